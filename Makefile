@@ -1,0 +1,71 @@
+# Each target sets up by itself what it needs: a virtual environment, and Debian packages where we are root.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+JOBS ?= auto
+
+.PHONY: help run test lint types unit docs html-docs wheel soak test-all bench constraints clean
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.PHONY: debian
+debian:  # git and git-lfs are what the tests clone with; make itself is there already
+	@missing=''; for each in git git-lfs; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	fi
+
+run: $(READY)  ## see it work: store, revise, compare, revert and clone real data packages
+	$(BIN)/python examples/tour.py
+
+test: lint types unit docs wheel  ## everything that has to hold
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --severity-level medium --recursive metastore
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY) debian
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
+
+docs html-docs: $(READY)  ## the documentation, in docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning docs docs/_build/html
+	@echo 'documentation: docs/_build/html/index.html'
+
+wheel: $(READY)  # what users install is the wheel, bare of extras
+	rm -rf build dist $(VENV)-wheel
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
+
+soak: $(READY) debian  ## the long versions of the tests
+	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600
+
+test-all:  ## the tests on every supported Python that is installed
+	for version in 3.11 3.12 3.13; do \
+	  python$$version -c '' 2>/dev/null || { echo "python$$version is not installed: passed over"; continue; }; \
+	  $(MAKE) PYTHON=python$$version VENV=.venv-$$version types unit wheel || exit 1; \
+	done
+
+bench: $(READY)  ## measure against raw libgit2, plain files and metastore-lib
+	$(BIN)/python benchmarks/run.py
+
+constraints: $(READY)  ## choose newer versions of what we build on
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --upgrade --extra dev pyproject.toml --output-file constraints.txt
+
+clean:
+	rm -rf .venv .venv-* build dist docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

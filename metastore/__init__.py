@@ -1,0 +1,123 @@
+"""Records that cannot change without a trace and can always be put back.
+
+```python
+import metastore
+
+store = metastore.connect("./catalogue", author="Ann Lee <ann@example.org>")
+dataset = store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+store.dataset_patch("physics/cars", {"title": "Cars"}, message="Say what it is")
+for revision in store.revision_list("physics/cars"):
+    print(revision)
+```
+
+Importing this package loads no third-party one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metastore.errors import (
+    AlreadyExists,
+    Conflict,
+    DatasetDeleted,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    MetastoreError,
+    NotFound,
+    OutcomeUnknown,
+    PathNotFound,
+    ResourceNotFound,
+    RevisionConflict,
+    RevisionNotFound,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageUnavailable,
+    TagNotFound,
+)
+from metastore.types import (
+    Author,
+    Dataset,
+    DatasetId,
+    Diff,
+    Difference,
+    FeedEntry,
+    Finding,
+    Issue,
+    JournalEntry,
+    Project,
+    Revision,
+    Tag,
+)
+
+if TYPE_CHECKING:
+    from metastore.store import MetaStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyExists",
+    "Author",
+    "Conflict",
+    "Dataset",
+    "DatasetDeleted",
+    "DatasetId",
+    "DatasetMoved",
+    "DatasetNotFound",
+    "Diff",
+    "Difference",
+    "FeedEntry",
+    "Finding",
+    "InvalidInput",
+    "Issue",
+    "JournalEntry",
+    "MetaStore",
+    "MetastoreError",
+    "NotFound",
+    "OutcomeUnknown",
+    "PathNotFound",
+    "Project",
+    "ResourceNotFound",
+    "Revision",
+    "RevisionConflict",
+    "RevisionNotFound",
+    "StorageBusy",
+    "StorageCorrupt",
+    "StorageError",
+    "StorageUnavailable",
+    "Tag",
+    "TagNotFound",
+    "connect",
+    "validate",
+]
+
+
+def connect(url: str | Path, **options: Any) -> MetaStore:
+    """Open a store; one is made where there is nothing yet.
+
+    Args:
+        url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` for trying things out.
+        **options: For any store: `author` (an `Author`, `"Name <email>"` or a pair: who writes, unless a call says
+            otherwise; without it, Git's own configuration is asked), `lfs_url` (a Git LFS server's address with
+            `{owner}` and `{name}` in it), `validation` (`warn`, `strict` or `off`), `max_bytes` (of a descriptor;
+            32 MiB), `clock`. For a folder: `create` (False: there must be a store already), `sync` (False: not
+            durable, for tests and repeatable imports), `cache_bytes` (64 MiB), `auto_pack`.
+
+    Raises:
+        InvalidInput: The URL or an option is wrong.
+        StorageUnavailable: There is no store, or it cannot be opened.
+    """
+    from metastore.backends import connect as connect_to
+
+    return connect_to(url, **options)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("MetaStore", "validate"):
+        from metastore import store
+
+        return getattr(store, name)
+    raise AttributeError(f"module 'metastore' has no attribute {name!r}")

@@ -1,0 +1,89 @@
+"""URLs to storages: the one place that names the backends, each imported on use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from metastore.errors import InvalidInput
+from metastore.parse import make_author
+from metastore.storage.base import Storage
+from metastore.store import MetaStore
+from metastore.types import Author
+
+
+def connect(url: str | Path, **options: Any) -> MetaStore:
+    """See `metastore.connect`."""
+    storage_options = {name: options.pop(name) for name in _STORAGE_OPTIONS if name in options}
+    unknown = sorted(set(options) - _STORE_OPTIONS)
+    if unknown:
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(sorted(_ALL_OPTIONS))}")
+    return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
+
+
+_STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack")
+_STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
+_ALL_OPTIONS = _STORE_OPTIONS | set(_STORAGE_OPTIONS)
+
+
+def open_storage(url: str | Path, **options: Any) -> Storage:
+    """Open the storage that a URL or path names.
+
+    Raises:
+        InvalidInput: The URL is of no known kind.
+        StorageUnavailable: It cannot be opened.
+    """
+    text = os.fspath(url)
+    scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
+    try:
+        return _BACKENDS[scheme](text, options)
+    except KeyError:
+        known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
+        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}") from None
+
+
+def _open_path(text: str, options: dict[str, Any]) -> Storage:
+    from metastore.storage.git import GitStorage
+
+    if not text:
+        raise InvalidInput("an empty path names no store")
+    return GitStorage(os.path.expanduser(text), **options)
+
+
+def _open_file(text: str, options: dict[str, Any]) -> Storage:
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise InvalidInput(f"a file URL has three slashes and an absolute path: file:///var/lib/metastore, not {text}")
+    return _open_path(unquote(parts.path), options)
+
+
+def _open_memory(text: str, options: dict[str, Any]) -> Storage:
+    from metastore.storage.memory import MemoryStorage
+
+    return MemoryStorage()
+
+
+_BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
+    "": _open_path,
+    "file": _open_file,
+    "memory": _open_memory,
+}
+
+
+@cache
+def git_author() -> Author | None:
+    """Return the author that Git's own configuration names (git-config(1), user.name and user.email), or None."""
+    import pygit2
+
+    for find in (pygit2.Config.get_global_config, pygit2.Config.get_xdg_config, pygit2.Config.get_system_config):
+        try:
+            config = find()
+            email = config["user.email"] if "user.email" in config else ""  # noqa: SIM401 - it has no get()
+            return make_author((str(config["user.name"]), str(email)))
+        except (OSError, KeyError, InvalidInput):
+            continue
+    return None

@@ -1,0 +1,219 @@
+"""Every exception that MetaStore raises on purpose.
+
+```
+MetastoreError
+├── InvalidInput (ValueError)    fix the request
+├── NotFound (LookupError)
+│   ├── DatasetNotFound
+│   │   ├── DatasetDeleted       its history is still there
+│   │   └── DatasetMoved         it lives at another id
+│   ├── RevisionNotFound
+│   ├── PathNotFound
+│   ├── TagNotFound
+│   └── ResourceNotFound
+├── Conflict
+│   ├── AlreadyExists
+│   └── RevisionConflict         somebody else was faster
+└── StorageError                 not the caller's fault
+    ├── StorageBusy              try again
+    ├── StorageUnavailable       disk full, read-only, not reachable, not a store
+    ├── StorageCorrupt           what is stored cannot be understood
+    └── OutcomeUnknown           the change may or may not have been made
+```
+
+Classes are grouped by what a caller would do about them. Each carries its facts as attributes, a stable `kind`
+for programs, and a sentence for people; none knows of HTTP. All of them survive pickling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class MetastoreError(Exception):
+    """The base of all errors of this library."""
+
+    #: Stable text that names the kind of error; part of the public interface.
+    kind = "error"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[MetastoreError], args: tuple[Any, ...], facts: dict[str, Any]) -> MetastoreError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+class InvalidInput(MetastoreError, ValueError):
+    """The request cannot be carried out as it is; asking again will not help.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) to the offending part of a document, or None.
+        problems: All that was found, as (pointer, sentence) pairs; one or more.
+    """
+
+    kind = "invalid-input"
+
+    def __init__(self, message: str, *, pointer: str | None = None, problems: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{message} (at {pointer})" if pointer else message)
+        self.pointer = pointer
+        self.problems = problems or ((pointer or "", message),)
+
+
+class NotFound(MetastoreError, LookupError):
+    """What was asked for is not there."""
+
+    kind = "not-found"
+
+
+class DatasetNotFound(NotFound):
+    """There is no dataset with this id."""
+
+    kind = "dataset-not-found"
+
+    def __init__(self, dataset_id: object, message: str | None = None) -> None:
+        super().__init__(message or f"there is no dataset {dataset_id}")
+        self.dataset_id = dataset_id
+
+
+class DatasetDeleted(DatasetNotFound):
+    """The dataset was deleted; `revision` is the deletion, and everything before it can still be read."""
+
+    kind = "dataset-deleted"
+
+    def __init__(self, dataset_id: object, revision: Any) -> None:
+        super().__init__(
+            dataset_id, f"dataset {dataset_id} was deleted on {revision.created:%Y-%m-%d %H:%M} by {revision.author}"
+        )
+        self.revision = revision
+
+
+class DatasetMoved(DatasetNotFound):
+    """The dataset lives at `new_id` now."""
+
+    kind = "dataset-moved"
+
+    def __init__(self, dataset_id: object, new_id: Any) -> None:
+        super().__init__(dataset_id, f"dataset {dataset_id} was moved to {new_id}")
+        self.new_id = new_id
+
+
+class RevisionNotFound(NotFound):
+    """The dataset has no such revision."""
+
+    kind = "revision-not-found"
+
+    def __init__(self, dataset_id: object, revision: str, message: str | None = None) -> None:
+        super().__init__(message or f"dataset {dataset_id} has no revision {revision!r}")
+        self.dataset_id = dataset_id
+        self.revision = revision
+
+
+class PathNotFound(NotFound):
+    """The revision has no file at this path."""
+
+    kind = "path-not-found"
+
+    def __init__(self, dataset_id: object, revision: str, path: str) -> None:
+        super().__init__(f"revision {revision[:12]} of {dataset_id} has no file {path}")
+        self.dataset_id = dataset_id
+        self.revision = revision
+        self.path = path
+
+
+class TagNotFound(NotFound):
+    """The dataset has no such tag."""
+
+    kind = "tag-not-found"
+
+    def __init__(self, dataset_id: object, name: str) -> None:
+        super().__init__(f"dataset {dataset_id} has no tag {name!r}")
+        self.dataset_id = dataset_id
+        self.name = name
+
+
+class ResourceNotFound(NotFound):
+    """The descriptor has no such resource."""
+
+    kind = "resource-not-found"
+
+    def __init__(self, dataset_id: object, resource: str) -> None:
+        super().__init__(f"dataset {dataset_id} has no resource {resource!r}")
+        self.dataset_id = dataset_id
+        self.resource = resource
+
+
+class Conflict(MetastoreError):
+    """The request was right for a state that is no longer the newest."""
+
+    kind = "conflict"
+
+
+class AlreadyExists(Conflict):
+    """The id or name is taken; `what` is it."""
+
+    kind = "already-exists"
+
+    def __init__(self, what: object) -> None:
+        super().__init__(f"{what} exists already")
+        self.what = what
+
+
+class RevisionConflict(Conflict):
+    """The newest state is not the one that the change was made for.
+
+    Attributes:
+        subject: The dataset id, or `owner/name@tag`.
+        expected: The id that the caller last saw.
+        actual: The id that is the newest now, or None where there is none.
+    """
+
+    kind = "revision-conflict"
+
+    def __init__(self, subject: object, expected: str, actual: str | None) -> None:
+        now = f"it is at {actual[:12]} now" if actual else "it is gone"
+        super().__init__(f"{subject} was expected at {expected[:12]}, but {now}: read it again, then repeat the change")
+        self.subject = subject
+        self.expected = expected
+        self.actual = actual
+
+
+class StorageError(MetastoreError):
+    """The storage failed; the request itself may be right."""
+
+    kind = "storage-error"
+
+
+class StorageBusy(StorageError):
+    """Too much is going on at once; the same call may succeed in a moment."""
+
+    kind = "storage-busy"
+
+
+class StorageUnavailable(StorageError):
+    """The storage cannot be used as it is: disk full, read-only, not reachable, or not a store at all."""
+
+    kind = "storage-unavailable"
+
+
+class StorageCorrupt(StorageError):
+    """What is stored cannot be understood: somebody or something damaged it."""
+
+    kind = "storage-corrupt"
+
+
+class OutcomeUnknown(StorageError):
+    """The change was sent, and whether it was made cannot be told.
+
+    Attributes:
+        revision: The id that the change has, if it was made.
+    """
+
+    kind = "outcome-unknown"
+
+    def __init__(self, message: str, revision: str) -> None:
+        super().__init__(f"{message}: if the newest revision is {revision}, the change was made")
+        self.revision = revision

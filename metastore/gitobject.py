@@ -1,0 +1,226 @@
+"""Git's objects as bytes and ids, without any Git: the formats of blobs, trees, commits and tags.
+
+Every storage makes its ids here, so that the same history has the same ids everywhere. Formats: "Git Internals - Git
+Objects" in Pro Git, and gitformat-commit; time zone offsets are always `+0000`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from metastore.errors import InvalidInput
+from metastore.types import Author, BlobId, Change, RevisionId, TagSpec
+
+BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
+_FILE, _FOLDER = "100644", "40000"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
+
+
+class GitObject(NamedTuple):
+    """An object as Git stores it: its kind (`blob`, `tree`, `commit` or `tag`) and its content without the header."""
+
+    kind: str
+    content: bytes
+
+
+class Entry(NamedTuple):
+    """A line of a tree; `mode` as Git writes it, `40000` for a folder."""
+
+    mode: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit object says; `parent` is the first parent."""
+
+    tree: str
+    parent: RevisionId | None
+    author: Author
+    created: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TagObject:
+    """What an annotated tag object says; `kind` is the kind of its target."""
+
+    target: str
+    kind: str
+    name: str
+    author: Author
+    created: datetime
+    description: str
+
+
+def object_id(kind: str, content: bytes) -> str:
+    """Return the SHA-1 that Git gives to an object."""
+    return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)) + content, usedforsecurity=False).hexdigest()
+
+
+def blob_id(content: bytes) -> BlobId:
+    """Return the id of a blob."""
+    return BlobId(object_id(BLOB, content))
+
+
+def commit_content(tree: str, parent: str | None, change: Change) -> bytes:
+    """Return the content of a commit: author and committer are the same, so that the id depends on nothing else."""
+    lines = [f"tree {tree}"]
+    if parent:
+        lines.append(f"parent {parent}")
+    who = _identity(change.author, change.at)
+    return "\n".join([*lines, f"author {who}", f"committer {who}", "", _text(change.message)]).encode()
+
+
+def tag_content(tag: TagSpec) -> bytes:
+    """Return the content of an annotated tag."""
+    head = f"object {tag.revision}\ntype commit\ntag {tag.name}\ntagger {_identity(tag.author, tag.at)}\n\n"
+    return (head + _text(tag.description)).encode()
+
+
+def parse_commit(content: bytes) -> Commit:
+    """Read a commit.
+
+    Raises:
+        ValueError: It is none.
+    """
+    headers, message = _split(content)
+    author, created = _parse_identity(headers["author"])
+    parent = headers.get("parent")
+    return Commit(headers["tree"], RevisionId(parent) if parent else None, author, created, message)
+
+
+def parse_tag(content: bytes) -> TagObject:
+    """Read an annotated tag; one without a tagger (old tags) has an author of unknown name and time zero.
+
+    Raises:
+        ValueError: It is none.
+    """
+    headers, message = _split(content)
+    author, created = _parse_identity(headers.get("tagger", "unknown <> 0 +0000"))
+    return TagObject(headers["object"], headers["type"], headers["tag"], author, created, message)
+
+
+def parse_tree(content: bytes) -> dict[str, Entry]:
+    """Read one level of a tree: name to entry, in Git's order. Names that are no UTF-8 keep surrogate escapes.
+
+    Raises:
+        ValueError: It is none.
+    """
+    entries, position = {}, 0
+    while position < len(content):
+        zero = content.index(b"\0", position)
+        mode, _, name = content[position:zero].partition(b" ")
+        position = zero + 21
+        entries[name.decode(errors="surrogateescape")] = Entry(mode.decode(), content[zero + 1 : position].hex())
+    return entries
+
+
+def tree_content(entries: Mapping[str, Entry]) -> bytes:
+    """Return the content of one level of a tree, sorted as Git does: by bytes, folders as if their names ended in /."""
+    rows = []
+    for name, entry in entries.items():
+        raw = name.encode(errors="surrogateescape")
+        key = raw + b"/" if entry.mode == _FOLDER else raw
+        rows.append((key, b"%s %s\0" % (entry.mode.encode(), raw) + bytes.fromhex(entry.id)))
+    return b"".join(row for _, row in sorted(rows))
+
+
+def change_tree(
+    root: str | None, changes: Mapping[str, BlobId | None], read_tree: Callable[[str], bytes]
+) -> tuple[str, dict[str, GitObject]]:
+    """Set and remove files in a tree, reading only the folders on their paths.
+
+    Args:
+        root: The id of the tree to change; None for the empty one.
+        changes: POSIX path to the blob that shall be there, or None to remove the file.
+        read_tree: Returns the content of a tree object by id.
+
+    Returns:
+        The id of the new root, and the tree objects that are new, by id.
+
+    Raises:
+        InvalidInput: A path needs a folder where there is a file, or the other way round.
+    """
+    made: dict[str, GitObject] = {}
+    nested: dict[str, dict[str, BlobId | None]] = {}
+    entries = parse_tree(read_tree(root)) if root else {}
+    files = {}
+    for path, blob in changes.items():
+        head, slash, rest = path.partition("/")
+        if slash:
+            nested.setdefault(head, {})[rest] = blob
+        else:
+            files[head] = blob
+    for name, blob in files.items():
+        if blob is None:
+            entries.pop(name, None)
+        elif name in nested or (name in entries and entries[name].mode == _FOLDER):
+            raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
+        else:
+            entries[name] = Entry(_FILE, blob)
+    for name, below in nested.items():
+        old = entries.get(name)
+        if old and old.mode != _FOLDER:
+            if any(blob is not None for blob in below.values()):
+                raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
+            continue
+        identity, new = change_tree(old.id if old else None, below, read_tree)
+        made.update(new)
+        if made.get(identity, GitObject(TREE, b"-")).content:
+            entries[name] = Entry(_FOLDER, identity)
+        else:
+            entries.pop(name, None)
+    content = tree_content(entries)
+    identity = object_id(TREE, content)
+    made[identity] = GitObject(TREE, content)
+    return identity, made
+
+
+def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") -> Iterator[tuple[str, BlobId]]:
+    """Yield the path and blob of every file below a tree; submodules are passed over."""
+    for name, entry in parse_tree(read_tree(root)).items():
+        if entry.mode == _FOLDER:
+            yield from walk_tree(entry.id, read_tree, f"{prefix}{name}/")
+        elif entry.mode != "160000":
+            yield prefix + name, BlobId(entry.id)
+
+
+def _text(text: str) -> str:
+    return f"{text}\n" if text else ""
+
+
+def _identity(author: Author, at: datetime) -> str:
+    return f"{author.name} <{author.email}> {int((at - _EPOCH).total_seconds())} +0000"
+
+
+def _parse_identity(text: str) -> tuple[Author, datetime]:
+    who, _, when = text.rpartition(">")
+    name, _, email = who.partition("<")
+    seconds = int(when.split()[0]) if when.split() else 0
+    return Author(name.strip(), email.strip()), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
+
+
+def _split(content: bytes) -> tuple[dict[str, str], str]:
+    """Split headers (the first of each name) and message; foreign encodings are honoured, broken ones replaced."""
+    head, _, message = content.partition(b"\n\n")
+    encoding = "utf-8"
+    headers: dict[str, str] = {}
+    for line in head.split(b"\n"):
+        name, _, value = line.partition(b" ")
+        headers.setdefault(name.decode("ascii", "replace"), value.decode("utf-8", "replace"))
+    try:
+        encoding = headers.get("encoding", encoding)
+        text = message.decode(encoding, "replace")
+    except LookupError:
+        text = message.decode("utf-8", "replace")
+    try:
+        headers["tree" if "tree" in headers else "object"]
+    except KeyError:
+        raise ValueError("not a commit or tag") from None
+    return headers, text.rstrip("\n")

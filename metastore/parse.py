@@ -1,0 +1,147 @@
+"""Text and values from outside, made into ids, names, authors, messages and times, or refused: once, at the edge."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from metastore.errors import InvalidInput
+from metastore.types import Author, DatasetId, shortened
+
+_PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}")
+_TAG = re.compile(r"[A-Za-z0-9_\-+.,]{1,100}")
+_HEX = re.compile(r"[0-9a-f]{7,40}")
+_GIT_STRIPS = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
+_MESSAGE_LIMIT = 65_536
+
+
+def parse_dataset_id(text: str | tuple[str, str]) -> DatasetId:
+    """Make a dataset id of `owner/name` or a pair.
+
+    Raises:
+        InvalidInput: It is not an id; the message says what is wrong.
+    """
+    if isinstance(text, DatasetId):
+        return text
+    if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
+        return _parse_dataset_id("/".join(text))
+    if not isinstance(text, str):
+        raise InvalidInput(f"a dataset id is text such as 'owner/name', or a pair, not {type(text).__name__}")
+    return _parse_dataset_id(text)
+
+
+@lru_cache(4096)
+def _parse_dataset_id(text: str) -> DatasetId:
+    parts = text.split("/")
+    if len(parts) != 2:
+        raise InvalidInput(f"a dataset id looks like 'owner/name', not {shortened(text)}")
+    for part in parts:
+        if problem := _problem_of_part(part):
+            raise InvalidInput(f"{shortened(part)} in the dataset id {shortened(text)} {problem}")
+    return DatasetId(*parts)
+
+
+def _problem_of_part(part: str) -> str | None:
+    if _PART.fullmatch(part.lower()) and part != part.lower():
+        return f"must be lower case: try {part.lower()!r}"
+    if not _PART.fullmatch(part):
+        return "must be 1 to 100 of the characters a-z 0-9 . _ - and begin with a letter, digit or underscore"
+    if ".." in part or part.endswith("."):
+        return "must not contain '..' or end with a dot"
+    if part.endswith((".git", ".lock")):
+        return "must not end with .git or .lock"
+    return None
+
+
+def parse_tag_name(name: str) -> str:
+    """Check the name of a tag: letters, digits, `_ - + . ,`, within Git's rules (git-check-ref-format).
+
+    Raises:
+        InvalidInput: Not a name, or one that a revision could also have.
+    """
+    if not isinstance(name, str) or not is_tag_name(name):
+        raise InvalidInput(f"a tag's name is 1 to 100 letters, digits and _ - + . , not {shortened(name)}")
+    if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
+        raise InvalidInput(f"Git does not allow the tag name {name!r}")
+    if name in ("HEAD", "main", "master") or _HEX.fullmatch(name.lower()):
+        raise InvalidInput(f"the tag name {name!r} could be mistaken for a revision or the branch")
+    return name
+
+
+def is_tag_name(text: str) -> bool:
+    """Tell whether a tag can have this name at all; a path never does."""
+    return _TAG.fullmatch(text) is not None and text not in (".", "..")
+
+
+def make_author(author: Author | str | tuple[str, str]) -> Author:
+    """Make an author, normalised as Git does it, of `Name <email>`, a pair or an `Author`.
+
+    Raises:
+        InvalidInput: Nothing is left of the name, or it cannot be written as UTF-8.
+    """
+    if isinstance(author, str):
+        name, _, email = author.partition("<")
+        author = (name, email)
+    if isinstance(author, tuple):
+        author = Author(*author)
+    name, email = _clean_identity(author.name), _clean_identity(author.email)
+    if not name:
+        raise InvalidInput(f"an author needs a name: {shortened(str(author))} has none that Git would keep")
+    return author if (name, email) == (author.name, author.email) else Author(name, email)
+
+
+@lru_cache(1024)
+def _clean_identity(text: str) -> str:
+    """Do what Git's ident.c does: trim its "crud" at both ends, drop newlines and angle brackets inside."""
+    if not isinstance(text, str) or len(text) > 1000:
+        raise InvalidInput("an author's name and email are texts of at most 1000 characters")
+    encodable(text, "an author")
+    return re.sub(r"[<>\n\0]", "", text.strip(_GIT_STRIPS)).strip(_GIT_STRIPS)
+
+
+def make_message(text: str) -> str:
+    """Normalise a message as Git does: no blank lines in front, no white space at the end.
+
+    Raises:
+        InvalidInput: It is no text, longer than 65,536 characters, has a NUL, or is not Unicode.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput(f"a message is text, not {type(text).__name__}")
+    if len(text) > _MESSAGE_LIMIT:
+        raise InvalidInput(f"a message has at most {_MESSAGE_LIMIT} characters, not {len(text)}")
+    if "\0" in text:
+        raise InvalidInput("a message cannot contain a NUL character")
+    encodable(text, "a message")
+    return text.lstrip("\r\n").rstrip()
+
+
+def make_time(at: datetime) -> datetime:
+    """Bring a time to UTC and whole seconds.
+
+    Raises:
+        InvalidInput: It has no time zone, or is before 1970 (which Git cannot store).
+    """
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
+    at = at.astimezone(UTC).replace(microsecond=0)
+    if at.year < 1970:
+        raise InvalidInput(f"Git cannot store times before 1970, such as {at:%Y-%m-%d}")
+    return at
+
+
+def looks_like_revision(text: str) -> bool:
+    """Tell whether the text can be a revision id or its abbreviation (7 to 40 lower-case hex digits)."""
+    return _HEX.fullmatch(text) is not None
+
+
+def encodable(text: str, what: str) -> None:
+    """Refuse text that is not Unicode (half of a surrogate pair).
+
+    Raises:
+        InvalidInput: It cannot be written as UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{what} must be Unicode text; character {error.start} is half of a pair") from None

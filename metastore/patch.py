@@ -1,0 +1,76 @@
+"""Changing a part of a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metastore.descriptor import MAX_DEPTH, encode
+from metastore.errors import InvalidInput
+
+
+def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
+    """Return the document with a patch applied: an object is a merge patch, a list is a JSON Patch.
+
+    Raises:
+        InvalidInput: The patch is malformed, or does not fit the document (a failed `test` included).
+    """
+    if isinstance(patch, Mapping):
+        return _merge(document, patch)
+    if isinstance(patch, Sequence) and not isinstance(patch, (str, bytes)):
+        return _apply_operations(document, patch)
+    raise InvalidInput("a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)")
+
+
+def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
+    """RFC 7396, section 2."""
+    if not isinstance(patch, Mapping):
+        return patch
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"the patch is nested more than {MAX_DEPTH} levels deep")
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value, depth + 1)
+    return merged
+
+
+def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
+    import jsonpatch
+
+    document = _copy(document)
+    for index, operation in enumerate(operations):
+        try:
+            if isinstance(operation, dict) and operation.get("op") == "test":
+                _test(document, operation)
+            else:
+                document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, RecursionError):
+                raise
+            detail = str(error) or type(error).__name__
+            raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
+    return document
+
+
+def _test(document: Any, operation: Mapping[str, Any]) -> None:
+    """RFC 6902, section 4.6; by text, since in Python `1 == True`."""
+    import jsonpatch
+
+    found = jsonpatch.JsonPointer(operation["path"]).resolve(document)
+    if encode(found, sort=True) != encode(operation["value"], sort=True) and not _equal_numbers(
+        found, operation["value"]
+    ):
+        raise ValueError(f"the value at {operation['path']!r} is another")
+
+
+def _equal_numbers(a: Any, b: Any) -> bool:
+    return all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (a, b)) and a == b
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    return [_copy(member) for member in value] if isinstance(value, list) else value

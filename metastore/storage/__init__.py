@@ -1,0 +1,1 @@
+"""Where datasets are kept: one port (`base`), and an adapter for each kind of storage."""

@@ -1,0 +1,47 @@
+"""A cache that is bounded by the size of what it holds."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+
+class Cache:
+    """Least recently used values, up to a total weight; safe to share between threads.
+
+    Args:
+        limit: Total weight, in bytes; a value heavier than an eighth of it is not kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._weight = 0
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._mutex = threading.Lock()
+
+    def get(self, key: Hashable) -> Any:
+        """Return what was put under a key, or None."""
+        with self._mutex:
+            found = self._values.get(key)
+            if found is None:
+                return None
+            self._values.move_to_end(key)
+            return found[0]
+
+    def put(self, key: Hashable, value: Any, weight: int) -> None:
+        """Keep a value until heavier or newer ones push it out."""
+        if weight > self._limit // 8:
+            return
+        with self._mutex:
+            if key in self._values:
+                return
+            self._values[key] = value, weight
+            self._weight += weight
+            while self._weight > self._limit:
+                self._weight -= self._values.popitem(last=False)[1][1]
+
+    def unlock(self) -> None:
+        """Free the lock in a forked child: the thread that held it is not there."""
+        self._mutex = threading.Lock()

@@ -1,0 +1,134 @@
+"""Files that survive a power cut, and locks that die with their process."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from metastore.errors import StorageUnavailable
+
+_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EIO: "the disk reports an error",
+}
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Turn what the operating system refuses into StorageUnavailable, with the file's name and plain words."""
+    try:
+        yield
+    except OSError as error:
+        reason = _WORDS.get(error.errno or 0, error.strerror or str(error))
+        raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
+
+
+def sync_directory(path: str | Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: str, content: bytes, *, sync: bool) -> None:
+    """Write a file in place; for files that nobody can see yet."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None = None) -> None:
+    """Set a file's content all at once: whoever reads it finds the old or the new, also after a power cut."""
+    aside = temporary or f"{path}.{os.getpid()}-{threading.get_ident()}.new"
+    try:
+        write_file(aside, content, sync=sync)
+        os.replace(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
+    if sync:
+        sync_directory(os.path.dirname(path))
+
+
+def read_file(path: str) -> bytes | None:
+    """Return a small file's content, or None where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        parts = []
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except IsADirectoryError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+_held: set[int] = set()
+
+
+def _forget_locks() -> None:
+    """A forked child has its parent's lock files open, and so would keep them locked for ever."""
+    for descriptor in tuple(_held):
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_locks)
+
+
+@contextmanager
+def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
+    """Hold `flock` on files, which are made if need be and never removed; the kernel frees them if we die.
+
+    Paths are locked in order, so that two who want the same ones never wait for each other. `flock` and not `lockf`:
+    the lock belongs to the open file, so that threads of one process exclude each other too.
+    """
+    held: list[int] = []
+    try:
+        for path in sorted(set(paths)):
+            descriptor = _open_lock(path)
+            held.append(descriptor)
+            _held.add(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        for descriptor in reversed(held):
+            if descriptor in _held:
+                _held.discard(descriptor)
+                # Closing alone would not do: a child that was forked meanwhile may still have the file open.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                os.close(descriptor)
+
+
+def _open_lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)

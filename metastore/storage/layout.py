@@ -1,0 +1,229 @@
+"""The folders and files of a local store; what they mean is drawn in `metastore.storage.git`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.parse import parse_dataset_id
+from metastore.storage.files import locked, read_file, replace_file, sync_directory
+from metastore.types import DatasetId
+
+MARK = "metastore.json"
+PRIVATE = "_metastore"
+FORMAT = 1
+_LOCKS = 1024
+#: How long something in `tmp` may be under way before it counts as left over, in seconds.
+_STALE = 3600.0
+
+
+class Layout:
+    """Where everything is.
+
+    Args:
+        root: The store's folder.
+        sync: Whether changes are made durable.
+    """
+
+    def __init__(self, root: str, *, sync: bool) -> None:
+        self.root = root
+        self.sync = sync
+
+    def prepare(self, *, create: bool) -> None:
+        """Make sure that the folder is a store; take over one without a mark; make one where there is nothing.
+
+        Raises:
+            StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
+            StorageCorrupt: Its mark cannot be read.
+        """
+        mark = read_file(f"{self.root}/{MARK}")
+        if mark is not None:
+            self._check_format(mark)
+            return
+        if os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
+        present = os.listdir(self.root) if os.path.isdir(self.root) else []
+        present = [name for name in present if name != PRIVATE]
+        if present and not self._is_older_store(present):
+            raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
+        if not present and not create:
+            raise StorageUnavailable(f"there is no store at {self.root}")
+        os.makedirs(self.root, exist_ok=True)
+        text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
+        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync)
+
+    def _check_format(self, mark: bytes) -> None:
+        try:
+            version = json.loads(mark)["format"]
+        except (ValueError, KeyError, TypeError):
+            raise StorageCorrupt(f"{self.root}/{MARK} cannot be read") from None
+        if version != FORMAT:
+            raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
+
+    def _is_older_store(self, present: list[str]) -> bool:
+        """Tell whether a folder holds nothing but `<owner>/<name>.git`, as a predecessor or a person left them."""
+        return all(
+            os.path.isdir(folder := f"{self.root}/{owner}")
+            and (names := os.listdir(folder))
+            and all(name.endswith(".git") and os.path.isfile(f"{folder}/{name}/HEAD") for name in names)
+            for owner in present
+        )
+
+    def path(self, dataset_id: DatasetId) -> str:
+        """Return the folder of a dataset's repository."""
+        return f"{self.root}/{dataset_id.owner}/{dataset_id.name}.git"
+
+    def private(self, name: str) -> str:
+        """Return a path in the store's own folder."""
+        return f"{self.root}/{PRIVATE}/{name}"
+
+    def lock(self, dataset_id: DatasetId) -> str:
+        """Return the lock file of a dataset; many share one, and it is never removed."""
+        return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
+
+    def aside(self) -> str:
+        """Return a new path on the same file system, for what is being made or thrown away."""
+        folder = self.private("tmp")
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+        return f"{folder}/{secrets.token_hex(8)}"
+
+    def left_over(self) -> Iterator[str]:
+        """Yield what an interrupted create or purge left in `tmp`."""
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(self.private("tmp")):
+                if time.time() - entry.stat().st_mtime > _STALE:
+                    yield entry.path
+
+    def wait_for_writers(self) -> None:
+        """Return when everybody who holds a lock now has let go of it."""
+        folder = self.private("locks")
+        with suppress(FileNotFoundError):
+            for name in os.listdir(folder):
+                with locked([f"{folder}/{name}"], shared=True):
+                    pass
+
+    def put_in_place(self, source: str, dataset_id: DatasetId, revision: str) -> None:
+        """Rename a repository to where its id leads: the one step that makes it be there.
+
+        Raises:
+            AlreadyExists: Something is there.
+            OutcomeUnknown: It is in place, but the disk would not confirm that it stays.
+        """
+        target = self.path(dataset_id)
+        folder = os.path.dirname(target)
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            if self.sync:
+                sync_directory(self.root)
+        try:
+            os.rename(source, target)
+        except OSError:
+            if os.path.exists(target):
+                raise AlreadyExists(dataset_id) from None
+            raise
+        try:
+            if self.sync:
+                sync_directory(folder)
+                sync_directory(os.path.dirname(source))
+        except OSError as error:
+            raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
+
+    def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:
+        """Yield the ids that have a repository, in order."""
+        owner_prefix, slash, name_prefix = prefix.partition("/")
+        for owner in self._owners(owner_prefix, whole=bool(slash)):
+            if after and owner < after.owner:
+                continue
+            for name in self._names(owner):
+                if name.startswith(name_prefix) and not (after and (owner, name) <= after):
+                    yield DatasetId(owner, name)
+
+    def _owners(self, prefix: str, *, whole: bool) -> list[str]:
+        names = [prefix] if whole else [name for name in os.listdir(self.root) if name.startswith(prefix)]
+        return sorted(name for name in names if not name.startswith("_") or prefix.startswith("_"))
+
+    def _names(self, owner: str) -> list[str]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = [name[:-4] for name in os.listdir(f"{self.root}/{owner}") if name.endswith(".git")]
+            return sorted(name for name in names if _is_id(owner, name))
+        return []
+
+    def times(self) -> Iterator[tuple[datetime, DatasetId]]:
+        """Yield when each id was last written, moved or purged."""
+        for dataset_id in self.ids("", None):
+            path = self.path(dataset_id)
+            times = [_mtime(f"{path}/{part}") for part in ("HEAD", "packed-refs", "refs/tags")]
+            with suppress(OSError):
+                times += [_mtime(entry.path) for entry in os.scandir(f"{path}/refs/heads")]
+            yield datetime.fromtimestamp(max(times), UTC), dataset_id
+        notes = self.private("notes")
+        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
+            for entry in os.scandir(f"{notes}/{owner}"):
+                if _is_id(owner, entry.name) and not os.path.isdir(f"{self.root}/{owner}/{entry.name}.git"):
+                    yield datetime.fromtimestamp(_mtime(entry.path), UTC), DatasetId(owner, entry.name)
+
+    # Notes: what is said of an id without a repository
+
+    def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
+        """Return `{"moved": id}`, `{"purged": true}` or nothing."""
+        try:
+            return dict(json.loads(read_file(self._note_path(dataset_id)) or b"{}"))
+        except (ValueError, TypeError):
+            return {}
+
+    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None) -> None:
+        """Note that a dataset moved, or (None) that it was purged."""
+        path = self._note_path(dataset_id)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        said = {"moved": str(new_id)} if new_id else {"purged": True}
+        replace_file(path, json.dumps(said).encode(), sync=self.sync)
+
+    def remove_note(self, dataset_id: DatasetId) -> None:
+        """Forget what was said of an id."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._note_path(dataset_id))
+
+    def former_ids(self, dataset_id: DatasetId) -> list[str]:
+        """Return the ids that a dataset had before."""
+        return (read_file(f"{self.path(dataset_id)}/former-ids") or b"").decode(errors="replace").split()
+
+    def write_former_ids(self, dataset_id: DatasetId, former: list[str]) -> None:
+        """Set the ids that a dataset had before."""
+        replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
+
+    def forward(self, former: list[str], dataset_id: DatasetId, new_id: DatasetId | None) -> None:
+        """Make the notes that led to an id lead to the new one, or (None) nowhere."""
+        for text in former:
+            try:
+                older = parse_dataset_id(text)
+            except InvalidInput:
+                continue
+            if self.note(older).get("moved") == str(dataset_id):
+                self.write_note(older, new_id)
+
+    def _note_path(self, dataset_id: DatasetId) -> str:
+        return self.private(f"notes/{dataset_id}")
+
+
+def _is_id(owner: str, name: str) -> bool:
+    try:
+        parse_dataset_id((owner, name))
+    except InvalidInput:
+        return False
+    return True
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0

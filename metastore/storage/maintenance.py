@@ -1,0 +1,114 @@
+"""Looking after local Git repositories: packing them, finding what is wrong, mending what is safe to mend."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from metastore import gitobject
+from metastore.errors import DatasetNotFound, StorageError
+from metastore.storage.repository import GitRepository, write_pack
+from metastore.types import Damage, DatasetId
+
+if TYPE_CHECKING:
+    from metastore.storage.git import GitStorage
+
+
+def compact(repository: GitRepository, *, sync: bool) -> None:
+    """Put everything that a repository has into one pack. Only ever called under the dataset's lock.
+
+    Nothing is dropped: another writer may have stored objects whose reference is still to be set.
+    """
+    folder = f"{repository.path}/objects/pack"
+    old = {file.removesuffix(".pack") for file in os.listdir(folder) if file.endswith(".pack")}
+    loose = dict(repository.loose_objects())
+    if not loose and len(old) <= 1:
+        return
+    new = write_pack(repository.git, dict.fromkeys(repository.all_ids()), repository.path, sync=sync)
+    for file in loose.values():
+        os.unlink(file)
+    for name in old - {new}:
+        for ending in (".idx", ".pack", ".rev", ".bitmap"):
+            path = f"{folder}/{name}{ending}"
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:
+    """See `Storage.verify`."""
+    for path in storage.layout.left_over():
+        if repair:
+            shutil.rmtree(path, ignore_errors=True)
+        yield Damage(
+            os.path.relpath(path, storage.layout.root), "left-over-file", "left by an interrupted write", repair
+        )
+    for prefix in ("", "_"):
+        for dataset_id in storage.ids(prefix=prefix, deleted=None):
+            try:
+                yield from _verify_dataset(storage, dataset_id, repair)
+            except DatasetNotFound:  # moved or purged meanwhile
+                continue
+
+
+def _verify_dataset(storage: GitStorage, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
+    with storage.lock(dataset_id):
+        yield from _left_over(storage.layout.path(dataset_id), dataset_id, repair)
+    try:
+        with storage.open(dataset_id) as repository:
+            yield from _history(repository, dataset_id)
+    except DatasetNotFound:
+        raise
+    except StorageError as error:
+        yield Damage(str(dataset_id), "unreadable", str(error))
+
+
+def _left_over(path: str, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
+    """Find what killed processes left; nothing is in use, since the dataset is locked."""
+    for folder, folders, files in os.walk(path):
+        for name in [*folders, *files]:
+            kind = _left_over_kind(name)
+            if kind is None:
+                continue
+            found = os.path.join(folder, name)
+            if repair:
+                shutil.rmtree(found) if name in folders else os.unlink(found)
+            yield Damage(str(dataset_id), kind, f"{os.path.relpath(found, path)} was left by a killed process", repair)
+        folders[:] = [name for name in folders if not _left_over_kind(name)]
+
+
+def _left_over_kind(name: str) -> str | None:
+    if name.endswith(".lock"):
+        return "left-over-lock"
+    if re.match(r"tmp_|pack_git2_|.*\.new$", name):
+        return "left-over-file"
+    return None
+
+
+def _history(repository: GitRepository, dataset_id: DatasetId) -> Iterator[Damage]:
+    """Read every object that the branch and the tags lead to; libgit2 compares content and id at each read."""
+    seen: set[str] = set()
+    starts = [repository.head(), *(repository.tag_target(name) for name in repository.tag_names())]
+    stack = [start for start in starts if start]
+    while stack:
+        identity = stack.pop()
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            stack += _links(repository.read_uncached(identity))
+        except (KeyError, ValueError, StorageError) as error:
+            detail = "is missing" if isinstance(error, KeyError) else f"cannot be read: {error}"
+            yield Damage(str(dataset_id), "unreadable", f"the object {identity} {detail}")
+
+
+def _links(item: gitobject.GitObject) -> list[str]:
+    """Return the objects that an object leads to."""
+    if item.kind == gitobject.COMMIT:
+        commit = gitobject.parse_commit(item.content)
+        return [commit.tree, *([commit.parent] if commit.parent else [])]
+    if item.kind == gitobject.TREE:
+        return [entry.id for entry in gitobject.parse_tree(item.content).values() if entry.mode != "160000"]
+    return [gitobject.parse_tag(item.content).target] if item.kind == gitobject.TAG else []

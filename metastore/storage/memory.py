@@ -1,0 +1,144 @@
+"""A storage in memory: for tests and trying things out. Everything is gone when it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound
+from metastore.gitobject import GitObject, parse_tree
+from metastore.storage.base import Storage
+from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
+from metastore.types import BlobId, Damage, DatasetId, RevisionId
+
+
+class MemoryRepository(Repository):
+    """The objects and references of one dataset, in dicts."""
+
+    branch = Storage.branch
+
+    def __init__(self, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        super().__init__()
+        self._objects = dict(objects)
+        self._head = head
+        self._tags: dict[str, str] = {}
+
+    def head(self) -> RevisionId:
+        return self._head
+
+    def get(self, object_id: str) -> GitObject:
+        return self._objects[object_id]
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        self._objects.update(objects)
+
+    def entry(self, tree: str, path: str) -> BlobId | None:
+        *folders, name = path.split("/")
+        for folder in folders:
+            below = parse_tree(self.tree(tree)).get(folder)
+            if below is None or below.mode != "40000":
+                return None
+            tree = below.id
+        found = parse_tree(self.tree(tree)).get(name)
+        return BlobId(found.id) if found and found.mode.startswith("1") else None
+
+    def set_head(self, new: RevisionId) -> None:
+        self._head = new
+
+    def tag_names(self) -> list[str]:
+        return sorted(self._tags)
+
+    def tag_target(self, name: str) -> str | None:
+        return self._tags.get(name)
+
+    def set_tag(self, name: str, target: str | None) -> None:
+        if target is None:
+            del self._tags[name]
+        else:
+            self._tags[name] = target
+
+
+class MemoryStorage(ObjectStorage):
+    """Datasets in this process's memory."""
+
+    def __init__(self) -> None:
+        self._repositories: dict[DatasetId, MemoryRepository] = {}
+        self._moved: dict[DatasetId, DatasetId] = {}
+        self._touched: dict[DatasetId, datetime] = {}
+        self._mutex = threading.RLock()
+
+    @contextmanager
+    def _open(self, dataset_id: DatasetId) -> Iterator[Repository]:
+        yield self._at(dataset_id)
+
+    def _at(self, dataset_id: DatasetId) -> MemoryRepository:
+        try:
+            return self._repositories[dataset_id]
+        except KeyError:
+            if dataset_id in self._moved:
+                raise DatasetMoved(dataset_id, self._moved[dataset_id]) from None
+            raise DatasetNotFound(dataset_id) from None
+
+    @contextmanager
+    def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        with self._mutex:
+            yield
+            now = datetime.now(UTC)
+            self._touched.update(dict.fromkeys(dataset_ids, now))
+
+    def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        with self._lock(dataset_id):
+            if dataset_id in self._repositories:
+                raise AlreadyExists(dataset_id)
+            self._repositories[dataset_id] = MemoryRepository(objects, head)
+            self._moved.pop(dataset_id, None)
+
+    def ids(
+        self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        for dataset_id in sorted(self._repositories):
+            hidden = dataset_id.owner.startswith("_") and not prefix.startswith("_")
+            if hidden or not str(dataset_id).startswith(prefix) or (after is not None and dataset_id <= after):
+                continue
+            repository = self._repositories.get(dataset_id)
+            if repository and deleted in (None, is_deleted(repository)):
+                yield dataset_id
+
+    def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
+        with self._lock(dataset_id, new_id):
+            repository = self._at(dataset_id)
+            if new_id in self._repositories:
+                raise AlreadyExists(new_id)
+            expect_head(dataset_id, repository, parent)
+            self._repositories[new_id] = self._repositories.pop(dataset_id)
+            self._moved.pop(new_id, None)
+            for old, target in self._moved.items():
+                if target == dataset_id:
+                    self._moved[old] = new_id
+            self._moved[dataset_id] = new_id
+
+    def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
+        with self._lock(dataset_id):
+            expect_head(dataset_id, self._at(dataset_id), parent)
+            del self._repositories[dataset_id]
+            self._moved = {old: target for old, target in self._moved.items() if target != dataset_id}
+
+    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+        with self._mutex:
+            now = datetime.now(UTC)
+            found = [(at, dataset_id) for dataset_id, at in self._touched.items() if since is None or at >= since]
+        return now, iter(sorted(found))
+
+    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
+        return iter(())
+
+    def compact(self, dataset_id: DatasetId) -> None:
+        self._at(dataset_id)
+
+    def ping(self) -> None:
+        return
+
+    def close(self) -> None:
+        return

@@ -1,0 +1,329 @@
+"""One bare Git repository on disk: objects through libgit2, references by hand.
+
+References are read and written here and not by libgit2 for two reasons: libgit2 syncs them only by a switch for the
+whole process, and it refuses repositories of other users unless another such switch is set. The format is that of
+gitrepository-layout(5): a file per reference, and `packed-refs`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pygit2
+from pygit2.enums import ObjectType
+
+from metastore import gitobject
+from metastore.errors import OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.gitobject import GitObject
+from metastore.parse import is_tag_name
+from metastore.storage.base import Storage
+from metastore.storage.cache import Cache
+from metastore.storage.files import read_file, replace_file, sync_directory, write_file
+from metastore.storage.objects import Repository
+from metastore.types import BlobId, RevisionId
+
+KINDS = {
+    gitobject.COMMIT: ObjectType.COMMIT,
+    gitobject.TREE: ObjectType.TREE,
+    gitobject.BLOB: ObjectType.BLOB,
+    gitobject.TAG: ObjectType.TAG,
+}
+_NAMES = {int(number): name for name, number in KINDS.items()}
+#: From this many objects on, one pack is written instead of a file for each.
+_MANY = 64
+_CONFIG = b"""\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = true
+[receive]
+\thideRefs = refs
+"""
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+
+
+class GitRepository(Repository):
+    """An open repository. Not safe to share between threads: each takes one for itself.
+
+    Args:
+        path: The repository's folder.
+        cache: Holds objects by id; may be shared between repositories, since an id tells the content.
+        sync: Whether changes are made durable before they count.
+    """
+
+    def __init__(self, path: str, cache: Cache, *, sync: bool) -> None:
+        super().__init__()
+        self.path = path
+        self._cache = cache
+        self._sync = sync
+        # While the folder is open its inode number cannot be given to another one: that is how we know it again.
+        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._identity = _identity(os.fstat(self._folder))
+        self._odb, self.git = _object_database(path, sync)
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError):
+            os.close(self._folder)
+
+    def is_current(self) -> bool:
+        """Tell whether this is still the repository at its path."""
+        try:
+            return _identity(os.stat(self.path)) == self._identity
+        except OSError:
+            return False
+
+    # References
+
+    @property
+    def branch(self) -> str:  # type: ignore[override]
+        """The branch that HEAD names."""
+        head = read_file(f"{self.path}/HEAD")
+        if head is None or not head.startswith(b"ref: " + _HEADS.encode()):
+            raise StorageCorrupt(f"{self.path}/HEAD names no branch")
+        name = head[len("ref: " + _HEADS) :].decode(errors="replace").strip()
+        if not name or ".." in name or name.startswith("/"):
+            raise StorageCorrupt(f"{self.path}/HEAD names no branch")
+        return name
+
+    def head(self) -> RevisionId:
+        target = self._reference(_HEADS + self.branch)
+        if target is None:
+            raise StorageCorrupt(f"{self.path}: the branch {self.branch} is missing")
+        return RevisionId(target)
+
+    def set_head(self, new: RevisionId) -> None:
+        self._write_reference(_HEADS + self.branch, new)
+
+    def tag_names(self) -> list[str]:
+        names = {name[len(_TAGS) :] for name in self._packed() if name.startswith(_TAGS)}
+        with suppress(FileNotFoundError):
+            names |= set(os.listdir(f"{self.path}/{_TAGS}"))
+        return sorted(name for name in names if is_tag_name(name) and not name.endswith(".lock"))
+
+    def tag_target(self, name: str) -> str | None:
+        return self._reference(_TAGS + name)
+
+    def set_tag(self, name: str, target: str | None) -> None:
+        if target is not None:
+            self._write_reference(_TAGS + name, target)
+            return
+        packed = self._packed()
+        if packed.pop(_TAGS + name, None):
+            lines = "".join(f"{target} {name}\n" for name, target in sorted(packed.items()))
+            replace_file(f"{self.path}/packed-refs", f"# pack-refs with: sorted\n{lines}".encode(), sync=self._sync)
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self.path}/{_TAGS}{name}")
+        if self._sync:
+            sync_directory(f"{self.path}/{_TAGS}")
+
+    def _reference(self, name: str) -> str | None:
+        content = read_file(f"{self.path}/{name}")
+        if content is None:
+            return self._packed().get(name)
+        target = content.decode("ascii", "replace").strip()
+        if not re.fullmatch(r"[0-9a-f]{40}", target):
+            raise StorageCorrupt(f"{self.path}/{name} holds no object id")
+        return target
+
+    def _packed(self) -> dict[str, str]:
+        content = read_file(f"{self.path}/packed-refs") or b""
+        rows = (line.split(" ", 1) for line in content.decode(errors="replace").splitlines() if line[:1] not in "#^")
+        return {row[1]: row[0] for row in rows if len(row) == 2}
+
+    def _write_reference(self, name: str, target: str) -> None:
+        """Set a reference through its lock file, as Git does; one that is there already was left by a killed process.
+
+        That is certain, since every writer holds the dataset's lock, and pushes are refused (`receive.hideRefs`).
+        """
+        self._refuse_pushes()
+        path = f"{self.path}/{name}"
+        if not os.path.isdir(folder := os.path.dirname(path)):
+            os.makedirs(folder)
+        try:
+            replace_file(path, f"{target}\n".encode(), sync=self._sync, temporary=f"{path}.lock")
+        except OSError as error:
+            if read_file(path) == f"{target}\n".encode():
+                raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
+            raise
+
+    def _refuse_pushes(self) -> None:
+        """Make a repository that Git made refuse pushes, as ours do; they would go around the lock."""
+        config = f"{self.path}/config"
+        if b"hideRefs" not in (read_file(config) or b""):
+            replace_file(config, (read_file(config) or b"") + b"[receive]\n\thideRefs = refs\n", sync=self._sync)
+
+    # Objects
+
+    def get(self, object_id: str) -> GitObject:
+        found = self._cache.get(object_id)
+        if found is None:
+            found = self._read(object_id)
+            self._cache.put(object_id, found, len(found.content) + 200)
+        return found  # type: ignore[no-any-return]
+
+    def _read(self, object_id: str) -> GitObject:
+        try:
+            try:
+                kind, content = self._odb.read(object_id)
+            except (KeyError, pygit2.GitError):  # perhaps it was packed, and the pack that we knew is gone
+                self._odb, self.git = _object_database(self.path, self._sync)
+                kind, content = self._odb.read(object_id)
+        except (pygit2.GitError, OSError) as error:
+            if isinstance(error, KeyError):
+                raise
+            raise StorageCorrupt(f"{self.path}: the object {object_id} cannot be read: {error}") from error
+        return GitObject(_NAMES[int(kind)], content)
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        if len(objects) >= _MANY:
+            write_pack(_in_memory(objects), objects, self.path, sync=self._sync)
+            return
+        for identity, made in objects.items():
+            try:
+                stored = str(self._odb.write(KINDS[made.kind], made.content))
+            except pygit2.GitError as error:
+                raise StorageUnavailable(f"an object could not be written below {self.path}: {error}") from error
+            if stored != identity:
+                raise StorageCorrupt(f"{self.path}: an object was stored as {stored} and not as {identity}")
+            self._cache.put(identity, made, len(made.content) + 200)
+        if self._sync:
+            sync_directory(f"{self.path}/objects")
+
+    def entry(self, tree: str, path: str) -> BlobId | None:
+        key = tree, path
+        found: BlobId | None = self._cache.get(key)
+        if found is None:
+            try:
+                item: Any = self.git[tree][path]
+            except KeyError:
+                return None
+            if item.type != ObjectType.BLOB:
+                return None
+            found = BlobId(str(item.id))
+            self._cache.put(key, found, 300)
+        return found
+
+    def read_uncached(self, object_id: str) -> GitObject:
+        """Read an object from disk, comparing its content with its id. Raises KeyError."""
+        return self._read(object_id)
+
+    def all_ids(self) -> Iterator[str]:
+        """Yield the id of every object, packed or loose."""
+        return (str(identity) for identity in self._odb)
+
+    def loose_objects(self) -> Iterator[tuple[str, str]]:
+        """Yield the id and file of every object that has a file of its own."""
+        for folder in os.scandir(f"{self.path}/objects"):
+            if re.fullmatch("[0-9a-f]{2}", folder.name):
+                for file in os.scandir(folder.path):
+                    if re.fullmatch("[0-9a-f]{38}", file.name):
+                        yield folder.name + file.name, file.path
+
+    def pack_loose(self) -> int:
+        """Put all loose objects into one pack. Only ever called under the dataset's lock.
+
+        Returns:
+            How many there were.
+        """
+        loose = dict(self.loose_objects())
+        if loose:
+            write_pack(self.git, loose, self.path, sync=self._sync)
+            for file in loose.values():
+                os.unlink(file)
+        return len(loose)
+
+
+def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionId, cache: Cache, *, sync: bool) -> None:
+    """Make a repository with one branch, durable but for its own name."""
+    for folder in ("", "/objects", "/objects/pack", "/refs", "/refs/heads", "/refs/tags"):
+        os.mkdir(path + folder)
+    write_file(f"{path}/config", _CONFIG, sync=sync)
+    write_file(f"{path}/HEAD", f"ref: {_HEADS}{Storage.branch}\n".encode(), sync=sync)
+    write_file(f"{path}/{_HEADS}{Storage.branch}", f"{head}\n".encode(), sync=sync)
+    GitRepository(path, cache, sync=sync).put(objects)
+    if sync:
+        for folder in ("/refs/heads", "/refs", "/objects", ""):
+            sync_directory(path + folder)
+
+
+def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, sync: bool) -> str:
+    """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
+
+    Returns:
+        The pack's name, without folder and ending.
+    """
+    aside = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
+    os.mkdir(aside)
+    try:
+        builder = pygit2.PackBuilder(source)
+        for identity in ids:
+            builder.add(pygit2.Oid(hex=identity))
+        builder.write(aside)
+        name = next(file for file in os.listdir(aside) if file.endswith(".idx")).removesuffix(".idx")
+        for ending in (".pack", ".idx"):
+            if sync:
+                _sync_file(f"{aside}/{name}{ending}")
+            os.replace(f"{aside}/{name}{ending}", f"{path}/objects/pack/{name}{ending}")
+    except pygit2.GitError as error:
+        raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
+    finally:
+        for file in os.listdir(aside):
+            os.unlink(f"{aside}/{file}")
+        os.rmdir(aside)
+    if sync:
+        sync_directory(f"{path}/objects/pack")
+    return name
+
+
+def _sync_file(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
+    """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
+    odb = pygit2.Odb()
+    odb.add_backend(pygit2.OdbBackendLoose(f"{path}/objects", -1, sync, 0, 0), 2)
+    odb.add_backend(pygit2.OdbBackendPack(f"{path}/objects"), 1)
+    git = pygit2.Repository()
+    git.set_odb(odb)
+    return odb, git
+
+
+def _in_memory(objects: Mapping[str, GitObject]) -> pygit2.Repository:
+    odb = pygit2.Odb()
+    odb.add_backend(_MemoryBackend(objects), 1)
+    git = pygit2.Repository()
+    git.set_odb(odb)
+    return git
+
+
+class _MemoryBackend(pygit2.OdbBackend):
+    """Lets libgit2 pack objects that are in memory only."""
+
+    def __init__(self, objects: Mapping[str, GitObject]) -> None:
+        super().__init__()
+        self._objects = objects
+
+    def read_cb(self, oid: Any) -> tuple[int, bytes]:
+        kind, content = self._objects[str(oid)]
+        return KINDS[kind], content
+
+    def read_header_cb(self, oid: Any) -> tuple[int, int]:
+        kind, content = self._objects[str(oid)]
+        return KINDS[kind], len(content)
+
+    def exists_cb(self, oid: Any) -> bool:
+        return str(oid) in self._objects
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

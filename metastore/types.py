@@ -1,0 +1,285 @@
+"""The values that go in and out, all frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, NewType
+
+#: A full Git commit id: 40 lower-case hex digits.
+RevisionId = NewType("RevisionId", str)
+
+
+class BlobId(str):
+    """The id of a Git blob, 40 lower-case hex digits; a class of its own to tell it from content."""
+
+    __slots__ = ()
+
+
+class DatasetId(NamedTuple):
+    """`owner/name`. Equal to the pair, ordered by (owner, name), printed with a slash."""
+
+    owner: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who made a change.
+
+    Attributes:
+        name: Not empty; without the characters that Git strips from names.
+        email: May be empty.
+    """
+
+    name: str
+    email: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>" if self.email else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Who changes something, why, and when (UTC, whole seconds)."""
+
+    author: Author
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One state of a dataset.
+
+    Attributes:
+        id: The Git commit id, 40 hex digits.
+        parent: The revision before, or None for the first.
+        author: Who made it.
+        message: Why; without a newline at the end.
+        created: When, in UTC, in whole seconds.
+        deleted: Whether it is a deletion.
+    """
+
+    id: RevisionId
+    parent: RevisionId | None
+    author: Author
+    message: str
+    created: datetime
+    deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.id[:12]} {self.created:%Y-%m-%d %H:%M:%S} {self.author.name}: {first_line(self.message)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TagSpec:
+    """What a tag shall say."""
+
+    name: str
+    revision: RevisionId
+    description: str
+    author: Author
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A named revision.
+
+    Attributes:
+        name: Unique in its dataset.
+        id: The id of the Git tag object (of the commit, for a lightweight tag); changes with every update.
+        revision: The id of the revision it names.
+        description: May be empty.
+        author: Who made or last changed it.
+        created: When, in UTC, in whole seconds.
+    """
+
+    name: str
+    id: str
+    revision: RevisionId
+    description: str
+    author: Author
+    created: datetime
+
+    def __str__(self) -> str:
+        return f"{self.name} -> {self.revision[:12]}" + (
+            f" ({first_line(self.description)})" if self.description else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check of a descriptor found.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) to it; empty for the whole document.
+        detail: A sentence.
+    """
+
+    pointer: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or '(descriptor)'}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A descriptor at one revision.
+
+    Attributes:
+        id: Where it lives.
+        revision: The revision that was read or made.
+        descriptor: Ordinary Python values, nobody else's: change them freely.
+        bytes: Exactly what is stored, UTF-8 JSON.
+        findings: What the check of a write found; empty after a read.
+    """
+
+    id: DatasetId
+    revision: Revision
+    descriptor: dict[str, Any] = field(repr=False)
+    bytes: bytes = field(repr=False)
+    findings: tuple[Finding, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference between two descriptors, for people.
+
+    Attributes:
+        kind: `added`, `removed`, `changed` or `renamed`.
+        where: Plain words and names, such as `resource cars › field speed › type`.
+        old: The value before; None when added.
+        new: The value after; None when removed.
+    """
+
+    kind: str
+    where: str
+    old: Any = None
+    new: Any = None
+
+    def __str__(self) -> str:
+        if self.kind in ("changed", "renamed"):
+            return f"{self.where} {self.kind}: {shortened(self.old)} → {shortened(self.new)}"
+        return f"{self.where} {self.kind}: {shortened(self.new if self.kind == 'added' else self.old)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What lies between two revisions.
+
+    Attributes:
+        old: The revision compared from.
+        new: The revision compared to.
+        patch: JSON Patch (RFC 6902) that turns the old descriptor into the new one.
+        changes: The same for people.
+    """
+
+    old: Revision
+    new: Revision
+    patch: tuple[Mapping[str, Any], ...]
+    changes: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """An issue that the host of a dataset tracks."""
+
+    number: int
+    title: str
+    state: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A dataset with what surrounds it; `issues` and `flows` are empty where the storage tracks none."""
+
+    owner: str
+    dataset: Dataset
+    tags: tuple[Tag, ...]
+    issues: tuple[Issue, ...] = ()
+    flows: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A line of the journal: a change that leaves no revision of the dataset.
+
+    Attributes:
+        id: The revision of the journal that holds the line.
+        action: `move`, `purge`, `tag_update`, `tag_delete`, or `withdrawn` (the line before it did not come to pass).
+        dataset_id: The dataset as it was called before.
+        details: What changed: `new_id`, `revision`, `tag`, `old` and so on.
+        author: Who.
+        message: Why.
+        created: When, in UTC, in whole seconds.
+    """
+
+    id: RevisionId
+    action: str
+    dataset_id: DatasetId
+    details: Mapping[str, Any]
+    author: Author
+    message: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """The newest state of a dataset that changed.
+
+    Attributes:
+        dataset_id: Which.
+        action: `changed`, `deleted`, `moved` or `purged`.
+        revision: The newest revision, where there is one.
+        new_id: Where it lives now, when moved.
+        cursor: Give this to `changes(since=…)` to go on behind this entry.
+    """
+
+    dataset_id: DatasetId
+    action: str
+    revision: Revision | None
+    new_id: DatasetId | None
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that `verify` found wrong in a storage.
+
+    Attributes:
+        where: A dataset id, or a file of the store.
+        kind: `unreadable`, `left-over-lock`, `left-over-file`, `not-a-descriptor` or `history`.
+        detail: A sentence.
+        repaired: Whether it was mended.
+    """
+
+    where: str
+    kind: str
+    detail: str
+    repaired: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail}" + (" (repaired)" if self.repaired else "")
+
+
+def first_line(text: str) -> str:
+    """Return the subject of a message."""
+    return text.split("\n", 1)[0]
+
+
+def shortened(value: object) -> str:
+    """Return a value as text of at most 80 characters, for messages."""
+    text = value if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
+    text = str(text)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,138 @@
+"""What a write does to the files of a dataset, computed before anything is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from metastore import lfs
+from metastore.descriptor import OWN_FILES, check, decode, encode, load, same
+from metastore.errors import InvalidInput
+from metastore.gitobject import blob_id
+from metastore.types import BlobId, DatasetId, Finding
+
+#: A descriptor as ordinary values, or as JSON text, whose numbers are then kept as written.
+AnyDescriptor = Mapping[str, Any] | str | bytes
+Validation = Literal["off", "warn", "strict"]
+FileChanges = dict[str, bytes | BlobId | None]
+
+_log = logging.getLogger("metastore")
+
+
+class Document(NamedTuple):
+    """A descriptor that may be stored."""
+
+    value: dict[str, Any]
+    content: bytes
+    findings: tuple[Finding, ...]
+
+
+def prepare(descriptor: Any, dataset_id: DatasetId, validation: Validation, max_bytes: int) -> Document:
+    """Check a descriptor and write it as it will be stored.
+
+    Raises:
+        InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
+    """
+    value = decode(descriptor, max_bytes=max_bytes) if isinstance(descriptor, (str, bytes)) else descriptor
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        value = dict(value)
+    check(value)
+    content = encode(value)
+    if len(content) > max_bytes:
+        raise InvalidInput(f"the descriptor has {len(content)} bytes; at most {max_bytes} are allowed")
+    return Document(value, content, _findings(value, dataset_id, validation))
+
+
+def _findings(value: Mapping[str, Any], dataset_id: DatasetId, validation: Validation) -> tuple[Finding, ...]:
+    if validation == "off":
+        return ()
+    from metastore import profiles
+
+    found = profiles.findings(value)
+    if found and validation == "strict":
+        problems = tuple((finding.pointer, finding.detail) for finding in found)
+        message = f"the descriptor is not valid: {found[0].detail}"
+        if len(found) > 1:
+            message += f", and {len(found) - 1} more"
+        raise InvalidInput(message, pointer=found[0].pointer, problems=problems)
+    for finding in found:
+        _log.warning("%s: %s", dataset_id, finding)
+    return found
+
+
+def unchanged(old: bytes, new: Document) -> bool:
+    """Tell whether a descriptor says what is stored already; the order of members is no change."""
+    if old == new.content:
+        return True
+    try:
+        # Much cheaper than comparing text, and true for every pair whose text is equal.
+        return bool(load(old) == load(new.content)) and same(old, new.content)
+    except (ValueError, InvalidInput):  # what is stored is not ours, and not JSON
+        return False
+
+
+def first_files(document: Document, lfs_config: bytes | None) -> dict[str, bytes]:
+    """Return all files of a new dataset."""
+    return lfs.files_of(document.value, lfs_config, document.content)
+
+
+def changed_files(
+    old: bytes | None,
+    new: Document,
+    paths: Mapping[str, BlobId],
+    read: Callable[[str], bytes],
+    lfs_url_config: bytes | None,
+) -> FileChanges:
+    """Return the files that differ once a new descriptor replaces the old one.
+
+    Pointers of resources that are gone go too. A file that is no pointer is never touched, and `.lfsconfig` stays as
+    it is.
+
+    Args:
+        old: The descriptor that is stored, or None where there is none.
+        new: The one to store.
+        paths: The files that are there.
+        read: Returns one of them.
+        lfs_url_config: What `.lfsconfig` shall say where there is none yet; None for no LFS.
+    """
+    config = read(lfs.CONFIG) if lfs.CONFIG in paths else lfs_url_config
+    wanted = lfs.files_of(new.value, config, new.content)
+    before = _pointers(old) if config is not None else {}
+    if lfs.ATTRIBUTES in paths and lfs.ATTRIBUTES in wanted:
+        now = [path for path in wanted if path not in OWN_FILES]
+        wanted[lfs.ATTRIBUTES] = lfs.attributes(now, read(lfs.ATTRIBUTES), gone=before)
+    changes: FileChanges = {
+        path: content
+        for path, content in wanted.items()
+        if paths.get(path) != blob_id(content) and (path in OWN_FILES or _replaceable(path, paths, read))
+    }
+    gone = [path for path in before if path not in wanted and path in paths and _replaceable(path, paths, read)]
+    return changes | dict.fromkeys(gone)
+
+
+def _pointers(content: bytes | None) -> dict[str, bytes]:
+    try:
+        value = load(content) if content is not None else {}
+        return lfs.pointers_of(value) if isinstance(value, dict) else {}
+    except (ValueError, InvalidInput):  # somebody else's: nothing in it is ours to remove
+        return {}
+
+
+def _replaceable(path: str, paths: Mapping[str, BlobId], read: Callable[[str], bytes]) -> bool:
+    """Tell whether a pointer may stand here: nothing does yet, or another pointer."""
+    folders = path.split("/")
+    if any("/".join(folders[:end]) in paths for end in range(1, len(folders))):
+        return False
+    return path not in paths or lfs.is_pointer(read(path))
+
+
+def revert_files(now: Mapping[str, BlobId], then: Mapping[str, BlobId]) -> FileChanges:
+    """Return the changes that make a tree equal to an older one."""
+    changes: FileChanges = {path: blob for path, blob in then.items() if now.get(path) != blob}
+    return changes | dict.fromkeys(path for path in now if path not in then)
+
+
+def patch_text(patch: Any, max_bytes: int) -> Any:
+    """Return a patch as values, if it came as JSON text."""
+    return decode(patch, max_bytes=max_bytes) if isinstance(patch, (str, bytes)) else patch

@@ -1,0 +1,22 @@
+"""Run by `make wheel` in an environment that has the built wheel and no extra: what users get from a plain install."""
+
+import sys
+import tempfile
+import time
+
+before = set(sys.modules)
+start = time.perf_counter()
+import metastore  # noqa: E402
+
+took = time.perf_counter() - start
+third_party = {"pygit2", "jsonschema_rs", "jsonpatch", "blinker", "click", "flask", "frictionless", "datapackage"}
+assert not third_party & set(sys.modules), third_party & set(sys.modules)
+assert "site-packages" in metastore.__file__, metastore.__file__
+
+with tempfile.TemporaryDirectory() as folder:
+    with metastore.connect(folder, author="Ann Lee <ann@example.org>") as store:
+        dataset = store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+        assert dataset.findings, "the vendored profiles are missing from the wheel"
+        store.dataset_patch("physics/cars", {"title": "Cars"})
+        assert store.dataset_revert("physics/cars", dataset.revision.id).descriptor == dataset.descriptor
+print(f"the bare wheel works; import metastore took {took * 1000:.0f} ms")

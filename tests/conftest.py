@@ -1,0 +1,63 @@
+"""What the tests share: the storages, a clock that ticks, and real descriptors."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore.storage.base import Storage
+from metastore.storage.git import GitStorage
+from metastore.storage.memory import MemoryStorage
+from metastore.types import Author, Change
+
+CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
+ANN = Author("Ann Lee", "ann@example.org")
+EPOCH = datetime(2024, 5, 1, 12, tzinfo=UTC)
+
+#: Every storage that has to keep the contract: a name, and how to make one in an empty folder.
+STORAGES: dict[str, Callable[[Path], Storage]] = {
+    "memory": lambda folder: MemoryStorage(),
+    "git": lambda folder: GitStorage(folder / "store", sync=False),
+    "git-synced": lambda folder: GitStorage(folder / "store"),
+}
+
+
+def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:
+    return Change(author, message, at)
+
+
+def ticking() -> Callable[[], datetime]:
+    seconds = itertools.count()
+    return lambda: EPOCH + timedelta(seconds=next(seconds))
+
+
+def real_descriptor(name: str = "okfn/compression") -> dict[str, Any]:
+    return json.loads((CATALOGUE / name / "datapackage.json").read_bytes())
+
+
+REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob("*/*/datapackage.json"))
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    made = STORAGES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(storage: Storage) -> metastore.MetaStore:
+    return metastore.MetaStore(storage, author=ANN, clock=ticking())
+
+
+@pytest.fixture
+def git_store(tmp_path: Path) -> Iterator[metastore.MetaStore]:
+    with metastore.connect(tmp_path / "store", author=ANN, clock=ticking(), sync=False) as made:
+        yield made
