@@ -148,38 +148,48 @@ def change_tree(
         InvalidInput: A path needs a folder where there is a file, or the other way round.
     """
     made: dict[str, GitObject] = {}
-    nested: dict[str, dict[str, BlobId | None]] = {}
     entries = parse_tree(read_tree(root)) if root else {}
-    files = {}
-    for path, blob in changes.items():
-        head, slash, rest = path.partition("/")
-        if slash:
-            nested.setdefault(head, {})[rest] = blob
-        else:
-            files[head] = blob
+    files = {path: blob for path, blob in changes.items() if "/" not in path}
+    for name in [name for name, blob in files.items() if blob is None]:
+        if name in entries and entries[name].mode != _FOLDER:
+            del entries[name]
+    for name, below in _by_folder(changes).items():
+        made.update(_change_folder(entries, name, below, read_tree))
     for name, blob in files.items():
-        if blob is None:
-            entries.pop(name, None)
-        elif name in nested or (name in entries and entries[name].mode == _FOLDER):
-            raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
-        else:
-            entries[name] = Entry(_FILE, blob)
-    for name, below in nested.items():
-        old = entries.get(name)
-        if old and old.mode != _FOLDER:
-            if any(blob is not None for blob in below.values()):
+        if blob is not None:
+            if name in entries and entries[name].mode == _FOLDER:
                 raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
-            continue
-        identity, new = change_tree(old.id if old else None, below, read_tree)
-        made.update(new)
-        if made.get(identity, GitObject(TREE, b"-")).content:
-            entries[name] = Entry(_FOLDER, identity)
-        else:
-            entries.pop(name, None)
+            entries[name] = Entry(_FILE, blob)
     content = tree_content(entries)
     identity = object_id(TREE, content)
     made[identity] = GitObject(TREE, content)
     return identity, made
+
+
+def _by_folder(changes: Mapping[str, BlobId | None]) -> dict[str, dict[str, BlobId | None]]:
+    nested: dict[str, dict[str, BlobId | None]] = {}
+    for path, blob in changes.items():
+        folder, slash, rest = path.partition("/")
+        if slash:
+            nested.setdefault(folder, {})[rest] = blob
+    return nested
+
+
+def _change_folder(
+    entries: dict[str, Entry], name: str, changes: Mapping[str, BlobId | None], read_tree: Callable[[str], bytes]
+) -> dict[str, GitObject]:
+    """Change one folder of a tree, in place, and return the tree objects that are new; an empty folder goes."""
+    old = entries.get(name)
+    if old and old.mode != _FOLDER:
+        if any(blob is not None for blob in changes.values()):
+            raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
+        return {}
+    identity, made = change_tree(old.id if old else None, changes, read_tree)
+    if made[identity].content:
+        entries[name] = Entry(_FOLDER, identity)
+    else:
+        entries.pop(name, None)
+    return made
 
 
 def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") -> Iterator[tuple[str, BlobId]]:

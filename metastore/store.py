@@ -55,7 +55,7 @@ class MetaStore(TagWriter):
         except AlreadyExists:
             before, after = self._create_again(identity, files, change)
         self._tell_dataset("create", identity, before, after)
-        return self._stored(identity, after, document)
+        return Dataset(identity, after, document.value, document.content, document.findings)
 
     def dataset_update(
         self,
@@ -259,7 +259,7 @@ class MetaStore(TagWriter):
             old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
             made = compute(old)
             if old is not None and writing.unchanged(old, made):
-                made = made._replace(content=old)
+                made = made._replace(content=old, value=self._parse(dataset_id, head, old))
                 return {}
             return writing.changed_files(old, made, paths, read, self._lfs_config(dataset_id))
 
@@ -267,7 +267,7 @@ class MetaStore(TagWriter):
         if before != after:
             self._tell_dataset(action, dataset_id, before, after)
         assert made is not None
-        return self._stored(dataset_id, after, made)
+        return Dataset(dataset_id, after, made.value, made.content, made.findings)
 
     def _create_again(
         self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change
@@ -291,10 +291,6 @@ class MetaStore(TagWriter):
     def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
         return lfs.config_of(self._lfs_url, dataset_id) if self._lfs_url else None
 
-    def _stored(self, dataset_id: DatasetId, revision: Revision, document: writing.Document) -> Dataset:
-        descriptor = self._parse(dataset_id, revision, document.content)
-        return Dataset(dataset_id, revision, descriptor, document.content, document.findings)
-
     def _tell_dataset(
         self,
         action: str,
@@ -310,9 +306,11 @@ class MetaStore(TagWriter):
 
 
 def validate(descriptor: AnyDescriptor) -> tuple[Finding, ...]:
-    """Check a descriptor without storing it: what is unsafe raises, what breaks the profile is returned.
+    """Check a descriptor without storing it: what is unsafe raises, what breaks its profile is returned.
 
     Raises:
         InvalidInput: It could not be stored at all.
     """
-    return writing.prepare(descriptor, DatasetId("-", "-"), "warn", MAX_BYTES).findings
+    from metastore import profiles
+
+    return profiles.findings(writing.prepare(descriptor, DatasetId("", ""), "off", MAX_BYTES).value)

@@ -101,7 +101,7 @@ class Writer(Reader):
     def _change(self, author: AnyAuthor | None, message: str | None, at: datetime | None, default: str) -> Change:
         who = make_author(author) if author is not None else self._author or self._fallback_author()
         if who is None:
-            raise InvalidInput("no author: give author='Name <email>', here or to connect(), or set Git's user.name")
+            raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
         why = make_message(message) if message is not None else ""
         return Change(who, why or default, make_time(at if at is not None else self._clock()))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from metastore import lfs
-from metastore.descriptor import OWN_FILES, check, decode, encode, load, same
+from metastore.descriptor import DESCRIPTOR, check, decode, encode, load, same
 from metastore.errors import InvalidInput
 from metastore.gitobject import blob_id
 from metastore.types import BlobId, DatasetId, Finding
@@ -21,7 +21,7 @@ _log = logging.getLogger("metastore")
 
 
 class Document(NamedTuple):
-    """A descriptor that may be stored."""
+    """A descriptor that may be stored; `value` is what reading `content` gives, and nobody else's."""
 
     value: dict[str, Any]
     content: bytes
@@ -41,6 +41,7 @@ def prepare(descriptor: Any, dataset_id: DatasetId, validation: Validation, max_
     content = encode(value)
     if len(content) > max_bytes:
         raise InvalidInput(f"the descriptor has {len(content)} bytes; at most {max_bytes} are allowed")
+    value = load(content)
     return Document(value, content, _findings(value, dataset_id, validation))
 
 
@@ -67,7 +68,7 @@ def unchanged(old: bytes, new: Document) -> bool:
         return True
     try:
         # Much cheaper than comparing text, and true for every pair whose text is equal.
-        return bool(load(old) == load(new.content)) and same(old, new.content)
+        return bool(load(old) == new.value) and same(old, new.content)
     except (ValueError, InvalidInput):  # what is stored is not ours, and not JSON
         return False
 
@@ -96,19 +97,23 @@ def changed_files(
         read: Returns one of them.
         lfs_url_config: What `.lfsconfig` shall say where there is none yet; None for no LFS.
     """
+    own = {DESCRIPTOR: new.content}
     config = read(lfs.CONFIG) if lfs.CONFIG in paths else lfs_url_config
-    wanted = lfs.files_of(new.value, config, new.content)
-    before = _pointers(old) if config is not None else {}
-    if lfs.ATTRIBUTES in paths and lfs.ATTRIBUTES in wanted:
-        now = [path for path in wanted if path not in OWN_FILES]
-        wanted[lfs.ATTRIBUTES] = lfs.attributes(now, read(lfs.ATTRIBUTES), gone=before)
-    changes: FileChanges = {
-        path: content
-        for path, content in wanted.items()
-        if paths.get(path) != blob_id(content) and (path in OWN_FILES or _replaceable(path, paths, read))
-    }
-    gone = [path for path in before if path not in wanted and path in paths and _replaceable(path, paths, read)]
-    return changes | dict.fromkeys(gone)
+    if config is None:
+        return _differing(own, paths)
+    before, after = _pointers(old), lfs.pointers_of(new.value)
+    gone = {path for path in before if path not in after and path in paths and lfs.is_pointer(read(path))}
+    changed = _differing(after, paths)
+    blocked = _blocked(changed, [path for path in paths if path not in gone], read)
+    tracked = [path for path in after if path not in blocked]
+    attributes = read(lfs.ATTRIBUTES) if lfs.ATTRIBUTES in paths else b""
+    own |= {lfs.CONFIG: config, lfs.ATTRIBUTES: lfs.attributes(tracked, attributes, gone=(*before, *blocked))}
+    pointers: FileChanges = {path: content for path, content in changed.items() if path not in blocked}
+    return _differing(own, paths) | pointers | dict.fromkeys(gone)
+
+
+def _differing(files: Mapping[str, bytes], paths: Mapping[str, BlobId]) -> FileChanges:
+    return {path: content for path, content in files.items() if paths.get(path) != blob_id(content)}
 
 
 def _pointers(content: bytes | None) -> dict[str, bytes]:
@@ -119,12 +124,19 @@ def _pointers(content: bytes | None) -> dict[str, bytes]:
         return {}
 
 
-def _replaceable(path: str, paths: Mapping[str, BlobId], read: Callable[[str], bytes]) -> bool:
-    """Tell whether a pointer may stand here: nothing does yet, or another pointer."""
-    folders = path.split("/")
-    if any("/".join(folders[:end]) in paths for end in range(1, len(folders))):
-        return False
-    return path not in paths or lfs.is_pointer(read(path))
+def _blocked(pointers: Iterable[str], kept: list[str], read: Callable[[str], bytes]) -> set[str]:
+    """Return the pointers that may not be written: where a file stands that is none, or a folder, or below a file."""
+    files, folders = set(kept), {folder for path in kept for folder in _folders(path)}
+    return {
+        path
+        for path in pointers
+        if path in folders or not files.isdisjoint(_folders(path)) or (path in files and not lfs.is_pointer(read(path)))
+    }
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
 
 
 def revert_files(now: Mapping[str, BlobId], then: Mapping[str, BlobId]) -> FileChanges:

@@ -1,0 +1,14 @@
+"""The command line: `metastore NOUN VERB`. Data goes to stdout, talk to stderr; `--json` on every command."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        import click  # noqa: F401
+    except ModuleNotFoundError:
+        raise SystemExit("the command line needs click: pip install 'metastore[cli]'") from None
+    from metastore.cli.app import run
+
+    run()

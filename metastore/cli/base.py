@@ -1,0 +1,180 @@
+"""What the commands share: options, output, and errors turned into sentences and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metastore.errors import Conflict, InvalidInput, MetastoreError, NotFound, StorageError
+
+if TYPE_CHECKING:
+    from metastore.store import MetaStore
+
+#: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
+EXIT_CODES: dict[type, int] = {InvalidInput: 2, NotFound: 3, Conflict: 4, StorageError: 5}
+FOUND_PROBLEMS = 1
+
+
+class App:
+    """The options that every command has, and the store that they lead to."""
+
+    def __init__(self) -> None:
+        self.store_url: str | None = None
+        self.author: str | None = None
+        self.json = False
+
+    def reader(self) -> MetaStore:
+        """Open a store that has to be there."""
+        return self._open(create=False)
+
+    def writer(self, *, sync: bool = True) -> MetaStore:
+        """Open a store, and make it if there is none."""
+        return self._open(create=True, sync=sync)
+
+    def _open(self, **options: Any) -> MetaStore:
+        from metastore import config, connect
+
+        settings = config.load()
+        if self.author:
+            options["author"] = self.author
+        store = connect(self.store_url or settings.url, **{**settings.options, **options})
+        click.get_current_context().call_on_close(store.close)
+        return store
+
+    def data(self, value: Any, text: str | bytes | None = None) -> None:
+        """Print a result: as JSON on one line where that was asked for, else as text."""
+        from metastore.wire import to_text
+
+        if self.json or text is None:
+            click.echo(to_text(value))
+        else:
+            click.echo(text, nl=not isinstance(text, bytes))
+
+    def rows(self, values: Iterable[Any], text: Callable[[Any], str] = str) -> None:
+        """Print one result a line, as they come."""
+        for value in values:
+            self.data(value, text(value))
+
+
+def say(text: str, **style: Any) -> None:
+    """Tell the person something, on stderr."""
+    click.secho(text, err=True, **style)
+
+
+def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
+    """Make a function a command with the options that all have, those that write, and those with `--expected`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return function(click.get_current_context().find_object(App), *args, **kwargs)
+
+        options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
+        decorated: Any = run
+        for option in reversed(options):
+            decorated = option(decorated)
+        made: click.Command = group.command(name)(decorated)
+        return made
+
+    return decorate
+
+
+def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(context.ensure_object(App), attribute, value)
+
+    return callback
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2024-05-01T12:00:00Z", param, ctx)
+        if at.tzinfo is None:
+            self.fail(f"{value!r} has no time zone: write {value}Z for UTC", param, ctx)
+        return at
+
+
+TIME = _Time()
+COMMON: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--store",
+        metavar="URL",
+        expose_value=False,
+        callback=_keep("store_url"),
+        help="The store: a path or URL. Otherwise METASTORE_URL, else ./metastore-data.",
+    ),
+    click.option("--json", is_flag=True, expose_value=False, callback=_keep("json"), help="Print JSON for programs."),
+)
+WRITING: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "-a",
+        "--author",
+        metavar="'NAME <EMAIL>'",
+        expose_value=False,
+        callback=_keep("author"),
+        help="Who. Otherwise METASTORE_AUTHOR, else Git's user.name and user.email.",
+    ),
+    click.option("-m", "--message", metavar="TEXT", help="Why."),
+    click.option("--at", type=TIME, metavar="TIME", help="When, for imports; otherwise now."),
+)
+EXPECTING: tuple[Callable[..., Any], ...] = (
+    click.option("--expected", metavar="ID", help="Only if this full id still is the newest; otherwise a conflict."),
+)
+
+
+def read_input(source: str) -> bytes:
+    """Read a file, or stdin for `-`.
+
+    Raises:
+        InvalidInput: It cannot be read.
+    """
+    if source == "-":
+        stdin = sys.stdin.buffer
+        if stdin.isatty():
+            say("Reading from the keyboard; end with Ctrl-D.")
+        return stdin.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
+
+
+def show_error(error: MetastoreError, *, as_json: bool) -> int:
+    """Say what is wrong, on stderr.
+
+    Returns:
+        The exit code.
+    """
+    if as_json:
+        from metastore.wire import to_text
+
+        facts = {name: value for name, value in vars(error).items() if name != "problems"}
+        click.echo(to_text({"error": {"kind": error.kind, "message": str(error), **facts}}), err=True)
+    else:
+        say(f"Error: {error}", fg="red")
+        problems = error.problems if isinstance(error, InvalidInput) else ()
+        for pointer, detail in problems[1:] if len(problems) > 1 else ():
+            say(f"  {pointer or '(descriptor)'}: {detail}")
+    return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
+
+
+def set_up_logging() -> None:
+    """Let the library's warnings reach the person, in plain words."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("metastore")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.WARNING)

@@ -1,0 +1,176 @@
+"""`metastore dataset …`."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from metastore.cli.base import App, command, read_input, say
+from metastore.errors import Conflict, InvalidInput
+from metastore.types import Dataset
+
+FILE = click.argument("file", default="-")
+ID = click.argument("dataset_id", metavar="OWNER/NAME")
+
+
+@click.group()
+def dataset() -> None:
+    """Datasets: create, read, change, put back."""
+
+
+COMMANDS = (dataset,)
+
+
+@command(dataset, "create", writes=True)
+@ID
+@FILE
+def create(app: App, dataset_id: str, file: str, message: str | None, at: datetime | None) -> None:
+    """Store a new dataset from a descriptor FILE (otherwise stdin); prints the revision's id."""
+    made = app.writer().dataset_create(dataset_id, read_input(file), message=message, at=at)
+    say(f"Created {made.id}.", fg="green")
+    app.data(made, made.revision.id)
+
+
+@command(dataset, "read")
+@ID
+@click.argument("revision", required=False)
+def read(app: App, dataset_id: str, revision: str | None) -> None:
+    """Print a descriptor as it is, or as it was at a REVISION or tag, exactly as stored."""
+    found = app.reader().dataset_read(dataset_id, revision)
+    app.data(found, found.bytes)
+
+
+@command(dataset, "update", writes=True, expects=True)
+@ID
+@FILE
+def update(
+    app: App, dataset_id: str, file: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Replace a descriptor by FILE (otherwise stdin)."""
+    store = app.reader()
+    before = store.revision_read(dataset_id)
+    made = store.dataset_update(dataset_id, read_input(file), expected=expected, message=message, at=at)
+    _tell(app, made, before.id, "Updated")
+
+
+@command(dataset, "patch", writes=True, expects=True)
+@ID
+@click.argument("patch", default="-")
+def patch(
+    app: App, dataset_id: str, patch: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Change a part of a descriptor.
+
+    PATCH is JSON, a file with it, or stdin: an object is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902).
+
+    Example: metastore dataset patch physics/cars '{"title": "Cars"}'
+    """
+    store = app.reader()
+    before = store.revision_read(dataset_id)
+    content = patch if patch.lstrip().startswith(("{", "[")) else read_input(patch)
+    made = store.dataset_patch(dataset_id, content, expected=expected, message=message, at=at)
+    _tell(app, made, before.id, "Patched")
+
+
+@command(dataset, "edit", writes=True)
+@ID
+def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) -> None:
+    """Change a descriptor in $EDITOR; if somebody else changes it meanwhile, nothing typed is lost."""
+    store = app.reader()
+    current = store.dataset_read(dataset_id)
+    text = click.edit(current.bytes.decode(), extension=".json")
+    if text is None:
+        say("Nothing was saved, so nothing has changed.")
+        return
+    try:
+        made = store.dataset_update(dataset_id, text, expected=current.revision.id, message=message, at=at)
+    except (Conflict, InvalidInput):
+        kept = _keep(text)
+        say(f"What you typed is kept in {kept}: mend it, then `metastore dataset update {dataset_id} {kept}`.")
+        raise
+    _tell(app, made, current.revision.id, "Updated")
+
+
+@command(dataset, "delete", writes=True, expects=True)
+@ID
+def delete(app: App, dataset_id: str, message: str | None, at: datetime | None, expected: str | None) -> None:
+    """Mark a dataset as gone; its history stays, and `dataset revert` brings it back."""
+    revision = app.reader().dataset_delete(dataset_id, expected=expected, message=message, at=at)
+    say(f"Deleted {dataset_id}; `metastore dataset revert {dataset_id} {str(revision.parent)[:12]}` brings it back.")
+    app.data(revision, revision.id)
+
+
+@command(dataset, "purge", writes=True, expects=True)
+@ID
+@click.option("--force", is_flag=True, help="Also a live one.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(
+    app: App,
+    dataset_id: str,
+    force: bool,
+    yes: bool,
+    message: str | None,
+    at: datetime | None,
+    expected: str | None,
+) -> None:
+    """Remove a deleted dataset and its whole history for ever."""
+    store = app.reader()
+    store.revision_read(dataset_id)
+    if not yes:
+        click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)
+    store.dataset_purge(dataset_id, force=force, expected=expected, message=message, at=at)
+    say(f"Purged {dataset_id}.")
+    if app.json:
+        app.data({"purged": dataset_id})
+
+
+@command(dataset, "move", writes=True, expects=True)
+@ID
+@click.argument("new_id", metavar="NEW_OWNER/NEW_NAME")
+def move(
+    app: App, dataset_id: str, new_id: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Give a dataset another id; its history goes with it, and the old id says where it went."""
+    moved = app.reader().dataset_move(dataset_id, new_id, expected=expected, message=message, at=at)
+    say(f"Moved {dataset_id} to {moved.id}.", fg="green")
+    app.data(moved, moved.revision.id)
+
+
+@command(dataset, "revert", writes=True, expects=True)
+@ID
+@click.argument("revision")
+def revert(
+    app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Put a dataset back to what it was at a REVISION or tag, as a new revision; also a deleted one."""
+    store = app.reader()
+    before = store.revision_read(dataset_id)
+    made = store.dataset_revert(dataset_id, revision, expected=expected, message=message, at=at)
+    _tell(app, made, before.id, "Reverted")
+
+
+@command(dataset, "list")
+@click.argument("prefix", default="")
+@click.option("--after", metavar="OWNER/NAME", help="Begin behind this one.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--deleted", is_flag=True, help="The deleted ones instead.")
+def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool) -> None:
+    """List datasets, sorted, one a line; with a PREFIX such as physics/ only those."""
+    app.rows(app.reader().dataset_list(prefix, after=after, limit=limit, deleted=deleted))
+
+
+def _tell(app: App, made: Dataset, before: str, done: str) -> None:
+    if made.revision.id == before:
+        say(f"{made.id} says this already: no revision was made.")
+    else:
+        say(f"{done} {made.id}.", fg="green")
+    app.data(made, made.revision.id)
+
+
+def _keep(text: str) -> Path:
+    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="metastore-", delete=False) as file:
+        file.write(text)
+    return Path(file.name)

@@ -1,0 +1,266 @@
+"""`metastore revision`, `tag`, `resource`, `project`, `journal` and `changes`: what was, and how it is called."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+
+from metastore.cli.base import TIME, App, command, say
+from metastore.types import Diff, Difference, JournalEntry, Revision, Tag
+
+ID = click.argument("dataset_id", metavar="OWNER/NAME")
+
+
+@click.group()
+def revision() -> None:
+    """Revisions: who changed a dataset, when, why and what."""
+
+
+@click.group()
+def tag() -> None:
+    """Tags: names for revisions."""
+
+
+@click.group()
+def resource() -> None:
+    """Resources: the files that a descriptor describes."""
+
+
+@click.group()
+def project() -> None:
+    """A dataset with what surrounds it."""
+
+
+@click.group(invoke_without_command=True, hidden=True)
+def _root() -> None:
+    """Carry the commands that have no noun."""
+
+
+@command(revision, "list")
+@ID
+@click.argument("revision", required=False)
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+def revision_list(app: App, dataset_id: str, revision: str | None, limit: int | None) -> None:
+    """List revisions, newest first, beginning with REVISION or the newest."""
+    app.rows(app.reader().revision_list(dataset_id, revision, limit=limit), _line)
+
+
+@command(revision, "read")
+@ID
+@click.argument("revision", required=False)
+def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
+    """Say who made a revision, when and why."""
+    found = app.reader().revision_read(dataset_id, revision)
+    text = [
+        f"revision {found.id}",
+        f"parent   {found.parent or '(the first)'}",
+        f"author   {found.author}",
+        f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
+        *(["deleted  yes"] if found.deleted else []),
+        "",
+        found.message,
+    ]
+    app.data(found, "\n".join(text))
+
+
+@command(revision, "diff")
+@ID
+@click.argument("revision_a")
+@click.argument("revision_b", required=False)
+@click.option("--unified", is_flag=True, help="Line by line, as diff does.")
+@click.option("--patch", is_flag=True, help="As a JSON Patch (RFC 6902).")
+def revision_diff(
+    app: App, dataset_id: str, revision_a: str, revision_b: str | None, unified: bool, patch: bool
+) -> None:
+    """Compare two revisions in words; without REVISION_B, with the newest."""
+    store = app.reader()
+    found = store.revision_diff(dataset_id, revision_a, revision_b)
+    if patch:
+        app.data(found.patch)
+    elif unified and not app.json:
+        sides = [store.dataset_read(dataset_id, side.id).bytes.decode() for side in (found.old, found.new)]
+        _print_unified(found, *sides)
+    elif app.json:
+        app.data(found)
+    elif not found.changes:
+        say("No difference.")
+    else:
+        for change in found.changes:
+            click.echo(_coloured(change))
+
+
+@command(tag, "create", writes=True)
+@ID
+@click.argument("name")
+@click.argument("revision", required=False)
+@click.option("-d", "--description", default="", help="What the tag stands for.")
+def tag_create(
+    app: App,
+    dataset_id: str,
+    name: str,
+    revision: str | None,
+    description: str,
+    message: str | None,
+    at: datetime | None,
+) -> None:
+    """Name REVISION, or the newest one."""
+    made = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
+    say(f"Tagged {made.revision[:12]} of {dataset_id} as {made.name}.", fg="green")
+    app.data(made, made.id)
+
+
+@command(tag, "read")
+@ID
+@click.argument("name")
+def tag_read(app: App, dataset_id: str, name: str) -> None:
+    """Say what a tag names, and who made it."""
+    found = app.reader().tag_read(dataset_id, name)
+    head = f"{found.name} -> {found.revision}\nauthor   {found.author}\ncreated  {found.created:%Y-%m-%d %H:%M:%S} UTC"
+    app.data(found, f"{head}\n\n{found.description}".rstrip())
+
+
+@command(tag, "list")
+@ID
+def tag_list(app: App, dataset_id: str) -> None:
+    """List tags by name."""
+    app.rows(app.reader().tag_list(dataset_id))
+
+
+@command(tag, "update", writes=True, expects=True)
+@ID
+@click.argument("name")
+@click.option("--new-name", help="Another name.")
+@click.option("-d", "--description", help="Another description.")
+@click.option("--revision", help="Another revision.")
+def tag_update(
+    app: App,
+    dataset_id: str,
+    name: str,
+    new_name: str | None,
+    description: str | None,
+    revision: str | None,
+    message: str | None,
+    at: datetime | None,
+    expected: str | None,
+) -> None:
+    """Rename a tag, describe it anew, or let it name another revision."""
+    made: Tag = app.reader().tag_update(
+        dataset_id,
+        name,
+        new_name=new_name,
+        description=description,
+        revision=revision,
+        expected=expected,
+        message=message,
+        at=at,
+    )
+    say(f"Updated: {made}", fg="green")
+    app.data(made, made.id)
+
+
+@command(tag, "delete", writes=True, expects=True)
+@ID
+@click.argument("name")
+def tag_delete(
+    app: App, dataset_id: str, name: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Remove a tag; the revision stays."""
+    app.reader().tag_delete(dataset_id, name, expected=expected, message=message, at=at)
+    say(f"Removed tag {name} of {dataset_id}.")
+    if app.json:
+        app.data({"deleted": name})
+
+
+@command(resource, "read")
+@ID
+@click.argument("resource")
+@click.argument("revision", required=False)
+def resource_read(app: App, dataset_id: str, resource: str, revision: str | None) -> None:
+    """Print one RESOURCE of a descriptor, found by name, else by id, else by path."""
+    from metastore.descriptor import encode
+
+    found = app.reader().resource_read(dataset_id, resource, revision)
+    app.data(found, encode(found))
+
+
+@command(project, "read")
+@ID
+def project_read(app: App, dataset_id: str) -> None:
+    """Print a dataset with its owner, tags, and the issues that its host tracks."""
+    found = app.reader().project_read(dataset_id)
+    lines = [
+        f"dataset  {found.dataset.id}: {found.dataset.descriptor.get('title', '(no title)')}",
+        f"newest   {found.dataset.revision}",
+        *(f"tag      {each}" for each in found.tags),
+        *(f"issue    #{each.number} {each.title} ({each.state})" for each in found.issues),
+    ]
+    app.data(found, "\n".join(lines))
+
+
+@command(_root, "journal")
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
+@click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
+    """List moves, purges, changes of tags.
+
+    Newest first: who, when, what, why.
+    """
+    app.rows(app.reader().journal(dataset_id, since=since, limit=limit), _journal_line)
+
+
+@command(_root, "changes")
+@click.option("--since", metavar="CURSOR", help="Go on behind this cursor of an earlier answer.")
+def changes(app: App, since: str | None) -> None:
+    """List what changed since a cursor.
+
+    Oldest change first, so that another system can catch up; each line begins with its cursor.
+    """
+    app.rows(
+        app.reader().changes(since),
+        lambda entry: (
+            f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t"
+            f"{entry.new_id or (entry.revision.id if entry.revision else '')}"
+        ),
+    )
+
+
+COMMANDS = (revision, tag, resource, project, *_root.commands.values())
+
+
+def _line(revision: Revision) -> str:
+    flag = click.style(" deleted", fg="red") if revision.deleted else ""
+    subject = revision.message.split("\n", 1)[0]
+    when = f"{revision.created:%Y-%m-%d %H:%M}"
+    return f"{click.style(revision.id[:12], fg='yellow')} {when} {revision.author.name}: {subject}{flag}"
+
+
+def _journal_line(entry: JournalEntry) -> str:
+    details = " ".join(f"{name}={value}" for name, value in entry.details.items())
+    when = f"{entry.created:%Y-%m-%d %H:%M}"
+    return f"{when} {entry.author.name}: {entry.action} {entry.dataset_id} {details} ({entry.message})"
+
+
+_SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow"), "renamed": (">", "cyan")}
+
+
+def _coloured(change: Difference) -> str:
+    sign, colour = _SIGNS[change.kind]
+    return click.style(f"{sign} {change}", fg=colour)
+
+
+def _print_unified(diff: Diff, old: str, new: str) -> None:
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), diff.old.id[:12], diff.new.id[:12]
+    )
+    for line in _styled(lines):
+        click.echo(line, nl=False)
+
+
+def _styled(lines: Iterator[str]) -> Iterator[str]:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in lines:
+        yield click.style(line, fg=colours.get(line[0])) if line[0] in colours else line

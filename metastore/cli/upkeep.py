@@ -1,0 +1,139 @@
+"""`metastore verify`, `pack`, `backup`, `restore` and `completion`: what an operator needs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metastore.cli.base import FOUND_PROBLEMS, App, command, say
+from metastore.errors import DatasetNotFound, InvalidInput
+
+if TYPE_CHECKING:
+    from metastore.storage.git import GitStorage
+
+
+@click.group(hidden=True)
+def _root() -> None:
+    """Carry the commands that have no noun."""
+
+
+@command(_root, "verify")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without loss.")
+def verify(app: App, repair: bool) -> None:
+    """Read the whole store, list what is wrong.
+
+    Every object of every dataset is compared with its id; exit code 1 if anything is wrong.
+    """
+    found = 0
+    for damage in app.reader().verify(repair=repair):
+        found += not damage.repaired
+        app.data(damage, str(damage))
+    if found:
+        say(f"{found} problem{'s' * (found != 1)} found.", fg="red")
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+    say("Everything is readable.", fg="green")
+
+
+@command(_root, "pack")
+@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
+def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
+    """Store histories in less space.
+
+    Of all datasets, unless some are named. Readers and writers go on meanwhile.
+    """
+    from metastore.parse import parse_dataset_id
+
+    store = app.reader()
+    ids = [parse_dataset_id(each) for each in dataset_ids] or list(store.dataset_list(deleted=None))
+    with click.progressbar(ids, label="Packing", file=sys.stderr) as bar:
+        for dataset_id in bar:
+            try:
+                store.storage.compact(dataset_id)
+            except DatasetNotFound:
+                if dataset_ids:
+                    raise
+    app.data({"packed": len(ids)}, f"{len(ids)} packed")
+
+
+@command(_root, "backup")
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+def backup(app: App, target: Path) -> None:
+    """Copy the live store to a folder.
+
+    TARGET is consistent, and a store itself. Copying there again copies only what is new.
+    """
+    from metastore.storage.backup import backup as copy
+
+    with _Bar("Copying") as bar:
+        report = copy(_local(app), target, progress=bar.show)
+    _tell(app, report)
+
+
+@command(_root, "restore")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path))
+def restore(app: App, source: Path, target: Path) -> None:
+    """Make a store from a backup.
+
+    TARGET is a new folder; what was copied from SOURCE is verified.
+    """
+    from metastore.storage.backup import restore as copy
+
+    with _Bar("Copying") as bar:
+        report = copy(source, target, progress=bar.show)
+    _tell(app, report)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands.
+
+    Example: eval "$(metastore completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    root = click.get_current_context().find_root().command
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(root, {}, "metastore", "_METASTORE_COMPLETE").source())
+
+
+COMMANDS = (*_root.commands.values(), completion)
+
+
+class _Bar:
+    """A progress bar on stderr that learns its length as it goes."""
+
+    def __init__(self, label: str) -> None:
+        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
+
+    def __enter__(self) -> _Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos)
+
+
+def _local(app: App) -> GitStorage:
+    from metastore.storage.git import GitStorage
+
+    storage = app.reader().storage
+    if not isinstance(storage, GitStorage):
+        raise InvalidInput("only a store in a folder can be backed up this way")
+    return storage
+
+
+def _tell(app: App, report: Any) -> None:
+    for dataset_id in report.kept:
+        say(f"{dataset_id} is in the backup and not in the store, and nobody moved or purged it: kept.", fg="yellow")
+    app.data(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes")

@@ -1,0 +1,254 @@
+"""The command line: data on stdout, talk on stderr, an exit code for each kind of outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from metastore.cli import app
+
+from .conftest import CATALOGUE, real_descriptor
+
+WRITE = ("-a", "Ann Lee <ann@example.org>")
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Run:
+    """Run the command line in this process, on a store of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("METASTORE_")]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments: str, stdin: bytes = b"") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["metastore", *arguments])
+        (tmp_path / "stdin").write_bytes(stdin)
+        with (tmp_path / "stdin").open() as file, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", file)
+            with pytest.raises(SystemExit) as ended:
+                app.run()
+        out, err = capsysbinary.readouterr()
+        return Outcome(int(ended.value.code or 0), out.decode(), err.decode())
+
+    return call
+
+
+@pytest.fixture
+def cars(run: Run) -> str:
+    """Make a dataset; returns its first revision."""
+    return run("dataset", "create", "physics/cars", *WRITE, stdin=b'{"name": "cars", "n": 1.10}').out.strip()
+
+
+def test_create_prints_the_revision_and_talks_on_stderr(run: Run) -> None:
+    done = run("dataset", "create", "physics/cars", *WRITE, stdin=b'{"name": "cars"}')
+    assert done.code == 0
+    assert len(done.out.strip()) == 40
+    assert "Created physics/cars" in done.err
+    assert '"resources" is a required property' in done.err
+
+
+def test_read_prints_exactly_what_is_stored(run: Run, cars: str) -> None:
+    assert run("dataset", "read", "physics/cars").out == '{\n  "name": "cars",\n  "n": 1.10\n}\n'
+    assert run("dataset", "read", "physics/cars", cars[:8], "--json").json["revision"]["id"] == cars
+
+
+def test_json_is_taken_in_front_and_behind(run: Run, cars: str) -> None:
+    for arguments in (("--json", "revision", "read", "physics/cars"), ("revision", "read", "physics/cars", "--json")):
+        assert run(*arguments).json["id"] == cars
+
+
+def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
+    patched = run("dataset", "patch", "physics/cars", '{"title": "Cars"}', "-m", "Say what it is", *WRITE)
+    assert patched.code == 0
+    same = run("dataset", "patch", "physics/cars", '{"title": "Cars"}', *WRITE)
+    assert "no revision was made" in same.err
+    assert same.out == patched.out
+    diff = run("revision", "diff", "physics/cars", cars)
+    assert diff.out == "+ title added: 'Cars'\n"
+    assert run("revision", "diff", "physics/cars", cars, "--patch").json == [
+        {"op": "add", "path": "/title", "value": "Cars"}
+    ]
+    assert '+  "title": "Cars"' in run("revision", "diff", "physics/cars", cars, "--unified").out
+    assert "No difference" in run("revision", "diff", "physics/cars", cars, cars).err
+    listed = run("revision", "list", "physics/cars").out.splitlines()
+    assert [line.split(": ", 1)[1] for line in listed] == ["Say what it is", "Create dataset"]
+    assert run("tag", "create", "physics/cars", "v1", cars, "-d", "First", *WRITE).code == 0
+    assert run("tag", "list", "physics/cars").out == f"v1 -> {cars[:12]} (First)\n"
+    assert run("tag", "update", "physics/cars", "v1", "--new-name", "v2", *WRITE).code == 0
+    assert run("tag", "read", "physics/cars", "v2").out.startswith(f"v2 -> {cars}")
+    assert run("dataset", "revert", "physics/cars", "v2", *WRITE).code == 0
+    assert "title" not in run("dataset", "read", "physics/cars").out
+    assert run("dataset", "move", "physics/cars", "physics/boats", *WRITE).code == 0
+    moved = run("dataset", "read", "physics/cars")
+    assert (moved.code, "moved to physics/boats" in moved.err) == (3, True)
+    assert run("tag", "delete", "physics/boats", "v2", *WRITE).code == 0
+    gone = run("dataset", "delete", "physics/boats", *WRITE)
+    assert "brings it back" in gone.err
+    assert run("dataset", "read", "physics/boats").code == 3
+    assert run("dataset", "list").out == ""
+    assert run("dataset", "list", "--deleted").out == "physics/boats\n"
+    assert run("dataset", "purge", "physics/boats", "--yes", *WRITE).code == 0
+    lines = run("journal", "--json").out.splitlines()
+    assert [json.loads(line)["action"] for line in lines] == ["purge", "tag_delete", "move", "tag_update"]
+    assert "purged" in run("changes").out
+    assert run("verify").code == 0
+
+
+def test_update_takes_a_file_and_expected(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "new.json").write_text('{"name": "cars", "n": 2}')
+    assert run("dataset", "update", "physics/cars", "new.json", "--expected", cars, *WRITE).code == 0
+    stale = run("dataset", "update", "physics/cars", "new.json", "--expected", cars, *WRITE)
+    assert (stale.code, "was expected at" in stale.err) == (4, True)
+
+
+def test_resources_and_projects_are_read(run: Run) -> None:
+    assert run("import", str(CATALOGUE), *WRITE).code == 0
+    assert run("resource", "read", "vega/datasets", "airports", "--json").json["path"] == "airports.csv"
+    assert run("resource", "read", "vega/datasets", "nothing").code == 3
+    assert run("project", "read", "okfn/compression").out.startswith("dataset  okfn/compression")
+    assert run("project", "read", "okfn/compression", "--json").json["owner"] == "okfn"
+
+
+def test_import_goes_on_where_it_was_interrupted_and_reports_what_fails(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "more" / "owner" / "bad" / "datapackage.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text('{"resources": [{"name": "x", "path": "../../etc/passwd"}]}')
+    first = run("import", str(CATALOGUE), str(tmp_path / "more"), "--json", *WRITE)
+    assert first.code == 1
+    assert (first.json["created"], first.json["failed"]) == (4, 1)
+    assert first.json["failures"][0]["file"] == str(bad)
+    assert "leaves the dataset" in first.json["failures"][0]["reason"]
+    second = run("import", str(CATALOGUE), *WRITE)
+    assert (second.code, second.out) == (0, "0 created, 0 updated, 4 unchanged, 0 failed, 3 findings\n")
+
+
+def test_import_takes_the_name_from_the_descriptor_with_an_owner(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"name": "cars", "resources": []}')
+    assert "give --owner" in run("import", "a.json", *WRITE).err
+    assert run("import", "a.json", "--owner", "physics", *WRITE).code == 0
+    assert run("dataset", "list").out == "physics/cars\n"
+
+
+def test_export_writes_what_import_reads(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    assert run("export", "out").out == "4 exported\n"
+    assert run("import", "out", *WRITE).out.startswith("0 created, 0 updated, 4 unchanged")
+    exported = json.loads((tmp_path / "out/okfn/compression/datapackage.json").read_text())
+    assert exported == real_descriptor("okfn/compression")
+
+
+def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
+    good = str(CATALOGUE / "okfn/compression/datapackage.json")
+    bad = str(CATALOGUE / "vega/datasets/datapackage.json")
+    assert run("check", good).code == 0
+    done = run("check", good, bad)
+    assert (done.code, len(done.out.splitlines())) == (1, 3)
+    assert len(run("check", bad, "--json").json["findings"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("dataset", "read", "physics/none"), 3, "there is no dataset physics/none"),
+        (("dataset", "read", "Physics/Cars"), 2, "lower case: try 'physics'"),
+        (("dataset", "read", "physics/cars", "v9"), 3, "has no revision 'v9'"),
+        (("dataset", "create", "physics/cars", "-", *WRITE), 2, "not JSON"),
+        (("dataset", "create", "physics/new", "missing.json", *WRITE), 2, "No such file"),
+        (("dataset", "patch", "physics/cars", "[1]", *WRITE), 2, "operation 0"),
+        (("dataset", "update", "physics/cars", "--at", "yesterday", *WRITE), 2, "no time such as"),
+        (("dataset", "update", "physics/cars", "--at", "2024-01-01T00:00:00", *WRITE), 2, "no time zone"),
+        (("dataset", "revert", "physics/cars"), 2, "Missing argument 'REVISION'"),
+        (("dataset", "frobnicate"), 2, "No such command"),
+        (("dataset", "read", "physics/cars", "--colour"), 2, "No such option"),
+        (("dataset", "list", "--store", "nowhere"), 5, "there is no store at"),
+        (("dataset", "list", "--store", "ftp://x"), 2, "no storage is called 'ftp'"),
+        (("dataset", "purge", "physics/cars", "--yes", *WRITE), 2, "delete it first"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, arguments: Any, code: int, said: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_errors_are_json_where_it_was_asked_for(run: Run, cars: str) -> None:
+    error = json.loads(run("dataset", "read", "physics/none", "--json").err)["error"]
+    assert (error["kind"], error["dataset_id"]) == ("dataset-not-found", "physics/none")
+
+
+def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("METASTORE_URL", "elsewhere")
+    monkeypatch.setenv("METASTORE_AUTHOR", "Bo <bo@example.org>")
+    monkeypatch.setenv("METASTORE_VALIDATION", "strict")
+    refused = run("dataset", "create", "physics/cars", stdin=b'{"name": "cars"}')
+    assert (refused.code, "not valid" in refused.err) == (2, True)
+    monkeypatch.setenv("METASTORE_VALIDATION", "off")
+    assert run("dataset", "create", "physics/cars", stdin=b'{"name": "cars"}').code == 0
+    assert "Bo <bo@example.org>" in run("revision", "read", "physics/cars").out
+    assert (tmp_path / "elsewhere" / "metastore.json").exists()
+    monkeypatch.setenv("METASTORE_MAX_BYTES", "many")
+    assert "METASTORE_MAX_BYTES" in run("dataset", "list").err
+
+
+@pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
+def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text(f"#!/bin/sh\nprintf '%s' '{saved}' > \"$1\"\n")
+    editor.chmod(0o755)
+    os.environ["EDITOR"] = os.environ["VISUAL"] = str(editor)
+    try:
+        done = run("dataset", "edit", "physics/cars", *WRITE)
+    finally:
+        del os.environ["EDITOR"], os.environ["VISUAL"]
+    if saved.endswith("}"):
+        assert json.loads(run("dataset", "read", "physics/cars").out) == {"name": "edited"}
+    else:
+        assert (done.code, "not JSON" in done.err) == (2, True)
+        kept = done.err.split("is kept in ")[1].split(":")[0]
+        assert Path(kept).read_text() == saved
+        Path(kept).unlink()
+
+
+def test_every_shell_gets_a_completion_script(run: Run) -> None:
+    for shell in ("zsh", "fish"):
+        assert "_METASTORE_COMPLETE" in run("completion", shell).out
+
+
+def test_the_installed_program_and_the_module_are_the_command_line(tmp_path: Path) -> None:
+    for program in ([str(Path(sys.executable).parent / "metastore")], [sys.executable, "-m", "metastore"]):
+        done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True, cwd=tmp_path)
+        assert done.stdout.startswith("metastore 0.")
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, run: Run, cars: str) -> None:
+    program = f"{sys.executable} -m metastore dataset read physics/cars | true"
+    done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("metastore.reader.Reader.dataset_read", interrupted)
+    assert run("dataset", "read", "physics/cars").code == 130
