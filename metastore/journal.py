@@ -14,6 +14,7 @@ from metastore.errors import (
     OutcomeUnknown,
     RevisionConflict,
     StorageBusy,
+    StorageCorrupt,
 )
 from metastore.parse import parse_dataset_id
 from metastore.storage.base import Storage
@@ -53,16 +54,16 @@ class Journal:
         except DatasetNotFound:
             return
         for line in self._storage.history(JOURNAL, head.id):
+            yield self._entry(line)
+
+    def _entry(self, line: Revision) -> JournalEntry:
+        try:
             said = json.loads(self._storage.read(JOURNAL, line.id, _FILE))
-            yield JournalEntry(
-                line.id,
-                said["action"],
-                parse_dataset_id(said["dataset"]),
-                said["details"],
-                line.author,
-                line.message,
-                line.created,
-            )
+            dataset_id = parse_dataset_id(said["dataset"])
+            action, details = said["action"], said["details"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageCorrupt(f"line {line.id[:12]} of the journal cannot be read: {error}") from None
+        return JournalEntry(line.id, action, dataset_id, details, line.author, line.message, line.created)
 
     def _append(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Revision:
         said = {"action": action, "dataset": str(dataset_id), "details": details}

@@ -60,7 +60,7 @@ def parse_tag_name(name: str) -> str:
     Raises:
         InvalidInput: Not a name, or one that a revision could also have.
     """
-    if not isinstance(name, str) or not is_tag_name(name):
+    if not is_tag_name(name):
         raise InvalidInput(f"a tag's name is 1 to 100 letters, digits and _ - + . , not {shortened(name)}")
     if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
         raise InvalidInput(f"Git does not allow the tag name {name!r}")
@@ -71,7 +71,18 @@ def parse_tag_name(name: str) -> str:
 
 def is_tag_name(text: str) -> bool:
     """Tell whether a tag can have this name at all; a path never does."""
-    return _TAG.fullmatch(text) is not None and text not in (".", "..")
+    return isinstance(text, str) and _TAG.fullmatch(text) is not None and text not in (".", "..")
+
+
+def parse_revision(text: str | None) -> str | None:
+    """Make sure that what shall name a revision is text, or None for the newest.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    if text is not None and not isinstance(text, str):
+        raise InvalidInput(f"a revision is named by text, such as an id or a tag, not {type(text).__name__}")
+    return text
 
 
 def make_author(author: Author | str | tuple[str, str]) -> Author:

@@ -21,7 +21,7 @@ from metastore.errors import (
     StorageCorrupt,
 )
 from metastore.journal import Journal
-from metastore.parse import make_time, parse_dataset_id
+from metastore.parse import make_time, parse_dataset_id, parse_revision
 from metastore.storage.base import Storage
 from metastore.types import Damage, Dataset, DatasetId, Diff, FeedEntry, JournalEntry, Project, Revision, Tag
 
@@ -92,12 +92,12 @@ class Reader:
         For the next page, begin with the `parent` of the last revision of this one. Works on deleted datasets too.
         """
         identity = parse_dataset_id(dataset_id)
-        first = self._storage.resolve(identity, revision)
+        first = self._resolve(identity, revision)
         return islice(self._storage.history(identity, first.id), _limit(limit))
 
     def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
         """Return who made a revision, when and why. Works on deleted datasets too."""
-        return self._storage.resolve(parse_dataset_id(dataset_id), revision)
+        return self._resolve(parse_dataset_id(dataset_id), revision)
 
     def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
         """Compare two revisions; a deletion counts as an empty descriptor.
@@ -106,7 +106,7 @@ class Reader:
             `.patch`, a JSON Patch (RFC 6902) from a to b, and `.changes`, the same for people.
         """
         identity = parse_dataset_id(dataset_id)
-        old, new = (self._storage.resolve(identity, revision) for revision in (revision_a, revision_b))
+        old, new = (self._resolve(identity, revision) for revision in (revision_a, revision_b))
         before, after = (self._descriptor(identity, revision) for revision in (old, new))
         return Diff(old, new, difference.json_patch(before, after), difference.changes(before, after))
 
@@ -212,8 +212,11 @@ class Reader:
             return "purged", None, None
         return ("deleted" if revision.deleted else "changed"), revision, None
 
+    def _resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
+        return self._storage.resolve(dataset_id, parse_revision(revision))
+
     def _live(self, dataset_id: DatasetId, revision: str | None) -> Revision:
-        found = self._storage.resolve(dataset_id, revision)
+        found = self._resolve(dataset_id, revision)
         if found.deleted:
             raise DatasetDeleted(dataset_id, found)
         return found

@@ -219,7 +219,7 @@ class MetaStore(TagWriter):
             RevisionConflict: `expected` is not the newest revision.
         """
         identity = own_id(dataset_id)
-        target = self._storage.resolve(identity, to_revision)
+        target = self._resolve(identity, to_revision)
         if target.deleted:
             raise InvalidInput(f"revision {target.id[:12]} of {identity} is its deletion: delete it, or choose another")
         then = self._storage.paths(identity, target.id)

@@ -43,6 +43,15 @@ def test_an_unknown_revision_fails_at_the_call_and_not_in_the_loop(store: MetaSt
         store.revision_list(CARS, "nothing")
 
 
+@pytest.mark.parametrize("odd", [5, b"HEAD", ["HEAD"]])
+def test_what_is_no_text_names_no_revision(store: MetaStore, revisions: list[str], odd: Any) -> None:
+    for call in (store.dataset_read, store.revision_list, store.dataset_revert, store.revision_diff):
+        with pytest.raises(InvalidInput, match="named by text"):
+            call(CARS, odd)
+    with pytest.raises(TagNotFound):
+        store.tag_read(CARS, odd)
+
+
 def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
     descriptor = real_descriptor("vega/datasets")
     store.dataset_create(CARS, descriptor)
