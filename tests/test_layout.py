@@ -27,3 +27,12 @@ def test_a_move_killed_while_it_notes_where_to_leaves_no_other_id(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert {dataset_id for _, dataset_id in storage.touched(None)[1]} == {CARS}
     assert list(storage.ids()) == [CARS]
+
+
+def test_a_store_whose_making_was_killed_is_made_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (child := os.fork()):
+        monkeypatch.setattr(os, "replace", lambda source, target: os._exit(7))
+        GitStorage(tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert list(GitStorage(tmp_path).ids()) == []

@@ -58,7 +58,8 @@ class Layout:
             raise StorageUnavailable(f"there is no store at {self.root}")
         os.makedirs(self.root, exist_ok=True)
         text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
-        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync)
+        # Made in `tmp`: if we are killed, a file beside the mark would make this somebody else's folder.
+        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync, temporary=self.aside())
 
     def _check_format(self, mark: bytes) -> None:
         try:
