@@ -220,6 +220,14 @@ class Layout:
         return self.private(f"notes/{dataset_id}")
 
 
+def moved_to(note: Mapping[str, Any]) -> DatasetId | None:
+    """Return the id that a note of a move names."""
+    try:
+        return parse_dataset_id(note["moved"])
+    except (KeyError, InvalidInput):
+        return None
+
+
 def _is_id(owner: str, name: str) -> bool:
     try:
         parse_dataset_id((owner, name))
