@@ -43,6 +43,15 @@ def sync_directory(path: str | Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: str) -> None:
+    """Make a file's content durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_file(path: str, content: bytes, *, sync: bool) -> None:
     """Write a file in place; for files that nobody can see yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)

@@ -58,7 +58,8 @@ class Layout:
             raise StorageUnavailable(f"there is no store at {self.root}")
         os.makedirs(self.root, exist_ok=True)
         text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
-        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync)
+        # Made in `tmp`: if we are killed, a file beside the mark would make this somebody else's folder.
+        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync, temporary=self.aside())
 
     def _check_format(self, mark: bytes) -> None:
         try:
@@ -165,13 +166,17 @@ class Layout:
             with suppress(OSError):
                 times += [_mtime(entry.path) for entry in os.scandir(f"{path}/refs/heads")]
             yield datetime.fromtimestamp(max(times), UTC), dataset_id
-        notes = self.private("notes")
-        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
-            for entry in os.scandir(f"{notes}/{owner}"):
-                if _is_id(owner, entry.name) and not os.path.isdir(f"{self.root}/{owner}/{entry.name}.git"):
-                    yield datetime.fromtimestamp(_mtime(entry.path), UTC), DatasetId(owner, entry.name)
+        for dataset_id in self.noted():
+            if not os.path.isdir(self.path(dataset_id)):
+                yield datetime.fromtimestamp(_mtime(self._note_path(dataset_id)), UTC), dataset_id
 
     # Notes: what is said of an id without a repository
+
+    def noted(self) -> Iterator[DatasetId]:
+        """Yield the ids that have a note, also those that have a repository again."""
+        notes = self.private("notes")
+        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
+            yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if _is_id(owner, name))
 
     def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
         """Return `{"moved": id}`, `{"purged": true}` or nothing."""
@@ -185,7 +190,8 @@ class Layout:
         path = self._note_path(dataset_id)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         said = {"moved": str(new_id)} if new_id else {"purged": True}
-        replace_file(path, json.dumps(said).encode(), sync=self.sync)
+        # Made in `tmp`: beside the note, what a killed process leaves would count as the note of another id.
+        replace_file(path, json.dumps(said).encode(), sync=self.sync, temporary=self.aside())
 
     def remove_note(self, dataset_id: DatasetId) -> None:
         """Forget what was said of an id."""
@@ -212,6 +218,14 @@ class Layout:
 
     def _note_path(self, dataset_id: DatasetId) -> str:
         return self.private(f"notes/{dataset_id}")
+
+
+def moved_to(note: Mapping[str, Any]) -> DatasetId | None:
+    """Return the id that a note of a move names."""
+    try:
+        return parse_dataset_id(note["moved"])
+    except (KeyError, InvalidInput):
+        return None
 
 
 def _is_id(owner: str, name: str) -> bool:

@@ -23,7 +23,7 @@ from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
-from metastore.storage.files import read_file, replace_file, sync_directory, write_file
+from metastore.storage.files import read_file, replace_file, sync_directory, sync_file, write_file
 from metastore.storage.objects import Repository
 from metastore.types import BlobId, RevisionId
 
@@ -114,12 +114,44 @@ class GitRepository(Repository):
             return
         packed = self._packed()
         if packed.pop(_TAGS + name, None):
-            lines = "".join(f"{target} {name}\n" for name, target in sorted(packed.items()))
-            replace_file(f"{self.path}/packed-refs", f"# pack-refs with: sorted\n{lines}".encode(), sync=self._sync)
+            self.pack_references(packed)
         with suppress(FileNotFoundError):
             os.unlink(f"{self.path}/{_TAGS}{name}")
         if self._sync:
             sync_directory(f"{self.path}/{_TAGS}")
+
+    def references(self) -> dict[str, str]:
+        """Return every reference and the object it holds; symbolic ones (`ref: …`) are passed over.
+
+        Raises:
+            StorageCorrupt: One holds neither an object id nor a name.
+        """
+        found = self._packed()
+        for name in self._loose_references():
+            if not (read_file(f"{self.path}/{name}") or b"").startswith(b"ref: "):
+                found[name] = self._reference(name) or ""
+        return found
+
+    def set_references(self, references: Mapping[str, str]) -> None:
+        """Make these all the references that there are, at once. Only ever called under the dataset's lock."""
+        self.pack_references(references)
+        for name in self._loose_references():
+            os.unlink(f"{self.path}/{name}")
+
+    def pack_references(self, references: Mapping[str, str]) -> None:
+        """Replace `packed-refs`; a reference that has a file of its own is not changed by that."""
+        lines = "".join(f"{target} {name}\n" for name, target in sorted(references.items()))
+        content = f"# pack-refs with: sorted\n{lines}".encode(errors="surrogateescape")
+        path = f"{self.path}/packed-refs"
+        replace_file(path, content, sync=self._sync, temporary=f"{path}.lock")
+
+    def _loose_references(self) -> list[str]:
+        return [
+            os.path.relpath(f"{folder}/{file}", self.path)
+            for folder, _, files in os.walk(f"{self.path}/refs")
+            for file in files
+            if not file.endswith(".lock")
+        ]
 
     def _reference(self, name: str) -> str | None:
         content = read_file(f"{self.path}/{name}")
@@ -132,7 +164,8 @@ class GitRepository(Repository):
 
     def _packed(self) -> dict[str, str]:
         content = read_file(f"{self.path}/packed-refs") or b""
-        rows = (line.split(" ", 1) for line in content.decode(errors="replace").splitlines() if line[:1] not in "#^")
+        text = content.decode(errors="surrogateescape")
+        rows = (line.split(" ", 1) for line in text.split("\n") if line[:1] not in "#^")
         return {row[1]: row[0] for row in rows if len(row) == 2}
 
     def _write_reference(self, name: str, target: str) -> None:
@@ -267,7 +300,7 @@ def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, 
         name = next(file for file in os.listdir(aside) if file.endswith(".idx")).removesuffix(".idx")
         for ending in (".pack", ".idx"):
             if sync:
-                _sync_file(f"{aside}/{name}{ending}")
+                sync_file(f"{aside}/{name}{ending}")
             os.replace(f"{aside}/{name}{ending}", f"{path}/objects/pack/{name}{ending}")
     except pygit2.GitError as error:
         raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
@@ -278,14 +311,6 @@ def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, 
     if sync:
         sync_directory(f"{path}/objects/pack")
     return name
-
-
-def _sync_file(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _object_database(path: str, sync: bool) -> tuple[Any, Any]:

@@ -1,0 +1,527 @@
+"""A backup is a store: it has what the original has, whenever it was taken and however it ended."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.storage.backup import backup, restore
+from metastore.storage.git import GitStorage
+from metastore.types import DatasetId
+
+from .conftest import ANN, real_descriptor, ticking
+
+CARS, BOATS, OLD = "physics/cars", "physics/boats", "physics/old"
+
+
+def connect(folder: Path) -> metastore.MetaStore:
+    return metastore.connect(folder, author=ANN, clock=ticking(), sync=False)
+
+
+def git_storage(store: metastore.MetaStore) -> GitStorage:
+    assert isinstance(store.storage, GitStorage)
+    return store.storage
+
+
+def fill(store: metastore.MetaStore) -> None:
+    """Make something of everything: revisions, tags, a deleted, a moved and a purged dataset."""
+    first = store.dataset_create(CARS, real_descriptor())
+    store.tag_create(CARS, "v1", first.revision.id, description="One")
+    store.dataset_patch(CARS, {"title": "Cars"})
+    store.tag_create(CARS, "v2")
+    store.dataset_create(BOATS, real_descriptor())
+    store.dataset_move(BOATS, "navy/boats")
+    store.dataset_create("physics/deleted", real_descriptor())
+    store.dataset_delete("physics/deleted")
+    store.dataset_create(OLD, real_descriptor())
+    store.dataset_purge(OLD, force=True)
+
+
+def change_everything(store: metastore.MetaStore) -> None:
+    """Go on from `fill`, so that every kind of change has to be followed."""
+    git_storage(store).compact(DatasetId("physics", "cars"))
+    store.dataset_patch(CARS, {"title": "More cars"})
+    store.tag_update(CARS, "v1", new_name="v1.1")
+    store.tag_delete(CARS, "v2")
+    store.dataset_move("navy/boats", "army/boats")
+    store.dataset_purge("physics/deleted")
+    store.dataset_create("physics/deleted", {"name": "another", "resources": []})
+    store.dataset_create(OLD, {"name": "old", "resources": []})
+
+
+def contents(store: metastore.MetaStore) -> dict[str, Any]:
+    """Return all that the storage's calls tell about a store."""
+    storage = git_storage(store)
+    found: dict[str, Any] = {"journal": list(store.journal())}
+    for dataset_id in storage.ids(deleted=None):
+        head = storage.resolve(dataset_id, None)
+        found[str(dataset_id)] = (
+            list(storage.tags(dataset_id)),
+            [
+                (revision, {path: storage.read(dataset_id, revision.id, path) for path in paths})
+                for revision in storage.history(dataset_id, head.id)
+                if (paths := storage.paths(dataset_id, revision.id))
+            ],
+        )
+    for text in (CARS, BOATS, OLD, "navy/boats", "physics/deleted"):
+        try:
+            store.dataset_read(text)
+        except DatasetNotFound as error:
+            found[f"read {text}"] = str(error)
+    return found
+
+
+def contents_of(folder: Path, *, left_over: bool = False) -> dict[str, Any]:
+    with connect(folder) as store:
+        assert [damage for damage in store.verify() if not (left_over and damage.kind.startswith("left-over"))] == []
+        return contents(store)
+
+
+def fsck(folder: Path) -> None:
+    for path in folder.glob("*/*.git"):
+        done = subprocess.run(["git", "-C", path, "fsck", "--strict", "--full"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def store(git_store: metastore.MetaStore) -> metastore.MetaStore:
+    fill(git_store)
+    return git_store
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+def test_a_backup_tells_what_the_original_tells(store: metastore.MetaStore, target: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = backup(git_storage(store), target, progress=lambda done, total: seen.append((done, total)))
+    assert contents_of(target) == contents(store)
+    fsck(target)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert (report.datasets, report.unchanged, report.removed, report.kept) == (4, 0, (), ())
+    objects = list(target.glob("*/*.git/objects/*/*"))
+    assert (report.copied, report.bytes) == (len(objects), sum(path.stat().st_size for path in objects))
+
+
+def test_a_restored_backup_tells_what_the_original_tells(store: metastore.MetaStore, tmp_path: Path) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    report = restore(tmp_path / "backup", tmp_path / "restored")
+    assert report.datasets == 4
+    assert contents_of(tmp_path / "restored") == contents(store)
+    with connect(tmp_path / "restored") as restored, pytest.raises(DatasetMoved) as caught:
+        restored.dataset_read(BOATS)
+    assert str(caught.value.new_id) == "navy/boats"
+
+
+def test_a_restored_store_is_written_to_like_any_other(store: metastore.MetaStore, tmp_path: Path) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    with connect(tmp_path / "restored") as restored:
+        change_everything(restored)
+        assert restored.dataset_read(CARS).descriptor["title"] == "More cars"
+        assert [tag.name for tag in restored.tag_list(CARS)] == ["v1.1"]
+        assert list(restored.verify()) == []
+    fsck(tmp_path / "restored")
+    backup(GitStorage(tmp_path / "restored"), tmp_path / "second")
+    assert contents_of(tmp_path / "second") == contents_of(tmp_path / "restored")
+
+
+def test_a_second_run_without_changes_copies_nothing(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    before = files(target)
+    report = backup(git_storage(store), target)
+    assert (report.copied, report.bytes, report.unchanged) == (0, 0, report.datasets)
+    assert files(target) == before
+
+
+def test_a_second_run_copies_only_what_is_new(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    store.dataset_patch(CARS, {"title": "Newer"})
+    report = backup(git_storage(store), target)
+    assert (report.copied, report.unchanged) == (3, report.datasets - 1)  # commit, tree and descriptor
+    assert contents_of(target) == contents(store)
+
+
+def test_a_backup_follows_every_kind_of_change(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    change_everything(store)
+    report = backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+    fsck(target)
+    assert report.removed == (DatasetId("navy", "boats"),)
+    assert report.kept == ()
+
+
+@pytest.mark.parametrize("pack", ["compact", "pack_loose"])
+def test_packs_replace_what_they_hold_in_the_backup_too(store: metastore.MetaStore, target: Path, pack: str) -> None:
+    cars = DatasetId("physics", "cars")
+    backup(git_storage(store), target)
+    for title in ("a", "b"):
+        store.dataset_patch(CARS, {"title": title})
+        getattr(git_storage(store), pack)(cars)
+        backup(git_storage(store), target)
+    for root in (target, Path(git_storage(store).layout.root)):
+        held = {path.name for path in root.glob("physics/cars.git/objects/*/*")}
+        assert len(held) == (2 if pack == "compact" else 4)
+    assert contents_of(target) == contents(store)
+    fsck(target)
+
+
+def test_a_purged_dataset_is_gone_from_the_backup(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    store.dataset_purge(CARS, force=True)
+    assert backup(git_storage(store), target).removed == (DatasetId("physics", "cars"),)
+    assert not (target / "physics/cars.git").exists()
+    assert contents_of(target) == contents(store)
+
+
+def test_nothing_of_a_purged_dataset_stays_when_its_id_is_taken_again(store: metastore.MetaStore, target: Path) -> None:
+    old = store.revision_read(CARS)
+    backup(git_storage(store), target)
+    store.dataset_purge(CARS, force=True)
+    store.dataset_create(CARS, {"name": "cars", "resources": []})
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+    assert not list(target.glob(f"physics/cars.git/objects/{old.id[:2]}/{old.id[2:]}"))
+
+
+def test_datasets_that_changed_places_are_followed(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    store.dataset_move(CARS, "a/a")
+    store.dataset_move("navy/boats", CARS)
+    store.dataset_move("a/a", "navy/boats")
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+
+
+def test_a_dataset_that_vanished_is_kept_and_reported(
+    store: metastore.MetaStore, target: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backup(git_storage(store), target)
+    before = contents_of(target)
+    shutil.rmtree(git_storage(store).layout.path(DatasetId("physics", "cars")))
+    report = backup(git_storage(store), target)
+    assert (report.kept, report.removed) == ((DatasetId("physics", "cars"),), ())
+    assert contents_of(target) == before
+    assert "neither moved nor purged" in caplog.text
+
+
+def test_a_backup_of_an_emptied_folder_keeps_everything(tmp_path: Path, store: metastore.MetaStore) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    report = backup(GitStorage(tmp_path / "empty"), tmp_path / "backup")
+    assert len(report.kept) == 4
+    assert contents_of(tmp_path / "backup") == contents(store)
+
+
+def damage_head(path: Path) -> None:
+    (path / "refs/heads/main").write_bytes(b"")
+
+
+def damage_branch_name(path: Path) -> None:
+    (path / "HEAD").write_bytes(b"\0" * 20)
+
+
+def lose_the_head_commit(path: Path) -> None:
+    head = (path / "refs/heads/main").read_text().strip()
+    (path / "objects" / head[:2] / head[2:]).unlink()
+
+
+def cut_objects_short(path: Path) -> None:
+    for file in path.glob("objects/??/*"):
+        file.chmod(0o644)
+        file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [damage_head, damage_branch_name, lose_the_head_commit, cut_objects_short])
+def test_damage_never_replaces_what_the_backup_has(
+    store: metastore.MetaStore, target: Path, damage: Callable[[Path], None]
+) -> None:
+    backup(git_storage(store), target)
+    before = contents_of(target)
+    damage(Path(git_storage(store).layout.path(DatasetId("physics", "cars"))))
+    store.dataset_create("zoo/new", {"name": "new", "resources": []})
+    report = backup(git_storage(store), target)
+    assert report.kept == (DatasetId("physics", "cars"),)
+    after = contents_of(target)
+    assert after.pop("zoo/new")
+    assert after == before
+
+
+def test_lost_objects_are_kept_in_the_backup(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    before = contents_of(target)
+    first = list(store.revision_list(CARS))[-1].id
+    Path(git_storage(store).layout.path(DatasetId("physics", "cars")), "objects", first[:2], first[2:]).unlink()
+    assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+    assert contents_of(target) == before
+
+
+@pytest.mark.parametrize("damage", [damage_branch_name, cut_objects_short, lambda path: (path / "config").unlink()])
+def test_a_damaged_backup_is_mended_by_the_next(
+    store: metastore.MetaStore, target: Path, damage: Callable[[Path], None]
+) -> None:
+    backup(git_storage(store), target)
+    damage(target / "physics/cars.git")
+    assert backup(git_storage(store), target).kept == ()
+    assert contents_of(target) == contents(store)
+    fsck(target)
+
+
+def test_a_store_as_its_predecessor_left_it_is_backed_up(tmp_path: Path) -> None:
+    def git(*arguments: str | Path) -> None:
+        subprocess.run(["git", "-C", tmp_path / "work", *arguments], check=True, capture_output=True)
+
+    (tmp_path / "work").mkdir()
+    git("init", "-b", "master")
+    git("-c", "user.name=A", "-c", "user.email=a@b.c", "commit", "--allow-empty", "-m", "One")
+    git("-c", "user.name=A", "-c", "user.email=a@b.c", "tag", "-a", "v1", "-m", "One")
+    git("branch", "topic/x")
+    git("clone", "--mirror", ".", tmp_path / "store/physics/cars.git")
+    git("-C", tmp_path / "store/physics/cars.git", "gc")
+    storage = GitStorage(tmp_path / "store")
+    backup(storage, tmp_path / "backup")
+    for command in ("show-ref", "symbolic-ref HEAD"):
+        told = {
+            subprocess.check_output(["git", "-C", tmp_path / root / "physics/cars.git", *command.split()])
+            for root in ("store", "backup")
+        }
+        assert len(told) == 1
+    fsck(tmp_path / "backup")
+
+
+def test_another_branch_in_head_is_followed(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    path = Path(git_storage(store).layout.path(DatasetId("physics", "cars")))
+    (path / "refs/heads/main").rename(path / "refs/heads/trunk")
+    (path / "HEAD").write_text("ref: refs/heads/trunk\n")
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+    assert (target / "physics/cars.git/packed-refs").read_text().count("refs/heads/") == 1
+
+
+def test_backups_taken_while_four_write_are_whole(tmp_path: Path) -> None:
+    acknowledged: dict[str, set[str]] = {f"owner/d{number}": set() for number in range(4)}
+    stop, errors = threading.Event(), []
+
+    def write(number: int) -> None:
+        name = f"owner/d{number}"
+        try:
+            with connect(tmp_path / "store") as store:
+                acknowledged[name].add(store.dataset_create(name, {"name": "d", "resources": []}).revision.id)
+                while not stop.is_set():
+                    count = len(acknowledged[name])
+                    acknowledged[name].add(store.dataset_patch(name, {"title": f"{count}"}).revision.id)
+                    if count % 10 == 0:
+                        git_storage(store).compact(DatasetId("owner", f"d{number}"))
+                    elif count % 5 == 0:
+                        git_storage(store).pack_loose(DatasetId("owner", f"d{number}"))
+                    store.tag_create(name, f"t{count}")
+                    stop.wait(0.05)
+                    store.dataset_create(f"moving/m{number}-{count}", {"name": "d", "resources": []})
+                    store.dataset_move(f"moving/m{number}-{count}", f"aside/m{number}-{count}")
+                    store.dataset_purge(f"aside/m{number}-{count}", force=True)
+        except Exception as error:
+            errors.append(error)
+
+    connect(tmp_path / "store").close()
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    heads: list[tuple[str, str]] = []
+    try:
+        with connect(tmp_path / "store") as source:
+            for _ in range(3):
+                report = backup(git_storage(source), tmp_path / "backup")
+                assert report.kept == ()
+                fsck(tmp_path / "backup")
+                with connect(tmp_path / "backup") as copy:
+                    assert list(copy.verify()) == []
+                    heads += [(str(each), copy.revision_read(each).id) for each in copy.dataset_list(prefix="owner/")]
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert errors == []
+    assert all(head in acknowledged[name] for name, head in heads)
+    with connect(tmp_path / "store") as source:
+        backup(git_storage(source), tmp_path / "backup")
+        assert contents_of(tmp_path / "backup") == contents(source)
+
+
+def test_a_dataset_that_moves_behind_the_backups_back_is_not_missed(store: metastore.MetaStore, target: Path) -> None:
+    moved = []
+
+    def move(done: int, total: int) -> None:
+        if not moved:
+            moved.append(store.dataset_move(CARS, "a/cars"))
+
+    backup(git_storage(store), target, progress=move)
+    assert contents_of(target) == contents(store)
+    moved.clear()
+    store.dataset_move("a/cars", CARS)
+    backup(git_storage(store), target, progress=move)
+    with connect(target) as copy:
+        assert copy.dataset_read("a/cars").descriptor == store.dataset_read("a/cars").descriptor
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+
+
+def dying_at(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> bool:
+    """Run something in a child that is killed before its n-th change of a name; tell whether it came to its end."""
+    if not (child := os.fork()):
+        left = [step]
+        for name in ("rename", "replace", "unlink", "rmdir"):
+            real = getattr(os, name)
+
+            def dying(*arguments: Any, real: Callable[..., None] = real, **options: Any) -> None:
+                left[0] -= 1
+                if left[0] < 0:
+                    os._exit(7)
+                real(*arguments, **options)
+
+            monkeypatch.setattr(os, name, dying)
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_backup_killed_anywhere_is_whole_and_the_next_makes_it_good(
+    store: metastore.MetaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    backup(git_storage(store), tmp_path / "older")
+    before = contents(store)
+    change_everything(store)
+    after = contents(store)
+    for step in range(1000):
+        target = tmp_path / f"backup{step}"
+        shutil.copytree(tmp_path / "older", target)
+        ended = dying_at(monkeypatch, step, lambda to=target: backup(git_storage(store), to))
+        for name, told in contents_of(target, left_over=True).items():
+            if name.count("/") == 1 and " " not in name:
+                assert told in (before.get(name), after.get(name)), (step, name)
+        backup(git_storage(store), target)
+        assert contents_of(target) == after
+        assert not (target / "_metastore/tmp/backup").exists()
+        shutil.rmtree(target)
+        if ended:
+            break
+    assert step > 30
+
+
+def test_a_first_backup_killed_anywhere_has_whole_datasets_only(
+    store: metastore.MetaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    after = contents(store)
+    for step in range(1000):
+        target = tmp_path / f"backup{step}"
+        ended = dying_at(monkeypatch, step, lambda to=target: backup(git_storage(store), to))
+        for name, told in contents_of(target, left_over=True).items():
+            if name.count("/") == 1 and " " not in name:
+                assert told == after[name]
+        backup(git_storage(store), target)
+        assert contents_of(target) == after
+        shutil.rmtree(target)
+        if ended:
+            break
+    assert step > 20
+
+
+def test_a_restore_that_was_killed_is_no_store(
+    store: metastore.MetaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    assert not dying_at(monkeypatch, 12, lambda: restore(tmp_path / "backup", tmp_path / "restored"))
+    with pytest.raises(StorageUnavailable, match="unfinished"):
+        metastore.connect(tmp_path / "restored")
+    with pytest.raises(StorageUnavailable, match="not empty"):
+        restore(tmp_path / "backup", tmp_path / "restored")
+
+
+def test_a_full_disk_is_said_so_and_changes_nothing(
+    store: metastore.MetaStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(git_storage(store), target)
+    before = contents_of(target)
+    store.dataset_patch(CARS, {"title": "Newer"})
+    for name in ("os.replace", "shutil.copy", "os.fsync"):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, fail_with(errno.ENOSPC))
+            with pytest.raises(StorageUnavailable, match="the disk is full"):
+                backup(git_storage(store), target)
+        assert contents_of(target) == before
+        assert not (target / "_metastore/tmp/backup").exists()
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def test_a_damaged_backup_is_restored_as_far_as_it_goes_and_said_so(store: metastore.MetaStore, tmp_path: Path) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    blob = next((tmp_path / "backup/physics/cars.git/objects").glob("??/*"))
+    blob.unlink()
+    with pytest.raises(StorageCorrupt, match="physics/cars"):
+        restore(tmp_path / "backup", tmp_path / "restored")
+    with connect(tmp_path / "restored") as restored:
+        assert restored.dataset_read("navy/boats")
+
+
+def test_a_backup_on_a_read_only_disk_is_restored(
+    store: metastore.MetaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup(git_storage(store), tmp_path / "backup")
+    shutil.rmtree(tmp_path / "backup/_metastore/locks", ignore_errors=True)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "backup" not in str(path) and real(path, mode))
+    before = files(tmp_path / "backup")
+    restore(tmp_path / "backup", tmp_path / "restored")
+    assert files(tmp_path / "backup") == before
+    assert contents_of(tmp_path / "restored") == contents(store)
+
+
+def test_a_store_and_its_backup_are_never_inside_each_other(store: metastore.MetaStore, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    for inside in ("store", "store/backup", ".", "link/backup"):
+        with pytest.raises(InvalidInput, match="inside each other"):
+            backup(git_storage(store), tmp_path / inside)
+        with pytest.raises(InvalidInput, match="inside each other"):
+            restore(tmp_path / "store", tmp_path / inside)
+
+
+def test_only_a_store_is_a_target_and_only_a_backup_a_source(store: metastore.MetaStore, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    with pytest.raises(StorageUnavailable, match="not a store"):
+        backup(git_storage(store), tmp_path / "full")
+    for target in ("full", "full/notes.txt"):
+        with pytest.raises(StorageUnavailable, match="not empty"):
+            restore(tmp_path / "store", tmp_path / target)
+    with pytest.raises(StorageUnavailable, match="there is no store"):
+        restore(tmp_path / "nothing", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+    assert not (tmp_path / "nothing").exists()

@@ -1,0 +1,38 @@
+"""The folders of a local store, where the contract of storages cannot see them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from metastore.storage.git import GitStorage
+from metastore.types import DatasetId
+
+from .conftest import change
+
+CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
+
+
+def test_a_move_killed_while_it_notes_where_to_leaves_no_other_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    if not (child := os.fork()):
+        monkeypatch.setattr(os, "replace", lambda source, target: "notes" in target and os._exit(7))
+        storage.rename(CARS, BOATS, parent=first.id)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert {dataset_id for _, dataset_id in storage.touched(None)[1]} == {CARS}
+    assert list(storage.ids()) == [CARS]
+
+
+def test_a_store_whose_making_was_killed_is_made_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not (child := os.fork()):
+        monkeypatch.setattr(os, "replace", lambda source, target: os._exit(7))
+        GitStorage(tmp_path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert list(GitStorage(tmp_path).ids()) == []
