@@ -14,7 +14,7 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.parse import parse_dataset_id
-from metastore.storage.files import locked, read_file, replace_file, sync_directory
+from metastore.storage.files import locked, make_folders, read_file, replace_file, sync_directory
 from metastore.types import DatasetId
 
 MARK = "metastore.json"
@@ -44,21 +44,21 @@ class Layout:
             StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
             StorageCorrupt: Its mark cannot be read.
         """
+        if os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
+        # Looked at before the mark: whoever makes the store at the same time writes the mark before anything else.
+        present = os.listdir(self.root) if os.path.isdir(self.root) else []
+        present = [name for name in present if name != PRIVATE]
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
             self._check_format(mark)
             return
-        if os.path.exists(self.root) and not os.path.isdir(self.root):
-            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
-        present = os.listdir(self.root) if os.path.isdir(self.root) else []
-        present = [name for name in present if name != PRIVATE]
         if present and not self._is_older_store(present):
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
             raise StorageUnavailable(f"there is no store at {self.root}")
-        os.makedirs(self.root, exist_ok=True)
         text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
-        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync)
+        self._replace(f"{self.root}/{MARK}", text.encode())
 
     def _check_format(self, mark: bytes) -> None:
         try:
@@ -92,9 +92,13 @@ class Layout:
     def aside(self) -> str:
         """Return a new path on the same file system, for what is being made or thrown away."""
         folder = self.private("tmp")
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
+        make_folders(folder, sync=self.sync)
         return f"{folder}/{secrets.token_hex(8)}"
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Set a file's content; made aside, since in a folder of ids a left-over would pass for one."""
+        make_folders(os.path.dirname(path), sync=self.sync)
+        replace_file(path, content, sync=self.sync, temporary=self.aside())
 
     def left_over(self) -> Iterator[str]:
         """Yield what an interrupted create or purge left in `tmp`."""
@@ -119,21 +123,30 @@ class Layout:
             OutcomeUnknown: It is in place, but the disk would not confirm that it stays.
         """
         target = self.path(dataset_id)
-        folder = os.path.dirname(target)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-            if self.sync:
-                sync_directory(self.root)
+        make_folders(os.path.dirname(target), sync=self.sync)
+        os.utime(f"{source}/HEAD")  # for `times`: what was made long ago is here from now on
         try:
-            os.rename(source, target)
+            self._rename(source, target, revision)
         except OSError:
             if os.path.exists(target):
                 raise AlreadyExists(dataset_id) from None
             raise
+
+    def take_away(self, dataset_id: DatasetId, revision: str) -> str:
+        """Rename a repository to where no id leads, and return that path.
+
+        Raises:
+            OutcomeUnknown: It is away, but the disk would not confirm that it stays so.
+        """
+        aside = self.aside()
+        self._rename(self.path(dataset_id), aside, revision)
+        return aside
+
+    def _rename(self, source: str, target: str, revision: str) -> None:
+        os.rename(source, target)
         try:
-            if self.sync:
+            for folder in (os.path.dirname(target), os.path.dirname(source)) if self.sync else ():
                 sync_directory(folder)
-                sync_directory(os.path.dirname(source))
         except OSError as error:
             raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
 
@@ -173,19 +186,21 @@ class Layout:
 
     # Notes: what is said of an id without a repository
 
-    def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
-        """Return `{"moved": id}`, `{"purged": true}` or nothing."""
-        try:
-            return dict(json.loads(read_file(self._note_path(dataset_id)) or b"{}"))
-        except (ValueError, TypeError):
-            return {}
+    def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        """Return where a dataset that moved away is now; a move that was cut off may have left several steps."""
+        passed = {dataset_id}
+        step = self._led_to(dataset_id)
+        while step is not None and step not in passed:
+            if os.path.isdir(self.path(step)):
+                return step
+            passed.add(step)
+            step = self._led_to(step)
+        return None
 
-    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None) -> None:
-        """Note that a dataset moved, or (None) that it was purged."""
-        path = self._note_path(dataset_id)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
+        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
         said = {"moved": str(new_id)} if new_id else {"purged": True}
-        replace_file(path, json.dumps(said).encode(), sync=self.sync)
+        self._replace(self._note_path(dataset_id), json.dumps({**said, "former": former}).encode())
 
     def remove_note(self, dataset_id: DatasetId) -> None:
         """Forget what was said of an id."""
@@ -200,26 +215,40 @@ class Layout:
         """Set the ids that a dataset had before."""
         replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
 
-    def forward(self, former: list[str], dataset_id: DatasetId, new_id: DatasetId | None) -> None:
-        """Make the notes that led to an id lead to the new one, or (None) nowhere."""
-        for text in former:
-            try:
-                older = parse_dataset_id(text)
-            except InvalidInput:
-                continue
-            if self.note(older).get("moved") == str(dataset_id):
-                self.write_note(older, new_id)
+    def leading_to(self, dataset_id: DatasetId) -> list[DatasetId]:
+        """Return the ids that still lead to where a dataset moved away or was purged."""
+        former = self._note(dataset_id).get("former")
+        found = map(_parsed, former if isinstance(former, list) else ())
+        return [older for older in found if older and self._led_to(older) == dataset_id]
+
+    def lead_past(self, older: DatasetId, dataset_id: DatasetId) -> None:
+        """Make an id that led to one without a dataset lead where that one leads. Only ever called under its lock."""
+        if self._led_to(older) == dataset_id:
+            self.write_note(older, self._led_to(dataset_id), self._note(older).get("former", []))
+
+    def _led_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        return _parsed(self._note(dataset_id).get("moved"))
+
+    def _note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
+        """Return `{"moved": id}`, `{"purged": true}` or nothing; with `former`, the ids that led there."""
+        try:
+            return dict(json.loads(read_file(self._note_path(dataset_id)) or b"{}"))
+        except (ValueError, TypeError):
+            return {}
 
     def _note_path(self, dataset_id: DatasetId) -> str:
         return self.private(f"notes/{dataset_id}")
 
 
-def _is_id(owner: str, name: str) -> bool:
+def _parsed(text: Any) -> DatasetId | None:
     try:
-        parse_dataset_id((owner, name))
+        return parse_dataset_id(text)
     except InvalidInput:
-        return False
-    return True
+        return None
+
+
+def _is_id(owner: str, name: str) -> bool:
+    return _parsed((owner, name)) is not None
 
 
 def _mtime(path: str) -> float:
