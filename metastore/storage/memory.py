@@ -53,11 +53,9 @@ class MemoryRepository(Repository):
     def tag_target(self, name: str) -> str | None:
         return self._tags.get(name)
 
-    def set_tag(self, name: str, target: str | None) -> None:
-        if target is None:
-            del self._tags[name]
-        else:
-            self._tags[name] = target
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        tags = {**self._tags, **changes}
+        self._tags = {name: target for name, target in tags.items() if target is not None}
 
 
 class MemoryStorage(ObjectStorage):

@@ -69,8 +69,12 @@ class Repository:
         """Return the object that a tag's reference holds, or None."""
 
     @abstractmethod
-    def set_tag(self, name: str, target: str | None) -> None:
-        """Set or (None) remove a tag's reference, durably. Only ever called under the dataset's lock."""
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """Set or (None) remove references of tags, durably and all at once. Only ever called under the dataset's lock.
+
+        Raises:
+            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+        """
 
     def tree(self, tree_id: str) -> bytes:
         """Return the content of a tree."""
@@ -153,7 +157,7 @@ class ObjectStorage(Storage):
         with self._lock(dataset_id), self._open(dataset_id) as repository:
             if repository.tag_target(tag.name) is not None:
                 raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
-            repository.set_tag(tag.name, identity)
+            repository.set_tags({tag.name: identity})
         return _tag(tag, identity)
 
     def tag(self, dataset_id: DatasetId, name: str) -> Tag:
@@ -177,15 +181,13 @@ class ObjectStorage(Storage):
             _expect_tag(dataset_id, repository, name, expected)
             if new.name != name and repository.tag_target(new.name) is not None:
                 raise AlreadyExists(f"tag {new.name} of {dataset_id}")
-            repository.set_tag(new.name, identity)
-            if new.name != name:
-                repository.set_tag(name, None)
+            repository.set_tags({name: None} | {new.name: identity})
         return _tag(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
         with self._lock(dataset_id), self._open(dataset_id) as repository:
             _expect_tag(dataset_id, repository, name, expected)
-            repository.set_tag(name, None)
+            repository.set_tags({name: None})
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):
