@@ -44,6 +44,7 @@ from metastore.storage.repository import GitRepository, make_repository
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
 
 _KEPT_OPEN = 64
+_TRIES = 10
 #: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
 _CLOCK_SLACK = timedelta(seconds=1)
 _log = logging.getLogger("metastore.storage")
@@ -92,10 +93,9 @@ class GitStorage(ObjectStorage):
         try:
             with storage_errors():
                 yield repository
-        except (StorageCorrupt, StorageUnavailable) as error:
-            if not repository.is_current():
-                self._raise_missing(dataset_id)
-                raise StorageBusy(f"{dataset_id} was replaced while it was read; try again") from error
+        except (StorageCorrupt, StorageUnavailable):
+            with storage_errors():
+                self._expect_same(dataset_id, repository)
             raise
         finally:
             self._give_back(dataset_id, repository)
@@ -104,6 +104,12 @@ class GitStorage(ObjectStorage):
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
         with storage_errors(), locked(self.layout.lock(each) for each in dataset_ids):
             yield
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        assert isinstance(repository, GitRepository)
+        if not repository.is_current():
+            self._raise_missing(dataset_id)
+            raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again")
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with storage_errors():
@@ -243,11 +249,12 @@ class GitStorage(ObjectStorage):
         if repository and repository.is_current():
             return repository
         with storage_errors():
-            try:
-                return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
-            except (FileNotFoundError, NotADirectoryError):
-                self._raise_missing(dataset_id)
-                raise
+            for _ in range(_TRIES):
+                try:
+                    return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+                except FileNotFoundError:
+                    self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+        raise StorageUnavailable(f"{self.layout.path(dataset_id)} cannot be opened")
 
     def _give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
         with self._mutex:

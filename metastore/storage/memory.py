@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound
+from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
 from metastore.gitobject import GitObject, parse_tree
 from metastore.storage.base import Storage
 from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
@@ -30,6 +30,8 @@ class MemoryRepository(Repository):
 
     def get(self, object_id: str) -> GitObject:
         return self._objects[object_id]
+
+    read_uncached = get
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self._objects.update(objects)
@@ -85,6 +87,10 @@ class MemoryStorage(ObjectStorage):
             yield
             now = datetime.now(UTC)
             self._touched.update(dict.fromkeys(dataset_ids, now))
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        if self._at(dataset_id) is not repository:
+            raise StorageBusy(f"{dataset_id} was replaced while it was written; try again")
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with self._lock(dataset_id):
