@@ -103,9 +103,7 @@ class Layout:
     def left_over(self) -> Iterator[str]:
         """Yield what an interrupted create or purge left in `tmp`."""
         with suppress(FileNotFoundError):
-            for entry in os.scandir(self.private("tmp")):
-                if time.time() - entry.stat().st_mtime > _STALE:
-                    yield entry.path
+            yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
     def wait_for_writers(self) -> None:
         """Return when everybody who holds a lock now has let go of it."""
@@ -249,6 +247,11 @@ def _parsed(text: Any) -> DatasetId | None:
 
 def _is_id(owner: str, name: str) -> bool:
     return _parsed((owner, name)) is not None
+
+
+def is_stale(path: str) -> bool:
+    """Tell whether what is being made at a path was given up."""
+    return 0 < _mtime(path) < time.time() - _STALE
 
 
 def _mtime(path: str) -> float:
