@@ -209,11 +209,11 @@ class OutcomeUnknown(StorageError):
     """The change was sent, and whether it was made cannot be told.
 
     Attributes:
-        revision: The id that the change has, if it was made.
+        revision: The id of the revision or tag that the change makes; of the newest revision, for a move or purge.
     """
 
     kind = "outcome-unknown"
 
     def __init__(self, message: str, revision: str) -> None:
-        super().__init__(f"{message}: if the newest revision is {revision}, the change was made")
+        super().__init__(f"{message}: read again whether the change was made, which has or names {revision}")
         self.revision = revision

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from metastore import lfs, writing
 from metastore.descriptor import DESCRIPTOR, MAX_BYTES, decode
-from metastore.errors import AlreadyExists, DatasetDeleted, InvalidInput, PathNotFound, RevisionConflict
+from metastore.errors import (
+    AlreadyExists,
+    DatasetDeleted,
+    DatasetNotFound,
+    InvalidInput,
+    PathNotFound,
+    RevisionConflict,
+    StorageBusy,
+)
 from metastore.patch import patched
 from metastore.reader import AnyId
 from metastore.storage.base import DELETED, DELETED_CONTENT
 from metastore.tags import TagWriter
 from metastore.types import Change, Dataset, DatasetId, Finding, Revision
-from metastore.writer import AnyAuthor, own_id
+from metastore.writer import TRIES, AnyAuthor, own_id
 from metastore.writing import AnyDescriptor, FileChanges
 
 
@@ -50,10 +59,7 @@ class MetaStore(TagWriter):
         change = self._change(author, message, at, "Create dataset")
         document = self._prepare(identity, descriptor)
         files = writing.first_files(document, self._lfs_config(identity))
-        try:
-            before, after = None, self._storage.create(identity, files, change)
-        except AlreadyExists:
-            before, after = self._create_again(identity, files, change)
+        before, after = self._create(identity, files, change)
         self._tell_dataset("create", identity, before, after)
         return Dataset(identity, after, document.value, document.content, document.findings)
 
@@ -196,11 +202,12 @@ class MetaStore(TagWriter):
         head = self._head(identity, expected)
         if head.deleted:
             raise DatasetDeleted(identity, head)
+        dataset = self._dataset(identity, head)
         if target != identity:
             with self._journal.line("move", identity, {"new_id": str(target), "revision": head.id}, change):
                 self._storage.rename(identity, target, parent=head.id)
             self._tell_dataset("move", identity, head, head, target)
-        return self._dataset(target, head)
+        return replace(dataset, id=target)
 
     def dataset_revert(
         self,
@@ -222,9 +229,8 @@ class MetaStore(TagWriter):
         target = self._resolve(identity, to_revision)
         if target.deleted:
             raise InvalidInput(f"revision {target.id[:12]} of {identity} is its deletion: delete it, or choose another")
+        dataset = self._dataset(identity, target)
         then = self._storage.paths(identity, target.id)
-        if DESCRIPTOR not in then:
-            raise PathNotFound(identity, target.id, DESCRIPTOR)
         change = self._change(author, message, at, f"Revert to {target.id[:12]}")
         before, after = self._append(
             identity,
@@ -234,7 +240,7 @@ class MetaStore(TagWriter):
         )
         if before != after:
             self._tell_dataset("revert", identity, before, after)
-        return self._dataset(identity, after)
+        return replace(dataset, revision=after)
 
     def _replace(
         self,
@@ -268,6 +274,18 @@ class MetaStore(TagWriter):
             self._tell_dataset(action, dataset_id, before, after)
         assert made is not None
         return Dataset(dataset_id, after, made.value, made.content, made.findings)
+
+    def _create(
+        self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change
+    ) -> tuple[Revision | None, Revision]:
+        """Create a dataset, or go on from a deletion; tried again when what was there goes away meanwhile."""
+        for _ in range(TRIES):
+            try:
+                return None, self._storage.create(dataset_id, files, change)
+            except AlreadyExists:
+                with suppress(DatasetNotFound):
+                    return self._create_again(dataset_id, files, change)
+        raise StorageBusy(f"{dataset_id} comes and goes too fast; try again")
 
     def _create_again(
         self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change

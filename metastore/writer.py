@@ -20,7 +20,8 @@ from metastore.types import Author, Change, DatasetId, Revision
 from metastore.writing import FileChanges, Validation
 
 AnyAuthor = Author | str | tuple[str, str]
-_TRIES = 30
+#: How often a write that lost a race is computed anew.
+TRIES = 30
 
 
 class Writer(Reader):
@@ -78,7 +79,7 @@ class Writer(Reader):
         Returns:
             The revisions before and after; the same one where nothing changes.
         """
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             head = self._head(dataset_id, expected)
             changes = compute(head)
             if not changes:
@@ -88,7 +89,8 @@ class Writer(Reader):
             except RevisionConflict:
                 if expected is not None:
                     raise
-                time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
+                # Twice as long each time: that is what lets one of many writers through.
+                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
         raise StorageBusy(f"{dataset_id} is being changed by too many others; try again")
 
     def _head(self, dataset_id: DatasetId, expected: str | None) -> Revision:

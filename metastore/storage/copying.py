@@ -171,7 +171,7 @@ def _switch(repository: GitRepository, old: _State, new: _State) -> None:
         _set_small_file(repository.path, name, old, new)
     if old.small["HEAD"] != new.small["HEAD"]:
         # For a moment there are the branches of both, so that HEAD leads somewhere before and after.
-        repository.pack_references(old.references | new.references)
+        repository.write_packed(old.references | new.references)
         _set_small_file(repository.path, "HEAD", old, new)
     if old.references != new.references or old.small["HEAD"] != new.small["HEAD"]:
         repository.set_references(new.references)

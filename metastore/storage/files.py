@@ -52,6 +52,18 @@ def sync_file(path: str) -> None:
         os.close(descriptor)
 
 
+def make_folders(path: str, *, sync: bool) -> None:
+    """Make a folder, and those above it, where there are none."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    make_folders(above, sync=sync)
+    with suppress(FileExistsError):
+        os.mkdir(path)
+    if sync:
+        sync_directory(above)
+
+
 def write_file(path: str, content: bytes, *, sync: bool) -> None:
     """Write a file in place; for files that nobody can see yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)

@@ -22,7 +22,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -36,7 +36,6 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.gitobject import GitObject
-from metastore.parse import parse_dataset_id
 from metastore.storage.cache import Cache
 from metastore.storage.files import locked, storage_errors
 from metastore.storage.layout import Layout
@@ -45,6 +44,7 @@ from metastore.storage.repository import GitRepository, make_repository
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
 
 _KEPT_OPEN = 64
+_TRIES = 10
 #: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
 _CLOCK_SLACK = timedelta(seconds=1)
 _log = logging.getLogger("metastore.storage")
@@ -93,10 +93,9 @@ class GitStorage(ObjectStorage):
         try:
             with storage_errors():
                 yield repository
-        except (StorageCorrupt, StorageUnavailable) as error:
-            if not repository.is_current():
-                self._raise_missing(dataset_id)
-                raise StorageBusy(f"{dataset_id} was replaced while it was read; try again") from error
+        except (StorageCorrupt, StorageUnavailable):
+            with storage_errors():
+                self._expect_same(dataset_id, repository)
             raise
         finally:
             self._give_back(dataset_id, repository)
@@ -106,6 +105,12 @@ class GitStorage(ObjectStorage):
         with storage_errors(), locked(self.layout.lock(each) for each in dataset_ids):
             yield
 
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        assert isinstance(repository, GitRepository)
+        if not repository.is_current():
+            self._raise_missing(dataset_id)
+            raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again")
+
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with storage_errors():
             if os.path.exists(self.layout.path(dataset_id)):
@@ -113,9 +118,10 @@ class GitStorage(ObjectStorage):
             aside = self.layout.aside()
             try:
                 make_repository(aside, objects, head, self._cache, sync=self._sync)
+                self._lead_past(dataset_id)
                 with self._lock(dataset_id):
                     self.layout.put_in_place(aside, dataset_id, head)
-                    self.layout.remove_note(dataset_id)
+                    self._forget_note(dataset_id)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
 
@@ -148,39 +154,50 @@ class GitStorage(ObjectStorage):
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         layout = self.layout
+        with storage_errors():
+            self._lead_past(new_id)
         with self._lock(dataset_id, new_id):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
                 if os.path.exists(layout.path(new_id)):
                     raise AlreadyExists(new_id)
-                former = [*layout.former_ids(dataset_id), str(dataset_id)]
-                layout.write_former_ids(dataset_id, former)
-                layout.write_note(dataset_id, new_id)
+                former = layout.former_ids(dataset_id)
+                layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
+                layout.write_note(dataset_id, new_id, former)
             layout.put_in_place(layout.path(dataset_id), new_id, parent)
-            self._tidy(new_id, former, dataset_id, new_id)
+            self._forget_note(new_id)
+        self._tidy(dataset_id)
 
     def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
         layout = self.layout
         with self._lock(dataset_id):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
-                former = layout.former_ids(dataset_id)
-                aside = layout.aside()
-                layout.write_note(dataset_id, None)
-                os.rename(layout.path(dataset_id), aside)
-            self._tidy(None, former, dataset_id, None)
+                layout.write_note(dataset_id, None, layout.former_ids(dataset_id))
+            aside = layout.take_away(dataset_id, parent)
         shutil.rmtree(aside, ignore_errors=True)
+        self._tidy(dataset_id)
 
-    def _tidy(self, noted: DatasetId | None, former: list[str], old: DatasetId, new: DatasetId | None) -> None:
-        """Do what follows a rename or purge that has happened, and so cannot fail any more."""
+    def _lead_past(self, dataset_id: DatasetId) -> None:
+        """Make the ids that led to one without a dataset lead to where that one leads, before it is another's.
+
+        Each rename and purge ends with this; what was cut off before is done by whoever wants the id next.
+        """
+        for older in self.layout.leading_to(dataset_id):
+            with self._lock(older):
+                self.layout.lead_past(older, dataset_id)
+
+    def _tidy(self, dataset_id: DatasetId) -> None:
+        """Do what follows a rename or purge, which has happened, and so cannot fail any more."""
         try:
-            with storage_errors():
-                if noted:
-                    self.layout.remove_note(noted)
-                    os.utime(f"{self.layout.path(noted)}/HEAD")
-                self.layout.forward(former, old, new)
-        except StorageUnavailable as error:
-            _log.warning("ids that led to %s may still lead there: %s", old, error)
+            self._lead_past(dataset_id)
+        except (OSError, StorageUnavailable) as error:
+            _log.warning("ids that led to %s still lead there: %s", dataset_id, error)
+
+    def _forget_note(self, dataset_id: DatasetId) -> None:
+        """Remove what was said of an id that has a dataset now; if it stays, it is not read."""
+        with suppress(OSError):
+            self.layout.remove_note(dataset_id)
 
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
         with storage_errors():
@@ -232,11 +249,12 @@ class GitStorage(ObjectStorage):
         if repository and repository.is_current():
             return repository
         with storage_errors():
-            try:
-                return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
-            except (FileNotFoundError, NotADirectoryError):
-                self._raise_missing(dataset_id)
-                raise
+            for _ in range(_TRIES):
+                try:
+                    return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+                except FileNotFoundError:
+                    self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+        raise StorageUnavailable(f"{self.layout.path(dataset_id)} cannot be opened")
 
     def _give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
         with self._mutex:
@@ -253,8 +271,7 @@ class GitStorage(ObjectStorage):
         """Raise what is to be said of an id without a repository; return if there is one."""
         if os.path.isdir(self.layout.path(dataset_id)):
             return
-        moved = self.layout.note(dataset_id).get("moved")
-        if moved and os.path.isdir(self.layout.path(new_id := parse_dataset_id(moved))):
+        if new_id := self.layout.moved_to(dataset_id):
             raise DatasetMoved(dataset_id, new_id) from None
         raise DatasetNotFound(dataset_id) from None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.parse import parse_dataset_id
-from metastore.storage.files import locked, read_file, replace_file, sync_directory
+from metastore.storage.files import locked, make_folders, read_file, replace_file, sync_directory
 from metastore.types import DatasetId
 
 MARK = "metastore.json"
@@ -44,22 +44,21 @@ class Layout:
             StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
             StorageCorrupt: Its mark cannot be read.
         """
+        if os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
+        # Looked at before the mark: whoever makes the store at the same time writes the mark before anything else.
+        present = os.listdir(self.root) if os.path.isdir(self.root) else []
+        present = [name for name in present if name != PRIVATE]
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
             self._check_format(mark)
             return
-        if os.path.exists(self.root) and not os.path.isdir(self.root):
-            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
-        present = os.listdir(self.root) if os.path.isdir(self.root) else []
-        present = [name for name in present if name != PRIVATE]
         if present and not self._is_older_store(present):
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
             raise StorageUnavailable(f"there is no store at {self.root}")
-        os.makedirs(self.root, exist_ok=True)
         text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
-        # Made in `tmp`: if we are killed, a file beside the mark would make this somebody else's folder.
-        replace_file(f"{self.root}/{MARK}", text.encode(), sync=self.sync, temporary=self.aside())
+        self._replace(f"{self.root}/{MARK}", text.encode())
 
     def _check_format(self, mark: bytes) -> None:
         try:
@@ -93,16 +92,18 @@ class Layout:
     def aside(self) -> str:
         """Return a new path on the same file system, for what is being made or thrown away."""
         folder = self.private("tmp")
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
+        make_folders(folder, sync=self.sync)
         return f"{folder}/{secrets.token_hex(8)}"
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Set a file's content; made aside, since in a folder of ids a left-over would pass for one."""
+        make_folders(os.path.dirname(path), sync=self.sync)
+        replace_file(path, content, sync=self.sync, temporary=self.aside())
 
     def left_over(self) -> Iterator[str]:
         """Yield what an interrupted create or purge left in `tmp`."""
         with suppress(FileNotFoundError):
-            for entry in os.scandir(self.private("tmp")):
-                if time.time() - entry.stat().st_mtime > _STALE:
-                    yield entry.path
+            yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
     def wait_for_writers(self) -> None:
         """Return when everybody who holds a lock now has let go of it."""
@@ -120,21 +121,30 @@ class Layout:
             OutcomeUnknown: It is in place, but the disk would not confirm that it stays.
         """
         target = self.path(dataset_id)
-        folder = os.path.dirname(target)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, exist_ok=True)
-            if self.sync:
-                sync_directory(self.root)
+        make_folders(os.path.dirname(target), sync=self.sync)
+        os.utime(f"{source}/HEAD")  # for `times`: what was made long ago is here from now on
         try:
-            os.rename(source, target)
+            self._rename(source, target, revision)
         except OSError:
             if os.path.exists(target):
                 raise AlreadyExists(dataset_id) from None
             raise
+
+    def take_away(self, dataset_id: DatasetId, revision: str) -> str:
+        """Rename a repository to where no id leads, and return that path.
+
+        Raises:
+            OutcomeUnknown: It is away, but the disk would not confirm that it stays so.
+        """
+        aside = self.aside()
+        self._rename(self.path(dataset_id), aside, revision)
+        return aside
+
+    def _rename(self, source: str, target: str, revision: str) -> None:
+        os.rename(source, target)
         try:
-            if self.sync:
+            for folder in (os.path.dirname(target), os.path.dirname(source)) if self.sync else ():
                 sync_directory(folder)
-                sync_directory(os.path.dirname(source))
         except OSError as error:
             raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
 
@@ -179,19 +189,27 @@ class Layout:
             yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if _is_id(owner, name))
 
     def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
-        """Return `{"moved": id}`, `{"purged": true}` or nothing."""
+        """Return `{"moved": id}`, `{"purged": true}` or nothing; with `former`, the ids that led there."""
         try:
             return dict(json.loads(read_file(self._note_path(dataset_id)) or b"{}"))
         except (ValueError, TypeError):
             return {}
 
-    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None) -> None:
-        """Note that a dataset moved, or (None) that it was purged."""
-        path = self._note_path(dataset_id)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+    def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        """Return where a dataset that moved away is now; a move that was cut off may have left several steps."""
+        passed = {dataset_id}
+        step = self._led_to(dataset_id)
+        while step is not None and step not in passed:
+            if os.path.isdir(self.path(step)):
+                return step
+            passed.add(step)
+            step = self._led_to(step)
+        return None
+
+    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
+        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
         said = {"moved": str(new_id)} if new_id else {"purged": True}
-        # Made in `tmp`: beside the note, what a killed process leaves would count as the note of another id.
-        replace_file(path, json.dumps(said).encode(), sync=self.sync, temporary=self.aside())
+        self._replace(self._note_path(dataset_id), json.dumps({**said, "former": former}).encode())
 
     def remove_note(self, dataset_id: DatasetId) -> None:
         """Forget what was said of an id."""
@@ -206,34 +224,43 @@ class Layout:
         """Set the ids that a dataset had before."""
         replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
 
-    def forward(self, former: list[str], dataset_id: DatasetId, new_id: DatasetId | None) -> None:
-        """Make the notes that led to an id lead to the new one, or (None) nowhere."""
-        for text in former:
-            try:
-                older = parse_dataset_id(text)
-            except InvalidInput:
-                continue
-            if self.note(older).get("moved") == str(dataset_id):
-                self.write_note(older, new_id)
+    def leading_to(self, dataset_id: DatasetId) -> list[DatasetId]:
+        """Return the ids that still lead to where a dataset moved away or was purged."""
+        former = self.note(dataset_id).get("former")
+        found = map(_parsed, former if isinstance(former, list) else ())
+        return [older for older in found if older and self._led_to(older) == dataset_id]
+
+    def lead_past(self, older: DatasetId, dataset_id: DatasetId) -> None:
+        """Make an id that led to one without a dataset lead where that one leads. Only ever called under its lock."""
+        if self._led_to(older) == dataset_id:
+            self.write_note(older, self._led_to(dataset_id), self.note(older).get("former", []))
+
+    def _led_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        return target_of(self.note(dataset_id))
 
     def _note_path(self, dataset_id: DatasetId) -> str:
         return self.private(f"notes/{dataset_id}")
 
 
-def moved_to(note: Mapping[str, Any]) -> DatasetId | None:
-    """Return the id that a note of a move names."""
+def target_of(note: Mapping[str, Any]) -> DatasetId | None:
+    """Return the id that the note of a move names."""
+    return _parsed(note.get("moved"))
+
+
+def _parsed(text: Any) -> DatasetId | None:
     try:
-        return parse_dataset_id(note["moved"])
-    except (KeyError, InvalidInput):
+        return parse_dataset_id(text)
+    except InvalidInput:
         return None
 
 
 def _is_id(owner: str, name: str) -> bool:
-    try:
-        parse_dataset_id((owner, name))
-    except InvalidInput:
-        return False
-    return True
+    return _parsed((owner, name)) is not None
+
+
+def is_stale(path: str) -> bool:
+    """Tell whether what is being made at a path was given up."""
+    return 0 < _mtime(path) < time.time() - _STALE
 
 
 def _mtime(path: str) -> float:

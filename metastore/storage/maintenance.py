@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from metastore import gitobject
 from metastore.errors import DatasetNotFound, StorageError
+from metastore.storage.layout import is_stale
 from metastore.storage.repository import GitRepository, write_pack
 from metastore.types import Damage, DatasetId
+
+#: How the files begin that libgit2 and `write_pack` write objects into.
+_OBJECTS = ("tmp_", "pack_git2_")
 
 if TYPE_CHECKING:
     from metastore.storage.git import GitStorage
@@ -41,7 +45,7 @@ def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:
     """See `Storage.verify`."""
     for path in storage.layout.left_over():
         if repair:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         yield Damage(
             os.path.relpath(path, storage.layout.root), "left-over-file", "left by an interrupted write", repair
         )
@@ -55,7 +59,8 @@ def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:
 
 def _verify_dataset(storage: GitStorage, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
     with storage.lock(dataset_id):
-        yield from _left_over(storage.layout.path(dataset_id), dataset_id, repair)
+        left_over = [*_left_over(storage.layout.path(dataset_id), dataset_id, repair)]
+    yield from left_over  # without the lock: the caller may want to write
     try:
         with storage.open(dataset_id) as repository:
             yield from _history(repository, dataset_id)
@@ -66,23 +71,31 @@ def _verify_dataset(storage: GitStorage, dataset_id: DatasetId, repair: bool) ->
 
 
 def _left_over(path: str, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
-    """Find what killed processes left; nothing is in use, since the dataset is locked."""
+    """Find what killed processes left. The dataset is locked, but objects are written before the lock is taken."""
     for folder, folders, files in os.walk(path):
         for name in [*folders, *files]:
             kind = _left_over_kind(name)
-            if kind is None:
-                continue
             found = os.path.join(folder, name)
+            if kind is None or (name.startswith(_OBJECTS) and not is_stale(found)):
+                continue
             if repair:
-                shutil.rmtree(found) if name in folders else os.unlink(found)
+                _remove(found)
             yield Damage(str(dataset_id), kind, f"{os.path.relpath(found, path)} was left by a killed process", repair)
         folders[:] = [name for name in folders if not _left_over_kind(name)]
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _left_over_kind(name: str) -> str | None:
     if name.endswith(".lock"):
         return "left-over-lock"
-    if re.match(r"tmp_|pack_git2_|.*\.new$", name):
+    if name.startswith(_OBJECTS) or name.endswith(".new"):
         return "left-over-file"
     return None
 

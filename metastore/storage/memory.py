@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound
+from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
 from metastore.gitobject import GitObject, parse_tree
 from metastore.storage.base import Storage
 from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
@@ -31,6 +31,8 @@ class MemoryRepository(Repository):
     def get(self, object_id: str) -> GitObject:
         return self._objects[object_id]
 
+    read_uncached = get
+
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self._objects.update(objects)
 
@@ -53,11 +55,9 @@ class MemoryRepository(Repository):
     def tag_target(self, name: str) -> str | None:
         return self._tags.get(name)
 
-    def set_tag(self, name: str, target: str | None) -> None:
-        if target is None:
-            del self._tags[name]
-        else:
-            self._tags[name] = target
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        tags = {**self._tags, **changes}
+        self._tags = {name: target for name, target in tags.items() if target is not None}
 
 
 class MemoryStorage(ObjectStorage):
@@ -87,6 +87,10 @@ class MemoryStorage(ObjectStorage):
             yield
             now = datetime.now(UTC)
             self._touched.update(dict.fromkeys(dataset_ids, now))
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        if self._at(dataset_id) is not repository:
+            raise StorageBusy(f"{dataset_id} was replaced while it was written; try again")
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with self._lock(dataset_id):

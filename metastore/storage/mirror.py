@@ -14,7 +14,7 @@ from metastore.errors import StorageCorrupt
 from metastore.storage.copying import copy_repository
 from metastore.storage.files import sync_directory
 from metastore.storage.git import GitStorage
-from metastore.storage.layout import moved_to
+from metastore.storage.layout import target_of
 from metastore.types import DatasetId
 
 #: What people own, then what the store owns.
@@ -110,7 +110,7 @@ class Mirror:
         for dataset_id in self._source.noted():
             note = self._source.note(dataset_id)
             if note and note != self._target.note(dataset_id):
-                self._target.write_note(dataset_id, new_id := moved_to(note))
+                self._target.write_note(dataset_id, new_id := target_of(note), note.get("former", []))
                 if new_id and not os.path.isdir(self._target.path(new_id)):
                     self._copy_dataset(new_id)
 
@@ -120,7 +120,7 @@ class Mirror:
             if os.path.isdir(self._source.path(dataset_id)):
                 continue
             note = self._source.note(dataset_id)
-            if new_id := moved_to(note):
+            if new_id := target_of(note):
                 self._copy_dataset(new_id)
             with self._lock(dataset_id):
                 self._remove(dataset_id, new_id, purged=bool(note.get("purged")))

@@ -49,6 +49,10 @@ class Repository:
         """Return an object. Raises KeyError."""
 
     @abstractmethod
+    def read_uncached(self, object_id: str) -> GitObject:
+        """Read an object of this very dataset from where it is stored. Raises KeyError."""
+
+    @abstractmethod
     def put(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably; they are not visible before a reference leads to them."""
 
@@ -69,8 +73,12 @@ class Repository:
         """Return the object that a tag's reference holds, or None."""
 
     @abstractmethod
-    def set_tag(self, name: str, target: str | None) -> None:
-        """Set or (None) remove a tag's reference, durably. Only ever called under the dataset's lock."""
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """Set or (None) remove references of tags, durably and all at once. Only ever called under the dataset's lock.
+
+        Raises:
+            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+        """
 
     def tree(self, tree_id: str) -> bytes:
         """Return the content of a tree."""
@@ -87,6 +95,17 @@ class ObjectStorage(Storage):
     @abstractmethod
     def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
         """Keep every other writer away from these ids."""
+
+    @abstractmethod
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        """Raise unless a repository still is the one at an id. Under the dataset's lock, that stays so.
+
+        What was written for one repository, such as the objects of a commit, is not in another.
+
+        Raises:
+            DatasetNotFound: There is none any more.
+            StorageBusy: Another was made there.
+        """
 
     @abstractmethod
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
@@ -109,10 +128,11 @@ class ObjectStorage(Storage):
             expect_head(dataset_id, repository, parent)
             objects, commit = _next(repository, parent, changes, change)
             repository.put(objects)
-            with self._lock(dataset_id), self._open(dataset_id) as current:
-                expect_head(dataset_id, current, parent)
-                current.set_head(commit)
-            _remember(current, commit)
+            with self._lock(dataset_id):
+                self._expect_same(dataset_id, repository)
+                expect_head(dataset_id, repository, parent)
+                repository.set_head(commit)
+            _remember(repository, commit)
         return _revision(commit, gitobject.parse_commit(objects[commit].content))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
@@ -150,10 +170,11 @@ class ObjectStorage(Storage):
         with self._open(dataset_id) as repository:
             _checked(dataset_id, repository, tag.revision)
             repository.put(made)
-        with self._lock(dataset_id), self._open(dataset_id) as repository:
-            if repository.tag_target(tag.name) is not None:
-                raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
-            repository.set_tag(tag.name, identity)
+            with self._lock(dataset_id):
+                self._expect_same(dataset_id, repository)
+                if repository.tag_target(tag.name) is not None:
+                    raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
+                repository.set_tags({tag.name: identity})
         return _tag(tag, identity)
 
     def tag(self, dataset_id: DatasetId, name: str) -> Tag:
@@ -173,19 +194,18 @@ class ObjectStorage(Storage):
         with self._open(dataset_id) as repository:
             _checked(dataset_id, repository, new.revision)
             repository.put(made)
-        with self._lock(dataset_id), self._open(dataset_id) as repository:
-            _expect_tag(dataset_id, repository, name, expected)
-            if new.name != name and repository.tag_target(new.name) is not None:
-                raise AlreadyExists(f"tag {new.name} of {dataset_id}")
-            repository.set_tag(new.name, identity)
-            if new.name != name:
-                repository.set_tag(name, None)
+            with self._lock(dataset_id):
+                self._expect_same(dataset_id, repository)
+                _expect_tag(dataset_id, repository, name, expected)
+                if new.name != name and repository.tag_target(new.name) is not None:
+                    raise AlreadyExists(f"tag {new.name} of {dataset_id}")
+                repository.set_tags({name: None} | {new.name: identity})
         return _tag(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
         with self._lock(dataset_id), self._open(dataset_id) as repository:
             _expect_tag(dataset_id, repository, name, expected)
-            repository.set_tag(name, None)
+            repository.set_tags({name: None})
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):
@@ -235,7 +255,8 @@ def _next(
 
 def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
     try:
-        if repository and repository.get(blob).kind == gitobject.BLOB:
+        # Not from the cache, which other datasets share.
+        if repository and repository.read_uncached(blob).kind == gitobject.BLOB:
             return
     except KeyError:
         pass

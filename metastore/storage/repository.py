@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +23,7 @@ from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
-from metastore.storage.files import read_file, replace_file, sync_directory, sync_file, write_file
+from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, sync_file, write_file
 from metastore.storage.objects import Repository
 from metastore.types import BlobId, RevisionId
 
@@ -45,6 +45,7 @@ _CONFIG = b"""\
 \thideRefs = refs
 """
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_PACKED = re.compile(r"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
 
 
 class GitRepository(Repository):
@@ -100,25 +101,42 @@ class GitRepository(Repository):
         self._write_reference(_HEADS + self.branch, new)
 
     def tag_names(self) -> list[str]:
-        names = {name[len(_TAGS) :] for name in self._packed() if name.startswith(_TAGS)}
-        with suppress(FileNotFoundError):
+        names = set()
+        with suppress(FileNotFoundError):  # before the packed ones: one that is being packed is always in one of them
             names |= set(os.listdir(f"{self.path}/{_TAGS}"))
+        names |= {name[len(_TAGS) :] for name in self._packed() if name.startswith(_TAGS)}
         return sorted(name for name in names if is_tag_name(name) and not name.endswith(".lock"))
 
     def tag_target(self, name: str) -> str | None:
         return self._reference(_TAGS + name)
 
-    def set_tag(self, name: str, target: str | None) -> None:
-        if target is not None:
-            self._write_reference(_TAGS + name, target)
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """See `Repository`. Several files cannot change at once, so they are first moved into the one that can."""
+        new = {_TAGS + name: target for name, target in changes.items() if target is not None}
+        if len(changes) == 1 and new:
+            self._write_reference(*new.popitem())
             return
-        packed = self._packed()
-        if packed.pop(_TAGS + name, None):
-            self.pack_references(packed)
-        with suppress(FileNotFoundError):
-            os.unlink(f"{self.path}/{_TAGS}{name}")
-        if self._sync:
-            sync_directory(f"{self.path}/{_TAGS}")
+        packed = self._pack_references([_TAGS + name for name in changes])
+        gone = {_TAGS + name for name in changes}
+        self.write_packed({name: target for name, target in packed.items() if name not in gone} | new)
+
+    def _pack_references(self, names: Iterable[str]) -> dict[str, str]:
+        """Move references that have a file of their own into `packed-refs`; return all that are there then."""
+        files = {name: f"{self.path}/{name}" for name in names if os.path.exists(f"{self.path}/{name}")}
+        packed = self._packed() | {name: self._reference(name) or "" for name in files}
+        if files:
+            self.write_packed(packed)
+            for path in files.values():
+                os.unlink(path)
+            if self._sync:
+                sync_directory(f"{self.path}/{_TAGS}")
+        return packed
+
+    def write_packed(self, references: Mapping[str, str]) -> None:
+        """Replace `packed-refs`; a reference that has a file of its own is not changed by that."""
+        rows = sorted((name.encode(errors="surrogateescape"), target.encode()) for name, target in references.items())
+        content = b"# pack-refs with: sorted\n" + b"".join(b"%s %s\n" % (target, name) for name, target in rows)
+        self._set_file(f"{self.path}/packed-refs", content, next(iter(references.values()), ""))
 
     def references(self) -> dict[str, str]:
         """Return every reference and the object it holds; symbolic ones (`ref: …`) are passed over.
@@ -134,16 +152,9 @@ class GitRepository(Repository):
 
     def set_references(self, references: Mapping[str, str]) -> None:
         """Make these all the references that there are, at once. Only ever called under the dataset's lock."""
-        self.pack_references(references)
+        self.write_packed(references)
         for name in self._loose_references():
             os.unlink(f"{self.path}/{name}")
-
-    def pack_references(self, references: Mapping[str, str]) -> None:
-        """Replace `packed-refs`; a reference that has a file of its own is not changed by that."""
-        lines = "".join(f"{target} {name}\n" for name, target in sorted(references.items()))
-        content = f"# pack-refs with: sorted\n{lines}".encode(errors="surrogateescape")
-        path = f"{self.path}/packed-refs"
-        replace_file(path, content, sync=self._sync, temporary=f"{path}.lock")
 
     def _loose_references(self) -> list[str]:
         return [
@@ -164,9 +175,11 @@ class GitRepository(Repository):
 
     def _packed(self) -> dict[str, str]:
         content = read_file(f"{self.path}/packed-refs") or b""
-        text = content.decode(errors="surrogateescape")
-        rows = (line.split(" ", 1) for line in text.split("\n") if line[:1] not in "#^")
-        return {row[1]: row[0] for row in rows if len(row) == 2}
+        lines = content.decode(errors="surrogateescape").split("\n")
+        rows = [_PACKED.fullmatch(line) for line in lines if line and line[0] not in "#^"]
+        if not all(rows):
+            raise StorageCorrupt(f"{self.path}/packed-refs cannot be read")
+        return {row[2]: row[1] for row in rows if row}
 
     def _write_reference(self, name: str, target: str) -> None:
         """Set a reference through its lock file, as Git does; one that is there already was left by a killed process.
@@ -175,12 +188,14 @@ class GitRepository(Repository):
         """
         self._refuse_pushes()
         path = f"{self.path}/{name}"
-        if not os.path.isdir(folder := os.path.dirname(path)):
-            os.makedirs(folder)
+        make_folders(os.path.dirname(path), sync=self._sync)
+        self._set_file(path, f"{target}\n".encode(), target, temporary=f"{path}.lock")
+
+    def _set_file(self, path: str, content: bytes, target: str, *, temporary: str | None = None) -> None:
         try:
-            replace_file(path, f"{target}\n".encode(), sync=self._sync, temporary=f"{path}.lock")
+            replace_file(path, content, sync=self._sync, temporary=temporary)
         except OSError as error:
-            if read_file(path) == f"{target}\n".encode():
+            if read_file(path) == content:
                 raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
             raise
 

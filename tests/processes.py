@@ -1,0 +1,90 @@
+"""Children that are forked, killed and cut off at chosen calls, and what must hold of a store afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from metastore.errors import DatasetMoved, DatasetNotFound
+from metastore.storage.base import Storage
+from metastore.types import DatasetId
+
+SOAK = os.environ.get("METASTORE_SOAK") == "1"
+#: Every call of these may be a process's last one.
+CALLS = ("rename", "replace", "unlink", "mkdir", "rmdir", "write", "utime")
+_CUT_OFF = 9
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run in a forked child; return how it ended: 0, 1 after an exception, 9 when cut off, or minus the signal."""
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def cut_off_at(number: int, work: Callable[[], object]) -> bool:
+    """Run in a child that dies, as from `kill -9`, in its n-th call that changes a file; tell whether it came to it."""
+    ended = in_child(lambda: (_die_at(number), work()))
+    assert ended in (0, _CUT_OFF), "the operation failed instead of being cut off"
+    return ended == _CUT_OFF
+
+
+def _die_at(number: int) -> None:
+    left = iter(range(number, -1, -1))
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            if next(left) == 0:
+                if name == "write":
+                    real(args[0], args[1][: len(args[1]) // 2])
+                os._exit(_CUT_OFF)
+            return real(*args, **options)
+
+        return call
+
+    os.fsync = lambda descriptor: None  # the kernel keeps what a killed process wrote
+    for name in CALLS:
+        setattr(os, name, counted(name, getattr(os, name)))
+
+
+def where(storage: Storage, dataset_id: DatasetId) -> str:
+    """Tell what is to be found at an id: its newest revision, where it moved, or nothing."""
+    try:
+        return storage.resolve(dataset_id, None).id
+    except DatasetMoved as error:
+        return f"-> {error.new_id}"
+    except DatasetNotFound:
+        return "nothing"
+
+
+def state(storage: Storage, ids: Iterable[DatasetId]) -> dict[DatasetId, Any]:
+    """Return all that callers can see of these ids, every file of every revision read."""
+    seen: dict[DatasetId, Any] = {each: where(storage, each) for each in ids}
+    for each in storage.ids(deleted=None):
+        head = storage.resolve(each, None)
+        revisions = list(storage.history(each, head.id))
+        for revision in revisions:
+            for path in storage.paths(each, revision.id):
+                storage.read(each, revision.id, path)
+        seen[each] = revisions, list(storage.tags(each))
+    return seen
+
+
+def fsck(root: Path) -> None:
+    """Have the real Git check every repository of a store."""
+    for repository in root.glob("*/*.git"):
+        command = ["git", "-C", str(repository), "-c", "safe.directory=*", "fsck", "--strict", "--no-dangling"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, f"{repository}: {done.stdout}{done.stderr}"

@@ -1,0 +1,176 @@
+"""`kill -9` at random moments: what was acknowledged is there, and everybody goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore.errors import NotFound
+from metastore.storage.git import GitStorage
+from metastore.types import DatasetId
+
+from .conftest import ANN, change
+from .processes import SOAK, fsck
+from .test_storage_contract import tag_of
+
+ROUNDS = 1000 if SOAK else 25
+CARS = DatasetId("physics", "cars")
+
+
+def work(root: Path, log: Path, seed: int) -> None:
+    """Write for ever, and note each call before it begins and when it has returned."""
+    chance = random.Random(seed)
+    store = metastore.connect(root, author=ANN, validation="off", sync=seed % 2 == 0)
+    own, note = f"child/n{seed}", os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def say(*facts: object) -> None:
+        os.write(note, (json.dumps(facts) + "\n").encode())
+
+    say("done", "create", own, store.dataset_create(own, {"n": 0}).revision.id)
+    for n in range(1_000_000):
+        name = chance.choices(("update", "common", "tag", "move", "purge", "pack"), (8, 8, 3, 1, 1, 2))[0]
+        target = f"child/n{seed}-{n}" if name in ("move", "purge") else own
+        say("begin", name, own, target)
+        said: Any = None
+        if name == "update":
+            said = store.dataset_update(own, {"n": n}).revision.id
+        elif name == "common":
+            said = store.dataset_patch(CARS, {f"w{seed}": n}).revision.id
+        elif name == "tag":
+            said = store.tag_create(own, f"t{n}").id
+        elif name == "pack":
+            store.storage.compact(DatasetId(*own.split("/")))
+        elif name == "move":
+            store.dataset_move(own, target)
+            own = target
+        else:
+            store.dataset_purge(own, force=True)
+            said = store.dataset_create(target, {"n": n}).revision.id
+            own = target
+        say("done", name, own, said)
+
+
+def replay(lines: list[list[Any]]) -> tuple[str, set[str], set[str], set[str], str | None]:
+    """Return the id, revisions and tags that were acknowledged last, those of CARS, and what was under way."""
+    own, revisions, tags, common, under_way = "", set[str](), set[str](), set[str](), None
+    for kind, name, where, said in lines:
+        under_way = name if kind == "begin" else None
+        if kind == "begin":
+            continue
+        own = where
+        if name in ("create", "purge"):
+            revisions, tags = {said}, set()
+        elif name != "move" and said:
+            {"update": revisions, "common": common, "tag": tags}[name].add(said)
+    return own, revisions, tags, common, under_way
+
+
+def check(root: Path, log: Path) -> None:
+    own, revisions, tags, common, under_way = replay([json.loads(line) for line in log.read_text().splitlines()])
+    with metastore.connect(root, author=ANN, validation="off") as store:
+        assert common <= {revision.id for revision in store.revision_list(CARS)}
+        if under_way == "purge":
+            return
+        try:
+            found = own if own and store.revision_read(own) else ""
+        except metastore.DatasetMoved as error:
+            assert under_way == "move"
+            found = str(error.new_id)
+        if found:
+            assert revisions <= {revision.id for revision in store.revision_list(found)}
+            assert tags <= {tag.id for tag in store.tag_list(found)}
+
+
+def kill_some(root: Path, logs: list[Path], seed: int) -> None:
+    children = []
+    for number, log in enumerate(logs):
+        child = os.fork()
+        if not child:
+            try:
+                work(root, log, seed * 10 + number)
+            except BaseException as error:
+                os.write(2, f"a child failed: {error!r}\n".encode())
+            finally:
+                os._exit(1)
+        children.append(child)
+    time.sleep(random.Random(seed).uniform(0.02, 0.25))
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    ends = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert ends == [-signal.SIGKILL] * len(children)
+
+
+@pytest.mark.timeout(3600)
+def test_what_was_acknowledged_before_a_kill_is_there_and_the_next_writer_works(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = metastore.connect(root, author=ANN, sync=False)
+    store.dataset_create(CARS, {"n": 0})
+    for seed in range(ROUNDS):
+        if seed % 10 == 9:  # a store of a bounded size
+            for each in list(store.dataset_list("child/", deleted=None)):
+                store.dataset_purge(each, force=True)
+        logs = [tmp_path / f"log-{seed}-{number}" for number in range(3)]
+        kill_some(root, logs, seed)
+        for log in logs:
+            if log.exists():
+                check(root, log)
+        store.dataset_patch(CARS, {"seed": seed})
+        if seed % 5 == 0 or seed == ROUNDS - 1:
+            fsck(root)
+            list(store.verify(repair=True))
+            assert list(store.verify()) == []
+    every_end_has_a_line(store)
+
+
+def every_end_has_a_line(store: metastore.MetaStore) -> None:
+    """Every dataset that is gone has a line that says so; a line too many is allowed, one too few is not."""
+    lines = {(line.action, str(line.dataset_id)) for line in store.journal()}
+    for entry in store.changes():
+        if entry.action in ("moved", "purged"):
+            assert {("move", str(entry.dataset_id)), ("purge", str(entry.dataset_id))} & lines
+
+
+@pytest.mark.parametrize("lock", ["refs/heads/main.lock", "refs/tags/v1.lock", "packed-refs.new", "former-ids.1-2.new"])
+def test_what_a_killed_writer_left_stops_nobody_and_is_repaired(lock: str, tmp_path: Path) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    left = tmp_path / "physics/cars.git" / lock
+    left.write_bytes(b"half of so")
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    storage.tag_create(CARS, tag_of("v1", second.id))
+    left.write_bytes(b"half of so")
+    assert storage.resolve(CARS, None) == second
+    assert [tag.name for tag in storage.tags(CARS)] == ["v1"]
+    assert [damage.repaired for damage in storage.verify(repair=True)] == [True]
+    assert list(storage.verify()) == []
+    assert not left.exists()
+
+
+def test_what_is_under_way_is_not_taken_for_left_over(tmp_path: Path) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    storage.create(CARS, {"a": b"1"}, change())
+    inside = tmp_path / "physics/cars.git/objects/tmp_object_git2_x"
+    aside = tmp_path / "_metastore/tmp/x"
+    for made in (inside, aside):
+        made.write_bytes(b"")
+    assert list(storage.verify(repair=True)) == []
+    for made in (inside, aside):
+        os.utime(made, (1, 1))
+    assert [damage.repaired for damage in storage.verify(repair=True)] == [True, True]
+    assert not inside.exists()
+    assert not aside.exists()
+
+
+def test_errors_of_a_killed_creator_do_not_stay(tmp_path: Path) -> None:
+    (tmp_path / "_metastore" / "tmp").mkdir(parents=True)
+    (tmp_path / "_metastore" / "tmp" / "half-a-mark").write_bytes(b'{"for')
+    with metastore.connect(tmp_path, author=ANN) as store, pytest.raises(NotFound):
+        store.dataset_read(CARS)

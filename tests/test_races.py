@@ -1,0 +1,154 @@
+"""Races made certain: something else happens just before a write takes its lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore.errors import DatasetNotFound, MetastoreError, StorageBusy
+from metastore.storage.git import GitStorage
+from metastore.storage.memory import MemoryStorage
+from metastore.types import DatasetId, Revision, Tag
+
+from .conftest import ANN, change
+from .processes import fsck
+from .test_storage_contract import tag_of
+
+CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
+
+
+class Overtaken:
+    """Comes before a storage: something happens once, before the first lock is taken."""
+
+    happens: Callable[[], object] | None = None
+
+    def _lock(self, *ids: DatasetId) -> Any:
+        happens, self.happens = self.happens, None
+        if happens:
+            happens()
+        return super()._lock(*ids)  # type: ignore[misc]
+
+
+class OvertakenGit(Overtaken, GitStorage):
+    pass
+
+
+class OvertakenMemory(Overtaken, MemoryStorage):
+    pass
+
+
+@pytest.fixture(params=["git", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return OvertakenGit(tmp_path, sync=False) if request.param == "git" else OvertakenMemory()
+
+
+WRITES: dict[str, Callable[[Any, Revision, Tag], object]] = {
+    "append": lambda storage, first, tag: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+    "tag_create": lambda storage, first, tag: storage.tag_create(CARS, tag_of("v2", first.id)),
+    "tag_update": lambda storage, first, tag: storage.tag_update(
+        CARS, "v1", tag_of("v1", first.id, "x"), expected=tag.id
+    ),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_for_a_dataset_that_was_purged_and_made_anew_changes_nothing(
+    write: str, storage: Any, tmp_path: Path
+) -> None:
+    def make() -> tuple[Revision, Tag]:
+        first = storage.create(CARS, {"a": b"1"}, change())
+        return first, storage.tag_create(CARS, tag_of("v1", first.id))
+
+    first, tag = make()
+    storage.happens = lambda: (storage.purge(CARS, parent=first.id), make())
+    with pytest.raises((StorageBusy, DatasetNotFound)):
+        WRITES[write](storage, first, tag)
+    assert (storage.resolve(CARS, None), list(storage.tags(CARS))) == (first, [tag])
+    fsck(tmp_path)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_for_a_dataset_that_moves_away_says_where_to(write: str, storage: Any) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    tag = storage.tag_create(CARS, tag_of("v1", first.id))
+    storage.happens = lambda: storage.rename(CARS, BOATS, parent=first.id)
+    with pytest.raises(metastore.DatasetMoved):
+        WRITES[write](storage, first, tag)
+    assert (storage.resolve(BOATS, None), list(storage.tags(BOATS))) == (first, [tag])
+
+
+def test_a_dataset_purged_while_another_is_created_at_its_id_does_not_fail_the_creator(storage: Any) -> None:
+    store = metastore.MetaStore(storage, author=ANN, validation="off")
+    made = store.dataset_create(CARS, {"n": 1})
+    real = storage.create
+
+    def create(*args: Any) -> Revision:
+        try:
+            return real(*args)
+        except MetastoreError:
+            storage.create = real
+            storage.purge(CARS, parent=made.revision.id)
+            raise
+
+    storage.create = create
+    assert store.dataset_create(CARS, {"n": 2}).revision.parent is None
+
+
+@pytest.mark.parametrize("call", ["move", "revert"])
+def test_a_call_that_has_done_its_work_does_not_fail_because_of_what_came_after(call: str, storage: Any) -> None:
+    store = metastore.MetaStore(storage, author=ANN, validation="off")
+    first = store.dataset_create(CARS, {"n": 1})
+    store.dataset_update(CARS, {"n": 2})
+    real = getattr(storage, "rename" if call == "move" else "append")
+
+    def overtaken(dataset_id: DatasetId, *args: Any, **options: Any) -> Any:
+        done = real(dataset_id, *args, **options)
+        where = BOATS if call == "move" else CARS
+        storage.purge(where, parent=storage.resolve(where, None).id)
+        return done
+
+    setattr(storage, real.__name__, overtaken)
+    if call == "move":
+        assert store.dataset_move(CARS, BOATS).descriptor == {"n": 2}
+    else:
+        assert store.dataset_revert(CARS, first.revision.id).descriptor == {"n": 1}
+
+
+def test_the_change_feed_tells_of_a_create_that_took_long(tmp_path: Path) -> None:
+    storage = OvertakenGit(tmp_path, sync=False)
+    complete = []
+
+    def an_hour_passes() -> None:
+        for folder in (tmp_path / "_metastore" / "tmp").iterdir():
+            os.utime(folder / "HEAD", (0, 0))
+            os.utime(folder / "refs/heads/main", (0, 0))
+            os.utime(folder / "refs/tags", (0, 0))
+        complete.append(storage.touched(None)[0])
+
+    storage.happens = an_hour_passes
+    storage.create(CARS, {"a": b"1"}, change())
+    assert [each for _, each in storage.touched(complete[0])[1]] == [CARS]
+
+
+def test_damage_may_be_dealt_with_while_verify_goes_on(tmp_path: Path) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    (tmp_path / "physics/cars.git/refs/heads/main.lock").touch()
+    for damage in storage.verify():
+        assert damage.kind == "left-over-lock"
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+
+
+def test_a_blob_of_another_dataset_is_none_of_this_one(storage: Any) -> None:
+    from metastore.errors import InvalidInput
+    from metastore.gitobject import blob_id
+
+    first = storage.create(CARS, {"a": b"1"}, change())
+    storage.create(BOATS, {"a": b"elsewhere"}, change())
+    with pytest.raises(InvalidInput, match="no blob"):
+        storage.append(CARS, {"b": blob_id(b"elsewhere")}, change(), parent=first.id)
