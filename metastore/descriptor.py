@@ -29,6 +29,8 @@ MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
+#: A path in a folder that breaks none of the rules of `_unsafe`, as nearly all paths do: found out much faster.
+_PLAIN = re.compile(r"(?:\w[\w.-]*/)+\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -259,7 +261,7 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def _unsafe(path: str) -> str | None:
-    if is_url(path):
+    if is_url(path) or _PLAIN.fullmatch(path):
         return None
     if _CONTROL.search(path):
         return "has control characters"

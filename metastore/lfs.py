@@ -109,11 +109,12 @@ def _sha256(resource: Mapping[str, Any]) -> str | None:
 
 
 def _no_file_is_a_folder(paths: Mapping[str, bytes]) -> None:
-    for path in paths:
-        parts = path.split("/")
-        for end in range(1, len(parts)):
-            if (folder := "/".join(parts[:end])) in paths:
+    folders = {path.rpartition("/")[0]: path for path in paths}
+    for folder, path in folders.items():
+        while folder:
+            if folder in paths:
                 raise InvalidInput(f"{folder!r} cannot be a file and the folder of {path!r} at once")
+            folder = folder.rpartition("/")[0]
 
 
 def _line(path: str) -> str:
