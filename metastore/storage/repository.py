@@ -25,7 +25,7 @@ from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
 from metastore.storage.files import read_file, replace_file, sync_directory, write_file
 from metastore.storage.objects import Repository
-from metastore.types import BlobId, RevisionId
+from metastore.types import RevisionId
 
 KINDS = {
     gitobject.COMMIT: ObjectType.COMMIT,
@@ -57,9 +57,8 @@ class GitRepository(Repository):
     """
 
     def __init__(self, path: str, cache: Cache, *, sync: bool) -> None:
-        super().__init__()
+        super().__init__(cache)
         self.path = path
-        self._cache = cache
         self._sync = sync
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -160,10 +159,10 @@ class GitRepository(Repository):
     # Objects
 
     def get(self, object_id: str) -> GitObject:
-        found = self._cache.get(object_id)
+        found = self.cache.get(object_id)
         if found is None:
             found = self._read(object_id)
-            self._cache.put(object_id, found, len(found.content) + 200)
+            self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
 
     def _read(self, object_id: str) -> GitObject:
@@ -190,23 +189,9 @@ class GitRepository(Repository):
                 raise StorageUnavailable(f"an object could not be written below {self.path}: {error}") from error
             if stored != identity:
                 raise StorageCorrupt(f"{self.path}: an object was stored as {stored} and not as {identity}")
-            self._cache.put(identity, made, len(made.content) + 200)
+            self.cache.put(identity, made, len(made.content) + 200)
         if self._sync:
             sync_directory(f"{self.path}/objects")
-
-    def entry(self, tree: str, path: str) -> BlobId | None:
-        key = tree, path
-        found: BlobId | None = self._cache.get(key)
-        if found is None:
-            try:
-                item: Any = self.git[tree][path]
-            except KeyError:
-                return None
-            if item.type != ObjectType.BLOB:
-                return None
-            found = BlobId(str(item.id))
-            self._cache.put(key, found, 300)
-        return found
 
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object from disk, comparing its content with its id. Raises KeyError."""
