@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from metastore import gitobject
 from metastore.errors import DatasetNotFound, StorageError
-from metastore.storage.repository import GitRepository, write_pack
+from metastore.storage.packs import write_pack
+from metastore.storage.repository import GitRepository
 from metastore.types import Damage, DatasetId
 
 if TYPE_CHECKING:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pygit2
-from pygit2.enums import ObjectType
 
-from metastore import gitobject
 from metastore.errors import OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
@@ -25,14 +22,9 @@ from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
 from metastore.storage.files import read_file, replace_file, sync_directory, write_file
 from metastore.storage.objects import Repository
+from metastore.storage.packs import KINDS, in_memory, write_pack
 from metastore.types import RevisionId
 
-KINDS = {
-    gitobject.COMMIT: ObjectType.COMMIT,
-    gitobject.TREE: ObjectType.TREE,
-    gitobject.BLOB: ObjectType.BLOB,
-    gitobject.TAG: ObjectType.TAG,
-}
 _NAMES = {int(number): name for name, number in KINDS.items()}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
@@ -180,7 +172,7 @@ class GitRepository(Repository):
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         if len(objects) >= _MANY:
-            write_pack(_in_memory(objects), objects, self.path, sync=self._sync)
+            write_pack(in_memory(objects), objects, self.path, sync=self._sync)
             return
         for identity, made in objects.items():
             try:
@@ -236,43 +228,6 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
             sync_directory(path + folder)
 
 
-def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, sync: bool) -> str:
-    """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
-
-    Returns:
-        The pack's name, without folder and ending.
-    """
-    aside = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
-    os.mkdir(aside)
-    try:
-        builder = pygit2.PackBuilder(source)
-        for identity in ids:
-            builder.add(pygit2.Oid(hex=identity))
-        builder.write(aside)
-        name = next(file for file in os.listdir(aside) if file.endswith(".idx")).removesuffix(".idx")
-        for ending in (".pack", ".idx"):
-            if sync:
-                _sync_file(f"{aside}/{name}{ending}")
-            os.replace(f"{aside}/{name}{ending}", f"{path}/objects/pack/{name}{ending}")
-    except pygit2.GitError as error:
-        raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
-    finally:
-        for file in os.listdir(aside):
-            os.unlink(f"{aside}/{file}")
-        os.rmdir(aside)
-    if sync:
-        sync_directory(f"{path}/objects/pack")
-    return name
-
-
-def _sync_file(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
     """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
     odb = pygit2.Odb()
@@ -281,33 +236,6 @@ def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
     git = pygit2.Repository()
     git.set_odb(odb)
     return odb, git
-
-
-def _in_memory(objects: Mapping[str, GitObject]) -> pygit2.Repository:
-    odb = pygit2.Odb()
-    odb.add_backend(_MemoryBackend(objects), 1)
-    git = pygit2.Repository()
-    git.set_odb(odb)
-    return git
-
-
-class _MemoryBackend(pygit2.OdbBackend):
-    """Lets libgit2 pack objects that are in memory only."""
-
-    def __init__(self, objects: Mapping[str, GitObject]) -> None:
-        super().__init__()
-        self._objects = objects
-
-    def read_cb(self, oid: Any) -> tuple[int, bytes]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], content
-
-    def read_header_cb(self, oid: Any) -> tuple[int, int]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], len(content)
-
-    def exists_cb(self, oid: Any) -> bool:
-        return str(oid) in self._objects
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
