@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 import pygit2
 
@@ -55,7 +54,8 @@ class GitRepository(Repository):
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
-        self._odb, self.git = _object_database(path, sync)
+        self._packs = f"{path}/objects/pack"
+        self.reopen()
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
@@ -67,6 +67,21 @@ class GitRepository(Repository):
             return _identity(os.stat(self.path)) == self._identity
         except OSError:
             return False
+
+    def reopen(self) -> None:
+        """Find out anew which packs there are."""
+        self._packed_at = self._last_packed()
+        self.odb = _object_database(self.path, self._sync)
+
+    def knows_all_packs(self) -> bool:
+        """Tell whether packs came or went since this was opened: it would hold on to those that are gone."""
+        return self._packed_at == self._last_packed()
+
+    def _last_packed(self) -> int:
+        try:
+            return os.stat(self._packs).st_mtime_ns
+        except OSError:
+            return 0
 
     # References
 
@@ -160,10 +175,10 @@ class GitRepository(Repository):
     def _read(self, object_id: str) -> GitObject:
         try:
             try:
-                kind, content = self._odb.read(object_id)
-            except (KeyError, pygit2.GitError):  # perhaps it was packed, and the pack that we knew is gone
-                self._odb, self.git = _object_database(self.path, self._sync)
-                kind, content = self._odb.read(object_id)
+                kind, content = self.odb.read(object_id)
+            except (KeyError, pygit2.GitError):  # perhaps the pack that it was in went this very moment
+                self.reopen()
+                kind, content = self.odb.read(object_id)
         except (pygit2.GitError, OSError) as error:
             if isinstance(error, KeyError):
                 raise
@@ -176,7 +191,7 @@ class GitRepository(Repository):
             return
         for identity, made in objects.items():
             try:
-                stored = str(self._odb.write(KINDS[made.kind], made.content))
+                stored = str(self.odb.write(KINDS[made.kind], made.content))
             except pygit2.GitError as error:
                 raise StorageUnavailable(f"an object could not be written below {self.path}: {error}") from error
             if stored != identity:
@@ -191,7 +206,7 @@ class GitRepository(Repository):
 
     def all_ids(self) -> Iterator[str]:
         """Yield the id of every object, packed or loose."""
-        return (str(identity) for identity in self._odb)
+        return (str(identity) for identity in self.odb)
 
     def loose_objects(self) -> Iterator[tuple[str, str]]:
         """Yield the id and file of every object that has a file of its own."""
@@ -209,7 +224,7 @@ class GitRepository(Repository):
         """
         loose = dict(self.loose_objects())
         if loose:
-            write_pack(self.git, loose, self.path, sync=self._sync)
+            write_pack(self.odb, loose, self.path, sync=self._sync)
             for file in loose.values():
                 os.unlink(file)
         return len(loose)
@@ -228,14 +243,12 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
             sync_directory(path + folder)
 
 
-def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
+def _object_database(path: str, sync: bool) -> pygit2.Odb:
     """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
     odb = pygit2.Odb()
     odb.add_backend(pygit2.OdbBackendLoose(f"{path}/objects", -1, sync, 0, 0), 2)
     odb.add_backend(pygit2.OdbBackendPack(f"{path}/objects"), 1)
-    git = pygit2.Repository()
-    git.set_odb(odb)
-    return odb, git
+    return odb
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
