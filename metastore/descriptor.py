@@ -28,6 +28,10 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
+#: A path in a folder that breaks none of the rules of `_unsafe`, as nearly all paths do: found out much faster.
+_PLAIN = re.compile(r"(?:\w[\w.-]*/)+\w[\w.-]*", re.ASCII)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class WrittenFloat(float):
@@ -146,7 +150,7 @@ def local_path(resource: Mapping[str, Any]) -> str | None:
 
 def is_url(path: str) -> bool:
     """Tell whether a resource's path is a URL."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
+    return _URL.match(path) is not None
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -257,9 +261,9 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def _unsafe(path: str) -> str | None:
-    if is_url(path):
+    if is_url(path) or _PLAIN.fullmatch(path):
         return None
-    if any(unicodedata.category(character) == "Cc" for character in path):
+    if _CONTROL.search(path):
         return "has control characters"
     parts = path.replace("\\", "/").split("/")
     if not parts[0] or re.match(r"[A-Za-z]:", path) or path.startswith("~"):
@@ -279,5 +283,6 @@ def _unsafe(path: str) -> str | None:
 
 def _is_git_folder(part: str) -> bool:
     """Names that some file system takes for `.git`: see verify_dotfile in Git's fsck (CVE-2014-9390)."""
-    visible = "".join(character for character in part if unicodedata.category(character) != "Cf").lower()
-    return visible.startswith((".git", "git~"))
+    if not part.isascii():  # no ASCII character is invisible
+        part = "".join(character for character in part if unicodedata.category(character) != "Cf")
+    return part.lower().startswith((".git", "git~"))

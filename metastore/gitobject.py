@@ -201,6 +201,15 @@ def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") ->
             yield prefix + name, BlobId(entry.id)
 
 
+def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId | None:
+    """Return the blob at a path below a tree, or None where there is none."""
+    head, slash, rest = path.partition("/")
+    entry = parse_tree(read_tree(root)).get(head)
+    if entry is None or entry.mode == "160000" or (entry.mode == _FOLDER) != bool(slash):
+        return None
+    return find_blob(entry.id, rest, read_tree) if slash else BlobId(entry.id)
+
+
 def _text(text: str) -> str:
     return f"{text}\n" if text else ""
 

@@ -19,6 +19,8 @@ ATTRIBUTES, CONFIG = ".gitattributes", ".lfsconfig"
 _FILTER = " filter=lfs diff=lfs merge=lfs -text"
 _POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Needs no quotes in `.gitattributes`, as nearly all paths do not.
+_PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def files_of(descriptor: Mapping[str, Any], config: bytes | None, content: bytes | None = None) -> dict[str, bytes]:
@@ -70,9 +72,9 @@ def attributes(paths: Iterable[str], kept: bytes = b"", *, gone: Iterable[str] =
         kept: An older `.gitattributes`: its lines stay, in front, but for those about `paths` and `gone`.
         gone: Paths that are no longer sent through Git LFS.
     """
-    ours = {_quoted(f"/{path}") + _FILTER: None for path in sorted(paths)}
+    ours = {_line(path): None for path in sorted(paths)}
     # metastore-lib wrote paths as they are, neither anchored nor quoted.
-    dropped = {f"{pattern}{_FILTER}" for path in (*paths, *gone) for pattern in (path, _quoted(f"/{path}"))}
+    dropped = {*ours, *map(_line, gone), *(f"{path}{_FILTER}" for path in (*paths, *gone))}
     foreign = (line for line in kept.decode(errors="surrogateescape").splitlines() if line not in dropped)
     return "".join(f"{line}\n" for line in (*foreign, *ours)).encode(errors="surrogateescape")
 
@@ -107,18 +109,23 @@ def _sha256(resource: Mapping[str, Any]) -> str | None:
 
 
 def _no_file_is_a_folder(paths: Mapping[str, bytes]) -> None:
-    for path in paths:
-        parts = path.split("/")
-        for end in range(1, len(parts)):
-            if (folder := "/".join(parts[:end])) in paths:
+    folders = {path.rpartition("/")[0]: path for path in paths}
+    for folder, path in folders.items():
+        while folder:
+            if folder in paths:
                 raise InvalidInput(f"{folder!r} cannot be a file and the folder of {path!r} at once")
+            folder = folder.rpartition("/")[0]
 
 
-def _quoted(path: str) -> str:
-    """Write a path as a pattern that matches only itself.
+def _line(path: str) -> str:
+    """Return the line of `.gitattributes` that sends one path through Git LFS, and no other.
 
     Globs are escaped with a backslash (gitignore(5)), and what would end the pattern needs C quotes (gitattributes(5)).
     """
+    return f"/{path}{_FILTER}" if _PLAIN.fullmatch(path) else _quoted(f"/{path}") + _FILTER
+
+
+def _quoted(path: str) -> str:
     pattern = re.sub(r"([\\*?\[\]])", r"\\\1", path)
     if not re.search(r'[\s"#!]', pattern):
         return pattern

@@ -24,10 +24,11 @@ LAYERS = [
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "describe"],
     ["storage.base", "storage.files", "storage.cache"],
-    ["storage.objects", "storage.layout"],
+    ["storage.objects", "storage.layout", "storage.packs"],
+    ["storage.joining"],
     ["storage.memory", "storage.repository"],
     ["storage.maintenance", "storage.git"],
-    ["storage.backup"],
+    ["storage.copying", "storage.mirror", "storage.backup"],
     ["journal", "writing", "events", "wire"],
     ["reader"],
     ["writer"],
@@ -41,9 +42,15 @@ LAYERS = [
 FROM_ABOVE = {
     ("storage.base", "gitobject"),
     ("storage.maintenance", "storage.git"),
-    ("storage.backup", "storage.git"),
 }
-ADAPTERS = {"storage.repository", "storage.git", "storage.maintenance", "storage.backup"}
+ADAPTERS = {
+    "storage.copying",
+    "storage.repository",
+    "storage.packs",
+    "storage.git",
+    "storage.maintenance",
+    "storage.backup",
+}
 
 
 def modules() -> list[tuple[str, ast.Module]]:

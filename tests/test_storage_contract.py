@@ -341,3 +341,15 @@ def test_blob_ids_are_texts_of_a_class_of_their_own(storage: Storage) -> None:
     (found,) = storage.paths(CARS, first.id).values()
     assert isinstance(found, BlobId)
     assert list(storage.issues(CARS)) == []
+
+
+def test_every_revision_of_a_long_history_is_found(storage: Storage) -> None:
+    revisions = [storage.create(CARS, {"a": b"0"}, change())]
+    for number in range(1, 150):
+        revisions.append(storage.append(CARS, {"a": b"%d" % number}, change(), parent=revisions[-1].id))
+        if number % 40 == 0:
+            assert storage.read(CARS, revisions[number // 2].id, "a") == b"%d" % (number // 2)
+    for number, revision in enumerate(revisions):
+        assert storage.read(CARS, revision.id, "a") == b"%d" % number
+        assert storage.resolve(CARS, revision.id[:12]) == revision
+    assert list(storage.history(CARS, revisions[-1].id)) == revisions[::-1]

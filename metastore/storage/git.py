@@ -45,6 +45,9 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Revision, Revisio
 
 _KEPT_OPEN = 64
 _TRIES = 10
+#: libgit2 keeps each pack's file open for as long as a handle is kept: 64 times 8 stays below the usual 1024.
+_MOST_PACKS = 8
+_SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 #: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
 _CLOCK_SLACK = timedelta(seconds=1)
 _log = logging.getLogger("metastore.storage")
@@ -235,9 +238,14 @@ class GitStorage(ObjectStorage):
         return self._open(dataset_id)  # type: ignore[return-value]
 
     def pack_loose(self, dataset_id: DatasetId) -> None:
-        """Put a dataset's loose objects into one pack."""
+        """Put a dataset's loose objects into one pack, and the packs into one when there are many."""
+        from metastore.storage import joining
+        from metastore.storage.maintenance import compact
+
         with self.lock(dataset_id), self.open(dataset_id) as repository:
             repository.pack_loose()
+            if joining.join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
+                compact(repository, sync=self._sync)
 
     # Handles
 
@@ -246,8 +254,11 @@ class GitStorage(ObjectStorage):
         with self._mutex:
             kept = self._handles.get(dataset_id)
             repository = kept.pop() if kept else None
-        if repository and repository.is_current():
-            return repository
+        if repository:
+            if repository.is_current() and repository.knows_all_packs():
+                return repository
+            with self._mutex:  # the others are no newer
+                self._handles.pop(dataset_id, None)
         with storage_errors():
             for _ in range(_TRIES):
                 try:
@@ -285,11 +296,13 @@ class GitStorage(ObjectStorage):
             return not wanted
 
     def _wants_packing(self, dataset_id: DatasetId) -> bool:
-        """Guess from one of the 256 folders whether there are many loose objects, as `git gc --auto` does."""
-        try:
-            return len(os.listdir(f"{self.layout.path(dataset_id)}/objects/17")) >= 2
-        except OSError:
-            return False
+        """Guess from 4 of the 256 folders whether there are some 400 loose objects, much as `git gc --auto` does."""
+        objects = f"{self.layout.path(dataset_id)}/objects"
+        loose = 0
+        for folder in _SAMPLE:
+            with suppress(OSError):
+                loose += len(os.listdir(f"{objects}/{folder}"))
+        return loose >= _MANY_SAMPLED
 
 
 _storages: weakref.WeakSet[GitStorage] = weakref.WeakSet()

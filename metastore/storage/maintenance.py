@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from metastore import gitobject
 from metastore.errors import DatasetNotFound, StorageError
 from metastore.storage.layout import is_stale
-from metastore.storage.repository import GitRepository, write_pack
+from metastore.storage.packs import pack_names, remove_packs, write_pack
+from metastore.storage.repository import GitRepository
 from metastore.types import Damage, DatasetId
 
 #: How the files begin that libgit2 and `write_pack` write objects into.
@@ -26,19 +27,15 @@ def compact(repository: GitRepository, *, sync: bool) -> None:
 
     Nothing is dropped: another writer may have stored objects whose reference is still to be set.
     """
-    folder = f"{repository.path}/objects/pack"
-    old = {file.removesuffix(".pack") for file in os.listdir(folder) if file.endswith(".pack")}
+    old = pack_names(repository.path)
     loose = dict(repository.loose_objects())
     if not loose and len(old) <= 1:
         return
-    new = write_pack(repository.git, dict.fromkeys(repository.all_ids()), repository.path, sync=sync)
+    repository.reopen()
+    new = write_pack(repository.odb, dict.fromkeys(repository.all_ids()), repository.path, sync=sync)
     for file in loose.values():
         os.unlink(file)
-    for name in old - {new}:
-        for ending in (".idx", ".pack", ".rev", ".bitmap"):
-            path = f"{folder}/{name}{ending}"
-            if os.path.exists(path):
-                os.unlink(path)
+    remove_packs(repository.path, old - {new})
 
 
 def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:

@@ -24,10 +24,12 @@ from metastore.errors import (
 from metastore.gitobject import Commit, GitObject, blob_id, object_id
 from metastore.parse import is_tag_name, looks_like_revision
 from metastore.storage.base import DELETED, DELETED_CONTENT, Storage
+from metastore.storage.cache import Cache
 from metastore.types import BlobId, Change, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 _DELETED_TREE = gitobject.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
 _REMEMBERED = 8192
+_STRETCH = 64
 
 
 class Repository:
@@ -36,7 +38,9 @@ class Repository:
     #: The branch that HEAD names.
     branch: str
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache) -> None:
+        #: Holds what is true of an object's id for ever; may be shared between repositories.
+        self.cache = cache
         #: Ids proven to be on the branch; the newest of them are kept.
         self.on_branch: dict[str, None] = {}
 
@@ -55,10 +59,6 @@ class Repository:
     @abstractmethod
     def put(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably; they are not visible before a reference leads to them."""
-
-    @abstractmethod
-    def entry(self, tree: str, path: str) -> BlobId | None:
-        """Return the blob at a path below a tree."""
 
     @abstractmethod
     def set_head(self, new: RevisionId) -> None:
@@ -82,7 +82,17 @@ class Repository:
 
     def tree(self, tree_id: str) -> bytes:
         """Return the content of a tree."""
-        return self.get(tree_id).content
+        return _object(self, tree_id).content
+
+    def entry(self, tree: str, path: str) -> BlobId | None:
+        """Return the blob at a path below a tree."""
+        key = tree, path
+        blob: BlobId | None = self.cache.get(key)
+        if blob is None:
+            blob = gitobject.find_blob(tree, path, self.tree)
+            if blob is not None:
+                self.cache.put(key, blob, 300)
+        return blob
 
 
 class ObjectStorage(Storage):
@@ -163,6 +173,8 @@ class ObjectStorage(Storage):
             for commit_id, commit in _ancestry(repository, revision_id):
                 if path is None or _changed(repository, commit, path):
                     _remember(repository, commit_id)
+                    if commit.parent:  # where the next page begins
+                        _remember(repository, commit.parent)
                     yield _revision(commit_id, commit)
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
@@ -277,7 +289,8 @@ def _resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
 
 
 def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> str:
-    found = {commit_id for commit_id, _ in _ancestry(repository, repository.head()) if commit_id.startswith(text)}
+    ids = (commit_id for stretch in _stretches(repository) for commit_id in stretch.split())
+    found = {commit_id for commit_id in ids if commit_id.startswith(text)}
     found |= {target for target in _tag_targets(repository) if target.startswith(text)}
     if len(found) == 1:
         return found.pop()
@@ -302,7 +315,7 @@ def _proven(repository: Repository, revision_id: str) -> bool:
             return False
     except KeyError:
         return False
-    if any(commit_id == revision_id for commit_id, _ in _ancestry(repository, repository.head())):
+    if any(revision_id in stretch for stretch in _stretches(repository)):
         _remember(repository, revision_id)
         return True
     return revision_id in _tag_targets(repository)
@@ -321,6 +334,32 @@ def _ancestry(repository: Repository, commit_id: str | None) -> Iterator[tuple[s
         commit = _commit(repository, commit_id)
         yield commit_id, commit
         commit_id = commit.parent
+
+
+def _stretches(repository: Repository) -> Iterator[str]:
+    """Yield the ids of the branch, newest first, many at a time with spaces between.
+
+    They are remembered, since what comes before a commit never changes: a history of 10,000 is only read once.
+    """
+    start: str | None = repository.head()
+    while start:
+        key = "stretch", start
+        found: tuple[str, str | None] | None = repository.cache.get(key)
+        if found is None:
+            found = _stretch(repository, start)
+            repository.cache.put(key, found, len(found[0]) + 300)
+        ids, start = found
+        yield ids
+
+
+def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
+    """Return ids from a commit on, and the commit behind them, where the next stretch begins."""
+    ids: list[str] = []
+    for commit_id, _ in _ancestry(repository, start):
+        if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
+            return " ".join(ids), commit_id
+        ids.append(commit_id)
+    return " ".join(ids), None
 
 
 def _changed(repository: Repository, commit: Commit, path: str) -> bool:

@@ -9,30 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
 
 import pygit2
-from pygit2.enums import ObjectType
 
-from metastore import gitobject
 from metastore.errors import OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
-from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, sync_file, write_file
+from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, write_file
 from metastore.storage.objects import Repository
-from metastore.types import BlobId, RevisionId
+from metastore.storage.packs import KINDS, in_memory, write_pack
+from metastore.types import RevisionId
 
-KINDS = {
-    gitobject.COMMIT: ObjectType.COMMIT,
-    gitobject.TREE: ObjectType.TREE,
-    gitobject.BLOB: ObjectType.BLOB,
-    gitobject.TAG: ObjectType.TAG,
-}
 _NAMES = {int(number): name for name, number in KINDS.items()}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
@@ -58,14 +49,14 @@ class GitRepository(Repository):
     """
 
     def __init__(self, path: str, cache: Cache, *, sync: bool) -> None:
-        super().__init__()
+        super().__init__(cache)
         self.path = path
-        self._cache = cache
         self._sync = sync
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
-        self._odb, self.git = _object_database(path, sync)
+        self._packs = f"{path}/objects/pack"
+        self.reopen()
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
@@ -77,6 +68,21 @@ class GitRepository(Repository):
             return _identity(os.stat(self.path)) == self._identity
         except OSError:
             return False
+
+    def reopen(self) -> None:
+        """Find out anew which packs there are."""
+        self._packed_at = self._last_packed()
+        self.odb = _object_database(self.path, self._sync)
+
+    def knows_all_packs(self) -> bool:
+        """Tell whether packs came or went since this was opened: it would hold on to those that are gone."""
+        return self._packed_at == self._last_packed()
+
+    def _last_packed(self) -> int:
+        try:
+            return os.stat(self._packs).st_mtime_ns
+        except OSError:
+            return 0
 
     # References
 
@@ -208,19 +214,19 @@ class GitRepository(Repository):
     # Objects
 
     def get(self, object_id: str) -> GitObject:
-        found = self._cache.get(object_id)
+        found = self.cache.get(object_id)
         if found is None:
             found = self._read(object_id)
-            self._cache.put(object_id, found, len(found.content) + 200)
+            self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
 
     def _read(self, object_id: str) -> GitObject:
         try:
             try:
-                kind, content = self._odb.read(object_id)
-            except (KeyError, pygit2.GitError):  # perhaps it was packed, and the pack that we knew is gone
-                self._odb, self.git = _object_database(self.path, self._sync)
-                kind, content = self._odb.read(object_id)
+                kind, content = self.odb.read(object_id)
+            except (KeyError, pygit2.GitError):  # perhaps the pack that it was in went this very moment
+                self.reopen()
+                kind, content = self.odb.read(object_id)
         except (pygit2.GitError, OSError) as error:
             if isinstance(error, KeyError):
                 raise
@@ -229,32 +235,18 @@ class GitRepository(Repository):
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         if len(objects) >= _MANY:
-            write_pack(_in_memory(objects), objects, self.path, sync=self._sync)
+            write_pack(in_memory(objects), objects, self.path, sync=self._sync)
             return
         for identity, made in objects.items():
             try:
-                stored = str(self._odb.write(KINDS[made.kind], made.content))
+                stored = str(self.odb.write(KINDS[made.kind], made.content))
             except pygit2.GitError as error:
                 raise StorageUnavailable(f"an object could not be written below {self.path}: {error}") from error
             if stored != identity:
                 raise StorageCorrupt(f"{self.path}: an object was stored as {stored} and not as {identity}")
-            self._cache.put(identity, made, len(made.content) + 200)
+            self.cache.put(identity, made, len(made.content) + 200)
         if self._sync:
             sync_directory(f"{self.path}/objects")
-
-    def entry(self, tree: str, path: str) -> BlobId | None:
-        key = tree, path
-        found: BlobId | None = self._cache.get(key)
-        if found is None:
-            try:
-                item: Any = self.git[tree][path]
-            except KeyError:
-                return None
-            if item.type != ObjectType.BLOB:
-                return None
-            found = BlobId(str(item.id))
-            self._cache.put(key, found, 300)
-        return found
 
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object from disk, comparing its content with its id. Raises KeyError."""
@@ -262,7 +254,7 @@ class GitRepository(Repository):
 
     def all_ids(self) -> Iterator[str]:
         """Yield the id of every object, packed or loose."""
-        return (str(identity) for identity in self._odb)
+        return (str(identity) for identity in self.odb)
 
     def loose_objects(self) -> Iterator[tuple[str, str]]:
         """Yield the id and file of every object that has a file of its own."""
@@ -280,7 +272,7 @@ class GitRepository(Repository):
         """
         loose = dict(self.loose_objects())
         if loose:
-            write_pack(self.git, loose, self.path, sync=self._sync)
+            write_pack(self.odb, loose, self.path, sync=self._sync)
             for file in loose.values():
                 os.unlink(file)
         return len(loose)
@@ -299,70 +291,12 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
             sync_directory(path + folder)
 
 
-def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, sync: bool) -> str:
-    """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
-
-    Returns:
-        The pack's name, without folder and ending.
-    """
-    aside = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
-    os.mkdir(aside)
-    try:
-        builder = pygit2.PackBuilder(source)
-        for identity in ids:
-            builder.add(pygit2.Oid(hex=identity))
-        builder.write(aside)
-        name = next(file for file in os.listdir(aside) if file.endswith(".idx")).removesuffix(".idx")
-        for ending in (".pack", ".idx"):
-            if sync:
-                sync_file(f"{aside}/{name}{ending}")
-            os.replace(f"{aside}/{name}{ending}", f"{path}/objects/pack/{name}{ending}")
-    except pygit2.GitError as error:
-        raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
-    finally:
-        for file in os.listdir(aside):
-            os.unlink(f"{aside}/{file}")
-        os.rmdir(aside)
-    if sync:
-        sync_directory(f"{path}/objects/pack")
-    return name
-
-
-def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
+def _object_database(path: str, sync: bool) -> pygit2.Odb:
     """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
     odb = pygit2.Odb()
     odb.add_backend(pygit2.OdbBackendLoose(f"{path}/objects", -1, sync, 0, 0), 2)
     odb.add_backend(pygit2.OdbBackendPack(f"{path}/objects"), 1)
-    git = pygit2.Repository()
-    git.set_odb(odb)
-    return odb, git
-
-
-def _in_memory(objects: Mapping[str, GitObject]) -> pygit2.Repository:
-    odb = pygit2.Odb()
-    odb.add_backend(_MemoryBackend(objects), 1)
-    git = pygit2.Repository()
-    git.set_odb(odb)
-    return git
-
-
-class _MemoryBackend(pygit2.OdbBackend):
-    """Lets libgit2 pack objects that are in memory only."""
-
-    def __init__(self, objects: Mapping[str, GitObject]) -> None:
-        super().__init__()
-        self._objects = objects
-
-    def read_cb(self, oid: Any) -> tuple[int, bytes]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], content
-
-    def read_header_cb(self, oid: Any) -> tuple[int, int]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], len(content)
-
-    def exists_cb(self, oid: Any) -> bool:
-        return str(oid) in self._objects
+    return odb
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -1,0 +1,179 @@
+"""Packing changes nothing that anybody can see: not for readers under way, and not after a crash in the middle."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metastore import gitobject
+from metastore.errors import StorageCorrupt
+from metastore.gitobject import GitObject, object_id
+from metastore.storage import joining
+from metastore.storage.git import GitStorage
+from metastore.storage.packs import in_memory, pack_names, write_pack
+from metastore.types import DatasetId, Revision
+
+from .conftest import change
+
+CARS = DatasetId("physics", "cars")
+TEXT = b"".join(
+    b"%d: a line of a file that is long enough for differences to it to be worth storing\n" % n for n in range(300)
+)
+
+
+def grow(storage: GitStorage, packs: int, each: int = 5) -> list[Revision]:
+    """Give a dataset a history in several packs, with differences in each."""
+    revisions = [storage.create(CARS, {"a": TEXT}, change())]
+    for number in range(packs * each):
+        content = TEXT + b"%d" % number
+        revisions.append(storage.append(CARS, {"a": content}, change(), parent=revisions[-1].id))
+        if number % each == each - 1:
+            with storage.lock(CARS), storage.open(CARS) as repository:
+                repository.pack_loose()
+    return revisions
+
+
+def expect_everything(storage: GitStorage, revisions: list[Revision]) -> None:
+    assert list(storage.history(CARS, revisions[-1].id)) == revisions[::-1]
+    for number, revision in enumerate(revisions[1:]):
+        assert storage.read(CARS, revision.id, "a") == TEXT + b"%d" % number
+    subprocess.run(["git", "fsck", "--full", "--strict"], cwd=storage.layout.path(CARS), check=True)
+
+
+def add_pack(path: str, *contents: bytes) -> str:
+    objects = {object_id(gitobject.BLOB, content): GitObject(gitobject.BLOB, content) for content in contents}
+    return write_pack(in_memory(objects), objects, path, sync=False)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> GitStorage:
+    return GitStorage(tmp_path / "store", sync=False, cache_bytes=0)
+
+
+def test_many_packs_become_one_with_the_same_objects(storage: GitStorage) -> None:
+    revisions = grow(storage, packs=9)
+    path = storage.layout.path(CARS)
+    assert len(pack_names(path)) == 9
+    with storage.open(CARS) as repository:
+        before = set(repository.all_ids())
+    assert joining.join(path, most=8, sync=True) == 1
+    expect_everything(storage, revisions)
+    with GitStorage(storage.layout.root).open(CARS) as repository:
+        assert set(repository.all_ids()) == before
+
+
+def test_few_packs_stay_as_they_are(storage: GitStorage) -> None:
+    grow(storage, packs=3)
+    path = storage.layout.path(CARS)
+    before = pack_names(path)
+    assert joining.join(path, most=3, sync=False) == 3
+    assert pack_names(path) == before
+
+
+def test_a_join_that_was_cut_short_is_finished(storage: GitStorage, tmp_path: Path) -> None:
+    revisions = grow(storage, packs=4)
+    folder = f"{storage.layout.path(CARS)}/objects/pack"
+    shutil.copytree(folder, tmp_path / "before")
+    joining.join(storage.layout.path(CARS), most=1, sync=False)
+    shutil.copytree(tmp_path / "before", folder, dirs_exist_ok=True)
+    assert joining.join(storage.layout.path(CARS), most=1, sync=False) == 1
+    expect_everything(storage, revisions)
+
+
+def test_packs_that_share_objects_are_left_to_compact(storage: GitStorage) -> None:
+    storage.create(CARS, {"a": b""}, change())
+    path = storage.layout.path(CARS)
+    for number in range(10):
+        add_pack(path, b"shared", b"own %d" % number)
+    assert joining.join(path, most=8, sync=False) == 10
+    storage.pack_loose(CARS)
+    assert len(pack_names(path)) == 1
+    with storage.open(CARS) as repository:
+        for content in (b"shared", b"own 0", b"own 9"):
+            assert repository.get(object_id(gitobject.BLOB, content)).content == content
+
+
+@pytest.mark.parametrize("ending", ["pack", "idx"])
+def test_a_damaged_pack_is_not_copied(storage: GitStorage, ending: str) -> None:
+    grow(storage, packs=3)
+    path = storage.layout.path(CARS)
+    before = pack_names(path)
+    file = Path(f"{path}/objects/pack/{min(before)}.{ending}")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o600)
+    file.write_bytes(content)
+    with pytest.raises(StorageCorrupt, match="damaged"):
+        joining.join(path, most=1, sync=False)
+    assert pack_names(path) == before
+    assert not [name for name in os.listdir(f"{path}/objects") if name.startswith("tmp_")]
+
+
+def test_offsets_beyond_two_gigabytes_are_written_as_git_reads_them(tmp_path: Path) -> None:
+    rows = [
+        joining._Row(bytes([n]) * 20, b"crc%d" % n, offset) for n, offset in enumerate((12, 2**31, 2**33, 2**31 - 1))
+    ]
+    os.makedirs(tmp_path / "objects/pack")
+    (tmp_path / "objects/pack/pack-x.idx").write_bytes(joining._index_content(rows, b"p" * 20))
+    assert joining._read_index(str(tmp_path), "pack-x").rows == rows
+    index = (tmp_path / "objects/pack/pack-x.idx").read_bytes()
+    shown = subprocess.run(["git", "show-index"], input=index, capture_output=True, check=True)
+    assert [int(line.split()[0]) for line in shown.stdout.splitlines()] == [row.offset for row in rows]
+
+
+@pytest.mark.parametrize("replace", [GitStorage.compact, GitStorage.pack_loose])
+def test_a_kept_handle_reads_on_when_its_packs_have_gone(
+    storage: GitStorage, replace: Callable[[GitStorage, DatasetId], None]
+) -> None:
+    revisions = grow(storage, packs=9)
+    assert storage.read(CARS, revisions[1].id, "a")  # from here on a handle knows the packs
+    replace(GitStorage(storage.layout.root, sync=False), CARS)
+    assert len(pack_names(storage.layout.path(CARS))) == 1
+    expect_everything(storage, revisions)
+
+
+def test_a_removed_pack_is_not_held_open(storage: GitStorage) -> None:
+    revisions = grow(storage, packs=9)
+    for revision in revisions[1:]:
+        storage.read(CARS, revision.id, "a")
+    GitStorage(storage.layout.root, sync=False).pack_loose(CARS)
+    storage.read(CARS, revisions[1].id, "a")
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    opened = [os.readlink(link) for link in links if os.path.lexists(link)]
+    assert not [file for file in opened if file.startswith(storage.layout.root) and file.endswith(".pack (deleted)")]
+
+
+def _read_for_ever(root: str, revisions: list[Revision], stop: Any, reads: Any) -> None:
+    storage = GitStorage(root, cache_bytes=0)
+    while not stop.is_set():
+        for number, revision in enumerate(revisions[1:]):
+            assert storage.read(CARS, revision.id, "a") == TEXT + b"%d" % number
+            reads.value += 1
+
+
+def test_readers_in_another_process_never_fail_while_packs_come_and_go(storage: GitStorage) -> None:
+    revisions = grow(storage, packs=3)
+    context = multiprocessing.get_context("spawn")
+    stop, reads = context.Event(), context.Value("i", 0)
+    reader = context.Process(target=_read_for_ever, args=(str(storage.layout.root), revisions, stop, reads))
+    reader.start()
+    head = revisions[-1].id
+    rounds = 0
+    while rounds < 100 or (reads.value < 200 and reader.is_alive()):
+        for number in range(3):
+            head = storage.append(CARS, {"b": b"%d %d" % (rounds, number)}, change(), parent=head).id
+        storage.pack_loose(CARS)
+        if rounds % 20 == 19:
+            storage.compact(CARS)
+        rounds += 1
+    stop.set()
+    reader.join(60)
+    assert reader.exitcode == 0
+    assert len(pack_names(storage.layout.path(CARS))) <= 9
