@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -53,6 +54,7 @@ ADAPTERS = {
 }
 
 
+@functools.cache
 def modules() -> list[tuple[str, ast.Module]]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
