@@ -22,7 +22,7 @@ debian:  # git and git-lfs are what the tests clone with; make itself is there a
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	fi
 
-run: $(READY)  ## see it work: store, revise, compare, revert and clone real data packages
+run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages
 	$(BIN)/python examples/tour.py
 
 test: lint types unit docs wheel  ## everything that has to hold
