@@ -40,7 +40,7 @@ unit: $(READY) debian
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
 
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
-	$(BIN)/sphinx-build --quiet --fail-on-warning docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
 
 wheel: $(READY)  # what users install is the wheel, bare of extras
