@@ -113,6 +113,13 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
+    run("dataset", "delete", "physics/cars", *WRITE)
+    assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.1\n"
+    lines = run("revision", "diff", "physics/cars", cars, "--unified").out.splitlines()
+    assert lines[2:] == ["@@ -1,4 +0,0 @@", "-{", '-  "name": "cars",', '-  "n": 1.10', "-}"]
+
+
 def test_update_takes_a_file_and_expected(run: Run, cars: str, tmp_path: Path) -> None:
     (tmp_path / "new.json").write_text('{"name": "cars", "n": 2}')
     assert run("dataset", "update", "physics/cars", "new.json", "--expected", cars, *WRITE).code == 0
