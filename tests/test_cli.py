@@ -217,6 +217,16 @@ def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.Monkey
     assert "METASTORE_MAX_BYTES" in run("dataset", "list").err
 
 
+def test_a_missing_author_is_told_once_and_nothing_is_made(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("metastore.backends.git_author", lambda: None)
+    for arguments in (("import", str(CATALOGUE)), ("dataset", "create", "physics/cars")):
+        done = run(*arguments, stdin=b"{}")
+        assert (done.code, done.out, done.err.count("--author"), done.err.count("\n")) == (2, "", 1, 1)
+    assert not (tmp_path / "metastore-data").exists()
+
+
 @pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
 def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
     editor = tmp_path / "editor"
