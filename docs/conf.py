@@ -30,6 +30,7 @@ napoleon_use_ivar = True  # attributes of a class are listed in its docstring, a
 html_theme = "furo"
 html_title = f"MetaStore {release}"
 exclude_patterns = ["_build"]
+smartquotes = False  # commands and code in plain docstrings are there to be copied
 # Docstrings are written in Markdown's single backticks: show them as code.
 default_role = "code"
 
