@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from metastore.cli import app
+from metastore.cli import app, main
 
 from .conftest import CATALOGUE, real_descriptor
 
@@ -269,3 +269,9 @@ def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("metastore.reader.Reader.dataset_read", interrupted)
     assert run("dataset", "read", "physics/cars").code == 130
+
+
+def test_without_click_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit, match="pip install click"):
+        main()
