@@ -22,7 +22,7 @@ debian:  # git and git-lfs are what the tests clone with; make itself is there a
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	fi
 
-run: $(READY)  ## see it work: store, revise, compare, revert and clone real data packages
+run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages
 	$(BIN)/python examples/tour.py
 
 test: lint types unit docs wheel  ## everything that has to hold
@@ -40,7 +40,7 @@ unit: $(READY) debian
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
 
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
-	$(BIN)/sphinx-build --quiet --fail-on-warning docs docs/_build/html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
 
 wheel: $(READY)  # what users install is the wheel, bare of extras

@@ -1,3 +1,9 @@
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
 import metastore
 
 project = "MetaStore"
@@ -5,13 +11,65 @@ author = "The MetaStore developers"
 copyright = "2026, the MetaStore developers"
 release = version = metastore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
-myst_enable_extensions = ["colon_fence"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_use_ivar = True  # attributes of a class are listed in its docstring, and not a second time below it
 html_theme = "furo"
 html_title = f"MetaStore {release}"
 exclude_patterns = ["_build"]
+smartquotes = False  # commands and code in plain docstrings are there to be copied
 # Docstrings are written in Markdown's single backticks: show them as code.
 default_role = "code"
+
+nitpick_ignore_regex = [
+    # The build uses no network, and so knows no other project's pages.
+    ("py:.*", r"(collections|datetime|pathlib|types|typing|blinker|click)\..*"),
+    ("py:.*", r"(Path|datetime|Mapping|Sequence|Iterator|Callable|Any|Literal|Self|Signal|TracebackType|optional)"),
+    # Aliases for "an id, or what makes one", which the text explains.
+    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|Validation|RevisionId)"),
+]
+
+
+def find_by_last_name(app: Sphinx, env: BuildEnvironment, node: Any, contnode: nodes.Element) -> nodes.reference | None:
+    """Resolve what docstrings call by its plain name, as `RevisionConflict`, or by the module that defines it."""
+    if node.get("refdomain") != "py":
+        return None
+    name = node["reftarget"].rsplit(".", 1)[-1]
+    domain = env.domains.python_domain
+    found = [full for full in domain.objects if full.rsplit(".", 1)[-1] == name and name[:1].isupper()]
+    if len(found) != 1 or found[0] == node["reftarget"]:
+        return None
+    made = domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, contnode)
+    assert made is None or isinstance(made, nodes.reference)
+    return made
+
+
+def fences_to_blocks(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Turn the Markdown fences of docstrings, which editors show well, into reStructuredText."""
+    made, inside = [], False
+    for line in lines:
+        if line.startswith("```"):
+            inside = not inside
+            made += ["", f".. code-block:: {line[3:] or 'text'}", ""] if inside else [""]
+        else:
+            made.append(f"   {line}" if inside else line)
+    lines[:] = made
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the hooks."""
+    app.connect("autodoc-process-docstring", fences_to_blocks)
+    app.connect("missing-reference", find_by_last_name)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from metastore.cli import app
+from metastore.cli import app, main
 
 from .conftest import CATALOGUE, real_descriptor
 
@@ -113,6 +113,13 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
+    run("dataset", "delete", "physics/cars", *WRITE)
+    assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.1\n"
+    lines = run("revision", "diff", "physics/cars", cars, "--unified").out.splitlines()
+    assert lines[2:] == ["@@ -1,4 +0,0 @@", "-{", '-  "name": "cars",', '-  "n": 1.10', "-}"]
+
+
 def test_update_takes_a_file_and_expected(run: Run, cars: str, tmp_path: Path) -> None:
     (tmp_path / "new.json").write_text('{"name": "cars", "n": 2}')
     assert run("dataset", "update", "physics/cars", "new.json", "--expected", cars, *WRITE).code == 0
@@ -210,6 +217,16 @@ def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.Monkey
     assert "METASTORE_MAX_BYTES" in run("dataset", "list").err
 
 
+def test_a_missing_author_is_told_once_and_nothing_is_made(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("metastore.backends.git_author", lambda: None)
+    for arguments in (("import", str(CATALOGUE)), ("dataset", "create", "physics/cars")):
+        done = run(*arguments, stdin=b"{}")
+        assert (done.code, done.out, done.err.count("--author"), done.err.count("\n")) == (2, "", 1, 1)
+    assert not (tmp_path / "metastore-data").exists()
+
+
 @pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
 def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
     editor = tmp_path / "editor"
@@ -252,3 +269,9 @@ def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("metastore.reader.Reader.dataset_read", interrupted)
     assert run("dataset", "read", "physics/cars").code == 130
+
+
+def test_without_click_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "click", None)
+    with pytest.raises(SystemExit, match="pip install click"):
+        main()

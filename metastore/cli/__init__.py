@@ -8,7 +8,7 @@ def main() -> None:
     try:
         import click  # noqa: F401
     except ModuleNotFoundError:
-        raise SystemExit("the command line needs click: pip install 'metastore[cli]'") from None
+        raise SystemExit("the command line needs click: pip install click") from None
     from metastore.cli.app import run
 
     run()

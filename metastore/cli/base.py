@@ -38,6 +38,20 @@ class App:
         """Open a store, and make it if there is none."""
         return self._open(create=True, sync=sync)
 
+    def require_author(self) -> None:
+        """Say once, before anything is done, that nobody is named who writes.
+
+        Raises:
+            InvalidInput: Neither the options nor the settings nor Git name an author.
+        """
+        from metastore import backends, config
+
+        if not (self.author or config.load().options.get("author") or backends.git_author()):
+            raise InvalidInput(
+                "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
+                "or git config --global user.name"
+            )
+
     def _open(self, **options: Any) -> MetaStore:
         from metastore import config, connect
 
@@ -74,7 +88,10 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            return function(click.get_current_context().find_object(App), *args, **kwargs)
+            app = click.get_current_context().find_object(App)
+            if writes and app:
+                app.require_author()
+            return function(app, *args, **kwargs)
 
         options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
         decorated: Any = run

@@ -98,6 +98,7 @@ def import_files(
     files = [file for path in paths for file in _descriptor_files(path)]
     if not files:
         raise InvalidInput(f"there is no {DESCRIPTOR} below {', '.join(map(str, paths))}")
+    app.require_author()
     store = app.writer(sync=not fast)
     logging.getLogger("metastore").setLevel(logging.ERROR)  # findings are counted below: the bar stays whole
     counts = {"created": 0, "updated": 0, "unchanged": 0, "failed": 0, "findings": 0}

@@ -81,7 +81,10 @@ def revision_diff(
     if patch:
         app.data(found.patch)
     elif unified and not app.json:
-        sides = [store.dataset_read(dataset_id, side.id).bytes.decode() for side in (found.old, found.new)]
+        sides = [
+            "" if side.deleted else store.dataset_read(dataset_id, side.id).bytes.decode()
+            for side in (found.old, found.new)
+        ]
         _print_unified(found, *sides)
     elif app.json:
         app.data(found)
