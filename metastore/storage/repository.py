@@ -195,11 +195,12 @@ class GitRepository(Repository):
         self._refuse_pushes()
         path = f"{self.path}/{name}"
         make_folders(os.path.dirname(path), sync=self._sync)
-        self._set_file(path, f"{target}\n".encode(), target, temporary=f"{path}.lock")
+        self._set_file(path, f"{target}\n".encode(), target)
 
-    def _set_file(self, path: str, content: bytes, target: str, *, temporary: str | None = None) -> None:
+    def _set_file(self, path: str, content: bytes, target: str) -> None:
+        """Replace a file through its lock file, as Git does; one that is there was left by a killed process."""
         try:
-            replace_file(path, content, sync=self._sync, temporary=temporary)
+            replace_file(path, content, sync=self._sync, temporary=f"{path}.lock")
         except OSError as error:
             if read_file(path) == content:
                 raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
