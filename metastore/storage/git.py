@@ -215,7 +215,7 @@ class GitStorage(ObjectStorage):
         from metastore.storage.maintenance import compact
 
         with self.lock(dataset_id), self._open(dataset_id) as repository:
-            compact(repository, sync=self._sync)  # type: ignore[arg-type]
+            compact(repository)  # type: ignore[arg-type]
 
     def ping(self) -> None:
         with storage_errors():

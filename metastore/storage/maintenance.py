@@ -6,12 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from metastore import gitobject
 from metastore.errors import DatasetNotFound, StorageError
 from metastore.storage.layout import is_stale
-from metastore.storage.repository import GitRepository, write_pack
+from metastore.storage.repository import GitRepository
 from metastore.types import Damage, DatasetId
 
 #: How the files begin that libgit2 and `write_pack` write objects into.
@@ -21,20 +22,24 @@ if TYPE_CHECKING:
     from metastore.storage.git import GitStorage
 
 
-def compact(repository: GitRepository, *, sync: bool) -> None:
+def compact(repository: GitRepository) -> None:
     """Put everything that a repository has into one pack. Only ever called under the dataset's lock.
 
-    Nothing is dropped: another writer may have stored objects whose reference is still to be set.
+    Nothing is dropped: another writer may have stored objects whose reference is still to be set, and what cannot be
+    read now may be mended from elsewhere.
+
+    Raises:
+        StorageCorrupt: Not everything can be read; nothing has changed.
     """
     folder = f"{repository.path}/objects/pack"
-    old = {file.removesuffix(".pack") for file in os.listdir(folder) if file.endswith(".pack")}
+    old = repository.packs()
     loose = dict(repository.loose_objects())
     if not loose and len(old) <= 1:
         return
-    new = write_pack(repository.git, dict.fromkeys(repository.all_ids()), repository.path, sync=sync)
+    new = repository.write_pack([*loose, *chain.from_iterable(old.values())])
     for file in loose.values():
         os.unlink(file)
-    for name in old - {new}:
+    for name in old.keys() - {new}:
         for ending in (".idx", ".pack", ".rev", ".bitmap"):
             path = f"{folder}/{name}{ending}"
             if os.path.exists(path):

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
-from metastore.gitobject import GitObject, parse_tree
+from metastore.gitobject import GitObject
 from metastore.storage.base import Storage
 from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
-from metastore.types import BlobId, Damage, DatasetId, RevisionId
+from metastore.types import Damage, DatasetId, RevisionId
 
 
 class MemoryRepository(Repository):
@@ -35,16 +35,6 @@ class MemoryRepository(Repository):
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self._objects.update(objects)
-
-    def entry(self, tree: str, path: str) -> BlobId | None:
-        *folders, name = path.split("/")
-        for folder in folders:
-            below = parse_tree(self.tree(tree)).get(folder)
-            if below is None or below.mode != "40000":
-                return None
-            tree = below.id
-        found = parse_tree(self.tree(tree)).get(name)
-        return BlobId(found.id) if found and found.mode.startswith("1") else None
 
     def set_head(self, new: RevisionId) -> None:
         self._head = new

@@ -56,9 +56,16 @@ class Repository:
     def put(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably; they are not visible before a reference leads to them."""
 
-    @abstractmethod
     def entry(self, tree: str, path: str) -> BlobId | None:
-        """Return the blob at a path below a tree."""
+        """Return the blob at a path below a tree, or None where there is none. Raises StorageCorrupt."""
+        *folders, name = path.split("/")
+        for folder in folders:
+            below = gitobject.parse_tree(self.tree(tree)).get(folder)
+            if below is None or below.mode != "40000":
+                return None
+            tree = below.id
+        found = gitobject.parse_tree(self.tree(tree)).get(name)
+        return BlobId(found.id) if found and found.mode.startswith("1") and found.mode != "160000" else None
 
     @abstractmethod
     def set_head(self, new: RevisionId) -> None:
@@ -81,8 +88,11 @@ class Repository:
         """
 
     def tree(self, tree_id: str) -> bytes:
-        """Return the content of a tree."""
-        return self.get(tree_id).content
+        """Return the content of a tree. Raises StorageCorrupt."""
+        kind, content = _object(self, tree_id)
+        if kind != gitobject.TREE:
+            raise StorageCorrupt(f"the object {tree_id} is no tree")
+        return content
 
 
 class ObjectStorage(Storage):

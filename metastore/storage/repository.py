@@ -7,9 +7,11 @@ gitrepository-layout(5): a file per reference, and `packed-refs`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -33,6 +35,8 @@ KINDS = {
     gitobject.BLOB: ObjectType.BLOB,
     gitobject.TAG: ObjectType.TAG,
 }
+#: What libgit2's failures become, beside KeyError for what is missing.
+_LIBGIT2_ERRORS = (pygit2.GitError, OSError, ValueError)
 _NAMES = {int(number): name for name, number in KINDS.items()}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
@@ -45,6 +49,7 @@ _CONFIG = b"""\
 \thideRefs = refs
 """
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
 _PACKED = re.compile(r"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
 
 
@@ -65,7 +70,7 @@ class GitRepository(Repository):
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
-        self._odb, self.git = _object_database(path, sync)
+        self._open_objects()
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
@@ -84,12 +89,10 @@ class GitRepository(Repository):
     def branch(self) -> str:  # type: ignore[override]
         """The branch that HEAD names."""
         head = read_file(f"{self.path}/HEAD")
-        if head is None or not head.startswith(b"ref: " + _HEADS.encode()):
+        found = _SYMBOLIC.fullmatch((head or b"").decode(errors="replace"))
+        if found is None or ".." in found[1]:
             raise StorageCorrupt(f"{self.path}/HEAD names no branch")
-        name = head[len("ref: " + _HEADS) :].decode(errors="replace").strip()
-        if not name or ".." in name or name.startswith("/"):
-            raise StorageCorrupt(f"{self.path}/HEAD names no branch")
-        return name
+        return found[1]
 
     def head(self) -> RevisionId:
         target = self._reference(_HEADS + self.branch)
@@ -188,23 +191,44 @@ class GitRepository(Repository):
         return found  # type: ignore[no-any-return]
 
     def _read(self, object_id: str) -> GitObject:
+        """Read a loose object by hand: libgit2 never comes back from one that was cut short."""
+        content = read_file(self._loose_path(object_id))
+        if content is not None and (found := _parse_loose(object_id, content)):
+            return found
         try:
-            try:
-                kind, content = self._odb.read(object_id)
-            except (KeyError, pygit2.GitError):  # perhaps it was packed, and the pack that we knew is gone
-                self._odb, self.git = _object_database(self.path, self._sync)
-                kind, content = self._odb.read(object_id)
-        except (pygit2.GitError, OSError) as error:
-            if isinstance(error, KeyError):
+            return self._read_packed(object_id)
+        except KeyError:
+            if content is None:
                 raise
+            raise StorageCorrupt(f"{self.path}: the object {object_id} is damaged") from None
+        except _LIBGIT2_ERRORS as error:
             raise StorageCorrupt(f"{self.path}: the object {object_id} cannot be read: {error}") from error
+
+    def _read_packed(self, object_id: str) -> GitObject:
+        try:
+            kind, content = self._packs.read(object_id)
+        except (KeyError, *_LIBGIT2_ERRORS):  # perhaps it was packed, and the pack that we knew is gone
+            self._open_objects()
+            kind, content = self._packs.read(object_id)
         return GitObject(_NAMES[int(kind)], content)
+
+    def _open_objects(self) -> None:
+        try:
+            self._packs = _object_database(self.path)
+            self._odb = _object_database(self.path)
+            self._odb.add_backend(pygit2.OdbBackendLoose(f"{self.path}/objects", -1, self._sync, 0, 0), 2)
+        except (KeyError, *_LIBGIT2_ERRORS) as error:
+            raise StorageCorrupt(f"{self.path} is no repository that can be read: {error}") from error
+
+    def _loose_path(self, object_id: str) -> str:
+        return f"{self.path}/objects/{object_id[:2]}/{object_id[2:]}"
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         if len(objects) >= _MANY:
             write_pack(_in_memory(objects), objects, self.path, sync=self._sync)
             return
         for identity, made in objects.items():
+            self._drop_damaged(identity)
             try:
                 stored = str(self._odb.write(KINDS[made.kind], made.content))
             except pygit2.GitError as error:
@@ -219,23 +243,28 @@ class GitRepository(Repository):
         key = tree, path
         found: BlobId | None = self._cache.get(key)
         if found is None:
-            try:
-                item: Any = self.git[tree][path]
-            except KeyError:
-                return None
-            if item.type != ObjectType.BLOB:
-                return None
-            found = BlobId(str(item.id))
-            self._cache.put(key, found, 300)
+            found = super().entry(tree, path)
+            if found is not None:
+                self._cache.put(key, found, 300)
         return found
 
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object from disk, comparing its content with its id. Raises KeyError."""
         return self._read(object_id)
 
-    def all_ids(self) -> Iterator[str]:
-        """Yield the id of every object, packed or loose."""
-        return (str(identity) for identity in self._odb)
+    def packs(self) -> dict[str, list[str]]:
+        """Return the name of each pack that has an index, and the ids of what is in it. Raises StorageCorrupt."""
+        folder = f"{self.path}/objects/pack"
+        names = [file.removesuffix(".idx") for file in os.listdir(folder) if file.endswith(".idx")]
+        return {name: _ids_in_index(f"{folder}/{name}.idx") for name in names}
+
+    def _drop_damaged(self, object_id: str) -> None:
+        """Make room for an object: libgit2 writes none whose file is there, be it damaged."""
+        path = self._loose_path(object_id)
+        content = read_file(path)
+        if content is not None and not _parse_loose(object_id, content):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
 
     def loose_objects(self) -> Iterator[tuple[str, str]]:
         """Yield the id and file of every object that has a file of its own."""
@@ -245,6 +274,14 @@ class GitRepository(Repository):
                     if re.fullmatch("[0-9a-f]{38}", file.name):
                         yield folder.name + file.name, file.path
 
+    def write_pack(self, ids: Iterable[str]) -> str:
+        """Write objects of this repository into one pack, after making sure that they can be read; return its name."""
+        wanted = dict.fromkeys(ids)
+        for identity in wanted:
+            if os.path.exists(self._loose_path(identity)):
+                self._read(identity)
+        return write_pack(_repository(self._odb), wanted, self.path, sync=self._sync)
+
     def pack_loose(self) -> int:
         """Put all loose objects into one pack. Only ever called under the dataset's lock.
 
@@ -253,7 +290,7 @@ class GitRepository(Repository):
         """
         loose = dict(self.loose_objects())
         if loose:
-            write_pack(self.git, loose, self.path, sync=self._sync)
+            self.write_pack(loose)
             for file in loose.values():
                 os.unlink(file)
         return len(loose)
@@ -290,6 +327,8 @@ def write_pack(source: pygit2.Repository, ids: Mapping[str, Any], path: str, *, 
             if sync:
                 _sync_file(f"{aside}/{name}{ending}")
             os.replace(f"{aside}/{name}{ending}", f"{path}/objects/pack/{name}{ending}")
+    except (KeyError, ValueError) as error:
+        raise StorageCorrupt(f"not all objects below {path} can be read: {error}") from error
     except pygit2.GitError as error:
         raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
     finally:
@@ -309,22 +348,43 @@ def _sync_file(path: str) -> None:
         os.close(descriptor)
 
 
-def _object_database(path: str, sync: bool) -> tuple[Any, Any]:
-    """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
+def _object_database(path: str) -> Any:
+    """Open the packs alone, without the configuration: a third of the time, and syncing is ours to choose."""
     odb = pygit2.Odb()
-    odb.add_backend(pygit2.OdbBackendLoose(f"{path}/objects", -1, sync, 0, 0), 2)
     odb.add_backend(pygit2.OdbBackendPack(f"{path}/objects"), 1)
+    return odb
+
+
+def _repository(odb: Any) -> pygit2.Repository:
     git = pygit2.Repository()
     git.set_odb(odb)
-    return odb, git
+    return git
 
 
 def _in_memory(objects: Mapping[str, GitObject]) -> pygit2.Repository:
     odb = pygit2.Odb()
     odb.add_backend(_MemoryBackend(objects), 1)
-    git = pygit2.Repository()
-    git.set_odb(odb)
-    return git
+    return _repository(odb)
+
+
+def _parse_loose(object_id: str, content: bytes) -> GitObject | None:
+    """Read the file of a loose object; None if it is damaged."""
+    try:
+        head, _, body = zlib.decompress(content).partition(b"\0")
+        kind = head.split()[0].decode()
+    except (zlib.error, IndexError, UnicodeDecodeError):
+        return None
+    return GitObject(kind, body) if kind in KINDS and gitobject.object_id(kind, body) == object_id else None
+
+
+def _ids_in_index(path: str) -> list[str]:
+    """Read the index of a pack (gitformat-pack, version 2): libgit2 passes over damaged ones in silence."""
+    content = read_file(path) or b""
+    checked = hashlib.sha1(content[:-20], usedforsecurity=False).digest() == content[-20:]
+    if not checked or not content.startswith(b"\xfftOc\0\0\0\2"):
+        raise StorageCorrupt(f"{path} cannot be read")
+    ids = content[1032 : 1032 + 20 * int.from_bytes(content[1028:1032], "big")]
+    return [ids[start : start + 20].hex() for start in range(0, len(ids), 20)]
 
 
 class _MemoryBackend(pygit2.OdbBackend):
