@@ -27,7 +27,7 @@ LAYERS = [
     ["storage.base", "storage.files", "storage.cache"],
     ["describe"],
     ["storage.objects", "storage.layout", "storage.packs"],
-    ["storage.joining"],
+    ["storage.joining", "storage.database"],
     ["storage.memory", "storage.repository"],
     ["storage.maintenance", "storage.git"],
     ["storage.copying", "storage.mirror", "storage.backup"],
@@ -46,6 +46,7 @@ FROM_ABOVE = {
     ("storage.maintenance", "storage.git"),
 }
 ADAPTERS = {
+    "storage.database",
     "storage.copying",
     "storage.repository",
     "storage.packs",

@@ -62,11 +62,11 @@ def test_many_packs_become_one_with_the_same_objects(storage: GitStorage) -> Non
     path = storage.layout.path(CARS)
     assert len(pack_names(path)) == 9
     with storage.open(CARS) as repository:
-        before = set(repository.all_ids())
+        before = repository.database.ids()
     assert joining.join(path, most=8, sync=True) == 1
     expect_everything(storage, revisions)
     with GitStorage(storage.layout.root).open(CARS) as repository:
-        assert set(repository.all_ids()) == before
+        assert repository.database.ids() == before
 
 
 def test_few_packs_stay_as_they_are(storage: GitStorage) -> None:

@@ -146,7 +146,7 @@ def _is_whole(path: str, name: str) -> bool:
 def _holds_all(theirs: GitRepository, ours: GitRepository) -> bool:
     """Tell whether the source has all objects of its copy; MetaStore itself never drops any."""
     try:
-        return set(ours.all_ids()) <= set(theirs.all_ids())
+        return ours.database.ids() <= theirs.database.ids()
     except pygit2.GitError as error:
         raise StorageCorrupt(f"the objects of {theirs.path} or {ours.path} cannot be listed: {error}") from error
 

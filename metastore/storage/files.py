@@ -147,7 +147,7 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
 
 
 def _open_lock(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC  # not for writing: who may only read waits for writers too
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:

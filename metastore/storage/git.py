@@ -218,7 +218,7 @@ class GitStorage(ObjectStorage):
         from metastore.storage.maintenance import compact
 
         with self.lock(dataset_id), self._open(dataset_id) as repository:
-            compact(repository, sync=self._sync)  # type: ignore[arg-type]
+            compact(repository)  # type: ignore[arg-type]
 
     def ping(self) -> None:
         with storage_errors():
@@ -243,9 +243,9 @@ class GitStorage(ObjectStorage):
         from metastore.storage.maintenance import compact
 
         with self.lock(dataset_id), self.open(dataset_id) as repository:
-            repository.pack_loose()
+            repository.database.pack_loose()
             if joining.join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
-                compact(repository, sync=self._sync)
+                compact(repository)
 
     # Handles
 
@@ -255,7 +255,7 @@ class GitStorage(ObjectStorage):
             kept = self._handles.get(dataset_id)
             repository = kept.pop() if kept else None
         if repository:
-            if repository.is_current() and repository.knows_all_packs():
+            if repository.is_current() and repository.database.knows_all_packs():
                 return repository
             with self._mutex:  # the others are no newer
                 self._handles.pop(dataset_id, None)

@@ -13,11 +13,9 @@ from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.storage.packs import aside, install, pack_names, remove_packs
+from metastore.storage.packs import IDS_AT, INDEX_HEADER, aside, install, pack_names, read_index, remove_packs
 
 _HEADER = b"PACK\0\0\0\2"
-_INDEX_HEADER = b"\xfftOc\0\0\0\2"
-_IDS_AT = 8 + 256 * 4
 _FAR = 0x8000_0000  # from this offset on, the index has it in a table of its own
 _CHUNK = 1024 * 1024
 
@@ -113,20 +111,16 @@ def _copy(path: str, count: int, out: BinaryIO, digest: hashlib._Hash) -> None:
 
 
 def _read_index(path: str, name: str) -> _Pack:
-    file = f"{path}/objects/pack/{name}.idx"
-    with open(file, "rb") as index:
-        data = index.read()
-    count = int.from_bytes(data[_IDS_AT - 4 : _IDS_AT])
-    crcs_at, offsets_at, far_at = (_IDS_AT + size * count for size in (20, 24, 28))
-    if data[:8] != _INDEX_HEADER or hashlib.sha1(data[:-20], usedforsecurity=False).digest() != data[-20:]:
-        raise StorageCorrupt(f"{file} is damaged, or of another version")
+    data = read_index(path, name)
+    count = int.from_bytes(data[IDS_AT - 4 : IDS_AT])
+    crcs_at, offsets_at, far_at = (IDS_AT + size * count for size in (20, 24, 28))
     rows = []
     for number in range(count):
         offset = int.from_bytes(data[offsets_at + 4 * number : offsets_at + 4 * number + 4])
         if offset >= _FAR:
             at = far_at + 8 * (offset - _FAR)
             offset = int.from_bytes(data[at : at + 8])
-        identity = data[_IDS_AT + 20 * number : _IDS_AT + 20 * number + 20]
+        identity = data[IDS_AT + 20 * number : IDS_AT + 20 * number + 20]
         rows.append(_Row(identity, data[crcs_at + 4 * number : crcs_at + 4 * number + 4], offset))
     return _Pack(name, rows)
 
@@ -146,7 +140,7 @@ def _index_content(rows: list[_Row], pack_checksum: bytes) -> bytes:
             offsets.append(row.offset)
     content = b"".join(
         [
-            _INDEX_HEADER,
+            INDEX_HEADER,
             *(number.to_bytes(4) for number in accumulate(per_byte)),
             *(row.id for row in rows),
             *(row.crc for row in rows),

@@ -6,12 +6,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from metastore import gitobject
 from metastore.errors import DatasetNotFound, StorageError
 from metastore.storage.layout import is_stale
-from metastore.storage.packs import pack_names, remove_packs, write_pack
+from metastore.storage.packs import index_ids, pack_names, remove_packs
 from metastore.storage.repository import GitRepository
 from metastore.types import Damage, DatasetId
 
@@ -22,20 +23,24 @@ if TYPE_CHECKING:
     from metastore.storage.git import GitStorage
 
 
-def compact(repository: GitRepository, *, sync: bool) -> None:
+def compact(repository: GitRepository) -> None:
     """Put everything that a repository has into one pack. Only ever called under the dataset's lock.
 
-    Nothing is dropped: another writer may have stored objects whose reference is still to be set.
+    Nothing is dropped: another writer may have stored objects whose reference is still to be set, and what cannot be
+    read now may be mended from elsewhere.
+
+    Raises:
+        StorageCorrupt: Not everything can be read; nothing has changed.
     """
-    old = pack_names(repository.path)
-    loose = dict(repository.loose_objects())
-    if not loose and len(old) <= 1:
+    database = repository.database
+    loose = dict(database.loose())
+    packs = {name: index_ids(repository.path, name) for name in pack_names(repository.path)}
+    if not loose and len(packs) <= 1:
         return
-    repository.reopen()
-    new = write_pack(repository.odb, dict.fromkeys(repository.all_ids()), repository.path, sync=sync)
+    new = database.pack([*loose, *chain.from_iterable(packs.values())])
     for file in loose.values():
         os.unlink(file)
-    remove_packs(repository.path, old - {new})
+    remove_packs(repository.path, packs.keys() - {new})
 
 
 def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:

@@ -81,11 +81,14 @@ class Repository:
         """
 
     def tree(self, tree_id: str) -> bytes:
-        """Return the content of a tree."""
-        return _object(self, tree_id).content
+        """Return the content of a tree. Raises StorageCorrupt."""
+        kind, content = _object(self, tree_id)
+        if kind != gitobject.TREE:
+            raise StorageCorrupt(f"the object {tree_id} is no tree")
+        return content
 
     def entry(self, tree: str, path: str) -> BlobId | None:
-        """Return the blob at a path below a tree."""
+        """Return the blob at a path below a tree, or None where there is none. Raises StorageCorrupt."""
         key = tree, path
         blob: BlobId | None = self.cache.get(key)
         if blob is None:

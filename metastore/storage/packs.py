@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -13,9 +14,9 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from metastore import gitobject
-from metastore.errors import StorageUnavailable
+from metastore.errors import StorageCorrupt, StorageUnavailable
 from metastore.gitobject import GitObject
-from metastore.storage.files import sync_directory, sync_file
+from metastore.storage.files import read_file, sync_directory, sync_file
 
 KINDS = {
     gitobject.COMMIT: ObjectType.COMMIT,
@@ -23,9 +24,12 @@ KINDS = {
     gitobject.BLOB: ObjectType.BLOB,
     gitobject.TAG: ObjectType.TAG,
 }
+#: How the index of a pack begins, and where in it the ids are.
+INDEX_HEADER = b"\xfftOc\0\0\0\2"
+IDS_AT = 8 + 256 * 4
 
 
-def write_pack(source: pygit2.Odb, ids: Mapping[str, Any], path: str, *, sync: bool) -> str:
+def write_pack(source: pygit2.Odb, ids: Iterable[str], path: str, *, sync: bool) -> str:
     """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
 
     Returns:
@@ -39,6 +43,8 @@ def write_pack(source: pygit2.Odb, ids: Mapping[str, Any], path: str, *, sync: b
             for identity in ids:
                 builder.add(pygit2.Oid(hex=identity))
             builder.write(folder)
+        except (KeyError, ValueError) as error:
+            raise StorageCorrupt(f"not all objects below {path} can be read: {error}") from error
         except pygit2.GitError as error:
             raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
         finally:
@@ -73,6 +79,26 @@ def pack_names(path: str) -> set[str]:
     """Return the names of the packs of the repository at a path, without folder and ending."""
     files = os.listdir(f"{path}/objects/pack")
     return {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
+
+
+def read_index(path: str, name: str) -> bytes:
+    """Return the index of a pack, after comparing it with its checksum; libgit2 passes over damaged ones in silence.
+
+    Raises:
+        StorageCorrupt: It is damaged, or not of version 2.
+    """
+    file = f"{path}/objects/pack/{name}.idx"
+    data = read_file(file) or b""
+    if not data.startswith(INDEX_HEADER) or hashlib.sha1(data[:-20], usedforsecurity=False).digest() != data[-20:]:
+        raise StorageCorrupt(f"{file} is damaged, or of another version")
+    return data
+
+
+def index_ids(path: str, name: str) -> list[str]:
+    """Return the ids of the objects in a pack. Raises StorageCorrupt."""
+    data = read_index(path, name)
+    ids = data[IDS_AT : IDS_AT + 20 * int.from_bytes(data[IDS_AT - 4 : IDS_AT])]
+    return [ids[start : start + 20].hex() for start in range(0, len(ids), 20)]
 
 
 def remove_packs(path: str, names: Iterable[str]) -> None:

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-import pygit2
-
-from metastore.errors import OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.errors import OutcomeUnknown, StorageCorrupt
 from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
+from metastore.storage.database import ObjectDatabase
 from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, write_file
 from metastore.storage.objects import Repository
-from metastore.storage.packs import KINDS, in_memory, write_pack
 from metastore.types import RevisionId
 
-_NAMES = {int(number): name for name, number in KINDS.items()}
-#: From this many objects on, one pack is written instead of a file for each.
-_MANY = 64
+#: Of more objects than these none is worth keeping in the cache.
+_FEW = 64
 _CONFIG = b"""\
 [core]
 \trepositoryformatversion = 0
@@ -36,6 +33,7 @@ _CONFIG = b"""\
 \thideRefs = refs
 """
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
 _PACKED = re.compile(r"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
 
 
@@ -55,8 +53,7 @@ class GitRepository(Repository):
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
-        self._packs = f"{path}/objects/pack"
-        self.reopen()
+        self.database = ObjectDatabase(path, sync=sync)
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
@@ -69,33 +66,16 @@ class GitRepository(Repository):
         except OSError:
             return False
 
-    def reopen(self) -> None:
-        """Find out anew which packs there are."""
-        self._packed_at = self._last_packed()
-        self.odb = _object_database(self.path, self._sync)
-
-    def knows_all_packs(self) -> bool:
-        """Tell whether packs came or went since this was opened: it would hold on to those that are gone."""
-        return self._packed_at == self._last_packed()
-
-    def _last_packed(self) -> int:
-        try:
-            return os.stat(self._packs).st_mtime_ns
-        except OSError:
-            return 0
-
     # References
 
     @property
     def branch(self) -> str:  # type: ignore[override]
         """The branch that HEAD names."""
         head = read_file(f"{self.path}/HEAD")
-        if head is None or not head.startswith(b"ref: " + _HEADS.encode()):
+        found = _SYMBOLIC.fullmatch((head or b"").decode(errors="replace"))
+        if found is None or ".." in found[1]:
             raise StorageCorrupt(f"{self.path}/HEAD names no branch")
-        name = head[len("ref: " + _HEADS) :].decode(errors="replace").strip()
-        if not name or ".." in name or name.startswith("/"):
-            raise StorageCorrupt(f"{self.path}/HEAD names no branch")
-        return name
+        return found[1]
 
     def head(self) -> RevisionId:
         target = self._reference(_HEADS + self.branch)
@@ -217,66 +197,19 @@ class GitRepository(Repository):
     def get(self, object_id: str) -> GitObject:
         found = self.cache.get(object_id)
         if found is None:
-            found = self._read(object_id)
+            found = self.database.read(object_id)
             self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
 
-    def _read(self, object_id: str) -> GitObject:
-        try:
-            try:
-                kind, content = self.odb.read(object_id)
-            except (KeyError, pygit2.GitError):  # perhaps the pack that it was in went this very moment
-                self.reopen()
-                kind, content = self.odb.read(object_id)
-        except (pygit2.GitError, OSError) as error:
-            if isinstance(error, KeyError):
-                raise
-            raise StorageCorrupt(f"{self.path}: the object {object_id} cannot be read: {error}") from error
-        return GitObject(_NAMES[int(kind)], content)
-
-    def put(self, objects: Mapping[str, GitObject]) -> None:
-        if len(objects) >= _MANY:
-            write_pack(in_memory(objects), objects, self.path, sync=self._sync)
-            return
-        for identity, made in objects.items():
-            try:
-                stored = str(self.odb.write(KINDS[made.kind], made.content))
-            except pygit2.GitError as error:
-                raise StorageUnavailable(f"an object could not be written below {self.path}: {error}") from error
-            if stored != identity:
-                raise StorageCorrupt(f"{self.path}: an object was stored as {stored} and not as {identity}")
-            self.cache.put(identity, made, len(made.content) + 200)
-        if self._sync:
-            sync_directory(f"{self.path}/objects")
-
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object from disk, comparing its content with its id. Raises KeyError."""
-        return self._read(object_id)
+        return self.database.read(object_id)
 
-    def all_ids(self) -> Iterator[str]:
-        """Yield the id of every object, packed or loose."""
-        return (str(identity) for identity in self.odb)
-
-    def loose_objects(self) -> Iterator[tuple[str, str]]:
-        """Yield the id and file of every object that has a file of its own."""
-        for folder in os.scandir(f"{self.path}/objects"):
-            if re.fullmatch("[0-9a-f]{2}", folder.name):
-                for file in os.scandir(folder.path):
-                    if re.fullmatch("[0-9a-f]{38}", file.name):
-                        yield folder.name + file.name, file.path
-
-    def pack_loose(self) -> int:
-        """Put all loose objects into one pack. Only ever called under the dataset's lock.
-
-        Returns:
-            How many there were.
-        """
-        loose = dict(self.loose_objects())
-        if loose:
-            write_pack(self.odb, loose, self.path, sync=self._sync)
-            for file in loose.values():
-                os.unlink(file)
-        return len(loose)
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        self.database.write(objects)
+        if len(objects) <= _FEW:
+            for identity, made in objects.items():
+                self.cache.put(identity, made, len(made.content) + 200)
 
 
 def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionId, cache: Cache, *, sync: bool) -> None:
@@ -290,14 +223,6 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
     if sync:
         for folder in ("/refs/heads", "/refs", "/objects", ""):
             sync_directory(path + folder)
-
-
-def _object_database(path: str, sync: bool) -> pygit2.Odb:
-    """Open the objects alone, without the configuration: a third of the time, and syncing is ours to choose."""
-    odb = pygit2.Odb()
-    odb.add_backend(pygit2.OdbBackendLoose(f"{path}/objects", -1, sync, 0, 0), 2)
-    odb.add_backend(pygit2.OdbBackendPack(f"{path}/objects"), 1)
-    return odb
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -1,0 +1,264 @@
+"""A disk that is full, read-only or damaged: the right error, nothing changed, and the others go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore.errors import MetastoreError, OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.storage.git import GitStorage
+from metastore.types import DatasetId
+
+from .conftest import ANN, change
+from .processes import fsck, in_child, state, where
+from .test_storage_contract import tag_of
+
+CARS, BOATS, OTHER = DatasetId("physics", "cars"), DatasetId("physics", "boats"), DatasetId("other", "owner")
+NOBODY = 65534
+WRITES: dict[str, Callable[[GitStorage], object]] = {
+    "create": lambda s: s.create(OTHER, {"a": b"1"}, change()),
+    "create large": lambda s: s.create(OTHER, {"a": os.urandom(4_000_000)}, change()),
+    "append": lambda s: s.append(CARS, {"a": b"new"}, change(), parent=s.resolve(CARS, None).id),
+    "append large": lambda s: s.append(CARS, {"a": os.urandom(4_000_000)}, change(), parent=s.resolve(CARS, None).id),
+    "append many": lambda s: s.append(
+        CARS, {f"{n}": os.urandom(50_000) for n in range(80)}, change(), parent=s.resolve(CARS, None).id
+    ),
+    "move": lambda s: s.rename(CARS, OTHER, parent=s.resolve(CARS, None).id),
+    "purge": lambda s: s.purge(CARS, parent=s.resolve(CARS, None).id),
+    "tag": lambda s: s.tag_create(CARS, tag_of("new", s.resolve(CARS, None).id)),
+    "rename tag": lambda s: s.tag_update(
+        CARS, "v1", tag_of("v2", s.resolve(CARS, None).id), expected=s.tag(CARS, "v1").id
+    ),
+    "remove tag": lambda s: s.tag_delete(CARS, "v1", expected=s.tag(CARS, "v1").id),
+    "compact": lambda s: s.compact(CARS),
+}
+ALL = (CARS, BOATS, OTHER)
+
+
+def fill(root: Path) -> GitStorage:
+    storage = GitStorage(root)
+    first = storage.create(CARS, {"datapackage.json": b"{}", "d/b": b"b"}, change())
+    storage.tag_create(CARS, tag_of("v1", first.id))
+    storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    storage.create(BOATS, {"datapackage.json": b"{}"}, change())
+    return storage
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small file system cannot be mounted here: {error}")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: str, small_disk: Path) -> None:
+    storage = fill(small_disk / "store")
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError):  # noqa: PT012 - written until it fails
+        while True:
+            file.write(bytes(4096))
+    before = state(storage, ALL)
+    with pytest.raises(StorageUnavailable, match=r"full|No space"):
+        WRITES[write](storage)
+    assert state(GitStorage(small_disk / "store"), ALL) == before
+    fsck(small_disk / "store")
+    ballast.unlink()
+    storage.append(BOATS, {"a": b"next"}, change(), parent=storage.resolve(BOATS, None).id)
+    list(storage.verify(repair=True))
+    assert list(storage.verify()) == []
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_who_may_only_read_reads_everything_and_changes_nothing(write: str, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    root = tmp_path / "store"
+    before = state(fill(root), ALL)
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        folder.chmod(0o755)
+
+    def work() -> None:
+        os.setuid(NOBODY)
+        storage = GitStorage(root)
+        assert state(storage, ALL) == before
+        assert len(list(metastore.MetaStore(storage).changes())) == 2
+        with pytest.raises(StorageUnavailable, match=r"(?i)permission denied"):
+            WRITES[write](storage)
+
+    assert in_child(work) == 0
+    assert state(GitStorage(root), ALL) == before
+    assert list(GitStorage(root).verify()) == []
+
+
+def newest_object(root: Path, kind: str) -> Path:
+    repository = root / "physics/cars.git"
+    name = {"commit": "main", "tree": "main^{tree}", "subtree": "main:d", "blob": "main:a", "tag": "v1"}[kind]
+    command = ["git", "-c", "safe.directory=*", "-C", str(repository), "rev-parse", name]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return repository / "objects" / found[:2] / found[2:]
+
+
+def damaged(file: Path, how: str) -> None:
+    content = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+        return
+    file.chmod(0o644)
+    file.write_bytes(
+        {
+            "empty": b"",
+            "cut short": content[: len(content) // 2],
+            "garbage": b"\xff\x00garbage\n",
+            "zeros": bytes(len(content)),
+            "a bit flipped": content[:-3] + bytes([content[-3] ^ 4]) + content[-2:],
+        }[how]
+    )
+
+
+def call_everything(storage: GitStorage, store: metastore.MetaStore) -> Iterator[MetastoreError]:
+    """Make every call on the damaged dataset, and yield what it raises."""
+    head = where(GitStorage(storage.layout.root), BOATS)
+    calls: list[Callable[[], Any]] = [
+        lambda: store.dataset_read(CARS),
+        lambda: list(store.revision_list(CARS)),
+        lambda: storage.paths(CARS, storage.resolve(CARS, None).id),
+        lambda: [
+            storage.read(CARS, storage.resolve(CARS, None).id, path) for path in ("a", "d/b", "datapackage.json", "no")
+        ],
+        lambda: list(storage.history(CARS, storage.resolve(CARS, None).id, path="d/b")),
+        lambda: list(store.tag_list(CARS)),
+        lambda: storage.resolve(CARS, "v1"),
+        lambda: storage.resolve(CARS, head[:7]),
+        lambda: storage.resolve(CARS, head),
+        lambda: store.dataset_delete(CARS, expected=head),
+        lambda: storage.compact(CARS),
+        lambda: storage.pack_loose(CARS),
+        lambda: store.tag_create(CARS, "v3"),
+    ]
+    for call in calls:
+        try:
+            call()
+        except MetastoreError as error:
+            yield error
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut short", "garbage", "zeros", "a bit flipped"])
+@pytest.mark.parametrize(
+    "what", ["commit", "tree", "subtree", "blob", "tag", "HEAD", "refs/heads/main", "refs/tags/v1", "packed-refs"]
+)
+def test_of_a_damaged_dataset_every_call_says_so_and_the_others_are_whole(what: str, how: str, tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "physics/cars.git/packed-refs").write_text(f"{'1' * 40} refs/pull/1/head\n")
+    repository = tmp_path / "physics/cars.git"
+    damaged(
+        newest_object(tmp_path, what) if what.islower() and "-" not in what and "/" not in what else repository / what,
+        how,
+    )
+    storage = GitStorage(tmp_path)
+    store = metastore.MetaStore(storage, author=ANN, validation="off")
+    errors = list(call_everything(storage, store))
+    if (what, how) not in (("packed-refs", "missing"), ("packed-refs", "empty"), ("refs/tags/v1", "missing")) and not (
+        what in ("HEAD", "refs/heads/main", "refs/tags/v1", "packed-refs") and how == "a bit flipped"
+    ):
+        assert any(isinstance(error, StorageCorrupt) for error in errors)
+        assert str(CARS) in {damage.where for damage in store.verify()}
+    assert store.dataset_read(BOATS).descriptor == {}
+    assert store.dataset_update(BOATS, {"n": 1}).descriptor == {"n": 1}
+    assert set(storage.ids(deleted=None)) == {CARS, BOATS}
+
+
+def test_compacting_never_drops_what_it_could_not_read(tmp_path: Path) -> None:
+    storage = fill(tmp_path)
+    storage.compact(CARS)
+    packs = tmp_path / "physics/cars.git/objects/pack"
+    index = next(packs.glob("*.idx"))
+    whole = index.read_bytes()
+    damaged(index, "garbage")
+    kept = {file.name for file in packs.glob("*.pack")}
+    storage = GitStorage(tmp_path)
+    (tmp_path / "physics/cars.git/objects/aa").mkdir(exist_ok=True)
+    with pytest.raises(StorageCorrupt):
+        storage.resolve(CARS, None)
+    with pytest.raises(MetastoreError):
+        storage.compact(CARS)
+    assert kept <= {file.name for file in packs.glob("*.pack")}
+    index.chmod(0o644)
+    index.write_bytes(whole)
+    fsck(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda root: root.write_text("a file"), StorageUnavailable),
+        (lambda root: (root.mkdir(), (root / "thesis.doc").write_text("ours")), StorageUnavailable),
+        (lambda root: (root / "src" / "x").mkdir(parents=True), StorageUnavailable),
+        (lambda root: (root.mkdir(), (root / "metastore.json").write_text('{"format": 99}')), StorageUnavailable),
+        (lambda root: (root.mkdir(), (root / "metastore.json").write_text("")), StorageCorrupt),
+        (lambda root: (root.mkdir(), (root / "metastore.json").write_text("[]")), StorageCorrupt),
+        (lambda root: (root.mkdir(), (root / "metastore.json").write_bytes(b"\xff\0")), StorageCorrupt),
+    ],
+    ids=["a file", "somebody's folder", "folders", "a later format", "an empty mark", "another mark", "garbage"],
+)
+def test_what_is_no_store_is_left_as_it_is(
+    make: Callable[[Path], object], error: type[MetastoreError], tmp_path: Path
+) -> None:
+    root = tmp_path / "it"
+    make(root)
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(error):
+        metastore.connect(root)
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_is_not_there_is_no_store_unless_one_is_to_be_made(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        metastore.connect(tmp_path / "it", create=False)
+    store = metastore.connect(tmp_path / "it")
+    shutil.rmtree(tmp_path / "it")
+    with pytest.raises(StorageUnavailable):
+        list(store.dataset_list())
+
+
+@pytest.mark.parametrize("write", ["create", "append", "move", "purge", "tag", "rename tag", "remove tag"])
+def test_a_disk_that_does_not_confirm_leaves_the_outcome_unknown_and_never_denies_it(
+    write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        root = tmp_path / str(number)
+        storage = fill(root)
+        before = state(storage, ALL)
+        real, left = os.fsync, [number]
+
+        def fsync(descriptor: int, real: Any = real, left: Any = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError(5, "Input/output error")
+            real(descriptor)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fsync)
+            try:
+                WRITES[write](storage)
+            except OutcomeUnknown:
+                continue
+            except StorageUnavailable:
+                assert state(GitStorage(root), ALL) == before, number
+                continue
+        assert state(GitStorage(root), ALL) != before
+        if left[0] >= 0:
+            return
