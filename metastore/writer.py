@@ -78,18 +78,29 @@ class Writer(Reader):
         Returns:
             The revisions before and after; the same one where nothing changes.
         """
-        for attempt in range(_TRIES):
-            head = self._head(dataset_id, expected)
-            changes = compute(head)
-            if not changes:
-                return head, head
-            try:
-                return head, self._storage.append(dataset_id, changes, change, parent=head.id)
-            except RevisionConflict:
-                if expected is not None:
-                    raise
-                time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
+        try:
+            return self._attempt(dataset_id, compute, change, expected)
+        except RevisionConflict:
+            if expected is not None:
+                raise
+        with self._storage.turn(dataset_id):
+            for attempt in range(_TRIES):
+                try:
+                    return self._attempt(dataset_id, compute, change, expected)
+                except RevisionConflict:
+                    time.sleep(random.uniform(0, 0.002 * attempt))
         raise StorageBusy(f"{dataset_id} is being changed by too many others; try again")
+
+    def _attempt(
+        self,
+        dataset_id: DatasetId,
+        compute: Callable[[Revision], FileChanges],
+        change: Change,
+        expected: str | None,
+    ) -> tuple[Revision, Revision]:
+        head = self._head(dataset_id, expected)
+        changes = compute(head)
+        return head, self._storage.append(dataset_id, changes, change, parent=head.id) if changes else head
 
     def _head(self, dataset_id: DatasetId, expected: str | None) -> Revision:
         check_expected(expected)

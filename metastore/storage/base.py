@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
@@ -62,6 +63,13 @@ class Storage(ABC):
             RevisionConflict: `parent` is not the newest revision.
             InvalidInput: A path would have to be a file and a folder at once, or a blob is not there.
         """
+
+    def turn(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
+        """Wait until no other writer who lost a race is trying again, so that nobody loses for ever.
+
+        It keeps no writer away who tries for the first time. A storage without locks lets everybody in.
+        """
+        return nullcontext()
 
     @abstractmethod
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:

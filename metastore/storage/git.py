@@ -6,6 +6,7 @@
 <root>/_metastore/journal.git             the journal
 <root>/_metastore/notes/<owner>/<name>    an id without a dataset: where it moved, or that it was purged
 <root>/_metastore/locks/<number>          locked (flock) while a dataset is written; many ids share one
+<root>/_metastore/turns/<number>          locked by the one writer who lost a race and tries again
 <root>/_metastore/tmp/                    what is being made or purged
 ```
 
@@ -140,6 +141,11 @@ class GitStorage(ObjectStorage):
                 # The revision has landed: what goes wrong in packing must not look as if it had not.
                 _log.warning("%s could not be packed: %s", dataset_id, error)
         return revision
+
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with storage_errors(), locked([self.layout.turn(dataset_id)]):
+            yield
 
     def ids(
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
