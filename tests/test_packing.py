@@ -36,7 +36,7 @@ def grow(storage: GitStorage, packs: int, each: int = 5) -> list[Revision]:
         revisions.append(storage.append(CARS, {"a": content}, change(), parent=revisions[-1].id))
         if number % each == each - 1:
             with storage.lock(CARS), storage.open(CARS) as repository:
-                repository.pack_loose()
+                repository.database.pack_loose()
     return revisions
 
 
