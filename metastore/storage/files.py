@@ -22,6 +22,7 @@ _WORDS = {
     errno.ENFILE: "too many files are open",
     errno.EIO: "the disk reports an error",
 }
+_MUCH = 65_536
 
 
 @contextmanager
@@ -98,10 +99,11 @@ def read_file(path: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        parts = []
-        while part := os.read(descriptor, 65536):
-            parts.append(part)
-        return b"".join(parts)
+        content = part = os.read(descriptor, _MUCH)
+        while len(part) == _MUCH:  # a file gives less only at its end
+            part = os.read(descriptor, _MUCH)
+            content += part
+        return content
     except IsADirectoryError:
         return None
     finally:
