@@ -80,7 +80,8 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
         text = "".join(parts)
         return f"{text}\n".encode()
     except (_Unwritable, UnicodeEncodeError, RecursionError):
-        return _explain(value)
+        _explain(value)
+        raise InvalidInput("the document cannot be written as JSON") from None
 
 
 def load(content: bytes) -> Any:
@@ -97,7 +98,10 @@ def load(content: bytes) -> Any:
 
 def same(a: bytes, b: bytes) -> bool:
     """Tell whether two stored documents say the same: equal text once members are sorted."""
-    return a == b or encode(decode(a), sort=True) == encode(decode(b), sort=True)
+    if a == b:
+        return True
+    longest = max(len(a), len(b))  # what is stored may be longer than what may be stored now
+    return encode(decode(a, max_bytes=longest), sort=True) == encode(decode(b, max_bytes=longest), sort=True)
 
 
 def check(descriptor: Any) -> None:
@@ -223,7 +227,7 @@ def _write_container(value: Any, newline: str, parts: list[str], sort: bool, dep
     parts.append(newline + ("}" if is_object else "]"))
 
 
-def _explain(value: Any, pointer: str = "", depth: int = 0) -> bytes:  # noqa: C901 - one branch a kind of value
+def _explain(value: Any, pointer: str = "", depth: int = 0) -> None:  # noqa: C901 - one branch a kind of value
     """Find and raise what cannot be written; only ever called when there is such a thing."""
     if depth > MAX_DEPTH:
         raise InvalidInput(f"the document is nested more than {MAX_DEPTH} levels deep")
@@ -244,7 +248,6 @@ def _explain(value: Any, pointer: str = "", depth: int = 0) -> bytes:  # noqa: C
         raise InvalidInput("the number is too long", pointer=pointer)
     elif not isinstance(value, (int, float, type(None))):
         raise InvalidInput(f"JSON has no {type(value).__name__}: make it text or a number", pointer=pointer)
-    return b""
 
 
 def escape(key: str) -> str:
@@ -282,7 +285,8 @@ def _unsafe(path: str) -> str | None:
 
 
 def _is_git_folder(part: str) -> bool:
-    """Names that some file system takes for `.git`: see verify_dotfile in Git's fsck (CVE-2014-9390)."""
+    """Names that some file system takes for `.git` or `.gitmodules`: see fsck.c and is_ntfs_dot_generic in Git."""
     if not part.isascii():  # no ASCII character is invisible
         part = "".join(character for character in part if unicodedata.category(character) != "Cf")
-    return part.lower().startswith((".git", "git~"))
+    visible = part.lower()
+    return visible.startswith(".git") or re.match(r"(g[^~]{,5})?~[1-9]", visible) is not None

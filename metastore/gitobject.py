@@ -7,6 +7,7 @@ Objects" in Pro Git, and gitformat-commit; time zone offsets are always `+0000`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from metastore.types import Author, BlobId, Change, RevisionId, TagSpec
 
 BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
 _FILE, _FOLDER = "100644", "40000"
+_BLANK = " \t\r"  # of the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
@@ -89,10 +91,10 @@ def parse_commit(content: bytes) -> Commit:
     Raises:
         ValueError: It is none.
     """
-    headers, message = _split(content)
+    headers, message = _split(content, "tree", "author")
     author, created = _parse_identity(headers["author"])
     parent = headers.get("parent")
-    return Commit(headers["tree"], RevisionId(parent) if parent else None, author, created, message)
+    return Commit(_id(headers["tree"]), RevisionId(_id(parent)) if parent else None, author, created, message)
 
 
 def parse_tag(content: bytes) -> TagObject:
@@ -101,9 +103,9 @@ def parse_tag(content: bytes) -> TagObject:
     Raises:
         ValueError: It is none.
     """
-    headers, message = _split(content)
+    headers, message = _split(content, "object", "type", "tag")
     author, created = _parse_identity(headers.get("tagger", "unknown <> 0 +0000"))
-    return TagObject(headers["object"], headers["type"], headers["tag"], author, created, message)
+    return TagObject(_id(headers["object"]), headers["type"], headers["tag"], author, created, message)
 
 
 def parse_tree(content: bytes) -> dict[str, Entry]:
@@ -117,6 +119,8 @@ def parse_tree(content: bytes) -> dict[str, Entry]:
         zero = content.index(b"\0", position)
         mode, _, name = content[position:zero].partition(b" ")
         position = zero + 21
+        if position > len(content):
+            raise ValueError("not a tree")
         entries[name.decode(errors="surrogateescape")] = Entry(mode.decode(), content[zero + 1 : position].hex())
     return entries
 
@@ -222,10 +226,16 @@ def _parse_identity(text: str) -> tuple[Author, datetime]:
     who, _, when = text.rpartition(">")
     name, _, email = who.partition("<")
     seconds = int(when.split()[0]) if when.split() else 0
-    return Author(name.strip(), email.strip()), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
+    return Author(name.strip(_BLANK), email.strip(_BLANK)), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
 
 
-def _split(content: bytes) -> tuple[dict[str, str], str]:
+def _id(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{40}", text):
+        raise ValueError("not the id of an object")
+    return text
+
+
+def _split(content: bytes, *needed: str) -> tuple[dict[str, str], str]:
     """Split headers (the first of each name) and message; foreign encodings are honoured, broken ones replaced."""
     head, _, message = content.partition(b"\n\n")
     encoding = "utf-8"
@@ -236,10 +246,8 @@ def _split(content: bytes) -> tuple[dict[str, str], str]:
     try:
         encoding = headers.get("encoding", encoding)
         text = message.decode(encoding, "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         text = message.decode("utf-8", "replace")
-    try:
-        headers["tree" if "tree" in headers else "object"]
-    except KeyError:
-        raise ValueError("not a commit or tag") from None
+    if not all(name in headers for name in needed):
+        raise ValueError("not a commit or tag")
     return headers, text.rstrip("\n")

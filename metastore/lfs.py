@@ -75,7 +75,9 @@ def attributes(paths: Iterable[str], kept: bytes = b"", *, gone: Iterable[str] =
     ours = {_line(path): None for path in sorted(paths)}
     # metastore-lib wrote paths as they are, neither anchored nor quoted.
     dropped = {*ours, *map(_line, gone), *(f"{path}{_FILTER}" for path in (*paths, *gone))}
-    foreign = (line for line in kept.decode(errors="surrogateescape").splitlines() if line not in dropped)
+    # Not splitlines: a path may hold what Python, but not Git, takes for the end of a line.
+    lines = kept.decode(errors="surrogateescape").removesuffix("\n").split("\n") if kept else ()
+    foreign = (line for line in lines if line not in dropped)
     return "".join(f"{line}\n" for line in (*foreign, *ours)).encode(errors="surrogateescape")
 
 

@@ -22,8 +22,7 @@ def parse_dataset_id(text: str | tuple[str, str]) -> DatasetId:
     Raises:
         InvalidInput: It is not an id; the message says what is wrong.
     """
-    if isinstance(text, DatasetId):
-        return text
+    # A DatasetId too: anybody can make one of any text.
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
         return _parse_dataset_id("/".join(text))
     if not isinstance(text, str):
@@ -94,8 +93,10 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
     if isinstance(author, str):
         name, _, email = author.partition("<")
         author = (name, email)
-    if isinstance(author, tuple):
+    if isinstance(author, tuple) and len(author) == 2:
         author = Author(*author)
+    if not (isinstance(author, Author) and isinstance(author.name, str) and isinstance(author.email, str)):
+        raise InvalidInput("an author is 'Name <email>', a pair of name and email, or an Author")
     name, email = _clean_identity(author.name), _clean_identity(author.email)
     if not name:
         raise InvalidInput(f"an author needs a name: {shortened(str(author))} has none that Git would keep")
@@ -105,7 +106,7 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
 @lru_cache(1024)
 def _clean_identity(text: str) -> str:
     """Do what Git's ident.c does: trim its "crud" at both ends, drop newlines and angle brackets inside."""
-    if not isinstance(text, str) or len(text) > 1000:
+    if len(text) > 1000:
         raise InvalidInput("an author's name and email are texts of at most 1000 characters")
     encodable(text, "an author")
     return re.sub(r"[<>\n\0]", "", text.strip(_GIT_STRIPS)).strip(_GIT_STRIPS)
@@ -135,7 +136,10 @@ def make_time(at: datetime) -> datetime:
     """
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
-    at = at.astimezone(UTC).replace(microsecond=0)
+    try:
+        at = at.astimezone(UTC).replace(microsecond=0)
+    except OverflowError:
+        raise InvalidInput(f"the time {at} is not in the years 1 to 9999 of UTC") from None
     if at.year < 1970:
         raise InvalidInput(f"Git cannot store times before 1970, such as {at:%Y-%m-%d}")
     return at

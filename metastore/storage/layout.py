@@ -160,7 +160,9 @@ class Layout:
                     yield DatasetId(owner, name)
 
     def _owners(self, prefix: str, *, whole: bool) -> list[str]:
-        names = [prefix] if whole else [name for name in os.listdir(self.root) if name.startswith(prefix)]
+        if whole:
+            return [prefix] if _is_id(prefix, "any") else []
+        names = [name for name in os.listdir(self.root) if name.startswith(prefix)]
         return sorted(name for name in names if not name.startswith("_") or prefix.startswith("_"))
 
     def _names(self, owner: str, prefix: str) -> Iterator[str]:
