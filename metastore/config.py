@@ -32,12 +32,16 @@ class Settings:
     options: Mapping[str, Any]
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Settings:
+def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings.
+
+    Args:
+        environ: Read these variables; otherwise the process's.
 
     Raises:
         InvalidInput: One of them makes no sense; the message names it.
     """
+    environ = os.environ if environ is None else environ
     names = {"author": "METASTORE_AUTHOR", "lfs_url": "METASTORE_LFS_URL", "validation": "METASTORE_VALIDATION"}
     options: dict[str, Any] = {name: environ[variable] for name, variable in names.items() if environ.get(variable)}
     if options.get("validation", "warn") not in ("off", "warn", "strict"):

@@ -21,7 +21,7 @@ _SINGULAR = {
     "views": "view",
     "tables": "table",
 }
-#: What makes two resources the same file under another name.
+#: What makes two things, such as resources, the same under another name.
 _CONTENT = ("path", "hash", "sha256", "data")
 
 
@@ -55,15 +55,15 @@ def _values(old: Any, new: Any, place: str, where: str, key: str) -> Iterator[Di
         return
     elif (named := _named_lists(old, new)) is not None:
         singular = _SINGULAR.get(key, key)
-        yield from _named(*named, f"{where} › {singular}" if where else singular, by_content=key == "resources")
+        yield from _named(*named, f"{where} › {singular}" if where else singular)
     else:
         yield Difference("changed", place, old=old, new=new)
 
 
-def _named(old: dict[str, Any], new: dict[str, Any], where: str, by_content: bool) -> Iterator[Difference]:
+def _named(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[Difference]:
     gone = [name for name in old if name not in new]
     come = [name for name in new if name not in old]
-    renamed = dict(_renamed(old, new, gone, come)) if by_content else {}
+    renamed = dict(_renamed(old, new, gone, come))
     for name, value in old.items():
         now = renamed.get(name, name)
         if now not in new:

@@ -39,7 +39,8 @@ from metastore.gitobject import GitObject
 from metastore.storage.cache import Cache
 from metastore.storage.files import locked, storage_errors
 from metastore.storage.layout import Layout
-from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
+from metastore.storage.lookup import Repository, expect_head, is_deleted
+from metastore.storage.objects import ObjectStorage
 from metastore.storage.repository import GitRepository, make_repository
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
 

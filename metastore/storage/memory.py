@@ -11,7 +11,8 @@ from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, Stora
 from metastore.gitobject import GitObject
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
-from metastore.storage.objects import ObjectStorage, Repository, expect_head, is_deleted
+from metastore.storage.lookup import Repository, expect_head, is_deleted
+from metastore.storage.objects import ObjectStorage
 from metastore.types import Damage, DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024

@@ -19,7 +19,7 @@ from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
 from metastore.storage.database import ObjectDatabase
 from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, write_file
-from metastore.storage.objects import Repository
+from metastore.storage.lookup import Repository
 from metastore.types import RevisionId
 
 #: Of more objects than these none is worth keeping in the cache.
