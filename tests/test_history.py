@@ -98,6 +98,15 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
             {"licenses": [{"name": "MIT", "title": "MIT License"}]},
             ["licence MIT › title added: 'MIT License'"],
         ),
+        (
+            {"licenses": [{"name": "CC0", "path": "p"}, {"name": "x"}]},
+            {"licenses": [{"name": "CC0-1.0", "path": "p"}, {"name": "y"}]},
+            [
+                "licence CC0 renamed: 'CC0' → 'CC0-1.0'",
+                "licence x removed: {'name': 'x'}",
+                "licence y added: {'name': 'y'}",
+            ],
+        ),
         ({"resources": [{"name": "x"}, 5]}, {"resources": [5]}, ["resources changed: [{'name': 'x'}, 5] → [5]"]),
         ({"b": 1, "a": 2}, {"a": 2, "b": 1}, []),
     ],
