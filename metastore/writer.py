@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from metastore import lfs
@@ -79,18 +80,20 @@ class Writer(Reader):
         Returns:
             The revisions before and after; the same one where nothing changes.
         """
-        for attempt in range(TRIES):
-            head = self._head(dataset_id, expected)
-            changes = compute(head)
-            if not changes:
-                return head, head
-            try:
-                return head, self._storage.append(dataset_id, changes, change, parent=head.id)
-            except RevisionConflict:
-                if expected is not None:
-                    raise
-                # Twice as long each time: that is what lets one of many writers through.
-                time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))
+        with ExitStack() as queue:
+            for attempt in range(TRIES):
+                head = self._head(dataset_id, expected)
+                changes = compute(head)
+                if not changes:
+                    return head, head
+                try:
+                    return head, self._storage.append(dataset_id, changes, change, parent=head.id)
+                except RevisionConflict:
+                    if expected is not None:
+                        raise
+                    if not attempt:
+                        queue.enter_context(self._storage.turn(dataset_id))
+                    time.sleep(random.uniform(0, 0.002))
         raise StorageBusy(f"{dataset_id} is being changed by too many others; try again")
 
     def _head(self, dataset_id: DatasetId, expected: str | None) -> Revision:

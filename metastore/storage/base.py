@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
@@ -62,6 +63,14 @@ class Storage(ABC):
             RevisionConflict: `parent` is not the newest revision.
             InvalidInput: A path would have to be a file and a folder at once, or a blob is not there.
         """
+
+    def turn(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
+        """Wait for one's turn to append again after a lost race.
+
+        Whoever has it competes only with those who have not lost a race yet, so that one of many writers gets through;
+        a storage whose writers are few need not order them.
+        """
+        return nullcontext()
 
     @abstractmethod
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:

@@ -6,6 +6,7 @@
 <root>/_metastore/journal.git             the journal
 <root>/_metastore/notes/<owner>/<name>    an id without a dataset: where it moved, or that it was purged
 <root>/_metastore/locks/<number>          locked (flock) while a dataset is written; many ids share one
+<root>/_metastore/turns/<number>          locked by whoever writes again after a lost race
 <root>/_metastore/tmp/                    what is being made or purged
 ```
 
@@ -148,6 +149,11 @@ class GitStorage(ObjectStorage):
                 _log.warning("%s could not be packed: %s", dataset_id, error)
         return revision
 
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with storage_errors(), locked([self.layout.turn(dataset_id)]):
+            yield
+
     def ids(
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
     ) -> Iterator[DatasetId]:
@@ -262,11 +268,10 @@ class GitStorage(ObjectStorage):
                 self._handles.pop(dataset_id, None)
         with storage_errors():
             for _ in range(_TRIES):
-                try:
+                with suppress(FileNotFoundError, StorageCorrupt):
                     return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
-                except FileNotFoundError:
-                    self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
-        raise StorageUnavailable(f"{self.layout.path(dataset_id)} cannot be opened")
+                self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+            return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
 
     def _give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
         with self._mutex:

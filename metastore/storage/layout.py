@@ -90,6 +90,10 @@ class Layout:
         """Return the lock file of a dataset; many share one, and it is never removed."""
         return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
+    def turn(self, dataset_id: DatasetId) -> str:
+        """Return the file that is locked by whoever's turn it is to write again after a lost race."""
+        return self.private(f"turns/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
+
     def aside(self) -> str:
         """Return a new path on the same file system, for what is being made or thrown away."""
         folder = self.private("tmp")
