@@ -28,6 +28,7 @@ MAX_BYTES = 32 * 1024 * 1024
 MAX_DEPTH = 100
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
+_LONGEST_PART = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
 #: A path in a folder that breaks none of the rules of `_unsafe`, as nearly all paths do: found out much faster.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)+\w[\w.-]*", re.ASCII)
@@ -264,7 +265,7 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def _unsafe(path: str) -> str | None:
-    if is_url(path) or _PLAIN.fullmatch(path):
+    if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path)):
         return None
     if _CONTROL.search(path):
         return "has control characters"
@@ -281,6 +282,8 @@ def _unsafe(path: str) -> str | None:
         return "is in a folder whose name begins with a dot"
     if normpath(path) == "." or path.endswith("/"):
         return "is no file"
+    if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts):
+        return f"has a part of more than {_LONGEST_PART} bytes, which file systems do not take"
     return None
 
 

@@ -47,6 +47,8 @@ V2 = "https://datapackage.org/profiles/2.0/datapackage.json"
         ("", "is empty"),
         (".", "is no file"),
         ("data/", "is no file"),
+        ("a/" + "x" * 256, "more than 255 bytes"),
+        ("ü" * 128 + "/x", "more than 255 bytes"),
     ],
 )
 def test_an_unsafe_path_is_refused_in_every_mode(storage: Storage, mode: Any, path: str, reason: str) -> None:

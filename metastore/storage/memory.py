@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -62,6 +64,7 @@ class MemoryStorage(ObjectStorage):
         self._moved: dict[DatasetId, DatasetId] = {}
         self._touched: dict[DatasetId, datetime] = {}
         self._mutex = threading.RLock()
+        _storages.add(self)
 
     @contextmanager
     def _open(self, dataset_id: DatasetId) -> Iterator[Repository]:
@@ -140,3 +143,15 @@ class MemoryStorage(ObjectStorage):
 
     def close(self) -> None:
         return
+
+
+_storages: weakref.WeakSet[MemoryStorage] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Free the locks in a child: the threads that held them are not there."""
+    for storage in tuple(_storages):
+        storage._mutex = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
