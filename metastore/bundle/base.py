@@ -190,7 +190,7 @@ class LogFilter:
         since: Made then or later.
         until: Made before then.
         before: With a smaller number: the last one of the page before.
-        limit: At most so many.
+        limit: At most so many; None for all.
     """
 
     name: str | None = None
@@ -199,7 +199,7 @@ class LogFilter:
     since: datetime | None = None
     until: datetime | None = None
     before: int | None = None
-    limit: int = 50
+    limit: int | None = 50
 
 
 @dataclass(frozen=True, slots=True)

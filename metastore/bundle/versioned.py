@@ -18,7 +18,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from metastore.bundle.base import (
     STATE,
@@ -32,6 +32,7 @@ from metastore.bundle.base import (
     Write,
     chain_hash,
 )
+from metastore.bundle.chains import check_chains
 from metastore.bundle.index import Index
 from metastore.errors import (
     AlreadyExists,
@@ -68,7 +69,7 @@ class VersionedRecord(BundleRecord):
 
     def newest(self, name: str) -> Snapshot:
         head = self._head()
-        found = self._read(head, name) if head else None
+        found = self._read(head.id, name) if head else None
         if found is None:
             raise BundleNotFound(name)
         return found
@@ -92,6 +93,8 @@ class VersionedRecord(BundleRecord):
         return self._indexed().log(wanted)
 
     def write(self, writes: Sequence[Write], *, user: str, comment: str, at: datetime) -> Sequence[Snapshot]:
+        if not writes:
+            return ()
         for attempt in range(_TRIES):
             head = self._head()
             snapshots = self._next(head, writes, user, comment, at)
@@ -107,8 +110,8 @@ class VersionedRecord(BundleRecord):
         head = self._head()
         if head is None:
             return iter(())
-        newest_first = (snapshot for revision in self._revisions() for snapshot in self._snapshots(revision)[::-1])
-        return check_chains(newest_first, self._current(head))
+        problems: dict[str, str] = {}
+        return check_chains(self._walk(head, problems), self._current(head, problems), problems)
 
     def close(self) -> None:
         self._index.close()
@@ -130,13 +133,13 @@ class VersionedRecord(BundleRecord):
         self, head: Revision | None, writes: Sequence[Write], user: str, comment: str, at: datetime
     ) -> list[Snapshot]:
         """Compute the snapshots of a transaction on top of a revision."""
-        last = self._registry(head.id)["last"] if head else 0
+        last = self._registry(head.id).last if head else 0
         made: dict[str, Snapshot] = {}
         for number, write in enumerate(writes, last + 1):
             name = write.bundle.name
             if name in made:
                 raise InvalidInput(f"bundle {name} occurs twice in one transaction")
-            old = self._read(head, name) if head else None
+            old = self._read(head.id, name) if head else None
             if (old.id if old else None) != write.expected:
                 raise RevisionConflict(f"bundle {name}", expected=write.expected, actual=old.id if old else None)
             made[name] = make_snapshot(number, write, user, comment, at, old)
@@ -151,20 +154,27 @@ class VersionedRecord(BundleRecord):
         else:
             self._storage.append(BUNDLES, files, change, parent=head.id)
 
-    def _registry(self, revision: RevisionId) -> Any:
+    def _registry(self, revision: RevisionId) -> _Said:
         try:
-            return json.loads(self._storage.read(BUNDLES, revision, REGISTRY))
-        except (ValueError, PathNotFound) as error:
-            raise StorageCorrupt(f"{REGISTRY} of revision {revision[:12]} cannot be read: {error}") from None
+            said = json.loads(self._storage.read(BUNDLES, revision, REGISTRY))
+            return _Said(int(said["last"]), [str(name) for name in said["changed"]])
+        except (ValueError, TypeError, KeyError, PathNotFound) as error:
+            raise StorageCorrupt(f"{REGISTRY} of revision {revision[:12]} cannot be read: {error!r}") from None
 
-    def _read(self, revision: Revision, name: str) -> Snapshot | None:
+    def _read(self, revision: RevisionId, name: str) -> Snapshot | None:
         try:
-            return decode_snapshot(self._storage.read(BUNDLES, revision.id, path_of(name)))
+            found = decode_snapshot(self._storage.read(BUNDLES, revision, path_of(name)))
         except PathNotFound:
             return None
+        if found.name != name:
+            raise StorageCorrupt(f"the file of bundle {name} says that it is {found.name}")
+        return found
 
     def _at(self, revision: RevisionId, name: str) -> Snapshot:
-        return decode_snapshot(self._storage.read(BUNDLES, revision, path_of(name)))
+        found = self._read(revision, name)
+        if found is None:
+            raise StorageCorrupt(f"revision {revision[:12]} should have changed bundle {name}, which it has not")
+        return found
 
     def _revisions(self) -> Iterator[RevisionId]:
         """Yield the revisions of the record, newest first."""
@@ -173,14 +183,46 @@ class VersionedRecord(BundleRecord):
             yield from (revision.id for revision in self._storage.history(BUNDLES, head.id))
 
     def _snapshots(self, revision: RevisionId) -> list[Snapshot]:
-        """Return the snapshots that a revision made, in order."""
-        return [self._at(revision, name) for name in self._registry(revision)["changed"]]
+        """Return the snapshots that a revision made, in order; again those before it, if it is not the registry's."""
+        return [self._at(revision, name) for name in self._registry(revision).changed]
 
-    def _current(self, head: Revision) -> Iterator[Snapshot]:
-        """Yield the newest snapshot of every name as it stands in the tree."""
+    def _walk(self, head: Revision, problems: dict[str, str]) -> Iterator[Snapshot]:
+        """Yield all snapshots, newest first, and note where somebody changed a file without making one."""
+        stood: dict[str, Snapshot | None] = {}
+        for revision in self._storage.history(BUNDLES, head.id):
+            last = self._registry(revision.parent).last if revision.parent else 0
+            said = self._registry(revision.id)
+            for name in reversed(said.changed) if said.last > last else ():
+                try:
+                    snapshot = self._at(revision.id, name)
+                    before = self._read(revision.parent, name) if revision.parent else None
+                except StorageCorrupt as error:
+                    problems.setdefault(name, str(error))
+                    continue
+                if stood.get(name, snapshot) != snapshot:
+                    problems.setdefault(name, f"it was changed without a snapshot, after snapshot {snapshot.id}")
+                stood[name] = before
+                yield snapshot
+
+    def _current(self, head: Revision, problems: dict[str, str]) -> Iterator[Snapshot]:
+        """Yield the newest snapshot of every name as it stands in the tree, and note what cannot be read."""
         for path in self._storage.paths(BUNDLES, head.id):
-            if path.endswith("/bundle.json"):
-                yield decode_snapshot(self._storage.read(BUNDLES, head.id, path))
+            if path == REGISTRY:
+                continue
+            name = path.split("/")[1] if path.endswith("/bundle.json") and path.count("/") == 2 else path
+            try:
+                if (found := self._read(head.id, name)) is None:
+                    raise StorageCorrupt(f"{path} is not the registry's")  # noqa: TRY301
+                yield found
+            except StorageCorrupt as error:
+                problems.setdefault(name, str(error))
+
+
+class _Said(NamedTuple):
+    """What `registry.json` says."""
+
+    last: int
+    changed: list[str]
 
 
 def make_snapshot(number: int, write: Write, user: str, comment: str, at: datetime, old: Snapshot | None) -> Snapshot:
@@ -254,42 +296,3 @@ def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime
     except InvalidInput:  # nothing is left that Git would keep; the file says who it was
         author = Author("unknown")
     return Change(author, make_message(comment) or f"{done}{more}", make_time(at))
-
-
-def check_chains(newest_first: Iterator[Snapshot], current: Iterator[Snapshot]) -> Iterator[ChainCheck]:
-    """Follow every name's chain from its newest snapshot to its first.
-
-    Args:
-        newest_first: All snapshots of the record.
-        current: The newest of each name, as the current state says.
-    """
-    later: dict[str, Snapshot] = {}
-    heads: dict[str, Snapshot] = {}
-    counts: dict[str, int] = {}
-    problems: dict[str, str] = {}
-    standing = {snapshot.name: snapshot for snapshot in current}
-    for snapshot in newest_first:
-        name = snapshot.name
-        counts[name] = counts.get(name, 0) + 1
-        heads.setdefault(name, snapshot)
-        if (after := later.get(name)) and (problem := _broken(snapshot, after)):
-            problems.setdefault(name, problem)
-        later[name] = snapshot
-    for name, first in later.items():
-        if problem := _broken(None, first):
-            problems.setdefault(name, problem)
-        if standing.get(name) != heads[name]:
-            problems.setdefault(name, f"what stands there now is not what snapshot {heads[name].id} says")
-    for name in sorted({*heads, *standing}):
-        if name in heads:
-            yield ChainCheck(name, counts[name], heads[name].hash, problems.get(name))
-        else:
-            yield ChainCheck(name, 0, "", "stands there without any snapshot")
-
-
-def _broken(before: Snapshot | None, snapshot: Snapshot) -> str | None:
-    if snapshot.previous != (before.id if before else None):
-        return f"snapshot {snapshot.id} says it follows {snapshot.previous}, not {before.id if before else 'nothing'}"
-    if chain_hash(snapshot, before.hash if before else "") != snapshot.hash:
-        return f"snapshot {snapshot.id} was altered, or what was before it"
-    return None
