@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import errors, types
+from metastore import bundle, errors, types
+from metastore.bundle import Bundle, Snapshot
 
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top; a module imports only from layers below its own, or within it.
@@ -23,11 +25,12 @@ LAYERS = [
     ["parse"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "describe"],
-    ["storage.base", "storage.files", "storage.cache"],
-    ["storage.objects", "storage.layout"],
-    ["storage.memory", "storage.repository"],
-    ["storage.maintenance", "storage.git"],
-    ["storage.backup"],
+    ["storage.base", "storage.files", "storage.cache", "bundle.base"],
+    ["storage.objects", "storage.layout", "bundle.checks", "bundle.chains", "bundle.tables", "bundle.exchange"],
+    ["storage.memory", "storage.repository", "bundle.policy", "bundle.index"],
+    ["storage.maintenance", "storage.git", "bundle.versioned", "bundle.reader"],
+    ["storage.backup", "bundle.registry"],
+    ["bundle"],
     ["journal", "writing", "events", "wire"],
     ["reader"],
     ["writer"],
@@ -42,10 +45,12 @@ FROM_ABOVE = {
     ("storage.base", "gitobject"),
     ("storage.maintenance", "storage.git"),
     ("storage.backup", "storage.git"),
+    ("bundle", "backends"),
 }
 ADAPTERS = {"storage.repository", "storage.git", "storage.maintenance", "storage.backup"}
 
 
+@functools.cache
 def modules() -> list[tuple[str, ast.Module]]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -140,6 +145,7 @@ def test_import_loads_no_third_party_package() -> None:
 REVISION = types.Revision(
     types.RevisionId("a" * 40), None, types.Author("Ann"), "Why", datetime(2024, 1, 1, tzinfo=UTC)
 )
+SNAPSHOT = Snapshot(7, "NuMI", REVISION.created, "ann", "", "delete", Bundle("NuMI", "e,a9", "NOvA"), deleted=True)
 EXAMPLES = [
     errors.MetastoreError("x"),
     errors.InvalidInput("wrong", pointer="/a", problems=(("/a", "wrong"), ("/b", "too"))),
@@ -151,9 +157,13 @@ EXAMPLES = [
     errors.PathNotFound("a/b", "a" * 40, "x.csv"),
     errors.TagNotFound("a/b", "v1"),
     errors.ResourceNotFound("a/b", "x"),
+    errors.BundleNotFound("NuMI"),
+    errors.BundleDeleted("NuMI", SNAPSHOT),
+    errors.SnapshotNotFound(7, "snapshot 7 is of bundle Other"),
     errors.Conflict("x"),
     errors.AlreadyExists("a/b"),
     errors.RevisionConflict("a/b", "a" * 40, None),
+    errors.PermissionDenied("x"),
     errors.StorageError("x"),
     errors.StorageBusy("x"),
     errors.StorageUnavailable("x"),
@@ -182,9 +192,13 @@ def test_errors_survive_pickling_with_their_facts(error: errors.MetastoreError) 
 
 
 def test_values_are_frozen_and_printable() -> None:
-    values = [value for value in vars(types).values() if dataclasses.is_dataclass(value)]
+    values = [
+        value for module in (types, bundle.base) for value in vars(module).values() if dataclasses.is_dataclass(value)
+    ]
     assert len(values) > 10
     for value in values:
         assert value.__dataclass_params__.frozen, value  # type: ignore[attr-defined]
     assert str(REVISION) == "aaaaaaaaaaaa 2024-01-01 00:00:00 Ann: Why"
     assert str(types.Author("Ann", "a@b")) == "Ann <a@b>"
+    assert str(SNAPSHOT) == "7 2024-01-01 00:00:00 ann delete NuMI"
+    assert str(SNAPSHOT.bundle) == "NuMI (NOvA, e,a9, 0 devices)"

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from metastore.bundle.base import STATE, Bundle
+from metastore.bundle.base import STATE, Bundle, Filter, LogFilter
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
 from metastore.types import Finding, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
-_EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f]+)*")
+_EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
 _DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
@@ -25,7 +27,19 @@ _USUAL_DEVICE = re.compile(
     r"|(dip|timber)/[A-Za-z0-9_./\-]+(:[A-Za-z0-9_.\-]+(\[[0-9:]*\])?)?"
 )
 _MOST_DEVICES = 100_000
+_MOST_HOSTS = 1_000
 _LONGEST_COMMENT = 65_536
+
+#: The largest number that a snapshot can have: what databases hold.
+LARGEST = 2**63 - 1
+_Filter = TypeVar("_Filter", Filter, LogFilter)
+_FILTERS: dict[str, Any] = {
+    **dict.fromkeys(("group", "device", "event", "host", "prefix", "after", "name", "user"), str),
+    **dict.fromkeys(("limit", "before"), int),
+    **dict.fromkeys(("since", "until"), datetime),
+    "run": bool,
+}
+_KINDS = {str: "text", int: "number", bool: "true or false"}
 
 
 def make_bundle(given: Bundle | Mapping[str, Any]) -> Bundle:
@@ -147,6 +161,47 @@ def check_name(name: Any) -> str:
     )
 
 
+def check_filter(wanted: _Filter) -> _Filter:
+    """Check what is asked for; numbers beyond all snapshots are brought to 63 bits.
+
+    Raises:
+        InvalidInput: A text, number or time is none; the message names it.
+    """
+    clamped: dict[str, int] = {}
+    for each in fields(wanted):
+        value: Any = getattr(wanted, each.name)
+        kind = _FILTERS[each.name]
+        if value is None:
+            continue
+        if kind is datetime:
+            check_time(value)
+        elif not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            raise InvalidInput(f"{each.name}={shortened(value)} is no {_KINDS[kind]}")
+        elif kind is str:
+            encodable(value, each.name)
+            if "\0" in value:
+                raise InvalidInput(f"{each.name}={shortened(value)} has a NUL")
+        elif kind is int:
+            if each.name == "limit" and value < 0:
+                raise InvalidInput(f"a limit is a number from 0 on, not {shortened(value)}")
+            clamped[each.name] = min(max(value, 0), LARGEST)
+    return replace(wanted, **clamped)  # type: ignore[arg-type]
+
+
+def check_time(at: Any) -> datetime:
+    """Check a time.
+
+    Raises:
+        InvalidInput: It has no time zone, or is in none of the years 1 to 9999 in UTC.
+    """
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(f"{at} is a time beyond all calendars") from None
+
+
 def _matching(pattern: re.Pattern[str], problem: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if not isinstance(value, str) or len(value) > 255 or not pattern.fullmatch(value):
@@ -173,10 +228,12 @@ def _hosts(value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise InvalidInput("hosts are a list of names")
     check = _matching(_HOST, "is no host name")
-    return tuple(dict.fromkeys(check(host) for host in value))
+    hosts = tuple(dict.fromkeys(check(host) for host in value))
+    if len(hosts) > _MOST_HOSTS:
+        raise InvalidInput(f"a bundle has at most {_MOST_HOSTS} hosts")
+    return hosts
 
 
-_NAME_CHECK = _matching(_NAME, "is no name: up to 64 of A-Z a-z 0-9 _ . -, the first a letter or digit")
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": check_name,
     "event": _matching(_EVENT, "is no event: a letter, then parts behind commas, such as e,a9"),

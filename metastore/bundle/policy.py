@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metastore.bundle.base import Bundle
+from metastore.bundle.checks import check_user
 from metastore.errors import InvalidInput, PermissionDenied
 
 #: The group of the superusers; its bundles are theirs alone.
@@ -76,10 +77,10 @@ class Groups:
     Safe to share between threads.
     """
 
-    def __init__(self, membership: Membership, path: Path | None = None) -> None:
+    def __init__(self, membership: Membership, path: Path | None = None, seen: object = None) -> None:
         self._membership = membership
         self._path = path
-        self._seen: object = _state(path) if path else None
+        self._seen = seen
         self._mutex = threading.Lock()
 
     @classmethod
@@ -90,7 +91,8 @@ class Groups:
             InvalidInput: It cannot be read, or says what no groups file says.
         """
         file = Path(path)
-        return cls(_read(file), file)
+        seen = _state(file)  # before reading: a change meanwhile is noticed then
+        return cls(_read(file), file, seen)
 
     @classmethod
     def parse(cls, text: str) -> Groups:
@@ -136,8 +138,9 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
         PermissionDenied: They may not; the message says why.
     """
     now = groups.current()
-    if not user:
+    if user is None or user == "":
         raise PermissionDenied("anyone may read bundles; to change one, say who you are")
+    check_user(user)
     if user in now.superusers:
         return
     for state in states:
@@ -151,7 +154,7 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
 
 def _read(path: Path) -> Membership:
     try:
-        return parse_groups(path.read_text())
+        return parse_groups(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the groups file {path} cannot be read: {error}") from None
 

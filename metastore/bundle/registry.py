@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from metastore.bundle.base import (
-    STATE,
-    Bundle,
-    BundleDiff,
-    BundleRecord,
-    ChainCheck,
-    Filter,
-    LogEntry,
-    LogFilter,
-    Snapshot,
-    Write,
-)
+from metastore.bundle.base import Bundle, BundleRecord, Snapshot, Write
 from metastore.bundle.checks import apply_changes, check_comment, check_name, check_user, make_bundle
-from metastore.bundle.policy import Groups, check_change
+from metastore.bundle.exchange import ImportLine, Row, at_line, write_rows
+from metastore.bundle.policy import ROOT, Groups, check_change
+from metastore.bundle.reader import BundleReader
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,
@@ -32,14 +22,13 @@ from metastore.errors import (
     InvalidInput,
     PermissionDenied,
     RevisionConflict,
-    SnapshotNotFound,
     StorageBusy,
 )
 
 _TRIES = 30
 
 
-class BundleRegistry:
+class BundleRegistry(BundleReader):
     """Bundles, their owners and their record. `metastore.bundle.connect` makes one.
 
     Anyone may read. Every change takes `user` (who) and `comment` (why), raises `PermissionDenied` if the groups file
@@ -59,113 +48,9 @@ class BundleRegistry:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._record = record
+        super().__init__(record)
         self.groups = groups
         self._clock = clock
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free what is held open; a call after that opens it again."""
-        self._record.close()
-
-    # Reading
-
-    def bundle_list(
-        self,
-        *,
-        group: str | None = None,
-        device: str | None = None,
-        event: str | None = None,
-        run: bool | None = None,
-        host: str | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Bundle]:
-        """Return live bundles by name, lazily.
-
-        Args:
-            group: Owned by this group.
-            device: With this device.
-            event: With exactly this event.
-            run: That should (not) be running.
-            host: That may run on this host.
-            prefix: Whose name begins so.
-            after: Behind this name: the last one of the page before.
-            limit: At most so many.
-        """
-        _check_limit(limit)
-        return self._record.bundles(Filter(group, device, event, run, host, prefix, after, limit))
-
-    def bundle_read(self, name: str, *, snapshot: int | None = None, at: datetime | None = None) -> Bundle:
-        """Return a bundle as it is, as it was at a snapshot, or as it was at a time.
-
-        Raises:
-            BundleNotFound: There was none of this name (then).
-            BundleDeleted: It was deleted (by then).
-            SnapshotNotFound: This bundle has no such snapshot.
-        """
-        check_name(name)
-        if snapshot is not None:
-            return self._snapshot_of(name, snapshot).bundle
-        found = self._record.newest(name) if at is None else self._record.as_of(name, _aware(at))
-        if found.deleted:
-            raise BundleDeleted(name, found)
-        return found.bundle
-
-    def bundle_log(
-        self,
-        name: str | None = None,
-        *,
-        user: str | None = None,
-        device: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        before: int | None = None,
-        limit: int = 50,
-    ) -> Sequence[LogEntry]:
-        """Return a page of the record, newest first.
-
-        Args:
-            name: Of this bundle; also of a deleted one.
-            user: Made by this user.
-            device: That added or removed this device.
-            since: Made then or later.
-            until: Made before then.
-            before: With a smaller number: the `id` of the last line of the page before.
-            limit: At most so many lines.
-        """
-        _check_limit(limit)
-        times = [_aware(at) if at is not None else None for at in (since, until)]
-        return self._record.log(LogFilter(name, user, device, times[0], times[1], before, limit))
-
-    def bundle_snapshot(self, snapshot: int) -> Snapshot:
-        """Return a snapshot: who, when, why, and the whole state.
-
-        Raises:
-            SnapshotNotFound: There is none of this number.
-        """
-        if not isinstance(snapshot, int) or isinstance(snapshot, bool):
-            raise SnapshotNotFound(snapshot)
-        return self._record.snapshot(snapshot)
-
-    def bundle_diff(self, snapshot_a: int, snapshot_b: int) -> BundleDiff:
-        """Compare two snapshots, of the same bundle or of two; a deletion counts with its last state.
-
-        Raises:
-            SnapshotNotFound: There is none of one of the numbers.
-        """
-        old, new = self.bundle_snapshot(snapshot_a), self.bundle_snapshot(snapshot_b)
-        return diff(old, new)
-
-    def bundle_verify(self) -> Iterator[ChainCheck]:
-        """Walk the hash chain of each name, by name: say whether it holds, and its head."""
-        return self._record.chains()
 
     # Changing
 
@@ -253,12 +138,101 @@ class BundleRegistry:
 
         return self._write(name, compute, user, comment, expected, deleted=True).bundle
 
+    # Many at once
+
+    def bundle_export(self, names: Iterable[str] | None = None, *, format: str = "json") -> Iterator[str]:
+        """Return bundles as text that `bundle_import` takes, piece by piece.
+
+        Args:
+            names: Of these; None for all live ones.
+            format: `json` (a list of objects) or `csv` (a line a bundle).
+
+        Raises:
+            BundleNotFound: There is none of a name.
+            InvalidInput: The format is neither.
+        """
+        bundles = self.bundle_list() if names is None else (self.bundle_read(name) for name in names)
+        return write_rows(bundles, format)
+
+    def bundle_import(
+        self,
+        rows: Iterable[Row | Bundle | Mapping[str, Any]],
+        *,
+        user: str | None,
+        comment: str | None = None,
+        atomic: bool = True,
+        dry_run: bool = False,
+    ) -> Sequence[ImportLine]:
+        """Create and update many bundles; what is not among the rows stays, and what says nothing new is passed over.
+
+        Args:
+            rows: Bundles, or objects with their attributes (of a live bundle, those to change), or what
+                `metastore.bundle.exchange.read_rows` makes of a file.
+            user: Who.
+            comment: Why.
+            atomic: All of them in one transaction, or none; otherwise each for itself, and what fails is reported.
+            dry_run: Only say what would happen; then nothing fails but the storage.
+
+        Returns:
+            What became of each row.
+
+        Raises:
+            MetastoreError: If `atomic`: what is wrong with the first row that cannot be imported; names its line.
+        """
+        numbered = [row if isinstance(row, Row) else Row(line, row) for line, row in enumerate(rows, 1)]
+        check_comment(comment)
+        seen: dict[str, int] = {}
+        batches = [numbered] if atomic or dry_run else [[row] for row in numbered]
+        return [
+            line
+            for batch in batches
+            for line in self._import(batch, user, comment, seen, not atomic or dry_run, dry_run)
+        ]
+
+    def _import(
+        self, rows: Sequence[Row], user: str | None, comment: str | None, seen: dict[str, int], report: bool, dry: bool
+    ) -> Sequence[ImportLine]:
+        """Import rows in one transaction; again after a lost race."""
+        for attempt in range(_TRIES):
+            done: list[ImportLine] = []
+            writes: list[Write] = []
+            for row in rows:
+                try:
+                    write, outcome = self._plan(row, user, seen)
+                except (InvalidInput, PermissionDenied) as error:
+                    if not report:
+                        raise at_line(error, row.line) from None
+                    done.append(ImportLine(row.line, row.name, "failed", str(error)))
+                else:
+                    done.append(ImportLine(row.line, row.name, outcome))
+                    writes += [write] if write else []
+            try:
+                if writes and not dry:
+                    self._commit(writes, user, comment)
+                return done
+            except RevisionConflict:
+                time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
+        raise StorageBusy("the bundles are being changed by too many others; try again")
+
+    def _plan(self, row: Row, user: str | None, seen: dict[str, int]) -> tuple[Write | None, str]:
+        """Compute what a row asks for, and say it in a word."""
+        if seen.setdefault(check_name(row.name), row.line) != row.line:
+            raise InvalidInput(f"bundle {row.name} occurs twice", pointer="/name")
+        newest = self._newest(row.name)
+        if newest is None or newest.deleted:
+            made = make_bundle(row.values)
+            self._may_use_name(user, newest, made)
+            return Write("import", made, newest.id if newest else None), "created"
+        after = apply_changes(newest.bundle, row.changes)
+        check_change(self.groups, user, [newest.bundle, after])
+        if after == newest.bundle:
+            return None, "unchanged"
+        return Write("import", after, newest.id), "updated"
+
     # How every change goes
 
     def _create(self, action: str, bundle: Bundle, user: str | None, comment: str | None) -> Bundle:
-        newest: Snapshot | None = None
-        with suppress(BundleNotFound):
-            newest = self._record.newest(bundle.name)
+        newest = self._newest(bundle.name)
         if newest and not newest.deleted:
             check_change(self.groups, user, [newest.bundle, bundle])
             raise AlreadyExists(f"bundle {bundle.name}")
@@ -315,43 +289,21 @@ class BundleRegistry:
                 time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
         raise StorageBusy(f"bundle {name} is being changed by too many others; try again")
 
+    def _newest(self, name: str) -> Snapshot | None:
+        with suppress(BundleNotFound):
+            return self._record.newest(name)
+        return None
+
     def _commit(self, writes: Sequence[Write], user: str | None, comment: str | None) -> Sequence[Snapshot]:
         return self._record.write(writes, user=check_user(user), comment=check_comment(comment), at=self._clock())
 
     def _may_use_name(self, user: str | None, newest: Snapshot | None, after: Bundle) -> None:
         """Check a change that may bring back a deleted name: it stays in its group, unless a superuser says so."""
         check_change(self.groups, user, [*([newest.bundle] if newest else []), after])
+        if newest and newest.bundle.ifb_group == after.ifb_group:
+            return
         known = self.groups.current()
-        if newest and newest.bundle.ifb_group != after.ifb_group and user not in known.superusers:
+        if newest and user not in known.superusers:
             raise PermissionDenied(f"{after.name} belonged to {newest.bundle.ifb_group}, and comes back only there")
-        if after.ifb_group not in (*known.groups, "root"):
+        if after.ifb_group not in (*known.groups, ROOT):
             raise InvalidInput(f"there is no group {after.ifb_group!r} in the groups file", pointer="/ifb_group")
-
-    def _snapshot_of(self, name: str, number: int) -> Snapshot:
-        found = self.bundle_snapshot(number)
-        if found.name != name:
-            raise SnapshotNotFound(number, f"snapshot {number} is of bundle {found.name}, not of {name}")
-        return found
-
-
-def diff(old: Snapshot, new: Snapshot) -> BundleDiff:
-    """Return what lies between two snapshots."""
-    before, after = old.bundle, new.bundle
-    attributes = {
-        key: (getattr(before, key), getattr(after, key))
-        for key in STATE
-        if key != "devices" and getattr(before, key) != getattr(after, key)
-    }
-    added, removed = sorted(after.devices - before.devices), sorted(before.devices - after.devices)
-    return BundleDiff(old, new, attributes, tuple(added), tuple(removed))
-
-
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InvalidInput(f"a limit is a number from 0 on, not {limit!r}")
-
-
-def _aware(at: datetime) -> datetime:
-    if not isinstance(at, datetime) or at.tzinfo is None:
-        raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {str(at)[:60]!r}")
-    return at
