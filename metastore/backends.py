@@ -100,6 +100,8 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     from metastore.storage.git import GitStorage
 
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if unknown := sorted(set(options) - set(_STORAGE_OPTIONS)):
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(('clock', *_STORAGE_OPTIONS))}")
     storage = open_storage(url, **options)
     # Beside the repository; it is no part of the record.
     index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
