@@ -26,6 +26,8 @@ _Answer = TypeVar("_Answer")
 #: How many bundles are read in one statement.
 _PAGE = 500
 _TRIES = 3
+#: How long to wait for another process that makes the index anew, in seconds.
+_PATIENCE = 60.0
 #: What SQLite says when a file cannot be used where it is, as opposed to a damaged one.
 _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")
 
@@ -186,7 +188,10 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def _covered(database: sqlite3.Connection) -> str | None:
-    return database.execute("SELECT head FROM meta").fetchone()[0]  # type: ignore[no-any-return]
+    row = database.execute("SELECT head FROM meta").fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("it does not say what it covers")
+    return row[0]  # type: ignore[no-any-return]
 
 
 def _remove(path: str) -> bool:
@@ -203,7 +208,7 @@ def _connect(path: str | None) -> sqlite3.Connection:
     if path is not None:
         with suppress(OSError):  # SQLite says then that it cannot open the file
             os.makedirs(os.path.dirname(path), exist_ok=True)
-    database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=60)
+    database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=_PATIENCE)
     try:
         database.row_factory = sqlite3.Row
         if path is not None:

@@ -209,11 +209,12 @@ class VersionedRecord(BundleRecord):
         for path in self._storage.paths(BUNDLES, head.id):
             if path == REGISTRY:
                 continue
-            name = path.split("/")[1] if path.endswith("/bundle.json") and path.count("/") == 2 else path
+            name = path.split("/")[-2] if "/" in path else ""
+            if path != path_of(name):
+                problems[path] = f"{path} is not the registry's"
+                continue
             try:
-                if (found := self._read(head.id, name)) is None:
-                    raise StorageCorrupt(f"{path} is not the registry's")  # noqa: TRY301
-                yield found
+                yield self._at(head.id, name)
             except StorageCorrupt as error:
                 problems.setdefault(name, str(error))
 

@@ -495,6 +495,21 @@ def test_what_has_the_wrong_type_is_refused_or_kept(registry: BundleRegistry, ke
         assert registry.bundle_read(made.name) == made
 
 
+def test_what_is_no_bundle_and_what_is_too_much_is_refused(registry: BundleRegistry) -> None:
+    nothing: list[Any] = [None, "NuMI", ["NuMI"], 1]
+    for given in nothing:
+        with pytest.raises(InvalidInput, match="a bundle is an object"):
+            registry.bundle_create(given, user="ann")
+    with pytest.raises(InvalidInput, match="at most 1000 hosts"):
+        registry.bundle_create(numi(hosts=[f"h{number}" for number in range(1001)]), user="ann")
+    with pytest.raises(InvalidInput, match="at most 100000 devices"):
+        registry.bundle_create(numi(devices=["E:SAME"] * 100_001), user="ann")
+    registry.bundle_create(numi(), user="ann")
+    for given in nothing:
+        with pytest.raises(InvalidInput, match="changes are an object"):
+            registry.bundle_update("NuMI", given, user="ann")
+
+
 def test_all_that_is_wrong_is_said_at_once(registry: BundleRegistry) -> None:
     with pytest.raises(InvalidInput) as caught:
         registry.bundle_create({"event": "!", "devices": ["E:OK1", "x"], "colour": "red"}, user="ann")

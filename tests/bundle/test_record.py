@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.versioned import BUNDLES, REGISTRY, path_of
-from metastore.errors import InvalidInput, StorageCorrupt
+from metastore.errors import InvalidInput, StorageBusy, StorageCorrupt
 
 from ..conftest import EPOCH, change, ticking
 from .conftest import GROUPS, git_record, numi
@@ -124,6 +126,19 @@ def test_a_forged_snapshot_is_found(history: BundleRegistry, folder: Path) -> No
         registry=(b'"last": 3', b'"last": 4'),
     )
     assert list(problems(history)) == ["NuMI"]
+
+
+def test_files_that_are_not_the_registry_s_are_found(history: BundleRegistry, folder: Path) -> None:
+    storage = git_record(folder)._storage
+    head = storage.resolve(BUNDLES, None)
+    copied = storage.read(BUNDLES, head.id, path_of("NuMI")).replace(b"NuMI", b"Planted")
+    files = {path_of("Planted"): copied, "00/NuMI/bundle.json": copied, "notes.txt": b""}
+    storage.append(BUNDLES, files, change("By hand"), parent=head.id)
+    assert problems(history) == {
+        "00/NuMI/bundle.json": "00/NuMI/bundle.json is not the registry's",
+        "Planted": "stands there without any snapshot",
+        "notes.txt": "notes.txt is not the registry's",
+    }
 
 
 @pytest.mark.parametrize("broken", [b"no JSON", b"[]", b"{}", b'{"name": 1}'])
@@ -293,6 +308,31 @@ def test_who_may_only_read_the_folder_gets_right_answers(history: BundleRegistry
         with BundleRegistry(git_record(folder), Groups.parse(GROUPS)) as reader:
             os._exit(repr(answers(reader)) != right)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
+    history: BundleRegistry, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metastore.bundle.index._PATIENCE", 0.05)
+    history.bundle_update("NuMI", {"udp": True}, user="ann")
+    with contextlib.closing(sqlite3.connect(index, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageBusy, match="try again"):
+            history.bundle_log()
+        assert history.bundle_read("NuMI").udp
+    assert len(history.bundle_log()) == 4
+
+
+def test_an_index_in_which_something_else_stands_is_made_anew(history: BundleRegistry, index: Path) -> None:
+    right = answers(history)
+    history.close()
+    with contextlib.closing(sqlite3.connect(index)) as other, other:
+        other.execute("DROP TABLE snapshots")
+    assert answers(history) == right
+    history.close()
+    with contextlib.closing(sqlite3.connect(index)) as other, other:
+        other.execute("DELETE FROM meta")
+    assert answers(history) == right
 
 
 def test_a_child_of_a_fork_has_an_index_of_its_own(history: BundleRegistry, index: Path) -> None:
