@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from metastore.errors import InvalidInput
@@ -14,6 +14,10 @@ from metastore.parse import make_author
 from metastore.storage.base import Storage
 from metastore.store import MetaStore
 from metastore.types import Author
+
+if TYPE_CHECKING:
+    from metastore.bundle.policy import Groups
+    from metastore.bundle.registry import BundleRegistry
 
 
 def connect(url: str | Path, **options: Any) -> MetaStore:
@@ -87,3 +91,18 @@ def git_author() -> Author | None:
         except (OSError, KeyError, InvalidInput):
             continue
     return None
+
+
+def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRegistry:
+    """See `metastore.bundle.connect`."""
+    from metastore.bundle.registry import BundleRegistry
+    from metastore.bundle.versioned import VersionedRecord
+    from metastore.storage.git import GitStorage
+
+    clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if unknown := sorted(set(options) - set(_STORAGE_OPTIONS)):
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(('clock', *_STORAGE_OPTIONS))}")
+    storage = open_storage(url, **options)
+    # Beside the repository; it is no part of the record.
+    index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
+    return BundleRegistry(VersionedRecord(storage, index), groups, **clock)

@@ -7,11 +7,15 @@
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
+| `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
+| `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
+| `METASTORE_USER` | who changes bundles on the command line | the login name |
 """
 
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,10 +30,16 @@ class Settings:
     Attributes:
         url: The store, as `metastore.connect` takes it.
         options: What else `metastore.connect` is given.
+        bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
+        groups_file: The path of the groups file.
+        user: Who changes bundles on the command line.
     """
 
     url: str
     options: Mapping[str, Any]
+    bundles_url: str | None = None
+    groups_file: str | None = None
+    user: str | None = None
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -50,4 +60,18 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if not size.isdecimal() or not int(size):
             raise InvalidInput(f"METASTORE_MAX_BYTES is a number of bytes, not {size!r}")
         options["max_bytes"] = int(size)
-    return Settings(environ.get("METASTORE_URL") or "./metastore-data", options)
+    return Settings(
+        environ.get("METASTORE_URL") or "./metastore-data",
+        options,
+        environ.get("METASTORE_BUNDLES_URL") or None,
+        environ.get("METASTORE_GROUPS_FILE") or None,
+        environ.get("METASTORE_USER") or _login_name(),
+    )
+
+
+def _login_name() -> str | None:
+    """Return whose process this is, from the system and not from what the environment claims."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return None

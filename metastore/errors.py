@@ -10,10 +10,14 @@ MetastoreError
 │   ├── RevisionNotFound
 │   ├── PathNotFound
 │   ├── TagNotFound
-│   └── ResourceNotFound
+│   ├── ResourceNotFound
+│   ├── BundleNotFound
+│   │   └── BundleDeleted        it can be restored
+│   └── SnapshotNotFound
 ├── Conflict
 │   ├── AlreadyExists
 │   └── RevisionConflict         somebody else was faster
+├── PermissionDenied             somebody else may
 └── StorageError                 not the caller's fault
     ├── StorageBusy              try again
     ├── StorageUnavailable       disk full, read-only, not reachable, not a store
@@ -146,6 +150,37 @@ class ResourceNotFound(NotFound):
         self.resource = resource
 
 
+class BundleNotFound(NotFound):
+    """There is no bundle of this name."""
+
+    kind = "bundle-not-found"
+
+    def __init__(self, name: str, message: str | None = None) -> None:
+        super().__init__(message or f"there is no bundle {name}")
+        self.name = name
+
+
+class BundleDeleted(BundleNotFound):
+    """The bundle was deleted; `snapshot` is the deletion, and can be restored from."""
+
+    kind = "bundle-deleted"
+
+    def __init__(self, name: str, snapshot: Any) -> None:
+        when = f"{snapshot.created:%Y-%m-%d %H:%M}"
+        super().__init__(name, f"bundle {name} was deleted on {when} by {snapshot.user} (snapshot {snapshot.id})")
+        self.snapshot = snapshot
+
+
+class SnapshotNotFound(NotFound):
+    """There is no snapshot of this number (or it is of another bundle)."""
+
+    kind = "snapshot-not-found"
+
+    def __init__(self, snapshot: object, message: str | None = None) -> None:
+        super().__init__(message or f"there is no snapshot {snapshot}")
+        self.snapshot = snapshot
+
+
 class Conflict(MetastoreError):
     """The request was right for a state that is no longer the newest."""
 
@@ -167,18 +202,25 @@ class RevisionConflict(Conflict):
 
     Attributes:
         subject: The dataset id, or `owner/name@tag`.
-        expected: The id that the caller last saw.
+        expected: The id (of a bundle: the snapshot) that the caller last saw.
         actual: The id that is the newest now, or None where there is none.
     """
 
     kind = "revision-conflict"
 
-    def __init__(self, subject: object, expected: str, actual: str | None) -> None:
-        now = f"it is at {actual[:12]} now" if actual else "it is gone"
-        super().__init__(f"{subject} was expected at {expected[:12]}, but {now}: read it again, then repeat the change")
+    def __init__(self, subject: object, expected: str | int | None, actual: str | int | None) -> None:
+        then = f"at {str(expected)[:12]}" if expected else "not to be there"
+        now = f"it is at {str(actual)[:12]} now" if actual else "it is gone"
+        super().__init__(f"{subject} was expected {then}, but {now}: read it again, then repeat the change")
         self.subject = subject
         self.expected = expected
         self.actual = actual
+
+
+class PermissionDenied(MetastoreError):
+    """The caller may not do this; the message says why not, and who may."""
+
+    kind = "permission-denied"
 
 
 class StorageError(MetastoreError):

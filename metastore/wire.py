@@ -15,7 +15,8 @@ def to_wire(value: Any) -> Any:
     """Turn a value of `metastore.types` into what JSON can say.
 
     An id becomes `owner/name`, a time `2024-05-01T12:00:00Z` (RFC 3339), and a frozen value an object with its
-    attributes' names; the `bytes` of a dataset are left out, since its `descriptor` says the same.
+    attributes' names; a set becomes a sorted list; the `bytes` of a dataset are left out, since its `descriptor` says
+    the same.
     """
     if isinstance(value, DatasetId):
         return str(value)
@@ -25,6 +26,8 @@ def to_wire(value: Any) -> Any:
         return {field.name: to_wire(getattr(value, field.name)) for field in fields(value) if field.name != "bytes"}
     if isinstance(value, Mapping):
         return {key: to_wire(member) for key, member in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_wire(member) for member in value)
     if isinstance(value, (list, tuple)):
         return [to_wire(member) for member in value]
     return value

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import errors, types
+from metastore import bundle, errors, types
+from metastore.bundle import Bundle, Snapshot
 
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top; a module imports only from layers below its own, or within it.
@@ -32,6 +33,12 @@ LAYERS = [
     ["storage.memory", "storage.repository"],
     ["storage.maintenance", "storage.git"],
     ["storage.copying", "storage.mirror", "storage.backup"],
+    ["bundle.base"],
+    ["bundle.checks", "bundle.chains", "bundle.tables", "bundle.exchange"],
+    ["bundle.policy", "bundle.index"],
+    ["bundle.versioned", "bundle.reader"],
+    ["bundle.registry"],
+    ["bundle"],
     ["journal", "writing", "events", "wire"],
     ["reader"],
     ["writer"],
@@ -45,6 +52,7 @@ LAYERS = [
 FROM_ABOVE = {
     ("storage.base", "gitobject"),
     ("storage.maintenance", "storage.git"),
+    ("bundle", "backends"),
 }
 ADAPTERS = {
     "storage.database",
@@ -152,6 +160,7 @@ def test_import_loads_no_third_party_package() -> None:
 REVISION = types.Revision(
     types.RevisionId("a" * 40), None, types.Author("Ann"), "Why", datetime(2024, 1, 1, tzinfo=UTC)
 )
+SNAPSHOT = Snapshot(7, "NuMI", REVISION.created, "ann", "", "delete", Bundle("NuMI", "e,a9", "NOvA"), deleted=True)
 EXAMPLES = [
     errors.MetastoreError("x"),
     errors.InvalidInput("wrong", pointer="/a", problems=(("/a", "wrong"), ("/b", "too"))),
@@ -163,9 +172,13 @@ EXAMPLES = [
     errors.PathNotFound("a/b", "a" * 40, "x.csv"),
     errors.TagNotFound("a/b", "v1"),
     errors.ResourceNotFound("a/b", "x"),
+    errors.BundleNotFound("NuMI"),
+    errors.BundleDeleted("NuMI", SNAPSHOT),
+    errors.SnapshotNotFound(7, "snapshot 7 is of bundle Other"),
     errors.Conflict("x"),
     errors.AlreadyExists("a/b"),
     errors.RevisionConflict("a/b", "a" * 40, None),
+    errors.PermissionDenied("x"),
     errors.StorageError("x"),
     errors.StorageBusy("x"),
     errors.StorageUnavailable("x"),
@@ -194,9 +207,13 @@ def test_errors_survive_pickling_with_their_facts(error: errors.MetastoreError) 
 
 
 def test_values_are_frozen_and_printable() -> None:
-    values = [value for value in vars(types).values() if dataclasses.is_dataclass(value)]
+    values = [
+        value for module in (types, bundle.base) for value in vars(module).values() if dataclasses.is_dataclass(value)
+    ]
     assert len(values) > 10
     for value in values:
         assert value.__dataclass_params__.frozen, value  # type: ignore[attr-defined]
     assert str(REVISION) == "aaaaaaaaaaaa 2024-01-01 00:00:00 Ann: Why"
     assert str(types.Author("Ann", "a@b")) == "Ann <a@b>"
+    assert str(SNAPSHOT) == "7 2024-01-01 00:00:00 ann delete NuMI"
+    assert str(SNAPSHOT.bundle) == "NuMI (NOvA, e,a9, 0 devices)"

@@ -7,13 +7,13 @@ import sys
 import click
 
 import metastore
-from metastore.cli import dataset, files, revision, upkeep
+from metastore.cli import bundle, dataset, files, revision, upkeep
 from metastore.cli.base import COMMON, App, set_up_logging, show_error
 from metastore.errors import MetastoreError
 
 _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
-4 conflict or taken, 5 the storage failed, 130 interrupted.
+4 conflict or taken, 5 the storage failed, 6 not allowed, 130 interrupted.
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
 
 
@@ -27,7 +27,7 @@ def cli(context: click.Context) -> None:
 
 for option in COMMON:
     cli = option(cli)
-for module in (dataset, revision, files, upkeep):
+for module in (dataset, revision, files, upkeep, bundle):
     for each in module.COMMANDS:
         cli.add_command(each)
 

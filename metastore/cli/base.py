@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.errors import Conflict, InvalidInput, MetastoreError, NotFound, StorageError
+from metastore.errors import Conflict, InvalidInput, MetastoreError, NotFound, PermissionDenied, StorageError
 
 if TYPE_CHECKING:
     from metastore.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
-EXIT_CODES: dict[type, int] = {InvalidInput: 2, NotFound: 3, Conflict: 4, StorageError: 5}
+EXIT_CODES: dict[type, int] = {InvalidInput: 2, NotFound: 3, Conflict: 4, StorageError: 5, PermissionDenied: 6}
 FOUND_PROBLEMS = 1
 
 
@@ -29,6 +29,9 @@ class App:
         self.store_url: str | None = None
         self.author: str | None = None
         self.json = False
+        self.bundles_url: str | None = None
+        self.groups_file: str | None = None
+        self.user: str | None = None
 
     def reader(self) -> MetaStore:
         """Open a store that has to be there."""
@@ -103,7 +106,9 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
     return decorate
 
 
-def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that keeps an option's value in the `App`, wherever on the line it stands."""
+
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value:
             setattr(context.ensure_object(App), attribute, value)
@@ -130,10 +135,10 @@ COMMON: tuple[Callable[..., Any], ...] = (
         "--store",
         metavar="URL",
         expose_value=False,
-        callback=_keep("store_url"),
+        callback=keep("store_url"),
         help="The store: a path or URL. Otherwise METASTORE_URL, else ./metastore-data.",
     ),
-    click.option("--json", is_flag=True, expose_value=False, callback=_keep("json"), help="Print JSON for programs."),
+    click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
 )
 WRITING: tuple[Callable[..., Any], ...] = (
     click.option(
@@ -141,7 +146,7 @@ WRITING: tuple[Callable[..., Any], ...] = (
         "--author",
         metavar="'NAME <EMAIL>'",
         expose_value=False,
-        callback=_keep("author"),
+        callback=keep("author"),
         help="Who. Otherwise METASTORE_AUTHOR, else Git's user.name and user.email.",
     ),
     click.option("-m", "--message", metavar="TEXT", help="Why."),

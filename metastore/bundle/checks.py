@@ -1,0 +1,247 @@
+"""What may be a bundle: unsafe values are refused, unusual ones get a warning.
+
+The rules accept every name, event and device that is known to be in use; what is outside the grammars of ACNET (DRF2)
+and of dip and timber is merely unusual.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from metastore.bundle.base import STATE, Bundle, Filter, LogFilter
+from metastore.errors import InvalidInput
+from metastore.parse import encodable
+from metastore.types import Finding, shortened
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+_EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
+_DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
+_USUAL_DEVICE = re.compile(
+    r"[A-Za-z][:_?|&~@$!^#-][A-Za-z0-9_:]{1,62}(\[[0-9:]*\]|\{[0-9:]*\})?(\.[A-Za-z_]+(\[[0-9:]*\]|\{[0-9:]*\})?)*(@\S+)?"
+    r"|(dip|timber)/[A-Za-z0-9_./\-]+(:[A-Za-z0-9_.\-]+(\[[0-9:]*\])?)?"
+)
+_MOST_DEVICES = 100_000
+_MOST_HOSTS = 1_000
+_LONGEST_COMMENT = 65_536
+
+#: The largest number that a snapshot can have: what databases hold.
+LARGEST = 2**63 - 1
+_Filter = TypeVar("_Filter", Filter, LogFilter)
+_FILTERS: dict[str, Any] = {
+    **dict.fromkeys(("group", "device", "event", "host", "prefix", "after", "name", "user"), str),
+    **dict.fromkeys(("limit", "before"), int),
+    **dict.fromkeys(("since", "until"), datetime),
+    "run": bool,
+}
+_KINDS = {str: "text", int: "number", bool: "true or false"}
+
+
+def make_bundle(given: Bundle | Mapping[str, Any]) -> Bundle:
+    """Check a bundle that came from outside; what the registry sets (`updated`, `snapshot`) is dropped.
+
+    Raises:
+        InvalidInput: Something is missing, unknown or unsafe; `problems` names all of it.
+    """
+    values = {name: getattr(given, name) for name in STATE} if isinstance(given, Bundle) else given
+    if not isinstance(values, Mapping):
+        raise InvalidInput("a bundle is an object with a name, an event, a group and devices")
+    problems = [
+        (f"/{key}", "is no attribute of a bundle") for key in values if key not in (*STATE, "updated", "snapshot")
+    ]
+    problems += [(f"/{key}", "is missing") for key in ("name", "event", "ifb_group") if key not in values]
+    made: dict[str, Any] = {}
+    for key in STATE:
+        if key in values:
+            try:
+                made[key] = _CHECKS[key](values[key])
+            except InvalidInput as error:
+                problems += [(f"/{key}{pointer}", detail) for pointer, detail in error.problems]
+    if made.get("run") and not made.get("writable"):
+        problems.append(("/run", "only a collectable (writable) bundle can run"))
+    if problems:
+        pointer, detail = problems[0]
+        raise InvalidInput(
+            f"{pointer[1:]} {detail}" if detail.startswith("is ") else detail, pointer=pointer, problems=tuple(problems)
+        )
+    return Bundle(**made)
+
+
+def apply_changes(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
+    """Return a bundle with changes made.
+
+    Args:
+        bundle: As it is.
+        changes: Attributes to new values; beside them, or instead of `devices`, `add_devices` and `remove_devices`.
+
+    Raises:
+        InvalidInput: An attribute is unknown, unsafe or never changes, or a device to remove is not there.
+    """
+    if not isinstance(changes, Mapping):
+        raise InvalidInput("changes are an object with the attributes to change")
+    values = dict(changes)
+    for fixed in ("name", "ifb_group"):
+        if values.pop(fixed, getattr(bundle, fixed)) != getattr(bundle, fixed):
+            raise InvalidInput(f"the {fixed} of a bundle never changes: copy it as a new one", pointer=f"/{fixed}")
+    added = check_devices(values.pop("add_devices", ()), "/add_devices")
+    removed = check_devices(values.pop("remove_devices", ()), "/remove_devices")
+    state = {name: getattr(bundle, name) for name in STATE}
+    devices = check_devices(values.pop("devices", state["devices"]), "/devices")
+    if absent := removed - devices:
+        raise InvalidInput(f"{min(absent)} is not among its devices", pointer="/remove_devices")
+    return make_bundle({**state, **values, "devices": (devices | added) - removed})
+
+
+def warnings(bundle: Bundle) -> tuple[Finding, ...]:
+    """Return what merely looks unusual."""
+    return tuple(
+        Finding("/devices", f"{device} is in none of the usual forms, such as E:TOR860 or dip/acc/x:y")
+        for device in sorted(bundle.devices)
+        if not _USUAL_DEVICE.fullmatch(device)
+    )
+
+
+def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
+    """Make a set of devices; doubles are no mistake.
+
+    Raises:
+        InvalidInput: It is no list of device names.
+    """
+    if isinstance(devices, (str, bytes, Mapping)) or not isinstance(devices, Iterable):
+        raise InvalidInput("devices are a list of names", pointer=pointer)
+    found = list(devices)
+    if len(found) > _MOST_DEVICES:
+        raise InvalidInput(f"a bundle has at most {_MOST_DEVICES} devices", pointer=pointer)
+    for index, device in enumerate(found):
+        if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+            detail = f"{shortened(device)} is no device: 3 to 255 characters without space , ; \" ' < > \\ `"
+            raise InvalidInput(detail, problems=((f"{pointer}/{index}", detail),))
+        encodable(device, "a device")
+    return frozenset(found)
+
+
+def check_user(user: Any) -> str:
+    """Check who changes something.
+
+    Raises:
+        InvalidInput: It is no text of 1 to 255 printable characters.
+    """
+    if not isinstance(user, str) or not user.strip() or len(user) > 255 or not user.isprintable():
+        raise InvalidInput("a user is text of 1 to 255 printable characters")
+    return user
+
+
+def check_comment(comment: Any) -> str:
+    """Check why something changes; None is the empty comment.
+
+    Raises:
+        InvalidInput: It is no text, too long, or has a NUL.
+    """
+    if comment is None:
+        return ""
+    if not isinstance(comment, str) or len(comment) > _LONGEST_COMMENT or "\0" in comment:
+        raise InvalidInput(f"a comment is text of at most {_LONGEST_COMMENT} characters without NUL")
+    encodable(comment, "a comment")
+    return comment.strip()
+
+
+def check_name(name: Any) -> str:
+    """Check the name of a bundle.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    return _matching(_NAME, "is no name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")(
+        name
+    )
+
+
+def check_filter(wanted: _Filter) -> _Filter:
+    """Check what is asked for; numbers beyond all snapshots are brought to 63 bits.
+
+    Raises:
+        InvalidInput: A text, number or time is none; the message names it.
+    """
+    clamped: dict[str, int] = {}
+    for each in fields(wanted):
+        value: Any = getattr(wanted, each.name)
+        kind = _FILTERS[each.name]
+        if value is None:
+            continue
+        if kind is datetime:
+            check_time(value)
+        elif not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            raise InvalidInput(f"{each.name}={shortened(value)} is no {_KINDS[kind]}")
+        elif kind is str:
+            encodable(value, each.name)
+            if "\0" in value:
+                raise InvalidInput(f"{each.name}={shortened(value)} has a NUL")
+        elif kind is int:
+            if each.name == "limit" and value < 0:
+                raise InvalidInput(f"a limit is a number from 0 on, not {shortened(value)}")
+            clamped[each.name] = min(max(value, 0), LARGEST)
+    return replace(wanted, **clamped)  # type: ignore[arg-type]
+
+
+def check_time(at: Any) -> datetime:
+    """Check a time.
+
+    Raises:
+        InvalidInput: It has no time zone, or is in none of the years 1 to 9999 in UTC.
+    """
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(f"{at} is a time beyond all calendars") from None
+
+
+def _matching(pattern: re.Pattern[str], problem: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > 255 or not pattern.fullmatch(value):
+            raise InvalidInput(f"{shortened(value)} {problem}")
+        encodable(value, "it")
+        return value
+
+    return check
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{shortened(value)} is neither true nor false")
+    return value
+
+
+def _storage(value: Any) -> str:
+    if value not in ("long", "short"):
+        raise InvalidInput(f"{shortened(value)} is neither long nor short")
+    return str(value)
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidInput("hosts are a list of names")
+    check = _matching(_HOST, "is no host name")
+    hosts = tuple(dict.fromkeys(check(host) for host in value))
+    if len(hosts) > _MOST_HOSTS:
+        raise InvalidInput(f"a bundle has at most {_MOST_HOSTS} hosts")
+    return hosts
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": check_name,
+    "event": _matching(_EVENT, "is no event: a letter, then parts behind commas, such as e,a9"),
+    "ifb_group": _matching(_GROUP, "is no group name"),
+    "storage": _storage,
+    "run": _flag,
+    "udp": _flag,
+    "writable": _flag,
+    "hosts": _hosts,
+    "devices": check_devices,
+}

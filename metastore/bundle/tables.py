@@ -1,0 +1,179 @@
+"""The tables of the index, what goes into them, and what is asked of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime
+
+from metastore.bundle.base import STATE, Bundle, Filter, LogEntry, LogFilter, Snapshot
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE meta (head TEXT);
+INSERT INTO meta VALUES (NULL);
+CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, created TEXT NOT NULL, user TEXT NOT NULL, comment TEXT NOT NULL,
+    action TEXT NOT NULL, deleted INTEGER NOT NULL, attributes TEXT NOT NULL, added INTEGER NOT NULL,
+    removed INTEGER NOT NULL, revision TEXT NOT NULL
+);
+CREATE INDEX snapshots_of_name ON snapshots (name, id);
+CREATE INDEX snapshots_of_user ON snapshots (user, id);
+CREATE INDEX snapshots_of_time ON snapshots (created, id);
+CREATE TABLE device_changes (
+    device TEXT NOT NULL, snapshot INTEGER NOT NULL, PRIMARY KEY (device, snapshot)
+) WITHOUT ROWID;
+CREATE TABLE current (
+    name TEXT PRIMARY KEY, event TEXT NOT NULL, ifb_group TEXT NOT NULL, storage TEXT NOT NULL, run INTEGER NOT NULL,
+    udp INTEGER NOT NULL, writable INTEGER NOT NULL, hosts TEXT NOT NULL, updated TEXT NOT NULL,
+    snapshot INTEGER NOT NULL, deleted INTEGER NOT NULL
+);
+CREATE TABLE current_devices (name TEXT NOT NULL, device TEXT NOT NULL, PRIMARY KEY (name, device)) WITHOUT ROWID;
+CREATE INDEX current_by_device ON current_devices (device, name);
+"""
+
+
+def has_format(database: sqlite3.Connection) -> bool:
+    """Tell whether the file is an index as this version makes it."""
+    return bool(database.execute("PRAGMA user_version").fetchone()[0] == _FORMAT)
+
+
+def make_tables(database: sqlite3.Connection) -> None:
+    """Make empty tables in place of whatever is there."""
+    for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        database.execute(f'DROP TABLE "{table}"')
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        database.execute(statement)
+    database.execute(f"PRAGMA user_version = {_FORMAT}")
+
+
+def empty(database: sqlite3.Connection) -> None:
+    """Forget everything."""
+    for table in ("snapshots", "device_changes", "current", "current_devices"):
+        database.execute(f"DELETE FROM {table}")  # nosec B608 - the names above
+    database.execute("UPDATE meta SET head = NULL")
+
+
+def add(database: sqlite3.Connection, revision: str, snapshot: Snapshot) -> None:
+    """Take one snapshot into the index, after all before it; a number that was there already is not the registry's."""
+    bundle, name = snapshot.bundle, snapshot.name
+    if snapshot.id <= (database.execute("SELECT max(id) FROM snapshots").fetchone()[0] or 0):
+        return
+    old = database.execute("SELECT * FROM current WHERE name = ? AND NOT deleted", (name,)).fetchone()
+    before = {device for (device,) in database.execute("SELECT device FROM current_devices WHERE name = ?", (name,))}
+    after = set() if snapshot.deleted else bundle.devices
+    values = {key: _column(getattr(bundle, key)) for key in STATE if key not in ("name", "devices")}
+    changed = [key for key, value in values.items() if old is not None and old[key] != value]
+    database.execute(
+        "INSERT INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            snapshot.id,
+            name,
+            time_text(snapshot.created),
+            snapshot.user,
+            snapshot.comment,
+            snapshot.action,
+            snapshot.deleted,
+            ",".join(changed),
+            len(after - before),
+            len(before - after),
+            revision,
+        ),
+    )
+    changes = ((device, snapshot.id) for device in after ^ before)
+    database.executemany("INSERT INTO device_changes VALUES (?, ?)", changes)
+    database.execute(
+        "INSERT OR REPLACE INTO current"
+        " (name, event, ifb_group, storage, run, udp, writable, hosts, updated, snapshot, deleted)"
+        " VALUES (:name, :event, :ifb_group, :storage, :run, :udp, :writable, :hosts, :updated, :snapshot, :deleted)",
+        {
+            **values,
+            "name": name,
+            "updated": time_text(snapshot.created),
+            "snapshot": snapshot.id,
+            "deleted": snapshot.deleted,
+        },
+    )
+    database.executemany(
+        "DELETE FROM current_devices WHERE name = ? AND device = ?", ((name, d) for d in before - after)
+    )
+    database.executemany("INSERT INTO current_devices VALUES (?, ?)", ((name, device) for device in after - before))
+
+
+def _column(value: object) -> object:
+    if isinstance(value, tuple):
+        return json.dumps(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def log_entry(row: sqlite3.Row) -> LogEntry:
+    """Read a row of `log_query`."""
+    attributes = tuple(filter(None, row["attributes"].split(",")))
+    created = datetime.fromisoformat(row["created"])
+    values = (
+        row["user"],
+        row["comment"],
+        row["action"],
+        bool(row["deleted"]),
+        attributes,
+        row["added"],
+        row["removed"],
+    )
+    return LogEntry(row["id"], row["name"], created, *values)
+
+
+def time_text(at: datetime) -> str:
+    """Write a time so that text sorts as time does."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def log_query(wanted: LogFilter) -> tuple[str, tuple[object, ...]]:
+    """Return the statement for a page of the log."""
+    conditions = (
+        ("name = ?", wanted.name),
+        ("user = ?", wanted.user),
+        ("id IN (SELECT snapshot FROM device_changes WHERE device = ?)", wanted.device),
+        ("created >= ?", time_text(wanted.since) if wanted.since else None),
+        ("created < ?", time_text(wanted.until) if wanted.until else None),
+        ("id < ?", wanted.before),
+    )
+    used = [(condition, value) for condition, value in conditions if value is not None]
+    where = " AND ".join(condition for condition, _ in used) or "1"
+    query = f"""SELECT id, name, created, user, comment, action, deleted, attributes, added, removed
+        FROM snapshots WHERE {where} ORDER BY id DESC LIMIT ?"""  # nosec B608 - the conditions above
+    return query, (*(value for _, value in used), -1 if wanted.limit is None else wanted.limit)
+
+
+def bundles_query(wanted: Filter, after: str, size: int) -> tuple[str, tuple[object, ...]]:
+    """Return one statement for a page, so that no bundle is shown half before and half after a change."""
+    conditions = (
+        ("substr(name, 1, ?) = ?", (len(wanted.prefix), wanted.prefix) if wanted.prefix else None),
+        ("ifb_group = ?", wanted.group),
+        ("event = ?", wanted.event),
+        ("run = ?", wanted.run),
+        ("name IN (SELECT name FROM current_devices WHERE device = ?)", wanted.device),
+        ("EXISTS (SELECT 1 FROM json_each(hosts) WHERE value = ?)", wanted.host),
+    )
+    used = [(condition, value) for condition, value in conditions if value is not None]
+    where = " AND ".join(["NOT deleted", "name > ?", *(condition for condition, _ in used)])
+    query = f"""SELECT *, (SELECT json_group_array(device) FROM current_devices WHERE name = current.name) AS devices
+        FROM current WHERE {where} ORDER BY name LIMIT ?"""  # nosec B608 - the conditions above
+    values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
+    return query, (after, *values, size)
+
+
+def bundle(row: sqlite3.Row) -> Bundle:
+    """Read a row of `bundles_query`."""
+    return Bundle(
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        bool(row["run"]),
+        bool(row["udp"]),
+        bool(row["writable"]),
+        tuple(json.loads(row["hosts"])),
+        frozenset(json.loads(row["devices"])),
+        datetime.fromisoformat(row["updated"]),
+        row["snapshot"],
+    )
