@@ -32,6 +32,7 @@ from metastore.bundle.base import (
     Write,
     chain_hash,
 )
+from metastore.bundle.chains import check_chains
 from metastore.bundle.index import Index
 from metastore.errors import (
     AlreadyExists,
@@ -254,42 +255,3 @@ def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime
     except InvalidInput:  # nothing is left that Git would keep; the file says who it was
         author = Author("unknown")
     return Change(author, make_message(comment) or f"{done}{more}", make_time(at))
-
-
-def check_chains(newest_first: Iterator[Snapshot], current: Iterator[Snapshot]) -> Iterator[ChainCheck]:
-    """Follow every name's chain from its newest snapshot to its first.
-
-    Args:
-        newest_first: All snapshots of the record.
-        current: The newest of each name, as the current state says.
-    """
-    later: dict[str, Snapshot] = {}
-    heads: dict[str, Snapshot] = {}
-    counts: dict[str, int] = {}
-    problems: dict[str, str] = {}
-    standing = {snapshot.name: snapshot for snapshot in current}
-    for snapshot in newest_first:
-        name = snapshot.name
-        counts[name] = counts.get(name, 0) + 1
-        heads.setdefault(name, snapshot)
-        if (after := later.get(name)) and (problem := _broken(snapshot, after)):
-            problems.setdefault(name, problem)
-        later[name] = snapshot
-    for name, first in later.items():
-        if problem := _broken(None, first):
-            problems.setdefault(name, problem)
-        if standing.get(name) != heads[name]:
-            problems.setdefault(name, f"what stands there now is not what snapshot {heads[name].id} says")
-    for name in sorted({*heads, *standing}):
-        if name in heads:
-            yield ChainCheck(name, counts[name], heads[name].hash, problems.get(name))
-        else:
-            yield ChainCheck(name, 0, "", "stands there without any snapshot")
-
-
-def _broken(before: Snapshot | None, snapshot: Snapshot) -> str | None:
-    if snapshot.previous != (before.id if before else None):
-        return f"snapshot {snapshot.id} says it follows {snapshot.previous}, not {before.id if before else 'nothing'}"
-    if chain_hash(snapshot, before.hash if before else "") != snapshot.hash:
-        return f"snapshot {snapshot.id} was altered, or what was before it"
-    return None
