@@ -16,6 +16,7 @@ from metastore.store import MetaStore
 from metastore.types import Author
 
 if TYPE_CHECKING:
+    from metastore.bundle.base import BundleRecord
     from metastore.bundle.policy import Groups
     from metastore.bundle.registry import BundleRegistry
 
@@ -100,7 +101,21 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     from metastore.storage.git import GitStorage
 
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if os.fspath(url).startswith(("postgresql://", "postgres://")):
+        return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
     storage = open_storage(url, **options)
     # Beside the repository; it is no part of the record.
     index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
     return BundleRegistry(VersionedRecord(storage, index), groups, **clock)
+
+
+def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
+    if unknown := sorted(set(options) - {"pool_size", "patience"}):
+        raise InvalidInput(f"a database has no option {unknown[0]!r}; it has patience and pool_size")
+    try:
+        from metastore.bundle.postgres import PostgresRecord
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"there is no {error.name}: pip install 'metastore[postgres]'") from None
+    record = PostgresRecord(url, **options)
+    record.check()
+    return record

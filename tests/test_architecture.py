@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import pickle
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import metastore
 from metastore import errors, types
+from metastore.bundle.base import Bundle, Snapshot
 
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top; a module imports only from layers below its own, or within it.
@@ -33,6 +35,12 @@ LAYERS = [
     ["writer"],
     ["tags"],
     ["store"],
+    ["bundle.base"],
+    ["bundle.checks", "bundle.policy", "bundle.chains"],
+    ["bundle.index", "bundle.queries", "bundle.database"],
+    ["bundle.versioned", "bundle.postgres", "bundle.migrate"],
+    ["bundle.registry"],
+    ["bundle"],
     ["backends"],
     ["config"],
     ["cli"],
@@ -42,10 +50,13 @@ FROM_ABOVE = {
     ("storage.base", "gitobject"),
     ("storage.maintenance", "storage.git"),
     ("storage.backup", "storage.git"),
+    ("bundle", "backends"),
 }
 ADAPTERS = {"storage.repository", "storage.git", "storage.maintenance", "storage.backup"}
+DATABASE = {"database", "migrate", "postgres"}
 
 
+@functools.cache
 def modules() -> list[tuple[str, ast.Module]]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -86,6 +97,7 @@ def test_imports_point_down(name: str, tree: ast.Module) -> None:
 def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None:
     foreign = {each.split(".")[0] for each in imports(tree)}
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
+    assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
     assert "click" not in foreign or name.startswith("cli")
     assert "flask" not in foreign
     assert "blinker" not in foreign or name == "events"
@@ -140,6 +152,7 @@ def test_import_loads_no_third_party_package() -> None:
 REVISION = types.Revision(
     types.RevisionId("a" * 40), None, types.Author("Ann"), "Why", datetime(2024, 1, 1, tzinfo=UTC)
 )
+SNAPSHOT = Snapshot(1, "NuMI", datetime(2024, 1, 1, tzinfo=UTC), "ann", "", "delete", Bundle("NuMI", "e,a9", "NOvA"))
 EXAMPLES = [
     errors.MetastoreError("x"),
     errors.InvalidInput("wrong", pointer="/a", problems=(("/a", "wrong"), ("/b", "too"))),
@@ -151,6 +164,10 @@ EXAMPLES = [
     errors.PathNotFound("a/b", "a" * 40, "x.csv"),
     errors.TagNotFound("a/b", "v1"),
     errors.ResourceNotFound("a/b", "x"),
+    errors.BundleNotFound("NuMI"),
+    errors.BundleDeleted("NuMI", SNAPSHOT),
+    errors.SnapshotNotFound(17),
+    errors.PermissionDenied("x"),
     errors.Conflict("x"),
     errors.AlreadyExists("a/b"),
     errors.RevisionConflict("a/b", "a" * 40, None),
