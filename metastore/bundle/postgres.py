@@ -143,6 +143,7 @@ class _Change:
             "metastore.user": user,
             "metastore.comment": comment,
             "metastore.at": at.astimezone(UTC).isoformat(),
+            "metastore.action": writes[0].action,
             "lock_timeout": f"{int(database.patience * 1000)}ms",
         }
         #: What a try has made of which nobody knows whether it was committed.
@@ -195,7 +196,7 @@ class _Change:
         return dict(connection.execute(queries.NEWEST, (self._names,)).fetchall())
 
     def _change(self, connection: psycopg.Connection[Any]) -> None:
-        action = None
+        action = self._settings["metastore.action"]
         for write in self._writes:
             bundle, devices = write.bundle, sorted(write.bundle.devices)
             if write.action != action:

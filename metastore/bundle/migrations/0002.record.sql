@@ -189,9 +189,11 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', wanted, held.tgname);
         END LOOP;
     END LOOP;
+    -- Those in plain SQL are part of whatever calls them; a path of their own would only keep them from being inlined.
     FOR held IN
         SELECT oid::regprocedure AS signature FROM pg_proc
         WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_%'
+            AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', held.signature, current_schema());
     END LOOP;
