@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,12 +148,9 @@ def migrated_database() -> Iterator[str]:
         drop_database(dsn)
 
 
-@contextlib.contextmanager
-def empty_record() -> Iterator[PostgresRecord]:
-    """Make a record without any bundle."""
-    with migrated_database() as dsn:
-        record = PostgresRecord(dsn)
-        try:
-            yield record
-        finally:
-            record.close()
+def new_record() -> PostgresRecord:
+    """Make a record without any bundle; its database is dropped when nobody holds the record any more."""
+    dsn = new_database(server_dsn(), _template())
+    record = PostgresRecord(dsn)
+    weakref.finalize(record, drop_database, dsn)
+    return record
