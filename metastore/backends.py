@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from metastore.store import MetaStore
 from metastore.types import Author
 
 if TYPE_CHECKING:
+    from metastore.bundle.base import BundleRecord
     from metastore.bundle.policy import Groups
     from metastore.bundle.registry import BundleRegistry
 
@@ -100,9 +102,38 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     from metastore.storage.git import GitStorage
 
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if os.fspath(url).startswith(("postgresql://", "postgres://")):
+        return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
     if unknown := sorted(set(options) - set(_STORAGE_OPTIONS)):
         raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(('clock', *_STORAGE_OPTIONS))}")
     storage = open_storage(url, **options)
     # Beside the repository; it is no part of the record.
     index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
     return BundleRegistry(VersionedRecord(storage, index), groups, **clock)
+
+
+def migrate_bundles(dsn: str, role: str | None) -> tuple[str, ...]:
+    """See `metastore.bundle.migrate.migrate`."""
+    with _extra("postgres"):
+        from metastore.bundle.migrate import migrate
+    return migrate(dsn, role=role)
+
+
+def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
+    options.pop("create", None)  # a database is made by migrating it
+    if unknown := sorted(set(options) - {"pool_size", "patience"}):
+        raise InvalidInput(f"a database has no option {unknown[0]!r}; it has patience and pool_size")
+    with _extra("postgres"):
+        from metastore.bundle.postgres import PostgresRecord
+    record = PostgresRecord(url, **options)
+    record.check()
+    return record
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Say which extra brings a package that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"there is no {error.name}: install MetaStore with its extra [{name}]") from None

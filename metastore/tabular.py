@@ -27,7 +27,7 @@ def frictionless() -> Any:
         import frictionless
         import frictionless.resources
     except ImportError:
-        message = "describing files needs frictionless: run pip install 'metastore[frictionless]' and try again"
+        message = "describing files needs frictionless: install MetaStore with its extra [frictionless]"
         raise InvalidInput(message) from None
     return frictionless
 

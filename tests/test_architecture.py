@@ -35,8 +35,8 @@ LAYERS = [
     ["storage.copying", "storage.mirror", "storage.backup"],
     ["bundle.base"],
     ["bundle.checks", "bundle.chains", "bundle.tables", "bundle.exchange"],
-    ["bundle.policy", "bundle.index"],
-    ["bundle.versioned", "bundle.reader"],
+    ["bundle.policy", "bundle.index", "bundle.queries", "bundle.database"],
+    ["bundle.versioned", "bundle.reader", "bundle.postgres", "bundle.migrate"],
     ["bundle.registry"],
     ["bundle"],
     ["journal", "writing", "events", "wire"],
@@ -63,6 +63,8 @@ ADAPTERS = {
     "storage.maintenance",
     "storage.backup",
 }
+#: The modules of bundles that may know of PostgreSQL.
+DATABASE = {"database", "migrate", "postgres"}
 
 
 @functools.cache
@@ -106,6 +108,7 @@ def test_imports_point_down(name: str, tree: ast.Module) -> None:
 def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None:
     foreign = {each.split(".")[0] for each in imports(tree)}
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
+    assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
     assert "click" not in foreign or name.startswith("cli")
     assert "flask" not in foreign
     assert "blinker" not in foreign or name == "events"

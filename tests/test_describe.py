@@ -306,7 +306,7 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path, monkeypatch: pyte
 
 def test_without_frictionless_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "frictionless", None)
-    with pytest.raises(InvalidInput, match=r"pip install 'metastore\[frictionless\]'"):
+    with pytest.raises(InvalidInput, match=r"with its extra \[frictionless\]"):
         describe(tmp_path)
 
 

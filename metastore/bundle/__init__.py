@@ -29,9 +29,12 @@ def connect(url: str | Path, *, groups: Groups | str | Path, **options: Any) -> 
     """Open a registry of bundles; one is made where there is nothing yet.
 
     Args:
-        url: Any storage of MetaStore's, as `metastore.connect` takes it: a path for local Git, `memory:`.
+        url: Any storage of MetaStore's, as `metastore.connect` takes it: a path for local Git, `memory:`; or a database
+            with the record's tables, `postgresql://…` as libpq reads it.
         groups: Who is in which group: a `Groups`, or the path of a groups file, read again whenever it changes.
-        **options: What the storage takes; and `clock`.
+        **options: What the storage takes; and `clock`. A database takes `pool_size`, how many connections a process
+            may have (10), and `patience`, for how many seconds a call waits for one, for a lock, or for a server that
+            starts again (10).
 
     Raises:
         InvalidInput: The URL, an option or the groups file is wrong.

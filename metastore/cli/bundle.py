@@ -223,6 +223,24 @@ def export(app: App, names: tuple[str, ...], format: str | None, output: Path | 
     say(f"Exported to {output}.", fg="green")
 
 
+@_command(
+    "migrate", click.option("--role", help="Gets what an application needs; otherwise metastore_app, if it is there.")
+)
+def migrate(app: App, role: str | None) -> None:
+    """Make or update the tables in PostgreSQL.
+
+    Bundles that are there already are taken over. Start it as the role that shall own the record; it is safe to start
+    it on several machines at once, and again.
+    """
+    url = _url(app)
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise InvalidInput("only a PostgreSQL database is migrated: give --bundles postgresql://…")
+    from metastore.backends import migrate_bundles
+
+    made = migrate_bundles(url, role)
+    app.data({"migrations": made}, "\n".join(made) or "Everything was up to date.")
+
+
 _OUTCOMES = ("created", "updated", "unchanged", "failed")
 
 
@@ -236,10 +254,16 @@ def _open(app: App, *, writes: bool = False, needs_groups: bool = False) -> Bund
     if path is None and (writes or needs_groups):
         raise InvalidInput("who may change bundles? Name the groups file with --groups or METASTORE_GROUPS_FILE")
     groups = bundles.Groups.load(path) if path else bundles.Groups.parse("groups =")
-    url = app.bundles_url or settings.bundles_url or app.store_url or settings.url
-    registry = bundles.connect(url, groups=groups, create=writes)
+    registry = bundles.connect(_url(app), groups=groups, create=writes)
     click.get_current_context().call_on_close(registry.close)
     return registry
+
+
+def _url(app: App) -> str:
+    from metastore import config
+
+    settings = config.load()
+    return app.bundles_url or settings.bundles_url or app.store_url or settings.url
 
 
 def _user(app: App) -> str | None:

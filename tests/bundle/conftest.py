@@ -16,6 +16,7 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 
 from ..conftest import ticking
+from .postgres_server import new_record
 
 #: Invented: ann and bo are NOvA's admins, bo MINOS's too, cy Minerva's; ruth is the superuser; eve is in no group.
 GROUPS = """
@@ -30,6 +31,7 @@ root = ruth
 RECORDS: dict[str, Callable[[Path], BundleRecord]] = {
     "memory": lambda folder: VersionedRecord(MemoryStorage()),
     "git": lambda folder: git_record(folder / "store"),
+    "postgres": lambda folder: new_record(),
 }
 
 DATA = json.loads((Path(__file__).parent / "data" / "bundles.json").read_text())

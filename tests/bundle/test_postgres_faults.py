@@ -1,0 +1,256 @@
+"""Connections that are cut, servers that stop, processes that fork: nothing acknowledged is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from metastore.bundle.base import Filter, LogFilter, Snapshot, Write
+from metastore.bundle.migrate import migrate
+from metastore.bundle.postgres import PostgresRecord
+from metastore.errors import OutcomeUnknown, StorageUnavailable
+from tests.bundle.postgres_server import Server, migrated_database, new_server
+from tests.bundle.test_postgres import AT, NUMI, put
+
+
+class Proxy:
+    """A way to a server that is cut where a test wants it.
+
+    Attributes:
+        cut: `before`: COMMIT does not reach the server; `after`: its answer does not come back. Once.
+        down: Nobody gets through any more.
+        stays_down: A cut also takes it down.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.cut = ""
+        self.down = self.stays_down = False
+        self.cuts = 0
+        self._server = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for each in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self.down:
+                    client.close()
+                    continue
+                server = socket.create_connection(self._server)
+                self._open += [client, server]
+                threading.Thread(target=self._requests, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._answers, args=(client, server), daemon=True).start()
+
+    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                if self.cut == "before" and b"COMMIT" in data:
+                    break
+                server.sendall(data)
+        self._end(client, server)
+
+    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(65536):
+                if self.cut == "after" and b"COMMIT" in data:
+                    break
+                client.sendall(data)
+        self._end(client, server)
+
+    def _end(self, *sockets: socket.socket) -> None:
+        if self.cut:
+            self.cut = ""
+            self.cuts += 1
+            self.down = self.stays_down
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    parts = conninfo_to_dict(dsn)
+    made = Proxy(str(parts["host"]), int(parts.get("port") or 5432))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def record(dsn: str, proxy: Proxy) -> Iterator[PostgresRecord]:
+    made = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=5)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_connection_cut_around_commit_changes_everything_once(
+    record: PostgresRecord, proxy: Proxy, cut: str, times: int
+) -> None:
+    put(record, NUMI)
+    made: list[Snapshot] = []
+    for number in range(times):
+        proxy.cut = cut
+        made += put(record, replace(NUMI, event=f"e,{number}"), replace(NUMI, name="BNB", event=f"e,{number}"))
+    assert proxy.cuts == times
+    assert made == [record.snapshot(snapshot.id) for snapshot in made]
+    assert len(record.log(LogFilter())) == 1 + 2 * times
+    assert [check.problem for check in record.chains()] == [None, None]
+
+
+def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
+    record: PostgresRecord, proxy: Proxy, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(record, NUMI)
+    other = PostgresRecord(dsn)
+
+    def meanwhile(seconds: float) -> None:
+        if other.newest("NuMI").bundle.event == "e,1":
+            put(other, replace(NUMI, event="e,2"), user="bo")
+
+    monkeypatch.setattr("metastore.bundle.database.time.sleep", meanwhile)
+    proxy.cut = "after"
+    (mine,) = put(record, replace(NUMI, event="e,1"))
+    assert (mine.user, mine.bundle.event) == ("ann", "e,1")
+    assert [line.user for line in record.log(LogFilter())] == ["bo", "ann", "ann"]
+    other.close()
+
+
+def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, proxy: Proxy) -> None:
+    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=1)
+    put(record, NUMI)
+    proxy.cut, proxy.stays_down = "after", True
+    with pytest.raises(OutcomeUnknown) as caught:
+        put(record, replace(NUMI, event="e,1d"))
+    proxy.down = False
+    newest = record.newest("NuMI")
+    assert caught.value.revision == f"{newest.id} of NuMI with the hash {newest.hash}"
+    record.close()
+
+
+def test_a_server_out_of_reach_is_unavailable(dsn: str, proxy: Proxy) -> None:
+    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=0.5)
+    put(record, NUMI)
+    proxy.cut, proxy.stays_down = "before", True
+    with pytest.raises((StorageUnavailable, OutcomeUnknown)):
+        put(record, replace(NUMI, event="e,1d"))
+    with pytest.raises(StorageUnavailable):
+        record.newest("NuMI")
+    proxy.down = False
+    assert record.newest("NuMI").bundle == NUMI
+    record.close()
+
+
+def test_connections_that_broke_while_nobody_looked_are_replaced(dsn: str) -> None:
+    record = PostgresRecord(dsn)
+    put(record, NUMI)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    assert record.newest("NuMI").bundle == NUMI
+    put(record, replace(NUMI, udp=True))
+    assert len(record.log(LogFilter())) == 2
+    record.close()
+
+
+def test_a_forked_child_has_connections_of_its_own(dsn: str) -> None:
+    record = PostgresRecord(dsn)
+    put(record, NUMI)
+    child = os.fork()
+    if child == 0:
+        try:
+            put(record, replace(NUMI, udp=True), user="child")
+            record.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    put(record, replace(NUMI, event="e,1d"))
+    assert [line.user for line in record.log(LogFilter())] == ["ann", "child", "ann"]
+    record.close()
+
+
+def test_a_closed_record_opens_again(dsn: str) -> None:
+    record = PostgresRecord(dsn)
+    put(record, NUMI)
+    record.close()
+    record.close()
+    assert next(record.bundles(Filter())) == NUMI
+    record.close()
+
+
+def test_a_server_that_crashes_and_starts_again_loses_and_doubles_nothing() -> None:
+    server = new_server(sync=True)
+    try:
+        _crash_under_load(server)
+    finally:
+        server.stop("immediate")
+
+
+def _crash_under_load(server: Server) -> None:
+    migrate(server.dsn)
+    record = PostgresRecord(server.dsn, patience=30)
+    acknowledged: list[Snapshot] = []
+    unknown: list[OutcomeUnknown] = []
+    done = threading.Event()
+
+    def write(writer: int) -> None:
+        newest: Snapshot | None = None
+        number = 0
+        while not done.is_set():
+            number += 1
+            state = replace(NUMI, name=f"B{writer}", devices=frozenset({f"E:{number:06}"}))
+            try:
+                (newest,) = record.write(
+                    [Write("update", state, newest.id if newest else None)], user=f"w{writer}", comment="", at=AT
+                )
+            except OutcomeUnknown as error:
+                unknown.append(error)
+                return
+            acknowledged.append(newest)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        time.sleep(0.7)
+        server.stop("immediate")
+        server.start()
+    time.sleep(1.5)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not unknown
+    kept = {line.id for line in record.log(LogFilter(limit=1_000_000))}
+    assert kept == {snapshot.id for snapshot in acknowledged}
+    assert len(acknowledged) == len(kept) > 20
+    for snapshot in acknowledged[:: len(acknowledged) // 20]:
+        assert record.snapshot(snapshot.id) == snapshot
+    assert [check.problem for check in record.chains()] == [None] * 4
+    record.close()
