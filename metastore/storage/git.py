@@ -236,7 +236,8 @@ class GitStorage(ObjectStorage):
                 return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
             except (FileNotFoundError, NotADirectoryError):
                 self._raise_missing(dataset_id)
-                raise
+            # It was put in place between the two looks.
+            return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
 
     def _give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
         with self._mutex:
