@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -127,9 +128,27 @@ class BundleReader:
         old, new = self.bundle_snapshot(snapshot_a), self.bundle_snapshot(snapshot_b)
         return diff(old, new)
 
-    def bundle_verify(self) -> Iterator[ChainCheck]:
-        """Walk the hash chain of each name, by name: say whether it holds, and its head."""
-        return self._record.chains()
+    def bundle_verify(self, heads: Mapping[str, str] | None = None) -> Iterator[ChainCheck]:
+        """Walk the hash chain of each name, by name: say whether it holds, and its head.
+
+        Args:
+            heads: Names to heads that were kept elsewhere: each has to be in its chain still. Whoever rewrites the
+                record, or cuts it short, can make its chains hold, but not bring back these.
+        """
+        kept = dict(heads or {})
+        for check in self._record.chains():
+            head = kept.pop(check.name, check.head)
+            if check.problem is None and not self._is_in_chain(head, check):
+                check = replace(check, problem=f"its record was rewritten: {head[:12]}… is no longer in it")
+            yield check
+        for name in sorted(kept):
+            yield ChainCheck(name, 0, "", "its record is gone")
+
+    def _is_in_chain(self, head: str, check: ChainCheck) -> bool:
+        if head == check.head:
+            return True
+        lines = self._record.log(LogFilter(name=check.name, limit=None))
+        return any(self._record.snapshot(line.id).hash == head for line in lines)
 
     def _snapshot_of(self, name: str, number: int) -> Snapshot:
         found = self.bundle_snapshot(number)

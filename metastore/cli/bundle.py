@@ -161,15 +161,17 @@ def diff(app: App, snapshot_a: int, snapshot_b: int | None) -> None:
         say("No difference.")
 
 
-@_command("verify")
-def verify(app: App) -> None:
+@_command("verify", click.option("--heads", metavar="FILE", help="What this printed earlier: it has to hold still."))
+def verify(app: App, heads: str | None) -> None:
     """Check the whole record.
 
     Walks the chain of hashes of every bundle and prints its head: keep the heads elsewhere, and nobody can rewrite
     the record unseen. Exit code 1 if a chain is broken.
     """
+    lines = read_input(heads).decode(errors="replace").splitlines() if heads else []
+    kept = {name: head for head, name, *_ in (line.split() for line in lines if line.count(" "))}
     broken = 0
-    for check in _open(app).bundle_verify():
+    for check in _open(app).bundle_verify(kept):
         broken += check.problem is not None
         app.data(check, str(check))
     if broken:

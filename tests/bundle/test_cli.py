@@ -248,3 +248,12 @@ def test_verify_fails_where_somebody_changed_a_file(bundle: Run, numi: str, tmp_
     done = bundle("verify")
     assert (done.code, "1 broken chain found" in done.err) == (1, True)
     assert "what stands there now is not what snapshot 1 says" in done.out
+
+
+def test_verify_compares_with_heads_that_were_kept(bundle: Run, numi: str, tmp_path: Path) -> None:
+    (tmp_path / "heads").write_text(bundle("verify").out)
+    bundle("update", "NuMI", "--udp")
+    assert bundle("verify", "--heads", "heads").code == 0
+    (tmp_path / "heads").write_text(f"{'0' * 64} NuMI 1 snapshots, unbroken\n")
+    done = bundle("verify", "--heads", "heads")
+    assert (done.code, "its record was rewritten" in done.out) == (1, True)

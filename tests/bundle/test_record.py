@@ -186,6 +186,21 @@ def test_a_history_cut_short_has_other_heads_than_those_kept_elsewhere(history: 
     assert history.bundle_read("NuMI").snapshot == 1
 
 
+def test_heads_that_were_kept_elsewhere_find_a_rewritten_record(history: BundleRegistry, folder: Path) -> None:
+    kept = {check.name: check.head for check in history.bundle_verify()}
+    history.bundle_update("NuMI", {"udp": True}, user="ann")
+    assert [check.problem for check in history.bundle_verify(kept)] == [None, None]
+    git(folder, "update-ref", "refs/heads/main", "HEAD~2")
+    history.close()
+    history.bundle_update("NuMI", {"udp": True}, user="ann")
+    found = {check.name: check.problem for check in history.bundle_verify({**kept, "Gone": "0" * 64})}
+    assert found == {
+        "NuMI": f"its record was rewritten: {kept['NuMI'][:12]}… is no longer in it",
+        "Other": None,
+        "Gone": "its record is gone",
+    }
+
+
 def test_nobody_changes_the_registry_through_the_calls_for_datasets(history: BundleRegistry, folder: Path) -> None:
     import metastore
 
