@@ -260,7 +260,30 @@ def test_the_installed_program_and_the_module_are_the_command_line(tmp_path: Pat
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, run: Run, cars: str) -> None:
     program = f"{sys.executable} -m metastore dataset read physics/cars | true"
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [("dataset read physics/cars | true", 141, ""), ("dataset list >/dev/full", 5, "No space left on device: stdout")],
+)
+def test_what_cannot_be_printed_has_its_exit_code(
+    tmp_path: Path, run: Run, cars: str, arguments: str, code: int, said: str
+) -> None:
+    program = f"set -o pipefail; {sys.executable} -m metastore {arguments}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == code
+    assert done.stderr == (f"Error: {said}\n" if said else "")
+
+
+def test_a_folder_that_cannot_be_written_to_gets_a_sentence(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    exported = run("export", "file/out")
+    assert (exported.code, "file/out/physics/cars" in exported.err, "Traceback" in exported.err) == (2, True, False)
+    pytest.importorskip("frictionless")
+    (tmp_path / "folder").mkdir()
+    described = run("describe", "folder", "-o", "file/datapackage.json")
+    assert (described.code, "file/datapackage.json cannot be written" in described.err) == (2, True)
 
 
 def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 import metastore
 from metastore.cli import dataset, files, revision, upkeep
-from metastore.cli.base import COMMON, App, set_up_logging, show_error
+from metastore.cli.base import COMMON, App, say, set_up_logging, show_error
 from metastore.errors import MetastoreError
 
 _EPILOG = """\b
@@ -17,7 +18,17 @@ Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _Top(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command. Here and not in `run`, since click itself would end with 1, which says something else."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader, such as `head`, had enough
+            _give_up_stdout()
+            raise click.exceptions.Exit(141) from None
+
+
+@click.group(cls=_Top, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metastore.__version__, prog_name="metastore", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -47,6 +58,12 @@ def run() -> None:
         sys.exit(error.exit_code)
     except MetastoreError as error:
         sys.exit(show_error(error, as_json="--json" in sys.argv))
-    except BrokenPipeError:  # the reader, such as `head`, had enough
-        sys.stderr.close()
-        sys.exit(141)
+    except OSError as error:  # what is printed cannot be written
+        say(f"Error: {error.strerror}: {error.filename or 'stdout'}", fg="red")
+        _give_up_stdout()
+        sys.exit(5)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be printed go nowhere: Python tries again at its end, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -169,6 +169,19 @@ def read_input(source: str) -> bytes:
         raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file, and the folders that it is in.
+
+    Raises:
+        InvalidInput: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
+
+
 def show_error(error: MetastoreError, *, as_json: bool) -> int:
     """Say what is wrong, on stderr.
 

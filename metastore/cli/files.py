@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say
+from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
 from metastore.descriptor import DESCRIPTOR, decode, encode
 from metastore.errors import DatasetDeleted, DatasetNotFound, InvalidInput, MetastoreError, StorageError
 from metastore.parse import parse_dataset_id
@@ -48,8 +48,9 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
     if output is None:
         app.data(descriptor, encode(descriptor))
         return
-    output.write_bytes(encode(descriptor))
-    say(f"Described {len(descriptor['resources'])} files in {output}.", fg="green")
+    write_output(output, encode(descriptor))
+    count = len(descriptor["resources"])
+    say(f"Described {count} file{'s' * (count != 1)} in {output}.", fg="green")
 
 
 @command(_root, "check")
@@ -130,17 +131,16 @@ def export(app: App, folder: Path, prefix: str) -> None:
     The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those.
     """
     store = app.reader()
-    ids = list(store.dataset_list(prefix))
+    ids, exported = list(store.dataset_list(prefix)), 0
     with click.progressbar(ids, label="Exporting", file=sys.stderr) as bar:
         for dataset_id in bar:
             try:
                 content = store.dataset_read(dataset_id).bytes
             except DatasetNotFound:  # deleted or moved meanwhile
                 continue
-            target = folder / dataset_id.owner / dataset_id.name / DESCRIPTOR
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-    app.data({"exported": len(ids)}, f"{len(ids)} exported")
+            write_output(folder / dataset_id.owner / dataset_id.name / DESCRIPTOR, content)
+            exported += 1
+    app.data({"exported": exported}, f"{exported} exported")
 
 
 COMMANDS = tuple(_root.commands.values())
