@@ -188,6 +188,9 @@ def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
         (("dataset", "read", "physics/cars", "--colour"), 2, "No such option"),
         (("dataset", "list", "--store", "nowhere"), 5, "there is no store at"),
         (("dataset", "list", "--store", "ftp://x"), 2, "no storage is called 'ftp'"),
+        (("dataset", "list", "--store", ""), 2, "an empty path names no store"),
+        (("dataset", "update", "physics/cars", "--author", ""), 2, "an author needs a name: '' has none"),
+        (("dataset", "update", "physics/cars", "--author", "<x@example.org>"), 2, "a name: '<x@example.org>' has none"),
         (("dataset", "purge", "physics/cars", "--yes", *WRITE), 2, "delete it first"),
     ],
 )

@@ -46,7 +46,7 @@ class App:
         """
         from metastore import backends, config
 
-        if not (self.author or config.load().options.get("author") or backends.git_author()):
+        if self.author is None and not (config.load().options.get("author") or backends.git_author()):
             raise InvalidInput(
                 "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
@@ -56,9 +56,9 @@ class App:
         from metastore import config, connect
 
         settings = config.load()
-        if self.author:
+        if self.author is not None:
             options["author"] = self.author
-        store = connect(self.store_url or settings.url, **{**settings.options, **options})
+        store = connect(settings.url if self.store_url is None else self.store_url, **{**settings.options, **options})
         click.get_current_context().call_on_close(store.close)
         return store
 
@@ -105,7 +105,7 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
 
 def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value:
+        if value not in (None, False):  # not given here, but perhaps in front of the command
             setattr(context.ensure_object(App), attribute, value)
 
     return callback
