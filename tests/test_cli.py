@@ -204,6 +204,15 @@ def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, argume
 def test_errors_are_json_where_it_was_asked_for(run: Run, cars: str) -> None:
     error = json.loads(run("dataset", "read", "physics/none", "--json").err)["error"]
     assert (error["kind"], error["dataset_id"]) == ("dataset-not-found", "physics/none")
+    for arguments in (("dataset", "read", "--json"), ("--json", "dataset", "lst")):
+        done = run(*arguments)
+        assert (done.code, json.loads(done.err)["error"]["kind"]) == (2, "invalid-input")
+
+
+def test_a_backup_says_in_json_what_it_copied(run: Run, cars: str) -> None:
+    report = run("backup", "copy", "--json").json
+    assert (report["datasets"], report["copied"] > 0, report["bytes"] > 0) == (1, True, True)
+    assert "bytes" not in run("dataset", "read", "physics/cars", "--json").json
 
 
 def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

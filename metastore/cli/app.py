@@ -9,8 +9,8 @@ import click
 
 import metastore
 from metastore.cli import dataset, files, revision, upkeep
-from metastore.cli.base import COMMON, App, say, set_up_logging, show_error
-from metastore.errors import MetastoreError
+from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
+from metastore.errors import InvalidInput, MetastoreError
 
 _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
@@ -46,6 +46,7 @@ for module in (dataset, revision, files, upkeep):
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
     set_up_logging()
+    as_json = "--json" in sys.argv
     try:
         sys.exit(cli(standalone_mode=False, obj=App()) or 0)
     except click.exceptions.Exit as done:
@@ -54,10 +55,12 @@ def run() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        if as_json:
+            sys.exit(show_error(InvalidInput(error.format_message()), as_json=True))
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(EXIT_CODES[InvalidInput])
     except MetastoreError as error:
-        sys.exit(show_error(error, as_json="--json" in sys.argv))
+        sys.exit(show_error(error, as_json=as_json))
     except OSError as error:  # what is printed cannot be written
         say(f"Error: {error.strerror}: {error.filename or 'stdout'}", fg="red")
         _give_up_stdout()
