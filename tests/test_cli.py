@@ -113,6 +113,12 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_what_changes_nothing_says_so(run: Run, cars: str) -> None:
+    run("tag", "create", "physics/cars", "v1", *WRITE)
+    assert "nothing was changed" in run("tag", "update", "physics/cars", "v1", *WRITE).err
+    assert "nothing was moved" in run("dataset", "move", "physics/cars", "physics/cars", *WRITE).err
+
+
 def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
     run("dataset", "delete", "physics/cars", *WRITE)
     assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.1\n"
@@ -192,6 +198,8 @@ def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
         (("dataset", "update", "physics/cars", "--author", ""), 2, "an author needs a name: '' has none"),
         (("dataset", "update", "physics/cars", "--author", "<x@example.org>"), 2, "a name: '<x@example.org>' has none"),
         (("dataset", "purge", "physics/cars", "--yes", *WRITE), 2, "delete it first"),
+        (("dataset", "purge", "physics/cars", *WRITE), 2, "Error: physics/cars is live"),
+        (("journal", "--since", "2024-01-01"), 2, "write 2024-01-01T00:00:00Z for UTC"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, arguments: Any, code: int, said: str) -> None:
@@ -199,6 +207,13 @@ def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, argume
     assert (done.code, done.out) == (code, "")
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_patch_that_does_not_fit_is_told_in_a_line(run: Run) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    patch = '[{"op": "remove", "path": "/nothing/here"}]'
+    done = run("dataset", "patch", "vega/datasets", patch, *WRITE)
+    assert (done.code, "member 'nothing' not found" in done.err, len(done.err) < 300) == (2, True, True)
 
 
 def test_errors_are_json_where_it_was_asked_for(run: Run, cars: str) -> None:
@@ -239,16 +254,36 @@ def test_a_missing_author_is_told_once_and_nothing_is_made(
     assert not (tmp_path / "metastore-data").exists()
 
 
-@pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
-def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
-    editor = tmp_path / "editor"
-    editor.write_text(f"#!/bin/sh\nprintf '%s' '{saved}' > \"$1\"\n")
+def edit_with(run: Run, editor: Path, script: str) -> Outcome:
+    editor.write_text(f"#!/bin/sh\n{script}\n")
     editor.chmod(0o755)
     os.environ["EDITOR"] = os.environ["VISUAL"] = str(editor)
     try:
-        done = run("dataset", "edit", "physics/cars", *WRITE)
+        return run("dataset", "edit", "physics/cars", *WRITE)
     finally:
         del os.environ["EDITOR"], os.environ["VISUAL"]
+
+
+@pytest.mark.parametrize(("meanwhile", "code"), [("patch physics/cars {}", 4), ("move physics/cars physics/vans", 3)])
+def test_edit_keeps_what_was_typed_whatever_others_did(
+    run: Run, cars: str, tmp_path: Path, meanwhile: str, code: int
+) -> None:
+    change = meanwhile.replace("{}", '\'{"title": "Cars"}\'')
+    other = f"{sys.executable} -m metastore dataset {change} -a Bo 2>/dev/null >/dev/null"
+    done = edit_with(run, tmp_path / "editor", f'{other}\nprintf \'%s\' \'{{"name": "typed"}}\' > "$1"')
+    assert done.code == code
+    kept = Path(done.err.split("is kept in ")[1].split(":")[0])
+    assert kept.read_text() == '{"name": "typed"}'
+    if code == 4:
+        assert f"metastore revision diff physics/cars {cars[:12]}`" in done.err
+        newest = run("revision", "read", "physics/cars", "--json").json["id"]
+        assert f"update physics/cars {kept} --expected {newest}`" in done.err
+    kept.unlink()
+
+
+@pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
+def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
+    done = edit_with(run, tmp_path / "editor", f"printf '%s' '{saved}' > \"$1\"")
     if saved.endswith("}"):
         assert json.loads(run("dataset", "read", "physics/cars").out) == {"name": "edited"}
     else:

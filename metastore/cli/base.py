@@ -120,7 +120,7 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         except ValueError:
             self.fail(f"{value!r} is no time such as 2024-05-01T12:00:00Z", param, ctx)
         if at.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: write {value}Z for UTC", param, ctx)
+            self.fail(f"{value!r} has no time zone: write {at.isoformat()}Z for UTC", param, ctx)
         return at
 
 
