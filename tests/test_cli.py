@@ -161,6 +161,23 @@ def test_import_takes_the_name_from_the_descriptor_with_an_owner(run: Run, tmp_p
     assert run("dataset", "list").out == "physics/cars\n"
 
 
+def test_import_takes_no_dataset_from_two_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"name": "cars", "title": "A", "resources": []}')
+    (tmp_path / "b.json").write_text('{"name": "cars", "title": "B", "resources": []}')
+    done = run("import", "a.json", "b.json", "--owner", "physics", *WRITE)
+    assert (done.code, "b.json: physics/cars was taken from a.json already" in done.err) == (1, True)
+    assert json.loads(run("dataset", "read", "physics/cars").out)["title"] == "A"
+    assert run("import", "a.json", "./a.json", "--owner", "physics", *WRITE).code == 0
+
+
+def test_import_leaves_what_was_moved_where_it_is(run: Run) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("dataset", "move", "okfn/compression", "museum/compression", *WRITE)
+    again = run("import", str(CATALOGUE), *WRITE)
+    assert (again.code, "was moved to museum/compression" in again.err) == (1, True)
+    assert "was moved to" in run("dataset", "read", "okfn/compression").err
+
+
 def test_export_writes_what_import_reads(run: Run, tmp_path: Path) -> None:
     run("import", str(CATALOGUE), *WRITE)
     assert run("export", "out").out == "4 exported\n"
