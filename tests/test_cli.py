@@ -257,8 +257,10 @@ def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.Monkey
     assert run("dataset", "create", "physics/cars", stdin=b'{"name": "cars"}').code == 0
     assert "Bo <bo@example.org>" in run("revision", "read", "physics/cars").out
     assert (tmp_path / "elsewhere" / "metastore.json").exists()
-    monkeypatch.setenv("METASTORE_MAX_BYTES", "many")
-    assert "METASTORE_MAX_BYTES" in run("dataset", "list").err
+    for variable, wrong in (("MAX_BYTES", "many"), ("AUTHOR", "<>"), ("LFS_URL", "here")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"METASTORE_{variable}", wrong)
+            assert f"METASTORE_{variable}" in run("dataset", "list").err
 
 
 def test_a_missing_author_is_told_once_and_nothing_is_made(
