@@ -186,8 +186,14 @@ class Reader:
         Args:
             repair: Mend what can be mended without loss, such as what a killed process left behind.
         """
-        yield from self._storage.verify(repair=repair)
+        unreadable = set()
+        for damage in self._storage.verify(repair=repair):
+            if damage.kind == "unreadable":
+                unreadable.add(damage.where)
+            yield damage
         for dataset_id in self.dataset_list():
+            if str(dataset_id) in unreadable:
+                continue
             try:
                 self.dataset_read(dataset_id)
             except (PathNotFound, StorageCorrupt) as error:

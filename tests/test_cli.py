@@ -241,6 +241,12 @@ def test_errors_are_json_where_it_was_asked_for(run: Run, cars: str) -> None:
         assert (done.code, json.loads(done.err)["error"]["kind"]) == (2, "invalid-input")
 
 
+def test_verify_tells_each_damage_once(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "metastore-data/physics/cars.git/HEAD").write_text("nothing")
+    done = run("verify")
+    assert (done.code, done.out.count("\n"), "1 problem found" in done.err) == (1, 1, True)
+
+
 def test_a_backup_says_in_json_what_it_copied(run: Run, cars: str) -> None:
     report = run("backup", "copy", "--json").json
     assert (report["datasets"], report["copied"] > 0, report["bytes"] > 0) == (1, True, True)
