@@ -45,11 +45,10 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     """
     text = os.fspath(url)
     scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
-    try:
-        return _BACKENDS[scheme](text, options)
-    except KeyError:
+    if scheme not in _BACKENDS:
         known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
-        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}") from None
+        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
+    return _BACKENDS[scheme](text, options)
 
 
 def _open_path(text: str, options: dict[str, Any]) -> Storage:

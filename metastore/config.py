@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from metastore.errors import InvalidInput
+from metastore.lfs import check_url
+from metastore.parse import make_author
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     environ = os.environ if environ is None else environ
     names = {"author": "METASTORE_AUTHOR", "lfs_url": "METASTORE_LFS_URL", "validation": "METASTORE_VALIDATION"}
     options: dict[str, Any] = {name: environ[variable] for name, variable in names.items() if environ.get(variable)}
+    for name, parse in (("author", make_author), ("lfs_url", check_url)):
+        try:
+            if name in options:
+                parse(options[name])
+        except InvalidInput as error:
+            raise InvalidInput(f"{names[name]}: {error}") from None
     if options.get("validation", "warn") not in ("off", "warn", "strict"):
         raise InvalidInput(f"METASTORE_VALIDATION is off, warn or strict, not {options['validation']!r}")
     if size := environ.get("METASTORE_MAX_BYTES"):

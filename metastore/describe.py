@@ -71,8 +71,12 @@ def _known(root: str) -> dict[str, Any]:
     if not _is_inside(root, path):
         return {}
     with open(path, "rb") as file:
-        known = decode(file.read(MAX_BYTES + 1))
-    check(known)
+        content = file.read(MAX_BYTES + 1)
+    try:
+        known = decode(content)
+        check(known)
+    except InvalidInput as error:
+        raise InvalidInput(f"the {DESCRIPTOR} that is there: {error}", problems=error.problems) from None
     return dict(known)
 
 

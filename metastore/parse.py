@@ -90,6 +90,7 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
     Raises:
         InvalidInput: Nothing is left of the name, or it cannot be written as UTF-8.
     """
+    given = author
     if isinstance(author, str):
         name, _, email = author.partition("<")
         author = (name, email)
@@ -99,7 +100,7 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
         raise InvalidInput("an author is 'Name <email>', a pair of name and email, or an Author")
     name, email = _clean_identity(author.name), _clean_identity(author.email)
     if not name:
-        raise InvalidInput(f"an author needs a name: {shortened(str(author))} has none that Git would keep")
+        raise InvalidInput(f"an author needs a name: {shortened(given)} has none that Git would keep")
     return author if (name, email) == (author.name, author.email) else Author(name, email)
 
 

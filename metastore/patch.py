@@ -8,6 +8,9 @@ from typing import Any
 from metastore.descriptor import MAX_DEPTH, encode
 from metastore.errors import InvalidInput
 
+#: How much is told of why an operation does not fit, in characters.
+_LONGEST = 200
+
 
 def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
     """Return the document with a patch applied: an object is a merge patch, a list is a JSON Patch.
@@ -50,7 +53,8 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
             if isinstance(error, RecursionError):
                 raise
-            detail = str(error) or type(error).__name__
+            # A pointer that leads nowhere is told with the whole document.
+            detail = (str(error) or type(error).__name__)[:_LONGEST]
             raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
     return document
 

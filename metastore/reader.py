@@ -31,8 +31,8 @@ AnyId = str | tuple[str, str] | DatasetId
 class Reader:
     """The calls that change nothing.
 
-    In all of them, `dataset_id` is `owner/name` or a pair, and `revision` is what Git would take: a full id, a tag,
-    `HEAD`, the branch, or an abbreviated id of 7 digits or more, tried in this order; None is the newest. All raise
+    In all of them, `dataset_id` is `owner/name` or a pair, and `revision` is a full id, a tag, `HEAD`, the branch, or
+    an abbreviated id of 7 digits or more, tried in this order; None is the newest. All raise
     `DatasetNotFound` (`DatasetMoved` if it is known where it went), `RevisionNotFound`, `InvalidInput` for what is no
     id, and `StorageError`.
 
@@ -186,8 +186,14 @@ class Reader:
         Args:
             repair: Mend what can be mended without loss, such as what a killed process left behind.
         """
-        yield from self._storage.verify(repair=repair)
+        unreadable = set()
+        for damage in self._storage.verify(repair=repair):
+            if damage.kind == "unreadable":
+                unreadable.add(damage.where)
+            yield damage
         for dataset_id in self.dataset_list():
+            if str(dataset_id) in unreadable:
+                continue
             try:
                 self.dataset_read(dataset_id)
             except (PathNotFound, StorageCorrupt) as error:

@@ -57,9 +57,10 @@ class MetaStore(TagWriter):
         """
         identity = own_id(dataset_id)
         change = self._change(author, message, at, "Create dataset")
-        document = self._prepare(identity, descriptor)
+        document = self._prepare(descriptor)
         files = writing.first_files(document, self._lfs_config(identity))
         before, after = self._create(identity, files, change)
+        writing.log_findings(identity, document.findings)
         self._tell_dataset("create", identity, before, after)
         return Dataset(identity, after, document.value, document.content, document.findings)
 
@@ -80,7 +81,7 @@ class MetaStore(TagWriter):
             RevisionConflict: `expected` is not the newest revision.
         """
         identity = own_id(dataset_id)
-        document = self._prepare(identity, descriptor)
+        document = self._prepare(descriptor)
         change = self._change(author, message, at, "Update dataset")
         return self._replace("update", identity, lambda content: document, change, expected)
 
@@ -115,7 +116,7 @@ class MetaStore(TagWriter):
 
         def compute(content: bytes | None) -> writing.Document:
             current = decode(content, max_bytes=max(self._max_bytes, len(content))) if content is not None else {}
-            return self._prepare(identity, patched(current, values))
+            return self._prepare(patched(current, values))
 
         return self._replace("patch", identity, compute, change, expected)
 
@@ -270,9 +271,10 @@ class MetaStore(TagWriter):
             return writing.changed_files(old, made, paths, read, self._lfs_config(dataset_id))
 
         before, after = self._append(dataset_id, files, change, expected)
+        assert made is not None
+        writing.log_findings(dataset_id, made.findings)
         if before != after:
             self._tell_dataset(action, dataset_id, before, after)
-        assert made is not None
         return Dataset(dataset_id, after, made.value, made.content, made.findings)
 
     def _create(
@@ -303,8 +305,8 @@ class MetaStore(TagWriter):
         except RevisionConflict:
             raise AlreadyExists(dataset_id) from None
 
-    def _prepare(self, dataset_id: DatasetId, descriptor: Any) -> writing.Document:
-        return writing.prepare(descriptor, dataset_id, self._validation, self._max_bytes)
+    def _prepare(self, descriptor: Any) -> writing.Document:
+        return writing.prepare(descriptor, self._validation, self._max_bytes)
 
     def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
         return lfs.config_of(self._lfs_url, dataset_id) if self._lfs_url else None
@@ -331,4 +333,4 @@ def validate(descriptor: AnyDescriptor) -> tuple[Finding, ...]:
     """
     from metastore import profiles
 
-    return profiles.findings(writing.prepare(descriptor, DatasetId("", ""), "off", MAX_BYTES).value)
+    return profiles.findings(writing.prepare(descriptor, "off", MAX_BYTES).value)

@@ -259,7 +259,7 @@ class Damage:
 
     Attributes:
         where: A dataset id, or a file of the store.
-        kind: `unreadable`, `left-over-lock`, `left-over-file`, `not-a-descriptor` or `history`.
+        kind: `unreadable`, `left-over-lock`, `left-over-file` or `not-a-descriptor`.
         detail: A sentence.
         repaired: Whether it was mended.
     """

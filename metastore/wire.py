@@ -23,7 +23,8 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_wire(getattr(value, field.name)) for field in fields(value) if field.name != "bytes"}
+        members = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: to_wire(member) for name, member in members.items() if not isinstance(member, bytes)}
     if isinstance(value, Mapping):
         return {key: to_wire(member) for key, member in value.items()}
     if isinstance(value, (set, frozenset)):

@@ -28,7 +28,7 @@ class Document(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def prepare(descriptor: Any, dataset_id: DatasetId, validation: Validation, max_bytes: int) -> Document:
+def prepare(descriptor: Any, validation: Validation, max_bytes: int) -> Document:
     """Check a descriptor and write it as it will be stored.
 
     Raises:
@@ -42,10 +42,10 @@ def prepare(descriptor: Any, dataset_id: DatasetId, validation: Validation, max_
     if len(content) > max_bytes:
         raise InvalidInput(f"the descriptor has {len(content)} bytes; at most {max_bytes} are allowed")
     value = load(content)
-    return Document(value, content, _findings(value, dataset_id, validation))
+    return Document(value, content, _findings(value, validation))
 
 
-def _findings(value: Mapping[str, Any], dataset_id: DatasetId, validation: Validation) -> tuple[Finding, ...]:
+def _findings(value: Mapping[str, Any], validation: Validation) -> tuple[Finding, ...]:
     if validation == "off":
         return ()
     from metastore import profiles
@@ -57,9 +57,13 @@ def _findings(value: Mapping[str, Any], dataset_id: DatasetId, validation: Valid
         if len(found) > 1:
             message += f", and {len(found) - 1} more"
         raise InvalidInput(message, pointer=found[0].pointer, problems=problems)
-    for finding in found:
-        _log.warning("%s: %s", dataset_id, finding)
     return found
+
+
+def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
+    """Warn of what a write found; once, when it has landed, however often it was computed."""
+    for finding in findings:
+        _log.warning("%s: %s", dataset_id, finding)
 
 
 def unchanged(old: bytes, new: Document) -> bool:

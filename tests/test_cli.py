@@ -113,6 +113,12 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_what_changes_nothing_says_so(run: Run, cars: str) -> None:
+    run("tag", "create", "physics/cars", "v1", *WRITE)
+    assert "nothing was changed" in run("tag", "update", "physics/cars", "v1", *WRITE).err
+    assert "nothing was moved" in run("dataset", "move", "physics/cars", "physics/cars", *WRITE).err
+
+
 def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
     run("dataset", "delete", "physics/cars", *WRITE)
     assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.1\n"
@@ -155,6 +161,23 @@ def test_import_takes_the_name_from_the_descriptor_with_an_owner(run: Run, tmp_p
     assert run("dataset", "list").out == "physics/cars\n"
 
 
+def test_import_takes_no_dataset_from_two_files(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"name": "cars", "title": "A", "resources": []}')
+    (tmp_path / "b.json").write_text('{"name": "cars", "title": "B", "resources": []}')
+    done = run("import", "a.json", "b.json", "--owner", "physics", *WRITE)
+    assert (done.code, "b.json: physics/cars was taken from a.json already" in done.err) == (1, True)
+    assert json.loads(run("dataset", "read", "physics/cars").out)["title"] == "A"
+    assert run("import", "a.json", "./a.json", "--owner", "physics", *WRITE).code == 0
+
+
+def test_import_leaves_what_was_moved_where_it_is(run: Run) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("dataset", "move", "okfn/compression", "museum/compression", *WRITE)
+    again = run("import", str(CATALOGUE), *WRITE)
+    assert (again.code, "was moved to museum/compression" in again.err) == (1, True)
+    assert "was moved to" in run("dataset", "read", "okfn/compression").err
+
+
 def test_export_writes_what_import_reads(run: Run, tmp_path: Path) -> None:
     run("import", str(CATALOGUE), *WRITE)
     assert run("export", "out").out == "4 exported\n"
@@ -188,7 +211,12 @@ def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
         (("dataset", "read", "physics/cars", "--colour"), 2, "No such option"),
         (("dataset", "list", "--store", "nowhere"), 5, "there is no store at"),
         (("dataset", "list", "--store", "ftp://x"), 2, "no storage is called 'ftp'"),
+        (("dataset", "list", "--store", ""), 2, "an empty path names no store"),
+        (("dataset", "update", "physics/cars", "--author", ""), 2, "an author needs a name: '' has none"),
+        (("dataset", "update", "physics/cars", "--author", "<x@example.org>"), 2, "a name: '<x@example.org>' has none"),
         (("dataset", "purge", "physics/cars", "--yes", *WRITE), 2, "delete it first"),
+        (("dataset", "purge", "physics/cars", *WRITE), 2, "Error: physics/cars is live"),
+        (("journal", "--since", "2024-01-01"), 2, "write 2024-01-01T00:00:00Z for UTC"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, arguments: Any, code: int, said: str) -> None:
@@ -198,9 +226,31 @@ def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, argume
     assert "Traceback" not in done.err
 
 
+def test_a_patch_that_does_not_fit_is_told_in_a_line(run: Run) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    patch = '[{"op": "remove", "path": "/nothing/here"}]'
+    done = run("dataset", "patch", "vega/datasets", patch, *WRITE)
+    assert (done.code, "member 'nothing' not found" in done.err, len(done.err) < 300) == (2, True, True)
+
+
 def test_errors_are_json_where_it_was_asked_for(run: Run, cars: str) -> None:
     error = json.loads(run("dataset", "read", "physics/none", "--json").err)["error"]
     assert (error["kind"], error["dataset_id"]) == ("dataset-not-found", "physics/none")
+    for arguments in (("dataset", "read", "--json"), ("--json", "dataset", "lst")):
+        done = run(*arguments)
+        assert (done.code, json.loads(done.err)["error"]["kind"]) == (2, "invalid-input")
+
+
+def test_verify_tells_each_damage_once(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "metastore-data/physics/cars.git/HEAD").write_text("nothing")
+    done = run("verify")
+    assert (done.code, done.out.count("\n"), "1 problem found" in done.err) == (1, 1, True)
+
+
+def test_a_backup_says_in_json_what_it_copied(run: Run, cars: str) -> None:
+    report = run("backup", "copy", "--json").json
+    assert (report["datasets"], report["copied"] > 0, report["bytes"] > 0) == (1, True, True)
+    assert "bytes" not in run("dataset", "read", "physics/cars", "--json").json
 
 
 def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -213,8 +263,10 @@ def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.Monkey
     assert run("dataset", "create", "physics/cars", stdin=b'{"name": "cars"}').code == 0
     assert "Bo <bo@example.org>" in run("revision", "read", "physics/cars").out
     assert (tmp_path / "elsewhere" / "metastore.json").exists()
-    monkeypatch.setenv("METASTORE_MAX_BYTES", "many")
-    assert "METASTORE_MAX_BYTES" in run("dataset", "list").err
+    for variable, wrong in (("MAX_BYTES", "many"), ("AUTHOR", "<>"), ("LFS_URL", "here")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"METASTORE_{variable}", wrong)
+            assert f"METASTORE_{variable}" in run("dataset", "list").err
 
 
 def test_a_missing_author_is_told_once_and_nothing_is_made(
@@ -227,16 +279,36 @@ def test_a_missing_author_is_told_once_and_nothing_is_made(
     assert not (tmp_path / "metastore-data").exists()
 
 
-@pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
-def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
-    editor = tmp_path / "editor"
-    editor.write_text(f"#!/bin/sh\nprintf '%s' '{saved}' > \"$1\"\n")
+def edit_with(run: Run, editor: Path, script: str) -> Outcome:
+    editor.write_text(f"#!/bin/sh\n{script}\n")
     editor.chmod(0o755)
     os.environ["EDITOR"] = os.environ["VISUAL"] = str(editor)
     try:
-        done = run("dataset", "edit", "physics/cars", *WRITE)
+        return run("dataset", "edit", "physics/cars", *WRITE)
     finally:
         del os.environ["EDITOR"], os.environ["VISUAL"]
+
+
+@pytest.mark.parametrize(("meanwhile", "code"), [("patch physics/cars {}", 4), ("move physics/cars physics/vans", 3)])
+def test_edit_keeps_what_was_typed_whatever_others_did(
+    run: Run, cars: str, tmp_path: Path, meanwhile: str, code: int
+) -> None:
+    change = meanwhile.replace("{}", '\'{"title": "Cars"}\'')
+    other = f"{sys.executable} -m metastore dataset {change} -a Bo 2>/dev/null >/dev/null"
+    done = edit_with(run, tmp_path / "editor", f'{other}\nprintf \'%s\' \'{{"name": "typed"}}\' > "$1"')
+    assert done.code == code
+    kept = Path(done.err.split("is kept in ")[1].split(":")[0])
+    assert kept.read_text() == '{"name": "typed"}'
+    if code == 4:
+        assert f"metastore revision diff physics/cars {cars[:12]}`" in done.err
+        newest = run("revision", "read", "physics/cars", "--json").json["id"]
+        assert f"update physics/cars {kept} --expected {newest}`" in done.err
+    kept.unlink()
+
+
+@pytest.mark.parametrize("saved", ['{"name": "edited"}', '{"name": '])
+def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp_path: Path, saved: str) -> None:
+    done = edit_with(run, tmp_path / "editor", f"printf '%s' '{saved}' > \"$1\"")
     if saved.endswith("}"):
         assert json.loads(run("dataset", "read", "physics/cars").out) == {"name": "edited"}
     else:
@@ -260,7 +332,30 @@ def test_the_installed_program_and_the_module_are_the_command_line(tmp_path: Pat
 def test_a_reader_that_has_enough_is_no_error(tmp_path: Path, run: Run, cars: str) -> None:
     program = f"{sys.executable} -m metastore dataset read physics/cars | true"
     done = subprocess.run(program, shell=True, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [("dataset read physics/cars | true", 141, ""), ("dataset list >/dev/full", 5, "No space left on device: stdout")],
+)
+def test_what_cannot_be_printed_has_its_exit_code(
+    tmp_path: Path, run: Run, cars: str, arguments: str, code: int, said: str
+) -> None:
+    program = f"set -o pipefail; {sys.executable} -m metastore {arguments}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == code
+    assert done.stderr == (f"Error: {said}\n" if said else "")
+
+
+def test_a_folder_that_cannot_be_written_to_gets_a_sentence(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    exported = run("export", "file/out")
+    assert (exported.code, "file/out/physics/cars" in exported.err, "Traceback" in exported.err) == (2, True, False)
+    pytest.importorskip("frictionless")
+    (tmp_path / "folder").mkdir()
+    described = run("describe", "folder", "-o", "file/datapackage.json")
+    assert (described.code, "file/datapackage.json cannot be written" in described.err) == (2, True)
 
 
 def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.MonkeyPatch) -> None:

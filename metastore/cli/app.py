@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 import metastore
 from metastore.cli import bundle, dataset, files, revision, upkeep
-from metastore.cli.base import COMMON, App, set_up_logging, show_error
-from metastore.errors import MetastoreError
+from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
+from metastore.errors import InvalidInput, MetastoreError
 
 _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
@@ -17,7 +18,17 @@ Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+class _Top(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command. Here and not in `run`, since click itself would end with 1, which says something else."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader, such as `head`, had enough
+            _give_up_stdout()
+            raise click.exceptions.Exit(141) from None
+
+
+@click.group(cls=_Top, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metastore.__version__, prog_name="metastore", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -35,6 +46,7 @@ for module in (dataset, revision, files, upkeep, bundle):
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
     set_up_logging()
+    as_json = "--json" in sys.argv
     try:
         sys.exit(cli(standalone_mode=False, obj=App()) or 0)
     except click.exceptions.Exit as done:
@@ -43,10 +55,18 @@ def run() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        if as_json:
+            sys.exit(show_error(InvalidInput(error.format_message()), as_json=True))
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(EXIT_CODES[InvalidInput])
     except MetastoreError as error:
-        sys.exit(show_error(error, as_json="--json" in sys.argv))
-    except BrokenPipeError:  # the reader, such as `head`, had enough
-        sys.stderr.close()
-        sys.exit(141)
+        sys.exit(show_error(error, as_json=as_json))
+    except OSError as error:  # what is printed cannot be written
+        say(f"Error: {error.strerror}: {error.filename or 'stdout'}", fg="red")
+        _give_up_stdout()
+        sys.exit(5)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be printed go nowhere: Python tries again at its end, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

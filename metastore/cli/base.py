@@ -49,7 +49,7 @@ class App:
         """
         from metastore import backends, config
 
-        if not (self.author or config.load().options.get("author") or backends.git_author()):
+        if self.author is None and not (config.load().options.get("author") or backends.git_author()):
             raise InvalidInput(
                 "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
@@ -59,9 +59,9 @@ class App:
         from metastore import config, connect
 
         settings = config.load()
-        if self.author:
+        if self.author is not None:
             options["author"] = self.author
-        store = connect(self.store_url or settings.url, **{**settings.options, **options})
+        store = connect(settings.url if self.store_url is None else self.store_url, **{**settings.options, **options})
         click.get_current_context().call_on_close(store.close)
         return store
 
@@ -110,7 +110,7 @@ def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None
     """Return a callback that keeps an option's value in the `App`, wherever on the line it stands."""
 
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value:
+        if value not in (None, False):  # not given here, but perhaps in front of the command
             setattr(context.ensure_object(App), attribute, value)
 
     return callback
@@ -125,7 +125,7 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         except ValueError:
             self.fail(f"{value!r} is no time such as 2024-05-01T12:00:00Z", param, ctx)
         if at.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: write {value}Z for UTC", param, ctx)
+            self.fail(f"{value!r} has no time zone: write {at.isoformat()}Z for UTC", param, ctx)
         return at
 
 
@@ -172,6 +172,19 @@ def read_input(source: str) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file, and the folders that it is in.
+
+    Raises:
+        InvalidInput: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
 
 
 def show_error(error: MetastoreError, *, as_json: bool) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from metastore.cli.base import App, command, read_input, say
-from metastore.errors import Conflict, InvalidInput
+from metastore.errors import MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
 FILE = click.argument("file", default="-")
@@ -87,9 +87,14 @@ def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) ->
         return
     try:
         made = store.dataset_update(dataset_id, text, expected=current.revision.id, message=message, at=at)
-    except (Conflict, InvalidInput):
+    except MetastoreError as error:
         kept = _keep(text)
-        say(f"What you typed is kept in {kept}: mend it, then `metastore dataset update {dataset_id} {kept}`.")
+        again = f"metastore dataset update {dataset_id} {kept} --expected"
+        if isinstance(error, RevisionConflict):
+            say(f"What others changed: `metastore revision diff {dataset_id} {error.expected[:12]}`.")
+            say(f"What you typed is kept in {kept}: add their changes, then `{again} {error.actual}`.")
+        else:
+            say(f"What you typed is kept in {kept}: mend it, then `{again} {current.revision.id}`.")
         raise
     _tell(app, made, current.revision.id, "Updated")
 
@@ -118,8 +123,8 @@ def purge(
 ) -> None:
     """Remove a deleted dataset and its whole history for ever."""
     store = app.reader()
-    store.revision_read(dataset_id)
-    if not yes:
+    head = store.revision_read(dataset_id)
+    if not yes and (head.deleted or force):  # nothing else would be done
         click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)
     store.dataset_purge(dataset_id, force=force, expected=expected, message=message, at=at)
     say(f"Purged {dataset_id}.")
@@ -135,7 +140,10 @@ def move(
 ) -> None:
     """Give a dataset another id; its history goes with it, and the old id says where it went."""
     moved = app.reader().dataset_move(dataset_id, new_id, expected=expected, message=message, at=at)
-    say(f"Moved {dataset_id} to {moved.id}.", fg="green")
+    if str(moved.id) == dataset_id:
+        say(f"{dataset_id} is there already: nothing was moved.")
+    else:
+        say(f"Moved {dataset_id} to {moved.id}.", fg="green")
     app.data(moved, moved.revision.id)
 
 
@@ -171,6 +179,6 @@ def _tell(app: App, made: Dataset, before: str, done: str) -> None:
 
 
 def _keep(text: str) -> Path:
-    with tempfile.NamedTemporaryFile("w", suffix=".json", prefix="metastore-", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json", prefix="metastore-", delete=False) as file:
         file.write(text)
     return Path(file.name)

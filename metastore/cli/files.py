@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say
+from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
 from metastore.descriptor import DESCRIPTOR, decode, encode
-from metastore.errors import DatasetDeleted, DatasetNotFound, InvalidInput, MetastoreError, StorageError
+from metastore.errors import DatasetDeleted, DatasetMoved, DatasetNotFound, InvalidInput, MetastoreError, StorageError
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
@@ -48,8 +48,9 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
     if output is None:
         app.data(descriptor, encode(descriptor))
         return
-    output.write_bytes(encode(descriptor))
-    say(f"Described {len(descriptor['resources'])} files in {output}.", fg="green")
+    write_output(output, encode(descriptor))
+    count = len(descriptor["resources"])
+    say(f"Described {count} file{'s' * (count != 1)} in {output}.", fg="green")
 
 
 @command(_root, "check")
@@ -103,10 +104,16 @@ def import_files(
     logging.getLogger("metastore").setLevel(logging.ERROR)  # findings are counted below: the bar stays whole
     counts = {"created": 0, "updated": 0, "unchanged": 0, "failed": 0, "findings": 0}
     failures: list[dict[str, str]] = []
+    stored: dict[DatasetId, Path] = {}
     with click.progressbar(files, label="Importing", file=sys.stderr) as bar:
         for file in bar:
             try:
-                done, findings = _import_one(store, file, owner, message, at)
+                content = read_input(str(file))
+                dataset_id = _id_of(file, content, owner)
+                first = stored.setdefault(dataset_id, file)
+                if first.resolve() != file.resolve():
+                    raise InvalidInput(f"{dataset_id} was taken from {first} already")
+                done, findings = _import_one(store, dataset_id, content, message or f"Import {file.name}", at)
                 counts[done] += 1
                 counts["findings"] += findings
             except StorageError:
@@ -130,17 +137,16 @@ def export(app: App, folder: Path, prefix: str) -> None:
     The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those.
     """
     store = app.reader()
-    ids = list(store.dataset_list(prefix))
+    ids, exported = list(store.dataset_list(prefix)), 0
     with click.progressbar(ids, label="Exporting", file=sys.stderr) as bar:
         for dataset_id in bar:
             try:
                 content = store.dataset_read(dataset_id).bytes
             except DatasetNotFound:  # deleted or moved meanwhile
                 continue
-            target = folder / dataset_id.owner / dataset_id.name / DESCRIPTOR
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-    app.data({"exported": len(ids)}, f"{len(ids)} exported")
+            write_output(folder / dataset_id.owner / dataset_id.name / DESCRIPTOR, content)
+            exported += 1
+    app.data({"exported": exported}, f"{exported} exported")
 
 
 COMMANDS = tuple(_root.commands.values())
@@ -154,20 +160,19 @@ def _descriptor_files(path: Path) -> Iterator[Path]:
 
 
 def _import_one(
-    store: MetaStore, file: Path, owner: str | None, message: str | None, at: datetime | None
+    store: MetaStore, dataset_id: DatasetId, content: bytes, message: str, at: datetime | None
 ) -> tuple[str, int]:
-    """Store one file. Returns what was done, and how many findings the check had."""
-    content = read_input(str(file))
-    dataset_id = _id_of(file, content, owner)
-    why = message or f"Import {file.name}"
+    """Store one descriptor. Returns what was done, and how many findings the check had."""
     try:
         before = store.revision_read(dataset_id)
+    except DatasetMoved:  # creating it would cut off the way to where it is now
+        raise
     except DatasetNotFound:
-        made = store.dataset_create(dataset_id, content, message=why, at=at)
+        made = store.dataset_create(dataset_id, content, message=message, at=at)
         return "created", len(made.findings)
     if before.deleted:
         raise DatasetDeleted(dataset_id, before)
-    made = store.dataset_update(dataset_id, content, message=why, at=at)
+    made = store.dataset_update(dataset_id, content, message=message, at=at)
     return ("unchanged" if made.revision == before else "updated"), len(made.findings)
 
 
@@ -175,10 +180,10 @@ def _id_of(file: Path, content: bytes, owner: str | None) -> DatasetId:
     if owner is None:
         folders = file.resolve().parent.parts
         if file.name != DESCRIPTOR or len(folders) < 3:
-            raise InvalidInput(f"{file} is not OWNER/NAME/{DESCRIPTOR}: give --owner")
+            raise InvalidInput(f"the path does not end in OWNER/NAME/{DESCRIPTOR}: give --owner")
         return parse_dataset_id((folders[-2], folders[-1]))
     descriptor: Any = decode(content)
     name = descriptor.get("name") if isinstance(descriptor, dict) else None
     if not isinstance(name, str):
-        raise InvalidInput(f"{file} has no name that could follow {owner}/", pointer="/name")
+        raise InvalidInput(f"it has no name that could follow {owner}/", pointer="/name")
     return parse_dataset_id((owner, name))

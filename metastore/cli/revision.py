@@ -150,7 +150,9 @@ def tag_update(
     expected: str | None,
 ) -> None:
     """Rename a tag, describe it anew, or let it name another revision."""
-    made: Tag = app.reader().tag_update(
+    store = app.reader()
+    before = store.tag_read(dataset_id, name)
+    made: Tag = store.tag_update(
         dataset_id,
         name,
         new_name=new_name,
@@ -160,7 +162,10 @@ def tag_update(
         message=message,
         at=at,
     )
-    say(f"Updated: {made}", fg="green")
+    if made == before:
+        say(f"The tag {name} says this already: nothing was changed.")
+    else:
+        say(f"Updated: {made}", fg="green")
     app.data(made, made.id)
 
 

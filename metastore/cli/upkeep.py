@@ -61,7 +61,7 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
 @command(_root, "backup")
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 def backup(app: App, target: Path) -> None:
-    """Copy the live store to a folder.
+    """Copy the store to a folder.
 
     TARGET is consistent, and a store itself. Copying there again copies only what is new.
     """
@@ -134,6 +134,4 @@ def _local(app: App) -> GitStorage:
 
 
 def _tell(app: App, report: Any) -> None:
-    for dataset_id in report.kept:
-        say(f"{dataset_id} is in the backup and not in the store, and nobody moved or purged it: kept.", fg="yellow")
     app.data(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes")
