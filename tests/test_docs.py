@@ -31,7 +31,7 @@ from metastore.storage.base import Storage
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if "__main__" in path.read_text()]
 IDS = [str(path.relative_to(ROOT)) for path in PAGES]
 
 
@@ -209,9 +209,10 @@ def test_every_example_runs(example: Path, tmp_path: Path) -> None:
     assert Runner(tmp_path).shell(f"{sys.executable} {example}")
 
 
-def test_the_tour_writes_into_new_folders_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_examples_write_into_new_folders_alone(example: Path, tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    tour = f"{sys.executable} examples/tour.py --store"
+    tour = f"{sys.executable} examples/{example.name} --store"
     runner.shell(f"{tour} new")
     assert "is not empty" in runner.shell(f"{tour} new || true")
     assert "new/store" in runner.shell("find new -maxdepth 1")
