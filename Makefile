@@ -23,8 +23,9 @@ debian:  # git and git-lfs are what the tests clone with, postgresql what keeps 
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	fi
 
-run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages
+run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages; keep bundles
 	$(BIN)/python examples/tour.py
+	$(BIN)/python examples/bundles.py
 
 test: lint types unit docs wheel  ## everything that has to hold
 

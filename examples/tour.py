@@ -1,6 +1,6 @@
 """A tour of MetaStore on real data packages: `make run`, or `python examples/tour.py --store DIR`.
 
-Every call is printed before it is made. The calls are in `tour`; what is above it prints them.
+Every call is printed before it is made, by what is in `telling.py`. The calls are in `tour`.
 """
 
 from __future__ import annotations
@@ -12,45 +12,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import click
+from telling import Told, show, step
 
 import metastore
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "renamed": "cyan"}
-
-
-class Told:
-    """Prints every call to an object, then makes it."""
-
-    def __init__(self, name: str, target: Any) -> None:
-        self._name, self._target = name, target
-
-    def __getattr__(self, verb: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            said = [*map(shown, args), *(f"{name}={shown(value)}" for name, value in kwargs.items())]
-            click.secho(f"  >>> {self._name}.{verb}({', '.join(said)})", fg="blue")
-            return getattr(self._target, verb)(*args, **kwargs)
-
-        return call
-
-
-def shown(value: Any) -> str:
-    text = "{…}" if isinstance(value, (dict, bytes)) and len(value) > 3 else repr(value)
-    return f"{text[:13]}…'" if len(text) == 42 else text  # a full revision id
-
-
-def step(text: str) -> None:
-    click.secho(f"\n{text}", bold=True)
-
-
-def show(lines: Iterable[object], **style: Any) -> None:
-    for line in lines:
-        click.secho(f"  {line}", **style)
 
 
 def git(*arguments: object) -> None:

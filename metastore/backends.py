@@ -43,6 +43,8 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
         InvalidInput: The URL is of no known kind.
         StorageUnavailable: It cannot be opened.
     """
+    if not isinstance(url, (str, Path)):
+        raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
     text = os.fspath(url)
     scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
     if scheme not in _BACKENDS:

@@ -251,7 +251,8 @@ class OutcomeUnknown(StorageError):
     """The change was sent, and whether it was made cannot be told.
 
     Attributes:
-        revision: The id of the revision or tag that the change makes; of the newest revision, for a move or purge.
+        revision: The id of the revision or tag that the change makes; of the newest revision, for a move or purge; of
+            a bundle, its snapshot in words.
     """
 
     kind = "outcome-unknown"

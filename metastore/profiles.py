@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from metastore.descriptor import escape
 from metastore.types import Finding
 
 _LONGEST = 300
@@ -22,7 +23,7 @@ def findings(descriptor: Mapping[str, Any]) -> tuple[Finding, ...]:
     name, unknown = _profile_of(descriptor)
     found = [unknown] if unknown else []
     for error in _validator(name).iter_errors(descriptor):
-        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
+        pointer = "".join(f"/{escape(str(part))}" for part in error.instance_path)
         detail = error.message if len(error.message) <= _LONGEST else error.message[: _LONGEST - 1] + "…"
         found.append(Finding(pointer, f"{detail} (Data Package {name.partition('/')[0]})"))
     return tuple(found)

@@ -61,6 +61,8 @@ class Writer(Reader):
         super().__init__(storage)
         if validation not in ("off", "warn", "strict"):
             raise InvalidInput(f"validation is off, warn or strict, not {validation!r}")
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
+            raise InvalidInput(f"max_bytes is a number of bytes, not {max_bytes!r}")
         self._author = make_author(author) if author is not None else None
         self._fallback_author = fallback_author
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None

@@ -24,14 +24,15 @@ import click
 import pytest
 
 import metastore
-from metastore import config, errors, events, types
+from metastore import bundle, config, errors, events, types
+from metastore.bundle.base import BundleRecord
 from metastore.cli.app import cli
 from metastore.cli.base import EXIT_CODES, FOUND_PROBLEMS
 from metastore.storage.base import Storage
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if "__main__" in path.read_text()]
 IDS = [str(path.relative_to(ROOT)) for path in PAGES]
 
 
@@ -209,9 +210,10 @@ def test_every_example_runs(example: Path, tmp_path: Path) -> None:
     assert Runner(tmp_path).shell(f"{sys.executable} {example}")
 
 
-def test_the_tour_writes_into_new_folders_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
+def test_examples_write_into_new_folders_alone(example: Path, tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    tour = f"{sys.executable} examples/tour.py --store"
+    tour = f"{sys.executable} examples/{example.name} --store"
     runner.shell(f"{tour} new")
     assert "is not empty" in runner.shell(f"{tour} new || true")
     assert "new/store" in runner.shell("find new -maxdepth 1")
@@ -228,7 +230,9 @@ def public_names() -> Iterator[tuple[str, Any]]:
     """Yield the full name and value of all that is public."""
     for name in metastore.__all__:
         yield f"metastore.{name}", getattr(metastore, name)
-    for owner in (metastore.MetaStore, Storage):
+    for name in bundle.__all__:
+        yield f"metastore.bundle.{name}", getattr(bundle, name)
+    for owner in (metastore.MetaStore, Storage, bundle.BundleRegistry, BundleRecord):
         for name in sorted(vars(owner).keys() | {name for name in dir(owner) if not name.startswith("_")}):
             if not name.startswith("_") and name != "branch":
                 yield f"{owner.__module__}.{owner.__name__}.{name}", getattr(owner, name)
@@ -251,10 +255,10 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     owner, _, last = name.rpartition(".")
-    if owner.endswith("base.Storage"):
-        pattern = r"autoclass:: metastore\.storage\.base\.Storage\n   :members:"
+    if owner.endswith(("base.Storage", "base.BundleRecord")):
+        pattern = rf"autoclass:: {re.escape(owner)}\n   :members:"
     else:
-        pattern = rf":: metastore\.(\w+\.)?{last}$"
+        pattern = rf":: metastore\.(\w+\.)*{last}$"
     assert re.search(pattern, reference(), re.MULTILINE), f"{name} is on no page of docs/reference"
 
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.errors import Conflict, InvalidInput, MetastoreError, NotFound, PermissionDenied, StorageError
+from metastore.errors import (
+    Conflict,
+    DatasetNotFound,
+    InvalidInput,
+    MetastoreError,
+    NotFound,
+    PathNotFound,
+    PermissionDenied,
+    StorageCorrupt,
+    StorageError,
+)
+from metastore.types import DatasetId
 
 if TYPE_CHECKING:
     from metastore.store import MetaStore
@@ -155,6 +166,26 @@ WRITING: tuple[Callable[..., Any], ...] = (
 EXPECTING: tuple[Callable[..., Any], ...] = (
     click.option("--expected", metavar="ID", help="Only if this full id still is the newest; otherwise a conflict."),
 )
+
+
+def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId], None]) -> list[dict[str, str]]:
+    """Do something with each dataset, with a bar; one that is damaged or gone does not keep the others from it.
+
+    Returns:
+        What failed, and why; a dataset that is not there any more is no failure.
+    """
+    failures = []
+    with click.progressbar(ids, label=label, file=sys.stderr) as bar:
+        for dataset_id in bar:
+            try:
+                work(dataset_id)
+            except DatasetNotFound:
+                continue
+            except (StorageCorrupt, PathNotFound) as error:
+                failures.append({"dataset": str(dataset_id), "kind": error.kind, "reason": str(error)})
+    for failure in failures:
+        say(f"{failure['dataset']}: {failure['reason']}", fg="red")
+    return failures
 
 
 def read_input(source: str) -> bytes:

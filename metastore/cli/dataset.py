@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from metastore.cli.base import App, command, read_input, say
-from metastore.errors import MetastoreError, RevisionConflict
+from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
 FILE = click.argument("file", default="-")
@@ -70,6 +70,8 @@ def patch(
     """
     store = app.reader()
     before = store.revision_read(dataset_id)
+    if patch != "-" and not patch.lstrip().startswith(("{", "[")) and not Path(patch).exists():
+        raise InvalidInput(f"{patch!r} is neither JSON (an object or a list) nor a file")
     content = patch if patch.lstrip().startswith(("{", "[")) else read_input(patch)
     made = store.dataset_patch(dataset_id, content, expected=expected, message=message, at=at)
     _tell(app, made, before.id, "Patched")
@@ -91,7 +93,7 @@ def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) ->
         kept = _keep(text)
         again = f"metastore dataset update {dataset_id} {kept} --expected"
         if isinstance(error, RevisionConflict):
-            say(f"What others changed: `metastore revision diff {dataset_id} {error.expected[:12]}`.")
+            say(f"What others changed: `metastore revision diff {dataset_id} {str(error.expected)[:12]}`.")
             say(f"What you typed is kept in {kept}: add their changes, then `{again} {error.actual}`.")
         else:
             say(f"What you typed is kept in {kept}: mend it, then `{again} {current.revision.id}`.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
+from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, go_through, read_input, say, write_output
 from metastore.descriptor import DESCRIPTOR, decode, encode
 from metastore.errors import DatasetDeleted, DatasetMoved, DatasetNotFound, InvalidInput, MetastoreError, StorageError
 from metastore.parse import parse_dataset_id
@@ -137,16 +137,18 @@ def export(app: App, folder: Path, prefix: str) -> None:
     The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those.
     """
     store = app.reader()
-    ids, exported = list(store.dataset_list(prefix)), 0
-    with click.progressbar(ids, label="Exporting", file=sys.stderr) as bar:
-        for dataset_id in bar:
-            try:
-                content = store.dataset_read(dataset_id).bytes
-            except DatasetNotFound:  # deleted or moved meanwhile
-                continue
-            write_output(folder / dataset_id.owner / dataset_id.name / DESCRIPTOR, content)
-            exported += 1
-    app.data({"exported": exported}, f"{exported} exported")
+    exported = 0
+
+    def write(dataset_id: DatasetId) -> None:
+        nonlocal exported
+        content = store.dataset_read(dataset_id).bytes
+        write_output(folder / dataset_id.owner / dataset_id.name / DESCRIPTOR, content)
+        exported += 1
+
+    failures = go_through(list(store.dataset_list(prefix)), "Exporting", write)
+    app.data({"exported": exported, "failures": failures}, f"{exported} exported")
+    if failures:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 COMMANDS = tuple(_root.commands.values())

@@ -9,6 +9,7 @@ from datetime import datetime
 import click
 
 from metastore.cli.base import TIME, App, command, say
+from metastore.errors import InvalidInput
 from metastore.types import Diff, Difference, JournalEntry, Revision, Tag
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
@@ -110,6 +111,8 @@ def tag_create(
     at: datetime | None,
 ) -> None:
     """Name REVISION, or the newest one."""
+    if description and message:
+        raise InvalidInput("-d and -m both say what the tag stands for: give one of them")
     made = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
     say(f"Tagged {made.revision[:12]} of {dataset_id} as {made.name}.", fg="green")
     app.data(made, made.id)

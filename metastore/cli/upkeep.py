@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, command, say
-from metastore.errors import DatasetNotFound, InvalidInput
+from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, say
+from metastore.errors import InvalidInput
 
 if TYPE_CHECKING:
     from metastore.storage.git import GitStorage
@@ -48,14 +48,13 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
 
     store = app.reader()
     ids = [parse_dataset_id(each) for each in dataset_ids] or list(store.dataset_list(deleted=None))
-    with click.progressbar(ids, label="Packing", file=sys.stderr) as bar:
-        for dataset_id in bar:
-            try:
-                store.storage.compact(dataset_id)
-            except DatasetNotFound:
-                if dataset_ids:
-                    raise
-    app.data({"packed": len(ids)}, f"{len(ids)} packed")
+    for dataset_id in ids if dataset_ids else ():
+        store.revision_read(dataset_id)
+    failures = go_through(ids, "Packing", store.storage.compact)
+    packed = len(ids) - len(failures)
+    app.data({"packed": packed, "failures": failures}, f"{packed} packed")
+    if failures:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 @command(_root, "backup")
@@ -63,13 +62,16 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
 def backup(app: App, target: Path) -> None:
     """Copy the store to a folder.
 
-    TARGET is consistent, and a store itself. Copying there again copies only what is new.
+    TARGET is consistent, and a store itself. Copying there again copies only what is new. Exit code 1 if the store has
+    damage from which the backup was kept.
     """
     from metastore.storage.backup import backup as copy
 
     with _Bar("Copying") as bar:
         report = copy(_local(app), target, progress=bar.show)
     _tell(app, report)
+    if report.kept:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 @command(_root, "restore")

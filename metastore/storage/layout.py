@@ -71,6 +71,11 @@ class Layout:
 
     def _is_older_store(self, present: list[str]) -> bool:
         """Tell whether a folder holds nothing but `<owner>/<name>.git`, as a predecessor or a person left them."""
+        with suppress(PermissionError):  # what nobody may look into is nobody's store
+            return self._has_only_repositories(present)
+        return False
+
+    def _has_only_repositories(self, present: list[str]) -> bool:
         return all(
             os.path.isdir(folder := f"{self.root}/{owner}")
             and (names := os.listdir(folder))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -19,7 +19,7 @@ _REMEMBERED = 8192
 _STRETCH = 64
 
 
-class Repository:
+class Repository(ABC):
     """The objects and references of one dataset."""
 
     #: The branch that HEAD names.

@@ -5,10 +5,12 @@ Everything here but the last part is done in plain SQL, as somebody would type i
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -293,6 +295,21 @@ def test_the_application_changes_bundles_and_only_reads_the_record(application: 
     ):
         with pytest.raises(pg.InsufficientPrivilege):
             typed(application, statement)
+
+
+def test_the_sql_of_the_how_to_does_what_it_says(application: str) -> None:
+    page = Path(__file__).parents[2] / "docs" / "howto" / "postgres.md"
+    change, question = re.findall(r"^```sql\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    record = PostgresRecord(application)
+    put(record, replace(NUMI, name="NuMI_Physics_A9", devices=frozenset({"E:TRTGTD"})))
+    typed(application, "DELETE FROM bundle_variables WHERE variable = 'E:TRTGTD'")
+    with psycopg.connect(application, autocommit=True) as connection:
+        connection.execute(change.encode())
+        ((_, _, name, _, comment),) = connection.execute(question.encode()).fetchall()
+    assert (name, comment) == ("NuMI_Physics_A9", "")
+    (newest,) = record.log(LogFilter(limit=1))
+    assert (newest.user, newest.comment, newest.added) == ("ann", "Second toroid", 1)
+    record.close()
 
 
 def test_whoever_may_only_read_is_told_so(dsn: str, application: str) -> None:
