@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -370,3 +371,38 @@ def test_without_click_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "click", None)
     with pytest.raises(SystemExit, match="pip install click"):
         main()
+
+
+def test_one_damaged_dataset_does_not_keep_the_others_from_being_packed_and_exported(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    objects = tmp_path / "metastore-data" / "okfn" / "compression.git" / "objects"
+    for file in objects.glob("??/*"):
+        file.chmod(0o644)
+        file.write_bytes(b"damaged")
+    packed = run("pack", "--json")
+    assert (packed.code, packed.json["packed"]) == (1, 3)
+    assert packed.json["failures"][0]["dataset"] == "okfn/compression"
+    exported = run("export", "out")
+    assert (exported.code, exported.out) == (1, "3 exported\n")
+    assert "okfn/compression" in exported.err
+    assert run("pack", "no/such").code == 3
+
+
+def test_a_backup_that_was_kept_from_damage_says_so_by_its_exit_code(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    assert run("backup", "copy").code == 0
+    shutil.rmtree(tmp_path / "metastore-data" / "okfn" / "compression.git")
+    assert run("backup", "copy").code == 1
+    assert run("dataset", "read", "okfn/compression", "--store", "copy").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dataset", "patch", "physics/cars", "title=Cars"), "neither JSON"),
+        (("tag", "create", "physics/cars", "v1", "-d", "One", "-m", "Two"), "give one of them"),
+    ],
+)
+def test_what_is_easily_mistaken_is_explained(run: Run, cars: str, arguments: tuple[str, ...], said: str) -> None:
+    done = run(*arguments, *WRITE)
+    assert (done.code, said in done.err) == (2, True)

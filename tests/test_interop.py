@@ -238,3 +238,12 @@ def test_urls_lead_to_storages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             metastore.connect(bad)
     with pytest.raises(metastore.InvalidInput, match="no option 'colour'"):
         metastore.connect("memory:", colour="red")
+
+
+def test_options_of_the_wrong_kind_are_refused_in_words() -> None:
+    for wrong in (None, b"bytes", 7):
+        with pytest.raises(metastore.InvalidInput, match="path or URL"):
+            metastore.connect(wrong)  # type: ignore[arg-type]
+    for size in ("7", 0, True):
+        with pytest.raises(metastore.InvalidInput, match="number of bytes"):
+            metastore.connect("memory:", max_bytes=size)
