@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from telling import Told, show, step
+from telling import Told, command, show, step
 
 import metastore
 from metastore import bundle
@@ -99,7 +99,7 @@ def tour(root: Path) -> None:
 
     step(f"The registry is in {root}. Try next:")
     where = f"--bundles {root / 'store'}"
-    show(f"metastore bundle {words} {where}" for words in ("list", f"log {name}", f"read {name} --snapshot 1"))
+    show(f"{command()} bundle {words} {where}" for words in ("list", f"log {name}", f"read {name} --snapshot 1"))
     show([f"git -C {root / 'store/_metastore/bundles.git'} log -p"])
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,3 +38,8 @@ def step(text: str) -> None:
 def show(lines: Iterable[object], **style: Any) -> None:
     for line in lines:
         click.secho(f"  {line}", **style)
+
+
+def command() -> str:
+    """Return the command line's program, as it can be called from here."""
+    return shutil.which("metastore", path=str(Path(sys.executable).parent)) or "metastore"

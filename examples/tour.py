@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import click
-from telling import Told, show, step
+from telling import Told, command, show, step
 
 import metastore
 
@@ -95,9 +94,8 @@ def tour(root: Path) -> None:
     plain.close()
 
     step(f"The store is in {root}. Try next:")
-    command = shutil.which("metastore", path=str(Path(sys.executable).parent)) or "metastore"
     show(
-        f"{command} {words} --store {shlex.quote(str(root))}"
+        f"{command()} {words} --store {shlex.quote(str(root))}"
         for words in (
             "dataset list",
             "revision list vega/datasets",

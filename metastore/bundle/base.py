@@ -162,7 +162,8 @@ class ChainCheck:
     problem: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.head} {self.name} {self.problem or f'{self.snapshots} snapshots, unbroken'}"
+        count = f"{self.snapshots} snapshot{'s' * (self.snapshots != 1)}"
+        return f"{self.head} {self.name} {self.problem or f'{count}, unbroken'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def test_a_day_with_a_bundle(bundle: Run, numi: str) -> None:
     assert checked.code == 0
     assert [line.split(" ", 1)[1] for line in checked.out.splitlines()] == [
         "NuMI 4 snapshots, unbroken",
-        "NuMI_2 1 snapshots, unbroken",
+        "NuMI_2 1 snapshot, unbroken",
     ]
 
 
@@ -254,6 +254,6 @@ def test_verify_compares_with_heads_that_were_kept(bundle: Run, numi: str, tmp_p
     (tmp_path / "heads").write_text(bundle("verify").out)
     bundle("update", "NuMI", "--udp")
     assert bundle("verify", "--heads", "heads").code == 0
-    (tmp_path / "heads").write_text(f"{'0' * 64} NuMI 1 snapshots, unbroken\n")
+    (tmp_path / "heads").write_text(f"{'0' * 64} NuMI 1 snapshot, unbroken\n")
     done = bundle("verify", "--heads", "heads")
     assert (done.code, "its record was rewritten" in done.out) == (1, True)
