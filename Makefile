@@ -16,8 +16,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: debian
-debian:  # git and git-lfs are what the tests clone with, postgresql what keeps bundles; make itself is there already
-	@missing=''; for each in git git-lfs; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles; make itself is there already
+	@missing=''; for each in git git-lfs strace; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
