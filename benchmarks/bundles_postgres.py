@@ -44,7 +44,8 @@ def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
         with migrated_database() as dsn:
             yield from _measured(dsn, folder, quick=quick)
     except (RuntimeError, psycopg.OperationalError) as error:
-        yield Note(f"Bundles in PostgreSQL are left out: there is no server ({error}).")
+        reason = " ".join(str(error).split())
+        yield Note(f"Bundles in PostgreSQL are left out: there is no server ({reason}).")
 
 
 def _measured(dsn: str, folder: Path, *, quick: bool) -> Iterator[Row | Note]:
