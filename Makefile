@@ -61,7 +61,7 @@ test-all:  ## the tests on every supported Python that is installed
 	  $(MAKE) PYTHON=python$$version VENV=.venv-$$version types unit wheel || exit 1; \
 	done
 
-bench: $(READY)  ## measure against raw libgit2, plain files and metastore-lib
+bench: $(READY) debian  ## measure against raw libgit2, plain files, plain SQL and metastore-lib
 	$(BIN)/python benchmarks/run.py
 
 constraints: $(READY)  ## choose newer versions of what we build on

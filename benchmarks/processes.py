@@ -59,16 +59,16 @@ def side_by_side(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
                 by_hand.create(f"d{number}", descriptor(SMALL))
         ours = theirs = 0.0
         for _ in range(_TURNS):
-            ours += _rate(_write, str(place / "ours"), writers, datasets, seconds) / _TURNS
-            theirs += _rate(_write_by_hand, str(place / "hand"), writers, datasets, seconds) / _TURNS
+            ours += rate(_write, str(place / "ours"), writers, datasets, seconds) / _TURNS
+            theirs += rate(_write_by_hand, str(place / "hand"), writers, datasets, seconds) / _TURNS
         yield Row(
             f"{what}, {label(SMALL)}", ours, "pygit2 by hand, flock", theirs, unit="revisions/s", more_is_better=True
         )
     yield Note("Writers without `expected` compute again when they lose a race; by hand, the last one wins.")
 
 
-def _rate(write: Callable[..., None], root: str, writers: int, datasets: int, seconds: float) -> float:
-    """Return how many revisions a second all writers made together."""
+def rate(write: Callable[..., None], root: str, writers: int, datasets: int, seconds: float) -> float:
+    """Return how much a second all writers made together; each waits at `begin` before the first and after the last."""
     context = multiprocessing.get_context("spawn")
     made, begin = context.Value("i", 0), context.Barrier(writers + 1)
     processes = [
@@ -79,9 +79,11 @@ def _rate(write: Callable[..., None], root: str, writers: int, datasets: int, se
         process.start()
     begin.wait()
     start = time.perf_counter()
+    begin.wait()
+    took = time.perf_counter() - start
     for process in processes:
         process.join()
-    return float(made.value) / (time.perf_counter() - start)
+    return float(made.value) / took
 
 
 def _write(root: str, name: str, writer: int, seconds: float, begin: Any, made: Any) -> None:
@@ -104,6 +106,7 @@ def _write_on(update: Callable[[Any], object], writer: int, seconds: float, begi
         update({**document, "version": f"{writer}.{count}"})
     with made.get_lock():
         made.value += count
+    begin.wait()
 
 
 def syncs(folder: Path, *, quick: bool) -> Iterator[Row | Note]:

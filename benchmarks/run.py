@@ -1,4 +1,4 @@
-"""Measure MetaStore against hand-written pygit2, plain files and metastore-lib, in one run; `make bench` starts it.
+"""Measure MetaStore against pygit2 by hand, plain files, plain SQL and metastore-lib, in one run (`make bench`).
 
 Contestants take turns, so that what else the machine does hits all alike: trust the ratios more than the times. The
 table goes to stdout, progress to stderr, and all data into a temporary folder.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
-from benchmarks import peer, processes, scale, single
+from benchmarks import bundles_postgres, peer, processes, scale, single
 from benchmarks.table import printed, say
 
 SECTIONS = {
@@ -27,6 +27,7 @@ SECTIONS = {
     "updates": ("Many revisions", scale.updates),
     "listing": ("Many datasets", scale.listing),
     "writers": ("Writers side by side", processes.side_by_side),
+    "bundles": ("Bundles in PostgreSQL", bundles_postgres.rows),
     "starting": ("Starting", processes.starting),
     "peer": ("metastore-lib 0.2.0, file system", peer.rows),
 }

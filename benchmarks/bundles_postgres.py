@@ -1,0 +1,171 @@
+"""Bundles in a real PostgreSQL, beside plain SQL and pgbench on the same server."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from benchmarks.processes import rate
+from benchmarks.table import Note, Row, in_turn, say
+from metastore.bundle import BundleRegistry, Groups, queries
+from metastore.bundle.base import LogFilter
+from metastore.bundle.postgres import PostgresRecord
+from tests.bundle.postgres_server import migrated_database, programs
+
+GROUPS = Groups.parse("groups = NOvA\nNOvA = ann\nroot = ruth")
+_DEVICES, _BUNDLES, _WRITERS, _TURNS = 2_000, 1_000, 8, 2
+#: What the record's tables are without the record: the same keys and indexes, no triggers.
+_PLAIN = """
+    CREATE TABLE plain_bundles (name text COLLATE "C" PRIMARY KEY, event text, updated timestamptz DEFAULT now());
+    CREATE TABLE plain_variables (bundle text COLLATE "C" REFERENCES plain_bundles, variable text COLLATE "C",
+        PRIMARY KEY (bundle, variable));
+    CREATE INDEX ON plain_variables (variable, bundle);
+    INSERT INTO plain_bundles SELECT 'W' || number, 'e,1d' FROM generate_series(0, 7) AS each (number);
+"""
+_PLAIN_STORE = "INSERT INTO plain_variables SELECT %s, unnest(%s::text[])"
+_PLAIN_CHANGE = "UPDATE plain_bundles SET event = 'e,' || random(), updated = now() WHERE name = 'W' || :client_id;\n"
+#: One snapshot of every bundle, in which a device goes and another one comes.
+_TURN = """
+    DELETE FROM bundle_variables WHERE variable = 'E:T%(last)s';
+    INSERT INTO bundle_variables SELECT name, 'E:T%(now)s' FROM bundles WHERE name LIKE 'L%%';
+"""
+
+
+def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
+    """Store many devices, ask the log, and write side by side."""
+    try:
+        with migrated_database() as dsn:
+            yield from _measured(dsn, folder, quick=quick)
+    except (RuntimeError, psycopg.OperationalError) as error:
+        reason = " ".join(str(error).split())
+        yield Note(f"Bundles in PostgreSQL are left out: there is no server ({reason}).")
+
+
+def _measured(dsn: str, folder: Path, *, quick: bool) -> Iterator[Row | Note]:
+    with psycopg.connect(dsn, autocommit=True) as plain, BundleRegistry(PostgresRecord(dsn), GROUPS) as registry:
+        plain.execute(_PLAIN)
+        yield _many_devices(registry, plain, rounds=5 if quick else 25)
+        yield from _log(registry, plain, quick=quick)
+        for number in range(_WRITERS):
+            devices = [f"E:D{each}" for each in range(10)]
+            bundle = {"name": f"W{number}", "event": "e,1d", "ifb_group": "NOvA", "devices": devices}
+            registry.bundle_create(bundle, user="ann")
+    yield from _side_by_side(dsn, folder, seconds=1.0 if quick else 4.0)
+
+
+def _many_devices(registry: BundleRegistry, plain: psycopg.Connection[Any], rounds: int) -> Row:
+    say(f"storing {_DEVICES:,} devices")
+    devices = [f"E:D{number:05}" for number in range(_DEVICES)]
+
+    def by_hand(number: int) -> None:
+        with plain.transaction():
+            plain.execute("INSERT INTO plain_bundles VALUES (%s, 'e,1d')", (f"D{number}",))
+            plain.execute(_PLAIN_STORE, (f"D{number}", devices))
+
+    times = in_turn(
+        rounds,
+        ours=lambda n: registry.bundle_create(
+            {"name": f"D{n}", "event": "e,1d", "ifb_group": "NOvA", "devices": devices}, user="ann"
+        ),
+        plain=by_hand,
+    )
+    return Row(f"store a bundle of {_DEVICES:,} devices", times["ours"], "INSERT without triggers", times["plain"])
+
+
+def _log(registry: BundleRegistry, plain: psycopg.Connection[Any], *, quick: bool) -> Iterator[Row]:
+    count = 10_000 if quick else 100_000
+    turns = count // _BUNDLES
+    say(f"making {count:,} snapshots")
+    began = time.perf_counter()
+    plain.execute(
+        "INSERT INTO bundles (name, event, ifb_group) SELECT 'L' || number, 'e,1d', 'NOvA'"
+        " FROM generate_series(1, %s) AS each (number)",
+        (_BUNDLES,),
+    )
+    for turn in range(1, turns):
+        with plain.transaction():
+            plain.execute((_TURN % {"last": turn - 1, "now": turn}).encode())
+    made = _BUNDLES * turns / (time.perf_counter() - began)
+    yield Row(f"snapshots of changes in plain SQL, {_BUNDLES:,} a transaction", made, unit="snapshots/s")
+    plain.execute("VACUUM ANALYZE")
+    newest = registry.bundle_log(limit=1)[0].id
+    removed = f"E:T{turns // 2}"
+    for what, asked in (
+        (f"newest page (50) of {count:,} snapshots", lambda n: LogFilter()),
+        (f"page (50) in the middle of {count:,} snapshots", lambda n: LogFilter(before=newest // 2 + n)),
+        ("when was this device removed from this bundle?", lambda n: LogFilter(f"L{n + 1}", device=removed)),
+        ("page (50) of a device's changes, 1,000 bundles had it", lambda n: LogFilter(device=removed)),
+    ):
+        yield _asked(registry, plain, what, asked, rounds=20 if quick else 100)
+
+
+def _asked(
+    registry: BundleRegistry,
+    plain: psycopg.Connection[Any],
+    what: str,
+    asked: Callable[[int], LogFilter],
+    rounds: int,
+) -> Row:
+    def ours(number: int) -> object:
+        wanted = asked(number)
+        return registry.bundle_log(wanted.name, device=wanted.device, before=wanted.before)
+
+    def by_hand(number: int) -> object:
+        query, values = queries.log(asked(number))
+        return plain.execute(query.encode(), values).fetchall()
+
+    assert ours(0)
+    times = in_turn(rounds, ours=ours, plain=by_hand)
+    return Row(what, times["ours"], "the query alone", times["plain"])
+
+
+def _side_by_side(dsn: str, folder: Path, seconds: float) -> Iterator[Row | Note]:
+    """Processes that change a bundle each, and pgbench's clients that change a row each."""
+    pgbench = _pgbench()
+    script = folder / "change.sql"
+    script.write_text(_PLAIN_CHANGE)
+    for what, writers in (("one writer", 1), (f"{_WRITERS} writers, a bundle each", _WRITERS)):
+        say(what)
+        ours = theirs = 0.0
+        for _ in range(_TURNS):
+            ours += rate(_write, dsn, writers, writers, seconds) / _TURNS
+            if pgbench:
+                theirs += _transactions(pgbench, dsn, script, writers, seconds) / _TURNS
+        other = "pgbench, one row without triggers" if pgbench else ""
+        yield Row(what, ours, other, theirs or None, unit="changes/s", more_is_better=True)
+    if not pgbench:
+        yield Note("Writers are compared with nothing: there is no pgbench.")
+
+
+def _pgbench() -> str | None:
+    try:
+        return shutil.which("pgbench", path=programs()) or shutil.which("pgbench")
+    except RuntimeError:
+        return shutil.which("pgbench")
+
+
+def _transactions(pgbench: str, dsn: str, script: Path, clients: int, seconds: float) -> float:
+    arguments = ["-n", "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(round(seconds)), "-f", str(script)]
+    done = subprocess.run([pgbench, *arguments, dsn], check=True, capture_output=True, text=True)
+    return float(re.findall(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)[-1])
+
+
+def _write(dsn: str, name: str, writer: int, seconds: float, begin: Any, made: Any) -> None:
+    bundle, count = f"W{writer}", 0
+    with BundleRegistry(PostgresRecord(dsn), GROUPS) as registry:
+        registry.bundle_read(bundle)
+        begin.wait()
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            count += 1
+            registry.bundle_update(bundle, {"event": f"e,{time.time_ns()}"}, user="ann")
+        with made.get_lock():
+            made.value += count
+        begin.wait()
