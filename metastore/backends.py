@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -103,6 +104,8 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     from metastore.storage.git import GitStorage
 
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if re.match(r"(host|hostaddr|port|dbname|user|service)\s*=", os.fspath(url)):
+        raise InvalidInput("write a database as a URL: postgresql://user@host/dbname")
     if os.fspath(url).startswith(("postgresql://", "postgres://")):
         return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
     if unknown := sorted(set(options) - set(_STORAGE_OPTIONS)):

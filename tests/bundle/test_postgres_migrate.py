@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import errors as pg
 
+from metastore import bundle
+from metastore.bundle import Groups
 from metastore.bundle.base import Filter, LogFilter
 from metastore.bundle.migrate import migrate
 from metastore.bundle.postgres import PostgresRecord
-from metastore.errors import MetastoreError, StorageUnavailable
+from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 
 FILES = ("0001.tables", "0002.record", "0003.first")
@@ -178,3 +181,10 @@ def test_psycopg_is_imported_on_use_alone() -> None:
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "InvalidInput there is no psycopg: install MetaStore with its extra [postgres]\n"
+
+
+def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match="as a URL"):
+        bundle.connect("host=127.0.0.1 dbname=bundles", groups=Groups.parse("groups ="))
+    assert list(tmp_path.iterdir()) == []
