@@ -82,22 +82,26 @@ def add(database: sqlite3.Connection, revision: str, snapshot: Snapshot) -> None
     )
     changes = ((device, snapshot.id) for device in after ^ before)
     database.executemany("INSERT INTO device_changes VALUES (?, ?)", changes)
+    _set_current(database, snapshot, values)
+    gone, come = ((name, device) for device in before - after), ((name, device) for device in after - before)
+    database.executemany("DELETE FROM current_devices WHERE name = ? AND device = ?", gone)
+    database.executemany("INSERT INTO current_devices VALUES (?, ?)", come)
+
+
+def _set_current(database: sqlite3.Connection, snapshot: Snapshot, values: dict[str, object]) -> None:
+    """Make a snapshot's state, as columns, the current one of its name."""
     database.execute(
         "INSERT OR REPLACE INTO current"
         " (name, event, ifb_group, storage, run, udp, writable, hosts, updated, snapshot, deleted)"
         " VALUES (:name, :event, :ifb_group, :storage, :run, :udp, :writable, :hosts, :updated, :snapshot, :deleted)",
         {
             **values,
-            "name": name,
+            "name": snapshot.name,
             "updated": time_text(snapshot.created),
             "snapshot": snapshot.id,
             "deleted": snapshot.deleted,
         },
     )
-    database.executemany(
-        "DELETE FROM current_devices WHERE name = ? AND device = ?", ((name, d) for d in before - after)
-    )
-    database.executemany("INSERT INTO current_devices VALUES (?, ?)", ((name, device) for device in after - before))
 
 
 def _column(value: object) -> object:

@@ -34,10 +34,9 @@ class Server:
 
     Args:
         folder: Empty; the server's data and log are kept there.
-        sync: Whether it survives a power cut; without, tests are faster, and a crash of the server still loses nothing.
     """
 
-    def __init__(self, folder: Path, *, sync: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._programs = programs()
         self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -84,10 +83,10 @@ def programs() -> Path:
     return Path(found).resolve().parent
 
 
-def new_server(*, sync: bool = False) -> Server:
+def new_server() -> Server:
     """Start a server that lives as long as this process, or until it is stopped."""
     folder = Path(tempfile.mkdtemp(prefix="metastore-pg-"))
-    server = Server(folder, sync=sync)
+    server = Server(folder)
 
     def end() -> None:
         with contextlib.suppress(RuntimeError):

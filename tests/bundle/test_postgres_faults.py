@@ -206,7 +206,7 @@ def test_a_closed_record_opens_again(dsn: str) -> None:
 
 
 def test_a_server_that_crashes_and_starts_again_loses_and_doubles_nothing() -> None:
-    server = new_server(sync=True)
+    server = new_server()
     try:
         _crash_under_load(server)
     finally:
