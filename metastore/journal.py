@@ -47,14 +47,15 @@ class Journal:
             self._append("withdrawn", dataset_id, {"entry": entry.id}, change)
             raise
 
-    def entries(self) -> Iterator[JournalEntry]:
-        """Yield all lines, newest first, lazily."""
+    def entries(self, before: str | None = None) -> Iterator[JournalEntry]:
+        """Yield all lines, newest first, lazily; only those before the one with this id, if one is given."""
         try:
-            head = self._storage.resolve(JOURNAL, None)
+            head = self._storage.resolve(JOURNAL, before)
         except DatasetNotFound:
             return
         for line in self._storage.history(JOURNAL, head.id):
-            yield self._entry(line)
+            if line.id != before:
+                yield self._entry(line)
 
     def _entry(self, line: Revision) -> JournalEntry:
         try:

@@ -26,6 +26,7 @@ from metastore.storage.base import Storage
 from metastore.types import Damage, Dataset, DatasetId, Diff, FeedEntry, JournalEntry, Project, Revision, Tag
 
 AnyId = str | tuple[str, str] | DatasetId
+_REMEMBERED = 10_000
 
 
 class Reader:
@@ -43,6 +44,7 @@ class Reader:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._journal = Journal(storage)
+        self._understood: set[str] = set()  # revisions whose descriptor was seen to be a JSON object
 
     @property
     def storage(self) -> Storage:
@@ -69,6 +71,18 @@ class Reader:
         """
         identity = parse_dataset_id(dataset_id)
         return self._dataset(identity, self._live(identity, revision))
+
+    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        """Return a descriptor exactly as it is stored, without making values of it; otherwise as `dataset_read`."""
+        identity = parse_dataset_id(dataset_id)
+        found = self._live(identity, revision)
+        content = self._storage.read(identity, found.id, DESCRIPTOR)
+        if found.id not in self._understood:
+            self._parse(identity, found, content)
+            if len(self._understood) >= _REMEMBERED:
+                self._understood.clear()
+            self._understood.add(found.id)
+        return found, content
 
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
@@ -143,13 +157,19 @@ class Reader:
         return Project(dataset.id.owner, dataset, tuple(tags), tuple(issues))
 
     def journal(
-        self, dataset_id: AnyId | None = None, *, since: datetime | None = None, limit: int | None = None
+        self,
+        dataset_id: AnyId | None = None,
+        *,
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[JournalEntry]:
         """Return who moved, purged and retagged what, newest first, lazily; it outlives a purge.
 
         Args:
             dataset_id: Only lines about this id (as it was called before a move).
             since: Only lines of this time or later.
+            before: Only lines before this one: the `id` of the last line of the page before.
             limit: At most so many.
         """
         wanted = parse_dataset_id(dataset_id) if dataset_id is not None else None
@@ -157,7 +177,7 @@ class Reader:
         return islice(
             (
                 entry
-                for entry in self._journal.entries()
+                for entry in self._journal.entries(parse_revision(before))
                 if (wanted is None or entry.dataset_id == wanted) and (start is None or entry.created >= start)
             ),
             _limit(limit),

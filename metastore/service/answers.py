@@ -1,0 +1,129 @@
+"""What the service answers: bodies, entity-tags, how long they may be kept, and the pages of lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from flask import Response, request
+
+from metastore.parse import looks_like_revision
+from metastore.service.context import service
+from metastore.service.requests import ENVELOPE, JSON, limit, wants_envelope, wants_little
+from metastore.types import Dataset, DatasetId, Finding, Revision
+from metastore.wire import to_wire
+
+_Item = TypeVar("_Item")
+#: A day: what is purged is gone from caches by then.
+_KEPT = 86_400
+
+
+def answer(value: Any, status: int = 200, *, etag: str | None = None, revision: str | None = None) -> Response:
+    """Answer with a value as JSON; `revision` is what the URL says of it."""
+    return _kept(_json(to_wire(value), status), etag, revision)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value, ensure_ascii=False), status, mimetype=JSON)
+
+
+def streamed(parts: Iterable[str], media_type: str) -> Response:
+    """Answer with text, piece by piece as it comes."""
+    return _kept(Response((part.encode() for part in parts), mimetype=media_type), None, None)
+
+
+def unchanged(etag: str, revision: str | None = None) -> Response:
+    """Answer that the caller has this already."""
+    return _kept(Response(status=304), etag, revision)
+
+
+def descriptor(dataset_id: DatasetId, found: Revision, content: bytes, revision: str | None) -> Response:
+    """Answer with a descriptor, byte for byte as it is stored; within our envelope for those who ask for that."""
+    if wants_envelope():
+        response = Response(_enveloped(dataset_id, found, content, ()), mimetype=ENVELOPE)
+        etag = f"{found.id}+envelope"  # another representation, so another tag; the id stays its beginning
+    else:
+        response, etag = Response(content, mimetype=JSON), found.id
+    response.last_modified = found.created
+    return _kept(response, etag, revision)
+
+
+def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findings: Iterable[Finding]) -> list[bytes]:
+    """Put a descriptor into our envelope as it is, as its last member."""
+    said = json.dumps({"id": str(dataset_id), "revision": to_wire(revision), "findings": to_wire(list(findings))})
+    return [said[:-1].encode(), b', "descriptor": ', content, b"}"]
+
+
+def written(made: Dataset, status: int = 200) -> Response:
+    """Answer a write with what is stored now, and what the check found."""
+    if wants_little():
+        response = Response(status=204 if status == 200 else status)
+        response.headers["Preference-Applied"] = "return=minimal"
+    else:
+        parts = _enveloped(made.id, made.revision, made.bytes, made.findings)
+        response = Response(parts, status, mimetype=ENVELOPE)
+    if status == 201:
+        response.headers["Location"] = path_of(made.id)
+    response.headers["Content-Location"] = path_of(made.id)
+    return _fresh(response, made.revision.id)
+
+
+def changed(value: Any, status: int = 200, *, etag: str | None = None, location: str | None = None) -> Response:
+    """Answer a write whose outcome is another value than a dataset."""
+    response = _json(to_wire(value), status)
+    if location is not None:
+        response.headers["Location"] = location
+    return _fresh(response, etag)
+
+
+def gone() -> Response:
+    """Answer a write that leaves nothing to show."""
+    return _fresh(Response(status=204), None)
+
+
+def path_of(dataset_id: DatasetId, *more: str) -> str:
+    """Return the path of a dataset, or of something in it."""
+    parts = (dataset_id.owner, dataset_id.name, *more)
+    return f"{request.root_path}/api/v1/datasets/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None], more: bool | None = None) -> Response:
+    """Answer with a page of a list, and a link to the next one (RFC 8288).
+
+    Args:
+        items: The page's items and at least one more, if there are more; not read further than that.
+        after: The last item to the parameters of the next page, or None if there can be none.
+        more: Whether there are more, where the items do not tell.
+    """
+    size = limit()
+    shown = list(islice(items, size + 1))
+    rest, shown = len(shown) > size, shown[:size]
+    response = answer(shown)
+    following = after(shown[-1]) if shown and (rest if more is None else more) else None
+    if following is not None:
+        query = urlencode({**request.args.to_dict(), **following, "limit": str(size)})
+        response.headers["Link"] = f'<{request.root_path}{quote(request.path)}?{query}>; rel="next"'
+    return response
+
+
+def _fresh(response: Response, etag: str | None) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    if etag is not None:
+        response.headers["ETag"] = f'"{etag}"'
+    return response
+
+
+def _kept(response: Response, etag: str | None, revision: str | None) -> Response:
+    """Say who may keep an answer, and for how long: what a full id names never changes."""
+    if etag is not None:
+        response.headers["ETag"] = f'"{etag}"'
+    response.headers["Vary"] = "Authorization, Cookie, Accept, Accept-Encoding"
+    if revision is not None and len(revision) == 40 and looks_like_revision(revision):
+        whose = "public" if service().settings.public_read else "private"
+        response.headers["Cache-Control"] = f"{whose}, max-age={_KEPT}, immutable"
+    else:
+        response.headers["Cache-Control"] = "private, no-cache"
+    return response

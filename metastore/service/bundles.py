@@ -1,0 +1,245 @@
+"""Bundles over HTTP: anyone reads; who changes them is the token's user, and the groups file decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from metastore.bundle.base import STATE, Bundle, LogEntry
+from metastore.bundle.checks import make_bundle
+from metastore.bundle.exchange import read_rows, write_rows
+from metastore.bundle.registry import BundleRegistry
+from metastore.errors import (
+    AlreadyExists,
+    BundleNotFound,
+    InvalidInput,
+    RevisionConflict,
+    SnapshotNotFound,
+    StorageBusy,
+)
+from metastore.service import answers, requests
+from metastore.service.context import service
+from metastore.service.guard import identity, named
+from metastore.writer import TRIES
+
+bundles = Blueprint("bundles", __name__)
+CSV = "text/csv"
+#: What a read says beyond the state; a write that sends it back is not held to it.
+_SET_BY_THE_REGISTRY = ("updated", "snapshot")
+
+
+def registry() -> BundleRegistry:
+    """Return the registry. Raises NotFound: this service has none."""
+    found = service().bundles
+    if found is None:
+        raise NotFound("this service keeps no bundles")
+    return found
+
+
+def _user() -> str:
+    """Return who changes something, which a token has to say. Raises AuthenticationError."""
+    return named(identity()).user or ""
+
+
+@bundles.get("/bundles")
+def bundle_list() -> Response:
+    """List bundles in pages; as CSV all of them at once, as they come."""
+    given = request.args
+    found = registry().bundle_list(
+        group=given.get("group"),
+        device=given.get("device"),
+        event=given.get("event"),
+        run=requests.flag("run"),
+        host=given.get("host"),
+        prefix=given.get("prefix", ""),
+        after=given.get("after"),
+    )
+    if request.accept_mimetypes.best_match(("application/json", CSV)) == CSV:
+        return answers.streamed(write_rows(found, "csv"), CSV)
+    return answers.page(found, lambda last: {"after": last.name})
+
+
+@bundles.post("/bundles")
+def bundle_import() -> Response:
+    """Create and update many, from a JSON list or CSV."""
+    user = _user()
+    body = requests.body(requests.JSON, CSV)
+    rows = read_rows(body.text, "csv" if body.type == CSV else "json")
+    atomic = requests.flag("atomic")
+    done = registry().bundle_import(
+        rows,
+        user=user,
+        comment=request.args.get("comment"),
+        atomic=True if atomic is None else atomic,
+        dry_run=bool(requests.flag("dry_run")),
+    )
+    return answers.changed(list(done))
+
+
+@bundles.get("/bundles/<name>")
+def bundle_read(name: str) -> Response:
+    """Answer with a bundle as it is, or as it was at a snapshot or a time."""
+    at, snapshot = requests.time("at"), _number(request.args.get("snapshot"))
+    found = registry().bundle_read(name, snapshot=snapshot, at=at)
+    if snapshot is not None:
+        return answers.answer(found, etag=str(snapshot))
+    if at is None and requests.is_known(str(found.snapshot)):
+        return answers.unchanged(str(found.snapshot))
+    return answers.answer(found, etag=str(found.snapshot))
+
+
+@bundles.put("/bundles/<name>")
+def bundle_put(name: str) -> Response:
+    """Make a bundle what the body says, be it there or not."""
+    user = _user()
+    given = dict(requests.json_object())
+    comment = _comment(given)
+    bundle = make_bundle({**_attributes(given), "name": _same_name(name, given)})
+    for _ in range(TRIES):
+        try:
+            return _put(bundle, user, comment)
+        except (BundleNotFound, AlreadyExists):
+            if requests.creates_only() or "If-Match" in request.headers:
+                raise
+    raise StorageBusy(f"bundle {name} comes and goes too fast; try again")
+
+
+def _put(bundle: Bundle, user: str, comment: str | None) -> Response:
+    if not requests.creates_only() and _is_live(bundle.name):
+        changes = {key: getattr(bundle, key) for key in STATE if key not in ("name", "ifb_group")}
+        return _written(
+            registry().bundle_update(
+                bundle.name, changes, user=user, comment=comment, expected=requests.expected_snapshot()
+            )
+        )
+    if "If-Match" in request.headers:
+        raise RevisionConflict(f"bundle {bundle.name}", expected=requests.expected_snapshot(), actual=None)
+    return _written(registry().bundle_create(bundle, user=user, comment=comment), 201)
+
+
+def _is_live(name: str) -> bool:
+    try:
+        registry().bundle_read(name)
+    except BundleNotFound:
+        return False
+    return True
+
+
+@bundles.patch("/bundles/<name>")
+def bundle_patch(name: str) -> Response:
+    """Change what the body names: attributes, `devices`, `add_devices`, `remove_devices`."""
+    user, given = _user(), dict(requests.json_object())
+    comment, expected = _comment(given), requests.expected_snapshot(given)
+    given.pop("expected", None)
+    return _written(registry().bundle_update(name, given, user=user, comment=comment, expected=expected))
+
+
+@bundles.delete("/bundles/<name>")
+def bundle_delete(name: str) -> Response:
+    """Delete a bundle; its record stays."""
+    user = _user()
+    given = requests.members(optional=True, allowed=("comment",))
+    done = registry().bundle_delete(
+        name, user=user, comment=_comment(dict(given)), expected=requests.expected_snapshot(given)
+    )
+    return answers.changed(done, etag=str(done.id))
+
+
+@bundles.post("/bundles/<name>/copy")
+def bundle_copy(name: str) -> Response:
+    """Make a bundle like another one."""
+    user = _user()
+    given = dict(requests.members(allowed=("to", "comment")))
+    to = requests.text(given, "to")
+    if not to:
+        raise InvalidInput("the member 'to' is missing: the name of the copy", pointer="/to")
+    return _written(registry().bundle_copy(name, to, user=user, comment=_comment(given)), 201)
+
+
+@bundles.post("/bundles/<name>/restore")
+def bundle_restore(name: str) -> Response:
+    """Make a bundle what it was at a snapshot, a deleted one too."""
+    user = _user()
+    given = dict(requests.members(allowed=("snapshot", "comment")))
+    if type(given.get("snapshot")) is not int:
+        raise InvalidInput("the member 'snapshot' has to be the number of a snapshot", pointer="/snapshot")
+    expected = requests.expected_snapshot(given)
+    return _written(
+        registry().bundle_restore(name, given["snapshot"], user=user, comment=_comment(given), expected=expected)
+    )
+
+
+@bundles.get("/log")
+@bundles.get("/bundles/<name>/log")
+def bundle_log(name: str | None = None) -> Response:
+    """List the record's changes, of one bundle or of all, newest first, in pages."""
+    given = request.args
+    found = registry().bundle_log(
+        name,
+        user=given.get("user"),
+        device=given.get("device"),
+        since=requests.time("since"),
+        until=requests.time("until"),
+        before=_number(given.get("before")),
+        limit=requests.limit() + 1,
+    )
+
+    def after(last: LogEntry) -> dict[str, str]:
+        return {"before": str(last.id)}
+
+    return answers.page(found, after)
+
+
+@bundles.get("/snapshots/<snapshot>")
+def bundle_snapshot(snapshot: str) -> Response:
+    """Say who changed a bundle, when and why, and its whole state after it."""
+    return answers.answer(registry().bundle_snapshot(_snapshot(snapshot)), etag=snapshot)
+
+
+@bundles.get("/snapshots/<snapshot>/diff")
+def bundle_diff(snapshot: str) -> Response:
+    """Compare a snapshot with the one that `to` names."""
+    if "to" not in request.args:
+        raise InvalidInput("say with ?to= which snapshot to compare it with")
+    return answers.answer(registry().bundle_diff(_snapshot(snapshot), _snapshot(request.args["to"])))
+
+
+def _snapshot(text: str) -> int:
+    number = _number(text)
+    if number is None:
+        raise SnapshotNotFound(text)
+    return number
+
+
+def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise InvalidInput(f"the number of a snapshot is written in digits, not {text[:20]!r}")
+    return int(text)
+
+
+def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key not in _SET_BY_THE_REGISTRY}
+
+
+def _same_name(name: str, given: Mapping[str, Any]) -> str:
+    """Return the name in the URL. Raises InvalidInput: the body has another one."""
+    if given.get("name", name) != name:
+        raise InvalidInput(f"the URL names {name}, and the body another bundle", pointer="/name")
+    return name
+
+
+def _comment(given: dict[str, Any]) -> str | None:
+    """Take the comment out of a body; otherwise it stands in the query."""
+    comment = requests.text(given, "comment")
+    given.pop("comment", None)
+    return comment if comment is not None else request.args.get("comment")
+
+
+def _written(bundle: Bundle, status: int = 200) -> Response:
+    location = f"{request.root_path}/api/v1/bundles/{bundle.name}"
+    return answers.changed(bundle, status, etag=str(bundle.snapshot), location=location if status == 201 else None)

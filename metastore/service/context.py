@@ -1,0 +1,45 @@
+"""What an application serves, handed to the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+from metastore.config import ServiceSettings
+from metastore.store import MetaStore
+from metastore.tokens import Verifier
+
+if TYPE_CHECKING:
+    from metastore.bundle.registry import BundleRegistry
+
+_NAME = "metastore"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The ready objects that the routes call.
+
+    Attributes:
+        store: The datasets.
+        verifier: Turns tokens into identities.
+        bundles: The registry of bundles, or None where none is served.
+        settings: How the service behaves.
+    """
+
+    store: MetaStore
+    verifier: Verifier
+    bundles: BundleRegistry | None = None
+    settings: ServiceSettings = field(default_factory=ServiceSettings)
+
+
+def install(app: Flask, served: Service) -> None:
+    """Let the routes of an application find what they serve."""
+    app.extensions[_NAME] = served
+
+
+def service() -> Service:
+    """Return what the application of this request serves."""
+    served: Service = current_app.extensions[_NAME]
+    return served

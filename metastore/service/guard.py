@@ -1,0 +1,90 @@
+"""Who asks, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from flask import g, request
+
+from metastore.access import ANONYMOUS, Identity, allows, require
+from metastore.errors import AuthenticationError, DatasetNotFound
+from metastore.service.context import service
+from metastore.types import DatasetId
+
+
+def identity() -> Identity:
+    """Return who asks: whom the token names, or nobody.
+
+    Raises:
+        AuthenticationError: There is a token, but no good one.
+    """
+    if "identity" not in g:
+        token = _token()
+        g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
+    found: Identity = g.identity
+    return found
+
+
+def _token() -> str | None:
+    """Return the token of the request: as Bearer (RFC 6750), or as the password of `_jwt`, which Git clients send."""
+    given = request.headers.get("Authorization")
+    if not given:
+        return None
+    scheme, _, token = given.partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    basic = request.authorization
+    if basic is not None and basic.type == "basic" and basic.username == "_jwt" and basic.password:
+        return basic.password
+    raise AuthenticationError("give a token as 'Authorization: Bearer …'")
+
+
+def may_read(dataset_id: DatasetId) -> bool:
+    """Tell whether the caller may know of a dataset."""
+    who = identity()
+    return service().settings.public_read or allows(who, "read", dataset_id)
+
+
+def require_read(dataset_id: DatasetId) -> None:
+    """Let nobody see what they may not read; to them it is not there.
+
+    Raises:
+        AuthenticationError: A token is needed.
+        DatasetNotFound: The token does not allow it.
+    """
+    if may_read(dataset_id):
+        return
+    if identity() is ANONYMOUS:
+        raise AuthenticationError("reading needs a token here", missing=True)
+    raise DatasetNotFound(dataset_id)
+
+
+def readable(ids: Iterable[DatasetId]) -> Iterator[DatasetId]:
+    """Pass on the ids that the caller may know of."""
+    identity()
+    return (each for each in ids if may_read(each))
+
+
+def require_write(action: str, dataset_id: DatasetId) -> Identity:
+    """Make sure that the caller may do something, and is somebody.
+
+    Raises:
+        AuthenticationError: There is no token, or it names nobody.
+        PermissionDenied: The token does not allow it.
+    """
+    who = identity()
+    require(who, action, dataset_id)
+    return named(who)
+
+
+def named(who: Identity) -> Identity:
+    """Make sure that there is somebody to name as author.
+
+    Raises:
+        AuthenticationError: There is no token, or it names nobody.
+    """
+    if who is ANONYMOUS:
+        raise AuthenticationError("writing needs a token", missing=True)
+    if who.user is None:
+        raise AuthenticationError("the token names nobody: it has no subject, so it writes nothing")
+    return who

@@ -1,0 +1,147 @@
+"""Errors as problem details (RFC 9457): one table from classes to statuses, looked up along each class's bases."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from metastore.errors import (
+    AlreadyExists,
+    AuthenticationError,
+    BundleDeleted,
+    Conflict,
+    DatasetDeleted,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    MetastoreError,
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    RevisionConflict,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+)
+from metastore.service.guard import may_read
+from metastore.wire import to_wire
+
+#: The media type of problem details.
+PROBLEM = "application/problem+json"
+#: Classes to statuses. Three depend on the request as well: see `status_of`.
+STATUSES: dict[type[Exception], int] = {
+    InvalidInput: 400,
+    AuthenticationError: 401,
+    PermissionDenied: 403,
+    NotFound: 404,
+    Conflict: 409,
+    DatasetDeleted: 410,
+    BundleDeleted: 410,
+    DatasetMoved: 308,
+    StorageError: 503,
+    StorageCorrupt: 500,
+    OutcomeUnknown: 504,
+}
+#: After how many seconds it is worth asking again.
+_RETRY_AFTER = {StorageBusy: 1, StorageError: 5}
+#: Attributes of errors that the document says elsewhere, or in other words.
+_SAID = {"pointer", "problems", "missing"}
+_log = logging.getLogger("metastore")
+
+
+def install(app: Flask) -> None:
+    """Let an application answer each error with a problem document."""
+    app.register_error_handler(MetastoreError, _of_ours)
+    app.register_error_handler(HTTPException, _of_werkzeug)
+    app.register_error_handler(Exception, _of_unknown)
+
+
+def status_of(error: MetastoreError) -> int:
+    """Return the status of an error.
+
+    An `InvalidInput` that points into a document means that the document was read and is not valid: 422. What was made
+    for another state is 412 if the request said so in `If-Match` or `If-None-Match`.
+    """
+    if isinstance(error, InvalidInput) and error.pointer is not None:
+        return 422
+    if isinstance(error, RevisionConflict) and "If-Match" in request.headers:
+        return 412
+    if isinstance(error, AlreadyExists) and "If-None-Match" in request.headers:
+        return 412
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
+    """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
+    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "kind": kind}
+    response = Response(json.dumps(said | to_wire(members), ensure_ascii=False), status, mimetype=PROBLEM)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _of_ours(error: MetastoreError) -> Response:
+    if isinstance(error, DatasetMoved) and not may_read(error.new_id):
+        error = DatasetNotFound(error.dataset_id)
+    status = status_of(error)
+    if status >= 500:
+        _log.error("%s %s: %s", request.method, request.path, error)
+    facts = {name: value for name, value in vars(error).items() if name not in _SAID and value is not None}
+    if isinstance(error, InvalidInput):
+        facts["errors"] = [{"detail": detail, "pointer": pointer} for pointer, detail in error.problems]
+    response = problem(status, str(error), error.kind, **facts)
+    if isinstance(error, DatasetMoved):
+        response.headers["Location"] = _moved(error)
+    for kind, seconds in _RETRY_AFTER.items():
+        if status == 503 and isinstance(error, kind):
+            response.headers.setdefault("Retry-After", str(seconds))
+    if challenge := _challenge(error):
+        response.headers["WWW-Authenticate"] = challenge
+    return response
+
+
+def _challenge(error: MetastoreError) -> str | None:
+    """Return what `WWW-Authenticate` says (RFC 6750, section 3)."""
+    if isinstance(error, AuthenticationError):
+        said = "" if error.missing else f', error="invalid_token", error_description="{_quotable(str(error))}"'
+        return f'Bearer realm="metastore"{said}'
+    if isinstance(error, PermissionDenied) and error.scope is not None:
+        return f'Bearer realm="metastore", error="insufficient_scope", scope="{_quotable(error.scope)}"'
+    return None
+
+
+def _quotable(text: str) -> str:
+    """Return what may stand between the quotes of a challenge: printable ASCII without quote and backslash."""
+    return "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "'" for char in text)
+
+
+def _moved(error: DatasetMoved) -> str:
+    """Return where the same request would be answered."""
+    path = request.path.replace(f"/{error.dataset_id}", f"/{error.new_id}", 1)
+    query = request.query_string.decode("ascii", "replace")
+    return f"{request.root_path}{path}" + (f"?{query}" if query else "")
+
+
+def _of_werkzeug(error: HTTPException) -> Response:
+    """Keep what Flask itself refuses (404 of the router, 405, 413, 415, …) in the same form."""
+    status = error.code or 500
+    if status < 400:  # a redirection
+        return error.get_response()  # type: ignore[return-value]
+    response = problem(status, error.description or HTTPStatus(status).phrase, _kind(status))
+    for name, value in error.get_headers():
+        if name in ("Allow", "Retry-After"):
+            response.headers[name] = value
+    return response
+
+
+def _kind(status: int) -> str:
+    return HTTPStatus(status).phrase.lower().replace(" ", "-")
+
+
+def _of_unknown(error: Exception) -> Response:
+    _log.exception("%s %s failed", request.method, request.path)
+    return problem(500, "The service failed; its log says why.", "internal-server-error")

@@ -1,0 +1,142 @@
+"""What was, over HTTP: revisions, differences, tags, the journal and the feed of changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from metastore.errors import InvalidInput
+from metastore.parse import parse_dataset_id
+from metastore.service import answers, requests
+from metastore.service.context import service
+from metastore.service.guard import may_read, require_read, require_write
+from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
+
+revisions = Blueprint("revisions", __name__)
+_TAG_MEMBERS = ("name", "revision", "description")
+
+
+def _readable(owner: str, name: str) -> DatasetId:
+    subject = requests.dataset_id(owner, name)
+    require_read(subject)
+    return subject
+
+
+@revisions.get("/datasets/<owner>/<name>/revisions")
+def revision_list(owner: str, name: str) -> Response:
+    """List revisions, newest first, in pages."""
+    found = service().store.revision_list(_readable(owner, name), request.args.get("revision"))
+
+    def after(last: Revision) -> dict[str, str] | None:
+        return {"revision": last.parent} if last.parent is not None else None
+
+    return answers.page(found, after)
+
+
+@revisions.get("/datasets/<owner>/<name>/revisions/<revision>")
+def revision_read(owner: str, name: str, revision: str) -> Response:
+    """Say who made a revision, when and why."""
+    found = service().store.revision_read(_readable(owner, name), revision)
+    if requests.is_known(found.id):
+        return answers.unchanged(found.id, revision)
+    return answers.answer(found, etag=found.id, revision=revision)
+
+
+@revisions.get("/datasets/<owner>/<name>/diff")
+def revision_diff(owner: str, name: str) -> Response:
+    """Compare two revisions: `from`, and `to` or the newest."""
+    subject = _readable(owner, name)
+    if "from" not in request.args:
+        raise InvalidInput("say with ?from= which revision to compare")
+    return answers.answer(service().store.revision_diff(subject, request.args["from"], request.args.get("to")))
+
+
+@revisions.get("/datasets/<owner>/<name>/tags")
+def tag_list(owner: str, name: str) -> Response:
+    """List tags by name, in pages."""
+    behind = request.args.get("after", "")
+    found = service().store.tag_list(_readable(owner, name))
+    return answers.page((tag for tag in found if tag.name > behind), lambda last: {"after": last.name})
+
+
+@revisions.get("/datasets/<owner>/<name>/tags/<tag>")
+def tag_read(owner: str, name: str, tag: str) -> Response:
+    """Say what a tag names, and who made it."""
+    found = service().store.tag_read(_readable(owner, name), tag)
+    return answers.unchanged(found.id) if requests.is_known(found.id) else answers.answer(found, etag=found.id)
+
+
+@revisions.post("/datasets/<owner>/<name>/tags")
+def tag_create(owner: str, name: str) -> Response:
+    """Name a revision."""
+    subject = requests.dataset_id(owner, name)
+    require_write("update", subject)
+    given = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
+    change = requests.change("update", subject, given)
+    said = {key: requests.text(given, key) for key in _TAG_MEMBERS}
+    description = said["description"] or change.pop("message") or ""
+    change.pop("message", None)
+    made = service().store.tag_create(subject, said["name"] or "", said["revision"], description=description, **change)
+    return _written(subject, made, 201)
+
+
+@revisions.patch("/datasets/<owner>/<name>/tags/<tag>")
+def tag_update(owner: str, name: str, tag: str) -> Response:
+    """Rename a tag, describe it anew, or let it name another revision."""
+    subject = requests.dataset_id(owner, name)
+    require_write("update", subject)
+    given = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
+    change = requests.change("update", subject, given)
+    said = {key: requests.text(given, key) for key in _TAG_MEMBERS}
+    made = service().store.tag_update(
+        subject,
+        tag,
+        new_name=said["name"],
+        description=said["description"],
+        revision=said["revision"],
+        expected=requests.expected(given),
+        **change,
+    )
+    return _written(subject, made)
+
+
+@revisions.delete("/datasets/<owner>/<name>/tags/<tag>")
+def tag_delete(owner: str, name: str, tag: str) -> Response:
+    """Remove a tag."""
+    subject = requests.dataset_id(owner, name)
+    require_write("update", subject)
+    given = requests.members(optional=True, allowed=requests.CHANGE)
+    change = requests.change("update", subject, given)
+    service().store.tag_delete(subject, tag, expected=requests.expected(given), **change)
+    return answers.gone()
+
+
+def _written(subject: DatasetId, made: Tag, status: int = 200) -> Response:
+    return answers.changed(made, status, etag=made.id, location=answers.path_of(subject, "tags", made.name))
+
+
+@revisions.get("/journal")
+def journal() -> Response:
+    """List who moved, purged and retagged what, newest first, in pages."""
+    given = request.args
+    subject = parse_dataset_id(given["dataset"]) if "dataset" in given else None
+    if subject is not None:
+        require_read(subject)
+    found = service().store.journal(subject, since=requests.time("since"), before=given.get("before"))
+
+    def after(last: JournalEntry) -> dict[str, str]:
+        return {"before": last.id}
+
+    return answers.page((entry for entry in found if may_read(entry.dataset_id)), after)
+
+
+@revisions.get("/changes")
+def changes() -> Response:
+    """List what changed, oldest change first, in pages; the last page links to where to go on later."""
+    found = (each for each in service().store.changes(request.args.get("since")) if may_read(each.dataset_id))
+
+    def after(last: FeedEntry) -> dict[str, Any]:
+        return {"since": last.cursor}
+
+    return answers.page(found, after, more=True)

@@ -1,0 +1,61 @@
+"""The service: a thin layer of Flask over the same calls.
+
+`flask --app metastore.web run` tries it out, `metastore serve` and `gunicorn 'metastore.web:create_app()'` serve it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+
+from metastore import config
+from metastore.config import ServiceSettings
+from metastore.service import context, problems
+from metastore.service.bundles import bundles as bundle_routes
+from metastore.service.datasets import datasets as dataset_routes
+from metastore.service.revisions import revisions as revision_routes
+from metastore.tokens import Verifier
+
+if TYPE_CHECKING:
+    from metastore.bundle.registry import BundleRegistry
+    from metastore.store import MetaStore
+
+API = "/api/v1"
+#: What a body may have beyond the largest descriptor: the message of a write, and the names of members.
+_ROOM = 1024 * 1024
+
+
+def create_app(
+    store: MetaStore | None = None,
+    *,
+    verifier: Verifier | None = None,
+    bundles: BundleRegistry | None = None,
+    settings: ServiceSettings | None = None,
+) -> Flask:
+    """Make the service.
+
+    Args:
+        store: The datasets. Without it, everything that is not given is opened as the settings say; nothing set is a
+            store in `./metastore-data`.
+        verifier: Turns tokens into identities; without it, a given store can be read and not written.
+        bundles: The registry of bundles; without it, a given store is served without any.
+        settings: How the service behaves.
+
+    Raises:
+        InvalidInput: A setting makes no sense; the message names it.
+        StorageUnavailable: The store cannot be opened.
+    """
+    served = (
+        config.open_service()
+        if store is None
+        else context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
+    )
+    app = Flask("metastore", static_folder=None, template_folder=None)
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = served.settings.max_bytes + _ROOM
+    context.install(app, served)
+    problems.install(app)
+    for routes in (dataset_routes, revision_routes, bundle_routes):
+        app.register_blueprint(routes, url_prefix=API)
+    return app
