@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from metastore.errors import (
     AlreadyExists,
+    AuthenticationError,
     BundleDeleted,
     BundleNotFound,
     Conflict,
@@ -64,6 +65,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlreadyExists",
+    "AuthenticationError",
     "Author",
     "BundleDeleted",
     "BundleNotFound",

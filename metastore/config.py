@@ -17,12 +17,32 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from metastore.errors import InvalidInput
 from metastore.lfs import check_url
 from metastore.parse import make_author
+
+if TYPE_CHECKING:
+    from metastore.tokens import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a service needs beside the store.
+
+    Attributes:
+        public_read: Whether datasets can be read without a token.
+        require_if_match: Whether a write has to say which revision it was made for.
+        cors_origins: The origins whose pages may call the service; `*` for any.
+        default_owner: Whose dataset an id without owner is, in a scope.
+    """
+
+    public_read: bool = True
+    require_if_match: bool = False
+    cors_origins: tuple[str, ...] = ()
+    default_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +55,7 @@ class Settings:
         bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
         groups_file: The path of the groups file.
         user: Who changes bundles on the command line.
+        service: What a service needs beside.
     """
 
     url: str
@@ -42,6 +63,7 @@ class Settings:
     bundles_url: str | None = None
     groups_file: str | None = None
     user: str | None = None
+    service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -75,6 +97,18 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         environ.get("METASTORE_GROUPS_FILE") or None,
         environ.get("METASTORE_USER") or _login_name(),
     )
+
+
+def verifier(settings: Settings) -> Verifier:
+    """Make what says who sent a token, with the keys that the settings name, else with the service's own.
+
+    Raises:
+        InvalidInput: A key cannot be used; the message names the setting.
+        StorageUnavailable: The service's own key cannot be made or read.
+    """
+    from metastore.tokens import Verifier
+
+    return Verifier((), default_owner=settings.service.default_owner)
 
 
 def _login_name() -> str | None:

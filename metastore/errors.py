@@ -17,6 +17,7 @@ MetastoreError
 ├── Conflict
 │   ├── AlreadyExists
 │   └── RevisionConflict         somebody else was faster
+├── AuthenticationError          no token, or none that counts
 ├── PermissionDenied             somebody else may
 └── StorageError                 not the caller's fault
     ├── StorageBusy              try again
@@ -217,10 +218,32 @@ class RevisionConflict(Conflict):
         self.actual = actual
 
 
+class AuthenticationError(MetastoreError):
+    """Nobody knows who the caller is; the message says why, and gives nothing away.
+
+    Attributes:
+        missing: Whether no token came at all; False for one that does not count.
+    """
+
+    kind = "authentication-error"
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
 class PermissionDenied(MetastoreError):
-    """The caller may not do this; the message says why not, and who may."""
+    """The caller may not do this; the message says why not, and who may.
+
+    Attributes:
+        scope: What a token would have to grant, such as `ds:org/x:metadata:update`; None where no scope decides.
+    """
 
     kind = "permission-denied"
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
 
 
 class StorageError(MetastoreError):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import bundle, errors, types
+from metastore import access, bundle, errors, types
 from metastore.bundle import Bundle, Snapshot
 
 PACKAGE = Path(metastore.__file__).parent
@@ -23,6 +23,9 @@ LAYERS = [
     ["errors"],
     ["types"],
     ["parse"],
+    ["access"],
+    ["keys"],
+    ["tokens"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
     ["storage.base", "storage.files", "storage.cache"],
@@ -181,7 +184,8 @@ EXAMPLES = [
     errors.Conflict("x"),
     errors.AlreadyExists("a/b"),
     errors.RevisionConflict("a/b", "a" * 40, None),
-    errors.PermissionDenied("x"),
+    errors.AuthenticationError("no token came", missing=True),
+    errors.PermissionDenied("x", scope="ds:org/x:metadata:update"),
     errors.StorageError("x"),
     errors.StorageBusy("x"),
     errors.StorageUnavailable("x"),
@@ -211,7 +215,10 @@ def test_errors_survive_pickling_with_their_facts(error: errors.MetastoreError) 
 
 def test_values_are_frozen_and_printable() -> None:
     values = [
-        value for module in (types, bundle.base) for value in vars(module).values() if dataclasses.is_dataclass(value)
+        value
+        for module in (types, access, bundle.base)
+        for value in vars(module).values()
+        if dataclasses.is_dataclass(value)
     ]
     assert len(values) > 10
     for value in values:

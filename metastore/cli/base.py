@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.errors import (
+    AuthenticationError,
     Conflict,
     DatasetNotFound,
     InvalidInput,
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     from metastore.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
-EXIT_CODES: dict[type, int] = {InvalidInput: 2, NotFound: 3, Conflict: 4, StorageError: 5, PermissionDenied: 6}
+EXIT_CODES: dict[type, int] = {
+    InvalidInput: 2,
+    NotFound: 3,
+    Conflict: 4,
+    StorageError: 5,
+    AuthenticationError: 6,
+    PermissionDenied: 6,
+}
 FOUND_PROBLEMS = 1
 
 
