@@ -25,6 +25,8 @@ from metastore.lfs import check_url
 from metastore.parse import make_author
 
 if TYPE_CHECKING:
+    from metastore.bundle.registry import BundleRegistry
+    from metastore.store import MetaStore
     from metastore.tokens import Verifier
 
 
@@ -109,6 +111,25 @@ def verifier(settings: Settings) -> Verifier:
     from metastore.tokens import Verifier
 
     return Verifier((), default_owner=settings.service.default_owner)
+
+
+def open_store(settings: Settings, **options: Any) -> MetaStore:
+    """Open the store that the settings name; `options` go before theirs. Raises what `metastore.connect` raises."""
+    from metastore.backends import connect
+
+    return connect(settings.url, **{**settings.options, **options})
+
+
+def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:
+    """Open the registry of bundles that the settings name; without a groups file nobody may change them.
+
+    Raises what `metastore.bundle.connect` raises.
+    """
+    from metastore.backends import connect_bundles
+    from metastore.bundle.policy import Groups
+
+    groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
+    return connect_bundles(settings.bundles_url or settings.url, groups, **options)
 
 
 def _login_name() -> str | None:

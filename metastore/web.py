@@ -47,15 +47,21 @@ def create_app(
         StorageUnavailable: The store cannot be opened.
     """
     served = (
-        config.open_service()
+        _configured()
         if store is None
         else context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
     )
     app = Flask("metastore", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = served.settings.max_bytes + _ROOM
+    app.config["MAX_CONTENT_LENGTH"] = served.store.max_bytes + _ROOM
     context.install(app, served)
     problems.install(app)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
     return app
+
+
+def _configured() -> context.Service:
+    settings = config.load()
+    store, registry = config.open_store(settings), config.open_bundles(settings)
+    return context.Service(store, config.verifier(settings), registry, settings.service)

@@ -70,6 +70,11 @@ class Writer(Reader):
         self._max_bytes = max_bytes
         self._clock = clock
 
+    @property
+    def max_bytes(self) -> int:
+        """The largest descriptor that is taken, in bytes."""
+        return self._max_bytes
+
     def _append(
         self,
         dataset_id: DatasetId,

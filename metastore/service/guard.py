@@ -42,7 +42,8 @@ def _token() -> str | None:
 def may_read(dataset_id: DatasetId) -> bool:
     """Tell whether the caller may know of a dataset."""
     who = identity()
-    return service().settings.public_read or allows(who, "read", dataset_id)
+    is_own = dataset_id.owner.startswith("_")  # the store's own: the journal, the bundles
+    return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 
 def require_read(dataset_id: DatasetId) -> None:
