@@ -53,7 +53,7 @@ LAYERS = [
     ["service.guard"],
     ["service.requests", "service.problems"],
     ["service.answers"],
-    ["service.datasets", "service.revisions", "service.bundles"],
+    ["service.datasets", "service.revisions", "service.bundles", "service.description"],
     ["web"],
     ["cli"],
 ]
