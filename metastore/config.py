@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from metastore.tokens import Verifier
 
 
+#: Prometheus' own name, and read by its library.
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """What a service needs beside the store.
@@ -130,6 +134,16 @@ def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:
 
     groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
     return connect_bundles(settings.bundles_url or settings.url, groups, **options)
+
+
+def metrics_folder() -> str | None:
+    """Return the folder in which the processes of a server share what they count, or None for a single process."""
+    return os.environ.get(_METRICS_FOLDER) or None
+
+
+def share_metrics(folder: str) -> None:
+    """Let this process and its children count together; before anything is counted."""
+    os.environ[_METRICS_FOLDER] = folder
 
 
 def _login_name() -> str | None:
