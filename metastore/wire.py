@@ -14,9 +14,9 @@ from metastore.types import DatasetId
 def to_wire(value: Any) -> Any:
     """Turn a value of `metastore.types` into what JSON can say.
 
-    An id becomes `owner/name`, a time `2024-05-01T12:00:00Z` (RFC 3339; with microseconds where it has some), and a frozen value an object with its
-    attributes' names; a set becomes a sorted list; the `bytes` of a dataset are left out, since its `descriptor` says
-    the same.
+    An id becomes `owner/name`, a time `2024-05-01T12:00:00Z` (RFC 3339; with microseconds where it has some), and a
+    frozen value an object with its attributes' names; a set becomes a sorted list; the `bytes` of a dataset are left
+    out, since its `descriptor` says the same.
     """
     if isinstance(value, DatasetId):
         return str(value)
