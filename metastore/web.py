@@ -11,7 +11,7 @@ from flask import Flask
 
 from metastore import config
 from metastore.config import ServiceSettings
-from metastore.service import context, problems
+from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.description import description as description_routes
@@ -60,6 +60,7 @@ def create_app(
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
     app.register_blueprint(description_routes)
+    operation.install(app, served)
     return app
 
 

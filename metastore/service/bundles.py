@@ -27,8 +27,6 @@ from metastore.writer import TRIES
 
 bundles = Blueprint("bundles", __name__)
 CSV = "text/csv"
-#: What a read says beyond the state; a write that sends it back is not held to it.
-_SET_BY_THE_REGISTRY = ("updated", "snapshot")
 
 
 def registry() -> BundleRegistry:
@@ -97,7 +95,7 @@ def bundle_put(name: str) -> Response:
     user = _user()
     given = dict(requests.json_object())
     comment = _comment(given)
-    bundle = make_bundle({**_attributes(given), "name": _same_name(name, given)})
+    bundle = make_bundle({**given, "name": _same_name(name, given)})
     for _ in range(TRIES):
         try:
             return _put(bundle, user, comment)
@@ -108,15 +106,12 @@ def bundle_put(name: str) -> Response:
 
 
 def _put(bundle: Bundle, user: str, comment: str | None) -> Response:
+    expected = requests.expected_snapshot()
     if not requests.creates_only() and _is_live(bundle.name):
-        changes = {key: getattr(bundle, key) for key in STATE if key not in ("name", "ifb_group")}
-        return _written(
-            registry().bundle_update(
-                bundle.name, changes, user=user, comment=comment, expected=requests.expected_snapshot()
-            )
-        )
+        changes = {key: getattr(bundle, key) for key in STATE}
+        return _written(registry().bundle_update(bundle.name, changes, user=user, comment=comment, expected=expected))
     if "If-Match" in request.headers:
-        raise RevisionConflict(f"bundle {bundle.name}", expected=requests.expected_snapshot(), actual=None)
+        raise RevisionConflict(f"bundle {bundle.name}", expected=expected, actual=None)
     return _written(registry().bundle_create(bundle, user=user, comment=comment), 201)
 
 
@@ -220,10 +215,6 @@ def _number(text: str | None) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise InvalidInput(f"the number of a snapshot is written in digits, not {text[:20]!r}")
     return int(text)
-
-
-def _attributes(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if key not in _SET_BY_THE_REGISTRY}
 
 
 def _same_name(name: str, given: Mapping[str, Any]) -> str:

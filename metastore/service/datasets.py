@@ -26,7 +26,7 @@ def dataset_list() -> Response:
     found = service().store.dataset_list(
         given.get("prefix", ""), after=given.get("after"), deleted=requests.flag("deleted") or False
     )
-    return answers.page(readable(found), lambda last: {"after": str(last)})
+    return answers.page(readable(found, lambda each: each), lambda last: {"after": str(last)})
 
 
 @datasets.get("/datasets/<owner>/<name>")
@@ -64,12 +64,12 @@ def dataset_put(owner: str, name: str) -> Response:
 def _put(subject: DatasetId, content: Any, given: Any) -> Response:
     """Make the one call that cannot do the other thing, whatever happens meanwhile."""
     store = service().store
-    only_create = requests.creates_only()
-    if not only_create and _is_live(subject):
+    expected = requests.expected(given)
+    if not requests.creates_only() and _is_live(subject):
         change = requests.change("update", subject, given)
-        return answers.written(store.dataset_update(subject, content, expected=requests.expected(given), **change))
+        return answers.written(store.dataset_update(subject, content, expected=expected, **change))
     if "If-Match" in request.headers:
-        raise RevisionConflict(subject, expected=requests.expected(given), actual=None)
+        raise RevisionConflict(subject, expected=expected, actual=None)
     change = requests.change("create", subject, given)
     return answers.written(store.dataset_create(subject, content, **change), 201)
 

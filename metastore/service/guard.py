@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from flask import g, request
 
 from metastore.access import ANONYMOUS, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound
 from metastore.service.context import service
+from metastore.service.watch import USER
 from metastore.types import DatasetId
+
+_Item = TypeVar("_Item")
 
 
 def identity() -> Identity:
@@ -21,6 +25,7 @@ def identity() -> Identity:
     if "identity" not in g:
         token = _token()
         g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
+        request.environ[USER] = g.identity.user
     found: Identity = g.identity
     return found
 
@@ -53,17 +58,25 @@ def require_read(dataset_id: DatasetId) -> None:
         AuthenticationError: A token is needed.
         DatasetNotFound: The token does not allow it.
     """
-    if may_read(dataset_id):
-        return
-    if identity() is ANONYMOUS:
+    require_reader()
+    if not may_read(dataset_id):
+        raise DatasetNotFound(dataset_id)
+
+
+def require_reader() -> None:
+    """Ask for a token where reading needs one. Raises AuthenticationError."""
+    if identity().anonymous and not service().settings.public_read:
         raise AuthenticationError("reading needs a token here", missing=True)
-    raise DatasetNotFound(dataset_id)
 
 
-def readable(ids: Iterable[DatasetId]) -> Iterator[DatasetId]:
-    """Pass on the ids that the caller may know of."""
-    identity()
-    return (each for each in ids if may_read(each))
+def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -> Iterator[_Item]:
+    """Pass on the items of a list that are about datasets which the caller may know of.
+
+    Raises:
+        AuthenticationError: A token is needed.
+    """
+    require_reader()
+    return (item for item in items if may_read(dataset_of(item)))
 
 
 def require_write(action: str, dataset_id: DatasetId) -> Identity:
@@ -84,7 +97,7 @@ def named(who: Identity) -> Identity:
     Raises:
         AuthenticationError: There is no token, or it names nobody.
     """
-    if who is ANONYMOUS:
+    if who.anonymous:
         raise AuthenticationError("writing needs a token", missing=True)
     if who.user is None:
         raise AuthenticationError("the token names nobody: it has no subject, so it writes nothing")

@@ -24,6 +24,7 @@ ENVELOPE = "application/vnd.metastore+json"
 #: How many items a page of a list has, unless asked otherwise; and at most.
 PAGE, LARGEST_PAGE = 100, 1000
 _ID, _NUMBER = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9]{1,18}")
+_LEADING = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 #: Who writes, why and when.
 CHANGE = ("message", "author", "at")
@@ -211,7 +212,8 @@ def is_known(etag: str) -> bool:
     header = request.headers.get("If-None-Match")
     if header is None:
         return False
-    return header.strip() == "*" or any(etag in tag for tag in _TAG.findall(header))
+    known = (_LEADING.match(tag) for tag in _TAG.findall(header))
+    return header.strip() == "*" or any(found is not None and found[0] == etag for found in known)
 
 
 def limit() -> int:

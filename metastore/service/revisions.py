@@ -10,7 +10,7 @@ from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service import answers, requests
 from metastore.service.context import service
-from metastore.service.guard import may_read, require_read, require_write
+from metastore.service.guard import readable, require_read, require_write
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
 
 revisions = Blueprint("revisions", __name__)
@@ -128,15 +128,15 @@ def journal() -> Response:
     def after(last: JournalEntry) -> dict[str, str]:
         return {"before": last.id}
 
-    return answers.page((entry for entry in found if may_read(entry.dataset_id)), after)
+    return answers.page(readable(found, lambda entry: entry.dataset_id), after)
 
 
 @revisions.get("/changes")
 def changes() -> Response:
     """List what changed, oldest change first, in pages; the last page links to where to go on later."""
-    found = (each for each in service().store.changes(request.args.get("since")) if may_read(each.dataset_id))
+    found = service().store.changes(request.args.get("since"))
 
     def after(last: FeedEntry) -> dict[str, Any]:
         return {"since": last.cursor}
 
-    return answers.page(found, after, more=True)
+    return answers.page(readable(found, lambda entry: entry.dataset_id), after, more=True)

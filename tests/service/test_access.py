@@ -1,0 +1,286 @@
+"""Who may do what over HTTP: no token, a bad one, one for something else, one for just this."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from metastore import MetaStore
+from metastore.errors import NotFound
+
+from .conftest import ADMIN, API, CARS, EDITOR, Authority, Caller, Door
+
+JSON, MERGE = "application/json", "application/merge-patch+json"
+NEW = f"{API}/datasets/physics/new"
+#: Every route that changes a dataset: the action it needs, and how it is called.
+WRITES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "update": ("update", "put", CARS, {"data": {"title": "x"}, "content_type": JSON}),
+    "create": ("create", "put", NEW, {"data": {}, "content_type": JSON}),
+    "patch": ("update", "patch", CARS, {"data": {"title": "x"}, "content_type": MERGE}),
+    "delete": ("delete", "delete", CARS, {}),
+    "purge": ("purge", "delete", f"{CARS}?purge=true&force=true", {}),
+    "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "HEAD"}}),
+    "move": ("delete", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
+    "tag": ("update", "post", f"{CARS}/tags", {"json": {"name": "v2"}}),
+    "retag": ("update", "patch", f"{CARS}/tags/v1", {"json": {"name": "v2"}}),
+    "untag": ("update", "delete", f"{CARS}/tags/v1", {}),
+}
+READS = {
+    "dataset": CARS,
+    "revisions": f"{CARS}/revisions",
+    "revision": f"{CARS}/revisions/HEAD",
+    "diff": f"{CARS}/diff?from=HEAD",
+    "tags": f"{CARS}/tags",
+    "tag": f"{CARS}/tags/v1",
+    "resource": f"{CARS}/resources/x",
+    "project": f"{API}/projects/physics/cars",
+    "journal": f"{API}/journal?dataset=physics/cars",
+}
+
+
+@pytest.fixture(autouse=True)
+def cars(memory: MetaStore) -> None:
+    memory.dataset_create("physics/cars", {"resources": [{"name": "x", "path": "x.csv"}]})
+    memory.tag_create("physics/cars", "v1")
+
+
+def state(memory: MetaStore) -> Any:
+    """Everything that a write could have changed."""
+    found = [memory.dataset_read(each) for each in memory.dataset_list()]
+    return found, list(memory.tag_list("physics/cars")), list(memory.journal())
+
+
+def call(caller: Caller, name: str) -> TestResponse:
+    _, method, url, body = WRITES[name]
+    return getattr(caller, method)(url, **body)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_without_a_token_is_401_and_changes_nothing(door: Door, memory: MetaStore, name: str) -> None:
+    before = state(memory)
+    answer = call(door.anybody, name)
+    assert (answer.status_code, answer.json["kind"]) == (401, "authentication-error")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="metastore"'
+    assert state(memory) == before
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_with_a_bad_token_is_401_and_says_why(door: Door, memory: MetaStore, name: str) -> None:
+    before = state(memory)
+    _, method, url, body = WRITES[name]
+    answer = getattr(door.anybody, method)(url, **body, headers={"Authorization": "Bearer junk"})
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith(
+        'Bearer realm="metastore", error="invalid_token", error_description="'
+    )
+    assert state(memory) == before
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        ("ds:physics/other", "ds:chemistry/*"),
+        ("ds:physics/cars:read", "ds:physics/*:read,list"),
+        ("ds:physics/cars:data:update,delete,purge",),
+        ("ds:physics/cars:metadata:",),
+        ("",),
+        ("org:physics:admin", "obj:physics/cars"),
+    ],
+)
+def test_a_token_for_something_else_is_403_and_says_what_is_missing(
+    door: Door, memory: MetaStore, name: str, scopes: tuple[str, ...]
+) -> None:
+    before = state(memory)
+    answer = call(door.comes("bo", *scopes), name)
+    assert (answer.status_code, answer.json["kind"]) == (403, "permission-denied")
+    assert 'error="insufficient_scope", scope="ds:physics/' in answer.headers["WWW-Authenticate"]
+    assert state(memory) == before
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_token_with_every_action_but_the_needed_one_is_403(door: Door, memory: MetaStore, name: str) -> None:
+    needed = WRITES[name][0]
+    words = {"read", "list", "create", "update", "patch", "delete", "purge"} - {needed}
+    if needed == "update":
+        words -= {"patch"}
+    before = state(memory)
+    assert call(door.comes("bo", f"ds:*:{','.join(sorted(words))}"), name).status_code == 403
+    assert state(memory) == before
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_token_with_just_the_needed_actions_is_enough(door: Door, name: str) -> None:
+    scopes = [f"ds:physics/cars:{WRITES[name][0]}", *(["ds:physics/*:create"] if name in ("create", "move") else [])]
+    answer = call(door.comes("bo", *scopes), name)
+    assert answer.status_code in (200, 201, 204), answer.text
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_token_without_a_subject_writes_nothing(door: Door, memory: MetaStore, name: str) -> None:
+    before = state(memory)
+    assert call(door.comes(None, *ADMIN), name).status_code in (401, 403)
+    assert state(memory) == before
+
+
+def test_whoever_may_only_create_overwrites_nothing(door: Door, memory: MetaStore) -> None:
+    """Every editor of an organisation in CKAN holds `org/*:create`."""
+    before = state(memory)
+    creator = door.comes("bo", "ds:physics/*:create,list,read")
+    for headers in ({}, {"If-None-Match": "*"}):
+        answer = creator.put(CARS, data={"title": "x"}, content_type=JSON, headers=headers)
+        assert answer.status_code in (403, 412)
+    assert creator.post(f"{CARS}/revert", json={"to": "HEAD"}).status_code == 403
+    assert state(memory) == before
+    memory.dataset_delete("physics/cars")
+    assert creator.put(CARS, data={"title": "x"}, content_type=JSON).status_code == 201
+
+
+def test_whoever_may_only_update_creates_nothing(door: Door, memory: MetaStore) -> None:
+    first = memory.dataset_delete("physics/cars").parent
+    updater = door.comes("bo", "ds:physics/cars:update,delete")
+    assert updater.put(CARS, data={}, content_type=JSON).status_code == 403
+    assert updater.post(f"{CARS}/revert", json={"to": first}).status_code == 403
+    assert updater.post(f"{CARS}/move", json={"to": "physics/new"}).status_code == 403
+    assert list(memory.dataset_list()) == []
+
+
+def test_an_editor_as_ckan_makes_one_edits_their_dataset_alone(door: Door) -> None:
+    editor = door.comes("ann", *EDITOR)
+    assert editor.patch(CARS, data={"title": "x"}, content_type=MERGE).status_code == 200
+    assert editor.put(NEW, data={}, content_type=JSON).status_code == 201
+    assert editor.patch(NEW, data={"title": "x"}, content_type=MERGE).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"author": "Bo <bo@x.org>"},
+        {"at": "2020-01-01T00:00:00Z"},
+        {"author": {"name": "Ann Lee", "email": "other@x.org"}},
+    ],
+)
+def test_another_author_or_time_needs_the_right_to_import(door: Door, memory: MetaStore, said: dict[str, Any]) -> None:
+    before = state(memory)
+    body = {"to": "physics/new", **said}
+    for scopes in (ADMIN, EDITOR, ("ds:*",), ("ds:",), ("ds:physics/*:create,update,delete",)):
+        caller = door.comes("ann", *scopes, name="Ann Lee", email="ann@example.org")
+        assert caller.post(f"{CARS}/move", json=body).status_code == 403
+        assert caller.delete(CARS, json=said).status_code == 403
+    assert state(memory) == before
+    importer = door.comes("ann", *ADMIN, "ds:physics/cars:import")
+    assert importer.post(f"{CARS}/move", json=body).status_code == 200
+
+
+def test_saying_oneself_needs_no_right_to_import(door: Door) -> None:
+    said = {"name": "v2", "author": {"name": "Ann Lee", "email": "ann@example.org"}}
+    assert door.admin.post(f"{CARS}/tags", json=said).status_code == 201
+
+
+@pytest.mark.parametrize("url", READS.values(), ids=READS)
+def test_reading_can_need_a_token(closed: Door, url: str) -> None:
+    answer = closed.anybody.get(url)
+    assert (answer.status_code, "WWW-Authenticate" in answer.headers) == (401, True)
+    assert closed.comes("bo", "ds:physics/cars:read").get(url).status_code == 200
+    assert closed.comes(None, "ds:physics/cars:metadata:read").get(url).status_code == 200
+
+
+@pytest.mark.parametrize("url", READS.values(), ids=READS)
+def test_what_may_not_be_read_answers_like_what_is_not_there(closed: Door, url: str) -> None:
+    for caller in (closed.comes("bo", "ds:physics/other"), closed.comes("bo", "ds:chemistry/*")):
+        same = {"X-Request-ID": "one-and-the-same"}
+        hidden = caller.get(url, headers=same)
+        absent = caller.get(url.replace("physics/cars", "physics/none"), headers=same)
+        assert hidden.status_code == 404
+        assert hidden.text.replace("cars", "none") == absent.text
+        assert dict(hidden.headers) == dict(absent.headers)
+
+
+def test_a_list_shows_only_what_may_be_read(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_create("physics/secret", {})
+    memory.dataset_move("physics/secret", "physics/hidden", author="x")
+    assert closed.anybody.get(f"{API}/datasets").status_code == 401
+    caller = closed.comes("bo", "ds:physics/cars:read")
+    assert caller.get(f"{API}/datasets").json == ["physics/cars"]
+    assert caller.get(f"{API}/journal").json == []
+    assert {each["dataset_id"] for each in caller.get(f"{API}/changes").json} == {"physics/cars"}
+    assert closed.admin.get(f"{API}/datasets").json == ["physics/cars", "physics/hidden"]
+
+
+def test_where_a_hidden_one_moved_to_is_not_told(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_move("physics/cars", "chemistry/cars")
+    here = closed.comes("bo", "ds:physics/*:read")
+    assert here.get(CARS).status_code == 404
+    assert "chemistry" not in here.get(CARS).text
+    assert closed.admin.get(CARS).status_code == 308
+
+
+@pytest.mark.parametrize("name", ["journal", "bundles"])
+def test_the_stores_own_datasets_are_nobodys(door: Door, memory: MetaStore, name: str) -> None:
+    memory.dataset_move("physics/cars", "physics/autos")
+    url = f"{API}/datasets/_metastore/{name}"
+    assert door.admin.get(url).status_code == 404
+    assert door.admin.get(f"{API}/datasets?prefix=_metastore/").json == []
+    for method in ("put", "patch"):
+        assert getattr(door.admin, method)(url, data={}, content_type=MERGE).status_code == 403
+
+
+def test_a_git_client_sends_its_token_as_a_password(door: Door, authority: Authority) -> None:
+    token = authority.token("ann", "ds:physics/cars:delete")
+    header = f"Basic {base64.b64encode(f'_jwt:{token}'.encode()).decode()}"
+    assert door.anybody.delete(CARS, headers={"Authorization": header}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header", ["Bearer", "Bearer ", "Digest x", "Basic !!!", "Basic YW5uOnB3", "junk", "Bearer\tx"]
+)
+def test_another_kind_of_authorization_is_401(door: Door, header: str) -> None:
+    assert door.anybody.delete(CARS, headers={"Authorization": header}).status_code == 401
+
+
+def test_a_bad_token_is_refused_even_where_none_is_needed(door: Door) -> None:
+    assert door.anybody.get(CARS, headers={"Authorization": "Bearer junk"}).status_code == 401
+
+
+BUNDLE = f"{API}/bundles/NuMI"
+STATE = {"event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TORTGT"]}
+BUNDLE_WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "update": ("put", BUNDLE, {"json": STATE | {"event": "e,1d"}}),
+    "create": ("put", f"{API}/bundles/New", {"json": STATE}),
+    "patch": ("patch", BUNDLE, {"json": {"event": "e,1d"}}),
+    "delete": ("delete", BUNDLE, {}),
+    "copy": ("post", f"{BUNDLE}/copy", {"json": {"to": "New"}}),
+    "restore": ("post", f"{BUNDLE}/restore", {"json": {"snapshot": 1}}),
+    "import": ("post", f"{API}/bundles", {"json": [{"name": "NuMI", "event": "e,1d"}]}),
+}
+
+
+@pytest.mark.parametrize("name", BUNDLE_WRITES)
+def test_the_groups_file_decides_who_changes_bundles(door: Door, name: str) -> None:
+    ann = door.comes("ann")
+    assert ann.put(BUNDLE, json=STATE).status_code == 201
+    assert ann.patch(BUNDLE, json={"event": "e,36"}).status_code == 200
+    before = door.anybody.get(f"{API}/log").json
+    method, url, body = BUNDLE_WRITES[name]
+    assert getattr(door.anybody, method)(url, **body).status_code == 401
+    assert getattr(door.comes(None), method)(url, **body).status_code == 401
+    refused = getattr(door.comes("bo", *ADMIN), method)(url, **body)
+    assert (refused.status_code, refused.json["kind"]) == (403, "permission-denied")
+    assert door.anybody.get(f"{API}/log").json == before
+    assert getattr(ann, method)(url, **body).status_code in (200, 201)
+    assert door.anybody.get(f"{API}/log").json[0]["user"] == "ann"
+
+
+def test_bundles_are_read_by_anyone_even_where_datasets_are_not(closed: Door) -> None:
+    assert closed.comes("ann").put(BUNDLE, json=STATE).status_code == 201
+    for url in (BUNDLE, f"{API}/bundles", f"{BUNDLE}/log", f"{API}/log", f"{API}/snapshots/1"):
+        assert closed.anybody.get(url).status_code == 200
+
+
+def test_a_purge_leaves_nothing_to_read(door: Door, memory: MetaStore) -> None:
+    assert call(door.admin, "purge").status_code == 204
+    with pytest.raises(NotFound):
+        memory.revision_read("physics/cars")
