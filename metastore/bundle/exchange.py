@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from metastore.bundle.base import STATE, Bundle
+from metastore.descriptor import decode
 from metastore.errors import InvalidInput, MetastoreError
 
 #: The columns of a CSV file and the members of a JSON object, in order; an import drops the last two.
@@ -127,9 +128,9 @@ def values_of(bundle: Bundle) -> dict[str, Any]:
 
 def _read_json(text: str) -> list[Row]:
     try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the file is not JSON: {error}") from None
+        rows = decode(text, max_bytes=len(text))
+    except InvalidInput as error:
+        raise InvalidInput(f"the file is not JSON: {str(error).removeprefix('not JSON: ')}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidInput("the file has to be a list of objects, a bundle each")
     return [Row(number, row) for number, row in enumerate(rows, 1)]

@@ -48,7 +48,7 @@ def dataset_put(owner: str, name: str) -> Response:
     """Replace what is live, create what is not; whoever may do just one of them does just that one."""
     subject = requests.dataset_id(owner, name)
     _require_update_or_create(subject)
-    body = requests.body(requests.JSON)
+    body = requests.body(requests.JSON, requests.ENVELOPE)
     content = body.members["descriptor"] if "descriptor" in body.members else _whole(body)
     for _ in range(TRIES):
         try:
@@ -102,7 +102,7 @@ def dataset_patch(owner: str, name: str) -> Response:
     """Change a part of a descriptor."""
     subject = requests.dataset_id(owner, name)
     require_write("update", subject)
-    body = requests.body(MERGE_PATCH, JSON_PATCH)
+    body = requests.body(MERGE_PATCH, JSON_PATCH, requests.ENVELOPE)
     change = requests.change("update", subject, body.members)
     patch = _patch(body)
     made = service().store.dataset_patch(subject, patch, expected=requests.expected(body.members), **change)

@@ -82,7 +82,9 @@ def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
     said = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
     said["request_id"] = request.environ.get(REQUEST_ID)
-    response = Response(json.dumps(said | to_wire(members), ensure_ascii=False), status, mimetype=PROBLEM)
+    text = json.dumps(said | to_wire(members), ensure_ascii=False)
+    # Half of a surrogate pair that somebody sent cannot be UTF-8; written so, it is what JSON writes.
+    response = Response(text.encode("utf-8", "backslashreplace"), status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response
 

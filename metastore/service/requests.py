@@ -9,7 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import PreconditionFailed, PreconditionRequired, UnsupportedMediaType
+from werkzeug.exceptions import (
+    PreconditionFailed,
+    PreconditionRequired,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 
 from metastore.descriptor import decode
 from metastore.errors import InvalidInput
@@ -28,6 +33,7 @@ _LEADING = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 #: Who writes, why and when.
 CHANGE = ("message", "author", "at")
+_ENVELOPED = ("descriptor", "patch", *CHANGE, "expected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +62,17 @@ def body(*types: str) -> Body:
     Raises:
         UnsupportedMediaType: It is of another one.
         InvalidInput: It is no envelope, though it says so.
+        RequestEntityTooLarge: It is larger than the service takes.
     """
     given = request.mimetype or (JSON if JSON in types else "")
-    if given not in (*types, ENVELOPE):
-        known = ", ".join((*types, ENVELOPE))
+    if given not in types:
+        known = ", ".join(types)
         raise UnsupportedMediaType(f"the Content-Type has to be one of {known}, not {given or 'missing'}")
     text = request.get_data(cache=False)
-    return Body(given, text, _members(text) if given == ENVELOPE else {})
+    most = request.max_content_length
+    if request.content_length is None and most is not None and len(text) >= most:
+        raise RequestEntityTooLarge  # what comes in chunks is cut off there, and what is left could look whole
+    return Body(given, text, _named(_members(text), _ENVELOPED) if given == ENVELOPE else {})
 
 
 def members(*, optional: bool = False, allowed: tuple[str, ...]) -> Mapping[str, Any]:
@@ -74,11 +84,14 @@ def members(*, optional: bool = False, allowed: tuple[str, ...]) -> Mapping[str,
     """
     if optional and not request.content_length and "Transfer-Encoding" not in request.headers:
         return {}
-    given = json_object()
+    return _named(json_object(), (*allowed, "expected"))
+
+
+def _named(given: Mapping[str, Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
     for name in given:
-        if name not in (*allowed, "expected"):
-            known = ", ".join((*allowed, "expected"))
-            raise InvalidInput(f"there is no member {str(name)[:60]!r}; there are {known}", pointer=f"/{name[:60]}")
+        if name not in allowed:
+            known = ", ".join(allowed)
+            raise InvalidInput(f"there is no member {name[:60]!r}; there are {known}", pointer=f"/{name[:60]}")
     return given
 
 
