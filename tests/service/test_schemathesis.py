@@ -1,0 +1,85 @@
+"""Schemathesis makes requests of the description, right ones and wrong ones, and looks whether the answers fit it."""
+
+from __future__ import annotations
+
+import os
+
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from schemathesis import checks
+
+import metastore
+from metastore import bundle
+from metastore.service import context
+from metastore.web import create_app
+
+from ..conftest import real_descriptor, ticking
+from .conftest import ADMIN, GROUPS, Authority
+from .described import DOCUMENT
+
+LONG = bool(os.environ.get("METASTORE_SOAK"))
+PLAYED = settings(
+    max_examples=300 if LONG else 3,
+    derandomize=not LONG,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.unsupported_method,
+    checks.missing_required_header,
+]
+EXAMPLES = DOCUMENT["components"]["examples"]
+NEW = {key: value for key, value in EXAMPLES["NewBundle"]["value"].items() if key != "comment"}
+AUTHORITY = Authority()
+
+
+def service() -> context.Service:
+    """Return a service that has what the examples of the description name."""
+    store = metastore.connect("memory:", author="Setup", clock=ticking())
+    first = store.dataset_create("okfn/compression", real_descriptor("okfn/compression"))
+    store.dataset_patch("okfn/compression", {"title": "Compressed files"})
+    store.tag_create("okfn/compression", "v1.0", first.revision.id, description="As published")
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS), clock=ticking())
+    registry.bundle_create({**NEW, "name": "BoosterNeutrinoBeam_read", "ifb_group": "NOvA"}, user="ann")
+    return context.Service(store, AUTHORITY, registry)  # type: ignore[arg-type]
+
+
+def application() -> Flask:
+    served = service()
+    return create_app(served.store, verifier=served.verifier, bundles=served.bundles)
+
+
+APP = application()
+description = schemathesis.openapi.from_wsgi("/openapi.json", APP)
+
+
+@description.parametrize()
+@PLAYED
+def test_the_answers_to_whatever_is_asked_are_described(case: schemathesis.Case) -> None:
+    served = service()
+    context.install(APP, served)
+    before = state(served)
+    for granted in ((), ("bo", "ds:okfn/*:read,list")):
+        ask(case, *granted)
+        assert state(served) == before, "who may only read has changed something"
+    ask(case, "carol", *ADMIN, "ds:*:*:import")
+
+
+def ask(case: schemathesis.Case, *granted: str) -> None:
+    headers = {"Authorization": f"Bearer {AUTHORITY.token(*granted)}"} if granted else {}
+    case.call_and_validate(headers=headers, checks=CHECKS)
+
+
+def state(served: context.Service) -> tuple[object, ...]:
+    """Return what tells whether something was written."""
+    store, registry = served.store, served.bundles
+    assert registry is not None
+    datasets = [(entry.dataset_id, entry.revision) for entry in store.changes()]
+    return (*datasets, *store.tag_list("okfn/compression"), *store.journal(), *registry.bundle_log(limit=1))
