@@ -15,7 +15,7 @@ import metastore
 from metastore import config
 from metastore.access import allows
 from metastore.errors import InvalidInput, StorageUnavailable
-from metastore.ownkey import own_key
+from metastore.ownkey import _make, own_key
 from metastore.storage.backup import backup
 from metastore.types import DatasetId
 
@@ -64,6 +64,13 @@ def test_processes_that_start_at_once_end_with_the_same_key(tmp_path: Path) -> N
     assert len(set(keys)) == 1
     assert len(keys[0].strip()) == 64
     assert os.listdir(tmp_path / "keys") == ["key"]
+
+
+def test_whoever_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
+    key = own_key(str(tmp_path / "key"))
+    _make(str(tmp_path / "key"))  # saw no key just before
+    assert own_key(str(tmp_path / "key")) == key
+    assert os.listdir(tmp_path) == ["key"]
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o666, 0o601])

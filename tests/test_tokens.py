@@ -393,7 +393,7 @@ def test_a_key_set_passes_over_what_cannot_be_used() -> None:
         {"kty": "RSA", "n": 7, "e": []},
         {"kty": "ABC"},
         {"kty": []},
-        {**jwk(good), "d": "x"},
+        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(good)),
         *(None, 7, "x", []),
     ]
     keys = parse_keys(json.dumps({"keys": [*others, jwk(good, kid=7)]}))
@@ -573,6 +573,7 @@ def test_others_go_on_while_one_fetches(server: KeyServer) -> None:
         pass
     assert source.keys() == before  # while the other one waits
     assert not source.refresh()
+    assert slow.is_alive()
     server.open.set()
     slow.join()
     assert server.asked == 2
