@@ -187,6 +187,13 @@ def test_a_store_that_is_no_folder_has_its_key_here_and_says_so(run: Run, tmp_pa
     assert identity(done.out.strip(), URL="memory:")
 
 
+@pytest.mark.parametrize("url", ["", "nowhere://x", "file://host/x"])
+def test_a_url_of_no_store_gets_no_key(run: Run, tmp_path: Path, url: str) -> None:
+    done = run(*READ, "--store", url)
+    assert (done.code, done.out) == (2, "")
+    assert os.listdir(tmp_path) == ["stdin"]
+
+
 def test_somebody_elses_folder_gets_no_key(run: Run, tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mum.txt").write_text("Dear")

@@ -67,6 +67,8 @@ WRONG = [
         ("JWKS_URL", "file:///x"),
     ),
     *(("JWKS_URL", "x"), ("CORS_ORIGINS", "example.org"), ("CORS_ORIGINS", "https://a.org/"), ("CORS_ORIGINS", "null")),
+    *(("CORS_ORIGINS", "https://"), ("CORS_ORIGINS", "https://["), ("CORS_ORIGINS", "https://u@a.org")),
+    *(("JWKS_URL", "http://["), ("CORS_ORIGINS", "*, x"), ("JWT_SECRET", f"{'x' * 40} short")),
 ]
 
 
