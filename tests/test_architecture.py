@@ -53,6 +53,7 @@ LAYERS = [
     ["config"],
     ["service.metrics"],
     ["service.watch"],
+    ["service.worker", "service.server"],
     ["service.context"],
     ["service.guard"],
     ["service.requests", "service.problems"],

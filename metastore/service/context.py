@@ -33,6 +33,12 @@ class Service:
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)
 
+    def close(self) -> None:
+        """Free what is held open."""
+        self.store.close()
+        if self.bundles is not None:
+            self.bundles.close()
+
 
 def install(app: Flask, served: Service) -> None:
     """Let the routes of an application find what they serve."""
