@@ -20,6 +20,7 @@ from gunicorn.app.base import BaseApplication
 
 from metastore import config
 from metastore.errors import InvalidInput
+from metastore.service.context import request_id
 from metastore.tokens import LONGEST
 
 if TYPE_CHECKING:
@@ -145,21 +146,16 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             said["traceback"] = self.formatException(record.exc_info)
-        if request_id := _request_id():
-            said["request_id"] = request_id
+        if (known := request_id()) is not None:
+            said["request_id"] = known
         return json.dumps(said, ensure_ascii=False)
-
-
-def _request_id() -> str | None:
-    from flask import has_request_context, request
-
-    from metastore.service.watch import REQUEST_ID
-
-    return request.environ.get(REQUEST_ID) if has_request_context() else None
 
 
 def set_up_logging() -> None:
     """Write the access log to stdout, and all else to stderr, one line of JSON each."""
+    # What our lines do not say need not be looked up for each (Python's logging HOWTO, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     _only(logging.getLogger("metastore.access"), sys.stdout, logging.Formatter("%(message)s"), logging.INFO)
     for name in ("metastore", "gunicorn.error"):
         _only(logging.getLogger(name), sys.stderr, _JsonLines(), logging.WARNING)
