@@ -54,6 +54,7 @@ LAYERS = [
     ["service.metrics"],
     ["service.watch"],
     ["service.context"],
+    ["service.worker", "service.server"],
     ["service.guard"],
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],

@@ -28,9 +28,9 @@ from metastore.errors import (
     StorageCorrupt,
     StorageError,
 )
+from metastore.service.context import request_id
 from metastore.service.guard import may_read
 from metastore.service.metrics import metrics
-from metastore.service.watch import REQUEST_ID
 from metastore.wire import to_wire
 
 #: The media type of problem details.
@@ -81,7 +81,7 @@ def status_of(error: MetastoreError) -> int:
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
     said = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
-    said["request_id"] = request.environ.get(REQUEST_ID)
+    said["request_id"] = request_id()
     text = json.dumps(said | to_wire(members), ensure_ascii=False)
     # Half of a surrogate pair that somebody sent cannot be UTF-8; written so, it is what JSON writes.
     response = Response(text.encode("utf-8", "backslashreplace"), status, mimetype=PROBLEM)

@@ -58,7 +58,8 @@ class Caller:
         def call(path: str, *, headers: Any = (), **more: Any) -> TestResponse:
             if isinstance(more.get("data"), (dict, list)):
                 more["data"] = json.dumps(more["data"])
-            return send(path, headers={**self._headers, **dict(headers)}, **more)
+            # To the end, as a server would: a request is logged and counted when its answer is sent.
+            return send(path, headers={**self._headers, **dict(headers)}, buffered=True, **more)
 
         return call
 
