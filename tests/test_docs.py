@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +105,9 @@ class Runner:
     def close(self) -> None:
         if self._python:
             self._python.communicate()
+        for left in self.folder.glob("*.pid"):  # a page that failed did not come to the block that stops it
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(left.read_text()), signal.SIGTERM)
 
     def run(self, block: Block) -> str:
         if block.language == "python":
