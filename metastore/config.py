@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
+#: Prometheus' own name, and read by its library.
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _log = logging.getLogger("metastore.config")
 
 
@@ -203,6 +205,16 @@ def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:
 
     groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
     return connect_bundles(settings.bundles_url or settings.url, groups, **options)
+
+
+def metrics_folder() -> str | None:
+    """Return the folder in which the processes of a server share what they count, or None for a single process."""
+    return os.environ.get(_METRICS_FOLDER) or None
+
+
+def share_metrics(folder: str) -> None:
+    """Let this process and its children count together; before anything is counted."""
+    os.environ[_METRICS_FOLDER] = folder
 
 
 def _login_name() -> str | None:
