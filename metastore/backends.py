@@ -72,6 +72,8 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if not isinstance(url, (str, Path)):
         raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
     text = os.fspath(url)
+    if is_service(text):
+        raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
     scheme = _scheme(text)
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)

@@ -77,11 +77,10 @@ def understood(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
 
 
 def understood_write(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
-    """Return what the answer to a write says.
+    """Return what the answer to a write says; an `AnswerLost` says that nobody can tell from it.
 
     Raises:
         MetastoreError: What the service raised: nothing was changed.
-        AnswerLost: It cannot be told from the answer whether something was.
     """
     if 200 <= answer.status < 300:
         try:

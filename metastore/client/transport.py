@@ -127,11 +127,10 @@ class Transport:
     def write(
         self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], content: bytes
     ) -> Answer:
-        """Send a write; again only as long as it was not sent at all.
+        """Send a write; again only as long as it was not sent at all. Where no answer came, it is `AnswerLost`.
 
         Raises:
             StorageUnavailable: It was not sent.
-            AnswerLost: It was, and no answer came.
         """
         reason = ""
         for pause in self.pauses():
