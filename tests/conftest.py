@@ -17,7 +17,7 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import Author, Change
 
-from .serving import TOKEN, serving
+from .loopback import TOKEN, serving
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")

@@ -17,7 +17,7 @@ import metastore
 from metastore.cli import app, main
 
 from .conftest import CATALOGUE, real_descriptor
-from .serving import TOKEN, serving
+from .loopback import TOKEN, serving
 
 WRITE = ("-a", "Ann Lee <ann@example.org>")
 

@@ -11,7 +11,7 @@ import metastore
 from metastore import MetaStore
 
 from ..conftest import ANN, EPOCH
-from ..serving import TOKEN, serving
+from ..loopback import TOKEN, serving
 from .faults import Proxy, no_waiting, proxied
 
 

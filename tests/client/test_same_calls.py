@@ -16,8 +16,8 @@ from metastore import MetaStore, types, wire
 from metastore.client.store import RemoteStore
 
 from ..conftest import ANN, EPOCH
+from ..loopback import TOKEN, serving
 from ..processes import SOAK
-from ..serving import TOKEN, serving
 from ..test_architecture import REVISION
 from ..test_model import GitLikeMemory
 from .conftest import noon

@@ -24,7 +24,7 @@ from metastore import (
 )
 from metastore.config import ServiceSettings
 
-from ..serving import TOKEN, serving, token
+from ..loopback import TOKEN, serving, token
 from . import faults
 from .faults import Fault, Proxy, no_waiting
 
