@@ -131,6 +131,11 @@ def own_secret(settings: Settings) -> str:
     return own_key(_own_key_path(settings))
 
 
+def has_own_key(settings: Settings) -> bool:
+    """Tell whether the service takes tokens of its own, as `metastore token` issues them."""
+    return bool(settings.service.key_file) or not _others_issue(settings.service)
+
+
 def _others_issue(service: ServiceSettings) -> bool:
     return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
 
@@ -161,7 +166,7 @@ def _key_sources(settings: Settings) -> Iterator[KeySource]:
         yield from [UrlKeys(url, algorithms) for url in service.jwks_url]
     with _naming("METASTORE_JWT_SECRET"):
         yield from [GivenKeys(secret_key(secret, algorithms)) for secret in service.jwt_secret]
-    if service.key_file or not _others_issue(service):
+    if has_own_key(settings):
         yield GivenKeys(secret_key(own_secret(settings)))
 
 

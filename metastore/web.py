@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from metastore import config
-from metastore.config import ServiceSettings
+from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
+from metastore.service.description import description as description_routes
 from metastore.service.revisions import revisions as revision_routes
 from metastore.tokens import Verifier
 
@@ -46,11 +47,19 @@ def create_app(
         InvalidInput: A setting makes no sense; the message names it.
         StorageUnavailable: The store cannot be opened.
     """
-    served = (
-        _configured()
-        if store is None
-        else context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
-    )
+    if store is None:
+        return make_app(open_service(config.load()))
+    return make_app(context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings()))
+
+
+def open_service(settings: Settings) -> context.Service:
+    """Open what the settings name. Raises as `create_app` does."""
+    store, registry = config.open_store(settings), config.open_bundles(settings)
+    return context.Service(store, config.verifier(settings), registry, settings.service)
+
+
+def make_app(served: context.Service) -> Flask:
+    """Make the application that serves these objects."""
     app = Flask("metastore", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = served.store.max_bytes + _ROOM
@@ -58,11 +67,6 @@ def create_app(
     problems.install(app)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
+    app.register_blueprint(description_routes)
     operation.install(app, served)
     return app
-
-
-def _configured() -> context.Service:
-    settings = config.load()
-    store, registry = config.open_store(settings), config.open_bundles(settings)
-    return context.Service(store, config.verifier(settings), registry, settings.service)

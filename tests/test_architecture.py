@@ -60,10 +60,11 @@ LAYERS = [
     ["service.metrics"],
     ["service.watch"],
     ["service.context"],
+    ["service.worker", "service.server"],
     ["service.guard"],
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],
-    ["service.datasets", "service.revisions", "service.bundles"],
+    ["service.datasets", "service.revisions", "service.bundles", "service.description"],
     ["web"],
     ["cli"],
 ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_request_context, request
 
 from metastore.config import ServiceSettings
+from metastore.service.watch import REQUEST_ID
 from metastore.store import MetaStore
 from metastore.tokens import Verifier
 
@@ -33,6 +34,12 @@ class Service:
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)
 
+    def close(self) -> None:
+        """Free what is held open."""
+        self.store.close()
+        if self.bundles is not None:
+            self.bundles.close()
+
 
 def install(app: Flask, served: Service) -> None:
     """Let the routes of an application find what they serve."""
@@ -43,3 +50,8 @@ def service() -> Service:
     """Return what the application of this request serves."""
     served: Service = current_app.extensions[_NAME]
     return served
+
+
+def request_id() -> str | None:
+    """Return the id of the request that is being answered, if there is one."""
+    return request.environ.get(REQUEST_ID) if has_request_context() else None
