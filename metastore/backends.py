@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 from metastore.errors import InvalidInput
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 def connect(url: str | Path, **options: Any) -> MetaStore:
     """See `metastore.connect`."""
+    if is_service(url):
+        return _open_service(os.fspath(url), options)
     storage_options = {name: options.pop(name) for name in _STORAGE_OPTIONS if name in options}
     unknown = sorted(set(options) - _STORE_OPTIONS)
     if unknown:
@@ -37,6 +39,29 @@ _STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
 _ALL_OPTIONS = _STORE_OPTIONS | set(_STORAGE_OPTIONS)
 
 
+#: What a service decides itself, or what only a local store has.
+_REMOTE_OPTIONS = {"author", "token", "timeout", "retries", "max_bytes"}
+
+
+def is_service(url: str | Path) -> bool:
+    """Tell whether a URL names a service somewhere else."""
+    return isinstance(url, str) and url.partition("://")[0].lower() in ("http", "https")
+
+
+def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that the store at this URL has: settings are there for any store."""
+    known = _REMOTE_OPTIONS if is_service(url) else _ALL_OPTIONS
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _open_service(url: str, options: dict[str, Any]) -> MetaStore:
+    from metastore.client.store import RemoteStore
+
+    if unknown := sorted(set(options) - _REMOTE_OPTIONS):
+        raise InvalidInput(f"a service has no option {unknown[0]!r}; it has {', '.join(sorted(_REMOTE_OPTIONS))}")
+    return cast("MetaStore", RemoteStore(url, **options))  # it has the same calls, and no storage
+
+
 def open_storage(url: str | Path, **options: Any) -> Storage:
     """Open the storage that a URL or path names.
 
@@ -47,6 +72,8 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if not isinstance(url, (str, Path)):
         raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
     text = os.fspath(url)
+    if is_service(text):
+        raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
     return _BACKENDS[_scheme(text)](text, options)
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | `METASTORE_CONFIG` | a file of settings, in TOML | none |
 | `METASTORE_URL` | the store | `./metastore-data` |
+| `METASTORE_TOKEN` | who calls, where the store is a service | nobody: reading alone |
 | `METASTORE_AUTHOR` | who writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from metastore.store import MetaStore
     from metastore.tokens import Verifier
 
-__all__ = ["ServiceSettings", "Settings", "load", "own_secret", "verifier"]
+__all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
 #: Prometheus' own name, and read by its library.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -195,9 +196,9 @@ def _naming(setting: str) -> Iterator[None]:
 
 def open_store(settings: Settings, **options: Any) -> MetaStore:
     """Open the store that the settings name; `options` go before theirs. Raises what `metastore.connect` raises."""
-    from metastore.backends import connect
+    from metastore.backends import connect, fitting
 
-    return connect(settings.url, **{**settings.options, **options})
+    return connect(settings.url, **fitting(settings.url, {**settings.options, **options}))
 
 
 def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:

@@ -278,7 +278,8 @@ class OutcomeUnknown(StorageError):
 
     Attributes:
         revision: The id of the revision or tag that the change makes; of the newest revision, for a move or purge; of
-            a bundle, its snapshot in words.
+            a bundle, its snapshot in words. Through a service, the id of what the change was made for: of the newest
+            revision or tag before it (of a dataset that was to be created, its own id).
     """
 
     kind = "outcome-unknown"

@@ -10,6 +10,7 @@ from metastore.errors import InvalidInput
 
 #: How much is told of why an operation does not fit, in characters.
 _LONGEST = 200
+_NEITHER = "a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)"
 
 
 def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
@@ -22,7 +23,26 @@ def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
         return _merge(document, patch)
     if isinstance(patch, Sequence) and not isinstance(patch, (str, bytes)):
         return _apply_operations(document, patch)
-    raise InvalidInput("a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)")
+    raise InvalidInput(_NEITHER)
+
+
+def plain(patch: Any) -> Any:
+    """Return a patch as dictionaries and lists, which is how JSON is written.
+
+    Raises:
+        InvalidInput: It is neither an object nor a list, or nested too deeply.
+    """
+    if not isinstance(patch, (Mapping, list, tuple)):
+        raise InvalidInput(_NEITHER)
+    return _plain(patch, 0)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"the patch is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return {name: _plain(member, depth + 1) for name, member in value.items()}
+    return [_plain(member, depth + 1) for member in value] if isinstance(value, (list, tuple)) else value
 
 
 def _merge(target: Any, patch: Any, depth: int = 0) -> Any:

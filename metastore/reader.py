@@ -99,7 +99,7 @@ class Reader:
             deleted: False for live datasets, True for deleted ones, None for both.
         """
         behind = parse_dataset_id(after) if after is not None else None
-        return islice(self._storage.ids(prefix=prefix, after=behind, deleted=deleted), _limit(limit))
+        return islice(self._storage.ids(prefix=prefix, after=behind, deleted=deleted), check_limit(limit))
 
     def revision_list(
         self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
@@ -110,7 +110,7 @@ class Reader:
         """
         identity = parse_dataset_id(dataset_id)
         first = self._resolve(identity, revision)
-        return islice(self._storage.history(identity, first.id), _limit(limit))
+        return islice(self._storage.history(identity, first.id), check_limit(limit))
 
     def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
         """Return who made a revision, when and why. Works on deleted datasets too."""
@@ -183,7 +183,7 @@ class Reader:
                 for entry in self._journal.entries(parse_revision(before))
                 if (wanted is None or entry.dataset_id == wanted) and (start is None or entry.created >= start)
             ),
-            _limit(limit),
+            check_limit(limit),
         )
 
     def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
@@ -267,7 +267,8 @@ class Reader:
         return descriptor
 
 
-def _limit(limit: int | None) -> int | None:
+def check_limit(limit: int | None) -> int | None:
+    """Pass on how many items are wanted. Raises InvalidInput."""
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidInput(f"a limit is a number from 0 on, not {limit!r}")
     return limit

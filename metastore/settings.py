@@ -64,7 +64,7 @@ class Settings:
     """
 
     url: str = field(repr=False)
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(repr=False)
     bundles_url: str | None = field(default=None, repr=False)
     groups_file: str | None = None
     user: str | None = None
@@ -171,6 +171,7 @@ def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
 
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "url": _text,
+    "token": _text,
     "author": _checked(make_author),
     "lfs_url": _checked(check_url),
     "validation": _checked(_validation),
@@ -194,4 +195,4 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 }
 #: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.
 NAMES = tuple(_PARSERS)
-_OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
+_OPTIONS = ("token", "author", "lfs_url", "validation", "max_bytes")

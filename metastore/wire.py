@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
+from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
 
@@ -37,3 +40,55 @@ def to_wire(value: Any) -> Any:
 def to_text(value: Any) -> str:
     """Write a value as JSON on one line."""
     return json.dumps(to_wire(value), ensure_ascii=False)
+
+
+def from_wire(kind: Any, said: Any) -> Any:
+    """Turn what `to_wire` made, once it was JSON, back into a value.
+
+    Members that a value has not are passed over: a newer service may say more.
+
+    Args:
+        kind: A class of `metastore.types`, or what one of its attributes is annotated with.
+        said: What came.
+
+    Raises:
+        ValueError: It is no such value.
+    """
+    if kind is Any:
+        return said
+    if isinstance(kind, NewType):
+        kind = kind.__supertype__
+    if kind is DatasetId:
+        return parse_dataset_id(from_wire(str, said))
+    if kind is datetime:
+        return _time(from_wire(str, said))
+    if is_dataclass(kind):
+        return _value(kind, from_wire(dict, said))
+    if get_origin(kind) in (types.UnionType, Union):  # the latter of a `NewType` and None
+        return None if said is None else from_wire(get_args(kind)[0], said)
+    if get_origin(kind) is tuple:
+        return tuple(from_wire(get_args(kind)[0], each) for each in from_wire(list, said))
+    plain = dict if get_origin(kind) is Mapping else kind
+    if type(said) is not plain:
+        raise ValueError(f"{type(said).__name__} is not {plain.__name__}")
+    return said
+
+
+def _value(kind: Any, said: dict[str, Any]) -> Any:
+    hints = _hints(kind)
+    try:
+        return kind(**{name: from_wire(hints[name], value) for name, value in said.items() if name in hints})
+    except TypeError as error:  # a member is missing
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {text} has no zone")
+    return at.astimezone(UTC)

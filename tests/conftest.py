@@ -17,6 +17,8 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import Author, Change
 
+from .loopback import TOKEN, serving
+
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")
 EPOCH = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -53,8 +55,22 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 
 
 @pytest.fixture
-def store(storage: Storage) -> metastore.MetaStore:
+def local_store(storage: Storage) -> metastore.MetaStore:
     return metastore.MetaStore(storage, author=ANN, clock=ticking())
+
+
+@pytest.fixture(params=[*STORAGES, "service"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[metastore.MetaStore]:
+    """A store of every kind, a service somewhere else too."""
+    if request.param != "service":
+        with metastore.MetaStore(STORAGES[request.param](tmp_path), author=ANN, clock=ticking()) as made:
+            yield made
+        return
+    with (
+        serving(metastore.connect("memory:", clock=ticking())) as address,
+        metastore.connect(address, token=TOKEN, author=ANN) as made,
+    ):
+        yield made
 
 
 @pytest.fixture

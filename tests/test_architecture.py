@@ -48,6 +48,12 @@ LAYERS = [
     ["writer"],
     ["tags"],
     ["store"],
+    ["client.transport"],
+    ["client.answers"],
+    ["client.reader"],
+    ["client.settling"],
+    ["client.tags"],
+    ["client.store"],
     ["backends"],
     ["settings"],
     ["config"],
@@ -86,7 +92,7 @@ def modules() -> list[tuple[str, ast.Module]]:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-        if name not in ("__init__", "__main__", "storage", "service"):
+        if name not in ("__init__", "__main__", "storage", "service", "client"):
             found.append((name, ast.parse(path.read_text())))
     return found
 
@@ -125,6 +131,7 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
     assert "click" not in foreign or name.startswith("cli")
     assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith("service")
+    assert "httpx" not in foreign or name == "client.transport" or name.startswith("storage.")
     assert "blinker" not in foreign or name == "events"
     assert "jwt" not in foreign or name in {"keys", "tokens"}
     assert "cryptography" not in foreign or name == "keys"

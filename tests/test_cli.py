@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import metastore
 from metastore.cli import app, main
 
 from .conftest import CATALOGUE, real_descriptor
+from .loopback import TOKEN, serving
 
 WRITE = ("-a", "Ann Lee <ann@example.org>")
 
@@ -317,6 +319,44 @@ def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp
         kept = done.err.split("is kept in ")[1].split(":")[0]
         assert Path(kept).read_text() == saved
         Path(kept).unlink()
+
+
+def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with serving(metastore.connect("memory:", author="Setup")) as address:
+        monkeypatch.setenv("METASTORE_URL", address)
+        assert run("dataset", "create", "physics/cars", stdin=b"{}").code == 6
+        monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
+        first = run("dataset", "create", "physics/cars", "-m", "First", stdin=b'{"name": "cars", "n": 1.10}')
+        assert first.code == 0
+        assert '"n": 1.10' in run("dataset", "read", "physics/cars").out
+        for arguments in (
+            ("tag", "create", "physics/cars", "v1"),
+            ("dataset", "patch", "physics/cars", '{"title": "Cars"}', "--expected", first.out.strip()),
+            ("dataset", "revert", "physics/cars", "v1", *WRITE),
+            ("tag", "update", "physics/cars", "v1", "--new-name", "v2"),
+            ("project", "read", "physics/cars"),
+            ("revision", "list", "physics/cars"),
+            ("revision", "diff", "physics/cars", "v2"),
+            ("export", "out"),
+            ("dataset", "move", "physics/cars", "x/y"),
+            ("dataset", "delete", "x/y"),
+            ("journal",),
+            ("changes",),
+            ("dataset", "purge", "x/y", "--yes"),
+        ):
+            done = run(*arguments)
+            assert done.code == 0, (arguments, done)
+        assert run("dataset", "list").out == ""
+        assert run("import", str(CATALOGUE)).code == 0
+        for arguments in (
+            ("verify",),
+            ("pack",),
+            ("backup", "copy"),
+            ("bundle", "list"),
+            ("token", "--user", "x", "--scope", "ds:*"),
+        ):
+            done = run(*arguments)
+            assert (done.code, "a service" in done.err) == (2, True), (arguments, done)
 
 
 def test_every_shell_gets_a_completion_script(run: Run) -> None:

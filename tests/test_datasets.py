@@ -100,7 +100,13 @@ def test_create_on_a_deleted_dataset_goes_on_from_its_history(store: MetaStore) 
     again = store.dataset_create(CARS, {"a": 2})
     assert again.revision.parent == gone.id
     assert [revision.id for revision in store.revision_list(CARS)] == [again.revision.id, gone.id, first.revision.id]
-    assert set(store.storage.paths(again.id, again.revision.id)) == {"datapackage.json"}
+
+
+def test_create_on_a_deleted_dataset_leaves_nothing_of_the_deletion(local_store: MetaStore) -> None:
+    local_store.dataset_create(CARS, {"a": 1})
+    local_store.dataset_delete(CARS)
+    again = local_store.dataset_create(CARS, {"a": 2})
+    assert set(local_store.storage.paths(again.id, again.revision.id)) == {"datapackage.json"}
 
 
 def test_every_write_says_who_why_and_when(store: MetaStore) -> None:
@@ -332,14 +338,14 @@ def test_a_project_is_the_dataset_with_its_surroundings(store: MetaStore) -> Non
     assert (project.issues, project.flows) == ((), ())
 
 
-def test_a_revision_without_a_descriptor_is_said_to_be_one(store: MetaStore) -> None:
-    first = store.storage.create(metastore.DatasetId("physics", "cars"), {"README.md": b"Hello"}, change())
+def test_a_revision_without_a_descriptor_is_said_to_be_one(local_store: MetaStore) -> None:
+    first = local_store.storage.create(metastore.DatasetId("physics", "cars"), {"README.md": b"Hello"}, change())
     with pytest.raises(PathNotFound):
-        store.dataset_read(CARS)
-    made = store.dataset_update(CARS, {"a": 1})
-    assert set(store.storage.paths(made.id, made.revision.id)) == {"README.md", "datapackage.json"}
+        local_store.dataset_read(CARS)
+    made = local_store.dataset_update(CARS, {"a": 1})
+    assert set(local_store.storage.paths(made.id, made.revision.id)) == {"README.md", "datapackage.json"}
     with pytest.raises(PathNotFound):
-        store.dataset_revert(CARS, first.id)
+        local_store.dataset_revert(CARS, first.id)
 
 
 def test_the_same_calls_give_the_same_ids_on_every_storage(store: MetaStore) -> None:

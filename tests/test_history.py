@@ -242,25 +242,25 @@ def test_what_is_no_cursor_is_refused(store: MetaStore, cursor: str) -> None:
         store.changes(cursor)
 
 
-def test_events_are_sent_after_the_write_with_before_and_after(store: MetaStore) -> None:
+def test_events_are_sent_after_the_write_with_before_and_after(local_store: MetaStore) -> None:
     heard: list[Any] = []
 
     def listen(sender: Any, event: Any) -> None:
-        assert sender is store
+        assert sender is local_store
         heard.append(event)
 
     with events.dataset_changed.connected_to(listen), events.tag_changed.connected_to(listen):
-        first = store.dataset_create(CARS, {}).revision
-        second = store.dataset_update(CARS, {"a": 1}).revision
-        store.dataset_update(CARS, {"a": 1})  # changes nothing
-        third = store.dataset_patch(CARS, {"a": 2}).revision
-        tag = store.tag_create(CARS, "v1")
-        renamed = store.tag_update(CARS, "v1", new_name="v2")
-        store.tag_delete(CARS, "v2")
-        fourth = store.dataset_revert(CARS, second.id).revision
-        store.dataset_move(CARS, "x/y")
-        gone = store.dataset_delete("x/y")
-        store.dataset_purge("x/y")
+        first = local_store.dataset_create(CARS, {}).revision
+        second = local_store.dataset_update(CARS, {"a": 1}).revision
+        local_store.dataset_update(CARS, {"a": 1})  # changes nothing
+        third = local_store.dataset_patch(CARS, {"a": 2}).revision
+        tag = local_store.tag_create(CARS, "v1")
+        renamed = local_store.tag_update(CARS, "v1", new_name="v2")
+        local_store.tag_delete(CARS, "v2")
+        fourth = local_store.dataset_revert(CARS, second.id).revision
+        local_store.dataset_move(CARS, "x/y")
+        gone = local_store.dataset_delete("x/y")
+        local_store.dataset_purge("x/y")
     identity, moved = ("physics", "cars"), ("x", "y")
     assert heard == [
         events.DatasetEvent("create", identity, None, first),
@@ -276,7 +276,9 @@ def test_events_are_sent_after_the_write_with_before_and_after(store: MetaStore)
     ]
 
 
-def test_a_failing_subscriber_is_logged_and_hurts_nobody(store: MetaStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_subscriber_is_logged_and_hurts_nobody(
+    local_store: MetaStore, caplog: pytest.LogCaptureFixture
+) -> None:
     heard: list[Any] = []
 
     def fail(sender: Any, event: Any) -> None:
@@ -290,7 +292,7 @@ def test_a_failing_subscriber_is_logged_and_hurts_nobody(store: MetaStore, caplo
         events.dataset_changed.connected_to(listen),
         caplog.at_level(logging.ERROR),
     ):
-        made = store.dataset_create(CARS, {})
-    assert store.dataset_read(CARS).revision == made.revision
+        made = local_store.dataset_create(CARS, {})
+    assert local_store.dataset_read(CARS).revision == made.revision
     assert len(heard) == 1
     assert "subscriber broke" in caplog.text

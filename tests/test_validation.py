@@ -149,23 +149,23 @@ def test_warn_returns_and_logs_the_findings(store: MetaStore, caplog: pytest.Log
 
 
 def test_a_write_warns_once_however_often_it_is_computed_and_never_when_refused(
-    store: MetaStore, storage: Storage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    local_store: MetaStore, storage: Storage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.dataset_create(CARS, {"name": "cars"})
+    local_store.dataset_create(CARS, {"name": "cars"})
     caplog.clear()
     with pytest.raises(metastore.AlreadyExists):
-        store.dataset_create(CARS, {"name": "other"})
+        local_store.dataset_create(CARS, {"name": "other"})
     assert caplog.records == []
     append = type(storage).append
 
     def overtaken(*arguments: Any, **options: Any) -> Any:
         monkeypatch.setattr(type(storage), "append", append)
-        store.dataset_patch(CARS, {"name": "theirs"})
+        local_store.dataset_patch(CARS, {"name": "theirs"})
         caplog.clear()
         return append(*arguments, **options)
 
     monkeypatch.setattr(type(storage), "append", overtaken)
-    store.dataset_patch(CARS, {"title": "Ours"})
+    local_store.dataset_patch(CARS, {"title": "Ours"})
     assert len(caplog.records) == 1
 
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from metastore.errors import (
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
+    from metastore.settings import Settings
     from metastore.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
@@ -68,21 +70,26 @@ class App:
         """
         from metastore import backends, config
 
-        if self.author is None and not (config.load().options.get("author") or backends.git_author()):
+        settings = self._settings(config.load())
+        if backends.is_service(settings.url):  # the token says who
+            return
+        if self.author is None and not (settings.options.get("author") or backends.git_author()):
             raise InvalidInput(
                 "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
             )
 
     def _open(self, **options: Any) -> MetaStore:
-        from metastore import config, connect
+        from metastore import config
 
-        settings = config.load()
         if self.author is not None:
             options["author"] = self.author
-        store = connect(settings.url if self.store_url is None else self.store_url, **{**settings.options, **options})
+        store = config.open_store(self._settings(config.load()), **options)
         click.get_current_context().call_on_close(store.close)
         return store
+
+    def _settings(self, settings: Settings) -> Settings:
+        return settings if self.store_url is None else replace(settings, url=self.store_url)
 
     def data(self, value: Any, text: str | bytes | None = None) -> None:
         """Print a result: as JSON on one line where that was asked for, else as text."""
@@ -155,7 +162,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         metavar="URL",
         expose_value=False,
         callback=keep("store_url"),
-        help="The store: a path or URL. Otherwise METASTORE_URL, else ./metastore-data.",
+        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_URL, else ./metastore-data.",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
 )

@@ -21,11 +21,10 @@ MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patc
 
 @datasets.get("/datasets")
 def dataset_list() -> Response:
-    """List ids, in pages."""
+    """List ids, in pages: of live datasets, with `deleted=true` of deleted ones, with `deleted=any` of both."""
     given = request.args
-    found = service().store.dataset_list(
-        given.get("prefix", ""), after=given.get("after"), deleted=requests.flag("deleted") or False
-    )
+    deleted = None if given.get("deleted") == "any" else bool(requests.flag("deleted"))
+    found = service().store.dataset_list(given.get("prefix", ""), after=given.get("after"), deleted=deleted)
     return answers.page(readable(found, lambda each: each), lambda last: {"after": str(last)})
 
 

@@ -256,6 +256,7 @@ def test_deleted_ones_are_listed_when_asked_for(door: Door) -> None:
     door.admin.delete(CARS)
     assert door.anybody.get(f"{API}/datasets").json == []
     assert door.anybody.get(f"{API}/datasets?deleted=true").json == ["physics/cars"]
+    assert "physics/cars" in door.anybody.get(f"{API}/datasets?deleted=any").json
 
 
 def test_revisions_are_listed_newest_first_in_pages(door: Door) -> None:
