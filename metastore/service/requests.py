@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import PreconditionFailed, PreconditionRequired, UnsupportedMediaType
+from werkzeug.exceptions import PreconditionFailed, PreconditionRequired, RequestEntityTooLarge, UnsupportedMediaType
 
 from metastore.descriptor import decode
 from metastore.errors import InvalidInput
@@ -62,6 +63,8 @@ def body(*types: str) -> Body:
         known = ", ".join((*types, ENVELOPE))
         raise UnsupportedMediaType(f"the Content-Type has to be one of {known}, not {given or 'missing'}")
     text = request.get_data(cache=False)
+    if len(text) >= (request.max_content_length or math.inf):  # of one without length, no more than this is read
+        raise RequestEntityTooLarge
     return Body(given, text, _members(text) if given == ENVELOPE else {})
 
 

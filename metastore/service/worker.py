@@ -24,6 +24,8 @@ BODY_SILENCE, ANSWER_WITHIN = 10.0, 60.0
 NEXT_WITHIN = 1
 #: How many bytes a second a body has to come in with, after the first seconds.
 LEAST_RATE = 4096
+#: How long the rest of a body is read that nobody wanted.
+_REST_WITHIN = 0.05
 #: From here on the parser looks at the head and says what is wrong with it.
 _ENOUGH = 64 * 1024
 
@@ -64,6 +66,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
             kept = super().handle(conn)
             if kept is not True or not self.alive or not self.tpool._work_queue.empty() or not conn.goes_on():
                 return kept
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Tell whether the connection can be kept; a body that nobody wanted is not waited for."""
+        if keepalive:
+            conn.parser.unreader.hurry()
+        return bool(super()._keepalive_after(conn, keepalive))
 
     def _wait(self, conn: Any) -> None:
         conn.timeout = time.monotonic() + HEAD_WITHIN
@@ -139,12 +147,16 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
 
     def begin(self) -> None:
         """Begin with a request."""
-        self._began, self._got = time.monotonic(), 0
+        self._until, self._got = time.monotonic() + BODY_SILENCE, 0
         self.sock.settimeout(ANSWER_WITHIN)
+
+    def hurry(self) -> None:
+        """Read what is there, and then no more."""
+        self._until, self._got = time.monotonic() + _REST_WITHIN, 0
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Return what comes next. Raises NoMoreData: nothing comes, or too little."""
-        left = self._began + BODY_SILENCE + self._got / LEAST_RATE - time.monotonic()
+        left = self._until + self._got / LEAST_RATE - time.monotonic()
         if left <= 0:
             raise NoMoreData
         self.sock.settimeout(min(left, BODY_SILENCE))
