@@ -16,7 +16,7 @@ import pytest
 import metastore
 
 from ..processes import SOAK
-from ..serving import BIN, Served, behind_nginx, children, free_port, served, until
+from ..serving import BIN, Served, behind_nginx, free_port, served, until
 
 CARS = "/api/v1/datasets/physics/cars"
 
@@ -199,12 +199,12 @@ def test_what_was_acknowledged_is_there_when_a_worker_is_killed(tmp_path: Path) 
 
 
 def test_nothing_is_left_behind_after_the_end(tmp_path: Path) -> None:
-    before = set(Path("/dev/shm").glob("metastore-*"))
     with served(tmp_path) as running:
-        mine = set(Path("/dev/shm").glob("metastore-*")) - before
-        workers = children(running.process.pid)
+        running.ask("/healthz")
+        workers = running.workers()
+        (counters,) = {path.parent for pid in workers for path in Path("/dev/shm").glob(f"metastore-*/*_{pid}.db")}
         assert running.stop() == 0
-    assert not [path for path in mine if (path / f"counter_{workers[0]}.db").exists()]
+    assert not counters.exists()
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
