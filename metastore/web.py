@@ -14,6 +14,7 @@ from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
+from metastore.service.description import description as description_routes
 from metastore.service.revisions import revisions as revision_routes
 from metastore.tokens import Verifier
 
@@ -66,5 +67,6 @@ def make_app(served: context.Service) -> Flask:
     problems.install(app)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
+    app.register_blueprint(description_routes)
     operation.install(app, served)
     return app

@@ -58,7 +58,7 @@ LAYERS = [
     ["service.guard"],
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],
-    ["service.datasets", "service.revisions", "service.bundles"],
+    ["service.datasets", "service.revisions", "service.bundles", "service.description"],
     ["web"],
     ["cli"],
 ]
