@@ -16,16 +16,18 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: debian
-debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles; make itself is there already
-	@missing=''; for each in git git-lfs strace; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, nginx and node what stands around the service, wrk what loads it; make itself is there already
+	@missing=''; for each in curl git git-lfs nginx strace wrk; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	fi
 
-run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages; keep bundles
+run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages; keep bundles; serve
 	$(BIN)/python examples/tour.py
 	$(BIN)/python examples/bundles.py
+	$(BIN)/python examples/serve.py
 
 test: lint types unit docs wheel  ## everything that has to hold
 
@@ -61,7 +63,7 @@ test-all:  ## the tests on every supported Python that is installed
 	  $(MAKE) PYTHON=python$$version VENV=.venv-$$version types unit wheel || exit 1; \
 	done
 
-bench: $(READY) debian  ## measure against raw libgit2, plain files, plain SQL and metastore-lib
+bench: $(READY) debian  ## measure against raw libgit2, plain files, plain SQL, an empty Flask route and metastore-lib
 	$(BIN)/python benchmarks/run.py
 
 constraints: $(READY)  ## choose newer versions of what we build on

@@ -12,10 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from metastore.config import load, own_secret
@@ -48,10 +49,17 @@ class Served:
         )
 
     def ask(
-        self, path: str, method: str = "GET", body: Any = None, *, port: int | None = None, **headers: str
+        self,
+        path: str,
+        method: str = "GET",
+        body: Any = None,
+        *,
+        port: int | None = None,
+        exact: Mapping[str, str] = MappingProxyType({}),
+        **headers: str,
     ) -> Answer:
         """Send one request; `If_Match="…"` is a header. A body is sent as JSON, with a token."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name.replace("_", "-"): value for name, value in headers.items()} | dict(exact)
         if method != "GET":
             sent |= {"Authorization": f"Bearer {self.token}"}
         data = json.dumps(body).encode() if body is not None else None
@@ -112,12 +120,13 @@ def behind_nginx(port: int, folder: Path) -> Iterator[int]:
     ours = free_port()
     site = NGINX.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("listen 80;", f"listen {ours};")
     (folder / "site.conf").write_text(site)
-    places = "".join(
-        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
+    names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
+    user = "user root;" if os.getuid() == 0 else ""  # who may write into our folder
     (folder / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
-        f"events {{ worker_connections 4096; }} http {{ access_log off; {places} include {folder}/site.conf; }}\n"
+        f"{user} daemon off; worker_processes 1; error_log {folder}/nginx.err; pid {folder}/nginx.pid;\n"
+        f"events {{ worker_connections 4096; }}\n"
+        f"http {{ access_log off; {places} include {folder}/site.conf; }}\n"
     )
     process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "nginx.err"])
     try:

@@ -54,8 +54,13 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
     web.open_service(settings).close()
     if settings.url.startswith("memory:"):  # each process has its own
         workers = 1
-    serving = server.Serving(listener, workers or max(2, os.cpu_count() or 1), threads)
-    _tell(settings, serving.listener.getsockname(), app.store_url, config.has_own_key(settings))
+    address, own_key = listener.getsockname(), config.has_own_key(settings)
+    serving = server.Serving(
+        listener,
+        workers or max(2, os.cpu_count() or 1),
+        threads,
+        ready=lambda: _tell(settings, address, app.store_url, own_key),
+    )
     server.serve(lambda: web.make_app(web.open_service(settings)), serving)
 
 

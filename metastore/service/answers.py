@@ -39,7 +39,10 @@ def streamed(parts: Iterable[str], media_type: str) -> Response:
 
 def unchanged(etag: str, revision: str | None = None) -> Response:
     """Answer that the caller has this already."""
-    return _kept(Response(status=304), etag, revision)
+    headers = [("ETag", f'"{etag}"'), ("Vary", _VARY), ("Cache-Control", _how_long(revision))]
+    response = Response(status=304, headers=headers)
+    del response.headers["Content-Type"]  # there is none
+    return response
 
 
 def descriptor(dataset_id: DatasetId, found: Revision, content: bytes, revision: str | None) -> Response:

@@ -41,11 +41,13 @@ class Serving:
         listener: Where requests come in; bound already.
         workers: How many processes answer.
         threads: How many requests each of them answers at once.
+        ready: Called when it serves, and can be stopped.
     """
 
     listener: socket.socket
     workers: int = 2
     threads: int = 16
+    ready: Callable[[], None] = lambda: None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -108,6 +110,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
             "preload_app": False,
             "loglevel": "warning",
             "logger_class": "metastore.service.server.Logger",
+            "when_ready": lambda server: self._serving.ready(),
             "child_exit": _forget,
         }
         for name, value in given.items():

@@ -6,8 +6,8 @@ WSGI and not hooks of Flask, so that it also sees what Flask itself refuses, and
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -100,7 +100,7 @@ class _Seen:
         self.started = time.perf_counter()
         self.environ = environ
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        self.id = given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
         self.status, self.route = 500, "none"
         self.sent = 0
         environ[REQUEST_ID] = self.id

@@ -24,6 +24,10 @@ BODY_SILENCE, ANSWER_WITHIN = 10.0, 60.0
 NEXT_WITHIN = 1
 #: How many bytes a second a body has to come in with, after the first seconds.
 LEAST_RATE = 4096
+#: What is shorter is held back for what comes next: the head of an answer.
+_SHORT = 4096
+#: How long the rest of a body is read that nobody wanted.
+_REST_WITHIN = 0.05
 #: From here on the parser looks at the head and says what is wrong with it.
 _ENOUGH = 64 * 1024
 
@@ -38,7 +42,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
-        conn = _Connection(self.cfg, client, address, listener.getsockname())
+        conn = _Connection(self.cfg, _Socket(client), address, listener.getsockname())
         if not self._has_head(conn):
             self._wait(conn)
 
@@ -62,8 +66,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
         """
         while True:
             kept = super().handle(conn)
+            conn.sock.flush()
             if kept is not True or not self.alive or not self.tpool._work_queue.empty() or not conn.goes_on():
                 return kept
+
+    def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
+        """Tell whether the connection can be kept; a body that nobody wanted is not waited for."""
+        if keepalive:
+            conn.parser.unreader.hurry()
+        return bool(super()._keepalive_after(conn, keepalive))
 
     def _wait(self, conn: Any) -> None:
         conn.timeout = time.monotonic() + HEAD_WITHIN
@@ -77,6 +88,74 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
         conn.data_ready = True
         self.enqueue_req(conn)
         return True
+
+
+class _Socket(socket.socket):
+    """A socket that asks the kernel no more than it has to, and sends an answer's head with what follows it.
+
+    Every call into the kernel lets go of Python's lock, and with several threads that costs more than the call.
+    """
+
+    def __init__(self, accepted: socket.socket) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
+        super().setblocking(False)  # for good: who waits, waits in `_wait`
+        self._patience: float | None = None
+        self._held = b""
+
+    def setblocking(self, flag: bool) -> None:
+        self._patience = None if flag else 0.0
+
+    def settimeout(self, value: float | None) -> None:
+        self._patience = value
+
+    def gettimeout(self) -> float | None:
+        return self._patience
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        self.flush()
+        while True:
+            try:
+                return super().recv(size, flags)
+            except BlockingIOError:
+                self._wait(select.POLLIN, self._patience)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        if not self._held and len(data) < _SHORT:
+            self._held = bytes(data)
+            return
+        held, self._held = self._held, b""
+        self._send([held, data] if held else [data])
+
+    def flush(self) -> None:
+        """Send what was held back."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._send([held])
+
+    def _send(self, parts: list[Any]) -> None:
+        left, began, patience = [memoryview(part) for part in parts], time.monotonic(), self._patience
+        while left:
+            try:
+                sent = self.sendmsg(left)
+            except BlockingIOError:
+                self._wait(select.POLLOUT, None if patience is None else began + patience - time.monotonic())
+                continue
+            while left and sent >= len(left[0]):
+                sent -= len(left.pop(0))
+            if left:
+                left[0] = left[0][sent:]
+
+    def _wait(self, event: int, patience: float | None) -> None:
+        if self._patience == 0.0:
+            raise BlockingIOError
+        poll = select.poll()
+        poll.register(self, event)
+        if not poll.poll(None if patience is None else max(patience, 0) * 1000):
+            raise TimeoutError("timed out")
+
+    def shutdown(self, how: int) -> None:
+        self.flush()
+        super().shutdown(how)
 
 
 class _Connection(TConn):  # type: ignore[misc]
@@ -104,10 +183,8 @@ class _Connection(TConn):  # type: ignore[misc]
             return False
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
-        if not poll.poll(NEXT_WITHIN):
-            return False
         self.sock.setblocking(False)
-        return self.read_head()
+        return bool(poll.poll(NEXT_WITHIN)) and self.read_head()
 
     def init(self) -> None:
         """Hand over to the parser what was read; the thread that answers calls this."""
@@ -139,12 +216,16 @@ class _Unreader(SocketUnreader):  # type: ignore[misc]
 
     def begin(self) -> None:
         """Begin with a request."""
-        self._began, self._got = time.monotonic(), 0
+        self._until, self._got = time.monotonic() + BODY_SILENCE, 0
         self.sock.settimeout(ANSWER_WITHIN)
+
+    def hurry(self) -> None:
+        """Read what is there, and then no more."""
+        self._until, self._got = time.monotonic() + _REST_WITHIN, 0
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """Return what comes next. Raises NoMoreData: nothing comes, or too little."""
-        left = self._began + BODY_SILENCE + self._got / LEAST_RATE - time.monotonic()
+        left = self._until + self._got / LEAST_RATE - time.monotonic()
         if left <= 0:
             raise NoMoreData
         self.sock.settimeout(min(left, BODY_SILENCE))

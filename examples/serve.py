@@ -1,0 +1,100 @@
+"""Serve real data packages: `make run`, or `python examples/serve.py --store DIR`.
+
+Prints the address, a token, and what to try. Serves until Ctrl-C; without a terminal it shows that it answers, and
+ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import click
+from telling import show, step
+
+import metastore
+
+CATALOGUE = Path(__file__).parent / "catalogue"
+PROGRAM = [sys.executable, "-m", "metastore"]
+
+
+def fill(store: Path) -> None:
+    with metastore.connect(store, author="Ann Lee <ann@example.org>") as made:
+        for file in sorted(CATALOGUE.glob("*/*/datapackage.json")):
+            made.dataset_create(f"{file.parent.parent.name}/{file.parent.name}", file.read_bytes())
+
+
+def token(store: Path) -> str:
+    granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--expires", "1d"]
+    done = subprocess.run(
+        [*PROGRAM, "token", *granted, "--store", store], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
+
+
+def explain(address: str, made: str) -> None:
+    step(f"The service is at {address}. Read in a browser or in curl:")
+    show([f"curl {address}/api/v1/datasets", f"curl {address}/api/v1/datasets/okfn/compression"])
+    step("Writing needs a token. This one lets ann do everything for a day:")
+    show([f"export METASTORE_SERVICE={address}", f"export METASTORE_TOKEN={made}"])
+    show(
+        [
+            "curl --request PATCH $METASTORE_SERVICE/api/v1/datasets/okfn/compression"
+            ' --header "Authorization: Bearer $METASTORE_TOKEN"'
+            " --header 'Content-Type: application/merge-patch+json' --data '{\"title\": \"Compressed tables\"}'"
+        ]
+    )
+    step("Or a whole day, in curl, Python and JavaScript:")
+    show([f"bash {CATALOGUE.parent}/service.sh", f"python {CATALOGUE.parent}/service.py"])
+    show([f"node {CATALOGUE.parent}/service.mjs"])
+
+
+def run(root: Path) -> None:
+    store = root / "store"
+    fill(store)
+    with (root / "access.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*PROGRAM, "serve", "--port", "0", "--store", store], stdout=log, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert server.stderr is not None
+            found = re.search(r"http://\S+", server.stderr.readline())
+            if found is None:
+                raise SystemExit("the service did not start")
+            explain(found[0], token(store))
+            wait(server, found[0], root)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+
+
+def wait(server: subprocess.Popen[str], address: str, root: Path) -> None:
+    with urllib.request.urlopen(f"{address}/api/v1/datasets") as answer:
+        step(f"It answers with {len(json.load(answer))} datasets. Its access log is {root / 'access.log'}.")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        click.secho("\nCtrl-C ends it.", bold=True)
+        server.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", metavar="DIR", type=Path, help="a new folder for the store and the log")
+    folder: Path = parser.parse_args().store or Path(tempfile.mkdtemp(prefix="metastore-service-"))
+    if folder.exists() and any(folder.iterdir()):
+        parser.error(f"{folder} is not empty: name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("metastore").setLevel(logging.ERROR)
+    os.environ.pop("METASTORE_URL", None)
+    try:
+        run(folder.absolute())
+    except KeyboardInterrupt:
+        click.echo("Ended.")
