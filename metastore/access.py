@@ -99,6 +99,27 @@ def parse_scopes(claim: object, default_owner: str | None = None) -> tuple[Scope
     return tuple(scope for text in texts if isinstance(text, str) for scope in _parse(text, default_owner))
 
 
+def check_scopes(scopes: object, default_owner: str | None = None) -> tuple[Scope, ...]:
+    """Parse scopes that somebody wrote by hand, who would not notice that one of them is ignored.
+
+    Args:
+        scopes: One text with spaces between, or a list.
+        default_owner: As for `parse_scopes`.
+
+    Raises:
+        InvalidInput: One of them grants nothing.
+    """
+    texts = scopes.split() if isinstance(scopes, str) else scopes
+    if not isinstance(texts, (list, tuple)) or not texts:
+        raise InvalidInput("a scope is a text such as 'ds:physics/*:create,read,update'")
+    for text in texts:
+        if not parse_scopes([text], default_owner):
+            raise InvalidInput(
+                f"the scope {text!r} grants nothing: write one such as 'ds:physics/*:create,read,update'"
+            )
+    return parse_scopes(texts, default_owner)
+
+
 def _parse(text: str, default_owner: str | None) -> Iterator[Scope]:
     kind, *parts = text.split(":")
     if kind != "ds" or len(parts) > 3:

@@ -47,11 +47,37 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if not isinstance(url, (str, Path)):
         raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
     text = os.fspath(url)
-    scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
+    scheme = _scheme(text)
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
         raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
     return _BACKENDS[scheme](text, options)
+
+
+def private_file(url: str | Path, name: str) -> str | None:
+    """Return where a local store keeps a file that is no part of it, and in no backup; a store is made if need be.
+
+    Returns:
+        The path, or None for a store that is no folder.
+
+    Raises:
+        InvalidInput: The URL is none.
+        StorageUnavailable: The folder is somebody else's, or no store can be made.
+    """
+    from metastore.storage.files import storage_errors
+    from metastore.storage.layout import Layout
+
+    text = os.fspath(url)
+    if _scheme(text) not in ("", "file"):
+        return None
+    layout = Layout(os.path.abspath(os.path.expanduser(_path_of(text) if _scheme(text) else text)), sync=True)
+    with storage_errors():
+        layout.prepare(create=True)
+    return layout.private(name)
+
+
+def _scheme(text: str) -> str:
+    return text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
 
 
 def _open_path(text: str, options: dict[str, Any]) -> Storage:
@@ -63,10 +89,14 @@ def _open_path(text: str, options: dict[str, Any]) -> Storage:
 
 
 def _open_file(text: str, options: dict[str, Any]) -> Storage:
+    return _open_path(_path_of(text), options)
+
+
+def _path_of(text: str) -> str:
     parts = urlsplit(text)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise InvalidInput(f"a file URL has three slashes and an absolute path: file:///var/lib/metastore, not {text}")
-    return _open_path(unquote(parts.path), options)
+    return unquote(parts.path)
 
 
 def _open_memory(text: str, options: dict[str, Any]) -> Storage:

@@ -1,7 +1,8 @@
-"""Settings from the environment; the only module that reads it.
+"""Settings from the environment and a file, and what is made of them; the only module that reads the environment.
 
 | variable | means | otherwise |
 |---|---|---|
+| `METASTORE_CONFIG` | a file of settings, in TOML | none |
 | `METASTORE_URL` | the store | `./metastore-data` |
 | `METASTORE_AUTHOR` | who writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
@@ -10,66 +11,50 @@
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
+| `METASTORE_PUBLIC_READ` | whether datasets can be read without a token | `on` |
+| `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
+| `METASTORE_CORS_ORIGINS` | origins whose pages may call the service | none |
+| `METASTORE_DEFAULT_OWNER` | whose dataset an id without owner is, in a scope | nobody's |
+| `METASTORE_JWT_KEY` | public keys of whoever issues tokens: PEM text, files, URLs | the service's own key |
+| `METASTORE_JWKS_URL` | URLs of key sets | none |
+| `METASTORE_JWT_SECRET` | secrets shared with whoever issues tokens | none |
+| `METASTORE_JWT_ALGORITHMS` | what tokens may be signed with | what the keys fit |
+| `METASTORE_JWT_ISSUER` | what `iss` has to be | anything |
+| `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
+| `METASTORE_USER_CLAIM` | the claim that names the user | `sub` |
+| `METASTORE_KEY_FILE` | where the service's own key is | beside the store |
 """
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import pwd
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import InvalidInput
-from metastore.lfs import check_url
-from metastore.parse import make_author
+from metastore.settings import NAMES, ServiceSettings, Settings, make
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
+    from metastore.keysources import KeySource
     from metastore.store import MetaStore
     from metastore.tokens import Verifier
 
-
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
-    """What a service needs beside the store.
-
-    Attributes:
-        public_read: Whether datasets can be read without a token.
-        require_if_match: Whether a write has to say which revision it was made for.
-        cors_origins: The origins whose pages may call the service; `*` for any.
-        default_owner: Whose dataset an id without owner is, in a scope.
-    """
-
-    public_read: bool = True
-    require_if_match: bool = False
-    cors_origins: tuple[str, ...] = ()
-    default_owner: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a program needs to open the store.
-
-    Attributes:
-        url: The store, as `metastore.connect` takes it.
-        options: What else `metastore.connect` is given.
-        bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
-        groups_file: The path of the groups file.
-        user: Who changes bundles on the command line.
-        service: What a service needs beside.
-    """
-
-    url: str
-    options: Mapping[str, Any]
-    bundles_url: str | None = None
-    groups_file: str | None = None
-    user: str | None = None
-    service: ServiceSettings = field(default_factory=ServiceSettings)
+__all__ = ["ServiceSettings", "Settings", "load", "own_secret", "verifier"]
+_PREFIX = "METASTORE_"
+#: Prometheus' own name, and read by its library.
+_METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_log = logging.getLogger("metastore.config")
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings.
+    """Read the settings: the environment goes before the file that `METASTORE_CONFIG` names.
 
     Args:
         environ: Read these variables; otherwise the process's.
@@ -78,39 +63,129 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: One of them makes no sense; the message names it.
     """
     environ = os.environ if environ is None else environ
-    names = {"author": "METASTORE_AUTHOR", "lfs_url": "METASTORE_LFS_URL", "validation": "METASTORE_VALIDATION"}
-    options: dict[str, Any] = {name: environ[variable] for name, variable in names.items() if environ.get(variable)}
-    for name, parse in (("author", make_author), ("lfs_url", check_url)):
-        try:
-            if name in options:
-                parse(options[name])
-        except InvalidInput as error:
-            raise InvalidInput(f"{names[name]}: {error}") from None
-    if options.get("validation", "warn") not in ("off", "warn", "strict"):
-        raise InvalidInput(f"METASTORE_VALIDATION is off, warn or strict, not {options['validation']!r}")
-    if size := environ.get("METASTORE_MAX_BYTES"):
-        if not size.isdecimal() or not int(size):
-            raise InvalidInput(f"METASTORE_MAX_BYTES is a number of bytes, not {size!r}")
-        options["max_bytes"] = int(size)
-    return Settings(
-        environ.get("METASTORE_URL") or "./metastore-data",
-        options,
-        environ.get("METASTORE_BUNDLES_URL") or None,
-        environ.get("METASTORE_GROUPS_FILE") or None,
-        environ.get("METASTORE_USER") or _login_name(),
+    variables = {name: f"{_PREFIX}{name.upper()}" for name in NAMES if name != "claims"}
+    outside = {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
+    path = environ.get("METASTORE_CONFIG")
+    inside = _read_file(path) if path else {}
+    settings = make(
+        {**inside, **outside}, lambda name: variables[name] if name in outside else f"{name} in the file {path}"
     )
+    return settings if settings.user else replace(settings, user=_login_name())
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidInput(f"METASTORE_CONFIG: {path} is no TOML: {error}") from None
+    for name in found:
+        if name not in NAMES:
+            near = difflib.get_close_matches(name.lower().removeprefix(_PREFIX.lower()), NAMES, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NAMES)}"
+            raise InvalidInput(f"METASTORE_CONFIG: {path} has {name!r}, which is no setting: {hint}")
+    return found
 
 
 def verifier(settings: Settings) -> Verifier:
-    """Make what says who sent a token, with the keys that the settings name, else with the service's own.
+    """Make what says who sent a token: with the keys that the settings name, else with the service's own.
+
+    Nothing is fetched yet. The service's own key is made if there is none.
 
     Raises:
         InvalidInput: A key cannot be used; the message names the setting.
-        StorageUnavailable: The service's own key cannot be made or read.
+        StorageUnavailable: The service's own key cannot be read or made.
     """
     from metastore.tokens import Verifier
 
-    return Verifier((), default_owner=settings.service.default_owner)
+    service = settings.service
+    sources = tuple(_key_sources(settings))
+    with _naming("claims"):
+        return Verifier(
+            sources,
+            issuer=service.jwt_issuer,
+            audience=service.jwt_audience,
+            user_claim=service.user_claim,
+            mapping=service.claims,
+            default_owner=service.default_owner,
+        )
+
+
+def own_secret(settings: Settings) -> str:
+    """Return the key that the service signs its own tokens with; it is made if there is none yet.
+
+    Raises:
+        InvalidInput: The service has no key of its own, since others issue its tokens; or the key file is no such file.
+        StorageUnavailable: It cannot be read or made.
+    """
+    from metastore.ownkey import own_key
+
+    if _others_issue(settings.service) and not settings.service.key_file:
+        raise InvalidInput(
+            "whoever has the keys of METASTORE_JWT_KEY, METASTORE_JWKS_URL or METASTORE_JWT_SECRET issues the tokens "
+            "here; set METASTORE_KEY_FILE to have a key of our own beside"
+        )
+    return own_key(_own_key_path(settings))
+
+
+def _others_issue(service: ServiceSettings) -> bool:
+    return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
+
+
+def _own_key_path(settings: Settings) -> str:
+    from metastore.backends import private_file
+
+    if settings.service.key_file:
+        return settings.service.key_file
+    if settings.url.startswith(("http:", "https:")):
+        raise InvalidInput("the store is a service elsewhere: tokens for it are issued there")
+    path = private_file(settings.url, "token.key")
+    if path is None:
+        path = os.path.abspath("metastore.key")
+        _log.warning("the store is no folder to keep a key in: tokens are signed with %s; see METASTORE_KEY_FILE", path)
+    return path
+
+
+def _key_sources(settings: Settings) -> Iterator[KeySource]:
+    from metastore.keys import secret_key
+    from metastore.keysources import GivenKeys, UrlKeys
+
+    service = settings.service
+    algorithms = service.jwt_algorithms
+    with _naming("METASTORE_JWT_KEY"):
+        yield from [_key_source(text, algorithms) for text in service.jwt_key]
+    with _naming("METASTORE_JWKS_URL"):
+        yield from [UrlKeys(url, algorithms) for url in service.jwks_url]
+    with _naming("METASTORE_JWT_SECRET"):
+        yield from [GivenKeys(secret_key(secret, algorithms)) for secret in service.jwt_secret]
+    if service.key_file or not _others_issue(service):
+        yield GivenKeys(secret_key(own_secret(settings)))
+
+
+def _key_source(text: str, algorithms: tuple[str, ...]) -> KeySource:
+    from metastore.keys import parse_keys
+    from metastore.keysources import FileKeys, GivenKeys, UrlKeys
+
+    if text.lstrip().startswith(("-----BEGIN", "{")):
+        return GivenKeys(*parse_keys(text, algorithms))
+    if text.startswith(("http://", "https://")):
+        return UrlKeys(text, algorithms)
+    if not os.path.exists(text):  # whatever it is, it may be a secret
+        raise InvalidInput(
+            "this is neither PEM text nor a URL nor a file that is there; secrets are METASTORE_JWT_SECRET"
+        )
+    return FileKeys(text, algorithms)
+
+
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Say of which setting an error speaks."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"{setting}: {error}") from None
 
 
 def open_store(settings: Settings, **options: Any) -> MetaStore:
@@ -130,6 +205,16 @@ def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:
 
     groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
     return connect_bundles(settings.bundles_url or settings.url, groups, **options)
+
+
+def metrics_folder() -> str | None:
+    """Return the folder in which the processes of a server share what they count, or None for a single process."""
+    return os.environ.get(_METRICS_FOLDER) or None
+
+
+def share_metrics(folder: str) -> None:
+    """Let this process and its children count together; before anything is counted."""
+    os.environ[_METRICS_FOLDER] = folder
 
 
 def _login_name() -> str | None:

@@ -11,7 +11,7 @@ from flask import Flask
 
 from metastore import config
 from metastore.config import ServiceSettings
-from metastore.service import context, problems
+from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.revisions import revisions as revision_routes
@@ -58,6 +58,7 @@ def create_app(
     problems.install(app)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
+    operation.install(app, served)
     return app
 
 

@@ -25,11 +25,12 @@ LAYERS = [
     ["parse"],
     ["access"],
     ["keys"],
+    ["keysources"],
     ["tokens"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
     ["storage.base", "storage.files", "storage.cache"],
-    ["describe"],
+    ["describe", "ownkey"],
     ["storage.lookup", "storage.layout", "storage.packs"],
     ["storage.objects"],
     ["storage.joining", "storage.database"],
@@ -48,11 +49,14 @@ LAYERS = [
     ["tags"],
     ["store"],
     ["backends"],
+    ["settings"],
     ["config"],
+    ["service.metrics"],
+    ["service.watch"],
     ["service.context"],
     ["service.guard"],
     ["service.requests", "service.problems"],
-    ["service.answers"],
+    ["service.answers", "service.operation"],
     ["service.datasets", "service.revisions", "service.bundles"],
     ["web"],
     ["cli"],
@@ -121,6 +125,8 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     assert "click" not in foreign or name.startswith("cli")
     assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith("service")
     assert "blinker" not in foreign or name == "events"
+    assert "jwt" not in foreign or name in {"keys", "tokens"}
+    assert "cryptography" not in foreign or name == "keys"
     assert "os" not in foreign or "environ" not in ast.dump(tree) or name == "config"
 
 

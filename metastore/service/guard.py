@@ -10,6 +10,7 @@ from flask import g, request
 from metastore.access import ANONYMOUS, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound
 from metastore.service.context import service
+from metastore.service.watch import USER
 from metastore.types import DatasetId
 
 _Item = TypeVar("_Item")
@@ -24,6 +25,7 @@ def identity() -> Identity:
     if "identity" not in g:
         token = _token()
         g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
+        request.environ[USER] = g.identity.user
     found: Identity = g.identity
     return found
 

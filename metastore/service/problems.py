@@ -29,6 +29,8 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.service.guard import may_read
+from metastore.service.metrics import metrics
+from metastore.service.watch import REQUEST_ID
 from metastore.wire import to_wire
 
 #: The media type of problem details.
@@ -79,6 +81,7 @@ def status_of(error: MetastoreError) -> int:
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
     said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "kind": kind}
+    said["request_id"] = request.environ.get(REQUEST_ID)
     response = Response(json.dumps(said | to_wire(members), ensure_ascii=False), status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -88,6 +91,8 @@ def _of_ours(error: MetastoreError) -> Response:
     if isinstance(error, DatasetMoved) and not may_read(error.new_id):
         error = DatasetNotFound(error.dataset_id)
     status = status_of(error)
+    if isinstance(error, Conflict):
+        metrics().conflicts.inc()
     if status >= 500:
         _log.error("%s %s: %s", request.method, request.path, error)
     facts = {name: value for name, value in vars(error).items() if name not in _SAID and value is not None}

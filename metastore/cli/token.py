@@ -1,0 +1,74 @@
+"""`metastore token`: tokens for a service that has its own key."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from metastore.cli.base import App, command
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
+        if not found:
+            self.fail(f"{value!r} is no duration such as 15m, 8h, 30d or 4w", param, ctx)
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+@click.group(hidden=True)
+def _root() -> None:
+    """Carry the commands that have no noun."""
+
+
+@command(_root, "token")
+@click.option("--scope", "scopes", multiple=True, required=True, metavar="SCOPE", help="What is granted; repeatable.")
+@click.option("--user", required=True, help="Whose token it is.")
+@click.option("--name", help="The user's name, for revisions.")
+@click.option("--email", help="The user's address, for revisions.")
+@click.option("--expires", type=_Duration(), default="1d", show_default=True, help="For how long it counts.")
+def token(
+    app: App, scopes: tuple[str, ...], user: str, name: str | None, email: str | None, expires: timedelta
+) -> None:
+    """Issue a token for the service.
+
+    It is signed with the service's own key, which is made if there is none yet. A SCOPE is such as
+    'ds:physics/*:create,read,update' or 'ds:physics/cars:read'.
+    """
+    from metastore import config
+    from metastore.tokens import issue
+
+    settings = config.load()
+    if app.store_url is not None:
+        settings = replace(settings, url=app.store_url)
+    service, now = settings.service, time.time()
+    texts = " ".join(scopes).split()
+    made = issue(
+        config.own_secret(settings),
+        user=user,
+        scopes=texts,
+        expires=expires,
+        now=now,
+        name=name,
+        email=email,
+        issuer=service.jwt_issuer,
+        audience=service.jwt_audience,
+        user_claim=service.user_claim,
+        default_owner=service.default_owner,
+    )
+    until = datetime.fromtimestamp(int(now + expires.total_seconds()), UTC)
+    app.data({"token": made, "user": user, "scopes": texts, "expires": until}, made)
+
+
+COMMANDS = tuple(_root.commands.values())

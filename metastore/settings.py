@@ -1,0 +1,199 @@
+"""Settings as values: what each may be, and what is said of one that it may not be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from metastore.access import check_scopes
+from metastore.errors import InvalidInput
+from metastore.keys import ALGORITHMS, check_key_url, secret_key
+from metastore.lfs import check_url
+from metastore.parse import make_author, parse_dataset_id
+from metastore.types import shortened
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a service needs beside the store.
+
+    Attributes:
+        public_read: Whether datasets can be read without a token.
+        require_if_match: Whether a write has to say which revision it was made for.
+        cors_origins: The origins whose pages may call the service; `*` for any.
+        default_owner: Whose dataset an id without owner is, in a scope.
+        jwt_key: Public keys of whoever issues tokens: PEM texts, paths, URLs.
+        jwt_secret: Secrets shared with whoever issues tokens.
+        jwks_url: Where key sets are.
+        jwt_algorithms: What tokens may be signed with; empty for all that a key fits.
+        jwt_issuer: What the claim `iss` has to be, or None.
+        jwt_audience: What the claim `aud` has to be or contain, or None.
+        user_claim: The claim that names the user.
+        claims: Claim -> value -> scopes, for issuers that write roles or groups.
+        key_file: Where the service's own key is; None for beside the store.
+    """
+
+    public_read: bool = True
+    require_if_match: bool = False
+    cors_origins: tuple[str, ...] = ()
+    default_owner: str | None = None
+    jwt_key: tuple[str, ...] = field(default=(), repr=False)
+    jwt_secret: tuple[str, ...] = field(default=(), repr=False)
+    jwks_url: tuple[str, ...] = field(default=(), repr=False)
+    jwt_algorithms: tuple[str, ...] = ()
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    user_claim: str = "sub"
+    claims: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a program needs to open the store.
+
+    Attributes:
+        url: The store, as `metastore.connect` takes it.
+        options: What else `metastore.connect` is given.
+        bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
+        groups_file: The path of the groups file.
+        user: Who changes bundles on the command line.
+        service: What a service needs beside.
+    """
+
+    url: str = field(repr=False)
+    options: Mapping[str, Any]
+    bundles_url: str | None = field(default=None, repr=False)
+    groups_file: str | None = None
+    user: str | None = None
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+
+
+def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
+    """Make settings of what was given by their names in `NAMES`, as text or in TOML's types.
+
+    Args:
+        given: Name -> value.
+        label: What to call a setting when something is wrong with it.
+
+    Raises:
+        InvalidInput: A value is none; the message names the setting, and says what would be right.
+    """
+    values = {}
+    for name, value in given.items():
+        try:
+            values[name] = _PARSERS[name](value)
+        except InvalidInput as error:
+            raise InvalidInput(f"{label(name)}: {error}") from None
+    options = {name: values[name] for name in _OPTIONS if name in values}
+    of_service = {each.name: values[each.name] for each in fields(ServiceSettings) if each.name in values}
+    of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user") if name in values}
+    url = values.get("url", "./metastore-data")
+    return Settings(url, options, **of_store, service=ServiceSettings(**of_service))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"this is a text, not {shortened(value)}")
+    return value
+
+
+def _checked(check: Callable[[str], Any]) -> Callable[[Any], str]:
+    """Return a parser of texts that are kept as they are once they were looked at."""
+
+    def parse(value: Any) -> str:
+        check(text := _text(value))
+        return text
+
+    return parse
+
+
+def _switch(value: Any) -> bool:
+    words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+    found = words.get(str(value).lower())
+    if found is None:
+        raise InvalidInput(f"this is on or off, not {shortened(value)}")
+    return found
+
+
+def _validation(text: str) -> None:
+    if text not in ("off", "warn", "strict"):
+        raise InvalidInput(f"this is off, warn or strict, not {shortened(text)}")
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not str(value).isdecimal() or not int(value):
+        raise InvalidInput(f"this is a number of bytes, not {shortened(value)}")
+    return int(value)
+
+
+def _list(check: Callable[[str], Any] = lambda text: None, cut: str = r"[\s,]+") -> Callable[[Any], tuple[str, ...]]:
+    """Return a parser of lists, which in one text have commas or white space between."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        parts = re.split(cut, value.strip()) if isinstance(value, str) else value
+        if not isinstance(parts, list) or not all(isinstance(each, str) and each for each in parts):
+            raise InvalidInput("this is a list of texts")
+        for each in parts:
+            check(each)
+        return tuple(parts)
+
+    return parse
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    """PEM and key sets have white space in them, and are one text; paths and URLs are a list."""
+    if isinstance(value, str) and value.lstrip().startswith(("-----BEGIN", "{")):
+        return (value.replace("\\n", "\n"),)  # as in files of one line a variable
+    return _list()(value)
+
+
+def _algorithm(text: str) -> None:
+    if text not in ALGORITHMS:
+        raise InvalidInput(f"{shortened(text)} is none of {', '.join(ALGORITHMS)}")
+
+
+def _origin(text: str) -> None:
+    parts = urlsplit(text)
+    if text != "*" and (parts.scheme not in ("http", "https") or text != f"{parts.scheme}://{parts.netloc}"):
+        raise InvalidInput(f"an origin looks like https://portal.example.org, without a path, not {shortened(text)}")
+
+
+def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise InvalidInput('this is a table of claims, such as [claims.groups] with "editors" = "ds:physics/*:update"')
+    for values in value.values():
+        for scopes in values.values():
+            check_scopes(scopes, "any")  # an owner to be found out later
+    return value
+
+
+_PARSERS: Mapping[str, Callable[[Any], Any]] = {
+    "url": _text,
+    "author": _checked(make_author),
+    "lfs_url": _checked(check_url),
+    "validation": _checked(_validation),
+    "max_bytes": _size,
+    "bundles_url": _text,
+    "groups_file": _text,
+    "user": _text,
+    "public_read": _switch,
+    "require_if_match": _switch,
+    "cors_origins": _list(_origin),
+    "default_owner": _checked(lambda text: parse_dataset_id((text, "any"))),
+    "jwt_key": _keys,
+    "jwt_secret": _list(secret_key, r"\s+"),
+    "jwks_url": _list(check_key_url),
+    "jwt_algorithms": _list(_algorithm),
+    "jwt_issuer": _text,
+    "jwt_audience": _text,
+    "user_claim": _text,
+    "claims": _claims,
+    "key_file": _text,
+}
+#: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.
+NAMES = tuple(_PARSERS)
+_OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
