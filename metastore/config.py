@@ -130,6 +130,20 @@ def own_secret(settings: Settings) -> str:
     return own_key(_own_key_path(settings))
 
 
+def session_secret(settings: Settings) -> str:
+    """Return what the sessions of the pages are signed with; it is made if there is none yet.
+
+    Raises:
+        InvalidInput: The file is open to others, or holds something else.
+        StorageUnavailable: It cannot be read or made.
+    """
+    from metastore.backends import private_file
+    from metastore.ownkey import own_key
+
+    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, "session.key")
+    return own_key(beside or os.path.abspath("metastore-session.key"))
+
+
 def _others_issue(service: ServiceSettings) -> bool:
     return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
 

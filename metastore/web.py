@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from metastore import config
+from metastore import config, pages
 from metastore.config import ServiceSettings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
@@ -32,6 +33,7 @@ def create_app(
     verifier: Verifier | None = None,
     bundles: BundleRegistry | None = None,
     settings: ServiceSettings | None = None,
+    secret_key: str | None = None,
 ) -> Flask:
     """Make the service.
 
@@ -41,16 +43,17 @@ def create_app(
         verifier: Turns tokens into identities; without it, a given store can be read and not written.
         bundles: The registry of bundles; without it, a given store is served without any.
         settings: How the service behaves.
+        secret_key: Signs the sessions of the pages, the same in every process; without it, nobody stays signed in
+            from one process to the next.
 
     Raises:
         InvalidInput: A setting makes no sense; the message names it.
         StorageUnavailable: The store cannot be opened.
     """
-    served = (
-        _configured()
-        if store is None
-        else context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
-    )
+    if store is None:
+        served, secret_key = _configured()
+    else:
+        served = context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
     app = Flask("metastore", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = served.store.max_bytes + _ROOM
@@ -59,10 +62,12 @@ def create_app(
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
     operation.install(app, served)
+    pages.install(app, secret_key or secrets.token_hex(32))
     return app
 
 
-def _configured() -> context.Service:
+def _configured() -> tuple[context.Service, str]:
     settings = config.load()
     store, registry = config.open_store(settings), config.open_bundles(settings)
-    return context.Service(store, config.verifier(settings), registry, settings.service)
+    served = context.Service(store, config.verifier(settings), registry, settings.service)
+    return served, config.session_secret(settings)

@@ -58,6 +58,9 @@ LAYERS = [
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],
     ["service.datasets", "service.revisions", "service.bundles"],
+    ["pages.words", "pages.session"],
+    ["pages.home", "pages.bundles", "pages.datasets"],
+    ["pages"],
     ["web"],
     ["cli"],
 ]
@@ -123,7 +126,7 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
     assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
     assert "click" not in foreign or name.startswith("cli")
-    assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith("service")
+    assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith(("service", "pages"))
     assert "blinker" not in foreign or name == "events"
     assert "jwt" not in foreign or name in {"keys", "tokens"}
     assert "cryptography" not in foreign or name == "keys"

@@ -26,7 +26,7 @@ _SECURITY = {
 }
 
 
-def install(app: Flask, secret_key: bytes) -> None:
+def install(app: Flask, secret_key: str) -> None:
     """Add the pages to an application.
 
     Args:
@@ -37,9 +37,7 @@ def install(app: Flask, secret_key: bytes) -> None:
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     protection = CSRFProtect(app)
-    pages = Blueprint(
-        "pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
-    )
+    pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     for part in (home, sign_in, bundles, datasets):
         pages.register_blueprint(part)
 

@@ -15,3 +15,9 @@ def index() -> str:
     given = request.args
     found = registry().bundle_list(group=given.get("group") or None, device=given.get("device") or None)
     return render_template("bundles/index.html", bundles=found)
+
+
+@bundles.get("/log")
+def log() -> str:
+    """Show the record."""
+    return render_template("bundles/log.html", log=registry().bundle_log())

@@ -6,9 +6,16 @@ from flask import Blueprint, render_template, request
 
 from metastore.service import requests
 from metastore.service.context import service
-from metastore.service.guard import require_read
+from metastore.service.guard import readable, require_read
 
 datasets = Blueprint("datasets", __name__)
+
+
+@datasets.get("/datasets")
+def index() -> str:
+    """List datasets."""
+    found = readable(service().store.dataset_list(request.args.get("prefix", ""), limit=100), lambda each: each)
+    return render_template("datasets/index.html", datasets=list(found))
 
 
 @datasets.get("/datasets/<owner>/<name>")

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from metastore.access import ANONYMOUS, Identity, Scope
 from metastore.errors import AuthenticationError
 from metastore.service.context import service
+from metastore.service.guard import named
 
 sign_in = Blueprint("session", __name__)
 #: For how long somebody stays signed in, in seconds.
@@ -58,9 +59,7 @@ def check() -> tuple[str, int] | AnyResponse:
     """Sign in with a token, pasted or sent by a portal."""
     onward = request.form.get("next", "")
     try:
-        who = service().verifier.identify(request.form.get("token", "").strip())
-        if who.user is None:
-            raise AuthenticationError("the token names nobody")
+        who = named(service().verifier.identify(request.form.get("token", "").strip()))
     except AuthenticationError as error:
         return render_template("sign_in.html", onward=onward, problem=error), 401
     remember(who)
@@ -73,5 +72,3 @@ def leave() -> AnyResponse:
     session.clear()
     flash("You are signed out.")
     return redirect(url_for("pages.home.index"), 303)
-
-

@@ -59,7 +59,7 @@ _log = logging.getLogger("metastore")
 def install(app: Flask) -> None:
     """Let an application answer each error with a problem document."""
     app.register_error_handler(MetastoreError, _of_ours)
-    app.register_error_handler(HTTPException, _of_werkzeug)
+    app.register_error_handler(HTTPException, of_werkzeug)
     app.register_error_handler(Exception, _of_unknown)
 
 
@@ -131,7 +131,7 @@ def _moved(error: DatasetMoved) -> str:
     return f"{request.root_path}{path}" + (f"?{query}" if query else "")
 
 
-def _of_werkzeug(error: HTTPException) -> Response:
+def of_werkzeug(error: HTTPException) -> Response:
     """Keep what Flask itself refuses (404 of the router, 405, 413, 415, …) in the same form."""
     status = error.code or 500
     if status < 400:  # a redirection
