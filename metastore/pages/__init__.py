@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, g, render_template, request
+from flask import Blueprint, Flask, Response, g, redirect, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.wrappers import Response as AnyResponse
 
-from metastore.errors import MetastoreError
+from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
 from metastore.pages import session, words
 from metastore.pages.bundles import bundles
+from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
 from metastore.pages.session import sign_in
 from metastore.service import problems
+from metastore.service.guard import may_read
 
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
@@ -38,7 +41,7 @@ def install(app: Flask, secret_key: str) -> None:
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, sign_in, bundles, datasets):
+    for part in (home, sign_in, bundles, dataset_forms, datasets):
         pages.register_blueprint(part)
 
     @pages.before_request
@@ -61,7 +64,11 @@ def install(app: Flask, secret_key: str) -> None:
     app.register_error_handler(404, _nowhere)
 
 
-def _of_ours(error: MetastoreError) -> tuple[str, int]:
+def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
+    if isinstance(error, DatasetMoved):
+        if may_read(error.new_id):
+            return redirect(problems.moved(error), 308)
+        error = DatasetNotFound(error.dataset_id)
     status = problems.status_of(error)
     return render_template("error.html", error=error, status=status), status
 

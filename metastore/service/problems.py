@@ -100,7 +100,7 @@ def _of_ours(error: MetastoreError) -> Response:
         facts["errors"] = [{"detail": detail, "pointer": pointer} for pointer, detail in error.problems]
     response = problem(status, str(error), error.kind, **facts)
     if isinstance(error, DatasetMoved):
-        response.headers["Location"] = _moved(error)
+        response.headers["Location"] = moved(error)
     for kind, seconds in _RETRY_AFTER.items():
         if status == 503 and isinstance(error, kind):
             response.headers.setdefault("Retry-After", str(seconds))
@@ -124,7 +124,7 @@ def _quotable(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "'" for char in text)
 
 
-def _moved(error: DatasetMoved) -> str:
+def moved(error: DatasetMoved) -> str:
     """Return where the same request would be answered."""
     path = request.path.replace(f"/{error.dataset_id}", f"/{error.new_id}", 1)
     query = request.query_string.decode("ascii", "replace")
