@@ -151,7 +151,7 @@ def readable_id(owner: str, name: str) -> DatasetId:
 
 
 def can(subject: DatasetId) -> frozenset[str]:
-    """Return what the caller may do with a dataset; as a set, since in a template `can.update` of a dict is a method."""
+    """Return what the caller may do with a dataset; no dict, whose `update` a template would take for true."""
     who = identity()
     return frozenset(action for action in ("update", "create", "delete", "purge") if allows(who, action, subject))
 
