@@ -144,6 +144,11 @@ def session_secret(settings: Settings) -> str:
     return own_key(beside or os.path.abspath("metastore-session.key"))
 
 
+def has_own_key(settings: Settings) -> bool:
+    """Tell whether the service takes tokens of its own, as `metastore token` issues them."""
+    return bool(settings.service.key_file) or not _others_issue(settings.service)
+
+
 def _others_issue(service: ServiceSettings) -> bool:
     return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
 
@@ -174,7 +179,7 @@ def _key_sources(settings: Settings) -> Iterator[KeySource]:
         yield from [UrlKeys(url, algorithms) for url in service.jwks_url]
     with _naming("METASTORE_JWT_SECRET"):
         yield from [GivenKeys(secret_key(secret, algorithms)) for secret in service.jwt_secret]
-    if service.key_file or not _others_issue(service):
+    if has_own_key(settings):
         yield GivenKeys(secret_key(own_secret(settings)))
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.access import check_scopes
 from metastore.errors import InvalidInput
@@ -157,8 +156,7 @@ def _algorithm(text: str) -> None:
 
 
 def _origin(text: str) -> None:
-    parts = urlsplit(text)
-    if text != "*" and (parts.scheme not in ("http", "https") or text != f"{parts.scheme}://{parts.netloc}"):
+    if not re.fullmatch(r"\*|https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text):
         raise InvalidInput(f"an origin looks like https://portal.example.org, without a path, not {shortened(text)}")
 
 
