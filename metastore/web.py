@@ -77,5 +77,5 @@ def make_app(served: context.Service) -> Flask:
         app.register_blueprint(routes, url_prefix=API)
     app.register_blueprint(description_routes)
     operation.install(app, served)
-    pages.install(app, served.secret_key)
+    pages.install(app, served)
     return app

@@ -60,7 +60,7 @@ LAYERS = [
     ["service.answers", "service.operation"],
     ["service.datasets", "service.revisions", "service.bundles", "service.description"],
     ["pages.words", "pages.session", "pages.markdown", "pages.present", "pages.activity", "pages.places"],
-    ["pages.home", "pages.bundles", "pages.datasets"],
+    ["pages.home", "pages.bundles", "pages.datasets", "pages.oidc"],
     ["pages.dataset_forms"],
     ["pages"],
     ["web"],
