@@ -23,6 +23,12 @@
 | `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
 | `METASTORE_USER_CLAIM` | the claim that names the user | `sub` |
 | `METASTORE_KEY_FILE` | where the service's own key is | beside the store |
+| `METASTORE_REMOTE_USER_FROM` | addresses of proxies that say who looks at a page; `unix` for a socket | nobody is believed |
+| `METASTORE_REMOTE_USER_HEADER` | the header in which they say it | `Remote-User` |
+| `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
+| `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
+| `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
+| `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | pages show no `git clone` |
 """
 
 from __future__ import annotations
