@@ -24,6 +24,12 @@
 | `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
 | `METASTORE_USER_CLAIM` | the claim that names the user | `sub` |
 | `METASTORE_KEY_FILE` | where the service's own key is | beside the store |
+| `METASTORE_REMOTE_USER_FROM` | proxies that say who looks at a page; `unix` for a socket | none |
+| `METASTORE_REMOTE_USER_HEADER` | the header in which they say it | `Remote-User` |
+| `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
+| `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
+| `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
+| `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | none |
 """
 
 from __future__ import annotations
@@ -129,6 +135,20 @@ def own_secret(settings: Settings) -> str:
             "here; set METASTORE_KEY_FILE to have a key of our own beside"
         )
     return own_key(_own_key_path(settings))
+
+
+def session_secret(settings: Settings) -> str:
+    """Return what the sessions of the pages are signed with; it is made if there is none yet.
+
+    Raises:
+        InvalidInput: The file is open to others, or holds something else.
+        StorageUnavailable: It cannot be read or made.
+    """
+    from metastore.backends import private_file
+    from metastore.ownkey import own_key
+
+    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, "session.key")
+    return own_key(beside or os.path.abspath("metastore-session.key"))
 
 
 def has_own_key(settings: Settings) -> bool:

@@ -97,6 +97,10 @@ class Verifier:
         claims = _read_json(self._signed(token, head))
         self._check_times(claims)
         self._check_parties(claims)
+        return self.identity(claims)
+
+    def identity(self, claims: Mapping[str, Any]) -> Identity:
+        """Return whom claims name that somebody else has checked, such as an OpenID Connect provider's."""
         return Identity(
             _word(_find(claims, self._user_claim)),
             _line(claims.get("name")),

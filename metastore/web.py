@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from metastore import config
+from metastore import config, pages
 from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
@@ -33,6 +34,7 @@ def create_app(
     verifier: Verifier | None = None,
     bundles: BundleRegistry | None = None,
     settings: ServiceSettings | None = None,
+    secret_key: str | None = None,
 ) -> Flask:
     """Make the service.
 
@@ -42,6 +44,8 @@ def create_app(
         verifier: Turns tokens into identities; without it, a given store can be read and not written.
         bundles: The registry of bundles; without it, a given store is served without any.
         settings: How the service behaves.
+        secret_key: Signs the sessions of the pages, the same in every process; without it, nobody stays signed in
+            from one process to the next.
 
     Raises:
         InvalidInput: A setting makes no sense; the message names it.
@@ -49,13 +53,17 @@ def create_app(
     """
     if store is None:
         return make_app(open_service(config.load()))
-    return make_app(context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings()))
+    secret_key = secret_key or secrets.token_hex(32)
+    return make_app(
+        context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings(), secret_key)
+    )
 
 
 def open_service(settings: Settings) -> context.Service:
     """Open what the settings name. Raises as `create_app` does."""
     store, registry = config.open_store(settings), config.open_bundles(settings)
-    return context.Service(store, config.verifier(settings), registry, settings.service)
+    secret_key = config.session_secret(settings)
+    return context.Service(store, config.verifier(settings), registry, settings.service, secret_key)
 
 
 def make_app(served: context.Service) -> Flask:
@@ -69,4 +77,5 @@ def make_app(served: context.Service) -> Flask:
         app.register_blueprint(routes, url_prefix=API)
     app.register_blueprint(description_routes)
     operation.install(app, served)
+    pages.install(app, served)
     return app

@@ -65,6 +65,10 @@ LAYERS = [
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],
     ["service.datasets", "service.revisions", "service.bundles", "service.description"],
+    ["pages.words", "pages.session", "pages.markdown", "pages.present", "pages.activity", "pages.places"],
+    ["pages.home", "pages.bundles", "pages.datasets", "pages.oidc"],
+    ["pages.dataset_forms"],
+    ["pages"],
     ["web"],
     ["cli"],
 ]
@@ -130,7 +134,7 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
     assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
     assert "click" not in foreign or name.startswith("cli")
-    assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith("service")
+    assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith(("service", "pages"))
     assert "httpx" not in foreign or name == "client.transport" or name.startswith("storage.")
     assert "blinker" not in foreign or name == "events"
     assert "jwt" not in foreign or name in {"keys", "tokens"}

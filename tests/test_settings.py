@@ -68,6 +68,8 @@ WRONG = [
     ),
     *(("JWKS_URL", "x"), ("CORS_ORIGINS", "example.org"), ("CORS_ORIGINS", "https://a.org/"), ("CORS_ORIGINS", "null")),
     *(("CORS_ORIGINS", "https://"), ("CORS_ORIGINS", "https://["), ("CORS_ORIGINS", "https://u@a.org")),
+    *(("REMOTE_USER_FROM", "localhost"), ("REMOTE_USER_HEADER", "a b"), ("CLONE_URL", "https://x/{name}")),
+    *(("OIDC_ISSUER", "https://id.example.org"), ("OIDC_ISSUER", "http://id.example.org")),
     *(("JWKS_URL", "http://["), ("CORS_ORIGINS", "*, x"), ("JWT_SECRET", f"{'x' * 40} short")),
 ]
 
@@ -225,7 +227,8 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
         **dict.fromkeys(NAMES, "x"),
         **{"author": "Ann", "lfs_url": "https://x", "validation": "off", "max_bytes": "7", "public_read": "off"},
         **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
-        **{"jwt_algorithms": "ES256"},
+        **{"jwt_algorithms": "ES256", "remote_user_from": "::1 unix", "oidc_issuer": "https://x"},
+        **{"clone_url": "https://x/{owner}/{name}.git"},
     }
     del values["claims"]
     text = "\n".join(f"{name} = '{value}'" for name, value in values.items())

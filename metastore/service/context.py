@@ -27,12 +27,14 @@ class Service:
         verifier: Turns tokens into identities.
         bundles: The registry of bundles, or None where none is served.
         settings: How the service behaves.
+        secret_key: Signs the sessions of the pages.
     """
 
     store: MetaStore
     verifier: Verifier
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)
+    secret_key: str = field(default="", repr=False)
 
     def close(self) -> None:
         """Free what is held open."""

@@ -59,7 +59,7 @@ _log = logging.getLogger("metastore")
 def install(app: Flask) -> None:
     """Let an application answer each error with a problem document."""
     app.register_error_handler(MetastoreError, _of_ours)
-    app.register_error_handler(HTTPException, _of_werkzeug)
+    app.register_error_handler(HTTPException, of_werkzeug)
     app.register_error_handler(Exception, _of_unknown)
 
 
@@ -102,7 +102,7 @@ def _of_ours(error: MetastoreError) -> Response:
         facts["errors"] = [{"detail": detail, "pointer": pointer} for pointer, detail in error.problems]
     response = problem(status, str(error), error.kind, **facts)
     if isinstance(error, DatasetMoved):
-        response.headers["Location"] = _moved(error)
+        response.headers["Location"] = moved(error)
     for kind, seconds in _RETRY_AFTER.items():
         if status == 503 and isinstance(error, kind):
             response.headers.setdefault("Retry-After", str(seconds))
@@ -126,14 +126,14 @@ def _quotable(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "'" for char in text)
 
 
-def _moved(error: DatasetMoved) -> str:
+def moved(error: DatasetMoved) -> str:
     """Return where the same request would be answered."""
     path = request.path.replace(f"/{error.dataset_id}", f"/{error.new_id}", 1)
     query = request.query_string.decode("ascii", "replace")
     return f"{request.root_path}{path}" + (f"?{query}" if query else "")
 
 
-def _of_werkzeug(error: HTTPException) -> Response:
+def of_werkzeug(error: HTTPException) -> Response:
     """Keep what Flask itself refuses (404 of the router, 405, 413, 415, …) in the same form."""
     status = error.code or 500
     if status < 400:  # a redirection

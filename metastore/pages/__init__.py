@@ -1,0 +1,95 @@
+"""Pages for people, over the same calls as the API: rendered here, working without JavaScript.
+
+`install` adds them to an application. Everything that they load comes from `static`.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, Response, g, redirect, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.wrappers import Response as AnyResponse
+
+from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
+from metastore.pages import oidc, session, words
+from metastore.pages.bundles import bundles
+from metastore.pages.dataset_forms import dataset_forms
+from metastore.pages.datasets import datasets
+from metastore.pages.home import home
+from metastore.pages.session import sign_in
+from metastore.service import problems
+from metastore.service.context import Service
+from metastore.service.guard import may_read
+
+_SECURITY = {
+    # Pico's icons are images within its style sheet (data:).
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def install(app: Flask, served: Service) -> None:
+    """Add the pages to an application.
+
+    Args:
+        app: With the routes of the API; no page of theirs is changed.
+        served: What it serves; its `secret_key` signs the sessions of those who are signed in.
+
+    Raises:
+        InvalidInput: A provider is set up to sign in at, and its extra is not installed.
+    """
+    app.secret_key = served.secret_key
+    app.session_interface = session.Cookies()
+    app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
+    app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
+    protection = CSRFProtect(app)
+    pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+    for part in (home, sign_in, bundles, dataset_forms, datasets):
+        pages.register_blueprint(part)
+    if served.settings.oidc_issuer:
+        oidc.install(app, served.settings)
+        pages.register_blueprint(oidc.oidc)
+
+    @pages.before_request
+    def know_the_caller() -> None:
+        protection.protect()
+        g.identity = session.identity()
+
+    @pages.after_request
+    def secure(response: Response) -> Response:
+        response.headers.update(_SECURITY)
+        # The session says who sees the page; what it loads never changes but with the version in its URL.
+        response.headers.setdefault("Cache-Control", "private, no-cache")
+        return response
+
+    pages.register_error_handler(MetastoreError, _of_ours)
+    pages.register_error_handler(CSRFError, _of_werkzeug)
+    pages.register_error_handler(HTTPException, _of_werkzeug)
+    pages.app_context_processor(lambda: {"words": words, "me": g.get("identity"), "stays": session.stays})
+    app.register_blueprint(pages)
+    app.register_error_handler(404, _nowhere)
+
+
+def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
+    if isinstance(error, DatasetMoved):
+        if may_read(error.new_id):
+            return redirect(problems.moved(error), 308)
+        error = DatasetNotFound(error.dataset_id)
+    status = problems.status_of(error)
+    return render_template("error.html", error=error, status=status), status
+
+
+def _of_werkzeug(error: HTTPException) -> tuple[str, int] | HTTPException:
+    status = error.code or 500
+    if status < 400:
+        return error
+    return render_template("error.html", error=error.description, status=status), status
+
+
+def _nowhere(error: NotFound) -> Response | tuple[str, int] | HTTPException:
+    """Answer people in HTML and programs in JSON where there is no page at all."""
+    if request.path.startswith("/api/") or not request.accept_mimetypes.accept_html:
+        return problems.of_werkzeug(error)
+    return _of_werkzeug(error)

@@ -1,0 +1,187 @@
+"""Pages that change a dataset: edit, tag, revert, delete, move; nothing that was typed is lost when one fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from metastore.errors import Conflict, InvalidInput, MetastoreError, RevisionConflict
+from metastore.pages.datasets import between, can, readable_id
+from metastore.pages.places import mark
+from metastore.parse import parse_dataset_id
+from metastore.service.context import service
+from metastore.service.guard import identity, require_write
+from metastore.service.problems import status_of
+from metastore.types import DatasetId
+
+dataset_forms = Blueprint("dataset_forms", __name__)
+Page = str | tuple[str, int] | Response
+_EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
+
+
+def _written(action: str, subject: DatasetId) -> dict[str, Any]:
+    """Return who writes and why, if they may. Raises AuthenticationError, PermissionDenied."""
+    who = require_write(action, subject)
+    return {"author": who.author, "message": request.form.get("message", "").strip() or None}
+
+
+def _expected() -> str | None:
+    return request.form.get("expected") or None
+
+
+def _to(subject: DatasetId, said: str) -> Response:
+    flash(said)
+    return redirect(url_for("pages.datasets.show", owner=subject.owner, name=subject.name), 303)
+
+
+@dataset_forms.get("/datasets/new")
+def new() -> str:
+    """Ask for a new dataset."""
+    return render_template("datasets/new.html", given={"text": _EMPTY}, problem=None, places=())
+
+
+@dataset_forms.post("/datasets/new")
+def create() -> Page:
+    """Make a dataset."""
+    given = request.form
+    try:
+        subject = parse_dataset_id(given.get("id", "").strip())
+        service().store.dataset_create(subject, given.get("text", ""), **_written("create", subject))
+    except (InvalidInput, Conflict) as error:
+        places = mark(given.get("text", ""), error)
+        page = render_template("datasets/new.html", given=given, problem=error, places=places)
+        return page, status_of(error)
+    return _to(subject, f"{subject} was created.")
+
+
+@dataset_forms.get("/datasets/<owner>/<name>/edit")
+def edit(owner: str, name: str) -> str:
+    """Show the descriptor to be changed."""
+    subject = readable_id(owner, name)
+    require_write("update", subject)
+    found = service().store.dataset_read(subject)
+    text = request.args.get("text") or found.bytes.decode()
+    return _editor(subject, {"text": text, "expected": found.revision.id})
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/edit")
+def update(owner: str, name: str) -> Page:
+    """Change the descriptor; who was overtaken sees what the others did, beside what they typed."""
+    subject, store, given = readable_id(owner, name), service().store, request.form
+    try:
+        before = store.revision_read(subject)
+        made = store.dataset_update(subject, given.get("text", ""), expected=_expected(), **_written("update", subject))
+    except RevisionConflict as error:
+        newest = store.revision_read(subject)
+        others = between(subject, str(error.expected), newest)
+        kept = {"text": given.get("text", ""), "message": given.get("message", ""), "expected": newest.id}
+        return _editor(subject, kept, problem=error, others=others, newest=newest), 409
+    except InvalidInput as error:
+        return _editor(subject, given, problem=error, places=mark(given.get("text", ""), error)), status_of(error)
+    same = made.revision.id == before.id
+    return _to(subject, "It says this already: nothing was changed." if same else "The change is stored.")
+
+
+def _editor(subject: DatasetId, given: Any, **more: Any) -> str:
+    return render_template("datasets/edit.html", id=subject, given=given, **{"problem": None, "places": (), **more})
+
+
+@dataset_forms.get("/datasets/<owner>/<name>/tag")
+def tag(owner: str, name: str) -> str:
+    """Ask how a revision shall be called."""
+    return _confirm("tag", readable_id(owner, name), request.args)
+
+
+@dataset_forms.get("/datasets/<owner>/<name>/revert")
+def revert(owner: str, name: str) -> str:
+    """Ask whether to put a dataset back."""
+    return _confirm("revert", readable_id(owner, name), request.args)
+
+
+@dataset_forms.get("/datasets/<owner>/<name>/delete")
+def delete(owner: str, name: str) -> str:
+    """Ask whether to delete a dataset."""
+    return _confirm("delete", readable_id(owner, name), request.args)
+
+
+@dataset_forms.get("/datasets/<owner>/<name>/move")
+def move(owner: str, name: str) -> str:
+    """Ask where a dataset shall go."""
+    return _confirm("move", readable_id(owner, name), request.args)
+
+
+def _confirm(action: str, subject: DatasetId, given: Any, problem: MetastoreError | None = None) -> str:
+    """Show what is about to happen, and ask for the reason."""
+    store = service().store
+    newest = store.revision_read(subject)
+    target = store.revision_read(subject, given.get("to")) if action == "revert" else newest
+    others = between(subject, target.id, newest) if action == "revert" and not target.deleted else []
+    return render_template(
+        f"datasets/{action}.html",
+        id=subject,
+        given=given,
+        problem=problem,
+        newest=newest,
+        target=target,
+        differences=others,
+        can=can(subject),
+        me=identity(),
+    )
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/tag")
+def make_tag(owner: str, name: str) -> Page:
+    """Name a revision."""
+    subject, given = readable_id(owner, name), request.form
+    try:
+        author = _written("update", subject)["author"]
+        made = service().store.tag_create(
+            subject,
+            given.get("name", "").strip(),
+            given.get("revision") or None,
+            description=given.get("message", ""),
+            author=author,
+        )
+    except (InvalidInput, Conflict) as error:
+        return _confirm("tag", subject, given, error), status_of(error)
+    return _to(subject, f"This revision is called {made.name} now.")
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/revert")
+def put_back(owner: str, name: str) -> Page:
+    """Put a dataset back to what it was."""
+    subject, given = readable_id(owner, name), request.form
+    store = service().store
+    try:
+        action = "create" if store.revision_read(subject).deleted else "update"
+        change = _written(action, subject)
+        made = store.dataset_revert(subject, given.get("to", ""), expected=_expected(), **change)
+    except (InvalidInput, Conflict) as error:
+        return _confirm("revert", subject, given, error), status_of(error)
+    return _to(subject, f"It is what it was; that is revision {made.revision.id[:12]}.")
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/delete")
+def remove(owner: str, name: str) -> Page:
+    """Delete a dataset; its history stays."""
+    subject = readable_id(owner, name)
+    try:
+        service().store.dataset_delete(subject, expected=_expected(), **_written("delete", subject))
+    except Conflict as error:
+        return _confirm("delete", subject, request.form, error), status_of(error)
+    return _to(subject, f"{subject} was deleted.")
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/move")
+def take_elsewhere(owner: str, name: str) -> Page:
+    """Give a dataset another id."""
+    subject, given = readable_id(owner, name), request.form
+    try:
+        target = parse_dataset_id(given.get("new_id", "").strip())
+        require_write("create", target)
+        service().store.dataset_move(subject, target, expected=_expected(), **_written("delete", subject))
+    except (InvalidInput, Conflict) as error:
+        return _confirm("move", subject, given, error), status_of(error)
+    return _to(target, f"{subject} is {target} now; its old address leads here.")

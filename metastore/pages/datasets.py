@@ -1,0 +1,184 @@
+"""Pages of datasets that only show: the catalogue, a dataset at any revision, its history, two revisions compared."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, render_template, request
+
+from metastore.access import allows
+from metastore.difference import changes
+from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotFound
+from metastore.pages import activity, markdown, present
+from metastore.service import requests
+from metastore.service.context import service
+from metastore.service.guard import identity, readable, require_read
+from metastore.store import validate
+from metastore.types import Dataset, DatasetId, Revision
+
+datasets = Blueprint("datasets", __name__)
+_ROWS = 50
+#: How far back the picture of the activity looks, in revisions.
+_SEEN = 1000
+_SHOWN_FINDINGS = 50
+
+
+@datasets.get("/datasets")
+def index() -> str:
+    """List datasets, by owner, with their latest change."""
+    prefix, after = request.args.get("prefix", "").strip().lower(), request.args.get("after") or None
+    ids = list(islice(readable(service().store.dataset_list(prefix, after=after), lambda each: each), _ROWS + 1))
+    rows = [_row(each) for each in ids[:_ROWS]]
+    following = ids[_ROWS - 1] if len(ids) > _ROWS else None
+    return render_template("datasets/index.html", rows=rows, prefix=prefix, following=following, after=after)
+
+
+def _row(dataset_id: DatasetId) -> dict[str, Any]:
+    """Return what a line of the catalogue says; what cannot be read is named all the same."""
+    try:
+        found = service().store.dataset_read(dataset_id)
+    except MetastoreError:
+        return {"id": dataset_id, "title": "", "revision": None}
+    return {"id": dataset_id, "title": present.overview(found.descriptor, "").title, "revision": found.revision}
+
+
+@datasets.get("/datasets/<owner>/<name>")
+def show(owner: str, name: str) -> str | tuple[str, int]:
+    """Show a dataset, as it is or was."""
+    subject, revision = readable_id(owner, name), request.args.get("revision")
+    store = service().store
+    try:
+        found = store.dataset_read(subject, revision)
+    except DatasetDeleted as error:
+        return render_template("datasets/deleted.html", id=subject, revision=error.revision, can=can(subject)), 410
+    newest = store.revision_read(subject)
+    return render_template(
+        "datasets/show.html",
+        **_facts(found),
+        newest=newest,
+        is_newest=newest.id == found.revision.id,
+        tags=list(islice(store.tag_list(subject), _ROWS)),
+        can=can(subject),
+    )
+
+
+def _facts(found: Dataset) -> dict[str, Any]:
+    seen = present.overview(found.descriptor, str(found.id))
+    findings = _findings(found)
+    return {
+        "id": found.id,
+        "revision": found.revision,
+        "seen": seen,
+        "description": markdown.render(seen.description),
+        "findings": findings[:_SHOWN_FINDINGS],
+        "more_findings": max(0, len(findings) - _SHOWN_FINDINGS),
+        "text": found.bytes.decode("utf-8", "replace"),
+        "lines": _lines(found),
+    }
+
+
+def _findings(found: Dataset) -> list[Any]:
+    try:
+        return list(validate(found.bytes))
+    except InvalidInput as error:  # stored by somebody else
+        return [{"pointer": pointer, "detail": detail} for pointer, detail in error.problems]
+
+
+def _lines(found: Dataset) -> dict[str, str]:
+    """Return what to copy: the address of this very revision, and how to get it with curl and in Python."""
+    root = request.url_root.rstrip("/")
+    api = f"{root}/api/v1/datasets/{found.id}?revision={found.revision.id}"
+    python = (
+        "import metastore\n\n"
+        f'store = metastore.connect("{root}")\n'
+        f'dataset = store.dataset_read("{found.id}", "{found.revision.id}")\n'
+        'print(dataset.descriptor.get("title"))'
+    )
+    return {
+        "clone": _clone_line(found.id),
+        "link": f"{root}/datasets/{found.id}?revision={found.revision.id}",
+        "api": api,
+        "curl": f"curl --fail '{api}'",
+        "python": python,
+    }
+
+
+def _clone_line(dataset_id: DatasetId) -> str:
+    """Return how to clone a dataset; nothing where the service was not told from where."""
+    template = service().settings.clone_url
+    if template is None:
+        return ""
+    return "git clone " + template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
+
+
+@datasets.get("/datasets/<owner>/<name>/history")
+def history(owner: str, name: str) -> str:
+    """Show who changed a dataset, when and why, newest first."""
+    subject = readable_id(owner, name)
+    store, start = service().store, request.args.get("revision")
+    revisions = list(store.revision_list(subject, start, limit=_ROWS + 1))
+    times = [each.created for each in store.revision_list(subject, limit=_SEEN)] if start is None else []
+    named: dict[str, list[str]] = defaultdict(list)
+    for tag in islice(store.tag_list(subject), 10 * _ROWS):
+        named[tag.revision].append(tag.name)
+    return render_template(
+        "datasets/history.html",
+        id=subject,
+        revisions=revisions[:_ROWS],
+        following=revisions[_ROWS].id if len(revisions) > _ROWS else None,
+        start=start,
+        tags=named,
+        picture=activity.picture(times),
+        can=can(subject),
+    )
+
+
+@datasets.get("/datasets/<owner>/<name>/compare")
+def compare(owner: str, name: str) -> str:
+    """Show what lies between two revisions: in words, by resource, and as they are stored."""
+    subject = readable_id(owner, name)
+    if not request.args.get("from"):
+        raise InvalidInput("choose two revisions to compare, in the history")
+    diff = service().store.revision_diff(subject, request.args["from"], request.args.get("to") or None)
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for change in diff.changes:
+        first, _, rest = change.where.partition(" › ")
+        groups[first if rest or first.startswith("resource ") else "The dataset"].append(
+            {"kind": change.kind, "where": rest or first, "old": shown(change.old), "new": shown(change.new)}
+        )
+    return render_template("datasets/compare.html", id=subject, diff=diff, groups=groups)
+
+
+def readable_id(owner: str, name: str) -> DatasetId:
+    """Return the id in a path, if the caller may know of it. Raises DatasetNotFound."""
+    subject = requests.dataset_id(owner, name)
+    require_read(subject)
+    return subject
+
+
+def can(subject: DatasetId) -> frozenset[str]:
+    """Return what the caller may do with a dataset; no dict, whose `update` a template would take for true."""
+    who = identity()
+    return frozenset(action for action in ("update", "create", "delete", "purge") if allows(who, action, subject))
+
+
+def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
+    """Return in words what others changed since a revision; nothing if that is not known."""
+    store = service().store
+    try:
+        before = store.dataset_read(subject, old).descriptor
+        after = {} if new.deleted else store.dataset_read(subject, new.id).descriptor
+    except NotFound:
+        return []
+    return list(changes(before, after))
+
+
+def shown(value: Any) -> str:
+    """Return a value of a descriptor as people read it; text without its quotation marks."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    return text if len(text) <= 400 else f"{text[:399]}…"

@@ -1,0 +1,94 @@
+"""Where in a JSON text an error is: JSON Pointers (RFC 6901) to lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from metastore.errors import InvalidInput
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LINE = re.compile(r"line (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a text that something is wrong with; line 0 where none can be told."""
+
+    line: int
+    detail: str
+    excerpt: str
+
+
+def mark(text: str, error: Exception) -> tuple[Place, ...]:
+    """Return the places of a text that an error speaks of, first line first."""
+    if not isinstance(error, InvalidInput):
+        return ()
+    lines = text.splitlines()
+    known = _lines_of(text)
+    found = []
+    for pointer, detail in error.problems:
+        said = _LINE.search(detail)
+        number = known.get(pointer, 0) if pointer else int(said[1]) if said else 0
+        excerpt = lines[number - 1].strip()[:120] if 0 < number <= len(lines) else ""
+        found.append(Place(number, detail, excerpt))
+    return tuple(sorted(found, key=lambda place: place.line))
+
+
+def _lines_of(text: str) -> dict[str, int]:
+    """Return the line on which each part of a document begins; nothing for what is no JSON."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return _Walk(text).lines
+
+
+class _Walk:
+    """Walks a text that is known to be JSON, and notes where each value begins."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._line = 1
+        self.lines: dict[str, int] = {}
+        self._value("")
+
+    def _skip(self, characters: str = " \t\r\n") -> None:
+        while self._at < len(self._text) and self._text[self._at] in characters:
+            self._line += self._text[self._at] == "\n"
+            self._at += 1
+
+    def _value(self, pointer: str) -> None:
+        self._skip()
+        self.lines[pointer] = self._line
+        start = self._text[self._at]
+        if start in "{[":
+            self._at += 1
+            self._members(pointer, start == "{")
+        elif start == '"':
+            self._string()
+        else:
+            while self._at < len(self._text) and self._text[self._at] not in ",]} \t\r\n":
+                self._at += 1
+
+    def _members(self, pointer: str, named: bool) -> None:
+        index = 0
+        self._skip(" \t\r\n,")
+        while self._text[self._at] not in "]}":
+            key = str(index)
+            if named:
+                key = self._string().replace("~", "~0").replace("/", "~1")
+                self._skip(" \t\r\n:")
+            self._value(f"{pointer}/{key}")
+            index += 1
+            self._skip(" \t\r\n,")
+        self._at += 1
+
+    def _string(self) -> str:
+        found = _STRING.match(self._text, self._at)
+        assert found is not None
+        self._at = found.end()
+        name: str = json.loads(found[0])
+        return name

@@ -1,0 +1,140 @@
+"""The pages in a real browser: a service on loopback, Debian's Chromium, and people who use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from werkzeug.serving import make_server
+
+import metastore
+from metastore import MetaStore, bundle
+from metastore.bundle import BundleRegistry
+from metastore.config import ServiceSettings
+from metastore.keys import secret_key
+from metastore.keysources import GivenKeys
+from metastore.tokens import Verifier, issue
+from metastore.web import create_app
+
+from ..conftest import CATALOGUE
+
+SECRET = "the pages' tests sign with this alone, and no other service does"
+GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
+BUNDLES = Path(__file__).parent.parent.parent / "examples" / "bundles.json"
+CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+
+
+def token(user: str, *scopes: str) -> str:
+    """Return a token as an operator would issue it."""
+    email = f"{user}@example.org"
+    granted = list(scopes or ("ds:*:*",))
+    return issue(
+        SECRET, user=user, scopes=granted, expires=timedelta(hours=1), now=time.time(), name=user.title(), email=email
+    )
+
+
+class Site:
+    """A service that runs, with what it serves."""
+
+    def __init__(self, url: str, store: MetaStore, registry: BundleRegistry) -> None:
+        self.url = url
+        self.store = store
+        self.registry = registry
+
+
+@contextmanager
+def serving(settings: ServiceSettings | None = None) -> Iterator[Site]:
+    """Serve the real samples, as these settings say."""
+    store = metastore.connect("memory:", author="Importer <importer@example.org>", validation="off")
+    for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
+        store.dataset_create(f"{path.parent.parent.name}/{path.parent.name}", path.read_bytes(), message="First import")
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    for number, given in enumerate(json.loads(BUNDLES.read_text())["bundles"]):
+        state = {"name": given["name"], "event": given["event"], "devices": given.get("devices", [])}
+        registry.bundle_create(state | {"ifb_group": ("NOvA", "MINOS")[number % 2]}, user="carol", comment="Import")
+    claims = settings.claims if settings else {}
+    verifier = Verifier((GivenKeys(secret_key(SECRET)),), mapping=claims)
+    app = create_app(store, verifier=verifier, bundles=registry, settings=settings)
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Site(f"http://127.0.0.1:{server.server_port}", store, registry)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Person:
+    """Somebody in front of a browser of their own."""
+
+    def __init__(self, context: BrowserContext, site: Site) -> None:
+        self.site = site
+        self.context = context
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.complaints: list[str] = []
+        self.page.on(
+            "console", lambda said: self.complaints.append(said.text) if "Content Security" in said.text else None
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._see)
+
+    def _see(self, request: object) -> None:
+        url = str(getattr(request, "url", ""))
+        if not url.startswith((self.site.url, "data:")):
+            self.complaints.append(f"something was loaded from {url}")
+
+    def goes_to(self, path: str) -> Page:
+        self.page.goto(self.site.url + path)
+        return self.page
+
+    def signs_in(self, user: str, *scopes: str) -> None:
+        self.goes_to("/sign-in")
+        self.page.get_by_label("Token").fill(token(user, *scopes))
+        self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        self.page.get_by_text(f"Signed in as {user.title()}").wait_for()
+
+    def violations(self) -> list[str]:
+        """What would keep people from using the page, by axe's rules."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
+
+
+@pytest.fixture
+def person(browser: Browser, site: Site) -> Iterator[Person]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield (somebody := Person(context, site))
+    context.close()
+    assert somebody.complaints == []
+
+
+@pytest.fixture
+def another(browser: Browser, site: Site) -> Iterator[Person]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield (somebody := Person(context, site))
+    context.close()
+    assert somebody.complaints == []

@@ -1,0 +1,212 @@
+"""The pages of datasets, as their readers and editors use them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from playwright.sync_api import expect
+
+from .conftest import Person, Site, needs_browser
+
+pytestmark = needs_browser
+CARS = "/datasets/physics/cars"
+
+
+@pytest.fixture
+def cars(site: Site) -> list[str]:
+    """A dataset with three revisions; their ids, oldest first."""
+    store = site.store
+    resource = {"name": "speeds", "path": "speeds.csv", "format": "csv", "bytes": 1234567}
+    first = {"title": "Cars", "description": "*Speeds* of cars", "resources": [resource]}
+    ids = [store.dataset_create("physics/cars", first, author="Bo", message="First version").revision.id]
+    changed = first | {"title": "Cars and their speeds", "licenses": [{"name": "CC0-1.0", "title": "CC Zero"}]}
+    ids.append(store.dataset_update("physics/cars", changed, author="Cy", message="A better title").revision.id)
+    store.tag_create("physics/cars", "v1", author="Cy", description="As published")
+    renamed = changed | {"resources": [resource | {"name": "velocities"}]}
+    ids.append(store.dataset_update("physics/cars", renamed, author="Bo", message="Rename").revision.id)
+    return ids
+
+
+def test_a_visitor_finds_a_dataset_and_what_changed_in_it(person: Person, cars: list[str]) -> None:
+    page = person.goes_to("/")
+    page.get_by_role("link", name="Datasets", exact=True).first.click()
+    page.get_by_label("Owner, or the beginning of an id").fill("physics/")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="physics/cars").click()
+    expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()
+    expect(page.locator("em", has_text="Speeds")).to_be_visible()
+    expect(page.get_by_text("1.2 MB")).to_be_visible()
+    page.get_by_role("link", name="History").click()
+    page.get_by_label(f"From {cars[0][:12]}").check()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("heading", name="What changed")).to_be_visible()
+    expect(page.locator("del", has_text="Cars").first).to_be_visible()
+    expect(page.locator("ins", has_text="Cars and their speeds")).to_be_visible()
+    expect(page.get_by_text("renamed")).to_be_visible()
+    assert person.context.cookies() == []
+
+
+def test_an_old_revision_is_marked_as_such_and_can_be_cited(person: Person, cars: list[str]) -> None:
+    page = person.goes_to(f"{CARS}?revision=v1")
+    expect(page.get_by_role("status")).to_contain_text("an older revision")
+    link = page.get_by_role("link", name=f"{CARS}?revision={cars[1]}")
+    link.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cars and their speeds")
+    page.get_by_role("link", name="See it as it is now").click()
+    expect(page.get_by_role("status")).to_have_count(0)
+
+
+def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], site: Site) -> None:
+    person.signs_in("ann")
+    page = person.goes_to(CARS)
+    page.get_by_role("link", name="Edit").click()
+    page.get_by_label("datapackage.json").fill('{"title": "Autos", "resources": []}')
+    page.get_by_label("Why?").fill("Shorter")
+    page.get_by_role("button", name="Store").click()
+    expect(page.get_by_role("status")).to_contain_text("The change is stored")
+    newest = site.store.revision_read("physics/cars")
+    assert (newest.author.name, newest.author.email, newest.message) == ("Ann", "ann@example.org", "Shorter")
+    page.get_by_role("link", name="Tag").click()
+    page.get_by_label("Name").fill("v2")
+    page.get_by_role("button", name="Tag").click()
+    assert site.store.tag_read("physics/cars", "v2").revision == newest.id
+    page.get_by_role("link", name="History").click()
+    page.get_by_label(f"Put it back to {cars[1][:12]}").click()
+    expect(page.locator("li.changed", has_text="title")).to_be_visible()
+    page.get_by_role("button", name="Put it back").click()
+    expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_contain_text("signed out")
+    page.goto(f"{site.url}{CARS}")
+    expect(page.get_by_role("link", name="Edit")).to_have_count(0)
+
+
+def test_what_is_wrong_in_a_descriptor_is_marked_and_nothing_typed_is_lost(
+    person: Person, cars: list[str], site: Site
+) -> None:
+    person.signs_in("ann")
+    page = person.goes_to(f"{CARS}/edit")
+    typed = '{\n  "title": "x",\n  "resources": [\n    {"name": "y", "path": "/etc/passwd"}\n  ]\n}'
+    page.get_by_label("datapackage.json").fill(typed)
+    page.get_by_role("button", name="Store").click()
+    expect(page.locator(".places")).to_contain_text("Line 4")
+    expect(page.get_by_label("datapackage.json")).to_have_value(typed)
+    page.get_by_label("datapackage.json").fill('{\n  "title": }')
+    page.get_by_role("button", name="Store").click()
+    expect(page.locator(".places")).to_contain_text("Line 2")
+    assert site.store.revision_read("physics/cars").id == cars[-1]
+
+
+def test_who_was_overtaken_sees_the_other_change_beside_what_they_typed(
+    person: Person, another: Person, cars: list[str], site: Site
+) -> None:
+    person.signs_in("ann")
+    mine = person.goes_to(f"{CARS}/edit")
+    another.signs_in("bo")
+    theirs = another.goes_to(f"{CARS}/edit")
+    theirs.get_by_label("datapackage.json").fill('{"title": "Theirs", "resources": []}')
+    theirs.get_by_label("Why?").fill("I was first")
+    theirs.get_by_role("button", name="Store").click()
+    mine.get_by_label("datapackage.json").fill('{"title": "Mine", "resources": []}')
+    mine.get_by_label("Why?").fill("So was I")
+    mine.get_by_role("button", name="Store").click()
+    expect(mine.get_by_role("alert")).to_contain_text("I was first")
+    expect(mine.get_by_role("alert")).to_contain_text("Theirs")
+    expect(mine.get_by_label("datapackage.json")).to_have_value('{"title": "Mine", "resources": []}')
+    expect(mine.get_by_label("Why?")).to_have_value("So was I")
+    assert site.store.dataset_read("physics/cars").descriptor["title"] == "Theirs"
+    mine.get_by_role("button", name="Store").click()
+    assert [each.author.name for each in site.store.revision_list("physics/cars", limit=2)] == ["Ann", "Bo"]
+
+
+def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: Site) -> None:
+    person.signs_in("ann")
+    page = person.goes_to("/datasets")
+    page.get_by_role("link", name="New dataset").click()
+    page.get_by_label("Id").fill("Physics/bikes")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("alert")).to_contain_text("lower case")
+    page.get_by_label("Id").fill("physics/bikes")
+    page.get_by_role("button", name="Create").click()
+    page.get_by_role("link", name="Move").click()
+    page.get_by_label("New id").fill("physics/bicycles")
+    page.get_by_role("button", name="Move").click()
+    assert page.url.endswith("/datasets/physics/bicycles")
+    page.goto(f"{site.url}/datasets/physics/bikes")
+    assert page.url.endswith("/datasets/physics/bicycles")
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_label("Why?").fill("A test")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("was deleted")
+    page.get_by_role("link", name="Bring it back").click()
+    page.get_by_role("button", name="Put it back").click()
+    assert [each.deleted for each in site.store.revision_list("physics/bicycles")] == [False, True, False]
+
+
+def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None:
+    script = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    hostile = f"{script} \u202egnirts \u2066 {'x' * 4000}"
+    descriptor = {
+        "title": hostile,
+        "description": f"{script}\n\n[click](javascript:alert(1)) ![](http://example.org/x.png) <b>b</b>",
+        "homepage": "javascript:alert(1)",
+        "licenses": [{"name": hostile, "path": "javascript:alert(1)"}],
+        "contributors": [{"title": hostile, "role": [hostile]}, "text", None],
+        "sources": hostile,
+        "keywords": {"a": hostile},
+        "resources": [
+            {"name": "x", "path": "x.csv", "title": hostile, "bytes": "many", "schema": {"fields": [hostile]}}
+        ],
+    }
+    site.store.dataset_create(
+        "physics/hostile", json.dumps(descriptor), author=("&quot; ' onclick=x", "a@b"), message=hostile
+    )
+    site.store.tag_create("physics/hostile", "v1", description=hostile)
+    site.store.dataset_patch("physics/hostile", {"title": f"{hostile}2"}, message=hostile)
+    person.signs_in("ann")
+    for path in ("", "/history", "/compare?from=v1", "/edit", "/tag", "/delete", "/revert?to=v1"):
+        page = person.goes_to(f"/datasets/physics/hostile{path}")
+        assert "owned" not in page.title().split("<")[0]
+        assert page.locator("main script, main img, main b").count() == 0
+        assert page.locator("a[href^=javascript]").count() == 0
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, f"{path} is {width} pixels too wide"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str], scheme: str) -> None:
+    person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    person.signs_in("ann")
+    found = {}
+    compare = f"{CARS}/compare?from={cars[0]}"
+    more = ("/edit", "/tag", "/move", "/delete", "/history", f"/revert?to={cars[0]}", "?revision=v1")
+    for path in (
+        "/",
+        "/sign-in",
+        "/datasets",
+        "/datasets/new",
+        "/nope",
+        compare,
+        CARS,
+        *(f"{CARS}{each}" for each in more),
+    ):
+        person.goes_to(path)
+        if violations := person.violations():
+            found[path] = violations
+    assert found == {}
+
+
+def test_a_page_fits_a_phone(person: Person, cars: list[str]) -> None:
+    person.page.set_viewport_size({"width": 360, "height": 740})
+    for path in ("/", "/datasets", CARS, f"{CARS}/history", f"{CARS}/compare?from={cars[0]}"):
+        page = person.goes_to(path)
+        width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0, f"{path} is {width} pixels too wide"
+
+
+def test_a_form_of_another_site_changes_nothing(person: Person, cars: list[str], site: Site) -> None:
+    person.signs_in("ann")
+    answer = person.context.request.post(f"{site.url}{CARS}/delete", form={"message": "forged"})
+    assert answer.status == 400
+    assert site.store.revision_read("physics/cars").id == cars[-1]
