@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -101,21 +101,23 @@ def path_of(dataset_id: DatasetId, *more: str) -> str:
     return f"{request.root_path}/api/v1/datasets/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None], more: bool | None = None) -> Response:
-    """Answer with a page of a list, and a link to the next one (RFC 8288).
+def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None]) -> Response:
+    """Answer with a page of a list, and a link to the next one.
 
     Args:
         items: The page's items and at least one more, if there are more; not read further than that.
         after: The last item to the parameters of the next page, or None if there can be none.
-        more: Whether there are more, where the items do not tell.
     """
     size = limit()
     shown = list(islice(items, size + 1))
-    rest, shown = len(shown) > size, shown[:size]
+    return linked(shown[:size], after(shown[size - 1]) if len(shown) > size else None)
+
+
+def linked(shown: Sequence[Any], following: dict[str, str] | None) -> Response:
+    """Answer with a page that is made already, and a link to the next one (RFC 8288), if it has parameters."""
     response = answer(shown)
-    following = after(shown[-1]) if shown and (rest if more is None else more) else None
     if following is not None:
-        query = urlencode({**request.args.to_dict(), **following, "limit": str(size)})
+        query = urlencode({**request.args.to_dict(), **following, "limit": str(limit())})
         response.headers["Link"] = f'<{request.root_path}{quote(request.path)}?{query}>; rel="next"'
     return response
 

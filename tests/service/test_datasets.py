@@ -318,6 +318,18 @@ def test_the_feed_goes_on_where_it_stopped(door: Door) -> None:
     assert later[-1]["revision"]["id"] == tag_of(door.anybody.get(CARS))
 
 
+def test_pages_of_the_feed_get_on_even_where_all_changed_at_once(door: Door, memory: MetaStore) -> None:
+    for number in range(9):
+        memory.dataset_create(f"physics/n{number}", {})
+    seen: set[str] = set()
+    url = f"{API}/changes?limit=2"
+    while url:
+        page = door.anybody.get(url)
+        seen |= {each["dataset_id"] for each in page.json}
+        url = page.headers.get("Link", "").partition(">")[0][1:]
+    assert len(seen) == 9
+
+
 def test_a_put_that_loses_a_race_with_a_deletion_creates(
     door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
