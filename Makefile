@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 JOBS ?= auto
 
-.PHONY: help run test lint types unit docs html-docs wheel soak test-all bench constraints clean
+.PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -46,6 +46,9 @@ unit: $(READY) debian
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
+
+screenshots: $(READY) debian  ## the pictures of the pages, as they are now
+	$(BIN)/python docs/screenshots.py
 
 wheel: $(READY)  # what users install is the wheel, bare of extras
 	rm -rf build dist $(VENV)-wheel
