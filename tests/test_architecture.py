@@ -25,7 +25,7 @@ LAYERS = [
     ["parse"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
-    ["storage.base", "storage.files", "storage.cache"],
+    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.host", "storage.naming"],
     ["describe"],
     ["storage.lookup", "storage.layout", "storage.packs"],
     ["storage.objects"],
@@ -63,6 +63,8 @@ ADAPTERS = {
     "storage.maintenance",
     "storage.backup",
 }
+#: The modules that may talk to a host.
+HOSTS = {"storage.host"}
 #: The modules of bundles that may know of PostgreSQL.
 DATABASE = {"database", "migrate", "postgres"}
 
@@ -109,6 +111,7 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     foreign = {each.split(".")[0] for each in imports(tree)}
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
     assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
+    assert "httpx" not in foreign or name in HOSTS
     assert "click" not in foreign or name.startswith("cli")
     assert "flask" not in foreign
     assert "blinker" not in foreign or name == "events"
