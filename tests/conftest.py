@@ -27,6 +27,8 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "git": lambda folder: GitStorage(folder / "store", sync=False),
     "git-synced": lambda folder: GitStorage(folder / "store"),
 }
+#: Those that serve one owner, `physics`, as a Git host's account does.
+OF_ONE_OWNER: set[str] = set()
 
 
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:
@@ -47,6 +49,20 @@ REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob
 
 @pytest.fixture(params=STORAGES)
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    made = STORAGES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=[name for name in STORAGES if name not in OF_ONE_OWNER])
+def storage_of_all(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    made = STORAGES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=sorted(OF_ONE_OWNER))
+def storage_of_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     made = STORAGES[request.param](tmp_path)
     yield made
     made.close()
