@@ -17,6 +17,8 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import Author, Change
 
+from .hosts import backends
+
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")
 EPOCH = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -26,9 +28,10 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "memory": lambda folder: MemoryStorage(),
     "git": lambda folder: GitStorage(folder / "store", sync=False),
     "git-synced": lambda folder: GitStorage(folder / "store"),
+    "github": backends.github,
 }
 #: Those that serve one owner, `physics`, as a Git host's account does.
-OF_ONE_OWNER: set[str] = set()
+OF_ONE_OWNER = {"github"}
 
 
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:
@@ -47,25 +50,26 @@ def real_descriptor(name: str = "okfn/compression") -> dict[str, Any]:
 REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob("*/*/datapackage.json"))
 
 
-@pytest.fixture(params=STORAGES)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made = STORAGES[request.param](tmp_path)
+def opened(name: str, folder: Path) -> Iterator[Storage]:
+    made = STORAGES[name](folder)
     yield made
     made.close()
+    backends.stop(made)
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
 
 
 @pytest.fixture(params=[name for name in STORAGES if name not in OF_ONE_OWNER])
 def storage_of_all(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made = STORAGES[request.param](tmp_path)
-    yield made
-    made.close()
+    yield from opened(request.param, tmp_path)
 
 
 @pytest.fixture(params=sorted(OF_ONE_OWNER))
 def storage_of_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made = STORAGES[request.param](tmp_path)
-    yield made
-    made.close()
+    yield from opened(request.param, tmp_path)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class ObjectStorage(Storage):
         """Make a repository, all at once. Raises AlreadyExists."""
 
     def create(self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change) -> Revision:
-        objects, commit = _next(None, None, files, change)
+        objects, commit = next_objects(None, None, files, change)
         self._make(dataset_id, objects, commit)
         return revision_of(commit, gitobject.parse_commit(objects[commit].content))
 
@@ -72,7 +72,7 @@ class ObjectStorage(Storage):
     ) -> Revision:
         with self._open(dataset_id) as repository:
             expect_head(dataset_id, repository, parent)
-            objects, commit = _next(repository, parent, changes, change)
+            objects, commit = next_objects(repository, parent, changes, change)
             repository.put(objects)
             with self._lock(dataset_id):
                 self._expect_same(dataset_id, repository)
@@ -114,7 +114,7 @@ class ObjectStorage(Storage):
                     yield revision_of(commit_id, commit)
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
-        identity, made = _tag_object(tag)
+        identity, made = tag_object(tag)
         with self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, tag.revision)
             repository.put(made)
@@ -123,7 +123,7 @@ class ObjectStorage(Storage):
                 if repository.tag_target(tag.name) is not None:
                     raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
                 repository.set_tags({tag.name: identity})
-        return _tag(tag, identity)
+        return tag_of(tag, identity)
 
     def tag(self, dataset_id: DatasetId, name: str) -> Tag:
         with self._open(dataset_id) as repository:
@@ -138,7 +138,7 @@ class ObjectStorage(Storage):
                     continue
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
-        identity, made = _tag_object(new)
+        identity, made = tag_object(new)
         with self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, new.revision)
             repository.put(made)
@@ -148,7 +148,7 @@ class ObjectStorage(Storage):
                 if new.name != name and repository.tag_target(new.name) is not None:
                     raise AlreadyExists(f"tag {new.name} of {dataset_id}")
                 repository.set_tags({name: None} | {new.name: identity})
-        return _tag(new, identity)
+        return tag_of(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
         with self._lock(dataset_id), self._open(dataset_id) as repository:
@@ -160,7 +160,7 @@ class ObjectStorage(Storage):
             return iter(())
 
 
-def _next(
+def next_objects(
     repository: Repository | None,
     parent: RevisionId | None,
     changes: Mapping[str, bytes | BlobId | None],
@@ -190,20 +190,17 @@ def _next(
 
 
 def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
-    try:
-        # Not from the cache, which other datasets share.
-        if repository and repository.read_uncached(blob).kind == gitobject.BLOB:
-            return
-    except KeyError:
-        pass
-    raise InvalidInput(f"there is no blob {blob} to put at {path}")
+    if not repository or not repository.has_blob(blob):
+        raise InvalidInput(f"there is no blob {blob} to put at {path}")
 
 
-def _tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
+def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
+    """Return the id and the object that a tag becomes."""
     content = gitobject.tag_content(tag)
     identity = object_id(gitobject.TAG, content)
     return identity, {identity: GitObject(gitobject.TAG, content)}
 
 
-def _tag(tag: TagSpec, identity: str) -> Tag:
+def tag_of(tag: TagSpec, identity: str) -> Tag:
+    """Return a tag as it is once its reference is set."""
     return Tag(tag.name, identity, tag.revision, tag.description, tag.author, tag.at)

@@ -160,19 +160,21 @@ class HostServer:
             reply = fault.kind
         else:
             with self.lock:
-                reply = self.answer(request)
-                self._judge(request, reply)
+                reply = self._answer(request)
         self.seen.append((request, reply))
         if fault and fault.kind == "bad-gateway-after":
             return Reply(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}), ""
         return reply, {"cut-after": "cut", "cut-during": "half"}.get(str(fault.kind), "") if fault else ""
 
-    def _judge(self, request: Request, reply: Reply) -> None:
-        for judge in self.judges:
-            try:
+    def _answer(self, request: Request) -> Reply:
+        try:
+            reply = self.answer(request)
+            for judge in self.judges:
                 judge(request, reply)
-            except Exception as error:  # the test's thread raises it when it closes the emulator
-                self.verdicts.append(error)
+        except Exception as error:  # the test's thread raises it when it closes the emulator
+            self.verdicts.append(error)
+            return Reply(500, {"message": repr(error)})
+        return reply
 
 
 def _handler(host: HostServer) -> type[BaseHTTPRequestHandler]:
