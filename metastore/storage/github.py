@@ -109,7 +109,7 @@ class GitHubStorage(ObjectStorage):
 
     def _expect_free(self, dataset_id: DatasetId, name: str) -> None:
         """Raise AlreadyExists where there is a dataset; what a purge left behind is cleared away."""
-        answer = self.api.repository(graph.LOOK, name)
+        answer = self.api.repository(graph.LOOK, name, **graph.read_along("HEAD"))
         if answer is None or not self._is_at(answer, name):
             return
         branch = answer["defaultBranchRef"]
@@ -133,7 +133,7 @@ class GitHubStorage(ObjectStorage):
     def _look(self, dataset_id: DatasetId) -> GitHubRepository:
         name = self.naming.repository(dataset_id)
         known = self._known.pop(dataset_id, None)
-        answer = self.api.repository(graph.LOOK, name)
+        answer = self.api.repository(graph.LOOK, name, **graph.read_along("HEAD"))
         if answer is None:
             raise DatasetNotFound(dataset_id)
         if not self._is_at(answer, name):

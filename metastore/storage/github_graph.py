@@ -33,23 +33,28 @@ fragment WholeTree on Tree {{
 }}
 """
 _TAG = """
-fragment OneTag on Tag { oid name message tagger { name email date } target { __typename oid } }
+fragment OneTag on Tag { oid name said: message tagger { name email date } target { __typename oid } }
 """
 
 
-def _texts(start: str) -> str:
-    return " ".join(
-        f'text{number}: object(expression: "{start}{path}") {{ ... on Blob {{ oid text }} }}'
-        for number, path in enumerate(READ_ALONG)
-    )
+_TEXTS = " ".join(
+    f"text{number}: object(expression: $path{number}) {{ ... on Blob {{ oid text }} }}"
+    for number in range(len(READ_ALONG))
+)
+_PATHS = ", ".join(f"$path{number}: String!" for number in range(len(READ_ALONG)))
+
+
+def read_along(start: str) -> dict[str, str]:
+    """Return the variables that name what is to be read along, at a commit or `HEAD`."""
+    return {f"path{number}": f"{start}:{path}" for number, path in enumerate(READ_ALONG)}
 
 
 LOOK = f"""
-query Look($owner: String!, $name: String!) {{
+query Look($owner: String!, $name: String!, {_PATHS}) {{
   repository(owner: $owner, name: $name) {{
     id nameWithOwner
     defaultBranchRef {{ name target {{ oid ... on Commit {{ ...OneCommit tree {{ ...WholeTree }} }} }} }}
-    {_texts("HEAD:")}
+    {_TEXTS}
   }}
 }}
 {_COMMIT}{_TREE}"""
@@ -83,6 +88,22 @@ query Issues($owner: String!, $name: String!, $after: String) {{
   }}
 }}"""
 
+OBJECT = f"""
+query Object($owner: String!, $name: String!, $oid: GitObjectID!, {_PATHS}) {{
+  repository(owner: $owner, name: $name) {{
+    id
+    object(oid: $oid) {{
+      __typename oid
+      ... on Commit {{ ...OneCommit tree {{ ...WholeTree }} history(first: {PAGE}) {{ nodes {{ ...OneCommit }} }} }}
+      ... on Tree {{ ...WholeTree }}
+      ... on Blob {{ text }}
+      ... on Tag {{ ...OneTag }}
+    }}
+    {_TEXTS}
+  }}
+}}
+{_COMMIT}{_TREE}{_TAG}"""
+
 UPDATE = "mutation Update($input: UpdateRefsInput!) { updateRefs(input: $input) { clientMutationId } }"
 
 
@@ -102,25 +123,6 @@ query List($owner: String!, $after: String) {{
     }}
   }}
 }}"""
-
-
-def object_question(oid: str) -> str:
-    """Return the question for one object, with a commit's tree, what is read along, and what came before it."""
-    return f"""
-query Object($owner: String!, $name: String!, $oid: GitObjectID!) {{
-  repository(owner: $owner, name: $name) {{
-    id
-    object(oid: $oid) {{
-      __typename oid
-      ... on Commit {{ ...OneCommit tree {{ ...WholeTree }} history(first: {PAGE}) {{ nodes {{ ...OneCommit }} }} }}
-      ... on Tree {{ ...WholeTree }}
-      ... on Blob {{ text }}
-      ... on Tag {{ ...OneTag }}
-    }}
-    {_texts(oid + ":")}
-  }}
-}}
-{_COMMIT}{_TREE}{_TAG}"""
 
 
 def current_question(count: int) -> str:
@@ -196,7 +198,7 @@ def commit_in(node: Mapping[str, Any]) -> tuple[str, GitObject]:
 
 def tag_in(node: Mapping[str, Any]) -> tuple[str, GitObject]:
     """Return an annotated tag and its id."""
-    change = _change(node["tagger"], node["message"] or "")
+    change = _change(node["tagger"], node["said"] or "")
     kind = node["target"]["__typename"].lower()
     head = f"object {node['target']['oid']}\ntype {kind}\ntag {node['name']}\n"
     tagger = f"tagger {change.author.name} <{change.author.email}> {int(change.at.timestamp())} +0000\n\n"

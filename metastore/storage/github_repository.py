@@ -169,7 +169,7 @@ class GitHubRepository(Repository):
             found = self._same(self.api.repository(graph.current_question(len(moves)), self.name, **names))
             targets = [(found[f"ref{number}"] or {}).get("target") for number in range(len(moves))]
             where = {each.name: target["oid"] if target else None for each, target in zip(moves, targets, strict=True)}
-            if all(self._arrived(each, where[each.name], lost) for each in moves):
+            if lost and all(self._arrived(each, where[each.name]) for each in moves):
                 return None
         except (StorageError, Redirected) as error:
             if lost:
@@ -183,11 +183,11 @@ class GitHubRepository(Repository):
             raise Redirected(self.name)
         return answer
 
-    def _arrived(self, move: Move, where: str | None, lost: bool) -> bool:
+    def _arrived(self, move: Move, where: str | None) -> bool:
         """Tell whether a reference was moved, also where others have gone on from there."""
         if where == move.after:
             return True
-        if not lost or where is None or move.after is None or not move.name.startswith("refs/heads/"):
+        if where is None or move.after is None or not move.name.startswith("refs/heads/"):
             return False
         for number, (commit_id, _) in enumerate(ancestry(self, where)):
             if commit_id == move.after:
@@ -207,7 +207,7 @@ class GitHubRepository(Repository):
         return found or self.read_uncached(object_id)
 
     def read_uncached(self, object_id: str) -> GitObject:
-        answer = self.api.repository(graph.object_question(object_id), self.name, oid=object_id)
+        answer = self.api.repository(graph.OBJECT, self.name, oid=object_id, **graph.read_along(object_id))
         node = (answer or {}).get("object")
         if not answer or not node or node["oid"] != object_id:
             raise KeyError(object_id)

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pygit2
-from graphql import GraphQLError, GraphQLObjectType, GraphQLSchema, build_schema, graphql_sync
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    build_schema,
+    execute_sync,
+    parse,
+    validate,
+)
 
 from .server import Reply, Request
 
@@ -45,10 +54,20 @@ def schema() -> GraphQLSchema:
     return made
 
 
+@cache
+def _parsed(question: str) -> DocumentNode:
+    """Return a question that GitHub's schema has nothing against."""
+    made = parse(question)
+    errors = validate(schema(), made)
+    assert not errors, f"{errors} in {question}"
+    return made
+
+
 def answer(hub: GitHub, request: Request) -> Reply:
     body = request.json()
     context = {"hub": hub, "token": request.headers["authorization"].partition(" ")[2]}
-    result = graphql_sync(schema(), body["query"], variable_values=body.get("variables"), context_value=context)
+    question = _parsed(body["query"])
+    result = execute_sync(schema(), question, variable_values=body.get("variables"), context_value=context)
     value: dict[str, Any] = {"data": result.data}
     if result.errors:
         value["errors"] = [_error(error) for error in result.errors]

@@ -74,7 +74,12 @@ def _judge_answer(operation: dict[str, Any], request: Request, reply: Reply) -> 
         _check(content["schema"], reply.body, f"{request.method} {request.path} {reply.status}")
 
 
+_validators: dict[int, OAS30Validator] = {}  # by the identity of a schema that is there for ever
+
+
 def _check(schema: dict[str, Any], value: Any, where: str) -> None:
-    whole = {"allOf": [schema], "components": _description()["components"]}
-    errors = list(OAS30Validator(whole).iter_errors(value))
+    if id(schema) not in _validators:
+        whole = {"allOf": [schema], "components": _description()["components"]}
+        _validators[id(schema)] = OAS30Validator(whole)
+    errors = list(_validators[id(schema)].iter_errors(value))
     assert not errors, f"{where}: {[(list(error.path), error.message[:300]) for error in errors[:3]]}"
