@@ -32,7 +32,12 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
     return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
 
 
-_STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack")
+#: What only a store on a Git host takes.
+_HOST_OPTIONS = (
+    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience"),
+    *("private", "description", "topic"),
+)
+_STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *_HOST_OPTIONS)
 _STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
 _ALL_OPTIONS = _STORE_OPTIONS | set(_STORAGE_OPTIONS)
 
@@ -51,6 +56,9 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
         raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
+    given = [name for name in _HOST_OPTIONS if name in options]
+    if given and scheme not in _HOSTS:
+        raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
     return _BACKENDS[scheme](text, options)
 
 
@@ -75,10 +83,20 @@ def _open_memory(text: str, options: dict[str, Any]) -> Storage:
     return MemoryStorage()
 
 
+def _open_github(text: str, options: dict[str, Any]) -> Storage:
+    with _extra("github"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.github_connect import open_github
+    return open_github(text, **{name: options[name] for name in ("cache_bytes", *_HOST_OPTIONS) if name in options})
+
+
+_HOSTS = {"github"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
+    "github": _open_github,
 }
 
 

@@ -7,6 +7,7 @@
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
+| `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
@@ -17,12 +18,15 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from metastore.errors import InvalidInput
 from metastore.lfs import check_url
 from metastore.parse import make_author
+
+#: Where the token for each kind of Git host is.
+_TOKENS = {"github": "METASTORE_GITHUB_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,18 @@ class Settings:
     """
 
     url: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(repr=False)  # may hold a token
     bundles_url: str | None = None
     groups_file: str | None = None
     user: str | None = None
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def load(environ: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
     """Read the settings.
 
     Args:
         environ: Read these variables; otherwise the process's.
+        url: The store, where it is named otherwise.
 
     Raises:
         InvalidInput: One of them makes no sense; the message names it.
@@ -68,13 +73,22 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if not size.isdecimal() or not int(size):
             raise InvalidInput(f"METASTORE_MAX_BYTES is a number of bytes, not {size!r}")
         options["max_bytes"] = int(size)
+    if url is None:
+        url = environ.get("METASTORE_URL") or "./metastore-data"
     return Settings(
-        environ.get("METASTORE_URL") or "./metastore-data",
-        options,
+        url,
+        options | host_options(url, environ),
         environ.get("METASTORE_BUNDLES_URL") or None,
         environ.get("METASTORE_GROUPS_FILE") or None,
         environ.get("METASTORE_USER") or _login_name(),
     )
+
+
+def host_options(url: str, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the options that a store on a Git host needs, from the environment; none for other stores."""
+    environ = os.environ if environ is None else environ
+    token = environ.get(_TOKENS.get(url.partition(":")[0].lower(), ""))
+    return {"token": token} if token else {}
 
 
 def _login_name() -> str | None:

@@ -70,7 +70,7 @@ ADAPTERS = {
     "storage.backup",
 }
 #: The modules that may talk to a host.
-HOSTS = {"storage.host"}
+HOSTS = {"storage.host", "backends"}
 #: The modules of bundles that may know of PostgreSQL.
 DATABASE = {"database", "migrate", "postgres"}
 

@@ -69,10 +69,10 @@ class App:
     def _open(self, **options: Any) -> MetaStore:
         from metastore import config, connect
 
-        settings = config.load()
+        settings = config.load(url=self.store_url)
         if self.author is not None:
             options["author"] = self.author
-        store = connect(settings.url if self.store_url is None else self.store_url, **{**settings.options, **options})
+        store = connect(settings.url, **{**settings.options, **options})
         click.get_current_context().call_on_close(store.close)
         return store
 

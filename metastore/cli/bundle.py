@@ -256,7 +256,8 @@ def _open(app: App, *, writes: bool = False, needs_groups: bool = False) -> Bund
     if path is None and (writes or needs_groups):
         raise InvalidInput("who may change bundles? Name the groups file with --groups or METASTORE_GROUPS_FILE")
     groups = bundles.Groups.load(path) if path else bundles.Groups.parse("groups =")
-    registry = bundles.connect(_url(app), groups=groups, create=writes)
+    url = _url(app)
+    registry = bundles.connect(url, groups=groups, create=writes, **config.host_options(url))
     click.get_current_context().call_on_close(registry.close)
     return registry
 

@@ -116,7 +116,10 @@ class AppToken:
         """Return the header, with a token that is valid for some minutes yet."""
         with self._mutex:
             if self._token is None or self._clock() > self._until - _EARLY:
-                value = self._host.call("POST", self._path, repeatable=True).json()
+                try:
+                    value = self._host.call("POST", self._path, repeatable=True).json()
+                finally:
+                    self._host.close()  # not used again for an hour
                 self._token = Token(value["token"])
                 self._until = datetime.fromisoformat(value["expires_at"]).timestamp()
             return self._token.headers()

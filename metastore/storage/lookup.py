@@ -254,6 +254,8 @@ def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str
         if kind == gitobject.COMMIT:
             commit = commit_at(repository, target)
             return Tag(name, target, RevisionId(target), "", commit.author, commit.created)
+        if kind != gitobject.TAG:
+            raise TagNotFound(dataset_id, name)
         tag = gitobject.parse_tag(content)
     except (ValueError, KeyError):
         raise StorageCorrupt(f"the tag {name} of {dataset_id} cannot be read") from None

@@ -68,7 +68,7 @@ class Repository:
 class Refused(Exception):
     """An answer that ends a request early."""
 
-    def __init__(self, status: int, message: str, **more: Any) -> None:
+    def __init__(self, status: int, message: str, /, **more: Any) -> None:
         super().__init__(message)
         self.reply = Reply(status, {"message": message, "documentation_url": github_json.DOCS, **more})
 
@@ -206,7 +206,10 @@ def _mint(hub: GitHub, request: Request, number: str) -> Reply:
     import jwt
 
     given = request.headers["authorization"].partition(" ")[2]
-    claims = jwt.decode(given, APP_KEYS["public"], algorithms=["RS256"], options={"verify_aud": False})
+    try:
+        claims = jwt.decode(given, APP_KEYS["public"], algorithms=["RS256"], options={"verify_aud": False})
+    except jwt.exceptions.PyJWTError as error:
+        raise Refused(401, f"A JSON web token could not be decoded: {error}") from None
     if claims["iss"] != "4711" or number != "42":
         raise Refused(404, "Not Found", status="404")
     token = f"ghs_{len(hub.tokens)}"

@@ -14,7 +14,7 @@ from .server import Reply, Request
 
 _DATA = Path(__file__).parent / "data"
 #: An answer of these statuses has a body that the description leaves open.
-_OPEN = {401, 422, 429, 500, 502, 503}
+_OPEN = {301, 307, 401, 403, 422, 429, 500, 502, 503}
 
 
 @cache
