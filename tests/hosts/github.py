@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pygit2
 
@@ -84,7 +84,8 @@ class GitHub(HostServer):
 
     def __init__(self, folder: Path, owner: str = "physics", *, account: bool = False) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = folder / "hub"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.accounts = {"ann": "User", owner: "User" if account else "Organization"}
         self.tokens[TOKEN] = owner if account else "ann"
         #: Tokens that may read and not write, and those that may not delete.
@@ -148,7 +149,7 @@ class GitHub(HostServer):
         for method, pattern, call in _ROUTES:
             found = re.fullmatch(pattern, path)
             if found and method == request.method:
-                return call(self, request, **found.groupdict())
+                return call(self, request, **{name: unquote(each) for name, each in found.groupdict().items()})
         raise Refused(404, "Not Found", status="404")
 
     def repository(self, owner: str, name: str, request: Request) -> Repository:

@@ -154,7 +154,7 @@ def repository(hub: GitHub, found: Repository, *, full: bool = False) -> dict[st
     if full:
         merges = {f"allow_{each}_merge": True for each in ("squash", "rebase")}
         made |= merges | {"allow_merge_commit": True, "delete_branch_on_merge": False}
-        made |= {"organization": owner, "network_count": 0, "subscribers_count": 0}
+        made |= {"organization": owner, "network_count": 0, "subscribers_count": 0, "temp_clone_token": ""}
     return made
 
 
@@ -270,7 +270,10 @@ def branch(hub: GitHub, found: Repository, name: str, made: pygit2.Commit) -> di
         "commit": commit(hub, found, made),
         "_links": {"self": url, "html": f"{hub.url}/{found.full_name}/tree/{name}"},
         "protected": False,
-        "protection": {"enabled": False, "required_status_checks": {"enforcement_level": "off", "contexts": []}},
+        "protection": {
+            "enabled": False,
+            "required_status_checks": {"enforcement_level": "off", "contexts": [], "checks": []},
+        },
         "protection_url": f"{url}/protection",
     }
 

@@ -319,7 +319,7 @@ def test_two_processes_that_write_one_dataset_lose_nothing(tmp_path: Path) -> No
         assert len(store.dataset_read(CARS).descriptor) == 16
         assert len(list(store.revision_list(CARS))) == 17
         storage.close()
-        fsck(tmp_path.parent)
+        fsck(tmp_path)
 
 
 def test_a_host_that_cannot_be_reached_is_unavailable() -> None:
