@@ -107,12 +107,14 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
     """Open a store; one is made where there is nothing yet.
 
     Args:
-        url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` for trying things out.
+        url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` for trying things out;
+            `github://owner` for GitHub.
         **options: For any store: `author` (an `Author`, `"Name <email>"` or a pair: who writes, unless a call says
             otherwise; without it, Git's own configuration is asked), `lfs_url` (a Git LFS server's address with
             `{owner}` and `{name}` in it), `validation` (`warn`, `strict` or `off`), `max_bytes` (of a descriptor;
             32 MiB), `clock`. For a folder: `create` (False: there must be a store already), `sync` (False: not
-            durable, for tests and repeatable imports), `cache_bytes` (64 MiB), `auto_pack`.
+            durable, for tests and repeatable imports), `cache_bytes` (64 MiB), `auto_pack`. For GitHub: `token`, and
+            those that `metastore.storage.github_connect.open_github` and `GitHubStorage` list.
 
     Raises:
         InvalidInput: The URL or an option is wrong.

@@ -73,6 +73,8 @@ class App:
         if self.author is not None:
             options["author"] = self.author
         store = connect(settings.url, **{**settings.options, **options})
+        if host := getattr(store.storage, "host", None):
+            host.waiting = _tell_wait
         click.get_current_context().call_on_close(store.close)
         return store
 
@@ -94,6 +96,11 @@ class App:
 def say(text: str, **style: Any) -> None:
     """Tell the person something, on stderr."""
     click.secho(text, err=True, **style)
+
+
+def _tell_wait(seconds: float) -> None:
+    """Say why nothing happens."""
+    say(f"The host limits how often it is asked: waiting {seconds:.0f} seconds.")
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:

@@ -104,9 +104,8 @@ class GitHubApi:
     def move(self, node_id: str, moves: Sequence[Move], *, force: bool = False) -> None:
         """Move references, all or none. A `before` of None is compared too, unless it is forced.
 
-        Raises:
-            Rejected: They were not moved.
-            AnswerLost: Whether they were cannot be told.
+        Two exceptions are for the storage alone: `Rejected`, where they were not moved; and `AnswerLost`, where that
+        cannot be told.
         """
         updates = []
         for each in moves:

@@ -131,9 +131,10 @@ class Host:
             handled: Other statuses that are answers to the caller.
             repeatable: Whether asking twice is as good as once; if not given, a GET is, and nothing else.
 
+        Two exceptions are for the storage alone: `AnswerLost`, where it was sent, may not be repeated, and no answer
+        came; and `Redirected`, where it is somewhere else.
+
         Raises:
-            AnswerLost: It was sent, may not be repeated, and no answer came.
-            Redirected: It is somewhere else.
             StorageBusy: The host limits us for longer than we wait.
             StorageUnavailable: The host cannot be reached, fails, or does not know us.
             PermissionDenied: The host knows us, and says no.
