@@ -13,11 +13,13 @@ head just before it, and a purge first puts a mark on the branch that no writer 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -86,6 +88,7 @@ class GitHubStorage(ObjectStorage):
         self._mutex = threading.Lock()
         self._listing = Listing(self.api, self.naming, topic)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
+        _storages.add(self)
 
     # What ObjectStorage needs
 
@@ -223,12 +226,27 @@ class GitHubStorage(ObjectStorage):
         return revision_of(commit_id, commit_at(repository, commit_id))
 
     def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
-        return self._twice(dataset_id, lambda: ObjectStorage.read(self, dataset_id, revision_id, path))
+        def read() -> bytes:
+            self._bring(dataset_id, revision_id)
+            return ObjectStorage.read(self, dataset_id, revision_id, path)
+
+        return self._twice(dataset_id, read)
 
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
-        found = self._twice(dataset_id, lambda: ObjectStorage.paths(self, dataset_id, revision_id))
+        def paths() -> Mapping[str, BlobId]:
+            self._bring(dataset_id, revision_id)
+            return ObjectStorage.paths(self, dataset_id, revision_id)
+
+        found = self._twice(dataset_id, paths)
         self._current(dataset_id).remember_blobs(list(found.values()))
         return found
+
+    def _bring(self, dataset_id: DatasetId, revision_id: RevisionId) -> None:
+        """Fetch a revision as a whole, with what is mostly read of it, rather than piece by piece."""
+        repository = self._current(dataset_id)
+        if self._cache.get(checked_commit(dataset_id, repository, revision_id).tree) is None:
+            with suppress(KeyError):
+                repository.read_uncached(revision_id)
 
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
         self._twice(dataset_id, lambda: checked_commit(dataset_id, self._current(dataset_id), revision_id))
@@ -340,3 +358,17 @@ class GitHubStorage(ObjectStorage):
 
     def close(self) -> None:
         self.host.close()
+
+
+_storages: weakref.WeakSet[GitHubStorage] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Free the locks in a child: the threads that held them are not there."""
+    for storage in tuple(_storages):
+        storage._mutex = threading.Lock()
+        storage._listing.unlock()
+        storage._cache.unlock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

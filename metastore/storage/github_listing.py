@@ -76,6 +76,10 @@ class Listing:
             self._notes.extend((now, each) for each in dataset_ids)
             del self._notes[:-_NOTES]
 
+    def unlock(self) -> None:
+        """Free the lock in a forked child: the thread that held it is not there."""
+        self._mutex = threading.Lock()
+
     def left_over(self, *, repair: bool) -> Iterator[Damage]:
         """Yield the repositories that interrupted writes left behind, and delete them if asked to."""
         now = self._api.time_of_day()

@@ -13,6 +13,7 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -105,6 +106,7 @@ class Host:
         self._clock = clock
         self._limited_until = 0.0
         self._forget()
+        _hosts.add(self)
 
     def __repr__(self) -> str:
         return f"Host({self.base!r})"
@@ -164,9 +166,8 @@ class Host:
 
     def close(self) -> None:
         """Close the connections; they are opened again on use."""
-        client, pid = self._client, self._pid
-        self._client = None
-        if client and pid == os.getpid():
+        client, self._client = self._client, None
+        if client:
             client.close()
 
     # Limits
@@ -255,11 +256,9 @@ class Host:
         )
 
     def _open(self) -> httpx.Client:
-        """Return this process's connections: those of a parent are not ours to use."""
+        """Return the connections of this process."""
         import httpx
 
-        if self._pid != os.getpid():
-            self._forget()
         with self._mutex:
             if self._client is None:
                 self._client = httpx.Client(
@@ -271,7 +270,6 @@ class Host:
             return self._client
 
     def _forget(self) -> None:
-        self._pid = os.getpid()
         self._client = None
         self._mutex = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._concurrency)
@@ -301,3 +299,17 @@ class Host:
 
     def _name(self) -> str:
         return urlsplit(self.base).netloc
+
+
+_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _after_fork() -> None:
+    """Open anew in a child: the parent's connections are neither used nor closed there."""
+    for host in tuple(_hosts):
+        _inherited.append(host._client)
+        host._forget()
+
+
+os.register_at_fork(after_in_child=_after_fork)

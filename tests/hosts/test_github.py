@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from metastore.storage.github_connect import open_github
 from metastore.types import DatasetId, RevisionId
 
 from ..conftest import ANN, change, real_descriptor, ticking
-from ..processes import fsck
+from ..processes import fsck, in_child
 from ..test_storage_contract import tag_of
 from .github import APP_KEYS, TOKEN, GitHub, Repository
 from .judges import judge
@@ -499,6 +500,28 @@ def test_a_repository_that_was_renamed_or_given_away_by_hand_has_moved(hub: GitH
 
 
 # The rest
+
+
+def test_a_forked_child_and_threads_share_a_store(hub: GitHub, storage: GitHubStorage, store: MetaStore) -> None:
+    store.dataset_create(CARS, {})
+    assert in_child(lambda: store.dataset_patch(CARS, {"child": 1})) == 0
+
+    def writes(name: str) -> None:
+        for number in range(4):
+            store.dataset_patch(CARS, {f"{name}{number}": number})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(writes, "abcd"))
+    assert len(store.dataset_read(CARS).descriptor) == 17
+    assert len(list(store.revision_list(CARS))) == 18
+
+
+def test_an_old_revision_is_brought_with_what_is_read_of_it(hub: GitHub, store: MetaStore) -> None:
+    revisions = [store.dataset_create(CARS, {"n": 0}).revision]
+    revisions += [store.dataset_update(CARS, {"n": number}).revision for number in range(1, 5)]
+    fresh = MetaStore(opened(hub))
+    assert counted(hub, lambda: fresh.dataset_read(CARS, revisions[1].id)) == ["POST /graphql"] * 3
+    assert len(counted(hub, lambda: list(fresh.revision_list(CARS)))) == 1
 
 
 def test_open_issues_are_listed(hub: GitHub, store: MetaStore) -> None:
