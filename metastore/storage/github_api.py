@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from metastore.errors import PermissionDenied, StorageError, StorageUnavailable
+from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.gitobject import Commit, Entry, TagObject
 from metastore.storage import github_graph as graph
 from metastore.storage.host import Answer, AnswerLost, Host, Redirected
@@ -21,6 +21,7 @@ from metastore.storage.host import Answer, AnswerLost, Host, Redirected
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _RAW = {"Accept": "application/vnd.github.raw+json"}
 NOTHING = "0" * 40
+_TRIES = 3
 _FORBIDDEN = {"FORBIDDEN", "INSUFFICIENT_SCOPES", "SAML_SSO_REQUIRED"}
 
 
@@ -73,7 +74,7 @@ class GitHubApi:
             PermissionDenied: The token may not.
             StorageUnavailable: GitHub failed.
         """
-        for _ in range(3):
+        for _ in range(_TRIES):
             value = self._graphql({"query": question, "variables": {"owner": self.owner, **variables}}, repeatable=True)
             errors = [error for error in value.get("errors") or () if error.get("type") != "NOT_FOUND"]
             if not errors:
@@ -229,7 +230,13 @@ class GitHubApi:
 
     def _put(self, name: str, kind: str, body: Mapping[str, Any]) -> str:
         path = self._path(name, f"git/{kind}")
-        answer = self.host.call("POST", path, body=body, repeatable=True, handled=(404, 422))
+        for attempt in range(_TRIES):
+            answer = self.host.call("POST", path, body=body, repeatable=True, handled=(404, 409, 422))
+            if answer.status != 409:  # a repository is said to be empty until its first commit has come through
+                break
+            self.host.pause(attempt)
+        else:
+            raise StorageBusy(f"GitHub is not ready with {self.owner}/{name}: {answer.said()}")
         if answer.status == 404:
             raise Redirected(path)
         if answer.status == 422:

@@ -236,8 +236,12 @@ class Host:
                 raise AnswerLost(f"{self._name()} {problem}")
             if last:
                 raise StorageUnavailable(f"{self._name()} {problem}")
-            self._sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1))
+            self.pause(attempt)
         raise AssertionError
+
+    def pause(self, attempt: int) -> None:
+        """Wait a little before asking again; longer each time."""
+        self._sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1))
 
     def _send(
         self,

@@ -188,6 +188,19 @@ def test_a_limit_longer_than_our_patience_leaves_nothing_half_done(write: str, w
     assert skip >= 1
 
 
+def test_a_repository_that_is_not_ready_at_once_is_waited_for(world: World) -> None:
+    storage, _, _ = world.start()
+    assert world.hub
+    empty = Reply(409, {"message": "Git Repository is empty."})
+    fault = world.hub.fault(empty, path="/git/trees", times=2)
+    storage.create(BOATS, {"a": b"1"}, change())
+    assert fault.struck == 2
+    world.hub.fault(empty, path="/git/trees", times=99)
+    with pytest.raises(StorageBusy, match="not ready"):
+        storage.create(DatasetId("physics", "ships"), {"a": b"1"}, change())
+    assert len(world.hub.repositories) == 2
+
+
 def test_an_update_whose_answer_is_lost_is_found_though_others_went_on(world: World) -> None:
     storage, first, _ = world.start()
     assert world.hub
