@@ -91,12 +91,24 @@ def _open_github(text: str, options: dict[str, Any]) -> Storage:
     return open_github(text, **{name: options[name] for name in ("cache_bytes", *_HOST_OPTIONS) if name in options})
 
 
-_HOSTS = {"github"}
+def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
+    with _extra("gitlab"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.gitlab_connect import open_gitlab
+    for name in ("app_id", "private_key", "installation"):
+        if name in options:
+            raise InvalidInput(f"a store on GitLab has no option {name!r}: it takes a token")
+    return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *_HOST_OPTIONS) if name in options})
+
+
+_HOSTS = {"github", "gitlab"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
     "github": _open_github,
+    "gitlab": _open_gitlab,
 }
 
 

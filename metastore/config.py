@@ -8,6 +8,7 @@
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
+| `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
@@ -26,7 +27,7 @@ from metastore.lfs import check_url
 from metastore.parse import make_author
 
 #: Where the token for each kind of Git host is.
-_TOKENS = {"github": "METASTORE_GITHUB_TOKEN"}
+_TOKENS = {"github": "METASTORE_GITHUB_TOKEN", "gitlab": "METASTORE_GITLAB_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,10 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "git": lambda folder: GitStorage(folder / "store", sync=False),
     "git-synced": lambda folder: GitStorage(folder / "store"),
     "github": backends.github,
+    "gitlab": backends.gitlab,
 }
 #: Those that serve one owner, `physics`, as a Git host's account does.
-OF_ONE_OWNER = {"github"}
+OF_ONE_OWNER = {"github", "gitlab"}
 
 
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:

@@ -20,7 +20,7 @@ from metastore.store import MetaStore
 from metastore.types import DatasetId
 
 from .conftest import ANN, ticking
-from .hosts.backends import github, stop
+from .hosts.backends import github, gitlab, stop
 from .processes import SOAK, fsck
 
 ids = st.integers(0, 2)
@@ -162,6 +162,11 @@ class GitHubLikeMemory(LikeMemory):
         return github(self.root)
 
 
+class GitLabLikeMemory(LikeMemory):
+    def make(self) -> Storage:
+        return gitlab(self.root)
+
+
 def played(machine: type[LikeMemory], examples: int, steps: int) -> Any:
     test = machine.TestCase
     test.settings = settings(
@@ -173,3 +178,4 @@ def played(machine: type[LikeMemory], examples: int, steps: int) -> Any:
 TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 80, 60 if SOAK else 30)
 # A host answers over sockets: fewer plays say as much in the same time.
 TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 6, 60 if SOAK else 25)
+TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 6, 60 if SOAK else 25)

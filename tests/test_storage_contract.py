@@ -288,8 +288,9 @@ def test_create_on_a_moved_id_ends_the_forwarding(storage: Storage) -> None:
 def test_rename_refuses_a_taken_id_and_a_stale_parent(storage: Storage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"2"}, change())
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as caught:
         storage.rename(CARS, BOATS, parent=first.id)
+    assert caught.value.what == BOATS
     with pytest.raises(RevisionConflict):
         storage.rename(CARS, SHIPS, parent=NOWHERE)
     assert storage.resolve(CARS, None) == first

@@ -26,6 +26,7 @@ from metastore.errors import (
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
+    from metastore.storage.git import GitStorage
     from metastore.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
@@ -46,11 +47,11 @@ class App:
 
     def reader(self) -> MetaStore:
         """Open a store that has to be there."""
-        return self._open(create=False)
+        return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> MetaStore:
         """Open a store, and make it if there is none."""
-        return self._open(create=True, sync=sync)
+        return self.open(self.store_url, create=True, sync=sync)
 
     def require_author(self) -> None:
         """Say once, before anything is done, that nobody is named who writes.
@@ -66,16 +67,17 @@ class App:
                 "or git config --global user.name"
             )
 
-    def _open(self, **options: Any) -> MetaStore:
+    def open(self, url: str | None, **options: Any) -> MetaStore:
+        """Open the store at a URL, or (None) the one that the settings name."""
         from metastore import config, connect
 
-        settings = config.load(url=self.store_url)
+        settings = config.load(url=url)
         if self.author is not None:
             options["author"] = self.author
         store = connect(settings.url, **{**settings.options, **options})
-        if host := getattr(store.storage, "host", None):
-            host.waiting = _tell_wait
         click.get_current_context().call_on_close(store.close)
+        for host in getattr(store.storage, "hosts", ()):
+            host.waiting = _tell_wait
         return store
 
     def data(self, value: Any, text: str | bytes | None = None) -> None:
@@ -193,6 +195,35 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
     for failure in failures:
         say(f"{failure['dataset']}: {failure['reason']}", fg="red")
     return failures
+
+
+def local(app: App) -> GitStorage:
+    """Return the local storage of the store that has to be there. Raises InvalidInput where it is another kind."""
+    from metastore.storage.git import GitStorage
+
+    storage = app.reader().storage
+    if not isinstance(storage, GitStorage):
+        raise InvalidInput("only a store in a folder can be used this way")
+    return storage
+
+
+class Bar:
+    """A progress bar on stderr that learns its length as it goes."""
+
+    def __init__(self, label: str) -> None:
+        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
+
+    def __enter__(self) -> Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos)
 
 
 def read_input(source: str) -> bytes:

@@ -70,6 +70,8 @@ class GitHubStorage(ObjectStorage):
         cache_bytes: How much of what was read is kept in memory.
     """
 
+    carries_any_object = False
+
     def __init__(
         self,
         host: Host,
@@ -81,6 +83,7 @@ class GitHubStorage(ObjectStorage):
         cache_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.host = host
+        self.hosts = (host,)
         self.naming = Naming(owner)
         self.api = GitHubApi(host, owner)
         self._cache = Cache(cache_bytes)
@@ -93,7 +96,7 @@ class GitHubStorage(ObjectStorage):
     # What ObjectStorage needs
 
     @contextmanager
-    def _open(self, dataset_id: DatasetId) -> Iterator[Repository]:
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
         yield self._current(dataset_id)
 
     @contextmanager

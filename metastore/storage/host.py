@@ -128,7 +128,7 @@ class Host:
             method: As HTTP calls it.
             path: Below the API's address, quoted; or a whole address of the same host.
             query: What follows the question mark.
-            body: Sent as JSON, if it is given.
+            body: Sent as JSON, if it is given; bytes as they are.
             headers: What else to say.
             handled: Other statuses that are answers to the caller.
             repeatable: Whether asking twice is as good as once; if not given, a GET is, and nothing else.
@@ -143,8 +143,8 @@ class Host:
             StorageError: The host says that the request is wrong.
         """
         repeatable = method == "GET" if repeatable is None else repeatable
-        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
-        sent = dict(headers or {}) | ({"Content-Type": "application/json"} if content is not None else {})
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+        sent = ({"Content-Type": "application/json"} if content is not None else {}) | dict(headers or {})
         url, left, renewed = self._url(path), self._patience, False
         while True:
             left = self._wait_for_limit(left)

@@ -68,6 +68,11 @@ class Repository(ABC):
             OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
         """
 
+    def prepare(  # noqa: B027 - what is at hand needs no preparation
+        self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
+    ) -> None:
+        """Expect that a commit and those before it (down to a known one) are read soon, and fetch them together."""
+
     def tag_targets(self) -> Mapping[str, str]:
         """Return the object that the reference of each tag holds, by name."""
         found = {name: self.tag_target(name) for name in self.tag_names()}

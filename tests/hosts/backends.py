@@ -7,8 +7,11 @@ from pathlib import Path
 from metastore.storage.base import Storage
 from metastore.storage.github import GitHubStorage
 from metastore.storage.github_connect import open_github
+from metastore.storage.gitlab import GitLabStorage
+from metastore.storage.gitlab_connect import open_gitlab
 
 from .github import TOKEN, GitHub
+from .gitlab import GitLab
 from .judges import judge
 
 
@@ -17,6 +20,14 @@ def github(folder: Path) -> GitHubStorage:
     hub = GitHub(folder)
     hub.judges.append(judge)
     storage = open_github("github://physics", token=TOKEN, api_url=hub.url)
+    storage.hub = hub  # type: ignore[attr-defined]
+    return storage
+
+
+def gitlab(folder: Path) -> GitLabStorage:
+    """Return a storage of `labs/physics` on a GitLab of its own."""
+    hub = GitLab(folder / "gitlab", "labs/physics")
+    storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=f"{hub.url}/api/v4")
     storage.hub = hub  # type: ignore[attr-defined]
     return storage
 

@@ -44,7 +44,7 @@ class BackupReport:
     kept: tuple[DatasetId, ...] = ()
 
 
-class Mirror:
+class BackupRun:
     """One run of a backup or restore, which is alone with its target.
 
     Args:
