@@ -11,6 +11,7 @@
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
+| `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
 """
 
@@ -39,6 +40,7 @@ class Settings:
         options: What else `metastore.connect` is given.
         bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
         groups_file: The path of the groups file.
+        mirror_token: The password at the remote of a mirror.
         user: Who changes bundles on the command line.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     bundles_url: str | None = None
     groups_file: str | None = None
     user: str | None = None
+    mirror_token: str | None = field(default=None, repr=False)
 
 
 def load(environ: Mapping[str, str] | None = None, *, url: str | None = None) -> Settings:
@@ -82,6 +85,7 @@ def load(environ: Mapping[str, str] | None = None, *, url: str | None = None) ->
         environ.get("METASTORE_BUNDLES_URL") or None,
         environ.get("METASTORE_GROUPS_FILE") or None,
         environ.get("METASTORE_USER") or _login_name(),
+        environ.get("METASTORE_MIRROR_TOKEN") or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`metastore copy`: datasets from one storage to another."""
+"""`metastore copy` and `mirror`: datasets from one storage to another, and to a Git remote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, say
+from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, local, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,6 +48,38 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
         f"{report.revisions} revisions and {report.tags} tags {would}copied",
     )
     _end(report.not_copied)
+
+
+@command(_root, "mirror")
+@click.argument("remote")
+@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
+@click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be pushed.")
+def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool) -> None:
+    """Keep a Git remote up to date.
+
+    REMOTE is an address as Git takes it, such as https://git.example.org/{owner}/{name}.git. The repositories have to
+    be there. Branch and tags of all datasets are pushed, unless some are named. What somebody else changed there is
+    left alone; exit code 1 if there is such a thing. Without METASTORE_MIRROR_TOKEN, Git's credential helpers and SSH
+    keys are used.
+    """
+    from metastore import config
+    from metastore.parse import parse_dataset_id
+    from metastore.storage.mirror import Remote
+    from metastore.storage.mirror import mirror as push_all
+
+    to = Remote(remote, config.load().mirror_token)
+    storage = local(app)
+    ids = [parse_dataset_id(each) for each in dataset_ids] or list(storage.ids(prefix=prefix, deleted=None))
+    with Bar("Mirroring") as bar:
+        report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
+    would = "would be " if dry_run else ""
+    app.data(
+        report,
+        f"{report.datasets} datasets, {report.unchanged} of them there already; "
+        f"{report.references} references {would}pushed",
+    )
+    _end(report.not_pushed)
 
 
 def _end(left_out: Iterable[Any]) -> None:
