@@ -17,14 +17,14 @@ from benchmarks.documents import SMALL, descriptor, label
 from benchmarks.table import Note, Row, say
 
 _HERE = Path(__file__).parent
-_VENV = _HERE / ".venv-peer"
+VENV = _HERE / ".venv-peer"
 _PACKAGES = ("metastore-lib==0.2.0", "setuptools<81")  # it imports pkg_resources, which setuptools 81 removed
 _REVISIONS = 1000
 
 
 def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
     """Measure the same calls on both, in turn."""
-    if problem := _set_up():
+    if problem := set_up():
         yield Note(f"metastore-lib is left out: it could not be installed ({problem}).")
         return
     say("metastore-lib")
@@ -85,14 +85,14 @@ def _seconds(call: Callable[[], object], often: int) -> float:
     return (time.perf_counter() - start) / often
 
 
-def _set_up() -> str:
+def set_up() -> str:
     """Make the environment, once. Returns what went wrong."""
-    ready = _VENV / "ready"
+    ready = VENV / "ready"
     if ready.exists():
         return ""
     say("making an environment for metastore-lib")
-    venv.create(_VENV, with_pip=True, clear=True)
-    command = [_VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES]
+    venv.create(VENV, with_pip=True, clear=True)
+    command = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_PACKAGES]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["no reason given"])[-1][:200]
@@ -104,7 +104,7 @@ class _Peer:
     """The other process; a call returns the seconds that a call took there."""
 
     def __init__(self, folder: Path, document: Any) -> None:
-        command = [_VENV / "bin" / "python", "-W", "ignore", _HERE / "peer_server.py", folder, json.dumps(document)]
+        command = [VENV / "bin" / "python", "-W", "ignore", _HERE / "peer_server.py", folder, json.dumps(document)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __call__(self, verb: str, package: str, often: int = 1) -> float:
@@ -121,4 +121,4 @@ class _Peer:
 
 
 if __name__ == "__main__":
-    sys.exit(_set_up())
+    sys.exit(set_up())

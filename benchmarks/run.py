@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
-from benchmarks import bundles_postgres, peer, processes, scale, service, single
+from benchmarks import bundles_postgres, hosts, peer, processes, scale, service, single
 from benchmarks.table import printed, say
 
 SECTIONS = {
@@ -30,6 +30,7 @@ SECTIONS = {
     "bundles": ("Bundles in PostgreSQL", bundles_postgres.rows),
     "service": ("The service over HTTP", service.rows),
     "starting": ("Starting", processes.starting),
+    "hosts": ("Requests on GitHub", hosts.rows),
     "peer": ("metastore-lib 0.2.0, file system", peer.rows),
 }
 

@@ -22,7 +22,7 @@ from metastore.web import create_app
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "img"
 GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
-SECRET = "pictures are taken of a service that nobody else can reach"  # noqa: S105
+SECRET = "pictures are taken of a service that nobody else can reach"
 
 
 def fill() -> tuple[metastore.MetaStore, bundle.BundleRegistry]:

@@ -34,7 +34,12 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
     return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
 
 
-_STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack")
+#: What only a store on a Git host takes.
+_HOST_OPTIONS = (
+    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience"),
+    *("private", "description", "topic"),
+)
+_STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *_HOST_OPTIONS)
 _STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
 _ALL_OPTIONS = _STORE_OPTIONS | set(_STORAGE_OPTIONS)
 
@@ -74,7 +79,11 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     text = os.fspath(url)
     if is_service(text):
         raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
-    return _BACKENDS[_scheme(text)](text, options)
+    scheme = _scheme(text)
+    given = [name for name in _HOST_OPTIONS if name in options]
+    if given and scheme not in _HOSTS:
+        raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
+    return _BACKENDS[scheme](text, options)
 
 
 def private_file(url: str | Path, name: str) -> str | None:
@@ -134,10 +143,32 @@ def _open_memory(text: str, options: dict[str, Any]) -> Storage:
     return MemoryStorage()
 
 
+def _open_github(text: str, options: dict[str, Any]) -> Storage:
+    with _extra("github"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.github_connect import open_github
+    return open_github(text, **{name: options[name] for name in ("cache_bytes", *_HOST_OPTIONS) if name in options})
+
+
+def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
+    with _extra("gitlab"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.gitlab_connect import open_gitlab
+    for name in ("app_id", "private_key", "installation"):
+        if name in options:
+            raise InvalidInput(f"a store on GitLab has no option {name!r}: it takes a token")
+    return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *_HOST_OPTIONS) if name in options})
+
+
+_HOSTS = {"github", "gitlab"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
+    "github": _open_github,
+    "gitlab": _open_gitlab,
 }
 
 

@@ -9,8 +9,11 @@
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
+| `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
+| `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
+| `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
 | `METASTORE_PUBLIC_READ` | whether datasets can be read without a token | `on` |
 | `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
@@ -65,6 +68,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
     Args:
         environ: Read these variables; otherwise the process's.
+        url: The store, where it is named otherwise.
 
     Raises:
         InvalidInput: One of them makes no sense; the message names it.
@@ -214,23 +218,35 @@ def _naming(setting: str) -> Iterator[None]:
         raise InvalidInput(f"{setting}: {error}") from None
 
 
-def open_store(settings: Settings, **options: Any) -> MetaStore:
-    """Open the store that the settings name; `options` go before theirs. Raises what `metastore.connect` raises."""
+def open_store(settings: Settings, *, url: str | None = None, **options: Any) -> MetaStore:
+    """Open the store that the settings name, or another one; `options` go before theirs.
+
+    Raises what `metastore.connect` raises.
+    """
     from metastore.backends import connect, fitting
 
-    return connect(settings.url, **fitting(settings.url, {**settings.options, **options}))
+    place = settings.url if url is None else url
+    return connect(place, **fitting(place, {**settings.options, **host_options(settings, place), **options}))
 
 
-def open_bundles(settings: Settings, **options: Any) -> BundleRegistry:
-    """Open the registry of bundles that the settings name; without a groups file nobody may change them.
+def host_options(settings: Settings, url: str) -> dict[str, Any]:
+    """Return what the settings have for the host of a store: the token that is meant for it, and no other."""
+    kind = url.partition("://")[0].lower() if "://" in url else ""
+    token = settings.tokens.get({"http": "service", "https": "service"}.get(kind, kind))
+    return {"token": token} if token else {}
+
+
+def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) -> BundleRegistry:
+    """Open the registry of bundles that the settings name, or another one; without a groups file nobody may change them.
 
     Raises what `metastore.bundle.connect` raises.
     """
     from metastore.backends import connect_bundles
     from metastore.bundle.policy import Groups
 
+    place = url or settings.bundles_url or settings.url
     groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
-    return connect_bundles(settings.bundles_url or settings.url, groups, **options)
+    return connect_bundles(place, groups, **host_options(settings, place), **options)
 
 
 def metrics_folder() -> str | None:

@@ -214,6 +214,21 @@ def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId
     return find_blob(entry.id, rest, read_tree) if slash else BlobId(entry.id)
 
 
+def links(found: GitObject) -> Iterator[str]:
+    """Yield the ids of the objects that an object names; the commits of submodules are in other repositories.
+
+    Raises:
+        ValueError: The object cannot be read.
+    """
+    if found.kind == TREE:
+        yield from (entry.id for entry in parse_tree(found.content).values() if entry.mode != "160000")
+    elif found.kind in (COMMIT, TAG):
+        for line in found.content.partition(b"\n\n")[0].split(b"\n"):
+            name, _, value = line.partition(b" ")
+            if name in (b"tree", b"parent", b"object"):
+                yield _id(value.decode("ascii", "replace"))
+
+
 def _text(text: str) -> str:
     return f"{text}\n" if text else ""
 

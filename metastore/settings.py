@@ -73,14 +73,18 @@ class Settings:
         bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
         groups_file: The path of the groups file.
         user: Who changes bundles on the command line.
+        tokens: Kind of host (`service`, `github`, `gitlab`) -> the token for a store there.
+        mirror_token: The password at the remote of a mirror.
         service: What a service needs beside.
     """
 
     url: str = field(repr=False)
-    options: Mapping[str, Any] = field(repr=False)
+    options: Mapping[str, Any]
     bundles_url: str | None = field(default=None, repr=False)
     groups_file: str | None = None
     user: str | None = None
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mirror_token: str | None = field(default=None, repr=False)
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
@@ -102,11 +106,12 @@ def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
             raise InvalidInput(f"{label(name)}: {error}") from None
     options = {name: values[name] for name in _OPTIONS if name in values}
     of_service = {each.name: values[each.name] for each in fields(ServiceSettings) if each.name in values}
-    of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user") if name in values}
+    of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user", "mirror_token") if name in values}
     if of_service.get("oidc_issuer") and not of_service.get("oidc_client_id"):
         raise InvalidInput(f"{label('oidc_issuer')}: with a provider, {label('oidc_client_id')} has to be set as well")
     url = values.get("url", "./metastore-data")
-    return Settings(url, options, **of_store, service=ServiceSettings(**of_service))
+    tokens = {kind: values[name] for kind, name in _TOKENS.items() if name in values}
+    return Settings(url, options, **of_store, tokens=tokens, service=ServiceSettings(**of_service))
 
 
 def _text(value: Any) -> str:
@@ -207,6 +212,9 @@ def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "url": _text,
     "token": _text,
+    "github_token": _text,
+    "gitlab_token": _text,
+    "mirror_token": _text,
     "author": _checked(make_author),
     "lfs_url": _checked(check_url),
     "validation": _checked(_validation),
@@ -236,4 +244,5 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 }
 #: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.
 NAMES = tuple(_PARSERS)
-_OPTIONS = ("token", "author", "lfs_url", "validation", "max_bytes")
+_OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
+_TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}

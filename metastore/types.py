@@ -259,7 +259,8 @@ class Damage:
 
     Attributes:
         where: A dataset id, or a file of the store.
-        kind: `unreadable`, `left-over-lock`, `left-over-file` or `not-a-descriptor`.
+        kind: `unreadable`, `left-over-lock`, `left-over-file` or `not-a-descriptor`; on GitLab also `lfs-is-on` and
+            `left-over-project`.
         detail: A sentence.
         repaired: Whether it was mended.
     """

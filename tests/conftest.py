@@ -17,6 +17,7 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import Author, Change
 
+from .hosts import backends
 from .loopback import TOKEN, serving
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
@@ -28,7 +29,11 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "memory": lambda folder: MemoryStorage(),
     "git": lambda folder: GitStorage(folder / "store", sync=False),
     "git-synced": lambda folder: GitStorage(folder / "store"),
+    "github": backends.github,
+    "gitlab": backends.gitlab,
 }
+#: Those that serve one owner, `physics`, as a Git host's account does.
+OF_ONE_OWNER = {"github", "gitlab"}
 
 
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:
@@ -47,11 +52,26 @@ def real_descriptor(name: str = "okfn/compression") -> dict[str, Any]:
 REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob("*/*/datapackage.json"))
 
 
-@pytest.fixture(params=STORAGES)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    made = STORAGES[request.param](tmp_path)
+def opened(name: str, folder: Path) -> Iterator[Storage]:
+    made = STORAGES[name](folder)
     yield made
     made.close()
+    backends.stop(made)
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params=[name for name in STORAGES if name not in OF_ONE_OWNER])
+def storage_of_all(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params=sorted(OF_ONE_OWNER))
+def storage_of_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
 
 
 @pytest.fixture
@@ -63,8 +83,8 @@ def local_store(storage: Storage) -> metastore.MetaStore:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[metastore.MetaStore]:
     """A store of every kind, a service somewhere else too."""
     if request.param != "service":
-        with metastore.MetaStore(STORAGES[request.param](tmp_path), author=ANN, clock=ticking()) as made:
-            yield made
+        for storage in opened(request.param, tmp_path):
+            yield metastore.MetaStore(storage, author=ANN, clock=ticking())
         return
     with (
         serving(metastore.connect("memory:", clock=ticking())) as address,

@@ -29,14 +29,23 @@ LAYERS = [
     ["tokens"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
-    ["storage.base", "storage.files", "storage.cache"],
+    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.host", "storage.naming"],
     ["describe", "ownkey"],
     ["storage.lookup", "storage.layout", "storage.packs"],
+    ["storage.needed", "storage.packstream"],
+    ["storage.smart", "storage.gitlab_api"],
     ["storage.objects"],
     ["storage.joining", "storage.database"],
-    ["storage.memory", "storage.repository"],
+    ["storage.memory", "storage.repository", "storage.github_graph", "storage.github_objects"],
+    ["storage.github_api"],
+    ["storage.github_repository", "storage.remote"],
+    ["storage.gitlab_upkeep"],
+    ["storage.github_changes"],
+    ["storage.github_listing"],
+    ["storage.github", "storage.gitlab"],
+    ["storage.github_connect", "storage.gitlab_connect"],
     ["storage.maintenance", "storage.git"],
-    ["storage.copying", "storage.mirror", "storage.backup"],
+    ["storage.copying", "storage.backup_run", "storage.backup", "storage.transfer", "storage.mirror"],
     ["bundle.base"],
     ["bundle.checks", "bundle.chains", "bundle.tables", "bundle.exchange"],
     ["bundle.policy", "bundle.index", "bundle.queries", "bundle.database"],
@@ -87,6 +96,8 @@ ADAPTERS = {
     "storage.maintenance",
     "storage.backup",
 }
+#: The modules that may talk to a host.
+HOSTS = {"storage.host", "backends"}
 #: The modules of bundles that may know of PostgreSQL.
 DATABASE = {"database", "migrate", "postgres"}
 
@@ -133,9 +144,9 @@ def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None
     foreign = {each.split(".")[0] for each in imports(tree)}
     assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
     assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
+    assert "httpx" not in foreign or name == "client.transport" or name in HOSTS
     assert "click" not in foreign or name.startswith("cli")
     assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith(("service", "pages"))
-    assert "httpx" not in foreign or name == "client.transport" or name.startswith("storage.")
     assert "blinker" not in foreign or name == "events"
     assert "jwt" not in foreign or name in {"keys", "tokens"}
     assert "cryptography" not in foreign or name == "keys"

@@ -31,12 +31,13 @@ CARS = "physics/cars"
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_descriptor_comes_back_as_given(store: MetaStore, name: str) -> None:
     descriptor = real_descriptor(name)
-    made = store.dataset_create(name, descriptor)
-    read = store.dataset_read(name)
+    identity = "physics", name.split("/")[1]
+    made = store.dataset_create(identity, descriptor)
+    read = store.dataset_read(identity)
     assert read.descriptor == descriptor == made.descriptor
     assert list(read.descriptor) == list(descriptor)
     assert read.bytes.decode() == json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n"
-    assert (read.id, read.revision, read.findings) == (tuple(name.split("/")), made.revision, ())
+    assert (read.id, read.revision, read.findings) == (identity, made.revision, ())
 
 
 def test_what_came_as_text_keeps_its_numbers_as_written(store: MetaStore) -> None:
@@ -183,7 +184,7 @@ def test_expected_makes_a_stale_write_a_conflict_even_where_nothing_would_change
         lambda: store.dataset_patch(CARS, {"a": 3}, expected=first),
         lambda: store.dataset_delete(CARS, expected=first),
         lambda: store.dataset_revert(CARS, first, expected=first),
-        lambda: store.dataset_move(CARS, "x/y", expected=first),
+        lambda: store.dataset_move(CARS, "physics/y", expected=first),
         lambda: store.dataset_purge(CARS, force=True, expected=first),
     ):
         with pytest.raises(RevisionConflict) as caught:
@@ -244,7 +245,7 @@ def test_delete_keeps_history_and_tags_and_says_deleted(store: MetaStore) -> Non
         lambda: store.dataset_update(CARS, {}),
         lambda: store.dataset_patch(CARS, {}),
         lambda: store.dataset_delete(CARS),
-        lambda: store.dataset_move(CARS, "x/y"),
+        lambda: store.dataset_move(CARS, "physics/y"),
         lambda: store.tag_create(CARS, "v2"),
     ):
         with pytest.raises(DatasetDeleted) as caught:
@@ -271,22 +272,22 @@ def test_purge_takes_deleted_datasets_alone_unless_forced(store: MetaStore) -> N
 def test_move_keeps_history_ids_and_tags(store: MetaStore) -> None:
     first = store.dataset_create(CARS, {"a": 1}).revision
     tag = store.tag_create(CARS, "v1")
-    moved = store.dataset_move(CARS, "other/boats")
-    assert (moved.id, moved.revision) == (("other", "boats"), first)
-    assert list(store.tag_list("other/boats")) == [tag]
+    moved = store.dataset_move(CARS, "physics/boats")
+    assert (moved.id, moved.revision) == (("physics", "boats"), first)
+    assert list(store.tag_list("physics/boats")) == [tag]
     for call in (store.dataset_read, store.revision_list, store.tag_list, store.dataset_delete, store.project_read):
         with pytest.raises(DatasetMoved) as caught:
             call(CARS)
-        assert caught.value.new_id == ("other", "boats")
+        assert caught.value.new_id == ("physics", "boats")
     assert store.dataset_create(CARS, {"new": 1}).revision.parent is None
 
 
 def test_move_to_itself_changes_nothing_and_to_a_taken_id_is_refused(store: MetaStore) -> None:
     first = store.dataset_create(CARS, {"a": 1})
-    store.dataset_create("x/y", {})
+    store.dataset_create("physics/y", {})
     assert store.dataset_move(CARS, CARS).revision == first.revision
     with pytest.raises(AlreadyExists):
-        store.dataset_move(CARS, "x/y")
+        store.dataset_move(CARS, "physics/y")
     assert [entry.action for entry in store.journal()] == ["withdrawn", "move"]
 
 
@@ -311,10 +312,10 @@ def test_revert_brings_back_a_deleted_dataset_and_refuses_a_deletion(store: Meta
 
 def test_a_page_of_the_list_goes_on_behind_the_last_one(store: MetaStore) -> None:
     for name in ("a", "b", "c", "d"):
-        store.dataset_create(("x", name), {})
-    assert [str(each) for each in store.dataset_list(limit=2)] == ["x/a", "x/b"]
-    assert [str(each) for each in store.dataset_list(after="x/b", limit=2)] == ["x/c", "x/d"]
-    assert list(store.dataset_list("x/", limit=0)) == []
+        store.dataset_create(("physics", name), {})
+    assert [str(each) for each in store.dataset_list(limit=2)] == ["physics/a", "physics/b"]
+    assert [str(each) for each in store.dataset_list(after="physics/b", limit=2)] == ["physics/c", "physics/d"]
+    assert list(store.dataset_list("physics/", limit=0)) == []
     for bad in (-1, "5", 1.5):
         with pytest.raises(InvalidInput):
             store.dataset_list(limit=bad)  # type: ignore[arg-type]

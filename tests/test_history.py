@@ -193,18 +193,18 @@ def test_the_journal_says_who_moved_purged_and_retagged_what_and_why(store: Meta
     store.tag_create(CARS, "v1")
     store.tag_update(CARS, "v1", new_name="v2", author="Bo", message="Better name")
     store.tag_delete(CARS, "v2", message="Not needed")
-    store.dataset_move(CARS, "x/y", message="New owner")
-    store.dataset_purge("x/y", force=True, message="Legal request")
+    store.dataset_move(CARS, "physics/y", message="New owner")
+    store.dataset_purge("physics/y", force=True, message="Legal request")
     lines = [(line.action, str(line.dataset_id), line.author.name, line.message) for line in store.journal()]
     assert lines == [
-        ("purge", "x/y", "Ann Lee", "Legal request"),
+        ("purge", "physics/y", "Ann Lee", "Legal request"),
         ("move", CARS, "Ann Lee", "New owner"),
         ("tag_delete", CARS, "Ann Lee", "Not needed"),
         ("tag_update", CARS, "Bo", "Better name"),
     ]
     move = next(store.journal(CARS, limit=1))
-    assert move.details == {"new_id": "x/y", "revision": first}
-    assert [line.action for line in store.journal("x/y", since=move.created)] == ["purge"]
+    assert move.details == {"new_id": "physics/y", "revision": first}
+    assert [line.action for line in store.journal("physics/y", since=move.created)] == ["purge"]
 
 
 def test_the_journal_and_the_stores_own_are_not_listed_and_not_written(store: MetaStore) -> None:
@@ -218,22 +218,27 @@ def test_the_journal_and_the_stores_own_are_not_listed_and_not_written(store: Me
 
 
 def test_the_feed_brings_every_change_and_goes_on_behind_a_cursor(store: MetaStore) -> None:
-    store.dataset_create("x/a", {})
-    store.dataset_create("x/b", {})
-    store.dataset_create("x/c", {})
+    store.dataset_create("physics/a", {})
+    store.dataset_create("physics/b", {})
+    store.dataset_create("physics/c", {})
     everything = list(store.changes())
     assert {(str(each.dataset_id), each.action) for each in everything} == {
-        ("x/a", "changed"),
-        ("x/b", "changed"),
-        ("x/c", "changed"),
+        ("physics/a", "changed"),
+        ("physics/b", "changed"),
+        ("physics/c", "changed"),
     }
-    store.dataset_delete("x/a")
-    store.dataset_move("x/b", "y/b")
-    store.dataset_purge("x/c", force=True)
+    store.dataset_delete("physics/a")
+    store.dataset_move("physics/b", "physics/d")
+    store.dataset_purge("physics/c", force=True)
     later = {(str(each.dataset_id), each.action) for each in store.changes(everything[-1].cursor)}
-    assert later == {("x/a", "deleted"), ("x/b", "moved"), ("y/b", "changed"), ("x/c", "purged")}
+    assert later == {
+        ("physics/a", "deleted"),
+        ("physics/b", "moved"),
+        ("physics/d", "changed"),
+        ("physics/c", "purged"),
+    }
     moved = next(each for each in store.changes() if each.action == "moved")
-    assert moved.new_id == ("y", "b")
+    assert moved.new_id == ("physics", "d")
 
 
 @pytest.mark.parametrize("cursor", ["", "yesterday", "2024-01-01T00:00:00", 5])
@@ -258,10 +263,10 @@ def test_events_are_sent_after_the_write_with_before_and_after(local_store: Meta
         renamed = local_store.tag_update(CARS, "v1", new_name="v2")
         local_store.tag_delete(CARS, "v2")
         fourth = local_store.dataset_revert(CARS, second.id).revision
-        local_store.dataset_move(CARS, "x/y")
-        gone = local_store.dataset_delete("x/y")
-        local_store.dataset_purge("x/y")
-    identity, moved = ("physics", "cars"), ("x", "y")
+        local_store.dataset_move(CARS, "physics/y")
+        gone = local_store.dataset_delete("physics/y")
+        local_store.dataset_purge("physics/y")
+    identity, moved = ("physics", "cars"), ("physics", "y")
     assert heard == [
         events.DatasetEvent("create", identity, None, first),
         events.DatasetEvent("update", identity, first, second),

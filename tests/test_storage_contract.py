@@ -23,6 +23,7 @@ from .conftest import ANN, EPOCH, change
 
 CARS = DatasetId("physics", "cars")
 BOATS = DatasetId("physics", "boats")
+SHIPS = DatasetId("physics", "ships")
 NOWHERE = RevisionId("0" * 40)
 
 
@@ -181,19 +182,57 @@ def test_history_of_a_path_has_only_what_changed_it(storage: Storage) -> None:
     assert list(storage.history(CARS, fourth.id, path="d/b")) == [fourth, second, first]
 
 
-def test_listing_is_sorted_by_owner_then_name(storage: Storage) -> None:
+def test_listing_is_sorted_by_name(storage: Storage) -> None:
+    ids = [DatasetId("physics", name) for name in ("b", "b.c", "b-c", "_x", "ba", "a", "b_c", "9")]
+    for each in ids:
+        storage.create(each, {"f": b""}, change())
+    own = DatasetId("_metastore", "x")
+    storage.create(own, {"f": b""}, change())
+    expected = sorted(ids, key=lambda each: each.name)
+    assert list(storage.ids()) == expected
+    assert list(storage.ids(prefix="physics/b")) == [each for each in expected if each.name.startswith("b")]
+    for prefix in ("physics", "physics/", "p"):
+        assert list(storage.ids(prefix=prefix)) == expected
+    for position, each in enumerate(expected):
+        assert list(storage.ids(after=each)) == expected[position + 1 :]
+    assert list(storage.ids(prefix="zz")) == []
+    assert list(storage.ids(prefix="_metastore/")) == [own]
+
+
+def test_listing_is_sorted_by_owner_then_name(storage_of_all: Storage) -> None:
+    storage = storage_of_all
     ids = [DatasetId(*text.split("/")) for text in ("a/b", "a/b.c", "a/b-c", "a-b/a", "ab/a", "a/_x", "b/a", "a/ba")]
     for each in ids:
         storage.create(each, {"f": b""}, change())
     storage.create(DatasetId("_own", "x"), {"f": b""}, change())
     expected = sorted(ids, key=lambda each: (each.owner, each.name))
     assert list(storage.ids()) == expected
-    assert list(storage.ids(prefix="a/b")) == [each for each in expected if str(each).startswith("a/b")]
     assert list(storage.ids(prefix="a")) == [each for each in expected if str(each).startswith("a")]
     assert list(storage.ids(prefix="a/")) == [each for each in expected if each.owner == "a"]
     for position, each in enumerate(expected):
         assert list(storage.ids(after=each)) == expected[position + 1 :]
-    assert list(storage.ids(prefix="zz")) == []
+
+
+def test_a_dataset_moves_to_another_owner(storage_of_all: Storage) -> None:
+    first = storage_of_all.create(CARS, {"a": b"1"}, change())
+    storage_of_all.rename(CARS, DatasetId("other", "boats"), parent=first.id)
+    assert storage_of_all.resolve(DatasetId("other", "boats"), None) == first
+    with pytest.raises(DatasetMoved):
+        storage_of_all.resolve(CARS, None)
+
+
+def test_a_store_of_one_owner_refuses_ids_of_another_and_changes_nothing(storage_of_one: Storage) -> None:
+    first = storage_of_one.create(CARS, {"a": b"1"}, change())
+    other = DatasetId("other", "boats")
+    for call in (
+        lambda: storage_of_one.create(other, {"a": b"1"}, change()),
+        lambda: storage_of_one.resolve(other, None),
+        lambda: storage_of_one.rename(CARS, other, parent=first.id),
+    ):
+        with pytest.raises(InvalidInput, match="physics"):
+            call()
+    assert list(storage_of_one.ids(prefix="other/")) == []
+    assert storage_of_one.resolve(CARS, None) == first
 
 
 def test_a_renamed_dataset_keeps_everything_and_the_old_id_says_where_it_went(storage: Storage) -> None:
@@ -216,13 +255,12 @@ def test_a_renamed_dataset_keeps_everything_and_the_old_id_says_where_it_went(st
 
 def test_a_dataset_moved_twice_is_found_from_all_its_ids(storage: Storage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
-    third_id = DatasetId("other", "boats")
     storage.rename(CARS, BOATS, parent=first.id)
-    storage.rename(BOATS, third_id, parent=first.id)
+    storage.rename(BOATS, SHIPS, parent=first.id)
     storage.create(BOATS, {"a": b"somebody else's"}, change())
     with pytest.raises(DatasetMoved) as caught:
         storage.resolve(CARS, None)
-    assert caught.value.new_id == third_id
+    assert caught.value.new_id == SHIPS
 
 
 def test_a_dataset_can_move_back(storage: Storage) -> None:
@@ -240,7 +278,7 @@ def test_create_on_a_moved_id_ends_the_forwarding(storage: Storage) -> None:
     storage.rename(CARS, BOATS, parent=first.id)
     new = storage.create(CARS, {"a": b"new"}, change())
     assert storage.resolve(CARS, None) == new
-    storage.rename(BOATS, DatasetId("other", "boats"), parent=first.id)
+    storage.rename(BOATS, SHIPS, parent=first.id)
     storage.purge(CARS, parent=new.id)
     with pytest.raises(DatasetNotFound) as caught:
         storage.resolve(CARS, None)
@@ -250,10 +288,11 @@ def test_create_on_a_moved_id_ends_the_forwarding(storage: Storage) -> None:
 def test_rename_refuses_a_taken_id_and_a_stale_parent(storage: Storage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"2"}, change())
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyExists) as caught:
         storage.rename(CARS, BOATS, parent=first.id)
+    assert caught.value.what == BOATS
     with pytest.raises(RevisionConflict):
-        storage.rename(CARS, DatasetId("x", "y"), parent=NOWHERE)
+        storage.rename(CARS, SHIPS, parent=NOWHERE)
     assert storage.resolve(CARS, None) == first
     assert list(storage.ids()) == [BOATS, CARS]
 
@@ -313,10 +352,10 @@ def test_what_was_written_moved_or_purged_is_touched(storage: Storage) -> None:
     storage.create(BOATS, {"a": b"1"}, change())
     complete, touched = storage.touched(None)
     assert {each for _, each in touched} == {CARS, BOATS}
-    storage.rename(CARS, DatasetId("x", "y"), parent=first.id)
+    storage.rename(CARS, SHIPS, parent=first.id)
     storage.purge(BOATS, parent=storage.resolve(BOATS, None).id)
     _, touched = storage.touched(complete)
-    assert {each for _, each in touched} >= {CARS, BOATS, DatasetId("x", "y")}
+    assert {each for _, each in touched} >= {CARS, BOATS, SHIPS}
 
 
 def test_compact_verify_and_ping_leave_everything_readable(storage: Storage) -> None:

@@ -172,10 +172,10 @@ def test_a_write_warns_once_however_often_it_is_computed_and_never_when_refused(
 def test_strict_refuses_and_says_everything(storage: Storage) -> None:
     store = MetaStore(storage, author=ANN, validation="strict")
     with pytest.raises(InvalidInput, match="and 2 more") as caught:
-        store.dataset_create("vega/datasets", real_descriptor("vega/datasets"))
+        store.dataset_create("physics/vega", real_descriptor("vega/datasets"))
     assert caught.value.pointer == "/resources/4/licenses/0/name"
     assert len(caught.value.problems) == 3
-    store.dataset_create("okfn/compression", real_descriptor("okfn/compression"))
+    store.dataset_create("physics/okfn", real_descriptor("okfn/compression"))
 
 
 def test_off_does_not_look(storage: Storage) -> None:

@@ -29,6 +29,7 @@ from metastore.types import DatasetId
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
+    from metastore.storage.git import GitStorage
     from metastore.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
@@ -56,11 +57,11 @@ class App:
 
     def reader(self) -> MetaStore:
         """Open a store that has to be there."""
-        return self._open(create=False)
+        return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> MetaStore:
         """Open a store, and make it if there is none."""
-        return self._open(create=True, sync=sync)
+        return self.open(self.store_url, create=True, sync=sync)
 
     def require_author(self) -> None:
         """Say once, before anything is done, that nobody is named who writes.
@@ -79,13 +80,18 @@ class App:
                 "or git config --global user.name"
             )
 
-    def _open(self, **options: Any) -> MetaStore:
-        from metastore import config
+    def open(self, url: str | None, **options: Any) -> MetaStore:
+        """Open the store at a URL, or (None) the one that the settings name."""
+        from metastore import backends, config
 
         if self.author is not None:
             options["author"] = self.author
-        store = config.open_store(self._settings(config.load()), **options)
+        settings = config.load()
+        store = config.open_store(settings, url=url, **options)
         click.get_current_context().call_on_close(store.close)
+        if not backends.is_service(settings.url if url is None else url):
+            for host in getattr(store.storage, "hosts", ()):
+                host.waiting = _tell_wait
         return store
 
     def _settings(self, settings: Settings) -> Settings:
@@ -109,6 +115,11 @@ class App:
 def say(text: str, **style: Any) -> None:
     """Tell the person something, on stderr."""
     click.secho(text, err=True, **style)
+
+
+def _tell_wait(seconds: float) -> None:
+    """Say why nothing happens."""
+    say(f"The host limits how often it is asked: waiting {seconds:.0f} seconds.")
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
@@ -201,6 +212,35 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
     for failure in failures:
         say(f"{failure['dataset']}: {failure['reason']}", fg="red")
     return failures
+
+
+def local(app: App) -> GitStorage:
+    """Return the local storage of the store that has to be there. Raises InvalidInput where it is another kind."""
+    from metastore.storage.git import GitStorage
+
+    storage = app.reader().storage
+    if not isinstance(storage, GitStorage):
+        raise InvalidInput("only a store in a folder can be used this way")
+    return storage
+
+
+class Bar:
+    """A progress bar on stderr that learns its length as it goes."""
+
+    def __init__(self, label: str) -> None:
+        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
+
+    def __enter__(self) -> Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos)
 
 
 def read_input(source: str) -> bytes:

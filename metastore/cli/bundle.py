@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,15 +249,13 @@ _OUTCOMES = ("created", "updated", "unchanged", "failed")
 
 def _open(app: App, *, writes: bool = False, needs_groups: bool = False) -> BundleRegistry:
     """Open the registry, which has to be there unless something is to be written."""
-    from metastore import bundle as bundles
     from metastore import config
 
     settings = config.load()
     path = app.groups_file or settings.groups_file
     if path is None and (writes or needs_groups):
         raise InvalidInput("who may change bundles? Name the groups file with --groups or METASTORE_GROUPS_FILE")
-    groups = bundles.Groups.load(path) if path else bundles.Groups.parse("groups =")
-    registry = bundles.connect(_url(app), groups=groups, create=writes)
+    registry = config.open_bundles(replace(settings, groups_file=path), url=_url(app), create=writes)
     click.get_current_context().call_on_close(registry.close)
     return registry
 

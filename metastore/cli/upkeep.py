@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, say
-from metastore.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from metastore.storage.git import GitStorage
+from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, go_through, local, say
 
 
 @click.group(hidden=True)
@@ -67,8 +62,8 @@ def backup(app: App, target: Path) -> None:
     """
     from metastore.storage.backup import backup as copy
 
-    with _Bar("Copying") as bar:
-        report = copy(_local(app), target, progress=bar.show)
+    with Bar("Copying") as bar:
+        report = copy(local(app), target, progress=bar.show)
     _tell(app, report)
     if report.kept:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
@@ -84,7 +79,7 @@ def restore(app: App, source: Path, target: Path) -> None:
     """
     from metastore.storage.backup import restore as copy
 
-    with _Bar("Copying") as bar:
+    with Bar("Copying") as bar:
         report = copy(source, target, progress=bar.show)
     _tell(app, report)
 
@@ -105,34 +100,6 @@ def completion(shell: str) -> None:
 
 
 COMMANDS = (*_root.commands.values(), completion)
-
-
-class _Bar:
-    """A progress bar on stderr that learns its length as it goes."""
-
-    def __init__(self, label: str) -> None:
-        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
-
-    def __enter__(self) -> _Bar:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def show(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        self._bar.length = total
-        self._bar.update(done - self._bar.pos)
-
-
-def _local(app: App) -> GitStorage:
-    from metastore.storage.git import GitStorage
-
-    storage = app.reader().storage
-    if not isinstance(storage, GitStorage):
-        raise InvalidInput("only a store in a folder can be backed up this way")
-    return storage
 
 
 def _tell(app: App, report: Any) -> None:

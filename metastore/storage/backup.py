@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.storage.backup_run import BackupReport, BackupRun
 from metastore.storage.files import locked, read_file, replace_file, storage_errors
 from metastore.storage.git import GitStorage
 from metastore.storage.layout import MARK
-from metastore.storage.mirror import BackupReport, Mirror
 
 __all__ = ["BackupReport", "backup", "restore"]
 
@@ -99,8 +99,8 @@ def _copy(source: GitStorage, target: GitStorage, progress: Progress) -> BackupR
     # What cannot be written to needs no lock, and could not be locked.
     stores = [store.layout for store in (source, target) if os.access(store.layout.root, os.W_OK)]
     with storage_errors(), locked(layout.private("backup.lock") for layout in stores):
-        mirror = Mirror(source, target)
+        run = BackupRun(source, target)
         try:
-            return mirror.run(progress)
+            return run.run(progress)
         finally:
-            mirror.close()
+            run.close()

@@ -93,7 +93,7 @@ class GitStorage(ObjectStorage):
     # What ObjectStorage needs
 
     @contextmanager
-    def _open(self, dataset_id: DatasetId) -> Iterator[Repository]:
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
         repository = self._take(dataset_id)
         try:
             with storage_errors():

@@ -14,7 +14,8 @@ from metastore.storage.base import DELETED, DELETED_CONTENT
 from metastore.storage.cache import Cache
 from metastore.types import BlobId, DatasetId, Revision, RevisionId, Tag
 
-_DELETED_TREE = gitobject.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
+#: The id of the whole tree of a deletion.
+DELETED_TREE = gitobject.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
 _REMEMBERED = 8192
 _STRETCH = 64
 
@@ -67,6 +68,23 @@ class Repository(ABC):
             OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
         """
 
+    def prepare(  # noqa: B027 - what is at hand needs no preparation
+        self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
+    ) -> None:
+        """Expect that a commit and those before it (down to a known one) are read soon, and fetch them together."""
+
+    def tag_targets(self) -> Mapping[str, str]:
+        """Return the object that the reference of each tag holds, by name."""
+        found = {name: self.tag_target(name) for name in self.tag_names()}
+        return {name: target for name, target in found.items() if target is not None}
+
+    def has_blob(self, blob: BlobId) -> bool:
+        """Tell whether a blob is in this very dataset; the cache, which others share, does not count."""
+        try:
+            return self.read_uncached(blob).kind == gitobject.BLOB
+        except KeyError:
+            return False
+
     def tree(self, tree_id: str) -> bytes:
         """Return the content of a tree. Raises StorageCorrupt."""
         kind, content = object_at(self, tree_id)
@@ -94,7 +112,7 @@ def expect_head(dataset_id: DatasetId, repository: Repository, parent: str) -> N
 
 def is_deleted(repository: Repository) -> bool:
     """Tell whether the newest revision is a deletion."""
-    return commit_at(repository, repository.head()).tree == _DELETED_TREE
+    return commit_at(repository, repository.head()).tree == DELETED_TREE
 
 
 def resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
@@ -222,7 +240,7 @@ def revision_of(commit_id: str, commit: Commit) -> Revision:
         commit.author,
         commit.message,
         commit.created,
-        commit.tree == _DELETED_TREE,
+        commit.tree == DELETED_TREE,
     )
 
 
@@ -231,11 +249,18 @@ def read_tag(dataset_id: DatasetId, repository: Repository, name: str) -> Tag:
     target = repository.tag_target(name) if is_tag_name(name) else None
     if target is None:
         raise TagNotFound(dataset_id, name)
+    return tag_at(dataset_id, repository, name, target)
+
+
+def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str) -> Tag:
+    """Return a tag whose reference holds `target`. Raises TagNotFound where that is no commit's."""
     kind, content = object_at(repository, target)
     try:
         if kind == gitobject.COMMIT:
             commit = commit_at(repository, target)
             return Tag(name, target, RevisionId(target), "", commit.author, commit.created)
+        if kind != gitobject.TAG:
+            raise TagNotFound(dataset_id, name)
         tag = gitobject.parse_tag(content)
     except (ValueError, KeyError):
         raise StorageCorrupt(f"the tag {name} of {dataset_id} cannot be read") from None
@@ -255,8 +280,10 @@ def expect_tag(dataset_id: DatasetId, repository: Repository, name: str, expecte
 
 def _tagged_commit(repository: Repository, name: str) -> str | None:
     target = repository.tag_target(name) if is_tag_name(name) else None
-    if target is None:
-        return None
+    return _commit_of(repository, target) if target is not None else None
+
+
+def _commit_of(repository: Repository, target: str) -> str | None:
     kind, content = object_at(repository, target)
     if kind == gitobject.COMMIT:
         return target
@@ -268,5 +295,5 @@ def _tagged_commit(repository: Repository, name: str) -> str | None:
 
 
 def _tag_targets(repository: Repository) -> set[str]:
-    commits = (_tagged_commit(repository, name) for name in repository.tag_names())
+    commits = (_commit_of(repository, target) for target in repository.tag_targets().values())
     return {commit for commit in commits if commit is not None}

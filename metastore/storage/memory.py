@@ -67,7 +67,7 @@ class MemoryStorage(ObjectStorage):
         _storages.add(self)
 
     @contextmanager
-    def _open(self, dataset_id: DatasetId) -> Iterator[Repository]:
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
         yield self._at(dataset_id)
 
     def _at(self, dataset_id: DatasetId) -> MemoryRepository:

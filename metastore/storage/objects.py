@@ -34,9 +34,16 @@ from metastore.types import BlobId, Change, DatasetId, Issue, Revision, Revision
 class ObjectStorage(Storage):
     """A storage of Git objects; see the module."""
 
+    #: Whether objects go in and come out byte for byte, whoever made them; a host's API may know only some of them.
+    carries_any_object = True
+
     @abstractmethod
-    def _open(self, dataset_id: DatasetId) -> AbstractContextManager[Repository]:
-        """Open the repository at an id. Raises DatasetNotFound or DatasetMoved."""
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> AbstractContextManager[Repository]:
+        """Open the repository at an id. Raises DatasetNotFound or DatasetMoved.
+
+        Where a `revision` is given nothing else is read but it and what comes before: what was known a moment ago will
+        do. A write compares again.
+        """
 
     @abstractmethod
     def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
@@ -58,7 +65,7 @@ class ObjectStorage(Storage):
         """Make a repository, all at once. Raises AlreadyExists."""
 
     def create(self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change) -> Revision:
-        objects, commit = _next(None, None, files, change)
+        objects, commit = next_objects(None, None, files, change)
         self._make(dataset_id, objects, commit)
         return revision_of(commit, gitobject.parse_commit(objects[commit].content))
 
@@ -70,15 +77,10 @@ class ObjectStorage(Storage):
         *,
         parent: RevisionId,
     ) -> Revision:
-        with self._open(dataset_id) as repository:
+        with self._open(dataset_id, parent) as repository:
             expect_head(dataset_id, repository, parent)
-            objects, commit = _next(repository, parent, changes, change)
-            repository.put(objects)
-            with self._lock(dataset_id):
-                self._expect_same(dataset_id, repository)
-                expect_head(dataset_id, repository, parent)
-                repository.set_head(commit)
-            remember(repository, commit)
+            objects, commit = next_objects(repository, parent, changes, change)
+            self._advance(dataset_id, repository, objects, commit, parent)
         return revision_of(commit, gitobject.parse_commit(objects[commit].content))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
@@ -95,7 +97,7 @@ class ObjectStorage(Storage):
             return revision_of(commit_id, commit), content
 
     def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
-        with self._open(dataset_id) as repository:
+        with self._open(dataset_id, revision_id) as repository:
             tree = checked_commit(dataset_id, repository, revision_id).tree
             blob = repository.entry(tree, path)
             if blob is None:
@@ -103,12 +105,13 @@ class ObjectStorage(Storage):
             return object_at(repository, blob).content
 
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
-        with self._open(dataset_id) as repository:
+        with self._open(dataset_id, revision_id) as repository:
             tree = checked_commit(dataset_id, repository, revision_id).tree
             return dict(gitobject.walk_tree(tree, repository.tree))
 
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
-        with self._open(dataset_id) as repository:
+        with self._open(dataset_id, revision_id) as repository:
+            repository.prepare(revision_id, with_trees=path is not None)
             checked_commit(dataset_id, repository, revision_id)
             for commit_id, commit in ancestry(repository, revision_id):
                 if path is None or changes_path(repository, commit, path):
@@ -118,16 +121,11 @@ class ObjectStorage(Storage):
                     yield revision_of(commit_id, commit)
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
-        identity, made = _tag_object(tag)
+        identity, made = tag_object(tag)
         with self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, tag.revision)
-            repository.put(made)
-            with self._lock(dataset_id):
-                self._expect_same(dataset_id, repository)
-                if repository.tag_target(tag.name) is not None:
-                    raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
-                repository.set_tags({tag.name: identity})
-        return _tag(tag, identity)
+            self._add_tag(dataset_id, repository, made, tag.name, identity)
+        return tag_of(tag, identity)
 
     def tag(self, dataset_id: DatasetId, name: str) -> Tag:
         with self._open(dataset_id) as repository:
@@ -142,7 +140,7 @@ class ObjectStorage(Storage):
                     continue
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
-        identity, made = _tag_object(new)
+        identity, made = tag_object(new)
         with self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, new.revision)
             repository.put(made)
@@ -152,12 +150,68 @@ class ObjectStorage(Storage):
                 if new.name != name and repository.tag_target(new.name) is not None:
                     raise AlreadyExists(f"tag {new.name} of {dataset_id}")
                 repository.set_tags({name: None} | {new.name: identity})
-        return _tag(new, identity)
+        return tag_of(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
         with self._lock(dataset_id), self._open(dataset_id) as repository:
             expect_tag(dataset_id, repository, name, expected)
             repository.set_tags({name: None})
+
+    def objects(self, dataset_id: DatasetId) -> AbstractContextManager[Repository]:
+        """Open the objects and references of a dataset, for reading. Raises DatasetNotFound or DatasetMoved."""
+        return self._open(dataset_id)
+
+    def adopt(
+        self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId, *, parent: RevisionId | None
+    ) -> None:
+        """Let revisions that were made elsewhere follow on `parent`, all at once; None makes a new dataset of them.
+
+        Args:
+            dataset_id: A dataset, or an id without one.
+            objects: All that `head` needs and the dataset has not.
+            head: The newest of the revisions; the oldest follows on `parent`.
+            parent: The newest revision, as far as the caller knows.
+
+        Raises:
+            AlreadyExists: There is a dataset, and `parent` is None.
+            RevisionConflict: `parent` is not the newest revision.
+        """
+        if parent is None:
+            self._make(dataset_id, objects, head)
+            return
+        with self._open(dataset_id) as repository:
+            self._advance(dataset_id, repository, objects, head, parent)
+
+    def adopt_tag(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], name: str, target: str) -> None:
+        """Set a new tag to an object that was made elsewhere. Raises AlreadyExists."""
+        with self._open(dataset_id) as repository:
+            self._add_tag(dataset_id, repository, objects, name, target)
+
+    def _advance(
+        self,
+        dataset_id: DatasetId,
+        repository: Repository,
+        objects: Mapping[str, GitObject],
+        head: RevisionId,
+        parent: RevisionId,
+    ) -> None:
+        expect_head(dataset_id, repository, parent)
+        repository.put(objects)
+        with self._lock(dataset_id):
+            self._expect_same(dataset_id, repository)
+            expect_head(dataset_id, repository, parent)
+            repository.set_head(head)
+        remember(repository, head)
+
+    def _add_tag(
+        self, dataset_id: DatasetId, repository: Repository, objects: Mapping[str, GitObject], name: str, target: str
+    ) -> None:
+        repository.put(objects)
+        with self._lock(dataset_id):
+            self._expect_same(dataset_id, repository)
+            if repository.tag_target(name) is not None:
+                raise AlreadyExists(f"tag {name} of {dataset_id}")
+            repository.set_tags({name: target})
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):
@@ -172,7 +226,7 @@ def _commit_id(dataset_id: DatasetId, repository: Repository, revision: str | No
     return newest
 
 
-def _next(
+def next_objects(
     repository: Repository | None,
     parent: RevisionId | None,
     changes: Mapping[str, bytes | BlobId | None],
@@ -202,20 +256,17 @@ def _next(
 
 
 def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
-    try:
-        # Not from the cache, which other datasets share.
-        if repository and repository.read_uncached(blob).kind == gitobject.BLOB:
-            return
-    except KeyError:
-        pass
-    raise InvalidInput(f"there is no blob {blob} to put at {path}")
+    if not repository or not repository.has_blob(blob):
+        raise InvalidInput(f"there is no blob {blob} to put at {path}")
 
 
-def _tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
+def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
+    """Return the id and the object that a tag becomes."""
     content = gitobject.tag_content(tag)
     identity = object_id(gitobject.TAG, content)
     return identity, {identity: GitObject(gitobject.TAG, content)}
 
 
-def _tag(tag: TagSpec, identity: str) -> Tag:
+def tag_of(tag: TagSpec, identity: str) -> Tag:
+    """Return a tag as it is once its reference is set."""
     return Tag(tag.name, identity, tag.revision, tag.description, tag.author, tag.at)

@@ -16,6 +16,7 @@ from metastore.storage.git import GitStorage
 from metastore.storage.memory import MemoryStorage
 
 from ..conftest import ticking
+from ..hosts import backends
 from .postgres_server import new_record
 
 #: Invented: ann and bo are NOvA's admins, bo MINOS's too, cy Minerva's; ruth is the superuser; eve is in no group.
@@ -32,6 +33,7 @@ RECORDS: dict[str, Callable[[Path], BundleRecord]] = {
     "memory": lambda folder: VersionedRecord(MemoryStorage()),
     "git": lambda folder: git_record(folder / "store"),
     "postgres": lambda folder: new_record(),
+    "github": lambda folder: VersionedRecord(backends.github(folder)),
 }
 
 DATA = json.loads((Path(__file__).parent / "data" / "bundles.json").read_text())
@@ -57,6 +59,8 @@ def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BundleRec
     made = RECORDS[request.param](tmp_path)
     yield made
     made.close()
+    if isinstance(made, VersionedRecord):
+        backends.stop(made._storage)
 
 
 @pytest.fixture

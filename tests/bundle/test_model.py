@@ -211,7 +211,8 @@ class Machine(RuleBasedStateMachine):
         assert [check.problem for check in self.registry.bundle_verify() if check.problem] == []
 
 
-@pytest.mark.parametrize("record", RECORDS)
+# On a host, thousands of requests would say what the storage's own model test says.
+@pytest.mark.parametrize("record", [name for name in RECORDS if name != "github"])
 def test_random_calls_do_what_the_model_does(record: str) -> None:
     class Of(Machine):
         make = staticmethod(RECORDS[record])

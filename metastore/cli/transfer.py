@@ -1,0 +1,94 @@
+"""`metastore copy` and `mirror`: datasets from one storage to another, and to a Git remote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, local, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@click.group(hidden=True)
+def _root() -> None:
+    """Carry the commands that have no noun."""
+
+
+@command(_root, "copy")
+@click.argument("source")
+@click.argument("target")
+@click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
+@click.option("--deleted", is_flag=True, help="Deleted datasets too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool) -> None:
+    """Copy datasets to another store.
+
+    SOURCE and TARGET are paths or URLs. Histories, tags and ids are the same there. What is there already is passed
+    over, so that a copy that was cut off can be started again; what says something else there stays as it is. Exit code
+    1 if anything was left out.
+    """
+    from metastore.storage.transfer import copy as copy_all
+
+    theirs = app.open(source, create=False)
+    if dry_run and "://" not in target and not Path(target).exists():
+        target = "memory:"  # as empty as the folder that would be made
+    ours = app.open(target, create=not dry_run)
+    with Bar("Copying") as bar:
+        report = copy_all(
+            theirs.storage, ours.storage, prefix=prefix, deleted=deleted, dry_run=dry_run, progress=bar.show
+        )
+    would = "would be " if dry_run else ""
+    app.data(
+        report,
+        f"{report.datasets} datasets, {report.unchanged} of them there already; "
+        f"{report.revisions} revisions and {report.tags} tags {would}copied",
+    )
+    _end(report.not_copied)
+
+
+@command(_root, "mirror")
+@click.argument("remote")
+@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
+@click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be pushed.")
+def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool) -> None:
+    """Keep a Git remote up to date.
+
+    REMOTE is an address as Git takes it, such as https://git.example.org/{owner}/{name}.git. The repositories have to
+    be there. Branch and tags of all datasets are pushed, unless some are named. What somebody else changed there is
+    left alone; exit code 1 if there is such a thing. Without METASTORE_MIRROR_TOKEN, Git's credential helpers and SSH
+    keys are used.
+    """
+    from metastore import config
+    from metastore.parse import parse_dataset_id
+    from metastore.storage.mirror import Remote
+    from metastore.storage.mirror import mirror as push_all
+
+    to = Remote(remote, config.load().mirror_token)
+    storage = local(app)
+    ids = [parse_dataset_id(each) for each in dataset_ids] or list(storage.ids(prefix=prefix, deleted=None))
+    with Bar("Mirroring") as bar:
+        report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
+    would = "would be " if dry_run else ""
+    app.data(
+        report,
+        f"{report.datasets} datasets, {report.unchanged} of them there already; "
+        f"{report.references} references {would}pushed",
+    )
+    _end(report.not_pushed)
+
+
+def _end(left_out: Iterable[Any]) -> None:
+    """Say what was left out, and end with the exit code for that."""
+    lines = list(map(str, left_out))
+    for line in lines:
+        say(line, fg="red")
+    if lines:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+COMMANDS = tuple(_root.commands.values())

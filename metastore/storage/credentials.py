@@ -1,0 +1,76 @@
+"""Who we are to a host, and where we may say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import NoReturn, Protocol
+from urllib.parse import urlsplit
+
+from metastore.errors import InvalidInput
+
+
+class Credentials(Protocol):
+    """Who we are, to a host."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers that say so."""
+
+    def renew(self) -> bool:
+        """Get fresh ones after a 401; False where there is no way to."""
+
+
+class Token:
+    """A token that was given to us. It is in no repr, and no pickle.
+
+    Args:
+        value: The token; of any length and form.
+        header: The header it goes into.
+        prefix: What stands before it there.
+    """
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, value: str, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise InvalidInput("a token is one word of printable characters; this one is not")
+        self._headers = {header: prefix + value}
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a token is not to be pickled")
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the one header."""
+        return self._headers
+
+    def renew(self) -> bool:
+        """Return False: what was given cannot be renewed."""
+        return False
+
+
+def check_base(url: str) -> str:
+    """Return an API's address without a slash at its end, if a token may be sent there.
+
+    Raises:
+        InvalidInput: It is no address, holds credentials, or is neither https nor on this machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InvalidInput("the address of a host's API looks like https://git.example.org/api/v3")
+    if "@" in parts.netloc:
+        raise InvalidInput("the address of a host's API holds no token: give it as an option")
+    if parts.scheme == "http" and not is_loopback(url):
+        raise InvalidInput(f"a token is not sent to {parts.hostname} unencrypted: use https")
+    return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether an address is one of this very machine."""
+    name = urlsplit(url).hostname or ""
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False

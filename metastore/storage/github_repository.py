@@ -1,0 +1,308 @@
+"""One dataset on GitHub: objects fetched once and kept, references always asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from metastore import gitobject
+from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.gitobject import GitObject
+from metastore.storage import github_graph as graph
+from metastore.storage.cache import Cache
+from metastore.storage.github_api import GitHubApi, Move, Rejected
+from metastore.storage.github_objects import as_json, lines_of, text_of
+from metastore.storage.host import AnswerLost, Redirected
+from metastore.storage.lookup import Repository, ancestry, commit_at
+from metastore.types import BlobId, RevisionId
+
+_TRIES = 3
+#: How far behind the head a commit of ours is looked for, once others may have gone on from it.
+_SOON_AFTER = 500
+_BLOBS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a repository, and when (by the monotonic clock, in seconds).
+
+    Attributes:
+        node_id: GitHub's own id, another one for another repository of the same name.
+        branch: The default branch.
+        head: The newest commit.
+        etag: What a question for the head is compared with, where it was asked before.
+        looked: When everything was seen.
+        checked: When the head was.
+    """
+
+    node_id: str
+    branch: str
+    head: str
+    etag: str | None
+    looked: float
+    checked: float
+
+    @classmethod
+    def now(cls, node_id: str, branch: str, head: str) -> Seen:
+        """Return what is seen at this moment."""
+        now = time.monotonic()
+        return cls(node_id, branch, head, None, now, now)
+
+
+class GitHubRepository(Repository):
+    """The objects and references of one dataset.
+
+    Args:
+        api: The calls.
+        name: The repository's name.
+        cache: Shared between datasets: what it holds is true of an id for ever.
+        seen: What is known of it already; otherwise `look` comes first.
+    """
+
+    seen: Seen
+
+    def __init__(self, api: GitHubApi, name: str, cache: Cache, seen: Seen | None = None) -> None:
+        super().__init__(cache)
+        self.api = api
+        self.name = name
+        self._blobs: dict[str, None] = {}
+        if seen:
+            self.seen = seen
+
+    @property
+    def branch(self) -> str:  # type: ignore[override]
+        """The default branch."""
+        return self.seen.branch
+
+    @property
+    def _head_name(self) -> str:
+        return f"refs/heads/{self.seen.branch}"
+
+    # The head
+
+    def look(self, answer: Mapping[str, object]) -> None:
+        """Take over what `github_graph.LOOK` brought."""
+        found = answer["defaultBranchRef"]
+        assert isinstance(found, dict)
+        self._keep(dict(graph.objects_in(answer)))
+        head = found["target"]["oid"]
+        self._went_on(head)
+        self.seen = Seen.now(str(answer["id"]), found["name"], head)
+
+    def _went_on(self, head: str) -> None:
+        """Forget what was on the branch, where the new head is not just behind the old one: it may be rewritten."""
+        before = getattr(self, "seen", None)
+        if before and head != before.head and commit_at(self, head).parent != before.head:
+            self.on_branch = {}
+
+    def head(self) -> RevisionId:
+        return RevisionId(self.seen.head)
+
+    def unchanged(self) -> bool:
+        """Ask whether the head still is what was seen; free of charge where it is, and was asked before."""
+        seen = self.seen
+        try:
+            answer = self.api.reference(self.name, self._head_name, seen.etag)
+        except Redirected:
+            return False
+        same = answer.status == 304 or (answer.status == 200 and answer.json()["object"]["sha"] == seen.head)
+        if same:
+            self.seen = replace(seen, etag=answer.headers.get("etag", seen.etag), checked=time.monotonic())
+        return same
+
+    def set_head(self, new: RevisionId) -> None:
+        self.move_head(self.head(), new)
+
+    def move_head(self, before: str, after: RevisionId) -> str | None:
+        """Move the branch, if it is where it should be; return where it is instead, or None when it is done.
+
+        Raises:
+            OutcomeUnknown: GitHub did not say, and stays away.
+        """
+        found = self.move([Move(self._head_name, before, after)])
+        if found:
+            return found[self._head_name] or "nothing"
+        self._went_on(after)
+        now = time.monotonic()
+        self.seen = replace(self.seen, head=after, etag=None, checked=now)
+        return None
+
+    # Moving references
+
+    def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
+        """Move references, all or none; return where they are if not where they should be, or None when it is done.
+
+        Nothing is sent again before it was read that nothing had changed; and since each move is compared with what
+        was there before, it cannot be made twice.
+        """
+        lost = False
+        for _ in range(_TRIES):
+            problem: Exception
+            try:
+                self.api.move(self.seen.node_id, moves)
+                return None
+            except AnswerLost as error:
+                lost, problem = True, error
+            except Rejected as error:
+                problem = error
+            except (StorageBusy, StorageUnavailable, PermissionDenied) as error:
+                if lost:
+                    raise self._unknown(error, moves) from error
+                raise
+            found = self._where(moves, problem, lost)
+            if found is None:
+                return None
+            if any(found[each.name] != each.before for each in moves):
+                return found
+            if isinstance(problem, Rejected):
+                if lost:
+                    break
+                raise _refusal(problem)
+        raise self._unknown(problem, moves) from problem
+
+    def _where(self, moves: Sequence[Move], problem: Exception, lost: bool) -> Mapping[str, str | None] | None:
+        """Read where references are after a problem; None if they are where they were to go."""
+        try:
+            names = {f"name{number}": each.name for number, each in enumerate(moves)}
+            found = self._same(self.api.repository(graph.current_question(len(moves)), self.name, **names))
+            targets = [(found[f"ref{number}"] or {}).get("target") for number in range(len(moves))]
+            where = {each.name: target["oid"] if target else None for each, target in zip(moves, targets, strict=True)}
+            if lost and all(self._arrived(each, where[each.name]) for each in moves):
+                return None
+        except (StorageError, Redirected) as error:
+            if lost:
+                raise self._unknown(error, moves) from problem
+            raise
+        return where
+
+    def _same(self, answer: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return an answer, if it is about this very repository; otherwise it is gone, or another."""
+        if answer is None or answer["id"] != self.seen.node_id:
+            raise Redirected(self.name)
+        return answer
+
+    def _arrived(self, move: Move, where: str | None) -> bool:
+        """Tell whether a reference was moved, also where others have gone on from there."""
+        if where == move.after:
+            return True
+        if where is None or move.after is None or not move.name.startswith("refs/heads/"):
+            return False
+        for number, (commit_id, _) in enumerate(ancestry(self, where)):
+            if commit_id == move.after:
+                return True
+            if commit_id == move.before or number == _SOON_AFTER:
+                return False
+        return False
+
+    def _unknown(self, problem: Exception, moves: Sequence[Move]) -> OutcomeUnknown:
+        intended = next((each.after for each in reversed(moves) if each.after), None) or str(moves[0].before)
+        return OutcomeUnknown(f"GitHub did not say whether {self.name} was changed ({problem})", intended)
+
+    # Objects
+
+    def get(self, object_id: str) -> GitObject:
+        found: GitObject | None = self.cache.get(object_id)
+        return found or self.read_uncached(object_id)
+
+    def read_uncached(self, object_id: str) -> GitObject:
+        answer = self.api.repository(graph.OBJECT, self.name, oid=object_id, **graph.read_along(object_id))
+        node = (answer or {}).get("object")
+        if not answer or not node or node["oid"] != object_id:
+            raise KeyError(object_id)
+        found = dict(graph.objects_in(answer))
+        self._keep(found)
+        if object_id not in found:
+            found[object_id] = self._by_rest(object_id, node["__typename"])
+        return found[object_id]
+
+    def _by_rest(self, identity: str, kind: str) -> GitObject:
+        """Return what GraphQL does not tell in full: binary and large blobs, trees with odd modes."""
+        content: bytes | None = None
+        if kind == "Blob":
+            content = self.api.blob(self.name, identity)
+            if content is not None and gitobject.blob_id(content) != identity:
+                content = None
+        elif kind == "Tree" and (entries := self.api.tree(self.name, identity)) is not None:
+            content = gitobject.tree_content(entries)
+        if content is None:
+            raise KeyError(identity)
+        made = GitObject(kind.lower(), content)
+        self._keep({identity: made})
+        return made
+
+    def has_blob(self, blob: BlobId) -> bool:
+        return blob in self._blobs or super().has_blob(blob)
+
+    def remember_blobs(self, blobs: Sequence[str]) -> None:
+        """Keep in mind which blobs are in this very dataset: writing them again needs no question."""
+        if len(self._blobs) + len(blobs) > _BLOBS:
+            self._blobs = {}
+        self._blobs.update(dict.fromkeys(blobs[:_BLOBS]))
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        made = {identity: found for identity, found in objects.items() if found.kind == gitobject.BLOB}
+        for identity, found in made.items():
+            if text_of(found.content) is None:
+                _expect(identity, self.api.put_blob(self.name, found.content))
+        for identity, found in objects.items():
+            if found.kind == gitobject.COMMIT:
+                self._put_commit(identity, found, objects)
+            elif found.kind == gitobject.TAG:
+                _expect(identity, self.api.put_tag(self.name, gitobject.parse_tag(found.content)))
+        self._keep(objects)
+
+    def _put_commit(self, identity: str, made: GitObject, objects: Mapping[str, GitObject]) -> None:
+        commit = gitobject.parse_commit(made.content)
+        base = commit_at(self, commit.parent).tree if commit.parent and commit.parent not in objects else None
+        if commit.tree != base:
+            lines, base = lines_of(commit.tree, base, objects, self.tree)
+            _expect(commit.tree, self.api.put_tree(self.name, as_json(lines, objects), base))
+        _expect(identity, self.api.put_commit(self.name, commit))
+
+    def _keep(self, objects: Mapping[str, GitObject]) -> None:
+        for identity, found in objects.items():
+            self.cache.put(identity, found, len(found.content) + 200)
+
+    # Tags
+
+    def tag_target(self, name: str) -> str | None:
+        answer = self.api.repository(graph.REFERENCE, self.name, reference=f"refs/tags/{name}") or {}
+        return self._tag_in(answer.get("ref"))
+
+    def tag_targets(self) -> dict[str, str]:
+        nodes = self.api.pages(graph.REFERENCES, "repository", "refs", name=self.name)
+        found = {node["name"]: self._tag_in(node) for node in nodes}
+        return {name: found_target for name, found_target in sorted(found.items()) if found_target}
+
+    def tag_names(self) -> list[str]:
+        return list(self.tag_targets())
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        now = self.tag_targets()
+        if self.move([Move(f"refs/tags/{name}", now.get(name), after) for name, after in changes.items()]):
+            raise StorageBusy(f"the tags of {self.name} were changed meanwhile; try again")
+
+    def _tag_in(self, node: Mapping[str, object] | None) -> str | None:
+        target = node.get("target") if node else None
+        if not isinstance(target, dict):
+            return None
+        kind = target["__typename"]
+        if kind == "Tag":
+            self._keep(dict([graph.tag_in(target)]))
+        elif kind == "Commit":
+            self._keep(dict([graph.commit_in(target)]))
+        return str(target["oid"])
+
+
+def _expect(ours: str, theirs: str) -> None:
+    """Refuse an object that GitHub made otherwise: no reference leads to it yet."""
+    if ours != theirs:
+        raise StorageError(f"GitHub made {theirs} where {ours} was meant: nothing was changed")
+
+
+def _refusal(problem: Rejected) -> StorageError | PermissionDenied:
+    if problem.forbidden:
+        return PermissionDenied(f"GitHub does not allow the token's owner to write: {problem}")
+    return StorageError(f"GitHub refused the change: {problem}")

@@ -1,0 +1,84 @@
+"""Which repository of a Git host holds which dataset, on every host in the same way.
+
+A store on a host serves one owner: the dataset `owner/name` is that owner's repository `name`. The store's own
+datasets (the journal, the bundles) live among them, under names that no dataset may have. Names on a host may have
+upper case, and are the same in any case; ids are lower case.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from metastore.errors import InvalidInput
+from metastore.parse import parse_dataset_id
+from metastore.types import DatasetId
+
+#: The owner, in ids, of what is the store's own.
+OWN_OWNER = "_metastore"
+#: Begins the names of repositories that hold what is the store's own; a letter first, as GitLab wants it.
+OWN_PREFIX = "metastore-own."
+#: Begins the names of repositories that are being made or taken away.
+ASIDE_PREFIX = "metastore-tmp."
+
+
+class Naming:
+    """The names of one owner's repositories.
+
+    Args:
+        owner: As it is called on the host, in any case; on GitLab, the last part of a group's path.
+
+    Raises:
+        InvalidInput: No dataset's id could have this owner.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self.owner = parse_dataset_id((owner.lower(), "x")).owner
+        if self.owner.startswith("_"):
+            raise InvalidInput(f"owners that begin with '_', such as {owner!r}, are the store's own")
+
+    def repository(self, dataset_id: DatasetId) -> str:
+        """Return the name of a dataset's repository.
+
+        Raises:
+            InvalidInput: This store serves another owner, or the name is one of the store's own.
+        """
+        owner, name = dataset_id
+        if owner == OWN_OWNER:
+            return OWN_PREFIX + name
+        if owner != self.owner:
+            raise InvalidInput(f"this store serves the datasets of {self.owner}, not {dataset_id}")
+        if name.startswith((OWN_PREFIX, ASIDE_PREFIX)):
+            raise InvalidInput(f"names that begin with {OWN_PREFIX} or {ASIDE_PREFIX} are the store's own: not {name}")
+        return name
+
+    def dataset(self, repository: str) -> DatasetId | None:
+        """Return the dataset that a repository of this owner holds, or None where its name can be no dataset's."""
+        name = repository.lower()
+        if name.startswith(ASIDE_PREFIX):
+            return None
+        owner = self.owner
+        if name.startswith(OWN_PREFIX):
+            owner, name = OWN_OWNER, name.removeprefix(OWN_PREFIX)
+        try:
+            return parse_dataset_id((owner, name))
+        except InvalidInput:
+            return None
+
+    def listed(self, dataset_id: DatasetId, prefix: str, after: DatasetId | None) -> bool:
+        """Tell whether a listing holds an id; see `Storage.ids`."""
+        hidden = dataset_id.owner.startswith("_") and not prefix.startswith("_")
+        return not hidden and str(dataset_id).startswith(prefix) and (after is None or dataset_id > after)
+
+    def may_list(self, prefix: str) -> bool:
+        """Tell whether there is any use in asking the host what begins so."""
+        return any(f"{owner}/".startswith(prefix) or prefix.startswith(f"{owner}/") for owner in self.owners)
+
+    @property
+    def owners(self) -> tuple[str, str]:
+        """The owners that ids of this store can have."""
+        return OWN_OWNER, self.owner
+
+
+def aside_name() -> str:
+    """Return a name for a repository that is being made or taken away."""
+    return ASIDE_PREFIX + secrets.token_hex(8)

@@ -1,0 +1,38 @@
+"""Storages on emulated hosts, for the suites that run on every storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metastore.storage.base import Storage
+from metastore.storage.github import GitHubStorage
+from metastore.storage.github_connect import open_github
+from metastore.storage.gitlab import GitLabStorage
+from metastore.storage.gitlab_connect import open_gitlab
+
+from .github import TOKEN, GitHub
+from .gitlab import GitLab
+from .judges import judge
+
+
+def github(folder: Path) -> GitHubStorage:
+    """Return a storage of `physics` on a GitHub of its own."""
+    hub = GitHub(folder)
+    hub.judges.append(judge)
+    storage = open_github("github://physics", token=TOKEN, api_url=hub.url)
+    storage.hub = hub  # type: ignore[attr-defined]
+    return storage
+
+
+def gitlab(folder: Path) -> GitLabStorage:
+    """Return a storage of `labs/physics` on a GitLab of its own."""
+    hub = GitLab(folder / "gitlab", "labs/physics")
+    storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=f"{hub.url}/api/v4")
+    storage.hub = hub  # type: ignore[attr-defined]
+    return storage
+
+
+def stop(storage: Storage) -> None:
+    """Take an emulated host away; raises what its judges found."""
+    if hub := getattr(storage, "hub", None):
+        hub.close()

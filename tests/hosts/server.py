@@ -1,0 +1,219 @@
+"""What the emulators of Git hosts have in common: an HTTP server on loopback that counts, and fails on request.
+
+An emulator says what to answer in `answer`; everything around it is here: who asks (`tokens`), what was asked (`seen`),
+and faults. A fault strikes requests that match, once or as often as it is told to, and each tells in `struck` that it
+did, so that no test passes because nothing happened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+#: Before the request is carried out, in the middle of its answer, after it is carried out; after it with a 502.
+CUTS = ("cut-before", "cut-during", "cut-after", "bad-gateway-after")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came; `path` is unquoted, and names of headers are lower case."""
+
+    method: str
+    path: str
+    raw_path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body or b"null")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer: `body` is sent as JSON, unless it is bytes or None."""
+
+    status: int
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        if self.body is None:
+            return b""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+@dataclass
+class Fault:
+    """What goes wrong: one of CUTS, `held` (no answer until `release` is called), or a Reply in place of the real one.
+
+    Attributes:
+        kind: Which of them.
+        method: Only requests with this method; empty for all.
+        path: Only requests whose path matches this regular expression somewhere.
+        skip: How many that match are let through before.
+        times: How many are struck.
+        body: Only requests whose body contains this text.
+        before: Called just before the request that is struck is carried out: what somebody else does meanwhile.
+        struck: How many were.
+    """
+
+    kind: str | Reply
+    method: str = ""
+    path: str = ""
+    skip: int = 0
+    times: int = 1
+    body: str = ""
+    before: Callable[[], object] | None = None
+    struck: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def release(self) -> None:
+        self.released.set()
+
+    def strikes(self, request: Request) -> bool:
+        if self.method not in ("", request.method) or not re.search(self.path, request.path):
+            return False
+        if self.body.encode() not in request.body or self.struck >= self.times:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.struck += 1
+        return True
+
+
+class HostServer:
+    """An emulated host; close it, or use it in a `with` statement."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, str] = {}
+        self.seen: list[tuple[Request, Reply]] = []
+        self.faults: list[Fault] = []
+        #: Called with each request that was answered, and its answer: the judges.
+        self.judges: list[Callable[[Request, Reply], object]] = []
+        #: What the judges raised; a test that uses an emulator is to look at it in the end.
+        self.verdicts: list[BaseException] = []
+        self.lock = threading.RLock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def answer(self, request: Request) -> Reply:
+        """Carry out a request. Called under the lock: a host's own transactions are not what is tested."""
+        raise NotImplementedError
+
+    def fault(self, kind: str | Reply, **options: Any) -> Fault:
+        """Let something go wrong; see `Fault`."""
+        made = Fault(kind, **options)
+        self.faults.append(made)
+        return made
+
+    def who(self, request: Request) -> str | None:
+        """Return whose token a request bears, or None."""
+        given = request.headers.get("authorization", "").partition(" ")[2] or request.headers.get("private-token", "")
+        return self.tokens.get(given)
+
+    def calls(self) -> list[str]:
+        """Return what was asked, such as `GET /user`."""
+        return [f"{request.method} {request.path}" for request, _ in self.seen]
+
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self.seen.clear()
+
+    def close(self) -> None:
+        for fault in self.faults:
+            fault.release()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        if self.verdicts:
+            raise self.verdicts[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def handle(self, request: Request) -> tuple[Reply, str]:
+        """Carry out a request, or let it fail; return the answer and, where its sending shall fail, how."""
+        with self.lock:
+            fault = next((each for each in self.faults if each.strikes(request)), None)
+        if fault and fault.before:
+            fault.before()
+        if fault and fault.kind == "cut-before":
+            return Reply(0), "cut"
+        if fault and fault.kind == "held":
+            fault.released.wait()
+        if fault and isinstance(fault.kind, Reply):
+            reply = fault.kind
+        else:
+            with self.lock:
+                reply = self._answer(request)
+        self.seen.append((request, reply))
+        if fault and fault.kind == "bad-gateway-after":
+            return Reply(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}), ""
+        return reply, {"cut-after": "cut", "cut-during": "half"}.get(str(fault.kind), "") if fault else ""
+
+    def _answer(self, request: Request) -> Reply:
+        try:
+            reply = self.answer(request)
+            for judge in self.judges:
+                judge(request, reply)
+        except Exception as error:  # the test's thread raises it when it closes the emulator
+            self.verdicts.append(error)
+            return Reply(500, {"message": repr(error)})
+        return reply
+
+
+def _handler(host: HostServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+        wbufsize = -1  # headers and body in one packet
+
+        def _any(self) -> None:
+            parts = urlsplit(self.path)
+            query = dict(parse_qsl(parts.query, keep_blank_values=True))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = self.rfile.read(int(headers.get("content-length", "0")))
+            request = Request(self.command, unquote(parts.path), parts.path, query, headers, body)
+            reply, sending = host.handle(request)
+            if sending == "cut":
+                self.close_connection = True
+                return
+            content = reply.content
+            if sending == "half" and not content:
+                self.close_connection = True
+                return
+            self.send_response_only(reply.status)
+            if reply.body is not None and "Content-Type" not in reply.headers:
+                self.send_header("Content-Type", "application/json; charset=utf-8")
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            if reply.status != 304:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if sending == "half":
+                self.close_connection = True
+                content = content[: len(content) // 2]
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler

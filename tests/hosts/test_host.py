@@ -1,0 +1,250 @@
+"""The HTTP client of the hosts: limits, retries, pages, redirects, errors, and tokens that stay secret."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.storage.credentials import Token, check_base
+from metastore.storage.host import AnswerLost, Host, Redirected
+
+from ..processes import in_child
+from .server import CUTS, Fault, HostServer, Reply, Request
+
+SECRET = "ghp_0123456789abcdef"
+
+
+class Echo(HostServer):
+    """Answers what was asked."""
+
+    pages = 3
+
+    def answer(self, request: Request) -> Reply:
+        if self.who(request) is None:
+            return Reply(401, {"message": "Bad credentials"})
+        if request.path == "/gone":
+            return Reply(404, {"message": "Not Found"})
+        if request.path == "/moved":
+            return Reply(301, {"message": "Moved Permanently"}, {"Location": "/elsewhere"})
+        if request.path == "/pages":
+            number = int(request.query.get("page", 1))
+            link = f'<{self.url}/pages?page={number + 1}&per_page=2>; rel="next", <{self.url}/pages?page=3>; rel="last"'
+            return Reply(200, number, {"Link": link} if number < self.pages else {})
+        return Reply(200, {"method": request.method, "path": request.raw_path, "body": request.json()})
+
+
+@pytest.fixture
+def server() -> Iterator[Echo]:
+    with Echo() as made:
+        made.tokens[SECRET] = "ann"
+        yield made
+
+
+class Clock:
+    """A clock that goes on when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def host(server: Echo, clock: Clock) -> Iterator[Host]:
+    made = Host(server.url, Token(SECRET), sleep=clock.sleep, clock=clock, timeout=5)
+    yield made
+    made.close()
+
+
+def test_a_call_returns_what_the_host_answered(host: Host) -> None:
+    answer = host.call("POST", "/a%2Fb", body={"x": "ä"})
+    assert answer.json() == {"method": "POST", "path": "/a%2Fb", "body": {"x": "ä"}}
+    assert answer.headers["content-type"].startswith("application/json")
+
+
+def test_pages_are_followed_one_at_a_time(host: Host, server: Echo) -> None:
+    pages = host.pages("/pages", query={"per_page": 2})
+    assert next(pages).json() == 1
+    assert len(server.seen) == 1
+    assert [page.json() for page in pages] == [2, 3]
+
+
+def test_a_page_on_another_host_is_not_asked_for(host: Host, server: Echo) -> None:
+    server.fault(Reply(200, [], {"Link": '<http://127.0.0.1:1/pages>; rel="next"'}))
+    with pytest.raises(StorageUnavailable, match="another host"):
+        list(host.pages("/pages"))
+
+
+def test_a_redirect_is_not_followed(host: Host, server: Echo) -> None:
+    with pytest.raises(Redirected) as caught:
+        host.call("GET", "/moved")
+    assert caught.value.location == f"{server.url}/elsewhere"
+    assert server.calls() == ["GET /moved"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(429, {"message": "m"}, {"Retry-After": "7"}),
+        Reply(403, {"message": "m"}, {"Retry-After": "7"}),
+        Reply(403, {"message": "m"}, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1700000007"}),
+        Reply(429, {"message": "m"}, {"RateLimit-Remaining": "0", "RateLimit-Reset": "1700000007"}),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_limit_is_waited_for_and_told(host: Host, server: Echo, clock: Clock, answer: Reply, method: str) -> None:
+    told: list[float] = []
+    host.waiting = told.append
+    server.fault(answer)
+    assert host.call(method, "/x").status == 200
+    assert clock.slept == told == [7.0]
+    assert len(server.seen) == 2
+
+
+def test_a_secondary_limit_that_names_no_time_is_left_alone_for_a_minute(
+    host: Host, server: Echo, clock: Clock
+) -> None:
+    server.fault(Reply(403, {"message": "m", "documentation_url": "https://docs.example/secondary-rate-limits"}))
+    assert host.call("GET", "/x").status == 200
+    assert clock.slept == [60.0]
+
+
+def test_a_limit_longer_than_our_patience_is_an_error_at_once(host: Host, server: Echo, clock: Clock) -> None:
+    server.fault(Reply(429, {}, {"Retry-After": "3000"}))
+    for _ in range(2):  # the second does not even ask
+        with pytest.raises(StorageBusy, match="in 3000 seconds"):
+            host.call("GET", "/x")
+    assert (clock.slept, len(server.seen)) == ([], 1)
+
+
+def test_limits_that_never_end_use_up_the_patience(host: Host, server: Echo, clock: Clock) -> None:
+    server.fault(Reply(429, {}, {"Retry-After": "40"}), times=9)
+    with pytest.raises(StorageBusy):
+        host.call("GET", "/x")
+    assert clock.slept == [40.0, 40.0]
+
+
+def test_a_403_without_a_limit_is_a_refusal(host: Host, server: Echo, clock: Clock) -> None:
+    server.fault(Reply(403, {"message": "Must have admin rights", "documentation_url": "https://docs.example/repos"}))
+    with pytest.raises(PermissionDenied, match="Must have admin rights"):
+        host.call("DELETE", "/x")
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("kind", [*CUTS, Reply(502), Reply(503, b"<html>")], ids=str)
+def test_what_may_be_repeated_is_repeated(host: Host, server: Echo, kind: Any) -> None:
+    fault = server.fault(kind)
+    assert host.call("GET", "/x").status == 200
+    server.fault(kind)
+    assert host.call("POST", "/x", repeatable=True).status == 200
+    assert fault.struck == 1
+
+
+@pytest.mark.parametrize("kind", [*CUTS, Reply(502), Reply(500)], ids=str)
+def test_a_change_whose_answer_is_lost_is_not_sent_twice(host: Host, server: Echo, kind: Any) -> None:
+    fault = server.fault(kind)
+    with pytest.raises(AnswerLost):
+        host.call("POST", "/x")
+    assert fault.struck == 1
+    assert len(server.seen) <= 1
+
+
+def test_a_host_that_stays_away_is_unavailable(host: Host, server: Echo, clock: Clock) -> None:
+    server.fault("cut-before", times=99)
+    with pytest.raises(StorageUnavailable, match="could not be reached"):
+        host.call("GET", "/x")
+    assert len(clock.slept) == 3
+
+
+def test_a_change_that_was_never_sent_is_no_unknown_outcome(clock: Clock) -> None:
+    host = Host("http://127.0.0.1:1", Token(SECRET), sleep=clock.sleep)
+    with pytest.raises(StorageUnavailable, match="could not be reached"):
+        host.call("POST", "/x")
+
+
+def test_a_slow_host_is_given_up(server: Echo, clock: Clock) -> None:
+    host = Host(server.url, Token(SECRET), sleep=clock.sleep, timeout=0.05)
+    held: Fault = server.fault("held")
+    with pytest.raises(AnswerLost, match="ReadTimeout"):
+        host.call("POST", "/x")
+    held.release()
+    host.close()
+
+
+def test_other_answers_are_errors_or_the_callers_to_handle(host: Host) -> None:
+    assert host.call("GET", "/gone", handled=(404,)).status == 404
+    with pytest.raises(StorageError, match="answered 404 to GET /gone: Not Found"):
+        host.call("GET", "/gone")
+
+
+def test_a_page_of_a_proxy_is_no_answer(host: Host, server: Echo) -> None:
+    server.fault(Reply(200, b"<html>Please log in</html>"))
+    with pytest.raises(StorageUnavailable, match="no JSON"):
+        host.call("GET", "/x").json()
+
+
+def test_a_wrong_token_is_said_and_never_shown(server: Echo, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = Token("wrong-and-secret")
+    host = Host(server.url, token)
+    with pytest.raises(StorageUnavailable, match="does not accept the token: Bad credentials") as caught:
+        host.call("GET", "/x")
+    with pytest.raises(TypeError):
+        pickle.dumps(token)
+    assert caplog.records
+    for text in (str(caught.value), repr(caught.value), repr(token), repr(host), caplog.text):
+        assert "wrong-and-secret" not in text
+    host.close()
+
+
+def test_credentials_that_can_be_renewed_are_renewed_once(server: Echo) -> None:
+    class Renewed(Token):
+        times = 0
+
+        def renew(self) -> bool:
+            self.times += 1
+            self._headers = Token(SECRET)._headers
+            return True
+
+    host = Host(server.url, Renewed("old"))
+    assert host.call("POST", "/x").status == 200
+    assert server.calls() == ["POST /x", "POST /x"]
+    host.close()
+
+
+@pytest.mark.parametrize("token", ["two words", "new\nline", "ümlaut"])
+def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(token: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Token(token)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "http://example.org", "https://t:s@example.org", "https://", "https://x/?a"]
+)
+def test_a_token_goes_nowhere_unencrypted(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_base(url)
+
+
+def test_a_forked_child_opens_its_own_connections(host: Host, server: Echo) -> None:
+    host.call("GET", "/x")
+    assert in_child(lambda: host.call("GET", "/from-the-child")) == 0
+    assert host.call("GET", "/x").status == 200
+    assert [call for call in server.calls() if "child" in call] == ["GET /from-the-child"]

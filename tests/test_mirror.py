@@ -1,0 +1,177 @@
+"""A Git remote kept up to date: pushes with a lease, to a folder and over smart HTTP; others' work stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import metastore
+from metastore.errors import InvalidInput
+from metastore.storage.git import GitStorage
+from metastore.storage.mirror import MirrorReport, Remote, mirror
+from metastore.types import DatasetId
+
+from .conftest import ANN, real_descriptor, ticking
+from .hosts.gitlab import GitLab
+from .test_interop import git
+
+CARS = DatasetId("physics", "cars")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[metastore.MetaStore]:
+    with metastore.connect(tmp_path / "store", author=ANN, clock=ticking(), validation="off") as made:
+        made.dataset_create(CARS, real_descriptor())
+        made.dataset_patch(CARS, {"title": "Cars"})
+        made.tag_create(CARS, "v1", description="First")
+        yield made
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    path = tmp_path / "remote/physics/cars.git"
+    git("init", "-q", "--bare", "-b", "main", path)
+    return path
+
+
+@pytest.fixture
+def remote(tmp_path: Path, bare: Path) -> Remote:
+    return Remote(f"file://{tmp_path}/remote/{{owner}}/{{name}}.git")
+
+
+def push(store: metastore.MetaStore, remote: Remote, **options: bool) -> MirrorReport:
+    assert isinstance(store.storage, GitStorage)
+    return mirror(store.storage, remote, store.dataset_list(deleted=None), **options)
+
+
+def references(path: str | Path) -> str:
+    return git("-C", path, "for-each-ref")
+
+
+def ours(store: metastore.MetaStore) -> str:
+    return references(store.storage.layout.path(CARS))  # type: ignore[attr-defined]
+
+
+def test_a_mirror_has_the_same_branch_and_tags(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:
+    assert push(store, remote) == MirrorReport(1, 0, 2)
+    assert references(bare) == ours(store)
+    assert git("-C", bare, "fsck", "--strict", "--full") == ""
+    assert push(store, remote) == MirrorReport(1, 1, 0)
+
+
+def test_what_changed_here_changes_there(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:
+    store.tag_create(CARS, "old")
+    push(store, remote)
+    store.dataset_delete(CARS)
+    store.tag_update(CARS, "v1", description="Better")
+    store.tag_delete(CARS, "old")
+    store.tag_create(CARS, "v2", "v1")
+    assert push(store, remote) == MirrorReport(1, 0, 4)
+    assert references(bare) == ours(store)
+
+
+def test_a_rehearsal_pushes_nothing(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:
+    assert push(store, remote, dry_run=True) == MirrorReport(1, 0, 2)
+    assert references(bare) == ""
+
+
+def test_a_branch_that_somebody_else_changed_is_left_alone(
+    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+) -> None:
+    push(store, remote)
+    git("clone", "-q", bare, tmp_path / "clone")
+    git("-C", tmp_path / "clone", "commit", "-q", "--allow-empty", "-m", "Theirs")
+    subprocess.run(["git", "-C", tmp_path / "clone", "push", "-q"], check=True, capture_output=True)
+    before = references(bare)
+    store.dataset_patch(CARS, {"title": "Ours"})
+    report = push(store, remote)
+    assert [str(each) for each in report.not_pushed] == [
+        "physics/cars refs/heads/main: somebody else changed it there; it was left alone"
+    ]
+    assert references(bare) == before
+
+
+def test_a_tag_that_somebody_else_made_or_moved_is_left_alone(
+    store: metastore.MetaStore, remote: Remote, bare: Path
+) -> None:
+    push(store, remote)
+    git("-C", bare, "tag", "theirs", "main")
+    git("-C", bare, "tag", "-f", "v1", "main~1")
+    before = git("-C", bare, "for-each-ref", "refs/tags")
+    store.tag_update(CARS, "v1", description="Ours")
+    store.tag_create(CARS, "v2")
+    report = push(store, remote)
+    assert [each.reference for each in report.not_pushed] == ["refs/tags/v1"]
+    after = git("-C", bare, "for-each-ref", "refs/tags").splitlines()
+    assert [line for line in after if not line.endswith("v2")] == before.splitlines()
+    assert len(after) == len(before.splitlines()) + 1
+
+
+def test_a_push_between_our_look_and_our_push_is_not_overwritten(
+    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+) -> None:
+    push(store, remote)
+    store.dataset_patch(CARS, {"title": "Ours"})
+    theirs = git("-C", bare, "commit-tree", "-p", "main", "-m", "Theirs", "main^{tree}")
+    hook = bare / "hooks/pre-receive"  # it runs after the remote told what it has
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\nunset GIT_QUARANTINE_PATH\nexec git update-ref refs/heads/main {theirs}\n")
+    hook.chmod(0o755)
+    (refused,) = push(store, remote).not_pushed
+    assert refused.reference == "refs/heads/main"
+    assert "refused" in refused.reason
+    assert git("-C", bare, "rev-parse", "main") == theirs
+
+
+def test_a_remote_that_is_not_there_is_reported_and_the_others_are_pushed(
+    store: metastore.MetaStore, remote: Remote, bare: Path
+) -> None:
+    store.dataset_create("physics/boats", {"n": 1})
+    report = push(store, remote)
+    assert [(str(each.dataset), each.reference) for each in report.not_pushed] == [("physics/boats", None)]
+    assert (report.datasets, report.references) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("template", "token"),
+    [
+        ("https://git.example.org/all.git", None),
+        ("https://ann:secret@git.example.org/{name}.git", None),
+        ("--upload-pack=touch /tmp/x {name}", None),
+        ("ext::sh -c 'touch /tmp/x' {name}", None),
+        ("http://git.example.org/{name}.git", "secret"),
+        ("https://git.example.org/{name}.git", "sec\nret"),
+    ],
+)
+def test_a_remote_that_cannot_be_meant_is_refused(template: str, token: str | None) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Remote(template, token)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_mirror_over_http_sends_its_token_and_shows_it_nowhere(store: metastore.MetaStore, tmp_path: Path) -> None:
+    with GitLab(tmp_path / "gitlab", "physics") as server:
+        server.tokens["glpat-secret"] = "ann"
+        server._create({"name": "cars", "namespace_id": 11, "lfs_enabled": False}, "ann")
+        template = f"{server.url}/{{owner}}/{{name}}.git"
+        environment = {**os.environ, "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
+        command = [sys.executable, "-m", "metastore", "mirror", template, "--store", "store", "--json"]
+        refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert refused.returncode == 1
+        environment["METASTORE_MIRROR_TOKEN"] = "glpat-secret"
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["references"] == 2
+        project = server.project("physics/cars")
+        assert project
+        assert references(project.folder) == ours(store)
+        server.tokens.clear()
+        wrong = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert wrong.returncode == 1
+        assert "secret" not in "".join((wrong.stdout, wrong.stderr, repr(Remote(template, "glpat-secret"))))
