@@ -53,6 +53,7 @@ _FRESH = 5.0
 #: After so long everything is looked at again, the default branch too.
 _LOOK_AGAIN = 300.0
 _KNOWN = 1024
+_TURNS = 64
 _T = TypeVar("_T")
 
 
@@ -88,10 +89,19 @@ class GitHubStorage(ObjectStorage):
         self.api = GitHubApi(host, owner)
         self._cache = Cache(cache_bytes)
         self._known: OrderedDict[DatasetId, GitHubRepository] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._new_locks()
         self._listing = Listing(self.api, self.naming, topic)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
         _storages.add(self)
+
+    def _new_locks(self) -> None:
+        self._mutex = threading.Lock()
+        self._turns = [threading.Lock() for _ in range(_TURNS)]
+
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, who are the most
+            yield
 
     # What ObjectStorage needs
 
@@ -369,7 +379,7 @@ _storages: weakref.WeakSet[GitHubStorage] = weakref.WeakSet()
 def _after_fork() -> None:
     """Free the locks in a child: the threads that held them are not there."""
     for storage in tuple(_storages):
-        storage._mutex = threading.Lock()
+        storage._new_locks()
         storage._listing.unlock()
         storage._cache.unlock()
 
