@@ -31,13 +31,19 @@ SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _S
 FROM newest AS n FULL JOIN bundles AS b USING (name)
 WHERE b.name IS NOT NULL OR n."delete" """  # nosec B608
 
-#: Settings of one transaction, by two arrays.
-SETTINGS = "SELECT set_config(key, value, true) FROM unnest(%s::text[], %s::text[]) AS each (key, value)"
+#: What holds for one transaction. To plan what follows takes longer than to run it, and it would be planned each time.
+SETTINGS = """SELECT set_config('lock_timeout', %s, true), set_config('metastore.at', %s, true),
+    set_config('metastore.user', %s, true), set_config('metastore.comment', %s, true),
+    set_config('metastore.action', %s, true), set_config('plan_cache_mode', 'force_generic_plan', true)"""
+#: What the next writes of the transaction are.
+ACTION = "SELECT set_config('metastore.action', %s, true)"
 
 #: A name that is not there has no row to lock; these numbers stand for the names, in order.
 LOCK_NAMES = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS each (number)"
 LOCK_ROWS = "SELECT FROM bundles WHERE name = ANY(%s::text[]) ORDER BY name FOR NO KEY UPDATE"
-NEWEST = """SELECT name, (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = each.name)
+#: The newest snapshot of each name, and the devices that stand there.
+NEWEST = """SELECT name, (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = each.name),
+    ARRAY(SELECT variable FROM bundle_variables WHERE bundle = each.name)
 FROM unnest(%s::text[]) AS each (name)"""
 
 #: What a transaction made: the newest snapshots of names.
@@ -52,8 +58,7 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (name) DO UPDATE SET event = excluded.event, ifb_group = excluded.ifb_group, storage = excluded.storage,
     run = excluded.run, udp = excluded.udp, writable = excluded.writable, hosts = excluded.hosts"""
 DELETE = "DELETE FROM bundles WHERE name = %s"
-REMOVE_DEVICES = """DELETE FROM bundle_variables WHERE bundle = %s AND NOT EXISTS (
-    SELECT FROM unnest(%s::text[]) AS each (device) WHERE each.device = variable)"""
+REMOVE_DEVICES = "DELETE FROM bundle_variables WHERE bundle = %s AND variable = ANY(%s::text[])"
 ADD_DEVICES = """INSERT INTO bundle_variables (bundle, variable) SELECT %s, unnest(%s::text[])
 ON CONFLICT DO NOTHING"""
 

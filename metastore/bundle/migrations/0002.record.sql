@@ -6,11 +6,13 @@ CREATE OR REPLACE FUNCTION metastore_now() RETURNS timestamptz LANGUAGE sql VOLA
 $$;
 
 -- The same as `chain_hash` in metastore/bundle/base.py: netstrings without their commas. NULL parts are left out.
-CREATE OR REPLACE FUNCTION metastore_hash(parts text[]) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT encode(sha256(convert_to(string_agg(
+-- In plpgsql, which keeps its plan: SQL with an aggregate cannot be inlined, and would be parsed in each transaction.
+CREATE OR REPLACE FUNCTION metastore_hash(parts text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN (SELECT encode(sha256(convert_to(string_agg(
         octet_length(convert_to(part, 'UTF8'))::text || ':' || part, '' ORDER BY place), 'UTF8')), 'hex')
-    FROM unnest(parts) WITH ORDINALITY AS each (part, place);
-$$;
+    FROM unnest(parts) WITH ORDINALITY AS each (part, place));
+END $$;
 
 CREATE OR REPLACE FUNCTION metastore_link(made snapshot_bundles, previous_hash text, devices text[])
 RETURNS text LANGUAGE sql STABLE AS $$
