@@ -114,7 +114,11 @@ class PostgresRecord(BundleRecord):
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 record = _stream(connection, f"{queries.SNAPSHOT} ORDER BY snapshot_id DESC", "record")
                 current = _stream(connection, queries.CURRENT, "current")
-                yield from check_chains(map(queries.snapshot, record), map(queries.snapshot, current))
+                problems = {
+                    name: f"what the log says of snapshot {number} is not what it changed"
+                    for name, number in connection.execute(queries.MISLISTED.encode())
+                }
+                yield from check_chains(map(queries.snapshot, record), map(queries.snapshot, current), problems)
 
     def close(self) -> None:
         self._database.close()
