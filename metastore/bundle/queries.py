@@ -32,25 +32,31 @@ FROM newest AS n FULL JOIN bundles AS b USING (name)
 WHERE b.name IS NOT NULL OR n."delete" """  # nosec B608
 
 _COMPARED = ("event", "ifb_group", "storage", "run", "udp", "writable", "hosts")
-#: The first snapshot of each name of which the log says another difference than there is to the snapshot before.
-MISLISTED = f"""SELECT s.name, min(s.snapshot_id) FROM snapshot_bundles AS s
-LEFT JOIN snapshot_bundles AS p ON p.snapshot_id = s.previous AND NOT p."delete"
-CROSS JOIN LATERAL (
-    SELECT array_agg(variable ORDER BY variable) FILTER (WHERE held_by = s.snapshot_id) AS come,
-        array_agg(variable ORDER BY variable) FILTER (WHERE held_by <> s.snapshot_id) AS gone
-    FROM (
-        SELECT variable, min(snapshot_id) AS held_by FROM snapshot_bundle_variables
-        WHERE snapshot_id IN (CASE WHEN NOT s."delete" THEN s.snapshot_id END, p.snapshot_id)
-        GROUP BY variable HAVING count(*) = 1) AS held_by_one) AS made
-LEFT JOIN (
+#: The first snapshot of each name of which the log says another difference than there is to the snapshot before. The
+#: join is a full one, so that changes of no snapshot are found, and since PostgreSQL makes no nested loop of such.
+MISLISTED = f"""WITH
+made AS (
+    SELECT s.snapshot_id, s.name, s.changed, s.added, s.removed, come, gone,
+        CASE WHEN p.name IS NULL OR s."delete" THEN '{{}}' ELSE array_remove(ARRAY[{
+    ", ".join(f"CASE WHEN s.{each} <> p.{each} THEN '{each}' END" for each in _COMPARED)
+}], NULL) END AS differs
+    FROM snapshot_bundles AS s
+    LEFT JOIN snapshot_bundles AS p ON p.snapshot_id = s.previous AND NOT p."delete"
+    CROSS JOIN LATERAL (
+        SELECT array_agg(variable ORDER BY variable) FILTER (WHERE held_by = s.snapshot_id) AS come,
+            array_agg(variable ORDER BY variable) FILTER (WHERE held_by <> s.snapshot_id) AS gone
+        FROM (
+            SELECT variable, min(snapshot_id) AS held_by FROM snapshot_bundle_variables
+            WHERE snapshot_id IN (CASE WHEN NOT s."delete" THEN s.snapshot_id END, p.snapshot_id)
+            GROUP BY variable HAVING count(*) = 1) AS held_by_one) AS difference),
+said AS (
     SELECT snapshot_id, array_agg(variable ORDER BY variable) FILTER (WHERE added) AS come,
         array_agg(variable ORDER BY variable) FILTER (WHERE NOT added) AS gone
-    FROM snapshot_variable_changes GROUP BY snapshot_id) AS said ON said.snapshot_id = s.snapshot_id
-WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.gone
-    OR s.added <> coalesce(cardinality(made.come), 0) OR s.removed <> coalesce(cardinality(made.gone), 0)
-    OR s.changed <> CASE WHEN p.name IS NULL OR s."delete" THEN '{{}}' ELSE array_remove(ARRAY[
-        {", ".join(f"CASE WHEN s.{each} <> p.{each} THEN '{each}' END" for each in _COMPARED)}], NULL) END
-GROUP BY s.name"""  # nosec B608
+    FROM snapshot_variable_changes GROUP BY snapshot_id)
+SELECT coalesce(name, 'snapshot_variable_changes'), min(snapshot_id) FROM made FULL JOIN said USING (snapshot_id)
+WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.gone OR changed <> differs
+    OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
+GROUP BY name"""  # nosec B608
 
 #: What holds for one transaction. To plan what follows takes longer than to run it, and it would be planned each time.
 SETTINGS = """SELECT set_config('lock_timeout', %s, true), set_config('metastore.at', %s, true),

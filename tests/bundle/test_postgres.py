@@ -380,6 +380,16 @@ def test_verify_says_where_the_log_was_made_to_say_something_else(
     ]
 
 
+def test_verify_finds_changes_of_no_snapshot(dsn: str, record: PostgresRecord) -> None:
+    put(record, NUMI)
+    off = "ALTER TABLE snapshot_variable_changes DISABLE TRIGGER USER"
+    typed(dsn, off, "INSERT INTO snapshot_variable_changes VALUES ('E:FORGED', 99, true)")
+    assert {check.name: check.problem for check in record.chains()} == {
+        "NuMI": None,
+        "snapshot_variable_changes": "what the log says of snapshot 99 is not what it changed",
+    }
+
+
 def test_a_broken_chain_is_told_before_what_follows_from_it(dsn: str, record: PostgresRecord) -> None:
     put(record, NUMI)
     put(record, replace(NUMI, udp=True))
