@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -166,21 +167,17 @@ def _side_by_side(dsn: str, folder: Path, seconds: float) -> Iterator[Row | Note
 
 def _own_statements() -> str:
     """Return what `bundle_update` sends: what it costs without Python."""
-    name, names = "'W' || :client_id", "ARRAY['W' || :client_id]"
-    event = "'e,' || random()"
-    statements = (
-        (f"{queries.SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1", name),
-        ("BEGIN",),
-        (queries.SETTINGS, "'10000ms'", "''", "'ann'", "''", "'update'"),
-        (queries.LOCK_NAMES, "ARRAY[:client_id]"),
-        (queries.LOCK_ROWS, names),
-        (queries.NEWEST, names),
-        (queries.UPSERT, name, event, "'NOvA'", "'short'", "false", "false", "false", "'{}'"),
-        ("SET CONSTRAINTS ALL IMMEDIATE",),
-        (queries.MADE, names),
-        ("COMMIT",),
+    state = {"ifb_group": "NOvA", "storage": "short", "run": False, "udp": False, "writable": False, "hosts": []}
+    write = {"action": "update", "deleted": False, **state, "devices": [f"E:D{number}" for number in range(10)]}
+    own = (
+        """'[{"expected": ' || :snapshot_id || ', "name": "W' || :client_id || '", "event": "e,' || random() || '", '"""
     )
-    return "".join(query.replace("%s", "{}").format(*values) + ";\n" for query, *values in statements)
+    rest = json.dumps(write)[1:].replace("E:", r"E\u003a")  # a colon and a name is a variable of pgbench's
+    sent = f"({own} || '{rest}]')::json"
+    newest, change = (query.replace("%s", "{}") for query in (queries.NEWEST, queries.WRITE))
+    return f"""{newest.format("'W' || :client_id")}\n\\gset
+{change.format("'ann'", "''", "''", "'10000ms'", sent)};
+"""
 
 
 def _pgbench() -> str | None:

@@ -21,6 +21,11 @@ SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
     SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = s.snapshot_id) AS devices
 FROM snapshot_bundles AS s"""  # nosec B608
 
+NEWEST = f"{SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
+BY_NUMBER = f"{SNAPSHOT} WHERE snapshot_id = %s"
+#: The snapshot of a name that follows another one, or 0: there is never more than one.
+FOLLOWING = f"{SNAPSHOT} WHERE name = %s AND coalesce(previous, 0) = %s"
+
 #: The newest snapshot of each name, with the state that stands in the tables now.
 CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
 SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _STATE.split(", "))},
@@ -58,36 +63,8 @@ WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.go
     OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
 GROUP BY name"""  # nosec B608
 
-#: What holds for one transaction. To plan what follows takes longer than to run it, and it would be planned each time.
-SETTINGS = """SELECT set_config('lock_timeout', %s, true), set_config('metastore.at', %s, true),
-    set_config('metastore.user', %s, true), set_config('metastore.comment', %s, true),
-    set_config('metastore.action', %s, true), set_config('plan_cache_mode', 'force_generic_plan', true)"""
-#: What the next writes of the transaction are.
-ACTION = "SELECT set_config('metastore.action', %s, true)"
-
-#: A name that is not there has no row to lock; these numbers stand for the names, in order.
-LOCK_NAMES = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS each (number)"
-LOCK_ROWS = "SELECT FROM bundles WHERE name = ANY(%s::text[]) ORDER BY name FOR NO KEY UPDATE"
-#: The newest snapshot of each name, and the devices that stand there.
-NEWEST = """SELECT name, (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = each.name),
-    ARRAY(SELECT variable FROM bundle_variables WHERE bundle = each.name)
-FROM unnest(%s::text[]) AS each (name)"""
-
-#: What a transaction made: the newest snapshots of names.
-MADE = f"""SELECT s.* FROM unnest(%s::text[]) AS each (name)
-CROSS JOIN LATERAL ({SNAPSHOT} WHERE s.name = each.name ORDER BY snapshot_id DESC LIMIT 1) AS s"""  # nosec B608
-#: Which of these snapshots are there.
-KEPT = """SELECT count(*) FROM snapshot_bundles JOIN unnest(%s::bigint[], %s::text[]) AS each (number, digest)
-ON snapshot_id = number AND hash = digest"""
-
-UPSERT = """INSERT INTO bundles (name, event, ifb_group, storage, run, udp, writable, hosts)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (name) DO UPDATE SET event = excluded.event, ifb_group = excluded.ifb_group, storage = excluded.storage,
-    run = excluded.run, udp = excluded.udp, writable = excluded.writable, hosts = excluded.hosts"""
-DELETE = "DELETE FROM bundles WHERE name = %s"
-REMOVE_DEVICES = "DELETE FROM bundle_variables WHERE bundle = %s AND variable = ANY(%s::text[])"
-ADD_DEVICES = """INSERT INTO bundle_variables (bundle, variable) SELECT %s, unnest(%s::text[])
-ON CONFLICT DO NOTHING"""
+#: Make a change: `metastore_write` in migrations/0002.record.sql.
+WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
 
 
 def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
