@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -28,9 +29,25 @@ _PLAIN = """
         PRIMARY KEY (bundle, variable));
     CREATE INDEX ON plain_variables (variable, bundle);
     INSERT INTO plain_bundles SELECT 'W' || number, 'e,1d' FROM generate_series(0, 7) AS each (number);
+    INSERT INTO plain_variables SELECT name, 'E:D' || number FROM plain_bundles, generate_series(0, 9) AS each (number);
+    CREATE TABLE plain_history (id bigserial PRIMARY KEY, name text COLLATE "C", event text, updated timestamptz,
+        who text COLLATE "C", why text);
+    CREATE INDEX ON plain_history (name, id);
+    CREATE INDEX ON plain_history (who, id);
+    CREATE INDEX ON plain_history (updated, id);
+    CREATE TABLE plain_history_variables (id bigint, variable text COLLATE "C", PRIMARY KEY (id, variable));
 """
 _PLAIN_STORE = "INSERT INTO plain_variables SELECT %s, unnest(%s::text[])"
 _PLAIN_CHANGE = "UPDATE plain_bundles SET event = 'e,' || random(), updated = now() WHERE name = 'W' || :client_id;\n"
+#: A whole snapshot of each change, as somebody would keep it by hand: unchecked, unchained, and only if nobody forgets.
+_PLAIN_RECORD = f"""BEGIN;
+SELECT event FROM plain_bundles WHERE name = 'W' || :client_id FOR NO KEY UPDATE;
+SELECT max(id) FROM plain_history WHERE name = 'W' || :client_id;
+{_PLAIN_CHANGE}WITH made AS (INSERT INTO plain_history (name, event, updated, who, why)
+    SELECT *, 'ann', '' FROM plain_bundles WHERE name = 'W' || :client_id RETURNING id)
+INSERT INTO plain_history_variables SELECT id, variable FROM made, plain_variables WHERE bundle = 'W' || :client_id;
+COMMIT;
+"""
 #: One snapshot of every bundle, in which a device goes and another one comes.
 _TURN = """
     DELETE FROM bundle_variables WHERE variable = 'E:T%(last)s';
@@ -127,21 +144,40 @@ def _asked(
 
 
 def _side_by_side(dsn: str, folder: Path, seconds: float) -> Iterator[Row | Note]:
-    """Processes that change a bundle each, and pgbench's clients that change a row each."""
+    """Processes that change a bundle each, and pgbench's clients that change a row each, bare and with its history."""
     pgbench = _pgbench()
-    script = folder / "change.sql"
-    script.write_text(_PLAIN_CHANGE)
+    scripts = {
+        "pgbench, one row without record": _PLAIN_CHANGE,
+        "pgbench, a row and its history by hand": _PLAIN_RECORD,
+        "pgbench, the library's own statements": _own_statements(),
+    }
     for what, writers in (("one writer", 1), (f"{_WRITERS} writers, a bundle each", _WRITERS)):
         say(what)
-        ours = theirs = 0.0
+        ours, theirs = 0.0, dict.fromkeys(scripts, 0.0)
         for _ in range(_TURNS):
             ours += rate(_write, dsn, writers, writers, seconds) / _TURNS
-            if pgbench:
-                theirs += _transactions(pgbench, dsn, script, writers, seconds) / _TURNS
-        other = "pgbench, one row without triggers" if pgbench else ""
-        yield Row(what, ours, other, theirs or None, unit="changes/s", more_is_better=True)
+            for name, script in scripts.items() if pgbench else ():
+                (folder / "change.sql").write_text(script)
+                theirs[name] += _transactions(str(pgbench), dsn, folder / "change.sql", writers, seconds) / _TURNS
+        for other, rates in theirs.items() if pgbench else (("", None),):
+            yield Row(what, ours, other, rates, unit="changes/s", more_is_better=True)
     if not pgbench:
         yield Note("Writers are compared with nothing: there is no pgbench.")
+
+
+def _own_statements() -> str:
+    """Return what `bundle_update` sends: what it costs without Python."""
+    state = {"ifb_group": "NOvA", "storage": "short", "run": False, "udp": False, "writable": False, "hosts": []}
+    write = {"action": "update", "deleted": False, **state, "devices": [f"E:D{number}" for number in range(10)]}
+    own = (
+        """'[{"expected": ' || :snapshot_id || ', "name": "W' || :client_id || '", "event": "e,' || random() || '", '"""
+    )
+    rest = json.dumps(write)[1:].replace("E:", r"E\u003a")  # a colon and a name is a variable of pgbench's
+    sent = f"({own} || '{rest}]')::json"
+    newest, change = (query.replace("%s", "{}") for query in (queries.NEWEST, queries.WRITE))
+    return f"""{newest.format("'W' || :client_id")}\n\\gset
+{change.format("'ann'", "''", "''", "'10000ms'", sent)};
+"""
 
 
 def _pgbench() -> str | None:
@@ -152,7 +188,19 @@ def _pgbench() -> str | None:
 
 
 def _transactions(pgbench: str, dsn: str, script: Path, clients: int, seconds: float) -> float:
-    arguments = ["-n", "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(round(seconds)), "-f", str(script)]
+    arguments = [
+        "-n",
+        "-M",
+        "prepared",
+        "-c",
+        str(clients),
+        "-j",
+        str(min(clients, 2)),
+        "-T",
+        str(round(seconds)),
+        "-f",
+        str(script),
+    ]
     done = subprocess.run([pgbench, *arguments, dsn], check=True, capture_output=True, text=True)
     return float(re.findall(r"^tps = ([\d.]+)", done.stdout, re.MULTILINE)[-1])
 
@@ -160,7 +208,8 @@ def _transactions(pgbench: str, dsn: str, script: Path, clients: int, seconds: f
 def _write(dsn: str, name: str, writer: int, seconds: float, begin: Any, made: Any) -> None:
     bundle, count = f"W{writer}", 0
     with BundleRegistry(PostgresRecord(dsn), GROUPS) as registry:
-        registry.bundle_read(bundle)
+        for warming in range(20):
+            registry.bundle_update(bundle, {"event": f"e,{warming}"}, user="ann")
         begin.wait()
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:

@@ -237,7 +237,7 @@ def host_options(settings: Settings, url: str) -> dict[str, Any]:
 
 
 def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) -> BundleRegistry:
-    """Open the registry of bundles that the settings name, or another one; without a groups file nobody may change them.
+    """Open the registry of bundles that the settings name, or another; without a groups file nobody may change them.
 
     Raises what `metastore.bundle.connect` raises.
     """

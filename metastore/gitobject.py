@@ -114,15 +114,38 @@ def parse_tree(content: bytes) -> dict[str, Entry]:
     Raises:
         ValueError: It is none.
     """
-    entries, position = {}, 0
+    return {
+        name.decode(errors="surrogateescape"): Entry(mode.decode(), identity.hex())
+        for mode, name, identity in _tree_rows(content)
+    }
+
+
+def find_entry(content: bytes, name: str) -> Entry | None:
+    """Read one entry of one level of a tree, or None: of hundreds, the others are passed over as they are.
+
+    Raises:
+        ValueError: What comes before it is no tree.
+    """
+    try:
+        wanted = name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return None
+    for mode, found, identity in _tree_rows(content):
+        if found == wanted:
+            return Entry(mode.decode(), identity.hex())
+    return None
+
+
+def _tree_rows(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield mode, name and id, raw."""
+    position = 0
     while position < len(content):
         zero = content.index(b"\0", position)
         mode, _, name = content[position:zero].partition(b" ")
         position = zero + 21
         if position > len(content):
             raise ValueError("not a tree")
-        entries[name.decode(errors="surrogateescape")] = Entry(mode.decode(), content[zero + 1 : position].hex())
-    return entries
+        yield mode, name, content[zero + 1 : position]
 
 
 def tree_content(entries: Mapping[str, Entry]) -> bytes:
@@ -208,7 +231,7 @@ def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") ->
 def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId | None:
     """Return the blob at a path below a tree, or None where there is none."""
     head, slash, rest = path.partition("/")
-    entry = parse_tree(read_tree(root)).get(head)
+    entry = find_entry(read_tree(root), head)
     if entry is None or entry.mode == "160000" or (entry.mode == _FOLDER) != bool(slash):
         return None
     return find_blob(entry.id, rest, read_tree) if slash else BlobId(entry.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -218,6 +219,25 @@ def test_bytes_that_are_no_object_are_a_value_error(content: bytes) -> None:
             parse(content)
         except ValueError:
             continue
+
+
+#: Whatever Git allows in a tree, also what is no UTF-8.
+raw_names = st.binary(min_size=1, max_size=9).filter(lambda raw: b"\0" not in raw).map(os.fsdecode)
+
+
+@bounded
+@given(
+    st.dictionaries(raw_names, st.binary(min_size=20, max_size=20)),
+    raw_names | text,
+)
+def test_one_entry_of_a_tree_is_the_one_among_all(ids: dict[str, bytes], other: str) -> None:
+    content = gitobject.tree_content(
+        {name: gitobject.Entry("100644", identity.hex()) for name, identity in ids.items()}
+    )
+    entries = gitobject.parse_tree(content)
+    assert len(entries) == len(ids)
+    for name in [*ids, other, "a b", "\ud800"]:
+        assert gitobject.find_entry(content, name) == entries.get(name)
 
 
 def test_what_is_too_deep_or_too_long_is_refused_and_the_rest_is_stored(store: metastore.MetaStore) -> None:

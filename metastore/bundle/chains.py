@@ -35,7 +35,7 @@ def check_chains(
     for name, head in heads.items():
         if standing.get(name) != head:
             found.setdefault(name, f"what stands there now is not what snapshot {head.id} says")
-    found = {**found, **(problems or {})}
+    found = {**(problems or {}), **found}
     for name in sorted({*heads, *standing, *found}):
         if name in heads:
             yield ChainCheck(name, counts[name], heads[name].hash, found.get(name))

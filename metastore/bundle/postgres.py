@@ -6,13 +6,13 @@ asks, and changes `bundles` and `bundle_variables`: each snapshot is written by 
 
 from __future__ import annotations
 
-import hashlib
+import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg import errors
@@ -67,7 +67,7 @@ class PostgresRecord(BundleRecord):
             pass
 
     def newest(self, name: str) -> Snapshot:
-        rows = self._rows(f"{queries.SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1", (name,))
+        rows = self._rows(queries.NEWEST, (name,))
         if not rows:
             raise BundleNotFound(name)
         return queries.snapshot(rows[0])
@@ -80,7 +80,7 @@ class PostgresRecord(BundleRecord):
         return queries.snapshot(rows[0])
 
     def snapshot(self, number: int) -> Snapshot:
-        rows = self._rows(f"{queries.SNAPSHOT} WHERE snapshot_id = %s", (number,))
+        rows = self._rows(queries.BY_NUMBER, (number,))
         if not rows:
             raise SnapshotNotFound(number)
         return queries.snapshot(rows[0])
@@ -114,140 +114,113 @@ class PostgresRecord(BundleRecord):
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 record = _stream(connection, f"{queries.SNAPSHOT} ORDER BY snapshot_id DESC", "record")
                 current = _stream(connection, queries.CURRENT, "current")
-                yield from check_chains(map(queries.snapshot, record), map(queries.snapshot, current))
+                problems = {
+                    name: f"what the log says of snapshot {number} is not what it changed"
+                    for name, number in connection.execute(queries.MISLISTED.encode())
+                }
+                yield from check_chains(map(queries.snapshot, record), map(queries.snapshot, current), problems)
 
     def close(self) -> None:
         self._database.close()
 
     def _rows(self, query: str, values: Sequence[object]) -> list[dict[str, Any]]:
-        def ask(connection: psycopg.Connection[Any]) -> list[dict[str, Any]]:
-            return connection.cursor(row_factory=dict_row).execute(query.encode(), values).fetchall()
-
         with database_errors():
-            return self._database.patiently(ask)
+            return self._database.patiently(lambda connection: _rows(connection, query, values))
 
 
 class _Change:
-    """One transaction, until it is certain what became of it.
+    """One transaction, which is one statement, until it is certain what became of it.
 
-    Its snapshots are known before COMMIT. When the connection is lost while that is under way, the next try takes the
-    same locks, which it gets when the lost transaction has ended one way or the other: then the snapshots are there,
-    or the change was not made and can be made again.
+    When the connection is lost, the statement may yet run. It is sent again all the same: of the two, only one can find
+    the snapshots that are expected. If that was the first, the snapshots that follow those are what was asked for.
     """
 
     def __init__(self, database: Database, writes: Sequence[Write], user: str, comment: str, at: datetime) -> None:
         self._database = database
         self._writes = writes
-        self._names = sorted(write.bundle.name for write in writes)
-        self._settings = {
-            "metastore.user": user,
-            "metastore.comment": comment,
-            "metastore.at": at.astimezone(UTC).isoformat(),
-            "metastore.action": writes[0].action,
-            "lock_timeout": f"{int(database.patience * 1000)}ms",
-        }
-        #: What a try has made of which nobody knows whether it was committed.
-        self._unsettled: Sequence[Snapshot] = ()
+        self._user = user
+        self._comment = comment
+        self._at = at.astimezone(UTC)
+        patience = f"{int(database.patience * 1000)}ms"
+        states = json.dumps([_sent(write) for write in writes], ensure_ascii=False)
+        self._values = user, comment, self._at.isoformat(), patience, states
+        self._lost = False
 
     def make(self) -> Sequence[Snapshot]:
         """Make the change; again where it collided with somebody else's and can still be what was expected."""
         for attempt in range(_TRIES):
             try:
                 return self._database.patiently(self._try)
-            except _COLLISIONS:
-                if attempt == _TRIES - 1:
-                    raise
-                time.sleep(random.uniform(0, 0.005 * (attempt + 1)))
             except psycopg.Error as error:
-                if not self._unsettled:
+                if not isinstance(error, _COLLISIONS) or attempt == _TRIES - 1:
+                    if self._lost:
+                        raise self._unknown() from error
                     raise
-                raise self._unknown() from error
+            time.sleep(random.uniform(0, 0.005 * (attempt + 1)))
         raise AssertionError("unreachable")
 
     def _try(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
-        made: Sequence[Snapshot] = ()
         try:
-            with _pipeline(connection), connection.transaction():
-                made = self._run(connection)
-        except psycopg.Error:
-            if made and connection.closed:
-                self._unsettled = made
+            rows = connection.execute(queries.WRITE, self._values, prepare=True).fetchall()
+        except psycopg.OperationalError:
+            self._lost = self._lost or connection.closed
             raise
-        return made
+        name, newest, digest = rows[0]
+        if digest is None:
+            return self._kept(connection) or self._refuse(name, newest)
+        return [
+            self._snapshot(write, number, digest)
+            if number != write.expected
+            else queries.snapshot(_rows(connection, queries.BY_NUMBER, (number,))[0])  # it altered nothing
+            for write, (_, number, digest) in zip(self._writes, rows, strict=True)
+        ]
 
-    def _run(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
-        """Do everything that comes between BEGIN and COMMIT."""
-        newest = self._lock(connection)
-        if self._unsettled and self._kept(connection):
-            return self._unsettled
-        self._unsettled = ()
+    def _refuse(self, name: str, newest: int | None) -> NoReturn:
+        expected = next(write.expected for write in self._writes if write.bundle.name == name)
+        if newest == expected:  # the deletion of what was never there
+            raise BundleNotFound(name)
+        raise RevisionConflict(f"bundle {name}", expected=expected, actual=newest)
+
+    def _kept(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
+        """Return the snapshots that this change made before the connection was lost, if it did."""
+        if not self._lost:
+            return []
+        found: list[Snapshot] = []
+        made = False
         for write in self._writes:
-            _check(write, newest[write.bundle.name])
-        self._change(connection)
-        rows = connection.cursor(row_factory=dict_row).execute(queries.MADE.encode(), (self._names,))
-        made = {row["name"]: queries.snapshot(row) for row in rows}
-        return [_made(write, made.get(write.bundle.name)) for write in self._writes]
+            rows = _rows(connection, queries.FOLLOWING, (write.bundle.name, write.expected or 0))
+            after = queries.snapshot(rows[0]) if rows else None
+            if after and after == self._snapshot(write, after.id, after.hash):
+                made = True
+                found.append(after)
+            elif before := _rows(connection, queries.BY_NUMBER, (write.expected,)):
+                found.append(queries.snapshot(before[0]))  # it altered nothing
+        return found if made else []
 
-    def _lock(self, connection: psycopg.Connection[Any]) -> dict[str, int | None]:
-        """Lock the names, and return the newest snapshot of each."""
-        connection.execute(queries.SETTINGS, (list(self._settings), list(self._settings.values())))
-        connection.execute(queries.LOCK_NAMES, (sorted({_number(name) for name in self._names}),))
-        connection.execute(queries.LOCK_ROWS, (self._names,))
-        return dict(connection.execute(queries.NEWEST, (self._names,)).fetchall())
-
-    def _change(self, connection: psycopg.Connection[Any]) -> None:
-        action = self._settings["metastore.action"]
-        for write in self._writes:
-            bundle, devices = write.bundle, sorted(write.bundle.devices)
-            if write.action != action:
-                action = write.action
-                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # what was done so far had another action
-                connection.execute("SET CONSTRAINTS ALL DEFERRED")
-                connection.execute(queries.SETTINGS, (["metastore.action"], [action]))
-            if write.deleted:
-                connection.execute(queries.DELETE, (bundle.name,))
-                continue
-            state = [getattr(bundle, key) for key in STATE if key not in ("hosts", "devices")]
-            connection.execute(queries.UPSERT, (*state, list(bundle.hosts)))
-            connection.execute(queries.REMOVE_DEVICES, (bundle.name, devices))
-            connection.execute(queries.ADD_DEVICES, (bundle.name, devices))
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-
-    def _kept(self, connection: psycopg.Connection[Any]) -> bool:
-        """Tell whether what was made before the connection was lost is there."""
-        made = [snapshot.id for snapshot in self._unsettled], [snapshot.hash for snapshot in self._unsettled]
-        return connection.execute(queries.KEPT, made).fetchone() == (len(self._unsettled),)
+    def _snapshot(self, write: Write, number: int, digest: str) -> Snapshot:
+        """Return the snapshot that a write makes."""
+        bundle = replace(write.bundle, updated=self._at, snapshot=number)
+        made = (number, bundle.name, self._at, self._user, self._comment, write.action, bundle, write.deleted)
+        return Snapshot(*made, write.expected, digest)
 
     def _unknown(self) -> OutcomeUnknown:
-        last = self._unsettled[-1]
+        write = self._writes[-1]
         return OutcomeUnknown(
-            "the connection was lost while the change was being committed, and the database cannot be asked",
-            f"{last.id} of {last.name} with the hash {last.hash}",
+            "the connection was lost while the change was being made, and the database cannot be asked",
+            f"the snapshot of {write.bundle.name} that follows {write.expected or 'nothing'},"
+            f" by {self._user} at {self._at.isoformat()}",
         )
 
 
-def _check(write: Write, newest: int | None) -> None:
-    if newest != write.expected:
-        raise RevisionConflict(f"bundle {write.bundle.name}", expected=write.expected, actual=newest)
+def _sent(write: Write) -> dict[str, Any]:
+    """Return a write as `metastore_write` takes it."""
+    state = {key: getattr(write.bundle, key) for key in STATE}
+    made = {"action": write.action, "deleted": write.deleted, "expected": write.expected}
+    return {**made, **state, "devices": sorted(write.bundle.devices)}
 
 
-def _made(write: Write, newest: Snapshot | None) -> Snapshot:
-    """Return what a write made, or what it found where it altered nothing."""
-    if newest is None:  # the deletion of what was never there
-        raise BundleNotFound(write.bundle.name)
-    if newest.id != write.expected:
-        _check(write, newest.previous)  # somebody came between by SQL, without the lock of the name
-    return newest
-
-
-def _number(name: str) -> int:
-    """Return the number that stands for a name among PostgreSQL's advisory locks."""
-    return int.from_bytes(hashlib.sha256(f"metastore bundle {name}".encode()).digest()[:8], "big", signed=True)
-
-
-def _pipeline(connection: psycopg.Connection[Any]) -> AbstractContextManager[object]:
-    """Send statements without waiting for each one's answer, where libpq can (from 14 on)."""
-    return connection.pipeline() if psycopg.Pipeline.is_supported() else nullcontext()
+def _rows(connection: psycopg.Connection[Any], query: str, values: Sequence[object]) -> list[dict[str, Any]]:
+    return connection.cursor(row_factory=dict_row).execute(query.encode(), values).fetchall()
 
 
 def _stream(connection: psycopg.Connection[Any], query: str, name: str) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,11 @@ SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
     SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = s.snapshot_id) AS devices
 FROM snapshot_bundles AS s"""  # nosec B608
 
+NEWEST = f"{SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
+BY_NUMBER = f"{SNAPSHOT} WHERE snapshot_id = %s"
+#: The snapshot of a name that follows another one, or 0: there is never more than one.
+FOLLOWING = f"{SNAPSHOT} WHERE name = %s AND coalesce(previous, 0) = %s"
+
 #: The newest snapshot of each name, with the state that stands in the tables now.
 CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
 SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _STATE.split(", "))},
@@ -31,31 +36,35 @@ SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _S
 FROM newest AS n FULL JOIN bundles AS b USING (name)
 WHERE b.name IS NOT NULL OR n."delete" """  # nosec B608
 
-#: Settings of one transaction, by two arrays.
-SETTINGS = "SELECT set_config(key, value, true) FROM unnest(%s::text[], %s::text[]) AS each (key, value)"
+_COMPARED = ("event", "ifb_group", "storage", "run", "udp", "writable", "hosts")
+#: The first snapshot of each name of which the log says another difference than there is to the snapshot before. The
+#: join is a full one, so that changes of no snapshot are found, and since PostgreSQL makes no nested loop of such.
+MISLISTED = f"""WITH
+made AS (
+    SELECT s.snapshot_id, s.name, s.changed, s.added, s.removed, come, gone,
+        CASE WHEN p.name IS NULL OR s."delete" THEN '{{}}' ELSE array_remove(ARRAY[{
+    ", ".join(f"CASE WHEN s.{each} <> p.{each} THEN '{each}' END" for each in _COMPARED)
+}], NULL) END AS differs
+    FROM snapshot_bundles AS s
+    LEFT JOIN snapshot_bundles AS p ON p.snapshot_id = s.previous AND NOT p."delete"
+    CROSS JOIN LATERAL (
+        SELECT array_agg(variable ORDER BY variable) FILTER (WHERE held_by = s.snapshot_id) AS come,
+            array_agg(variable ORDER BY variable) FILTER (WHERE held_by <> s.snapshot_id) AS gone
+        FROM (
+            SELECT variable, min(snapshot_id) AS held_by FROM snapshot_bundle_variables
+            WHERE snapshot_id IN (CASE WHEN NOT s."delete" THEN s.snapshot_id END, p.snapshot_id)
+            GROUP BY variable HAVING count(*) = 1) AS held_by_one) AS difference),
+said AS (
+    SELECT snapshot_id, array_agg(variable ORDER BY variable) FILTER (WHERE added) AS come,
+        array_agg(variable ORDER BY variable) FILTER (WHERE NOT added) AS gone
+    FROM snapshot_variable_changes GROUP BY snapshot_id)
+SELECT coalesce(name, 'snapshot_variable_changes'), min(snapshot_id) FROM made FULL JOIN said USING (snapshot_id)
+WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.gone OR changed <> differs
+    OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
+GROUP BY name"""  # nosec B608
 
-#: A name that is not there has no row to lock; these numbers stand for the names, in order.
-LOCK_NAMES = "SELECT pg_advisory_xact_lock(number) FROM unnest(%s::bigint[]) AS each (number)"
-LOCK_ROWS = "SELECT FROM bundles WHERE name = ANY(%s::text[]) ORDER BY name FOR NO KEY UPDATE"
-NEWEST = """SELECT name, (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = each.name)
-FROM unnest(%s::text[]) AS each (name)"""
-
-#: What a transaction made: the newest snapshots of names.
-MADE = f"""SELECT s.* FROM unnest(%s::text[]) AS each (name)
-CROSS JOIN LATERAL ({SNAPSHOT} WHERE s.name = each.name ORDER BY snapshot_id DESC LIMIT 1) AS s"""  # nosec B608
-#: Which of these snapshots are there.
-KEPT = """SELECT count(*) FROM snapshot_bundles JOIN unnest(%s::bigint[], %s::text[]) AS each (number, digest)
-ON snapshot_id = number AND hash = digest"""
-
-UPSERT = """INSERT INTO bundles (name, event, ifb_group, storage, run, udp, writable, hosts)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (name) DO UPDATE SET event = excluded.event, ifb_group = excluded.ifb_group, storage = excluded.storage,
-    run = excluded.run, udp = excluded.udp, writable = excluded.writable, hosts = excluded.hosts"""
-DELETE = "DELETE FROM bundles WHERE name = %s"
-REMOVE_DEVICES = """DELETE FROM bundle_variables WHERE bundle = %s AND NOT EXISTS (
-    SELECT FROM unnest(%s::text[]) AS each (device) WHERE each.device = variable)"""
-ADD_DEVICES = """INSERT INTO bundle_variables (bundle, variable) SELECT %s, unnest(%s::text[])
-ON CONFLICT DO NOTHING"""
+#: Make a change: `metastore_write` in migrations/0002.record.sql.
+WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
 
 
 def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:

@@ -261,10 +261,11 @@ def _open(app: App, *, writes: bool = False, needs_groups: bool = False) -> Bund
 
 
 def _url(app: App) -> str:
+    """Return where bundles are: what was typed goes before the environment, also where it names the whole store."""
     from metastore import config
 
     settings = config.load()
-    return app.bundles_url or settings.bundles_url or app.store_url or settings.url
+    return app.bundles_url or app.store_url or settings.bundles_url or settings.url
 
 
 def _user(app: App) -> str | None:

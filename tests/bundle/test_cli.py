@@ -231,6 +231,17 @@ def test_the_registry_is_where_the_options_and_the_environment_say(
     assert bundle("create", *NUMI).code == 4
 
 
+def test_a_store_that_was_typed_goes_before_the_registry_of_the_environment(
+    bundle: Run, numi: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle("create", "Typed", *NUMI[1:], "--store", "typed")
+    bundle("create", "Apart", *NUMI[1:], "--store", "apart")
+    monkeypatch.setenv("METASTORE_BUNDLES_URL", "apart")
+    assert "Apart" in bundle("list").out
+    assert "Typed" in bundle("list", "--store", "typed").out
+    assert "Apart" in bundle("list", "--store", "typed", "--bundles", "apart").out
+
+
 def test_without_a_user_the_login_name_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.load({"METASTORE_USER": "bo"}).user == "bo"
     monkeypatch.setattr("os.getuid", lambda: 0)

@@ -350,6 +350,55 @@ def test_the_chain_shows_what_a_superuser_did(dsn: str, record: PostgresRecord) 
     assert all(found.values())
 
 
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("snapshot_bundles", "UPDATE snapshot_bundles SET changed = '{hosts}' WHERE snapshot_id = 2"),
+        ("snapshot_bundles", "UPDATE snapshot_bundles SET changed = '{}' WHERE snapshot_id = 2"),
+        ("snapshot_bundles", "UPDATE snapshot_bundles SET added = 0 WHERE snapshot_id = 2"),
+        ("snapshot_bundles", "UPDATE snapshot_bundles SET removed = removed + 1 WHERE snapshot_id = 2"),
+        ("snapshot_variable_changes", "DELETE FROM snapshot_variable_changes WHERE snapshot_id = 2 AND added"),
+        ("snapshot_variable_changes", "UPDATE snapshot_variable_changes SET added = NOT added WHERE snapshot_id = 2"),
+        ("snapshot_variable_changes", "INSERT INTO snapshot_variable_changes VALUES ('E:FORGED', 2, false)"),
+    ],
+    ids=str,
+)
+def test_verify_says_where_the_log_was_made_to_say_something_else(
+    dsn: str, record: PostgresRecord, table: str, change: str
+) -> None:
+    put(record, NUMI)
+    changed = replace(NUMI, devices=frozenset({"E:TOR101", "E:NEW"}), storage="long", writable=True, hosts=())
+    put(record, changed)
+    record.write([Write("delete", changed, 2, deleted=True)], user="ann", comment="", at=AT)
+    put(record, replace(NUMI, devices=frozenset()), replace(NUMI, name="Sound"))
+    put(record, NUMI)
+    assert [check.problem for check in record.chains()] == [None, None]
+    typed(dsn, f"ALTER TABLE {table} DISABLE TRIGGER USER", change)
+    assert [check.problem for check in record.chains()] == [
+        "what the log says of snapshot 2 is not what it changed",
+        None,
+    ]
+
+
+def test_verify_finds_changes_of_no_snapshot(dsn: str, record: PostgresRecord) -> None:
+    put(record, NUMI)
+    off = "ALTER TABLE snapshot_variable_changes DISABLE TRIGGER USER"
+    typed(dsn, off, "INSERT INTO snapshot_variable_changes VALUES ('E:FORGED', 99, true)")
+    assert {check.name: check.problem for check in record.chains()} == {
+        "NuMI": None,
+        "snapshot_variable_changes": "what the log says of snapshot 99 is not what it changed",
+    }
+
+
+def test_a_broken_chain_is_told_before_what_follows_from_it(dsn: str, record: PostgresRecord) -> None:
+    put(record, NUMI)
+    put(record, replace(NUMI, udp=True))
+    off = "ALTER TABLE snapshot_bundle_variables DISABLE TRIGGER USER"
+    typed(dsn, off, "UPDATE snapshot_bundle_variables SET variable = 'E:FORGED' WHERE variable = 'E:TOR101'")
+    (check,) = record.chains()
+    assert check.problem == "snapshot 2 was altered, or what was before it"
+
+
 def test_several_bundles_change_at_once_in_the_order_given(record: PostgresRecord) -> None:
     made = put(record, replace(NUMI, name="z"), replace(NUMI, name="a"), NUMI, action="import")
     assert [snapshot.name for snapshot in made] == ["z", "a", "NuMI"]

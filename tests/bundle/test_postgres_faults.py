@@ -17,16 +17,20 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from metastore.bundle.base import Filter, LogFilter, Snapshot, Write
 from metastore.bundle.migrate import migrate
 from metastore.bundle.postgres import PostgresRecord
-from metastore.errors import OutcomeUnknown, StorageUnavailable
+from metastore.errors import OutcomeUnknown, RevisionConflict, StorageUnavailable
 from tests.bundle.postgres_server import Server, migrated_database, new_server
 from tests.bundle.test_postgres import AT, NUMI, put
+
+#: The comment of every change here: what tells it from other requests.
+WHY = b"Why"
 
 
 class Proxy:
     """A way to a server that is cut where a test wants it.
 
     Attributes:
-        cut: `before`: COMMIT does not reach the server; `after`: its answer does not come back. Once.
+        cut: `before`: a change does not reach the server; `late`: not before the test says so; `after`: its answer does
+            not come back. Once.
         down: Nobody gets through any more.
         stays_down: A cut also takes it down.
     """
@@ -39,6 +43,8 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._held = b""
+        self._late: tuple[socket.socket, threading.Thread]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -56,21 +62,37 @@ class Proxy:
                     continue
                 server = socket.create_connection(self._server)
                 self._open += [client, server]
-                threading.Thread(target=self._requests, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._answers, args=(client, server), daemon=True).start()
+                changed = threading.Event()
+                answers = threading.Thread(target=self._answers, args=(client, server, changed), daemon=True)
+                answers.start()
+                threading.Thread(target=self._requests, args=(client, server, changed, answers), daemon=True).start()
 
-    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+    def deliver(self) -> None:
+        """Let the change that is late reach the server, and wait for the server's answer."""
+        server, answers = self._late
+        server.sendall(self._held)
+        answers.join()
+
+    def _requests(
+        self, client: socket.socket, server: socket.socket, changed: threading.Event, answers: threading.Thread
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                if self.cut == "before" and b"COMMIT" in data:
-                    break
+                if self.cut and WHY in data:
+                    if self.cut == "before":
+                        break
+                    if self.cut == "late":
+                        self._held, self._late = data, (server, answers)
+                        self._end(client)
+                        return
+                    changed.set()
                 server.sendall(data)
         self._end(client, server)
 
-    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+    def _answers(self, client: socket.socket, server: socket.socket, changed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
-                if self.cut == "after" and b"COMMIT" in data:
+                if changed.is_set():
                     break
                 client.sendall(data)
         self._end(client, server)
@@ -108,7 +130,7 @@ def record(dsn: str, proxy: Proxy) -> Iterator[PostgresRecord]:
 
 @pytest.mark.parametrize("cut", ["before", "after"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_connection_cut_around_commit_changes_everything_once(
+def test_a_connection_cut_around_a_change_changes_everything_once(
     record: PostgresRecord, proxy: Proxy, cut: str, times: int
 ) -> None:
     put(record, NUMI)
@@ -120,6 +142,46 @@ def test_a_connection_cut_around_commit_changes_everything_once(
     assert made == [record.snapshot(snapshot.id) for snapshot in made]
     assert len(record.log(LogFilter())) == 1 + 2 * times
     assert [check.problem for check in record.chains()] == [None, None]
+
+
+def test_a_change_that_reaches_the_server_after_it_was_sent_again_changes_nothing(
+    record: PostgresRecord, proxy: Proxy
+) -> None:
+    put(record, NUMI)
+    for count, state in enumerate((replace(NUMI, udp=True), replace(NUMI, name="BNB")), 2):
+        proxy.cut = "late"
+        (made,) = put(record, state)
+        proxy.deliver()
+        assert record.newest(state.name) == made
+        assert len(record.log(LogFilter())) == count
+    assert proxy.cuts == 2
+
+
+def test_a_change_that_altered_nothing_is_answered_also_after_a_cut(record: PostgresRecord, proxy: Proxy) -> None:
+    first = put(record, NUMI)
+    proxy.cut = "after"
+    assert put(record, NUMI) == first
+    proxy.cut = "after"
+    mixed = put(record, NUMI, replace(NUMI, name="BNB"))
+    assert [mixed[0], mixed[1].name] == [first[0], "BNB"]
+    assert proxy.cuts == 2
+    assert len(record.log(LogFilter())) == 2
+
+
+def test_a_change_somebody_else_made_meanwhile_is_not_taken_for_the_lost_one(
+    record: PostgresRecord, proxy: Proxy, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = put(record, NUMI)
+    other = PostgresRecord(dsn)
+    monkeypatch.setattr(
+        "metastore.bundle.database.time.sleep", lambda seconds: put(other, replace(NUMI, event="e,2"), user="bo")
+    )
+    proxy.cut = "before"
+    with pytest.raises(RevisionConflict) as caught:
+        put(record, replace(NUMI, event="e,1"))
+    assert (caught.value.expected, caught.value.actual) == (first.id, record.newest("NuMI").id)
+    assert [line.user for line in record.log(LogFilter())] == ["bo", "ann"]
+    other.close()
 
 
 def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
@@ -142,13 +204,14 @@ def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
 
 def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, proxy: Proxy) -> None:
     record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=1)
-    put(record, NUMI)
+    (first,) = put(record, NUMI)
     proxy.cut, proxy.stays_down = "after", True
     with pytest.raises(OutcomeUnknown) as caught:
         put(record, replace(NUMI, event="e,1d"))
     proxy.down = False
     newest = record.newest("NuMI")
-    assert caught.value.revision == f"{newest.id} of NuMI with the hash {newest.hash}"
+    assert caught.value.revision == f"the snapshot of NuMI that follows {first.id}, by ann at {AT.isoformat()}"
+    assert (newest.previous, newest.user, newest.created) == (first.id, "ann", AT)
     record.close()
 
 

@@ -6,11 +6,13 @@ CREATE OR REPLACE FUNCTION metastore_now() RETURNS timestamptz LANGUAGE sql VOLA
 $$;
 
 -- The same as `chain_hash` in metastore/bundle/base.py: netstrings without their commas. NULL parts are left out.
-CREATE OR REPLACE FUNCTION metastore_hash(parts text[]) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT encode(sha256(convert_to(string_agg(
+-- In plpgsql, which keeps its plan: SQL with an aggregate cannot be inlined, and would be parsed in each transaction.
+CREATE OR REPLACE FUNCTION metastore_hash(parts text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN (SELECT encode(sha256(convert_to(string_agg(
         octet_length(convert_to(part, 'UTF8'))::text || ':' || part, '' ORDER BY place), 'UTF8')), 'hex')
-    FROM unnest(parts) WITH ORDINALITY AS each (part, place);
-$$;
+    FROM unnest(parts) WITH ORDINALITY AS each (part, place));
+END $$;
 
 CREATE OR REPLACE FUNCTION metastore_link(made snapshot_bundles, previous_hash text, devices text[])
 RETURNS text LANGUAGE sql STABLE AS $$
@@ -25,13 +27,15 @@ RETURNS text LANGUAGE sql STABLE AS $$
 $$;
 
 -- Write the snapshot of a name, if its state is another one than its newest snapshot's (or in any case, where asked to).
-CREATE OR REPLACE FUNCTION metastore_snapshot(wanted text, always boolean) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- plpgsql prepares each of its expressions anew in each transaction: so the row is made by one.
+CREATE OR REPLACE FUNCTION metastore_snapshot(wanted text, always boolean) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     live bundles;
     last snapshot_bundles;
     made snapshot_bundles;
     there boolean;
     known boolean;
+    differs text[] := '{}';
     before text[] := '{}';
     devices text[];
 BEGIN
@@ -43,28 +47,18 @@ BEGIN
         before := ARRAY(
             SELECT variable FROM snapshot_bundle_variables WHERE snapshot_id = last.snapshot_id ORDER BY variable);
     END IF;
-    made := last;
-    made.changed := '{}';
     IF there THEN
         devices := ARRAY(SELECT variable FROM bundle_variables WHERE bundle = wanted ORDER BY variable);
-        made.name := live.name;
-        made.event := live.event;
-        made.storage := live.storage;
-        made.run := live.run;
-        made.udp := live.udp;
-        made.writable := live.writable;
-        made.hosts := live.hosts;
-        made.ifb_group := live.ifb_group;
         IF known THEN
-            made.changed := array_remove(ARRAY[
-                CASE WHEN made.event <> last.event THEN 'event' END,
-                CASE WHEN made.ifb_group <> last.ifb_group THEN 'ifb_group' END,
-                CASE WHEN made.storage <> last.storage THEN 'storage' END,
-                CASE WHEN made.run <> last.run THEN 'run' END,
-                CASE WHEN made.udp <> last.udp THEN 'udp' END,
-                CASE WHEN made.writable <> last.writable THEN 'writable' END,
-                CASE WHEN made.hosts <> last.hosts THEN 'hosts' END], NULL);
-            IF made.changed = '{}' AND devices = before AND NOT always THEN
+            differs := array_remove(ARRAY[
+                CASE WHEN live.event <> last.event THEN 'event' END,
+                CASE WHEN live.ifb_group <> last.ifb_group THEN 'ifb_group' END,
+                CASE WHEN live.storage <> last.storage THEN 'storage' END,
+                CASE WHEN live.run <> last.run THEN 'run' END,
+                CASE WHEN live.udp <> last.udp THEN 'udp' END,
+                CASE WHEN live.writable <> last.writable THEN 'writable' END,
+                CASE WHEN live.hosts <> last.hosts THEN 'hosts' END], NULL);
+            IF differs = '{}' AND devices = before AND NOT always THEN
                 UPDATE bundles SET updated = last.updated WHERE name = wanted AND updated <> last.updated;
                 RETURN;
             END IF;
@@ -73,37 +67,43 @@ BEGIN
         RETURN;  -- made and deleted in one transaction
     ELSE
         devices := before;  -- a deletion keeps the last state
+        SELECT last.name, last.event, last.storage, last.run, last.udp, last.writable, last.hosts, last.ifb_group
+        INTO live.name, live.event, live.storage, live.run, live.udp, live.writable, live.hosts, live.ifb_group;
     END IF;
 
-    made.snapshot_id := nextval('snapshot_bundles_snapshot_id_seq');
-    made.created := metastore_now();
-    made.updated := made.created;
+    made := (
+        nextval('snapshot_bundles_snapshot_id_seq'), live.name, live.event, metastore_now(), live.storage,
+        live.run, live.udp, live.writable, live.hosts, live.ifb_group,
+        coalesce(nullif(current_setting('metastore.user', true), ''), session_user),
+        NOT there,
+        coalesce(current_setting('metastore.comment', true), ''),
+        coalesce(nullif(current_setting('metastore.action', true), ''),
+            CASE WHEN NOT there THEN 'delete' WHEN known THEN 'update' ELSE 'create' END),
+        NULL, last.snapshot_id, NULL, session_user, clock_timestamp(), differs, 0, 0)::snapshot_bundles;
+    made.created := made.updated;
     IF last.snapshot_id IS NULL AND current_setting('metastore.first', true) = 'true' THEN
         made.updated := live.updated;  -- it was there before the record
     END IF;
-    made.updated_by := coalesce(nullif(current_setting('metastore.user', true), ''), session_user);
-    made.comment := coalesce(current_setting('metastore.comment', true), '');
-    made.action := coalesce(nullif(current_setting('metastore.action', true), ''),
-        CASE WHEN NOT there THEN 'delete' WHEN known THEN 'update' ELSE 'create' END);
-    made."delete" := NOT there;
-    made.previous := last.snapshot_id;
     made.hash := metastore_link(made, coalesce(last.hash, ''), devices);
-    made."session_user" := session_user;
-    made.recorded := clock_timestamp();
-    WITH
-        after AS (SELECT variable FROM unnest(CASE WHEN there THEN devices END) AS each (variable)),
-        old AS (SELECT variable FROM unnest(before) AS each (variable)),
-        differing AS (
-            INSERT INTO snapshot_variable_changes (variable, snapshot_id, added)
-            SELECT coalesce(after.variable, old.variable), made.snapshot_id, old.variable IS NULL
-            FROM after FULL JOIN old ON after.variable = old.variable
-            WHERE after.variable IS NULL OR old.variable IS NULL
-            RETURNING added)
-    SELECT count(*) FILTER (WHERE added), count(*) FILTER (WHERE NOT added) INTO made.added, made.removed FROM differing;
+    IF NOT there OR devices <> before THEN
+        WITH
+            after AS (SELECT variable FROM unnest(CASE WHEN there THEN devices END) AS each (variable)),
+            old AS (SELECT variable FROM unnest(before) AS each (variable)),
+            differing AS (
+                INSERT INTO snapshot_variable_changes (variable, snapshot_id, added)
+                SELECT coalesce(after.variable, old.variable), made.snapshot_id, old.variable IS NULL
+                FROM after FULL JOIN old ON after.variable = old.variable
+                WHERE after.variable IS NULL OR old.variable IS NULL
+                RETURNING added)
+        SELECT count(*) FILTER (WHERE added), count(*) FILTER (WHERE NOT added) INTO made.added, made.removed
+        FROM differing;
+    END IF;
     INSERT INTO snapshot_bundles SELECT made.*;
     INSERT INTO snapshot_bundle_variables (snapshot_id, bundle, variable)
     SELECT made.snapshot_id, wanted, variable FROM unnest(devices) AS each (variable);
-    UPDATE bundles SET updated = made.updated WHERE name = wanted AND updated <> made.updated;
+    IF live.updated <> made.updated THEN
+        UPDATE bundles SET updated = made.updated WHERE name = wanted;
+    END IF;
 END $$;
 
 -- Of several changes of one row in a transaction, only the last finds the row as it left it.
@@ -127,6 +127,67 @@ BEGIN
     PERFORM FROM bundles WHERE name IN (SELECT bundle FROM touched) ORDER BY name FOR NO KEY UPDATE;
     UPDATE bundles SET updated = metastore_now() WHERE name IN (SELECT bundle FROM touched);
     RETURN NULL;
+END $$;
+
+-- Bring bundles to new states, each with its snapshot, if their newest snapshots are those expected. It may do what its
+-- caller may: it is only a way to send all of it as one statement, and what it sets holds until the transaction ends.
+--
+-- Returns the newest snapshot of each bundle afterwards; or a row without a hash, and has changed nothing, where another
+-- one than the expected was found (or none, where one was to be deleted).
+CREATE OR REPLACE FUNCTION metastore_write(who text, why text, at text, patience text, writes json)
+RETURNS TABLE (whose text, number bigint, digest text) LANGUAGE plpgsql AS $$
+DECLARE
+    each record;
+    there text[];
+    follows bigint;
+BEGIN
+    PERFORM set_config('lock_timeout', patience, true), set_config('metastore.at', at, true),
+        set_config('metastore.user', who, true), set_config('metastore.comment', why, true),
+        set_config('plan_cache_mode', 'force_generic_plan', true);  -- planning takes longer than running
+    FOR each IN SELECT name, expected FROM json_to_recordset(writes) AS (name text, expected bigint) ORDER BY name LOOP
+        -- A name that is not there has no row to lock; a number stands for it.
+        PERFORM pg_advisory_xact_lock(hashtextextended('metastore bundle ' || each.name, 0));
+        PERFORM FROM bundles WHERE name = each.name FOR NO KEY UPDATE;
+        whose := each.name;
+        number := (SELECT snapshot_id FROM snapshot_bundles WHERE name = each.name ORDER BY snapshot_id DESC LIMIT 1);
+        IF number IS DISTINCT FROM each.expected THEN
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END LOOP;
+    FOR each IN
+        SELECT * FROM json_to_recordset(writes) AS (action text, deleted boolean, expected bigint, name text, event text,
+            ifb_group text, storage text, run boolean, udp boolean, writable boolean, hosts text[], devices text[])
+    LOOP
+        PERFORM set_config('metastore.action', each.action, true);
+        IF each.deleted THEN
+            DELETE FROM bundles WHERE name = each.name;
+        ELSE
+            UPDATE bundles SET (event, ifb_group, storage, run, udp, writable, hosts)
+                = (each.event, each.ifb_group, each.storage, each.run, each.udp, each.writable, each.hosts)
+            WHERE name = each.name;
+            IF NOT FOUND THEN
+                INSERT INTO bundles (name, event, ifb_group, storage, run, udp, writable, hosts) VALUES (each.name,
+                    each.event, each.ifb_group, each.storage, each.run, each.udp, each.writable, each.hosts);
+            END IF;
+            there := ARRAY(SELECT variable FROM bundle_variables WHERE bundle = each.name ORDER BY variable);
+            IF there <> each.devices THEN
+                DELETE FROM bundle_variables
+                WHERE bundle = each.name AND variable NOT IN (SELECT unnest(each.devices));
+                INSERT INTO bundle_variables (bundle, variable)
+                SELECT each.name, variable FROM unnest(each.devices) AS wanted (variable)
+                WHERE variable NOT IN (SELECT unnest(there)) ON CONFLICT DO NOTHING;
+            END IF;
+        END IF;
+        SET CONSTRAINTS ALL IMMEDIATE;  -- the snapshot is made
+        SET CONSTRAINTS ALL DEFERRED;
+        SELECT name, snapshot_id, hash, previous INTO whose, number, digest, follows
+        FROM snapshot_bundles WHERE name = each.name ORDER BY snapshot_id DESC LIMIT 1;
+        IF number <> each.expected AND follows IS DISTINCT FROM each.expected THEN
+            RAISE 'bundle % was changed in between', each.name USING ERRCODE = 'serialization_failure';
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END $$;
 
 -- `updated` is the registry's: what is typed for it does not count.
@@ -189,11 +250,10 @@ BEGIN
             EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', wanted, held.tgname);
         END LOOP;
     END LOOP;
-    -- Those in plain SQL are part of whatever calls them; a path of their own would only keep them from being inlined.
+    -- Whoever fires a trigger has a path of their own; what a trigger calls has the trigger's.
     FOR held IN
         SELECT oid::regprocedure AS signature FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_%'
-            AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
+        WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_%' AND prorettype = 'trigger'::regtype
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', held.signature, current_schema());
     END LOOP;
