@@ -277,6 +277,19 @@ def application(dsn: str) -> Iterator[str]:
     typed(dsn, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
 
 
+def test_the_function_that_makes_changes_may_no_more_than_its_caller(dsn: str, application: str) -> None:
+    write = """SELECT * FROM metastore_write('ann', '', '', '1s',
+        '[{"action": "delete", "deleted": true, "name": "NuMI", "expected": 1}]')"""
+    typed(dsn, INSERT)
+    role = str(psycopg.conninfo.conninfo_to_dict(application)["options"]).removeprefix("-c role=")
+    typed(dsn, f"REVOKE DELETE ON bundles FROM {role}")
+    with pytest.raises(pg.InsufficientPrivilege):
+        typed(application, write)
+    typed(dsn, f"GRANT DELETE ON bundles TO {role}")
+    assert typed(application, write)[0][:2] == ("NuMI", 2)
+    assert typed(application, write) == [("NuMI", 2, None)]
+
+
 def test_the_application_changes_bundles_and_only_reads_the_record(application: str) -> None:
     record = PostgresRecord(application)
     put(record, NUMI)
