@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, g, redirect, render_template, request
+import logging
+
+from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
@@ -21,6 +23,7 @@ from metastore.service import problems
 from metastore.service.context import Service
 from metastore.service.guard import may_read
 
+_log = logging.getLogger("metastore")
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -57,16 +60,11 @@ def install(app: Flask, served: Service) -> None:
         protection.protect()
         g.identity = session.identity()
 
-    @pages.after_request
-    def secure(response: Response) -> Response:
-        response.headers.update(_SECURITY)
-        # The session says who sees the page; what it loads never changes but with the version in its URL.
-        response.headers.setdefault("Cache-Control", "private, no-cache")
-        return response
-
+    pages.after_request(_secure)
     pages.register_error_handler(MetastoreError, _of_ours)
     pages.register_error_handler(CSRFError, _of_werkzeug)
     pages.register_error_handler(HTTPException, _of_werkzeug)
+    pages.register_error_handler(Exception, _of_unknown)
     pages.app_context_processor(lambda: {"words": words, "me": g.get("identity"), "stays": session.stays})
     app.register_blueprint(pages)
     app.register_error_handler(404, _nowhere)
@@ -88,8 +86,23 @@ def _of_werkzeug(error: HTTPException) -> tuple[str, int] | HTTPException:
     return render_template("error.html", error=error.description, status=status), status
 
 
-def _nowhere(error: NotFound) -> Response | tuple[str, int] | HTTPException:
+def _of_unknown(error: Exception) -> tuple[str, int]:
+    _log.exception("%s %s failed", request.method, request.path)
+    return render_template("error.html", error="The service failed; its log says why.", status=500), 500
+
+
+def _nowhere(error: NotFound) -> Response | HTTPException:
     """Answer people in HTML and programs in JSON where there is no page at all."""
-    if request.path.startswith("/api/") or not request.accept_mimetypes.accept_html:
+    of_page = (request.endpoint or "pages.").startswith("pages.") and not request.path.startswith("/api/")
+    if not of_page or request.accept_mimetypes.best_match((problems.PROBLEM, "text/html")) != "text/html":
         return problems.of_werkzeug(error)
-    return _of_werkzeug(error)
+    if "identity" not in g:
+        g.identity = session.identity()
+    return _secure(make_response(_of_werkzeug(error)))
+
+
+def _secure(response: Response) -> Response:
+    response.headers.update(_SECURITY)
+    # Who is signed in sees another page than who is not.
+    response.headers.setdefault("Cache-Control", "private, no-cache")
+    return response
