@@ -22,8 +22,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
-_DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
-_USUAL_DEVICE = re.compile(
+#: What a device has to be, and what most are; the pages hand both on to scripts.
+DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
+USUAL_DEVICE = re.compile(
     r"[A-Za-z][:_?|&~@$!^#-][A-Za-z0-9_:]{1,62}(\[[0-9:]*\]|\{[0-9:]*\})?(\.[A-Za-z_]+(\[[0-9:]*\]|\{[0-9:]*\})?)*(@\S+)?"
     r"|(dip|timber)/[A-Za-z0-9_./\-]+(:[A-Za-z0-9_.\-]+(\[[0-9:]*\])?)?"
 )
@@ -104,7 +105,7 @@ def warnings(bundle: Bundle) -> tuple[Finding, ...]:
     return tuple(
         Finding("/devices", f"{device} is in none of the usual forms, such as E:TOR860 or dip/acc/x:y")
         for device in sorted(bundle.devices)
-        if not _USUAL_DEVICE.fullmatch(device)
+        if not USUAL_DEVICE.fullmatch(device)
     )
 
 
@@ -120,7 +121,7 @@ def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
     if len(found) > _MOST_DEVICES:
         raise InvalidInput(f"a bundle has at most {_MOST_DEVICES} devices", pointer=pointer)
     for index, device in enumerate(found):
-        if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        if not isinstance(device, str) or not DEVICE.fullmatch(device):
             detail = f"{shortened(device)} is no device: 3 to 255 characters without space , ; \" ' < > \\ `"
             raise InvalidInput(detail, problems=((f"{pointer}/{index}", detail),))
         encodable(device, "a device")

@@ -166,7 +166,13 @@ def bundle(row: Row) -> Bundle:
 def line(row: Row) -> BundleLine:
     """Make a line of a list of a row."""
     return BundleLine(
-        *(row[each] for each in ("name", "event", "ifb_group", "storage", "run", "udp", "writable")),
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        row["run"],
+        row["udp"],
+        row["writable"],
         tuple(row["hosts"]),
         row["devices"],
         row["at"].astimezone(UTC),

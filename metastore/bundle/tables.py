@@ -222,10 +222,14 @@ def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
 
 def line(row: sqlite3.Row) -> BundleLine:
     """Read a row of `lines_query`."""
-    flags = (bool(row[each]) for each in ("run", "udp", "writable"))
     return BundleLine(
-        *(row[each] for each in ("name", "event", "ifb_group", "storage")),
-        *flags,
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        bool(row["run"]),
+        bool(row["udp"]),
+        bool(row["writable"]),
         tuple(json.loads(row["hosts"])),
         row["devices"],
         datetime.fromisoformat(row["updated"]),
