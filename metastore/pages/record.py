@@ -53,21 +53,21 @@ def _page(name: str | None) -> str:
 def _wanted(name: str | None) -> LogFilter:
     """Read from the URL which changes are wanted. Raises InvalidInput."""
     given: dict[str, Any] = {key: request.args.get(key, "").strip() or None for key in ("name", "user", "device")}
-    since, until = _day("since"), _day("until")
     before = request.args.get("before")
     return LogFilter(
         **{**given, "name": name or given["name"]},
-        since=since,
-        until=until + timedelta(days=1) if until else None,
+        since=_day("since"),
+        until=_day("until", timedelta(days=1)),
         before=snapshot_number(before) if before else None,
     )
 
 
-def _day(key: str) -> datetime | None:
+def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
+    """Return when a day in the URL begins, or so much later. Raises InvalidInput."""
     given = request.args.get(key, "").strip()
     try:
-        return datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=UTC) if given else None
-    except ValueError:
+        return datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=UTC) + later if given else None
+    except (ValueError, OverflowError):
         raise InvalidInput(f"a day is written as 2024-05-31, not as {given[:40]!r}") from None
 
 
