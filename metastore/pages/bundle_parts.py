@@ -73,7 +73,8 @@ def changed(line: LogEntry) -> str:
     """Return what a line of the record says: `+2 −1 devices, hosts`."""
     counts = " ".join(f"{sign}{n:,}" for sign, n in (("+", line.added), ("−", line.removed)) if n)
     said = [f"{counts} device{'s' * (line.added + line.removed != 1)}"] if counts else []
-    return ", ".join(said + [LABELS.get(each, each).lower() for each in line.attributes])
+    labels = (LABELS.get(each, each) for each in line.attributes)
+    return ", ".join(said + [label if label[1:2].isupper() else label.lower() for label in labels])
 
 
 def shown(value: Any) -> str:

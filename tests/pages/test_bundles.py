@@ -284,10 +284,10 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
     gone = site.registry.bundle_delete("Gone", user="ann", comment="Over").id
     person.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     found = {}
-    paths = ["/bundles", "/bundles/Beam", f"/snapshots/{beam[-1]}", "/log", "SIGN IN"]
-    paths += ["/bundles?order=devices", "/bundles?device=E:NONE", "/bundles?deleted=1", "/new-bundle", "/bundles/Gone"]
+    paths = ["/bundles?order=devices", "/bundles/Beam", f"/snapshots/{beam[-1]}", "SIGN IN"]
+    paths += ["/bundles?device=E:NONE", "/bundles?deleted=1", "/new-bundle", "/bundles/Gone", "/log"]
     paths += [f"/bundles/Beam{each}" for each in ("", "/edit", "/copy", "/delete", "/log?device=E:TOR860")]
-    paths += [f"/snapshots/{number}" for number in (*beam, gone, f"{beam[0]}/restore", f"{gone}/restore")]
+    paths += [f"/snapshots/{each}" for each in (gone, f"{beam[0]}/restore", f"{gone}/restore")]
     paths += [f"/snapshots/{beam[-1]}?to={beam[0]}"]
     for path in paths:
         if path == "SIGN IN":
