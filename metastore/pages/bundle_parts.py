@@ -35,6 +35,11 @@ _DONE = {
 }
 
 
+def given(*keys: str) -> dict[str, str]:
+    """Return those parameters of the URL that links go on with; others could mean something to `url_for`."""
+    return {key: request.args[key] for key in keys if request.args.get(key)}
+
+
 def why_not(*states: Bundle) -> str | None:
     """Return why the caller may not make a change, in a sentence; None if they may.
 
@@ -93,10 +98,10 @@ def snapshot_number(text: str | None) -> int:
 
 def reason() -> str:
     """Return why somebody deletes or restores. Raises InvalidInput: they do not say."""
-    given = request.form.get("comment", "").strip()
-    if not given:
+    said = request.form.get("comment", "").strip()
+    if not said:
         raise InvalidInput("say why: others will read it in the record", pointer="/comment")
-    return given
+    return said
 
 
 @dataclass(frozen=True, slots=True)

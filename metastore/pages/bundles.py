@@ -39,7 +39,7 @@ def index() -> str:
         "bundles/index.html",
         lines=found[:_ROWS],
         wanted=wanted,
-        given={key: value for key, value in request.args.items() if value and key not in ("after", "after_key")},
+        given=parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending"),
         following=_behind(wanted, found[_ROWS - 1]) if len(found) > _ROWS else None,
         groups=dict.fromkeys([*groups, ROOT, *([wanted.group] if wanted.group else [])]),
         why_not=_why_not_new(),
@@ -130,6 +130,7 @@ def snapshot(number: str) -> str:
         offered=registry().bundle_log(found.name, limit=_OFFERED),
         newest=newest,
         why_not=parts.why_not(newest.bundle, found.bundle),
+        may_edit=not newest.deleted and parts.why_not(newest.bundle) is None,
     )
 
 

@@ -13,7 +13,7 @@ from metastore.bundle.base import LogEntry, LogFilter
 from metastore.bundle.exchange import write_log
 from metastore.bundle.registry import BundleRegistry
 from metastore.errors import InvalidInput
-from metastore.pages.bundle_parts import snapshot_number
+from metastore.pages.bundle_parts import given, snapshot_number
 from metastore.service.bundles import registry
 
 record = Blueprint("record", __name__)
@@ -45,17 +45,17 @@ def _page(name: str | None) -> str:
         lines=lines,
         words_of=_device_words(lines, wanted.device) if wanted.device else {},
         wanted=wanted,
-        given={key: value for key, value in request.args.items() if value and key != "before"},
+        given=given("name", "user", "device", "since", "until"),
         following=lines[-1].id if len(found) > _ROWS else None,
     )
 
 
 def _wanted(name: str | None) -> LogFilter:
     """Read from the URL which changes are wanted. Raises InvalidInput."""
-    given: dict[str, Any] = {key: request.args.get(key, "").strip() or None for key in ("name", "user", "device")}
+    texts: dict[str, Any] = {key: request.args.get(key, "").strip() or None for key in ("name", "user", "device")}
     before = request.args.get("before")
     return LogFilter(
-        **{**given, "name": name or given["name"]},
+        **{**texts, "name": name or texts["name"]},
         since=_day("since"),
         until=_day("until", timedelta(days=1)),
         before=snapshot_number(before) if before else None,
@@ -64,11 +64,11 @@ def _wanted(name: str | None) -> LogFilter:
 
 def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
     """Return when a day in the URL begins, or so much later. Raises InvalidInput."""
-    given = request.args.get(key, "").strip()
+    said = request.args.get(key, "").strip()
     try:
-        return datetime.strptime(given, "%Y-%m-%d").replace(tzinfo=UTC) + later if given else None
+        return datetime.strptime(said, "%Y-%m-%d").replace(tzinfo=UTC) + later if said else None
     except (ValueError, OverflowError):
-        raise InvalidInput(f"a day is written as 2024-05-31, not as {given[:40]!r}") from None
+        raise InvalidInput(f"a day is written as 2024-05-31, not as {said[:40]!r}") from None
 
 
 def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:

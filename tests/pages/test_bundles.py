@@ -275,6 +275,10 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
     assert site.registry.bundle_read(made.name).devices == set(devices)
     page = person.goes_to(f"/bundles?text={SCRIPT}&device={SCRIPT}&event={SCRIPT}&group={SCRIPT}")
     expect(page.get_by_text("There is no such bundle.")).to_be_visible()
+    for path in ("/bundles", "/log", one, f"/snapshots/{first}"):
+        page = person.goes_to(f"{path}?_scheme=javascript&_external=1&endpoint=x&values=x&_anchor=x&q=E")
+        assert page.locator("a[href^='javascript']").count() == 0
+        assert page.get_by_role("main").count() == 1
     assert "owned" not in person.goes_to(f"/log?user={SCRIPT}&device={SCRIPT}&name={SCRIPT}").title()
 
 
