@@ -38,3 +38,16 @@ def many_resources(count: int) -> dict[str, Any]:
         for number in range(count)
     ]
     return {"name": "many", "resources": resources}
+
+
+def sized(size: int) -> dict[str, Any]:
+    """Return a descriptor of about so many bytes: real resources, as often as it takes."""
+    value = descriptor(LARGE)
+    real, resources, left = value["resources"], [], size - len(json.dumps({**value, "resources": []}, indent=2))
+    for number in range(size):
+        resource = {**real[number % len(real)], "name": f"resource-{number}"}
+        left -= len(json.dumps({"resources": [resource]}, indent=2))
+        if left < 0:
+            break
+        resources.append(resource)
+    return {**value, "resources": resources or real[:1]}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
-from benchmarks import bundles_postgres, pages, peer, processes, scale, single
+from benchmarks import bundles_postgres, pages, peer, processes, scale, service, single
 from benchmarks.table import printed, say
 
 SECTIONS = {
@@ -29,6 +29,7 @@ SECTIONS = {
     "writers": ("Writers side by side", processes.side_by_side),
     "bundles": ("Bundles in PostgreSQL", bundles_postgres.rows),
     "pages": ("Pages", pages.rows),
+    "service": ("The service over HTTP", service.rows),
     "starting": ("Starting", processes.starting),
     "peer": ("metastore-lib 0.2.0, file system", peer.rows),
 }

@@ -68,7 +68,7 @@ class Identity:
 
     @property
     def author(self) -> Author:
-        """Who the revisions of this user name: their name, else the user; with the email, if there is one.
+        """The author of what this user writes, by their name, else by the user; with the email, if there is one.
 
         Raises:
             InvalidInput: There is nothing that Git would take for a name.

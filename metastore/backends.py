@@ -47,11 +47,7 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if not isinstance(url, (str, Path)):
         raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
     text = os.fspath(url)
-    scheme = _scheme(text)
-    if scheme not in _BACKENDS:
-        known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
-        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
-    return _BACKENDS[scheme](text, options)
+    return _BACKENDS[_scheme(text)](text, options)
 
 
 def private_file(url: str | Path, name: str) -> str | None:
@@ -70,6 +66,8 @@ def private_file(url: str | Path, name: str) -> str | None:
     text = os.fspath(url)
     if _scheme(text) not in ("", "file"):
         return None
+    if not text:
+        raise InvalidInput("an empty path names no store")
     layout = Layout(os.path.abspath(os.path.expanduser(_path_of(text) if _scheme(text) else text)), sync=True)
     with storage_errors():
         layout.prepare(create=True)
@@ -77,7 +75,11 @@ def private_file(url: str | Path, name: str) -> str | None:
 
 
 def _scheme(text: str) -> str:
-    return text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
+    scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
+    if scheme not in _BACKENDS:
+        known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
+        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
+    return scheme
 
 
 def _open_path(text: str, options: dict[str, Any]) -> Storage:

@@ -23,6 +23,12 @@
 | `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
 | `METASTORE_USER_CLAIM` | the claim that names the user | `sub` |
 | `METASTORE_KEY_FILE` | where the service's own key is | beside the store |
+| `METASTORE_REMOTE_USER_FROM` | addresses of proxies that say who looks at a page; `unix` for a socket | nobody is believed |
+| `METASTORE_REMOTE_USER_HEADER` | the header in which they say it | `Remote-User` |
+| `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
+| `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
+| `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
+| `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | pages show no `git clone` |
 """
 
 from __future__ import annotations
@@ -144,6 +150,11 @@ def session_secret(settings: Settings) -> str:
     return own_key(beside or os.path.abspath("metastore-session.key"))
 
 
+def has_own_key(settings: Settings) -> bool:
+    """Tell whether the service takes tokens of its own, as `metastore token` issues them."""
+    return bool(settings.service.key_file) or not _others_issue(settings.service)
+
+
 def _others_issue(service: ServiceSettings) -> bool:
     return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
 
@@ -174,7 +185,7 @@ def _key_sources(settings: Settings) -> Iterator[KeySource]:
         yield from [UrlKeys(url, algorithms) for url in service.jwks_url]
     with _naming("METASTORE_JWT_SECRET"):
         yield from [GivenKeys(secret_key(secret, algorithms)) for secret in service.jwt_secret]
-    if service.key_file or not _others_issue(service):
+    if has_own_key(settings):
         yield GivenKeys(secret_key(own_secret(settings)))
 
 

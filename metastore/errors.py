@@ -259,7 +259,10 @@ class StorageBusy(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The storage cannot be used as it is: disk full, read-only, not reachable, or not a store at all."""
+    """The storage cannot be used as it is: disk full, read-only, not reachable, or not a store at all.
+
+    Also raised where tokens cannot be checked because their keys cannot be fetched.
+    """
 
     kind = "storage-unavailable"
 

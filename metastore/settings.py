@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.access import check_scopes
 from metastore.errors import InvalidInput
@@ -34,6 +34,12 @@ class ServiceSettings:
         user_claim: The claim that names the user.
         claims: Claim -> value -> scopes, for issuers that write roles or groups.
         key_file: Where the service's own key is; None for beside the store.
+        remote_user_from: The addresses of proxies that say who the reader of a page is; `unix` for a socket.
+        remote_user_header: The header in which they say it.
+        oidc_issuer: The OpenID Connect provider at which people sign in to the pages, or None.
+        oidc_client_id: What this service is called there.
+        oidc_client_secret: How it proves that.
+        clone_url: Where datasets can be cloned from, with `{owner}` and `{name}` in it, or None.
     """
 
     public_read: bool = True
@@ -49,6 +55,12 @@ class ServiceSettings:
     user_claim: str = "sub"
     claims: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     key_file: str | None = None
+    remote_user_from: tuple[str, ...] = ()
+    remote_user_header: str = "Remote-User"
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = field(default=None, repr=False)
+    clone_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,8 @@ def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
     options = {name: values[name] for name in _OPTIONS if name in values}
     of_service = {each.name: values[each.name] for each in fields(ServiceSettings) if each.name in values}
     of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user") if name in values}
+    if of_service.get("oidc_issuer") and not of_service.get("oidc_client_id"):
+        raise InvalidInput(f"{label('oidc_issuer')}: with a provider, {label('oidc_client_id')} has to be set as well")
     url = values.get("url", "./metastore-data")
     return Settings(url, options, **of_store, service=ServiceSettings(**of_service))
 
@@ -157,9 +171,28 @@ def _algorithm(text: str) -> None:
 
 
 def _origin(text: str) -> None:
-    parts = urlsplit(text)
-    if text != "*" and (parts.scheme not in ("http", "https") or text != f"{parts.scheme}://{parts.netloc}"):
+    if not re.fullmatch(r"\*|https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", text):
         raise InvalidInput(f"an origin looks like https://portal.example.org, without a path, not {shortened(text)}")
+
+
+def _address(text: str) -> None:
+    try:
+        if text != "unix":
+            ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidInput(f"{shortened(text)} is no address such as 127.0.0.1, nor unix for a socket") from None
+
+
+def _header(text: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", text):
+        raise InvalidInput(f"{shortened(text)} is no name of a header, such as Remote-User")
+
+
+def _template(text: str) -> None:
+    if not {"{owner}", "{name}"} <= set(re.findall(r"\{\w*\}", text)):
+        raise InvalidInput(
+            "this is an address with {owner} and {name} in it, such as https://host/git/{owner}/{name}.git"
+        )
 
 
 def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
@@ -193,6 +226,12 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "user_claim": _text,
     "claims": _claims,
     "key_file": _text,
+    "remote_user_from": _list(_address),
+    "remote_user_header": _checked(_header),
+    "oidc_issuer": _checked(check_key_url),
+    "oidc_client_id": _text,
+    "oidc_client_secret": _text,
+    "clone_url": _checked(_template),
 }
 #: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.
 NAMES = tuple(_PARSERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import re
 import time
@@ -96,6 +97,10 @@ class Verifier:
         claims = _read_json(self._signed(token, head))
         self._check_times(claims)
         self._check_parties(claims)
+        return self.identity(claims)
+
+    def identity(self, claims: Mapping[str, Any]) -> Identity:
+        """Return whom claims name that somebody else has checked, such as an OpenID Connect provider's."""
         return Identity(
             _word(_find(claims, self._user_claim)),
             _line(claims.get("name")),
@@ -211,10 +216,15 @@ def _verified(token: str, head: Mapping[str, Any], keys: Iterable[Key]) -> bytes
         if algorithm not in key.algorithms or not (kid is None or key.kid in (None, kid)):
             continue
         try:
-            return bytes(jwt.PyJWS().decode(token, key.value, algorithms=[algorithm]))
+            return bytes(_signatures().decode(token, key.value, algorithms=[algorithm]))
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
     return None
+
+
+@functools.cache
+def _signatures() -> Any:
+    return pyjwt().PyJWS()
 
 
 def _decode(part: str) -> bytes:
@@ -227,7 +237,7 @@ def _decode(part: str) -> bytes:
 def _read_json(content: bytes) -> dict[str, Any]:
     """Read a JSON object; one that says something twice is refused (RFC 7519, 4), as is what is no number in JSON."""
     try:
-        value = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+        value = _JSON.decode(content.decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -244,6 +254,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
 
 
 def _find(claims: Mapping[str, Any], name: str) -> Any:

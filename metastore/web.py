@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from metastore import config, pages
-from metastore.config import ServiceSettings
+from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
+from metastore.service.description import description as description_routes
 from metastore.service.revisions import revisions as revision_routes
 from metastore.tokens import Verifier
 
@@ -51,9 +52,22 @@ def create_app(
         StorageUnavailable: The store cannot be opened.
     """
     if store is None:
-        served, secret_key = _configured()
-    else:
-        served = context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings())
+        return make_app(open_service(config.load()))
+    secret_key = secret_key or secrets.token_hex(32)
+    return make_app(
+        context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings(), secret_key)
+    )
+
+
+def open_service(settings: Settings) -> context.Service:
+    """Open what the settings name. Raises as `create_app` does."""
+    store, registry = config.open_store(settings), config.open_bundles(settings)
+    secret_key = config.session_secret(settings)
+    return context.Service(store, config.verifier(settings), registry, settings.service, secret_key)
+
+
+def make_app(served: context.Service) -> Flask:
+    """Make the application that serves these objects."""
     app = Flask("metastore", static_folder=None, template_folder=None)
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = served.store.max_bytes + _ROOM
@@ -61,13 +75,7 @@ def create_app(
     problems.install(app)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
+    app.register_blueprint(description_routes)
     operation.install(app, served)
-    pages.install(app, secret_key or secrets.token_hex(32))
+    pages.install(app, served)
     return app
-
-
-def _configured() -> tuple[context.Service, str]:
-    settings = config.load()
-    store, registry = config.open_store(settings), config.open_bundles(settings)
-    served = context.Service(store, config.verifier(settings), registry, settings.service)
-    return served, config.session_secret(settings)

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 before = set(sys.modules)
 start = time.perf_counter()
@@ -19,4 +20,7 @@ with tempfile.TemporaryDirectory() as folder:
         assert dataset.findings, "the vendored profiles are missing from the wheel"
         store.dataset_patch("physics/cars", {"title": "Cars"})
         assert store.dataset_revert("physics/cars", dataset.revision.id).descriptor == dataset.descriptor
+data = Path(metastore.__file__).parent / "data"
+for name in ("openapi.yaml", "docs/page.html", "docs/docs.js", "swagger-ui/swagger-ui-bundle.js", "swagger-ui/NOTICE"):
+    assert (data / name).is_file(), f"{name} is missing from the wheel"
 print(f"the bare wheel works; import metastore took {took * 1000:.0f} ms")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metastore.access import (
     ACTIONS,
@@ -158,3 +162,61 @@ def test_the_author_is_the_name_else_the_user() -> None:
     assert Identity("ann", "<>", "ann@example.org").author == Author("ann", "ann@example.org")
     with pytest.raises(InvalidInput, match="no user"):
         _ = Identity(None, "").author
+
+
+# Any text at all
+
+_TARGETS = st.sampled_from(
+    ["org1/ds1", "org1/ds2", "org2/ds1", "org1/*", "org1/", "*", "", "ds1", "/", "org1", "*/ds1"]
+)
+_ACTIONS = st.one_of(
+    st.sampled_from(["*", "", ",", "read,*", "delete,patch,read,update"]),
+    st.lists(st.sampled_from([*ACTIONS, "patch", "fly", "", "*"]), max_size=4).map(",".join),
+)
+_PART = st.one_of(_TARGETS, _ACTIONS, st.sampled_from(["metadata", "data", "ds", "x"]), st.text(max_size=5))
+_SCOPES = st.one_of(
+    st.tuples(st.sampled_from(["ds", "ds", "ds", "", "*", "org"]), _TARGETS, _ACTIONS).map(":".join),
+    st.tuples(st.just("ds"), _TARGETS, st.sampled_from(["metadata", "*", "", "data"]), _ACTIONS).map(":".join),
+    st.lists(_PART, max_size=6).map(":".join),
+    st.lists(_PART, max_size=5).map(lambda parts: ":".join(["ds", *parts])),
+    st.text(max_size=40),
+)
+_ALL = ("read", "list", "create", "update", "delete", "purge")
+
+
+def reads_as(text: str, default_owner: str | None) -> dict[DatasetId, set[str]]:
+    """Read one scope another way: by a pattern for each form that counts."""
+    listed = r"(?P<actions>[^:]*)"
+    form = re.fullmatch(rf"ds(:(?P<id>[^:]*)(:((metadata|\*|):)?{listed})?)?", text)
+    if not form:
+        return {each: set() for each in (DS1, DS2, OTHER)}
+    words = _ALL if form["actions"] in (None, "*") else form["actions"].split(",")
+    granted = {word for word in words if word in ACTIONS and word != "list"} | ({"update"} & {*words})
+    granted |= {"update"} if "patch" in words else set()
+    granted |= {"list"} if "read" in granted else set()
+    target = form["id"] or "*"
+    found = {}
+    for each in (DS1, DS2, OTHER):
+        whole = target in ("*", f"{each.owner}/*", f"{each.owner}/")
+        one = target == str(each) or (target == each.name and each.owner == default_owner)
+        found[each] = granted if whole else granted - {"create"} if one else set()
+    return found
+
+
+@given(_SCOPES, st.sampled_from([None, "org1"]))
+def test_a_scope_grants_exactly_what_its_text_says(text: str, default_owner: str | None) -> None:
+    identity = Identity("ann", scopes=parse_scopes([text], default_owner))
+    assert {each: allowed(identity, each) for each in (DS1, DS2, OTHER)} == reads_as(text, default_owner)
+
+
+@given(st.lists(_SCOPES.filter(lambda text: " " not in text), max_size=4))
+def test_scopes_together_grant_what_each_of_them_does(texts: list[str]) -> None:
+    alone = {action for text in texts for action in allowed(Identity("ann", scopes=parse_scopes([text])), DS1)}
+    for claim in (texts, " ".join(texts)):
+        assert allowed(Identity("ann", scopes=parse_scopes(claim)), DS1) == alone
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text() | st.binary(), st.lists))
+def test_no_claim_makes_parsing_fail(claim: object) -> None:
+    assert isinstance(parse_scopes(claim), tuple)
+    assert isinstance(parse_scopes(claim, "org1"), tuple)

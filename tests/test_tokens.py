@@ -8,8 +8,10 @@ import hashlib
 import hmac
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metastore.access import allows, parse_scopes
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
@@ -342,6 +346,27 @@ def test_a_token_that_is_too_long_is_refused_before_it_is_read() -> None:
     assert verifier().identify(signed(filler="x" * 8000)).user == "ann"
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+_CLAIM_NAMES = ["exp", "nbf", "iat", "iss", "aud", "sub", "name", "email", "scopes", "scope", "groups", "a"]
+
+
+@given(st.dictionaries(st.sampled_from(_CLAIM_NAMES), _JSON), st.dictionaries(st.sampled_from(["kid", "typ"]), _JSON))
+def test_whatever_is_claimed_counts_or_is_refused(claims: dict[str, Any], head: dict[str, Any]) -> None:
+    by = with_secret(mapping={"groups": {"x": "ds:*"}, "a.b": {"x": "ds:*"}})
+    token = by_hand(json.dumps({"exp": NOW + 1, **claims}), json.dumps({"alg": "HS256", **head}))
+    with suppress(AuthenticationError):
+        assert by.identify(token).user in (None, claims.get("sub"))
+
+
+@given(st.text() | st.lists(st.text("aAz09-_=", max_size=12), max_size=4).map(".".join))
+def test_any_text_that_nobody_signed_is_refused(text: str) -> None:
+    refused(text, with_secret())
+
+
 # Keys
 
 
@@ -393,7 +418,7 @@ def test_a_key_set_passes_over_what_cannot_be_used() -> None:
         {"kty": "RSA", "n": 7, "e": []},
         {"kty": "ABC"},
         {"kty": []},
-        {**jwk(good), "d": "x"},
+        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(good)),
         *(None, 7, "x", []),
     ]
     keys = parse_keys(json.dumps({"keys": [*others, jwk(good, kid=7)]}))
@@ -573,6 +598,7 @@ def test_others_go_on_while_one_fetches(server: KeyServer) -> None:
         pass
     assert source.keys() == before  # while the other one waits
     assert not source.refresh()
+    assert slow.is_alive()
     server.open.set()
     slow.join()
     assert server.asked == 2
@@ -608,6 +634,12 @@ def test_a_url_that_keys_cannot_come_from_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         UrlKeys(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(InvalidInput, match=r"extra \[web\]"):
+        Verifier([])
 
 
 # Our own tokens

@@ -8,7 +8,7 @@ import sys
 import click
 
 import metastore
-from metastore.cli import bundle, dataset, files, revision, token, upkeep
+from metastore.cli import bundle, dataset, files, revision, serve, token, upkeep
 from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
 
@@ -38,7 +38,7 @@ def cli(context: click.Context) -> None:
 
 for option in COMMON:
     cli = option(cli)
-for module in (dataset, revision, files, upkeep, bundle, token):
+for module in (dataset, revision, files, upkeep, bundle, token, serve):
     for each in module.COMMANDS:
         cli.add_command(each)
 

@@ -44,7 +44,7 @@ def token(
     """Issue a token for the service.
 
     It is signed with the service's own key, which is made if there is none yet. A SCOPE is such as
-    'ds:physics/*:create,read,update' or 'ds:physics/cars:read'.
+    ds:physics/cars:read,update.
     """
     from metastore import config
     from metastore.tokens import issue

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
-from metastore.pages import session, words
+from metastore.pages import oidc, session, words
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundles import bundles
 from metastore.pages.dataset_forms import dataset_forms
@@ -20,6 +20,7 @@ from metastore.pages.home import home
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.service import problems
+from metastore.service.context import Service
 from metastore.service.guard import may_read
 
 _SECURITY = {
@@ -31,14 +32,18 @@ _SECURITY = {
 }
 
 
-def install(app: Flask, secret_key: str) -> None:
+def install(app: Flask, served: Service) -> None:
     """Add the pages to an application.
 
     Args:
         app: With the routes of the API; no page of theirs is changed.
-        secret_key: Signs the sessions of those who are signed in; the same in every process of a service.
+        served: What it serves; its `secret_key` signs the sessions of those who are signed in.
+
+    Raises:
+        InvalidInput: A provider is set up to sign in at, and its extra is not installed.
     """
-    app.secret_key = secret_key
+    app.secret_key = served.secret_key
+    app.session_interface = session.Cookies()
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
@@ -46,6 +51,9 @@ def install(app: Flask, secret_key: str) -> None:
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
     for part in (home, sign_in, bundles, bundle_forms, record, dataset_forms, datasets):
         pages.register_blueprint(part)
+    if served.settings.oidc_issuer:
+        oidc.install(app, served.settings)
+        pages.register_blueprint(oidc.oidc)
 
     @pages.before_request
     def know_the_caller() -> None:
@@ -62,7 +70,7 @@ def install(app: Flask, secret_key: str) -> None:
     pages.register_error_handler(MetastoreError, _of_ours)
     pages.register_error_handler(CSRFError, _of_werkzeug)
     pages.register_error_handler(HTTPException, _of_werkzeug)
-    pages.app_context_processor(lambda: {"words": words, "me": g.get("identity")})
+    pages.app_context_processor(lambda: {"words": words, "me": g.get("identity"), "stays": session.stays})
     app.register_blueprint(pages)
     app.register_error_handler(404, _nowhere)
 

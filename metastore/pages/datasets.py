@@ -98,11 +98,20 @@ def _lines(found: Dataset) -> dict[str, str]:
         'print(dataset.descriptor.get("title"))'
     )
     return {
+        "clone": _clone_line(found.id),
         "link": f"{root}/datasets/{found.id}?revision={found.revision.id}",
         "api": api,
         "curl": f"curl --fail '{api}'",
         "python": python,
     }
+
+
+def _clone_line(dataset_id: DatasetId) -> str:
+    """Return how to clone a dataset; nothing where the service was not told from where."""
+    template = service().settings.clone_url
+    if template is None:
+        return ""
+    return "git clone " + template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
 
 @datasets.get("/datasets/<owner>/<name>/history")

@@ -1,12 +1,13 @@
-"""Signing in to the pages, and who is signed in."""
+"""Who is signed in to the pages: by a token, at a provider (see `oidc`), or at the proxy in front."""
 
 from __future__ import annotations
 
 import time
 from urllib.parse import urlsplit
 
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Blueprint, Flask, flash, redirect, render_template, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface
+from werkzeug.wrappers import Response
 
 from metastore.access import ANONYMOUS, Identity, Scope
 from metastore.errors import AuthenticationError
@@ -18,8 +19,19 @@ sign_in = Blueprint("session", __name__)
 LASTS = 8 * 60 * 60
 
 
+class Cookies(SecureCookieSessionInterface):
+    """Sessions in signed cookies; over HTTPS they never go over anything else."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Tell whether the cookie is for HTTPS alone."""
+        return request.is_secure
+
+
 def identity() -> Identity:
-    """Return who is signed in, or nobody."""
+    """Return who looks at a page: whom the proxy names, else who is signed in, else nobody."""
+    user = _remote_user()
+    if user is not None:
+        return service().verifier.identity({service().settings.user_claim: user})
     said = session.get("who")
     if not isinstance(said, dict) or said.get("until", 0) < time.time():
         return ANONYMOUS
@@ -27,8 +39,23 @@ def identity() -> Identity:
     return Identity(said["user"], said["name"], said["email"], scopes)
 
 
+def _remote_user() -> str | None:
+    """Return whom a proxy names that may do so; anybody else can send such a header as well, and is not believed."""
+    settings = service().settings
+    # Before ProxyFix, if there is one: its address comes from a header.
+    original = request.environ.get("werkzeug.proxy_fix.orig", request.environ)
+    if (original.get("REMOTE_ADDR") or "unix") not in settings.remote_user_from:
+        return None
+    return request.environ.get("REMOTE_USER") or request.headers.get(settings.remote_user_header) or None
+
+
+def stays() -> bool:
+    """Tell whether there is a session to end: who was signed in by the proxy signs out there."""
+    return "who" in session and _remote_user() is None
+
+
 def remember(who: Identity) -> None:
-    """Sign somebody in; the cookie holds who they are and what they were granted, signed, and no token."""
+    """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token."""
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
     session.clear()
     session["who"] = {
@@ -42,32 +69,38 @@ def remember(who: Identity) -> None:
 
 def here(given: str | None) -> str:
     """Return a path of these pages to go on to, whatever is asked for: never another site."""
-    parts = urlsplit(given or "")
-    if not given or parts.scheme or parts.netloc or not given.startswith("/") or given.startswith(("//", "/\\")):
-        return url_for("pages.home.index")
-    return given
+    home = url_for("pages.home.index")
+    if not given or not given.startswith("/") or given.startswith("//") or "\\" in given or not given.isprintable():
+        return home
+    parts = urlsplit(given)
+    return home if parts.scheme or parts.netloc else given
 
 
 @sign_in.get("/sign-in")
 def form() -> str:
-    """Ask for a token."""
-    return render_template("sign_in.html", onward=request.args.get("next", ""), problem=None)
+    """Ask for a token, or for where else one signs in."""
+    return _form(request.args.get("next", ""))
+
+
+def _form(onward: str, problem: AuthenticationError | None = None) -> str:
+    provider = service().settings.oidc_issuer
+    return render_template("sign_in.html", onward=onward, problem=problem, provider=provider)
 
 
 @sign_in.post("/sign-in")
-def check() -> tuple[str, int] | AnyResponse:
+def check() -> tuple[str, int] | Response:
     """Sign in with a token, pasted or sent by a portal."""
     onward = request.form.get("next", "")
     try:
         who = named(service().verifier.identify(request.form.get("token", "").strip()))
     except AuthenticationError as error:
-        return render_template("sign_in.html", onward=onward, problem=error), 401
+        return _form(onward, error), 401
     remember(who)
     return redirect(here(onward), 303)
 
 
 @sign_in.post("/sign-out")
-def leave() -> AnyResponse:
+def leave() -> Response:
     """Sign out."""
     session.clear()
     flash("You are signed out.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_request_context, request
 
 from metastore.config import ServiceSettings
+from metastore.service.watch import REQUEST_ID
 from metastore.store import MetaStore
 from metastore.tokens import Verifier
 
@@ -26,12 +27,20 @@ class Service:
         verifier: Turns tokens into identities.
         bundles: The registry of bundles, or None where none is served.
         settings: How the service behaves.
+        secret_key: Signs the sessions of the pages.
     """
 
     store: MetaStore
     verifier: Verifier
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)
+    secret_key: str = field(default="", repr=False)
+
+    def close(self) -> None:
+        """Free what is held open."""
+        self.store.close()
+        if self.bundles is not None:
+            self.bundles.close()
 
 
 def install(app: Flask, served: Service) -> None:
@@ -43,3 +52,8 @@ def service() -> Service:
     """Return what the application of this request serves."""
     served: Service = current_app.extensions[_NAME]
     return served
+
+
+def request_id() -> str | None:
+    """Return the id of the request that is being answered, if there is one."""
+    return request.environ.get(REQUEST_ID) if has_request_context() else None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
 
 from metastore.errors import (
     AlreadyExists,
@@ -28,9 +28,9 @@ from metastore.errors import (
     StorageCorrupt,
     StorageError,
 )
+from metastore.service.context import request_id
 from metastore.service.guard import may_read
 from metastore.service.metrics import metrics
-from metastore.service.watch import REQUEST_ID
 from metastore.wire import to_wire
 
 #: The media type of problem details.
@@ -80,8 +80,8 @@ def status_of(error: MetastoreError) -> int:
 
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
-    said = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "kind": kind}
-    said["request_id"] = request.environ.get(REQUEST_ID)
+    said = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
+    said["request_id"] = request_id()
     response = Response(json.dumps(said | to_wire(members), ensure_ascii=False), status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -136,15 +136,19 @@ def of_werkzeug(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:  # a redirection
         return error.get_response()  # type: ignore[return-value]
-    response = problem(status, error.description or HTTPStatus(status).phrase, _kind(status))
+    response = problem(status, error.description or _words(status), _kind(status))
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
     return response
 
 
+def _words(status: int) -> str:
+    return HTTP_STATUS_CODES[status]  # not those of Python, which differ from version to version
+
+
 def _kind(status: int) -> str:
-    return HTTPStatus(status).phrase.lower().replace(" ", "-")
+    return _words(status).lower().replace(" ", "-")
 
 
 def _of_unknown(error: Exception) -> Response:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
+from metastore.errors import PathNotFound
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 #: The whole tree of a deletion: one constant file, so that its tree id tells it apart on any host.
@@ -98,6 +99,17 @@ class Storage(ABC):
             RevisionNotFound: The dataset has no such revision.
             PathNotFound: The revision has no such file.
         """
+
+    def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
+        """Return the revision that a text names, as `resolve` does, and one of its files, or None if it has none such.
+
+        A storage that can do both at once in less time than one after the other does so.
+        """
+        found = self.resolve(dataset_id, revision)
+        try:
+            return found, self.read(dataset_id, found.id, path)
+        except PathNotFound:
+            return found, None
 
     @abstractmethod
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:

@@ -83,12 +83,16 @@ class ObjectStorage(Storage):
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
         with self._open(dataset_id) as repository:
-            if revision is None:
-                commit_id: str = repository.head()
-                remember(repository, commit_id)
-            else:
-                commit_id = resolve(dataset_id, repository, revision)
+            commit_id = _commit_id(dataset_id, repository, revision)
             return revision_of(commit_id, commit_at(repository, commit_id))
+
+    def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
+        with self._open(dataset_id) as repository:
+            commit_id = _commit_id(dataset_id, repository, revision)
+            commit = commit_at(repository, commit_id)
+            blob = repository.entry(commit.tree, path)
+            content = object_at(repository, blob).content if blob is not None else None
+            return revision_of(commit_id, commit), content
 
     def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
         with self._open(dataset_id) as repository:
@@ -158,6 +162,14 @@ class ObjectStorage(Storage):
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):
             return iter(())
+
+
+def _commit_id(dataset_id: DatasetId, repository: Repository, revision: str | None) -> str:
+    if revision is not None:
+        return resolve(dataset_id, repository, revision)
+    newest: str = repository.head()
+    remember(repository, newest)
+    return newest
 
 
 def _next(

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from werkzeug.serving import make_server
 import metastore
 from metastore import MetaStore, bundle
 from metastore.bundle import BundleRegistry
+from metastore.config import ServiceSettings
 from metastore.keys import secret_key
 from metastore.keysources import GivenKeys
 from metastore.tokens import Verifier, issue
@@ -50,8 +52,9 @@ class Site:
         self.registry = registry
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
+@contextmanager
+def serving(settings: ServiceSettings | None = None) -> Iterator[Site]:
+    """Serve the real samples, as these settings say."""
     store = metastore.connect("memory:", author="Importer <importer@example.org>", validation="off")
     for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
         store.dataset_create(f"{path.parent.parent.name}/{path.parent.name}", path.read_bytes(), message="First import")
@@ -59,7 +62,9 @@ def site() -> Iterator[Site]:
     for number, given in enumerate(json.loads(BUNDLES.read_text())["bundles"]):
         state = {"name": given["name"], "event": given["event"], "devices": given.get("devices", [])}
         registry.bundle_create(state | {"ifb_group": ("NOvA", "MINOS")[number % 2]}, user="carol", comment="Import")
-    app = create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry)
+    claims = settings.claims if settings else {}
+    verifier = Verifier((GivenKeys(secret_key(SECRET)),), mapping=claims)
+    app = create_app(store, verifier=verifier, bundles=registry, settings=settings)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -67,6 +72,12 @@ def site() -> Iterator[Site]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

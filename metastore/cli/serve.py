@@ -1,0 +1,82 @@
+"""`metastore serve`: the service, with what a production needs set."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from metastore.cli.base import App, command, say
+from metastore.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from metastore.config import Settings
+
+
+@click.group(hidden=True)
+def _root() -> None:
+    """Carry the commands that have no noun."""
+
+
+@command(_root, "serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 for any that is free."
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="How many processes; otherwise one a core, two at least.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=16,
+    show_default=True,
+    help="How many requests each does at once.",
+)
+def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> None:
+    """Serve the store over HTTP.
+
+    SIGTERM lets requests in flight finish. The access log goes to stdout, errors to stderr, one line of JSON each.
+    """
+    try:
+        from metastore import config, web
+        from metastore.service import server
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"the service needs {error.name}: pip install 'metastore[web]'") from None
+    settings = config.load()
+    if app.store_url is not None:
+        settings = replace(settings, url=app.store_url)
+    listener = server.listen(host, port)
+    # Opened here once, so that a wrong setting is one sentence and not a traceback a process; and closed again, since
+    # connections do not survive a fork.
+    web.open_service(settings).close()
+    if settings.url.startswith("memory:"):  # each process has its own
+        workers = 1
+    serving = server.Serving(listener, workers or max(2, os.cpu_count() or 1), threads)
+    _tell(settings, serving.listener.getsockname(), app.store_url, config.has_own_key(settings))
+    server.serve(lambda: web.make_app(web.open_service(settings)), serving)
+
+
+def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_key: bool) -> None:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    say(f"Serving {_shown(settings.url)} at http://{host}:{address[1]} - Ctrl-C stops it.", bold=True)
+    if settings.service.public_read:
+        say("Datasets can be read without a token; writing needs one.")
+    else:
+        say("Reading and writing need a token.")
+    if own_key:
+        store = f" --store {shlex.quote(option)}" if option is not None else ""
+        say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")
+    if settings.groups_file is None:
+        say("Bundles can only be read: METASTORE_GROUPS_FILE names nobody who may change them.")
+
+
+def _shown(url: str) -> str:
+    """Return a URL without the password that may be in it."""
+    parts = urlsplit(url)
+    return url.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else url
+
+
+COMMANDS = tuple(_root.commands.values())

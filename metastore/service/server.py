@@ -1,0 +1,169 @@
+"""The service under Gunicorn, with what a production needs set."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn import glogging
+from gunicorn.app.base import BaseApplication
+
+from metastore import config
+from metastore.errors import InvalidInput
+from metastore.service.context import request_id
+from metastore.tokens import LONGEST
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+#: For how many seconds a stopping server lets requests finish.
+GRACE = 30
+#: For how many seconds an idle connection is kept: longer than a proxy keeps its own (60), so that the proxy closes.
+KEEP = 75
+_FASTEST = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How to serve.
+
+    Attributes:
+        listener: Where requests come in; bound already.
+        workers: How many processes answer.
+        threads: How many requests each of them answers at once.
+    """
+
+    listener: socket.socket
+    workers: int = 2
+    threads: int = 16
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind an address; port 0 is any that is free.
+
+    Raises:
+        InvalidInput: It cannot be bound; the message says why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except (OSError, OverflowError, UnicodeError) as error:
+        listener.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"{host}:{port} cannot be listened on: {reason}") from None
+    return listener
+
+
+def serve(make_app: Callable[[], Flask], serving: Serving) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight then finish. Ends the process.
+
+    Args:
+        make_app: Makes the application; called once in each worker, since connections do not survive a fork.
+        serving: How to serve.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="metastore-", dir=_FASTEST if os.access(_FASTEST, os.W_OK) else None))
+    config.share_metrics(str(scratch))
+    parent = os.getpid()
+    try:
+        _Server(make_app, serving, str(scratch)).run()
+    finally:
+        if os.getpid() == parent:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # has no types
+    def __init__(self, make_app: Callable[[], Flask], serving: Serving, scratch: str) -> None:
+        self._make_app, self._serving, self._scratch = make_app, serving, scratch
+        self._bound = serving.listener.detach()  # ours would go on listening when Gunicorn's own is closed
+        super().__init__(prog="metastore")
+
+    def load_config(self) -> None:
+        given = {
+            "bind": f"fd://{self._bound}",
+            "workers": self._serving.workers,
+            "threads": self._serving.threads,
+            "worker_class": "metastore.service.worker.Worker",
+            "worker_connections": 1000,
+            "worker_tmp_dir": self._scratch,  # touched every second: not on a disk
+            "timeout": 60,  # of a worker's loop, not of a request
+            "graceful_timeout": GRACE,
+            "keepalive": KEEP,
+            "limit_request_line": 8190,
+            "limit_request_fields": 64,
+            "limit_request_field_size": LONGEST + 512,  # a token, and what stands before it
+            "control_socket_disable": True,
+            "preload_app": False,
+            "loglevel": "warning",
+            "logger_class": "metastore.service.server.Logger",
+            "child_exit": _forget,
+        }
+        for name, value in given.items():
+            if name in self.cfg.settings:  # older versions know fewer
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return self._make_app()
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]  # has no types
+    """Gunicorn's own words, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set up what is logged; called by Gunicorn."""
+        super().setup(cfg)
+        set_up_logging()
+
+
+def _forget(server: Any, worker: Any) -> None:
+    """Let what a worker was doing when it ended not count as being done."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+class _JsonLines(logging.Formatter):
+    """Warnings and errors as the access log is written: one line of JSON each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        if (known := request_id()) is not None:
+            said["request_id"] = known
+        return json.dumps(said, ensure_ascii=False)
+
+
+def set_up_logging() -> None:
+    """Write the access log to stdout, and all else to stderr, one line of JSON each."""
+    # What our lines do not say need not be looked up for each (Python's logging HOWTO, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    _only(logging.getLogger("metastore.access"), sys.stdout, logging.Formatter("%(message)s"), logging.INFO)
+    for name in ("metastore", "gunicorn.error"):
+        _only(logging.getLogger(name), sys.stderr, _JsonLines(), logging.WARNING)
+
+
+def _only(logger: logging.Logger, stream: Any, formatter: logging.Formatter, level: int) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False

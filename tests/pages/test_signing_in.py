@@ -1,0 +1,229 @@
+"""Signing in to the pages: with a token, at a provider, through a proxy; and what nobody gets in with."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import oidc_provider_mock
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from playwright.sync_api import Browser, expect
+
+import metastore
+from metastore import bundle
+from metastore.config import ServiceSettings
+from metastore.keys import secret_key
+from metastore.keysources import GivenKeys
+from metastore.pages import session
+from metastore.tokens import Verifier, issue
+from metastore.web import create_app
+
+from .conftest import GROUPS, SECRET, Person, needs_browser, serving, token
+
+EDIT = "/datasets/physics/cars/edit"
+
+
+def make_app(**settings: Any) -> Flask:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    store.dataset_create("physics/cars", {"title": "Cars"})
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    verifier = Verifier((GivenKeys(secret_key(SECRET)),), mapping=settings.get("claims"))
+    return create_app(store, verifier=verifier, bundles=registry, settings=ServiceSettings(**settings))
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return make_app().test_client()
+
+
+def csrf(client: FlaskClient, path: str = "/sign-in") -> str:
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def sign_in(client: FlaskClient, said: str, onward: str = "") -> Any:
+    return client.post("/sign-in", data={"token": said, "next": onward, "csrf_token": csrf(client)})
+
+
+def test_the_cookie_holds_no_token_and_no_script_reads_it(client: FlaskClient) -> None:
+    answer = sign_in(client, token("ann"))
+    cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert token("ann").split(".")[2] not in cookie
+
+
+def test_over_https_the_cookie_is_for_https_alone(client: FlaskClient) -> None:
+    home = "https://localhost"
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get("/sign-in", base_url=home).text)
+    assert found is not None
+    said = {"token": token("ann"), "csrf_token": found[1]}
+    answer = client.post("/sign-in", data=said, base_url=home, headers={"Referer": f"{home}/sign-in"})
+    assert answer.status_code == 303
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def test_a_session_ends_by_itself(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_in(client, token("ann"))
+    assert client.get(EDIT).status_code == 200
+    later = time.time() + session.LASTS + 1
+    monkeypatch.setattr(session.time, "time", lambda: later)
+    assert client.get(EDIT).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "junk",
+        "a.b.c",
+        issue(
+            "another secret that is long enough for it",
+            user="ann",
+            scopes=["ds:*:*"],
+            expires=timedelta(1),
+            now=time.time(),
+        ),
+        issue(SECRET, user="ann", scopes=["ds:*:*"], expires=timedelta(hours=1), now=time.time() - 7200),
+    ],
+)
+def test_a_bad_token_signs_nobody_in(client: FlaskClient, said: str) -> None:
+    answer = sign_in(client, said)
+    assert (answer.status_code, 'role="alert"' in answer.text) == (401, True)
+    assert client.get(EDIT).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("/bundles?group=NOvA", "/bundles?group=NOvA"),
+        ("", "/"),
+        ("https://evil.example", "/"),
+        ("//evil.example/x", "/"),
+        ("/\\evil.example", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/\t/evil.example", "/"),
+        ("/x\r\nSet-Cookie: a=b", "/"),
+    ],
+)
+def test_signing_in_leads_to_no_other_site(client: FlaskClient, asked: str, given: str) -> None:
+    assert sign_in(client, token("ann"), asked).headers["Location"] == given
+
+
+def test_a_forged_or_cut_cookie_is_nobodys(client: FlaskClient) -> None:
+    sign_in(client, token("ann"))
+    cookie = client.get_cookie("metastore")
+    assert cookie is not None
+    for forged in (f"{cookie.value}x", cookie.value[:-5], "e30.x.y", "\u00e9"):
+        client.set_cookie("metastore", forged)
+        assert client.get(EDIT).status_code == 401
+
+
+def test_the_api_knows_no_cookies(client: FlaskClient) -> None:
+    """Otherwise any page on the web could write with the reader's rights."""
+    sign_in(client, token("ann"))
+    answer = client.put("/api/v1/datasets/physics/cars", json={})
+    assert answer.status_code == 401
+
+
+def test_every_form_needs_its_token(client: FlaskClient) -> None:
+    sign_in(client, token("ann"))
+    posts = [
+        rule.rule
+        for rule in client.application.url_map.iter_rules()
+        if rule.endpoint.startswith("pages.") and "POST" in (rule.methods or ())
+    ]
+    assert len(posts) > 5
+    for rule in posts:
+        path = re.sub(r"<(\w+:)?\w+>", "x", rule)
+        assert client.post(path, data={}).status_code == 400, path
+
+
+@pytest.mark.parametrize(
+    "given", [{"remote_user_from": ("127.0.0.1",)}, {"remote_user_from": ("127.0.0.1", "10.1.2.3")}]
+)
+def test_a_proxy_that_may_says_who_is_there(given: dict[str, Any]) -> None:
+    app = make_app(**given, claims={"sub": {"ann": "ds:physics/*:read,update"}})
+    client = app.test_client()
+    for said in ({"headers": {"Remote-User": "ann"}}, {"environ_overrides": {"REMOTE_USER": "ann"}}):
+        answer = client.get(EDIT, **said)  # type: ignore[arg-type]
+        assert (answer.status_code, "Signed in as" in answer.text, "Sign out" in answer.text) == (200, True, False)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "peer", "headers"),
+    [
+        ((), "127.0.0.1", {"Remote-User": "ann"}),
+        (("10.0.0.1",), "127.0.0.1", {"Remote-User": "ann"}),
+        (("10.0.0.1",), "127.0.0.1", {"Remote-User": "ann", "X-Forwarded-For": "10.0.0.1"}),
+        (("127.0.0.1",), "127.0.0.1", {"X-Remote-User": "ann"}),
+        (("127.0.0.1",), "127.0.0.1", {"Remote-User": ""}),
+    ],
+)
+def test_anybody_else_who_says_so_is_not_believed(allowed: Any, peer: str, headers: dict[str, str]) -> None:
+    client = make_app(remote_user_from=allowed, claims={"sub": {"ann": "ds:*:*"}}).test_client()
+    assert client.get(EDIT, headers=headers, environ_overrides={"REMOTE_ADDR": peer}).status_code == 401
+
+
+@needs_browser
+def test_somebody_signs_in_at_a_provider(browser: Browser) -> None:
+    user = oidc_provider_mock.User(sub="ann", claims={"name": "Ann Lee", "groups": ["editors"]})
+    with oidc_provider_mock.run_server_in_thread(user_claims=[user]) as provider:
+        settings = ServiceSettings(
+            oidc_issuer=f"http://localhost:{provider.server_port}",
+            oidc_client_id="metastore",
+            oidc_client_secret="secret",
+            claims={"groups": {"editors": "ds:okfn/*:read,update"}},
+        )
+        with serving(settings) as site:
+            person = Person(browser.new_context(), site)
+            page = person.goes_to("/sign-in?next=/datasets/okfn/compression")
+            page.get_by_role("link", name="Sign in at").click()
+            page.locator("input[name=sub]").fill("ann")
+            page.get_by_role("button", name="Authorize").click()
+            expect(page.get_by_text("Signed in as")).to_be_visible()
+            assert page.url == f"{site.url}/datasets/okfn/compression"
+            page.get_by_role("link", name="Edit").click()
+            page.get_by_label("datapackage.json").fill('{"title": "New", "resources": []}')
+            page.get_by_role("button", name="Store").click()
+            expect(page.get_by_role("status")).to_contain_text("stored")
+            assert site.store.revision_read("okfn/compression").author.name in ("Ann Lee", "ann")
+            person.context.close()
+
+
+def test_an_answer_that_the_provider_did_not_give_signs_nobody_in() -> None:
+    with oidc_provider_mock.run_server_in_thread() as provider:
+        issuer = f"http://localhost:{provider.server_port}"
+        client = make_app(oidc_issuer=issuer, oidc_client_id="metastore", oidc_client_secret="secret").test_client()
+        sent = client.get("/sign-in/provider?next=/bundles")
+        asked = parse_qs(urlsplit(sent.headers["Location"]).query)
+        assert asked["code_challenge_method"] == ["S256"]
+        assert asked["nonce"]
+        for query in ("", "?code=x", "?code=x&state=y", f"?code=x&state={asked['state'][0]}", "?error=access_denied"):
+            answer = client.get(f"/sign-in/provider/back{query}")
+            assert answer.status_code == 401, answer.text
+        assert client.get(EDIT).status_code == 401
+
+
+def test_a_provider_that_is_away_is_said_to_be(unused_port: int) -> None:
+    app = make_app(oidc_issuer=f"http://localhost:{unused_port}", oidc_client_id="metastore")
+    answer = app.test_client().get("/sign-in/provider")
+    assert (answer.status_code, "does not answer" in answer.text) == (503, True)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://localhost:{unused_port}")
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

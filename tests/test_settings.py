@@ -1,0 +1,234 @@
+"""Settings: from the environment, from a file, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metastore import config
+from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
+from metastore.settings import NAMES, ServiceSettings
+
+from .test_tokens import SECRET, jwk, key_set, pem, private, private_pem, signed
+
+LATER = 4_000_000_000
+
+
+def service(**variables: str) -> ServiceSettings:
+    return config.load({f"METASTORE_{name}": value for name, value in variables.items()}).service
+
+
+def from_file(path: Path, text: str, **variables: str) -> config.Settings:
+    path.write_text(text)
+    return config.load(
+        {"METASTORE_CONFIG": str(path), **{f"METASTORE_{name}": each for name, each in variables.items()}}
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_nothing_set_is_open_for_reading_alone() -> None:
+    settings = config.load({})
+    assert settings.url == "./metastore-data"
+    assert settings.service == ServiceSettings()
+    assert settings.service.public_read
+    assert not settings.service.require_if_match
+
+
+def test_an_empty_variable_is_none() -> None:
+    assert config.load({f"METASTORE_{name.upper()}": "" for name in NAMES}) == config.load({})
+
+
+@pytest.mark.parametrize("word", ["on", "On", "TRUE", "yes", "1"])
+def test_a_switch_takes_the_usual_words(word: str) -> None:
+    assert service(PUBLIC_READ=word, REQUIRE_IF_MATCH=word) == ServiceSettings(require_if_match=True)
+    assert not service(PUBLIC_READ="off").public_read
+
+
+WRONG = [
+    *(("PUBLIC_READ", "maybe"), ("REQUIRE_IF_MATCH", "2"), ("MAX_BYTES", "0"), ("MAX_BYTES", "-1"), ("AUTHOR", "<>")),
+    *(
+        ("VALIDATION", "hard"),
+        ("LFS_URL", "x y"),
+        ("DEFAULT_OWNER", "Org"),
+        ("DEFAULT_OWNER", "a/b"),
+        ("JWKS_URL", "x"),
+    ),
+    *(
+        ("JWT_ALGORITHMS", "none"),
+        ("JWT_ALGORITHMS", "RS256,RS257"),
+        ("JWT_SECRET", "short"),
+        ("JWKS_URL", "file:///x"),
+    ),
+    *(("JWKS_URL", "x"), ("CORS_ORIGINS", "example.org"), ("CORS_ORIGINS", "https://a.org/"), ("CORS_ORIGINS", "null")),
+    *(("CORS_ORIGINS", "https://"), ("CORS_ORIGINS", "https://["), ("CORS_ORIGINS", "https://u@a.org")),
+    *(("JWKS_URL", "http://["), ("CORS_ORIGINS", "*, x"), ("JWT_SECRET", f"{'x' * 40} short")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_said_with_the_settings_name(name: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=f"^METASTORE_{name}: "):
+        service(**{name: value})
+    with pytest.raises(InvalidInput, match=f"^{name.lower()} in the file .*settings.toml: "):
+        from_file(tmp_path / "settings.toml", f"{name.lower()} = '{value}'")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("public_read = 7", "public_read = []", "max_bytes = true", "max_bytes = 1.5", "url = 7", "url = ''"),
+        *("jwt_key = [7]", "jwt_key = ['']", "jwt_key = {}", "cors_origins = 7", "author = []", "claims = 7"),
+        *("[claims]\ngroups = 'x'", "[claims.groups]\neditors = 7", "[claims.groups]\neditors = 'ds:a/b:'"),
+        *("user_claim = 1", "jwt_issuer = false", "default_owner = 1979-05-27"),
+    ],
+)
+def test_a_value_of_the_wrong_type_in_a_file_is_said(line: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="in the file"):
+        from_file(tmp_path / "settings.toml", line)
+
+
+def test_a_file_says_all_that_the_environment_can_and_the_environment_goes_first(tmp_path: Path) -> None:
+    text = """
+    url = "catalogue"
+    max_bytes = 1000
+    public_read = false
+    require_if_match = true
+    cors_origins = ["https://a.org", "https://b.org:8443"]
+    jwt_algorithms = "RS256, ES256"
+    jwt_key = ["a key.pem"]
+    [claims.groups]
+    editors = "ds:physics/*:update"
+    """
+    settings = from_file(tmp_path / "settings.toml", text, URL="elsewhere", PUBLIC_READ="on")
+    assert (settings.url, settings.options) == ("elsewhere", {"max_bytes": 1000})
+    assert settings.service == ServiceSettings(
+        require_if_match=True,
+        cors_origins=("https://a.org", "https://b.org:8443"),
+        jwt_algorithms=("RS256", "ES256"),
+        jwt_key=("a key.pem",),
+        claims={"groups": {"editors": "ds:physics/*:update"}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("publik_read = 1", "did you mean public_read"),
+        ("METASTORE_URL = 'x'", "did you mean url"),
+        ("[x]", "there are url"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_an_error_with_a_hint(text: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=hint):
+        from_file(tmp_path / "settings.toml", text)
+
+
+@pytest.mark.parametrize("content", [b"url = ", b"\xff", b"a = 1\na = 2"])
+def test_a_file_that_is_no_toml_is_said(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"METASTORE_CONFIG: .*settings.toml is no TOML"):
+        config.load({"METASTORE_CONFIG": str(tmp_path / "settings.toml")})
+    with pytest.raises(InvalidInput, match=r"METASTORE_CONFIG: .* cannot be read: No such file"):
+        config.load({"METASTORE_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_no_secret_is_shown_in_a_repr_or_an_error(here: Path) -> None:
+    settings = config.load(
+        {
+            "METASTORE_JWT_SECRET": "hunter2" * 8,
+            "METASTORE_URL": "postgresql://u:hunter2@host/x",
+            "METASTORE_BUNDLES_URL": "postgresql://u:hunter2@host/x",
+            "METASTORE_JWT_KEY": "hunter2",
+            "METASTORE_JWKS_URL": "https://host/?token=hunter2",
+        }
+    )
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(InvalidInput, match="METASTORE_JWT_KEY: this is neither PEM") as caught:
+        config.verifier(settings)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(InvalidInput) as caught:
+        config.load({"METASTORE_JWT_SECRET": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
+def known(**variables: str) -> str | None:
+    verifier = config.verifier(config.load({f"METASTORE_{name}": value for name, value in variables.items()}))
+    return verifier.identify(signed(exp=LATER)).user
+
+
+def test_keys_come_as_text_as_files_and_several_at_once(here: Path) -> None:
+    good, other = pem(private("RS")), pem(private("RS", 7))
+    (here / "good.pem").write_text(good)
+    (here / "other.pem").write_text(other)
+    (here / "set.json").write_text(key_set(jwk(private("RS"))))
+    for value in (good, other + good, good.replace("\n", "\\n"), "good.pem", "other.pem, good.pem", "set.json"):
+        assert known(JWT_KEY=value) == "ann"
+    assert known(JWT_KEY=key_set(jwk(private("RS")))) == "ann"
+    with pytest.raises(AuthenticationError):
+        known(JWT_KEY="other.pem")
+    assert not (here / "metastore-data").exists()
+
+
+def test_a_shared_secret_is_a_setting_of_its_own(here: Path) -> None:
+    settings = config.load({"METASTORE_JWT_SECRET": f"{'x' * 40}  {SECRET}"})
+    assert config.verifier(settings).identify(signed(SECRET, "HS256", exp=LATER)).user == "ann"
+
+
+def test_issuer_audience_algorithms_user_and_claims_reach_the_verifier(here: Path) -> None:
+    good = {"JWT_KEY": pem(private("RS"))}
+    for wrong in ({"JWT_ISSUER": "x"}, {"JWT_AUDIENCE": "x"}, {"JWT_ALGORITHMS": "RS512"}):
+        with pytest.raises(AuthenticationError):
+            known(**good, **wrong)
+    assert known(**good, USER_CLAIM="name") == "Ann Lee"
+    (here / "settings.toml").write_text("[claims.name]\n'Ann Lee' = 'ds:cars:read'")
+    settings = {**{f"METASTORE_{name}": value for name, value in good.items()}, "METASTORE_CONFIG": "settings.toml"}
+    with pytest.raises(InvalidInput, match=r"^claims: the scope 'ds:cars:read' grants nothing"):
+        config.verifier(config.load(settings))
+    verifier = config.verifier(config.load({**settings, "METASTORE_DEFAULT_OWNER": "physics"}))
+    assert [each.name for each in verifier.identify(signed(scopes=None, exp=LATER)).scopes] == ["cars"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"JWT_KEY": "nothing.pem"}, "METASTORE_JWT_KEY: this is neither PEM text nor a URL"),
+        ({"JWT_KEY": "http://u:p@x/"}, "METASTORE_JWT_KEY: public keys need no password"),
+        ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "RS256"}, "METASTORE_JWT_SECRET: a shared secret fits none"),
+        ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "HS512"}, "METASTORE_JWT_SECRET: a shared secret fits none"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_said_at_the_start(here: Path, variables: dict[str, str], reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        known(**variables)
+
+
+def test_a_private_key_is_not_taken_for_a_public_one(here: Path) -> None:
+    with pytest.raises(InvalidInput, match="METASTORE_JWT_KEY: this is a private key"):
+        known(JWT_KEY=private_pem(private("RS")))
+
+
+def test_a_server_that_is_down_does_not_keep_the_service_from_starting(here: Path) -> None:
+    settings = config.load({"METASTORE_JWKS_URL": "http://127.0.0.1:9/", "METASTORE_JWT_KEY": "http://127.0.0.1:9/x"})
+    with pytest.raises(StorageUnavailable):
+        config.verifier(settings).identify(signed(exp=LATER))
+
+
+def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        **dict.fromkeys(NAMES, "x"),
+        **{"author": "Ann", "lfs_url": "https://x", "validation": "off", "max_bytes": "7", "public_read": "off"},
+        **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
+        **{"jwt_algorithms": "ES256"},
+    }
+    del values["claims"]
+    text = "\n".join(f"{name} = '{value}'" for name, value in values.items())
+    outside = config.load({f"METASTORE_{name.upper()}": value for name, value in values.items()})
+    assert from_file(tmp_path / "settings.toml", text) == outside
+    assert outside != config.load({})
