@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, render_template, request
 
 from metastore.bundle.base import Bundle, Snapshot
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
@@ -79,6 +79,16 @@ def _why_not_new() -> str | None:
     except PermissionDenied as error:
         return str(error)
     return None
+
+
+@bundles.get("/bundles.<any(csv, json):format>")
+def export(format: str) -> Response:
+    """Send all live bundles as a file, in the form that an import takes."""
+    text = (part.encode() for part in registry().bundle_export(format=format))
+    media_type = {"csv": "text/csv", "json": "application/json"}[format]
+    return Response(
+        text, mimetype=media_type, headers={"Content-Disposition": f"attachment; filename=bundles.{format}"}
+    )
 
 
 @bundles.get("/bundles/<name>")

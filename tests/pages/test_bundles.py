@@ -151,7 +151,7 @@ def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, be
             break
     page.keyboard.press("Enter")
     page.wait_for_url("**/bundles/Beam")
-    expect(page.get_by_text("You cannot change it: anyone may read bundles")).to_be_visible()
+    expect(page.get_by_text("Anyone may read bundles; to change one, say who you are.")).to_be_visible()
     assert page.get_by_role("link", name="Edit").count() == 0
     expect(page.get_by_text("Not collectable:")).to_be_visible()
     page.get_by_label("Find a device here").fill("tr1")
@@ -237,6 +237,9 @@ def test_the_record_is_read_by_page_and_sent_as_a_file(person: Person, site: Sit
     assert [entry["comment"] for entry in json.loads(answer.text())] == [f"-{n}" for n in range(59, -1, -1)] + [
         '=HYPERLINK("http://x")'
     ]
+    everything = json.loads(person.context.request.get(f"{site.url}/bundles.json").text())
+    assert [each["name"] for each in everything] == [each.name for each in site.registry.bundle_list()]
+    assert person.context.request.get(f"{site.url}/bundles.csv").text().count("\n") == len(everything) + 1
     assert person.context.request.get(f"{site.url}/log/export?until=2000-01-01").text().count("\n") == 1
     for path in (
         "/log?since=yesterday",
