@@ -10,7 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from metastore.bundle.base import Bundle, Filter, LogEntry, LogFilter, Snapshot
-from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
 
 Row = Mapping[str, Any]
 
@@ -97,8 +97,9 @@ def lines(wanted: Listing) -> tuple[str, list[Any]]:
     source, count, user = _DELETED if wanted.deleted else _LIVE
     with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
     updated = "b.created" if wanted.deleted else "b.updated"
-    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"
-    key = {"devices": count, "user": by_user, "updated": updated}.get(wanted.order, f"b.{wanted.order}")
+    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"  # nosec B608
+    columns = {each: f"b.{each}" for each in ORDERS}
+    key = {**columns, "devices": count, "user": by_user, "updated": updated}[wanted.order]
     texts = [f"strpos(lower({each}), lower(%s)) > 0" for each in ("b.name", "b.event", "b.ifb_group")]
     texts.append("EXISTS (SELECT FROM unnest(b.hosts) AS h (host) WHERE strpos(lower(host), lower(%s)) > 0)")
     texts.append(with_device.replace("%s", "strpos(lower(v.variable), lower(%s)) > 0"))

@@ -7,7 +7,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from metastore.bundle.base import STATE, Bundle, Filter, LogEntry, LogFilter, Snapshot
-from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
 
 _FORMAT = 1
 _SCHEMA = """
@@ -193,7 +193,7 @@ _OF_DELETED = "snapshot IN (SELECT snapshot FROM device_changes WHERE %s)"
 
 def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
     """Return the statement for a page of a list: what it is ordered by alone is asked of every bundle."""
-    key = {"devices": _COUNT, "user": _USER}.get(wanted.order, wanted.order)
+    key = {**{each: each for each in ORDERS}, "devices": _COUNT, "user": _USER}[wanted.order]
     behind = time_text(wanted.after_key) if wanted.order == "updated" and wanted.after else wanted.after_key
     with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
     texts = [f"instr(lower({each}), lower(?))" for each in ("name", "event", "ifb_group")]
@@ -212,7 +212,7 @@ def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
     used = [(condition, value) for condition, value in conditions if value is not None]
     values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
     where = " AND ".join(condition for condition, _ in used)
-    page = f"SELECT name, {key} AS key FROM current WHERE {where} ORDER BY key {down}, name {down} LIMIT ?"
+    page = f"SELECT name, {key} AS key FROM current WHERE {where} ORDER BY key {down}, name {down} LIMIT ?"  # nosec B608
     query = f"""SELECT current.*, {_COUNT} AS devices, made.user, made.comment
         FROM ({page}) AS page JOIN current ON current.name = page.name
         JOIN snapshots AS made ON made.id = current.snapshot
