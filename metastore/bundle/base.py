@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from metastore.bundle.listing import BundleLine, Listing
+
 #: The attributes that may change, in the order in which they are shown; `name` and `ifb_group` never do.
 CHANGEABLE = ("event", "storage", "run", "udp", "writable", "hosts")
 
@@ -242,6 +244,10 @@ class BundleRecord(ABC):
     @abstractmethod
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:
         """Yield live bundles by name (by code point)."""
+
+    @abstractmethod
+    def lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        """Return a page of a list, in the order that is asked for (text by code point)."""
 
     @abstractmethod
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from metastore.bundle.base import STATE, Bundle, Filter, LogFilter
+from metastore.bundle.listing import ORDERS, Listing
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
 from metastore.types import Finding, shortened
@@ -21,8 +22,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
-_DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
-_USUAL_DEVICE = re.compile(
+#: What a device has to be, and what most are; the pages hand both on to scripts.
+DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
+USUAL_DEVICE = re.compile(
     r"[A-Za-z][:_?|&~@$!^#-][A-Za-z0-9_:]{1,62}(\[[0-9:]*\]|\{[0-9:]*\})?(\.[A-Za-z_]+(\[[0-9:]*\]|\{[0-9:]*\})?)*(@\S+)?"
     r"|(dip|timber)/[A-Za-z0-9_./\-]+(:[A-Za-z0-9_.\-]+(\[[0-9:]*\])?)?"
 )
@@ -32,12 +34,13 @@ _LONGEST_COMMENT = 65_536
 
 #: The largest number that a snapshot can have: what databases hold.
 LARGEST = 2**63 - 1
-_Filter = TypeVar("_Filter", Filter, LogFilter)
+_Filter = TypeVar("_Filter", Filter, LogFilter, Listing)
 _FILTERS: dict[str, Any] = {
-    **dict.fromkeys(("group", "device", "event", "host", "prefix", "after", "name", "user"), str),
+    **dict.fromkeys(("group", "device", "event", "host", "prefix", "after", "name", "user", "text", "order"), str),
     **dict.fromkeys(("limit", "before"), int),
     **dict.fromkeys(("since", "until"), datetime),
-    "run": bool,
+    **dict.fromkeys(("run", "deleted", "descending"), bool),
+    "after_key": object,
 }
 _KINDS = {str: "text", int: "number", bool: "true or false"}
 
@@ -102,7 +105,7 @@ def warnings(bundle: Bundle) -> tuple[Finding, ...]:
     return tuple(
         Finding("/devices", f"{device} is in none of the usual forms, such as E:TOR860 or dip/acc/x:y")
         for device in sorted(bundle.devices)
-        if not _USUAL_DEVICE.fullmatch(device)
+        if not USUAL_DEVICE.fullmatch(device)
     )
 
 
@@ -118,7 +121,7 @@ def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
     if len(found) > _MOST_DEVICES:
         raise InvalidInput(f"a bundle has at most {_MOST_DEVICES} devices", pointer=pointer)
     for index, device in enumerate(found):
-        if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        if not isinstance(device, str) or not DEVICE.fullmatch(device):
             detail = f"{shortened(device)} is no device: 3 to 255 characters without space , ; \" ' < > \\ `"
             raise InvalidInput(detail, problems=((f"{pointer}/{index}", detail),))
         encodable(device, "a device")
@@ -186,6 +189,27 @@ def check_filter(wanted: _Filter) -> _Filter:
                 raise InvalidInput(f"a limit is a number from 0 on, not {shortened(value)}")
             clamped[each.name] = min(max(value, 0), LARGEST)
     return replace(wanted, **clamped)  # type: ignore[arg-type]
+
+
+def check_listing(wanted: Listing) -> Listing:
+    """Check what list is asked for.
+
+    Raises:
+        InvalidInput: There is no such order, or what the page begins behind is of another kind; or as `check_filter`.
+    """
+    checked = check_filter(replace(wanted, after_key=None))
+    if wanted.order not in ORDERS:
+        raise InvalidInput(f"bundles are listed by {', '.join(ORDERS)}, not by {shortened(str(wanted.order))}")
+    key, kind = wanted.after_key, ORDERS[wanted.order]
+    if (wanted.after is None) != (key is None) or (key is not None and type(key) is not kind):
+        raise InvalidInput(f"a page by {wanted.order} begins behind a name and what its bundle has there")
+    if isinstance(key, datetime):
+        check_time(key)
+    elif isinstance(key, int) and not -LARGEST <= key <= LARGEST:
+        raise InvalidInput(f"{shortened(str(key))} is no number of devices")
+    elif isinstance(key, str):
+        check_filter(Filter(event=key))
+    return replace(checked, after_key=key)
 
 
 def check_time(at: Any) -> datetime:

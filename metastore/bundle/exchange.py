@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from metastore.bundle.base import STATE, Bundle
+from metastore.bundle.base import STATE, Bundle, LogEntry
 from metastore.descriptor import decode
 from metastore.errors import InvalidInput, MetastoreError
 
@@ -17,6 +17,7 @@ from metastore.errors import InvalidInput, MetastoreError
 ATTRIBUTES = tuple(each.name for each in fields(Bundle))
 FORMATS = ("json", "csv")
 _SET_BY_THE_REGISTRY = ("updated", "snapshot")
+_LOG_COLUMNS = tuple(each.name for each in fields(LogEntry))
 _FLAGS = ("run", "udp", "writable")
 _LISTS = ("hosts", "devices")
 #: With these a cell is a formula to a spreadsheet. A quotation mark before them prevents it; no device has one, so
@@ -109,6 +110,15 @@ def write_rows(bundles: Iterable[Bundle], format: str) -> Iterator[str]:
     return _of(format, _WRITERS)(bundles)
 
 
+def write_log(entries: Iterable[LogEntry], format: str) -> Iterator[str]:
+    """Write lines of the record as text, piece by piece: for people's own tables, not to be read back.
+
+    Raises:
+        InvalidInput: The format is neither `json` nor `csv`.
+    """
+    return _of(format, {"json": _write_json_log, "csv": _write_csv_log})(entries)
+
+
 def at_line(error: _Error, line: int) -> _Error:
     """Let an error say on which line it happened."""
     error.args = (f"line {line}: {error}", *error.args[1:])
@@ -162,11 +172,30 @@ def _value(column: str | None, cell: Any) -> Any:
 
 
 def _write_json(bundles: Iterable[Bundle]) -> Iterator[str]:
+    return _json_list(map(values_of, bundles))
+
+
+def _json_list(objects: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     before = "[\n"
-    for bundle in bundles:
-        yield before + json.dumps(values_of(bundle), ensure_ascii=False)
+    for each in objects:
+        yield before + json.dumps(each, ensure_ascii=False)
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def _write_json_log(entries: Iterable[LogEntry]) -> Iterator[str]:
+    return _json_list(map(_values_of_entry, entries))
+
+
+def _write_csv_log(entries: Iterable[LogEntry]) -> Iterator[str]:
+    yield _csv_line(_LOG_COLUMNS)
+    for entry in entries:
+        yield _csv_line(_cell(value) for value in _values_of_entry(entry).values())
+
+
+def _values_of_entry(entry: LogEntry) -> dict[str, Any]:
+    values = {key: getattr(entry, key) for key in _LOG_COLUMNS}
+    return values | {"created": entry.created.isoformat(), "attributes": list(entry.attributes)}
 
 
 def _write_csv(bundles: Iterable[Bundle]) -> Iterator[str]:
@@ -185,7 +214,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = " ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 _READERS: dict[str, Callable[[str], list[Row]]] = {"json": _read_json, "csv": _read_csv}

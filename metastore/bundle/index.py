@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from metastore.bundle import tables
 from metastore.bundle.base import Bundle, Filter, LogEntry, LogFilter, Snapshot
+from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import StorageBusy, StorageCorrupt
 from metastore.types import RevisionId
 
@@ -93,6 +94,11 @@ class Index:
                 return
             after = page[-1]["name"]
             left = None if left is None else left - size
+
+    def lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        """Return a page of a list."""
+        query, values = tables.lines_query(wanted)
+        return [tables.line(row) for row in self._rows(query, values)]
 
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
         """Return a page of the log, newest first."""

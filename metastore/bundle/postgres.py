@@ -32,6 +32,7 @@ from metastore.bundle.base import (
 )
 from metastore.bundle.chains import check_chains
 from metastore.bundle.database import Database, database_errors
+from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -95,6 +96,9 @@ class PostgresRecord(BundleRecord):
                 return
             after = page[-1]["name"]
             left = None if left is None else left - size
+
+    def lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        return [queries.line(row) for row in self._rows(*queries.lines(wanted))]
 
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
         return [queries.log_entry(row) for row in self._rows(*queries.log(wanted))]

@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from metastore.bundle.base import Bundle, Filter, LogEntry, LogFilter, Snapshot
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
 
 Row = Mapping[str, Any]
 
@@ -87,6 +88,47 @@ def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
     return query, [*values, size]
 
 
+#: What stands in a list: of live bundles, and of the deletions after which nothing came.
+_LIVE = ("bundles", "(SELECT count(*) FROM bundle_variables AS v WHERE v.bundle = b.name)", "n.updated_by")
+_DELETED = (
+    """(SELECT * FROM snapshot_bundles AS s WHERE "delete" AND NOT EXISTS (
+        SELECT FROM snapshot_bundles AS n WHERE n.name = s.name AND n.snapshot_id > s.snapshot_id))""",
+    "b.removed",
+    "b.updated_by",
+)
+_OF_LIVE = "b.name IN (SELECT bundle FROM bundle_variables AS v WHERE %s)"
+_OF_DELETED = "b.snapshot_id IN (SELECT snapshot_id FROM snapshot_variable_changes AS v WHERE NOT added AND %s)"
+_NEWEST = "(SELECT * FROM snapshot_bundles AS s WHERE s.name = b.name ORDER BY snapshot_id DESC LIMIT 1)"
+
+
+def lines(wanted: Listing) -> tuple[str, list[Any]]:
+    """Return the query for a page of a list, and its values: what it is ordered by alone is asked of every bundle."""
+    source, count, user = _DELETED if wanted.deleted else _LIVE
+    with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
+    updated = "b.created" if wanted.deleted else "b.updated"
+    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"  # nosec B608
+    columns = {each: f"b.{each}" for each in ORDERS}
+    key = {**columns, "devices": count, "user": by_user, "updated": updated}[wanted.order]
+    texts = [f"strpos(lower({each}), lower(%s)) > 0" for each in ("b.name", "b.event", "b.ifb_group")]
+    texts.append("EXISTS (SELECT FROM unnest(b.hosts) AS h (host) WHERE strpos(lower(host), lower(%s)) > 0)")
+    texts.append(with_device.replace("%s", "strpos(lower(v.variable), lower(%s)) > 0"))
+    down, before = ("DESC", "<") if wanted.descending else ("", ">")
+    where, values = _where(
+        (
+            (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
+            ("b.ifb_group = %s", wanted.group),
+            ("b.event = %s", wanted.event),
+            ("b.run = %s", wanted.run),
+            (with_device.replace("%s", "v.variable = %s"), wanted.device),
+            (f"({key}, b.name) {before} (%s, %s)", (wanted.after_key, wanted.after) if wanted.after else None),
+        )
+    )
+    query = f"""SELECT b.*, {updated} AS at, {count} AS devices, n.snapshot_id AS newest, {user} AS by, n.comment AS why
+    FROM (SELECT b.*, {key} AS key FROM {source} AS b {where} ORDER BY key {down}, name {down} LIMIT %s) AS b
+    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {down}, b.name {down}"""  # nosec B608
+    return query, [*values, wanted.limit]
+
+
 def log(wanted: LogFilter) -> tuple[str, list[Any]]:
     """Return the query for a page of the log, and its values."""
     conditions = (
@@ -110,7 +152,8 @@ def log(wanted: LogFilter) -> tuple[str, list[Any]]:
 def _where(conditions: tuple[tuple[str, Any], ...]) -> tuple[str, list[Any]]:
     used = [(condition, value) for condition, value in conditions if value is not None]
     joined = " AND ".join(condition for condition, _ in used)
-    return f"WHERE {joined}" if joined else "", [value for _, value in used]
+    values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
+    return f"WHERE {joined}" if joined else "", values
 
 
 def bundle(row: Row) -> Bundle:
@@ -127,6 +170,26 @@ def bundle(row: Row) -> Bundle:
         frozenset(row["devices"]),
         row["updated"].astimezone(UTC),
         row["snapshot_id"],
+    )
+
+
+def line(row: Row) -> BundleLine:
+    """Make a line of a list of a row."""
+    return BundleLine(
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        row["run"],
+        row["udp"],
+        row["writable"],
+        tuple(row["hosts"]),
+        row["devices"],
+        row["at"].astimezone(UTC),
+        row["by"] or "",
+        row["why"] or "",
+        row["newest"],
+        bool(row.get("delete", False)),
     )
 
 

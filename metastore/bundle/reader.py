@@ -19,7 +19,8 @@ from metastore.bundle.base import (
     LogFilter,
     Snapshot,
 )
-from metastore.bundle.checks import LARGEST, check_filter, check_name, check_time
+from metastore.bundle.checks import LARGEST, check_filter, check_listing, check_name, check_time
+from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import BundleDeleted, SnapshotNotFound
 
 
@@ -68,6 +69,14 @@ class BundleReader:
             limit: At most so many.
         """
         return self._record.bundles(check_filter(Filter(group, device, event, run, host, prefix, after, limit)))
+
+    def bundle_lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        """Return a page of a list for people: without devices, with who changed each last, deleted ones on request.
+
+        Raises:
+            InvalidInput: There is no such order, or no page begins so.
+        """
+        return self._record.lines(check_listing(wanted))
 
     def bundle_read(self, name: str, *, snapshot: int | None = None, at: datetime | None = None) -> Bundle:
         """Return a bundle as it is, as it was at a snapshot, or as it was at a time.

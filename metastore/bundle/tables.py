@@ -7,6 +7,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from metastore.bundle.base import STATE, Bundle, Filter, LogEntry, LogFilter, Snapshot
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
 
 _FORMAT = 1
 _SCHEMA = """
@@ -180,4 +181,60 @@ def bundle(row: sqlite3.Row) -> Bundle:
         frozenset(json.loads(row["devices"])),
         datetime.fromisoformat(row["updated"]),
         row["snapshot"],
+    )
+
+
+_COUNT = """CASE WHEN current.deleted THEN (SELECT removed FROM snapshots WHERE id = current.snapshot)
+    ELSE (SELECT count(*) FROM current_devices WHERE current_devices.name = current.name) END"""
+_USER = "(SELECT user FROM snapshots WHERE id = current.snapshot)"
+_OF_LIVE = "name IN (SELECT name FROM current_devices WHERE %s)"
+_OF_DELETED = "snapshot IN (SELECT snapshot FROM device_changes WHERE %s)"
+
+
+def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
+    """Return the statement for a page of a list: what it is ordered by alone is asked of every bundle."""
+    key = {**{each: each for each in ORDERS}, "devices": _COUNT, "user": _USER}[wanted.order]
+    behind = time_text(wanted.after_key) if wanted.order == "updated" and wanted.after else wanted.after_key
+    with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
+    texts = [f"instr(lower({each}), lower(?))" for each in ("name", "event", "ifb_group")]
+    texts.append("EXISTS (SELECT 1 FROM json_each(hosts) WHERE instr(lower(value), lower(?)))")
+    texts.append(with_device % "instr(lower(device), lower(?))")
+    down, before = ("DESC", "<") if wanted.descending else ("", ">")
+    conditions = (
+        ("deleted = ?", wanted.deleted),
+        (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
+        ("ifb_group = ?", wanted.group),
+        ("event = ?", wanted.event),
+        ("run = ?", wanted.run),
+        (with_device % "device = ?", wanted.device),
+        (f"({key}, name) {before} (?, ?)", (behind, wanted.after) if wanted.after else None),
+    )
+    used = [(condition, value) for condition, value in conditions if value is not None]
+    values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
+    where = " AND ".join(condition for condition, _ in used)
+    page = f"SELECT name, {key} AS key FROM current WHERE {where} ORDER BY key {down}, name {down} LIMIT ?"  # nosec B608
+    query = f"""SELECT current.*, {_COUNT} AS devices, made.user, made.comment
+        FROM ({page}) AS page JOIN current ON current.name = page.name
+        JOIN snapshots AS made ON made.id = current.snapshot
+        ORDER BY page.key {down}, page.name {down}"""  # nosec B608 - the conditions above
+    return query, (*values, wanted.limit)
+
+
+def line(row: sqlite3.Row) -> BundleLine:
+    """Read a row of `lines_query`."""
+    return BundleLine(
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        bool(row["run"]),
+        bool(row["udp"]),
+        bool(row["writable"]),
+        tuple(json.loads(row["hosts"])),
+        row["devices"],
+        datetime.fromisoformat(row["updated"]),
+        row["user"],
+        row["comment"],
+        row["snapshot"],
+        bool(row["deleted"]),
     )

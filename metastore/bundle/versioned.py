@@ -34,6 +34,7 @@ from metastore.bundle.base import (
 )
 from metastore.bundle.chains import check_chains
 from metastore.bundle.index import Index
+from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import (
     AlreadyExists,
     BundleNotFound,
@@ -88,6 +89,9 @@ class VersionedRecord(BundleRecord):
 
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:
         return self._indexed().bundles(wanted)
+
+    def lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        return self._indexed().lines(wanted)
 
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
         return self._indexed().log(wanted)

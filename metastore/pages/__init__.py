@@ -14,10 +14,12 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
 from metastore.pages import oidc, session, words
+from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundles import bundles
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
+from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.service import problems
 from metastore.service.context import Service
@@ -47,9 +49,10 @@ def install(app: Flask, served: Service) -> None:
     app.session_interface = session.Cookies()
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
+    app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, sign_in, bundles, dataset_forms, datasets):
+    for part in (home, sign_in, bundles, bundle_forms, record, dataset_forms, datasets):
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)

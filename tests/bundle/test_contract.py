@@ -12,6 +12,7 @@ import pytest
 from metastore.bundle import Bundle, BundleRegistry
 from metastore.bundle.base import BundleRecord, Write
 from metastore.bundle.checks import make_bundle, warnings
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,
@@ -280,6 +281,68 @@ def test_pages_put_together_are_the_whole_list(registry: BundleRegistry) -> None
         pages.append(page)
         after = page[-1]
     assert pages == [["B0", "B1", "B2"], ["B3", "B4", "B5"], ["B6"]]
+
+
+# Lists for people
+
+
+def test_a_line_says_who_changed_a_bundle_last_and_why(registry: BundleRegistry) -> None:
+    registry.bundle_create(numi(hosts=["h1", "h2"], writable=True, run=True), user="ruth")
+    made = registry.bundle_update("NuMI", {"remove_devices": ["E:TORTGT"], "udp": True}, user="ruth", comment="Broken")
+    (line,) = registry.bundle_lines(Listing())
+    state = ("NuMI", "e,a9", "NOvA", "short", True, True, True, ("h1", "h2"), 1)
+    assert line == BundleLine(*state, made.updated, "ruth", "Broken", made.snapshot, False)
+    gone = registry.bundle_delete("NuMI", user="ruth", comment="Over")
+    assert registry.bundle_lines(Listing()) == []
+    (line,) = registry.bundle_lines(Listing(deleted=True))
+    assert line == BundleLine(*state, gone.created, "ruth", "Over", gone.id, True)
+    registry.bundle_restore("NuMI", gone.id, user="ruth")
+    assert registry.bundle_lines(Listing(deleted=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"text": "b_"}, ["B_1", "B_2", "a.b_c"]),
+        ({"text": "tor8"}, ["a.b_c"]),
+        ({"text": "E,1D"}, ["B_2"]),
+        ({"text": "minos"}, ["B_1"]),
+        ({"text": "H2"}, ["B_1", "B_2"]),
+        ({"text": "%"}, []),
+        ({"text": '"'}, []),
+        ({"text": "TORTGT", "group": "NOvA", "run": False}, ["BxX"]),
+        ({"device": "E:TOR860"}, ["a.b_c"]),
+        ({"event": "e,1d"}, ["B_2"]),
+        ({"deleted": True}, ["gone"]),
+        ({"deleted": True, "text": "tortgt"}, ["gone"]),
+        ({"deleted": True, "text": "tor8"}, []),
+        ({"deleted": True, "device": "E:TORTGT"}, ["gone"]),
+        ({"deleted": True, "group": "MINOS"}, []),
+        ({"order": "event", "limit": 2}, ["B_2", "B_1"]),
+        ({"order": "devices", "descending": True}, ["BxX", "B_2", "B_1", "a.b_c"]),
+        ({"order": "updated", "descending": True, "limit": 1}, ["BxX"]),
+        ({"order": "user", "limit": 1}, ["B_1"]),
+        ({"limit": 0}, []),
+    ],
+    ids=str,
+)
+def test_lines_are_filtered_and_ordered(several: BundleRegistry, wanted: dict[str, Any], found: list[str]) -> None:
+    assert names(several.bundle_lines(Listing(**wanted))) == found
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
+def test_pages_in_any_order_put_together_are_the_whole(several: BundleRegistry, order: str, descending: bool) -> None:
+    key, name = (lambda line: getattr(line, order)), (lambda line: line.name)
+    whole = sorted(several.bundle_lines(Listing()), key=lambda line: (key(line), name(line)), reverse=descending)
+    found: list[BundleLine] = []
+    while True:
+        behind = {"after": found[-1].name, "after_key": key(found[-1])} if found else {}
+        page = several.bundle_lines(Listing(order=order, descending=descending, limit=3, **behind))
+        found += page
+        if len(page) < 3:
+            break
+    assert names(found) == names(whole)
 
 
 # The record
@@ -566,6 +629,19 @@ def test_an_odd_filter_finds_nothing_or_is_refused(history: BundleRegistry, key:
             found = list(history.bundle_list(**{key: odd}))
             assert found == [] or (key in ("prefix", "after") and names(found) == ["Other"])
     assert len(history.bundle_log()) == 5
+
+
+@pytest.mark.parametrize(
+    "key", ["text", "group", "device", "event", "run", "deleted", "order", "descending", "after_key", "limit"]
+)
+def test_an_odd_list_finds_nothing_or_is_refused(history: BundleRegistry, key: str) -> None:
+    for odd in ODD:
+        for order in ("devices", "updated", "name"):
+            behind = {"after": "NuMI"} if key == "after_key" else {}
+            with suppress(InvalidInput):
+                wanted = Listing(**{"order": order, **behind, key: odd})
+                assert names(history.bundle_lines(wanted)) in ([], ["Other"])
+    assert names(history.bundle_lines(Listing())) == ["Other"]
 
 
 @pytest.mark.parametrize("key", ["name", "user", "device", "since", "until", "before", "limit"])

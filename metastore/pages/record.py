@@ -1,0 +1,108 @@
+"""Pages of the record: every change of one bundle or of all, filtered, in pages, and as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+
+from metastore.bundle.base import LogEntry, LogFilter
+from metastore.bundle.exchange import write_log
+from metastore.bundle.registry import BundleRegistry
+from metastore.errors import InvalidInput
+from metastore.pages.bundle_parts import given, snapshot_number
+from metastore.service.bundles import registry
+
+record = Blueprint("record", __name__)
+_ROWS = 50
+#: How many lines of an export are read at once.
+_PART = 1_000
+_TYPES = {"csv": "text/csv", "json": "application/json"}
+
+
+@record.get("/log")
+def everything() -> str:
+    """Show the record of all bundles."""
+    return _page(None)
+
+
+@record.get("/bundles/<name>/log")
+def of_bundle(name: str) -> str:
+    """Show the record of one bundle."""
+    return _page(name)
+
+
+def _page(name: str | None) -> str:
+    wanted = _wanted(name)
+    found = _log(registry(), replace(wanted, limit=_ROWS + 1))
+    lines = found[:_ROWS]
+    return render_template(
+        "bundles/log.html",
+        name=name,
+        lines=lines,
+        words_of=_device_words(lines, wanted.device) if wanted.device else {},
+        wanted=wanted,
+        given=given("name", "user", "device", "since", "until"),
+        following=lines[-1].id if len(found) > _ROWS else None,
+    )
+
+
+def _wanted(name: str | None) -> LogFilter:
+    """Read from the URL which changes are wanted. Raises InvalidInput."""
+    texts: dict[str, Any] = {key: request.args.get(key, "").strip() or None for key in ("name", "user", "device")}
+    before = request.args.get("before")
+    return LogFilter(
+        **{**texts, "name": name or texts["name"]},
+        since=_day("since"),
+        until=_day("until", timedelta(days=1)),
+        before=snapshot_number(before) if before else None,
+    )
+
+
+def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
+    """Return when a day in the URL begins, or so much later. Raises InvalidInput."""
+    said = request.args.get(key, "").strip()
+    try:
+        return datetime.strptime(said, "%Y-%m-%d").replace(tzinfo=UTC) + later if said else None
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"a day is written as 2024-05-31, not as {said[:40]!r}") from None
+
+
+def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
+    more: dict[str, Any] = {key: getattr(wanted, key) for key in ("user", "device", "since", "until", "before")}
+    return list(bundles.bundle_log(wanted.name, **more, limit=wanted.limit))
+
+
+def _device_words(lines: list[LogEntry], device: str) -> dict[int, str]:
+    """Return for each line whether the device came or went; where the counts leave it open, the snapshot tells."""
+    return {line.id: "added" if _came(line, device) else "removed" for line in lines}
+
+
+def _came(line: LogEntry, device: str) -> bool:
+    if not line.removed or not line.added:
+        return not line.removed
+    return device in registry().bundle_snapshot(line.id).bundle.devices
+
+
+@record.get("/log/export")
+def export() -> Response:
+    """Send the changes that the page would show, all of them, as a file."""
+    format = request.args.get("format", "csv")
+    if format not in _TYPES:
+        raise InvalidInput(f"the record is written as csv or json, not {format[:40]!r}")
+    wanted = replace(_wanted(None), limit=_PART)
+    # The registry outlives the request, during which it can be asked for.
+    bundles = registry()
+    first = _log(bundles, wanted)  # what is wrong with the question is said before the answer begins
+    text = (part.encode() for part in write_log(_all(bundles, wanted, first), format))
+    name = f"{wanted.name or 'bundles'}-record.{format}"
+    return Response(text, mimetype=_TYPES[format], headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _all(bundles: BundleRegistry, wanted: LogFilter, page: list[LogEntry]) -> Iterator[LogEntry]:
+    while page:
+        yield from page
+        page = _log(bundles, replace(wanted, before=page[-1].id)) if len(page) == wanted.limit else []

@@ -1,0 +1,58 @@
+// Bundles: whole rows to click, devices checked while they are typed, lists to copy. Nothing needs it.
+"use strict";
+
+for (const row of document.querySelectorAll("tr[data-href]")) {
+  row.addEventListener("click", (event) => {
+    const chosen = document.getSelection();
+    if (!event.target.closest("a") && (!chosen || chosen.isCollapsed)) location.href = row.dataset.href;
+  });
+}
+
+const list = document.querySelector("textarea[data-device]");
+if (list) {
+  const said = document.getElementById("devices-said");
+  const device = new RegExp(`^(?:${list.dataset.device})$`);
+  const usual = new RegExp(`^(?:${list.dataset.usual})$`);
+  const headings = new Set(list.dataset.headings.split(" "));
+  let waiting = 0;
+  const listed = (words) => words.slice(0, 20).join(", ") + (words.length > 20 ? ` and ${words.length - 20} more` : "");
+  const look = () => {
+    const seen = new Set(), doubles = new Set();
+    for (const each of list.value.split(/[\s,;]+/)) {
+      const word = each.replace(/^["'“”„‘’]+|["'“”„‘’]+$/g, "");
+      if (word) (seen.has(word) ? doubles : seen).add(word);
+    }
+    const found = [[`${seen.size.toLocaleString()} ${seen.size === 1 ? "device" : "devices"}`, ""]];
+    const notes = [
+      ["Looks like the heading of a column; take it out, unless it is a device", (word) => headings.has(word.toLowerCase())],
+      ["More than once, and counted once", (word) => doubles.has(word)],
+      ["Cannot be a device (3 to 255 characters, no quotation marks, < > \\ or `)", (word) => !device.test(word)],
+      ["In none of the usual forms, such as E:TOR860 or dip/acc/x:y; kept as it is",
+        (word) => device.test(word) && !usual.test(word) && !headings.has(word.toLowerCase())],
+    ];
+    for (const [note, is] of notes) {
+      const words = [...seen].filter(is);
+      if (words.length) found.push([note, listed(words)]);
+    }
+    said.replaceChildren(...found.map(([note, words]) => {
+      const line = document.createElement("p");
+      line.textContent = words ? `${note}: ` : note;
+      if (words) line.append(Object.assign(document.createElement("code"), { textContent: words }));
+      return line;
+    }));
+  };
+  list.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(look, 150); });
+  look();
+}
+
+const text = document.getElementById("as-text");
+if (text) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "secondary small", textContent: "Copy" });
+  button.addEventListener("click", () => {
+    text.select();
+    // The clipboard proper is only there over HTTPS.
+    const copied = navigator.clipboard ? navigator.clipboard.writeText(text.value) : Promise.resolve(document.execCommand("copy"));
+    copied.then(() => { button.textContent = "Copied"; });
+  });
+  text.after(button);
+}
