@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from metastore.service import requests
 from metastore.service.context import service
 from metastore.service.guard import identity, readable, require_read
 from metastore.store import validate
-from metastore.types import Dataset, DatasetId, Revision
+from metastore.types import Dataset, DatasetId, Difference, Revision
 
 datasets = Blueprint("datasets", __name__)
 _ROWS = 50
@@ -143,13 +144,18 @@ def compare(owner: str, name: str) -> str:
     if not request.args.get("from"):
         raise InvalidInput("choose two revisions to compare, in the history")
     diff = service().store.revision_diff(subject, request.args["from"], request.args.get("to") or None)
-    groups: dict[str, list[Any]] = defaultdict(list)
-    for change in diff.changes:
-        first, _, rest = change.where.partition(" › ")
-        groups[first if rest or first.startswith("resource ") else "The dataset"].append(
-            {"kind": change.kind, "where": rest or first, "old": shown(change.old), "new": shown(change.new)}
-        )
-    return render_template("datasets/compare.html", id=subject, diff=diff, groups=groups)
+    return render_template("datasets/compare.html", id=subject, diff=diff, groups=_grouped(diff.changes))
+
+
+def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, str]]]:
+    """Return differences by what they are about: the dataset as a whole first, then its parts."""
+    groups: dict[str, list[dict[str, str]]] = {"The dataset": []}
+    for each in differences:
+        first, _, rest = each.where.partition(" › ")
+        part = first if rest or first.startswith("resource ") else "The dataset"
+        row = {"kind": each.kind, "where": rest or first, "old": shown(each.old), "new": shown(each.new)}
+        groups.setdefault(part, []).append(row)
+    return {part: rows for part, rows in groups.items() if rows}
 
 
 def readable_id(owner: str, name: str) -> DatasetId:
