@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 JOBS ?= auto
 
-.PHONY: help run test lint types unit docs html-docs wheel soak test-all bench constraints clean
+# One of CKAN's versions, in an environment of its own; its tests need what its own developers use.
+CKAN ?= 2.11.6
+CKAN_VENV ?= .venv-ckan-$(CKAN)
+EXTENSION := examples/ckanext-metastore
+
+.PHONY: test-ckan run-ckan help run test lint types unit docs html-docs wheel soak test-all bench constraints clean
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -16,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: debian
-debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles; make itself is there already
-	@missing=''; for each in git git-lfs strace; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, redis-server what CKAN needs; make itself is there already
+	@missing=''; for each in git git-lfs strace redis-server; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
@@ -51,6 +56,24 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
+
+$(CKAN_VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(CKAN_VENV)
+	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout
+	$(CKAN_VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+.PHONY: ckanext
+ckanext: $(READY) $(CKAN_VENV)/ready debian
+	$(CKAN_VENV)/bin/pip install --quiet --no-deps --force-reinstall ./$(EXTENSION)
+	rm -rf $(EXTENSION)/build $(EXTENSION)/*.egg-info
+
+test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
+	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
+	  -c $(EXTENSION)/tests/pytest.ini --portal {url} $(EXTENSION)/tests
+
+run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
+	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
 soak: $(READY) debian  ## the long versions of the tests
 	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600
