@@ -70,7 +70,8 @@ ckanext: $(READY) $(CKAN_VENV)/ready debian
 
 test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
-	  -c $(EXTENSION)/tests/pytest.ini --portal {url} $(EXTENSION)/tests
+	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
+	CKAN_PROGRAMS=$(CKAN_VENV)/bin $(BIN)/python -m pytest -n 0 tests/ckan/served.py
 
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin

@@ -47,7 +47,7 @@ ckan.auth.create_dataset_if_not_in_organization = true
 sqlalchemy.url = {database}
 solr_url = {solr}
 ckan.redis.url = redis://127.0.0.1:{redis}/0
-ckan.plugins = activity metastore
+ckan.plugins = {plugins}
 ckan.activity_streams_enabled = true
 ckanext.metastore.url = {folder}/store
 ckanext.metastore.options = {{"sync": false}}
@@ -95,7 +95,7 @@ class Portal:
         self.port, redis = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ini = self.folder / "ckan.ini"
-        self._server: subprocess.Popen[bytes] | None = None
+        self._servers: list[subprocess.Popen[bytes]] = []
         self._redis = subprocess.Popen(
             ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder],
             stdout=subprocess.DEVNULL,
@@ -103,14 +103,19 @@ class Portal:
         )
         atexit.register(self.close)
         schema = next(programs.parent.glob("lib/python*/site-packages/ckan/config/solr/schema.xml"))
-        settings = {"folder": self.folder, "port": self.port, "redis": redis, "solr": solr.start(schema)}
-        self.ini.write_text(
-            INI.format(
-                **settings, database=self._database(), testing=str(testing).lower(), csrf=str(not testing).lower()
-            )
-        )
+        settings: dict[str, Any] = {
+            "folder": self.folder,
+            "port": self.port,
+            "redis": redis,
+            "solr": solr.start(schema),
+        }
+        settings |= {"testing": str(testing).lower(), "csrf": str(not testing).lower()}
+        # CKAN's test helpers make the tables of CKAN alone.
+        plugins = "metastore" if testing else "activity metastore"
+        self.ini.write_text(INI.format(**settings, database=self._database(), plugins=plugins))
         self.ckan("db", "init")
-        self.ckan("db", "upgrade", "-p", "activity")
+        if not testing:
+            self.ckan("db", "upgrade", "-p", "activity")
 
     def _database(self) -> str:
         dsn = new_server().dsn
@@ -126,20 +131,27 @@ class Portal:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def serve(self) -> subprocess.Popen[bytes]:
-        """Start CKAN's own server, and wait until it answers."""
-        command = [self.programs / "ckan", "-c", self.ini, "run", "--disable-reloader", "--port", str(self.port)]
-        with (self.folder / "ckan.log").open("wb") as log:
-            self._server = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    def serve(self, port: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, CKAN's own server, and wait until it answers.
+
+        Args:
+            port: For a second worker; the first one is at `url`.
+        """
+        port = port or self.port
+        log = self.folder / f"ckan-{port}.log"
+        command = [self.programs / "ckan", "-c", self.ini, "run", "--disable-reloader", "--port", str(port)]
+        with log.open("wb") as output:
+            server = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self._servers.append(server)
         for _ in range(240):
             try:
-                httpx.get(f"{self.url}/api/3/action/status_show", timeout=60).raise_for_status()
-                return self._server
+                httpx.get(f"http://127.0.0.1:{port}/api/3/action/status_show", timeout=60).raise_for_status()
+                return server
             except httpx.TransportError:
-                if self._server.poll() is not None:
+                if server.poll() is not None:
                     break
                 time.sleep(0.5)
-        raise RuntimeError(f"CKAN does not answer:\n{(self.folder / 'ckan.log').read_text()[-4000:]}")
+        raise RuntimeError(f"CKAN does not answer:\n{log.read_text()[-4000:]}")
 
     def user(self, name: str, fullname: str) -> str:
         """Make a user who may do everything, and return a token for the API; the password is `name-password`."""
@@ -158,9 +170,9 @@ class Portal:
         return answer.json()["result"]
 
     def close(self) -> None:
-        if self._server:
-            self._server.terminate()
-            self._server.wait()
+        for server in self._servers:
+            server.terminate()
+            server.wait()
         self._redis.terminate()
         self._redis.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

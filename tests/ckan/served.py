@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 import metastore
-from tests.ckan.portal import Portal
+from tests.ckan.portal import Portal, free_port
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,26 @@ def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Por
     assert "physics/cars: updated" in portal.ckan("metastore", "reconcile")
     assert "in step" in portal.ckan("metastore", "status")
     assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Catch up with CKAN"
+
+
+def test_two_workers_that_change_one_dataset_leave_what_ckan_says(portal: Portal) -> None:
+    port = free_port()
+    portal.serve(port)
+    workers = [portal.url, f"http://127.0.0.1:{port}"]
+    portal.act(portal.token, "package_create", name="buses", owner_org="physics", title="Buses")
+
+    def work(number: int) -> int:
+        said = {"id": "buses", ("title", "notes")[number % 2]: f"Number {number}"}
+        headers = {"Authorization": portal.token}
+        url = f"{workers[number % 2]}/api/3/action/package_patch"
+        return httpx.post(url, json=said, headers=headers, timeout=120).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(20))) == [200] * 20
+    assert "in step" in portal.ckan("metastore", "status")
+    shown = portal.act(portal.token, "package_show", id="buses")
+    newest = portal.act(portal.token, "dataset_revision_show", id="buses")["package"]
+    assert (newest["title"], newest["notes"]) == (shown["title"], shown["notes"])
 
 
 def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
