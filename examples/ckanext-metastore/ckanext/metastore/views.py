@@ -65,9 +65,6 @@ def restore(id: str, revision: str) -> Any:
 def tag(id: str, revision: str) -> Any:
     """Name a version."""
     said = {name: tk.request.form.get(name, "").strip() for name in ("tag", "description")}
-    if not said["tag"]:
-        tk.h.flash_error(tk._("A tag needs a name"))
-        return tk.redirect_to("metastore.version", id=id, revision=revision)
     _or_complain(lambda: _act("dataset_tag_create", id=id, revision=revision, **said), None, tk._("Tagged"))
     return tk.redirect_to("metastore.versions", id=id)
 
