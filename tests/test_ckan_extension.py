@@ -153,13 +153,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(store: metastore.Met
     assert dry.record(shown(title="T3"), "org1/ds1").action == "updated"
     assert dry.record(shown(name="new"), "org1/ds1").action == "moved"
     assert dry.record(shown(state="deleted"), "org1/ds1").action == "deleted"
-    assert dry.purge("org1/ds1").action == "purged"
+    assert dry.purge("org1/ds1", SHOWN["id"]).action == "purged"
     assert len(list(store.revision_list("org1/ds1"))) == 1
 
 
-def test_a_purge_can_be_repeated(recorder: Recorder) -> None:
+def test_a_purge_can_be_repeated_and_removes_no_other_dataset(recorder: Recorder) -> None:
     recorder.record(shown(), None)
-    assert [recorder.purge("org1/ds1").action for _ in range(2)] == ["purged", "unchanged"]
+    assert recorder.purge("org1/ds1", "another").action == "unchanged"
+    assert [recorder.purge("org1/ds1", SHOWN["id"]).action for _ in range(2)] == ["purged", "unchanged"]
 
 
 def test_datasets_are_known_by_ckans_id_and_others_left_alone(store: metastore.MetaStore, recorder: Recorder) -> None:

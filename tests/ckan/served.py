@@ -125,6 +125,30 @@ def test_the_reason_of_a_change_of_a_resource_is_recorded(portal: Portal, browse
     assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Name it"
 
 
+def test_an_uploaded_file_is_still_there_after_a_restoration(portal: Portal, browser: httpx.Client) -> None:
+    headers = {"Authorization": portal.token}
+    answer = httpx.post(
+        f"{portal.url}/api/3/action/resource_create",
+        data={"package_id": "cars", "name": "Upload", "metastore_message": "Upload it"},
+        files={"upload": ("speeds.csv", b"speed\n30\n")},
+        headers=headers,
+        timeout=120,
+    )
+    made = answer.json()["result"]
+    newest = portal.act(portal.token, "dataset_revision_list", id="cars")[0]
+    assert newest["message"] == "Upload it"
+    portal.act(portal.token, "package_patch", id="cars", notes="Something else", resources=[])
+    portal.act(portal.token, "dataset_revert", id="cars", revision=newest["id"])
+    assert browser.get(made["url"]).content == b"speed\n30\n"
+    back = portal.act(portal.token, "package_show", id="cars")["resources"][-1]
+    assert (back["id"], back["url"], back["size"]) == (made["id"], made["url"], made["size"])
+
+
+def test_a_draft_has_a_page_without_versions(portal: Portal, browser: httpx.Client) -> None:
+    portal.act(portal.token, "package_create", name="sketch", owner_org="physics", state="draft")
+    assert "There are no versions" in browser.get("/dataset/sketch/versions").text
+
+
 def test_strangers_see_versions_and_change_nothing(portal: Portal, browser: httpx.Client) -> None:
     newest = links(browser, "cars")[0]
     with httpx.Client(base_url=portal.url, timeout=120) as stranger:
@@ -150,9 +174,16 @@ def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Por
     folder.write_text("")  # a file in the place of the store
     portal.act(portal.token, "package_patch", id="cars", title="Unrecorded")
     assert browser.get("/dataset/cars").status_code == 200
-    assert browser.get("/dataset/cars/versions").status_code in (200, 404)
+    page = browser.get("/dataset/cars/versions")
+    assert "MetaStore cannot be reached just now" in page.text
+    assert str(folder) not in page.text
+    with pytest.raises(RuntimeError, match="Error: "):
+        portal.ckan("metastore", "status")
     folder.unlink()
     (portal.folder / "away").rename(folder)
+    with pytest.raises(RuntimeError, match="out of step"):
+        portal.ckan("metastore", "status")
+    assert "physics/cars: updated" in portal.ckan("metastore", "reconcile", "--dry-run")
     assert "physics/cars: updated" in portal.ckan("metastore", "reconcile")
     assert "in step" in portal.ckan("metastore", "status")
     assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Catch up with CKAN"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ import ckan.plugins.toolkit as tk
 import ckan.tests.factories as factories
 import pytest
 from ckan import model
-from ckan.cli.cli import ckan as ckan_cli
 from ckanext.metastore import portal, settings
 from ckanext.metastore.reconcile import dataset_ids, reconcile
 from conftest import act, messages, new_dataset, new_organization, place
@@ -145,44 +145,6 @@ def test_missed_renames_are_followed_even_where_one_is_in_the_way_of_the_other(
     assert caught_up(store, first, second) == ["unchanged", "unchanged"]
 
 
-def test_two_workers_that_change_one_dataset_leave_what_ckan_says(store: Store, physics: Package) -> None:
-    made = act("package_create", "ann", **new_dataset(physics))
-    begin = threading.Barrier(2)
-    failures: list[BaseException] = []
-
-    def work(member: str) -> None:
-        try:
-            for number in range(5):
-                begin.wait(60)
-                tk.get_action("package_patch")({"user": "ann"}, {"id": made["id"], member: f"{member} {number}"})
-        except BaseException as error:
-            failures.append(error)
-            begin.abort()
-        finally:
-            model.Session.remove()
-
-    app = tk.current_app._get_current_object() if tk.current_app else None
-    workers = [threading.Thread(target=in_context(app, work), args=(member,)) for member in ("title", "notes")]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
-    model.Session.remove()
-    assert caught_up(store, made) == ["unchanged"]
-
-
-def in_context(app: Any, work: Any) -> Any:
-    def run(*args: Any) -> None:
-        if app is None:
-            work(*args)
-        else:
-            with app.test_request_context():
-                work(*args)
-
-    return run
-
-
 def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, physics: Package, down: Any) -> None:
     with down:
         made = []
@@ -198,30 +160,7 @@ def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, phy
     assert len(list(store.dataset_list(f"{physics['name']}/"))) == 1000
 
 
-# The command line
-
-
-def test_the_command_line_says_what_is_out_of_step_and_brings_it_in_step(cli: Any, cars: Package, down: Any) -> None:
-    cli.invoke(ckan_cli, ["metastore", "reconcile", "--purge"])
-    with down:
-        act("package_patch", "ann", id=cars["id"], title="Unrecorded")
-    status = cli.invoke(ckan_cli, ["metastore", "status"])
-    assert (status.exit_code, "out of step" in status.output) == (1, True)
-    dry = cli.invoke(ckan_cli, ["metastore", "reconcile", "--dry-run"])
-    assert f"{place(cars)}: updated" in dry.output
-    assert "nothing was done" in dry.output
-    done = cli.invoke(ckan_cli, ["metastore", "reconcile"])
-    assert (done.exit_code, f"{place(cars)}: updated" in done.output) == (0, True)
-    status = cli.invoke(ckan_cli, ["metastore", "status"])
-    assert (status.exit_code, "in step" in status.output) == (0, True)
-
-
-def test_the_command_line_says_that_metastore_is_down(cli: Any, down: Any) -> None:
-    with down:
-        for command in ("status", "reconcile", "import-activities"):
-            failed = cli.invoke(ckan_cli, ["metastore", command])
-            assert failed.exit_code == 1
-            assert "Error: " in failed.output
+# Settings
 
 
 @pytest.mark.parametrize(
@@ -234,8 +173,14 @@ def test_the_command_line_says_that_metastore_is_down(cli: Any, down: Any) -> No
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(
-    ckan_config: Any, caplog: pytest.LogCaptureFixture, name: str, value: str, complaint: str
+    ckan_config: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    complaint: str,
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("ckanext"), "propagate", True)
     ckan_config[f"ckanext.metastore.{name}"] = value
     with pytest.raises(metastore.InvalidInput, match=complaint):
         settings.current()
@@ -243,7 +188,7 @@ def test_a_setting_that_makes_no_sense_is_named(
     assert complaint in caplog.text
 
 
-def test_no_secret_is_shown(ckan_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_shown(ckan_config: Any) -> None:
     ckan_config["ckanext.metastore.token"] = "sesame"
     assert "sesame" not in repr(settings.current())
     assert portal.author("nobody") == metastore.Author("CKAN")

@@ -47,10 +47,11 @@ def _bulk(name: str, done: str) -> Action:
 @tk.chained_action
 def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
-    where = package and (portal.known(package) or str(portal.metastore_id(portal.shown(package.id))))
+    if package is None:
+        return original(context, data_dict)
+    uuid, where = package.id, portal.known(package) or str(portal.metastore_id(portal.shown(package.id)))
     result = original(context, data_dict)
-    if where:
-        portal.purge(where, context)
+    portal.purge(where, uuid, context)
     return result
 
 

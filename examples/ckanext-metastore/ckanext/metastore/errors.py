@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ckan.plugins.toolkit as tk
 
 import metastore
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -20,4 +23,12 @@ def speaking_ckan() -> Iterator[None]:
     except metastore.PermissionDenied as error:
         raise tk.NotAuthorized(str(error)) from error
     except metastore.MetastoreError as error:
-        raise tk.ValidationError({"metastore": [str(error)]}) from error
+        raise tk.ValidationError({"metastore": [plainly(error)]}) from error
+
+
+def plainly(error: metastore.MetastoreError) -> str:
+    """Say what was wrong to whoever asks; where the store is and what ails it is for the log alone."""
+    if isinstance(error, metastore.StorageError):
+        log.error("%s: %s", type(error).__name__, error)
+        return "MetaStore cannot be reached just now"
+    return str(error)

@@ -10,6 +10,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 from ckanext.metastore import settings
+from ckanext.metastore.errors import plainly
 from ckanext.metastore.patience import within
 from ckanext.metastore.sync import Outcome, Recorder
 
@@ -91,12 +92,12 @@ def withdraw(package_id: str, context: Any, default: str) -> None:
     _attempt(context, package_id, run)
 
 
-def purge(where: str, context: Any) -> None:
+def purge(where: str, uuid: str, context: Any) -> None:
     """Remove a dataset's history, after CKAN has removed the dataset: what cannot be is left to `reconcile --purge`."""
 
     def run(recorder: Recorder) -> Outcome:
         reasons = why(context, "Purge")
-        return within(settings.current().patience, lambda: recorder.purge(where, **reasons))
+        return within(settings.current().patience, lambda: recorder.purge(where, uuid, **reasons))
 
     _attempt(context, where, run, must_succeed=False)
 
@@ -133,6 +134,6 @@ def _attempt(context: Any, what: str, run: Callable[[Recorder], Outcome], *, mus
         log.error("MetaStore has not recorded %s: %s: %s", what, type(error).__name__, error)
         if must_succeed:
             model.Session.rollback()  # as CKAN's actions do when they refuse
-            raise tk.ValidationError({"metastore": [f"The change could not be recorded: {error}"]}) from error
+            raise tk.ValidationError({"metastore": [f"The change could not be recorded: {plainly(error)}"]}) from error
     else:
         log.info("%s: %s in %s", outcome.dataset_id or what, outcome.action, found.url.rpartition("@")[2])

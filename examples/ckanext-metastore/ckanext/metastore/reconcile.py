@@ -102,7 +102,7 @@ def _record(recorder: Recorder, uuid: str, known: str | None) -> Outcome:
 
 def _withdraw(recorder: Recorder, where: str, uuid: str, *, purge: bool) -> Outcome:
     why = {} if recorder.dry_run else {"message": "CKAN has it no more", **portal.author_unless_signed("")}
-    return recorder.purge(where, **why) if purge else recorder.withdraw(where, uuid, **why)
+    return recorder.purge(where, uuid, **why) if purge else recorder.withdraw(where, uuid, **why)
 
 
 def _attempt(dataset: str, call: Any) -> Step:

@@ -18,7 +18,7 @@ class Outcome:
     """What became of a dataset.
 
     Attributes:
-        action: `created`, `updated`, `moved`, `deleted`, or `unchanged`.
+        action: `created`, `updated`, `moved`, `deleted`, `purged`, or `unchanged`.
         dataset_id: Where it is in MetaStore; None if it never was there.
     """
 
@@ -74,16 +74,18 @@ class Recorder:
             self.store.dataset_delete(known, expected=dataset.revision.id, **why)
         return Outcome("deleted", dataset.id)
 
-    def purge(self, known: str, **why: Any) -> Outcome:
-        """Remove a dataset with its history, as CKAN has done."""
+    def purge(self, known: str, uuid: str, **why: Any) -> Outcome:
+        """Remove a dataset with its history, as CKAN has done; but never another one of this name."""
         try:
-            if self.dry_run:
-                self.store.revision_read(known)
-            else:
+            descriptor, _ = _last_descriptor(self.store, known)
+            if descriptor.get("id") != uuid:
+                return Outcome("unchanged", None)
+            if not self.dry_run:
                 self.store.dataset_purge(known, force=True, **why)
-        except metastore.DatasetNotFound:
+        except metastore.NotFound:
             return Outcome("unchanged", None)
-        return Outcome("purged", metastore.DatasetId(*known.split("/")))
+        owner, _, name = known.partition("/")
+        return Outcome("purged", metastore.DatasetId(owner, name))
 
     def _write(self, target: metastore.DatasetId, descriptor: Mapping[str, Any], **why: Any) -> Outcome:
         try:
@@ -135,7 +137,8 @@ def known_ids(store: metastore.MetaStore) -> dict[str, str]:
     return found
 
 
-def _last_descriptor(store: metastore.MetaStore, dataset_id: metastore.DatasetId) -> tuple[Mapping[str, Any], bool]:
+def _last_descriptor(store: metastore.MetaStore, dataset_id: Any) -> tuple[Mapping[str, Any], bool]:
+    """Return what a dataset says, or said before it was deleted, and whether it is live."""
     try:
         return store.dataset_read(dataset_id).descriptor, True
     except metastore.DatasetDeleted as gone:

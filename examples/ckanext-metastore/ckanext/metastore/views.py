@@ -13,10 +13,15 @@ blueprint = Blueprint("metastore", __name__, url_prefix="/dataset/<id>/versions"
 PAGE = 50
 
 
+def _call(action: str, **said: Any) -> Any:
+    """Call an action as whoever asks."""
+    return tk.get_action(action)({"user": tk.current_user.name, "auth_user_obj": tk.current_user}, said)
+
+
 def _act(action: str, **said: Any) -> Any:
-    """Call an action as whoever asks; what is not there or not to be seen is one page."""
+    """Call an action; what is not there or not to be seen is one page."""
     try:
-        return tk.get_action(action)({"user": tk.current_user.name, "auth_user_obj": tk.current_user}, said)
+        return _call(action, **said)
     except (tk.ObjectNotFound, tk.NotAuthorized):
         return tk.abort(404, tk._("There is no such version, or you may not see it"))
 
@@ -30,8 +35,12 @@ def _page(template: str, id: str, **said: Any) -> str:
 
 def versions(id: str) -> str:
     """Show the history."""
+    _act("package_show", id=id)
     begin = tk.request.args.get("revision")
-    listed = _or_complain(lambda: _act("dataset_revision_list", id=id, revision=begin, limit=PAGE), [])
+    try:
+        listed = _or_complain(lambda: _call("dataset_revision_list", id=id, revision=begin, limit=PAGE), [])
+    except tk.ObjectNotFound:  # a draft, say
+        listed = []
     tags = _or_complain(lambda: _act("dataset_tag_list", id=id), []) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
     return _page("versions", id, versions=listed, tags=tags, older=older)
