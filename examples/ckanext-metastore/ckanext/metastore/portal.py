@@ -72,7 +72,8 @@ def record(package_id: str, context: Any, default: str) -> None:
 
     def run(recorder: Recorder) -> Outcome:
         package = locked(package_id)
-        dataset, where, reasons = shown(package.id), known(package), why(context, default)
+        dataset, where = shown(package.id), known(package)
+        reasons = why(context, _done(dataset) or default)
         outcome = within(settings.current().patience, lambda: recorder.record(dataset, where, **reasons))
         remember(package, outcome.dataset_id)
         return outcome
@@ -107,6 +108,13 @@ def record_afterwards(package_id: str, context: Any, default: str) -> None:
     with suppress(tk.ValidationError):  # it is in the log
         record(package_id, context, default)
     model.Session.commit()  # frees the row, and keeps where MetaStore has it
+
+
+def _done(package: dict[str, Any]) -> str:
+    """Say why a dataset is withdrawn; CKAN calls each of these an update."""
+    if package["state"] == "deleted":
+        return "Delete dataset"
+    return "Make private" if package["private"] and not settings.current().private_too else ""
 
 
 def metastore_id(package: dict[str, Any]) -> metastore.DatasetId:
