@@ -57,6 +57,11 @@ def to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def in_order(members: Mapping[str, Any]) -> str:
+    """Write JSON with its members in order, so that the same is always the same text."""
+    return to_json({member: members[member] for member in sorted(members)})
+
+
 def from_json(value: Any) -> Any:
     """Read JSON from a field of CKAN's; None where there is none."""
     try:
@@ -134,8 +139,7 @@ def untold(said: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
 
 def beyond(said: Mapping[str, Any], view: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has to be laid over a view to make it this document: its own members, and None for what it lacks."""
-    more = {**untold(said, view), **{member: None for member in view if member not in said}}
-    return {member: more[member] for member in sorted(more)}
+    return {**untold(said, view), **{member: None for member in view if member not in said}}
 
 
 def laid_over(view: Mapping[str, Any], foreign: Mapping[str, Any]) -> dict[str, Any]:

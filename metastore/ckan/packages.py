@@ -14,11 +14,11 @@ from metastore.ckan.fields import (
     are_objects,
     beyond,
     from_json,
+    in_order,
     laid_over,
     same,
     text,
     to_ckan,
-    to_json,
     to_standard,
     untold,
 )
@@ -160,5 +160,5 @@ def _with_extra(package: dict[str, Any], foreign: Mapping[str, Any]) -> dict[str
         keys = list(pairs)
         place = bisect(keys, EXTRA) if keys == sorted(keys) else len(keys)
         items = list(pairs.items())
-        pairs = dict([*items[:place], (EXTRA, to_json(foreign)), *items[place:]])
+        pairs = dict([*items[:place], (EXTRA, in_order(foreign)), *items[place:]])
     return {**package, "extras": [{"key": key, "value": value} for key, value in pairs.items()]}

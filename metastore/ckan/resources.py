@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from metastore.ckan.fields import RESOURCE, beyond, from_json, laid_over, text, to_ckan, to_json, to_standard, untold
-from metastore.descriptor import check
+from metastore.ckan.fields import RESOURCE, beyond, from_json, in_order, laid_over, text, to_ckan, to_standard, untold
+from metastore.descriptor import check, is_url
 from metastore.errors import InvalidInput
 
 #: The member of a CKAN resource that holds, as JSON text, what CKAN has no field for.
@@ -40,8 +40,12 @@ def pack(listed: Sequence[Mapping[str, Any]], *, foreign: bool) -> list[dict[str
         made.append({**recovered, **rest} if isinstance(rest, dict) else recovered)
     for resource, ours, view in zip(listed, made, _views(made), strict=True):
         said = {member: value for member, value in resource.items() if member != "ckan"}
-        if more := beyond(said, view):
-            ours[MEMBER] = to_json(more)
+        more = beyond(said, view)
+        address = text(ours.get("url"))
+        if foreign and "path" in said and address and not is_url(address):
+            more["path"] = said["path"]  # CKAN makes an address of it: "http://cars.csv"
+        if more:
+            ours[MEMBER] = in_order(more)
     return made
 
 

@@ -94,6 +94,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     old = browser.get("/dataset/cars/versions/v1")
     assert "An older version" in old.text
     assert "<h1>Cars</h1>" in old.text
+    assert "The newest version" in browser.get(f"/dataset/cars/versions/{versions[0]}").text
     assert "https://e.x/a.csv" in old.text
 
     send(

@@ -59,8 +59,8 @@ def import_activities_command() -> None:
                 counts["passed over"] += 1
                 continue
             try:
-                counts["revisions"] += import_activities(recorder, uuid, emails=settings.current().emails)
-                counts["datasets"] += 1
+                made = import_activities(recorder, uuid, emails=settings.current().emails)
+                counts.update({"revisions": made, "datasets": bool(made)})
             except MetastoreError as error:
                 counts["failed"] += 1
                 click.echo(f"\n{uuid}: {type(error).__name__}: {error}", err=True)

@@ -23,14 +23,19 @@ class Signer:
         self._key, self._issuer = key, issuer
 
     def token_for(self, user: str | None) -> str:
-        """Return a token for a user of CKAN; the same one for some minutes."""
-        return _sign(self._key, self._issuer, user or "ckan", int(time.time()) // USED)
+        """Return a token for a user of CKAN; the same one for some minutes.
+
+        Args:
+            user: His name; None for the portal itself, which may also say who did something, and when.
+        """
+        scopes = SCOPES if user else f"{SCOPES},import"
+        return _sign(self._key, self._issuer, user or "ckan", scopes, int(time.time()) // USED)
 
 
 @lru_cache(1024)
-def _sign(key: str, issuer: str, user: str, period: int) -> str:
+def _sign(key: str, issuer: str, user: str, scopes: str, period: int) -> str:
     import jwt
 
     begin = period * USED
-    claims = {"iss": issuer, "sub": user, "name": user, "scopes": SCOPES, "nbf": begin - 60, "exp": begin + USED + LIFE}
+    claims = {"iss": issuer, "sub": user, "name": user, "scopes": scopes, "nbf": begin - 60, "exp": begin + USED + LIFE}
     return jwt.encode(claims, key, algorithm="RS256")

@@ -49,7 +49,8 @@ def versions(id: str) -> str:
 def version(id: str, revision: str) -> str:
     """Show the dataset as it was."""
     found = _act("dataset_revision_show", id=id, revision=revision)
-    return _page("version", id, version=found, old=found["package"])
+    newest = _act("dataset_revision_list", id=id, limit=1)[0]["id"] == found["id"]
+    return _page("version", id, version=found, old=found["package"], newest=newest)
 
 
 def compare(id: str) -> str:
