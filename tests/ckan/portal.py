@@ -12,6 +12,7 @@ import argparse
 import atexit
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -207,6 +208,7 @@ def main() -> int:
     parser.add_argument("--ckan", type=Path, default=Path(".venv-ckan/bin"), help="bin folder of CKAN's environment")
     parser.add_argument("program", nargs="*", help="with {ini}, {url} and {folder} put in")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the servers then too
     portal = Portal(given.ckan.absolute(), testing=bool(given.program))
     try:
         if not given.program:

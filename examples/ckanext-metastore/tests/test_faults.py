@@ -145,6 +145,7 @@ def test_missed_renames_are_followed_even_where_one_is_in_the_way_of_the_other(
     assert caught_up(store, first, second) == ["unchanged", "unchanged"]
 
 
+@pytest.mark.timeout(1800)
 def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, physics: Package, down: Any) -> None:
     with down:
         made = []
