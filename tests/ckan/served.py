@@ -224,3 +224,15 @@ def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
         assert first.descriptor["title"] == "Boats"
     portal.ckan("metastore", "reconcile")
     assert "in step" in portal.ckan("metastore", "status")
+
+
+def test_the_store_of_another_portal_is_not_emptied(portal: Portal) -> None:
+    with metastore.connect(portal.folder / "store", author="Test") as store:
+        for number in range(20):
+            other = {"id": f"other-{number}", "name": "other", "resources": [], "ckan": {}}
+            store.dataset_create(f"elsewhere/other-{number}", other)
+        with pytest.raises(RuntimeError, match="another portal's store"):
+            portal.ckan("metastore", "reconcile", "--purge")
+        assert len(list(store.dataset_list("elsewhere/"))) == 20
+        portal.ckan("metastore", "reconcile", "--purge", "--yes")
+        assert list(store.dataset_list("elsewhere/", deleted=None)) == []

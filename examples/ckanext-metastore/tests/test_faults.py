@@ -14,6 +14,7 @@ import pytest
 from ckan import model
 from ckanext.metastore import portal, settings
 from ckanext.metastore.reconcile import dataset_ids, reconcile
+from ckanext.metastore.sync import known_ids
 from conftest import act, messages, new_dataset, new_organization, place
 
 import metastore
@@ -41,7 +42,7 @@ def down(store: Store, ckan_config: Any, tmp_path: Path) -> Iterator[Any]:
 def caught_up(store: Store, *packages: Package, **how: Any) -> list[str]:
     """Reconcile these datasets alone (the database has those of other tests too), and return what was done."""
     recorder = settings.recorder(dry_run=how.pop("dry_run", False))
-    steps = list(reconcile(recorder, [each["id"] for each in packages], **how))
+    steps = list(reconcile(recorder, known_ids(store), [each["id"] for each in packages], **how))
     assert not any(step.problem for step in steps), steps
     return [step.outcome.action for step in steps if step.outcome]
 

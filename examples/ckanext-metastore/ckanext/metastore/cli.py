@@ -22,12 +22,13 @@ def metastore() -> None:
 @metastore.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN has no more.")
-def reconcile(dry_run: bool, purge: bool) -> None:
+@click.option("--yes", is_flag=True, help="Also if CKAN has less than half of what MetaStore has.")
+def reconcile(dry_run: bool, purge: bool, yes: bool) -> None:
     """Record what was missed. The second time there is nothing to do.
 
     Ends with 1 if a dataset could not be brought in step.
     """
-    counts = _run(_recorder(dry_run=dry_run), purge=purge)
+    counts = _run(_recorder(dry_run=dry_run), purge=purge, yes=yes or dry_run)
     click.echo(_summary(counts) + (" (nothing was done)" if dry_run else ""))
     sys.exit(1 if counts["failed"] else 0)
 
@@ -37,7 +38,7 @@ def status() -> None:
     """Say whether MetaStore is reached, and which datasets are out of step. Ends with 1 if any are."""
     recorder = _recorder(dry_run=True)
     click.echo(f"store: {settings.current().url}")
-    counts = _run(recorder)
+    counts = _run(recorder, yes=True)
     click.echo(_summary(counts))
     in_step = not set(counts) - {"unchanged"}
     click.echo("in step" if in_step else "out of step: run `ckan metastore reconcile`")
@@ -76,12 +77,18 @@ def _recorder(*, dry_run: bool = False) -> Recorder:
         raise click.ClickException(str(error)) from None
 
 
-def _run(recorder: Recorder, *, purge: bool = False) -> Counter[str]:
+def _run(recorder: Recorder, *, yes: bool, purge: bool = False) -> Counter[str]:
     counts: Counter[str] = Counter()
-    ids = dataset_ids()
     try:
+        found, ids = known_ids(recorder.store), dataset_ids()
+        gone = len(found.keys() - set(ids))
+        if gone * 2 > len(found) and not yes:
+            raise click.ClickException(
+                f"CKAN does not have {gone} of the {len(found)} datasets in MetaStore: is this another portal's store? "
+                "If not, say --yes"
+            )
         with click.progressbar(length=len(ids), label="Comparing", file=sys.stderr) as bar:
-            for step in reconcile_all(recorder, ids, purge=purge):
+            for step in reconcile_all(recorder, found, ids, purge=purge):
                 counts[step.outcome.action if step.outcome else "failed"] += 1
                 _tell(step)
                 bar.update(1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 
 from ckan import model
 from ckanext.metastore import portal
-from ckanext.metastore.sync import Outcome, Recorder, known_ids
+from ckanext.metastore.sync import Outcome, Recorder
 
 import metastore
 
@@ -27,17 +27,19 @@ def dataset_ids() -> list[str]:
     return [row[0] for row in rows]
 
 
-def reconcile(recorder: Recorder, ids: Sequence[str], *, purge: bool = False) -> Iterator[Step]:
+def reconcile(
+    recorder: Recorder, found: Mapping[str, str], ids: Sequence[str], *, purge: bool = False
+) -> Iterator[Step]:
     """Record every dataset as it is now, and withdraw those that CKAN has no more, yielding each step.
 
     What is in the way of another one is tried again: a renamed dataset whose new name is still taken.
 
     Args:
         recorder: Where to.
-        ids: All of CKAN's datasets.
+        found: What MetaStore has, as `known_ids` returns it.
+        ids: All of CKAN's datasets; asked for after `found`, so that a dataset made meanwhile is not taken for gone.
         purge: Remove the history of those that CKAN has no more.
     """
-    found = known_ids(recorder.store)
     for uuid in found.keys() - set(ids):
         yield _attempt(found[uuid], lambda uuid=uuid: _withdraw(recorder, found[uuid], uuid, purge=purge))
     while ids:
@@ -101,6 +103,8 @@ def _record(recorder: Recorder, uuid: str, known: str | None) -> Outcome:
 
 
 def _withdraw(recorder: Recorder, where: str, uuid: str, *, purge: bool) -> Outcome:
+    if model.Session.query(model.Package.id).filter_by(id=uuid).first():  # committed since
+        return Outcome("unchanged", None)
     why = {} if recorder.dry_run else {"message": "CKAN has it no more", **portal.author_unless_signed("")}
     return recorder.purge(where, uuid, **why) if purge else recorder.withdraw(where, uuid, **why)
 
