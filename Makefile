@@ -5,7 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 JOBS ?= auto
 
-.PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean
+# One of CKAN's versions, in an environment of its own; its tests need what its own developers use.
+CKAN ?= 2.11.6
+CKAN_VENV ?= .venv-ckan-$(CKAN)
+EXTENSION := examples/ckanext-metastore
+
+.PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -17,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 
 .PHONY: debian
 debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, nginx and node what stands around the service, chromium what looks at its pages, wrk what loads it; make itself is there already
-	@missing=''; for each in curl git git-lfs nginx strace wrk; do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	@missing=''; for each in curl git git-lfs nginx strace wrk $(MORE); do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
@@ -57,6 +62,26 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
+
+$(CKAN_VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(CKAN_VENV)
+	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout
+	$(CKAN_VENV)/bin/pip install --quiet --editable .
+	touch $@
+
+.PHONY: ckanext
+ckanext: MORE := redis-server
+ckanext: $(READY) $(CKAN_VENV)/ready debian
+	$(CKAN_VENV)/bin/pip install --quiet --no-deps --force-reinstall ./$(EXTENSION)
+	rm -rf $(EXTENSION)/build $(EXTENSION)/*.egg-info
+
+test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
+	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
+	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
+	CKAN_PROGRAMS=$(CKAN_VENV)/bin $(BIN)/python -m pytest -n 0 tests/ckan/served.py
+
+run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
+	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
 soak: $(READY) debian  ## the long versions of the tests
 	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600

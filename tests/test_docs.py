@@ -27,7 +27,7 @@ import pytest
 import werkzeug.exceptions
 
 import metastore
-from metastore import bundle, config, errors, events, types
+from metastore import bundle, ckan, config, errors, events, types
 from metastore.bundle.base import BundleRecord
 from metastore.cli.app import cli
 from metastore.cli.base import EXIT_CODES, FOUND_PROBLEMS
@@ -236,6 +236,8 @@ def public_names() -> Iterator[tuple[str, Any]]:
     """Yield the full name and value of all that is public."""
     for name in metastore.__all__:
         yield f"metastore.{name}", getattr(metastore, name)
+    for name in ckan.__all__:
+        yield f"metastore.ckan.{name}", getattr(ckan, name)
     for name in bundle.__all__:
         yield f"metastore.bundle.{name}", getattr(bundle, name)
     for owner in (metastore.MetaStore, Storage, bundle.BundleRegistry, BundleRecord):

@@ -1,0 +1,1 @@
+"""Versions of CKAN's datasets, kept in MetaStore."""

@@ -1,0 +1,244 @@
+"""What can be asked about versions, and what CKAN's own actions do besides. Docstrings are CKAN's help texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+from ckan.logic import auth_audit_exempt
+from ckanext.metastore import portal, settings
+from ckanext.metastore.chained import CHAINED
+from ckanext.metastore.errors import speaking_ckan
+from ckanext.metastore.record import package_of, restored
+
+import metastore
+from metastore.wire import to_wire
+
+#: How many revisions one call returns at most.
+PAGE = 100
+
+Action = Callable[[Any, dict[str, Any]], Any]
+
+
+def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.MetaStore, str, dict[str, Any]]:
+    """Return the store, where it has the dataset that is asked for, and the dataset as CKAN has it now."""
+    package = model.Package.get(tk.get_or_bust(data_dict, "id"))
+    if package is None:
+        raise tk.ObjectNotFound("Dataset not found")
+    now = portal.shown(package.id)
+    where = portal.known(package) or str(portal.metastore_id(now))
+    return settings.recorder(context.get("user")).store, where, now
+
+
+@contextmanager
+def _allowed(action: str, context: Any, data_dict: dict[str, Any]) -> Iterator[None]:
+    tk.get_or_bust(data_dict, "id")
+    tk.check_access(action, context, data_dict)
+    with speaking_ckan():
+        yield
+
+
+def _number(data_dict: dict[str, Any], name: str, default: int) -> int:
+    try:
+        return max(0, min(int(data_dict.get(name, default)), PAGE))
+    except (TypeError, ValueError):
+        raise tk.ValidationError({name: ["must be a number"]}) from None
+
+
+@tk.side_effect_free
+def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the versions of a dataset, newest first.
+
+    :param id: the id or name of the dataset
+    :param revision: begin with this version: its id or a tag (optional)
+    :param limit: at most so many (optional, default and most: 100). For the next page, begin with the last one's parent
+    :rtype: list of dictionaries: id, parent, author, message, created, deleted, tags
+    """
+    with _allowed("dataset_revision_list", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        tags: dict[str, list[str]] = {}
+        for tag in store.tag_list(where):
+            tags.setdefault(tag.revision, []).append(tag.name)
+        found = store.revision_list(where, data_dict.get("revision") or None)
+        listed = islice(found, _number(data_dict, "limit", PAGE))
+        return [{**to_wire(revision), "tags": tags.get(revision.id, [])} for revision in listed]
+
+
+@tk.side_effect_free
+def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return one version of a dataset.
+
+    :param id: the id or name of the dataset
+    :param revision: the version's id or a tag (optional, default: the newest)
+    :rtype: dictionary: id, parent, author, message, created, deleted, package, descriptor
+    """
+    with _allowed("dataset_revision_show", context, data_dict):
+        store, where, now = _place(context, data_dict)
+        dataset = store.dataset_read(where, data_dict.get("revision") or None)
+        package = package_of(dataset.descriptor, now)
+        return {**to_wire(dataset.revision), "package": package, "descriptor": dataset.descriptor}
+
+
+@tk.side_effect_free
+def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Compare two versions of a dataset.
+
+    :param id: the id or name of the dataset
+    :param from: a version's id or a tag
+    :param to: another one (optional, default: the newest)
+    :rtype: dictionary: old, new (versions), patch (RFC 6902, of descriptors), changes (in words)
+    """
+    with _allowed("dataset_revision_diff", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        diff = store.revision_diff(where, tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None)
+        changes = [{**to_wire(change), "text": str(change)} for change in diff.changes]
+        return {**to_wire(diff), "changes": changes}
+
+
+def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Bring back an older version, as a new one. Name, organisation and visibility stay as they are now.
+
+    :param id: the id or name of the dataset
+    :param revision: the version's id or a tag
+    :param message: why (optional)
+    :rtype: dictionary: the dataset
+    """
+    revision = tk.get_or_bust(data_dict, "revision")
+    with _allowed("dataset_revert", context, data_dict):
+        store, where, now = _place(context, data_dict)
+        dataset = store.dataset_read(where, revision)
+        message = data_dict.get("message") or f"Restore version {dataset.revision.id[:12]}"
+    package = {**restored(now, dataset.descriptor), portal.MESSAGE: message}
+    # Through CKAN's own action, so that validation, authorization, search and MetaStore all see it.
+    return tk.get_action("package_update")(_fresh(context), package)
+
+
+@tk.side_effect_free
+def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tags of a dataset's versions, by name.
+
+    :param id: the id or name of the dataset
+    :rtype: list of dictionaries: name, revision, description, author, created, id
+    """
+    with _allowed("dataset_tag_list", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        return [to_wire(tag) for tag in store.tag_list(where)]
+
+
+@tk.side_effect_free
+def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return one tag.
+
+    :param id: the id or name of the dataset
+    :param tag: its name
+    """
+    with _allowed("dataset_tag_show", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        return to_wire(store.tag_read(where, tk.get_or_bust(data_dict, "tag")))
+
+
+def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Name a version.
+
+    :param id: the id or name of the dataset
+    :param tag: the name: letters, digits and _ - + . ,
+    :param revision: the version's id or another tag (optional, default: the newest)
+    :param description: what it stands for (optional)
+    """
+    with _allowed("dataset_tag_create", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        said = {"description": data_dict.get("description") or ""}
+        name, revision = tk.get_or_bust(data_dict, "tag"), data_dict.get("revision") or None
+        return to_wire(store.tag_create(where, name, revision, **said, **_who(context)))
+
+
+def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Rename a tag, describe it anew, or let it name another version. What is not given stays.
+
+    :param id: the id or name of the dataset
+    :param tag: its name now
+    :param new_tag: its new name (optional)
+    :param revision: the version that it shall name (optional)
+    :param description: what it shall say (optional)
+    :param message: why, for the journal (optional)
+    """
+    with _allowed("dataset_tag_update", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        said = {name: data_dict[name] for name in ("revision", "description", "message") if name in data_dict}
+        name, new = tk.get_or_bust(data_dict, "tag"), data_dict.get("new_tag")
+        return to_wire(store.tag_update(where, name, new_name=new, **said, **_who(context)))
+
+
+def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
+    """Remove a tag; the version stays.
+
+    :param id: the id or name of the dataset
+    :param tag: its name
+    :param message: why, for the journal (optional)
+    """
+    with _allowed("dataset_tag_delete", context, data_dict):
+        store, where, _ = _place(context, data_dict)
+        why = {"message": data_dict["message"]} if data_dict.get("message") else {}
+        store.tag_delete(where, tk.get_or_bust(data_dict, "tag"), **why, **_who(context))
+
+
+def _who(context: Any) -> dict[str, Any]:
+    return portal.author_unless_signed(context.get("user"))
+
+
+def _fresh(context: Any) -> Any:
+    kept = ("user", "auth_user_obj", "ignore_auth")
+    return {**{name: context[name] for name in kept if name in context}, "model": model, "session": model.Session}
+
+
+# Older versions by CKAN's own actions
+
+
+@tk.chained_action
+@tk.side_effect_free
+def package_show(original: Action, context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a dataset; with `revision` (a version's id or a tag), as it was."""
+    if not data_dict.get("revision"):
+        return original(context, data_dict)
+    now = original(context, {name: value for name, value in data_dict.items() if name != "revision"})
+    return tk.get_action("dataset_revision_show")(
+        _fresh(context), {"id": now["id"], "revision": data_dict["revision"]}
+    )["package"]
+
+
+@tk.chained_action
+@tk.side_effect_free
+@auth_audit_exempt  # `package_show` checks: the resource may be gone, and then nobody is asked about it
+def resource_show(original: Action, context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return a resource; with `revision` (a version's id or a tag), as it was.
+
+    With `package_id`, also one that the dataset has no more.
+    """
+    if not data_dict.get("revision"):
+        return original(context, data_dict)
+    package_id = data_dict.get("package_id") or original(context, {"id": data_dict["id"]})["package_id"]
+    package = tk.get_action("package_show")(_fresh(context), {"id": package_id, "revision": data_dict["revision"]})
+    for resource in package["resources"]:
+        if resource.get("id") == data_dict["id"]:
+            return {**resource, "package_id": package["id"]}
+    raise tk.ObjectNotFound("The version has no such resource")
+
+
+_OURS: tuple[Any, ...] = (
+    dataset_revision_list,
+    dataset_revision_show,
+    dataset_revision_diff,
+    dataset_revert,
+    dataset_tag_list,
+    dataset_tag_show,
+    dataset_tag_create,
+    dataset_tag_update,
+    dataset_tag_delete,
+    package_show,
+    resource_show,
+)
+ACTIONS = {**{action.__name__: action for action in _OURS}, **CHAINED}

@@ -1,0 +1,108 @@
+"""`ckan metastore …`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import click
+from ckanext.metastore import settings
+from ckanext.metastore.reconcile import Step, dataset_ids, import_activities
+from ckanext.metastore.reconcile import reconcile as reconcile_all
+from ckanext.metastore.sync import Recorder, known_ids
+
+from metastore import MetastoreError
+
+
+@click.group(short_help="Versions of datasets, kept in MetaStore.")
+def metastore() -> None:
+    """Keep CKAN and MetaStore in step."""
+
+
+@metastore.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN has no more.")
+@click.option("--yes", is_flag=True, help="Also if CKAN has less than half of what MetaStore has.")
+def reconcile(dry_run: bool, purge: bool, yes: bool) -> None:
+    """Record what was missed. The second time there is nothing to do.
+
+    Ends with 1 if a dataset could not be brought in step.
+    """
+    counts = _run(_recorder(dry_run=dry_run), purge=purge, yes=yes or dry_run)
+    click.echo(_summary(counts) + (" (nothing was done)" if dry_run else ""))
+    sys.exit(1 if counts["failed"] else 0)
+
+
+@metastore.command()
+def status() -> None:
+    """Say whether MetaStore is reached, and which datasets are out of step. Ends with 1 if any are."""
+    recorder = _recorder(dry_run=True)
+    click.echo(f"store: {settings.current().url}")
+    counts = _run(recorder, yes=True)
+    click.echo(_summary(counts))
+    in_step = not set(counts) - {"unchanged"}
+    click.echo("in step" if in_step else "out of step: run `ckan metastore reconcile`")
+    sys.exit(0 if in_step else 1)
+
+
+@metastore.command("import-activities")
+def import_activities_command() -> None:
+    """Turn CKAN's activities into revisions, with their dates and authors.
+
+    Only for datasets that MetaStore has no history of. Needs CKAN's plugin `activity`, and towards a service a token
+    with the action `import`.
+    """
+    recorder = _recorder()
+    there, counts = known_ids(recorder.store), Counter[str]()
+    with click.progressbar(dataset_ids(), label="Importing", file=sys.stderr) as bar:
+        for uuid in bar:
+            if uuid in there:
+                counts["passed over"] += 1
+                continue
+            try:
+                made = import_activities(recorder, uuid, emails=settings.current().emails)
+                counts.update({"revisions": made, "datasets": bool(made)})
+            except MetastoreError as error:
+                counts["failed"] += 1
+                click.echo(f"\n{uuid}: {type(error).__name__}: {error}", err=True)
+    click.echo(_summary(counts))
+    click.echo("Now run `ckan metastore reconcile`: activities do not tell everything.")
+    sys.exit(1 if counts["failed"] else 0)
+
+
+def _recorder(*, dry_run: bool = False) -> Recorder:
+    try:
+        return settings.recorder(dry_run=dry_run)
+    except MetastoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(recorder: Recorder, *, yes: bool, purge: bool = False) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    try:
+        found, ids = known_ids(recorder.store), dataset_ids()
+        gone = len(found.keys() - set(ids))
+        if gone * 2 > len(found) and not yes:
+            raise click.ClickException(
+                f"CKAN does not have {gone} of the {len(found)} datasets in MetaStore: is this another portal's store? "
+                "If not, say --yes"
+            )
+        with click.progressbar(length=len(ids), label="Comparing", file=sys.stderr) as bar:
+            for step in reconcile_all(recorder, found, ids, purge=purge):
+                counts[step.outcome.action if step.outcome else "failed"] += 1
+                _tell(step)
+                bar.update(1)
+    except MetastoreError as error:
+        raise click.ClickException(str(error)) from None
+    return counts
+
+
+def _tell(step: Step) -> None:
+    if step.outcome is None:
+        click.echo(f"{step.dataset}: {step.problem}", err=True)
+    elif step.outcome.action != "unchanged":
+        click.echo(f"{step.outcome.dataset_id}: {step.outcome.action}")
+
+
+def _summary(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {action}" for action, count in sorted(counts.items())) or "nothing to do"

@@ -1,0 +1,53 @@
+"""The plugin: which of CKAN's doors lead to which of our functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ckan.plugins as p
+import ckan.plugins.toolkit as tk
+from ckanext.metastore import actions, auth, cli, portal, settings, views
+
+
+class MetastorePlugin(p.SingletonPlugin):
+    """Every change of a dataset becomes a revision in MetaStore."""
+
+    p.implements(p.IConfigDeclaration)
+    p.implements(p.IConfigurable)
+    p.implements(p.IConfigurer)
+    p.implements(p.IPackageController, inherit=True)
+    p.implements(p.IActions)
+    p.implements(p.IAuthFunctions)
+    p.implements(p.IBlueprint)
+    p.implements(p.IClick)
+
+    def declare_config_options(self, declaration: Any, key: Any) -> None:
+        settings.declare(declaration, key)
+
+    def configure(self, config: Any) -> None:
+        settings.forget_stores()
+        settings.check_at_start()
+
+    def update_config(self, config: Any) -> None:
+        tk.add_template_directory(config, "templates")
+
+    def after_dataset_create(self, context: Any, pkg_dict: dict[str, Any]) -> None:
+        portal.record(pkg_dict["id"], context, "Create dataset")
+
+    def after_dataset_update(self, context: Any, pkg_dict: dict[str, Any]) -> None:
+        portal.record(pkg_dict["id"], context, "Update dataset")
+
+    def after_dataset_delete(self, context: Any, pkg_dict: dict[str, Any]) -> None:
+        portal.withdraw(pkg_dict["id"], context, "Delete dataset")
+
+    def get_actions(self) -> dict[str, Any]:
+        return actions.ACTIONS
+
+    def get_auth_functions(self) -> dict[str, Any]:
+        return auth.FUNCTIONS
+
+    def get_blueprint(self) -> Any:
+        return views.blueprint
+
+    def get_commands(self) -> list[Any]:
+        return [cli.metastore]

@@ -1,0 +1,147 @@
+"""CKAN's side: datasets as it has them, who changes them, and where MetaStore has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+from ckan import model
+from ckanext.metastore import settings
+from ckanext.metastore.errors import plainly
+from ckanext.metastore.patience import within
+from ckanext.metastore.sync import Outcome, Recorder
+
+import metastore
+
+log = logging.getLogger(__name__)
+
+#: The field of a form or call that says what changed.
+MESSAGE = "metastore_message"
+
+
+def shown(package_id: str) -> dict[str, Any]:
+    """Return a dataset as CKAN shows it, from the database as it is in this transaction."""
+    context: Any = {"ignore_auth": True, "use_cache": False, "model": model, "session": model.Session, "user": ""}
+    return tk.get_action("package_show")(context, {"id": package_id})
+
+
+def known(package: Any) -> str | None:
+    """Return where MetaStore has a dataset, as its row in CKAN's database says."""
+    return ((package.plugin_data or {}).get("metastore") or {}).get("id")
+
+
+def remember(package: Any, dataset_id: metastore.DatasetId | None) -> None:
+    """Keep where MetaStore has a dataset beside it, so that a change of its name can be followed."""
+    if dataset_id is not None and known(package) != str(dataset_id):
+        package.plugin_data = {**(package.plugin_data or {}), "metastore": {"id": str(dataset_id)}}
+        model.Session.add(package)
+
+
+def author(user: str | None) -> metastore.Author:
+    """Return who makes a change; the portal itself, if it is nobody."""
+    found = model.User.get(user) if user else None
+    if found is None:
+        return metastore.Author("CKAN")
+    return author_of(found, emails=settings.current().emails)
+
+
+def author_of(user: Any, *, emails: bool) -> metastore.Author:
+    """Return a user of CKAN's as an author: without leave not by his address, but by his name in CKAN."""
+    return metastore.Author(user.fullname or user.name, (user.email or "") if emails else user.name)
+
+
+def why(context: Any, default: str) -> dict[str, Any]:
+    """Return author and message of a revision. With a token per user, the service takes the author from that."""
+    return {"message": str(context.get(MESSAGE) or default), **author_unless_signed(context.get("user"))}
+
+
+def author_unless_signed(user: str | None) -> dict[str, Any]:
+    """Return the author as an argument of a write, unless a token says who it is."""
+    return {} if settings.current().signing_key else {"author": author(user)}
+
+
+def record(package_id: str, context: Any, default: str) -> None:
+    """Record a dataset as it is now, in the middle of the transaction that changes it.
+
+    Raises:
+        tk.ValidationError: MetaStore could not record it, and the settings say that CKAN's change fails then.
+    """
+
+    def run(recorder: Recorder) -> Outcome:
+        package = locked(package_id)
+        dataset, where = shown(package.id), known(package)
+        reasons = why(context, _done(dataset) or default)
+        outcome = within(settings.current().patience, lambda: recorder.record(dataset, where, **reasons))
+        remember(package, outcome.dataset_id)
+        return outcome
+
+    _attempt(context, package_id, run)
+
+
+def withdraw(package_id: str, context: Any, default: str) -> None:
+    """Record that a dataset is deleted. Raises as `record` does."""
+
+    def run(recorder: Recorder) -> Outcome:
+        package = locked(package_id)
+        where = known(package) or str(metastore_id(shown(package.id)))
+        reasons, uuid = why(context, default), package.id
+        return within(settings.current().patience, lambda: recorder.withdraw(where, uuid, **reasons))
+
+    _attempt(context, package_id, run)
+
+
+def purge(where: str, uuid: str, context: Any) -> None:
+    """Remove a dataset's history, after CKAN has removed the dataset: what cannot be is left to `reconcile --purge`."""
+
+    def run(recorder: Recorder) -> Outcome:
+        reasons = why(context, "Purge")
+        return within(settings.current().patience, lambda: recorder.purge(where, uuid, **reasons))
+
+    _attempt(context, where, run, must_succeed=False)
+
+
+def record_afterwards(package_id: str, context: Any, default: str) -> None:
+    """Record a dataset after a change that CKAN has committed already, so that it cannot fail any more."""
+    with suppress(tk.ValidationError):  # it is in the log
+        record(package_id, context, default)
+    model.Session.commit()  # frees the row, and keeps where MetaStore has it
+
+
+def _done(package: dict[str, Any]) -> str:
+    """Say why a dataset is withdrawn; CKAN calls each of these an update."""
+    if package["state"] == "deleted":
+        return "Delete dataset"
+    return "Make private" if package["private"] and not settings.current().private_too else ""
+
+
+def metastore_id(package: dict[str, Any]) -> metastore.DatasetId:
+    """Return a dataset's id in MetaStore, as its names make it."""
+    return metastore.ckan.dataset_id(package, default_owner=settings.current().default_owner)
+
+
+def locked(package_id: str) -> Any:
+    """Hold a dataset's row until the transaction ends, so that revisions have the order of CKAN's changes."""
+    model.Session.flush()
+    package = model.Package.get(package_id, for_update=True)
+    if package is None:
+        raise tk.ObjectNotFound("Dataset not found")
+    model.Session.expire_all()  # what waited for the row has read what was before
+    return package
+
+
+def _attempt(context: Any, what: str, run: Callable[[Recorder], Outcome], *, must_succeed: bool | None = None) -> None:
+    try:
+        found = settings.current()
+        outcome = run(settings.recorder(context.get("user")))
+    except metastore.MetastoreError as error:
+        if must_succeed is None:
+            must_succeed = tk.config.get("ckanext.metastore.on_failure") == "fail"
+        log.error("MetaStore has not recorded %s: %s: %s", what, type(error).__name__, error)
+        if must_succeed:
+            model.Session.rollback()  # as CKAN's actions do when they refuse
+            raise tk.ValidationError({"metastore": [f"The change could not be recorded: {plainly(error)}"]}) from error
+    else:
+        log.info("%s: %s in %s", outcome.dataset_id or what, outcome.action, found.url.rpartition("@")[2])

@@ -1,0 +1,93 @@
+"""What the tests in CKAN share: run by `make test-ckan`, in CKAN's own environment.
+
+Each test has a store, an organisation and a dataset of its own; CKAN's database is emptied once, since that takes long.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import ckan.tests.factories as factories
+import ckan.tests.helpers as helpers
+import pytest
+from ckan import model
+from ckan.plugins import plugin_loaded
+from ckanext.metastore import settings
+
+import metastore
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def reset_db_once(reset_db: Any) -> None:
+    reset_db()
+
+
+@pytest.fixture(autouse=True)
+def store(ckan_config: Any, tmp_path: Path, reset_db_once: None, with_plugins: None) -> metastore.MetaStore:
+    """A store of its own for each test, as the extension opens it."""
+    assert plugin_loaded("metastore")
+    ckan_config["ckanext.metastore.url"] = str(tmp_path / "store")
+    yield settings.recorder().store
+    model.Session.remove()
+
+
+def user(name: str, fullname: str) -> dict[str, Any]:
+    found = model.User.get(name)
+    return {"name": name} if found else factories.User(name=name, fullname=fullname, email=f"{name}@example.org")
+
+
+@pytest.fixture
+def ann() -> dict[str, Any]:
+    return user("ann", "Ann Lee")
+
+
+@pytest.fixture
+def bob() -> dict[str, Any]:
+    """Somebody who may change nothing."""
+    return user("bob", "Bob Ray")
+
+
+@pytest.fixture
+def physics(ann: dict[str, Any]) -> dict[str, Any]:
+    return new_organization("Physics")
+
+
+def new_organization(title: str) -> dict[str, Any]:
+    name = f"{title.lower()}-{next(NUMBERS)}"
+    return factories.Organization(name=name, title=title, users=[{"name": "ann", "capacity": "admin"}])
+
+
+@pytest.fixture
+def cars(physics: dict[str, Any]) -> dict[str, Any]:
+    """A dataset with one resource, in its first version."""
+    return act("package_create", "ann", **new_dataset(physics))
+
+
+def new_dataset(organization: dict[str, Any], **said: Any) -> dict[str, Any]:
+    return {
+        "name": f"cars-{next(NUMBERS)}",
+        "title": "Cars",
+        "notes": "Who drives what",
+        "owner_org": organization["name"],
+        "tags": [{"name": "traffic"}],
+        "extras": [{"key": "spatial", "value": "Geneva"}],
+        "resources": [{"name": "All cars", "url": "https://example.org/cars.csv", "format": "CSV"}],
+        **said,
+    }
+
+
+def place(package: dict[str, Any]) -> str:
+    return f"{package['organization']['name']}/{package['name']}"
+
+
+def act(action: str, user: str | None = None, /, **said: Any) -> Any:
+    """Call an action as this user, with his rights and no more."""
+    return helpers.call_action(action, {"user": user or "", "ignore_auth": False}, **said)
+
+
+def messages(store: metastore.MetaStore, where: str) -> list[str]:
+    return [revision.message for revision in store.revision_list(where)]

@@ -1,0 +1,201 @@
+"""MetaStore slow, down, or in the middle of something; CKAN rolled back; and how all of it is caught up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import ckan.tests.factories as factories
+import pytest
+from ckan import model
+from ckanext.metastore import portal, settings
+from ckanext.metastore.reconcile import dataset_ids, reconcile
+from ckanext.metastore.sync import known_ids
+from conftest import act, messages, new_dataset, new_organization, place
+
+import metastore
+
+Package = dict[str, Any]
+Store = metastore.MetaStore
+
+
+@pytest.fixture
+def down(store: Store, ckan_config: Any, tmp_path: Path) -> Iterator[Any]:
+    """A switch: MetaStore is away while it is entered."""
+
+    class Switch:
+        def __enter__(self) -> None:
+            self.url = ckan_config["ckanext.metastore.url"]
+            (tmp_path / "no-folder").write_text("")
+            ckan_config["ckanext.metastore.url"] = str(tmp_path / "no-folder" / "store")
+
+        def __exit__(self, *_: object) -> None:
+            ckan_config["ckanext.metastore.url"] = self.url
+
+    return Switch()
+
+
+def caught_up(store: Store, *packages: Package, **how: Any) -> list[str]:
+    """Reconcile these datasets alone (the database has those of other tests too), and return what was done."""
+    recorder = settings.recorder(dry_run=how.pop("dry_run", False))
+    steps = list(reconcile(recorder, known_ids(store), [each["id"] for each in packages], **how))
+    assert not any(step.problem for step in steps), steps
+    return [step.outcome.action for step in steps if step.outcome]
+
+
+def test_a_change_succeeds_without_metastore_and_is_caught_up(store: Store, cars: Package, down: Any) -> None:
+    with down:
+        act("package_patch", "ann", id=cars["id"], title="Unrecorded")
+        other = act("package_create", "ann", **new_dataset(cars["organization"]))
+    assert messages(store, place(cars)) == ["Create dataset"]
+    assert caught_up(store, cars, other, dry_run=True) == ["updated", "created"]
+    assert caught_up(store, cars, other) == ["updated", "created"]
+    assert caught_up(store, cars, other) == ["unchanged", "unchanged"]
+    assert store.dataset_read(place(cars)).descriptor["title"] == "Unrecorded"
+    assert messages(store, place(cars)) == ["Catch up with CKAN", "Create dataset"]
+
+
+def test_the_next_change_catches_up_too(store: Store, cars: Package, down: Any) -> None:
+    with down:
+        act("package_patch", "ann", id=cars["id"], name=cars["name"] + "-new")
+    shown = act("package_patch", "ann", id=cars["id"], title="Recorded")
+    assert len(messages(store, place(shown))) == 2
+
+
+@pytest.mark.ckan_config("ckanext.metastore.on_failure", "fail")
+def test_a_change_fails_without_metastore_if_that_is_wanted(store: Store, cars: Package, down: Any) -> None:
+    name = new_dataset(cars["organization"])["name"]
+    with down:
+        for action, said in [
+            ("package_patch", {"id": cars["id"], "title": "Unrecorded"}),
+            ("package_create", {**new_dataset(cars["organization"]), "name": name}),
+            ("package_delete", {"id": cars["id"]}),
+        ]:
+            with pytest.raises(tk.ValidationError, match="could not be recorded"):
+                act(action, "ann", **said)
+    model.Session.remove()
+    assert act("package_show", id=cars["id"])["title"] == "Cars"
+    with pytest.raises(tk.ObjectNotFound):
+        act("package_show", id=name)
+    assert caught_up(store, cars) == ["unchanged"]
+
+
+@pytest.mark.ckan_config("ckanext.metastore.patience", 1)
+def test_a_slow_metastore_is_not_waited_for_and_does_no_harm_later(
+    store: Store, cars: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, written = threading.Event(), threading.Event()
+    update = type(store).dataset_update
+
+    def slow(self: Store, *args: Any, **said: Any) -> Any:
+        go_on.wait(60)
+        try:
+            return update(self, *args, **said)
+        finally:
+            written.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store), "dataset_update", slow)
+        act("package_patch", "ann", id=cars["id"], title="Slow")
+    act("package_patch", "ann", id=cars["id"], title="Fast")
+    go_on.set()
+    assert written.wait(60)
+    assert store.dataset_read(place(cars)).descriptor["title"] == "Fast"
+    assert caught_up(store, cars) == ["unchanged"]
+
+
+def test_what_ckan_rolls_back_after_the_hook_is_set_right(store: Store, cars: Package) -> None:
+    context = {"user": "ann", "defer_commit": True}
+    tk.get_action("package_patch")(context, {"id": cars["id"], "title": "Rolled back"})
+    made = tk.get_action("package_create")(
+        {"user": "ann", "defer_commit": True}, new_dataset(cars["organization"], title="Never there")
+    )
+    model.Session.rollback()
+    assert store.dataset_read(place(cars)).descriptor["title"] == "Rolled back"
+    assert sorted(caught_up(store, cars)) == ["deleted", "updated"]
+    assert store.dataset_read(place(cars)).descriptor["title"] == "Cars"
+    with pytest.raises(metastore.DatasetDeleted):
+        store.dataset_read(place(made))
+    assert caught_up(store, cars)[-1] == "unchanged"
+
+
+def test_a_missed_deletion_and_a_missed_purge_are_caught_up(store: Store, physics: Package, down: Any) -> None:
+    deleted, purged = (act("package_create", "ann", **new_dataset(physics)) for _ in range(2))
+    with down:
+        act("package_delete", "ann", id=deleted["id"])
+        act("dataset_purge", factories.Sysadmin()["name"], id=purged["id"])
+    assert caught_up(store, deleted) == ["deleted", "deleted"]
+    assert list(store.dataset_list()) == []
+    assert caught_up(store, deleted, purge=True)[0] == "purged"
+    assert [str(each) for each in store.dataset_list(deleted=None)] == [place(deleted)]
+
+
+def test_missed_renames_are_followed_even_where_one_is_in_the_way_of_the_other(
+    store: Store, physics: Package, down: Any
+) -> None:
+    first, second = (act("package_create", "ann", **new_dataset(physics)) for _ in range(2))
+    with down:
+        act("package_patch", "ann", id=second["id"], name=second["name"] + "-new")
+        act("package_patch", "ann", id=first["id"], name=second["name"])
+    assert caught_up(store, first, second) == ["moved", "moved"]
+    assert store.dataset_read(f"{physics['name']}/{second['name']}").descriptor["id"] == first["id"]
+    assert caught_up(store, first, second) == ["unchanged", "unchanged"]
+
+
+@pytest.mark.timeout(1800)
+def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, physics: Package, down: Any) -> None:
+    with down:
+        made = []
+        for number in range(1000):
+            package = model.Package(name=f"{physics['name']}-{number:04}", title=f"Dataset {number}")
+            package.owner_org, package.state, package.type = physics["id"], "active", "dataset"
+            model.Session.add(package)
+            made.append(package)
+        model.Session.commit()
+        ids = [{"id": package.id} for package in made]
+    assert caught_up(store, *ids) == ["created"] * 1000
+    assert caught_up(store, *ids) == ["unchanged"] * 1000
+    assert len(list(store.dataset_list(f"{physics['name']}/"))) == 1000
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("url", "", "url is not set"),
+        ("on_failure", "explode", "on_failure is continue or fail"),
+        ("options", "[1]", "options is no JSON object"),
+        ("options", "{", "options is no JSON object"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(
+    ckan_config: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    complaint: str,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("ckanext"), "propagate", True)
+    ckan_config[f"ckanext.metastore.{name}"] = value
+    with pytest.raises(metastore.InvalidInput, match=complaint):
+        settings.current()
+    settings.check_at_start()
+    assert complaint in caplog.text
+
+
+def test_no_secret_is_shown(ckan_config: Any) -> None:
+    ckan_config["ckanext.metastore.token"] = "sesame"
+    assert "sesame" not in repr(settings.current())
+    assert portal.author("nobody") == metastore.Author("CKAN")
+
+
+def test_all_datasets_are_found(cars: Package) -> None:
+    assert cars["id"] in dataset_ids()
+    assert new_organization("Biology")["id"] not in dataset_ids()

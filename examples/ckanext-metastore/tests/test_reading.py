@@ -1,0 +1,194 @@
+"""Versions by CKAN's API: list, show, compare, restore, tag; and who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ckan.plugins.toolkit as tk
+import pytest
+from conftest import act, messages, new_dataset, place
+
+import metastore
+
+Package = dict[str, Any]
+Store = metastore.MetaStore
+
+
+@pytest.fixture
+def twice(cars: Package) -> Package:
+    """A dataset in three versions, the first of them tagged."""
+    act("dataset_tag_create", "ann", id=cars["id"], tag="v1", description="As published")
+    gone = cars["resources"][0]["id"]
+    other = {"name": "Other", "url": "https://example.org/other.csv"}
+    act(
+        "package_patch",
+        "ann",
+        id=cars["id"],
+        title="All cars",
+        tags=[],
+        extras=[],
+        resources=[other],
+        metastore_message="Replace the data",
+    )
+    return {**act("package_patch", "ann", id=cars["id"], notes="Everybody"), "gone": gone}
+
+
+def test_versions_are_listed_with_their_tags_and_in_pages(twice: Package) -> None:
+    listed = act("dataset_revision_list", id=twice["name"])
+    assert [(each["message"], each["tags"]) for each in listed] == [
+        ("Update dataset", []),
+        ("Replace the data", []),
+        ("Create dataset", ["v1"]),
+    ]
+    page = act("dataset_revision_list", id=twice["name"], limit="1")
+    assert page == listed[:1]
+    assert act("dataset_revision_list", id=twice["name"], revision=page[-1]["parent"]) == listed[1:]
+    with pytest.raises(tk.ValidationError):
+        act("dataset_revision_list", id=twice["name"], limit="many")
+
+
+def test_a_dataset_is_shown_as_it_was(cars: Package, twice: Package) -> None:
+    old = act("package_show", id=twice["id"], revision="v1")
+    for member in ("id", "name", "title", "notes", "owner_org", "extras", "private", "type"):
+        assert old[member] == cars[member]
+    assert [each["name"] for each in old["tags"]] == ["traffic"]
+    assert old["resources"][0]["url"] == "https://example.org/cars.csv"
+    assert act("package_show", id=twice["id"])["title"] == "All cars"
+    shown = act("dataset_revision_show", id=twice["id"], revision="v1")
+    assert shown["package"] == old
+    assert shown["descriptor"]["keywords"] == ["traffic"]
+
+
+def test_a_resource_is_shown_as_it_was_even_if_it_is_gone(twice: Package) -> None:
+    old = act("resource_show", id=twice["gone"], revision="v1", package_id=twice["id"])
+    assert old["url"] == "https://example.org/cars.csv"
+    with pytest.raises(tk.ObjectNotFound):
+        act(
+            "resource_show",
+            id=twice["gone"],
+            package_id=twice["id"],
+            revision=act("dataset_revision_list", id=twice["id"])[0]["id"],
+        )
+    now = twice["resources"][0]["id"]
+    assert act("resource_show", id=now)["name"] == "Other"
+    assert act("resource_show", id=now, revision="HEAD")["name"] == "Other"
+
+
+def test_versions_are_compared_in_words(twice: Package) -> None:
+    diff = act("dataset_revision_diff", id=twice["id"], **{"from": "v1"})
+    texts = [each["text"] for each in diff["changes"]]
+    assert "title changed: 'Cars' → 'All cars'" in texts
+    assert any(text.startswith("resource all-cars removed") for text in texts)
+    assert diff["old"]["message"] == "Create dataset"
+    assert not any("metadata_modified" in text for text in texts)
+
+
+def test_an_older_version_is_restored_in_ckan_and_recorded(store: Store, cars: Package, twice: Package) -> None:
+    back = act("dataset_revert", "ann", id=twice["id"], revision="v1", message="It was right")
+    for member in ("id", "name", "title", "notes", "owner_org", "extras"):
+        assert back[member] == cars[member]
+    assert [each["name"] for each in back["tags"]] == ["traffic"]
+    assert [(each["id"], each["url"]) for each in back["resources"]] == [
+        (each["id"], each["url"]) for each in cars["resources"]
+    ]
+    assert messages(store, place(cars))[0] == "It was right"
+    diff = act("dataset_revision_diff", id=cars["id"], **{"from": "v1"})
+    assert diff["changes"] == []
+
+
+def test_a_restored_dataset_stays_where_it_is(store: Store, cars: Package, twice: Package) -> None:
+    act("package_patch", "ann", id=cars["id"], name=cars["name"] + "-new")
+    back = act("dataset_revert", "ann", id=cars["id"], revision="v1")
+    assert back["name"] == cars["name"] + "-new"
+    assert back["title"] == "Cars"
+    assert messages(store, place(back))[0].startswith("Restore version ")
+
+
+def test_tags_are_made_changed_and_removed(twice: Package) -> None:
+    assert act("dataset_tag_show", id=twice["id"], tag="v1")["description"] == "As published"
+    newest = act("dataset_revision_list", id=twice["id"])[0]["id"]
+    act("dataset_tag_update", "ann", id=twice["id"], tag="v1", new_tag="v2", revision=newest, description="")
+    [tag] = act("dataset_tag_list", id=twice["id"])
+    assert (tag["name"], tag["revision"], tag["description"], tag["author"]["name"]) == ("v2", newest, "", "Ann Lee")
+    act("dataset_tag_delete", "ann", id=twice["id"], tag="v2", message="A mistake")
+    assert act("dataset_tag_list", id=twice["id"]) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("dataset_revert", {"revision": "HEAD"}),
+        ("dataset_tag_create", {"tag": "v9"}),
+        ("dataset_tag_update", {"tag": "v1", "new_tag": "v9"}),
+        ("dataset_tag_delete", {"tag": "v1"}),
+    ],
+)
+@pytest.mark.parametrize("who", ["bob", None])
+def test_who_may_not_change_a_dataset_may_not_restore_or_tag_it(
+    twice: Package, bob: Package, action: str, said: dict[str, str], who: str | None
+) -> None:
+    with pytest.raises(tk.NotAuthorized):
+        act(action, who, id=twice["id"], **said)
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("dataset_revision_list", {}),
+        ("dataset_revision_show", {}),
+        ("dataset_revision_diff", {"from": "v1"}),
+        ("dataset_tag_list", {}),
+        ("dataset_tag_show", {"tag": "v1"}),
+        ("package_show", {"revision": "v1"}),
+    ],
+)
+def test_who_may_not_see_a_dataset_may_not_see_its_versions(
+    twice: Package, bob: Package, action: str, said: dict[str, str]
+) -> None:
+    assert act(action, "bob", id=twice["id"], **said) is not None
+    act("package_patch", "ann", id=twice["id"], private=True)
+    for who in ("bob", None):
+        with pytest.raises(tk.NotAuthorized):
+            act(action, who, id=twice["id"], **said)
+
+
+@pytest.mark.parametrize("revision", ["nothing", "0" * 40, "../x", "v1 ", "HEAD~1"])
+def test_a_version_that_is_not_there_is_not_found(twice: Package, revision: str) -> None:
+    with pytest.raises(tk.ObjectNotFound):
+        act("package_show", id=twice["id"], revision=revision)
+
+
+def test_wrong_input_is_said_to_be_wrong(twice: Package) -> None:
+    for wrong in ("main", "a b", "x" * 200):
+        with pytest.raises(tk.ValidationError):
+            act("dataset_tag_create", "ann", id=twice["id"], tag=wrong)
+    with pytest.raises(tk.ValidationError):
+        act("dataset_tag_create", "ann", id=twice["id"], tag="v1")
+    with pytest.raises(tk.ObjectNotFound):
+        act("dataset_tag_show", id=twice["id"], tag="v8")
+    with pytest.raises(tk.ObjectNotFound):
+        act("dataset_revision_list", id="nothing-here")
+    with pytest.raises(tk.ValidationError):
+        act("dataset_revision_list")
+
+
+def test_a_dataset_without_a_record_has_no_versions(physics: Package) -> None:
+    draft = act("package_create", "ann", **new_dataset(physics), state="draft")
+    with pytest.raises(tk.ObjectNotFound):
+        act("dataset_revision_list", "ann", id=draft["id"])
+
+
+def test_reading_may_be_asked_by_get_and_writing_may_not(app: Any, twice: Package) -> None:
+    for action, said in [
+        ("dataset_revision_list", ""),
+        ("dataset_revision_show", "&revision=v1"),
+        ("dataset_revision_diff", "&from=v1"),
+        ("dataset_tag_list", ""),
+        ("dataset_tag_show", "&tag=v1"),
+        ("package_show", "&revision=v1"),
+    ]:
+        answer = app.get(f"/api/3/action/{action}?id={twice['id']}{said}")
+        assert answer.status_code == 200
+        assert answer.json["success"]
+    for action in ("dataset_revert", "dataset_tag_create", "dataset_tag_update", "dataset_tag_delete"):
+        assert app.get(f"/api/3/action/{action}?id={twice['id']}&tag=v1&revision=v1").status_code == 400

@@ -1,0 +1,112 @@
+"""CKAN's dataset dictionaries as Data Package descriptors, and back, without loss either way.
+
+```python
+from metastore import ckan
+
+descriptor = ckan.to_descriptor(package)  # what package_show returned
+package = ckan.to_package(descriptor)  # the same dictionary again
+```
+
+What Data Package has a field for goes there; all else that CKAN says stands under the member `ckan`, of the dataset and
+of each resource. The other way round, what CKAN has no field for stands in the extra `datapackage`, as JSON. No CKAN is
+imported. Rules: CKAN's default schema (`ckan/logic/schema.py`), Data Package 1.0 and 2.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from metastore.ckan.fields import NAME, from_json, same
+from metastore.ckan.ids import DEFAULT_OWNER, dataset_id, names_of
+from metastore.ckan.packages import describe, pack
+from metastore.descriptor import encode, load
+
+__all__ = ["DEFAULT_OWNER", "dataset_id", "names_of", "to_descriptor", "to_package"]
+
+_WHOLE_DESCRIPTOR = "datapackage.json"
+_WHOLE_PACKAGE = "package"
+
+
+def to_descriptor(package: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the descriptor that says what CKAN's dictionary says.
+
+    Args:
+        package: A dataset as `package_show` returns it or `package_create` takes it; values that JSON has.
+
+    Returns:
+        A descriptor that `to_package` turns into the same dictionary. A dictionary that breaks CKAN's own rules so
+        that no field fits is kept whole, under `ckan` › `package`.
+
+    Raises:
+        InvalidInput: It has values that JSON has not, such as a time.
+    """
+    package = _json(package)
+    descriptor = describe(package)
+    whole = _whole_descriptor(package)
+    if whole is None and _whole_package(descriptor) is None and same(pack(descriptor), package):
+        return descriptor
+    if whole is not None and same(to_package(whole), package):
+        return whole
+    return _around_package(package)
+
+
+def to_package(descriptor: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the CKAN dictionary that says what the descriptor says.
+
+    Args:
+        descriptor: One that `to_descriptor` made, changed since or not, or one from anywhere else.
+
+    Returns:
+        A dictionary that `to_descriptor` turns into the same descriptor, for `package_create` or `package_update`. It
+        has a `name` only if the descriptor's is one that CKAN takes.
+
+    Raises:
+        InvalidInput: It has values that JSON has not.
+    """
+    descriptor = _json(descriptor)
+    package = pack(descriptor)
+    whole = _whole_package(descriptor)
+    if whole is None and _whole_descriptor(package) is None and same(describe(package), descriptor):
+        return package
+    if whole is not None and same(to_descriptor(whole), descriptor):
+        return whole
+    return _around_descriptor(descriptor)
+
+
+# What breaks the rules of its own format is kept whole, so that nothing is lost of that either.
+
+
+def _around_package(package: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_name_of(package), "resources": [], "ckan": {_WHOLE_PACKAGE: package}}
+
+
+def _whole_package(descriptor: Mapping[str, Any]) -> dict[str, Any] | None:
+    rest = descriptor.get("ckan")
+    whole = rest.get(_WHOLE_PACKAGE) if isinstance(rest, dict) and len(rest) == 1 else None
+    return whole if isinstance(whole, dict) and same(_around_package(whole), descriptor) else None
+
+
+def _around_descriptor(descriptor: Mapping[str, Any]) -> dict[str, Any]:
+    text = json.dumps(descriptor, ensure_ascii=False, sort_keys=True)
+    return {**_name_of(descriptor), "extras": [{"key": _WHOLE_DESCRIPTOR, "value": text}]}
+
+
+def _whole_descriptor(package: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        [extra] = package["extras"]
+        whole = from_json(extra["value"]) if extra["key"] == _WHOLE_DESCRIPTOR else None
+    except (KeyError, TypeError, ValueError):
+        return None
+    return whole if isinstance(whole, dict) and same(_around_descriptor(whole), package) else None
+
+
+def _name_of(document: Mapping[str, Any]) -> dict[str, str]:
+    name = document.get("name")
+    return {"name": name} if isinstance(name, str) and NAME.fullmatch(name) else {}
+
+
+def _json(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Make ordinary values of a document, nobody else's."""
+    return dict(load(encode(dict(document))))

@@ -1,0 +1,225 @@
+"""A CKAN of its own, with PostgreSQL, Redis and a stand-in for Solr, all in one folder and gone at the end.
+
+    python -m tests.ckan.portal --ckan .venv-ckan/bin -- .venv-ckan/bin/python -m pytest --ckan-ini {ini} …
+
+runs a program with a freshly made portal; `{ini}`, `{url}` and `{folder}` are put in. Without a program the portal is
+served with sample data, until it is interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from metastore import ckan
+from tests.bundle.postgres_server import new_server
+from tests.ckan import solr
+
+CATALOGUE = Path(__file__).parent.parent.parent / "examples" / "catalogue"
+INI = """\
+[DEFAULT]
+debug = false
+[app:main]
+use = egg:ckan
+SECRET_KEY = only-for-tests-and-trying-out
+WTF_CSRF_SECRET_KEY = only-for-tests-and-trying-out
+testing = {testing}
+WTF_CSRF_ENABLED = {csrf}
+faster_db_test_hacks = {testing}
+ckan.site_id = default
+ckan.site_url = http://127.0.0.1:{port}
+ckan.site_title = MetaStore and CKAN
+ckan.storage_path = {folder}/uploads
+ckan.auth.create_unowned_dataset = true
+ckan.auth.create_dataset_if_not_in_organization = true
+sqlalchemy.url = {database}
+solr_url = {solr}
+ckan.redis.url = redis://127.0.0.1:{redis}/0
+ckan.plugins = {plugins}
+ckan.activity_streams_enabled = true
+ckanext.metastore.url = {folder}/store
+ckanext.metastore.options = {{"sync": false}}
+[loggers]
+keys = root, ckanext
+[handlers]
+keys = console
+[formatters]
+keys = generic
+[logger_root]
+level = WARNING
+handlers = console
+[logger_ckanext]
+level = INFO
+handlers = console
+qualname = ckanext
+propagate = 0
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+level = NOTSET
+formatter = generic
+[formatter_generic]
+format = %(asctime)s %(levelname)-5.5s [%(name)s] %(message)s
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Portal:
+    """CKAN's configuration and what it needs, in a folder of its own.
+
+    Args:
+        programs: The `bin` folder of the environment that CKAN is installed in.
+        testing: Whether CKAN's own test helpers shall work on it.
+    """
+
+    def __init__(self, programs: Path, *, testing: bool) -> None:
+        self.programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="metastore-ckan-"))
+        self.port, redis = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.ini = self.folder / "ckan.ini"
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._redis = subprocess.Popen(
+            ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        atexit.register(self.close)
+        schema = next(programs.parent.glob("lib/python*/site-packages/ckan/config/solr/schema.xml"))
+        settings: dict[str, Any] = {
+            "folder": self.folder,
+            "port": self.port,
+            "redis": redis,
+            "solr": solr.start(schema),
+        }
+        settings |= {"testing": str(testing).lower(), "csrf": str(not testing).lower()}
+        # CKAN's test helpers make the tables of CKAN alone.
+        plugins = "metastore" if testing else "activity metastore"
+        self.ini.write_text(INI.format(**settings, database=self._database(), plugins=plugins))
+        self.ckan("db", "init")
+        if not testing:
+            self.ckan("db", "upgrade", "-p", "activity")
+
+    def _database(self) -> str:
+        dsn = new_server().dsn
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE ckan TEMPLATE template0 ENCODING 'utf-8'")
+        return f"{dsn.removesuffix('/postgres')}/ckan"
+
+    def ckan(self, *arguments: str) -> str:
+        """Run CKAN's command line, and return what it prints."""
+        command = [str(self.programs / "ckan"), "-c", str(self.ini), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def serve(self, port: int | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, CKAN's own server, and wait until it answers.
+
+        Args:
+            port: For a second worker; the first one is at `url`.
+        """
+        port = port or self.port
+        log = self.folder / f"ckan-{port}.log"
+        command = [self.programs / "ckan", "-c", self.ini, "run", "--disable-reloader", "--port", str(port)]
+        with log.open("wb") as output:
+            server = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self._servers.append(server)
+        for _ in range(240):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/api/3/action/status_show", timeout=60).raise_for_status()
+                return server
+            except httpx.TransportError:
+                if server.poll() is not None:
+                    break
+                time.sleep(0.5)
+        raise RuntimeError(f"CKAN does not answer:\n{log.read_text()[-4000:]}")
+
+    def user(self, name: str, fullname: str) -> str:
+        """Make a user who may do everything, and return a token for the API; the password is `name-password`."""
+        said = (f"email={name}@example.org", f"fullname={fullname}", f"password={name}-password")
+        self.ckan("user", "add", name, *said)
+        self.ckan("sysadmin", "add", name)
+        return self.ckan("user", "token", "add", name, "tests", "--quiet").strip()
+
+    def act(self, token: str, action: str, **said: Any) -> Any:
+        """Call an action over HTTP."""
+        answer = httpx.post(
+            f"{self.url}/api/3/action/{action}", json=said, headers={"Authorization": token}, timeout=120
+        )
+        if answer.status_code != 200:
+            raise RuntimeError(f"{action}: {answer.status_code} {answer.text[:2000]}")
+        return answer.json()["result"]
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.terminate()
+            server.wait()
+        self._redis.terminate()
+        self._redis.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def show(portal: Portal) -> int:
+    """Serve a portal with sample data until it is interrupted."""
+    print("Starting CKAN: about a minute …", flush=True)
+    token = portal.user("ann", "Ann Lee")
+    server = portal.serve()
+    portal.act(token, "organization_create", name="examples", title="Examples")
+    for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
+        package = ckan.to_package(json.loads(path.read_bytes()))
+        package |= {
+            "name": path.parent.name,
+            "owner_org": "examples",
+            "metastore_message": f"Import {path.parent.name}",
+        }
+        portal.act(token, "package_create", **package)
+        print(f"{portal.url}/dataset/{package['name']}", flush=True)
+    portal.act(token, "package_patch", id="datasets", title="Vega's datasets", metastore_message="Say whose they are")
+    portal.act(token, "dataset_tag_create", id="datasets", tag="v1", description="As released")
+    print(f"""
+    {portal.url}/dataset/datasets/versions    sign in as ann, password ann-password
+    git clone {portal.folder}/store/examples/datasets.git
+    Ctrl-C ends it and removes everything""")
+    return server.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckan", type=Path, default=Path(".venv-ckan/bin"), help="bin folder of CKAN's environment")
+    parser.add_argument("program", nargs="*", help="with {ini}, {url} and {folder} put in")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the servers then too
+    portal = Portal(given.ckan.absolute(), testing=bool(given.program))
+    try:
+        if not given.program:
+            return show(portal)
+        named = {"ini": portal.ini, "url": portal.url, "folder": portal.folder}
+        return subprocess.run([part.format(**named) for part in given.program]).returncode
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        portal.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""A running CKAN with the extension, driven over HTTP as a browser does it: forms, their tokens, redirects.
+
+Not part of `make test`, since a CKAN takes a minute to start: `make test-ckan` runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import metastore
+from tests.ckan.portal import Portal, free_port
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    made = Portal(Path(os.environ["CKAN_PROGRAMS"]).absolute(), testing=False)
+    try:
+        made.token = made.user("ann", "Ann Lee")
+        made.serve()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def browser(portal: Portal) -> Iterator[httpx.Client]:
+    """Ann's browser, signed in."""
+    with httpx.Client(base_url=portal.url, follow_redirects=True, timeout=120) as client:
+        form = {"login": "ann", "password": "ann-password"}
+        answer = send(client, "/user/login", form)
+        assert "Ann Lee" in answer.text
+        yield client
+
+
+def send(client: httpx.Client, page: str, form: dict[str, Any], to: str | None = None) -> httpx.Response:
+    """Fill a form of a page and send it, with the page's CSRF token."""
+    shown = client.get(page)
+    assert shown.status_code == 200, shown.text
+    token = re.search(r'name="_csrf_token"[^>]*(?:value|content)="([^"]+)"', shown.text)
+    token = token or re.search(r'<meta name="_csrf_token" content="([^"]+)"', shown.text)
+    assert token, shown.text[:3000]
+    answer = client.post(to or page, data={"_csrf_token": token[1], **form})
+    assert answer.status_code == 200, answer.text[:3000]
+    return answer
+
+
+def links(client: httpx.Client, name: str) -> list[str]:
+    """The addresses of the versions that a dataset's page of versions shows, newest first."""
+    page = client.get(f"/dataset/{name}/versions")
+    assert page.status_code == 200
+    return re.findall(r'<td><input type="radio" name="from" value="([0-9a-f]{40})"', page.text)
+
+
+def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
+    portal: Portal, browser: httpx.Client, tmp_path: Path
+) -> None:
+    portal.act(portal.token, "organization_create", name="physics", title="Physics")
+    said = {"name": "cars", "owner_org": "physics", "title": "Cars", "resources": [{"url": "https://e.x/a.csv"}]}
+    portal.act(portal.token, "package_create", **said)
+    form = {**{name: said[name] for name in ("name", "owner_org")}, "save": "save", "private": "False"}
+    assert 'name="metastore_message"' in browser.get("/dataset/edit/cars").text
+    send(browser, "/dataset/edit/cars", {**form, "title": "Cars 2", "metastore_message": "Number it"})
+    send(browser, "/dataset/edit/cars", {**form, "title": "Cars <3>", "metastore_message": "Love <b>it</b>"})
+
+    versions = links(browser, "cars")
+    assert len(versions) == 3
+    page = unescape(browser.get("/dataset/cars/versions").text)
+    assert "Number it" in page
+    assert "Love &lt;b&gt;it" in browser.get("/dataset/cars/versions").text
+    assert "/dataset/cars/versions" in browser.get("/dataset/cars").text
+
+    compared = unescape(
+        browser.get("/dataset/cars/versions/compare", params={"from": versions[2], "to": versions[0]}).text
+    )
+    assert "Cars <3>" in compared
+    assert "title" in compared
+
+    send(
+        browser,
+        f"/dataset/cars/versions/{versions[2]}",
+        {"tag": "v1", "description": "First"},
+        f"/dataset/cars/versions/{versions[2]}/tag",
+    )
+    old = browser.get("/dataset/cars/versions/v1")
+    assert "An older version" in old.text
+    assert "<h1>Cars</h1>" in old.text
+    assert "The newest version" in browser.get(f"/dataset/cars/versions/{versions[0]}").text
+    assert "https://e.x/a.csv" in old.text
+
+    send(
+        browser, "/dataset/cars/versions/v1", {"message": "As it was"}, f"/dataset/cars/versions/{versions[2]}/restore"
+    )
+    assert portal.act(portal.token, "package_show", id="cars")["title"] == "Cars"
+    assert len(links(browser, "cars")) == 4
+
+    clone = tmp_path / "cars"
+    subprocess.run(["git", "clone", "--quiet", portal.folder / "store/physics/cars.git", clone], check=True)
+    log = subprocess.run(
+        ["git", "log", "--format=%an: %s"], cwd=clone, capture_output=True, text=True, check=True
+    ).stdout
+    assert log.splitlines() == [
+        "Ann Lee: As it was",
+        "Ann Lee: Love <b>it</b>",
+        "Ann Lee: Number it",
+        "Ann Lee: Create dataset",
+    ]
+
+    send(browser, "/dataset/cars/versions", {}, "/dataset/cars/versions/tags/v1/delete")
+    assert browser.get("/dataset/cars/versions/v1").status_code == 404
+
+
+def test_the_reason_of_a_change_of_a_resource_is_recorded(portal: Portal, browser: httpx.Client) -> None:
+    resource = portal.act(portal.token, "package_show", id="cars")["resources"][0]["id"]
+    page = f"/dataset/cars/resource/{resource}/edit"
+    send(browser, page, {"url": "https://e.x/b.csv", "name": "B", "save": "", "metastore_message": "Name it"})
+    assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Name it"
+
+
+def test_an_uploaded_file_is_still_there_after_a_restoration(portal: Portal, browser: httpx.Client) -> None:
+    headers = {"Authorization": portal.token}
+    answer = httpx.post(
+        f"{portal.url}/api/3/action/resource_create",
+        data={"package_id": "cars", "name": "Upload", "metastore_message": "Upload it"},
+        files={"upload": ("speeds.csv", b"speed\n30\n")},
+        headers=headers,
+        timeout=120,
+    )
+    made = answer.json()["result"]
+    newest = portal.act(portal.token, "dataset_revision_list", id="cars")[0]
+    assert newest["message"] == "Upload it"
+    portal.act(portal.token, "package_patch", id="cars", notes="Something else", resources=[])
+    portal.act(portal.token, "dataset_revert", id="cars", revision=newest["id"])
+    assert browser.get(made["url"]).content == b"speed\n30\n"
+    back = portal.act(portal.token, "package_show", id="cars")["resources"][-1]
+    assert (back["id"], back["url"], back["size"]) == (made["id"], made["url"], made["size"])
+
+
+def test_a_draft_has_a_page_without_versions(portal: Portal, browser: httpx.Client) -> None:
+    portal.act(portal.token, "package_create", name="sketch", owner_org="physics", state="draft")
+    assert "There are no versions" in browser.get("/dataset/sketch/versions").text
+
+
+def test_strangers_see_versions_and_change_nothing(portal: Portal, browser: httpx.Client) -> None:
+    newest = links(browser, "cars")[0]
+    with httpx.Client(base_url=portal.url, timeout=120) as stranger:
+        page = stranger.get(f"/dataset/cars/versions/{newest}")
+        assert page.status_code == 200
+        assert "/restore" not in page.text
+        for action in (f"{newest}/restore", f"{newest}/tag"):
+            assert stranger.post(f"/dataset/cars/versions/{action}").status_code >= 400
+        portal.act(portal.token, "package_patch", id="cars", private=True)
+        assert stranger.get("/dataset/cars/versions").status_code == 404
+        assert stranger.get(f"/dataset/cars/versions/{newest}").status_code == 404
+        portal.act(portal.token, "package_patch", id="cars", private=False)
+
+
+@pytest.mark.parametrize("page", ["nothing", "compare?from=nothing", "compare", "x?revision=%00", "%2e%2e%2f"])
+def test_a_wrong_address_is_no_crash(browser: httpx.Client, page: str) -> None:
+    assert browser.get(f"/dataset/cars/versions/{page}").status_code in (400, 404)
+
+
+def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Portal, browser: httpx.Client) -> None:
+    folder = portal.folder / "store"
+    folder.rename(portal.folder / "away")
+    folder.write_text("")  # a file in the place of the store
+    portal.act(portal.token, "package_patch", id="cars", title="Unrecorded")
+    assert browser.get("/dataset/cars").status_code == 200
+    page = browser.get("/dataset/cars/versions")
+    assert "MetaStore cannot be reached just now" in page.text
+    assert str(folder) not in page.text
+    with pytest.raises(RuntimeError, match="Error: "):
+        portal.ckan("metastore", "status")
+    folder.unlink()
+    (portal.folder / "away").rename(folder)
+    with pytest.raises(RuntimeError, match="out of step"):
+        portal.ckan("metastore", "status")
+    assert "physics/cars: updated" in portal.ckan("metastore", "reconcile", "--dry-run")
+    assert "physics/cars: updated" in portal.ckan("metastore", "reconcile")
+    assert "in step" in portal.ckan("metastore", "status")
+    assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Catch up with CKAN"
+
+
+def test_two_workers_that_change_one_dataset_leave_what_ckan_says(portal: Portal) -> None:
+    port = free_port()
+    portal.serve(port)
+    workers = [portal.url, f"http://127.0.0.1:{port}"]
+    portal.act(portal.token, "package_create", name="buses", owner_org="physics", title="Buses")
+
+    def work(number: int) -> int:
+        said = {"id": "buses", ("title", "notes")[number % 2]: f"Number {number}"}
+        headers = {"Authorization": portal.token}
+        url = f"{workers[number % 2]}/api/3/action/package_patch"
+        return httpx.post(url, json=said, headers=headers, timeout=120).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(20))) == [200] * 20
+    assert "in step" in portal.ckan("metastore", "status")
+    shown = portal.act(portal.token, "package_show", id="buses")
+    newest = portal.act(portal.token, "dataset_revision_show", id="buses")["package"]
+    assert (newest["title"], newest["notes"]) == (shown["title"], shown["notes"])
+
+
+def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
+    portal.act(portal.token, "package_create", name="boats", owner_org="physics", title="Boats")
+    portal.act(portal.token, "package_patch", id="boats", title="Boats 2")
+    with metastore.connect(portal.folder / "store", author="Test") as store:
+        store.dataset_purge("physics/boats", force=True)
+        imported = portal.ckan("metastore", "import-activities")
+        assert "1 datasets" in imported
+        assert "2 revisions" in imported
+        found = [(each.message, each.author.name) for each in store.revision_list("physics/boats")]
+        assert found == [("Update dataset", "Ann Lee"), ("Create dataset", "Ann Lee")]
+        first = store.dataset_read("physics/boats", list(store.revision_list("physics/boats"))[1].id)
+        assert first.descriptor["title"] == "Boats"
+    portal.ckan("metastore", "reconcile")
+    assert "in step" in portal.ckan("metastore", "status")
+
+
+def test_the_store_of_another_portal_is_not_emptied(portal: Portal) -> None:
+    with metastore.connect(portal.folder / "store", author="Test") as store:
+        for number in range(20):
+            other = {"id": f"other-{number}", "name": "other", "resources": [], "ckan": {}}
+            store.dataset_create(f"elsewhere/other-{number}", other)
+        with pytest.raises(RuntimeError, match="another portal's store"):
+            portal.ckan("metastore", "reconcile", "--purge")
+        assert len(list(store.dataset_list("elsewhere/"))) == 20
+        portal.ckan("metastore", "reconcile", "--purge", "--yes")
+        assert list(store.dataset_list("elsewhere/", deleted=None)) == []
