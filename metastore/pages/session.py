@@ -15,7 +15,7 @@ from metastore.service.context import service
 from metastore.service.guard import named
 
 sign_in = Blueprint("session", __name__)
-#: For how long somebody stays signed in, in seconds.
+#: For how long somebody stays signed in at most, in seconds; with a token, no longer than it counts.
 LASTS = 8 * 60 * 60
 
 
@@ -56,6 +56,7 @@ def stays() -> bool:
 
 def remember(who: Identity) -> None:
     """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token."""
+    now = time.time()
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
     session.clear()
     session["who"] = {
@@ -63,7 +64,7 @@ def remember(who: Identity) -> None:
         "name": who.name,
         "email": who.email,
         "scopes": scopes,
-        "until": int(time.time()) + LASTS,
+        "until": int(min(now + LASTS, who.expires or now + LASTS)),
     }
 
 
