@@ -108,7 +108,7 @@ def _foreign(answer: Answer) -> MetastoreError:
         where = shortened(answer.headers.get("location", "nowhere"))
         return StorageUnavailable(f"{_said(answer)} to {where}, and is not followed: connect there if that is right")
     detail = _members(answer).get("detail")
-    what = shortened(detail) if isinstance(detail, str) else f"and {answer.media_type or 'no type'}"
+    what = shortened(detail) if isinstance(detail, str) else f"it is {answer.media_type or 'of no type'}"
     return StorageUnavailable(f"{_said(answer)}, not as MetaStore does: {what}")
 
 
