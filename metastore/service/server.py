@@ -36,8 +36,8 @@ GRACE = 30
 KEEP = 75
 #: For how many seconds a client may be silent in the middle of a request, or not take an answer.
 SILENCE = 30
-#: For how many seconds a client may go on sending when its connection ends, so that it gets to read the answer.
-_LINGER = 2
+#: For how many seconds, and bytes, a client may go on sending when its connection ends, so that it reads the answer.
+_LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
 _FASTEST = Path("/dev/shm")
 
 
@@ -147,12 +147,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
 
 def _hang_up(connection: socket.socket) -> None:
     """End a connection but for closing it; what comes after closing would destroy an answer that nobody has read."""
-    end = time.monotonic() + _LINGER
+    end, left = time.monotonic() + _LINGER, _MOST_UNWANTED
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(_LINGER)
-        while connection.recv(1 << 20) and time.monotonic() < end:
-            pass
+        while left > 0 and time.monotonic() < end and (got := connection.recv(65536)):
+            left -= len(got)
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RD)
 

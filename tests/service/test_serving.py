@@ -308,20 +308,6 @@ def test_a_header_of_a_megabyte_is_refused(service: Served) -> None:
     assert service.ask(CARS).status == 200
 
 
-def test_several_requests_at_once_on_one_connection_are_answered_in_order(service: Served) -> None:
-    asked = b"".join(f"GET {CARS} HTTP/1.1\r\nHost: x\r\nX-Request-ID: n{n}\r\n\r\n".encode() for n in range(20))
-    with service.connect() as connection:
-        connection.sendall(asked)
-        got = b""
-        while got.count(b"X-Request-ID: n") < 20:
-            part = connection.recv(65536)
-            assert part, got[-500:]
-            got += part
-    assert [got.index(b"X-Request-ID: n%d\r" % n) for n in range(20)] == sorted(
-        got.index(b"X-Request-ID: n%d\r" % n) for n in range(20)
-    )
-
-
 def test_a_request_in_tiny_pieces_is_answered(service: Served) -> None:
     with service.connect() as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
