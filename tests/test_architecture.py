@@ -72,7 +72,7 @@ LAYERS = [
     ["service.metrics"],
     ["service.watch"],
     ["service.context"],
-    ["service.worker", "service.server"],
+    ["service.server"],
     ["service.guard"],
     ["service.requests", "service.problems"],
     ["service.answers", "service.operation"],
@@ -211,6 +211,7 @@ SNAPSHOT = Snapshot(7, "NuMI", REVISION.created, "ann", "", "delete", Bundle("Nu
 EXAMPLES = [
     errors.MetastoreError("x"),
     errors.InvalidInput("wrong", pointer="/a", problems=(("/a", "wrong"), ("/b", "too"))),
+    errors.TooLarge(51, 50),
     errors.NotFound("x"),
     errors.DatasetNotFound("a/b"),
     errors.DatasetDeleted("a/b", REVISION),

@@ -31,7 +31,7 @@ def _root() -> None:
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    default=16,
+    default=128,
     show_default=True,
     help="How many requests each does at once.",
 )

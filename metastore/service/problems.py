@@ -27,6 +27,7 @@ from metastore.errors import (
     StorageBusy,
     StorageCorrupt,
     StorageError,
+    TooLarge,
 )
 from metastore.service.context import request_id
 from metastore.service.guard import may_read
@@ -38,6 +39,7 @@ PROBLEM = "application/problem+json"
 #: Classes to statuses. Three depend on the request as well: see `status_of`.
 STATUSES: dict[type[Exception], int] = {
     InvalidInput: 400,
+    TooLarge: 413,
     AuthenticationError: 401,
     PermissionDenied: 403,
     NotFound: 404,
