@@ -38,7 +38,7 @@ KEEP = 75
 SILENCE = 30
 #: For how many seconds, and bytes, a client may go on sending when its connection ends, so that it reads the answer.
 _LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
-_FASTEST = Path("/dev/shm")
+_FASTEST = Path("/dev/shm")  # nosec B108 - a folder of random name is made in it
 
 
 @dataclass(frozen=True, slots=True)
