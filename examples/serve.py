@@ -42,7 +42,7 @@ def token(store: Path) -> str:
 
 
 def explain(address: str, made: str) -> None:
-    step(f"The service is at {address}. Read in a browser or in curl:")
+    step(f"The service is at {address}: open it in a browser. In curl:")
     show([f"curl {address}/api/v1/datasets", f"curl {address}/api/v1/datasets/okfn/compression"])
     step("Writing needs a token. This one lets ann do everything for a day:")
     show([f"export METASTORE_SERVICE={address}", f"export METASTORE_TOKEN={made}"])
@@ -53,7 +53,8 @@ def explain(address: str, made: str) -> None:
             " --header 'Content-Type: application/merge-patch+json' --data '{\"title\": \"Compressed tables\"}'"
         ]
     )
-    step("Or a whole day, in curl, Python and JavaScript:")
+    step("In the browser, paste the token itself under Sign in. ann may make bundles of NOvA.")
+    step("The same and more, in curl, Python and JavaScript:")
     show([f"bash {CATALOGUE.parent}/service.sh", f"python {CATALOGUE.parent}/service.py"])
     show([f"node {CATALOGUE.parent}/service.mjs"])
 
@@ -61,6 +62,8 @@ def explain(address: str, made: str) -> None:
 def run(root: Path) -> None:
     store = root / "store"
     fill(store)
+    (root / "groups.conf").write_text("groups = NOvA\nNOvA = ann\nroot = carol\n")
+    os.environ["METASTORE_GROUPS_FILE"] = str(root / "groups.conf")
     with (root / "access.log").open("wb") as log:
         server = subprocess.Popen(
             [*PROGRAM, "serve", "--port", "0", "--store", store], stdout=log, stderr=subprocess.PIPE, text=True

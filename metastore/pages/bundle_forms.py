@@ -116,7 +116,7 @@ def edit(name: str) -> str:
     if request.args.get("back"):
         there = registry().bundle_snapshot(snapshot_number(request.args["back"]))
         more = registry().bundle_diff(there.previous, there.id).removed if there.previous else ()
-        comment = f"Put back what snapshot {there.id} removed: "
+        comment = f"Put back what snapshot {there.id} removed"
     return _form(Typed.of_bundle(now, comment, more), name)
 
 

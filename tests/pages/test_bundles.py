@@ -341,3 +341,11 @@ def test_a_form_of_another_site_changes_nothing(person: Person, beam: list[int],
         form = {"comment": "forged", "expected": str(beam[-1]), "step": "store"}
         assert person.context.request.post(site.url + path, form=form).status == 400
     assert site.registry.bundle_read("Beam").snapshot == beam[-1]
+
+
+def test_the_record_says_what_and_why_on_a_phone(plain: Person, beam: list[int]) -> None:
+    page = plain.goes_to("/log?device=E:TOR860")
+    for said in ("removed E:TOR860", "It drifts"):
+        found = page.get_by_text(said).first.bounding_box()
+        assert found is not None, said
+        assert found["x"] + found["width"] <= 360, said

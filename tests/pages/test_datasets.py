@@ -95,6 +95,7 @@ def test_what_is_wrong_in_a_descriptor_is_marked_and_nothing_typed_is_lost(
     page.get_by_label("datapackage.json").fill('{\n  "title": }')
     page.get_by_role("button", name="Store").click()
     expect(page.locator(".places")).to_contain_text("Line 2")
+    expect(page.get_by_text("not JSON")).to_have_count(1)
     assert site.store.revision_read("physics/cars").id == cars[-1]
 
 
