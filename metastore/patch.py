@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metastore.descriptor import MAX_DEPTH, encode
+from metastore.descriptor import MAX_BYTES, MAX_DEPTH, encode
 from metastore.errors import InvalidInput
 
 #: How much is told of why an operation does not fit, in characters.
 _LONGEST = 200
+#: How many bytes a value takes, roughly, beside its text.
+_EACH = 30
 _NEITHER = "a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)"
 
 
@@ -63,13 +65,11 @@ def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
 def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
     import jsonpatch
 
-    document = _copy(document)
+    document, left = _copy(document), MAX_BYTES
     for index, operation in enumerate(operations):
         try:
-            if isinstance(operation, dict) and operation.get("op") == "test":
-                _test(document, operation)
-            else:
-                document = jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+            left = _left_after(document, operation, left)
+            document = _apply(document, operation)
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
             if isinstance(error, RecursionError):
                 raise
@@ -77,6 +77,46 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
             detail = (str(error) or type(error).__name__)[:_LONGEST]
             raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
     return document
+
+
+def _apply(document: Any, operation: Any) -> Any:
+    import jsonpatch
+
+    if isinstance(operation, dict) and operation.get("op") == "test":
+        _test(document, operation)
+        return document
+    return jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+
+
+def _left_after(document: Any, operation: Any, left: int) -> int:
+    """Return how much the next operations may copy or compare: a few that copy a list into itself double it each time.
+
+    Raises:
+        ValueError: It is too much already.
+    """
+    import jsonpatch
+
+    if not isinstance(operation, dict) or operation.get("op") not in ("copy", "test"):
+        return left
+    pointer = jsonpatch.JsonPointer(operation["from" if operation["op"] == "copy" else "path"])
+    left -= _length(pointer.resolve(document), left)
+    if left < 0:
+        raise ValueError(f"all in all the patch copies or compares more than {MAX_BYTES} bytes")
+    return left
+
+
+def _length(value: Any, most: int) -> int:
+    """Return about how many bytes a value takes; not counted further than what is more than `most`."""
+    length, left = 0, [value]
+    while left and length <= most:
+        each = left.pop()
+        length += _EACH + (len(each) if isinstance(each, str) else 0)
+        if isinstance(each, dict):
+            length += sum(map(len, each))
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+    return length
 
 
 def _test(document: Any, operation: Mapping[str, Any]) -> None:

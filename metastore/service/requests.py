@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import request
 from werkzeug.exceptions import (
@@ -23,6 +23,7 @@ from metastore.service.context import service
 from metastore.service.guard import require_write
 from metastore.types import Author, DatasetId
 
+_Expected = TypeVar("_Expected", str, int)
 JSON = "application/json"
 #: A document of our own around a descriptor or patch, with what else a write can say.
 ENVELOPE = "application/vnd.metastore+json"
@@ -169,12 +170,12 @@ def expected(given: Mapping[str, Any] | None = None) -> str | None:
     """Return the id that the caller last saw: from `If-Match`, or a body's `expected`.
 
     Raises:
-        InvalidInput: It is no id.
+        InvalidInput: It is no id, or the two differ.
         PreconditionFailed: What `If-Match` says was never the id of anything.
         PreconditionRequired: There is none, and this service demands one.
     """
     said = text(given or {}, "expected")
-    return said if said is not None else if_match(_ID)
+    return if_match(_ID) if said is None else _agreed(said, if_match(_ID) if "If-Match" in request.headers else None)
 
 
 def expected_snapshot(given: Mapping[str, Any] | None = None) -> int | None:
@@ -183,9 +184,17 @@ def expected_snapshot(given: Mapping[str, Any] | None = None) -> int | None:
     if said is not None:
         if type(said) is not int:
             raise InvalidInput("expected is the number of a snapshot", pointer="/expected")
-        return said
+        found = if_match(_NUMBER) if "If-Match" in request.headers else None
+        return _agreed(said, int(found) if found is not None else None)
     found = if_match(_NUMBER)
     return int(found) if found is not None else None
+
+
+def _agreed(said: _Expected, found: _Expected | None) -> _Expected:
+    """Return what the body expects. Raises InvalidInput: `If-Match` expects something else."""
+    if found is not None and found != said:
+        raise InvalidInput("If-Match and the member 'expected' name two states", pointer="/expected")
+    return said
 
 
 def if_match(pattern: re.Pattern[str]) -> str | None:

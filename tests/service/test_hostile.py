@@ -562,3 +562,27 @@ def test_no_address_is_answered_with_500(door: Door, path: str, query: dict[str,
         assert door.admin.get(f"{start}{where}", query_string=query).status_code < 500
     for start in ("/datasets", "/changes", "/journal", "/log", "/bundles"):
         assert door.admin.get(API + start, query_string=query).status_code < 500
+
+
+def test_a_patch_that_doubles_what_is_there_is_refused(door: Door) -> None:
+    door.admin.put(CARS, data={"a": ["x"]}, content_type=JSON)
+    doubled = [{"op": "copy", "from": "/a", "path": "/a/-"}] * 60
+    answer = door.admin.patch(CARS, data=doubled, content_type=PATCH)
+    assert (answer.status_code, "copies or compares" in answer.json["detail"]) == (422, True)
+    text = [{"op": "add", "path": "/t", "value": "x" * 1_000_000}]
+    copies = [{"op": "copy", "from": "/t", "path": f"/t{number}"} for number in range(40)]
+    assert door.admin.patch(CARS, data=text + copies, content_type=PATCH).status_code == 422
+    tests = [{"op": "test", "path": "", "value": 1}]
+    assert door.admin.patch(CARS, data=text + tests, content_type=PATCH).status_code == 422
+    assert door.anybody.get(CARS).json == {"a": ["x"]}
+
+
+def test_a_request_that_expects_two_states_is_refused(there: Door) -> None:
+    newest = there.anybody.get(CARS).headers["ETag"].strip('"')
+    said = {"descriptor": {"name": "x"}, "expected": newest}
+    answer = there.admin.put(CARS, data=said, content_type=ENVELOPE, headers={"If-Match": f'"{"0" * 40}"'})
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/expected")
+    answer = there.admin.patch(
+        BUNDLE, data={"event": "e,1", "expected": 1}, content_type=JSON, headers={"If-Match": '"999"'}
+    )
+    assert answer.status_code == 422
