@@ -76,7 +76,7 @@ def _put(subject: DatasetId, content: Any, given: Any) -> Response:
 def _require_update_or_create(subject: DatasetId) -> None:
     """Refuse whoever may do neither, before anything tells them whether the dataset is there."""
     if not allows(identity(), "create", subject):
-        require_write("update", subject)
+        require_write("create" if requests.creates_only() else "update", subject)
     named(identity())
 
 

@@ -148,6 +148,11 @@ def test_whoever_may_only_update_creates_nothing(door: Door, memory: MetaStore) 
     assert list(memory.dataset_list()) == []
 
 
+def test_whoever_would_only_create_is_told_what_creating_needs(door: Door) -> None:
+    answer = door.comes("bo", "ds:physics/*:read").put(NEW, data={}, content_type=JSON, headers={"If-None-Match": "*"})
+    assert 'scope="ds:physics/*:create"' in answer.headers["WWW-Authenticate"]
+
+
 def test_an_editor_as_ckan_makes_one_edits_their_dataset_alone(door: Door) -> None:
     editor = door.comes("ann", *EDITOR)
     assert editor.patch(CARS, data={"title": "x"}, content_type=MERGE).status_code == 200
