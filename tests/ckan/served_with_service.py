@@ -232,28 +232,32 @@ def test_killed_again_and_again_under_load_it_has_in_the_end_what_ckan_has(
 def test_what_ckan_grants_an_editor_the_service_grants_too_and_nothing_else(
     service: Service, store: metastore.MetaStore
 ) -> None:
-    """The scopes are what ckanext-authz-service grants an organisation's editor."""
+    """Scopes and claims are those of ckanext-authz-service; itself it cannot be installed from PyPI."""
+    said = {"name": "x", "resources": [{"name": "r", "path": "r.csv"}]}
+    for place in ("org1/ds1", "org1/ds2", "org2/ds1"):
+        store.dataset_create(place, said)
 
-    def edited(place: str, scopes: str) -> metastore.Dataset:
-        with metastore.connect(service.address, token=signed(service, scopes)) as editor:
-            return editor.dataset_update(place, {"name": "x", "resources": [{"name": "r", "path": "r.csv"}]})
+    def editor(scopes: str, **claims: Any) -> metastore.MetaStore:
+        return metastore.connect(service.address, token=signed(service, scopes, **claims))
 
-    one, all_of_it = "ds:physics/cars:delete,patch,read,update", "ds:physics/*:create,list,read,d,e,l,t"
-    made = edited("physics/cars", one)
+    one, all_of_it = "ds:org1/ds1:delete,patch,read,update", "ds:org1/*:create,list,read,d,e,l,t"
+    made = editor(one).dataset_update("org1/ds1", {**said, "title": "Edited"})
     assert made.revision.author.name == "Ann Lee"
-    for place, scopes in [
-        ("physics/trams", one),
-        ("physics/cars", all_of_it),
-        ("physics/cars", "ds:biology/*"),
-        ("physics/cars", ""),
+    editor(all_of_it).dataset_create("org1/ds3", said)
+    for place, scopes, refusal in [
+        ("org1/ds2", one, metastore.DatasetNotFound),  # whoever may not read it is not told that it is there
+        ("org2/ds1", all_of_it, metastore.DatasetNotFound),
+        ("org1/ds1", "", metastore.DatasetNotFound),
+        ("org1/ds1", all_of_it, metastore.PermissionDenied),
     ]:
-        with pytest.raises(metastore.PermissionDenied):
-            edited(place, scopes)
-    assert store.dataset_read("physics/cars").revision == made.revision
-    with metastore.connect(service.address, token=signed(service, all_of_it)) as editor:
-        editor.dataset_create("physics/brand-new", {"name": "x", "resources": [{"name": "r", "path": "r.csv"}]})
-    with pytest.raises(metastore.AuthenticationError), metastore.connect(service.address) as stranger:
-        stranger.dataset_read("physics/cars")
-    expired = signed(service, EVERYTHING, exp=int(time.time()) - 60)
-    with pytest.raises(metastore.AuthenticationError), metastore.connect(service.address, token=expired) as late:
-        late.dataset_read("physics/cars")
+        with pytest.raises(refusal):
+            editor(scopes).dataset_update(place, said)
+    with pytest.raises(metastore.PermissionDenied):
+        editor(one).dataset_purge("org1/ds1", force=True)
+    with pytest.raises(metastore.PermissionDenied):
+        editor(one).dataset_update("org1/ds1", said, author="Somebody Else")
+    with pytest.raises(metastore.AuthenticationError):
+        editor(one, exp=int(time.time()) - 60).dataset_read("org1/ds1")
+    with pytest.raises(metastore.DatasetNotFound):
+        editor(one, sub=None, name=None).dataset_read("org1/ds2")
+    assert store.dataset_read("org1/ds1").revision == made.revision
