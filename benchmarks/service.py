@@ -21,7 +21,7 @@ import metastore
 from benchmarks.documents import sized
 from benchmarks.table import Note, Row, say
 
-_WORKERS, _THREADS, _CONNECTIONS = 2, 4, 8
+_WORKERS, _THREADS, _CONNECTIONS = 2, 128, 8
 _BIN = Path(sys.executable).parent
 _SIZES = {"small": 5_000, "large": 300_000}
 
@@ -38,23 +38,30 @@ def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
             made.dataset_create(f"bench/{name}", sized(size))
         known = made.revision_read("bench/small").id
     with ExitStack() as stack:
-        ours, empty = (stack.enter_context(_served(each, folder)) for each in (_ours(store), _EMPTY))
+        (ours, our_id), (empty, empty_id) = (
+            stack.enter_context(_served(each, folder)) for each in (_ours(store), _EMPTY)
+        )
         datasets = f"{ours}/api/v1/datasets/bench"
         asked = {
-            "empty": [f"{empty}/"],
-            "health": [f"{ours}/healthz"],
-            "small": [f"{datasets}/small"],
-            "large": [f"{datasets}/large"],
-            "known": [f"{datasets}/small", "-H", f'If-None-Match: "{known}"'],
+            "empty": (empty_id, [f"{empty}/"]),
+            "bare": (empty_id, [f"{empty}/large"]),
+            "health": (our_id, [f"{ours}/healthz"]),
+            "small": (our_id, [f"{datasets}/small"]),
+            "large": (our_id, [f"{datasets}/large"]),
+            "known": (our_id, [f"{datasets}/small", "-H", f'If-None-Match: "{known}"']),
         }
-        rates = _in_turn(asked, rounds=3 if quick else 7, seconds=1 if quick else 3)
-    for what, name, target in (
-        ("GET /healthz", "health", None),
-        ("GET of 5 kB", "small", 0.7),
-        ("GET of 300 kB", "large", 0.6),
-        ("GET answered 304", "known", 0.6),
+        taken = _in_turn(asked, rounds=3 if quick else 7, seconds=1 if quick else 3)
+    for what, name, beside, target in (
+        ("GET /healthz", "health", "empty", None),
+        ("GET of 5 kB", "small", "empty", 0.7),
+        ("GET of 300 kB", "large", "empty", 0.6),
+        ("GET of 300 kB", "large", "bare", None),
+        ("GET answered 304", "known", "empty", 0.6),
     ):
-        yield Row(what, rates[name], "empty route", rates["empty"], target, "req/s", more_is_better=True)
+        against = {"empty": "empty route", "bare": "bare route of 300 kB"}[beside]
+        (rate, cpu), (other_rate, other_cpu) = taken[name], taken[beside]
+        yield Row(what, rate, against, other_rate, target, "req/s", more_is_better=True)
+        yield Row(f"{what}, CPU", cpu, against, other_cpu, None, "µs")
     yield Note(
         f"wrk with {_CONNECTIONS} connections, and servers of {_WORKERS} processes with {_THREADS} threads each; the "
         "empty route writes no log, and ours its access log to a file."
@@ -72,8 +79,8 @@ _EMPTY = [
 
 
 @contextmanager
-def _served(command: Sequence[str], folder: Path) -> Iterator[str]:
-    """Run a server; yields its address."""
+def _served(command: Sequence[str], folder: Path) -> Iterator[tuple[str, int]]:
+    """Run a server; yields its address and the id of its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -84,7 +91,7 @@ def _served(command: Sequence[str], folder: Path) -> Iterator[str]:
         )
         try:
             _wait_for(f"http://127.0.0.1:{port}/", process)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
@@ -108,18 +115,32 @@ def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"the server at {address} does not come up")
 
 
-def _in_turn(asked: dict[str, list[str]], *, rounds: int, seconds: int) -> dict[str, float]:
-    """Return the median of the requests a second of each; the first round is not counted."""
-    rates: dict[str, list[float]] = {name: [] for name in asked}
+def _in_turn(asked: dict[str, tuple[int, list[str]]], *, rounds: int, seconds: int) -> dict[str, tuple[float, float]]:
+    """Return the medians of requests a second, and of microseconds of CPU a request; the first round is not counted."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in asked}
     for _ in range(rounds + 1):
-        for name, what in asked.items():
-            rates[name].append(_rate(what, seconds))
-    return {name: statistics.median(taken[1:]) for name, taken in rates.items()}
+        for name, (server, what) in asked.items():
+            taken[name].append(_one(server, what, seconds))
+    return {name: _medians(each[1:]) for name, each in taken.items()}
 
 
-def _rate(what: list[str], seconds: int) -> float:
+def _medians(taken: list[tuple[float, float]]) -> tuple[float, float]:
+    rates, cpu = zip(*taken, strict=True)
+    return statistics.median(rates), statistics.median(cpu)
+
+
+def _one(server: int, what: list[str], seconds: int) -> tuple[float, float]:
     command = ["wrk", "--threads", "1", "--connections", str(_CONNECTIONS), "--duration", f"{seconds}s", *what]
+    before = _cpu(server)
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"wrk saw errors:\n{said}")
-    return float(re.findall(r"Requests/sec:\s+([0-9.]+)", said)[0])
+    answered = int(re.findall(r"(\d+) requests in", said)[0])
+    return float(re.findall(r"Requests/sec:\s+([0-9.]+)", said)[0]), (_cpu(server) - before) / answered * 1e6
+
+
+def _cpu(server: int) -> float:
+    """Return for how many seconds the processes of a server have computed (utime and stime, proc(5))."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in children]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")

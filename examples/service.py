@@ -1,36 +1,23 @@
 """A day with the service in Python: METASTORE_SERVICE is its address, METASTORE_TOKEN a token."""
 
-import json
 import os
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
-API = os.environ["METASTORE_SERVICE"] + "/api/v1"
+import metastore
 
+with metastore.connect(os.environ["METASTORE_SERVICE"], token=os.environ["METASTORE_TOKEN"]) as store:
+    cars = "physics/cars-py"
+    made = store.dataset_create(cars, {"name": "cars-py", "resources": [{"name": "cars", "path": "cars.csv"}]})
 
-def send(method, path, body=None, kind="application/json", **headers):
-    """Send one request; return the answer's headers and JSON."""
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    headers |= {"Authorization": "Bearer " + os.environ["METASTORE_TOKEN"], "Content-Type": kind}
-    with urlopen(Request(API + path, json.dumps(body).encode() if body else None, headers, method=method)) as answer:
-        return answer.headers, json.load(answer)
+    # Change a part of it, if nobody else has changed it meanwhile.
+    store.dataset_patch(cars, {"title": "Cars"}, expected=made.revision.id)
+    try:
+        store.dataset_patch(cars, {"title": "Automobiles"}, expected=made.revision.id)
+    except metastore.RevisionConflict as error:
+        print("a stale change:", error.kind)
 
+    print(store.dataset_read(cars).descriptor["title"])
+    for revision in store.revision_list(cars):
+        print(revision.author.name, revision.message)
 
-cars = "/datasets/physics/cars-py"
-made, _ = send("PUT", cars, {"name": "cars-py", "resources": [{"name": "cars", "path": "cars.csv"}]})
-revision = made["ETag"]
-
-# Change a part of it, if nobody else has changed it meanwhile.
-send("PATCH", cars, {"title": "Cars"}, "application/merge-patch+json", If_Match=revision)
-try:
-    send("PATCH", cars, {"title": "Automobiles"}, "application/merge-patch+json", If_Match=revision)
-except HTTPError as error:
-    with error:
-        print("a stale change:", error.code, json.load(error)["kind"])
-
-print(send("GET", cars)[1]["title"])
-for change in send("GET", cars + "/revisions")[1]:
-    print(change["author"]["name"], change["message"])
-
-send("POST", cars + "/revert", {"to": revision.strip('"')})
-print("title" in send("GET", cars)[1])
+    store.dataset_revert(cars, made.revision.id)
+    print("title" in store.dataset_read(cars).descriptor)

@@ -42,6 +42,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
     TagNotFound,
+    TooLarge,
 )
 from metastore.types import (
     Author,
@@ -100,6 +101,7 @@ __all__ = [
     "StorageUnavailable",
     "Tag",
     "TagNotFound",
+    "TooLarge",
     "connect",
     "validate",
 ]

@@ -14,7 +14,7 @@ grant nothing. The third of three parts is a list of actions, as there.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied
 from metastore.parse import make_author, parse_dataset_id
@@ -58,6 +58,7 @@ class Identity:
         email: An address, or None.
         scopes: What was granted; may be empty.
         anonymous: Whether there was no token.
+        expires: Until when the token counts, in seconds since 1970; None where there was none.
     """
 
     user: str | None = None
@@ -65,6 +66,7 @@ class Identity:
     email: str | None = None
     scopes: tuple[Scope, ...] = ()
     anonymous: bool = False
+    expires: float | None = field(default=None, compare=False)
 
     @property
     def author(self) -> Author:

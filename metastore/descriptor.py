@@ -15,7 +15,7 @@ from json.encoder import encode_basestring
 from posixpath import normpath
 from typing import Any
 
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, TooLarge
 from metastore.parse import encodable
 
 #: The file that holds the descriptor (Data Package specification).
@@ -50,7 +50,7 @@ def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> Any:
             overflows (1e400).
     """
     if len(text) > max_bytes:
-        raise InvalidInput(f"the document has {len(text)} bytes; at most {max_bytes} are allowed")
+        raise TooLarge(len(text), max_bytes)
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from metastore.descriptor import encode
@@ -64,6 +64,7 @@ def _named(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[Dif
     gone = [name for name in old if name not in new]
     come = [name for name in new if name not in old]
     renamed = dict(_renamed(old, new, gone, come))
+    now_called = set(renamed.values())
     for name, value in old.items():
         now = renamed.get(name, name)
         if now not in new:
@@ -75,26 +76,26 @@ def _named(old: dict[str, Any], new: dict[str, Any], where: str) -> Iterator[Dif
         after = {key: member for key, member in new[now].items() if now == name or key != "name"}
         yield from _objects(before, after, f"{where} {now}")
     for name in come:
-        if name not in renamed.values():
+        if name not in now_called:
             yield Difference("added", f"{where} {name}", new=new[name])
     kept = [renamed.get(name, name) for name in old if renamed.get(name, name) in new]
-    if kept != [name for name in new if name in set(kept)]:
+    known = set(kept)
+    if kept != [name for name in new if name in known]:
         yield Difference("changed", f"{where} order", old=list(old), new=list(new))
 
 
 def _renamed(old: Any, new: Any, gone: list[str], come: list[str]) -> Iterator[tuple[str, str]]:
     """Pair what went with what came, where both have the same path, else the same hash or data, and only they."""
-    left, right = list(gone), list(come)
+    left, right = dict.fromkeys(gone), dict.fromkeys(come)
     for key in _CONTENT:
         before, after = _unique(old, left, key), _unique(new, right, key)
         for content, name in before.items():
             if content in after:
-                left.remove(name)
-                right.remove(after[content])
+                del left[name], right[after[content]]
                 yield name, after[content]
 
 
-def _unique(values: Mapping[str, Any], names: list[str], key: str) -> dict[bytes, str]:
+def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[bytes, str]:
     found: dict[bytes, list[str]] = {}
     for name in names:
         if key in values[name]:

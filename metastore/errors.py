@@ -3,6 +3,7 @@
 ```
 MetastoreError
 ├── InvalidInput (ValueError)    fix the request
+│   └── TooLarge                 larger than `max_bytes`
 ├── NotFound (LookupError)
 │   ├── DatasetNotFound
 │   │   ├── DatasetDeleted       its history is still there
@@ -66,6 +67,15 @@ class InvalidInput(MetastoreError, ValueError):
         super().__init__(f"{message} (at {pointer})" if pointer else message)
         self.pointer = pointer
         self.problems = problems or ((pointer or "", message),)
+
+
+class TooLarge(InvalidInput):
+    """A document is larger than the store takes."""
+
+    kind = "too-large"
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"the document has {size} bytes; at most {most} are allowed")
 
 
 class NotFound(MetastoreError, LookupError):

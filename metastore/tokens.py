@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,7 @@ class Verifier:
         claims = _read_json(self._signed(token, head))
         self._check_times(claims)
         self._check_parties(claims)
-        return self.identity(claims)
+        return replace(self.identity(claims), expires=_time(claims, "exp"))
 
     def identity(self, claims: Mapping[str, Any]) -> Identity:
         """Return whom claims name that somebody else has checked, such as an OpenID Connect provider's."""

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from metastore import lfs
 from metastore.descriptor import DESCRIPTOR, check, decode, encode, load, same
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, TooLarge
 from metastore.gitobject import blob_id
 from metastore.types import BlobId, DatasetId, Finding
 
@@ -40,7 +40,7 @@ def prepare(descriptor: Any, validation: Validation, max_bytes: int) -> Document
     check(value)
     content = encode(value)
     if len(content) > max_bytes:
-        raise InvalidInput(f"the descriptor has {len(content)} bytes; at most {max_bytes} are allowed")
+        raise TooLarge(len(content), max_bytes)
     value = load(content)
     return Document(value, content, _findings(value, validation))
 

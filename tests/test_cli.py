@@ -324,7 +324,8 @@ def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp
 def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with serving(metastore.connect("memory:", author="Setup")) as address:
         monkeypatch.setenv("METASTORE_URL", address)
-        assert run("dataset", "create", "physics/cars", stdin=b"{}").code == 6
+        refused = run("dataset", "create", "physics/cars", stdin=b"{}")
+        assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
         monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
         first = run("dataset", "create", "physics/cars", "-m", "First", stdin=b'{"name": "cars", "n": 1.10}')
         assert first.code == 0

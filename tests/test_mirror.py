@@ -135,6 +135,7 @@ def test_a_remote_that_is_not_there_is_reported_and_the_others_are_pushed(
     store.dataset_create("physics/boats", {"n": 1})
     report = push(store, remote)
     assert [(str(each.dataset), each.reference) for each in report.not_pushed] == [("physics/boats", None)]
+    assert "does not appear to be a git repository" in report.not_pushed[0].reason
     assert (report.datasets, report.references) == (2, 2)
 
 

@@ -155,8 +155,10 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
 def _read(path: Path) -> Membership:
     try:
         return parse_groups(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the groups file {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InvalidInput(f"the groups file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the groups file {path} cannot be read: it is no text in UTF-8") from None
 
 
 def _state(path: Path) -> object:

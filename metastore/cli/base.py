@@ -289,6 +289,8 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         problems = error.problems if isinstance(error, InvalidInput) else ()
         for pointer, detail in problems[1:] if len(problems) > 1 else ():
             say(f"  {pointer or '(descriptor)'}: {detail}")
+        if isinstance(error, AuthenticationError) and error.missing:
+            say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
 
 

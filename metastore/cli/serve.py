@@ -31,7 +31,7 @@ def _root() -> None:
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
-    default=16,
+    default=128,
     show_default=True,
     help="How many requests each does at once.",
 )
@@ -44,7 +44,7 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
         from metastore import config, web
         from metastore.service import server
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"the service needs {error.name}: pip install 'metastore[web]'") from None
+        raise InvalidInput(f"the service needs {error.name}: pip install '.[web]' in a checkout") from None
     settings = config.load()
     if app.store_url is not None:
         settings = replace(settings, url=app.store_url)

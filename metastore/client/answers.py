@@ -28,6 +28,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
     TagNotFound,
+    TooLarge,
 )
 from metastore.parse import parse_dataset_id
 from metastore.types import Dataset, DatasetId, Finding, Revision, shortened
@@ -41,6 +42,7 @@ _OptionalText = str | None
 #: Each error that a store raises, with what its attributes are.
 _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     InvalidInput: {},
+    TooLarge: {},
     DatasetNotFound: {"dataset_id": DatasetId},
     DatasetDeleted: {"dataset_id": DatasetId, "revision": Revision},
     DatasetMoved: {"dataset_id": DatasetId, "new_id": DatasetId},
@@ -108,7 +110,7 @@ def _foreign(answer: Answer) -> MetastoreError:
         where = shortened(answer.headers.get("location", "nowhere"))
         return StorageUnavailable(f"{_said(answer)} to {where}, and is not followed: connect there if that is right")
     detail = _members(answer).get("detail")
-    what = shortened(detail) if isinstance(detail, str) else f"and {answer.media_type or 'no type'}"
+    what = shortened(detail) if isinstance(detail, str) else f"it is {answer.media_type or 'of no type'}"
     return StorageUnavailable(f"{_said(answer)}, not as MetaStore does: {what}")
 
 
@@ -150,7 +152,7 @@ def _fact(hint: Any, said: Any) -> Any:
 def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     if kind is AuthenticationError:
         return {"missing": "error=" not in answer.headers.get("www-authenticate", "")}
-    if kind is not InvalidInput:
+    if not issubclass(kind, InvalidInput):
         return {}
     found = from_wire(tuple[Finding, ...], said.get("errors"))
     pointer = found[0].pointer if found and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY else None

@@ -9,7 +9,7 @@ import logging
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
@@ -26,6 +26,8 @@ from metastore.service.context import Service
 from metastore.service.guard import may_read
 
 _log = logging.getLogger("metastore")
+#: No form has more fields; how many bytes a form may have before anyone signed in.
+_MOST_FIELDS, _LARGEST_OF_STRANGERS = 100, 256 * 1024
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -60,8 +62,9 @@ def install(app: Flask, served: Service) -> None:
 
     @pages.before_request
     def know_the_caller() -> None:
-        protection.protect()
         g.identity = session.identity()
+        _check_size()
+        protection.protect()
 
     pages.after_request(_secure)
     pages.register_error_handler(MetastoreError, _of_ours)
@@ -71,6 +74,21 @@ def install(app: Flask, served: Service) -> None:
     pages.app_context_processor(lambda: {"words": words, "me": g.get("identity"), "stays": session.stays})
     app.register_blueprint(pages)
     app.register_error_handler(404, _nowhere)
+
+
+def _check_size() -> None:
+    """Refuse a form that is larger than anybody's, before anything is made of it.
+
+    Raises:
+        RequestEntityTooLarge: It has more fields than any, or is large and from nobody who is signed in.
+    """
+    if request.method != "POST":
+        return
+    content = request.get_data()
+    if content.count(b"&") > _MOST_FIELDS and request.mimetype == "application/x-www-form-urlencoded":
+        raise RequestEntityTooLarge("the form has too many fields")
+    if g.identity.anonymous and len(content) > _LARGEST_OF_STRANGERS:
+        raise RequestEntityTooLarge("sign in first: the form is too large for somebody who is not signed in")
 
 
 def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:

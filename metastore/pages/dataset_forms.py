@@ -12,7 +12,7 @@ from metastore.pages.datasets import between, can, readable_id
 from metastore.pages.places import mark
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
-from metastore.service.guard import identity, require_write
+from metastore.service.guard import identity, named, require_write
 from metastore.service.problems import status_of
 from metastore.types import DatasetId
 
@@ -46,6 +46,7 @@ def new() -> str:
 def create() -> Page:
     """Make a dataset."""
     given = request.form
+    named(identity())
     try:
         subject = parse_dataset_id(given.get("id", "").strip())
         service().store.dataset_create(subject, given.get("text", ""), **_written("create", subject))
@@ -155,9 +156,12 @@ def put_back(owner: str, name: str) -> Page:
     subject, given = readable_id(owner, name), request.form
     store = service().store
     try:
-        action = "create" if store.revision_read(subject).deleted else "update"
-        change = _written(action, subject)
-        made = store.dataset_revert(subject, given.get("to", ""), expected=_expected(), **change)
+        head = store.revision_read(subject)
+        change = _written("create" if head.deleted else "update", subject)
+        expected = _expected() or head.id
+        if expected != head.id:  # the right was checked for what is there, and for nothing else
+            raise RevisionConflict(subject, expected=expected, actual=head.id)
+        made = store.dataset_revert(subject, given.get("to", ""), expected=expected, **change)
     except (InvalidInput, Conflict) as error:
         return _confirm("revert", subject, given, error), status_of(error)
     return _to(subject, f"It is what it was; that is revision {made.revision.id[:12]}.")

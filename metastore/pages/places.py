@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 
 from metastore.errors import InvalidInput
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LINE = re.compile(r"line (\d+)")
+#: A text that is longer, in characters, is not searched: that takes a second a million.
+_LONGEST = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ def mark(text: str, error: Exception) -> tuple[Place, ...]:
     if not isinstance(error, InvalidInput):
         return ()
     lines = text.splitlines()
-    known = _lines_of(text)
+    known = _lines_of(text, {pointer for pointer, _ in error.problems if pointer})
     found = []
     for pointer, detail in error.problems:
         said = _LINE.search(detail)
@@ -36,20 +39,23 @@ def mark(text: str, error: Exception) -> tuple[Place, ...]:
     return tuple(sorted(found, key=lambda place: place.line))
 
 
-def _lines_of(text: str) -> dict[str, int]:
-    """Return the line on which each part of a document begins; nothing for what is no JSON."""
+def _lines_of(text: str, wanted: Set[str]) -> dict[str, int]:
+    """Return the lines on which these parts of a document begin; nothing for what is no JSON, or very long or deep."""
+    if not wanted or len(text) > _LONGEST:
+        return {}
     try:
         json.loads(text)
+        return _Walk(text, wanted).lines
     except (ValueError, RecursionError):
         return {}
-    return _Walk(text).lines
 
 
 class _Walk:
-    """Walks a text that is known to be JSON, and notes where each value begins."""
+    """Walks a text that is known to be JSON, and notes where the wanted values begin."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, wanted: Set[str]) -> None:
         self._text = text
+        self._wanted = wanted
         self._at = 0
         self._line = 1
         self.lines: dict[str, int] = {}
@@ -62,7 +68,8 @@ class _Walk:
 
     def _value(self, pointer: str) -> None:
         self._skip()
-        self.lines[pointer] = self._line
+        if pointer in self._wanted:
+            self.lines[pointer] = self._line
         start = self._text[self._at]
         if start in "{[":
             self._at += 1

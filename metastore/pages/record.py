@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -98,8 +99,14 @@ def export() -> Response:
     bundles = registry()
     first = _log(bundles, wanted)  # what is wrong with the question is said before the answer begins
     text = (part.encode() for part in write_log(_all(bundles, wanted, first), format))
-    name = f"{wanted.name or 'bundles'}-record.{format}"
-    return Response(text, mimetype=_TYPES[format], headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    response = Response(text, mimetype=_TYPES[format])
+    response.headers.set("Content-Disposition", "attachment", filename=f"{_file_name(wanted.name)}-record.{format}")
+    return response
+
+
+def _file_name(name: str | None) -> str:
+    """Return what a file about a bundle is called; what is asked for may be no bundle's name."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name[:100]) if name else "bundles"
 
 
 def _all(bundles: BundleRegistry, wanted: LogFilter, page: list[LogEntry]) -> Iterator[LogEntry]:

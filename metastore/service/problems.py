@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -27,6 +27,7 @@ from metastore.errors import (
     StorageBusy,
     StorageCorrupt,
     StorageError,
+    TooLarge,
 )
 from metastore.service.context import request_id
 from metastore.service.guard import may_read
@@ -38,6 +39,7 @@ PROBLEM = "application/problem+json"
 #: Classes to statuses. Three depend on the request as well: see `status_of`.
 STATUSES: dict[type[Exception], int] = {
     InvalidInput: 400,
+    TooLarge: 413,
     AuthenticationError: 401,
     PermissionDenied: 403,
     NotFound: 404,
@@ -128,9 +130,10 @@ def _quotable(text: str) -> str:
 
 def moved(error: DatasetMoved) -> str:
     """Return where the same request would be answered."""
-    path = request.path.replace(f"/{error.dataset_id}", f"/{error.new_id}", 1)
+    there = {"owner": error.new_id.owner, "name": error.new_id.name}
+    path = url_for(request.endpoint or "", **{**(request.view_args or {}), **there})
     query = request.query_string.decode("ascii", "replace")
-    return f"{request.root_path}{path}" + (f"?{query}" if query else "")
+    return path + (f"?{query}" if query else "")
 
 
 def of_werkzeug(error: HTTPException) -> Response:

@@ -106,7 +106,7 @@ def json_object() -> Mapping[str, Any]:
 
 
 def _members(text: bytes) -> Mapping[str, Any]:
-    given = decode(text)
+    given = decode(text, max_bytes=len(text))  # it is no longer than the service takes
     if not isinstance(given, dict):
         raise InvalidInput("the body has to be a JSON object", pointer="")
     return given

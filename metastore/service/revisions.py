@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response, request
 
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service import answers, requests
 from metastore.service.context import service
-from metastore.service.guard import readable, require_read, require_write
+from metastore.service.guard import may_read, readable, require_read, require_write
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
 
 revisions = Blueprint("revisions", __name__)
@@ -126,7 +128,14 @@ def journal() -> Response:
     def after(last: JournalEntry) -> dict[str, str]:
         return {"before": last.id}
 
-    return answers.page(readable(found, lambda entry: entry.dataset_id), after)
+    known = (entry for entry in readable(found, lambda entry: entry.dataset_id) if _is_told(entry))
+    return answers.page(known, after)
+
+
+def _is_told(entry: JournalEntry) -> bool:
+    """Tell whether the caller may know where a dataset went, which the line's message says as well."""
+    new_id = entry.details.get("new_id")
+    return not isinstance(new_id, str) or may_read(parse_dataset_id(new_id))
 
 
 @revisions.get("/changes")
@@ -137,5 +146,12 @@ def changes() -> Response:
         # A cursor includes its own moment: a page that ended within one would come again for ever.
         if len(shown) >= requests.limit() and entry.cursor != shown[-1].cursor:
             break
-        shown.append(entry)
+        shown.append(_told(entry))
     return answers.linked(shown, {"since": shown[-1].cursor} if shown else None)
+
+
+def _told(entry: FeedEntry) -> FeedEntry:
+    """Let a dataset that went where the caller may see nothing be gone for them, as a read says it."""
+    if entry.new_id is None or may_read(entry.new_id):
+        return entry
+    return replace(entry, action="purged", new_id=None)

@@ -7,9 +7,12 @@ import logging
 import os
 import shutil
 import socket
+import struct
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from metastore import config
 from metastore.errors import InvalidInput
@@ -30,7 +34,11 @@ if TYPE_CHECKING:
 GRACE = 30
 #: For how many seconds an idle connection is kept: longer than a proxy keeps its own (60), so that the proxy closes.
 KEEP = 75
-_FASTEST = Path("/dev/shm")
+#: For how many seconds a client may be silent in the middle of a request, or not take an answer.
+SILENCE = 30
+#: For how many seconds, and bytes, a client may go on sending when its connection ends, so that it reads the answer.
+_LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
+_FASTEST = Path("/dev/shm")  # nosec B108 - a folder of random name is made in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +54,12 @@ class Serving:
 
     listener: socket.socket
     workers: int = 2
-    threads: int = 16
+    threads: int = 128
     ready: Callable[[], None] = lambda: None
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind an address; port 0 is any that is free.
+    """Bind an address; port 0 is any that is free. What it accepts inherits its timeouts (socket(7)).
 
     Raises:
         InvalidInput: It cannot be bound; the message says why.
@@ -60,6 +68,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # Gunicorn's threads wait for ever
+            listener.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", SILENCE, 0))
         listener.bind((host, port))
         listener.listen(2048)
     except (OSError, OverflowError, UnicodeError) as error:
@@ -97,7 +107,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
             "bind": f"fd://{self._bound}",
             "workers": self._serving.workers,
             "threads": self._serving.threads,
-            "worker_class": "metastore.service.worker.Worker",
+            "worker_class": "metastore.service.server.Worker",
             "worker_connections": 1000,
             "worker_tmp_dir": self._scratch,  # touched every second: not on a disk
             "timeout": 60,  # of a worker's loop, not of a request
@@ -119,6 +129,32 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
 
     def load(self) -> Flask:
         return self._make_app()
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
+    """Gunicorn's own threads; they and not its one loop wait for clients that do not hang up.
+
+    From 27 on the loop does that, two seconds each, and meanwhile hears nobody else.
+    """
+
+    def handle(self, conn: Any) -> Any:
+        """Answer in a thread; False means that the loop has to close the connection."""
+        kept = super().handle(conn)
+        if kept is False:
+            _hang_up(conn.sock)
+        return kept
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End a connection but for closing it; what comes after closing would destroy an answer that nobody has read."""
+    end, left = time.monotonic() + _LINGER, _MOST_UNWANTED
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(_LINGER)
+        while left > 0 and time.monotonic() < end and (got := connection.recv(65536)):
+            left -= len(got)
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # has no types
@@ -164,9 +200,15 @@ def set_up_logging() -> None:
         _only(logging.getLogger(name), sys.stderr, _JsonLines(), logging.WARNING)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line says more than that a client was silent for too long, which is no error of ours."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], BlockingIOError)
+
+
 def _only(logger: logging.Logger, stream: Any, formatter: logging.Formatter, level: int) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
+    handler.addFilter(_is_news)
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False

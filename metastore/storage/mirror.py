@@ -132,8 +132,15 @@ def _run(command: list[str]) -> str:
     except FileNotFoundError:
         raise StorageUnavailable("a mirror needs Git's own program, git, which is not installed") from None
     if done.returncode and not done.stdout:
-        raise _Refused((done.stderr.strip() or "Git failed").splitlines()[-1][:300])
+        raise _Refused(_reason(done.stderr))
     return done.stdout
+
+
+def _reason(said: str) -> str:
+    """Return why Git failed. Its advice follows the reason, so that the last line alone would say nothing."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    reasons = [line for line in lines if line.startswith(("fatal: ", "error: "))]
+    return (reasons or lines[-1:] or ["Git failed"])[0][:300]
 
 
 def mirror(

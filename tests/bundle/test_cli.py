@@ -188,7 +188,11 @@ def test_some_are_exported(bundle: Run, numi: str) -> None:
         (("log", "--since", "yesterday"), 2, "no time such as"),
         (("import", "missing.json"), 2, "No such file"),
         (("import", "groups.conf"), 2, "not JSON"),
-        (("list", "--groups", "missing.conf"), 2, "groups file missing.conf cannot be read"),
+        (
+            ("list", "--groups", "missing.conf"),
+            2,
+            "groups file missing.conf cannot be read: No such file or directory\n",
+        ),
         (("list", "--bundles", "nowhere"), 5, "there is no store at"),
         (("list", "--bundles", "ftp://x"), 2, "no storage is called 'ftp'"),
     ],

@@ -16,7 +16,7 @@ import metastore
 from metastore import MetaStore
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.versioned import VersionedRecord
-from metastore.config import load
+from metastore.config import host_options, load
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -137,9 +137,10 @@ def test_a_store_without_a_token_says_what_is_missing() -> None:
 def test_the_token_comes_from_the_environment_and_is_in_no_repr() -> None:
     environ = {"METASTORE_URL": "github://physics", "METASTORE_GITHUB_TOKEN": "ghp_secret"}
     settings = load(environ)
-    assert settings.options["token"] == "ghp_secret"
+    assert host_options(settings, settings.url) == {"token": "ghp_secret"}
     assert "ghp_secret" not in repr(settings)
-    assert "token" not in load({**environ, "METASTORE_URL": "/srv/store"}).options
+    for elsewhere in ("/srv/store", "gitlab://physics", "https://metastore.example.org", "memory:"):
+        assert host_options(settings, elsewhere) == {}
     storage = open_github("github://physics", token="ghp_secret")
     for each in (storage, storage.host, storage.api, vars(storage.host)):
         assert "ghp_secret" not in repr(each)

@@ -70,8 +70,18 @@ def test_over_https_the_cookie_is_for_https_alone(client: FlaskClient) -> None:
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
+def test_a_session_lasts_no_longer_than_its_token(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    brief = issue(SECRET, user="ann", scopes=["ds:*:*"], expires=timedelta(minutes=5), now=now)
+    sign_in(client, brief)
+    assert client.get(EDIT).status_code == 200
+    monkeypatch.setattr(session.time, "time", lambda: now + 301)
+    assert client.get(EDIT).status_code == 401
+
+
 def test_a_session_ends_by_itself(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    sign_in(client, token("ann"))
+    long = issue(SECRET, user="ann", scopes=["ds:*:*"], expires=timedelta(days=30), now=time.time())
+    sign_in(client, long)
     assert client.get(EDIT).status_code == 200
     later = time.time() + session.LASTS + 1
     monkeypatch.setattr(session.time, "time", lambda: later)

@@ -284,3 +284,15 @@ def test_a_purge_leaves_nothing_to_read(door: Door, memory: MetaStore) -> None:
     assert call(door.admin, "purge").status_code == 204
     with pytest.raises(NotFound):
         memory.revision_read("physics/cars")
+
+
+def test_neither_journal_nor_feed_tells_where_a_hidden_one_moved_to(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_move("physics/cars", "secret/plans")
+    caller = closed.comes("bo", "ds:physics/*:read")
+    assert caller.get(f"{API}/journal?dataset=physics/cars").json == []
+    assert "secret/plans" not in caller.get(f"{API}/journal").text
+    (entry,) = caller.get(f"{API}/changes").json
+    assert (entry["dataset_id"], entry["action"], entry["new_id"]) == ("physics/cars", "purged", None)
+    both = closed.comes("cy", "ds:physics/*:read", "ds:secret/*:read")
+    assert "secret/plans" in [each["new_id"] for each in both.get(f"{API}/changes").json]
+    assert "secret/plans" in both.get(f"{API}/journal").text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from werkzeug.test import TestResponse
@@ -218,6 +219,22 @@ def test_a_moved_one_says_where_it_went(door: Door) -> None:
     assert read.headers["Cache-Control"] == "no-store"
     assert put(door, {"title": "x"}).status_code == 308
     assert put(door, {"title": "x"}, If_None_Match="*").status_code == 201
+
+
+@pytest.mark.parametrize("tag", ["a%0D%0AX-Evil:%201", "a%3Fforce%3Dtrue%23x", "%E2%82%AC%20x"])
+def test_where_a_moved_one_went_is_quoted_as_it_was_asked(door: Door, tag: str) -> None:
+    door.admin.put(CARS, data={}, content_type=JSON)
+    door.admin.post(f"{CARS}/move", json={"to": "physics/autos"})
+    read = door.admin.get(f"{CARS}/tags/{tag}?limit=1")
+    assert read.status_code == 308
+    assert unquote(read.headers["Location"]) == unquote(f"{API}/datasets/physics/autos/tags/{tag}?limit=1")
+    assert "tags/a?" not in read.headers["Location"]
+
+
+def test_a_moved_one_may_be_called_as_the_service_calls_its_own_paths(door: Door) -> None:
+    door.admin.put(f"{API}/datasets/v1/datasets", data={}, content_type=JSON)
+    door.admin.post(f"{API}/datasets/v1/datasets/move", json={"to": "v2/datasets"})
+    assert door.admin.get(f"{API}/datasets/v1/datasets").headers["Location"] == f"{API}/datasets/v2/datasets"
 
 
 def test_a_purged_one_is_not_there_but_in_the_journal(door: Door) -> None:

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
+import metastore
 from metastore import MetaStore
 from metastore.bundle import BundleRegistry
+from metastore.descriptor import MAX_BYTES
+from metastore.web import create_app
 
-from .conftest import ADMIN, API, CARS, ENVELOPE, Door
+from .conftest import ADMIN, API, CARS, ENVELOPE, Authority, Door
 from .described import operations
 
 JSON, MERGE, PATCH = "application/json", "application/merge-patch+json", "application/json-patch+json"
@@ -147,6 +150,33 @@ def test_too_large_a_body_is_refused(there: Door, method: str, path: str, media_
     there.app.config["MAX_CONTENT_LENGTH"] = 1000
     said = refused(getattr(there.admin, method)(path, data=b" " * 1001, content_type=media_type), 413)
     assert said["kind"] == "request-entity-too-large"
+
+
+@pytest.mark.parametrize(
+    ("method", "media_type", "body"),
+    [
+        ("put", JSON, {"text": "x" * 1000}),
+        ("put", ENVELOPE, {"descriptor": {"text": "x" * 1000}}),
+        ("patch", MERGE, {"text": "x" * 1000}),
+        ("patch", MERGE, {"text": "x" * 500}),  # only with what is there
+    ],
+)
+def test_too_large_a_document_is_refused_as_such(
+    authority: Authority, method: str, media_type: str, body: dict[str, Any]
+) -> None:
+    store = metastore.connect("memory:", author="Ann", max_bytes=1000)
+    store.dataset_create("physics/cars", {"name": "cars", "title": "x" * 500})
+    admin = Door(create_app(store, verifier=authority), authority).admin  # type: ignore[arg-type]
+    said = refused(getattr(admin, method)(CARS, data=body, content_type=media_type), 413)
+    assert said["kind"] == "too-large"
+    assert store.dataset_read("physics/cars").descriptor == {"name": "cars", "title": "x" * 500}
+
+
+def test_an_envelope_may_be_as_large_as_the_store_says(authority: Authority) -> None:
+    store = metastore.connect("memory:", author="Ann", max_bytes=2 * MAX_BYTES)
+    admin = Door(create_app(store, verifier=authority), authority).admin  # type: ignore[arg-type]
+    text = json.dumps({"descriptor": {"name": "cars", "text": "x" * MAX_BYTES}})
+    assert admin.put(CARS, data=text, content_type=ENVELOPE).status_code == 201
 
 
 def test_members_of_another_name_are_refused_by_name(there: Door) -> None:

@@ -1,0 +1,94 @@
+"""What comes to the pages that no form of theirs would send: refused in words, and no work is done for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+import metastore
+from metastore import MetaStore, bundle
+from metastore.errors import InvalidInput
+from metastore.keys import secret_key
+from metastore.keysources import GivenKeys
+from metastore.pages.places import mark
+from metastore.tokens import Verifier
+from metastore.web import create_app
+
+from .conftest import GROUPS, SECRET, token
+from .test_signing_in import csrf
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+def store() -> MetaStore:
+    made = metastore.connect("memory:", author="Setup", validation="off")
+    made.dataset_create("physics/cars", {"title": "Cars"})
+    return made
+
+
+@pytest.fixture
+def client(store: MetaStore) -> FlaskClient:
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    return create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry).test_client()
+
+
+def sign_in(client: FlaskClient, *scopes: str) -> str:
+    """Sign in, and return what the forms of this session hold."""
+    client.post("/sign-in", data={"token": token("ann", *scopes), "csrf_token": csrf(client)})
+    return csrf(client)
+
+
+def test_a_form_with_more_fields_than_any_is_not_read(client: FlaskClient) -> None:
+    body = f"csrf_token={sign_in(client)}&id=physics/new&text={{}}" + "&a" * 1000
+    assert client.post("/datasets/new", data=body, content_type=FORM).status_code == 413
+
+
+def test_a_large_form_of_somebody_not_signed_in_is_not_read(client: FlaskClient) -> None:
+    said = {"csrf_token": csrf(client), "id": "no id", "text": "[" + "1," * 200_000 + "1]"}
+    assert client.post("/datasets/new", data=said).status_code == 413
+    said = {"csrf_token": sign_in(client), "id": "no id", "text": "[" + "1," * 200_000 + "1]"}
+    assert client.post("/datasets/new", data=said).status_code == 400
+
+
+def test_a_deeply_nested_text_is_refused_in_words(client: FlaskClient) -> None:
+    said = {"csrf_token": sign_in(client), "id": "physics/new", "text": "[" * 900 + "]" * 900}
+    answer = client.post("/datasets/new", data=said)
+    assert (answer.status_code, "a descriptor is a JSON object" in answer.text) == (422, True)
+
+
+def test_no_line_is_told_where_that_takes_long() -> None:
+    text = '{"a":\n' + "[" + "1," * 1_000_000 + "1]}"
+    assert [place.line for place in mark(text, InvalidInput("wrong", pointer="/a"))] == [0]
+
+
+@pytest.mark.parametrize("name", ["a%0D%0AX-Evil:1", "a%22;x=%22", "%E2%82%AC", "a" * 5000])
+def test_what_an_export_is_asked_for_stands_in_no_header(client: FlaskClient, name: str) -> None:
+    answer = client.get(f"/log/export?name={name}")
+    assert answer.status_code == 200
+    said = answer.headers["Content-Disposition"]
+    assert said.isascii()
+    assert len(said) < 200
+    assert '"' not in said
+
+
+def test_who_may_only_create_overwrites_nothing_that_came_back_meanwhile(
+    client: FlaskClient, store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.revision_read("physics/cars").id
+    store.dataset_delete("physics/cars")
+    read = MetaStore.revision_read
+
+    def overtaken(self: MetaStore, *given: Any) -> Any:
+        found = read(self, *given)
+        if found.deleted:
+            store.dataset_create("physics/cars", {"title": "New cars"}, author="Bo")
+        return found
+
+    said = {"csrf_token": sign_in(client, "ds:physics/*:create"), "to": first}
+    with monkeypatch.context() as patch:
+        patch.setattr(MetaStore, "revision_read", overtaken)
+        assert client.post("/datasets/physics/cars/revert", data=said).status_code == 409
+    assert store.dataset_read("physics/cars").descriptor == {"title": "New cars"}
