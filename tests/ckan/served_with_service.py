@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -229,8 +230,14 @@ def test_killed_again_and_again_under_load_it_has_in_the_end_what_ckan_has(
         assert titles == sorted(set(titles), reverse=True)
 
 
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    with ExitStack() as stores:
+        yield stores
+
+
 def test_what_ckan_grants_an_editor_the_service_grants_too_and_nothing_else(
-    service: Service, store: metastore.MetaStore
+    service: Service, store: metastore.MetaStore, opened: ExitStack
 ) -> None:
     """Scopes and claims are those of ckanext-authz-service; itself it cannot be installed from PyPI."""
     said = {"name": "x", "resources": [{"name": "r", "path": "r.csv"}]}
@@ -238,7 +245,7 @@ def test_what_ckan_grants_an_editor_the_service_grants_too_and_nothing_else(
         store.dataset_create(place, said)
 
     def editor(scopes: str, **claims: Any) -> metastore.MetaStore:
-        return metastore.connect(service.address, token=signed(service, scopes, **claims))
+        return opened.enter_context(metastore.connect(service.address, token=signed(service, scopes, **claims)))
 
     one, all_of_it = "ds:org1/ds1:delete,patch,read,update", "ds:org1/*:create,list,read,d,e,l,t"
     made = editor(one).dataset_update("org1/ds1", {**said, "title": "Edited"})
