@@ -66,7 +66,7 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 $(CKAN_VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(CKAN_VENV)
 	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout
-	$(CKAN_VENV)/bin/pip install --quiet --editable .
+	$(CKAN_VENV)/bin/pip install --quiet --editable '.[client]' 'pyjwt[crypto]'
 	touch $@
 
 .PHONY: ckanext
@@ -78,7 +78,7 @@ ckanext: $(READY) $(CKAN_VENV)/ready debian
 test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
 	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
-	CKAN_PROGRAMS=$(CKAN_VENV)/bin $(BIN)/python -m pytest -n 0 tests/ckan/served.py
+	CKAN_PROGRAMS=$(CKAN_VENV)/bin $(BIN)/python -m pytest -n 0 tests/ckan/served.py tests/ckan/served_with_service.py
 
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin

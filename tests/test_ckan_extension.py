@@ -207,10 +207,11 @@ def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     signer = tokens.Signer(pem, "https://portal.example.org")
-    token = signer.token_for("ann")
-    assert signer.token_for("ann") == token
-    portal = jwt.decode(signer.token_for(None), key.public_key(), algorithms=["RS256"])
+    token = signer.token_for("ann", ANN)
+    assert signer.token_for("ann", ANN) == token
+    portal = jwt.decode(signer.token_for(None, metastore.Author("CKAN")), key.public_key(), algorithms=["RS256"])
     assert portal["scopes"].endswith(",import")
     claims = jwt.decode(token, key.public_key(), algorithms=["RS256"], issuer="https://portal.example.org")
     assert (claims["sub"], claims["scopes"]) == ("ann", tokens.SCOPES)
+    assert (claims["name"], claims["email"]) == (ANN.name, ANN.email)
     assert 0 < claims["exp"] - claims["nbf"] <= 2000

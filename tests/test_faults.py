@@ -13,7 +13,10 @@ import pytest
 
 import metastore
 from metastore.errors import MetastoreError, OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.storage import repository
+from metastore.storage.cache import Cache
 from metastore.storage.git import GitStorage
+from metastore.storage.repository import GitRepository
 from metastore.types import DatasetId
 
 from .conftest import ANN, change
@@ -262,3 +265,16 @@ def test_a_disk_that_does_not_confirm_leaves_the_outcome_unknown_and_never_denie
         assert state(GitStorage(root), ALL) != before
         if left[0] >= 0:
             return
+
+
+def test_a_repository_is_let_go_quietly_when_the_interpreter_has_emptied_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = GitRepository(fill(tmp_path).layout.path(CARS), Cache(0), sync=False)
+    with monkeypatch.context() as ending:
+        for name in [name for name in vars(repository) if not name.startswith("__")]:
+            ending.setattr(repository, name, None)
+        opened.__del__()
+    opened.__del__()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened._folder)

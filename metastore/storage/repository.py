@@ -56,8 +56,10 @@ class GitRepository(Repository):
         self.database = ObjectDatabase(path, sync=sync)
 
     def __del__(self) -> None:
-        with suppress(OSError, AttributeError):
+        try:  # noqa: SIM105 - names of other modules may be gone already when the interpreter ends
             os.close(self._folder)
+        except (OSError, AttributeError):
+            pass
 
     def is_current(self) -> bool:
         """Tell whether this is still the repository at its path."""

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ solr_url = {solr}
 ckan.redis.url = redis://127.0.0.1:{redis}/0
 ckan.plugins = {plugins}
 ckan.activity_streams_enabled = true
-ckanext.metastore.url = {folder}/store
-ckanext.metastore.options = {{"sync": false}}
+{recording}
+ckanext.metastore.on_failure = continue
 [loggers]
 keys = root, ckanext
 [handlers]
@@ -88,9 +89,10 @@ class Portal:
     Args:
         programs: The `bin` folder of the environment that CKAN is installed in.
         testing: Whether CKAN's own test helpers shall work on it.
+        recording: What `ckanext.metastore.…` says; otherwise datasets are recorded in the folder's `store`.
     """
 
-    def __init__(self, programs: Path, *, testing: bool) -> None:
+    def __init__(self, programs: Path, *, testing: bool, recording: Mapping[str, str] | None = None) -> None:
         self.programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="metastore-ckan-"))
         self.port, redis = free_port(), free_port()
@@ -111,6 +113,8 @@ class Portal:
             "solr": solr.start(schema),
         }
         settings |= {"testing": str(testing).lower(), "csrf": str(not testing).lower()}
+        recording = recording or {"url": f"{self.folder}/store", "options": '{"sync": false}'}
+        settings["recording"] = "\n".join(f"ckanext.metastore.{name} = {value}" for name, value in recording.items())
         # CKAN's test helpers make the tables of CKAN alone.
         plugins = "metastore" if testing else "activity metastore"
         self.ini.write_text(INI.format(**settings, database=self._database(), plugins=plugins))
@@ -132,15 +136,18 @@ class Portal:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def serve(self, port: int | None = None) -> subprocess.Popen[bytes]:
+    def serve(self, port: int | None = None, on_failure: str = "continue") -> subprocess.Popen[bytes]:
         """Start a worker, CKAN's own server, and wait until it answers.
 
         Args:
             port: For a second worker; the first one is at `url`.
+            on_failure: What this worker does when MetaStore cannot record a change.
         """
         port = port or self.port
+        ini = self.folder / f"ckan-{port}.ini"
+        ini.write_text(self.ini.read_text().replace("on_failure = continue", f"on_failure = {on_failure}"))
         log = self.folder / f"ckan-{port}.log"
-        command = [self.programs / "ckan", "-c", self.ini, "run", "--disable-reloader", "--port", str(port)]
+        command = [self.programs / "ckan", "-c", ini, "run", "--disable-reloader", "--port", str(port)]
         with log.open("wb") as output:
             server = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         self._servers.append(server)

@@ -25,6 +25,11 @@ class Exchange:
             parts = iter(lambda: service.recv(65_536), b"")
             return b"".join(parts)
 
+    def hand_over(self) -> None:
+        """Give the service the request, and do not wait for what it makes of it."""
+        with socket.create_connection(self._upstream) as service:
+            service.sendall(self.request)
+
     def answer(self, content: bytes) -> None:
         with suppress(OSError):
             self.client.sendall(content)

@@ -10,6 +10,7 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan import model
 from ckanext.metastore import settings
+from ckanext.metastore.authors import author
 from ckanext.metastore.errors import plainly
 from ckanext.metastore.patience import within
 from ckanext.metastore.sync import Outcome, Recorder
@@ -40,19 +41,6 @@ def remember(package: Any, dataset_id: metastore.DatasetId | None) -> None:
         model.Session.add(package)
 
 
-def author(user: str | None) -> metastore.Author:
-    """Return who makes a change; the portal itself, if it is nobody."""
-    found = model.User.get(user) if user else None
-    if found is None:
-        return metastore.Author("CKAN")
-    return author_of(found, emails=settings.current().emails)
-
-
-def author_of(user: Any, *, emails: bool) -> metastore.Author:
-    """Return a user of CKAN's as an author: without leave not by his address, but by his name in CKAN."""
-    return metastore.Author(user.fullname or user.name, (user.email or "") if emails else user.name)
-
-
 def why(context: Any, default: str) -> dict[str, Any]:
     """Return author and message of a revision. With a token per user, the service takes the author from that."""
     return {"message": str(context.get(MESSAGE) or default), **author_unless_signed(context.get("user"))}
@@ -60,7 +48,8 @@ def why(context: Any, default: str) -> dict[str, Any]:
 
 def author_unless_signed(user: str | None) -> dict[str, Any]:
     """Return the author as an argument of a write, unless a token says who it is."""
-    return {} if settings.current().signing_key else {"author": author(user)}
+    found = settings.current()
+    return {} if found.signing_key else {"author": author(user, emails=found.emails)}
 
 
 def record(package_id: str, context: Any, default: str) -> None:

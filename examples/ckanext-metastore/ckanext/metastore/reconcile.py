@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ckan import model
 from ckanext.metastore import portal
+from ckanext.metastore.authors import author_of
 from ckanext.metastore.sync import Outcome, Recorder
 
 import metastore
@@ -76,7 +77,7 @@ def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
         if activity.activity_type == "deleted package":
             package = {**package, "state": "deleted"}
         user = model.User.get(activity.user_id)
-        author = portal.author_of(user, emails=emails) if user else metastore.Author("CKAN")
+        author = author_of(user, emails=emails) if user else metastore.Author("CKAN")
         at = activity.timestamp.replace(tzinfo=UTC)
         outcome = recorder.record(package, known, author=author, message=_DONE[activity.activity_type], at=at)
         known = str(outcome.dataset_id) if outcome.dataset_id else known

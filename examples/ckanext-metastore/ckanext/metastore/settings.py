@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+from ckanext.metastore.authors import author
 from ckanext.metastore.sync import Recorder
 from ckanext.metastore.tokens import Signer
 
@@ -136,9 +137,16 @@ def recorder(user: str | None = None, *, dry_run: bool = False) -> Recorder:
 
 def _store(settings: Settings, user: str | None) -> metastore.MetaStore:
     if settings.signing_key:
-        token = Signer(Path(settings.signing_key).read_text(), tk.config["ckan.site_url"]).token_for(user)
+        token = _signer(settings).token_for(user, author(user, emails=settings.emails))
         return _connect(settings.url, settings.options, token)
     return _connect(settings.url, settings.options, settings.token)
+
+
+def _signer(settings: Settings) -> Signer:
+    try:
+        return Signer(Path(settings.signing_key).read_text(), tk.config["ckan.site_url"])
+    except OSError as error:
+        raise metastore.InvalidInput(f"ckanext.metastore.signing_key cannot be read: {error.strerror}") from None
 
 
 @lru_cache(64)

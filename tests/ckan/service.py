@@ -1,0 +1,60 @@
+"""A MetaStore service beside a CKAN, always at one address, that can be stopped, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.serving import BIN, free_port, reachable, until
+
+
+class Service:
+    """`metastore serve` in a folder, which takes tokens that are signed with the folder's `signing.pem`, and no others.
+
+    Without a token nothing can be read there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.signing_key, self._public = folder / "signing.pem", folder / "public.pem"
+        self._process: subprocess.Popen[bytes] | None = None
+        _make_keys(self.signing_key, self._public)
+
+    def start(self) -> None:
+        """Start it, and wait until it can be reached."""
+        command = [BIN / "metastore", "serve", "--store", self.folder / "store", "--port", str(self.port)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("METASTORE_")}
+        environment |= {"METASTORE_JWT_KEY": str(self._public), "METASTORE_PUBLIC_READ": "false"}
+        with (self.folder / "service.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--workers", "2"], stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+        until(lambda: reachable(self.port))
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once with all of its workers, whatever they are doing."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            os.killpg(process.pid, how)
+            process.wait(60)
+            until(lambda: not reachable(self.port))
+
+
+def _make_keys(private: Path, public: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    encoding = serialization.Encoding.PEM
+    private.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo))
