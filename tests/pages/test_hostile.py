@@ -92,3 +92,11 @@ def test_who_may_only_create_overwrites_nothing_that_came_back_meanwhile(
         patch.setattr(MetaStore, "revision_read", overtaken)
         assert client.post("/datasets/physics/cars/revert", data=said).status_code == 409
     assert store.dataset_read("physics/cars").descriptor == {"title": "New cars"}
+
+
+def test_a_comparison_is_a_page_of_bounded_length(client: FlaskClient, store: MetaStore) -> None:
+    first = store.revision_read("physics/cars").id
+    store.dataset_update("physics/cars", {f"x{number}": number for number in range(3000)})
+    page = client.get(f"/datasets/physics/cars/compare?from={first}").text
+    assert page.count("<tr>") < 1100
+    assert "And 2,001 more differences" in page
