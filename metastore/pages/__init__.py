@@ -21,7 +21,7 @@ from metastore.pages.datasets import datasets
 from metastore.pages.home import home
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
-from metastore.service import problems
+from metastore.service import answers, problems
 from metastore.service.context import Service
 from metastore.service.guard import may_read
 
@@ -48,6 +48,7 @@ def install(app: Flask, served: Service) -> None:
         InvalidInput: A provider is set up to sign in at, and its extra is not installed.
     """
     app.secret_key = served.secret_key
+    app.response_class = answers.Text
     app.session_interface = session.Cookies()
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)

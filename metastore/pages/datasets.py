@@ -25,6 +25,7 @@ _ROWS = 50
 #: How far back the picture of the activity looks, in revisions.
 _SEEN = 1000
 _SHOWN_FINDINGS = 50
+_SHOWN_DIFFERENCES = 1000
 
 
 @datasets.get("/datasets")
@@ -144,7 +145,13 @@ def compare(owner: str, name: str) -> str:
     if not request.args.get("from"):
         raise InvalidInput("choose two revisions to compare, in the history")
     diff = service().store.revision_diff(subject, request.args["from"], request.args.get("to") or None)
-    return render_template("datasets/compare.html", id=subject, diff=diff, groups=_grouped(diff.changes))
+    return render_template(
+        "datasets/compare.html",
+        id=subject,
+        diff=diff,
+        groups=_grouped(diff.changes[:_SHOWN_DIFFERENCES]),
+        more=max(0, len(diff.changes) - _SHOWN_DIFFERENCES),
+    )
 
 
 def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, str]]]:

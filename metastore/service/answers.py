@@ -23,13 +23,24 @@ _KEPT = 86_400
 _VARY = "Authorization, Cookie, Accept, Accept-Encoding"
 
 
+class Text(Response):
+    """An answer that may hold half of a surrogate pair, which cannot be UTF-8: Git takes what others push.
+
+    It is written as JSON writes it.
+    """
+
+    def set_data(self, value: bytes | str) -> None:
+        """Set the body."""
+        super().set_data(value.encode("utf-8", "backslashreplace") if isinstance(value, str) else value)
+
+
 def answer(value: Any, status: int = 200, *, etag: str | None = None, revision: str | None = None) -> Response:
     """Answer with a value as JSON; `revision` is what the URL says of it."""
     return _kept(_json(to_wire(value), status), etag, revision)
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Response(json.dumps(value, ensure_ascii=False), status, mimetype=JSON)
+    return Text(json.dumps(value, ensure_ascii=False), status, mimetype=JSON)
 
 
 def streamed(parts: Iterable[str], media_type: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from metastore.keys import secret_key
 from metastore.keysources import GivenKeys
 from metastore.pages.places import mark
 from metastore.tokens import Verifier
+from metastore.types import Author, Change, DatasetId
 from metastore.web import create_app
 
 from .conftest import GROUPS, SECRET, token
@@ -92,3 +94,23 @@ def test_who_may_only_create_overwrites_nothing_that_came_back_meanwhile(
         patch.setattr(MetaStore, "revision_read", overtaken)
         assert client.post("/datasets/physics/cars/revert", data=said).status_code == 409
     assert store.dataset_read("physics/cars").descriptor == {"title": "New cars"}
+
+
+def test_a_comparison_is_a_page_of_bounded_length(client: FlaskClient, store: MetaStore) -> None:
+    first = store.revision_read("physics/cars").id
+    store.dataset_update("physics/cars", {f"x{number}": number for number in range(3000)})
+    page = client.get(f"/datasets/physics/cars/compare?from={first}").text
+    assert page.count("<tr>") < 1100
+    assert "And 2,001 more differences" in page
+
+
+def test_half_a_character_that_somebody_pushed_breaks_no_page(client: FlaskClient, store: MetaStore) -> None:
+    cars, first = DatasetId("physics", "cars"), store.revision_read("physics/cars")
+    change = Change(Author("Bo", ""), "Push", datetime(2026, 1, 1, tzinfo=UTC))
+    pushed = b'{"title": "\\ud800", "resources": [{"name": "\\udfff", "path": "a.csv"}]}'
+    store.storage.append(cars, {"datapackage.json": pushed}, change, parent=first.id)
+    api = "/api/v1/datasets/physics/cars"
+    for path in ("/datasets", "/datasets/physics/cars", f"/datasets/physics/cars/compare?from={first.id}"):
+        assert client.get(path).status_code == 200
+    assert client.get(f"{api}/resources/a.csv").json["name"] == "\udfff"
+    assert client.get(f"{api}/diff?from={first.id}").status_code == 200
