@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import metastore
@@ -19,6 +20,9 @@ from metastore.types import Author, Change
 
 from .hosts import backends
 from .loopback import TOKEN, serving
+
+hypothesis.settings.register_profile("metastore", deadline=None)  # machines are shared, and slow at times
+hypothesis.settings.load_profile("metastore")
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")
