@@ -40,9 +40,9 @@ class Authority:
     def identify(self, token: str) -> Identity:
         try:
             said = json.loads(token)
-        except ValueError:
+            return Identity(said["user"], said.get("name"), said.get("email"), parse_scopes(list(said["scopes"])))
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise AuthenticationError("the token is no token") from None
-        return Identity(said["user"], said.get("name"), said.get("email"), parse_scopes(list(said["scopes"])))
 
 
 class Caller:
