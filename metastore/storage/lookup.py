@@ -36,6 +36,10 @@ class Repository(ABC):
     def head(self) -> RevisionId:
         """Return the newest commit of the branch."""
 
+    def newest(self) -> RevisionId:
+        """Return the newest commit of the branch, for a read; a write compares `head`."""
+        return self.head()
+
     @abstractmethod
     def get(self, object_id: str) -> GitObject:
         """Return an object. Raises KeyError."""

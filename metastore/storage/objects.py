@@ -221,7 +221,7 @@ class ObjectStorage(Storage):
 def _commit_id(dataset_id: DatasetId, repository: Repository, revision: str | None) -> str:
     if revision is not None:
         return resolve(dataset_id, repository, revision)
-    newest: str = repository.head()
+    newest: str = repository.newest()
     remember(repository, newest)
     return newest
 

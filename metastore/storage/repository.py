@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from metastore.errors import OutcomeUnknown, StorageCorrupt
@@ -18,7 +18,7 @@ from metastore.parse import is_tag_name
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
 from metastore.storage.database import ObjectDatabase
-from metastore.storage.files import make_folders, read_file, replace_file, sync_directory, write_file
+from metastore.storage.files import SmallFiles, make_folders, read_file, replace_file, sync_directory, write_file
 from metastore.storage.lookup import Repository
 from metastore.types import RevisionId
 
@@ -32,8 +32,10 @@ _CONFIG = b"""\
 [receive]
 \thideRefs = refs
 """
+_Read = Callable[[str], bytes | None]
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 _SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}")
 _PACKED = re.compile(r"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
 
 
@@ -50,6 +52,7 @@ class GitRepository(Repository):
         super().__init__(cache)
         self.path = path
         self._sync = sync
+        self._files = SmallFiles()
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
@@ -73,16 +76,25 @@ class GitRepository(Repository):
     @property
     def branch(self) -> str:  # type: ignore[override]
         """The branch that HEAD names."""
-        head = read_file(f"{self.path}/HEAD")
-        found = _SYMBOLIC.fullmatch((head or b"").decode(errors="replace"))
+        return self._branch(read_file)
+
+    def _branch(self, read: _Read) -> str:
+        found = _SYMBOLIC.fullmatch((read(f"{self.path}/HEAD") or b"").decode(errors="replace"))
         if found is None or ".." in found[1]:
             raise StorageCorrupt(f"{self.path}/HEAD names no branch")
         return found[1]
 
     def head(self) -> RevisionId:
-        target = self._reference(_HEADS + self.branch)
+        return self._head(read_file)
+
+    def newest(self) -> RevisionId:
+        return self._head(self._files.read)
+
+    def _head(self, read: _Read) -> RevisionId:
+        branch = self._branch(read)
+        target = self._reference(_HEADS + branch, read)
         if target is None:
-            raise StorageCorrupt(f"{self.path}: the branch {self.branch} is missing")
+            raise StorageCorrupt(f"{self.path}: the branch {branch} is missing")
         return RevisionId(target)
 
     def set_head(self, new: RevisionId) -> None:
@@ -152,17 +164,17 @@ class GitRepository(Repository):
             if not file.endswith(".lock")
         ]
 
-    def _reference(self, name: str) -> str | None:
-        content = read_file(f"{self.path}/{name}")
+    def _reference(self, name: str, read: _Read = read_file) -> str | None:
+        content = read(f"{self.path}/{name}")
         if content is None:
-            return self._packed().get(name)
+            return self._packed(read).get(name)
         target = content.decode("ascii", "replace").strip()
-        if not re.fullmatch(r"[0-9a-f]{40}", target):
+        if not _OBJECT_ID.fullmatch(target):
             raise StorageCorrupt(f"{self.path}/{name} holds no object id")
         return target
 
-    def _packed(self) -> dict[str, str]:
-        content = read_file(f"{self.path}/packed-refs") or b""
+    def _packed(self, read: _Read = read_file) -> dict[str, str]:
+        content = read(f"{self.path}/packed-refs") or b""
         lines = content.decode(errors="surrogateescape").split("\n")
         rows = [_PACKED.fullmatch(line) for line in lines if line and line[0] not in "#^"]
         if not all(rows):
