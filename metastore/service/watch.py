@@ -28,6 +28,8 @@ _ALLOWED = "Authorization, Content-Type, If-Match, If-None-Match, Prefer, X-Requ
 _EXPOSED = "ETag, Link, Location, Content-Location, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-ID"
 #: For how many seconds a browser need not ask again.
 _REMEMBERED = "600"
+#: How much of a path is logged: a line of up to 4 kB goes out in one piece (PIPE_BUF, pipe(7)).
+_LONGEST = 500
 _access = logging.getLogger("metastore.access")
 
 Headers = list[tuple[str, str]]
@@ -114,7 +116,7 @@ class _Seen:
 
     def line(self, method: str, seconds: float) -> str:
         """Return the request as one line of JSON; neither query nor token nor body is in it."""
-        path = self.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        path = self.environ.get("PATH_INFO", "")[:_LONGEST].encode("latin-1").decode("utf-8", "replace")
         user = self.environ.get(USER)
         # Put together by hand, since this is done for every request; what others chose is escaped.
         return (

@@ -247,6 +247,27 @@ def test_a_hundred_clients_that_do_not_hang_up_keep_nobody_waiting_at_the_end(se
         each.close()
 
 
+def test_clients_that_ask_on_and_on_leave_threads_for_others(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "1", "--threads", "2") as running:
+        answered = threading.Event()
+
+        def ask_on() -> None:
+            with running.connect() as connection:
+                while not answered.is_set():
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert connection.recv(65536)
+
+        greedy = [threading.Thread(target=ask_on) for _ in range(4)]
+        for each in greedy:
+            each.start()
+        try:
+            assert running.ask("/healthz").status == 200
+        finally:
+            answered.set()
+            for each in greedy:
+                each.join()
+
+
 def test_nobody_is_waited_for_without_end() -> None:
     with server.listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
