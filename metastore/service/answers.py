@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -21,6 +22,9 @@ _Item = TypeVar("_Item")
 #: A day: what is purged is gone from caches by then.
 _KEPT = 86_400
 _VARY = "Authorization, Cookie, Accept, Accept-Encoding"
+
+
+_http_date = lru_cache(http_date)
 
 
 class Text(Response):
@@ -51,7 +55,7 @@ def streamed(parts: Iterable[str], media_type: str) -> Response:
 def unchanged(etag: str, revision: str | None = None) -> Response:
     """Answer that the caller has this already."""
     headers = [("ETag", f'"{etag}"'), ("Vary", _VARY), ("Cache-Control", _how_long(revision))]
-    response = Response(status=304, headers=headers)
+    response = Text(status=304, headers=headers)
     del response.headers["Content-Type"]  # there is none
     return response
 
@@ -66,11 +70,11 @@ def descriptor(dataset_id: DatasetId, found: Revision, content: bytes, revision:
     headers = [
         ("Content-Type", media_type),
         ("ETag", etag),
-        ("Last-Modified", http_date(found.created)),
+        ("Last-Modified", _http_date(found.created)),
         ("Vary", _VARY),
         ("Cache-Control", _how_long(revision)),
     ]
-    return Response(body, headers=headers)
+    return Text(body, headers=headers)
 
 
 def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findings: Iterable[Finding]) -> list[bytes]:

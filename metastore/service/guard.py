@@ -22,11 +22,11 @@ def identity() -> Identity:
     Raises:
         AuthenticationError: There is a token, but no good one.
     """
-    if "identity" not in g:
+    found: Identity | None = g.get("identity")
+    if found is None:
         token = _token()
-        g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
-        request.environ[USER] = g.identity.user
-    found: Identity = g.identity
+        found = g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
+        request.environ[USER] = found.user
     return found
 
 
@@ -46,7 +46,10 @@ def _token() -> str | None:
 
 def may_read(dataset_id: DatasetId) -> bool:
     """Tell whether the caller may know of a dataset."""
-    who = identity()
+    return _may_read(identity(), dataset_id)
+
+
+def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
     is_own = dataset_id.owner.startswith("_")  # the store's own: the journal, the bundles
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
@@ -58,15 +61,16 @@ def require_read(dataset_id: DatasetId) -> None:
         AuthenticationError: A token is needed.
         DatasetNotFound: The token does not allow it.
     """
-    require_reader()
-    if not may_read(dataset_id):
+    if not _may_read(require_reader(), dataset_id):
         raise DatasetNotFound(dataset_id)
 
 
-def require_reader() -> None:
+def require_reader() -> Identity:
     """Ask for a token where reading needs one. Raises AuthenticationError."""
-    if identity().anonymous and not service().settings.public_read:
+    who = identity()
+    if who.anonymous and not service().settings.public_read:
         raise AuthenticationError("reading needs a token here", missing=True)
+    return who
 
 
 def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -> Iterator[_Item]:
