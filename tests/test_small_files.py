@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+import metastore
+from metastore.errors import RevisionNotFound
 from metastore.storage import files
 from metastore.storage.files import SmallFiles, replace_file
 
@@ -81,3 +84,39 @@ def test_a_file_that_went_and_came_again_is_there_again(path: str) -> None:
     assert known.read(path) is None
     Path(path).write_bytes(b"new")
     assert known.read(path) == b"new"
+
+
+@pytest.mark.usefixtures("later")
+def test_what_is_known_without_reading_is_what_was_read_and_left_alone(path: str) -> None:
+    known = SmallFiles()
+    with pytest.raises(KeyError):
+        known.known(path)
+    known.read(path)
+    assert known.known(path) == b"old"
+    replace_file(path, b"new", sync=False)
+    with pytest.raises(KeyError):
+        known.known(path)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_reference_that_was_packed_and_then_written_again_is_the_one_written(tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path / "store", author="Ann Lee", sync=False)
+    store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+    repository = tmp_path / "store" / "physics" / "cars.git"
+    subprocess.run(["git", "-C", repository, "pack-refs", "--all"], check=True)
+    store.dataset_read("physics/cars")
+    for title in ("One", "Two"):
+        metastore.connect(tmp_path / "store", author="Bo", sync=False).dataset_patch("physics/cars", {"title": title})
+        assert store.dataset_read("physics/cars").descriptor["title"] == title
+
+
+@pytest.mark.usefixtures("later")
+def test_a_dataset_that_was_purged_and_made_again_is_the_new_one(tmp_path: Path) -> None:
+    store, other = (metastore.connect(tmp_path / "store", author="Ann Lee", sync=False) for _ in range(2))
+    store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+    old = store.dataset_read("physics/cars").revision.id
+    other.dataset_purge("physics/cars", force=True)
+    other.dataset_create("physics/cars", {"name": "cars", "resources": [], "title": "New"})
+    with pytest.raises(RevisionNotFound):
+        store.dataset_read("physics/cars", old)
+    assert store.dataset_read("physics/cars").descriptor["title"] == "New"

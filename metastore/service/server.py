@@ -166,7 +166,7 @@ def _hang_up(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
         connection.settimeout(_LINGER)
-        while left > 0 and (got := connection.recv(65536)):
+        while left > 0 and time.monotonic() < end and (got := connection.recv(65536)):
             left -= len(got)
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RD)
@@ -200,7 +200,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # nobody reads it: no reason to fail a request
-            os.write(self._descriptor, f"{record.msg}\n".encode())
+            os.write(self._descriptor, f"{record.msg}\n".encode(errors="backslashreplace"))
 
 
 class _JsonLines(logging.Formatter):

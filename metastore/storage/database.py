@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -48,7 +49,7 @@ class ObjectDatabase:
         Only the objects are opened, without the configuration: it takes a third of the time, and syncing is ours to
         choose.
         """
-        self._packed_at = self._last_packed()
+        self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
         try:
             self._packs = pygit2.Odb()
             self._packs.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
@@ -59,8 +60,15 @@ class ObjectDatabase:
             raise StorageCorrupt(f"{self._path} is no repository that can be read: {error}") from error
 
     def knows_all_packs(self) -> bool:
-        """Tell whether packs came or went since this was opened: it would hold on to those that are gone."""
-        return self._packed_at == self._last_packed()
+        """Tell whether packs came or went since this was opened: it would hold on to those that are gone.
+
+        Nothing is read wrongly for that, only room is not freed; so it is looked at once a second.
+        """
+        now = time.monotonic()
+        if now - self._looked_at > 1:
+            self._looked_at = now
+            return self._packed_at == self._last_packed()
+        return True
 
     def _last_packed(self) -> int:
         try:

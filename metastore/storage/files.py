@@ -127,19 +127,32 @@ class SmallFiles:
     def read(self, path: str) -> bytes | None:
         """Return a file's content, or None where there is no such file."""
         now = time.time_ns()  # before the status: what is changed after that has a later time
-        try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        version = _version(path)
+        if version is None:
             self._known.pop(path, None)
             return None
-        version = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
         known = self._known.get(path)
         if known is not None and known[0] == version:
             return known[1]
         content = read_file(path)
-        if content is not None and now - found.st_ctime_ns > _GRAIN:
+        if content is not None and now - version[-1] > _GRAIN:
             self._known[path] = version, content
         return content
+
+    def known(self, path: str) -> bytes:
+        """Return a file's content without reading it. Raises KeyError: it is not remembered, or was touched."""
+        version, content = self._known[path]
+        if version != _version(path):
+            raise KeyError(path)
+        return content
+
+
+def _version(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 _held: set[int] = set()

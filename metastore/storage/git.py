@@ -262,7 +262,7 @@ class GitStorage(ObjectStorage):
             kept = self._handles.get(dataset_id)
             repository = kept.pop() if kept else None
         if repository:
-            if repository.is_current() and repository.database.knows_all_packs():
+            if repository.is_usable():
                 return repository
             with self._mutex:  # the others are no newer
                 self._handles.pop(dataset_id, None)

@@ -53,6 +53,7 @@ class GitRepository(Repository):
         self.path = path
         self._sync = sync
         self._files = SmallFiles()
+        self._found: RevisionId | None = None
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
@@ -71,6 +72,15 @@ class GitRepository(Repository):
         except OSError:
             return False
 
+    def is_usable(self) -> bool:
+        """Tell whether a handle that was kept can be used again: it is the repository at its path, and has its packs.
+
+        Where the branch's file was not touched since it was read, it is the same repository; nothing else is looked at,
+        and the next `newest` is what was found here.
+        """
+        self._found = self._head_if_untouched()
+        return self.database.knows_all_packs() and (self._found is not None or self.is_current())
+
     # References
 
     @property
@@ -88,7 +98,14 @@ class GitRepository(Repository):
         return self._head(read_file)
 
     def newest(self) -> RevisionId:
-        return self._head(self._files.read)
+        found, self._found = self._found, None
+        return found or self._head(self._files.read)
+
+    def _head_if_untouched(self) -> RevisionId | None:
+        try:
+            return self._head(self._files.known)
+        except KeyError:
+            return None
 
     def _head(self, read: _Read) -> RevisionId:
         branch = self._branch(read)
