@@ -41,7 +41,7 @@ LAYERS = [
     ["storage.joining", "storage.database"],
     ["storage.memory", "storage.repository", "storage.github_graph", "storage.github_objects"],
     ["storage.github_api"],
-    ["storage.github_repository", "storage.remote"],
+    ["storage.handles", "storage.github_repository", "storage.remote"],
     ["storage.gitlab_upkeep"],
     ["storage.github_changes"],
     ["storage.github_listing"],

@@ -181,7 +181,7 @@ def test_a_child_forked_while_a_thread_holds_the_lock_does_not_keep_it(tmp_path:
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with storage.lock(CARS), storage._mutex, storage._cache._mutex:
+        with storage.lock(CARS), storage._handles._mutex, storage._cache._mutex:
             held.set()
             done.wait()
 

@@ -19,9 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -39,16 +37,15 @@ from metastore.errors import (
 from metastore.gitobject import GitObject
 from metastore.storage.cache import Cache
 from metastore.storage.files import locked, storage_errors
+from metastore.storage.handles import Handles
 from metastore.storage.layout import Layout
 from metastore.storage.lookup import Repository, expect_head, is_deleted
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.repository import GitRepository, make_repository
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
 
-_KEPT_OPEN = 64
 _TRIES = 10
-#: libgit2 keeps each pack's file open for as long as a handle is kept: 64 times 8 stays below the usual 1024.
-_MOST_PACKS = 8
+_MOST_PACKS = 8  # each kept handle has them open
 _SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 #: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
 _CLOCK_SLACK = timedelta(seconds=1)
@@ -85,7 +82,7 @@ class GitStorage(ObjectStorage):
         self._sync = sync
         self._auto_pack = auto_pack
         self._cache = Cache(cache_bytes)
-        self._forget_handles()
+        self._handles = Handles()
         _storages.add(self)
         with storage_errors():
             self.layout.prepare(create=create)
@@ -103,7 +100,7 @@ class GitStorage(ObjectStorage):
                 self._expect_same(dataset_id, repository)
             raise
         finally:
-            self._give_back(dataset_id, repository)
+            self._handles.give_back(dataset_id, repository)
 
     @contextmanager
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
@@ -232,7 +229,7 @@ class GitStorage(ObjectStorage):
             os.listdir(self.layout.root)
 
     def close(self) -> None:
-        self._forget_handles()
+        self._handles = Handles()
 
     # Used by maintenance and backup
 
@@ -257,32 +254,15 @@ class GitStorage(ObjectStorage):
     # Handles
 
     def _take(self, dataset_id: DatasetId) -> GitRepository:
-        """Take a kept handle that still is the dataset's repository, or open one."""
-        with self._mutex:
-            kept = self._handles.get(dataset_id)
-            repository = kept.pop() if kept else None
-        if repository:
-            if repository.is_usable():
-                return repository
-            with self._mutex:  # the others are no newer
-                self._handles.pop(dataset_id, None)
+        """Take a kept handle, or open one."""
         with storage_errors():
+            if kept := self._handles.take(dataset_id):
+                return kept
             for _ in range(_TRIES):
                 with suppress(FileNotFoundError, StorageCorrupt):
                     return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
                 self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
             return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
-
-    def _give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
-        with self._mutex:
-            self._handles.setdefault(dataset_id, []).append(repository)
-            self._handles.move_to_end(dataset_id)
-            while len(self._handles) > _KEPT_OPEN:
-                self._handles.popitem(last=False)
-
-    def _forget_handles(self) -> None:
-        self._mutex = threading.RLock()  # a generator may be closed, and give back, at any moment
-        self._handles: OrderedDict[DatasetId, list[GitRepository]] = OrderedDict()
 
     def _raise_missing(self, dataset_id: DatasetId) -> None:
         """Raise what is to be said of an id without a repository; return if there is one."""
@@ -319,7 +299,7 @@ def _after_fork() -> None:
     """Open everything anew in a child; what the parent had open is neither used nor freed, since a lock may be held."""
     for storage in tuple(_storages):
         _inherited.append(storage._handles)
-        storage._forget_handles()
+        storage._handles = Handles()
         storage._cache.unlock()
 
 

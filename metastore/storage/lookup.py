@@ -16,7 +16,7 @@ from metastore.types import BlobId, DatasetId, Revision, RevisionId, Tag
 
 #: The id of the whole tree of a deletion.
 DELETED_TREE = gitobject.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
-_REMEMBERED = 8192
+_REMEMBERED = 1024
 _STRETCH = 64
 
 

@@ -18,6 +18,8 @@ from ..serving import Served, served
 
 SECONDS = float(os.environ.get("METASTORE_SOAK_SECONDS", "600" if SOAK else "5"))
 CLIENTS, DATASETS = 8, 40
+#: So large that what the service keeps in memory is full long before it is half time.
+LARGEST = 80_000
 
 
 class Client(threading.Thread):
@@ -59,7 +61,7 @@ class Client(threading.Thread):
 
     def _document(self) -> bytes:
         return json.dumps(
-            {"name": "d", "n": self._random.random(), "text": "x" * self._random.randrange(8000)}
+            {"name": "d", "n": self._random.random(), "text": "x" * self._random.randrange(LARGEST)}
         ).encode()
 
     def _ask(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> str:
