@@ -29,6 +29,7 @@ from metastore.errors import (
     StorageError,
     TooLarge,
 )
+from metastore.parse import parse_dataset_id
 from metastore.service.context import request_id
 from metastore.service.guard import may_read
 from metastore.service.metrics import metrics
@@ -94,6 +95,8 @@ def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
 def _of_ours(error: MetastoreError) -> Response:
     if isinstance(error, DatasetMoved) and not may_read(error.new_id):
         error = DatasetNotFound(error.dataset_id)
+    if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
+        error = DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
     status = status_of(error)
     if isinstance(error, Conflict):
         metrics().conflicts.inc()
