@@ -97,6 +97,7 @@ def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
         if may_read(error.new_id):
             return redirect(problems.moved(error), 308)
         error = DatasetNotFound(error.dataset_id)
+    error = problems.plainly(error)
     status = problems.status_of(error)
     return render_template("error.html", error=error, status=status), status
 

@@ -26,7 +26,7 @@ from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
-from metastore.service.problems import status_of
+from metastore.service.problems import plainly, status_of
 
 bundle_forms = Blueprint("bundle_forms", __name__)
 Page = str | tuple[str, int] | Response
@@ -56,6 +56,7 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
 
 def _refused(typed: Typed, error: MetastoreError, name: str | None = None) -> Page:
     """Draw the form again with what is wrong; whoever may not have one sees what they typed all the same."""
+    error = plainly(error)
     try:
         return _form(typed, name, problem=error), status_of(error)
     except PermissionDenied:
@@ -197,6 +198,7 @@ def _merge(typed: Typed, newest: Snapshot) -> Page:
 
 
 def _confirm(kind: str, name: str, problem: MetastoreError | None = None, **more: Any) -> Page:
+    problem = plainly(problem) if problem else None
     page = render_template(f"bundles/{kind}.html", name=name, given=request.form, problem=problem, **more)
     return (page, status_of(problem)) if problem else page
 
