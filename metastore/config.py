@@ -15,7 +15,7 @@
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
-| `METASTORE_PUBLIC_READ` | whether datasets can be read without a token | `on` |
+| `METASTORE_PUBLIC_READ` | whether datasets can be read without a token; bundles always can | `on` |
 | `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
 | `METASTORE_CORS_ORIGINS` | origins whose pages may call the service | none |
 | `METASTORE_DEFAULT_OWNER` | whose dataset an id without owner is, in a scope | nobody's |
@@ -32,6 +32,7 @@
 | `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
 | `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
 | `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
+| `METASTORE_PUBLIC_URL` | the service's address as its users know it | what each request was sent to |
 | `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | none |
 """
 

@@ -68,6 +68,8 @@ WRONG = [
     ),
     *(("JWKS_URL", "x"), ("CORS_ORIGINS", "example.org"), ("CORS_ORIGINS", "https://a.org/"), ("CORS_ORIGINS", "null")),
     *(("CORS_ORIGINS", "https://"), ("CORS_ORIGINS", "https://["), ("CORS_ORIGINS", "https://u@a.org")),
+    *(("PUBLIC_URL", "metadata.example.org"), ("PUBLIC_URL", "https://u:p@x"), ("PUBLIC_URL", "https://x/?a=b")),
+    *(("PUBLIC_URL", "javascript://x"), ("PUBLIC_URL", "https://x#y"), ("PUBLIC_URL", 'https://x/"')),
     *(("REMOTE_USER_FROM", "localhost"), ("REMOTE_USER_HEADER", "a b"), ("CLONE_URL", "https://x/{name}")),
     *(("OIDC_ISSUER", "https://id.example.org"), ("OIDC_ISSUER", "http://id.example.org")),
     *(("JWKS_URL", "http://["), ("CORS_ORIGINS", "*, x"), ("JWT_SECRET", f"{'x' * 40} short")),
@@ -159,6 +161,14 @@ def test_a_misspelt_variable_is_named_once_with_what_was_meant(
     assert [each.getMessage() for each in warned.records] == [
         f"{variable} is no setting and is ignored: did you mean {meant}?"
     ]
+
+
+def test_a_public_address_may_have_a_path_and_loses_its_last_slash() -> None:
+    for given, kept in (
+        ("https://a.example.org/", "https://a.example.org"),
+        ("http://[::1]:80/x/", "http://[::1]:80/x"),
+    ):
+        assert service(PUBLIC_URL=given).public_url == kept
 
 
 def test_claims_as_a_variable_are_said_to_belong_into_the_file(warned: pytest.LogCaptureFixture) -> None:
@@ -271,7 +281,7 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
         **{"author": "Ann", "lfs_url": "https://x", "validation": "off", "max_bytes": "7", "public_read": "off"},
         **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
         **{"jwt_algorithms": "ES256", "remote_user_from": "::1 unix", "oidc_issuer": "https://x"},
-        **{"clone_url": "https://x/{owner}/{name}.git"},
+        **{"public_url": "https://x", "clone_url": "https://x/{owner}/{name}.git"},
     }
     del values["claims"]
     text = "\n".join(f"{name} = '{value}'" for name, value in values.items())

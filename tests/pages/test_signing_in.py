@@ -230,6 +230,30 @@ def test_a_provider_that_is_away_is_said_to_be(unused_port: int) -> None:
         httpx.get(f"http://localhost:{unused_port}")
 
 
+@pytest.mark.parametrize("root", ["", "/metadata"])
+@pytest.mark.parametrize("host", ["metastore.internal:8000", "evil.example.org"])
+def test_addresses_begin_with_the_public_one_whatever_a_request_says(host: str, root: str) -> None:
+    with oidc_provider_mock.run_server_in_thread() as provider:
+        issuer = f"http://localhost:{provider.server_port}"
+        settings = {"oidc_issuer": issuer, "oidc_client_id": "metastore", "oidc_client_secret": "secret"}
+        client = make_app(public_url="https://data.example.org/meta", **settings).test_client()
+        asked: Any = {"headers": {"Host": host}, "environ_overrides": {"SCRIPT_NAME": root}}
+        shown = client.get("/datasets/physics/cars", **asked).text
+        assert "https://data.example.org/meta/datasets/physics/cars?revision=" in shown
+        assert "https://data.example.org/meta/api/v1/datasets/physics/cars?revision=" in shown
+        assert "connect(&#34;https://data.example.org/meta&#34;)" in shown
+        assert host not in shown
+        sent = urlsplit(client.get("/sign-in/provider", **asked).headers["Location"])
+        assert parse_qs(sent.query)["redirect_uri"] == ["https://data.example.org/meta/sign-in/provider/back"]
+
+
+def test_addresses_are_those_of_the_request_where_no_public_one_is_set() -> None:
+    asked: Any = {"headers": {"Host": "here.example.org"}, "environ_overrides": {"SCRIPT_NAME": "/metadata"}}
+    shown = make_app().test_client().get("/datasets/physics/cars", **asked).text
+    assert "http://here.example.org/metadata/datasets/physics/cars?revision=" in shown
+    assert "connect(&#34;http://here.example.org/metadata&#34;)" in shown
+
+
 @pytest.fixture
 def unused_port() -> int:
     import socket
