@@ -335,6 +335,31 @@ def test_pages_fit_a_phone_and_a_screen_at_twice_the_size(person: Person, beam: 
             assert too_wide(person.goes_to(path)) == 0, f"{path} at {width}"
 
 
+@pytest.mark.parametrize("path", ["/bundles", "/bundles?deleted=1"])
+def test_the_list_says_everything_on_a_phone_and_scrolls_in_no_box(plain: Person, site: Site, path: str) -> None:
+    state = {"name": "A" * 64, "event": "e," + "9" * 200, "ifb_group": "NOvA", "hosts": ["host-1", "host-2"]}
+    site.registry.bundle_create(state | {"devices": ["E:TOR860"]}, user="ann")
+    site.registry.bundle_create({"name": "Gone", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
+    site.registry.bundle_delete("Gone", user="ann", comment="Over")
+    page = plain.goes_to(path)
+    wide = "[...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)"
+    assert page.evaluate(wide) == [0]
+    assert too_wide(page) == 0
+    for cell in page.locator("tbody tr").first.locator("th, td").all():
+        found = cell.bounding_box()
+        assert found is not None
+        assert found["x"] + found["width"] <= 360
+    label = "getComputedStyle(document.querySelector('td.number'), '::before').content"
+    assert "Devices" in str(page.evaluate(f"document.querySelector('td.number').dataset.label + {label}"))
+    expect(page.get_by_role("link", name="Devices", exact=True)).to_be_visible()
+
+
+def test_nothing_keeps_people_from_using_the_list_on_a_phone(plain: Person, person: Person, beam: list[int]) -> None:
+    person.page.set_viewport_size({"width": 360, "height": 740})
+    person.goes_to("/bundles")
+    assert violations(person) == []
+
+
 def test_a_form_of_another_site_changes_nothing(person: Person, beam: list[int], site: Site) -> None:
     person.signs_in("ann")
     for path in ("/bundles/Beam/delete", "/bundles/Beam/edit", "/new-bundle", f"/snapshots/{beam[0]}/restore"):
