@@ -39,8 +39,6 @@ def _to(name: str, said: str) -> Response:
 
 def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
     """Draw the form, of a new bundle or of one that is there."""
-    problem = more.get("problem")
-    pointers = getattr(problem, "problems", ()) if isinstance(problem, InvalidInput) else ()
     return render_template(
         "bundles/form.html",
         name=name,
@@ -48,7 +46,6 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
         groups=parts.own_groups(),
         superuser=parts.is_superuser(),
         pasted=typed.pasted if typed.devices else None,
-        wrong={pointer.split("/")[1] for pointer, _ in pointers if pointer.startswith("/")},
         rules=devices,
         **{"problem": None, "others": None, "newest": None, **more},
     )

@@ -152,6 +152,35 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     expect(page.get_by_role("status")).to_contain_text("signed out")
 
 
+def test_what_is_wrong_in_a_form_stands_at_its_field_in_words_for_people(plain: Person, site: Site) -> None:
+    plain.signs_in("ann")
+    page = plain.goes_to("/new-bundle")
+    page.get_by_label("Name", exact=True).fill("Odd")
+    page.get_by_label("Event").fill("e,<1>")
+    page.get_by_label("Hosts").fill("ok bad/host")
+    page.get_by_label("Devices").fill("E:TOR860\n<b>")
+    button(page, "Preview")
+    expect(page.locator("#devices-wrong")).to_contain_text("line 2: <b>")
+    page.get_by_label("Devices").fill("E:TOR860")
+    button(page, "Preview")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Event: ")
+    expect(alert).to_contain_text("Hosts: ")
+    for field in ("Event", "Hosts"):
+        box = page.get_by_label(field)
+        expect(box).to_have_attribute("aria-invalid", "true")
+        described = str(box.get_attribute("aria-describedby")).split()
+        expect(page.locator(f"#{described[-1]}")).to_have_class("wrong")
+        assert page.locator(f"#{described[0]}").count() == 1
+    expect(page.get_by_label("Devices")).not_to_have_attribute("aria-invalid", "true")
+    assert "(at /" not in page.content()
+    page.goto(f"{site.url}/bundles/{next(iter(site.registry.bundle_list())).name}/copy")
+    page.get_by_label("Name of the copy").evaluate("(field) => field.form.noValidate = true")
+    page.get_by_label("Name of the copy").fill("a b")
+    button(page, "Copy")
+    expect(page.get_by_label("Name of the copy")).to_have_attribute("aria-invalid", "true")
+
+
 def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, beam: list[int]) -> None:
     page = person.goes_to("/bundles?text=beam")
     expect(page.get_by_text("Anyone may read bundles; to make one, say who you are.")).to_be_visible()
