@@ -14,7 +14,7 @@ from metastore.types import Difference
 
 #: How many levels of objects and lists are looked into; what is below is compared as a whole. A resource's field's
 #: constraint's value is at the eighth. At each level of lists what is below is written as text once.
-_DEEPEST = 12
+DEEPEST = 12
 #: How many items two lists may have all in all for their items to be paired, each written as text for that.
 _LONGEST = 100_000
 #: How many differences are told one by one, and how much text all their pointers may have: beyond that the members of
@@ -51,7 +51,7 @@ def json_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str
     in all are replaced in one. Where there would be more than 10,000 operations, or a megabyte of pointers, members of
     the descriptor are replaced in one, or the descriptor.
     """
-    for operations in (_operations(old, new, (), 0), _operations(old, new, (), _DEEPEST - 1)):
+    for operations in (_operations(old, new, (), 0), _operations(old, new, (), DEEPEST - 1)):
         found = _bounded(operations)
         if found is not None:
             return tuple(_in_words_of_the_rfc(*each) for each in found)
@@ -75,14 +75,14 @@ def _in_words_of_the_rfc(action: str, path: Path, value: Any) -> dict[str, Any]:
 
 
 def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operation]:
-    if level < _DEEPEST and isinstance(old, dict) and isinstance(new, dict):
+    if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         for key in old:
             if key in new:
                 yield from _operations(old[key], new[key], (*path, key), level + 1)
             else:
                 yield "remove", (*path, key), None
         yield from (("add", (*path, key), new[key]) for key in new if key not in old)
-    elif level < _DEEPEST and isinstance(old, list) and isinstance(new, list) and len(old) + len(new) <= _LONGEST:
+    elif level < DEEPEST and isinstance(old, list) and isinstance(new, list) and len(old) + len(new) <= _LONGEST:
         yield from _of_lists(old, new, path, level)
     elif not _equal(old, new):
         yield "replace", path, new
@@ -90,14 +90,14 @@ def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operatio
 
 def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterator[Operation]:
     """Walk from one item that is in both to the next; what lies between is replaced, then removed or added."""
-    named, texts = _named_lists(old, new), ([_text(item) for item in old], [_text(item) for item in new])
+    named, texts = named_lists(old, new), ([text_of(item) for item in old], [text_of(item) for item in new])
     at = left = right = 0
     for left_end, right_end in (*_in_both(*(named or texts)), (len(old), len(new))):
         pairs = min(left_end - left, right_end - right)
         for each in range(pairs):
             before, after = old[left + each], new[right + each]
             # Things of other names are other things, and what they have in common is chance.
-            yield from _operations(before, after, (*path, str(at + each)), _DEEPEST if named else level + 1)
+            yield from _operations(before, after, (*path, str(at + each)), DEEPEST if named else level + 1)
         at += pairs
         yield from (("remove", (*path, str(at)), None) for _ in range(left_end - left - pairs))
         for item in new[right + pairs : right_end]:
@@ -149,7 +149,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference,
 
     Where there are more than 10,000, members of the descriptor are compared as wholes, or the descriptor.
     """
-    for level in (0, _DEEPEST - 1):
+    for level in (0, DEEPEST - 1):
         found = tuple(islice(_objects(old, new, (), level), _MOST + 1))
         if len(found) <= _MOST:
             return found
@@ -159,25 +159,26 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference,
 def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level: int) -> Iterator[Difference]:
     for key in (*old, *(key for key in new if key not in old)):
         if key not in new:
-            yield Difference("removed", _said(*where, key), old=old[key])
+            yield Difference("removed", place_in_words(*where, key), old=old[key])
         elif key not in old:
-            yield Difference("added", _said(*where, key), new=new[key])
+            yield Difference("added", place_in_words(*where, key), new=new[key])
         else:
             yield from _values(old[key], new[key], where, key, level + 1)
 
 
 def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[Difference]:
-    if level < _DEEPEST and isinstance(old, dict) and isinstance(new, dict):
+    if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         yield from _objects(old, new, (*where, key), level)
     elif _equal(old, new):
         return
-    elif level < _DEEPEST and (named := _named_lists(old, new)) is not None:
-        yield from _named(*named, where, _SINGULAR.get(key, key), level)
+    elif level < DEEPEST and (named := named_lists(old, new)) is not None:
+        yield from _named(named[0], named[1], where, _SINGULAR.get(key, key), level)
     else:
-        yield Difference("changed", _said(*where, key), old=old, new=new)
+        yield Difference("changed", place_in_words(*where, key), old=old, new=new)
 
 
-def _said(*place: str) -> str:
+def place_in_words(*place: str) -> str:
+    """Return where something is, in names; long ones are cut."""
     return " › ".join(part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
 
 
@@ -189,20 +190,20 @@ def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, lev
     for name, value in old.items():
         now = renamed.get(name, name)
         if now not in new:
-            yield Difference("removed", _said(*where, f"{what} {name}"), old=value)
+            yield Difference("removed", place_in_words(*where, f"{what} {name}"), old=value)
             continue
         if now != name:
-            yield Difference("renamed", _said(*where, f"{what} {name}"), old=name, new=now)
+            yield Difference("renamed", place_in_words(*where, f"{what} {name}"), old=name, new=now)
         before = {key: member for key, member in value.items() if now == name or key != "name"}
         after = {key: member for key, member in new[now].items() if now == name or key != "name"}
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
     for name in come:
         if name not in now_called:
-            yield Difference("added", _said(*where, f"{what} {name}"), new=new[name])
+            yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
     kept = [renamed.get(name, name) for name in old if renamed.get(name, name) in new]
     known = set(kept)
     if kept != [name for name in new if name in known]:
-        yield Difference("changed", _said(*where, f"{what} order"), old=list(old), new=list(new))
+        yield Difference("changed", place_in_words(*where, f"{what} order"), old=list(old), new=list(new))
 
 
 def _renamed(old: Any, new: Any, gone: list[str], come: list[str]) -> Iterator[tuple[str, str]]:
@@ -220,20 +221,18 @@ def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[s
     found: dict[str, list[str]] = {}
     for name in names:
         if key in values[name]:
-            found.setdefault(_text(values[name][key]), []).append(name)
+            found.setdefault(text_of(values[name][key]), []).append(name)
     return {content: owners[0] for content, owners in found.items() if len(owners) == 1}
 
 
-def _named_lists(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Key two lists of objects by the first member that tells all of them apart; None where they are no such lists."""
-    if not (isinstance(old, list) and isinstance(new, list)):
-        return None
-    if not all(isinstance(item, dict) for item in (*old, *new)):
+def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
+    """Key lists of objects by the first member that tells all of them apart; None where they are no such lists."""
+    if not all(isinstance(each, list) and all(isinstance(item, dict) for item in each) for each in lists):
         return None
     for key in _KEYS:
-        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in (old, new)]
-        if len(keyed[0]) == len(old) and len(keyed[1]) == len(new):
-            return keyed[0], keyed[1]
+        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in lists]
+        if all(len(names) == len(side) for names, side in zip(keyed, lists, strict=True)):
+            return tuple(keyed)
     return None
 
 
@@ -241,10 +240,10 @@ def _equal(a: Any, b: Any) -> bool:
     """Equality of text: in Python `1 == True == 1.0`."""
     if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
         return bool(a == b)
-    return _text(a) == _text(b)
+    return text_of(a) == text_of(b)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """Return a text that is the same for what says the same."""
     if type(value) is str:
         return f'"{value}'  # nothing else begins so

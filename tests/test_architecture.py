@@ -30,6 +30,7 @@ LAYERS = [
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
     ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.host", "storage.naming"],
+    ["merge"],
     ["describe", "ownkey", "ckan.fields", "ckan.ids"],
     ["ckan.resources"],
     ["ckan.packages"],

@@ -42,7 +42,7 @@ def test_a_patch_of_lists_leads_from_the_old_to_the_new(old: Any, new: Any) -> N
 
 @pytest.mark.parametrize(
     "limits",
-    [{"_MOST": 2}, {"_MOST": 0}, {"_MOST_TEXT": 5}, {"_LONGEST": 3}, {"_DEEPEST": 1}, {"_DEEPEST": 2, "_MOST": 1}],
+    [{"_MOST": 2}, {"_MOST": 0}, {"_MOST_TEXT": 5}, {"_LONGEST": 3}, {"DEEPEST": 1}, {"DEEPEST": 2, "_MOST": 1}],
     ids=str,
 )
 def test_a_patch_that_would_be_too_long_leads_there_as_well(
