@@ -81,7 +81,7 @@ LAYERS = [
     ["pages.words", "pages.session", "pages.markdown", "pages.present", "pages.activity", "pages.places"],
     ["pages.devices", "pages.bundle_parts"],
     ["pages.home", "pages.bundles", "pages.datasets", "pages.oidc"],
-    ["pages.dataset_forms", "pages.bundle_forms", "pages.record"],
+    ["pages.dataset_forms", "pages.bundle_forms", "pages.bundle_import", "pages.record"],
     ["pages"],
     ["web"],
     ["cli"],

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
 from metastore.pages import oidc, session, words
 from metastore.pages.bundle_forms import bundle_forms
+from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
@@ -55,7 +56,7 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, sign_in, bundles, bundle_forms, record, dataset_forms, datasets):
+    for part in (home, sign_in, bundles, bundle_forms, bundle_import, record, dataset_forms, datasets):
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)
