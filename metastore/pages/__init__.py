@@ -12,7 +12,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
+from metastore.errors import AuthenticationError, DatasetMoved, DatasetNotFound, MetastoreError
 from metastore.pages import oidc, session, words
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
@@ -98,6 +98,10 @@ def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
         if may_read(error.new_id):
             return redirect(problems.moved(error), 308)
         error = DatasetNotFound(error.dataset_id)
+    if isinstance(error, AuthenticationError) and error.missing and request.method == "POST":
+        # It came from a form of ours, or it would have been refused before: so it may be shown and sent again.
+        typed = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
+        return render_template("again.html", typed=typed), 401
     error = problems.plainly(error)
     status = problems.status_of(error)
     return render_template("error.html", error=error, status=status), status

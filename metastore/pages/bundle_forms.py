@@ -25,7 +25,7 @@ from metastore.pages import bundle_parts as parts
 from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
 from metastore.service.bundles import registry
-from metastore.service.guard import identity
+from metastore.service.guard import identity, named
 from metastore.service.problems import plainly, status_of
 
 bundle_forms = Blueprint("bundle_forms", __name__)
@@ -53,6 +53,8 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
 
 def _refused(typed: Typed, error: MetastoreError, name: str | None = None) -> Page:
     """Draw the form again with what is wrong; whoever may not have one sees what they typed all the same."""
+    if identity().anonymous:  # who typed this was signed in when the form was drawn
+        named(identity())
     error = plainly(error)
     try:
         return _form(typed, name, problem=error), status_of(error)

@@ -20,7 +20,7 @@ from metastore.bundle.reader import diff
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.pages import bundle_parts as parts
 from metastore.service.bundles import registry
-from metastore.service.guard import identity
+from metastore.service.guard import identity, named
 from metastore.service.problems import plainly, status_of
 
 bundle_import = Blueprint("bundle_import", __name__)
@@ -64,6 +64,7 @@ def ask() -> str:
 @bundle_import.post("/import-bundles")
 def answer() -> Page:
     """Show what a file would change; or, once that was seen, change it."""
+    named(identity())
     parts.own_groups()
     try:
         text = _text()

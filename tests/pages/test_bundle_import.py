@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,11 +19,10 @@ from metastore import bundle
 from metastore.bundle import BundleRegistry
 from metastore.keys import secret_key
 from metastore.keysources import GivenKeys
-from metastore.pages.bundle_import import LARGEST
 from metastore.tokens import Verifier
 from metastore.web import create_app
 
-from .conftest import GROUPS, SECRET, Person, Site, needs_browser
+from .conftest import GROUPS, SECRET, Person, Site, needs_browser, token
 from .test_bundles import button, too_wide, violations
 from .test_hostile import sign_in
 from .test_signing_in import csrf
@@ -126,6 +126,8 @@ def send(client: FlaskClient, content: bytes, **more: Any) -> TestResponse:
 
 def test_who_is_no_admin_is_asked_for_no_file(client: FlaskClient, registry: BundleRegistry) -> None:
     assert client.get(PATH).status_code == 403
+    assert send(client, json.dumps([NEW]).encode()).status_code == 401
+    client.post("/sign-in", data={"token": token("dan"), "csrf_token": csrf(client)})
     assert send(client, json.dumps([NEW]).encode()).status_code == 403
     assert list(registry.bundle_list()) == []
 
@@ -177,9 +179,13 @@ def test_rubbish_is_refused_in_words_and_changes_nothing(
     assert list(registry.bundle_list()) == []
 
 
-def test_a_file_that_is_too_large_is_refused_with_where_else_to_go(client: FlaskClient) -> None:
+def test_a_file_that_is_too_large_is_refused_with_where_else_to_go(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sign_in(client)
-    answer = send(client, b" " * (LARGEST + 1))
+    monkeypatch.setattr(sys.modules["metastore.pages.bundle_import"], "LARGEST", 1_000)
+    assert send(client, b" " * 1_000).status_code == 400
+    answer = send(client, b" " * 1_001)
     assert (answer.status_code, "metastore bundle import" in answer.text) == (413, True)
 
 
