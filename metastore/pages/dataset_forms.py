@@ -117,9 +117,10 @@ def _merge(subject: DatasetId, given: Any) -> str:
     store = service().store
     mine = decode(given.get("text", ""))
     check(mine)
-    base = store.dataset_read(subject, given.get("base"))
-    newest = store.dataset_read(subject)
-    merged, clashes = merge(base.descriptor, mine, newest.descriptor)
+    base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
+    # Read as text, since numbers stay as they were written.
+    before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
+    merged, clashes = merge(before, mine, theirs)
     kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
     rows = [(each.where, shown(each.old), shown(each.new)) for each in clashes[:_MOST_CLASHES]]
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))

@@ -129,7 +129,7 @@ def test_two_changes_of_different_members_are_put_together_and_seen_before_they_
     box = page.get_by_label("datapackage.json")
     mine = json.loads(box.input_value()) | {"version": "2", "title": "Mine"}
     mine["resources"][0]["format"] = "tsv"
-    patch = {"description": "Theirs", "title": "Theirs", "licenses": None}
+    patch = '{"description": "Theirs", "title": "Theirs", "licenses": null, "speed": 1.50e2}'
     site.store.dataset_patch("physics/cars", patch, author="Bo", message="I was first")
     more = [{"op": "add", "path": "/resources/0/bytes", "value": 7}]
     site.store.dataset_patch("physics/cars", [*more, {"op": "add", "path": "/resources/-", "value": {"name": "b"}}])
@@ -155,6 +155,8 @@ def test_two_changes_of_different_members_are_put_together_and_seen_before_they_
     made = site.store.dataset_read("physics/cars")
     resource = {"name": "velocities", "path": "speeds.csv", "format": "tsv", "bytes": 7}
     said = {"title": "Mine", "description": "Theirs", "version": "2", "resources": [resource, {"name": "b"}]}
+    said["speed"] = 150.0
+    assert b'"speed": 1.50e2' in made.bytes  # numbers stay as they were written
     assert (made.descriptor, made.revision.parent, made.revision.message) == (said, theirs, "Mine")
 
 
