@@ -15,7 +15,7 @@
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
-| `METASTORE_PUBLIC_READ` | whether datasets can be read without a token | `on` |
+| `METASTORE_PUBLIC_READ` | whether datasets can be read without a token; bundles always can | `on` |
 | `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
 | `METASTORE_CORS_ORIGINS` | origins whose pages may call the service | none |
 | `METASTORE_DEFAULT_OWNER` | whose dataset an id without owner is, in a scope | nobody's |
@@ -32,12 +32,14 @@
 | `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
 | `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
 | `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
+| `METASTORE_PUBLIC_URL` | the service's address as its users know it | what each request was sent to |
 | `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | none |
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
 import pwd
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
+#: How alike two names are, of 1, for one to be a misspelling of the other; people have variables of their own as well.
+_ALIKE = 0.9
 #: Prometheus' own name, and read by its library.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _log = logging.getLogger("metastore.config")
@@ -65,6 +69,8 @@ _log = logging.getLogger("metastore.config")
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings: the environment goes before the file that `METASTORE_CONFIG` names.
+
+    A variable whose name is nearly a setting's is named in a warning, once in a process.
 
     Args:
         environ: Read these variables; otherwise the process's.
@@ -75,6 +81,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     variables = {name: f"{_PREFIX}{name.upper()}" for name in NAMES if name != "claims"}
+    for variable in environ:
+        if variable.upper().startswith(_PREFIX) and variable not in (*variables.values(), f"{_PREFIX}CONFIG"):
+            _warn_of(variable)
     outside = {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
     path = environ.get("METASTORE_CONFIG")
     inside = _read_file(path) if path else {}
@@ -82,6 +91,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         {**inside, **outside}, lambda name: variables[name] if name in outside else f"{name} in the file {path}"
     )
     return settings if settings.user else replace(settings, user=_login_name())
+
+
+@functools.cache
+def _warn_of(variable: str) -> None:
+    """Say that a variable is no setting, where somebody may think that it is one."""
+    if variable.upper() == f"{_PREFIX}CLAIMS":
+        _log.warning("%s is ignored: claims are a table in the file that METASTORE_CONFIG names", variable)
+        return
+    known = [f"{_PREFIX}{name.upper()}" for name in ("config", *NAMES) if name != "claims"]
+    if near := difflib.get_close_matches(variable.upper(), known, 1, _ALIKE):
+        _log.warning("%s is no setting and is ignored: did you mean %s?", variable, near[0])
 
 
 def _read_file(path: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ _TAG = re.compile(r"[A-Za-z0-9_\-+.,]{1,100}")
 _HEX = re.compile(r"[0-9a-f]{7,40}")
 _GIT_STRIPS = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _MESSAGE_LIMIT = 65_536
+#: An address as mail is sent to, without the quoting that RFC 5321 knows and nobody has.
+_EMAIL = re.compile(r"[^\s\x00-\x20\x7f@<>()\[\]\\,;:\"]{1,64}@[^\W_][\w-]*(\.[\w-]+)*")
 
 
 def parse_dataset_id(text: str | tuple[str, str]) -> DatasetId:
@@ -102,6 +104,11 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
     if not name:
         raise InvalidInput(f"an author needs a name: {shortened(given)} has none that Git would keep")
     return author if (name, email) == (author.name, author.email) else Author(name, email)
+
+
+def is_email(text: str) -> bool:
+    """Tell whether a text can be somebody's address: `ann@example.org`."""
+    return len(text) <= 254 and _EMAIL.fullmatch(text) is not None and text.isprintable()
 
 
 @lru_cache(1024)

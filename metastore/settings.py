@@ -21,7 +21,7 @@ class ServiceSettings:
     """What a service needs beside the store.
 
     Attributes:
-        public_read: Whether datasets can be read without a token.
+        public_read: Whether datasets can be read without a token. Bundles always can: no setting hides them.
         require_if_match: Whether a write has to say which revision it was made for.
         cors_origins: The origins whose pages may call the service; `*` for any.
         default_owner: Whose dataset an id without owner is, in a scope.
@@ -39,6 +39,7 @@ class ServiceSettings:
         oidc_issuer: The OpenID Connect provider at which people sign in to the pages, or None.
         oidc_client_id: What this service is called there.
         oidc_client_secret: How it proves that.
+        public_url: The address of the service as its users know it, without a last slash; None for what a request says.
         clone_url: Where datasets can be cloned from, with `{owner}` and `{name}` in it, or None.
     """
 
@@ -60,6 +61,7 @@ class ServiceSettings:
     oidc_issuer: str | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: str | None = field(default=None, repr=False)
+    public_url: str | None = None
     clone_url: str | None = None
 
 
@@ -200,6 +202,13 @@ def _template(text: str) -> None:
         )
 
 
+def _public_url(value: Any) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", text):
+        raise InvalidInput(f"this is an address such as https://metadata.example.org, not {shortened(text)}")
+    return text.rstrip("/")
+
+
 def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
         raise InvalidInput('this is a table of claims, such as [claims.groups] with "editors" = "ds:physics/*:update"')
@@ -240,6 +249,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "oidc_issuer": _checked(check_key_url),
     "oidc_client_id": _text,
     "oidc_client_secret": _text,
+    "public_url": _public_url,
     "clone_url": _checked(_template),
 }
 #: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.

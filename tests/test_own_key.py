@@ -144,7 +144,17 @@ def test_a_token_as_json_says_until_when(run: Run) -> None:
         (("--scope", "ds:a/b:"), "grants nothing"),
         (("--scope", "fly"), "grants nothing"),
         (("--expires", "soon"), "no duration such as 15m"),
-        (("--expires", "0s"), "expires later than now"),
+        (("--expires", "0s"), "between a second and ten years"),
+        (("--expires", "999999w"), "between a second and ten years"),
+        (("--expires", "1d1h"), "no duration such as 15m"),
+        (("--expires", "-1d"), "no duration such as 15m"),
+        (("--email", "ann"), "no address such as ann@example.org"),
+        (("--email", ""), "no address such as ann@example.org"),
+        (("--email", "Ann <ann@example.org>"), "no address such as ann@example.org"),
+        (("--email", "ann@example.org,bo@example.org"), "no address such as ann@example.org"),
+        (("--email", "ann@example..org"), "no address such as ann@example.org"),
+        (("--email", "ann@example.org\n"), "no address such as ann@example.org"),
+        (("--email", f"{'a' * 300}@example.org"), "no address such as ann@example.org"),
         (("--user", ""), "names a user"),
     ],
 )
@@ -152,6 +162,14 @@ def test_a_token_that_would_not_count_is_not_issued(run: Run, arguments: tuple[s
     done = run(*READ, *arguments)
     assert (done.code, done.out) == (2, "")
     assert reason in done.err
+
+
+@pytest.mark.parametrize(
+    "email", ["o'neil+x@ex-ample.org", "ann@localhost", "jürgen@müller.example", "a.b@c.d.example"]
+)
+def test_an_address_as_people_have_them_is_taken(run: Run, email: str) -> None:
+    who = identity(run(*READ, "--email", email, "--store", "new").out.strip(), URL="new")
+    assert getattr(who, "email", None) == email
 
 
 def test_the_token_carries_what_the_settings_ask_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def test_nothing_set_is_open_for_reading_alone() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    assert config.load({f"METASTORE_{name.upper()}": "" for name in NAMES}) == config.load({})
+    assert config.load({f"METASTORE_{name.upper()}": "" for name in NAMES if name != "claims"}) == config.load({})
 
 
 @pytest.mark.parametrize("word", ["on", "On", "TRUE", "yes", "1"])
@@ -68,6 +68,8 @@ WRONG = [
     ),
     *(("JWKS_URL", "x"), ("CORS_ORIGINS", "example.org"), ("CORS_ORIGINS", "https://a.org/"), ("CORS_ORIGINS", "null")),
     *(("CORS_ORIGINS", "https://"), ("CORS_ORIGINS", "https://["), ("CORS_ORIGINS", "https://u@a.org")),
+    *(("PUBLIC_URL", "metadata.example.org"), ("PUBLIC_URL", "https://u:p@x"), ("PUBLIC_URL", "https://x/?a=b")),
+    *(("PUBLIC_URL", "javascript://x"), ("PUBLIC_URL", "https://x#y"), ("PUBLIC_URL", 'https://x/"')),
     *(("REMOTE_USER_FROM", "localhost"), ("REMOTE_USER_HEADER", "a b"), ("CLONE_URL", "https://x/{name}")),
     *(("OIDC_ISSUER", "https://id.example.org"), ("OIDC_ISSUER", "http://id.example.org")),
     *(("JWKS_URL", "http://["), ("CORS_ORIGINS", "*, x"), ("JWT_SECRET", f"{'x' * 40} short")),
@@ -130,6 +132,57 @@ def test_a_file_says_all_that_the_environment_can_and_the_environment_goes_first
 def test_a_name_that_is_no_setting_is_an_error_with_a_hint(text: str, hint: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=hint):
         from_file(tmp_path / "settings.toml", text)
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """The log, in which each variable is named once in a process."""
+    config._warn_of.cache_clear()
+    return caplog
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("METASTORE_PUBLICREAD", "METASTORE_PUBLIC_READ"),
+        ("METASTORE_PUBLIC_REED", "METASTORE_PUBLIC_READ"),
+        ("METASTORE_URI", "METASTORE_URL"),
+        ("METASTORE_GROUP_FILE", "METASTORE_GROUPS_FILE"),
+        ("METASTORE_CONFG", "METASTORE_CONFIG"),
+        ("METASTORE_TOKENS", "METASTORE_TOKEN"),
+        ("metastore_public_read", "METASTORE_PUBLIC_READ"),
+    ],
+)
+def test_a_misspelt_variable_is_named_once_with_what_was_meant(
+    warned: pytest.LogCaptureFixture, variable: str, meant: str
+) -> None:
+    for _ in range(2):
+        config.load({variable: "secret"})
+    assert [each.getMessage() for each in warned.records] == [
+        f"{variable} is no setting and is ignored: did you mean {meant}?"
+    ]
+
+
+def test_a_public_address_may_have_a_path_and_loses_its_last_slash() -> None:
+    for given, kept in (
+        ("https://a.example.org/", "https://a.example.org"),
+        ("http://[::1]:80/x/", "http://[::1]:80/x"),
+    ):
+        assert service(PUBLIC_URL=given).public_url == kept
+
+
+def test_claims_as_a_variable_are_said_to_belong_into_the_file(warned: pytest.LogCaptureFixture) -> None:
+    config.load({"METASTORE_CLAIMS": "x"})
+    assert "METASTORE_CLAIMS is ignored: claims are a table in the file" in warned.text
+
+
+def test_no_other_variable_gives_an_alarm(warned: pytest.LogCaptureFixture) -> None:
+    words = ("SERVICE", "TEST_DSN", "TEST_PGSERVER", "SOAK", "SOAK_SECONDS", "COMPLETE", "HOST", "PORT", "HOME")
+    live = ("LIVE_GITHUB_TOKEN", "LIVE_GITHUB_OWNER", "LIVE_GITLAB_TOKEN", "LIVE_GITLAB_GROUP", "VERSION", "IMAGE")
+    others = {"_METASTORE_COMPLETE": "x", "PATH": "x", "MYMETASTORE_URI": "x", "METASTORE_": "x"}
+    config.load({f"METASTORE_{word}": "x" for word in (*words, *live)} | others)
+    config.load({f"METASTORE_{name.upper()}": "" for name in NAMES if name != "claims"} | {"METASTORE_CONFIG": ""})
+    assert warned.records == []
 
 
 @pytest.mark.parametrize("content", [b"url = ", b"\xff", b"a = 1\na = 2"])
@@ -228,7 +281,7 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
         **{"author": "Ann", "lfs_url": "https://x", "validation": "off", "max_bytes": "7", "public_read": "off"},
         **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
         **{"jwt_algorithms": "ES256", "remote_user_from": "::1 unix", "oidc_issuer": "https://x"},
-        **{"clone_url": "https://x/{owner}/{name}.git"},
+        **{"public_url": "https://x", "clone_url": "https://x/{owner}/{name}.git"},
     }
     del values["claims"]
     text = "\n".join(f"{name} = '{value}'" for name, value in values.items())

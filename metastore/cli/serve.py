@@ -70,7 +70,7 @@ def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_
     if settings.service.public_read:
         say("Datasets can be read without a token; writing needs one.")
     else:
-        say("Reading and writing need a token.")
+        say("Reading datasets and writing need a token; bundles can be read without one.")
     if own_key:
         store = f" --store {shlex.quote(option)}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")

@@ -11,7 +11,9 @@ from typing import Any
 import click
 
 from metastore.cli.base import App, command
+from metastore.parse import is_email
 
+_LONGEST = timedelta(days=3660)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -24,7 +26,19 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         found = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
         if not found:
             self.fail(f"{value!r} is no duration such as 15m, 8h, 30d or 4w", param, ctx)
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        if not timedelta() < duration <= _LONGEST:
+            self.fail(f"{value!r} is not between a second and ten years (3660d): no token can be withdrawn", param, ctx)
+        return duration
+
+
+class _Email(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not is_email(value):
+            self.fail(f"{value!r} is no address such as ann@example.org", param, ctx)
+        return str(value)
 
 
 @click.group(hidden=True)
@@ -36,8 +50,10 @@ def _root() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, metavar="SCOPE", help="What is granted; repeatable.")
 @click.option("--user", required=True, help="Whose token it is.")
 @click.option("--name", help="The user's name, for revisions.")
-@click.option("--email", help="The user's address, for revisions.")
-@click.option("--expires", type=_Duration(), default="1d", show_default=True, help="For how long it counts.")
+@click.option("--email", type=_Email(), help="The user's address, for revisions.")
+@click.option(
+    "--expires", type=_Duration(), default="1d", show_default=True, help="For how long it counts, such as 8h."
+)
 def token(
     app: App, scopes: tuple[str, ...], user: str, name: str | None, email: str | None, expires: timedelta
 ) -> None:

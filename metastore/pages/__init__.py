@@ -12,9 +12,10 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
-from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
+from metastore.errors import AuthenticationError, DatasetMoved, DatasetNotFound, MetastoreError
 from metastore.pages import oidc, session, words
 from metastore.pages.bundle_forms import bundle_forms
+from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
@@ -55,7 +56,7 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, sign_in, bundles, bundle_forms, record, dataset_forms, datasets):
+    for part in (home, sign_in, bundles, bundle_forms, bundle_import, record, dataset_forms, datasets):
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)
@@ -97,6 +98,11 @@ def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
         if may_read(error.new_id):
             return redirect(problems.moved(error), 308)
         error = DatasetNotFound(error.dataset_id)
+    if isinstance(error, AuthenticationError) and error.missing and request.method == "POST":
+        # It came from a form of ours, or it would have been refused before: so it may be shown and sent again.
+        typed = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
+        return render_template("again.html", typed=typed), 401
+    error = problems.plainly(error)
     status = problems.status_of(error)
     return render_template("error.html", error=error, status=status), status
 

@@ -25,8 +25,8 @@ from metastore.pages import bundle_parts as parts
 from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
 from metastore.service.bundles import registry
-from metastore.service.guard import identity
-from metastore.service.problems import status_of
+from metastore.service.guard import identity, named
+from metastore.service.problems import plainly, status_of
 
 bundle_forms = Blueprint("bundle_forms", __name__)
 Page = str | tuple[str, int] | Response
@@ -39,8 +39,6 @@ def _to(name: str, said: str) -> Response:
 
 def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
     """Draw the form, of a new bundle or of one that is there."""
-    problem = more.get("problem")
-    pointers = getattr(problem, "problems", ()) if isinstance(problem, InvalidInput) else ()
     return render_template(
         "bundles/form.html",
         name=name,
@@ -48,7 +46,6 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
         groups=parts.own_groups(),
         superuser=parts.is_superuser(),
         pasted=typed.pasted if typed.devices else None,
-        wrong={pointer.split("/")[1] for pointer, _ in pointers if pointer.startswith("/")},
         rules=devices,
         **{"problem": None, "others": None, "newest": None, **more},
     )
@@ -56,6 +53,9 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
 
 def _refused(typed: Typed, error: MetastoreError, name: str | None = None) -> Page:
     """Draw the form again with what is wrong; whoever may not have one sees what they typed all the same."""
+    if identity().anonymous:  # who typed this was signed in when the form was drawn
+        named(identity())
+    error = plainly(error)
     try:
         return _form(typed, name, problem=error), status_of(error)
     except PermissionDenied:
@@ -197,6 +197,7 @@ def _merge(typed: Typed, newest: Snapshot) -> Page:
 
 
 def _confirm(kind: str, name: str, problem: MetastoreError | None = None, **more: Any) -> Page:
+    problem = plainly(problem) if problem else None
     page = render_template(f"bundles/{kind}.html", name=name, given=request.form, problem=problem, **more)
     return (page, status_of(problem)) if problem else page
 

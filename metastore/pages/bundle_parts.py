@@ -16,7 +16,7 @@ from metastore.service.bundles import registry
 from metastore.service.guard import identity
 
 #: Attributes as people call them, in the order in which they are shown.
-LABELS = {
+LABELS: Mapping[str, str] = {
     "event": "Event",
     "ifb_group": "Group",
     "storage": "Storage",
@@ -67,6 +67,12 @@ def own_groups() -> tuple[str, ...]:
 def is_superuser() -> bool:
     """Tell whether the caller may make bundles collectable."""
     return identity().user in registry().groups.current().superusers
+
+
+def label(pointer: str) -> str:
+    """Return what the field of a form is called that a JSON Pointer leads to."""
+    field = pointer.split("/")[1] if "/" in pointer else ""
+    return {"name": "Name", "devices": "Devices", "comment": "Why?", **LABELS}.get(field, field)
 
 
 def done(action: str) -> str:

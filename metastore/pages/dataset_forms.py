@@ -7,8 +7,10 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from metastore.descriptor import check, decode, encode
 from metastore.errors import Conflict, InvalidInput, MetastoreError, RevisionConflict
-from metastore.pages.datasets import between, can, readable_id
+from metastore.merge import merge
+from metastore.pages.datasets import between, can, readable_id, shown
 from metastore.pages.places import mark
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
@@ -18,6 +20,8 @@ from metastore.types import DatasetId
 
 dataset_forms = Blueprint("dataset_forms", __name__)
 Page = str | tuple[str, int] | Response
+#: How many of the places that two people changed at once are shown.
+_MOST_CLASHES = 100
 _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 
 
@@ -39,7 +43,13 @@ def _to(subject: DatasetId, said: str) -> Response:
 @dataset_forms.get("/datasets/new")
 def new() -> str:
     """Ask for a new dataset."""
-    return render_template("datasets/new.html", given={"text": _EMPTY}, problem=None, places=())
+    return _new({"text": _EMPTY})
+
+
+def _new(given: Any, **more: Any) -> str:
+    return render_template(
+        "datasets/new.html", given=given, **{"problem": None, "places": (), "wrong_id": None, **more}
+    )
 
 
 @dataset_forms.post("/datasets/new")
@@ -49,11 +59,14 @@ def create() -> Page:
     named(identity())
     try:
         subject = parse_dataset_id(given.get("id", "").strip())
+    except InvalidInput as error:
+        return _new(given, wrong_id=error), status_of(error)
+    try:
         service().store.dataset_create(subject, given.get("text", ""), **_written("create", subject))
-    except (InvalidInput, Conflict) as error:
-        places = mark(given.get("text", ""), error)
-        page = render_template("datasets/new.html", given=given, problem=error, places=places)
-        return page, status_of(error)
+    except Conflict as error:
+        return _new(given, wrong_id=error), status_of(error)
+    except InvalidInput as error:
+        return _new(given, problem=error, places=mark(given.get("text", ""), error)), status_of(error)
     return _to(subject, f"{subject} was created.")
 
 
@@ -72,17 +85,45 @@ def update(owner: str, name: str) -> Page:
     """Change the descriptor; who was overtaken sees what the others did, beside what they typed."""
     subject, store, given = readable_id(owner, name), service().store, request.form
     try:
+        if given.get("step") == "merge":
+            return _merge(subject, given)
         before = store.revision_read(subject)
         made = store.dataset_update(subject, given.get("text", ""), expected=_expected(), **_written("update", subject))
     except RevisionConflict as error:
-        newest = store.revision_read(subject)
-        others = between(subject, str(error.expected), newest)
-        kept = {"text": given.get("text", ""), "message": given.get("message", ""), "expected": newest.id}
-        return _editor(subject, kept, problem=error, others=others, newest=newest), 409
+        beside = _beside(subject, str(error.expected))
+        kept = {**_typed(given), "expected": beside["newest"].id, "base": str(error.expected)}
+        return _editor(subject, kept, **beside), 409
     except InvalidInput as error:
-        return _editor(subject, given, problem=error, places=mark(given.get("text", ""), error)), status_of(error)
+        beside = _beside(subject, given["base"]) if given.get("base") else {}
+        places = mark(given.get("text", ""), error)
+        return _editor(subject, given, problem=error, places=places, **beside), status_of(error)
     same = made.revision.id == before.id
     return _to(subject, "It says this already: nothing was changed." if same else "The change is stored.")
+
+
+def _typed(given: Any) -> dict[str, str]:
+    return {"text": given.get("text", ""), "message": given.get("message", "")}
+
+
+def _beside(subject: DatasetId, base: str) -> dict[str, Any]:
+    """Return what others changed since a revision, to be shown beside what was typed."""
+    newest = service().store.revision_read(subject)
+    return {"newest": newest, "others": between(subject, base, newest)}
+
+
+def _merge(subject: DatasetId, given: Any) -> str:
+    """Take what others changed into what was typed, for the editor to look at; nothing is stored."""
+    require_write("update", subject)
+    store = service().store
+    mine = decode(given.get("text", ""))
+    check(mine)
+    base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
+    # Read as text, since numbers stay as they were written.
+    before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
+    merged, clashes = merge(before, mine, theirs)
+    kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
+    rows = [(each.where, shown(each.old), shown(each.new)) for each in clashes[:_MOST_CLASHES]]
+    return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
 
 
 def _editor(subject: DatasetId, given: Any, **more: Any) -> str:

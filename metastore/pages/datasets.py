@@ -15,7 +15,7 @@ from metastore.difference import changes
 from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotFound
 from metastore.pages import activity, markdown, present
 from metastore.service import requests
-from metastore.service.context import service
+from metastore.service.context import address, service
 from metastore.service.guard import identity, readable, require_read
 from metastore.store import validate
 from metastore.types import Dataset, DatasetId, Difference, Revision
@@ -91,7 +91,7 @@ def _findings(found: Dataset) -> list[Any]:
 
 def _lines(found: Dataset) -> dict[str, str]:
     """Return what to copy: the address of this very revision, and how to get it with curl and in Python."""
-    root = request.url_root.rstrip("/")
+    root = address(request.root_path)
     api = f"{root}/api/v1/datasets/{found.id}?revision={found.revision.id}"
     python = (
         "import metastore\n\n"

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
 from metastore.pages.session import here, remember
-from metastore.service.context import service
+from metastore.service.context import address, service
 from metastore.service.guard import named
 from metastore.settings import ServiceSettings
 
@@ -42,7 +42,7 @@ def install(app: Flask, settings: ServiceSettings) -> None:
 def begin() -> Response:
     """Send the reader to the provider."""
     session["next"] = request.args.get("next", "")
-    back = url_for("pages.oidc.end", _external=True)
+    back = address(url_for("pages.oidc.end"))
     with _Provider() as provider:
         answer: Response = provider.authorize_redirect(back)
     return answer

@@ -64,7 +64,12 @@ def remember(who: Identity) -> None:
     """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token."""
     now = time.time()
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
+    before = session.get("who")
+    # A form that the same user has open still counts; of anybody else's session nothing is kept.
+    of_forms = session.get("csrf_token") if isinstance(before, dict) and before.get("user") == who.user else None
     session.clear()
+    if of_forms is not None:
+        session["csrf_token"] = of_forms
     session["who"] = {
         "user": who.user,
         "name": who.name,

@@ -22,6 +22,18 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def said(error: object) -> str:
+    """Return what an error says, without the JSON Pointer that programs are told beside it."""
+    text, pointer = str(error), getattr(error, "pointer", None)
+    return text.removesuffix(f" (at {pointer})") if pointer else text
+
+
+def at(error: object, field: str) -> list[str]:
+    """Return what an error says of one field of a form, by the field's name."""
+    problems = getattr(error, "problems", ())
+    return [detail for pointer, detail in problems if pointer.split("/")[1:2] == [field]]
+
+
 def yes_no(value: object) -> str:
     """Return a flag in a word."""
     return "yes" if value else "no"

@@ -14,6 +14,7 @@ from werkzeug.http import http_date
 
 from metastore.parse import looks_like_revision
 from metastore.service.context import service
+from metastore.service.guard import may_read
 from metastore.service.requests import ENVELOPE, JSON, limit, wants_envelope, wants_little
 from metastore.types import Dataset, DatasetId, Finding, Revision
 from metastore.wire import to_wire
@@ -83,11 +84,21 @@ def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findin
     return [said[:-1].encode(), b', "descriptor": ', content, b"}"]
 
 
-def written(made: Dataset, status: int = 200) -> Response:
-    """Answer a write with what is stored now, and what the check found."""
-    if wants_little():
+def written(made: Dataset, status: int = 200, *, before: DatasetId | None = None) -> Response:
+    """Answer a write with what is stored now, and what the check found.
+
+    Whoever may not read it is only told that it was made; but what somebody creates is all theirs.
+
+    Args:
+        made: What is stored.
+        status: 201 where it was created.
+        before: What it was called until now; whoever may read that knows what it says.
+    """
+    known = status == 201 or any(may_read(each) for each in (before or made.id, made.id))
+    if wants_little() or not known:
         response = Response(status=204 if status == 200 else status)
-        response.headers["Preference-Applied"] = "return=minimal"
+        if wants_little():
+            response.headers["Preference-Applied"] = "return=minimal"
     else:
         parts = _enveloped(made.id, made.revision, made.bytes, made.findings)
         response = Response(parts, status, mimetype=ENVELOPE)
@@ -105,9 +116,9 @@ def changed(value: Any, status: int = 200, *, etag: str | None = None, location:
     return _fresh(response, etag)
 
 
-def gone() -> Response:
+def gone(*, etag: str | None = None) -> Response:
     """Answer a write that leaves nothing to show."""
-    return _fresh(Response(status=204), None)
+    return _fresh(Response(status=204), etag)
 
 
 def path_of(dataset_id: DatasetId, *more: str) -> str:

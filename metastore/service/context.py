@@ -54,6 +54,18 @@ def service() -> Service:
     return served
 
 
+def address(path: str) -> str:
+    """Return the absolute address of a path of this service.
+
+    Args:
+        path: As `url_for` makes it: below where the service is mounted, if it is below a path.
+    """
+    public = service().settings.public_url
+    if public is None:  # whatever the request says: who asks for it is who is shown it
+        return request.host_url.rstrip("/") + path
+    return public + path.removeprefix(request.root_path)
+
+
 def request_id() -> str | None:
     """Return the id of the request that is being answered, if there is one."""
     return request.environ.get(REQUEST_ID) if has_request_context() else None

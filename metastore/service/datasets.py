@@ -11,7 +11,14 @@ from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, Inval
 from metastore.parse import parse_dataset_id
 from metastore.service import answers, requests
 from metastore.service.context import service
-from metastore.service.guard import identity, named, readable, require_read, require_write
+from metastore.service.guard import (
+    identity,
+    named,
+    readable,
+    require_read,
+    require_write,
+    telling_nothing_stored,
+)
 from metastore.types import DatasetId
 from metastore.writer import TRIES
 
@@ -104,7 +111,9 @@ def dataset_patch(owner: str, name: str) -> Response:
     body = requests.body(MERGE_PATCH, JSON_PATCH, requests.ENVELOPE)
     change = requests.change("update", subject, body.members)
     patch = _patch(body)
-    made = service().store.dataset_patch(subject, patch, expected=requests.expected(body.members), **change)
+    expected = requests.expected(body.members)
+    with telling_nothing_stored(subject):
+        made = service().store.dataset_patch(subject, patch, expected=expected, **change)
     return answers.written(made)
 
 
@@ -150,7 +159,8 @@ def dataset_revert(owner: str, name: str) -> Response:
         expected = requests.expected(given)
         try:
             # Made for the state that the right was checked for: who may only create overwrites nothing.
-            made = service().store.dataset_revert(subject, target, expected=expected or head.id, **change)
+            with telling_nothing_stored(subject):
+                made = service().store.dataset_revert(subject, target, expected=expected or head.id, **change)
         except RevisionConflict:
             if expected is not None:
                 raise
@@ -169,7 +179,7 @@ def dataset_move(owner: str, name: str) -> Response:
     require_write("create", target)
     change = requests.change("delete", subject, given)
     made = service().store.dataset_move(subject, target, expected=requests.expected(given), **change)
-    return answers.written(made)
+    return answers.written(made, before=subject)
 
 
 def _to(given: Any) -> str:

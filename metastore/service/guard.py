@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from flask import g, request
 
 from metastore.access import ANONYMOUS, Identity, allows, require
-from metastore.errors import AuthenticationError, DatasetNotFound
+from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
 from metastore.service.context import service
 from metastore.service.watch import USER
 from metastore.types import DatasetId
@@ -63,6 +64,21 @@ def require_read(dataset_id: DatasetId) -> None:
     """
     if not _may_read(require_reader(), dataset_id):
         raise DatasetNotFound(dataset_id)
+
+
+@contextmanager
+def telling_nothing_stored(dataset_id: DatasetId) -> Iterator[None]:
+    """Let an error that may quote what is stored say no more than that, to whoever may not read it.
+
+    Raises:
+        InvalidInput: The change does not fit.
+    """
+    try:
+        yield
+    except InvalidInput:
+        if may_read(dataset_id):
+            raise
+        raise InvalidInput("the change does not fit what is stored, and the token may not read that") from None
 
 
 def require_reader() -> Identity:

@@ -29,6 +29,7 @@ from metastore.errors import (
     StorageError,
     TooLarge,
 )
+from metastore.parse import parse_dataset_id
 from metastore.service.context import request_id
 from metastore.service.guard import may_read
 from metastore.service.metrics import metrics
@@ -53,6 +54,13 @@ STATUSES: dict[type[Exception], int] = {
 }
 #: After how many seconds it is worth asking again.
 _RETRY_AFTER = {StorageBusy: 1, StorageError: 5}
+#: What is said of a storage's failure: its own words name paths and hosts, which are the operator's to know.
+_PLAINLY: dict[type[StorageError], str] = {
+    StorageBusy: "Too much is going on at once: try again in a moment.",
+    StorageError: "What this needs, such as the storage, does not answer or cannot be used: try again later.",
+    StorageCorrupt: "What is stored cannot be understood. The operator finds more in the log.",
+    OutcomeUnknown: "The storage did not say whether the change was made",
+}
 #: Attributes of errors that the document says elsewhere, or in other words.
 _SAID = {"pointer", "problems", "missing"}
 _log = logging.getLogger("metastore")
@@ -80,6 +88,20 @@ def status_of(error: MetastoreError) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def plainly(error: MetastoreError) -> MetastoreError:
+    """Return an error as those outside may read it; what a storage itself says goes to the log, with the request's id.
+
+    Returns:
+        An error of the same class.
+    """
+    if not isinstance(error, StorageError):
+        return error
+    _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
+    kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
+    facts = (error.revision,) if isinstance(error, OutcomeUnknown) else ()
+    return type(error)(_PLAINLY[kind], *facts)
+
+
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
     said = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
@@ -94,11 +116,12 @@ def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
 def _of_ours(error: MetastoreError) -> Response:
     if isinstance(error, DatasetMoved) and not may_read(error.new_id):
         error = DatasetNotFound(error.dataset_id)
+    if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
+        error = DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
+    error = plainly(error)
     status = status_of(error)
     if isinstance(error, Conflict):
         metrics().conflicts.inc()
-    if status >= 500:
-        _log.error("%s %s: %s", request.method, request.path, error)
     facts = {name: value for name, value in vars(error).items() if name not in _SAID and value is not None}
     if isinstance(error, InvalidInput):
         facts["errors"] = [{"detail": detail, "pointer": pointer} for pointer, detail in error.problems]

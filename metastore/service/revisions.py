@@ -98,6 +98,8 @@ def tag_update(owner: str, name: str, tag: str) -> Response:
         expected=requests.expected(given),
         **change,
     )
+    if not may_read(subject):  # what the change leaves as it was is not the caller's to know
+        return answers.gone(etag=made.id)
     return _written(subject, made)
 
 

@@ -152,6 +152,35 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     expect(page.get_by_role("status")).to_contain_text("signed out")
 
 
+def test_what_is_wrong_in_a_form_stands_at_its_field_in_words_for_people(plain: Person, site: Site) -> None:
+    plain.signs_in("ann")
+    page = plain.goes_to("/new-bundle")
+    page.get_by_label("Name", exact=True).fill("Odd")
+    page.get_by_label("Event").fill("e,<1>")
+    page.get_by_label("Hosts").fill("ok bad/host")
+    page.get_by_label("Devices").fill("E:TOR860\n<b>")
+    button(page, "Preview")
+    expect(page.locator("#devices-wrong")).to_contain_text("line 2: <b>")
+    page.get_by_label("Devices").fill("E:TOR860")
+    button(page, "Preview")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Event: ")
+    expect(alert).to_contain_text("Hosts: ")
+    for field in ("Event", "Hosts"):
+        box = page.get_by_label(field)
+        expect(box).to_have_attribute("aria-invalid", "true")
+        described = str(box.get_attribute("aria-describedby")).split()
+        expect(page.locator(f"#{described[-1]}")).to_have_class("wrong")
+        assert page.locator(f"#{described[0]}").count() == 1
+    expect(page.get_by_label("Devices")).not_to_have_attribute("aria-invalid", "true")
+    assert "(at /" not in page.content()
+    page.goto(f"{site.url}/bundles/{next(iter(site.registry.bundle_list())).name}/copy")
+    page.get_by_label("Name of the copy").evaluate("(field) => field.form.noValidate = true")
+    page.get_by_label("Name of the copy").fill("a b")
+    button(page, "Copy")
+    expect(page.get_by_label("Name of the copy")).to_have_attribute("aria-invalid", "true")
+
+
 def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, beam: list[int]) -> None:
     page = person.goes_to("/bundles?text=beam")
     expect(page.get_by_text("Anyone may read bundles; to make one, say who you are.")).to_be_visible()
@@ -333,6 +362,31 @@ def test_pages_fit_a_phone_and_a_screen_at_twice_the_size(person: Person, beam: 
         person.page.set_viewport_size({"width": width, "height": 700})
         for path in paths:
             assert too_wide(person.goes_to(path)) == 0, f"{path} at {width}"
+
+
+@pytest.mark.parametrize("path", ["/bundles", "/bundles?deleted=1"])
+def test_the_list_says_everything_on_a_phone_and_scrolls_in_no_box(plain: Person, site: Site, path: str) -> None:
+    state = {"name": "A" * 64, "event": "e," + "9" * 200, "ifb_group": "NOvA", "hosts": ["host-1", "host-2"]}
+    site.registry.bundle_create(state | {"devices": ["E:TOR860"]}, user="ann")
+    site.registry.bundle_create({"name": "Gone", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
+    site.registry.bundle_delete("Gone", user="ann", comment="Over")
+    page = plain.goes_to(path)
+    wide = "[...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)"
+    assert page.evaluate(wide) == [0]
+    assert too_wide(page) == 0
+    for cell in page.locator("tbody tr").first.locator("th, td").all():
+        found = cell.bounding_box()
+        assert found is not None
+        assert found["x"] + found["width"] <= 360
+    label = "getComputedStyle(document.querySelector('td.number'), '::before').content"
+    assert "Devices" in str(page.evaluate(f"document.querySelector('td.number').dataset.label + {label}"))
+    expect(page.get_by_role("link", name="Devices", exact=True)).to_be_visible()
+
+
+def test_nothing_keeps_people_from_using_the_list_on_a_phone(plain: Person, person: Person, beam: list[int]) -> None:
+    person.page.set_viewport_size({"width": 360, "height": 740})
+    person.goes_to("/bundles")
+    assert violations(person) == []
 
 
 def test_a_form_of_another_site_changes_nothing(person: Person, beam: list[int], site: Site) -> None:

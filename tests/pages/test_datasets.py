@@ -121,6 +121,45 @@ def test_who_was_overtaken_sees_the_other_change_beside_what_they_typed(
     assert [each.author.name for each in site.store.revision_list("physics/cars", limit=2)] == ["Ann", "Bo"]
 
 
+def test_two_changes_of_different_members_are_put_together_and_seen_before_they_are_stored(
+    person: Person, cars: list[str], site: Site
+) -> None:
+    person.signs_in("ann")
+    page = person.goes_to(f"{CARS}/edit")
+    box = page.get_by_label("datapackage.json")
+    mine = json.loads(box.input_value()) | {"version": "2", "title": "Mine"}
+    mine["resources"][0]["format"] = "tsv"
+    patch = '{"description": "Theirs", "title": "Theirs", "licenses": null, "speed": 1.50e2}'
+    site.store.dataset_patch("physics/cars", patch, author="Bo", message="I was first")
+    more = [{"op": "add", "path": "/resources/0/bytes", "value": 7}]
+    site.store.dataset_patch("physics/cars", [*more, {"op": "add", "path": "/resources/-", "value": {"name": "b"}}])
+    theirs = site.store.revision_read("physics/cars").id
+    page.get_by_label("Why?").fill("Mine")
+    box.fill(json.dumps(mine))
+    page.get_by_role("button", name="Store").click()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody else was faster")
+    assert person.violations() == []
+    box.fill(json.dumps(mine)[:-1])
+    for name in ("Store", "Take their changes over"):  # what is no JSON is not taken for an answer
+        page.get_by_role("button", name=name).click()
+        expect(page.locator(".places")).to_contain_text("not JSON")
+        expect(page.get_by_text("Somebody else was faster")).to_be_visible()
+    box.fill(json.dumps(mine))
+    page.get_by_role("button", name="Take their changes over").click()
+    expect(page.locator(".differences tbody tr")).to_have_count(1)
+    expect(page.locator(".differences tbody tr")).to_have_text("titleTheirsMine")
+    assert person.violations() == []
+    assert site.store.revision_read("physics/cars").id == theirs
+    expect(page.get_by_label("Why?")).to_have_value("Mine")
+    page.get_by_role("button", name="Store").click()
+    made = site.store.dataset_read("physics/cars")
+    resource = {"name": "velocities", "path": "speeds.csv", "format": "tsv", "bytes": 7}
+    said = {"title": "Mine", "description": "Theirs", "version": "2", "resources": [resource, {"name": "b"}]}
+    said["speed"] = 150.0
+    assert b'"speed": 1.50e2' in made.bytes  # numbers stay as they were written
+    assert (made.descriptor, made.revision.parent, made.revision.message) == (said, theirs, "Mine")
+
+
 def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: Site) -> None:
     person.signs_in("ann")
     page = person.goes_to("/datasets")
@@ -143,6 +182,28 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
     page.get_by_role("link", name="Bring it back").click()
     page.get_by_role("button", name="Put it back").click()
     assert [each.deleted for each in site.store.revision_list("physics/bicycles")] == [False, True, False]
+
+
+def test_what_is_wrong_with_an_id_stands_at_its_field(person: Person, cars: list[str]) -> None:
+    person.signs_in("ann")
+    page = person.goes_to("/datasets/new")
+    for typed, said in (("Physics/new", "lower case"), ("physics/cars", "exists already")):
+        page.get_by_label("Id").fill(typed)
+        page.get_by_role("button", name="Create").click()
+        expect(page.locator("#id-wrong")).to_contain_text(said)
+        expect(page.get_by_label("Id")).to_have_attribute("aria-describedby", "id-help id-wrong")
+        expect(page.get_by_label("Id")).to_have_value(typed)
+    page.get_by_label("Id").fill("physics/new")
+    page.get_by_label("datapackage.json").fill('{"resources": [{"path": "/etc/passwd"}]}')
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_label("datapackage.json")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#id-wrong")).to_have_count(0)
+    assert "(at /" not in page.content()
+    assert person.violations() == []
+    page.goto(f"{person.site.url}{CARS}/tag")
+    page.get_by_label("Name").fill("no tag")
+    page.get_by_role("button", name="Tag").click()
+    expect(page.get_by_label("Name")).to_have_attribute("aria-describedby", "problem")
 
 
 def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None:

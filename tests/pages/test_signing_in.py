@@ -88,6 +88,58 @@ def test_a_session_ends_by_itself(client: FlaskClient, monkeypatch: pytest.Monke
     assert client.get(EDIT).status_code == 401
 
 
+@pytest.mark.parametrize("edit", ["/datasets/okfn/compression/edit", "/bundles/Typed/edit"])
+@needs_browser
+def test_what_was_typed_outlives_the_session_and_is_sent_again(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, edit: str
+) -> None:
+    with serving() as site:
+        site.registry.bundle_create({"name": "Typed", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
+        person = Person(browser.new_context(java_script_enabled=False), site)
+        person.signs_in("ann")
+        page = person.goes_to(edit)
+        box = page.get_by_label("datapackage.json" if "datasets" in edit else "Devices")
+        typed = '{\n  "title": "Typed",\n  "resources": []\n}' if "datasets" in edit else "E:TYPED"
+        box.fill(typed)
+        page.get_by_label("Why?").fill("It took long")
+        later = time.time() + session.LASTS + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(session.time, "time", lambda: later)
+            page.get_by_role("main").get_by_role("button", name=re.compile("Store|Preview")).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("You are not signed in any more")
+        expect(page.locator("textarea").first).to_have_value(typed)
+        with person.context.expect_page() as opened:
+            page.get_by_role("link", name="Sign in again in another tab").click()
+        tab = opened.value
+        tab.get_by_label("Token").fill(token("ann"))
+        tab.get_by_role("main").get_by_role("button", name="Sign in").click()
+        expect(tab.get_by_text("Signed in as")).to_be_visible()
+        page.get_by_role("button", name="Send it again").click()
+        if "bundles" in edit:
+            expect(page.get_by_label("Why?")).to_have_value("It took long")
+            page.get_by_role("button", name="Store").click()
+            assert site.registry.bundle_read("Typed").devices == {"E:TYPED"}
+        else:
+            assert site.store.dataset_read("okfn/compression").descriptor["title"] == "Typed"
+        person.context.close()
+
+
+def test_no_form_of_anybody_else_outlives_signing_in(client: FlaskClient) -> None:
+    before = csrf(client)
+    sign_in(client, token("ann"))
+    mine = csrf(client)
+    for who, form, status in (("ann", before, 400), ("ann", mine, 303), ("bo", mine, 400)):
+        sign_in(client, token(who))
+        said = {"csrf_token": form, "text": '{"title": "x"}'}
+        assert client.post(EDIT, data=said).status_code == status, who
+
+
+@pytest.mark.parametrize("path", [EDIT, "/datasets/new", "/new-bundle", "/bundles/Typed/edit", "/import-bundles"])
+def test_what_another_site_sends_is_not_shown_again(client: FlaskClient, path: str) -> None:
+    answer = client.post(path, data={"text": "evil words", "devices": "evil words", "csrf_token": "forged"})
+    assert (answer.status_code, "evil words" in answer.text) == (400, False)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -228,6 +280,30 @@ def test_a_provider_that_is_away_is_said_to_be(unused_port: int) -> None:
     assert (answer.status_code, "does not answer" in answer.text) == (503, True)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://localhost:{unused_port}")
+
+
+@pytest.mark.parametrize("root", ["", "/metadata"])
+@pytest.mark.parametrize("host", ["metastore.internal:8000", "evil.example.org"])
+def test_addresses_begin_with_the_public_one_whatever_a_request_says(host: str, root: str) -> None:
+    with oidc_provider_mock.run_server_in_thread() as provider:
+        issuer = f"http://localhost:{provider.server_port}"
+        settings = {"oidc_issuer": issuer, "oidc_client_id": "metastore", "oidc_client_secret": "secret"}
+        client = make_app(public_url="https://data.example.org/meta", **settings).test_client()
+        asked: Any = {"headers": {"Host": host}, "environ_overrides": {"SCRIPT_NAME": root}}
+        shown = client.get("/datasets/physics/cars", **asked).text
+        assert "https://data.example.org/meta/datasets/physics/cars?revision=" in shown
+        assert "https://data.example.org/meta/api/v1/datasets/physics/cars?revision=" in shown
+        assert "connect(&#34;https://data.example.org/meta&#34;)" in shown
+        assert host not in shown
+        sent = urlsplit(client.get("/sign-in/provider", **asked).headers["Location"])
+        assert parse_qs(sent.query)["redirect_uri"] == ["https://data.example.org/meta/sign-in/provider/back"]
+
+
+def test_addresses_are_those_of_the_request_where_no_public_one_is_set() -> None:
+    asked: Any = {"headers": {"Host": "here.example.org"}, "environ_overrides": {"SCRIPT_NAME": "/metadata"}}
+    shown = make_app().test_client().get("/datasets/physics/cars", **asked).text
+    assert "http://here.example.org/metadata/datasets/physics/cars?revision=" in shown
+    assert "connect(&#34;http://here.example.org/metadata&#34;)" in shown
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from metastore import MetaStore
 from metastore.errors import NotFound
 
-from .conftest import ADMIN, API, CARS, EDITOR, Authority, Caller, Door
+from .conftest import ADMIN, API, CARS, EDITOR, ENVELOPE, Authority, Caller, Door
 
 JSON, MERGE = "application/json", "application/merge-patch+json"
 NEW = f"{API}/datasets/physics/new"
@@ -283,6 +283,90 @@ def test_bundles_are_read_by_anyone_even_where_datasets_are_not(closed: Door) ->
     assert closed.comes("ann").put(BUNDLE, json=STATE).status_code == 201
     for url in (BUNDLE, f"{API}/bundles", f"{BUNDLE}/log", f"{API}/log", f"{API}/snapshots/1"):
         assert closed.anybody.get(url).status_code == 200
+
+
+SECRET = {"title": "Plans", "resources": [{"name": "x", "path": "hidden.csv"}]}
+#: Every write that could answer with what somebody else wrote, and the action that suffices for it.
+BLIND: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+    "put": ("update", "put", CARS, {"data": SECRET, "content_type": JSON}),
+    "merge": ("patch", "patch", CARS, {"data": {"version": "2"}, "content_type": MERGE}),
+    "operations": (
+        "update",
+        "patch",
+        CARS,
+        {"data": [{"op": "add", "path": "/version", "value": "2"}], "content_type": "application/json-patch+json"},
+    ),
+    "envelope": ("update", "patch", CARS, {"data": {"patch": {"version": "2"}}, "content_type": ENVELOPE}),
+    "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "first"}}),
+    "retag": ("update", "patch", f"{CARS}/tags/first", {"json": {"name": "renamed"}}),
+    "untag": ("update", "delete", f"{CARS}/tags/first", {}),
+    "move": ("delete", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
+}
+
+
+@pytest.fixture
+def plans(memory: MetaStore) -> None:
+    memory.dataset_update("physics/cars", SECRET, message="Secretly")
+    memory.tag_create("physics/cars", "first", description="Not for all")
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_who_may_write_and_not_read_is_shown_nothing_that_is_stored(
+    closed: Door, memory: MetaStore, plans: None, name: str
+) -> None:
+    action, method, url, body = BLIND[name]
+    writer = closed.comes("bo", f"ds:physics/cars:{action}", "ds:physics/*:create")
+    answer = getattr(writer, method)(url, **body)
+    assert (answer.status_code, answer.data) == (204, b""), answer.text
+    assert "Preference-Applied" not in answer.headers
+
+
+@pytest.mark.parametrize("name", BLIND)
+def test_who_may_read_as_well_is_shown_it(closed: Door, plans: None, name: str) -> None:
+    action, method, url, body = BLIND[name]
+    answer = getattr(closed.comes("bo", f"ds:physics/cars:{action},read", "ds:physics/*:create"), method)(url, **body)
+    assert answer.status_code == (204 if name == "untag" else 200), answer.text
+
+
+def test_a_change_that_was_made_blindly_can_be_followed_by_another(closed: Door, plans: None) -> None:
+    writer = closed.comes("bo", "ds:physics/cars:update")
+    first = writer.patch(CARS, data={"version": "2"}, content_type=MERGE)
+    again = {"If-Match": first.headers["ETag"]}
+    assert writer.patch(CARS, data={"version": "3"}, content_type=MERGE, headers=again).status_code == 204
+    assert writer.patch(CARS, data={"version": "4"}, content_type=MERGE, headers=again).status_code == 412
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "/resources/7"},
+        {"op": "remove", "path": "/resources/0/nothing"},
+        {"op": "test", "path": "/title", "value": "guess"},
+        {"op": "add", "path": "/resources/0/path", "value": "/etc/passwd"},
+        {"op": "replace", "path": "/title/x", "value": "guess"},
+    ],
+)
+def test_a_patch_that_does_not_fit_says_no_more_than_that(closed: Door, plans: None, operation: dict[str, Any]) -> None:
+    sent: dict[str, Any] = {"data": [operation], "content_type": "application/json-patch+json"}
+    answer = closed.comes("bo", "ds:physics/cars:update").patch(CARS, **sent)
+    assert answer.status_code == 400
+    assert answer.json["detail"] == "the change does not fit what is stored, and the token may not read that"
+    assert answer.json["errors"] == [{"detail": answer.json["detail"], "pointer": ""}]
+    told = closed.comes("bo", "ds:physics/cars:update,read").patch(CARS, **sent)
+    assert told.json["detail"] != answer.json["detail"]
+
+
+def test_who_deleted_a_dataset_and_why_is_told_to_its_readers_alone(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_delete("physics/cars", message="For a secret reason")
+    for scopes, status in (("update,delete", 404), ("update,delete,read", 410)):
+        caller = closed.comes("bo", f"ds:physics/cars:{scopes}")
+        for answer in (caller.patch(CARS, data={}, content_type=MERGE), caller.delete(CARS)):
+            assert (answer.status_code, "secret" in answer.text) == (status, status == 410)
+
+
+def test_what_somebody_creates_is_shown_to_them(closed: Door) -> None:
+    answer = closed.comes("bo", "ds:physics/*:create").put(NEW, data={"title": "Mine"}, content_type=JSON)
+    assert (answer.status_code, answer.json["descriptor"]) == (201, {"title": "Mine"})
 
 
 def test_a_purge_leaves_nothing_to_read(door: Door, memory: MetaStore) -> None:

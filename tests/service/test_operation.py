@@ -11,11 +11,12 @@ import pytest
 
 import metastore
 from metastore import MetaStore
+from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
-from metastore.errors import StorageUnavailable
+from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt, StorageError, StorageUnavailable
 from metastore.web import create_app
 
-from .conftest import CARS, Authority, Door
+from .conftest import API, CARS, Authority, Door
 
 ORIGIN = "https://catalogue.example.org"
 
@@ -66,6 +67,44 @@ def test_not_ready_while_the_store_does_not_answer_and_no_word_of_why(
     assert "secret" not in answer.text
     assert "/secret/path" in caplog.text
     assert door.anybody.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StorageUnavailable("postgresql://db.internal/x: connection refused"), 503),
+        (StorageBusy("db.internal limits how often it is asked"), 503),
+        (StorageCorrupt("/secret/path/HEAD names no branch"), 500),
+        (StorageError("/secret/path"), 503),
+        (OutcomeUnknown("/secret/path on db.internal may not be durable", "a" * 40), 504),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_a_storage_says_is_for_the_log_alone(
+    door: Door,
+    memory: MetaStore,
+    registry: BundleRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: StorageError,
+    status: int,
+) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(memory, "dataset_bytes", fail)
+    monkeypatch.setattr(memory, "dataset_read", fail)
+    monkeypatch.setattr(registry, "bundle_read", fail)
+    for path in (CARS, f"{API}/bundles/NuMI", "/datasets/physics/cars", "/bundles/NuMI"):
+        caplog.clear()
+        answer = door.anybody.get(path, headers={"X-Request-ID": "this-one"})
+        assert answer.status_code == status
+        assert "secret" not in answer.text
+        assert "internal" not in answer.text
+        assert f"(request this-one): {error}" in caplog.text
+    if isinstance(error, OutcomeUnknown):
+        assert answer.text.count("a" * 40) == 1
+        assert door.anybody.get(CARS).json["revision"] == "a" * 40
 
 
 def test_not_ready_when_a_store_in_a_folder_is_gone(tmp_path: object) -> None:

@@ -1,0 +1,104 @@
+"""Two descriptors compared: the patch always leads from one to the other, and no descriptor makes it long or slow."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from metastore import difference
+from metastore.descriptor import encode
+from metastore.difference import changes, json_patch
+from metastore.patch import patched
+
+from .test_fuzz import nearby
+
+bounded = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+items = st.lists(st.integers(0, 9) | st.sampled_from(["1", True, 1.0, None, [], {}, [1]]), max_size=12)
+named = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from("abcdefg")}, optional={"path": st.sampled_from("xyz"), "n": items}),
+    max_size=6,
+    unique_by=lambda each: str(each["name"]),
+)
+documents = st.dictionaries(st.sampled_from(["a", "~/", "resources"]), items | named | nearby)
+
+
+def leads(old: Any, new: Any) -> None:
+    patch = json_patch(old, new)
+    assert encode(patched(old, json.loads(json.dumps(patch))), sort=True) == encode(new, sort=True)
+    assert bool(patch) == (encode(old, sort=True) != encode(new, sort=True))
+    assert all(operation["op"] in ("add", "remove", "replace") for operation in patch)
+
+
+@bounded
+@given(documents, documents)
+@example({"a": [1, 2, 3]}, {"a": [3, 2, 1]})
+def test_a_patch_of_lists_leads_from_the_old_to_the_new(old: Any, new: Any) -> None:
+    leads(old, new)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"_MOST": 2}, {"_MOST": 0}, {"_MOST_TEXT": 5}, {"_LONGEST": 3}, {"DEEPEST": 1}, {"DEEPEST": 2, "_MOST": 1}],
+    ids=str,
+)
+def test_a_patch_that_would_be_too_long_leads_there_as_well(
+    limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, limit in limits.items():
+        monkeypatch.setattr(difference, name, limit)
+
+    @bounded
+    @given(documents, documents)
+    def whatever(old: Any, new: Any) -> None:
+        leads(old, new)
+        assert bool(changes(old, new)) <= (encode(old, sort=True) != encode(new, sort=True))
+
+    whatever()
+
+
+def test_what_was_put_between_is_added_and_the_rest_is_left_alone() -> None:
+    old = {"resources": [{"name": "a"}, {"name": "b", "path": "b.csv"}, {"name": "d"}]}
+    new = {"resources": [{"name": "0"}, {"name": "a"}, {"name": "b", "path": "b.txt"}, {"name": "c"}, {"name": "d"}]}
+    assert json_patch(old, new) == (
+        {"op": "add", "path": "/resources/0", "value": {"name": "0"}},
+        {"op": "replace", "path": "/resources/2/path", "value": "b.txt"},
+        {"op": "add", "path": "/resources/3", "value": {"name": "c"}},
+    )
+
+
+def test_more_changes_than_anybody_reads_are_one_of_the_member() -> None:
+    old, new = ({"title": title, "many": {str(n): title for n in range(12_000)}} for title in ("Old", "New"))
+    assert [each["path"] for each in json_patch(old, new)] == ["/title", "/many"]
+    assert [each.where for each in changes(old, new)] == ["title", "many"]
+
+
+def test_more_members_than_anybody_reads_are_one_change_of_the_descriptor() -> None:
+    old, new = ({str(n): title for n in range(12_000)} for title in ("Old", "New"))
+    assert json_patch(old, new) == ({"op": "replace", "path": "", "value": new},)
+    assert [each.where for each in changes(old, new)] == ["descriptor"]
+    assert patched(old, json_patch(old, new)) == new
+
+
+def test_two_lists_too_long_to_be_paired_are_replaced_in_one() -> None:
+    old, new = ({"x": [(n * step) % 60_013 for n in range(60_013)]} for step in (1, 7))
+    assert [each["path"] for each in json_patch(old, new)] == ["/x"]
+
+
+def test_a_name_as_long_as_a_descriptor_is_told_once_and_in_words_not_whole() -> None:
+    old, new = ({"k" * 500_000: dict.fromkeys(map(str, range(100)), title)} for title in ("Old", "New"))
+    assert len(json_patch(old, new)) == 1
+    assert sum(len(each.where) for each in changes(old, new)) < 100 * 300
+
+
+def test_what_is_nested_deeper_than_descriptors_are_is_compared_as_a_whole() -> None:
+    old: Any = 1
+    new: Any = 2
+    for _ in range(90):
+        old, new = [{"name": "x", "a": old}], [{"name": "x", "a": new}]
+    (operation,) = json_patch({"a": old}, {"a": new})
+    assert operation["path"].count("/") == 12
+    assert len(changes({"a": old}, {"a": new})) == 1

@@ -1,0 +1,61 @@
+"""Two changes of one descriptor put together: nothing that one side alone changed is lost, and no clash is hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from metastore.descriptor import encode
+from metastore.merge import merge
+
+from .test_difference import bounded, documents
+
+A, B, C = ({"name": name, "n": 1} for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("base", "mine", "theirs", "merged", "clashes"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, {"a": 1, "c": 3}, {"a": 1, "b": 2, "c": 3}, []),
+        ({"a": 1, "b": 2}, {"a": 1}, {"b": 2}, {}, []),
+        ({"a": 1}, {"a": 2}, {"a": 2}, {"a": 2}, []),
+        ({"a": 1}, {"a": 2}, {"a": 3}, {"a": 2}, [("a", 3, 2)]),
+        ({"a": 1}, {}, {"a": 3}, {}, [("a", 3, None)]),
+        ({"a": 1}, {"a": 2}, {}, {"a": 2}, [("a", None, 2)]),
+        ({"a": 1}, {"a": True}, {"a": 1.0}, {"a": True}, [("a", 1.0, True)]),
+        ({}, {"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}, []),
+        ({"a": {"x": 1, "y": 1}}, {"a": {"x": 2, "y": 1}}, {"a": {"x": 1, "y": 2}}, {"a": {"x": 2, "y": 2}}, []),
+        ({"r": [A, B]}, {"r": [A | {"n": 2}, B]}, {"r": [A, B, C]}, {"r": [A | {"n": 2}, B, C]}, []),
+        ({"r": [A, B]}, {"r": [B]}, {"r": [A, B | {"n": 2}]}, {"r": [B | {"n": 2}]}, []),
+        ({"r": [A]}, {"r": [A | {"n": 2}]}, {"r": [A | {"n": 3}]}, {"r": [A | {"n": 2}]}, [("r › a › n", 3, 2)]),
+        ({"k": [1]}, {"k": [1, 2]}, {"k": [1, 3]}, {"k": [1, 2]}, [("k", [1, 3], [1, 2])]),
+    ],
+)
+def test_each_side_keeps_what_it_alone_changed(base: Any, mine: Any, theirs: Any, merged: Any, clashes: Any) -> None:
+    found, both = merge(base, mine, theirs)
+    assert encode(found, sort=True) == encode(merged, sort=True)
+    assert [(each.where, each.old, each.new) for each in both] == clashes
+
+
+@bounded
+@given(documents, documents, documents)
+def test_who_changed_nothing_undoes_nothing(base: Any, mine: Any, theirs: Any) -> None:
+    for one, other, expected in ((base, theirs, theirs), (mine, base, mine), (mine, mine, mine)):
+        found, clashes = merge(base, one, other)
+        assert encode(found, sort=True) == encode(expected, sort=True)
+        assert clashes == ()
+    found, clashes = merge(base, mine, theirs)
+    for key in {*base, *mine, *theirs}:
+        if encode([base.get(key)], sort=True) == encode([mine.get(key)], sort=True) and (key in base) == (key in mine):
+            assert (key in found, found.get(key)) == (key in theirs, theirs.get(key))
+
+
+def test_what_is_nested_deeply_is_compared_as_a_whole() -> None:
+    base, mine, theirs = ({"a": value} for value in (1, 2, 3))
+    for _ in range(90):
+        base, mine, theirs = {"a": base}, {"a": mine}, {"a": theirs}
+    found, (clash,) = merge(base, mine, theirs)
+    assert found == mine
+    assert clash.where.count("a") == 12
