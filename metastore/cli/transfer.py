@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, local, say
+from metastore.cli.bars import Bar
+from metastore.cli.base import FOUND_PROBLEMS, App, command, local, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

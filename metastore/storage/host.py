@@ -80,8 +80,8 @@ class Host:
         clock: Returns the time, in seconds since 1970.
     """
 
-    #: Called with the seconds that are going to be waited, because the host limits us.
-    waiting: Callable[[float], None] | None = None
+    #: Waits so many seconds, because the host limits us. Who wants to show that puts in its place what also does.
+    waiting: Callable[[float], None]
     _client: httpx.Client | None
 
     def __init__(
@@ -102,7 +102,7 @@ class Host:
         self._timeout = timeout
         self._patience = patience
         self._concurrency = concurrency
-        self._sleep = sleep
+        self._sleep = self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
         self._forget()
@@ -202,9 +202,7 @@ class Host:
             return left
         if wait > left:
             raise StorageBusy(f"{self._name()} limits how often it is asked: try again in {wait:.0f} seconds")
-        if self.waiting:
-            self.waiting(wait)
-        self._sleep(wait)
+        self.waiting(wait)
         return left - wait
 
     # Sending

@@ -108,13 +108,19 @@ def test_a_redirect_is_not_followed(host: Host, server: Echo) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_limit_is_waited_for_and_told(host: Host, server: Echo, clock: Clock, answer: Reply, method: str) -> None:
-    told: list[float] = []
-    host.waiting = told.append
+def test_a_limit_is_waited_for(host: Host, server: Echo, clock: Clock, answer: Reply, method: str) -> None:
     server.fault(answer)
     assert host.call(method, "/x").status == 200
-    assert clock.slept == told == [7.0]
+    assert clock.slept == [7.0]
     assert len(server.seen) == 2
+
+
+def test_who_shows_a_wait_does_the_waiting(host: Host, server: Echo, clock: Clock) -> None:
+    shown: list[float] = []
+    host.waiting = shown.append
+    server.fault(Reply(429, {}, {"Retry-After": "7"}))
+    assert host.call("GET", "/x").status == 200
+    assert (shown, clock.slept) == ([7.0], [])
 
 
 def test_a_secondary_limit_that_names_no_time_is_left_alone_for_a_minute(
