@@ -10,6 +10,11 @@ CKAN ?= 2.11.6
 CKAN_VENV ?= .venv-ckan-$(CKAN)
 EXTENSION := examples/ckanext-metastore
 
+# The LFS server giftless names none of what it needs, and not all of it in its newest version.
+GIFTLESS_VENV := .venv-giftless
+GIFTLESS := giftless==0.6.2 'marshmallow<4' 'pyjwt[crypto]<2.10' figcan flask flask-classful flask-marshmallow gunicorn \
+  python-dateutil python-dotenv pyyaml typing-extensions webargs
+
 .PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,7 +50,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(READY) debian
+$(GIFTLESS_VENV)/ready:
+	$(PYTHON) -m venv $(GIFTLESS_VENV)
+	$(GIFTLESS_VENV)/bin/pip install --quiet $(GIFTLESS)
+	touch $@
+
+.PHONY: giftless
+giftless: $(GIFTLESS_VENV)/ready  # tests/test_giftless.py serves data with it
+
+unit: $(READY) debian giftless
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
 
@@ -83,7 +96,7 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
-soak: $(READY) debian  ## the long versions of the tests
+soak: $(READY) debian giftless  ## the long versions of the tests
 	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600
 
 test-all:  ## the tests on every supported Python that is installed
