@@ -20,7 +20,7 @@ from metastore.bundle import Bundle, Snapshot
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top; a module imports only from layers below its own, or within it.
 LAYERS = [
-    ["errors"],
+    ["errors", "body"],
     ["types"],
     ["parse"],
     ["access"],
@@ -29,7 +29,9 @@ LAYERS = [
     ["tokens"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
-    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.host", "storage.naming"],
+    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.naming"],
+    ["storage.answers"],
+    ["storage.host"],
     ["describe", "ownkey", "ckan.fields", "ckan.ids"],
     ["ckan.resources"],
     ["ckan.packages"],

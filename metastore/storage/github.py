@@ -37,12 +37,13 @@ from metastore.errors import (
 from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
 from metastore.storage import github_graph as graph
+from metastore.storage.answers import Redirected
 from metastore.storage.cache import Cache
 from metastore.storage.github_api import GitHubApi, Move
 from metastore.storage.github_changes import PURGED_TREE, Maker
 from metastore.storage.github_listing import Listing
 from metastore.storage.github_repository import GitHubRepository
-from metastore.storage.host import Host, Redirected
+from metastore.storage.host import Host
 from metastore.storage.lookup import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage, next_objects, tag_object, tag_of

@@ -11,10 +11,10 @@ from metastore import gitobject
 from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.gitobject import GitObject
 from metastore.storage import github_graph as graph
+from metastore.storage.answers import AnswerLost, Redirected
 from metastore.storage.cache import Cache
 from metastore.storage.github_api import GitHubApi, Move, Rejected
 from metastore.storage.github_objects import as_json, lines_of, text_of
-from metastore.storage.host import AnswerLost, Redirected
 from metastore.storage.lookup import Repository, ancestry, commit_at
 from metastore.types import BlobId, RevisionId
 
