@@ -10,6 +10,11 @@ CKAN ?= 2.11.6
 CKAN_VENV ?= .venv-ckan-$(CKAN)
 EXTENSION := examples/ckanext-metastore
 
+# The LFS server giftless names none of what it needs, and not all of it in its newest version.
+GIFTLESS_VENV := .venv-giftless
+GIFTLESS := giftless==0.6.2 'marshmallow<4' 'pyjwt[crypto]<2.10' figcan flask flask-classful flask-marshmallow gunicorn \
+  python-dateutil python-dotenv pyyaml typing-extensions webargs
+
 .PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,9 +26,10 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: debian
-debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, nginx and node what stands around the service, chromium what looks at its pages, wrk what loads it; make itself is there already
+debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, nginx and node what stands around the service, chromium what looks at its pages, wrk what loads it, sshd what a mirror is pushed to; make itself is there already
 	@missing=''; for each in curl git git-lfs nginx strace wrk $(MORE); do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	test -x /usr/sbin/sshd || missing="$$missing openssh-server"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -45,7 +51,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(READY) debian
+$(GIFTLESS_VENV)/ready:
+	$(PYTHON) -m venv $(GIFTLESS_VENV)
+	$(GIFTLESS_VENV)/bin/pip install --quiet $(GIFTLESS)
+	touch $@
+
+.PHONY: giftless
+giftless: $(GIFTLESS_VENV)/ready  # tests/test_giftless.py serves data with it
+
+unit: $(READY) debian giftless
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
 
@@ -83,7 +97,7 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
-soak: $(READY) debian  ## the long versions of the tests
+soak: $(READY) debian giftless  ## the long versions of the tests
 	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600
 
 test-all:  ## the tests on every supported Python that is installed

@@ -36,7 +36,7 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
 
 #: What only a store on a Git host takes.
 _HOST_OPTIONS = (
-    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience"),
+    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
     *("private", "description", "topic"),
 )
 _STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *_HOST_OPTIONS)

@@ -50,7 +50,8 @@ def pointers_of(descriptor: Mapping[str, Any]) -> dict[str, bytes]:
         path, sha256, size = local_path(resource), _sha256(resource), resource.get("bytes")
         if path is None or sha256 is None or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             continue
-        pointer = b"%soid sha256:%s\nsize %d\n" % (_POINTER_START, sha256.encode(), size)
+        # "An empty file is the pointer for an empty file": Git would call anything else there a change.
+        pointer = b"%soid sha256:%s\nsize %d\n" % (_POINTER_START, sha256.encode(), size) if size else b""
         if pointers.setdefault(path, pointer) != pointer:
             raise InvalidInput(
                 f"another resource says something else of the content of {path!r}", pointer=f"/resources/{index}"
@@ -60,8 +61,8 @@ def pointers_of(descriptor: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def is_pointer(content: bytes) -> bool:
-    """Tell whether a file is a Git LFS pointer."""
-    return len(content) < 1024 and content.startswith(_POINTER_START)
+    """Tell whether a file is a Git LFS pointer; an empty one is that of an empty file."""
+    return not content or (len(content) < 1024 and content.startswith(_POINTER_START))
 
 
 def attributes(paths: Iterable[str], kept: bytes = b"", *, gone: Iterable[str] = ()) -> bytes:

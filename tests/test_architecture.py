@@ -20,7 +20,7 @@ from metastore.bundle import Bundle, Snapshot
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top; a module imports only from layers below its own, or within it.
 LAYERS = [
-    ["errors"],
+    ["errors", "body"],
     ["types"],
     ["parse"],
     ["access"],
@@ -29,8 +29,10 @@ LAYERS = [
     ["tokens"],
     ["gitobject", "descriptor"],
     ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
-    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.host", "storage.naming"],
     ["merge"],
+    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.naming"],
+    ["storage.answers"],
+    ["storage.host"],
     ["describe", "ownkey", "ckan.fields", "ckan.ids"],
     ["ckan.resources"],
     ["ckan.packages"],
@@ -42,10 +44,11 @@ LAYERS = [
     ["storage.joining", "storage.database"],
     ["storage.memory", "storage.repository", "storage.github_graph", "storage.github_objects"],
     ["storage.github_api"],
+    ["storage.github_moving"],
     ["storage.handles", "storage.github_repository", "storage.remote"],
     ["storage.gitlab_upkeep"],
     ["storage.github_changes"],
-    ["storage.github_listing"],
+    ["storage.github_known", "storage.github_listing", "storage.gitlab_listing"],
     ["storage.github", "storage.gitlab"],
     ["storage.github_connect", "storage.gitlab_connect"],
     ["storage.maintenance", "storage.git"],

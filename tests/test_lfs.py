@@ -47,6 +47,16 @@ def test_a_resource_with_path_hash_and_size_gets_a_pointer(lfs_store: MetaStore)
     assert stored[".lfsconfig"] == config
 
 
+def test_an_empty_file_is_its_own_pointer(lfs_store: MetaStore) -> None:
+    lfs_store.dataset_create(CARS, {"resources": [resource("x", bytes=0)]})
+    assert files(lfs_store)["x.csv"] == ""
+    lfs_store.dataset_update(CARS, {"resources": [resource("x", B)]})
+    assert B in files(lfs_store)["x.csv"]
+    lfs_store.dataset_update(CARS, {"resources": [resource("x", bytes=0)]})
+    lfs_store.dataset_update(CARS, {"resources": []})
+    assert "x.csv" not in files(lfs_store)
+
+
 @pytest.mark.parametrize(
     ("members", "has_pointer"),
     [

@@ -1,13 +1,15 @@
-"""A Git remote kept up to date: pushes with a lease, to a folder and over smart HTTP; others' work stays."""
+"""A Git remote kept up to date: pushes with a lease, to a folder, over smart HTTP and SSH; others' work stays."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,9 +21,18 @@ from metastore.types import DatasetId
 
 from .conftest import ANN, real_descriptor, ticking
 from .hosts.gitlab import GitLab
+from .ssh_server import SSHD, SshServer
 from .test_interop import git
 
 CARS = DatasetId("physics", "cars")
+
+
+class Mirrored(NamedTuple):
+    """What `metastore mirror` ended with."""
+
+    code: int
+    report: Any
+    said: str
 
 
 @pytest.fixture
@@ -139,11 +150,26 @@ def test_a_remote_that_is_not_there_is_reported_and_the_others_are_pushed(
     assert (report.datasets, report.references) == (2, 2)
 
 
+def test_a_dataset_that_is_not_there_is_said_to_be_so_and_nothing_is_pushed(
+    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+) -> None:
+    assert isinstance(store.storage, GitStorage)
+    report = mirror(store.storage, remote, [DatasetId("physics", "boats")])
+    assert [str(each) for each in report.not_pushed] == ["physics/boats: there is no dataset physics/boats"]
+    template = remote.url(DatasetId("{owner}", "{name}"))
+    command = [sys.executable, "-m", "metastore", "mirror", template, "physics/cars", "physics/boats"]
+    done = subprocess.run([*command, "--store", "store"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "Error: there is no dataset physics/boats\n"
+    assert references(bare) == ""
+
+
 @pytest.mark.parametrize(
     ("template", "token"),
     [
         ("https://git.example.org/all.git", None),
         ("https://ann:secret@git.example.org/{name}.git", None),
+        ("ssh://ann:secret@git.example.org/{name}.git", None),
         ("--upload-pack=touch /tmp/x {name}", None),
         ("ext::sh -c 'touch /tmp/x' {name}", None),
         ("http://git.example.org/{name}.git", "secret"),
@@ -176,3 +202,78 @@ def test_a_mirror_over_http_sends_its_token_and_shows_it_nowhere(store: metastor
         wrong = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert wrong.returncode == 1
         assert "secret" not in "".join((wrong.stdout, wrong.stderr, repr(Remote(template, "glpat-secret"))))
+
+
+# Over SSH
+
+
+@pytest.fixture
+def ssh(tmp_path: Path) -> Iterator[SshServer]:
+    if SSHD is None:
+        pytest.skip("sshd is not installed")
+    with SshServer(tmp_path / "ssh") as server:
+        yield server
+
+
+@pytest.fixture
+def over_ssh(store: metastore.MetaStore, ssh: SshServer, bare: Path, tmp_path: Path) -> Callable[..., Mirrored]:
+    """Return what runs `metastore mirror` towards `bare`, for somebody whose Git uses the keys of the tests."""
+    (tmp_path / ".gitconfig").write_text(f"[core]\n\tsshCommand = {ssh.command}\n")
+    template = f"ssh://{ssh.address}{tmp_path}/remote/{{owner}}/{{name}}.git"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_SSH")}
+
+    def run(*arguments: str) -> Mirrored:
+        command = [sys.executable, "-m", "metastore", "mirror", template, *arguments, "--store", "store", "--json"]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**environment, "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Mirrored(done.returncode, json.loads(done.stdout or "null"), done.stderr)
+
+    return run
+
+
+def test_a_mirror_over_ssh_has_the_same_branch_and_tags(
+    store: metastore.MetaStore, over_ssh: Callable[..., Mirrored], bare: Path
+) -> None:
+    assert over_ssh()[:2] == (0, {"datasets": 1, "unchanged": 0, "references": 2, "not_pushed": []})
+    assert references(bare) == ours(store)
+    store.dataset_patch(CARS, {"title": "Faster cars"})
+    store.tag_delete(CARS, "v1")
+    assert over_ssh()[:2] == (0, {"datasets": 1, "unchanged": 0, "references": 2, "not_pushed": []})
+    assert references(bare) == ours(store)
+    assert over_ssh().report["unchanged"] == 1
+
+
+def test_a_refusal_over_ssh_is_told_and_what_is_there_stays(
+    store: metastore.MetaStore, over_ssh: Callable[..., Mirrored], bare: Path
+) -> None:
+    over_ssh()
+    theirs = git("-C", bare, "commit-tree", "-p", "main", "-m", "Theirs", "main^{tree}")
+    git("-C", bare, "update-ref", "refs/heads/main", theirs)
+    store.dataset_patch(CARS, {"title": "Ours"})
+    code, report, _ = over_ssh()
+    assert (code, report["not_pushed"][0]["reference"]) == (1, "refs/heads/main")
+    assert git("-C", bare, "rev-parse", "main") == theirs
+
+
+def test_why_ssh_fails_is_told(
+    store: metastore.MetaStore, over_ssh: Callable[..., Mirrored], ssh: SshServer, bare: Path
+) -> None:
+    def reason() -> str:
+        code, report, _ = over_ssh()
+        assert code == 1
+        return str(report["not_pushed"][0]["reason"])
+
+    shutil.rmtree(bare)
+    assert "does not appear to be a git repository" in reason()
+    ssh.trust(ssh.key)
+    assert "Host key verification failed" in reason()
+    ssh.config.write_text("UserKnownHostsFile /dev/null\nStrictHostKeyChecking no\nIdentityFile /dev/null\n")
+    assert "Permission denied (publickey)" in reason()
+    ssh.close()
+    assert "Connection refused" in reason()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from metastore.cli.bars import wait_for_host
 from metastore.errors import (
     AuthenticationError,
     Conflict,
@@ -91,7 +92,7 @@ class App:
         click.get_current_context().call_on_close(store.close)
         if not backends.is_service(settings.url if url is None else url):
             for host in getattr(store.storage, "hosts", ()):
-                host.waiting = _tell_wait
+                host.waiting = wait_for_host
         return store
 
     def _settings(self, settings: Settings) -> Settings:
@@ -115,11 +116,6 @@ class App:
 def say(text: str, **style: Any) -> None:
     """Tell the person something, on stderr."""
     click.secho(text, err=True, **style)
-
-
-def _tell_wait(seconds: float) -> None:
-    """Say why nothing happens."""
-    say(f"The host limits how often it is asked: waiting {seconds:.0f} seconds.")
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
@@ -222,25 +218,6 @@ def local(app: App) -> GitStorage:
     if not isinstance(storage, GitStorage):
         raise InvalidInput("only a store in a folder can be used this way")
     return storage
-
-
-class Bar:
-    """A progress bar on stderr that learns its length as it goes."""
-
-    def __init__(self, label: str) -> None:
-        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
-
-    def __enter__(self) -> Bar:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.__exit__(*error)
-
-    def show(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        self._bar.length = total
-        self._bar.update(done - self._bar.pos)
 
 
 def read_input(source: str) -> bytes:

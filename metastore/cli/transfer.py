@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, local, say
+from metastore.cli.bars import Bar
+from metastore.cli.base import FOUND_PROBLEMS, App, command, local, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,10 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
     to = Remote(remote, config.load().mirror_token)
     storage = local(app)
-    ids = [parse_dataset_id(each) for each in dataset_ids] or list(storage.ids(prefix=prefix, deleted=None))
+    ids = [parse_dataset_id(each) for each in dataset_ids]
+    for each in ids:
+        storage.resolve(each, None)  # whoever names one that is not there is told so before anything is pushed
+    ids = ids or list(storage.ids(prefix=prefix, deleted=None))
     with Bar("Mirroring") as bar:
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
     would = "would be " if dry_run else ""

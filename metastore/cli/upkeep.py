@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, Bar, command, go_through, local, say
+from metastore.cli.bars import Bar
+from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, local, say
 
 
 @click.group(hidden=True)

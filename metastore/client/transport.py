@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from metastore.body import ENCODING, BadBody, read_body
 from metastore.errors import InvalidInput, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class NotSent(Exception):
 
 class AnswerLost(Exception):
     """The request may have been carried out, and what became of it is not known."""
+
+
+class Unreadable(AnswerLost):
+    """An answer came that nobody reads to its end, and no other is to be expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ class Transport:
         for pause in self.pauses():
             try:
                 answer = self._send("GET", path, params, {"Accept": accept}, b"")
+            except Unreadable as error:
+                raise StorageUnavailable(str(error)) from None
             except (NotSent, AnswerLost) as error:
                 answer, reason = None, str(error)
             else:
@@ -159,33 +166,22 @@ class Transport:
         except ModuleNotFoundError:
             raise InvalidInput("there is no httpx: install MetaStore with its extra [client]") from None
         address = f"{self.address}{path}"
-        began = time.monotonic()
         try:
             pool = self._pool()
             request = pool.build_request(method, address, params=params, headers=headers, content=content or None)
             response = pool.send(request, stream=True)
             try:
-                body = self._body(response, began)
+                body = read_body(response, longest=self._longest, seconds=self._read * _PATIENCE)
             finally:
                 response.close()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
             raise NotSent(f"{address} cannot be reached: {_words(error)}") from error
         except httpx.RequestError as error:
             raise AnswerLost(f"{address} gave no whole answer: {_words(error)}") from error
+        except BadBody as error:
+            raise Unreadable(f"{address} {error}") from None
         known = {name.lower(): value for name, value in response.headers.items()}
         return Answer(address, response.status_code, known, body)
-
-    def _body(self, response: httpx.Response, began: float) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        for part in response.iter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > self._longest:
-                raise AnswerLost(f"{self.address} answers with more than {self._longest} bytes; see max_bytes")
-            if time.monotonic() - began > self._read * _PATIENCE:
-                raise AnswerLost(f"{self.address} takes more than {self._read * _PATIENCE:g} seconds for an answer")
-        return b"".join(parts)
 
     def _pool(self) -> httpx.Client:
         pool = self._pools.get(os.getpid())
@@ -195,7 +191,7 @@ class Transport:
     def _new_pool(self) -> httpx.Client:
         import httpx
 
-        headers = {"User-Agent": "metastore", "Accept-Encoding": "gzip"}
+        headers = {"User-Agent": "metastore", "Accept-Encoding": ENCODING}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         timeout = httpx.Timeout(self._read, connect=self._connect, pool=self._read)

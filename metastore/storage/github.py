@@ -15,23 +15,16 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import TypeVar
 
 from metastore.errors import (
     AlreadyExists,
-    DatasetMoved,
     DatasetNotFound,
     RevisionConflict,
-    RevisionNotFound,
-    StorageBusy,
     StorageCorrupt,
-    StorageUnavailable,
     TagNotFound,
 )
 from metastore.gitobject import GitObject
@@ -39,22 +32,16 @@ from metastore.parse import is_tag_name
 from metastore.storage import github_graph as graph
 from metastore.storage.cache import Cache
 from metastore.storage.github_api import GitHubApi, Move
-from metastore.storage.github_changes import PURGED_TREE, Maker
+from metastore.storage.github_changes import Maker
+from metastore.storage.github_known import Known
 from metastore.storage.github_listing import Listing
-from metastore.storage.github_repository import GitHubRepository
-from metastore.storage.host import Host, Redirected
+from metastore.storage.host import Host
 from metastore.storage.lookup import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage, next_objects, tag_object, tag_of
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
-#: For so long, in seconds, what follows a look at the head does not look again.
-_FRESH = 5.0
-#: After so long everything is looked at again, the default branch too.
-_LOOK_AGAIN = 300.0
-_KNOWN = 1024
 _TURNS = 64
-_T = TypeVar("_T")
 
 
 class GitHubStorage(ObjectStorage):
@@ -88,14 +75,13 @@ class GitHubStorage(ObjectStorage):
         self.naming = Naming(owner)
         self.api = GitHubApi(host, owner)
         self._cache = Cache(cache_bytes)
-        self._known: OrderedDict[DatasetId, GitHubRepository] = OrderedDict()
+        self._known = Known(self.api, self.naming, self._cache)
         self._new_locks()
         self._listing = Listing(self.api, self.naming, topic)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
         _storages.add(self)
 
     def _new_locks(self) -> None:
-        self._mutex = threading.Lock()
         self._turns = [threading.Lock() for _ in range(_TURNS)]
 
     @contextmanager
@@ -107,7 +93,7 @@ class GitHubStorage(ObjectStorage):
 
     @contextmanager
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
-        yield self._current(dataset_id)
+        yield self._known.current(dataset_id)
 
     @contextmanager
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
@@ -118,95 +104,15 @@ class GitHubStorage(ObjectStorage):
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         name = self.naming.repository(dataset_id)
-        self._expect_free(dataset_id, name)
+        self._known.expect_free(dataset_id)
         made = self._maker.make(dataset_id, name, objects, head)
-        self._forget(dataset_id)
-        self._know(dataset_id, made)
+        self._changed(dataset_id)
+        self._known.keep(dataset_id, made)
 
-    def _expect_free(self, dataset_id: DatasetId, name: str) -> None:
-        """Raise AlreadyExists where there is a dataset; what a purge left behind is cleared away."""
-        answer = self.api.repository(graph.LOOK, name, **graph.read_along("HEAD"))
-        if answer is None or not self._is_at(answer, name):
-            return
-        branch = answer["defaultBranchRef"]
-        if branch is None:
-            raise StorageUnavailable(f"the repository of {dataset_id} is empty: delete it, or push something into it")
-        if branch["target"]["tree"]["oid"] != PURGED_TREE:
-            raise AlreadyExists(dataset_id)
-        self.api.delete(name)
-
-    # Looking
-
-    def _current(self, dataset_id: DatasetId, *, fresh: bool = False) -> GitHubRepository:
-        """Return a dataset's repository; one that was seen a moment ago, unless it has to be `fresh`."""
-        known, now = self._known.get(dataset_id), time.monotonic()
-        if known is None or now - known.seen.looked > _LOOK_AGAIN:
-            return self._look(dataset_id)
-        if (fresh or now - known.seen.checked > _FRESH) and not known.unchanged():
-            return self._look(dataset_id)
-        return known
-
-    def _look(self, dataset_id: DatasetId) -> GitHubRepository:
-        name = self.naming.repository(dataset_id)
-        known = self._known.pop(dataset_id, None)
-        answer = self.api.repository(graph.LOOK, name, **graph.read_along("HEAD"))
-        if answer is None:
-            raise DatasetNotFound(dataset_id)
-        if not self._is_at(answer, name):
-            self._raise_moved(dataset_id, answer["nameWithOwner"])
-        if answer["defaultBranchRef"] is None:
-            raise DatasetNotFound(
-                dataset_id, f"the repository of {dataset_id} is empty: nothing was pushed into it yet"
-            )
-        if answer["defaultBranchRef"]["target"]["tree"]["oid"] == PURGED_TREE:
-            raise DatasetNotFound(dataset_id)
-        if known is None or known.seen.node_id != answer["id"]:
-            known = GitHubRepository(self.api, name, self._cache)
-        known.look(answer)
-        self._know(dataset_id, known)
-        return known
-
-    def _know(self, dataset_id: DatasetId, repository: GitHubRepository) -> None:
-        with self._mutex:
-            self._known[dataset_id] = repository
-            while len(self._known) > _KNOWN:
-                self._known.popitem(last=False)
-
-    def _is_at(self, answer: Mapping[str, str], name: str) -> bool:
-        return answer["nameWithOwner"].lower() == f"{self.api.owner}/{name}".lower()
-
-    def _raise_moved(self, dataset_id: DatasetId, full_name: str) -> None:
-        """Say where a repository is that somebody renamed or gave away."""
-        owner, _, name = full_name.partition("/")
-        try:
-            new_id = Naming(owner).dataset(name)
-        except ValueError:
-            new_id = None
-        if new_id is None:
-            raise DatasetNotFound(dataset_id)
-        raise DatasetMoved(dataset_id, new_id)
-
-    def _forget(self, *dataset_ids: DatasetId) -> None:
-        for each in dataset_ids:
-            self._known.pop(each, None)
+    def _changed(self, *dataset_ids: DatasetId) -> None:
+        """Look anew at ids that were made, moved or purged, and note that they were."""
+        self._known.forget(*dataset_ids)
         self._listing.note(dataset_ids)
-
-    @contextmanager
-    def _writing(self, dataset_id: DatasetId) -> Iterator[GitHubRepository]:
-        """Give a repository to write to, and tell what became of it, should it be gone from there meanwhile."""
-        try:
-            yield self._current(dataset_id)
-        except Redirected:
-            self._look(dataset_id)
-            raise StorageBusy(f"{dataset_id} was replaced while it was written; try again") from None
-
-    def _twice(self, dataset_id: DatasetId, call: Callable[[], _T]) -> _T:
-        """Call again with a fresh look, where a revision is not found: somebody else may just have made it."""
-        try:
-            return call()
-        except RevisionNotFound:
-            self._current(dataset_id, fresh=True)
-            return call()
 
     # Revisions
 
@@ -218,21 +124,21 @@ class GitHubStorage(ObjectStorage):
         *,
         parent: RevisionId,
     ) -> Revision:
-        with self._writing(dataset_id) as repository:
+        with self._known.writing(dataset_id) as repository:
             if repository.head() != parent:
-                repository = self._current(dataset_id, fresh=True)
+                repository = self._known.current(dataset_id, fresh=True)
                 expect_head(dataset_id, repository, parent)
             objects, commit = next_objects(repository, parent, changes, change)
             repository.put(objects)
             actual = repository.move_head(parent, commit)
         if actual is not None:
-            self._known.pop(dataset_id, None)
+            self._known.forget(dataset_id)
             raise RevisionConflict(dataset_id, expected=parent, actual=actual)
         repository.on_branch[commit] = None
         return revision_of(commit, commit_at(repository, commit))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
-        repository = self._current(dataset_id, fresh=True)
+        repository = self._known.current(dataset_id, fresh=True)
         commit_id = repository.head() if revision is None else resolve(dataset_id, repository, revision)
         if revision is None:
             repository.on_branch[commit_id] = None
@@ -243,26 +149,26 @@ class GitHubStorage(ObjectStorage):
             self._bring(dataset_id, revision_id)
             return ObjectStorage.read(self, dataset_id, revision_id, path)
 
-        return self._twice(dataset_id, read)
+        return self._known.twice(dataset_id, read)
 
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
         def paths() -> Mapping[str, BlobId]:
             self._bring(dataset_id, revision_id)
             return ObjectStorage.paths(self, dataset_id, revision_id)
 
-        found = self._twice(dataset_id, paths)
-        self._current(dataset_id).remember_blobs(list(found.values()))
+        found = self._known.twice(dataset_id, paths)
+        self._known.current(dataset_id).remember_blobs(list(found.values()))
         return found
 
     def _bring(self, dataset_id: DatasetId, revision_id: RevisionId) -> None:
         """Fetch a revision as a whole, with what is mostly read of it, rather than piece by piece."""
-        repository = self._current(dataset_id)
+        repository = self._known.current(dataset_id)
         if self._cache.get(checked_commit(dataset_id, repository, revision_id).tree) is None:
             with suppress(KeyError):
                 repository.read_uncached(revision_id)
 
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
-        self._twice(dataset_id, lambda: checked_commit(dataset_id, self._current(dataset_id), revision_id))
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), revision_id))
         yield from super().history(dataset_id, revision_id, path=path)
 
     # Whole datasets
@@ -274,18 +180,18 @@ class GitHubStorage(ObjectStorage):
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         new_name = self.naming.repository(new_id)
-        repository = self._current(dataset_id, fresh=True)
+        repository = self._known.current(dataset_id, fresh=True)
         expect_head(dataset_id, repository, parent)
         self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
-        self._forget(dataset_id, new_id)
+        self._changed(dataset_id, new_id)
 
     def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
-        repository = self._current(dataset_id, fresh=True)
+        repository = self._known.current(dataset_id, fresh=True)
         expect_head(dataset_id, repository, parent)
         try:
             actual = self._maker.purge(repository, parent)
         finally:
-            self._forget(dataset_id)
+            self._changed(dataset_id)
         if actual is not None:
             raise RevisionConflict(dataset_id, expected=parent, actual=actual)
 
@@ -293,8 +199,8 @@ class GitHubStorage(ObjectStorage):
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
         identity, made = tag_object(tag)
-        self._twice(dataset_id, lambda: checked_commit(dataset_id, self._current(dataset_id), tag.revision))
-        with self._writing(dataset_id) as repository:
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), tag.revision))
+        with self._known.writing(dataset_id) as repository:
             repository.put(made)
             found = repository.move([Move(f"refs/tags/{tag.name}", None, identity)])
         if found:
@@ -302,7 +208,7 @@ class GitHubStorage(ObjectStorage):
         return tag_of(tag, identity)
 
     def tags(self, dataset_id: DatasetId) -> Iterator[Tag]:
-        repository = self._current(dataset_id)
+        repository = self._known.current(dataset_id)
         for name, target in repository.tag_targets().items():
             try:
                 yield tag_at(dataset_id, repository, name, target)
@@ -311,7 +217,7 @@ class GitHubStorage(ObjectStorage):
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
         identity, made = tag_object(new)
-        self._twice(dataset_id, lambda: checked_commit(dataset_id, self._current(dataset_id), new.revision))
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), new.revision))
         moves = [Move(f"refs/tags/{name}", expected, identity)]
         if new.name != name:
             moves = [Move(f"refs/tags/{name}", expected, None), Move(f"refs/tags/{new.name}", None, identity)]
@@ -322,7 +228,7 @@ class GitHubStorage(ObjectStorage):
         self._move_tag(dataset_id, name, [Move(f"refs/tags/{name}", expected, None)], {})
 
     def _move_tag(self, dataset_id: DatasetId, name: str, moves: list[Move], made: Mapping[str, GitObject]) -> None:
-        with self._writing(dataset_id) as repository:
+        with self._known.writing(dataset_id) as repository:
             if not is_tag_name(name):
                 raise TagNotFound(dataset_id, name)
             repository.put(made)
@@ -339,7 +245,7 @@ class GitHubStorage(ObjectStorage):
     # The rest of the port
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
-        repository = self._current(dataset_id)
+        repository = self._known.current(dataset_id)
         for node in self.api.pages(graph.ISSUES, "repository", "issues", name=repository.name):
             yield Issue(node["number"], node["title"], node["state"].lower(), node["url"])
 
@@ -364,7 +270,7 @@ class GitHubStorage(ObjectStorage):
             yield Damage(str(dataset_id), "unreadable", str(error))
 
     def compact(self, dataset_id: DatasetId) -> None:
-        self._current(dataset_id)  # GitHub packs by itself
+        self._known.current(dataset_id)  # GitHub packs by itself
 
     def ping(self) -> None:
         self.api.time_of_day()
@@ -380,6 +286,7 @@ def _after_fork() -> None:
     """Free the locks in a child: the threads that held them are not there."""
     for storage in tuple(_storages):
         storage._new_locks()
+        storage._known.unlock()
         storage._listing.unlock()
         storage._cache.unlock()
 

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.gitobject import Commit, Entry, TagObject
 from metastore.storage import github_graph as graph
-from metastore.storage.host import Answer, AnswerLost, Host, Redirected
+from metastore.storage.answers import Answer, AnswerLost, Redirected
+from metastore.storage.host import Host
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 _RAW = {"Accept": "application/vnd.github.raw+json"}

@@ -18,11 +18,11 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.gitobject import GitObject, blob_id, object_id
+from metastore.storage.answers import AnswerLost, Redirected
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
 from metastore.storage.github_api import GitHubApi, Move, Rejected
 from metastore.storage.github_repository import GitHubRepository, Seen
-from metastore.storage.host import AnswerLost, Redirected
 from metastore.storage.lookup import commit_at
 from metastore.storage.naming import aside_name
 from metastore.types import Change, DatasetId, RevisionId

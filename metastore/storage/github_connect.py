@@ -13,7 +13,7 @@ from metastore.errors import InvalidInput
 from metastore.storage.credentials import Credentials, Token, is_loopback
 from metastore.storage.github import GitHubStorage
 from metastore.storage.github_api import HEADERS, GitHubHost
-from metastore.storage.host import Host
+from metastore.storage.host import LONGEST, Host
 
 #: A token of an App is renewed when it is valid for less than this, in seconds; they are valid for an hour.
 _EARLY = 300.0
@@ -31,6 +31,7 @@ def open_github(
     api_url: str | None = None,
     timeout: float = 30.0,
     patience: float = 90.0,
+    longest: int = LONGEST,
     **options: Any,
 ) -> GitHubStorage:
     """Open the datasets of an account or organisation.
@@ -44,6 +45,7 @@ def open_github(
         api_url: The REST API's address, where it is none of the usual ones.
         timeout: How long to wait for GitHub to say something, in seconds.
         patience: How long a call may wait while GitHub limits us, in seconds.
+        longest: The longest answer that is read, in bytes.
         **options: See `GitHubStorage`.
 
     Raises:
@@ -57,9 +59,8 @@ def open_github(
         credentials = AppToken(base, str(app_id), private_key, str(installation))
     else:
         raise InvalidInput("GitHub needs a token, or an App's app_id, private_key and installation")
-    return GitHubStorage(
-        GitHubHost(base, credentials, headers=HEADERS, timeout=timeout, patience=patience), owner, **options
-    )
+    host = GitHubHost(base, credentials, headers=HEADERS, timeout=timeout, patience=patience, longest=longest)
+    return GitHubStorage(host, owner, **options)
 
 
 def _parsed(url: str) -> tuple[str, str]:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from metastore import gitobject
-from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.errors import StorageBusy, StorageError
 from metastore.gitobject import GitObject
 from metastore.storage import github_graph as graph
+from metastore.storage.answers import Redirected
 from metastore.storage.cache import Cache
-from metastore.storage.github_api import GitHubApi, Move, Rejected
+from metastore.storage.github_api import GitHubApi, Move
+from metastore.storage.github_moving import Mover
 from metastore.storage.github_objects import as_json, lines_of, text_of
-from metastore.storage.host import AnswerLost, Redirected
 from metastore.storage.lookup import Repository, ancestry, commit_at
 from metastore.types import BlobId, RevisionId
 
-_TRIES = 3
-#: How far behind the head a commit of ours is looked for, once others may have gone on from it.
-_SOON_AFTER = 500
 _BLOBS = 10_000
 
 
@@ -129,76 +126,12 @@ class GitHubRepository(Repository):
         self.seen = replace(self.seen, head=after, etag=None, checked=now)
         return None
 
-    # Moving references
-
     def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
-        """Move references, all or none; return where they are if not where they should be, or None when it is done.
+        """Move references; see `github_moving.Mover.move`."""
+        return Mover(self.api, self.name, self.seen.node_id, self._behind).move(moves)
 
-        Nothing is sent again before it was read that nothing had changed; and since each move is compared with what
-        was there before, it cannot be made twice.
-        """
-        lost = False
-        for _ in range(_TRIES):
-            problem: Exception
-            try:
-                self.api.move(self.seen.node_id, moves)
-                return None
-            except AnswerLost as error:
-                lost, problem = True, error
-            except Rejected as error:
-                problem = error
-            except (StorageBusy, StorageUnavailable, PermissionDenied) as error:
-                if lost:
-                    raise self._unknown(error, moves) from error
-                raise
-            found = self._where(moves, problem, lost)
-            if found is None:
-                return None
-            if any(found[each.name] != each.before for each in moves):
-                return found
-            if isinstance(problem, Rejected):
-                if lost:
-                    break
-                raise _refusal(problem)
-        raise self._unknown(problem, moves) from problem
-
-    def _where(self, moves: Sequence[Move], problem: Exception, lost: bool) -> Mapping[str, str | None] | None:
-        """Read where references are after a problem; None if they are where they were to go."""
-        try:
-            names = {f"name{number}": each.name for number, each in enumerate(moves)}
-            found = self._same(self.api.repository(graph.current_question(len(moves)), self.name, **names))
-            targets = [(found[f"ref{number}"] or {}).get("target") for number in range(len(moves))]
-            where = {each.name: target["oid"] if target else None for each, target in zip(moves, targets, strict=True)}
-            if lost and all(self._arrived(each, where[each.name]) for each in moves):
-                return None
-        except (StorageError, Redirected) as error:
-            if lost:
-                raise self._unknown(error, moves) from problem
-            raise
-        return where
-
-    def _same(self, answer: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return an answer, if it is about this very repository; otherwise it is gone, or another."""
-        if answer is None or answer["id"] != self.seen.node_id:
-            raise Redirected(self.name)
-        return answer
-
-    def _arrived(self, move: Move, where: str | None) -> bool:
-        """Tell whether a reference was moved, also where others have gone on from there."""
-        if where == move.after:
-            return True
-        if where is None or move.after is None or not move.name.startswith("refs/heads/"):
-            return False
-        for number, (commit_id, _) in enumerate(ancestry(self, where)):
-            if commit_id == move.after:
-                return True
-            if commit_id == move.before or number == _SOON_AFTER:
-                return False
-        return False
-
-    def _unknown(self, problem: Exception, moves: Sequence[Move]) -> OutcomeUnknown:
-        intended = next((each.after for each in reversed(moves) if each.after), None) or str(moves[0].before)
-        return OutcomeUnknown(f"GitHub did not say whether {self.name} was changed ({problem})", intended)
+    def _behind(self, commit_id: str) -> Iterator[str]:
+        return (each for each, _ in ancestry(self, commit_id))
 
     # Objects
 
@@ -300,9 +233,3 @@ def _expect(ours: str, theirs: str) -> None:
     """Refuse an object that GitHub made otherwise: no reference leads to it yet."""
     if ours != theirs:
         raise StorageError(f"GitHub made {theirs} where {ours} was meant: nothing was changed")
-
-
-def _refusal(problem: Rejected) -> StorageError | PermissionDenied:
-    if problem.forbidden:
-        return PermissionDenied(f"GitHub does not allow the token's owner to write: {problem}")
-    return StorageError(f"GitHub refused the change: {problem}")

@@ -25,7 +25,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
 from metastore.errors import (
@@ -41,7 +41,8 @@ from metastore.errors import (
 from metastore.gitobject import GitObject
 from metastore.storage.cache import Cache
 from metastore.storage.gitlab_api import GitLabApi, GitLabNaming, MovedAway, Project
-from metastore.storage.gitlab_upkeep import Moves, time_of, verify
+from metastore.storage.gitlab_listing import Listing
+from metastore.storage.gitlab_upkeep import Moves, verify
 from metastore.storage.host import Host
 from metastore.storage.lookup import Repository, expect_head, is_deleted
 from metastore.storage.naming import OWN_OWNER, aside_name
@@ -52,8 +53,6 @@ from metastore.types import Damage, DatasetId, Issue, RevisionId
 
 #: For so many seconds reads by a full id do not ask again where the dataset is.
 _FRESH = 5.0
-#: GitLab notes at most once an hour, and not at once, that a project was pushed to.
-_ACTIVITY_LAG = timedelta(hours=2)
 
 
 class _View(NamedTuple):
@@ -102,6 +101,7 @@ class GitLabStorage(ObjectStorage):
         #: Orders the threads of this process; what other processes do comes out by GitLab's comparison.
         self._turns: dict[DatasetId, threading.Lock] = {}
         self._moves = Moves(self)
+        self._listing = Listing(self._api, self.naming, topic, self._moves)
         _storages.add(self)
 
     # What ObjectStorage needs
@@ -222,22 +222,10 @@ class GitLabStorage(ObjectStorage):
     ) -> Iterator[DatasetId]:
         if not self.naming.may_list(prefix):
             return
-        for dataset_id, project in self._listed(prefix, after):
+        for dataset_id, project in self._listing.datasets(prefix, after):
             repository = self._repository(dataset_id, project.path)
             if not repository.is_empty and deleted in (None, is_deleted(repository)):
                 yield dataset_id
-
-    def _listed(self, prefix: str, after: DatasetId | None) -> Iterator[tuple[DatasetId, Project]]:
-        """Yield what the group has, in order; GitLab's own order is that of its database's language."""
-        found = {}
-        for project in self._api.projects():
-            group, _, name = project.path.rpartition("/")
-            dataset_id = self.naming.dataset(name) if group == self._api.group else None
-            if self._topic and self._topic not in project.topics:
-                continue
-            if dataset_id and self.naming.listed(dataset_id, prefix, after):
-                found[dataset_id] = project
-        yield from sorted(found.items())
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         name = self.naming.repository(new_id)
@@ -270,16 +258,7 @@ class GitLabStorage(ObjectStorage):
         raise RevisionConflict(dataset_id, expected=parent, actual=head)
 
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        complete = datetime.now(UTC)
-        earliest = since - _ACTIVITY_LAG if since else None
-        found: dict[DatasetId, datetime] = {}
-        for dataset_id, project in self._listed("", None):
-            at = time_of(project)
-            if earliest is None or at >= earliest:
-                found[dataset_id] = at
-        for at, dataset_id in self._moves.since(earliest):
-            found.setdefault(dataset_id, at)
-        return complete, iter(sorted((at, dataset_id) for dataset_id, at in found.items()))
+        return self._listing.touched(since)
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         project = self._look(dataset_id).project

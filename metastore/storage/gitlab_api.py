@@ -18,7 +18,8 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.storage.host import Answer, AnswerLost, Host, Redirected
+from metastore.storage.answers import Answer, AnswerLost, Redirected
+from metastore.storage.host import Host
 from metastore.storage.naming import Naming
 from metastore.types import DatasetId
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from metastore.errors import InvalidInput
 from metastore.storage.credentials import Token, is_loopback
 from metastore.storage.gitlab import GitLabStorage
-from metastore.storage.host import Host
+from metastore.storage.host import LONGEST, Host
 
 _API = "/api/v4"
 
@@ -23,6 +23,7 @@ def open_gitlab(
     api_url: str | None = None,
     timeout: float = 30.0,
     patience: float = 90.0,
+    longest: int = LONGEST,
     sleep: Callable[[float], None] = time.sleep,
     **options: Any,
 ) -> GitLabStorage:
@@ -35,6 +36,7 @@ def open_gitlab(
         api_url: The REST API's address, where it is not `https://host/api/v4`.
         timeout: How long to wait for GitLab to say something, in seconds.
         patience: How long a call may wait while GitLab limits us, in seconds.
+        longest: The longest answer that is read, in bytes.
         sleep: Waits, in seconds.
         **options: See `GitLabStorage`.
 
@@ -47,11 +49,11 @@ def open_gitlab(
         raise InvalidInput("GitLab needs a token: give it as an option, or as METASTORE_GITLAB_TOKEN")
     if not base.endswith(_API):
         raise InvalidInput(f"the address of GitLab's API ends in {_API}")
-    times: dict[str, Any] = {"timeout": timeout, "patience": patience, "sleep": sleep}
-    rest = Host(base, Token(token), **times)
+    limits: dict[str, Any] = {"timeout": timeout, "patience": patience, "longest": longest, "sleep": sleep}
+    rest = Host(base, Token(token), **limits)
     # Git takes any user's name with a token for a password.
     basic = base64.b64encode(f"oauth2:{token}".encode()).decode()
-    git = Host(base.removesuffix(_API), Token(basic, prefix="Basic "), **times)
+    git = Host(base.removesuffix(_API), Token(basic, prefix="Basic "), **limits)
     return GitLabStorage(rest, git, group, **options)
 
 

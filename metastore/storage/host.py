@@ -1,8 +1,8 @@
 """Talking to a Git host over HTTP: the one place for credentials, limits, retries, pages, and foreign errors.
 
 What is done by itself: a host that limits us (403 and 429 alike) is waited for, up to `patience`; what may be repeated
-is repeated when its answer is lost. What never happens: a redirect followed, or a change sent twice. Docs obeyed:
-"Rate limits for the REST API" of GitHub, "Rate limits" of GitLab, RFC 9110 (Retry-After), RFC 8288 (Link).
+is repeated when its answer is lost. What never happens: a redirect followed, a change sent twice, or an answer read
+that has no end.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import re
 import threading
 import time
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from metastore.body import ENCODING, BadBody, read_body
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.storage.answers import Answer, AnswerLost, Redirected
 from metastore.storage.credentials import Credentials, check_base, is_loopback
 
 if TYPE_CHECKING:
@@ -26,44 +27,10 @@ if TYPE_CHECKING:
 
 _REPEATS = 3
 _FIRST_PAUSE = 0.25  # seconds; doubled each time
-_UNNAMED_WAIT = 60.0  # seconds; what GitHub asks for where an answer names no time
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
-
-
-class Answer(NamedTuple):
-    """An answer as it came; names of headers are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    def json(self) -> Any:
-        """Return the body as values. Raises StorageUnavailable where it is no JSON: a proxy's page, say."""
-        try:
-            return json.loads(self.content)
-        except ValueError:
-            raise StorageUnavailable(f"the host answered {self.status} with something that is no JSON") from None
-
-    def said(self) -> str:
-        """Return what the host says for people, shortened; empty where it says nothing."""
-        try:
-            value = json.loads(self.content)
-        except ValueError:
-            return ""
-        found = value.get("message") or value.get("error") if isinstance(value, dict) else None
-        return found[:200] if isinstance(found, str) else json.dumps(found)[:200] if found else ""
-
-
-class AnswerLost(Exception):
-    """A change was sent and no answer came: read whether it was made. Never leaves a storage."""
-
-
-class Redirected(Exception):
-    """What was asked for is somewhere else, at `location`. Never leaves a storage."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__(location)
-        self.location = location
+#: A whole answer may take so many times as long as nothing of it may come.
+_SLOWNESS = 10
+#: The longest answer that is read, in bytes. GitHub's largest blob has 100 MiB.
+LONGEST = 256 * 1024 * 1024
 
 
 class Host:
@@ -76,12 +43,13 @@ class Host:
         timeout: How long to wait for a connection, and for each piece of an answer, in seconds.
         patience: How long a call may wait in all while the host limits us, in seconds.
         concurrency: How many requests may be under way at once.
+        longest: The longest answer that is read, in bytes.
         sleep: Waits, in seconds.
         clock: Returns the time, in seconds since 1970.
     """
 
-    #: Called with the seconds that are going to be waited, because the host limits us.
-    waiting: Callable[[float], None] | None = None
+    #: Waits so many seconds, because the host limits us. Who wants to show that puts in its place what also does.
+    waiting: Callable[[float], None]
     _client: httpx.Client | None
 
     def __init__(
@@ -93,16 +61,18 @@ class Host:
         timeout: float = 30.0,
         patience: float = 90.0,
         concurrency: int = 8,
+        longest: int = LONGEST,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.base = check_base(base)
         self._credentials = credentials
-        self._headers = {"User-Agent": "metastore", **(headers or {})}
+        self._headers = {"User-Agent": "metastore", "Accept-Encoding": ENCODING, **(headers or {})}
         self._timeout = timeout
         self._patience = patience
         self._concurrency = concurrency
-        self._sleep = sleep
+        self.longest = longest
+        self._sleep = self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
         self._forget()
@@ -160,8 +130,8 @@ class Host:
         """Yield an answer and those that its `Link` leads on to, one at a time; see `call`."""
         answer = self.call("GET", path, query=query, **options)
         yield answer
-        while found := _NEXT.search(answer.headers.get("link", "")):
-            answer = self.call("GET", found[1], **options)
+        while found := answer.next_page():
+            answer = self.call("GET", found, **options)
             yield answer
 
     def close(self) -> None:
@@ -174,26 +144,7 @@ class Host:
 
     def _limit(self, answer: Answer) -> float | None:
         """Return for how many seconds the host wants to be left alone, or None where the answer is no such wish."""
-        headers = answer.headers
-        if answer.status not in (403, 429) or not (answer.status == 429 or self._means_limit(answer)):
-            return None
-        if (after := headers.get("retry-after", "")).isdecimal():
-            return float(after)
-        reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
-        remaining = headers.get("x-ratelimit-remaining") or headers.get("ratelimit-remaining")
-        if reset.isdecimal() and remaining == "0":
-            return max(1.0, float(reset) - self._clock())
-        return _UNNAMED_WAIT
-
-    def _means_limit(self, answer: Answer) -> bool:
-        """Tell whether a 403 is about limits: by its headers, or by the page of the documentation that it names."""
-        if "retry-after" in answer.headers or answer.headers.get("x-ratelimit-remaining") == "0":
-            return True
-        try:
-            value = json.loads(answer.content)
-        except ValueError:
-            return False
-        return isinstance(value, dict) and "rate-limit" in str(value.get("documentation_url"))
+        return answer.limit(self._clock())
 
     def _wait_for_limit(self, left: float) -> float:
         """Wait until the host wants to hear from us again; return how much patience is left."""
@@ -202,9 +153,7 @@ class Host:
             return left
         if wait > left:
             raise StorageBusy(f"{self._name()} limits how often it is asked: try again in {wait:.0f} seconds")
-        if self.waiting:
-            self.waiting(wait)
-        self._sleep(wait)
+        self.waiting(wait)
         return left - wait
 
     # Sending
@@ -232,6 +181,8 @@ class Host:
             except httpx.RequestError as error:
                 problem = f"could not be reached ({type(error).__name__})"
                 never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            except BadBody as error:
+                problem, never_sent, last = str(error), False, True
             if not never_sent and not repeatable:
                 raise AnswerLost(f"{self._name()} {problem}")
             if last:
@@ -251,13 +202,10 @@ class Host:
         content: bytes | None,
         headers: Mapping[str, str],
     ) -> Answer:
-        with self._slots:
-            answer = self._open().request(
-                method, url, params=query, content=content, headers={**headers, **self._credentials.headers()}
-            )
-        return Answer(
-            answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content
-        )
+        said = {**headers, **self._credentials.headers()}
+        with self._slots, self._open().stream(method, url, params=query, content=content, headers=said) as response:
+            body = read_body(response, longest=self.longest, seconds=self._timeout * _SLOWNESS)
+        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
 
     def _open(self) -> httpx.Client:
         """Return the connections of this process."""

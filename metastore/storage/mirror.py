@@ -10,6 +10,7 @@ stays.
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -97,7 +98,7 @@ class Remote:
             raise InvalidInput(
                 "a remote has {owner} and {name} in its address: https://git.example.org/{owner}/{name}.git"
             )
-        if parts.scheme in ("http", "https") and "@" in parts.netloc:
+        if parts.password is not None or (parts.scheme in ("http", "https") and "@" in parts.netloc):
             raise InvalidInput(
                 "a remote's address holds no password: set METASTORE_MIRROR_TOKEN, or let Git ask for it"
             )
@@ -137,10 +138,14 @@ def _run(command: list[str]) -> str:
 
 
 def _reason(said: str) -> str:
-    """Return why Git failed. Its advice follows the reason, so that the last line alone would say nothing."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    reasons = [line for line in lines if line.startswith(("fatal: ", "error: "))]
-    return (reasons or lines[-1:] or ["Git failed"])[0][:300]
+    """Return why Git failed: its last words, and those before them, which may be of SSH or of the remote.
+
+    After an empty line comes advice. In any language: what people have set for Git is left to them.
+    """
+    paragraph = said.strip().split("\n\n")[0]
+    lines = [line for line in paragraph.splitlines() if not line.startswith("hint:")]
+    words = [line for line in lines if re.search(r"\w", line.removeprefix("remote:"))]
+    return "; ".join(words[-2:] or ["Git failed"])[:300]
 
 
 def mirror(
@@ -180,9 +185,8 @@ def _mirror_one(
     storage: GitStorage, url: str, dataset_id: DatasetId, git: Callable[..., str], *, dry_run: bool
 ) -> tuple[int, list[NotPushed]]:
     try:
-        there = _references(git("ls-remote", "--", url))
-        with storage.objects(dataset_id) as repository:
-            updates, foreign = _compare(repository, there)
+        with storage.objects(dataset_id) as repository:  # a dataset that is not there is not asked for
+            updates, foreign = _compare(repository, _references(git("ls-remote", "--", url)))
         left_alone = [
             NotPushed(dataset_id, name, "somebody else changed it there; it was left alone") for name in foreign
         ]

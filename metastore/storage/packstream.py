@@ -27,14 +27,19 @@ def to_pack(objects: Mapping[str, GitObject]) -> bytes:
     return content + hashlib.sha1(content, usedforsecurity=False).digest()
 
 
-def from_pack(content: bytes) -> dict[str, GitObject]:
+def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
     """Return the objects of a pack by id; the ids are computed, so what somebody spoiled has another one.
 
+    Args:
+        content: The pack.
+        longest: How many bytes its objects may have in all: a small pack can hold endless ones.
+
     Raises:
-        StorageCorrupt: It is no whole pack, or needs objects that are not in it.
+        StorageCorrupt: It is no whole pack, needs objects that are not in it, or holds too much.
     """
+    room = _Room(longest)
     try:
-        return _resolved(_entries(content))
+        return _resolved(_entries(content, room), room)
     except (IndexError, ValueError, zlib.error) as error:
         raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
 
@@ -48,7 +53,19 @@ class _Entry(NamedTuple):
     content: bytes
 
 
-def _entries(content: bytes) -> Iterator[_Entry]:
+class _Room:
+    """How many bytes objects may yet have."""
+
+    def __init__(self, longest: int) -> None:
+        self._left = self._longest = longest
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"its objects have more than {self._longest} bytes")
+
+
+def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
     digest = hashlib.sha1(content[:-20], usedforsecurity=False).digest()
     if not content.startswith(_HEADER) or digest != content[-20:]:
         raise ValueError("its checksum is wrong")
@@ -56,6 +73,7 @@ def _entries(content: bytes) -> Iterator[_Entry]:
     for _ in range(int.from_bytes(content[8:12])):
         offset, base = position, _NO_BASE
         number, size, position = _read_head(view, position)
+        room.take(size)
         if number == _BY_OFFSET:
             distance, position = _read_distance(view, position)
             base = offset - distance
@@ -65,7 +83,7 @@ def _entries(content: bytes) -> Iterator[_Entry]:
         yield _Entry(offset, number, base, inflated)
 
 
-def _resolved(entries: Iterator[_Entry]) -> dict[str, GitObject]:
+def _resolved(entries: Iterator[_Entry], room: _Room) -> dict[str, GitObject]:
     objects: dict[str, GitObject] = {}
     ids: dict[int, str] = {}
     waiting = list(entries)
@@ -76,7 +94,7 @@ def _resolved(entries: Iterator[_Entry]) -> dict[str, GitObject]:
             if entry.base is None:
                 found = GitObject(_KINDS[entry.number], entry.content)
             elif base in objects:
-                found = GitObject(objects[base].kind, _patched(objects[base].content, entry.content))
+                found = GitObject(objects[base].kind, _patched(objects[base].content, entry.content, room))
             else:
                 left.append(entry)
                 continue
@@ -137,12 +155,13 @@ def _inflate(view: memoryview, position: int, size: int) -> tuple[bytes, int]:
     return content, position - len(inflater.unused_data)
 
 
-def _patched(base: bytes, delta: bytes) -> bytes:
+def _patched(base: bytes, delta: bytes, room: _Room) -> bytes:
     """Apply a difference: copy pieces of the base, insert new ones."""
     _, position = _read_size(delta, 0)
     size, position = _read_size(delta, position)
+    room.take(size)
     out = bytearray()
-    while position < len(delta):
+    while position < len(delta) and len(out) <= size:
         command = delta[position]
         position += 1
         if command & 128:

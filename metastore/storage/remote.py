@@ -21,9 +21,9 @@ from metastore.errors import (
 )
 from metastore.gitobject import GitObject
 from metastore.parse import is_tag_name
+from metastore.storage.answers import AnswerLost
 from metastore.storage.base import Storage
 from metastore.storage.cache import Cache
-from metastore.storage.host import AnswerLost
 from metastore.storage.lookup import Repository, ancestry
 from metastore.storage.smart import NONE, NoRepository, References, SmartHttp
 from metastore.types import DatasetId, RevisionId

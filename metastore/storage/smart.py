@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt, StorageUnavailable
 from metastore.gitobject import GitObject
-from metastore.storage.host import Host, Redirected
+from metastore.storage.answers import Redirected
+from metastore.storage.host import Host
 from metastore.storage.packstream import from_pack, to_pack
 
 
@@ -25,6 +26,8 @@ NONE = "0" * 40
 _FLUSH, _DELIMITER = b"0000", b"0001"
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
+#: Objects may have so many times as many bytes as an answer.
+_UNPACKED = 8
 
 
 class References(NamedTuple):
@@ -96,7 +99,7 @@ class SmartHttp:
         body = _request("fetch", [*arguments, "done"])
         content = self._ask(path, "upload-pack", body, _VERSION_2)
         try:
-            return from_pack(_packfile(content))
+            return from_pack(_packfile(content), longest=_UNPACKED * self._host.longest)
         except StorageUnavailable as error:
             if missing := [each for each in wants if each in str(error)]:  # "not our ref", and which one
                 raise KeyError(missing[0]) from None

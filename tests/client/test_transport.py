@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import pickle
 import socket
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -30,6 +32,8 @@ from .faults import Fault, Proxy, no_waiting
 
 CARS = "physics/cars"
 PROBLEM = "application/problem+json"
+#: It unpacks to much more than anybody wants.
+BOMB = gzip.compress(b" " * 20_000_000)
 
 NEVER_OURS: dict[str, Fault] = {
     "HTML": faults.says("200 OK"),
@@ -130,6 +134,33 @@ def test_a_body_that_never_ends_is_cut(proxy: Proxy, longest: int) -> None:
         store._http._longest = longest  # type: ignore[attr-defined]
         with pytest.raises(StorageUnavailable, match="more than"):
             store.dataset_read(CARS)
+
+
+@pytest.mark.parametrize("fault", [faults.endless, faults.says("200 OK", BOMB, PROBLEM, Content_Encoding="gzip")])
+def test_an_answer_that_nobody_reads_to_its_end_is_asked_for_once(
+    remote: MetaStore, served: MetaStore, proxy: Proxy, fault: Fault
+) -> None:
+    remote._http._longest = 100_000  # type: ignore[attr-defined]
+    pauses = no_waiting(remote)
+    proxy.always["GET"] = fault
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageUnavailable, match="answers with more than 100000 bytes"):
+            remote.dataset_read(CARS)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert (pauses, len(proxy.seen)) == ([], 1)
+
+
+def test_a_write_whose_answer_nobody_reads_to_its_end_is_settled_by_looking(
+    remote: MetaStore, served: MetaStore, proxy: Proxy
+) -> None:
+    remote._http._longest = 100_000  # type: ignore[attr-defined]
+    proxy.spoil["PUT"] = [faults.says("200 OK", BOMB, PROBLEM, forwards=True, Content_Encoding="gzip")]
+    made = remote.dataset_create(CARS, {"a": 1})
+    assert served.dataset_read(CARS).revision == made.revision
+    assert [revision.id for revision in served.revision_list(CARS)] == [made.revision.id]
 
 
 def test_a_token_goes_to_its_service_alone_and_is_shown_nowhere(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -52,7 +54,10 @@ class Reply:
 
 @dataclass
 class Fault:
-    """What goes wrong: one of CUTS, `held` (no answer until `release` is called), or a Reply in place of the real one.
+    """What goes wrong.
+
+    It is one of CUTS, `held` (no answer until `release` is called), `endless` (an answer that goes on until the client
+    hangs up), or a Reply in place of the real one.
 
     Attributes:
         kind: Which of them.
@@ -90,6 +95,14 @@ class Fault:
         return True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may hang up
+            super().handle_error(request, client_address)
+
+
 class HostServer:
     """An emulated host; close it, or use it in a `with` statement."""
 
@@ -102,8 +115,7 @@ class HostServer:
         #: What the judges raised; a test that uses an emulator is to look at it in the end.
         self.verdicts: list[BaseException] = []
         self.lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -164,7 +176,8 @@ class HostServer:
         self.seen.append((request, reply))
         if fault and fault.kind == "bad-gateway-after":
             return Reply(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}), ""
-        return reply, {"cut-after": "cut", "cut-during": "half"}.get(str(fault.kind), "") if fault else ""
+        ends = {"cut-after": "cut", "cut-during": "half", "endless": "endless"}
+        return reply, ends.get(str(fault.kind), "") if fault else ""
 
     def _answer(self, request: Request) -> Reply:
         try:
@@ -190,26 +203,7 @@ def _handler(host: HostServer) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(headers.get("content-length", "0")))
             request = Request(self.command, unquote(parts.path), parts.path, query, headers, body)
             reply, sending = host.handle(request)
-            if sending == "cut":
-                self.close_connection = True
-                return
-            content = reply.content
-            if sending == "half" and not content:
-                self.close_connection = True
-                return
-            self.send_response_only(reply.status)
-            if reply.body is not None and "Content-Type" not in reply.headers:
-                self.send_header("Content-Type", "application/json; charset=utf-8")
-            for name, value in reply.headers.items():
-                self.send_header(name, value)
-            if reply.status != 304:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if sending == "half":
-                self.close_connection = True
-                content = content[: len(content) // 2]
-            if self.command != "HEAD":
-                self.wfile.write(content)
+            _send(self, reply, sending)
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815
 
@@ -217,3 +211,27 @@ def _handler(host: HostServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _send(handler: BaseHTTPRequestHandler, reply: Reply, sending: str) -> None:
+    """Send an answer, or what a fault leaves of it."""
+    content = reply.content
+    handler.close_connection = handler.close_connection or sending != ""
+    if sending == "cut" or (sending == "half" and not content):
+        return
+    handler.send_response_only(reply.status)
+    if reply.body is not None and "Content-Type" not in reply.headers:
+        handler.send_header("Content-Type", "application/json; charset=utf-8")
+    for name, value in reply.headers.items():
+        handler.send_header(name, value)
+    if reply.status != 304 and sending != "endless":
+        handler.send_header("Content-Length", str(len(content)))
+    handler.end_headers()
+    if sending == "half":
+        content = content[: len(content) // 2]
+    if handler.command != "HEAD":
+        handler.wfile.write(content)
+    handler.wfile.flush()
+    with suppress(OSError):  # the client hangs up
+        while sending == "endless":
+            handler.connection.sendall(b" " * 65_536)

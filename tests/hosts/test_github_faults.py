@@ -81,7 +81,7 @@ class World:
     def open(self, **options: Any) -> GitHubStorage:
         assert self.hub
         made = open_github("github://physics", **{"token": TOKEN, "api_url": self.hub.url, **options})
-        made.host._sleep = self.slept.append  # the tests' time does not pass
+        made.host._sleep = made.host.waiting = self.slept.append  # the tests' time does not pass
         clock = made.host._clock
         made.host._clock = lambda: clock() + sum(self.slept)
         self.opened.append(made)

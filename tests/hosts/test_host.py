@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import pickle
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.storage.answers import AnswerLost, Redirected
 from metastore.storage.credentials import Token, check_base
-from metastore.storage.host import AnswerLost, Host, Redirected
+from metastore.storage.host import Host
 
 from ..processes import in_child
 from .server import CUTS, Fault, HostServer, Reply, Request
@@ -108,13 +111,19 @@ def test_a_redirect_is_not_followed(host: Host, server: Echo) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_limit_is_waited_for_and_told(host: Host, server: Echo, clock: Clock, answer: Reply, method: str) -> None:
-    told: list[float] = []
-    host.waiting = told.append
+def test_a_limit_is_waited_for(host: Host, server: Echo, clock: Clock, answer: Reply, method: str) -> None:
     server.fault(answer)
     assert host.call(method, "/x").status == 200
-    assert clock.slept == told == [7.0]
+    assert clock.slept == [7.0]
     assert len(server.seen) == 2
+
+
+def test_who_shows_a_wait_does_the_waiting(host: Host, server: Echo, clock: Clock) -> None:
+    shown: list[float] = []
+    host.waiting = shown.append
+    server.fault(Reply(429, {}, {"Retry-After": "7"}))
+    assert host.call("GET", "/x").status == 200
+    assert (shown, clock.slept) == ([7.0], [])
 
 
 def test_a_secondary_limit_that_names_no_time_is_left_alone_for_a_minute(
@@ -197,6 +206,84 @@ def test_a_page_of_a_proxy_is_no_answer(host: Host, server: Echo) -> None:
     server.fault(Reply(200, b"<html>Please log in</html>"))
     with pytest.raises(StorageUnavailable, match="no JSON"):
         host.call("GET", "/x").json()
+
+
+# Answers without end
+
+
+@pytest.fixture
+def brief(server: Echo, clock: Clock) -> Iterator[Host]:
+    """Return a host of which no long answers are read."""
+    made = Host(server.url, Token(SECRET), sleep=clock.sleep, clock=clock, timeout=5, longest=100_000)
+    yield made
+    made.close()
+
+
+def packed(content: bytes) -> Reply:
+    return Reply(200, content, {"Content-Encoding": "gzip"})
+
+
+def test_an_answer_without_end_is_refused_and_not_asked_for_again(brief: Host, server: Echo, clock: Clock) -> None:
+    server.fault("endless", times=9)
+    for options in ({}, {"method": "POST", "repeatable": True}):
+        with pytest.raises(StorageUnavailable, match="answers with more than 100000 bytes"):
+            brief.call(**{"method": "GET", "path": "/x", **options})
+    assert (len(server.seen), clock.slept) == (2, [])
+
+
+def test_a_change_with_an_answer_without_end_may_have_been_made(brief: Host, server: Echo) -> None:
+    server.fault("endless", times=9)
+    with pytest.raises(AnswerLost, match="more than 100000 bytes"):
+        brief.call("POST", "/x")
+    assert len(server.seen) == 1
+
+
+def test_a_small_answer_that_unpacks_to_a_large_one_is_not_unpacked(brief: Host, server: Echo) -> None:
+    server.fault(packed(gzip.compress(b" " * 80_000_000)), times=9)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageUnavailable, match="more than 100000 bytes"):
+            brief.call("GET", "/x")
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (packed(gzip.compress(b"")[:10] + b"\0\0\0\xff\xff" * 100_000), "more than 100000 bytes"),  # unpacks to nothing
+        (packed(gzip.compress(b"x" * 1000)[:-9]), "cut short"),
+        (packed(b"{}"), "not compressed as it says"),
+        (Reply(200, b"{}", {"Content-Encoding": "br"}), "nobody asked for: 'br'"),
+        (Reply(200, gzip.compress(gzip.compress(b"{}")), {"Content-Encoding": "gzip, gzip"}), "nobody asked for"),
+    ],
+)
+def test_an_answer_that_is_packed_wrongly_is_refused(brief: Host, server: Echo, reply: Reply, said: str) -> None:
+    server.fault(reply, times=9)
+    with pytest.raises(StorageUnavailable, match=said):
+        brief.call("GET", "/x")
+    assert len(server.seen) == 1
+
+
+def test_an_answer_that_is_packed_is_read(brief: Host, server: Echo) -> None:
+    server.fault(packed(gzip.compress(b'{"a": 1}')))
+    assert brief.call("GET", "/x").json() == {"a": 1}
+    server.fault(Reply(304, None, {"Content-Encoding": "gzip"}))
+    assert brief.call("GET", "/x").content == b""
+
+
+def test_an_answer_as_long_as_it_may_be_is_read(brief: Host, server: Echo) -> None:
+    server.fault(Reply(200, b" " * 100_000))
+    assert len(brief.call("GET", "/x").content) == 100_000
+
+
+def test_an_answer_nested_beyond_reading_is_no_json(host: Host, server: Echo) -> None:
+    for status in (200, 403, 418):
+        server.fault(Reply(status, b"[" * 200_000))
+        with pytest.raises((StorageError, PermissionDenied), match=r"no JSON|does not allow|answered 418"):
+            host.call("GET", "/x").json()
 
 
 def test_a_wrong_token_is_said_and_never_shown(server: Echo, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,74 @@
+"""What a person watches while a command works, on stderr: progress, and the waits that a host imposes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+#: Of a terminal: to the line above; and away with what is on this one.
+_UP, _CLEAR = "\033[A", "\r\033[K"
+
+
+class Bar:
+    """A progress bar that learns its length as it goes."""
+
+    def __init__(self, label: str) -> None:
+        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
+
+    def __enter__(self) -> Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._bar.length = total
+        self._bar.update(done - self._bar.pos)
+
+
+def wait_for_host(seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait because a host limits us, and show it: by a bar that fills and goes, or without a terminal by a sentence.
+
+    The bar is one line below where the cursor is, which may be on the bar of the work that has to wait; afterwards the
+    cursor is there again.
+
+    Args:
+        seconds: How long.
+        sleep: Waits for some seconds.
+    """
+    if not sys.stderr.isatty():
+        click.echo(f"The host limits how often it is asked: waiting {math.ceil(seconds)} seconds.", err=True)
+        sleep(seconds)
+        return
+    click.echo(err=True)
+    try:
+        _fill(seconds, sleep)
+    finally:  # also at Ctrl-C; a bar that ends has gone to the next line
+        click.echo(f"{_UP}{_CLEAR}{_UP}", err=True, nl=False)
+
+
+def _fill(seconds: float, sleep: Callable[[float], None]) -> None:
+    """Show a bar that is full after some seconds."""
+    steps = max(1, math.ceil(seconds))
+    label, left = "The host limits us: waiting", "{} s left".format
+    bar: Any = click.progressbar(
+        length=steps,
+        label=label,
+        width=20,  # a line that wraps could not be cleared
+        show_eta=False,
+        show_percent=False,
+        item_show_func=left,
+        file=sys.stderr,
+    )
+    bar.current_item = steps
+    with bar:
+        for gone in range(1, steps + 1):
+            sleep(seconds / steps)
+            bar.update(1, steps - gone)
