@@ -22,13 +22,14 @@ from metastore.types import DatasetId
 
 from .conftest import ANN
 
-GUNICORN = Path(__file__).parents[1] / ".venv-giftless/bin/gunicorn"
+READY = Path(__file__).parents[1] / ".venv-giftless/ready"
+GUNICORN = READY.parent / "bin/gunicorn"
 CARS = DatasetId("physics", "cars")
 FIRST = {"x.csv": b"a,b\n1,2\n", "data dir/y z.csv": b"\x00\xff" * 500_000, "empty.csv": b""}
 SECOND = {**FIRST, "x.csv": b"a,b\n3,4\n"}
 
 pytestmark = [
-    pytest.mark.skipif(not GUNICORN.exists(), reason="there is no giftless: make giftless"),
+    pytest.mark.skipif(not READY.exists(), reason="there is no giftless: make giftless"),
     pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed"),
 ]
 
