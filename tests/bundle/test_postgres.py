@@ -130,6 +130,18 @@ def test_what_alters_nothing_leaves_no_snapshot(dsn: str, record: PostgresRecord
     assert next(record.bundles(Filter())).updated == before
 
 
+def test_when_a_bundle_was_updated_is_the_records_to_say(dsn: str, record: PostgresRecord) -> None:
+    typed(
+        dsn,
+        "SELECT set_config('metastore.first', 'true', true)",
+        INSERT,
+        "UPDATE bundles SET updated = '1999-01-01', udp = true",
+    )
+    typed(dsn, "UPDATE bundles SET updated = '1999-01-01', udp = false")
+    assert next(record.bundles(Filter())).updated == record.newest("NuMI").created
+    assert typed(dsn, "SELECT count(*) FROM snapshot_bundles WHERE updated = created") == [(2,)]
+
+
 def test_a_deletion_keeps_the_last_state_and_its_devices(dsn: str, record: PostgresRecord) -> None:
     typed(dsn, INSERT, "INSERT INTO bundle_variables VALUES ('NuMI', 'E:ONE')")
     typed(dsn, "DELETE FROM bundles")

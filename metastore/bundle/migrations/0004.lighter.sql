@@ -108,8 +108,8 @@ BEGIN
         RAISE 'there is no action %', made.action USING ERRCODE = 'check_violation';
     END IF;
     made.created := made.updated;
-    IF last.snapshot_id IS NULL AND current_setting('metastore.first', true) = 'true' THEN
-        made.updated := live.updated;  -- it was there before the record
+    IF last.snapshot_id IS NULL AND pg_trigger_depth() = 0 AND current_setting('metastore.first', true) = 'true' THEN
+        made.updated := live.updated;  -- it was there before the record, says a migration
     END IF;
     -- The same as `chain_hash` in metastore/bundle/chains.py. The database is in UTF8: so `octet_length` counts what is
     -- hashed.
