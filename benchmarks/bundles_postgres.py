@@ -166,7 +166,7 @@ def _side_by_side(dsn: str, folder: Path, seconds: float) -> Iterator[Row | Note
 
 
 def _own_statements() -> str:
-    """Return what `bundle_update` sends: what it costs without Python."""
+    """Return what `bundle_update` sends, with the number that it remembers: what it costs without Python."""
     state = {"ifb_group": "NOvA", "storage": "short", "run": False, "udp": False, "writable": False, "hosts": []}
     write = {"action": "update", "deleted": False, **state, "devices": [f"E:D{number}" for number in range(10)]}
     own = (
@@ -174,9 +174,10 @@ def _own_statements() -> str:
     )
     rest = json.dumps(write)[1:].replace("E:", r"E\u003a")  # a colon and a name is a variable of pgbench's
     sent = f"({own} || '{rest}]')::json"
-    newest, change = (query.replace("%s", "{}") for query in (queries.NEWEST, queries.WRITE))
-    return f"""{newest.format("'W' || :client_id")}\n\\gset
-{change.format("'ann'", "''", "''", "'10000ms'", sent)};
+    newest = "SELECT snapshot_id FROM snapshot_bundles WHERE name = 'W' || :client_id ORDER BY snapshot_id DESC LIMIT 1"
+    change = queries.WRITE.replace("%s", "{}").format("'ann'", "''", "now()::text", "'10000ms'", sent)
+    return f"""{newest}\n\\gset
+{change};
 """
 
 

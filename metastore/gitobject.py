@@ -127,12 +127,19 @@ def find_entry(content: bytes, name: str) -> Entry | None:
         ValueError: What comes before it is no tree.
     """
     try:
-        wanted = name.encode(errors="surrogateescape")
+        wanted = b" %s\0" % name.encode(errors="surrogateescape")
     except UnicodeEncodeError:
         return None
-    for mode, found, identity in _tree_rows(content):
-        if found == wanted:
-            return Entry(mode.decode(), identity.hex())
+    position, place = 0, -1 if "\0" in name else content.find(wanted)
+    while place >= 0:
+        # What was found may be part of an id, or of a longer name: so rows are counted off.
+        while 0 <= (zero := content.find(b"\0", position)) < place:
+            position = zero + 21
+        if content.find(b" ", position) == place:
+            if zero + 21 > len(content):
+                raise ValueError("not a tree")
+            return Entry(content[position:place].decode(), content[zero + 1 : zero + 21].hex())
+        place = content.find(wanted, place + 1)
     return None
 
 

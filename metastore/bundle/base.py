@@ -6,11 +6,10 @@ change leaves a snapshot: the whole state after it, with who, when and why.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from metastore.bundle.listing import BundleLine, Listing
@@ -214,12 +213,15 @@ class Write:
         bundle: The state after; of a deletion, the last one.
         expected: The number of the name's newest snapshot, a deletion included; None if there must be none.
         deleted: Whether this deletes the bundle.
+        follows: The hash of the expected snapshot, for whoever does not come from asking for it; None if they do.
+            Numbers come again in a record that was restored from a backup; hashes do not.
     """
 
     action: str
     bundle: Bundle
     expected: int | None
     deleted: bool = False
+    follows: str | None = None
 
 
 class BundleRecord(ABC):
@@ -232,6 +234,13 @@ class BundleRecord(ABC):
     @abstractmethod
     def newest(self, name: str) -> Snapshot:
         """Return the newest snapshot of a name, also when that is its deletion. Raises BundleNotFound."""
+
+    @abstractmethod
+    def recent(self, name: str) -> Snapshot | None:
+        """Return a snapshot of a name that may be its newest, without asking; None if none is remembered.
+
+        What is made of it has to say which one it `follows`, and is refused if there is a newer one.
+        """
 
     @abstractmethod
     def as_of(self, name: str, at: datetime) -> Snapshot:
@@ -268,38 +277,3 @@ class BundleRecord(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what is held open; it is opened again when it is used."""
-
-
-def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
-    """Return the link of a name's chain: SHA-256 over the hash before and every part of the snapshot.
-
-    Each part is written as a netstring without its comma (length in bytes, colon, UTF-8), so that no two records look
-    alike; lists are counted first; times are in UTC with microseconds. PostgreSQL's trigger computes the same.
-    """
-    state = snapshot.bundle
-    parts = [
-        previous_hash,
-        str(snapshot.id),
-        snapshot.name,
-        snapshot.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        snapshot.user,
-        snapshot.comment,
-        snapshot.action,
-        _flag(snapshot.deleted),
-        state.event,
-        state.ifb_group,
-        state.storage,
-        _flag(state.run),
-        _flag(state.udp),
-        _flag(state.writable),
-        str(len(state.hosts)),
-        *state.hosts,
-        str(len(state.devices)),
-        *sorted(state.devices),
-    ]
-    encoded = [part.encode() for part in parts]
-    return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in encoded)).hexdigest()
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"

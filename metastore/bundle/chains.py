@@ -1,10 +1,47 @@
-"""Walking the hash chain of every name: is the record what it was?"""
+"""The hash chain of every name: its links, and walking it. Is the record what it was?"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC
 
-from metastore.bundle.base import ChainCheck, Snapshot, chain_hash
+from metastore.bundle.base import ChainCheck, Snapshot
+
+
+def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
+    """Return the link of a name's chain: SHA-256 over the hash before and every part of the snapshot.
+
+    Each part is written as a netstring without its comma (length in bytes, colon, UTF-8), so that no two records look
+    alike; lists are counted first; times are in UTC with microseconds. PostgreSQL's trigger computes the same.
+    """
+    state = snapshot.bundle
+    parts = [
+        previous_hash,
+        str(snapshot.id),
+        snapshot.name,
+        snapshot.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        snapshot.user,
+        snapshot.comment,
+        snapshot.action,
+        _flag(snapshot.deleted),
+        state.event,
+        state.ifb_group,
+        state.storage,
+        _flag(state.run),
+        _flag(state.udp),
+        _flag(state.writable),
+        str(len(state.hosts)),
+        *state.hosts,
+        str(len(state.devices)),
+        *sorted(state.devices),
+    ]
+    encoded = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in encoded)).hexdigest()
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def check_chains(

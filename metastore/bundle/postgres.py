@@ -33,6 +33,7 @@ from metastore.bundle.base import (
 from metastore.bundle.chains import check_chains
 from metastore.bundle.database import Database, database_errors
 from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.recent import Recent
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -57,6 +58,7 @@ class PostgresRecord(BundleRecord):
 
     def __init__(self, dsn: str, *, pool_size: int = 10, patience: float = 10.0) -> None:
         self._database = Database(dsn, size=pool_size, patience=patience)
+        self._recent = Recent()
 
     def check(self) -> None:
         """Look whether the database is there and has the tables, without keeping a connection.
@@ -72,6 +74,9 @@ class PostgresRecord(BundleRecord):
         if not rows:
             raise BundleNotFound(name)
         return queries.snapshot(rows[0])
+
+    def recent(self, name: str) -> Snapshot | None:
+        return self._recent.get(name)
 
     def as_of(self, name: str, at: datetime) -> Snapshot:
         where = "WHERE name = %s AND created <= %s ORDER BY snapshot_id DESC LIMIT 1"
@@ -108,8 +113,13 @@ class PostgresRecord(BundleRecord):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InvalidInput(f"bundle {twice} occurs twice in one transaction")
+        for name in names:
+            self._recent.forget(name)  # also where the write fails
         with database_errors():
-            return _Change(self._database, writes, user, comment, at).make() if writes else []
+            made = _Change(self._database, writes, user, comment, at).make() if writes else []
+        for snapshot in made:
+            self._recent.keep(snapshot)
+        return made
 
     def chains(self) -> Iterator[ChainCheck]:
         with database_errors():
@@ -181,7 +191,7 @@ class _Change:
 
     def _refuse(self, name: str, newest: int | None) -> NoReturn:
         expected = next(write.expected for write in self._writes if write.bundle.name == name)
-        if newest == expected:  # the deletion of what was never there
+        if newest is None and expected is None:  # the deletion of what was never there
             raise BundleNotFound(name)
         raise RevisionConflict(f"bundle {name}", expected=expected, actual=newest)
 
@@ -219,7 +229,12 @@ class _Change:
 def _sent(write: Write) -> dict[str, Any]:
     """Return a write as `metastore_write` takes it."""
     state = {key: getattr(write.bundle, key) for key in STATE}
-    made = {"action": write.action, "deleted": write.deleted, "expected": write.expected}
+    made = {
+        "action": write.action,
+        "deleted": write.deleted,
+        "expected": write.expected,
+        "follows": write.follows,
+    }
     return {**made, **state, "devices": sorted(write.bundle.devices)}
 
 

@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from metastore.bundle.base import Bundle, BundleRecord, Snapshot, Write
-from metastore.bundle.checks import apply_changes, check_comment, check_name, check_user, make_bundle
+from metastore.bundle.base import Bundle, Snapshot, Write
+from metastore.bundle.checks import apply_changes, check_comment, check_name, make_bundle
 from metastore.bundle.exchange import ImportLine, Row, at_line, write_rows
-from metastore.bundle.policy import ROOT, Groups, check_change
-from metastore.bundle.reader import BundleReader
-from metastore.errors import (
-    AlreadyExists,
-    BundleDeleted,
-    BundleNotFound,
-    InvalidInput,
-    PermissionDenied,
-    RevisionConflict,
-    StorageBusy,
-)
-
-_TRIES = 30
+from metastore.bundle.policy import check_change
+from metastore.bundle.writer import TRIES, BundleWriter
+from metastore.errors import InvalidInput, PermissionDenied, RevisionConflict, StorageBusy
 
 
-class BundleRegistry(BundleReader):
+class BundleRegistry(BundleWriter):
     """Bundles, their owners and their record. `metastore.bundle.connect` makes one.
 
     Anyone may read. Every change takes `user` (who) and `comment` (why), raises `PermissionDenied` if the groups file
@@ -40,17 +28,6 @@ class BundleRegistry(BundleReader):
         groups: Who is in which group.
         clock: Returns the time, with a time zone.
     """
-
-    def __init__(
-        self,
-        record: BundleRecord,
-        groups: Groups,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        super().__init__(record)
-        self.groups = groups
-        self._clock = clock
 
     # Changing
 
@@ -85,7 +62,8 @@ class BundleRegistry(BundleReader):
         Raises:
             RevisionConflict: `expected` is not the newest snapshot.
         """
-        return self._change("update", name, lambda now: apply_changes(now, changes), user, comment, expected)
+        kept = _kept(changes) if isinstance(changes, Mapping) else changes
+        return self._change("update", name, lambda now: apply_changes(now, kept), user, comment, expected)
 
     def bundle_delete(
         self, name: str, *, user: str | None, comment: str | None = None, expected: int | None = None
@@ -193,7 +171,7 @@ class BundleRegistry(BundleReader):
         self, rows: Sequence[Row], user: str | None, comment: str | None, seen: dict[str, int], report: bool, dry: bool
     ) -> Sequence[ImportLine]:
         """Import rows in one transaction; again after a lost race."""
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             done: list[ImportLine] = []
             writes: list[Write] = []
             for row in rows:
@@ -229,81 +207,9 @@ class BundleRegistry(BundleReader):
             return None, "unchanged"
         return Write("import", after, newest.id), "updated"
 
-    # How every change goes
 
-    def _create(self, action: str, bundle: Bundle, user: str | None, comment: str | None) -> Bundle:
-        newest = self._newest(bundle.name)
-        if newest and not newest.deleted:
-            check_change(self.groups, user, [newest.bundle, bundle])
-            raise AlreadyExists(f"bundle {bundle.name}")
-        self._may_use_name(user, newest, bundle)
-        write = Write(action, bundle, newest.id if newest else None)
-        try:
-            (made,) = self._commit([write], user, comment)
-        except RevisionConflict:
-            raise AlreadyExists(f"bundle {bundle.name}") from None
-        return made.bundle
-
-    def _change(
-        self,
-        action: str,
-        name: str,
-        compute: Callable[[Bundle], Bundle],
-        user: str | None,
-        comment: str | None,
-        expected: int | None,
-    ) -> Bundle:
-        def write(newest: Snapshot) -> Write | None:
-            after = compute(newest.bundle)
-            check_change(self.groups, user, [newest.bundle, after])
-            return None if after == newest.bundle else Write(action, after, newest.id)
-
-        return self._write(name, write, user, comment, expected).bundle
-
-    def _write(
-        self,
-        name: str,
-        compute: Callable[[Snapshot], Write | None],
-        user: str | None,
-        comment: str | None,
-        expected: int | None,
-        *,
-        deleted: bool = False,
-    ) -> Snapshot:
-        """Read the newest snapshot, compute, write; again after a lost race, unless `expected` is given."""
-        check_name(name)
-        for attempt in range(_TRIES):
-            newest = self._record.newest(name)
-            if newest.deleted and not deleted:
-                raise BundleDeleted(name, newest)
-            if expected is not None and newest.id != expected:
-                raise RevisionConflict(f"bundle {name}", expected=expected, actual=newest.id)
-            write = compute(newest)
-            if write is None:
-                return newest
-            try:
-                return self._commit([write], user, comment)[0]
-            except RevisionConflict:
-                if expected is not None:
-                    raise
-                time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
-        raise StorageBusy(f"bundle {name} is being changed by too many others; try again")
-
-    def _newest(self, name: str) -> Snapshot | None:
-        with suppress(BundleNotFound):
-            return self._record.newest(name)
-        return None
-
-    def _commit(self, writes: Sequence[Write], user: str | None, comment: str | None) -> Sequence[Snapshot]:
-        return self._record.write(writes, user=check_user(user), comment=check_comment(comment), at=self._clock())
-
-    def _may_use_name(self, user: str | None, newest: Snapshot | None, after: Bundle) -> None:
-        """Check a change that may bring back a deleted name: it stays in its group, unless a superuser says so."""
-        check_change(self.groups, user, [*([newest.bundle] if newest else []), after])
-        if newest and newest.bundle.ifb_group == after.ifb_group:
-            return
-        known = self.groups.current()
-        if newest and user not in known.superusers:
-            raise PermissionDenied(f"{after.name} belonged to {newest.bundle.ifb_group}, and comes back only there")
-        if after.ifb_group not in (*known.groups, ROOT):
-            raise InvalidInput(f"there is no group {after.ifb_group!r} in the groups file", pointer="/ifb_group")
+def _kept(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return changes that can be computed again: what can be read only once becomes a list."""
+    if any(isinstance(value, Iterator) for value in changes.values()):
+        return {key: list(value) if isinstance(value, Iterator) else value for key, value in changes.items()}
+    return changes

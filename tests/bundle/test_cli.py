@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from metastore import config
-from metastore.bundle.versioned import BUNDLES, path_of
+from metastore.bundle.files import path_of
+from metastore.bundle.versioned import BUNDLES
 from metastore.storage.git import GitStorage
 
 from ..conftest import change

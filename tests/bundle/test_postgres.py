@@ -20,7 +20,8 @@ from psycopg.conninfo import make_conninfo
 
 from metastore import bundle
 from metastore.bundle import queries
-from metastore.bundle.base import Bundle, Filter, LogFilter, Snapshot, Write, chain_hash
+from metastore.bundle.base import Bundle, Filter, LogFilter, Snapshot, Write
+from metastore.bundle.chains import chain_hash
 from metastore.bundle.migrate import migrate
 from metastore.bundle.postgres import PostgresRecord
 from metastore.errors import (
@@ -127,6 +128,18 @@ def test_what_alters_nothing_leaves_no_snapshot(dsn: str, record: PostgresRecord
     typed(dsn, "UPDATE bundles SET updated = '1999-01-01'")
     assert len(record.log(LogFilter())) == 1
     assert next(record.bundles(Filter())).updated == before
+
+
+def test_when_a_bundle_was_updated_is_the_records_to_say(dsn: str, record: PostgresRecord) -> None:
+    typed(
+        dsn,
+        "SELECT set_config('metastore.first', 'true', true)",
+        INSERT,
+        "UPDATE bundles SET updated = '1999-01-01', udp = true",
+    )
+    typed(dsn, "UPDATE bundles SET updated = '1999-01-01', udp = false")
+    assert next(record.bundles(Filter())).updated == record.newest("NuMI").created
+    assert typed(dsn, "SELECT count(*) FROM snapshot_bundles WHERE updated = created") == [(2,)]
 
 
 def test_a_deletion_keeps_the_last_state_and_its_devices(dsn: str, record: PostgresRecord) -> None:
@@ -242,6 +255,23 @@ def test_unsafe_values_are_refused(dsn: str, values: dict[str, str | None]) -> N
     query = f"INSERT INTO bundles ({', '.join(row)}) VALUES ({', '.join('%s' for _ in row)})"
     with psycopg.connect(dsn) as connection, pytest.raises((pg.CheckViolation, pg.NotNullViolation)):
         connection.execute(query.encode(), list(row.values()))
+
+
+def test_an_action_that_is_none_is_refused(dsn: str) -> None:
+    with pytest.raises(pg.CheckViolation, match="no action invent"):
+        typed(dsn, "SELECT set_config('metastore.action', 'invent', true)", INSERT, "SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def test_an_unsafe_value_is_named_and_operators_of_the_callers_hide_none(dsn: str) -> None:
+    typed(
+        dsn,
+        "CREATE SCHEMA own",
+        "CREATE FUNCTION own.fits(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false'",
+        "CREATE OPERATOR own.!~ (LEFTARG = text, RIGHTARG = text, FUNCTION = own.fits)",
+    )
+    with pytest.raises(pg.CheckViolation, match="this event") as caught:
+        typed(dsn, "SET search_path = own, public, pg_catalog", INSERT.replace("e,a9", "no event"))
+    assert caught.value.diag.column_name == "event"
 
 
 @pytest.mark.parametrize("device", ["E:", "E:A B", "E:A;B", "E:A'B", "E:A\x9fB", "E:" + "A" * 254])
@@ -412,6 +442,15 @@ def test_a_broken_chain_is_told_before_what_follows_from_it(dsn: str, record: Po
     assert check.problem == "snapshot 2 was altered, or what was before it"
 
 
+def test_a_number_that_came_again_with_another_hash_is_a_conflict(record: PostgresRecord) -> None:
+    (made,) = put(record, NUMI)
+    after = replace(NUMI, udp=True)
+    with pytest.raises(RevisionConflict):
+        record.write([Write("update", after, made.id, follows="0" * 64)], user="ann", comment="", at=AT)
+    (made,) = record.write([Write("update", after, made.id, follows=made.hash)], user="ann", comment="", at=AT)
+    assert made.bundle == after
+
+
 def test_several_bundles_change_at_once_in_the_order_given(record: PostgresRecord) -> None:
     made = put(record, replace(NUMI, name="z"), replace(NUMI, name="a"), NUMI, action="import")
     assert [snapshot.name for snapshot in made] == ["z", "a", "NuMI"]
@@ -446,6 +485,24 @@ def test_one_stale_write_undoes_all_of_a_transaction(record: PostgresRecord) -> 
         )
     assert (caught.value.expected, caught.value.actual) == (99, 1)
     assert [each.name for each in record.bundles(Filter())] == ["NuMI"]
+
+
+def test_a_write_finds_its_own_snapshot_among_those_of_a_transaction(dsn: str) -> None:
+    typed(dsn, INSERT, INSERT.replace("NuMI", "BNB"))
+    same = """[{"action": "update", "deleted": false, "expected": %s, "name": "NuMI", "event": "e,a9",
+        "ifb_group": "NOvA", "storage": "short", "run": false, "udp": %s, "writable": false, "hosts": [],
+        "devices": []}]"""
+    numi = typed(dsn, "SELECT max(snapshot_id) FROM snapshot_bundles WHERE name = 'NuMI'")[0][0]
+    other = "UPDATE bundles SET udp = true WHERE name = 'BNB'"
+    ((name, number, _),) = typed(
+        dsn, other, f"SELECT * FROM metastore_write('ann', '', '', '1s', '{same % (numi, 'false')}')"
+    )
+    assert (name, number) == ("NuMI", numi)
+    typed(dsn, "UPDATE bundles SET udp = false WHERE name = 'BNB'")
+    ((name, number, _),) = typed(
+        dsn, other, f"SELECT * FROM metastore_write('ann', '', '', '1s', '{same % (numi, 'true')}')"
+    )
+    assert typed(dsn, f"SELECT name, previous FROM snapshot_bundles WHERE snapshot_id = {number}") == [("NuMI", numi)]
 
 
 def test_the_settings_of_a_write_end_with_it(dsn: str, record: PostgresRecord) -> None:

@@ -6,22 +6,26 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import errors as pg
+from yoyo import read_migrations
 
 from metastore import bundle
 from metastore.bundle import Groups
-from metastore.bundle.base import Filter, LogFilter
+from metastore.bundle.base import Filter, LogFilter, Write
+from metastore.bundle.chains import chain_hash
 from metastore.bundle.migrate import migrate
 from metastore.bundle.postgres import PostgresRecord
 from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 
-FILES = ("0001.tables", "0002.record", "0003.first")
+AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+FILES = ("0001.tables", "0002.record", "0003.first", "0004.lighter")
 #: As a laboratory's own program may have made them.
 OLD_TABLES = """
     CREATE TABLE bundles (
@@ -188,3 +192,35 @@ def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, mon
     with pytest.raises(InvalidInput, match="as a URL"):
         bundle.connect("host=127.0.0.1 dbname=bundles", groups=Groups.parse("groups ="))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_an_earlier_version_migrated_goes_on(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(
+            "metastore.bundle.migrate.read_migrations",
+            lambda path: read_migrations(path).filter(lambda migration: migration.id in FILES[:3]),
+        )
+        typed(dsn, OLD_TABLES)
+        assert migrate(dsn) == FILES[:3]
+    before = PostgresRecord(dsn)
+    (numi,) = before.write([_next(before, udp=False)], user="ann", comment="Earlier", at=AT)
+    before.close()
+    assert migrate(dsn) == FILES[3:]
+    record = PostgresRecord(dsn)
+    assert record.newest("NuMI") == numi
+    (later,) = record.write([_next(record, udp=True)], user="ann", comment="Later", at=AT)
+    assert (later.previous, later.hash) == (numi.id, chain_hash(later, numi.hash))
+    typed(dsn, "DELETE FROM bundle_variables WHERE variable = 'E:ONE'; DELETE FROM bundles WHERE name = 'odd name'")
+    assert [(line.action, line.name, line.removed) for line in record.log(LogFilter(limit=2))] in (
+        [("delete", "odd name", 0), ("update", "NuMI", 1)],
+        [("update", "NuMI", 1), ("delete", "odd name", 0)],
+    )
+    assert [check.problem for check in record.chains()] == [None] * 3
+    record.close()
+    with pytest.raises(pg.CheckViolation, match="cannot have this event"):
+        typed(dsn, "UPDATE bundles SET event = 'no event'")
+
+
+def _next(record: PostgresRecord, **changes: object) -> Write:
+    newest = record.newest("NuMI")
+    return Write("update", replace(newest.bundle, **changes), newest.id)  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.versioned import BUNDLES, REGISTRY, path_of
+from metastore.bundle.files import path_of
+from metastore.bundle.versioned import BUNDLES, REGISTRY
 from metastore.errors import InvalidInput, StorageBusy, StorageCorrupt
 
 from ..conftest import EPOCH, change, ticking

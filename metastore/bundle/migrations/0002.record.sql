@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION metastore_now() RETURNS timestamptz LANGUAGE sql VOLA
     SELECT coalesce(nullif(current_setting('metastore.at', true), '')::timestamptz, clock_timestamp());
 $$;
 
--- The same as `chain_hash` in metastore/bundle/base.py: netstrings without their commas. NULL parts are left out.
+-- The same as `chain_hash` in metastore/bundle/chains.py: netstrings without their commas. NULL parts are left out.
 -- In plpgsql, which keeps its plan: SQL with an aggregate cannot be inlined, and would be parsed in each transaction.
 CREATE OR REPLACE FUNCTION metastore_hash(parts text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
