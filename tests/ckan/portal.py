@@ -236,7 +236,7 @@ def show(portal: Portal) -> int:
     print(f"""
     CKAN          {portal.url}/    sign in as ann, password ann-password
     versions      {portal.url}/dataset/datasets/versions
-    the same      git clone {portal.folder}/store/examples/datasets.git
+    as Git        git clone {portal.folder}/store/examples/datasets.git
     CKAN's log    {portal.log(portal.port)}
 
     Ctrl-C ends it and removes everything.""")
@@ -252,8 +252,10 @@ def main() -> int:
     try:
         return run(given.ckan.absolute(), given.program)
     except KeyboardInterrupt:
+        if given.program:
+            return 130
         print("Ended, and removed.")
-        return 130
+        return 0  # as it was meant to
 
 
 def run(programs: Path, program: list[str]) -> int:
