@@ -81,7 +81,7 @@ ckanext: $(READY) $(CKAN_VENV)/ready debian
 test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
 	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
-	CKAN_PROGRAMS=$(CKAN_VENV)/bin AUTHZ_SERVICE='$(AUTHZ_SERVICE)' $(BIN)/python -m pytest -n 0 tests/ckan/served.py \
+	CKAN_PROGRAMS=$(CKAN_VENV)/bin AUTHZ_SERVICE='$(AUTHZ_SERVICE)' $(BIN)/python -m pytest -n 0 --timeout 1800 tests/ckan/served.py \
 	  tests/ckan/served_with_service.py tests/ckan/browsed.py $(if $(AUTHZ_SERVICE),tests/ckan/served_with_authz.py)
 
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C

@@ -61,7 +61,7 @@ class Person:
         self.page.get_by_label("Username").fill("ann")
         self.page.get_by_label("Password").fill("ann-password")
         self.page.get_by_role("button", name="Login").click()
-        self.page.get_by_role("link", name="Ann Lee").first.wait_for()
+        self.page.wait_for_url("**/dashboard**")
 
     def edits(self, name: str, message: str, **fields: str) -> None:
         """Change fields of CKAN's form, say what changed, and wait for the dataset's page."""
@@ -184,5 +184,7 @@ def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms
     page.get_by_role("link", name="Import datasets").click()
     assert page.get_by_text("An older version").is_visible()
     assert page.get_by_text("Restore").count() == 0
+    page.get_by_role("link", name="Compare with the newest version").click()
+    assert page.get_by_text("Vega's datasets", exact=True).last.is_visible()
     stranger.context.close()
     assert stranger.complaints == []
