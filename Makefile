@@ -9,6 +9,8 @@ JOBS ?= auto
 CKAN ?= 2.11.6
 CKAN_VENV ?= .venv-ckan-$(CKAN)
 EXTENSION := examples/ckanext-metastore
+# A checkout of ckanext-authz-service, which is on no package index: its tokens are shown to the service then.
+AUTHZ_SERVICE ?=
 
 GIFTLESS_VENV := .venv-giftless
 
@@ -73,6 +75,7 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
 
 $(CKAN_VENV)/ready: pyproject.toml
+	@echo 'Installing CKAN $(CKAN) in $(CKAN_VENV), once: some minutes …'
 	$(PYTHON) -m venv $(CKAN_VENV)
 	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout
 	$(CKAN_VENV)/bin/pip install --quiet --editable '.[client]' 'pyjwt[crypto]'
@@ -87,7 +90,8 @@ ckanext: $(READY) $(CKAN_VENV)/ready debian
 test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one)
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
 	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
-	CKAN_PROGRAMS=$(CKAN_VENV)/bin $(BIN)/python -m pytest -n 0 tests/ckan/served.py tests/ckan/served_with_service.py
+	CKAN_PROGRAMS=$(CKAN_VENV)/bin AUTHZ_SERVICE='$(AUTHZ_SERVICE)' $(BIN)/python -m pytest -n 0 --timeout 1800 tests/ckan/served.py \
+	  tests/ckan/served_with_service.py tests/ckan/browsed.py $(if $(AUTHZ_SERVICE),tests/ckan/served_with_authz.py)
 
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin

@@ -125,6 +125,13 @@ def test_a_token_of_ckan_without_a_user_reads_and_writes_nothing() -> None:
     assert not allows(identity, "update", CARS)
 
 
+def test_a_token_with_all_that_ckan_can_be_asked_to_say_is_known() -> None:
+    said = {"aud": "metastore", "email": "ann@example.org", "jti": '\t\x0b\r\n\x0c"\\~'}  # any of string.printable
+    token = jwt.encode({**CLAIMS, **SCOPES, **said}, SECRET, "HS256")
+    identity = with_secret(audience="metastore", issuer=CLAIMS["iss"]).identify(token)
+    assert (identity.user, identity.name, identity.email) == ("ann", "Ann Lee", "ann@example.org")
+
+
 def test_a_token_without_scopes_counts_and_may_do_nothing() -> None:
     assert verifier().identify(signed(scopes="")).scopes == ()
     assert verifier().identify(signed(scopes=None)).user == "ann"

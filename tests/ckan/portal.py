@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -51,7 +53,8 @@ solr_url = {solr}
 ckan.redis.url = redis://127.0.0.1:{redis}/0
 ckan.plugins = {plugins}
 ckan.activity_streams_enabled = true
-{recording}
+ckan.gravatar_default = disabled
+{settings}
 ckanext.metastore.on_failure = continue
 [loggers]
 keys = root, ckanext
@@ -90,10 +93,23 @@ class Portal:
         programs: The `bin` folder of the environment that CKAN is installed in.
         testing: Whether CKAN's own test helpers shall work on it.
         recording: What `ckanext.metastore.…` says; otherwise datasets are recorded in the folder's `store`.
+        plugins: More plugins.
+        settings: More settings of CKAN's.
+        environment: More for the environment of CKAN's programs.
     """
 
-    def __init__(self, programs: Path, *, testing: bool, recording: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        programs: Path,
+        *,
+        testing: bool,
+        recording: Mapping[str, str] | None = None,
+        plugins: str = "",
+        settings: Mapping[str, str] = MappingProxyType({}),
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.programs = programs
+        self._environment = {**os.environ, **environment}
         self.folder = Path(tempfile.mkdtemp(prefix="metastore-ckan-"))
         self.port, redis = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -106,18 +122,23 @@ class Portal:
         )
         atexit.register(self.close)
         schema = next(programs.parent.glob("lib/python*/site-packages/ckan/config/solr/schema.xml"))
-        settings: dict[str, Any] = {
-            "folder": self.folder,
-            "port": self.port,
-            "redis": redis,
-            "solr": solr.start(schema),
-        }
-        settings |= {"testing": str(testing).lower(), "csrf": str(not testing).lower()}
         recording = recording or {"url": f"{self.folder}/store", "options": '{"sync": false}'}
-        settings["recording"] = "\n".join(f"ckanext.metastore.{name} = {value}" for name, value in recording.items())
+        named = {f"ckanext.metastore.{name}": value for name, value in recording.items()} | dict(settings)
         # CKAN's test helpers make the tables of CKAN alone.
-        plugins = "metastore" if testing else "activity metastore"
-        self.ini.write_text(INI.format(**settings, database=self._database(), plugins=plugins))
+        plugins = "metastore" if testing else f"activity metastore {plugins}"
+        self.ini.write_text(
+            INI.format(
+                folder=self.folder,
+                port=self.port,
+                redis=redis,
+                solr=solr.start(schema),
+                testing=str(testing).lower(),
+                csrf=str(not testing).lower(),
+                settings="\n".join(f"{name} = {value}" for name, value in named.items()),
+                database=self._database(),
+                plugins=plugins,
+            )
+        )
         self.ckan("db", "init")
         if not testing:
             self.ckan("db", "upgrade", "-p", "activity")
@@ -131,7 +152,7 @@ class Portal:
     def ckan(self, *arguments: str) -> str:
         """Run CKAN's command line, and return what it prints."""
         command = [str(self.programs / "ckan"), "-c", str(self.ini), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=self._environment)
         if done.returncode:
             raise RuntimeError(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done.stdout
@@ -146,10 +167,12 @@ class Portal:
         port = port or self.port
         ini = self.folder / f"ckan-{port}.ini"
         ini.write_text(self.ini.read_text().replace("on_failure = continue", f"on_failure = {on_failure}"))
-        log = self.folder / f"ckan-{port}.log"
+        log = self.log(port)
         command = [self.programs / "ckan", "-c", ini, "run", "--disable-reloader", "--port", str(port)]
         with log.open("wb") as output:
-            server = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            server = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+            )
         self._servers.append(server)
         for _ in range(240):
             try:
@@ -161,11 +184,16 @@ class Portal:
                 time.sleep(0.5)
         raise RuntimeError(f"CKAN does not answer:\n{log.read_text()[-4000:]}")
 
-    def user(self, name: str, fullname: str) -> str:
-        """Make a user who may do everything, and return a token for the API; the password is `name-password`."""
+    def log(self, port: int) -> Path:
+        """Where a worker writes what it has to say."""
+        return self.folder / f"ckan-{port}.log"
+
+    def user(self, name: str, fullname: str, *, sysadmin: bool = True) -> str:
+        """Make a user, who may do everything, and return a token for the API; the password is `name-password`."""
         said = (f"email={name}@example.org", f"fullname={fullname}", f"password={name}-password")
         self.ckan("user", "add", name, *said)
-        self.ckan("sysadmin", "add", name)
+        if sysadmin:
+            self.ckan("sysadmin", "add", name)
         return self.ckan("user", "token", "add", name, "tests", "--quiet").strip()
 
     def act(self, token: str, action: str, **said: Any) -> Any:
@@ -186,27 +214,32 @@ class Portal:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def show(portal: Portal) -> int:
-    """Serve a portal with sample data until it is interrupted."""
-    print("Starting CKAN: about a minute …", flush=True)
+def fill(portal: Portal) -> str:
+    """Make Ann, an organisation and the sample datasets in a portal that is served, and return Ann's token."""
     token = portal.user("ann", "Ann Lee")
-    server = portal.serve()
     portal.act(token, "organization_create", name="examples", title="Examples")
     for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
         package = ckan.to_package(json.loads(path.read_bytes()))
-        package |= {
-            "name": path.parent.name,
-            "owner_org": "examples",
-            "metastore_message": f"Import {path.parent.name}",
-        }
+        name = path.parent.name
+        package |= {"name": name, "owner_org": "examples", "metastore_message": f"Import {name}"}
         portal.act(token, "package_create", **package)
-        print(f"{portal.url}/dataset/{package['name']}", flush=True)
     portal.act(token, "package_patch", id="datasets", title="Vega's datasets", metastore_message="Say whose they are")
     portal.act(token, "dataset_tag_create", id="datasets", tag="v1", description="As released")
+    return token
+
+
+def show(portal: Portal) -> int:
+    """Serve a portal with sample data until it is interrupted."""
+    server = portal.serve()
+    print("Filling it with sample data …", flush=True)
+    fill(portal)
     print(f"""
-    {portal.url}/dataset/datasets/versions    sign in as ann, password ann-password
-    git clone {portal.folder}/store/examples/datasets.git
-    Ctrl-C ends it and removes everything""")
+    CKAN          {portal.url}/    sign in as ann, password ann-password
+    versions      {portal.url}/dataset/datasets/versions
+    as Git        git clone {portal.folder}/store/examples/datasets.git
+    CKAN's log    {portal.log(portal.port)}
+
+    Ctrl-C ends it and removes everything.""")
     return server.wait()
 
 
@@ -216,14 +249,25 @@ def main() -> int:
     parser.add_argument("program", nargs="*", help="with {ini}, {url} and {folder} put in")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the servers then too
-    portal = Portal(given.ckan.absolute(), testing=bool(given.program))
     try:
-        if not given.program:
+        return run(given.ckan.absolute(), given.program)
+    except KeyboardInterrupt:
+        if given.program:
+            return 130
+        print("Ended, and removed.")
+        return 0  # as it was meant to
+
+
+def run(programs: Path, program: list[str]) -> int:
+    """Run a program with a portal, or without one serve the portal, and remove it afterwards."""
+    if not program:
+        print("Starting CKAN, with a PostgreSQL and a Redis of its own: about a minute …", flush=True)
+    portal = Portal(programs, testing=bool(program))
+    try:
+        if not program:
             return show(portal)
         named = {"ini": portal.ini, "url": portal.url, "folder": portal.folder}
-        return subprocess.run([part.format(**named) for part in given.program]).returncode
-    except KeyboardInterrupt:
-        return 130
+        return subprocess.run([part.format(**named) for part in program]).returncode
     finally:
         portal.close()
 

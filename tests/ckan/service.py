@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -17,20 +18,25 @@ class Service:
     """`metastore serve` in a folder, which takes tokens that are signed with the folder's `signing.pem`, and no others.
 
     Without a token nothing can be read there.
+
+    Args:
+        folder: For the store, the keys and the log.
+        trusting: Settings that say whose tokens are taken, instead of the folder's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trusting: Mapping[str, str] | None = None) -> None:
         self.folder, self.port = folder, free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.signing_key, self._public = folder / "signing.pem", folder / "public.pem"
         self._process: subprocess.Popen[bytes] | None = None
-        _make_keys(self.signing_key, self._public)
+        make_keys(self.signing_key, self._public)
+        self._trusting = trusting or {"METASTORE_JWT_KEY": str(self._public)}
 
     def start(self) -> None:
         """Start it, and wait until it can be reached."""
         command = [BIN / "metastore", "serve", "--store", self.folder / "store", "--port", str(self.port)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METASTORE_")}
-        environment |= {"METASTORE_JWT_KEY": str(self._public), "METASTORE_PUBLIC_READ": "false"}
+        environment |= {**self._trusting, "METASTORE_PUBLIC_READ": "false"}
         with (self.folder / "service.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--workers", "2"], stdout=log, stderr=log, env=environment, start_new_session=True
@@ -53,7 +59,8 @@ class Service:
             until(lambda: not reachable(self.port))
 
 
-def _make_keys(private: Path, public: Path) -> None:
+def make_keys(private: Path, public: Path) -> None:
+    """Write a pair of RSA keys, as PEM."""
     key = rsa.generate_private_key(65537, 2048)
     encoding = serialization.Encoding.PEM
     private.write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))

@@ -50,7 +50,8 @@ def version(id: str, revision: str) -> str:
     """Show the dataset as it was."""
     found = _act("dataset_revision_show", id=id, revision=revision)
     newest = _act("dataset_revision_list", id=id, limit=1)[0]["id"] == found["id"]
-    return _page("version", id, version=found, old=found["package"], newest=newest)
+    tags = [each for each in _act("dataset_tag_list", id=id) if each["revision"] == found["id"]]
+    return _page("version", id, version=found, old=found["package"], newest=newest, tags=tags)
 
 
 def compare(id: str) -> str:

@@ -1,0 +1,190 @@
+"""A person with a browser at a running CKAN with sample data: CKAN's own forms, and the extension's pages.
+
+Run by `make test-ckan`. With `CKAN_PICTURES` set, pictures of what the person saw are left in that folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.ckan.portal import Portal, fill
+from tests.pages.conftest import CHROMIUM
+
+PICTURES = os.environ.get("CKAN_PICTURES")
+
+
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    made = Portal(Path(os.environ["CKAN_PROGRAMS"]).absolute(), testing=False)
+    try:
+        made.serve()
+        made.token = fill(made)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class Person:
+    """Somebody in front of a browser of their own, who is told what goes wrong in it."""
+
+    def __init__(self, chromium: Browser, portal: Portal, **how: object) -> None:
+        self.context = chromium.new_context(base_url=portal.url, **how)  # type: ignore[arg-type]
+        self.page: Page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a first page is made ready while it is asked for
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("response", lambda answer: self._see(answer.url, answer.status))
+        self.page.route(lambda url: not url.startswith((portal.url, "data:")), lambda route: route.abort())
+
+    def _see(self, url: str, status: int) -> None:
+        if status >= 400:
+            self.complaints.append(f"{status} {url}")
+
+    def signs_in(self) -> None:
+        self.page.goto("/user/login")
+        self.page.get_by_label("Username").fill("ann")
+        self.page.get_by_label("Password").fill("ann-password")
+        self.page.get_by_role("button", name="Login").click()
+        self.page.wait_for_url("**/dashboard**")
+
+    def edits(self, name: str, message: str, **fields: str) -> None:
+        """Change fields of CKAN's form, say what changed, and wait for the dataset's page."""
+        self.page.goto(f"/dataset/edit/{name}")
+        for label, value in fields.items():
+            self.page.get_by_label(label, exact=True).fill(value)
+        self.page.get_by_label("What changed").fill(message)
+        self.page.get_by_role("button", name="Update Dataset").click()
+        self.page.get_by_role("link", name="Versions").wait_for()
+
+    def looks(self, name: str) -> None:
+        """See that nothing keeps people from using the extension's part of the page, and keep a picture of it."""
+        ours = {"include": [[".primary .module-content"]], "exclude": [[".description"], [".notes"]]}  # their own words
+        links = {"rules": {"link-in-text-block": {"enabled": False}}}  # CKAN's theme underlines none
+        found = Axe().run(self.page, ours, links).response["violations"]
+        assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
+        if PICTURES:
+            self.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+    def rows(self) -> list[list[str]]:
+        """Who and why of the versions that are listed, newest first, with their tags."""
+        table = self.page.get_by_role("table").first
+        return [row.get_by_role("cell").all_inner_texts()[3:] for row in table.get_by_role("row").all()[1:]]
+
+
+@pytest.fixture
+def ann(chromium: Browser, portal: Portal) -> Iterator[Person]:
+    somebody = Person(chromium, portal, viewport={"width": 1280, "height": 900})
+    somebody.signs_in()
+    yield somebody
+    somebody.context.close()
+    assert somebody.complaints == []
+
+
+def test_the_sample_data_are_found_and_lead_to_their_versions(ann: Person) -> None:
+    ann.page.goto("/dataset/")
+    ann.page.get_by_role("textbox", name="Search").last.fill("vega")
+    ann.page.keyboard.press("Enter")
+    ann.page.get_by_role("link", name="Vega's datasets").click()
+    ann.page.get_by_role("link", name="Versions").click()
+    assert ann.rows() == [["Ann Lee", "Say whose they are", "v1"], ["Ann Lee", "Import datasets", ""]]
+    ann.page.get_by_role("link", name="v1").first.click()
+    ann.page.get_by_text("The newest version").wait_for()
+    ann.looks("newest")
+
+
+def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
+    ann: Person, portal: Portal, tmp_path: Path
+) -> None:
+    page, name = ann.page, "test-package"
+    ann.edits(name, "Say what it is", Title="Packages for tests", Description="Tables of every kind")
+    ann.edits(name, "Name the author", Author="Bo Ek", Title="Packages <for> tests")
+    page.get_by_role("link", name="Versions").click()
+    written = ["Name the author", "Say what it is", f"Import {name}"]
+    assert ann.rows() == [["Ann Lee", each, ""] for each in written]
+    ann.looks("versions")
+
+    page.get_by_label("Compare from").last.check()
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("heading", name="Compare versions").wait_for()
+    compared = [row.inner_text().split("\t") for row in page.get_by_role("row").all()[1:]]
+    assert ["title changed", name, "Packages <for> tests"] in compared
+    assert any("Bo Ek" in row[-1] for row in compared)
+    ann.looks("compare")
+
+    page.get_by_role("link", name="All versions").click()
+    page.get_by_role("link", name=f"Import {name}").click()
+    page.get_by_text("An older version").wait_for()
+    old = page.url
+    ann.looks("older")
+    page.get_by_text("Restore or tag this version").click()
+    page.get_by_label("Name of the tag").fill("v1.0")
+    page.get_by_label("What it stands for").fill("As it came")
+    ann.looks("forms")
+    page.get_by_role("button", name="Tag", exact=True).click()
+    page.get_by_text("Tagged versions").wait_for()
+    assert ann.rows()[-1] == ["Ann Lee", f"Import {name}", "v1.0"]
+    ann.looks("tagged")
+
+    page.get_by_role("link", name="v1.0").last.click()
+    page.get_by_text("An older version").wait_for()
+    assert page.get_by_role("heading", level=1).last.inner_text() == name
+    assert page.get_by_text(old.rpartition("/")[2]).is_visible()
+    page.get_by_text("Restore or tag this version").click()
+    page.get_by_label("Why restore it").fill("The edits were a mistake")
+    page.get_by_role("button", name="Restore", exact=True).click()
+    page.get_by_text("Restored", exact=True).wait_for()
+    assert [row[1] for row in ann.rows()] == ["The edits were a mistake", *written]
+    ann.looks("restored")
+    page.get_by_role("link", name=re.compile("Dataset$")).click()
+    assert page.get_by_role("heading", level=1).last.inner_text() == name
+    assert page.get_by_text("Bo Ek").count() == 0
+
+    assert cloned(portal, name, tmp_path) == ["The edits were a mistake", *written]
+    tagged = git(tmp_path, "rev-parse", "v1.0^{commit}")
+    assert tagged == old.rpartition("/")[2]
+    assert git(tmp_path, "tag", "--list", "--format=%(contents:subject)", "v1.0") == "As it came"
+
+
+def cloned(portal: Portal, name: str, folder: Path) -> list[str]:
+    """Clone what MetaStore has of a dataset, and return what its commits say, newest first."""
+    git(folder, "clone", "--quiet", f"{portal.folder}/store/examples/{name}.git", ".")
+    return git(folder, "log", "--format=%s").splitlines()
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms(
+    chromium: Browser, portal: Portal
+) -> None:
+    stranger = Person(chromium, portal, viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    page = stranger.page
+    page.goto("/dataset/datasets/versions")
+    page.get_by_role("button", name="Compare").click()
+    assert page.get_by_text("Vega's datasets", exact=True).last.is_visible()
+    page.get_by_role("link", name="All versions").click()
+    assert page.get_by_role("button", name="Remove").count() == 0
+    page.get_by_role("link", name="Import datasets").click()
+    assert page.get_by_text("An older version").is_visible()
+    assert page.get_by_text("Restore").count() == 0
+    page.get_by_role("link", name="Compare with the newest version").click()
+    assert page.get_by_text("Vega's datasets", exact=True).last.is_visible()
+    stranger.context.close()
+    assert stranger.complaints == []
