@@ -42,6 +42,8 @@ _LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
 #: For how many seconds a thread stays with one client while others may wait for one, and for how many milliseconds with
 #: one that says nothing.
 _STAY, _PAUSE = 0.1, 10
+#: For how many seconds a process leaves a new connection to others, for each one that it has, up to so many.
+_HANG_BACK, _CROWD = 0.0002, 10
 _FASTEST = Path("/dev/shm")  # nosec B108 - a folder of random name is made in it
 
 
@@ -141,6 +143,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
     They answer a client that asks again at once: by way of the loop that costs about as much as an answer. And they
     wait for clients that do not hang up: from 27 on the loop does that, two seconds each, and hears nobody else.
     """
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, later the more there are: so that the process that has fewer of them takes it."""
+        time.sleep(min(self.nr_conns, _CROWD) * _HANG_BACK)
+        super().accept(listener)
 
     def handle(self, conn: Any) -> Any:
         """Answer in a thread; False means that the loop has to close the connection."""
