@@ -247,6 +247,21 @@ def test_a_hundred_clients_that_do_not_hang_up_keep_nobody_waiting_at_the_end(se
         each.close()
 
 
+def test_a_client_that_goes_on_sending_after_its_answer_is_hung_up_on(service: Served) -> None:
+    with service.connect() as connection:
+        connection.sendall(HALVES["half a refused body"].replace(b": 100", b": 10000000"))
+        assert connection.recv(65536)
+
+        def is_hung_up_on() -> bool:
+            try:
+                connection.sendall(b" " * 1000)
+            except OSError:
+                return True
+            return False
+
+        until(is_hung_up_on)
+
+
 def test_clients_that_ask_on_and_on_leave_threads_for_others(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "1", "--threads", "2") as running:
         answered = threading.Event()
