@@ -47,7 +47,6 @@ test: lint types unit docs wheel  ## everything that has to hold
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/bandit --quiet --severity-level medium --recursive metastore
 
 types: $(READY)
 	$(BIN)/mypy

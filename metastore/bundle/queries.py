@@ -1,6 +1,6 @@
 """What `metastore.bundle.postgres` asks, in SQL, and values of the rows that come back.
 
-Texts are put together from what is written here alone (hence `nosec`); what comes from outside goes in as a parameter.
+Texts are put together from what is written here alone; what comes from outside goes in as a parameter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, 
 #: Snapshots; a condition follows.
 SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
     SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = s.snapshot_id) AS devices
-FROM snapshot_bundles AS s"""  # nosec B608
+FROM snapshot_bundles AS s"""
 
 NEWEST = f"{SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
 BY_NUMBER = f"{SNAPSHOT} WHERE snapshot_id = %s"
@@ -35,7 +35,7 @@ SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _S
     THEN ARRAY(SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = n.snapshot_id)
     ELSE ARRAY(SELECT variable FROM bundle_variables AS v WHERE v.bundle = b.name) END AS devices
 FROM newest AS n FULL JOIN bundles AS b USING (name)
-WHERE b.name IS NOT NULL OR n."delete" """  # nosec B608
+WHERE b.name IS NOT NULL OR n."delete" """
 
 _COMPARED = ("event", "ifb_group", "storage", "run", "udp", "writable", "hosts")
 #: The first snapshot of each name of which the log says another difference than there is to the snapshot before. The
@@ -62,7 +62,7 @@ said AS (
 SELECT coalesce(name, 'snapshot_variable_changes'), min(snapshot_id) FROM made FULL JOIN said USING (snapshot_id)
 WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.gone OR changed <> differs
     OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
-GROUP BY name"""  # nosec B608
+GROUP BY name"""
 
 #: Make a change: `metastore_write` in migrations/0002.record.sql.
 WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
@@ -84,7 +84,7 @@ def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
     query = f"""SELECT name, {_STATE},
         ARRAY(SELECT variable FROM bundle_variables AS v WHERE v.bundle = b.name) AS devices,
         (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = b.name) AS snapshot_id
-    FROM bundles AS b {where} ORDER BY b.name LIMIT %s"""  # nosec B608
+    FROM bundles AS b {where} ORDER BY b.name LIMIT %s"""
     return query, [*values, size]
 
 
@@ -106,7 +106,7 @@ def lines(wanted: Listing) -> tuple[str, list[Any]]:
     source, count, user = _DELETED if wanted.deleted else _LIVE
     with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
     updated = "b.created" if wanted.deleted else "b.updated"
-    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"  # nosec B608
+    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"
     columns = {each: f"b.{each}" for each in ORDERS}
     key = {**columns, "devices": count, "user": by_user, "updated": updated}[wanted.order]
     texts = [f"strpos(lower({each}), lower(%s)) > 0" for each in ("b.name", "b.event", "b.ifb_group")]
@@ -125,7 +125,7 @@ def lines(wanted: Listing) -> tuple[str, list[Any]]:
     )
     query = f"""SELECT b.*, {updated} AS at, {count} AS devices, n.snapshot_id AS newest, {user} AS by, n.comment AS why
     FROM (SELECT b.*, {key} AS key FROM {source} AS b {where} ORDER BY key {down}, name {down} LIMIT %s) AS b
-    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {down}, b.name {down}"""  # nosec B608
+    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {down}, b.name {down}"""
     return query, [*values, wanted.limit]
 
 
@@ -145,7 +145,7 @@ def log(wanted: LogFilter) -> tuple[str, list[Any]]:
     if wanted.device is not None:
         source, order = "snapshot_variable_changes AS c JOIN snapshot_bundles AS s USING (snapshot_id)", "c.snapshot_id"
     columns = 's.snapshot_id, name, created, updated_by, comment, action, "delete", changed, s.added, removed'
-    query = f"SELECT {columns} FROM {source} {where} ORDER BY {order} DESC LIMIT %s"  # nosec B608
+    query = f"SELECT {columns} FROM {source} {where} ORDER BY {order} DESC LIMIT %s"
     return query, [*values, wanted.limit]
 
 

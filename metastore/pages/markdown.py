@@ -31,4 +31,4 @@ def render(text: str) -> Markup:
         url_schemes={"http", "https", "mailto"},
         link_rel="nofollow noopener noreferrer",
     )
-    return Markup(clean)  # nosec B704 - nh3 has cleaned it
+    return Markup(clean)  # noqa: S704 - nh3 has cleaned it

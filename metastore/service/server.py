@@ -44,7 +44,7 @@ _LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
 _STAY, _PAUSE = 0.1, 10
 #: For how many seconds a process leaves a new connection to others, for each one that it has, up to so many.
 _HANG_BACK, _CROWD = 0.0002, 10
-_FASTEST = Path("/dev/shm")  # nosec B108 - a folder of random name is made in it
+_FASTEST = Path("/dev/shm")  # noqa: S108 - a folder of random name is made in it
 
 
 @dataclass(frozen=True, slots=True)

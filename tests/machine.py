@@ -1,0 +1,31 @@
+"""The machine that the tests see: no configuration of the real one, and a Git identity of their own.
+
+Imported before anything else, since libgit2 reads HOME once. Children inherit it, the services and clones too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+#: Who commits when a test lets plain Git commit.
+IDENTITY = {"NAME": "Tess Tester", "EMAIL": "tess@example.org"}
+#: Settings of a test run; every other variable of ours or of Git's would change what is tested.
+_KEPT = ("METASTORE_SOAK", "METASTORE_TEST_")
+
+
+def isolate() -> None:
+    """Take this process, and the children to come, to a home folder that has nothing but a Git identity."""
+    for name in list(os.environ):
+        if name.startswith(("GIT_", "METASTORE_", "XDG_")) and not name.startswith(_KEPT):
+            del os.environ[name]
+    home = Path(tempfile.mkdtemp(prefix="metastore-tests-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["HOME"] = str(home)
+    os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
+    for role in ("AUTHOR", "COMMITTER"):  # beside the file, for children that get another home
+        os.environ |= {f"GIT_{role}_{part}": value for part, value in IDENTITY.items()}
+    (home / ".gitconfig").write_text("[user]\n" + "".join(f"\t{p.lower()} = {v}\n" for p, v in IDENTITY.items()))
