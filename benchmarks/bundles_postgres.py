@@ -15,9 +15,10 @@ import psycopg
 
 from benchmarks.processes import rate
 from benchmarks.table import Note, Row, in_turn, say
-from metastore.bundle import BundleRegistry, Groups, queries
-from metastore.bundle.base import LogFilter
-from metastore.bundle.postgres import PostgresRecord
+from metastore.bundle import BundleRegistry, Groups
+from metastore.bundle.port import LogFilter
+from metastore.bundle.postgres import _queries as queries
+from metastore.bundle.postgres.record import PostgresRecord
 from tests.bundle.postgres_server import migrated_database, programs
 
 GROUPS = Groups.parse("groups = NOvA\nNOvA = ann\nroot = ruth")

@@ -14,7 +14,7 @@ import metastore
 from benchmarks.table import Note, Row, in_turn, say
 from metastore import bundle
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.postgres import PostgresRecord
+from metastore.bundle.postgres.record import PostgresRecord
 from metastore.web import create_app
 from tests.bundle.postgres_server import migrated_database
 

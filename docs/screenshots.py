@@ -14,9 +14,9 @@ from werkzeug.serving import make_server
 
 import metastore
 from metastore import bundle
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
-from metastore.tokens import Verifier
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
 from metastore.web import create_app
 
 ROOT = Path(__file__).parent.parent

@@ -60,7 +60,7 @@ from metastore.types import (
 )
 
 if TYPE_CHECKING:
-    from metastore.store import MetaStore
+    from metastore.store.store import MetaStore
 
 __version__ = "0.1.0"
 
@@ -119,20 +119,20 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
             32 MiB), `clock`. For a folder: `create` (False: there must be a store already), `sync` (False: not
             durable, for tests and repeatable imports), `cache_bytes` (64 MiB), `auto_pack`. A service has `token`,
             `timeout` (10 seconds to connect, 60 to wait), `retries` (3), `author` and `max_bytes`. A Git host has
-            `token`, and those that `metastore.storage.github_connect.open_github` and `GitHubStorage` list.
+            `token`, and those that `metastore.storage.github.connect.open_github` and `GitHubStorage` list.
 
     Raises:
         InvalidInput: The URL or an option is wrong.
         StorageUnavailable: There is no store, or it cannot be opened.
     """
-    from metastore.backends import connect as connect_to
+    from metastore.connecting import connect as connect_to
 
     return connect_to(url, **options)
 
 
 def __getattr__(name: str) -> Any:
     if name in ("MetaStore", "validate"):
-        from metastore import store
+        from metastore.store import store
 
         return getattr(store, name)
     raise AttributeError(f"module 'metastore' has no attribute {name!r}")

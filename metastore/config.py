@@ -53,10 +53,10 @@ from metastore.errors import InvalidInput
 from metastore.settings import NAMES, ServiceSettings, Settings, make
 
 if TYPE_CHECKING:
+    from metastore.auth.key_sources import KeySource
+    from metastore.auth.tokens import Verifier
     from metastore.bundle.registry import BundleRegistry
-    from metastore.keysources import KeySource
-    from metastore.store import MetaStore
-    from metastore.tokens import Verifier
+    from metastore.store.store import MetaStore
 
 __all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
@@ -129,7 +129,7 @@ def verifier(settings: Settings) -> Verifier:
         InvalidInput: A key cannot be used; the message names the setting.
         StorageUnavailable: The service's own key cannot be read or made.
     """
-    from metastore.tokens import Verifier
+    from metastore.auth.tokens import Verifier
 
     service = settings.service
     sources = tuple(_key_sources(settings))
@@ -151,7 +151,7 @@ def own_secret(settings: Settings) -> str:
         InvalidInput: The service has no key of its own, since others issue its tokens; or the key file is no such file.
         StorageUnavailable: It cannot be read or made.
     """
-    from metastore.ownkey import own_key
+    from metastore.auth.own_key import own_key
 
     if _others_issue(settings.service) and not settings.service.key_file:
         raise InvalidInput(
@@ -168,8 +168,8 @@ def session_secret(settings: Settings) -> str:
         InvalidInput: The file is open to others, or holds something else.
         StorageUnavailable: It cannot be read or made.
     """
-    from metastore.backends import private_file
-    from metastore.ownkey import own_key
+    from metastore.auth.own_key import own_key
+    from metastore.storage.connect import private_file
 
     beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, "session.key")
     return own_key(beside or os.path.abspath("metastore-session.key"))
@@ -185,7 +185,7 @@ def _others_issue(service: ServiceSettings) -> bool:
 
 
 def _own_key_path(settings: Settings) -> str:
-    from metastore.backends import private_file
+    from metastore.storage.connect import private_file
 
     if settings.service.key_file:
         return settings.service.key_file
@@ -199,8 +199,8 @@ def _own_key_path(settings: Settings) -> str:
 
 
 def _key_sources(settings: Settings) -> Iterator[KeySource]:
-    from metastore.keys import secret_key
-    from metastore.keysources import GivenKeys, UrlKeys
+    from metastore.auth.key_sources import GivenKeys, UrlKeys
+    from metastore.auth.keys import secret_key
 
     service = settings.service
     algorithms = service.jwt_algorithms
@@ -215,8 +215,8 @@ def _key_sources(settings: Settings) -> Iterator[KeySource]:
 
 
 def _key_source(text: str, algorithms: tuple[str, ...]) -> KeySource:
-    from metastore.keys import parse_keys
-    from metastore.keysources import FileKeys, GivenKeys, UrlKeys
+    from metastore.auth.key_sources import FileKeys, GivenKeys, UrlKeys
+    from metastore.auth.keys import parse_keys
 
     if text.lstrip().startswith(("-----BEGIN", "{")):
         return GivenKeys(*parse_keys(text, algorithms))
@@ -243,7 +243,7 @@ def open_store(settings: Settings, *, url: str | None = None, **options: Any) ->
 
     Raises what `metastore.connect` raises.
     """
-    from metastore.backends import connect, fitting
+    from metastore.connecting import connect, fitting
 
     place = settings.url if url is None else url
     return connect(place, **fitting(place, {**settings.options, **host_options(settings, place), **options}))
@@ -261,7 +261,7 @@ def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) 
 
     Raises what `metastore.bundle.connect` raises.
     """
-    from metastore.backends import connect_bundles
+    from metastore.bundle.connecting import connect_bundles
     from metastore.bundle.policy import Groups
 
     place = url or settings.bundles_url or settings.url

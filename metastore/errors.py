@@ -33,6 +33,8 @@ for programs, and a sentence for people; none knows of HTTP. All of them survive
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -297,3 +299,16 @@ class OutcomeUnknown(StorageError):
     def __init__(self, message: str, revision: str) -> None:
         super().__init__(f"{message}: read again whether the change was made, which has or names {revision}")
         self.revision = revision
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Say which extra brings a package that is missing, where one is imported on use.
+
+    Raises:
+        InvalidInput: An import inside the block failed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"there is no {error.name}: install MetaStore with its extra [{name}]") from None

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from metastore.access import check_scopes
+from metastore.auth.access import check_scopes
+from metastore.auth.keys import ALGORITHMS, check_key_url, secret_key
+from metastore.descriptor.lfs import check_url
 from metastore.errors import InvalidInput
-from metastore.keys import ALGORITHMS, check_key_url, secret_key
-from metastore.lfs import check_url
 from metastore.parse import make_author, parse_dataset_id
 from metastore.types import shortened
 

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple, NewType
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
 
+#: The whole tree of a deletion: one constant file, so that its tree id tells it apart on any host.
+DELETED = ".metastore-deleted"
+DELETED_CONTENT = b"This dataset was deleted. Its history is kept: see the revisions before this one.\n"
+
 
 class BlobId(str):
     """The id of a Git blob, 40 lower-case hex digits; a class of its own to tell it from content."""

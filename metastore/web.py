@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from metastore import config, pages
+from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.description import description as description_routes
 from metastore.service.revisions import revisions as revision_routes
-from metastore.tokens import Verifier
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
-    from metastore.store import MetaStore
+    from metastore.store.store import MetaStore
 
 API = "/api/v1"
 #: What a body may have beyond the largest descriptor: the message of a write, and the names of members.

@@ -13,9 +13,9 @@ import hypothesis
 import pytest
 
 import metastore
-from metastore.storage.base import Storage
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
+from metastore.storage.port import Storage
 from metastore.types import Author, Change
 
 from .hosts import backends

@@ -10,10 +10,10 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from metastore import MetaStore
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier, issue
 from metastore.config import ServiceSettings
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
-from metastore.tokens import Verifier, issue
 from metastore.web import create_app
 
 SECRET = "only the tests sign with this, and it is long enough"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metastore.errors import DatasetMoved, DatasetNotFound
-from metastore.storage.base import Storage
+from metastore.storage.port import Storage
 from metastore.types import DatasetId
 
 SOAK = os.environ.get("METASTORE_SOAK") == "1"

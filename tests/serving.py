@@ -19,8 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from metastore.auth.tokens import issue
 from metastore.config import load, own_secret
-from metastore.tokens import issue
 
 BIN = Path(sys.executable).parent
 NGINX = Path(__file__).parent.parent / "examples" / "deploy" / "nginx.conf"

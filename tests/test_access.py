@@ -8,16 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metastore.access import (
-    ACTIONS,
-    ANONYMOUS,
-    Identity,
-    Scope,
-    allows,
-    parse_scopes,
-    require,
-    scope_needed,
-)
+from metastore.auth.access import ACTIONS, ANONYMOUS, Identity, Scope, allows, parse_scopes, require, scope_needed
 from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied
 from metastore.types import Author, DatasetId
 

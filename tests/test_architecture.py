@@ -5,161 +5,135 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import graphlib
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 import metastore
-from metastore import access, bundle, errors, types
+from metastore import bundle, errors, types
+from metastore.auth import access
 from metastore.bundle import Bundle, Snapshot
 
 PACKAGE = Path(metastore.__file__).parent
-#: From the bottom to the top; a module imports only from layers below its own, or within it.
-LAYERS = [
-    ["errors", "body"],
-    ["types"],
-    ["parse"],
-    ["access"],
-    ["keys"],
-    ["keysources"],
-    ["tokens"],
-    ["gitobject", "descriptor"],
-    ["patch", "difference", "lfs", "profiles", "filenames", "tabular"],
-    ["merge"],
-    ["storage.base", "storage.files", "storage.cache", "storage.credentials", "storage.naming"],
-    ["storage.answers"],
-    ["storage.host"],
-    ["describe", "ownkey", "ckan.fields", "ckan.ids"],
-    ["ckan.resources"],
-    ["ckan.packages"],
-    ["ckan"],
-    ["storage.lookup", "storage.layout", "storage.packs"],
-    ["storage.needed", "storage.packstream"],
-    ["storage.smart", "storage.gitlab_api"],
-    ["storage.objects"],
-    ["storage.joining", "storage.database"],
-    ["storage.memory", "storage.repository", "storage.github_graph", "storage.github_objects"],
-    ["storage.github_api"],
-    ["storage.github_moving"],
-    ["storage.handles", "storage.github_repository", "storage.remote"],
-    ["storage.gitlab_upkeep"],
-    ["storage.github_changes"],
-    ["storage.github_known", "storage.github_listing", "storage.gitlab_listing"],
-    ["storage.github", "storage.gitlab"],
-    ["storage.github_connect", "storage.gitlab_connect"],
-    ["storage.maintenance", "storage.git"],
-    ["storage.copying", "storage.backup_run", "storage.backup", "storage.transfer", "storage.mirror"],
-    ["bundle.base", "bundle.listing"],
-    ["bundle.checks", "bundle.chains", "bundle.tables", "bundle.exchange", "bundle.files"],
-    ["bundle.policy", "bundle.index", "bundle.queries", "bundle.database", "bundle.recent"],
-    ["bundle.versioned", "bundle.reader", "bundle.postgres", "bundle.migrate"],
-    ["bundle.writer"],
-    ["bundle.registry"],
-    ["bundle"],
-    ["journal", "writing", "events", "wire"],
-    ["reader"],
-    ["writer"],
-    ["tags"],
-    ["store"],
-    ["client.transport"],
-    ["client.answers"],
-    ["client.reader"],
-    ["client.settling"],
-    ["client.tags"],
-    ["client.store"],
-    ["backends"],
-    ["settings"],
-    ["config"],
-    ["service.metrics"],
-    ["service.watch"],
-    ["service.context"],
-    ["service.server"],
-    ["service.guard"],
-    ["service.requests", "service.problems"],
-    ["service.answers", "service.operation"],
-    ["service.datasets", "service.revisions", "service.bundles", "service.description"],
-    ["pages.words", "pages.session", "pages.markdown", "pages.present", "pages.activity", "pages.places"],
-    ["pages.devices", "pages.bundle_parts"],
-    ["pages.home", "pages.bundles", "pages.datasets", "pages.oidc"],
-    ["pages.dataset_forms", "pages.bundle_forms", "pages.bundle_import", "pages.record"],
-    ["pages"],
-    ["web"],
-    ["cli"],
+#: From the bottom to the top: a module imports only from its own line and those above it in this list.
+ROOMS = [
+    "errors types parse",
+    "files",
+    "git.objects git.cache",
+    "http",
+    "git",
+    "descriptor ckan",
+    "auth",
+    "storage",
+    "bundle",
+    "events wire store",
+    "client",
+    "connecting settings",
+    "config",
+    "service",
+    "pages",
+    "web",
+    "cli",
 ]
-#: Names that a module takes from above: `connect` and the public name, on use; annotations; what the port hands on.
-FROM_ABOVE = {
-    ("storage.base", "gitobject"),
-    ("storage.maintenance", "storage.git"),
-    ("bundle", "backends"),
+#: Which packages of others each room may use; a package that is not named here may be used by none.
+FOREIGN = {
+    "pygit2": {"storage.local", "connecting"},
+    "psycopg psycopg_pool yoyo": {"bundle.postgres"},
+    "httpx": {"http", "client", "storage.connect"},
+    "jwt": {"auth", "storage.github"},
+    "cryptography": {"auth.keys"},
+    "jsonschema_rs": {"descriptor"},
+    "jsonpatch jsonpointer": {"descriptor", "store"},
+    "frictionless": {"descriptor"},
+    "blinker": {"events"},
+    "flask werkzeug markupsafe yaml": {"service", "pages", "web"},
+    "flask_wtf authlib joserfc requests markdown_it nh3": {"pages"},
+    "prometheus_client gunicorn": {"service"},
+    "click": {"cli"},
 }
-ADAPTERS = {
-    "storage.database",
-    "storage.copying",
-    "storage.repository",
-    "storage.packs",
-    "storage.git",
-    "storage.maintenance",
-    "storage.backup",
-}
-#: The modules that may talk to a host.
-HOSTS = {"storage.host", "backends"}
-#: The modules of bundles that may know of PostgreSQL.
-DATABASE = {"database", "migrate", "postgres"}
 
 
 @functools.cache
-def modules() -> list[tuple[str, ast.Module]]:
-    found = []
+def modules() -> dict[str, ast.Module]:
+    trees = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-        if name not in ("__init__", "__main__", "storage", "service", "client"):
-            found.append((name, ast.parse(path.read_text())))
-    return found
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        if name not in ("", "__main__"):  # the package itself leads to everything, on use
+            trees[name] = ast.parse(path.read_text())
+    return trees
 
 
-def layer(module: str) -> int:
-    known = "cli" if module.split(".")[0] == "cli" else module
-    return next(height for height, names in enumerate(LAYERS) if known in names)
-
-
-def imports(tree: ast.AST) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
+@functools.cache
+def imports(name: str) -> frozenset[str]:
+    """Return what a module imports, at its top or on use; ours without `metastore.`, and not what only types need."""
+    names = set()
+    for node in _without_type_checking(modules()[name]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            known = {f"metastore.{name}" for name, _ in modules()}
-            found |= (inner & known) or {node.module}
-    return found
+            ours = {each for each in inner if each.removeprefix("metastore.") in modules()}
+            names |= ours or {node.module}
+    return frozenset(each.removeprefix("metastore.") for each in names)
 
 
-@pytest.mark.parametrize(("name", "tree"), modules(), ids=[name for name, _ in modules()])
-def test_imports_point_down(name: str, tree: ast.Module) -> None:
-    for imported in imports(tree):
-        if not imported.startswith("metastore.") or (target := imported.removeprefix("metastore.")) == "storage":
+def _without_type_checking(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
-        if target == "cli" or (name, target) in FROM_ABOVE:
-            continue
-        assert layer(target) <= layer(name), f"{name} imports {target}, which is above it"
+        yield child
+        yield from _without_type_checking(child)
 
 
-@pytest.mark.parametrize(("name", "tree"), modules(), ids=[name for name, _ in modules()])
-def test_each_foreign_package_has_its_place(name: str, tree: ast.Module) -> None:
-    foreign = {each.split(".")[0] for each in imports(tree)}
-    assert "pygit2" not in foreign or name in ADAPTERS or name == "backends"
-    assert not {"psycopg", "psycopg_pool", "yoyo"} & foreign or name in {f"bundle.{each}" for each in DATABASE}
-    assert "httpx" not in foreign or name == "client.transport" or name in HOSTS
-    assert "click" not in foreign or name.startswith("cli")
-    assert not {"flask", "werkzeug"} & foreign or name == "web" or name.startswith(("service", "pages"))
-    assert "blinker" not in foreign or name == "events"
-    assert "jwt" not in foreign or name in {"keys", "tokens", "storage.github_connect"}
-    assert "cryptography" not in foreign or name == "keys"
-    assert "os" not in foreign or "environ" not in ast.dump(tree) or name == "config"
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+def height(name: str) -> int:
+    fitting = [(len(room), at) for at, rooms in enumerate(ROOMS) for room in rooms.split() if is_in(name, room)]
+    return max(fitting)[1]
+
+
+EACH_MODULE = pytest.mark.parametrize("name", modules())
+
+
+@EACH_MODULE
+def test_imports_point_down(name: str) -> None:
+    for imported in imports(name) & modules().keys():
+        assert height(imported) <= height(name), f"{name} imports {imported}, which is above it"
+
+
+def test_no_module_leads_back_to_itself() -> None:
+    tops = graphlib.TopologicalSorter({name: imports(name) & modules().keys() for name in modules()})
+    tops.prepare()  # raises CycleError, which names the circle
+
+
+@EACH_MODULE
+def test_what_is_private_is_used_by_its_own_package_alone(name: str) -> None:
+    for imported in imports(name) & modules().keys():
+        package, _, module = imported.rpartition(".")
+        assert not module.startswith("_") or is_in(name, package), f"{name} reaches into {package} for {module}"
+
+
+@EACH_MODULE
+def test_each_foreign_package_has_its_place(name: str) -> None:
+    known = {package: rooms for packages, rooms in FOREIGN.items() for package in packages.split()}
+    for imported in imports(name) - modules().keys():
+        package = imported.split(".")[0]
+        if package not in sys.stdlib_module_names and package != "metastore":
+            assert any(is_in(name, room) for room in known.get(package, ())), f"{name} imports {package}"
+
+
+@EACH_MODULE
+def test_only_the_configuration_reads_the_environment(name: str) -> None:
+    reads = "os" in imports(name) and "attr='environ'" in ast.dump(modules()[name])
+    assert not reads or name == "config"
 
 
 def test_every_public_name_is_there_and_documented() -> None:
@@ -263,7 +237,7 @@ def test_errors_survive_pickling_with_their_facts(error: errors.MetastoreError) 
 def test_values_are_frozen_and_printable() -> None:
     values = [
         value
-        for module in (types, access, bundle.base)
+        for module in (types, access, bundle.port)
         for value in vars(module).values()
         if dataclasses.is_dataclass(value)
     ]

@@ -15,8 +15,8 @@ import pytest
 
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
-from metastore.storage.backup import backup, restore
-from metastore.storage.git import GitStorage
+from metastore.storage.local.backup import backup, restore
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, real_descriptor, ticking

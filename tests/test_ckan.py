@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import metastore
-from metastore import ckan, lfs
+from metastore import ckan
+from metastore.descriptor import lfs
 from tests.conftest import REAL, real_descriptor
 
 SHOWN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "ckan" / "package_show_2.12.0.json").read_bytes())

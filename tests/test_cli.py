@@ -275,7 +275,7 @@ def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.Monkey
 def test_a_missing_author_is_told_once_and_nothing_is_made(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("metastore.backends.git_author", lambda: None)
+    monkeypatch.setattr("metastore.connecting.git_author", lambda: None)
     for arguments in (("import", str(CATALOGUE)), ("dataset", "create", "physics/cars")):
         done = run(*arguments, stdin=b"{}")
         assert (done.code, done.out, done.err.count("--author"), done.err.count("\n")) == (2, "", 1, 1)
@@ -404,7 +404,7 @@ def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.Mon
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("metastore.reader.Reader.dataset_read", interrupted)
+    monkeypatch.setattr("metastore.store.reader.Reader.dataset_read", interrupted)
     assert run("dataset", "read", "physics/cars").code == 130
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import metastore
 from metastore.errors import AlreadyExists, MetastoreError, NotFound, RevisionConflict, StorageBusy
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, change

@@ -14,11 +14,11 @@ import pytest
 
 import metastore
 from metastore.errors import StorageUnavailable
-from metastore.storage.base import Storage
-from metastore.storage.git import GitStorage
+from metastore.storage.copy import CopyReport, NotCopied, copy
+from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.objects import ObjectStorage
-from metastore.storage.transfer import CopyReport, NotCopied, copy
+from metastore.storage.port import Storage
 from metastore.types import DatasetId
 
 from .conftest import ANN, EPOCH, REAL, STORAGES, change, opened, real_descriptor, ticking

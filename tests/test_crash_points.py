@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metastore.errors import AlreadyExists, DatasetNotFound, TagNotFound
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, RevisionId
 
 from .conftest import change

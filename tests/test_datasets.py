@@ -21,7 +21,7 @@ from metastore import (
     RevisionConflict,
     RevisionNotFound,
 )
-from metastore.storage.base import Storage
+from metastore.storage.port import Storage
 
 from .conftest import ANN, EPOCH, REAL, change, real_descriptor
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import metastore
-from metastore.describe import describe
+from metastore.descriptor.describe import describe
 from metastore.errors import InvalidInput, StorageUnavailable
 
 CARS = b"make,speed,built\nAudi,180,2001-02-03\nBMW,190,2004-05-06\n"
@@ -311,7 +311,7 @@ def test_without_frictionless_it_is_said_what_to_install(tmp_path: Path, monkeyp
 
 
 def test_frictionless_is_loaded_on_use_only() -> None:
-    code = "import sys, metastore.describe; sys.exit('frictionless' in sys.modules)"
+    code = "import sys, metastore.descriptor.describe; sys.exit('frictionless' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -344,7 +344,7 @@ def test_a_file_larger_than_memory_is_streamed(tmp_path: Path, size: int) -> Non
         file.truncate(size)
     # VmHWM and not ru_maxrss, which counts what the parent had when it forked.
     code = (
-        "import sys, metastore.describe as d; r = d.describe(sys.argv[1])['resources'][0];"
+        "import sys, metastore.descriptor.describe as d; r = d.describe(sys.argv[1])['resources'][0];"
         "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1];"
         "print(r['bytes'], len(r['schema']['fields']), peak)"
     )

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from metastore import difference
-from metastore.descriptor import encode
-from metastore.difference import changes, json_patch
-from metastore.patch import patched
+from metastore.descriptor import difference
+from metastore.descriptor.difference import changes, json_patch
+from metastore.descriptor.document import encode
+from metastore.descriptor.patch import patched
 
 from .test_fuzz import nearby
 

@@ -28,10 +28,10 @@ import werkzeug.exceptions
 
 import metastore
 from metastore import bundle, ckan, config, errors, events, types
-from metastore.bundle.base import BundleRecord
+from metastore.bundle.port import BundleRecord
 from metastore.cli.app import cli
 from metastore.cli.base import EXIT_CODES, FOUND_PROBLEMS
-from metastore.storage.base import Storage
+from metastore.storage.port import Storage
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -263,7 +263,7 @@ def test_every_public_name_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     owner, _, last = name.rpartition(".")
-    if owner.endswith(("base.Storage", "base.BundleRecord")):
+    if owner.endswith(("port.Storage", "port.BundleRecord")):
         pattern = rf"autoclass:: {re.escape(owner)}\n   :members:"
     else:
         pattern = rf":: metastore\.(\w+\.)*{last}$"

@@ -13,10 +13,10 @@ import pytest
 
 import metastore
 from metastore.errors import MetastoreError, OutcomeUnknown, StorageCorrupt, StorageUnavailable
-from metastore.storage import repository
-from metastore.storage.cache import Cache
-from metastore.storage.git import GitStorage
-from metastore.storage.repository import GitRepository
+from metastore.git.cache import Cache
+from metastore.storage.local import _repository as repository
+from metastore.storage.local._repository import GitRepository
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, change

@@ -12,7 +12,7 @@ import pytest
 
 import metastore
 from metastore import MetaStore, RevisionNotFound, StorageUnavailable
-from metastore.gitobject import Author
+from metastore.git.objects import Author
 
 from .conftest import ANN, REAL, real_descriptor, ticking
 

@@ -14,7 +14,7 @@ import pytest
 
 import metastore
 from metastore.errors import NotFound
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, change

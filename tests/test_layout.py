@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import change

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import metastore
-from metastore import InvalidInput, MetaStore, lfs
-from metastore.storage.base import Storage
+from metastore import InvalidInput, MetaStore
+from metastore.descriptor import lfs
+from metastore.storage.port import Storage
 from metastore.types import DatasetId
 
 from .conftest import ANN, change, ticking

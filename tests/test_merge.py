@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from metastore.descriptor import encode
-from metastore.merge import merge
+from metastore.descriptor.document import encode
+from metastore.descriptor.merge import merge
 
 from .test_difference import bounded, documents
 

@@ -15,8 +15,8 @@ import pytest
 
 import metastore
 from metastore.errors import InvalidInput
-from metastore.storage.git import GitStorage
-from metastore.storage.mirror import MirrorReport, Remote, mirror
+from metastore.storage.local.mirror import MirrorReport, Remote, mirror
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, real_descriptor, ticking

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from metastore.errors import MetastoreError
-from metastore.storage.base import Storage
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
-from metastore.store import MetaStore
+from metastore.storage.port import Storage
+from metastore.store.store import MetaStore
 from metastore.types import DatasetId
 
 from .conftest import ANN, ticking

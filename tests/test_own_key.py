@@ -13,10 +13,10 @@ import pytest
 
 import metastore
 from metastore import config
-from metastore.access import allows
+from metastore.auth.access import allows
+from metastore.auth.own_key import _make, own_key
 from metastore.errors import InvalidInput, StorageUnavailable
-from metastore.ownkey import _make, own_key
-from metastore.storage.backup import backup
+from metastore.storage.local.backup import backup
 from metastore.types import DatasetId
 
 from .conftest import ANN
@@ -46,7 +46,7 @@ def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
 
 
 def test_processes_that_start_at_once_end_with_the_same_key(tmp_path: Path) -> None:
-    program = "import sys; from metastore.ownkey import own_key; sys.stdin.read(); print(own_key(sys.argv[1]))"
+    program = "import sys; from metastore.auth.own_key import own_key; sys.stdin.read(); print(own_key(sys.argv[1]))"
     made = [
         subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path / "keys" / "key")],

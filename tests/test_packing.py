@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from metastore import gitobject
+from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.gitobject import GitObject, object_id
-from metastore.storage import joining
-from metastore.storage.git import GitStorage
-from metastore.storage.packs import in_memory, pack_names, write_pack
+from metastore.git.objects import GitObject, object_id
+from metastore.storage.local import _joining as joining
+from metastore.storage.local._packs import in_memory, pack_names, write_pack
+from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, Revision
 
 from .conftest import change
@@ -49,7 +49,7 @@ def expect_everything(storage: GitStorage, revisions: list[Revision]) -> None:
 
 
 def add_pack(path: str, *contents: bytes) -> str:
-    objects = {object_id(gitobject.BLOB, content): GitObject(gitobject.BLOB, content) for content in contents}
+    objects = {object_id(git.BLOB, content): GitObject(git.BLOB, content) for content in contents}
     return write_pack(in_memory(objects), objects, path, sync=False)
 
 
@@ -98,7 +98,7 @@ def test_packs_that_share_objects_are_left_to_compact(storage: GitStorage) -> No
     assert len(pack_names(path)) == 1
     with storage.open(CARS) as repository:
         for content in (b"shared", b"own 0", b"own 9"):
-            assert repository.get(object_id(gitobject.BLOB, content)).content == content
+            assert repository.get(object_id(git.BLOB, content)).content == content
 
 
 @pytest.mark.parametrize("ending", ["pack", "idx"])

@@ -10,25 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metastore import descriptor, lfs
+from metastore.descriptor import document, lfs
 from metastore.errors import InvalidInput
 
 
-@given(st.from_regex(descriptor._PLAIN, fullmatch=True))
+@given(st.from_regex(document._PLAIN, fullmatch=True))
 def test_a_plain_path_breaks_no_rule(path: str) -> None:
-    with mock.patch.object(descriptor, "_PLAIN", re.compile("(?!)")):
-        descriptor.check({"resources": [{"path": path}]})
+    with mock.patch.object(document, "_PLAIN", re.compile("(?!)")):
+        document.check({"resources": [{"path": path}]})
 
 
 def test_control_characters_are_those_of_unicode() -> None:
     for character in map(chr, range(0x3000)):
-        assert bool(descriptor._CONTROL.search(character)) == (unicodedata.category(character) == "Cc")
+        assert bool(document._CONTROL.search(character)) == (unicodedata.category(character) == "Cc")
 
 
 @pytest.mark.parametrize("path", ["a/.git/b", "a/.g\u200cit/b", "a/.GIT", "GIT~1/a", "a/\u00adgit~2", ".gitmodules"])
 def test_names_that_some_file_system_takes_for_gits_own_are_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="Git keeps for itself"):
-        descriptor.check({"resources": [{"path": path}]})
+        document.check({"resources": [{"path": path}]})
 
 
 @given(st.from_regex(lfs._PLAIN, fullmatch=True))

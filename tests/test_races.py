@@ -11,7 +11,7 @@ import pytest
 
 import metastore
 from metastore.errors import DatasetNotFound, MetastoreError, StorageBusy
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import DatasetId, Revision, Tag
 
@@ -146,7 +146,7 @@ def test_damage_may_be_dealt_with_while_verify_goes_on(tmp_path: Path) -> None:
 
 def test_a_blob_of_another_dataset_is_none_of_this_one(storage: Any) -> None:
     from metastore.errors import InvalidInput
-    from metastore.gitobject import blob_id
+    from metastore.git.objects import blob_id
 
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"elsewhere"}, change())

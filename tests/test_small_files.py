@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import metastore
+from metastore import files
 from metastore.errors import RevisionNotFound
-from metastore.storage import files
-from metastore.storage.files import SmallFiles, replace_file
+from metastore.files import SmallFiles, replace_file
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metastore import gitobject
+from metastore import git
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -15,8 +15,8 @@ from metastore.errors import (
     RevisionNotFound,
     TagNotFound,
 )
-from metastore.gitobject import blob_id
-from metastore.storage.base import Storage
+from metastore.git.objects import blob_id
+from metastore.storage.port import Storage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 
 from .conftest import ANN, EPOCH, change
@@ -124,7 +124,7 @@ def test_what_is_missing_is_named_precisely(storage: Storage) -> None:
 
 def test_objects_that_are_no_revisions_are_not_found(storage: Storage) -> None:
     made = storage.create(CARS, {"d/a": b"x"}, change())
-    tree = gitobject.change_tree(None, {"a": blob_id(b"x")}, lambda tree: b"")[0]
+    tree = git.change_tree(None, {"a": blob_id(b"x")}, lambda tree: b"")[0]
     for identity in (blob_id(b"x"), tree):
         with pytest.raises(RevisionNotFound):
             storage.resolve(CARS, identity)
@@ -145,11 +145,11 @@ def test_a_lost_race_is_no_revision_though_its_commit_exists(storage: Storage) -
         storage.read(CARS, lost.id, "a")
 
 
-def _objects_of(storage: Storage, dataset_id: DatasetId, revision: str) -> dict[str, gitobject.GitObject]:
+def _objects_of(storage: Storage, dataset_id: DatasetId, revision: str) -> dict[str, git.GitObject]:
     with storage._open(dataset_id) as repository:  # type: ignore[attr-defined]
         commit = repository.get(revision)
-        tree = gitobject.parse_commit(commit.content).tree
-        blobs = [entry.id for entry in gitobject.parse_tree(repository.tree(tree)).values()]
+        tree = git.parse_commit(commit.content).tree
+        blobs = [entry.id for entry in git.parse_tree(repository.tree(tree)).values()]
         return {identity: repository.get(identity) for identity in (revision, tree, *blobs)}
 
 

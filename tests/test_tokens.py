@@ -28,11 +28,11 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metastore.access import allows, parse_scopes
+from metastore.auth.access import allows, parse_scopes
+from metastore.auth.key_sources import FileKeys, GivenKeys, UrlKeys
+from metastore.auth.keys import ALGORITHMS, parse_keys, secret_key
+from metastore.auth.tokens import LONGEST, Verifier, issue
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
-from metastore.keys import ALGORITHMS, parse_keys, secret_key
-from metastore.keysources import FileKeys, GivenKeys, UrlKeys
-from metastore.tokens import LONGEST, Verifier, issue
 from metastore.types import DatasetId
 
 from .key_server import KeyServer, key_server

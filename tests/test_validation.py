@@ -11,7 +11,7 @@ import pytest
 
 import metastore
 from metastore import InvalidInput, MetaStore, validate
-from metastore.storage.base import Storage
+from metastore.storage.port import Storage
 
 from .conftest import ANN, REAL, real_descriptor
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metastore.bundle.base import Bundle, BundleDiff, ChainCheck, LogEntry, Snapshot
 from metastore.bundle.policy import Groups
+from metastore.bundle.port import Bundle, BundleDiff, ChainCheck, LogEntry, Snapshot
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
@@ -40,7 +40,7 @@ def connect(url: str | Path, *, groups: Groups | str | Path, **options: Any) -> 
         InvalidInput: The URL, an option or the groups file is wrong.
         StorageUnavailable: It cannot be opened.
     """
-    from metastore.backends import connect_bundles
+    from metastore.bundle.connecting import connect_bundles
 
     return connect_bundles(url, groups if isinstance(groups, Groups) else Groups.load(groups), **options)
 

@@ -12,8 +12,8 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from metastore.bundle.base import STATE, Bundle, Filter, LogFilter
 from metastore.bundle.listing import ORDERS, Listing
+from metastore.bundle.port import STATE, Bundle, Filter, LogFilter
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
 from metastore.types import Finding, shortened

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from metastore.bundle.base import STATE, Bundle, LogEntry
-from metastore.descriptor import decode
+from metastore.bundle.port import STATE, Bundle, LogEntry
+from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput, MetastoreError
 
 #: The columns of a CSV file and the members of a JSON object, in order; an import drops the last two.

@@ -21,8 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from metastore.bundle.base import Bundle
 from metastore.bundle.checks import check_user
+from metastore.bundle.port import Bundle
 from metastore.errors import InvalidInput, PermissionDenied
 
 #: The group of the superusers; its bundles are theirs alone.

@@ -8,7 +8,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from metastore.bundle.base import (
+from metastore.bundle.checks import LARGEST, check_filter, check_listing, check_name, check_time
+from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.port import (
     STATE,
     Bundle,
     BundleDiff,
@@ -19,8 +21,6 @@ from metastore.bundle.base import (
     LogFilter,
     Snapshot,
 )
-from metastore.bundle.checks import LARGEST, check_filter, check_listing, check_name, check_time
-from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import BundleDeleted, SnapshotNotFound
 
 

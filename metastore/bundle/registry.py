@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from metastore.bundle.base import Bundle, Snapshot, Write
 from metastore.bundle.checks import apply_changes, check_comment, check_name, make_bundle
 from metastore.bundle.exchange import ImportLine, Row, at_line, write_rows
 from metastore.bundle.policy import check_change
+from metastore.bundle.port import Bundle, Snapshot, Write
 from metastore.bundle.writer import TRIES, BundleWriter
 from metastore.errors import InvalidInput, PermissionDenied, RevisionConflict, StorageBusy
 

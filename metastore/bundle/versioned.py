@@ -7,7 +7,7 @@ registry.json                     {"last": 17, "changed": ["NuMI_Physics_A9"]}: 
 ```
 
 So that several bundles change in one commit, the log has one order, and `git log -p` reads well. The record is what
-counts: what answers by device, group or user is `metastore.bundle.index`, which can be made anew from it at any time.
+counts: what answers by device, group or user is `metastore.bundle._index`, which can be made anew from it at any time.
 """
 
 from __future__ import annotations
@@ -19,21 +19,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from metastore.bundle.base import (
-    STATE,
-    Bundle,
-    BundleRecord,
-    ChainCheck,
-    Filter,
-    LogEntry,
-    LogFilter,
-    Snapshot,
-    Write,
-)
-from metastore.bundle.chains import chain_hash, check_chains
-from metastore.bundle.files import decode_snapshot, encode_snapshot, path_of
-from metastore.bundle.index import Index
+from metastore.bundle._bundle_file import decode_snapshot, encode_snapshot, path_of
+from metastore.bundle._chains import chain_hash, check_chains
+from metastore.bundle._index import Index
 from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
 from metastore.errors import (
     AlreadyExists,
     BundleNotFound,
@@ -46,7 +36,7 @@ from metastore.errors import (
     StorageCorrupt,
 )
 from metastore.parse import make_author, make_message, make_time
-from metastore.storage.base import Storage
+from metastore.storage.port import Storage
 from metastore.types import Author, Change, DatasetId, Revision, RevisionId
 
 #: The dataset that holds the registry.

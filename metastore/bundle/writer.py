@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from metastore.bundle.base import Bundle, BundleRecord, Snapshot, Write
 from metastore.bundle.checks import check_comment, check_name, check_user
 from metastore.bundle.policy import ROOT, Groups, check_change
+from metastore.bundle.port import Bundle, BundleRecord, Snapshot, Write
 from metastore.bundle.reader import BundleReader
 from metastore.errors import (
     AlreadyExists,

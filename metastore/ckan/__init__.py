@@ -21,7 +21,7 @@ from typing import Any
 from metastore.ckan.fields import NAME, from_json, same
 from metastore.ckan.ids import DEFAULT_OWNER, dataset_id, names_of
 from metastore.ckan.packages import describe, pack
-from metastore.descriptor import encode, load
+from metastore.descriptor.document import encode, load
 
 __all__ = ["DEFAULT_OWNER", "dataset_id", "names_of", "to_descriptor", "to_package"]
 

@@ -30,8 +30,8 @@ from metastore.types import DatasetId
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
-    from metastore.storage.git import GitStorage
-    from metastore.store import MetaStore
+    from metastore.storage.local.storage import GitStorage
+    from metastore.store.store import MetaStore
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
 EXIT_CODES: dict[type, int] = {
@@ -70,12 +70,13 @@ class App:
         Raises:
             InvalidInput: Neither the options nor the settings nor Git name an author.
         """
-        from metastore import backends, config
+        from metastore import config, connecting
+        from metastore.storage.connect import is_service
 
         settings = self._settings(config.load())
-        if backends.is_service(settings.url):  # the token says who
+        if is_service(settings.url):  # the token says who
             return
-        if self.author is None and not (settings.options.get("author") or backends.git_author()):
+        if self.author is None and not (settings.options.get("author") or connecting.git_author()):
             raise InvalidInput(
                 "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
@@ -83,14 +84,15 @@ class App:
 
     def open(self, url: str | None, **options: Any) -> MetaStore:
         """Open the store at a URL, or (None) the one that the settings name."""
-        from metastore import backends, config
+        from metastore import config
+        from metastore.storage.connect import is_service
 
         if self.author is not None:
             options["author"] = self.author
         settings = config.load()
         store = config.open_store(settings, url=url, **options)
         click.get_current_context().call_on_close(store.close)
-        if not backends.is_service(settings.url if url is None else url):
+        if not is_service(settings.url if url is None else url):
             for host in getattr(store.storage, "hosts", ()):
                 host.waiting = wait_for_host
         return store
@@ -212,7 +214,7 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
 
 def local(app: App) -> GitStorage:
     """Return the local storage of the store that has to be there. Raises InvalidInput where it is another kind."""
-    from metastore.storage.git import GitStorage
+    from metastore.storage.local.storage import GitStorage
 
     storage = app.reader().storage
     if not isinstance(storage, GitStorage):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.bundle.base import Bundle
 from metastore.bundle.checks import warnings
 from metastore.bundle.exchange import FORMATS, ImportLine, read_rows
+from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
 from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say
 from metastore.cli.bundle_options import ATTRIBUTES, EXPECTED, WHERE, WHO
@@ -238,7 +238,7 @@ def migrate(app: App, role: str | None) -> None:
     url = _url(app)
     if not url.startswith(("postgresql://", "postgres://")):
         raise InvalidInput("only a PostgreSQL database is migrated: give --bundles postgresql://…")
-    from metastore.backends import migrate_bundles
+    from metastore.bundle.connecting import migrate_bundles
 
     made = migrate_bundles(url, role)
     app.data({"migrations": made}, "\n".join(made) or "Everything was up to date.")

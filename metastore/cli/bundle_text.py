@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from metastore.bundle.base import Bundle, BundleDiff, LogEntry, Snapshot
+from metastore.bundle.port import Bundle, BundleDiff, LogEntry, Snapshot
 
 _HEADER = ("NAME", "EVENT", "GROUP", "RUN", "STORAGE", "HOSTS", "DEVICES", "UPDATED")
 

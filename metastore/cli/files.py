@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, go_through, read_input, say, write_output
-from metastore.descriptor import DESCRIPTOR, decode, encode
+from metastore.descriptor.document import DESCRIPTOR, decode, encode
 from metastore.errors import DatasetDeleted, DatasetMoved, DatasetNotFound, InvalidInput, MetastoreError, StorageError
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
@@ -19,7 +19,7 @@ from metastore.types import DatasetId
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from metastore.store import MetaStore
+    from metastore.store.store import MetaStore
 
 
 @click.group(hidden=True)
@@ -36,7 +36,7 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
 
     Sizes, SHA-256, formats, and the columns of tables, of every file in FOLDER.
     """
-    from metastore.describe import describe as describe_folder
+    from metastore.descriptor.describe import describe as describe_folder
 
     with click.progressbar(length=0, label="Reading", file=sys.stderr) as bar:
 

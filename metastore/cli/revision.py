@@ -191,7 +191,7 @@ def tag_delete(
 @click.argument("revision", required=False)
 def resource_read(app: App, dataset_id: str, resource: str, revision: str | None) -> None:
     """Print one RESOURCE of a descriptor, found by name, else by id, else by path."""
-    from metastore.descriptor import encode
+    from metastore.descriptor.document import encode
 
     found = app.reader().resource_read(dataset_id, resource, revision)
     app.data(found, encode(found))

@@ -63,7 +63,7 @@ def token(
     ds:physics/cars:read,update.
     """
     from metastore import config
-    from metastore.tokens import issue
+    from metastore.auth.tokens import issue
 
     settings = config.load()
     if app.store_url is not None:

@@ -32,7 +32,7 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
     over, so that a copy that was cut off can be started again; what says something else there stays as it is. Exit code
     1 if anything was left out.
     """
-    from metastore.storage.transfer import copy as copy_all
+    from metastore.storage.copy import copy as copy_all
 
     theirs = app.open(source, create=False)
     if dry_run and "://" not in target and not Path(target).exists():
@@ -66,8 +66,8 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
     """
     from metastore import config
     from metastore.parse import parse_dataset_id
-    from metastore.storage.mirror import Remote
-    from metastore.storage.mirror import mirror as push_all
+    from metastore.storage.local.mirror import Remote
+    from metastore.storage.local.mirror import mirror as push_all
 
     to = Remote(remote, config.load().mirror_token)
     storage = local(app)

@@ -61,7 +61,7 @@ def backup(app: App, target: Path) -> None:
     TARGET is consistent, and a store itself. Copying there again copies only what is new. Exit code 1 if the store has
     damage from which the backup was kept.
     """
-    from metastore.storage.backup import backup as copy
+    from metastore.storage.local.backup import backup as copy
 
     with Bar("Copying") as bar:
         report = copy(local(app), target, progress=bar.show)
@@ -78,7 +78,7 @@ def restore(app: App, source: Path, target: Path) -> None:
 
     TARGET is a new folder; what was copied from SOURCE is verified.
     """
-    from metastore.storage.backup import restore as copy
+    from metastore.storage.local.backup import restore as copy
 
     with Bar("Copying") as bar:
         report = copy(source, target, progress=bar.show)

@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl
 
-from metastore.client import answers
-from metastore.client.answers import ENVELOPE, JSON, understood
+from metastore.client import responses
+from metastore.client.responses import ENVELOPE, JSON, understood
 from metastore.client.transport import Answer, Transport
-from metastore.descriptor import find_resource
+from metastore.descriptor.document import find_resource
 from metastore.errors import InvalidInput, ResourceNotFound, StorageBusy, TagNotFound
 from metastore.parse import encodable, is_tag_name, make_time, parse_dataset_id, parse_revision
-from metastore.reader import AnyId, check_limit
+from metastore.store.reader import AnyId, check_limit
 from metastore.types import (
     Damage,
     Dataset,
@@ -81,11 +81,11 @@ class RemoteReader:
 
     def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
         """Return a dataset as it is, or as it was at a revision or tag."""
-        return understood(self._descriptor(dataset_id, revision), answers.dataset)
+        return understood(self._descriptor(dataset_id, revision), responses.dataset)
 
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
         """Return a descriptor exactly as it is stored, without making values of it."""
-        _, found, content, _ = understood(self._descriptor(dataset_id, revision), answers.enveloped)
+        _, found, content, _ = understood(self._descriptor(dataset_id, revision), responses.enveloped)
         return found, content
 
     def dataset_list(
@@ -113,7 +113,7 @@ class RemoteReader:
         path = f"{_path(parse_dataset_id(dataset_id))}/diff"
         first = parse_revision(revision_a)
         query = {"from": "HEAD" if first is None else first, "to": parse_revision(revision_b)}
-        found: Diff = understood(self._get(path, query), answers.value(Diff))
+        found: Diff = understood(self._get(path, query), responses.value(Diff))
         return found
 
     def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
@@ -121,7 +121,7 @@ class RemoteReader:
         identity = parse_dataset_id(dataset_id)
         if not is_tag_name(name):
             raise TagNotFound(identity, name)
-        found: Tag = understood(self._get(f"{_path(identity)}/tags/{name}"), answers.value(Tag))
+        found: Tag = understood(self._get(f"{_path(identity)}/tags/{name}"), responses.value(Tag))
         return found
 
     def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
@@ -166,7 +166,7 @@ class RemoteReader:
 
     def _changes(self, since: str | None) -> tuple[FeedEntry, ...]:
         answer = self._get("/changes", {"since": since, "limit": str(_LARGEST_PAGE)})
-        found: tuple[FeedEntry, ...] = understood(answer, answers.value(tuple[FeedEntry, ...]))
+        found: tuple[FeedEntry, ...] = understood(answer, responses.value(tuple[FeedEntry, ...]))
         return found
 
     def _feed(self, page: tuple[FeedEntry, ...]) -> Iterator[FeedEntry]:
@@ -197,7 +197,7 @@ class RemoteReader:
         params = {name: text for name, text in (query or {}).items() if text is not None}
         for name, text in params.items():
             encodable(text, f"the {name}")
-        return self._http.read(API + path, params, f"{accept}, {answers.PROBLEM}")
+        return self._http.read(API + path, params, f"{accept}, {responses.PROBLEM}")
 
     def _list(self, kind: Any, path: str, query: Mapping[str, str | None], limit: int | None) -> Iterator[Any]:
         """Return the items of a list; the first page is asked for at once: what is wrong is said by the call."""
@@ -222,8 +222,8 @@ class RemoteReader:
 
 
 def _page(kind: Any, answer: Answer) -> tuple[tuple[Any, ...], dict[str, str | None] | None]:
-    following = answers.next_page(answer)
-    items = answers.value(tuple[kind, ...])(answer)
+    following = responses.next_page(answer)
+    items = responses.value(tuple[kind, ...])(answer)
     return items, dict(parse_qsl(following, keep_blank_values=True)) if following is not None else None
 
 
@@ -237,7 +237,7 @@ def _state(entry: FeedEntry) -> tuple[Any, ...]:
 
 def _surroundings(answer: Answer) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:
     """Read a project but for its dataset, whose bytes are not in it."""
-    said = answers.value(dict)(answer)
+    said = responses.value(dict)(answer)
     dataset = from_wire(dict, said.get("dataset"))
     tags, issues = from_wire(tuple[Tag, ...], said.get("tags")), from_wire(tuple[Issue, ...], said.get("issues"))
     return from_wire(Revision, dataset.get("revision")), tags, issues

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from metastore.client.answers import ENVELOPE, JSON, PROBLEM, understood_write
 from metastore.client.reader import API, RemoteReader
+from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood_write
 from metastore.client.transport import Answer, AnswerLost, Transport
 from metastore.errors import (
     Conflict,
@@ -27,9 +27,9 @@ from metastore.errors import (
     StorageBusy,
 )
 from metastore.parse import make_author, make_message, make_time
+from metastore.store.writer import TRIES, AnyAuthor, check_expected
 from metastore.types import Author, DatasetId, Revision
 from metastore.wire import to_wire
-from metastore.writer import TRIES, AnyAuthor, check_expected
 
 _Made = TypeVar("_Made")
 #: Among how many of the newest revisions, or lines of the journal, a lost write is looked for.

@@ -7,18 +7,18 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from metastore import writing
-from metastore.client import answers
+from metastore.client import responses
 from metastore.client.settling import Said
 from metastore.client.tags import RemoteTags
 from metastore.client.transport import Transport
-from metastore.descriptor import MAX_BYTES, decode, encode, same
+from metastore.descriptor import file_changes
+from metastore.descriptor.document import MAX_BYTES, decode, encode, same
+from metastore.descriptor.file_changes import AnyDescriptor
+from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict
-from metastore.patch import patched, plain
-from metastore.reader import AnyId
+from metastore.store.reader import AnyId
+from metastore.store.writer import AnyAuthor, check_expected, own_id
 from metastore.types import Dataset, DatasetId, Revision
-from metastore.writer import AnyAuthor, check_expected, own_id
-from metastore.writing import AnyDescriptor
 
 #: An answer holds a descriptor, or two of them and what lies between, with every quotation mark escaped.
 _ANSWER_TO_DESCRIPTOR = 8
@@ -70,7 +70,7 @@ class RemoteStore(RemoteTags):
         """Store a new dataset, or go on with the history of a deleted one."""
         identity = own_id(dataset_id)
         said = self._change(author, message, at, "Create dataset")
-        content = writing.prepare(descriptor, "off", self._max_bytes).content
+        content = file_changes.prepare(descriptor, "off", self._max_bytes).content
         before = self._free(identity)
         ours = self._ours(identity, said, lambda: content)
 
@@ -101,7 +101,7 @@ class RemoteStore(RemoteTags):
     ) -> Dataset:
         """Replace a descriptor. One that says the same makes no revision: the newest is returned."""
         identity = own_id(dataset_id)
-        content = writing.prepare(descriptor, "off", self._max_bytes).content
+        content = file_changes.prepare(descriptor, "off", self._max_bytes).content
         said = self._change(author, message, at, "Update dataset")
 
         def send(on: str) -> Dataset:
@@ -123,7 +123,7 @@ class RemoteStore(RemoteTags):
         """Change a part of a descriptor."""
         identity = own_id(dataset_id)
         said = self._change(author, message, at, "Patch dataset")
-        values = plain(writing.patch_text(patch, self._max_bytes))
+        values = plain(file_changes.patch_text(patch, self._max_bytes))
         content = encode(values)
         base = ""
 
@@ -154,7 +154,7 @@ class RemoteStore(RemoteTags):
 
         def send(on: str) -> Revision:
             made: Revision = self._send(
-                "DELETE", f"/datasets/{identity}", said.members(), answers.value(Revision), match=on
+                "DELETE", f"/datasets/{identity}", said.members(), responses.value(Revision), match=on
             )
             return made
 
@@ -180,7 +180,7 @@ class RemoteStore(RemoteTags):
 
         def send() -> bool:
             query = {"purge": "true"} | ({"force": "true"} if force else {})
-            self._send("DELETE", f"/datasets/{identity}", said.members(), answers.nothing, match=head, query=query)
+            self._send("DELETE", f"/datasets/{identity}", said.members(), responses.nothing, match=head, query=query)
             return True
 
         def look() -> bool | None:
@@ -245,10 +245,10 @@ class RemoteStore(RemoteTags):
         **more: str,
     ) -> Dataset:
         path = f"/datasets/{dataset_id}{action}"
-        return self._send(method, path, {**said.members(), **more}, answers.dataset, match=match, document=document)
+        return self._send(method, path, {**said.members(), **more}, responses.dataset, match=match, document=document)
 
     def _told(self, dataset_id: DatasetId, made: Dataset) -> Dataset:
-        writing.log_findings(dataset_id, made.findings)
+        file_changes.log_findings(dataset_id, made.findings)
         return made
 
     def _free(self, dataset_id: DatasetId) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 
-from metastore.client import answers
+from metastore.client import responses
 from metastore.client.settling import CannotTell, RemoteWriter
 from metastore.errors import AlreadyExists, DatasetDeleted, RevisionConflict, TagNotFound
 from metastore.parse import make_message, parse_revision, parse_tag_name
-from metastore.reader import AnyId
+from metastore.store.reader import AnyId
+from metastore.store.writer import AnyAuthor, check_expected, own_id
 from metastore.types import DatasetId, Tag
-from metastore.writer import AnyAuthor, check_expected, own_id
 
 #: A tag has no history: whether somebody changed it before or after us, nothing tells.
 _OTHERS = "somebody else changed the tag too"
@@ -44,7 +44,7 @@ class RemoteTags(RemoteWriter):
         members.pop("message")
 
         def send() -> Tag:
-            made: Tag = self._send("POST", f"/datasets/{identity}/tags", members, answers.value(Tag))
+            made: Tag = self._send("POST", f"/datasets/{identity}/tags", members, responses.value(Tag))
             return made
 
         def look() -> Tag | None:
@@ -88,7 +88,7 @@ class RemoteTags(RemoteWriter):
 
         def send() -> Tag:
             path = f"/datasets/{identity}/tags/{name}"
-            made: Tag = self._send("PATCH", path, members, answers.value(Tag), match=old.id)
+            made: Tag = self._send("PATCH", path, members, responses.value(Tag), match=old.id)
             return made
 
         def look() -> Tag | None:
@@ -119,7 +119,7 @@ class RemoteTags(RemoteWriter):
 
         def send() -> bool:
             path = f"/datasets/{identity}/tags/{name}"
-            self._send("DELETE", path, said.members(), answers.nothing, match=old.id)
+            self._send("DELETE", path, said.members(), responses.nothing, match=old.id)
             return True
 
         def look() -> bool | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from metastore.body import ENCODING, BadBody, read_body
-from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.errors import InvalidInput, StorageUnavailable, needs_extra
+from metastore.http.body import ENCODING, BadBody, read_body
 
 if TYPE_CHECKING:
     import httpx
@@ -161,10 +161,8 @@ class Transport:
     def _send(
         self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], content: bytes
     ) -> Answer:
-        try:
+        with needs_extra("client"):
             import httpx
-        except ModuleNotFoundError:
-            raise InvalidInput("there is no httpx: install MetaStore with its extra [client]") from None
         address = f"{self.address}{path}"
         try:
             pool = self._pool()

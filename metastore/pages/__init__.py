@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
 from werkzeug.wrappers import Response as AnyResponse
 
 from metastore.errors import AuthenticationError, DatasetMoved, DatasetNotFound, MetastoreError
-from metastore.pages import oidc, session, words
+from metastore.pages import formatting, oidc, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
@@ -22,7 +22,7 @@ from metastore.pages.datasets import datasets
 from metastore.pages.home import home
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
-from metastore.service import answers, problems
+from metastore.service import problems, responses
 from metastore.service.context import Service
 from metastore.service.guard import may_read
 
@@ -49,7 +49,7 @@ def install(app: Flask, served: Service) -> None:
         InvalidInput: A provider is set up to sign in at, and its extra is not installed.
     """
     app.secret_key = served.secret_key
-    app.response_class = answers.Text
+    app.response_class = responses.Text
     app.session_interface = session.Cookies()
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
@@ -73,7 +73,7 @@ def install(app: Flask, served: Service) -> None:
     pages.register_error_handler(CSRFError, _of_werkzeug)
     pages.register_error_handler(HTTPException, _of_werkzeug)
     pages.register_error_handler(Exception, _of_unknown)
-    pages.app_context_processor(lambda: {"words": words, "me": g.get("identity"), "stays": session.stays})
+    pages.app_context_processor(lambda: {"formatting": formatting, "me": g.get("identity"), "stays": session.stays})
     app.register_blueprint(pages)
     app.register_error_handler(404, _nowhere)
 

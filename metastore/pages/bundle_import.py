@@ -13,9 +13,9 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
-from metastore.bundle.base import BundleDiff
 from metastore.bundle.checks import apply_changes
 from metastore.bundle.exchange import ImportLine, Row, read_rows
+from metastore.bundle.port import BundleDiff
 from metastore.bundle.reader import diff
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.pages import bundle_parts as parts

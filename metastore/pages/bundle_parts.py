@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import request
 
-from metastore.bundle.base import CHANGEABLE, Bundle, LogEntry
 from metastore.bundle.policy import check_change
+from metastore.bundle.port import CHANGEABLE, Bundle, LogEntry
 from metastore.errors import InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.devices import Pasted, read
 from metastore.service.bundles import registry

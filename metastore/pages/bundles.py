@@ -8,9 +8,9 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
-from metastore.bundle.base import Bundle, Snapshot
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
 from metastore.bundle.policy import ROOT
+from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import BundleDeleted, InvalidInput, PermissionDenied
 from metastore.pages import bundle_parts as parts
 from metastore.service.bundles import registry

@@ -7,11 +7,11 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from metastore.descriptor import check, decode, encode
+from metastore.descriptor.document import check, decode, encode
+from metastore.descriptor.merge import merge
 from metastore.errors import Conflict, InvalidInput, MetastoreError, RevisionConflict
-from metastore.merge import merge
 from metastore.pages.datasets import between, can, readable_id, shown
-from metastore.pages.places import mark
+from metastore.pages.json_lines import mark
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
 from metastore.service.guard import identity, named, require_write

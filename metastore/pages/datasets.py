@@ -10,14 +10,14 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 
-from metastore.access import allows
-from metastore.difference import changes
+from metastore.auth.access import allows
+from metastore.descriptor.difference import changes
 from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotFound
-from metastore.pages import activity, markdown, present
+from metastore.pages import activity, formatting, markdown
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, readable, require_read
-from metastore.store import validate
+from metastore.store.store import validate
 from metastore.types import Dataset, DatasetId, Difference, Revision
 
 datasets = Blueprint("datasets", __name__)
@@ -44,7 +44,7 @@ def _row(dataset_id: DatasetId) -> dict[str, Any]:
         found = service().store.dataset_read(dataset_id)
     except MetastoreError:
         return {"id": dataset_id, "title": "", "revision": None}
-    return {"id": dataset_id, "title": present.overview(found.descriptor, "").title, "revision": found.revision}
+    return {"id": dataset_id, "title": formatting.overview(found.descriptor, "").title, "revision": found.revision}
 
 
 @datasets.get("/datasets/<owner>/<name>")
@@ -68,7 +68,7 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
 
 
 def _facts(found: Dataset) -> dict[str, Any]:
-    seen = present.overview(found.descriptor, str(found.id))
+    seen = formatting.overview(found.descriptor, str(found.id))
     findings = _findings(found)
     return {
         "id": found.id,

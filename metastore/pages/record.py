@@ -10,8 +10,8 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
-from metastore.bundle.base import LogEntry, LogFilter
 from metastore.bundle.exchange import write_log
+from metastore.bundle.port import LogEntry, LogFilter
 from metastore.bundle.registry import BundleRegistry
 from metastore.errors import InvalidInput
 from metastore.pages.bundle_parts import given, snapshot_number

@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Request, flash, redirect, render_template, r
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
-from metastore.access import ANONYMOUS, Identity, Scope
+from metastore.auth.access import ANONYMOUS, Identity, Scope
 from metastore.errors import AuthenticationError
 from metastore.service.context import service
 from metastore.service.guard import named

@@ -8,9 +8,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
-from metastore.bundle.base import STATE, Bundle, LogEntry
 from metastore.bundle.checks import make_bundle
 from metastore.bundle.exchange import read_rows, write_rows
+from metastore.bundle.port import STATE, Bundle, LogEntry
 from metastore.bundle.registry import BundleRegistry
 from metastore.errors import (
     AlreadyExists,
@@ -20,10 +20,10 @@ from metastore.errors import (
     SnapshotNotFound,
     StorageBusy,
 )
-from metastore.service import answers, requests
+from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import identity, named
-from metastore.writer import TRIES
+from metastore.store.writer import TRIES
 
 bundles = Blueprint("bundles", __name__)
 CSV = "text/csv"
@@ -56,8 +56,8 @@ def bundle_list() -> Response:
         after=given.get("after"),
     )
     if request.accept_mimetypes.best_match(("application/json", CSV)) == CSV:
-        return answers.streamed(write_rows(found, "csv"), CSV)
-    return answers.page(found, lambda last: {"after": last.name})
+        return responses.streamed(write_rows(found, "csv"), CSV)
+    return responses.page(found, lambda last: {"after": last.name})
 
 
 @bundles.post("/bundles")
@@ -74,7 +74,7 @@ def bundle_import() -> Response:
         atomic=True if atomic is None else atomic,
         dry_run=bool(requests.flag("dry_run")),
     )
-    return answers.changed(list(done))
+    return responses.changed(list(done))
 
 
 @bundles.get("/bundles/<name>")
@@ -83,10 +83,10 @@ def bundle_read(name: str) -> Response:
     at, snapshot = requests.time("at"), _number(request.args.get("snapshot"))
     found = registry().bundle_read(name, snapshot=snapshot, at=at)
     if snapshot is not None:
-        return answers.answer(found, etag=str(snapshot))
+        return responses.answer(found, etag=str(snapshot))
     if at is None and requests.is_known(str(found.snapshot)):
-        return answers.unchanged(str(found.snapshot))
-    return answers.answer(found, etag=str(found.snapshot))
+        return responses.unchanged(str(found.snapshot))
+    return responses.answer(found, etag=str(found.snapshot))
 
 
 @bundles.put("/bundles/<name>")
@@ -140,7 +140,7 @@ def bundle_delete(name: str) -> Response:
     done = registry().bundle_delete(
         name, user=user, comment=_comment(dict(given)), expected=requests.expected_snapshot(given)
     )
-    return answers.changed(done, etag=str(done.id))
+    return responses.changed(done, etag=str(done.id))
 
 
 @bundles.post("/bundles/<name>/copy")
@@ -185,13 +185,13 @@ def bundle_log(name: str | None = None) -> Response:
     def after(last: LogEntry) -> dict[str, str]:
         return {"before": str(last.id)}
 
-    return answers.page(found, after)
+    return responses.page(found, after)
 
 
 @bundles.get("/snapshots/<snapshot>")
 def bundle_snapshot(snapshot: str) -> Response:
     """Say who changed a bundle, when and why, and its whole state after it."""
-    return answers.answer(registry().bundle_snapshot(_snapshot(snapshot)), etag=snapshot)
+    return responses.answer(registry().bundle_snapshot(_snapshot(snapshot)), etag=snapshot)
 
 
 @bundles.get("/snapshots/<snapshot>/diff")
@@ -199,7 +199,7 @@ def bundle_diff(snapshot: str) -> Response:
     """Compare a snapshot with the one that `to` names."""
     if "to" not in request.args:
         raise InvalidInput("say with ?to= which snapshot to compare it with")
-    return answers.answer(registry().bundle_diff(_snapshot(snapshot), _snapshot(request.args["to"])))
+    return responses.answer(registry().bundle_diff(_snapshot(snapshot), _snapshot(request.args["to"])))
 
 
 def _snapshot(text: str) -> int:
@@ -233,4 +233,4 @@ def _comment(given: dict[str, Any]) -> str | None:
 
 def _written(bundle: Bundle, status: int = 200) -> Response:
     location = f"{request.root_path}/api/v1/bundles/{bundle.name}"
-    return answers.changed(bundle, status, etag=str(bundle.snapshot), location=location if status == 201 else None)
+    return responses.changed(bundle, status, etag=str(bundle.snapshot), location=location if status == 201 else None)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, has_request_context, request
 
+from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings
 from metastore.service.watch import REQUEST_ID
-from metastore.store import MetaStore
-from metastore.tokens import Verifier
+from metastore.store.store import MetaStore
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry

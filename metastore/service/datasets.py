@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from metastore.access import allows
+from metastore.auth.access import allows
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict, StorageBusy
 from metastore.parse import parse_dataset_id
-from metastore.service import answers, requests
+from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import (
     identity,
@@ -19,8 +19,8 @@ from metastore.service.guard import (
     require_write,
     telling_nothing_stored,
 )
+from metastore.store.writer import TRIES
 from metastore.types import DatasetId
-from metastore.writer import TRIES
 
 datasets = Blueprint("datasets", __name__)
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
@@ -32,7 +32,7 @@ def dataset_list() -> Response:
     given = request.args
     deleted = None if given.get("deleted") == "any" else bool(requests.flag("deleted"))
     found = service().store.dataset_list(given.get("prefix", ""), after=given.get("after"), deleted=deleted)
-    return answers.page(readable(found, lambda each: each), lambda last: {"after": str(last)})
+    return responses.page(readable(found, lambda each: each), lambda last: {"after": str(last)})
 
 
 @datasets.get("/datasets/<owner>/<name>")
@@ -44,9 +44,9 @@ def dataset_read(owner: str, name: str) -> Response:
     if "If-None-Match" in request.headers:
         found = store.revision_read(subject, revision)
         if not found.deleted and requests.is_known(found.id):
-            return answers.unchanged(found.id, revision)
+            return responses.unchanged(found.id, revision)
     found, content = store.dataset_bytes(subject, revision)
-    return answers.descriptor(subject, found, content, revision)
+    return responses.descriptor(subject, found, content, revision)
 
 
 @datasets.put("/datasets/<owner>/<name>")
@@ -73,11 +73,11 @@ def _put(subject: DatasetId, content: Any, given: Any) -> Response:
     expected = requests.expected(given)
     if not requests.creates_only() and _is_live(subject):
         change = requests.change("update", subject, given)
-        return answers.written(store.dataset_update(subject, content, expected=expected, **change))
+        return responses.written(store.dataset_update(subject, content, expected=expected, **change))
     if "If-Match" in request.headers:
         raise RevisionConflict(subject, expected=expected, actual=None)
     change = requests.change("create", subject, given)
-    return answers.written(store.dataset_create(subject, content, **change), 201)
+    return responses.written(store.dataset_create(subject, content, **change), 201)
 
 
 def _require_update_or_create(subject: DatasetId) -> None:
@@ -114,7 +114,7 @@ def dataset_patch(owner: str, name: str) -> Response:
     expected = requests.expected(body.members)
     with telling_nothing_stored(subject):
         made = service().store.dataset_patch(subject, patch, expected=expected, **change)
-    return answers.written(made)
+    return responses.written(made)
 
 
 def _patch(body: requests.Body) -> Any:
@@ -141,9 +141,9 @@ def dataset_delete(owner: str, name: str) -> Response:
     store, expected = service().store, requests.expected(given)
     if purge:
         store.dataset_purge(subject, force=bool(force), expected=expected, **change)
-        return answers.gone()
+        return responses.gone()
     revision = store.dataset_delete(subject, expected=expected, **change)
-    return answers.changed(revision, etag=revision.id)
+    return responses.changed(revision, etag=revision.id)
 
 
 @datasets.post("/datasets/<owner>/<name>/revert")
@@ -165,7 +165,7 @@ def dataset_revert(owner: str, name: str) -> Response:
             if expected is not None:
                 raise
             continue
-        return answers.written(made)
+        return responses.written(made)
     raise StorageBusy(f"{subject} is being changed by too many others; try again")
 
 
@@ -179,7 +179,7 @@ def dataset_move(owner: str, name: str) -> Response:
     require_write("create", target)
     change = requests.change("delete", subject, given)
     made = service().store.dataset_move(subject, target, expected=requests.expected(given), **change)
-    return answers.written(made, before=subject)
+    return responses.written(made, before=subject)
 
 
 def _to(given: Any) -> str:
@@ -194,7 +194,7 @@ def resource_read(owner: str, name: str, resource: str) -> Response:
     """Answer with one resource of a descriptor."""
     subject, revision = requests.dataset_id(owner, name), request.args.get("revision")
     require_read(subject)
-    return answers.answer(service().store.resource_read(subject, resource, revision), revision=revision)
+    return responses.answer(service().store.resource_read(subject, resource, revision), revision=revision)
 
 
 @datasets.get("/projects/<owner>/<name>")
@@ -202,4 +202,4 @@ def project_read(owner: str, name: str) -> Response:
     """Answer with a dataset, its tags, and its host's issues."""
     subject = requests.dataset_id(owner, name)
     require_read(subject)
-    return answers.answer(service().store.project_read(subject))
+    return responses.answer(service().store.project_read(subject))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from flask import g, request
 
-from metastore.access import ANONYMOUS, Identity, allows, require
+from metastore.auth.access import ANONYMOUS, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
 from metastore.service.context import service
 from metastore.service.watch import USER

@@ -16,7 +16,7 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
-from metastore.descriptor import decode
+from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
-from metastore.service import answers, requests
+from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, require_write
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
@@ -31,7 +31,7 @@ def revision_list(owner: str, name: str) -> Response:
     def after(last: Revision) -> dict[str, str] | None:
         return {"revision": last.parent} if last.parent is not None else None
 
-    return answers.page(found, after)
+    return responses.page(found, after)
 
 
 @revisions.get("/datasets/<owner>/<name>/revisions/<revision>")
@@ -39,8 +39,8 @@ def revision_read(owner: str, name: str, revision: str) -> Response:
     """Say who made a revision, when and why."""
     found = service().store.revision_read(_readable(owner, name), revision)
     if requests.is_known(found.id):
-        return answers.unchanged(found.id, revision)
-    return answers.answer(found, etag=found.id, revision=revision)
+        return responses.unchanged(found.id, revision)
+    return responses.answer(found, etag=found.id, revision=revision)
 
 
 @revisions.get("/datasets/<owner>/<name>/diff")
@@ -49,7 +49,7 @@ def revision_diff(owner: str, name: str) -> Response:
     subject = _readable(owner, name)
     if "from" not in request.args:
         raise InvalidInput("say with ?from= which revision to compare")
-    return answers.answer(service().store.revision_diff(subject, request.args["from"], request.args.get("to")))
+    return responses.answer(service().store.revision_diff(subject, request.args["from"], request.args.get("to")))
 
 
 @revisions.get("/datasets/<owner>/<name>/tags")
@@ -57,14 +57,14 @@ def tag_list(owner: str, name: str) -> Response:
     """List tags by name, in pages."""
     behind = request.args.get("after", "")
     found = service().store.tag_list(_readable(owner, name))
-    return answers.page((tag for tag in found if tag.name > behind), lambda last: {"after": last.name})
+    return responses.page((tag for tag in found if tag.name > behind), lambda last: {"after": last.name})
 
 
 @revisions.get("/datasets/<owner>/<name>/tags/<tag>")
 def tag_read(owner: str, name: str, tag: str) -> Response:
     """Say what a tag names, and who made it."""
     found = service().store.tag_read(_readable(owner, name), tag)
-    return answers.unchanged(found.id) if requests.is_known(found.id) else answers.answer(found, etag=found.id)
+    return responses.unchanged(found.id) if requests.is_known(found.id) else responses.answer(found, etag=found.id)
 
 
 @revisions.post("/datasets/<owner>/<name>/tags")
@@ -99,7 +99,7 @@ def tag_update(owner: str, name: str, tag: str) -> Response:
         **change,
     )
     if not may_read(subject):  # what the change leaves as it was is not the caller's to know
-        return answers.gone(etag=made.id)
+        return responses.gone(etag=made.id)
     return _written(subject, made)
 
 
@@ -111,11 +111,11 @@ def tag_delete(owner: str, name: str, tag: str) -> Response:
     given = requests.members(optional=True, allowed=requests.CHANGE)
     change = requests.change("update", subject, given)
     service().store.tag_delete(subject, tag, expected=requests.expected(given), **change)
-    return answers.gone()
+    return responses.gone()
 
 
 def _written(subject: DatasetId, made: Tag, status: int = 200) -> Response:
-    return answers.changed(made, status, etag=made.id, location=answers.path_of(subject, "tags", made.name))
+    return responses.changed(made, status, etag=made.id, location=responses.path_of(subject, "tags", made.name))
 
 
 @revisions.get("/journal")
@@ -131,7 +131,7 @@ def journal() -> Response:
         return {"before": last.id}
 
     known = (entry for entry in readable(found, lambda entry: entry.dataset_id) if _is_told(entry))
-    return answers.page(known, after)
+    return responses.page(known, after)
 
 
 def _is_told(entry: JournalEntry) -> bool:
@@ -149,7 +149,7 @@ def changes() -> Response:
         if len(shown) >= requests.limit() and entry.cursor != shown[-1].cursor:
             break
         shown.append(_told(entry))
-    return answers.linked(shown, {"since": shown[-1].cursor} if shown else None)
+    return responses.linked(shown, {"since": shown[-1].cursor} if shown else None)
 
 
 def _told(entry: FeedEntry) -> FeedEntry:

@@ -24,9 +24,9 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from metastore import config
+from metastore.auth.tokens import LONGEST
 from metastore.errors import InvalidInput
 from metastore.service.context import request_id
-from metastore.tokens import LONGEST
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -232,7 +232,7 @@ def set_up_logging() -> None:
     # What our lines do not say need not be looked up for each (Python's logging HOWTO, "Optimization").
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    _only(logging.getLogger("metastore.access"), _Lines(sys.stdout.fileno()), logging.INFO)
+    _only(logging.getLogger("metastore.auth.access"), _Lines(sys.stdout.fileno()), logging.INFO)
     words = logging.StreamHandler(sys.stderr)
     words.setFormatter(_JsonLines())
     words.addFilter(_is_news)

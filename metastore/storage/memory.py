@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
-from metastore.gitobject import GitObject
-from metastore.storage.base import Storage
-from metastore.storage.cache import Cache
-from metastore.storage.lookup import Repository, expect_head, is_deleted
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, expect_head, is_deleted
+from metastore.git.objects import GitObject
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import Storage
 from metastore.types import Damage, DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024

@@ -1,7 +1,7 @@
 """What storages of Git objects have in common: objects and references in, revisions and tags out.
 
 An adapter brings a `Repository` (objects and references of one dataset) and opens, locks and makes them; how revisions
-are resolved, read, appended and tagged is written once, here and in `metastore.storage.lookup`.
+are resolved, read, appended and tagged is written once, here and in `metastore.git.history`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
-from metastore import gitobject
+from metastore import git
 from metastore.errors import AlreadyExists, InvalidInput, PathNotFound, TagNotFound
-from metastore.gitobject import GitObject, blob_id, object_id
-from metastore.storage.base import Storage
-from metastore.storage.lookup import (
+from metastore.git.history import (
     Repository,
     ancestry,
     changes_path,
@@ -28,6 +26,8 @@ from metastore.storage.lookup import (
     resolve,
     revision_of,
 )
+from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 
@@ -67,7 +67,7 @@ class ObjectStorage(Storage):
     def create(self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change) -> Revision:
         objects, commit = next_objects(None, None, files, change)
         self._make(dataset_id, objects, commit)
-        return revision_of(commit, gitobject.parse_commit(objects[commit].content))
+        return revision_of(commit, git.parse_commit(objects[commit].content))
 
     def append(
         self,
@@ -81,7 +81,7 @@ class ObjectStorage(Storage):
             expect_head(dataset_id, repository, parent)
             objects, commit = next_objects(repository, parent, changes, change)
             self._advance(dataset_id, repository, objects, commit, parent)
-        return revision_of(commit, gitobject.parse_commit(objects[commit].content))
+        return revision_of(commit, git.parse_commit(objects[commit].content))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
         with self._open(dataset_id) as repository:
@@ -107,7 +107,7 @@ class ObjectStorage(Storage):
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
         with self._open(dataset_id, revision_id) as repository:
             tree = checked_commit(dataset_id, repository, revision_id).tree
-            return dict(gitobject.walk_tree(tree, repository.tree))
+            return dict(git.walk_tree(tree, repository.tree))
 
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
         with self._open(dataset_id, revision_id) as repository:
@@ -238,20 +238,20 @@ def next_objects(
     for path, content in changes.items():
         if isinstance(content, bytes):
             blob = blob_id(content)
-            objects[blob] = GitObject(gitobject.BLOB, content)
+            objects[blob] = GitObject(git.BLOB, content)
             blobs[path] = blob
         else:
             if content is not None:
                 _has_blob(repository, path, content)
             blobs[path] = content
     if repository and parent:
-        tree, trees = gitobject.change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
+        tree, trees = git.change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
     else:
-        tree, trees = gitobject.change_tree(None, blobs, lambda tree: b"")
-    content = gitobject.commit_content(tree, parent, change)
-    commit = RevisionId(object_id(gitobject.COMMIT, content))
+        tree, trees = git.change_tree(None, blobs, lambda tree: b"")
+    content = git.commit_content(tree, parent, change)
+    commit = RevisionId(object_id(git.COMMIT, content))
     objects.update(trees)
-    objects[commit] = GitObject(gitobject.COMMIT, content)
+    objects[commit] = GitObject(git.COMMIT, content)
     return objects, commit
 
 
@@ -262,9 +262,9 @@ def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
 
 def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
     """Return the id and the object that a tag becomes."""
-    content = gitobject.tag_content(tag)
-    identity = object_id(gitobject.TAG, content)
-    return identity, {identity: GitObject(gitobject.TAG, content)}
+    content = git.tag_content(tag)
+    identity = object_id(git.TAG, content)
+    return identity, {identity: GitObject(git.TAG, content)}
 
 
 def tag_of(tag: TagSpec, identity: str) -> Tag:

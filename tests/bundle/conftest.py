@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.base import BundleRecord
+from metastore.bundle.port import BundleRecord
 from metastore.bundle.versioned import VersionedRecord
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 
 from ..conftest import ticking

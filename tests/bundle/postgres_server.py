@@ -26,8 +26,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from metastore.bundle.migrate import migrate
-from metastore.bundle.postgres import PostgresRecord
+from metastore.bundle.postgres.migrate import migrate
+from metastore.bundle.postgres.record import PostgresRecord
 
 _numbers = itertools.count()
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from metastore import config
-from metastore.bundle.files import path_of
+from metastore.bundle._bundle_file import path_of
 from metastore.bundle.versioned import BUNDLES
-from metastore.storage.git import GitStorage
+from metastore.storage.local.storage import GitStorage
 
 from ..conftest import change
 from ..test_cli import Outcome, Run, run  # noqa: F401 - a fixture

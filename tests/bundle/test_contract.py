@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from metastore.bundle import Bundle, BundleRegistry
-from metastore.bundle.base import BundleRecord, Write
 from metastore.bundle.checks import make_bundle, warnings
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
+from metastore.bundle.port import BundleRecord, Write
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from metastore.bundle import BundleRegistry
-from metastore.bundle.base import Bundle
 from metastore.bundle.exchange import ImportLine, read_rows, write_rows
+from metastore.bundle.port import Bundle
 from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied
 
 from .conftest import REAL, numi

@@ -13,7 +13,7 @@ import pytest
 
 from metastore import bundle
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.base import BundleRecord
+from metastore.bundle.port import BundleRecord
 from metastore.errors import InvalidInput, PermissionDenied
 
 from ..conftest import ticking

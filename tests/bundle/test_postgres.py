@@ -19,11 +19,11 @@ from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 
 from metastore import bundle
-from metastore.bundle import queries
-from metastore.bundle.base import Bundle, Filter, LogFilter, Snapshot, Write
-from metastore.bundle.chains import chain_hash
-from metastore.bundle.migrate import migrate
-from metastore.bundle.postgres import PostgresRecord
+from metastore.bundle._chains import chain_hash
+from metastore.bundle.port import Bundle, Filter, LogFilter, Snapshot, Write
+from metastore.bundle.postgres import _queries as queries
+from metastore.bundle.postgres.migrate import migrate
+from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -557,7 +557,7 @@ def test_times_of_any_zone_mean_the_same(record: PostgresRecord) -> None:
 
 
 def test_lists_are_read_in_pages_and_lazily(record: PostgresRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metastore.bundle.postgres._PAGE", 3)
+    monkeypatch.setattr("metastore.bundle.postgres.record._PAGE", 3)
     put(record, *(replace(NUMI, name=f"B{number:02}") for number in range(10)))
     names = [f"B{number:02}" for number in range(10)]
     assert [each.name for each in record.bundles(Filter())] == names

@@ -17,10 +17,10 @@ from yoyo import read_migrations
 
 from metastore import bundle
 from metastore.bundle import Groups
-from metastore.bundle.base import Filter, LogFilter, Write
-from metastore.bundle.chains import chain_hash
-from metastore.bundle.migrate import migrate
-from metastore.bundle.postgres import PostgresRecord
+from metastore.bundle._chains import chain_hash
+from metastore.bundle.port import Filter, LogFilter, Write
+from metastore.bundle.postgres.migrate import migrate
+from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 
@@ -197,7 +197,7 @@ def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, mon
 def test_a_database_that_an_earlier_version_migrated_goes_on(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as earlier:
         earlier.setattr(
-            "metastore.bundle.migrate.read_migrations",
+            "metastore.bundle.postgres.migrate.read_migrations",
             lambda path: read_migrations(path).filter(lambda migration: migration.id in FILES[:3]),
         )
         typed(dsn, OLD_TABLES)

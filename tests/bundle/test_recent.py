@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.base import Bundle, Snapshot
-from metastore.bundle.postgres import PostgresRecord
-from metastore.bundle.recent import Recent
+from metastore.bundle.port import Bundle, Snapshot
+from metastore.bundle.postgres._snapshot_cache import Recent
+from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import BundleDeleted, PermissionDenied, RevisionConflict
 from tests.bundle.postgres_server import migrated_database
 from tests.bundle.test_postgres import AT, NUMI

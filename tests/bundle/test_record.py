@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.files import path_of
+from metastore.bundle._bundle_file import path_of
 from metastore.bundle.versioned import BUNDLES, REGISTRY
 from metastore.errors import InvalidInput, StorageBusy, StorageCorrupt
 
@@ -329,7 +329,7 @@ def test_who_may_only_read_the_folder_gets_right_answers(history: BundleRegistry
 def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
     history: BundleRegistry, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metastore.bundle.index._PATIENCE", 0.05)
+    monkeypatch.setattr("metastore.bundle._index._PATIENCE", 0.05)
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     with contextlib.closing(sqlite3.connect(index, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metastore.storage.base import Storage
-from metastore.storage.github import GitHubStorage
-from metastore.storage.github_connect import open_github
-from metastore.storage.gitlab import GitLabStorage
-from metastore.storage.gitlab_connect import open_gitlab
+from metastore.storage.github.connect import open_github
+from metastore.storage.github.storage import GitHubStorage
+from metastore.storage.gitlab.connect import open_gitlab
+from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.port import Storage
 
 from .github import TOKEN, GitHub
 from .gitlab import GitLab

@@ -29,8 +29,8 @@ from metastore.errors import (
     StorageUnavailable,
     TagNotFound,
 )
-from metastore.storage.github import GitHubStorage
-from metastore.storage.github_connect import open_github
+from metastore.storage.github.connect import open_github
+from metastore.storage.github.storage import GitHubStorage
 from metastore.types import DatasetId, RevisionId
 
 from ..conftest import ANN, change, real_descriptor, ticking
@@ -162,7 +162,7 @@ def test_an_app_mints_its_tokens_and_mints_them_anew(hub: GitHub) -> None:
 
 
 def test_an_app_whose_token_is_about_to_expire_gets_another(hub: GitHub) -> None:
-    from metastore.storage.github_connect import AppToken
+    from metastore.storage.github.connect import AppToken
 
     private, APP_KEYS["public"] = key_pair()
     now = [datetime.now(UTC).timestamp()]

@@ -21,9 +21,9 @@ from metastore.errors import (
     StorageBusy,
     StorageUnavailable,
 )
-from metastore.storage.github import GitHubStorage
-from metastore.storage.github_connect import open_github
-from metastore.store import MetaStore
+from metastore.storage.github.connect import open_github
+from metastore.storage.github.storage import GitHubStorage
+from metastore.store.store import MetaStore
 from metastore.types import DatasetId, Revision, Tag
 
 from ..conftest import ANN, change, ticking

@@ -27,9 +27,9 @@ from metastore.errors import (
     StorageBusy,
     StorageUnavailable,
 )
-from metastore.storage.gitlab import GitLabStorage
-from metastore.storage.gitlab_api import GitLabNaming
-from metastore.storage.gitlab_connect import open_gitlab
+from metastore.storage.gitlab._api import GitLabNaming
+from metastore.storage.gitlab.connect import open_gitlab
+from metastore.storage.gitlab.storage import GitLabStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import DatasetId, TagSpec
 
@@ -461,7 +461,7 @@ def test_a_limit_longer_than_our_patience_changes_nothing(server: GitLab, storag
 
 
 def test_a_history_carried_over_takes_one_push(server: GitLab, storage: GitLabStorage) -> None:
-    from metastore.storage.transfer import copy
+    from metastore.storage.copy import copy
 
     source = MemoryStorage()
     head = source.create(CARS, {"a": b"0"}, change())

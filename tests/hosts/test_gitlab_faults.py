@@ -19,10 +19,10 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.storage.base import Storage
-from metastore.storage.gitlab import GitLabStorage
-from metastore.storage.gitlab_connect import open_gitlab
+from metastore.storage.gitlab.connect import open_gitlab
+from metastore.storage.gitlab.storage import GitLabStorage
 from metastore.storage.memory import MemoryStorage
+from metastore.storage.port import Storage
 from metastore.types import DatasetId, TagSpec
 
 from ..conftest import ANN, EPOCH, change, ticking

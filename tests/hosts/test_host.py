@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
-from metastore.storage.answers import AnswerLost, Redirected
-from metastore.storage.credentials import Token, check_base
-from metastore.storage.host import Host
+from metastore.http.client import Host
+from metastore.http.credentials import Token, check_base
+from metastore.http.responses import AnswerLost, Redirected
 
 from ..processes import in_child
 from .server import CUTS, Fault, HostServer, Reply, Request

@@ -14,10 +14,10 @@ import pytest
 
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, RevisionConflict
-from metastore.storage.gitlab import GitLabStorage
+from metastore.storage.copy import copy
+from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.local.mirror import Remote
 from metastore.storage.memory import MemoryStorage
-from metastore.storage.mirror import Remote
-from metastore.storage.transfer import copy
 from metastore.types import DatasetId
 
 from ..conftest import ANN, real_descriptor

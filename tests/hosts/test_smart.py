@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metastore.errors import StorageCorrupt
-from metastore.gitobject import BLOB, GitObject, object_id
-from metastore.storage import packstream
-from metastore.storage.packstream import from_pack, to_pack
+from metastore.git import pack
+from metastore.git.objects import BLOB, GitObject, object_id
+from metastore.git.pack import from_pack, to_pack
 
 from ..test_interop import git
 
@@ -72,7 +72,7 @@ def test_a_spoiled_pack_is_refused(data: st.DataObject) -> None:
 
 
 def test_a_pack_that_grows_beyond_what_it_says_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packstream, "_head", lambda number, size: bytes([number << 4 | 1]))
+    monkeypatch.setattr(pack, "_head", lambda number, size: bytes([number << 4 | 1]))
     content = b"\0" * 10_000_000
     with pytest.raises(StorageCorrupt, match="another size"):
         from_pack(to_pack({object_id(BLOB, content): GitObject(BLOB, content)}), longest=PLENTY)
@@ -94,8 +94,8 @@ def test_a_difference_that_makes_more_than_may_be_is_not_applied() -> None:
     modest = _size(len(base)) + _size(60_000) + copied
     for each, said in ((difference, "more than 1000000 bytes"), (modest, "does not fit")):
         body = b"PACK" + (2).to_bytes(4) + (2).to_bytes(4)
-        body += packstream._head(3, len(base)) + zlib.compress(base)
-        body += packstream._head(7, len(each)) + bytes.fromhex(identity) + zlib.compress(each)
+        body += pack._head(3, len(base)) + zlib.compress(base)
+        body += pack._head(7, len(each)) + bytes.fromhex(identity) + zlib.compress(each)
         with pytest.raises(StorageCorrupt, match=said):
             from_pack(body + hashlib.sha1(body).digest(), longest=1_000_000)
 

@@ -18,11 +18,11 @@ from werkzeug.serving import make_server
 
 import metastore
 from metastore import MetaStore, bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier, issue
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
-from metastore.tokens import Verifier, issue
 from metastore.web import create_app
 
 from ..conftest import CATALOGUE

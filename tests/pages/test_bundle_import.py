@@ -16,10 +16,10 @@ from werkzeug.test import TestResponse
 
 import metastore
 from metastore import bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
-from metastore.tokens import Verifier
 from metastore.web import create_app
 
 from .conftest import GROUPS, SECRET, Person, Site, needs_browser, token

@@ -10,11 +10,11 @@ from flask.testing import FlaskClient
 
 import metastore
 from metastore import MetaStore, bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
 from metastore.errors import InvalidInput
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
-from metastore.pages.places import mark
-from metastore.tokens import Verifier
+from metastore.pages.json_lines import mark
 from metastore.types import Author, Change, DatasetId
 from metastore.web import create_app
 

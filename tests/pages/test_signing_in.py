@@ -17,11 +17,11 @@ from playwright.sync_api import Browser, expect
 
 import metastore
 from metastore import bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier, issue
 from metastore.config import ServiceSettings
-from metastore.keys import secret_key
-from metastore.keysources import GivenKeys
 from metastore.pages import session
-from metastore.tokens import Verifier, issue
 from metastore.web import create_app
 
 from .conftest import GROUPS, SECRET, Person, needs_browser, serving, token

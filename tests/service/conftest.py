@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 import metastore
 from metastore import MetaStore, bundle
-from metastore.access import Identity, parse_scopes
+from metastore.auth.access import Identity, parse_scopes
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
 from metastore.errors import AuthenticationError

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 import metastore
 from metastore import MetaStore
 from metastore.bundle import BundleRegistry
-from metastore.descriptor import MAX_BYTES
+from metastore.descriptor.document import MAX_BYTES
 from metastore.web import create_app
 
 from .conftest import ADMIN, API, CARS, ENVELOPE, Authority, Door

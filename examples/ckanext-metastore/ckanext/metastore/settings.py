@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+from ckanext.metastore.auth.tokens import Signer
 from ckanext.metastore.authors import author
 from ckanext.metastore.sync import Recorder
-from ckanext.metastore.tokens import Signer
 
 import metastore
 

@@ -1,0 +1,65 @@
+"""The key with which a service without any other one signs and checks its own tokens: a shared secret in a file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+
+from metastore.auth.keys import secret_key
+from metastore.errors import InvalidInput
+from metastore.files import make_folders, storage_errors, sync_directory
+
+_TOO_OPEN = 0o077
+
+
+def own_key(path: str) -> str:
+    """Return the key of a file, which is made if need be; two who make it at once end with the same one.
+
+    Raises:
+        InvalidInput: The file can be read by others, or holds no key.
+        StorageUnavailable: It cannot be read or made.
+    """
+    with storage_errors():
+        if (key := _read(path)) is None:
+            _make(path)
+            key = _read(path)
+    if key is None:
+        raise InvalidInput(f"the key file {path} was removed while it was made")
+    return key
+
+
+def _read(path: str) -> str | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        if os.fstat(descriptor).st_mode & _TOO_OPEN:
+            raise InvalidInput(f"the key file {path} is open to others: chmod 600 {path}")
+        content = file.read(4096)
+    try:
+        key = content.decode("ascii").strip()
+        secret_key(key)
+    except ValueError as error:
+        reason = str(error) if isinstance(error, InvalidInput) else "it is no text"
+        raise InvalidInput(f"the key file {path} holds no key: {reason}; remove it to have one made") from None
+    return key
+
+
+def _make(path: str) -> None:
+    """Put a new key in place, durable and whole, unless somebody else was faster."""
+    folder = os.path.dirname(os.path.abspath(path))
+    make_folders(folder, sync=True)
+    aside = f"{path}.{secrets.token_hex(8)}.new"
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w") as file:
+            file.write(f"{secrets.token_hex(32)}\n")
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        os.unlink(aside)
+    sync_directory(folder)

@@ -1,0 +1,49 @@
+"""URLs to registries of bundles: any storage, or a database."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from metastore.bundle.policy import Groups
+from metastore.bundle.port import BundleRecord
+from metastore.bundle.registry import BundleRegistry
+from metastore.bundle.versioned import VersionedRecord
+from metastore.errors import InvalidInput, needs_extra
+from metastore.storage.connect import STORAGE_OPTIONS, open_storage
+from metastore.storage.local.storage import GitStorage
+
+
+def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRegistry:
+    """See `metastore.bundle.connect`."""
+    clock = {"clock": options.pop("clock")} if "clock" in options else {}
+    if re.match(r"(host|hostaddr|port|dbname|user|service)\s*=", os.fspath(url)):
+        raise InvalidInput("write a database as a URL: postgresql://user@host/dbname")
+    if os.fspath(url).startswith(("postgresql://", "postgres://")):
+        return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
+    if unknown := sorted(set(options) - set(STORAGE_OPTIONS)):
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(('clock', *STORAGE_OPTIONS))}")
+    storage = open_storage(url, **options)
+    # Beside the repository; it is no part of the record.
+    index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
+    return BundleRegistry(VersionedRecord(storage, index), groups, **clock)
+
+
+def migrate_bundles(dsn: str, role: str | None) -> tuple[str, ...]:
+    """See `metastore.bundle.postgres.migrate.migrate`."""
+    with needs_extra("postgres"):
+        from metastore.bundle.postgres.migrate import migrate
+    return migrate(dsn, role=role)
+
+
+def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
+    options.pop("create", None)  # a database is made by migrating it
+    if unknown := sorted(set(options) - {"pool_size", "patience"}):
+        raise InvalidInput(f"a database has no option {unknown[0]!r}; it has patience and pool_size")
+    with needs_extra("postgres"):
+        from metastore.bundle.postgres.record import PostgresRecord
+    record = PostgresRecord(url, **options)
+    record.check()
+    return record

@@ -1,0 +1,225 @@
+"""What `metastore.bundle.postgres.record` asks, in SQL, and values of the rows that come back.
+
+Texts are put together from what is written here alone; what comes from outside goes in as a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any
+
+from metastore.bundle.listing import ORDERS, BundleLine, Listing
+from metastore.bundle.port import Bundle, Filter, LogEntry, LogFilter, Snapshot
+
+Row = Mapping[str, Any]
+
+_STATE = "event, updated, storage, run, udp, writable, hosts, ifb_group"
+_MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, hash'
+
+#: Snapshots; a condition follows.
+SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
+    SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = s.snapshot_id) AS devices
+FROM snapshot_bundles AS s"""
+
+NEWEST = f"{SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
+BY_NUMBER = f"{SNAPSHOT} WHERE snapshot_id = %s"
+#: The snapshot of a name that follows another one, or 0: there is never more than one.
+FOLLOWING = f"{SNAPSHOT} WHERE name = %s AND coalesce(previous, 0) = %s"
+
+#: The newest snapshot of each name, with the state that stands in the tables now.
+CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
+SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _STATE.split(", "))},
+    n.snapshot_id, n.updated_by, b.name IS NULL AS "delete", n.comment, n.action,
+    coalesce(n.created, b.updated) AS created, n.previous, n.hash, CASE WHEN b.name IS NULL
+    THEN ARRAY(SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = n.snapshot_id)
+    ELSE ARRAY(SELECT variable FROM bundle_variables AS v WHERE v.bundle = b.name) END AS devices
+FROM newest AS n FULL JOIN bundles AS b USING (name)
+WHERE b.name IS NOT NULL OR n."delete" """
+
+_COMPARED = ("event", "ifb_group", "storage", "run", "udp", "writable", "hosts")
+#: The first snapshot of each name of which the log says another difference than there is to the snapshot before. The
+#: join is a full one, so that changes of no snapshot are found, and since PostgreSQL makes no nested loop of such.
+MISLISTED = f"""WITH
+made AS (
+    SELECT s.snapshot_id, s.name, s.changed, s.added, s.removed, come, gone,
+        CASE WHEN p.name IS NULL OR s."delete" THEN '{{}}' ELSE array_remove(ARRAY[{
+    ", ".join(f"CASE WHEN s.{each} <> p.{each} THEN '{each}' END" for each in _COMPARED)
+}], NULL) END AS differs
+    FROM snapshot_bundles AS s
+    LEFT JOIN snapshot_bundles AS p ON p.snapshot_id = s.previous AND NOT p."delete"
+    CROSS JOIN LATERAL (
+        SELECT array_agg(variable ORDER BY variable) FILTER (WHERE held_by = s.snapshot_id) AS come,
+            array_agg(variable ORDER BY variable) FILTER (WHERE held_by <> s.snapshot_id) AS gone
+        FROM (
+            SELECT variable, min(snapshot_id) AS held_by FROM snapshot_bundle_variables
+            WHERE snapshot_id IN (CASE WHEN NOT s."delete" THEN s.snapshot_id END, p.snapshot_id)
+            GROUP BY variable HAVING count(*) = 1) AS held_by_one) AS difference),
+said AS (
+    SELECT snapshot_id, array_agg(variable ORDER BY variable) FILTER (WHERE added) AS come,
+        array_agg(variable ORDER BY variable) FILTER (WHERE NOT added) AS gone
+    FROM snapshot_variable_changes GROUP BY snapshot_id)
+SELECT coalesce(name, 'snapshot_variable_changes'), min(snapshot_id) FROM made FULL JOIN said USING (snapshot_id)
+WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.gone OR changed <> differs
+    OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
+GROUP BY name"""
+
+#: Make a change: `metastore_write` in migrations/0002.record.sql.
+WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
+
+
+def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
+    """Return the query for a page of live bundles behind a name, and its values."""
+    conditions = (
+        ("b.name > %s", after or None),
+        ("b.ifb_group = %s", wanted.group),
+        ("b.event = %s", wanted.event),
+        ("b.run = %s", wanted.run),
+        ("%s = ANY (b.hosts)", wanted.host),
+        ("EXISTS (SELECT FROM bundle_variables AS v WHERE v.bundle = b.name AND v.variable = %s)", wanted.device),
+        ("b.name >= %s", wanted.prefix or None),
+        ("b.name < %s", f"{wanted.prefix}\U0010ffff" if wanted.prefix else None),
+    )
+    where, values = _where(conditions)
+    query = f"""SELECT name, {_STATE},
+        ARRAY(SELECT variable FROM bundle_variables AS v WHERE v.bundle = b.name) AS devices,
+        (SELECT max(snapshot_id) FROM snapshot_bundles AS s WHERE s.name = b.name) AS snapshot_id
+    FROM bundles AS b {where} ORDER BY b.name LIMIT %s"""
+    return query, [*values, size]
+
+
+#: What stands in a list: of live bundles, and of the deletions after which nothing came.
+_LIVE = ("bundles", "(SELECT count(*) FROM bundle_variables AS v WHERE v.bundle = b.name)", "n.updated_by")
+_DELETED = (
+    """(SELECT * FROM snapshot_bundles AS s WHERE "delete" AND NOT EXISTS (
+        SELECT FROM snapshot_bundles AS n WHERE n.name = s.name AND n.snapshot_id > s.snapshot_id))""",
+    "b.removed",
+    "b.updated_by",
+)
+_OF_LIVE = "b.name IN (SELECT bundle FROM bundle_variables AS v WHERE %s)"
+_OF_DELETED = "b.snapshot_id IN (SELECT snapshot_id FROM snapshot_variable_changes AS v WHERE NOT added AND %s)"
+_NEWEST = "(SELECT * FROM snapshot_bundles AS s WHERE s.name = b.name ORDER BY snapshot_id DESC LIMIT 1)"
+
+
+def lines(wanted: Listing) -> tuple[str, list[Any]]:
+    """Return the query for a page of a list, and its values: what it is ordered by alone is asked of every bundle."""
+    source, count, user = _DELETED if wanted.deleted else _LIVE
+    with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
+    updated = "b.created" if wanted.deleted else "b.updated"
+    by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"
+    columns = {each: f"b.{each}" for each in ORDERS}
+    key = {**columns, "devices": count, "user": by_user, "updated": updated}[wanted.order]
+    texts = [f"strpos(lower({each}), lower(%s)) > 0" for each in ("b.name", "b.event", "b.ifb_group")]
+    texts.append("EXISTS (SELECT FROM unnest(b.hosts) AS h (host) WHERE strpos(lower(host), lower(%s)) > 0)")
+    texts.append(with_device.replace("%s", "strpos(lower(v.variable), lower(%s)) > 0"))
+    down, before = ("DESC", "<") if wanted.descending else ("", ">")
+    where, values = _where(
+        (
+            (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
+            ("b.ifb_group = %s", wanted.group),
+            ("b.event = %s", wanted.event),
+            ("b.run = %s", wanted.run),
+            (with_device.replace("%s", "v.variable = %s"), wanted.device),
+            (f"({key}, b.name) {before} (%s, %s)", (wanted.after_key, wanted.after) if wanted.after else None),
+        )
+    )
+    query = f"""SELECT b.*, {updated} AS at, {count} AS devices, n.snapshot_id AS newest, {user} AS by, n.comment AS why
+    FROM (SELECT b.*, {key} AS key FROM {source} AS b {where} ORDER BY key {down}, name {down} LIMIT %s) AS b
+    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {down}, b.name {down}"""
+    return query, [*values, wanted.limit]
+
+
+def log(wanted: LogFilter) -> tuple[str, list[Any]]:
+    """Return the query for a page of the log, and its values."""
+    conditions = (
+        ("c.variable = %s", wanted.device),
+        ("s.name = %s", wanted.name),
+        ("s.updated_by = %s", wanted.user),
+        ("s.created >= %s", wanted.since),
+        ("s.created < %s", wanted.until),
+        (f"{'s' if wanted.device is None else 'c'}.snapshot_id < %s", wanted.before),
+    )
+    where, values = _where(conditions)
+    # By device, the pages are cut from the index of its changes.
+    source, order = "snapshot_bundles AS s", "s.snapshot_id"
+    if wanted.device is not None:
+        source, order = "snapshot_variable_changes AS c JOIN snapshot_bundles AS s USING (snapshot_id)", "c.snapshot_id"
+    columns = 's.snapshot_id, name, created, updated_by, comment, action, "delete", changed, s.added, removed'
+    query = f"SELECT {columns} FROM {source} {where} ORDER BY {order} DESC LIMIT %s"
+    return query, [*values, wanted.limit]
+
+
+def _where(conditions: tuple[tuple[str, Any], ...]) -> tuple[str, list[Any]]:
+    used = [(condition, value) for condition, value in conditions if value is not None]
+    joined = " AND ".join(condition for condition, _ in used)
+    values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
+    return f"WHERE {joined}" if joined else "", values
+
+
+def bundle(row: Row) -> Bundle:
+    """Make a bundle of a row."""
+    return Bundle(
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        row["run"],
+        row["udp"],
+        row["writable"],
+        tuple(row["hosts"]),
+        frozenset(row["devices"]),
+        row["updated"].astimezone(UTC),
+        row["snapshot_id"],
+    )
+
+
+def line(row: Row) -> BundleLine:
+    """Make a line of a list of a row."""
+    return BundleLine(
+        row["name"],
+        row["event"],
+        row["ifb_group"],
+        row["storage"],
+        row["run"],
+        row["udp"],
+        row["writable"],
+        tuple(row["hosts"]),
+        row["devices"],
+        row["at"].astimezone(UTC),
+        row["by"] or "",
+        row["why"] or "",
+        row["newest"],
+        bool(row.get("delete", False)),
+    )
+
+
+def snapshot(row: Row) -> Snapshot:
+    """Make a snapshot of a row."""
+    return Snapshot(
+        row["snapshot_id"],
+        row["name"],
+        row["created"].astimezone(UTC),
+        row["updated_by"],
+        row["comment"],
+        row["action"],
+        bundle(row),
+        row["delete"],
+        row["previous"],
+        row["hash"],
+    )
+
+
+def log_entry(row: Row) -> LogEntry:
+    """Make a line of the log of a row."""
+    return LogEntry(
+        row["snapshot_id"],
+        row["name"],
+        row["created"].astimezone(UTC),
+        row["updated_by"],
+        row["comment"],
+        row["action"],
+        row["delete"],
+        tuple(row["changed"]),
+        row["added"],
+        row["removed"],
+    )

@@ -1,0 +1,219 @@
+"""What a service answers, understood: values, and errors as the store raised them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from metastore.client.transport import Answer, AnswerLost
+from metastore.descriptor.document import load
+from metastore.errors import (
+    AlreadyExists,
+    AuthenticationError,
+    DatasetDeleted,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    MetastoreError,
+    OutcomeUnknown,
+    PathNotFound,
+    PermissionDenied,
+    ResourceNotFound,
+    RevisionConflict,
+    RevisionNotFound,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageUnavailable,
+    TagNotFound,
+    TooLarge,
+)
+from metastore.parse import parse_dataset_id
+from metastore.types import Dataset, DatasetId, Finding, Revision, shortened
+from metastore.wire import from_wire
+
+JSON = "application/json"
+ENVELOPE = "application/vnd.metastore+json"
+PROBLEM = "application/problem+json"
+_Value = TypeVar("_Value")
+_OptionalText = str | None
+#: Each error that a store raises, with what its attributes are.
+_FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
+    InvalidInput: {},
+    TooLarge: {},
+    DatasetNotFound: {"dataset_id": DatasetId},
+    DatasetDeleted: {"dataset_id": DatasetId, "revision": Revision},
+    DatasetMoved: {"dataset_id": DatasetId, "new_id": DatasetId},
+    RevisionNotFound: {"dataset_id": DatasetId, "revision": str},
+    PathNotFound: {"dataset_id": DatasetId, "revision": str, "path": str},
+    TagNotFound: {"dataset_id": DatasetId, "name": str},
+    ResourceNotFound: {"dataset_id": DatasetId, "resource": str},
+    AlreadyExists: {"what": object},
+    RevisionConflict: {"subject": object, "expected": _OptionalText, "actual": _OptionalText},
+    AuthenticationError: {},
+    PermissionDenied: {"scope": _OptionalText},
+    StorageError: {},
+    StorageBusy: {},
+    StorageUnavailable: {},
+    StorageCorrupt: {},
+    OutcomeUnknown: {"revision": str},
+}
+_KINDS = {kind.kind: kind for kind in _FACTS}
+
+
+def understood(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
+    """Return what a good answer says.
+
+    Raises:
+        MetastoreError: What the service raised.
+        StorageUnavailable: It is no answer of MetaStore.
+    """
+    if 200 <= answer.status < 300:
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise StorageUnavailable(f"{_said(answer)}, but not what MetaStore says: {error}") from None
+    raise _problem(answer) or _foreign(answer)
+
+
+def understood_write(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
+    """Return what the answer to a write says; an `AnswerLost` says that nobody can tell from it.
+
+    Raises:
+        MetastoreError: What the service raised: nothing was changed.
+    """
+    if 200 <= answer.status < 300:
+        try:
+            return read(answer)
+        except ValueError as error:
+            raise AnswerLost(f"{_said(answer)}, but not what MetaStore says: {error}") from None
+    problem = _problem(answer)
+    if problem is None and answer.status >= 500:  # a proxy, or a service that fell over on the way
+        raise AnswerLost(str(_foreign(answer)))
+    raise problem or _foreign(answer)
+
+
+def _said(answer: Answer) -> str:
+    phrase = next((each.phrase for each in HTTPStatus if each == answer.status), "")
+    return f"{answer.address} answered {answer.status} {phrase}".rstrip()
+
+
+def _foreign(answer: Answer) -> MetastoreError:
+    """Return what to say of an answer that somebody else gave, such as a proxy."""
+    if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return InvalidInput(f"{_said(answer)}: what was sent is larger than it takes")
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return StorageBusy(f"{_said(answer)}; try again")
+    if 300 <= answer.status < 400:
+        where = shortened(answer.headers.get("location", "nowhere"))
+        return StorageUnavailable(f"{_said(answer)} to {where}, and is not followed: connect there if that is right")
+    detail = _members(answer).get("detail")
+    what = shortened(detail) if isinstance(detail, str) else f"it is {answer.media_type or 'of no type'}"
+    return StorageUnavailable(f"{_said(answer)}, not as MetaStore does: {what}")
+
+
+def _members(answer: Answer) -> dict[str, Any]:
+    try:
+        said = json_of(answer) if answer.media_type == PROBLEM else {}
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _problem(answer: Answer) -> MetastoreError | None:
+    """Return the error that a problem document speaks of, with its text and attributes; None if it is none of ours."""
+    said = _members(answer)
+    kind = _KINDS.get(str(said.get("kind")))
+    if kind is None:
+        return None
+    try:
+        detail = from_wire(str, said.get("detail"))
+        facts = {name: _fact(hint, said.get(name)) for name, hint in _FACTS[kind].items()}
+        facts |= _more_facts(kind, said, answer)
+    except ValueError:
+        return None
+    error = kind.__new__(kind, detail)
+    error.args = (detail,)
+    error.__dict__.update(facts)
+    return error
+
+
+def _fact(hint: Any, said: Any) -> Any:
+    if hint is not object:
+        return from_wire(hint, said)
+    try:
+        return parse_dataset_id(said)
+    except InvalidInput:  # such as owner/name@tag
+        return from_wire(str, said)
+
+
+def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    if kind is AuthenticationError:
+        return {"missing": "error=" not in answer.headers.get("www-authenticate", "")}
+    if not issubclass(kind, InvalidInput):
+        return {}
+    found = from_wire(tuple[Finding, ...], said.get("errors"))
+    pointer = found[0].pointer if found and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY else None
+    return {"pointer": pointer, "problems": tuple((each.pointer, each.detail) for each in found)}
+
+
+def json_of(answer: Answer) -> Any:
+    """Return the JSON of an answer.
+
+    Raises:
+        ValueError: It is none, or said to be something else.
+    """
+    if answer.media_type not in (JSON, ENVELOPE, PROBLEM):
+        raise ValueError(f"it is {answer.media_type or 'of no type'}")
+    return load(answer.body)
+
+
+def value(kind: Any) -> Callable[[Answer], Any]:
+    """Return what reads a value of a kind."""
+    return lambda answer: from_wire(kind, json_of(answer))
+
+
+def nothing(answer: Answer) -> None:
+    """Read an answer that says no more than that it was done."""
+    if answer.status != HTTPStatus.NO_CONTENT:
+        raise ValueError("there should be nothing")
+
+
+def enveloped(answer: Answer) -> tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]:
+    """Cut our envelope open: its last member is the descriptor, byte for byte as it is stored.
+
+    Raises:
+        ValueError: It is no such envelope.
+    """
+    if answer.media_type != ENVELOPE:
+        raise ValueError(f"it is {answer.media_type or 'of no type'}")
+    # In a text of JSON this would have a backslash before the quotation mark.
+    head, found, rest = answer.body.partition(b', "descriptor": ')
+    if not found or not rest.endswith(b"}"):
+        raise ValueError("it has no descriptor at its end")
+    said = from_wire(dict, load(head + b"}"))
+    findings = from_wire(tuple[Finding, ...], said.get("findings"))
+    return from_wire(DatasetId, said.get("id")), from_wire(Revision, said.get("revision")), rest[:-1], findings
+
+
+def dataset(answer: Answer) -> Dataset:
+    """Read a dataset. Raises ValueError."""
+    dataset_id, revision, content, findings = enveloped(answer)
+    return Dataset(dataset_id, revision, from_wire(dict, load(content)), content, findings)
+
+
+def next_page(answer: Answer) -> str | None:
+    """Return the query of the next page (RFC 8288), or None where there is none: its path is that of the list.
+
+    Raises:
+        ValueError: The link leads to another service.
+    """
+    found = re.search(r'<([^>]*)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
+    if found is None:
+        return None
+    address, _, query = found[1].partition("?")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//", address) and address != answer.address:
+        raise ValueError(f"its next page is elsewhere: {shortened(address)}")
+    return query

@@ -1,0 +1,63 @@
+"""URLs to stores of datasets: a storage with the calls on top of it, or a service somewhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from metastore.errors import InvalidInput
+from metastore.parse import make_author
+from metastore.storage.connect import STORAGE_OPTIONS, is_service, open_storage
+from metastore.store.store import MetaStore
+from metastore.types import Author
+
+
+def connect(url: str | Path, **options: Any) -> MetaStore:
+    """See `metastore.connect`."""
+    if is_service(url):
+        return _open_service(os.fspath(url), options)
+    storage_options = {name: options.pop(name) for name in STORAGE_OPTIONS if name in options}
+    unknown = sorted(set(options) - _STORE_OPTIONS)
+    if unknown:
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(sorted(_ALL_OPTIONS))}")
+    return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
+
+
+_STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
+_ALL_OPTIONS = _STORE_OPTIONS | set(STORAGE_OPTIONS)
+
+
+#: What a service decides itself, or what only a local store has.
+_REMOTE_OPTIONS = {"author", "token", "timeout", "retries", "max_bytes"}
+
+
+def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that the store at this URL has: settings are there for any store."""
+    known = _REMOTE_OPTIONS if is_service(url) else _ALL_OPTIONS
+    return {name: value for name, value in options.items() if name in known}
+
+
+def _open_service(url: str, options: dict[str, Any]) -> MetaStore:
+    from metastore.client.store import RemoteStore
+
+    if unknown := sorted(set(options) - _REMOTE_OPTIONS):
+        raise InvalidInput(f"a service has no option {unknown[0]!r}; it has {', '.join(sorted(_REMOTE_OPTIONS))}")
+    return cast("MetaStore", RemoteStore(url, **options))  # it has the same calls, and no storage
+
+
+@cache
+def git_author() -> Author | None:
+    """Return the author that Git's own configuration names (git-config(1), user.name and user.email), or None."""
+    import pygit2
+
+    for find in (pygit2.Config.get_global_config, pygit2.Config.get_xdg_config, pygit2.Config.get_system_config):
+        try:
+            config = find()
+            email = config["user.email"] if "user.email" in config else ""  # noqa: SIM401 - it has no get()
+            return make_author((str(config["user.name"]), str(email)))
+        except (OSError, KeyError, InvalidInput):
+            continue
+    return None

@@ -1,0 +1,152 @@
+"""A descriptor made of a folder of files: what they are called, how large they are, what is in them.
+
+Sizes and hashes are measured; the schemas of CSV and TSV files are guessed by frictionless, which is given the first
+bytes and neither the file nor its name: it cannot read on, follow a path, or fetch anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from posixpath import normpath
+from typing import Any
+
+from metastore.descriptor import _tabular as tabular
+from metastore.descriptor._filenames import free_name, kind_of, slug
+from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, check, decode, local_path, resources
+from metastore.errors import InvalidInput
+from metastore.files import storage_errors
+from metastore.parse import encodable
+
+_CHUNK = 1024 * 1024
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(bytes_done: int, bytes_total: int, path: str) -> None:
+    pass
+
+
+def describe(folder: str | Path, *, name: str | None = None, progress: Progress = _silent) -> dict[str, Any]:
+    """Make a descriptor of the files in a folder, and in the folders below it.
+
+    There is one resource per file, by path. Hidden files and folders are passed over, and so are links to folders and
+    links that leave the folder. Of a `datapackage.json` that is there all is kept but resources whose file is gone, and
+    the sizes and hashes of the others, which are measured again. A schema that is there is not guessed again. A file
+    whose content is not understood has no schema; the log says why (INFO).
+
+    Args:
+        folder: Where the files are; nothing in it is changed.
+        name: The package's name; otherwise the one in `datapackage.json`, else the folder's.
+        progress: Called with how many bytes were read, how many there are, and the path of the file being read.
+
+    Returns:
+        A descriptor that can be stored.
+
+    Raises:
+        InvalidInput: There is no such folder, a file has a name that no resource may have, the `datapackage.json` or
+            the name is not valid, or frictionless is not installed.
+        StorageUnavailable: A file cannot be read.
+    """
+    tabular.frictionless()
+    root = os.path.realpath(os.path.expanduser(folder))
+    if not os.path.isdir(root):
+        raise InvalidInput(f"{folder} is not a folder")
+    with storage_errors():
+        known = _known(root)
+        described = {path for _, resource in resources(known) for path in _many(resource)}
+        paths = [path for path in sorted(_files(root)) if path not in described]
+        check({"resources": [{"path": path} for path in paths]})
+        made = {"name": "", **known} | {"name": _package_name(name, known, root)}
+        made["resources"] = [*_measured(root, paths, known, progress), *_elsewhere(known)]
+    check(made)
+    return made
+
+
+def _known(root: str) -> dict[str, Any]:
+    path = f"{root}/{DESCRIPTOR}"
+    if not _is_inside(root, path):
+        return {}
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    try:
+        known = decode(content)
+        check(known)
+    except InvalidInput as error:
+        raise InvalidInput(f"the {DESCRIPTOR} that is there: {error}", problems=error.problems) from None
+    return dict(known)
+
+
+def _package_name(name: str | None, known: Mapping[str, Any], root: str) -> str:
+    if name is not None and not re.fullmatch(r"[-a-z0-9._/]+", name):
+        raise InvalidInput(f"a package's name is lower case letters, digits and - . _ /, not {name!r}")
+    return name or known.get("name") or slug(os.path.basename(root)) or "package"
+
+
+def _many(resource: Mapping[str, Any]) -> list[str]:
+    """Return the paths of a resource in several files."""
+    path = resource.get("path")
+    return [normpath(part) for part in path if isinstance(part, str)] if isinstance(path, list) else []
+
+
+def _elsewhere(known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the resources that are no single file: URLs, several files, inline data."""
+    return [resource for _, resource in resources(known) if local_path(resource) is None]
+
+
+def _files(root: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(root, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = os.path.relpath(os.path.join(folder, name), root)
+            if not name.startswith(".") and path != DESCRIPTOR and _is_inside(root, f"{root}/{path}"):
+                encodable(path, f"the name of the file {path!a}")
+                yield path
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _is_inside(root: str, path: str) -> bool:
+    """Tell whether this is a file, and is still in the folder, and not hidden, once links are followed."""
+    real = os.path.realpath(path)
+    return os.path.isfile(real) and real.startswith(f"{root}/") and "/." not in real[len(root) :]
+
+
+def _measured(root: str, paths: list[str], known: Mapping[str, Any], progress: Progress) -> Iterator[dict[str, Any]]:
+    before = {local_path(resource): resource for _, resource in resources(known)}
+    taken = {name for _, resource in resources(known) if isinstance(name := resource.get("name"), str)}
+    total, done = sum(os.path.getsize(f"{root}/{path}") for path in paths), 0
+    for path in paths:
+        old = before.get(path, {})
+        kind = kind_of(path)
+        said: dict[str, Any] = {"name": old.get("name") or free_name(path, taken), "path": path, **kind} | old
+        said |= {"path": path} | _measure(f"{root}/{path}", old, partial(_tell, progress, path, done, total))
+        if "schema" not in old and kind.get("format") in tabular.FORMATS:
+            found = tabular.table(f"{root}/{path}", kind["format"])
+            said |= {member: value for member, value in found.items() if member not in old}
+        done += said["bytes"]
+        yield said
+
+
+def _tell(progress: Progress, path: str, done: int, total: int, size: int) -> None:
+    progress(done + size, max(total, done + size), path)
+
+
+def _measure(path: str, old: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+    """Read a file once; `tell` is called with how many bytes of it were read."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            tell(size)
+    if not size:
+        tell(0)
+    sha256 = digest.hexdigest()
+    # A member of its own goes before `hash` where pointers for Git LFS are made, and must not say something else.
+    return {"bytes": size, "hash": f"sha256:{sha256}"} | ({"sha256": sha256} if "sha256" in old else {})

@@ -1,0 +1,250 @@
+"""Two descriptors, and what lies between them: for programs (JSON Patch) and for people."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from metastore.descriptor.document import escape
+from metastore.types import Difference
+
+#: How many levels of objects and lists are looked into; what is below is compared as a whole. A resource's field's
+#: constraint's value is at the eighth. At each level of lists what is below is written as text once.
+DEEPEST = 12
+#: How many items two lists may have all in all for their items to be paired, each written as text for that.
+_LONGEST = 100_000
+#: How many differences are told one by one, and how much text all their pointers may have: beyond that the members of
+#: the descriptor are compared as wholes. A pointer may be as long as a descriptor.
+_MOST, _MOST_TEXT = 10_000, 1_000_000
+#: How much of a name is said in words.
+_LONGEST_NAME = 200
+#: How a list of objects is told apart from a plain one: by the first of these that every member has, each its own.
+_KEYS = ("name", "id", "path", "title", "hash")
+#: How the members of such lists are called.
+_SINGULAR = {
+    "resources": "resource",
+    "fields": "field",
+    "licenses": "licence",
+    "contributors": "contributor",
+    "sources": "source",
+    "foreignKeys": "foreign key",
+    "views": "view",
+    "tables": "table",
+}
+#: What makes two things, such as resources, the same under another name.
+_CONTENT = ("path", "hash", "sha256", "data")
+
+
+Path = tuple[str, ...]
+#: An operation of a patch: what is done, where, and with what.
+Operation = tuple[str, Path, Any]
+
+
+def json_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return a JSON Patch (RFC 6902) that turns one descriptor into the other.
+
+    It adds, removes and replaces, and takes time in proportion to their size. Two lists of more than 100,000 items all
+    in all are replaced in one. Where there would be more than 10,000 operations, or a megabyte of pointers, members of
+    the descriptor are replaced in one, or the descriptor.
+    """
+    for operations in (_operations(old, new, (), 0), _operations(old, new, (), DEEPEST - 1)):
+        found = _bounded(operations)
+        if found is not None:
+            return tuple(_in_words_of_the_rfc(*each) for each in found)
+    return ({"op": "replace", "path": "", "value": new},)
+
+
+def _bounded(operations: Iterator[Operation]) -> list[Operation] | None:
+    """Return the operations, or None where they are too many, or too much text."""
+    found, length = [], 0
+    for operation in operations:
+        found.append(operation)
+        length += sum(len(part) + 1 for part in operation[1])
+        if len(found) > _MOST or length > _MOST_TEXT:
+            return None
+    return found
+
+
+def _in_words_of_the_rfc(action: str, path: Path, value: Any) -> dict[str, Any]:
+    said = {"op": action, "path": "".join(f"/{escape(part)}" for part in path)}
+    return said if action == "remove" else {**said, "value": value}
+
+
+def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operation]:
+    if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
+        for key in old:
+            if key in new:
+                yield from _operations(old[key], new[key], (*path, key), level + 1)
+            else:
+                yield "remove", (*path, key), None
+        yield from (("add", (*path, key), new[key]) for key in new if key not in old)
+    elif level < DEEPEST and isinstance(old, list) and isinstance(new, list) and len(old) + len(new) <= _LONGEST:
+        yield from _of_lists(old, new, path, level)
+    elif not _equal(old, new):
+        yield "replace", path, new
+
+
+def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterator[Operation]:
+    """Walk from one item that is in both to the next; what lies between is replaced, then removed or added."""
+    named, texts = named_lists(old, new), ([text_of(item) for item in old], [text_of(item) for item in new])
+    at = left = right = 0
+    for left_end, right_end in (*_in_both(*(named or texts)), (len(old), len(new))):
+        pairs = min(left_end - left, right_end - right)
+        for each in range(pairs):
+            before, after = old[left + each], new[right + each]
+            # Things of other names are other things, and what they have in common is chance.
+            yield from _operations(before, after, (*path, str(at + each)), DEEPEST if named else level + 1)
+        at += pairs
+        yield from (("remove", (*path, str(at)), None) for _ in range(left_end - left - pairs))
+        for item in new[right + pairs : right_end]:
+            yield "add", (*path, str(at)), item
+            at += 1
+        if left_end < len(old) and texts[0][left_end] != texts[1][right_end]:
+            yield from _operations(old[left_end], new[right_end], (*path, str(at)), level + 1)
+        at, left, right = at + 1, left_end + 1, right_end + 1
+
+
+def _in_both(old: Iterable[Hashable], new: Iterable[Hashable]) -> list[tuple[int, int]]:
+    """Return where the items are that both lists have, in an order that both have, as many as there are."""
+    old, new = list(old), list(new)
+    shorter = min(len(old), len(new))
+    begin = next((n for n in range(shorter) if old[n] != new[n]), shorter)
+    rest = shorter - begin
+    end = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
+    first, last = len(old) - end, len(new) - end
+    once = {key: at for at, key in enumerate(new[begin:last], begin)}
+    counts = (Counter(old[begin:first]), Counter(new[begin:last]))
+    pairs = [(at, once[key]) for at, key in enumerate(old[begin:first], begin) if all(c[key] == 1 for c in counts)]
+    same_end = ((len(old) - n, len(new) - n) for n in range(end, 0, -1))
+    return [*((n, n) for n in range(begin)), *_longest_rise(pairs), *same_end]
+
+
+def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return most of the pairs, so that both numbers rise (patience sorting); the first ones do already."""
+    ends: list[int] = []
+    places: list[int] = []
+    before: list[int] = []
+    for number, (_, right) in enumerate(pairs):
+        length = bisect_left(ends, right)
+        if length == len(ends):
+            ends.append(right)
+            places.append(number)
+        else:
+            ends[length], places[length] = right, number
+        before.append(places[length - 1] if length else -1)
+    found = []
+    number = places[-1] if places else -1
+    while number >= 0:
+        found.append(pairs[number])
+        number = before[number]
+    return found[::-1]
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Return the differences in words: lists of named things are compared by name, renamed resources found by path.
+
+    Where there are more than 10,000, members of the descriptor are compared as wholes, or the descriptor.
+    """
+    for level in (0, DEEPEST - 1):
+        found = tuple(islice(_objects(old, new, (), level), _MOST + 1))
+        if len(found) <= _MOST:
+            return found
+    return (Difference("changed", "descriptor", old=old, new=new),)
+
+
+def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level: int) -> Iterator[Difference]:
+    for key in (*old, *(key for key in new if key not in old)):
+        if key not in new:
+            yield Difference("removed", place_in_words(*where, key), old=old[key])
+        elif key not in old:
+            yield Difference("added", place_in_words(*where, key), new=new[key])
+        else:
+            yield from _values(old[key], new[key], where, key, level + 1)
+
+
+def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[Difference]:
+    if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
+        yield from _objects(old, new, (*where, key), level)
+    elif _equal(old, new):
+        return
+    elif level < DEEPEST and (named := named_lists(old, new)) is not None:
+        yield from _named(named[0], named[1], where, _SINGULAR.get(key, key), level)
+    else:
+        yield Difference("changed", place_in_words(*where, key), old=old, new=new)
+
+
+def place_in_words(*place: str) -> str:
+    """Return where something is, in names; long ones are cut."""
+    return " › ".join(part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
+
+
+def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, level: int) -> Iterator[Difference]:
+    gone = [name for name in old if name not in new]
+    come = [name for name in new if name not in old]
+    renamed = dict(_renamed(old, new, gone, come))
+    now_called = set(renamed.values())
+    for name, value in old.items():
+        now = renamed.get(name, name)
+        if now not in new:
+            yield Difference("removed", place_in_words(*where, f"{what} {name}"), old=value)
+            continue
+        if now != name:
+            yield Difference("renamed", place_in_words(*where, f"{what} {name}"), old=name, new=now)
+        before = {key: member for key, member in value.items() if now == name or key != "name"}
+        after = {key: member for key, member in new[now].items() if now == name or key != "name"}
+        yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
+    for name in come:
+        if name not in now_called:
+            yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
+    kept = [renamed.get(name, name) for name in old if renamed.get(name, name) in new]
+    known = set(kept)
+    if kept != [name for name in new if name in known]:
+        yield Difference("changed", place_in_words(*where, f"{what} order"), old=list(old), new=list(new))
+
+
+def _renamed(old: Any, new: Any, gone: list[str], come: list[str]) -> Iterator[tuple[str, str]]:
+    """Pair what went with what came, where both have the same path, else the same hash or data, and only they."""
+    left, right = dict.fromkeys(gone), dict.fromkeys(come)
+    for key in _CONTENT:
+        before, after = _unique(old, left, key), _unique(new, right, key)
+        for content, name in before.items():
+            if content in after:
+                del left[name], right[after[content]]
+                yield name, after[content]
+
+
+def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[str, str]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if key in values[name]:
+            found.setdefault(text_of(values[name][key]), []).append(name)
+    return {content: owners[0] for content, owners in found.items() if len(owners) == 1}
+
+
+def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
+    """Key lists of objects by the first member that tells all of them apart; None where they are no such lists."""
+    if not all(isinstance(each, list) and all(isinstance(item, dict) for item in each) for each in lists):
+        return None
+    for key in _KEYS:
+        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in lists]
+        if all(len(names) == len(side) for names, side in zip(keyed, lists, strict=True)):
+            return tuple(keyed)
+    return None
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Equality of text: in Python `1 == True == 1.0`."""
+    if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
+        return bool(a == b)
+    return text_of(a) == text_of(b)
+
+
+def text_of(value: Any) -> str:
+    """Return a text that is the same for what says the same."""
+    if type(value) is str:
+        return f'"{value}'  # nothing else begins so
+    return repr(value) if type(value) is int else json.dumps(value, sort_keys=True)

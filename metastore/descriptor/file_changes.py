@@ -1,0 +1,154 @@
+"""What a write does to the files of a dataset, computed before anything is written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from metastore.descriptor import lfs
+from metastore.descriptor.document import DESCRIPTOR, check, decode, encode, load, same
+from metastore.errors import InvalidInput, TooLarge
+from metastore.git.objects import blob_id
+from metastore.types import BlobId, DatasetId, Finding
+
+#: A descriptor as ordinary values, or as JSON text, whose numbers are then kept as written.
+AnyDescriptor = Mapping[str, Any] | str | bytes
+Validation = Literal["off", "warn", "strict"]
+FileChanges = dict[str, bytes | BlobId | None]
+
+_log = logging.getLogger("metastore")
+
+
+class Document(NamedTuple):
+    """A descriptor that may be stored; `value` is what reading `content` gives, and nobody else's."""
+
+    value: dict[str, Any]
+    content: bytes
+    findings: tuple[Finding, ...]
+
+
+def prepare(descriptor: Any, validation: Validation, max_bytes: int) -> Document:
+    """Check a descriptor and write it as it will be stored.
+
+    Raises:
+        InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
+    """
+    value = decode(descriptor, max_bytes=max_bytes) if isinstance(descriptor, (str, bytes)) else descriptor
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        value = dict(value)
+    check(value)
+    content = encode(value)
+    if len(content) > max_bytes:
+        raise TooLarge(len(content), max_bytes)
+    value = load(content)
+    return Document(value, content, _findings(value, validation))
+
+
+def _findings(value: Mapping[str, Any], validation: Validation) -> tuple[Finding, ...]:
+    if validation == "off":
+        return ()
+    from metastore.descriptor import profiles
+
+    found = profiles.findings(value)
+    if found and validation == "strict":
+        problems = tuple((finding.pointer, finding.detail) for finding in found)
+        message = f"the descriptor is not valid: {found[0].detail}"
+        if len(found) > 1:
+            message += f", and {len(found) - 1} more"
+        raise InvalidInput(message, pointer=found[0].pointer, problems=problems)
+    return found
+
+
+def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
+    """Warn of what a write found; once, when it has landed, however often it was computed."""
+    for finding in findings:
+        _log.warning("%s: %s", dataset_id, finding)
+
+
+def unchanged(old: bytes, new: Document) -> bool:
+    """Tell whether a descriptor says what is stored already; the order of members is no change."""
+    if old == new.content:
+        return True
+    try:
+        # Much cheaper than comparing text, and true for every pair whose text is equal.
+        return bool(load(old) == new.value) and same(old, new.content)
+    except (ValueError, InvalidInput):  # what is stored is not ours, and not JSON
+        return False
+
+
+def first_files(document: Document, lfs_config: bytes | None) -> dict[str, bytes]:
+    """Return all files of a new dataset."""
+    return lfs.files_of(document.value, lfs_config, document.content)
+
+
+def changed_files(
+    old: bytes | None,
+    new: Document,
+    paths: Mapping[str, BlobId],
+    read: Callable[[str], bytes],
+    lfs_url_config: bytes | None,
+) -> FileChanges:
+    """Return the files that differ once a new descriptor replaces the old one.
+
+    Pointers of resources that are gone go too. A file that is no pointer is never touched, and `.lfsconfig` stays as
+    it is.
+
+    Args:
+        old: The descriptor that is stored, or None where there is none.
+        new: The one to store.
+        paths: The files that are there.
+        read: Returns one of them.
+        lfs_url_config: What `.lfsconfig` shall say where there is none yet; None for no LFS.
+    """
+    own = {DESCRIPTOR: new.content}
+    config = read(lfs.CONFIG) if lfs.CONFIG in paths else lfs_url_config
+    if config is None:
+        return _differing(own, paths)
+    before, after = _pointers(old), lfs.pointers_of(new.value)
+    gone = {path for path in before if path not in after and path in paths and lfs.is_pointer(read(path))}
+    changed = _differing(after, paths)
+    blocked = _blocked(changed, [path for path in paths if path not in gone], read)
+    tracked = [path for path in after if path not in blocked]
+    attributes = read(lfs.ATTRIBUTES) if lfs.ATTRIBUTES in paths else b""
+    own |= {lfs.CONFIG: config, lfs.ATTRIBUTES: lfs.attributes(tracked, attributes, gone=(*before, *blocked))}
+    pointers: FileChanges = {path: content for path, content in changed.items() if path not in blocked}
+    return _differing(own, paths) | pointers | dict.fromkeys(gone)
+
+
+def _differing(files: Mapping[str, bytes], paths: Mapping[str, BlobId]) -> FileChanges:
+    return {path: content for path, content in files.items() if paths.get(path) != blob_id(content)}
+
+
+def _pointers(content: bytes | None) -> dict[str, bytes]:
+    try:
+        value = load(content) if content is not None else {}
+        return lfs.pointers_of(value) if isinstance(value, dict) else {}
+    except (ValueError, InvalidInput):  # somebody else's: nothing in it is ours to remove
+        return {}
+
+
+def _blocked(pointers: Iterable[str], kept: list[str], read: Callable[[str], bytes]) -> set[str]:
+    """Return the pointers that may not be written: where a file stands that is none, or a folder, or below a file."""
+    files, folders = set(kept), {folder for path in kept for folder in _folders(path)}
+    return {
+        path
+        for path in pointers
+        if path in folders or not files.isdisjoint(_folders(path)) or (path in files and not lfs.is_pointer(read(path)))
+    }
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def revert_files(now: Mapping[str, BlobId], then: Mapping[str, BlobId]) -> FileChanges:
+    """Return the changes that make a tree equal to an older one."""
+    changes: FileChanges = {path: blob for path, blob in then.items() if now.get(path) != blob}
+    return changes | dict.fromkeys(path for path in now if path not in then)
+
+
+def patch_text(patch: Any, max_bytes: int) -> Any:
+    """Return a patch as values, if it came as JSON text."""
+    return decode(patch, max_bytes=max_bytes) if isinstance(patch, (str, bytes)) else patch

@@ -1,0 +1,140 @@
+"""Changing a part of a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metastore.descriptor.document import MAX_BYTES, MAX_DEPTH, encode
+from metastore.errors import InvalidInput
+
+#: How much is told of why an operation does not fit, in characters.
+_LONGEST = 200
+#: How many bytes a value takes, roughly, beside its text.
+_EACH = 30
+_NEITHER = "a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)"
+
+
+def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
+    """Return the document with a patch applied: an object is a merge patch, a list is a JSON Patch.
+
+    Raises:
+        InvalidInput: The patch is malformed, or does not fit the document (a failed `test` included).
+    """
+    if isinstance(patch, Mapping):
+        return _merge(document, patch)
+    if isinstance(patch, Sequence) and not isinstance(patch, (str, bytes)):
+        return _apply_operations(document, patch)
+    raise InvalidInput(_NEITHER)
+
+
+def plain(patch: Any) -> Any:
+    """Return a patch as dictionaries and lists, which is how JSON is written.
+
+    Raises:
+        InvalidInput: It is neither an object nor a list, or nested too deeply.
+    """
+    if not isinstance(patch, (Mapping, list, tuple)):
+        raise InvalidInput(_NEITHER)
+    return _plain(patch, 0)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"the patch is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return {name: _plain(member, depth + 1) for name, member in value.items()}
+    return [_plain(member, depth + 1) for member in value] if isinstance(value, (list, tuple)) else value
+
+
+def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
+    """RFC 7396, section 2."""
+    if not isinstance(patch, Mapping):
+        return patch
+    if depth > MAX_DEPTH:
+        raise InvalidInput(f"the patch is nested more than {MAX_DEPTH} levels deep")
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = _merge(merged.get(key), value, depth + 1)
+    return merged
+
+
+def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
+    import jsonpatch
+
+    document, left = _copy(document), MAX_BYTES
+    for index, operation in enumerate(operations):
+        try:
+            left = _left_after(document, operation, left)
+            document = _apply(document, operation)
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, RecursionError):
+                raise
+            # A pointer that leads nowhere is told with the whole document.
+            detail = (str(error) or type(error).__name__)[:_LONGEST]
+            raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
+    return document
+
+
+def _apply(document: Any, operation: Any) -> Any:
+    import jsonpatch
+
+    if isinstance(operation, dict) and operation.get("op") == "test":
+        _test(document, operation)
+        return document
+    return jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
+
+
+def _left_after(document: Any, operation: Any, left: int) -> int:
+    """Return how much the next operations may copy or compare: a few that copy a list into itself double it each time.
+
+    Raises:
+        ValueError: It is too much already.
+    """
+    import jsonpatch
+
+    if not isinstance(operation, dict) or operation.get("op") not in ("copy", "test"):
+        return left
+    pointer = jsonpatch.JsonPointer(operation["from" if operation["op"] == "copy" else "path"])
+    left -= _length(pointer.resolve(document), left)
+    if left < 0:
+        raise ValueError(f"all in all the patch copies or compares more than {MAX_BYTES} bytes")
+    return left
+
+
+def _length(value: Any, most: int) -> int:
+    """Return about how many bytes a value takes; not counted further than what is more than `most`."""
+    length, left = 0, [value]
+    while left and length <= most:
+        each = left.pop()
+        length += _EACH + (len(each) if isinstance(each, str) else 0)
+        if isinstance(each, dict):
+            length += sum(map(len, each))
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
+    return length
+
+
+def _test(document: Any, operation: Mapping[str, Any]) -> None:
+    """RFC 6902, section 4.6; by text, since in Python `1 == True`."""
+    import jsonpatch
+
+    found = jsonpatch.JsonPointer(operation["path"]).resolve(document)
+    if encode(found, sort=True) != encode(operation["value"], sort=True) and not _equal_numbers(
+        found, operation["value"]
+    ):
+        raise ValueError(f"the value at {operation['path']!r} is another")
+
+
+def _equal_numbers(a: Any, b: Any) -> bool:
+    return all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (a, b)) and a == b
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    return [_copy(member) for member in value] if isinstance(value, list) else value

@@ -1,0 +1,54 @@
+"""Git as bytes: objects and their ids, histories, packs and Git's HTTP protocol.
+
+What Git stores is in `objects`, and used as `git.blob_id(…)`. `history` finds revisions and tags in any repository,
+`reachable` the objects that a revision needs, `pack` and `protocol` carry objects between repositories, `cache` keeps
+what was read. No file of a local repository is touched here.
+"""
+
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    TAG,
+    TREE,
+    Commit,
+    Entry,
+    GitObject,
+    TagObject,
+    blob_id,
+    change_tree,
+    commit_content,
+    find_blob,
+    find_entry,
+    links,
+    object_id,
+    parse_commit,
+    parse_tag,
+    parse_tree,
+    tag_content,
+    tree_content,
+    walk_tree,
+)
+
+__all__ = [
+    "BLOB",
+    "COMMIT",
+    "TAG",
+    "TREE",
+    "Commit",
+    "Entry",
+    "GitObject",
+    "TagObject",
+    "blob_id",
+    "change_tree",
+    "commit_content",
+    "find_blob",
+    "find_entry",
+    "links",
+    "object_id",
+    "parse_commit",
+    "parse_tag",
+    "parse_tree",
+    "tag_content",
+    "tree_content",
+    "walk_tree",
+]

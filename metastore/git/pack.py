@@ -1,0 +1,195 @@
+"""A pack as it travels between Git and us: objects to bytes and back, in memory. Format: gitformat-pack(5)."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from metastore.errors import StorageCorrupt
+from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id
+
+_NUMBERS = {COMMIT: 1, TREE: 2, BLOB: 3, TAG: 4}
+_KINDS = {number: kind for kind, number in _NUMBERS.items()}
+_BY_OFFSET, _BY_ID = 6, 7
+_NO_BASE: int | str | None = None
+_HEADER = b"PACK\0\0\0\2"
+_CHUNK = 16 * 1024
+
+
+def to_pack(objects: Mapping[str, GitObject]) -> bytes:
+    """Return a pack of these objects, each as a whole."""
+    parts = [_HEADER, len(objects).to_bytes(4)]
+    for found in objects.values():
+        parts += _head(_NUMBERS[found.kind], len(found.content)), zlib.compress(found.content)
+    content = b"".join(parts)
+    return content + hashlib.sha1(content, usedforsecurity=False).digest()
+
+
+def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
+    """Return the objects of a pack by id; the ids are computed, so what somebody spoiled has another one.
+
+    Args:
+        content: The pack.
+        longest: How many bytes its objects may have in all: a small pack can hold endless ones.
+
+    Raises:
+        StorageCorrupt: It is no whole pack, needs objects that are not in it, or holds too much.
+    """
+    room = _Room(longest)
+    try:
+        return _resolved(_entries(content, room), room)
+    except (IndexError, ValueError, zlib.error) as error:
+        raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
+
+
+class _Entry(NamedTuple):
+    """What stands at an offset: an object, or a difference to a `base` (another's offset, or its id)."""
+
+    offset: int
+    number: int
+    base: int | str | None
+    content: bytes
+
+
+class _Room:
+    """How many bytes objects may yet have."""
+
+    def __init__(self, longest: int) -> None:
+        self._left = self._longest = longest
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError(f"its objects have more than {self._longest} bytes")
+
+
+def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
+    digest = hashlib.sha1(content[:-20], usedforsecurity=False).digest()
+    if not content.startswith(_HEADER) or digest != content[-20:]:
+        raise ValueError("its checksum is wrong")
+    view, position = memoryview(content)[:-20], 12
+    for _ in range(int.from_bytes(content[8:12])):
+        offset, base = position, _NO_BASE
+        number, size, position = _read_head(view, position)
+        room.take(size)
+        if number == _BY_OFFSET:
+            distance, position = _read_distance(view, position)
+            base = offset - distance
+        elif number == _BY_ID:
+            base, position = bytes(view[position : position + 20]).hex(), position + 20
+        inflated, position = _inflate(view, position, size)
+        yield _Entry(offset, number, base, inflated)
+
+
+def _resolved(entries: Iterator[_Entry], room: _Room) -> dict[str, GitObject]:
+    objects: dict[str, GitObject] = {}
+    ids: dict[int, str] = {}
+    waiting = list(entries)
+    while waiting:
+        left = []
+        for entry in waiting:
+            base = ids.get(entry.base) if isinstance(entry.base, int) else entry.base
+            if entry.base is None:
+                found = GitObject(_KINDS[entry.number], entry.content)
+            elif base in objects:
+                found = GitObject(objects[base].kind, _patched(objects[base].content, entry.content, room))
+            else:
+                left.append(entry)
+                continue
+            ids[entry.offset] = identity = object_id(found.kind, found.content)
+            objects[identity] = found
+        if len(left) == len(waiting):
+            raise ValueError("it is not complete")
+        waiting = left
+    return objects
+
+
+def _head(number: int, size: int) -> bytes:
+    byte, size = number << 4 | size & 15, size >> 4
+    out = bytearray()
+    while size:
+        out.append(byte | 128)
+        byte, size = size & 127, size >> 7
+    return bytes([*out, byte])
+
+
+def _read_head(view: memoryview, position: int) -> tuple[int, int, int]:
+    byte = view[position]
+    number, size, shift = byte >> 4 & 7, byte & 15, 4
+    while byte & 128:
+        position += 1
+        byte = view[position]
+        size |= (byte & 127) << shift
+        shift += 7
+    return number, size, position + 1
+
+
+def _read_distance(view: memoryview, position: int) -> tuple[int, int]:
+    byte = view[position]
+    distance = byte & 127
+    while byte & 128:
+        position += 1
+        byte = view[position]
+        distance = distance + 1 << 7 | byte & 127
+    return distance, position + 1
+
+
+def _inflate(view: memoryview, position: int, size: int) -> tuple[bytes, int]:
+    """Return the object at a position, and where the next one begins."""
+    inflater, parts = zlib.decompressobj(), []
+    left = size + 1  # never more than was announced, but to the end of the stream
+    while not inflater.eof:
+        chunk = view[position : position + _CHUNK]
+        if not chunk:
+            raise ValueError("it was cut short")
+        position += len(chunk)
+        parts.append(inflater.decompress(inflater.unconsumed_tail + bytes(chunk), left))
+        left -= len(parts[-1])
+        if left <= 0:
+            break
+    content = b"".join(parts)
+    if len(content) != size or not inflater.eof:
+        raise ValueError("an object is of another size than announced")
+    return content, position - len(inflater.unused_data)
+
+
+def _patched(base: bytes, delta: bytes, room: _Room) -> bytes:
+    """Apply a difference: copy pieces of the base, insert new ones."""
+    _, position = _read_size(delta, 0)
+    size, position = _read_size(delta, position)
+    room.take(size)
+    out = bytearray()
+    while position < len(delta) and len(out) <= size:
+        command = delta[position]
+        position += 1
+        if command & 128:
+            start, position = _read_sparse(delta, position, command & 15, 4)
+            length, position = _read_sparse(delta, position, command >> 4 & 7, 3)
+            out += base[start : start + (length or 0x10000)]
+        else:
+            out += delta[position : position + command]
+            position += command
+    if len(out) != size:
+        raise ValueError("a difference does not fit")
+    return bytes(out)
+
+
+def _read_size(delta: bytes, position: int) -> tuple[int, int]:
+    size, shift, byte = 0, 0, 128
+    while byte & 128:
+        byte = delta[position]
+        size |= (byte & 127) << shift
+        shift, position = shift + 7, position + 1
+    return size, position
+
+
+def _read_sparse(delta: bytes, position: int, present: int, most: int) -> tuple[int, int]:
+    """Read a number of which only the bytes that are not zero are there."""
+    value = 0
+    for number in range(most):
+        if present >> number & 1:
+            value |= delta[position] << 8 * number
+            position += 1
+    return value, position

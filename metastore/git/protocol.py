@@ -1,0 +1,223 @@
+"""Git's smart HTTP protocol, without a clone: a repository's references, objects by id, and pushes.
+
+Reading is by protocol version 2 (gitprotocol-v2(5)), which gives any object by its id; pushing by version 0
+(gitprotocol-pack(5)), where the server compares each reference with its old value under a lock of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from metastore.errors import StorageCorrupt, StorageUnavailable
+from metastore.git.objects import GitObject
+from metastore.git.pack import from_pack, to_pack
+from metastore.http.client import Host
+from metastore.http.responses import Redirected
+
+
+class NoRepository(Exception):
+    """There is no repository at a path, or not any more. Never leaves a storage."""
+
+
+#: What stands for a reference that is not there.
+NONE = "0" * 40
+_FLUSH, _DELIMITER = b"0000", b"0001"
+_VERSION_2 = {"Git-Protocol": "version=2"}
+_AGENT = "agent=metastore"
+#: Objects may have so many times as many bytes as an answer.
+_UNPACKED = 8
+
+
+class References(NamedTuple):
+    """What a repository's names lead to: `branch` is the one that HEAD names, None in an empty repository."""
+
+    branch: str | None
+    targets: Mapping[str, str]
+
+
+class SmartHttp:
+    """A server of Git repositories.
+
+    Args:
+        host: How to reach it; paths are below its address.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._atomic = False
+        self._filters: bool | None = None
+
+    def references(self, path: str) -> References:
+        """Return the branches and tags of a repository; `NoRepository` where there is none, as of the other calls.
+
+        Raises:
+            StorageError: See `Host.call`.
+        """
+        body = _request("ls-refs", ["symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", "ref-prefix refs/tags/"])
+        branch, targets = None, {}
+        for line in _lines(self._ask(path, "upload-pack", body, _VERSION_2)):
+            target, _, rest = line.partition(" ")
+            name, *attributes = rest.split(" ")
+            if not re.fullmatch("[0-9a-f]{40}", target):
+                raise StorageUnavailable("the server does not answer as a Git server does")
+            if name != "HEAD":
+                targets[name] = target
+            for each in attributes:
+                if name == "HEAD" and each.startswith("symref-target:refs/heads/"):
+                    branch = each.removeprefix("symref-target:refs/heads/")
+        return References(branch, targets)
+
+    def fetch(
+        self,
+        path: str,
+        wants: Sequence[str],
+        *,
+        haves: Sequence[str] = (),
+        depth: int | None = None,
+        filter_spec: str | None = None,
+    ) -> dict[str, GitObject]:
+        """Return objects and those that they need, by id.
+
+        Args:
+            path: The repository.
+            wants: Ids of objects of any kind.
+            haves: Ids of commits that we have, with all that they need.
+            depth: So many commits of a history, beginning with the wanted ones; None for all.
+            filter_spec: What is left out, such as `tree:0` or `blob:none`, where the server can do that.
+
+        Raises:
+            KeyError: The repository has not all that is wanted.
+        """
+        arguments = [f"want {each}" for each in wants] + [f"have {each}" for each in haves]
+        arguments += ["no-progress", "ofs-delta"]
+        if depth:
+            arguments.append(f"deepen {depth}")
+        if filter_spec and self._can_filter(path):
+            arguments.append(f"filter {filter_spec}")
+        body = _request("fetch", [*arguments, "done"])
+        content = self._ask(path, "upload-pack", body, _VERSION_2)
+        try:
+            return from_pack(_packfile(content), longest=_UNPACKED * self._host.longest)
+        except StorageUnavailable as error:
+            if missing := [each for each in wants if each in str(error)]:  # "not our ref", and which one
+                raise KeyError(missing[0]) from None
+            raise
+
+    def push(self, path: str, updates: Mapping[str, tuple[str, str]], objects: Mapping[str, GitObject]) -> str | None:
+        """Move references from an old value to a new one, all of them or none; `NONE` stands for not there.
+
+        Returns:
+            None if it is done; else what the server says to explain that nothing was. Where no answer came,
+            `AnswerLost` leaves the caller to find out.
+        """
+        self._expect_atomic(path)
+        capabilities = f"\0report-status atomic {_AGENT}"
+        lines = []
+        for name, (old, new) in updates.items():
+            lines.append(_packet(f"{old} {new} {name}{capabilities}"))
+            capabilities = ""
+        deletes_only = all(new == NONE for _, new in updates.values())
+        body = b"".join(lines) + _FLUSH + (b"" if deletes_only else to_pack(objects))
+        return _refusal(self._ask(path, "receive-pack", body, {}, repeatable=False))
+
+    def _ask(
+        self, path: str, service: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool = True
+    ) -> bytes:
+        kind = {"Content-Type": f"application/x-git-{service}-request"}
+        try:
+            answer = self._host.call(
+                "POST",
+                f"{path}/git-{service}",
+                body=body,
+                headers={**headers, **kind},
+                repeatable=repeatable,
+                handled=(404,),
+            )
+        except Redirected:
+            raise NoRepository from None
+        if answer.status == 404:
+            raise NoRepository
+        if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":
+            raise StorageUnavailable("the server does not answer as a Git server does")
+        return answer.content
+
+    def _can_filter(self, path: str) -> bool:
+        if self._filters is None:
+            answer = self._host.call(
+                "GET", f"{path}/info/refs", query={"service": "git-upload-pack"}, headers=_VERSION_2
+            )
+            fetch = [line for line in _lines(answer.content) if line.startswith("fetch=")]
+            self._filters = any("filter" in line.removeprefix("fetch=").split() for line in fetch)
+        return self._filters
+
+    def _expect_atomic(self, path: str) -> None:
+        """Make sure that the server moves several references all at once; one that cannot would not say so."""
+        if not self._atomic:
+            answer = self._host.call("GET", f"{path}/info/refs", query={"service": "git-receive-pack"})
+            if not any("atomic" in line.split("\0")[-1].split() for line in _lines(answer.content)):
+                raise StorageUnavailable("the server cannot move several references at once (atomic)")
+            self._atomic = True
+
+
+def _packet(text: str) -> bytes:
+    content = text.encode() + b"\n"
+    return b"%04x%s" % (len(content) + 4, content)
+
+
+def _request(command: str, arguments: Iterable[str]) -> bytes:
+    head = _packet(f"command={command}") + _packet(_AGENT) + _packet("object-format=sha1")
+    return head + _DELIMITER + b"".join(map(_packet, arguments)) + _FLUSH
+
+
+def _packets(content: bytes) -> Iterator[bytes | None]:
+    """Yield the packets of an answer, None for one that only separates. Raises StorageUnavailable."""
+    position = 0
+    while position < len(content):
+        try:
+            size = int(content[position : position + 4], 16)
+        except ValueError:
+            raise StorageUnavailable("the server does not answer as a Git server does") from None
+        if size < 4:
+            yield None
+            position += 4
+            continue
+        packet = content[position + 4 : position + size]
+        if len(packet) != size - 4:
+            raise StorageUnavailable("the server's answer was cut short")
+        if packet.startswith(b"ERR "):
+            raise StorageUnavailable(f"the server failed: {packet[4:].decode(errors='replace').strip()[:200]}")
+        yield packet
+        position += size
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    for packet in _packets(content):
+        if packet is not None:
+            yield packet.decode(errors="replace").rstrip("\n")
+
+
+def _packfile(content: bytes) -> bytes:
+    """Return the pack in the answer to a fetch: what comes in the first band of its last section."""
+    packets = _packets(content)
+    for packet in packets:
+        if packet == b"packfile\n":
+            break
+    else:
+        raise StorageCorrupt("the server sent no pack")
+    parts = []
+    for packet in packets:
+        if packet and packet[0] == 1:
+            parts.append(packet[1:])
+        elif packet and packet[0] == 3:
+            raise StorageUnavailable(f"the server failed: {packet[1:].decode(errors='replace').strip()[:200]}")
+    return b"".join(parts)
+
+
+def _refusal(content: bytes) -> str | None:
+    said = list(_lines(content))
+    if not said or said[0] != "unpack ok":
+        return said[0][:200] if said else "nothing"
+    refused = [line.removeprefix("ng ") for line in said if line.startswith("ng ")]
+    return "; ".join(refused)[:200] or None

@@ -1,0 +1,129 @@
+"""URLs to storages: the one place that names the storages, each imported on use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from metastore.errors import InvalidInput, needs_extra
+from metastore.storage.port import Storage
+
+#: What only a store on a Git host takes.
+HOST_OPTIONS = (
+    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
+    *("private", "description", "topic"),
+)
+STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *HOST_OPTIONS)
+
+
+def is_service(url: str | Path) -> bool:
+    """Tell whether a URL names a service somewhere else."""
+    return isinstance(url, str) and url.partition("://")[0].lower() in ("http", "https")
+
+
+def open_storage(url: str | Path, **options: Any) -> Storage:
+    """Open the storage that a URL or path names.
+
+    Raises:
+        InvalidInput: The URL is of no known kind.
+        StorageUnavailable: It cannot be opened.
+    """
+    if not isinstance(url, (str, Path)):
+        raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
+    text = os.fspath(url)
+    if is_service(text):
+        raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
+    scheme = _scheme(text)
+    given = [name for name in HOST_OPTIONS if name in options]
+    if given and scheme not in _HOSTS:
+        raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
+    return _BACKENDS[scheme](text, options)
+
+
+def private_file(url: str | Path, name: str) -> str | None:
+    """Return where a local store keeps a file that is no part of it, and in no backup; a store is made if need be.
+
+    Returns:
+        The path, or None for a store that is no folder.
+
+    Raises:
+        InvalidInput: The URL is none.
+        StorageUnavailable: The folder is somebody else's, or no store can be made.
+    """
+    from metastore.files import storage_errors
+    from metastore.storage.local.layout import Layout
+
+    text = os.fspath(url)
+    if _scheme(text) not in ("", "file"):
+        return None
+    if not text:
+        raise InvalidInput("an empty path names no store")
+    layout = Layout(os.path.abspath(os.path.expanduser(_path_of(text) if _scheme(text) else text)), sync=True)
+    with storage_errors():
+        layout.prepare(create=True)
+    return layout.private(name)
+
+
+def _scheme(text: str) -> str:
+    scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
+    if scheme not in _BACKENDS:
+        known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
+        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
+    return scheme
+
+
+def _open_path(text: str, options: dict[str, Any]) -> Storage:
+    from metastore.storage.local.storage import GitStorage
+
+    if not text:
+        raise InvalidInput("an empty path names no store")
+    return GitStorage(os.path.expanduser(text), **options)
+
+
+def _open_file(text: str, options: dict[str, Any]) -> Storage:
+    return _open_path(_path_of(text), options)
+
+
+def _path_of(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+        raise InvalidInput(f"a file URL has three slashes and an absolute path: file:///var/lib/metastore, not {text}")
+    return unquote(parts.path)
+
+
+def _open_memory(text: str, options: dict[str, Any]) -> Storage:
+    from metastore.storage.memory import MemoryStorage
+
+    return MemoryStorage()
+
+
+def _open_github(text: str, options: dict[str, Any]) -> Storage:
+    with needs_extra("github"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.github.connect import open_github
+    return open_github(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+
+
+def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
+    with needs_extra("gitlab"):
+        import httpx  # noqa: F401 - says early what is missing
+
+        from metastore.storage.gitlab.connect import open_gitlab
+    for name in ("app_id", "private_key", "installation"):
+        if name in options:
+            raise InvalidInput(f"a store on GitLab has no option {name!r}: it takes a token")
+    return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+
+
+_HOSTS = {"github", "gitlab"}
+_BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
+    "": _open_path,
+    "file": _open_file,
+    "memory": _open_memory,
+    "github": _open_github,
+    "gitlab": _open_gitlab,
+}

@@ -1,0 +1,295 @@
+"""Datasets copied from one storage to another with their whole history, tags and ids.
+
+Ids are Git's, so a copy has the same ones or it is no copy: what would get another id is left out and reported. Between
+two storages of Git objects the objects themselves are carried, whatever made them. Any other pair is copied by the
+port's own calls, one revision after the other, which can only make what MetaStore makes: no merges, signatures, other
+time zones, executable files, or lightweight tags.
+
+What is there already is passed over, so a copy that was cut off goes on when it is started again. A dataset that has
+another history at the target, or a tag that says something else there, is reported and never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeGuard
+
+from metastore import git
+from metastore.errors import (
+    Conflict,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    NotFound,
+    RevisionNotFound,
+    StorageCorrupt,
+)
+from metastore.git.history import ancestry
+from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.reachable import Needed
+from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import Storage
+from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
+
+Progress = Callable[[int, int], None]
+_Changes = Mapping[str, BlobId | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NotCopied:
+    """Something that the target does not say as the source does.
+
+    Attributes:
+        dataset: Its id.
+        tag: The tag that was left out; None for the dataset itself, or the newest of its revisions.
+        reason: A sentence.
+    """
+
+    dataset: DatasetId
+    tag: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}{f'@{self.tag}' if self.tag else ''}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy did, or (as a rehearsal) would do.
+
+    Attributes:
+        datasets: How many there were at the source.
+        unchanged: How many of them were at the target already, tags and all.
+        revisions: How many revisions the target did not have.
+        tags: How many tags it did not have.
+        not_copied: What was left out.
+    """
+
+    datasets: int
+    unchanged: int
+    revisions: int
+    tags: int
+    not_copied: tuple[NotCopied, ...] = ()
+
+
+class _LeftOut(Exception):
+    """Why something cannot be copied."""
+
+
+def copy(
+    source: Storage,
+    target: Storage,
+    *,
+    prefix: str = "",
+    deleted: bool = False,
+    dry_run: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> CopyReport:
+    """Copy datasets to another storage.
+
+    Args:
+        source: Others may write to it; of each dataset that is copied which is there when its turn comes.
+        target: Others may write to it.
+        prefix: Only ids whose text begins so.
+        deleted: Whether deleted datasets are copied too.
+        dry_run: Whether to find out only what would be done.
+        progress: Called after each dataset with how many are done and how many there are.
+
+    Raises:
+        StorageError: One of them fails. What was copied stays; the same call goes on from there.
+    """
+    run = _Run(source, target, dry_run=dry_run)
+    which: bool | None = None if deleted else False
+    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which))
+    done = 0
+    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which), 1):
+        run.copy(dataset_id)
+        progress(done, max(done, total))
+    return CopyReport(done, run.unchanged, run.revisions, run.tags, tuple(run.not_copied))
+
+
+class _Run:
+    """One run of a copy, and what it did so far."""
+
+    def __init__(self, source: Storage, target: Storage, *, dry_run: bool) -> None:
+        self._source, self._target, self._dry_run = source, target, dry_run
+        self._pair: tuple[ObjectStorage, ObjectStorage] | None = None
+        if _carries(source) and _carries(target):
+            self._pair = source, target
+        self.unchanged = self.revisions = self.tags = 0
+        self.not_copied: list[NotCopied] = []
+
+    def copy(self, dataset_id: DatasetId) -> None:
+        """Copy one dataset, or report why it is not copied."""
+        before = self.revisions, self.tags, len(self.not_copied)
+        with self._reporting(dataset_id):
+            head = self._source.resolve(dataset_id, None).id
+            ours = self._head_of(dataset_id)
+            if ours != head:
+                self._copy_revisions(dataset_id, head, ours)
+            self._copy_tags(dataset_id)
+        self.unchanged += before == (self.revisions, self.tags, len(self.not_copied))
+
+    def _reporting(self, dataset_id: DatasetId, tag: str | None = None) -> _Reporting:
+        return _Reporting(self.not_copied, dataset_id, tag)
+
+    def _head_of(self, dataset_id: DatasetId) -> RevisionId | None:
+        try:
+            return self._target.resolve(dataset_id, None).id
+        except DatasetMoved as moved:
+            raise _LeftOut(f"it was moved to {moved.new_id} at the target") from None
+        except DatasetNotFound:
+            return None
+
+    def _copy_revisions(self, dataset_id: DatasetId, head: RevisionId, ours: RevisionId | None) -> None:
+        new = []
+        for revision in self._source.history(dataset_id, head):
+            if revision.id == ours:
+                break
+            new.append(revision)
+        else:
+            if ours is not None:
+                raise _LeftOut(f"it has another history at the target, which is at {ours[:12]}")
+        if self._pair:
+            self._carry_revisions(dataset_id, head, ours)
+            self.revisions += len(new)
+        else:
+            self._repeat_revisions(dataset_id, new[::-1])
+
+    def _copy_tags(self, dataset_id: DatasetId) -> None:
+        try:
+            there = {tag.name: tag.id for tag in self._target.tags(dataset_id)}
+        except DatasetNotFound:  # a rehearsal
+            there = {}
+        for tag in self._source.tags(dataset_id):
+            with self._reporting(dataset_id, tag.name):
+                if tag.name not in there:
+                    self._copy_tag(dataset_id, tag)
+                    self.tags += 1
+                elif there[tag.name] != tag.id:
+                    raise _LeftOut("the target has another tag of this name")
+
+    def _copy_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
+        if self._pair:
+            self._carry_tag(dataset_id, tag)
+            return
+        spec = TagSpec(tag.name, tag.revision, tag.description, tag.author, tag.created)
+        if object_id(git.TAG, git.tag_content(spec)) != tag.id:
+            raise _LeftOut(f"the tag {tag.id[:12]} was not made by MetaStore, and would get another id")
+        if not self._dry_run:
+            try:
+                made = self._target.tag_create(dataset_id, spec)
+            except RevisionNotFound:
+                raise _LeftOut(f"it names {tag.revision[:12]}, which is not on the branch") from None
+            _expect_id(made.id, tag.id)
+
+    # By the port's calls
+
+    def _repeat_revisions(self, dataset_id: DatasetId, revisions: list[Revision]) -> None:
+        """Make the same revisions, oldest first, after computing that all of them get the same ids."""
+        plan = list(map(_checked, self._steps(dataset_id, revisions)))
+        for revision, changes in plan:
+            if not self._dry_run:
+                _expect_id(self._write(dataset_id, revision, changes), revision.id)
+            self.revisions += 1
+
+    def _steps(self, dataset_id: DatasetId, revisions: list[Revision]) -> Iterator[_Step]:
+        """Yield each revision with what it changed and the id of its tree, if that tree has ordinary files only."""
+        trees: dict[str, GitObject] = {}
+        before: Mapping[str, BlobId] = {}
+        if parent := revisions[0].parent:
+            before = self._source.paths(dataset_id, parent)
+        root = _grown(None, before, trees)
+        for revision in revisions:
+            after = self._source.paths(dataset_id, revision.id)
+            changes: dict[str, BlobId | None] = dict.fromkeys(before.keys() - after.keys())
+            changes |= {path: blob for path, blob in after.items() if before.get(path) != blob}
+            root = _grown(root, changes, trees)
+            yield _Step(revision, changes, root)
+            before = after
+
+    def _write(self, dataset_id: DatasetId, revision: Revision, changes: _Changes) -> RevisionId:
+        contents: dict[str, bytes | BlobId | None] = {}
+        for path, blob in changes.items():
+            content = self._source.read(dataset_id, revision.id, path) if blob else None
+            if content is not None and blob_id(content) != blob:
+                raise StorageCorrupt(f"the source gave something else for {path} of {dataset_id} than {blob}")
+            contents[path] = content
+        change = _change_of(revision)
+        if revision.parent is None:
+            first = {path: content for path, content in contents.items() if isinstance(content, bytes)}
+            return self._target.create(dataset_id, first, change).id
+        return self._target.append(dataset_id, contents, change, parent=revision.parent).id
+
+    # Object by object
+
+    def _carry_revisions(self, dataset_id: DatasetId, head: RevisionId, ours: RevisionId | None) -> None:
+        assert self._pair
+        source, target = self._pair
+        if not self._dry_run:
+            with source.objects(dataset_id) as repository:
+                target.adopt(dataset_id, Needed(repository, head, ours), head, parent=ours)
+
+    def _carry_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
+        assert self._pair
+        source, target = self._pair
+        if not self._dry_run:
+            with source.objects(dataset_id) as repository:
+                there = (commit_id for commit_id, _ in ancestry(repository, repository.head()))
+                known = tag.revision if tag.revision in there else None
+                target.adopt_tag(dataset_id, Needed(repository, tag.id, known), tag.name, tag.id)
+
+
+class _Reporting:
+    """Turns what cannot be copied into a line of the report, so that the rest is copied."""
+
+    def __init__(self, report: list[NotCopied], dataset_id: DatasetId, tag: str | None) -> None:
+        self._report, self._dataset_id, self._tag = report, dataset_id, tag
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> bool:
+        if isinstance(error, Conflict):
+            reason = f"the target was changed meanwhile ({error}); copy again"
+        elif isinstance(error, (_LeftOut, NotFound, InvalidInput, StorageCorrupt)):
+            reason = str(error)
+        else:
+            return False
+        self._report.append(NotCopied(self._dataset_id, self._tag, reason))
+        return True
+
+
+class _Step(NamedTuple):
+    revision: Revision
+    changes: _Changes
+    tree: str
+
+
+def _checked(step: _Step) -> tuple[Revision, _Changes]:
+    revision = step.revision
+    commit = git.commit_content(step.tree, revision.parent, _change_of(revision))
+    if object_id(git.COMMIT, commit) != revision.id:
+        raise _LeftOut(f"revision {revision.id[:12]} was not made by MetaStore, and would get another id")
+    return revision, step.changes
+
+
+def _change_of(revision: Revision) -> Change:
+    return Change(revision.author, revision.message, revision.created)
+
+
+def _carries(storage: Storage) -> TypeGuard[ObjectStorage]:
+    return isinstance(storage, ObjectStorage) and storage.carries_any_object
+
+
+def _grown(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> str:
+    """Change a tree that is only in memory, and return its id."""
+    identity, made = git.change_tree(root, changes, lambda tree: trees[tree].content)
+    trees.update(made)
+    return identity
+
+
+def _expect_id(made: str, wanted: str) -> None:
+    if made != wanted:
+        raise StorageCorrupt(f"the target made {made} where {wanted} was meant")

@@ -1,0 +1,1 @@
+"""Datasets on GitHub, a repository each. `connect` opens the storage from a URL and a token."""

@@ -1,0 +1,150 @@
+"""The repositories on GitHub that were seen a moment ago: where a dataset is, looked up once and checked for free."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NoReturn, TypeVar
+
+from metastore.errors import (
+    AlreadyExists,
+    DatasetMoved,
+    DatasetNotFound,
+    RevisionNotFound,
+    StorageBusy,
+    StorageUnavailable,
+)
+from metastore.git.cache import Cache
+from metastore.http.responses import Redirected
+from metastore.storage.github import _queries
+from metastore.storage.github._api import GitHubApi
+from metastore.storage.github._lifecycle import PURGED_TREE
+from metastore.storage.github._repository import GitHubRepository
+from metastore.storage.naming import Naming
+from metastore.types import DatasetId
+
+#: For so long, in seconds, what follows a look at the head does not look again.
+_FRESH = 5.0
+#: After so long everything is looked at again, the default branch too.
+_LOOK_AGAIN = 300.0
+_KNOWN = 1024
+_T = TypeVar("_T")
+
+
+class Known:
+    """The repositories of one owner. Safe to share between threads.
+
+    Args:
+        api: The calls.
+        naming: Which repository holds which dataset.
+        cache: Given to the repositories.
+    """
+
+    def __init__(self, api: GitHubApi, naming: Naming, cache: Cache) -> None:
+        self._api = api
+        self._naming = naming
+        self._cache = cache
+        self._repositories: OrderedDict[DatasetId, GitHubRepository] = OrderedDict()
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Free the lock in a forked child: the thread that held it is not there."""
+        self._mutex = threading.Lock()
+
+    def current(self, dataset_id: DatasetId, *, fresh: bool = False) -> GitHubRepository:
+        """Return a dataset's repository; one that was seen a moment ago, unless it has to be `fresh`.
+
+        Raises:
+            DatasetNotFound: There is none, or nothing in it, or it was given away.
+            DatasetMoved: Somebody renamed it.
+        """
+        known, now = self._repositories.get(dataset_id), time.monotonic()
+        if known is None or now - known.seen.looked > _LOOK_AGAIN:
+            return self._look(dataset_id)
+        if (fresh or now - known.seen.checked > _FRESH) and not known.unchanged():
+            return self._look(dataset_id)
+        return known
+
+    def keep(self, dataset_id: DatasetId, repository: GitHubRepository) -> None:
+        """Remember where a dataset is."""
+        with self._mutex:
+            self._repositories[dataset_id] = repository
+            while len(self._repositories) > _KNOWN:
+                self._repositories.popitem(last=False)
+
+    def forget(self, *dataset_ids: DatasetId) -> None:
+        """Look anew at these next time."""
+        for each in dataset_ids:
+            self._repositories.pop(each, None)
+
+    def expect_free(self, dataset_id: DatasetId) -> None:
+        """Make sure that there is nothing at an id; what a purge left behind is cleared away.
+
+        Raises:
+            AlreadyExists: There is a dataset.
+            StorageUnavailable: There is an empty repository.
+        """
+        name = self._naming.repository(dataset_id)
+        answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+        if answer is None or not self._is_at(answer, name):
+            return
+        branch = answer["defaultBranchRef"]
+        if branch is None:
+            raise StorageUnavailable(f"the repository of {dataset_id} is empty: delete it, or push something into it")
+        if branch["target"]["tree"]["oid"] != PURGED_TREE:
+            raise AlreadyExists(dataset_id)
+        self._api.delete(name)
+
+    @contextmanager
+    def writing(self, dataset_id: DatasetId) -> Iterator[GitHubRepository]:
+        """Give a repository to write to, and tell what became of it, should it be gone from there meanwhile."""
+        try:
+            yield self.current(dataset_id)
+        except Redirected:
+            self._look(dataset_id)
+            raise StorageBusy(f"{dataset_id} was replaced while it was written; try again") from None
+
+    def twice(self, dataset_id: DatasetId, call: Callable[[], _T]) -> _T:
+        """Call again with a fresh look, where a revision is not found: somebody else may just have made it."""
+        try:
+            return call()
+        except RevisionNotFound:
+            self.current(dataset_id, fresh=True)
+            return call()
+
+    def _look(self, dataset_id: DatasetId) -> GitHubRepository:
+        name = self._naming.repository(dataset_id)
+        known = self._repositories.pop(dataset_id, None)
+        answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+        if answer is None:
+            raise DatasetNotFound(dataset_id)
+        if not self._is_at(answer, name):
+            self._raise_moved(dataset_id, answer["nameWithOwner"])
+        if answer["defaultBranchRef"] is None:
+            raise DatasetNotFound(
+                dataset_id, f"the repository of {dataset_id} is empty: nothing was pushed into it yet"
+            )
+        if answer["defaultBranchRef"]["target"]["tree"]["oid"] == PURGED_TREE:
+            raise DatasetNotFound(dataset_id)
+        if known is None or known.seen.node_id != answer["id"]:
+            known = GitHubRepository(self._api, name, self._cache)
+        known.look(answer)
+        self.keep(dataset_id, known)
+        return known
+
+    def _is_at(self, answer: Mapping[str, str], name: str) -> bool:
+        return answer["nameWithOwner"].lower() == f"{self._api.owner}/{name}".lower()
+
+    def _raise_moved(self, dataset_id: DatasetId, full_name: str) -> NoReturn:
+        """Say where a repository is that somebody renamed or gave away."""
+        owner, _, name = full_name.partition("/")
+        try:
+            new_id = Naming(owner).dataset(name)
+        except ValueError:
+            new_id = None
+        if new_id is None:
+            raise DatasetNotFound(dataset_id)
+        raise DatasetMoved(dataset_id, new_id)

@@ -1,0 +1,121 @@
+"""Which datasets there are on GitHub, and which of them were touched: a question a page of 100 repositories."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from metastore.errors import MetastoreError
+from metastore.git.history import DELETED_TREE
+from metastore.storage.github import _queries
+from metastore.storage.github._api import GitHubApi
+from metastore.storage.github._lifecycle import PURGED_TREE
+from metastore.storage.naming import ASIDE_PREFIX, Naming
+from metastore.types import Damage, DatasetId
+
+#: GitHub's times are whole seconds, and its machines do not all know of a change at once.
+_SLACK = timedelta(seconds=10)
+#: What is being made takes seconds; what is older was left behind.
+_STALE = timedelta(hours=1)
+_NOTES = 10_000
+_log = logging.getLogger("metastore.storage")
+
+
+class Listing:
+    """The listings of one owner.
+
+    GitHub sorts names in an order of its own; ours needs the whole list. Only ids are held meanwhile.
+
+    Args:
+        api: The calls.
+        naming: Which repository holds which dataset.
+        topic: Only repositories that have it count; None for all.
+    """
+
+    def __init__(self, api: GitHubApi, naming: Naming, topic: str | None) -> None:
+        self._api = api
+        self._naming = naming
+        self._topic = topic
+        self._notes: list[tuple[datetime, DatasetId]] = []
+        self._mutex = threading.Lock()
+
+    def ids(self, prefix: str, after: DatasetId | None, deleted: bool | None) -> Iterator[DatasetId]:
+        """See `Storage.ids`."""
+        if not self._naming.may_list(prefix):
+            return
+        found = []
+        for dataset_id, node in self._datasets():
+            gone = _tree(node) == DELETED_TREE
+            if deleted in (None, gone) and self._naming.listed(dataset_id, prefix, after):
+                found.append(dataset_id)
+        yield from sorted(found)
+
+    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+        """See `Storage.touched`.
+
+        What was moved and purged is known where this very storage did it; the journal knows the rest.
+        """
+        complete = self._api.time_of_day() - _SLACK
+        with self._mutex:
+            found = [note for note in self._notes if since is None or note[0] >= since]
+        for dataset_id, node in self._datasets():
+            times = [node[name] for name in ("createdAt", "pushedAt", "updatedAt") if node[name]]
+            at = max(datetime.fromisoformat(each).astimezone(UTC) for each in times)
+            if since is None or at >= since:
+                found.append((at, dataset_id))
+        newest = {dataset_id: at for at, dataset_id in sorted(found)}
+        return complete, iter(sorted((at, dataset_id) for dataset_id, at in newest.items()))
+
+    def note(self, dataset_ids: Iterable[DatasetId]) -> None:
+        """Remember that ids were made, moved or purged just now, which GitHub does not list."""
+        now = datetime.now(UTC)
+        with self._mutex:
+            self._notes.extend((now, each) for each in dataset_ids)
+            del self._notes[:-_NOTES]
+
+    def unlock(self) -> None:
+        """Free the lock in a forked child: the thread that held it is not there."""
+        self._mutex = threading.Lock()
+
+    def left_over(self, *, repair: bool) -> Iterator[Damage]:
+        """Yield the repositories that interrupted writes left behind, and delete them if asked to."""
+        now = self._api.time_of_day()
+        for node in self._nodes():
+            name = node["name"]
+            making = name.lower().startswith(ASIDE_PREFIX)
+            if making and now - datetime.fromisoformat(node["createdAt"]) < _STALE:
+                continue
+            if making or _tree(node) == PURGED_TREE:
+                yield Damage(name, "left-over-file", "left by an interrupted write", repair and self._delete(name))
+
+    def _delete(self, name: str) -> bool:
+        try:
+            self._api.delete(name)
+        except MetastoreError as error:
+            _log.warning("%s could not be deleted: %s", name, error)
+            return False
+        return True
+
+    def _datasets(self) -> Iterator[tuple[DatasetId, Any]]:
+        for node in self._nodes():
+            dataset_id = self._naming.dataset(node["name"])
+            if dataset_id and node["defaultBranchRef"] and _tree(node) != PURGED_TREE and self._has_topic(node):
+                yield dataset_id, node
+
+    def _nodes(self) -> Iterator[Any]:
+        question = _queries.listing(topics=self._topic is not None)
+        return self._api.pages(question, "repositoryOwner", "repositories")
+
+    def _has_topic(self, node: Any) -> bool:
+        if self._topic is None:
+            return True
+        return any(each["topic"]["name"] == self._topic for each in node["repositoryTopics"]["nodes"])
+
+
+def _tree(node: Any) -> str | None:
+    branch = node["defaultBranchRef"]
+    tree: str | None = ((branch or {}).get("target") or {}).get("tree", {}).get("oid")
+    return tree

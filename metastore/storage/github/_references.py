@@ -1,0 +1,112 @@
+"""Moving references on GitHub: all or none, and once, also where answers are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.http.responses import AnswerLost, Redirected
+from metastore.storage.github import _queries
+from metastore.storage.github._api import GitHubApi, Move, Rejected
+
+_TRIES = 3
+#: How far behind the head a commit of ours is looked for, once others may have gone on from it.
+_SOON_AFTER = 500
+
+
+class Mover:
+    """What moves the references of one repository.
+
+    Args:
+        api: The calls.
+        name: The repository's name,
+        node_id: and GitHub's own id of it: another repository of that name is not touched.
+        behind: Yields the commits that a commit goes back to, itself first.
+    """
+
+    def __init__(self, api: GitHubApi, name: str, node_id: str, behind: Callable[[str], Iterator[str]]) -> None:
+        self._api = api
+        self._name = name
+        self._node_id = node_id
+        self._behind = behind
+
+    def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
+        """Move references, all or none; return where they are if not where they should be, or None when it is done.
+
+        Nothing is sent again before it was read that nothing had changed; and since each move is compared with what
+        was there before, it cannot be made twice.
+
+        Raises:
+            OutcomeUnknown: GitHub did not say, and stays away.
+            PermissionDenied: The token's owner may not write.
+            StorageError: GitHub cannot be asked, or refuses.
+        """
+        lost = False
+        for _ in range(_TRIES):
+            problem: Exception
+            try:
+                self._api.move(self._node_id, moves)
+                return None
+            except AnswerLost as error:
+                lost, problem = True, error
+            except Rejected as error:
+                problem = error
+            except (StorageBusy, StorageUnavailable, PermissionDenied) as error:
+                if lost:
+                    raise self._unknown(error, moves) from error
+                raise
+            found = self._where(moves, problem, lost)
+            if found is None:
+                return None
+            if any(found[each.name] != each.before for each in moves):
+                return found
+            if isinstance(problem, Rejected):
+                if lost:
+                    break
+                raise _refusal(problem)
+        raise self._unknown(problem, moves) from problem
+
+    def _where(self, moves: Sequence[Move], problem: Exception, lost: bool) -> Mapping[str, str | None] | None:
+        """Read where references are after a problem; None if they are where they were to go."""
+        try:
+            names = {f"name{number}": each.name for number, each in enumerate(moves)}
+            found = self._same(self._api.repository(_queries.current_question(len(moves)), self._name, **names))
+            targets = [(found[f"ref{number}"] or {}).get("target") for number in range(len(moves))]
+            where = {each.name: target["oid"] if target else None for each, target in zip(moves, targets, strict=True)}
+            if lost and all(self._arrived(each, where[each.name]) for each in moves):
+                return None
+        except (StorageError, Redirected) as error:
+            if lost:
+                raise self._unknown(error, moves) from problem
+            raise
+        return where
+
+    def _same(self, answer: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """Return an answer, if it is about this very repository; otherwise it is gone, or another."""
+        if answer is None or answer["id"] != self._node_id:
+            raise Redirected(self._name)
+        return answer
+
+    def _arrived(self, move: Move, where: str | None) -> bool:
+        """Tell whether a reference was moved, also where others have gone on from there."""
+        if where == move.after:
+            return True
+        if where is None or move.after is None or not move.name.startswith("refs/heads/"):
+            return False
+        for number, commit_id in enumerate(self._behind(where)):
+            if commit_id == move.after:
+                return True
+            if commit_id == move.before or number == _SOON_AFTER:
+                return False
+        return False
+
+    def _unknown(self, problem: Exception, moves: Sequence[Move]) -> OutcomeUnknown:
+        intended = next((each.after for each in reversed(moves) if each.after), None) or str(moves[0].before)
+        return OutcomeUnknown(f"GitHub did not say whether {self._name} was changed ({problem})", intended)
+
+
+def _refusal(problem: Rejected) -> StorageError | PermissionDenied:
+    if problem.forbidden:
+        return PermissionDenied(f"GitHub does not allow the token's owner to write: {problem}")
+    return StorageError(f"GitHub refused the change: {problem}")

@@ -1,0 +1,235 @@
+"""One dataset on GitHub: objects fetched once and kept, references always asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from metastore import git
+from metastore.errors import StorageBusy, StorageError
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, ancestry, commit_at
+from metastore.git.objects import GitObject
+from metastore.http.responses import Redirected
+from metastore.storage.github import _queries
+from metastore.storage.github._api import GitHubApi, Move
+from metastore.storage.github._objects import as_json, lines_of, text_of
+from metastore.storage.github._references import Mover
+from metastore.types import BlobId, RevisionId
+
+_BLOBS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of a repository, and when (by the monotonic clock, in seconds).
+
+    Attributes:
+        node_id: GitHub's own id, another one for another repository of the same name.
+        branch: The default branch.
+        head: The newest commit.
+        etag: What a question for the head is compared with, where it was asked before.
+        looked: When everything was seen.
+        checked: When the head was.
+    """
+
+    node_id: str
+    branch: str
+    head: str
+    etag: str | None
+    looked: float
+    checked: float
+
+    @classmethod
+    def now(cls, node_id: str, branch: str, head: str) -> Seen:
+        """Return what is seen at this moment."""
+        now = time.monotonic()
+        return cls(node_id, branch, head, None, now, now)
+
+
+class GitHubRepository(Repository):
+    """The objects and references of one dataset.
+
+    Args:
+        api: The calls.
+        name: The repository's name.
+        cache: Shared between datasets: what it holds is true of an id for ever.
+        seen: What is known of it already; otherwise `look` comes first.
+    """
+
+    seen: Seen
+
+    def __init__(self, api: GitHubApi, name: str, cache: Cache, seen: Seen | None = None) -> None:
+        super().__init__(cache)
+        self.api = api
+        self.name = name
+        self._blobs: dict[str, None] = {}
+        if seen:
+            self.seen = seen
+
+    @property
+    def branch(self) -> str:  # type: ignore[override]
+        """The default branch."""
+        return self.seen.branch
+
+    @property
+    def _head_name(self) -> str:
+        return f"refs/heads/{self.seen.branch}"
+
+    # The head
+
+    def look(self, answer: Mapping[str, object]) -> None:
+        """Take over what `github_graph.LOOK` brought."""
+        found = answer["defaultBranchRef"]
+        assert isinstance(found, dict)
+        self._keep(dict(_queries.objects_in(answer)))
+        head = found["target"]["oid"]
+        self._went_on(head)
+        self.seen = Seen.now(str(answer["id"]), found["name"], head)
+
+    def _went_on(self, head: str) -> None:
+        """Forget what was on the branch, where the new head is not just behind the old one: it may be rewritten."""
+        before = getattr(self, "seen", None)
+        if before and head != before.head and commit_at(self, head).parent != before.head:
+            self.on_branch = {}
+
+    def head(self) -> RevisionId:
+        return RevisionId(self.seen.head)
+
+    def unchanged(self) -> bool:
+        """Ask whether the head still is what was seen; free of charge where it is, and was asked before."""
+        seen = self.seen
+        try:
+            answer = self.api.reference(self.name, self._head_name, seen.etag)
+        except Redirected:
+            return False
+        same = answer.status == 304 or (answer.status == 200 and answer.json()["object"]["sha"] == seen.head)
+        if same:
+            self.seen = replace(seen, etag=answer.headers.get("etag", seen.etag), checked=time.monotonic())
+        return same
+
+    def set_head(self, new: RevisionId) -> None:
+        self.move_head(self.head(), new)
+
+    def move_head(self, before: str, after: RevisionId) -> str | None:
+        """Move the branch, if it is where it should be; return where it is instead, or None when it is done.
+
+        Raises:
+            OutcomeUnknown: GitHub did not say, and stays away.
+        """
+        found = self.move([Move(self._head_name, before, after)])
+        if found:
+            return found[self._head_name] or "nothing"
+        self._went_on(after)
+        now = time.monotonic()
+        self.seen = replace(self.seen, head=after, etag=None, checked=now)
+        return None
+
+    def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
+        """Move references; see `github_moving.Mover.move`."""
+        return Mover(self.api, self.name, self.seen.node_id, self._behind).move(moves)
+
+    def _behind(self, commit_id: str) -> Iterator[str]:
+        return (each for each, _ in ancestry(self, commit_id))
+
+    # Objects
+
+    def get(self, object_id: str) -> GitObject:
+        found: GitObject | None = self.cache.get(object_id)
+        return found or self.read_uncached(object_id)
+
+    def read_uncached(self, object_id: str) -> GitObject:
+        answer = self.api.repository(_queries.OBJECT, self.name, oid=object_id, **_queries.read_along(object_id))
+        node = (answer or {}).get("object")
+        if not answer or not node or node["oid"] != object_id:
+            raise KeyError(object_id)
+        found = dict(_queries.objects_in(answer))
+        self._keep(found)
+        if object_id not in found:
+            found[object_id] = self._by_rest(object_id, node["__typename"])
+        return found[object_id]
+
+    def _by_rest(self, identity: str, kind: str) -> GitObject:
+        """Return what GraphQL does not tell in full: binary and large blobs, trees with odd modes."""
+        content: bytes | None = None
+        if kind == "Blob":
+            content = self.api.blob(self.name, identity)
+            if content is not None and git.blob_id(content) != identity:
+                content = None
+        elif kind == "Tree" and (entries := self.api.tree(self.name, identity)) is not None:
+            content = git.tree_content(entries)
+        if content is None:
+            raise KeyError(identity)
+        made = GitObject(kind.lower(), content)
+        self._keep({identity: made})
+        return made
+
+    def has_blob(self, blob: BlobId) -> bool:
+        return blob in self._blobs or super().has_blob(blob)
+
+    def remember_blobs(self, blobs: Sequence[str]) -> None:
+        """Keep in mind which blobs are in this very dataset: writing them again needs no question."""
+        if len(self._blobs) + len(blobs) > _BLOBS:
+            self._blobs = {}
+        self._blobs.update(dict.fromkeys(blobs[:_BLOBS]))
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        made = {identity: found for identity, found in objects.items() if found.kind == git.BLOB}
+        for identity, found in made.items():
+            if text_of(found.content) is None:
+                _expect(identity, self.api.put_blob(self.name, found.content))
+        for identity, found in objects.items():
+            if found.kind == git.COMMIT:
+                self._put_commit(identity, found, objects)
+            elif found.kind == git.TAG:
+                _expect(identity, self.api.put_tag(self.name, git.parse_tag(found.content)))
+        self._keep(objects)
+
+    def _put_commit(self, identity: str, made: GitObject, objects: Mapping[str, GitObject]) -> None:
+        commit = git.parse_commit(made.content)
+        base = commit_at(self, commit.parent).tree if commit.parent and commit.parent not in objects else None
+        if commit.tree != base:
+            lines, base = lines_of(commit.tree, base, objects, self.tree)
+            _expect(commit.tree, self.api.put_tree(self.name, as_json(lines, objects), base))
+        _expect(identity, self.api.put_commit(self.name, commit))
+
+    def _keep(self, objects: Mapping[str, GitObject]) -> None:
+        for identity, found in objects.items():
+            self.cache.put(identity, found, len(found.content) + 200)
+
+    # Tags
+
+    def tag_target(self, name: str) -> str | None:
+        answer = self.api.repository(_queries.REFERENCE, self.name, reference=f"refs/tags/{name}") or {}
+        return self._tag_in(answer.get("ref"))
+
+    def tag_targets(self) -> dict[str, str]:
+        nodes = self.api.pages(_queries.REFERENCES, "repository", "refs", name=self.name)
+        found = {node["name"]: self._tag_in(node) for node in nodes}
+        return {name: found_target for name, found_target in sorted(found.items()) if found_target}
+
+    def tag_names(self) -> list[str]:
+        return list(self.tag_targets())
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        now = self.tag_targets()
+        if self.move([Move(f"refs/tags/{name}", now.get(name), after) for name, after in changes.items()]):
+            raise StorageBusy(f"the tags of {self.name} were changed meanwhile; try again")
+
+    def _tag_in(self, node: Mapping[str, object] | None) -> str | None:
+        target = node.get("target") if node else None
+        if not isinstance(target, dict):
+            return None
+        kind = target["__typename"]
+        if kind == "Tag":
+            self._keep(dict([_queries.tag_in(target)]))
+        elif kind == "Commit":
+            self._keep(dict([_queries.commit_in(target)]))
+        return str(target["oid"])
+
+
+def _expect(ours: str, theirs: str) -> None:
+    """Refuse an object that GitHub made otherwise: no reference leads to it yet."""
+    if ours != theirs:
+        raise StorageError(f"GitHub made {theirs} where {ours} was meant: nothing was changed")

@@ -1,0 +1,294 @@
+"""Datasets as repositories on GitHub, or on a GitHub Enterprise Server: one account or organisation a store.
+
+```
+github.com/OWNER/NAME                       the dataset owner/name: clone it, read its log
+github.com/OWNER/metastore-own.journal      the journal
+github.com/OWNER/metastore-tmp.…            a dataset that is being made
+```
+
+Objects go in by REST, references move by GraphQL's `updateRefs`, which compares before it sets: no write is ever lost,
+whoever else writes, pushes or forces. What GitHub cannot do in one step is written beside it: a rename compares the
+head just before it, and a purge first puts a mark on the branch that no writer builds on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+
+from metastore.errors import (
+    AlreadyExists,
+    DatasetNotFound,
+    RevisionConflict,
+    StorageCorrupt,
+    TagNotFound,
+)
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
+from metastore.git.objects import GitObject
+from metastore.http.client import Host
+from metastore.parse import is_tag_name
+from metastore.storage.github import _queries
+from metastore.storage.github._api import GitHubApi, Move
+from metastore.storage.github._directory import Known
+from metastore.storage.github._lifecycle import Maker
+from metastore.storage.github._listing import Listing
+from metastore.storage.naming import Naming
+from metastore.storage.objects import ObjectStorage, next_objects, tag_object, tag_of
+from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
+
+_TURNS = 64
+
+
+class GitHubStorage(ObjectStorage):
+    """Datasets of one account or organisation.
+
+    Safe to share between threads, and usable after a fork.
+
+    Args:
+        host: The API; see `metastore.storage.github.connect`.
+        owner: The account or organisation.
+        private: Whether new repositories are private.
+        description: What new repositories say of themselves; may have `{owner}` and `{name}` in it.
+        topic: Given to new repositories; only those that have it are listed.
+        cache_bytes: How much of what was read is kept in memory.
+    """
+
+    carries_any_object = False
+
+    def __init__(
+        self,
+        host: Host,
+        owner: str,
+        *,
+        private: bool = True,
+        description: str = "Data package {owner}/{name}",
+        topic: str | None = None,
+        cache_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self.host = host
+        self.hosts = (host,)
+        self.naming = Naming(owner)
+        self.api = GitHubApi(host, owner)
+        self._cache = Cache(cache_bytes)
+        self._known = Known(self.api, self.naming, self._cache)
+        self._new_locks()
+        self._listing = Listing(self.api, self.naming, topic)
+        self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
+        _storages.add(self)
+
+    def _new_locks(self) -> None:
+        self._turns = [threading.Lock() for _ in range(_TURNS)]
+
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, who are the most
+            yield
+
+    # What ObjectStorage needs
+
+    @contextmanager
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
+        yield self._known.current(dataset_id)
+
+    @contextmanager
+    def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        yield  # GitHub compares and sets: there is nothing to keep others away from
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        return  # moves name the repository by its node id
+
+    def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        name = self.naming.repository(dataset_id)
+        self._known.expect_free(dataset_id)
+        made = self._maker.make(dataset_id, name, objects, head)
+        self._changed(dataset_id)
+        self._known.keep(dataset_id, made)
+
+    def _changed(self, *dataset_ids: DatasetId) -> None:
+        """Look anew at ids that were made, moved or purged, and note that they were."""
+        self._known.forget(*dataset_ids)
+        self._listing.note(dataset_ids)
+
+    # Revisions
+
+    def append(
+        self,
+        dataset_id: DatasetId,
+        changes: Mapping[str, bytes | BlobId | None],
+        change: Change,
+        *,
+        parent: RevisionId,
+    ) -> Revision:
+        with self._known.writing(dataset_id) as repository:
+            if repository.head() != parent:
+                repository = self._known.current(dataset_id, fresh=True)
+                expect_head(dataset_id, repository, parent)
+            objects, commit = next_objects(repository, parent, changes, change)
+            repository.put(objects)
+            actual = repository.move_head(parent, commit)
+        if actual is not None:
+            self._known.forget(dataset_id)
+            raise RevisionConflict(dataset_id, expected=parent, actual=actual)
+        repository.on_branch[commit] = None
+        return revision_of(commit, commit_at(repository, commit))
+
+    def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
+        repository = self._known.current(dataset_id, fresh=True)
+        commit_id = repository.head() if revision is None else resolve(dataset_id, repository, revision)
+        if revision is None:
+            repository.on_branch[commit_id] = None
+        return revision_of(commit_id, commit_at(repository, commit_id))
+
+    def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
+        def read() -> bytes:
+            self._bring(dataset_id, revision_id)
+            return ObjectStorage.read(self, dataset_id, revision_id, path)
+
+        return self._known.twice(dataset_id, read)
+
+    def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
+        def paths() -> Mapping[str, BlobId]:
+            self._bring(dataset_id, revision_id)
+            return ObjectStorage.paths(self, dataset_id, revision_id)
+
+        found = self._known.twice(dataset_id, paths)
+        self._known.current(dataset_id).remember_blobs(list(found.values()))
+        return found
+
+    def _bring(self, dataset_id: DatasetId, revision_id: RevisionId) -> None:
+        """Fetch a revision as a whole, with what is mostly read of it, rather than piece by piece."""
+        repository = self._known.current(dataset_id)
+        if self._cache.get(checked_commit(dataset_id, repository, revision_id).tree) is None:
+            with suppress(KeyError):
+                repository.read_uncached(revision_id)
+
+    def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), revision_id))
+        yield from super().history(dataset_id, revision_id, path=path)
+
+    # Whole datasets
+
+    def ids(
+        self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        return self._listing.ids(prefix, after, deleted)
+
+    def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
+        new_name = self.naming.repository(new_id)
+        repository = self._known.current(dataset_id, fresh=True)
+        expect_head(dataset_id, repository, parent)
+        self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
+        self._changed(dataset_id, new_id)
+
+    def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
+        repository = self._known.current(dataset_id, fresh=True)
+        expect_head(dataset_id, repository, parent)
+        try:
+            actual = self._maker.purge(repository, parent)
+        finally:
+            self._changed(dataset_id)
+        if actual is not None:
+            raise RevisionConflict(dataset_id, expected=parent, actual=actual)
+
+    # Tags
+
+    def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
+        identity, made = tag_object(tag)
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), tag.revision))
+        with self._known.writing(dataset_id) as repository:
+            repository.put(made)
+            found = repository.move([Move(f"refs/tags/{tag.name}", None, identity)])
+        if found:
+            raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
+        return tag_of(tag, identity)
+
+    def tags(self, dataset_id: DatasetId) -> Iterator[Tag]:
+        repository = self._known.current(dataset_id)
+        for name, target in repository.tag_targets().items():
+            try:
+                yield tag_at(dataset_id, repository, name, target)
+            except TagNotFound:  # it names no commit
+                continue
+
+    def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
+        identity, made = tag_object(new)
+        self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), new.revision))
+        moves = [Move(f"refs/tags/{name}", expected, identity)]
+        if new.name != name:
+            moves = [Move(f"refs/tags/{name}", expected, None), Move(f"refs/tags/{new.name}", None, identity)]
+        self._move_tag(dataset_id, name, moves, made)
+        return tag_of(new, identity)
+
+    def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
+        self._move_tag(dataset_id, name, [Move(f"refs/tags/{name}", expected, None)], {})
+
+    def _move_tag(self, dataset_id: DatasetId, name: str, moves: list[Move], made: Mapping[str, GitObject]) -> None:
+        with self._known.writing(dataset_id) as repository:
+            if not is_tag_name(name):
+                raise TagNotFound(dataset_id, name)
+            repository.put(made)
+            found = repository.move(moves)
+        if found is None:
+            return
+        actual = found[moves[0].name]
+        if actual is None:
+            raise TagNotFound(dataset_id, name)
+        if actual != moves[0].before:
+            raise RevisionConflict(f"{dataset_id}@{name}", expected=moves[0].before, actual=actual)
+        raise AlreadyExists(f"tag {moves[-1].name.removeprefix('refs/tags/')} of {dataset_id}")
+
+    # The rest of the port
+
+    def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
+        repository = self._known.current(dataset_id)
+        for node in self.api.pages(_queries.ISSUES, "repository", "issues", name=repository.name):
+            yield Issue(node["number"], node["title"], node["state"].lower(), node["url"])
+
+    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+        return self._listing.touched(since)
+
+    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
+        yield from self._listing.left_over(repair=repair)
+        for prefix in ("", "_"):
+            for dataset_id in self.ids(prefix=prefix, deleted=None):
+                yield from self._verify_dataset(dataset_id)
+
+    def _verify_dataset(self, dataset_id: DatasetId) -> Iterator[Damage]:
+        try:
+            head = self.resolve(dataset_id, None)
+            for path in self.paths(dataset_id, head.id):
+                self.read(dataset_id, head.id, path)
+            list(self.tags(dataset_id))
+        except DatasetNotFound:  # moved or purged meanwhile
+            return
+        except StorageCorrupt as error:
+            yield Damage(str(dataset_id), "unreadable", str(error))
+
+    def compact(self, dataset_id: DatasetId) -> None:
+        self._known.current(dataset_id)  # GitHub packs by itself
+
+    def ping(self) -> None:
+        self.api.time_of_day()
+
+    def close(self) -> None:
+        self.host.close()
+
+
+_storages: weakref.WeakSet[GitHubStorage] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Free the locks in a child: the threads that held them are not there."""
+    for storage in tuple(_storages):
+        storage._new_locks()
+        storage._known.unlock()
+        storage._listing.unlock()
+        storage._cache.unlock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

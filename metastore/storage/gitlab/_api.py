@@ -1,0 +1,250 @@
+"""GitLab's REST API, version 4, as far as a store needs it: the projects of one group.
+
+https://docs.gitlab.com/ee/api/projects.html, .../api/groups.html, .../api/issues.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from metastore.errors import (
+    AlreadyExists,
+    InvalidInput,
+    OutcomeUnknown,
+    StorageBusy,
+    StorageError,
+    StorageUnavailable,
+)
+from metastore.http.client import Host
+from metastore.http.responses import Answer, AnswerLost, Redirected
+from metastore.storage.naming import Naming
+from metastore.types import DatasetId
+
+#: Begins the names of repositories whose datasets have names that GitLab does not take.
+HEX_PREFIX = "metastore-hex."
+_TAKEN_BY_GITLAB = {
+    *("badges", "blame", "blob", "builds", "commits", "create", "create_dir", "edit", "environments", "files"),
+    *("find_file", "new", "preview", "raw", "refs", "tree", "update", "wikis"),
+}
+_PLAIN = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
+_TRIES = 3
+
+
+class GitLabNaming(Naming):
+    """What repositories are called on GitLab, which does not take every name that a dataset can have.
+
+    Names must not begin or end with a special character, hold two of them in a row, end in `.atom`, or be a word of
+    GitLab's own addresses ("Reserved project and group names"). Such a name becomes `metastore-hex.` and its bytes.
+    """
+
+    def repository(self, dataset_id: DatasetId) -> str:
+        name = super().repository(dataset_id)
+        if name.startswith(HEX_PREFIX):
+            raise InvalidInput(f"names that begin with {HEX_PREFIX} are the store's own: not {name}")
+        if _PLAIN.fullmatch(name) and name not in _TAKEN_BY_GITLAB and not name.endswith(".atom"):
+            return name
+        return HEX_PREFIX + name.encode().hex()
+
+    def dataset(self, repository: str) -> DatasetId | None:
+        name = repository.lower()
+        if name.startswith(HEX_PREFIX):
+            try:
+                name = bytes.fromhex(name.removeprefix(HEX_PREFIX)).decode()
+            except ValueError:
+                return None
+        found = super().dataset(name)
+        # Only where the name is the one that we would choose: there is one repository for a dataset.
+        return found if found and self.repository(found) == repository.lower() else None
+
+
+class Project(NamedTuple):
+    """A project as the API describes it."""
+
+    id: int
+    path: str
+    lfs_enabled: bool
+    last_activity: str
+    topics: tuple[str, ...]
+
+
+class MovedAway(Exception):
+    """A project is at another full path now. Never leaves a storage."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class GitLabApi:
+    """The projects of a group.
+
+    Args:
+        host: The API.
+        group: The group's full path.
+    """
+
+    def __init__(self, host: Host, group: str) -> None:
+        self._host = host
+        self.group = group
+        self._namespace: int | None = None
+
+    def full_path(self, name: str) -> str:
+        """Return the full path of a project of the group."""
+        return f"{self.group}/{name}"
+
+    def namespace(self) -> int:
+        """Return the group's number.
+
+        Raises:
+            StorageUnavailable: There is no such group, or the token may not see it.
+        """
+        if self._namespace is None:
+            answer = self._host.call("GET", f"/groups/{quote(self.group, safe='')}", handled=(404,))
+            if answer.status == 404:
+                raise StorageUnavailable(f"there is no group {self.group} that the token's owner may see")
+            self._namespace = int(answer.json()["id"])
+        return self._namespace
+
+    def find(self, path: str) -> Project | None:
+        """Return the project at a full path, or None; `MovedAway` where it was there once."""
+        found = self._look_up(f"/projects/{quote(path, safe='')}")
+        if found and found.path.lower() != path.lower():
+            raise MovedAway(found.path)
+        return found
+
+    def by_number(self, number: int) -> Project | None:
+        """Return a project wherever it is, or None."""
+        return self._look_up(f"/projects/{number}")
+
+    def _look_up(self, path: str) -> Project | None:
+        try:
+            answer = self._host.call("GET", path, handled=(404,))
+        except Redirected as moved:
+            number = urlsplit(moved.location).path.rpartition("/")[2]
+            answer = self._host.call("GET", f"/projects/{quote(number, safe='')}", handled=(404,))
+        return None if answer.status == 404 else _project(answer.json())
+
+    def projects(self) -> Iterator[Project]:
+        """Yield the projects of the group itself, a page at a time."""
+        query: dict[str, str | int] = {
+            "pagination": "keyset",
+            "order_by": "id",
+            "sort": "asc",
+            "per_page": 100,
+            "with_shared": "false",
+        }
+        for page in self._host.pages(f"/groups/{quote(self.group, safe='')}/projects", query=query):
+            yield from map(_project, page.json())
+
+    def create(self, asked: Mapping[str, Any]) -> Project:
+        """Make an empty project without Git LFS of its own, or return the one that is there.
+
+        Args:
+            asked: What the API takes; `path` is the name in the group.
+
+        Raises:
+            InvalidInput: GitLab does not take it; the message says why.
+        """
+        name = asked["path"]
+        body = {**asked, "namespace_id": self.namespace(), "lfs_enabled": False}
+        # Asked twice, the second answer is that the path is taken.
+        answer = self._host.call("POST", "/projects", body=body, handled=(400,), repeatable=True)
+        if answer.status != 400:
+            return _project(answer.json())
+        found = self.find(self.full_path(name))
+        if found is None:
+            raise InvalidInput(f"GitLab makes no project {name}: {answer.said()}")
+        return found
+
+    def without_lfs(self, project: Project) -> Project:
+        """Turn GitLab's own LFS off: with it on, it refuses pushes with pointers to what it does not have.
+
+        Raises:
+            StorageUnavailable: It stays on.
+        """
+        if not project.lfs_enabled:
+            return project
+        answer = self._host.call("PUT", f"/projects/{project.id}", body={"lfs_enabled": False}, repeatable=True)
+        project = _project(answer.json())
+        if project.lfs_enabled:
+            raise StorageUnavailable(f"Git LFS cannot be turned off for {project.path}, so pointers would be refused")
+        return project
+
+    def rename(self, project: Project, name: str, title: str, revision: str) -> None:
+        """Give a project another path in its group; GitLab forwards the old one.
+
+        Raises:
+            AlreadyExists: The path is taken.
+            OutcomeUnknown: The answer was lost, and GitLab cannot be asked.
+        """
+        target = self.full_path(name)
+
+        def landed() -> bool:
+            found = self.by_number(project.id)
+            return found is not None and found.path.lower() == target.lower()
+
+        answer = self._settled("PUT", project, {"path": name, "name": title}, landed, revision)
+        if answer and answer.status == 400:
+            try:
+                taken = self.find(target)
+            except MovedAway:
+                taken = None
+            if taken and taken.id != project.id:
+                raise AlreadyExists(title)
+            raise InvalidInput(f"GitLab renames no project to {name}: {answer.said()}")
+
+    def remove(self, project: Project, revision: str) -> None:
+        """Let GitLab delete a project; it does so later.
+
+        Raises:
+            OutcomeUnknown: The answer was lost, and GitLab cannot be asked.
+        """
+        self._settled("DELETE", project, None, lambda: self.by_number(project.id) is None, revision)
+
+    def _settled(
+        self, method: str, project: Project, body: Any, landed: Callable[[], bool], revision: str
+    ) -> Answer | None:
+        """Change a project; where the answer is lost, find out by reading, and ask again if nothing was done."""
+        lost: Exception | None = None
+        for _ in range(_TRIES):
+            try:
+                answer = self._host.call(method, f"/projects/{project.id}", body=body, handled=(400, 404, 405))
+            except AnswerLost as error:
+                lost = error
+            except StorageError as error:
+                if lost:
+                    raise OutcomeUnknown(f"an answer of GitLab about {project.path} was lost", revision) from error
+                raise
+            else:
+                if answer.status in (404, 405) and not lost:
+                    raise StorageBusy(f"{project.path} was moved or deleted meanwhile; try again")
+                return answer
+            try:
+                if landed():
+                    return None
+            except StorageError as error:
+                raise OutcomeUnknown(f"an answer of GitLab about {project.path} was lost", revision) from error
+        raise OutcomeUnknown(f"answers of GitLab about {project.path} were lost", revision) from lost
+
+    def issues(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the open issues of a project as the API describes them, a page at a time."""
+        for page in self._host.pages(
+            f"/projects/{quote(path, safe='')}/issues", query={"state": "opened", "per_page": 100}
+        ):
+            yield from page.json()
+
+
+def _project(facts: dict[str, Any]) -> Project:
+    try:
+        return Project(
+            int(facts["id"]),
+            str(facts["path_with_namespace"]),
+            bool(facts.get("lfs_enabled")),
+            str(facts.get("last_activity_at")),
+            tuple(facts.get("topics") or ()),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise StorageUnavailable("GitLab describes a project as we do not know it") from None

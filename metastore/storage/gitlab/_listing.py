@@ -1,0 +1,55 @@
+"""Which datasets there are in a group on GitLab, and which of them were touched: a question a page of 100 projects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project
+from metastore.storage.gitlab._moves import Moves, time_of
+from metastore.types import DatasetId
+
+#: GitLab notes at most once an hour, and not at once, that a project was pushed to.
+_ACTIVITY_LAG = timedelta(hours=2)
+
+
+class Listing:
+    """The listings of one group.
+
+    Args:
+        api: The calls.
+        naming: Which project holds which dataset.
+        topic: Only projects that have it count; None for all.
+        moves: The ids that were moved or purged.
+    """
+
+    def __init__(self, api: GitLabApi, naming: GitLabNaming, topic: str | None, moves: Moves) -> None:
+        self._api = api
+        self._naming = naming
+        self._topic = topic
+        self._moves = moves
+
+    def datasets(self, prefix: str, after: DatasetId | None) -> Iterator[tuple[DatasetId, Project]]:
+        """Yield what the group has, in order; GitLab's own order is that of its database's language."""
+        found = {}
+        for project in self._api.projects():
+            group, _, name = project.path.rpartition("/")
+            dataset_id = self._naming.dataset(name) if group == self._api.group else None
+            if self._topic and self._topic not in project.topics:
+                continue
+            if dataset_id and self._naming.listed(dataset_id, prefix, after):
+                found[dataset_id] = project
+        yield from sorted(found.items())
+
+    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+        """See `Storage.touched`."""
+        complete = datetime.now(UTC)
+        earliest = since - _ACTIVITY_LAG if since else None
+        found: dict[DatasetId, datetime] = {}
+        for dataset_id, project in self.datasets("", None):
+            at = time_of(project)
+            if earliest is None or at >= earliest:
+                found[dataset_id] = at
+        for at, dataset_id in self._moves.since(earliest):
+            found.setdefault(dataset_id, at)
+        return complete, iter(sorted((at, dataset_id) for dataset_id, at in found.items()))

@@ -1,0 +1,115 @@
+"""What a group on GitLab needs beside its datasets: which of them moved or were purged, and whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, StorageBusy, StorageCorrupt
+from metastore.git.cache import Cache
+from metastore.git.protocol import SmartHttp
+from metastore.git.reachable import Needed
+from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project
+from metastore.storage.gitlab._repository import RemoteRepository
+from metastore.storage.naming import ASIDE_PREFIX, OWN_OWNER
+from metastore.storage.port import Storage
+from metastore.types import Author, Change, Damage, DatasetId
+
+#: Ids that were moved or purged: a revision for each, whose message names them.
+MOVES = DatasetId(OWN_OWNER, "moves")
+_OURSELVES = Author("MetaStore")
+#: What is still there after so long was given up by whoever was purging it.
+_GIVEN_UP = timedelta(days=1)
+_TRIES = 20
+_CACHE_BYTES = 64 * 1024 * 1024
+
+
+class Moves:
+    """The ids that were moved or purged: GitLab has no list of them.
+
+    Args:
+        storage: Where the list is kept, as a dataset of the store's own.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def note(self, *dataset_ids: DatasetId) -> None:
+        """Note that ids are about to be moved or purged."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        change = Change(_OURSELVES, " ".join(map(str, dataset_ids)), now)
+        files = {"moves.txt": f"{now.isoformat()} {change.message}\n".encode()}
+        for _ in range(_TRIES):
+            try:
+                self._storage.append(MOVES, files, change, parent=self._storage.resolve(MOVES, None).id)
+            except DatasetNotFound:
+                try:
+                    self._storage.create(MOVES, files, change)
+                except AlreadyExists:
+                    continue
+            except RevisionConflict:
+                continue
+            return
+        raise StorageBusy("too many move datasets at once; try again")
+
+    def since(self, earliest: datetime | None) -> Iterator[tuple[datetime, DatasetId]]:
+        """Yield when which ids were moved or purged, newest first."""
+        try:
+            newest = self._storage.resolve(MOVES, None)
+        except DatasetNotFound:
+            return
+        for line in self._storage.history(MOVES, newest.id):
+            if earliest and line.created < earliest:
+                return
+            for text in line.message.split():
+                owner, _, name = text.partition("/")
+                yield line.created, DatasetId(owner, name)
+
+
+def verify(api: GitLabApi, naming: GitLabNaming, server: SmartHttp, *, repair: bool) -> Iterator[Damage]:
+    """Read everything in a group; see `Storage.verify`."""
+    for project in api.projects():
+        name = project.path.rpartition("/")[2]
+        if dataset_id := naming.dataset(name):
+            yield from _verify(api, server, dataset_id, project, repair=repair)
+        elif name.startswith(ASIDE_PREFIX) and time_of(project) < datetime.now(UTC) - _GIVEN_UP:
+            yield _verify_aside(api, server, project, repair=repair)
+
+
+def _verify_aside(api: GitLabApi, server: SmartHttp, project: Project, *, repair: bool) -> Damage:
+    """Look at what a purge that was cut off left; what was written to at that moment stays."""
+    repository = RemoteRepository(DatasetId("", project.path), server, f"/{project.path}.git", Cache(_CACHE_BYTES))
+    purged = project.path.rpartition(".")[2]
+    if not repository.is_empty and repository.head() != purged:
+        detail = "it was written to while it was purged: rename it to what it was, or delete it"
+        return Damage(project.path, "left-over-project", detail)
+    if repair:
+        api.remove(project, purged)
+    return Damage(project.path, "left-over-project", "a purge that was cut off left it", repair)
+
+
+def _verify(
+    api: GitLabApi, server: SmartHttp, dataset_id: DatasetId, project: Project, *, repair: bool
+) -> Iterator[Damage]:
+    cache = Cache(_CACHE_BYTES)  # so that all of it is read
+    repository = RemoteRepository(dataset_id, server, f"/{project.path}.git", cache)
+    if repository.is_empty:
+        return
+    try:
+        for start in (repository.head(), *filter(None, map(repository.tag_target, repository.tag_names()))):
+            Needed(repository, start, None)
+    except (KeyError, StorageCorrupt) as error:
+        yield Damage(str(dataset_id), "unreadable", str(error))
+    if project.lfs_enabled:
+        if repair:
+            api.without_lfs(project)
+        detail = "GitLab's own LFS is on, so that pushes with pointers are refused"
+        yield Damage(str(dataset_id), "lfs-is-on", detail, repair)
+
+
+def time_of(project: Project) -> datetime:
+    """Return when a project was last active, as far as GitLab noted that."""
+    try:
+        return datetime.fromisoformat(project.last_activity).astimezone(UTC)
+    except ValueError:
+        return datetime.now(UTC)

@@ -1,0 +1,206 @@
+"""One repository on any Git server, without a clone: objects are fetched when they are asked for, changes are pushed.
+
+The server compares every reference with its old value, so a push is what makes a write atomic: branch and tags move
+together or not at all, and nobody's revision is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from metastore import git
+from metastore.errors import (
+    AlreadyExists,
+    MetastoreError,
+    OutcomeUnknown,
+    PermissionDenied,
+    RevisionConflict,
+    StorageCorrupt,
+    StorageError,
+    TagNotFound,
+)
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, ancestry
+from metastore.git.objects import GitObject
+from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
+from metastore.http.responses import AnswerLost
+from metastore.parse import is_tag_name
+from metastore.storage.port import Storage
+from metastore.types import DatasetId, RevisionId
+
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_TRIES = 3
+#: How many commits are fetched at once when a history is followed.
+_STRETCH = 256
+
+
+class RemoteRepository(Repository):
+    """A repository as it was when its references were read; what is `put` stays here until a reference needs it.
+
+    Args:
+        dataset_id: For what errors say.
+        server: Where it is.
+        path: Its path there, with a slash in front.
+        references: What its names lead to, if that is known.
+        cache: Holds objects by id; may be shared between repositories.
+    """
+
+    def __init__(
+        self, dataset_id: DatasetId, server: SmartHttp, path: str, cache: Cache, references: References | None = None
+    ) -> None:
+        super().__init__(cache)
+        self._dataset_id, self._server, self._path = dataset_id, server, path
+        self._waiting: dict[str, GitObject] = {}
+        self.references = references if references is not None else server.references(path)
+        #: The id that the last push brought: whether it was for us to push there is still to be confirmed.
+        self.pushed: str | None = None
+
+    @property
+    def branch(self) -> str:  # type: ignore[override]
+        """The branch that HEAD names; right after the first push the server may not have set it yet."""
+        return self.references.branch or Storage.branch
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the branch has no commit."""
+        return _HEADS + self.branch not in self.references.targets
+
+    def head(self) -> RevisionId:
+        try:
+            return RevisionId(self.references.targets[_HEADS + self.branch])
+        except KeyError:
+            raise StorageCorrupt(f"{self._dataset_id} has no branch {self.branch}") from None
+
+    def tag_names(self) -> list[str]:
+        names = (name.removeprefix(_TAGS) for name in self.references.targets if name.startswith(_TAGS))
+        return sorted(filter(is_tag_name, names))
+
+    def tag_target(self, name: str) -> str | None:
+        return self.references.targets.get(_TAGS + name)
+
+    # Objects
+
+    def get(self, object_id: str) -> GitObject:
+        found = self._waiting.get(object_id) or self.cache.get(object_id)
+        if found is None:
+            follows = self.cache.get(("parent", object_id))
+            found = self._fetch(object_id, _STRETCH if follows else 1, "tree:0" if follows else None)[object_id]
+        return found
+
+    def read_uncached(self, object_id: str) -> GitObject:
+        return self._fetch(object_id, 1, None)[object_id]
+
+    def prepare(
+        self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
+    ) -> None:
+        if with_trees:
+            self._fetch(start, None, None if with_blobs else "blob:none", known)
+        elif self.cache.get(start):
+            self.cache.put(("parent", start), True, 100)
+
+    def _fetch(
+        self, object_id: str, depth: int | None, filter_spec: str | None, known: str | None = None
+    ) -> dict[str, GitObject]:
+        found = self._server.fetch(
+            self._path, [object_id], haves=[known] if known else [], depth=depth, filter_spec=filter_spec
+        )
+        if object_id not in found and object_id != known:
+            raise StorageCorrupt(f"the server sent other objects for {object_id}")
+        for identity, each in found.items():
+            self.cache.put(identity, each, len(each.content) + 200)
+            if each.kind == git.COMMIT:
+                _, *parents = git.links(each)
+                for parent in parents:
+                    self.cache.put(("parent", parent), True, 200)
+        return found
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        self._waiting.update(objects)
+
+    # Pushes
+
+    def set_head(self, new: RevisionId) -> None:
+        name = _HEADS + self.branch
+        self.push({name: (self.references.targets.get(name, NONE), new)})
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        self.push({_TAGS + name: (self.tag_target(name) or NONE, target or NONE) for name, target in changes.items()})
+
+    def push(self, updates: Mapping[str, tuple[str, str]]) -> None:
+        """Move references from an old value to a new one, with the objects that were put.
+
+        Raises:
+            AlreadyExists: One is there already.
+            RevisionConflict: One has another value.
+            TagNotFound: One is gone.
+            PermissionDenied: The server refuses, and says why.
+            OutcomeUnknown: The answer was lost, and the server cannot be asked.
+        """
+        revision = next((new for _, new in updates.values() if new != NONE), next(iter(updates.values()))[0])
+        lost = False
+        for _ in range(_TRIES):
+            try:
+                refusal = self._server.push(self._path, updates, self._waiting)
+            except AnswerLost:
+                lost, refusal = True, ""
+            except (NoRepository, StorageError) as error:
+                if lost:
+                    raise OutcomeUnknown(f"the answer to a push for {self._dataset_id} was lost", revision) from error
+                raise
+            if refusal is None or self._landed(updates, revision, lost=lost):
+                self._done(updates, revision)
+                return
+            if refusal and not lost:
+                raise PermissionDenied(f"the server refuses the change of {self._dataset_id}: {refusal}")
+        raise OutcomeUnknown(f"the answers to pushes for {self._dataset_id} were lost", revision)
+
+    def _landed(self, updates: Mapping[str, tuple[str, str]], revision: str, *, lost: bool) -> bool:
+        """Read again what the names lead to; False where a push that was lost, or refused, changed nothing."""
+        try:
+            self.references = self._server.references(self._path)
+            now = {name: self.references.targets.get(name, NONE) for name in updates}
+            if all(now[name] == new for name, (_, new) in updates.items()):
+                return lost
+            if lost and all(name.startswith(_HEADS) and self._follows(now[name], *updates[name]) for name in updates):
+                return True
+        except (MetastoreError, NoRepository, KeyError) as error:
+            if lost:
+                raise OutcomeUnknown(f"the answer to a push for {self._dataset_id} was lost", revision) from error
+            raise
+        if any(now[name] != old for name, (old, _) in updates.items()):
+            self._raise_conflict(updates, now, lost=lost)
+        return False
+
+    def _follows(self, head: str, old: str, new: str) -> bool:
+        """Tell whether a commit came after ours."""
+        for commit_id, _ in ancestry(self, head if head != NONE else None):
+            if commit_id in (old, new):
+                return commit_id == new
+        return False
+
+    def _raise_conflict(self, updates: Mapping[str, tuple[str, str]], now: Mapping[str, str], *, lost: bool) -> None:
+        for full_name, (old, new) in updates.items():
+            actual = now[full_name]
+            name = full_name.removeprefix(_TAGS)
+            if actual == old:
+                continue
+            if full_name.startswith(_HEADS):
+                if old == NONE:
+                    raise AlreadyExists(self._dataset_id)
+                raise RevisionConflict(self._dataset_id, expected=old, actual=None if actual == NONE else actual)
+            if lost:
+                raise OutcomeUnknown(f"tags of {self._dataset_id} were changed twice at once", new)
+            if old == NONE:
+                raise AlreadyExists(f"tag {name} of {self._dataset_id}")
+            if actual == NONE:
+                raise TagNotFound(self._dataset_id, name)
+            raise RevisionConflict(f"{self._dataset_id}@{name}", expected=old, actual=actual)
+
+    def _done(self, updates: Mapping[str, tuple[str, str]], revision: str) -> None:
+        targets = {**self.references.targets, **{name: new for name, (_, new) in updates.items()}}
+        branch = self.references.branch or Storage.branch
+        self.references = References(branch, {name: at for name, at in targets.items() if at != NONE})
+        for identity, each in self._waiting.items():
+            self.cache.put(identity, each, len(each.content) + 200)
+        self._waiting = {}
+        self.pushed = revision

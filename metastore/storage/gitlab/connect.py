@@ -1,0 +1,73 @@
+"""From `gitlab://group/subgroup` and options to a storage."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from metastore.errors import InvalidInput
+from metastore.http.client import LONGEST, Host
+from metastore.http.credentials import Token, is_loopback
+from metastore.storage.gitlab.storage import GitLabStorage
+
+_API = "/api/v4"
+
+
+def open_gitlab(
+    url: str,
+    *,
+    token: str | None = None,
+    api_url: str | None = None,
+    timeout: float = 30.0,
+    patience: float = 90.0,
+    longest: int = LONGEST,
+    sleep: Callable[[float], None] = time.sleep,
+    **options: Any,
+) -> GitLabStorage:
+    """Open the datasets of a group.
+
+    Args:
+        url: `gitlab://group/subgroup` on gitlab.com, or `gitlab://host/group` elsewhere. What has a dot or a port in it
+            is a host: a group with a dot in its name is named with its host.
+        token: A personal, group or project access token.
+        api_url: The REST API's address, where it is not `https://host/api/v4`.
+        timeout: How long to wait for GitLab to say something, in seconds.
+        patience: How long a call may wait while GitLab limits us, in seconds.
+        longest: The longest answer that is read, in bytes.
+        sleep: Waits, in seconds.
+        **options: See `GitLabStorage`.
+
+    Raises:
+        InvalidInput: The URL or an option makes no sense.
+    """
+    server, group = _parsed(url)
+    base = (api_url or _api_of(server)).rstrip("/")
+    if not token:
+        raise InvalidInput("GitLab needs a token: give it as an option, or as METASTORE_GITLAB_TOKEN")
+    if not base.endswith(_API):
+        raise InvalidInput(f"the address of GitLab's API ends in {_API}")
+    limits: dict[str, Any] = {"timeout": timeout, "patience": patience, "longest": longest, "sleep": sleep}
+    rest = Host(base, Token(token), **limits)
+    # Git takes any user's name with a token for a password.
+    basic = base64.b64encode(f"oauth2:{token}".encode()).decode()
+    git = Host(base.removesuffix(_API), Token(basic, prefix="Basic "), **limits)
+    return GitLabStorage(rest, git, group, **options)
+
+
+def _parsed(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    if "@" in parts.netloc:
+        raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GITLAB_TOKEN")
+    is_host = "." in parts.netloc or ":" in parts.netloc or parts.netloc == "localhost"
+    server, group = (parts.netloc, path) if is_host else ("gitlab.com", f"{parts.netloc}/{path}".rstrip("/"))
+    if not group or "//" in group or parts.query or parts.fragment:
+        raise InvalidInput("GitLab is named as gitlab://group/subgroup, or gitlab://host/group")
+    return server, group
+
+
+def _api_of(server: str) -> str:
+    return f"{'http' if is_loopback(f'http://{server}') else 'https'}://{server}{_API}"

@@ -1,0 +1,4 @@
+"""Datasets in a folder: a bare Git repository each, written through libgit2.
+
+`storage` is the storage, `backup` and `mirror` copy a store that is in use, `layout` says where its files are.
+"""

@@ -1,0 +1,106 @@
+"""A copy of a local store that others go on writing to, and the way back.
+
+A backup is itself a store: `metastore.connect` opens it. Datasets are copied one by one, each under its lock, objects
+first and references last and all at once, so that each is in the backup as it was at some moment of the run; the
+journal comes last, so that it has a line for all that the backup shows. A run that was killed is made good by the next.
+Of a repository its objects, references, `HEAD`, `config` and `former-ids` are copied.
+
+Nothing that the backup has gives way to damage: every object file is compared with its checksum when it is copied, and
+what the source has lost is removed only where it says that this was meant (a note of a move or purge), or has all the
+objects in another file (it was packed). Nobody else may write to a backup.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.files import locked, read_file, replace_file, storage_errors
+from metastore.storage.local._backup_run import BackupReport, BackupRun
+from metastore.storage.local.layout import MARK
+from metastore.storage.local.storage import GitStorage
+
+__all__ = ["BackupReport", "backup", "restore"]
+
+Progress = Callable[[int, int], None]
+_UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def backup(storage: GitStorage, target: str | Path, *, progress: Progress = _silent) -> BackupReport:
+    """Copy a store that may be in use, or bring an earlier copy up to date.
+
+    Args:
+        storage: The store. A dataset cannot be written while it is copied.
+        target: The folder of the backup: a new one, an empty one, or an earlier backup of the same store.
+        progress: Called after each dataset with how many are done and how many there are.
+
+    Raises:
+        InvalidInput: One folder is inside the other.
+        StorageUnavailable: The target is no store, a disk is full or fails; datasets copied before that stay copied.
+    """
+    path = os.path.abspath(os.path.expanduser(target))
+    _keep_apart(storage.layout.root, path)
+    return _copy(storage, GitStorage(path), progress)
+
+
+def restore(source: str | Path, target: str | Path, *, progress: Progress = _silent) -> BackupReport:
+    """Make a store of a backup, and read all of it to see whether it is whole.
+
+    Args:
+        source: The folder of the backup; it may be read-only.
+        target: A folder that is empty or not there.
+        progress: Called after each dataset with how many are done and how many there are.
+
+    Raises:
+        InvalidInput: One folder is inside the other.
+        StorageUnavailable: There is no backup, the target is not empty, or a disk fails. What is left by a restore that
+            did not come to its end cannot be opened as a store: remove it, and start again.
+        StorageCorrupt: The backup is damaged. Everything that could be read is restored, and can be used.
+    """
+    source, target = (os.path.abspath(os.path.expanduser(path)) for path in (source, target))
+    _keep_apart(source, target)
+    with storage_errors():
+        if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+            raise StorageUnavailable(f"{target} is not empty: a backup is restored into a new folder")
+        storage = GitStorage(source, create=False)
+        restored = GitStorage(target)
+        with _unfinished(f"{target}/{MARK}"):
+            report = _copy(storage, restored, progress)
+            problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
+            problems += map(str, restored.verify())
+    if problems:
+        raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
+    return report
+
+
+def _keep_apart(source: str, target: str) -> None:
+    source, target = os.path.realpath(source), os.path.realpath(target)
+    if os.path.commonpath((source, target)) in (source, target):
+        raise InvalidInput(f"a store and its backup cannot be inside each other: {source} and {target}")
+
+
+@contextmanager
+def _unfinished(mark: str) -> Iterator[None]:
+    """Keep everybody from opening a store while the body runs, and after a body that did not come to its end."""
+    content = read_file(mark) or b""
+    replace_file(mark, _UNFINISHED, sync=True)
+    yield
+    replace_file(mark, content, sync=True)
+
+
+def _copy(source: GitStorage, target: GitStorage, progress: Progress) -> BackupReport:
+    # What cannot be written to needs no lock, and could not be locked.
+    stores = [store.layout for store in (source, target) if os.access(store.layout.root, os.W_OK)]
+    with storage_errors(), locked(layout.private("backup.lock") for layout in stores):
+        run = BackupRun(source, target)
+        try:
+            return run.run(progress)
+        finally:
+            run.close()

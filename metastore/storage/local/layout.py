@@ -1,0 +1,285 @@
+"""The folders and files of a local store; what they mean is drawn in `metastore.storage.local.storage`."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
+from metastore.files import locked, make_folders, read_file, replace_file, sync_directory
+from metastore.parse import parse_dataset_id
+from metastore.types import DatasetId
+
+MARK = "metastore.json"
+PRIVATE = "_metastore"
+FORMAT = 1
+_LOCKS = 1024
+#: How long something in `tmp` may be under way before it counts as left over, in seconds.
+_STALE = 3600.0
+
+
+class Layout:
+    """Where everything is.
+
+    Args:
+        root: The store's folder.
+        sync: Whether changes are made durable.
+    """
+
+    def __init__(self, root: str, *, sync: bool) -> None:
+        self.root = root
+        self.sync = sync
+
+    def prepare(self, *, create: bool) -> None:
+        """Make sure that the folder is a store; take over one without a mark; make one where there is nothing.
+
+        Raises:
+            StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
+            StorageCorrupt: Its mark cannot be read.
+        """
+        if os.path.exists(self.root) and not os.path.isdir(self.root):
+            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
+        # Looked at before the mark: whoever makes the store at the same time writes the mark before anything else.
+        present = os.listdir(self.root) if os.path.isdir(self.root) else []
+        present = [name for name in present if name != PRIVATE]
+        mark = read_file(f"{self.root}/{MARK}")
+        if mark is not None:
+            self._check_format(mark)
+            return
+        if present and not self._is_older_store(present):
+            raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
+        if not present and not create:
+            raise StorageUnavailable(f"there is no store at {self.root}")
+        text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
+        self._replace(f"{self.root}/{MARK}", text.encode())
+
+    def _check_format(self, mark: bytes) -> None:
+        try:
+            version = json.loads(mark)["format"]
+        except (ValueError, KeyError, TypeError):
+            raise StorageCorrupt(f"{self.root}/{MARK} cannot be read") from None
+        if version != FORMAT:
+            raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
+
+    def _is_older_store(self, present: list[str]) -> bool:
+        """Tell whether a folder holds nothing but `<owner>/<name>.git`, as a predecessor or a person left them."""
+        with suppress(PermissionError):  # what nobody may look into is nobody's store
+            return self._has_only_repositories(present)
+        return False
+
+    def _has_only_repositories(self, present: list[str]) -> bool:
+        return all(
+            os.path.isdir(folder := f"{self.root}/{owner}")
+            and (names := os.listdir(folder))
+            and all(name.endswith(".git") and os.path.isfile(f"{folder}/{name}/HEAD") for name in names)
+            for owner in present
+        )
+
+    def path(self, dataset_id: DatasetId) -> str:
+        """Return the folder of a dataset's repository."""
+        return f"{self.root}/{dataset_id.owner}/{dataset_id.name}.git"
+
+    def private(self, name: str) -> str:
+        """Return a path in the store's own folder."""
+        return f"{self.root}/{PRIVATE}/{name}"
+
+    def lock(self, dataset_id: DatasetId) -> str:
+        """Return the lock file of a dataset; many share one, and it is never removed."""
+        return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
+
+    def turn(self, dataset_id: DatasetId) -> str:
+        """Return the file that is locked by whoever's turn it is to write again after a lost race."""
+        return self.private(f"turns/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
+
+    def aside(self) -> str:
+        """Return a new path on the same file system, for what is being made or thrown away."""
+        folder = self.private("tmp")
+        make_folders(folder, sync=self.sync)
+        return f"{folder}/{secrets.token_hex(8)}"
+
+    def _replace(self, path: str, content: bytes) -> None:
+        """Set a file's content; made aside, since in a folder of ids a left-over would pass for one."""
+        make_folders(os.path.dirname(path), sync=self.sync)
+        replace_file(path, content, sync=self.sync, temporary=self.aside())
+
+    def left_over(self) -> Iterator[str]:
+        """Yield what an interrupted create or purge left in `tmp`."""
+        with suppress(FileNotFoundError):
+            yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
+
+    def wait_for_writers(self) -> None:
+        """Return when everybody who holds a lock now has let go of it."""
+        folder = self.private("locks")
+        with suppress(FileNotFoundError):
+            for name in os.listdir(folder):
+                with locked([f"{folder}/{name}"], shared=True):
+                    pass
+
+    def put_in_place(self, source: str, dataset_id: DatasetId, revision: str) -> None:
+        """Rename a repository to where its id leads: the one step that makes it be there.
+
+        Raises:
+            AlreadyExists: Something is there.
+            OutcomeUnknown: It is in place, but the disk would not confirm that it stays.
+        """
+        target = self.path(dataset_id)
+        make_folders(os.path.dirname(target), sync=self.sync)
+        os.utime(f"{source}/HEAD")  # for `times`: what was made long ago is here from now on
+        try:
+            self._rename(source, target, revision)
+        except OSError:
+            if os.path.exists(target):
+                raise AlreadyExists(dataset_id) from None
+            raise
+
+    def take_away(self, dataset_id: DatasetId, revision: str) -> str:
+        """Rename a repository to where no id leads, and return that path.
+
+        Raises:
+            OutcomeUnknown: It is away, but the disk would not confirm that it stays so.
+        """
+        aside = self.aside()
+        self._rename(self.path(dataset_id), aside, revision)
+        return aside
+
+    def _rename(self, source: str, target: str, revision: str) -> None:
+        os.rename(source, target)
+        try:
+            for folder in (os.path.dirname(target), os.path.dirname(source)) if self.sync else ():
+                sync_directory(folder)
+        except OSError as error:
+            raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
+
+    def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:
+        """Yield the ids that have a repository, in order."""
+        owner_prefix, slash, name_prefix = prefix.partition("/")
+        for owner in self._owners(owner_prefix, whole=bool(slash)):
+            if after and owner < after.owner:
+                continue
+            for name in self._names(owner, name_prefix):
+                if not (after and (owner, name) <= after) and _is_id(owner, name):
+                    yield DatasetId(owner, name)
+
+    def _owners(self, prefix: str, *, whole: bool) -> list[str]:
+        if whole:
+            return [prefix] if _is_id(prefix, "any") else []
+        names = [name for name in os.listdir(self.root) if name.startswith(prefix)]
+        return sorted(name for name in names if not name.startswith("_") or prefix.startswith("_"))
+
+    def _names(self, owner: str, prefix: str) -> Iterator[str]:
+        names: list[str] = []
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = os.listdir(f"{self.root}/{owner}")
+            names = [name[:-4] for name in found if name.endswith(".git") and name.startswith(prefix)]
+        heapq.heapify(names)  # a page of many thousand costs a tenth of sorting them
+        while names:
+            yield heapq.heappop(names)
+
+    def times(self) -> Iterator[tuple[datetime, DatasetId]]:
+        """Yield when each id was last written, moved or purged."""
+        for dataset_id in self.ids("", None):
+            path = self.path(dataset_id)
+            times = [_mtime(f"{path}/{part}") for part in ("HEAD", "packed-refs", "refs/tags")]
+            with suppress(OSError):
+                times += [_mtime(entry.path) for entry in os.scandir(f"{path}/refs/heads")]
+            yield datetime.fromtimestamp(max(times), UTC), dataset_id
+        for dataset_id in self.noted():
+            if not os.path.isdir(self.path(dataset_id)):
+                yield datetime.fromtimestamp(_mtime(self._note_path(dataset_id)), UTC), dataset_id
+
+    # Notes: what is said of an id without a repository
+
+    def noted(self) -> Iterator[DatasetId]:
+        """Yield the ids that have a note, also those that have a repository again."""
+        notes = self.private("notes")
+        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
+            yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if _is_id(owner, name))
+
+    def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
+        """Return `{"moved": id}`, `{"purged": true}` or nothing; with `former`, the ids that led there."""
+        try:
+            return dict(json.loads(read_file(self._note_path(dataset_id)) or b"{}"))
+        except (ValueError, TypeError):
+            return {}
+
+    def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        """Return where a dataset that moved away is now; a move that was cut off may have left several steps."""
+        passed = {dataset_id}
+        step = self._led_to(dataset_id)
+        while step is not None and step not in passed:
+            if os.path.isdir(self.path(step)):
+                return step
+            passed.add(step)
+            step = self._led_to(step)
+        return None
+
+    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
+        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
+        said = {"moved": str(new_id)} if new_id else {"purged": True}
+        self._replace(self._note_path(dataset_id), json.dumps({**said, "former": former}).encode())
+
+    def remove_note(self, dataset_id: DatasetId) -> None:
+        """Forget what was said of an id."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._note_path(dataset_id))
+
+    def former_ids(self, dataset_id: DatasetId) -> list[str]:
+        """Return the ids that a dataset had before."""
+        return (read_file(f"{self.path(dataset_id)}/former-ids") or b"").decode(errors="replace").split()
+
+    def write_former_ids(self, dataset_id: DatasetId, former: list[str]) -> None:
+        """Set the ids that a dataset had before."""
+        replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
+
+    def leading_to(self, dataset_id: DatasetId) -> list[DatasetId]:
+        """Return the ids that still lead to where a dataset moved away or was purged."""
+        former = self.note(dataset_id).get("former")
+        found = map(_parsed, former if isinstance(former, list) else ())
+        return [older for older in found if older and self._led_to(older) == dataset_id]
+
+    def lead_past(self, older: DatasetId, dataset_id: DatasetId) -> None:
+        """Make an id that led to one without a dataset lead where that one leads. Only ever called under its lock."""
+        if self._led_to(older) == dataset_id:
+            self.write_note(older, self._led_to(dataset_id), self.note(older).get("former", []))
+
+    def _led_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        return target_of(self.note(dataset_id))
+
+    def _note_path(self, dataset_id: DatasetId) -> str:
+        return self.private(f"notes/{dataset_id}")
+
+
+def target_of(note: Mapping[str, Any]) -> DatasetId | None:
+    """Return the id that the note of a move names."""
+    return _parsed(note.get("moved"))
+
+
+def _parsed(text: Any) -> DatasetId | None:
+    try:
+        return parse_dataset_id(text)
+    except InvalidInput:
+        return None
+
+
+def _is_id(owner: str, name: str) -> bool:
+    return _parsed((owner, name)) is not None
+
+
+def is_stale(path: str) -> bool:
+    """Tell whether what is being made at a path was given up."""
+    return 0 < _mtime(path) < time.time() - _STALE
+
+
+def _mtime(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,306 @@
+"""The default storage: a bare Git repository for each dataset, in a folder of this machine.
+
+```
+<root>/metastore.json                     says that this is a store, and of which format
+<root>/<owner>/<name>.git                 a dataset: clone it, read its log; pushes are refused
+<root>/_metastore/journal.git             the journal
+<root>/_metastore/notes/<owner>/<name>    an id without a dataset: where it moved, or that it was purged
+<root>/_metastore/locks/<number>          locked (flock) while a dataset is written; many ids share one
+<root>/_metastore/turns/<number>          locked by whoever writes again after a lost race
+<root>/_metastore/tmp/                    what is being made or purged
+```
+
+A dataset is made aside and renamed into place, so that it is there as a whole or not at all. A repository at an id
+always counts more than a note. Network file systems are not supported: `flock` and `rename` do not hold there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from metastore.errors import (
+    AlreadyExists,
+    DatasetMoved,
+    DatasetNotFound,
+    StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageUnavailable,
+)
+from metastore.files import locked, storage_errors
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, expect_head, is_deleted
+from metastore.git.objects import GitObject
+from metastore.storage.local._handles import Handles
+from metastore.storage.local._repository import GitRepository, make_repository
+from metastore.storage.local.layout import Layout
+from metastore.storage.objects import ObjectStorage
+from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
+
+_TRIES = 10
+_MOST_PACKS = 8  # each kept handle has them open
+_SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
+#: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
+_CLOCK_SLACK = timedelta(seconds=1)
+_log = logging.getLogger("metastore.storage")
+
+
+class GitStorage(ObjectStorage):
+    """Datasets in a folder of this machine.
+
+    Safe to share between threads, and usable after a fork.
+
+    Args:
+        root: The store's folder.
+        create: Whether to make a store where there is nothing (no folder, or an empty one).
+        sync: Whether changes are made durable (fsync) before they count; turn it off for tests and imports that can be
+            repeated.
+        cache_bytes: How much of what was read is kept in memory.
+        auto_pack: Whether writers pack a dataset whose history has many loose objects.
+
+    Raises:
+        StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        create: bool = True,
+        sync: bool = True,
+        cache_bytes: int = 64 * 1024 * 1024,
+        auto_pack: bool = True,
+    ) -> None:
+        self.layout = Layout(os.path.abspath(root), sync=sync)
+        self._sync = sync
+        self._auto_pack = auto_pack
+        self._cache = Cache(cache_bytes)
+        self._handles = Handles()
+        _storages.add(self)
+        with storage_errors():
+            self.layout.prepare(create=create)
+
+    # What ObjectStorage needs
+
+    @contextmanager
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
+        repository = self._take(dataset_id)
+        try:
+            with storage_errors():
+                yield repository
+        except (StorageCorrupt, StorageUnavailable):
+            with storage_errors():
+                self._expect_same(dataset_id, repository)
+            raise
+        finally:
+            self._handles.give_back(dataset_id, repository)
+
+    @contextmanager
+    def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        with storage_errors(), locked(self.layout.lock(each) for each in dataset_ids):
+            yield
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        assert isinstance(repository, GitRepository)
+        if not repository.is_current():
+            self._raise_missing(dataset_id)
+            raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again")
+
+    def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        with storage_errors():
+            if os.path.exists(self.layout.path(dataset_id)):
+                raise AlreadyExists(dataset_id)
+            aside = self.layout.aside()
+            try:
+                make_repository(aside, objects, head, self._cache, sync=self._sync)
+                self._lead_past(dataset_id)
+                with self._lock(dataset_id):
+                    self.layout.put_in_place(aside, dataset_id, head)
+                    self._forget_note(dataset_id)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    # The rest of the port
+
+    def append(
+        self,
+        dataset_id: DatasetId,
+        changes: Mapping[str, bytes | BlobId | None],
+        change: Change,
+        *,
+        parent: RevisionId,
+    ) -> Revision:
+        revision = super().append(dataset_id, changes, change, parent=parent)
+        if self._auto_pack and self._wants_packing(dataset_id):
+            try:
+                self.pack_loose(dataset_id)
+            except (StorageError, DatasetNotFound) as error:
+                # The revision has landed: what goes wrong in packing must not look as if it had not.
+                _log.warning("%s could not be packed: %s", dataset_id, error)
+        return revision
+
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with storage_errors(), locked([self.layout.turn(dataset_id)]):
+            yield
+
+    def ids(
+        self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        with storage_errors():
+            for dataset_id in self.layout.ids(prefix, after):
+                if deleted is None or self._deleted_is(dataset_id, deleted):
+                    yield dataset_id
+
+    def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
+        layout = self.layout
+        with storage_errors():
+            self._lead_past(new_id)
+        with self._lock(dataset_id, new_id):
+            with self._open(dataset_id) as repository:
+                expect_head(dataset_id, repository, parent)
+                if os.path.exists(layout.path(new_id)):
+                    raise AlreadyExists(new_id)
+                former = layout.former_ids(dataset_id)
+                layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
+                layout.write_note(dataset_id, new_id, former)
+            layout.put_in_place(layout.path(dataset_id), new_id, parent)
+            self._forget_note(new_id)
+        self._tidy(dataset_id)
+
+    def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
+        layout = self.layout
+        with self._lock(dataset_id):
+            with self._open(dataset_id) as repository:
+                expect_head(dataset_id, repository, parent)
+                layout.write_note(dataset_id, None, layout.former_ids(dataset_id))
+            aside = layout.take_away(dataset_id, parent)
+        shutil.rmtree(aside, ignore_errors=True)
+        self._tidy(dataset_id)
+
+    def _lead_past(self, dataset_id: DatasetId) -> None:
+        """Make the ids that led to one without a dataset lead to where that one leads, before it is another's.
+
+        Each rename and purge ends with this; what was cut off before is done by whoever wants the id next.
+        """
+        for older in self.layout.leading_to(dataset_id):
+            with self._lock(older):
+                self.layout.lead_past(older, dataset_id)
+
+    def _tidy(self, dataset_id: DatasetId) -> None:
+        """Do what follows a rename or purge, which has happened, and so cannot fail any more."""
+        try:
+            self._lead_past(dataset_id)
+        except (OSError, StorageUnavailable) as error:
+            _log.warning("ids that led to %s still lead there: %s", dataset_id, error)
+
+    def _forget_note(self, dataset_id: DatasetId) -> None:
+        """Remove what was said of an id that has a dataset now; if it stays, it is not read."""
+        with suppress(OSError):
+            self.layout.remove_note(dataset_id)
+
+    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+        with storage_errors():
+            now = datetime.now(UTC) - _CLOCK_SLACK
+            self.layout.wait_for_writers()
+            found = [(at, dataset_id) for at, dataset_id in self.layout.times() if since is None or at >= since]
+        return now, iter(sorted(found))
+
+    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
+        from metastore.storage.local._maintenance import verify
+
+        return verify(self, repair=repair)
+
+    def compact(self, dataset_id: DatasetId) -> None:
+        from metastore.storage.local._maintenance import compact
+
+        with self.lock(dataset_id), self._open(dataset_id) as repository:
+            compact(repository)  # type: ignore[arg-type]
+
+    def ping(self) -> None:
+        with storage_errors():
+            os.listdir(self.layout.root)
+
+    def close(self) -> None:
+        self._handles = Handles()
+
+    # Used by maintenance and backup
+
+    def lock(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
+        """Keep every other writer away from a dataset, and the packers too."""
+        return self._lock(dataset_id)
+
+    def open(self, dataset_id: DatasetId) -> AbstractContextManager[GitRepository]:
+        """Open a dataset's repository."""
+        return self._open(dataset_id)  # type: ignore[return-value]
+
+    def pack_loose(self, dataset_id: DatasetId) -> None:
+        """Put a dataset's loose objects into one pack, and the packs into one when there are many."""
+        from metastore.storage.local import _joining as joining
+        from metastore.storage.local._maintenance import compact
+
+        with self.lock(dataset_id), self.open(dataset_id) as repository:
+            repository.database.pack_loose()
+            if joining.join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
+                compact(repository)
+
+    # Handles
+
+    def _take(self, dataset_id: DatasetId) -> GitRepository:
+        """Take a kept handle, or open one."""
+        with storage_errors():
+            if kept := self._handles.take(dataset_id):
+                return kept
+            for _ in range(_TRIES):
+                with suppress(FileNotFoundError, StorageCorrupt):
+                    return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+                self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+            return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+
+    def _raise_missing(self, dataset_id: DatasetId) -> None:
+        """Raise what is to be said of an id without a repository; return if there is one."""
+        if os.path.isdir(self.layout.path(dataset_id)):
+            return
+        if new_id := self.layout.moved_to(dataset_id):
+            raise DatasetMoved(dataset_id, new_id) from None
+        raise DatasetNotFound(dataset_id) from None
+
+    def _deleted_is(self, dataset_id: DatasetId, wanted: bool) -> bool:
+        """Look into a dataset without keeping it open. One that cannot be read is listed as live."""
+        try:
+            return is_deleted(GitRepository(self.layout.path(dataset_id), self._cache, sync=False)) is wanted
+        except FileNotFoundError:
+            return False
+        except (OSError, StorageCorrupt):
+            return not wanted
+
+    def _wants_packing(self, dataset_id: DatasetId) -> bool:
+        """Guess from 4 of the 256 folders whether there are some 400 loose objects, much as `git gc --auto` does."""
+        objects = f"{self.layout.path(dataset_id)}/objects"
+        loose = 0
+        for folder in _SAMPLE:
+            with suppress(OSError):
+                loose += len(os.listdir(f"{objects}/{folder}"))
+        return loose >= _MANY_SAMPLED
+
+
+_storages: weakref.WeakSet[GitStorage] = weakref.WeakSet()
+_inherited: list[object] = []
+
+
+def _after_fork() -> None:
+    """Open everything anew in a child; what the parent had open is neither used nor freed, since a lock may be held."""
+    for storage in tuple(_storages):
+        _inherited.append(storage._handles)
+        storage._handles = Handles()
+        storage._cache.unlock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,83 @@
+"""The journal: a line for each change that leaves no revision. It is itself a dataset, `_metastore/journal`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from metastore.errors import (
+    AlreadyExists,
+    DatasetNotFound,
+    MetastoreError,
+    OutcomeUnknown,
+    RevisionConflict,
+    StorageBusy,
+    StorageCorrupt,
+)
+from metastore.parse import parse_dataset_id
+from metastore.storage.port import Storage
+from metastore.types import Change, DatasetId, JournalEntry, Revision
+
+#: The dataset whose revisions are the journal's lines; each replaces the one file.
+JOURNAL = DatasetId("_metastore", "journal")
+_FILE = "entry.json"
+_TRIES = 100
+
+
+class Journal:
+    """The journal of a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @contextmanager
+    def line(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Iterator[None]:
+        """Write a line, then let the caller act: a crash leaves a line too many rather than an act without a trace.
+
+        If the act fails, a second line withdraws the first.
+        """
+        entry = self._append(action, dataset_id, details, change)
+        try:
+            yield
+        except OutcomeUnknown:
+            raise
+        except MetastoreError:
+            self._append("withdrawn", dataset_id, {"entry": entry.id}, change)
+            raise
+
+    def entries(self, before: str | None = None) -> Iterator[JournalEntry]:
+        """Yield all lines, newest first, lazily; only those before the one with this id, if one is given."""
+        try:
+            head = self._storage.resolve(JOURNAL, before)
+        except DatasetNotFound:
+            return
+        for line in self._storage.history(JOURNAL, head.id):
+            if line.id != before:
+                yield self._entry(line)
+
+    def _entry(self, line: Revision) -> JournalEntry:
+        try:
+            said = json.loads(self._storage.read(JOURNAL, line.id, _FILE))
+            dataset_id = parse_dataset_id(said["dataset"])
+            action, details = said["action"], said["details"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageCorrupt(f"line {line.id[:12]} of the journal cannot be read: {error}") from None
+        return JournalEntry(line.id, action, dataset_id, details, line.author, line.message, line.created)
+
+    def _append(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Revision:
+        said = {"action": action, "dataset": str(dataset_id), "details": details}
+        files = {_FILE: (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()}
+        for _ in range(_TRIES):
+            try:
+                head = self._storage.resolve(JOURNAL, None)
+                return self._storage.append(JOURNAL, files, change, parent=head.id)
+            except DatasetNotFound:
+                try:
+                    return self._storage.create(JOURNAL, files, change)
+                except AlreadyExists:
+                    continue
+            except RevisionConflict:
+                continue
+        raise StorageBusy("too many write the journal at once; try again")
