@@ -1,4 +1,4 @@
-"""URLs to stores of datasets: a storage with the calls on top of it, or a service somewhere else."""
+"""Open stores of datasets by URL: a storage with the calls on top of it, or a remote service."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _STORE_OPTIONS = {"author", "lfs_url", "validation", "max_bytes", "clock"}
 _ALL_OPTIONS = _STORE_OPTIONS | set(STORAGE_OPTIONS)
 
 
-#: What a service decides itself, or what only a local store has.
+#: The options of a remote service; it decides the others itself.
 _REMOTE_OPTIONS = {"author", "token", "timeout", "retries", "max_bytes"}
 
 
 def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that the store at this URL has: settings are there for any store."""
+    """Return the options that the store at this URL takes: settings may name others too."""
     known = _REMOTE_OPTIONS if is_service(url) else _ALL_OPTIONS
     return {name: value for name, value in options.items() if name in known}
 

@@ -18,17 +18,17 @@ MetastoreError
 ├── Conflict
 │   ├── AlreadyExists
 │   └── RevisionConflict         somebody else was faster
-├── AuthenticationError          no token, or none that counts
-├── PermissionDenied             somebody else may
+├── AuthenticationError          no token, or an unaccepted one
+├── PermissionDenied             the caller lacks the right
 └── StorageError                 not the caller's fault
     ├── StorageBusy              try again
     ├── StorageUnavailable       disk full, read-only, not reachable, not a store
-    ├── StorageCorrupt           what is stored cannot be understood
+    ├── StorageCorrupt           the stored data is damaged
     └── OutcomeUnknown           the change may or may not have been made
 ```
 
-Classes are grouped by what a caller would do about them. Each carries its facts as attributes, a stable `kind`
-for programs, and a sentence for people; none knows of HTTP. All of them survive pickling.
+Classes are grouped by how a caller would handle them. Each carries its facts as attributes, a stable `kind`
+for programs, and a sentence for people. None knows HTTP. All survive pickling.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def _rebuild(cls: type[MetastoreError], args: tuple[Any, ...], facts: dict[str, 
 
 
 class InvalidInput(MetastoreError, ValueError):
-    """The request cannot be carried out as it is; asking again will not help.
+    """The request is invalid; repeating it unchanged fails again.
 
     Attributes:
-        pointer: JSON Pointer (RFC 6901) to the offending part of a document, or None.
-        problems: All that was found, as (pointer, sentence) pairs; one or more.
+        pointer: JSON Pointer (RFC 6901) to the invalid part of a document, or None.
+        problems: Every problem, as pairs of pointer and sentence; at least one.
     """
 
     kind = "invalid-input"
@@ -72,7 +72,7 @@ class InvalidInput(MetastoreError, ValueError):
 
 
 class TooLarge(InvalidInput):
-    """A document is larger than the store takes."""
+    """A document is larger than the store accepts."""
 
     kind = "too-large"
 
@@ -81,7 +81,7 @@ class TooLarge(InvalidInput):
 
 
 class NotFound(MetastoreError, LookupError):
-    """What was asked for is not there."""
+    """The requested object does not exist."""
 
     kind = "not-found"
 
@@ -109,7 +109,7 @@ class DatasetDeleted(DatasetNotFound):
 
 
 class DatasetMoved(DatasetNotFound):
-    """The dataset lives at `new_id` now."""
+    """The dataset has the id `new_id` now."""
 
     kind = "dataset-moved"
 
@@ -164,7 +164,7 @@ class ResourceNotFound(NotFound):
 
 
 class BundleNotFound(NotFound):
-    """There is no bundle of this name."""
+    """There is no bundle with this name."""
 
     kind = "bundle-not-found"
 
@@ -174,7 +174,7 @@ class BundleNotFound(NotFound):
 
 
 class BundleDeleted(BundleNotFound):
-    """The bundle was deleted; `snapshot` is the deletion, and can be restored from."""
+    """The bundle was deleted; `snapshot` is the deletion, and the snapshots before it can be restored."""
 
     kind = "bundle-deleted"
 
@@ -185,7 +185,7 @@ class BundleDeleted(BundleNotFound):
 
 
 class SnapshotNotFound(NotFound):
-    """There is no snapshot of this number (or it is of another bundle)."""
+    """There is no snapshot with this number, or it belongs to another bundle."""
 
     kind = "snapshot-not-found"
 
@@ -195,13 +195,13 @@ class SnapshotNotFound(NotFound):
 
 
 class Conflict(MetastoreError):
-    """The request was right for a state that is no longer the newest."""
+    """The request was made for a state that is no longer the newest."""
 
     kind = "conflict"
 
 
 class AlreadyExists(Conflict):
-    """The id or name is taken; `what` is it."""
+    """The id or name `what` is taken."""
 
     kind = "already-exists"
 
@@ -216,7 +216,7 @@ class RevisionConflict(Conflict):
     Attributes:
         subject: The dataset id, or `owner/name@tag`.
         expected: The id (of a bundle: the snapshot) that the caller last saw.
-        actual: The id that is the newest now, or None where there is none.
+        actual: The id of the newest state now, or None if there is none.
     """
 
     kind = "revision-conflict"
@@ -231,10 +231,10 @@ class RevisionConflict(Conflict):
 
 
 class AuthenticationError(MetastoreError):
-    """Nobody knows who the caller is; the message says why, and gives nothing away.
+    """The caller is not authenticated. The message says why, and reveals no secret.
 
     Attributes:
-        missing: Whether no token came at all; False for one that does not count.
+        missing: True if there was no token, False if the token was not accepted.
     """
 
     kind = "authentication-error"
@@ -245,10 +245,10 @@ class AuthenticationError(MetastoreError):
 
 
 class PermissionDenied(MetastoreError):
-    """The caller may not do this; the message says why not, and who may.
+    """The caller lacks the right. The message says why, and who has it.
 
     Attributes:
-        scope: What a token would have to grant, such as `ds:org/x:metadata:update`; None where no scope decides.
+        scope: The scope that a token needs, such as `ds:org/x:metadata:update`; None if no scope decides.
     """
 
     kind = "permission-denied"
@@ -259,28 +259,28 @@ class PermissionDenied(MetastoreError):
 
 
 class StorageError(MetastoreError):
-    """The storage failed; the request itself may be right."""
+    """The storage failed; the request itself may be valid."""
 
     kind = "storage-error"
 
 
 class StorageBusy(StorageError):
-    """Too much is going on at once; the same call may succeed in a moment."""
+    """The storage is overloaded or locked; the same call may succeed in a moment."""
 
     kind = "storage-busy"
 
 
 class StorageUnavailable(StorageError):
-    """The storage cannot be used as it is: disk full, read-only, not reachable, or not a store at all.
+    """The storage cannot be used: the disk is full or read-only, the host is unreachable, or there is no store.
 
-    Also raised where tokens cannot be checked because their keys cannot be fetched.
+    Also raised when tokens cannot be checked because their keys cannot be fetched.
     """
 
     kind = "storage-unavailable"
 
 
 class StorageCorrupt(StorageError):
-    """What is stored cannot be understood: somebody or something damaged it."""
+    """The stored data is damaged."""
 
     kind = "storage-corrupt"
 
@@ -303,7 +303,7 @@ class OutcomeUnknown(StorageError):
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Say which extra brings a package that is missing, where one is imported on use.
+    """Turn a failed import of an optional package into an error that names the extra to install.
 
     Raises:
         InvalidInput: An import inside the block failed.

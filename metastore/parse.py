@@ -1,4 +1,4 @@
-"""Text and values from outside, made into ids, names, authors, messages and times, or refused: once, at the edge."""
+"""Parse ids, tag names, revisions, authors, messages and times at the edge, or refuse them, once."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _TAG = re.compile(r"[A-Za-z0-9_\-+.,]{1,100}")
 _HEX = re.compile(r"[0-9a-f]{7,40}")
 _GIT_STRIPS = "".join(map(chr, range(33))) + ".,:;<>\"\\'"
 _MESSAGE_LIMIT = 65_536
-#: An address as mail is sent to, without the quoting that RFC 5321 knows and nobody has.
+#: An e-mail address, without the quoted form of RFC 5321, which nobody uses.
 _EMAIL = re.compile(r"[^\s\x00-\x20\x7f@<>()\[\]\\,;:\"]{1,64}@[^\W_][\w-]*(\.[\w-]+)*")
 
 
 def parse_dataset_id(text: str | tuple[str, str]) -> DatasetId:
-    """Make a dataset id of `owner/name` or a pair.
+    """Parse `owner/name`, or a pair of both, as a dataset id.
 
     Raises:
-        InvalidInput: It is not an id; the message says what is wrong.
+        InvalidInput: The text is not an id; the message says why.
     """
-    # A DatasetId too: anybody can make one of any text.
+    # A DatasetId is checked too: its constructor takes any text.
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
         return _parse_dataset_id("/".join(text))
     if not isinstance(text, str):
@@ -59,7 +59,7 @@ def parse_tag_name(name: str) -> str:
     """Check the name of a tag: letters, digits, `_ - + . ,`, within Git's rules (git-check-ref-format).
 
     Raises:
-        InvalidInput: Not a name, or one that a revision could also have.
+        InvalidInput: The name is malformed, or could be mistaken for a revision.
     """
     if not is_tag_name(name):
         raise InvalidInput(f"a tag's name is 1 to 100 letters, digits and _ - + . , not {shortened(name)}")
@@ -71,15 +71,15 @@ def parse_tag_name(name: str) -> str:
 
 
 def is_tag_name(text: str) -> bool:
-    """Tell whether a tag can have this name at all; a path never does."""
+    """Return whether the text has the form of a tag name; the text of a path never has."""
     return isinstance(text, str) and _TAG.fullmatch(text) is not None and text not in (".", "..")
 
 
 def parse_revision(text: str | None) -> str | None:
-    """Make sure that what shall name a revision is text, or None for the newest.
+    """Check that a revision name is a string, or None for the newest revision.
 
     Raises:
-        InvalidInput: It is something else.
+        InvalidInput: It is of another type.
     """
     if text is not None and not isinstance(text, str):
         raise InvalidInput(f"a revision is named by text, such as an id or a tag, not {type(text).__name__}")
@@ -87,10 +87,10 @@ def parse_revision(text: str | None) -> str | None:
 
 
 def make_author(author: Author | str | tuple[str, str]) -> Author:
-    """Make an author, normalised as Git does it, of `Name <email>`, a pair or an `Author`.
+    """Parse `Name <email>`, a pair of both, or an `Author`, and normalise it as Git does.
 
     Raises:
-        InvalidInput: Nothing is left of the name, or it cannot be written as UTF-8.
+        InvalidInput: The name is empty once normalised, or is not Unicode.
     """
     given = author
     if isinstance(author, str):
@@ -107,13 +107,13 @@ def make_author(author: Author | str | tuple[str, str]) -> Author:
 
 
 def is_email(text: str) -> bool:
-    """Tell whether a text can be somebody's address: `ann@example.org`."""
+    """Return whether a text has the form of an e-mail address, such as `ann@example.org`."""
     return len(text) <= 254 and _EMAIL.fullmatch(text) is not None and text.isprintable()
 
 
 @lru_cache(1024)
 def _clean_identity(text: str) -> str:
-    """Do what Git's ident.c does: trim its "crud" at both ends, drop newlines and angle brackets inside."""
+    """Trim the "crud" of Git's ident.c at both ends, and drop newlines and angle brackets inside."""
     if len(text) > 1000:
         raise InvalidInput("an author's name and email are texts of at most 1000 characters")
     encodable(text, "an author")
@@ -121,10 +121,10 @@ def _clean_identity(text: str) -> str:
 
 
 def make_message(text: str) -> str:
-    """Normalise a message as Git does: no blank lines in front, no white space at the end.
+    """Normalise a message as Git does: drop leading blank lines and trailing white space.
 
     Raises:
-        InvalidInput: It is no text, longer than 65,536 characters, has a NUL, or is not Unicode.
+        InvalidInput: It is not a string, is longer than 65,536 characters, contains NUL, or is not Unicode.
     """
     if not isinstance(text, str):
         raise InvalidInput(f"a message is text, not {type(text).__name__}")
@@ -137,10 +137,10 @@ def make_message(text: str) -> str:
 
 
 def make_time(at: datetime) -> datetime:
-    """Bring a time to UTC and whole seconds.
+    """Convert a time to UTC and whole seconds.
 
     Raises:
-        InvalidInput: It has no time zone, or is before 1970 (which Git cannot store).
+        InvalidInput: It has no time zone, or is before 1970, which Git cannot store.
     """
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
@@ -154,15 +154,15 @@ def make_time(at: datetime) -> datetime:
 
 
 def looks_like_revision(text: str) -> bool:
-    """Tell whether the text can be a revision id or its abbreviation (7 to 40 lower-case hex digits)."""
+    """Return whether a text is a revision id or an abbreviation: 7 to 40 lower-case hex digits."""
     return _HEX.fullmatch(text) is not None
 
 
 def encodable(text: str, what: str) -> None:
-    """Refuse text that is not Unicode (half of a surrogate pair).
+    """Refuse text with a lone surrogate, which cannot be encoded as UTF-8.
 
     Raises:
-        InvalidInput: It cannot be written as UTF-8.
+        InvalidInput: There is one; the message begins with `what`.
     """
     try:
         text.encode()

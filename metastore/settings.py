@@ -1,4 +1,4 @@
-"""Settings as values: what each may be, and what is said of one that it may not be."""
+"""Settings as frozen values: how each is parsed, and the error for an invalid one."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from metastore.types import shortened
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What a service needs beside the store.
+    """The settings of a service.
 
     Attributes:
-        public_read: Whether datasets can be read without a token. Bundles always can: no setting hides them.
-        require_if_match: Whether a write has to say which revision it was made for.
+        public_read: Whether datasets can be read without a token. Bundles always can.
+        require_if_match: Whether a write must name the revision that it changes.
         cors_origins: The origins whose pages may call the service; `*` for any.
-        default_owner: Whose dataset an id without owner is, in a scope.
-        jwt_key: Public keys of whoever issues tokens: PEM texts, paths, URLs.
-        jwt_secret: Secrets shared with whoever issues tokens.
-        jwks_url: Where key sets are.
-        jwt_algorithms: What tokens may be signed with; empty for all that a key fits.
-        jwt_issuer: What the claim `iss` has to be, or None.
-        jwt_audience: What the claim `aud` has to be or contain, or None.
+        default_owner: The owner of an id without one, in a scope.
+        jwt_key: Public keys of the issuers of tokens: PEM texts, paths or URLs.
+        jwt_secret: Secrets shared with the issuers of tokens.
+        jwks_url: URLs of key sets.
+        jwt_algorithms: The permitted algorithms; empty permits all that fit a key.
+        jwt_issuer: The required value of the claim `iss`, or None.
+        jwt_audience: The value that the claim `aud` must be or contain, or None.
         user_claim: The claim that names the user.
         claims: Claim -> value -> scopes, for issuers that write roles or groups.
-        key_file: Where the service's own key is; None for beside the store.
-        remote_user_from: The addresses of proxies that say who the reader of a page is; `unix` for a socket.
-        remote_user_header: The header in which they say it.
+        key_file: The path of the service's own key; None means beside the store.
+        remote_user_from: The addresses of proxies that name the user of a page; `unix` for a socket.
+        remote_user_header: The header in which they name the user.
         oidc_issuer: The OpenID Connect provider at which people sign in to the pages, or None.
-        oidc_client_id: What this service is called there.
-        oidc_client_secret: How it proves that.
-        public_url: The address of the service as its users know it, without a last slash; None for what a request says.
-        clone_url: Where datasets can be cloned from, with `{owner}` and `{name}` in it, or None.
+        oidc_client_id: The client id of this service at the provider.
+        oidc_client_secret: The client secret.
+        public_url: The address of the service for its users, without a trailing slash; None means the request's own.
+        clone_url: The address to clone datasets from, with `{owner}` and `{name}` in it, or None.
     """
 
     public_read: bool = True
@@ -67,17 +67,17 @@ class ServiceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a program needs to open the store.
+    """The settings that a program needs to open a store.
 
     Attributes:
         url: The store, as `metastore.connect` takes it.
-        options: What else `metastore.connect` is given.
-        bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None for the store's own.
+        options: The options of `metastore.connect`.
+        bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None means the store's own.
         groups_file: The path of the groups file.
-        user: Who changes bundles on the command line.
+        user: The user who changes bundles on the command line.
         tokens: Kind of host (`service`, `github`, `gitlab`) -> the token for a store there.
         mirror_token: The password at the remote of a mirror.
-        service: What a service needs beside.
+        service: The settings of a service.
     """
 
     url: str = field(repr=False)
@@ -91,14 +91,14 @@ class Settings:
 
 
 def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
-    """Make settings of what was given by their names in `NAMES`, as text or in TOML's types.
+    """Parse settings.
 
     Args:
-        given: Name -> value.
-        label: What to call a setting when something is wrong with it.
+        given: Name (one of `NAMES`) -> value, as text or as a TOML type.
+        label: Returns the name of a setting for error messages.
 
     Raises:
-        InvalidInput: A value is none; the message names the setting, and says what would be right.
+        InvalidInput: A value is invalid. The message names the setting and says which values are valid.
     """
     values = {}
     for name, value in given.items():
@@ -123,7 +123,7 @@ def _text(value: Any) -> str:
 
 
 def _checked(check: Callable[[str], Any]) -> Callable[[Any], str]:
-    """Return a parser of texts that are kept as they are once they were looked at."""
+    """Return a parser that checks a text and keeps it unchanged."""
 
     def parse(value: Any) -> str:
         check(text := _text(value))
@@ -152,7 +152,7 @@ def _size(value: Any) -> int:
 
 
 def _list(check: Callable[[str], Any] = lambda text: None, cut: str = r"[\s,]+") -> Callable[[Any], tuple[str, ...]]:
-    """Return a parser of lists, which in one text have commas or white space between."""
+    """Return a parser of lists; in one text, commas or white space separate the items."""
 
     def parse(value: Any) -> tuple[str, ...]:
         parts = re.split(cut, value.strip()) if isinstance(value, str) else value
@@ -166,9 +166,9 @@ def _list(check: Callable[[str], Any] = lambda text: None, cut: str = r"[\s,]+")
 
 
 def _keys(value: Any) -> tuple[str, ...]:
-    """PEM and key sets have white space in them, and are one text; paths and URLs are a list."""
+    """Parse keys. PEM and key sets contain white space, and are one text; paths and URLs are a list."""
     if isinstance(value, str) and value.lstrip().startswith(("-----BEGIN", "{")):
-        return (value.replace("\\n", "\n"),)  # as in files of one line a variable
+        return (value.replace("\\n", "\n"),)  # environment files have one line per variable
     return _list()(value)
 
 
@@ -214,7 +214,7 @@ def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
         raise InvalidInput('this is a table of claims, such as [claims.groups] with "editors" = "ds:physics/*:update"')
     for values in value.values():
         for scopes in values.values():
-            check_scopes(scopes, "any")  # an owner to be found out later
+            check_scopes(scopes, "any")  # any owner will do for the check
     return value
 
 
@@ -252,7 +252,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "public_url": _public_url,
     "clone_url": _checked(_template),
 }
-#: What settings are called in a file; `METASTORE_` and the same in upper case is what they are called outside.
+#: The names of settings in a file. In the environment they are in upper case, after `METASTORE_`.
 NAMES = tuple(_PARSERS)
 _OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
 _TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}

@@ -1,4 +1,4 @@
-"""The values that go in and out, all frozen."""
+"""The values that callers pass in and get back. All are frozen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, NewType
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
 
-#: The whole tree of a deletion: one constant file, so that its tree id tells it apart on any host.
+#: The only file in the tree of a deletion. Its content is constant, so the tree id identifies a deletion on any host.
 DELETED = ".metastore-deleted"
 DELETED_CONTENT = b"This dataset was deleted. Its history is kept: see the revisions before this one.\n"
 
 
 class BlobId(str):
-    """The id of a Git blob, 40 lower-case hex digits; a class of its own to tell it from content."""
+    """The id of a Git blob, 40 lower-case hex digits; a class of its own, to tell it apart from content."""
 
     __slots__ = ()
 
@@ -36,7 +36,7 @@ class Author:
     """Who made a change.
 
     Attributes:
-        name: Not empty; without the characters that Git strips from names.
+        name: Not empty, and without the characters that Git strips from names.
         email: May be empty.
     """
 
@@ -62,11 +62,11 @@ class Revision:
 
     Attributes:
         id: The Git commit id, 40 hex digits.
-        parent: The revision before, or None for the first.
-        author: Who made it.
-        message: Why; without a newline at the end.
-        created: When, in UTC, in whole seconds.
-        deleted: Whether it is a deletion.
+        parent: The previous revision, or None for the first.
+        author: Who made the revision.
+        message: Why, without a trailing newline.
+        created: When, in UTC and whole seconds.
+        deleted: Whether the revision is a deletion.
     """
 
     id: RevisionId
@@ -82,7 +82,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class TagSpec:
-    """What a tag shall say."""
+    """The content of a tag that is to be written."""
 
     name: str
     revision: RevisionId
@@ -100,8 +100,8 @@ class Tag:
         id: The id of the Git tag object (of the commit, for a lightweight tag); changes with every update.
         revision: The id of the revision it names.
         description: May be empty.
-        author: Who made or last changed it.
-        created: When, in UTC, in whole seconds.
+        author: Who made the tag, or changed it last.
+        created: When, in UTC and whole seconds.
     """
 
     name: str
@@ -119,10 +119,10 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check of a descriptor found.
+    """A problem that the check of a descriptor found.
 
     Attributes:
-        pointer: JSON Pointer (RFC 6901) to it; empty for the whole document.
+        pointer: JSON Pointer (RFC 6901) to the problem; empty for the whole document.
         detail: A sentence.
     """
 
@@ -138,11 +138,11 @@ class Dataset:
     """A descriptor at one revision.
 
     Attributes:
-        id: Where it lives.
+        id: The dataset id.
         revision: The revision that was read or made.
-        descriptor: Ordinary Python values, nobody else's: change them freely.
-        bytes: Exactly what is stored, UTF-8 JSON.
-        findings: What the check of a write found; empty after a read.
+        descriptor: Plain Python values. The caller owns them and may change them.
+        bytes: The stored UTF-8 JSON, byte for byte.
+        findings: The problems that the check of a write found; empty after a read.
     """
 
     id: DatasetId
@@ -179,13 +179,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What lies between two revisions.
+    """The difference between two revisions.
 
     Attributes:
         old: The revision compared from.
         new: The revision compared to.
         patch: JSON Patch (RFC 6902) that turns the old descriptor into the new one.
-        changes: The same for people.
+        changes: The same differences, for people.
     """
 
     old: Revision
@@ -206,7 +206,7 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A dataset with what surrounds it; `issues` and `flows` are empty where the storage tracks none."""
+    """A dataset with its tags, issues and flows; a storage that tracks no issues or flows leaves them empty."""
 
     owner: str
     dataset: Dataset
@@ -217,16 +217,16 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A line of the journal: a change that leaves no revision of the dataset.
+    """A line of the journal: a change that adds no revision to the dataset.
 
     Attributes:
         id: The revision of the journal that holds the line.
-        action: `move`, `purge`, `tag_update`, `tag_delete`, or `withdrawn` (the line before it did not come to pass).
-        dataset_id: The dataset as it was called before.
+        action: `move`, `purge`, `tag_update`, `tag_delete`, or `withdrawn` (the change before it was not made).
+        dataset_id: The dataset id before the change.
         details: What changed: `new_id`, `revision`, `tag`, `old` and so on.
         author: Who.
         message: Why.
-        created: When, in UTC, in whole seconds.
+        created: When, in UTC and whole seconds.
     """
 
     id: RevisionId
@@ -243,11 +243,11 @@ class FeedEntry:
     """The newest state of a dataset that changed.
 
     Attributes:
-        dataset_id: Which.
+        dataset_id: The dataset.
         action: `changed`, `deleted`, `moved` or `purged`.
-        revision: The newest revision, where there is one.
-        new_id: Where it lives now, when moved.
-        cursor: Give this to `changes(since=…)` to go on behind this entry.
+        revision: The newest revision; None for a moved or purged dataset.
+        new_id: The id that a moved dataset has now.
+        cursor: Pass this to `changes(since=…)` to continue after this entry.
     """
 
     dataset_id: DatasetId
@@ -259,14 +259,14 @@ class FeedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that `verify` found wrong in a storage.
+    """A fault that `verify` found in a storage.
 
     Attributes:
         where: A dataset id, or a file of the store.
         kind: `unreadable`, `left-over-lock`, `left-over-file` or `not-a-descriptor`; on GitLab also `lfs-is-on` and
             `left-over-project`.
         detail: A sentence.
-        repaired: Whether it was mended.
+        repaired: Whether it was repaired.
     """
 
     where: str

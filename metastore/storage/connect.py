@@ -1,4 +1,4 @@
-"""URLs to storages: the one place that names the storages, each imported on use."""
+"""Open storages by URL. Only this module names the storages; each is imported on use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from metastore.errors import InvalidInput, needs_extra
 from metastore.storage.port import Storage
 
-#: What only a store on a Git host takes.
+#: The options of a store on a Git host.
 HOST_OPTIONS = (
     *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
     *("private", "description", "topic"),
@@ -20,7 +20,7 @@ STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *HOST_OPTIONS)
 
 
 def is_service(url: str | Path) -> bool:
-    """Tell whether a URL names a service somewhere else."""
+    """Return whether a URL names a remote service."""
     return isinstance(url, str) and url.partition("://")[0].lower() in ("http", "https")
 
 
@@ -28,8 +28,8 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     """Open the storage that a URL or path names.
 
     Raises:
-        InvalidInput: The URL is of no known kind.
-        StorageUnavailable: It cannot be opened.
+        InvalidInput: The URL or an option is invalid.
+        StorageUnavailable: The storage cannot be opened.
     """
     if not isinstance(url, (str, Path)):
         raise InvalidInput(f"a store is named by a path or URL, not {type(url).__name__}")
@@ -44,14 +44,14 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
 
 
 def private_file(url: str | Path, name: str) -> str | None:
-    """Return where a local store keeps a file that is no part of it, and in no backup; a store is made if need be.
+    """Return the path of a store's private file, which backups leave out. Create the store if there is none.
 
     Returns:
-        The path, or None for a store that is no folder.
+        The path, or None if the store is not a folder.
 
     Raises:
-        InvalidInput: The URL is none.
-        StorageUnavailable: The folder is somebody else's, or no store can be made.
+        InvalidInput: The URL is invalid.
+        StorageUnavailable: The folder is not a store, or cannot become one.
     """
     from metastore.files import storage_errors
     from metastore.storage.local.layout import Layout
@@ -102,7 +102,7 @@ def _open_memory(text: str, options: dict[str, Any]) -> Storage:
 
 def _open_github(text: str, options: dict[str, Any]) -> Storage:
     with needs_extra("github"):
-        import httpx  # noqa: F401 - says early what is missing
+        import httpx  # noqa: F401 - names a missing extra early
 
         from metastore.storage.github.connect import open_github
     return open_github(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
@@ -110,7 +110,7 @@ def _open_github(text: str, options: dict[str, Any]) -> Storage:
 
 def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
     with needs_extra("gitlab"):
-        import httpx  # noqa: F401 - says early what is missing
+        import httpx  # noqa: F401 - names a missing extra early
 
         from metastore.storage.gitlab.connect import open_gitlab
     for name in ("app_id", "private_key", "installation"):

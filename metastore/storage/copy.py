@@ -1,12 +1,12 @@
-"""Datasets copied from one storage to another with their whole history, tags and ids.
+"""Copy datasets from one storage to another with their whole history, tags and ids.
 
-Ids are Git's, so a copy has the same ones or it is no copy: what would get another id is left out and reported. Between
-two storages of Git objects the objects themselves are carried, whatever made them. Any other pair is copied by the
-port's own calls, one revision after the other, which can only make what MetaStore makes: no merges, signatures, other
-time zones, executable files, or lightweight tags.
+A copy keeps Git's ids: a revision or tag that would get another id is left out and reported. Between two storages of
+Git objects, the objects themselves are carried, whatever program made them. Between other storages the port's own calls
+repeat one revision after the other. They can only make what MetaStore makes: no merges, signatures, other time zones,
+executable files or lightweight tags.
 
-What is there already is passed over, so a copy that was cut off goes on when it is started again. A dataset that has
-another history at the target, or a tag that says something else there, is reported and never overwritten.
+A copy skips what the target has, so an interrupted copy continues when it is started again. A dataset with another
+history at the target, or a tag with another content, is reported and never overwritten.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _Changes = Mapping[str, BlobId | None]
 
 @dataclass(frozen=True, slots=True)
 class NotCopied:
-    """Something that the target does not say as the source does.
+    """A dataset or tag that was left out.
 
     Attributes:
-        dataset: Its id.
-        tag: The tag that was left out; None for the dataset itself, or the newest of its revisions.
+        dataset: The dataset id.
+        tag: The tag that was left out; None for the dataset itself or its newest revisions.
         reason: A sentence.
     """
 
@@ -56,14 +56,14 @@ class NotCopied:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What a copy did, or (as a rehearsal) would do.
+    """What a copy did, or what a dry run would do.
 
     Attributes:
-        datasets: How many there were at the source.
-        unchanged: How many of them were at the target already, tags and all.
-        revisions: How many revisions the target did not have.
-        tags: How many tags it did not have.
-        not_copied: What was left out.
+        datasets: The number of datasets at the source.
+        unchanged: The number of datasets that the target had already, with all tags.
+        revisions: The number of revisions that the target lacked.
+        tags: The number of tags that the target lacked.
+        not_copied: The datasets and tags that were left out.
     """
 
     datasets: int
@@ -74,7 +74,7 @@ class CopyReport:
 
 
 class _LeftOut(Exception):
-    """Why something cannot be copied."""
+    """A dataset or tag cannot be copied; the message says why."""
 
 
 def copy(
@@ -89,15 +89,15 @@ def copy(
     """Copy datasets to another storage.
 
     Args:
-        source: Others may write to it; of each dataset that is copied which is there when its turn comes.
-        target: Others may write to it.
-        prefix: Only ids whose text begins so.
-        deleted: Whether deleted datasets are copied too.
-        dry_run: Whether to find out only what would be done.
-        progress: Called after each dataset with how many are done and how many there are.
+        source: May be in use: each dataset is copied as it is when its turn comes.
+        target: May be in use.
+        prefix: Only ids that start with this text.
+        deleted: Whether to copy deleted datasets too.
+        dry_run: Whether to report only what would be copied.
+        progress: Called after each dataset with the numbers of datasets done and in all.
 
     Raises:
-        StorageError: One of them fails. What was copied stays; the same call goes on from there.
+        StorageError: One of the storages fails. The copied datasets stay; the same call continues from there.
     """
     run = _Run(source, target, dry_run=dry_run)
     which: bool | None = None if deleted else False
@@ -110,7 +110,7 @@ def copy(
 
 
 class _Run:
-    """One run of a copy, and what it did so far."""
+    """One run of a copy, with its report so far."""
 
     def __init__(self, source: Storage, target: Storage, *, dry_run: bool) -> None:
         self._source, self._target, self._dry_run = source, target, dry_run
@@ -138,7 +138,7 @@ class _Run:
         try:
             return self._target.resolve(dataset_id, None).id
         except DatasetMoved as moved:
-            raise _LeftOut(f"it was moved to {moved.new_id} at the target") from None
+            raise _LeftOut(f"at the target it was moved to {moved.new_id}") from None
         except DatasetNotFound:
             return None
 
@@ -160,7 +160,7 @@ class _Run:
     def _copy_tags(self, dataset_id: DatasetId) -> None:
         try:
             there = {tag.name: tag.id for tag in self._target.tags(dataset_id)}
-        except DatasetNotFound:  # a rehearsal
+        except DatasetNotFound:  # a dry run
             there = {}
         for tag in self._source.tags(dataset_id):
             with self._reporting(dataset_id, tag.name):
@@ -187,7 +187,7 @@ class _Run:
     # By the port's calls
 
     def _repeat_revisions(self, dataset_id: DatasetId, revisions: list[Revision]) -> None:
-        """Make the same revisions, oldest first, after computing that all of them get the same ids."""
+        """Repeat revisions, oldest first, after checking that all of them get the same ids."""
         plan = list(map(_checked, self._steps(dataset_id, revisions)))
         for revision, changes in plan:
             if not self._dry_run:
@@ -195,17 +195,17 @@ class _Run:
             self.revisions += 1
 
     def _steps(self, dataset_id: DatasetId, revisions: list[Revision]) -> Iterator[_Step]:
-        """Yield each revision with what it changed and the id of its tree, if that tree has ordinary files only."""
+        """Yield each revision with its changes, and with the id of its tree if it contained ordinary files only."""
         trees: dict[str, GitObject] = {}
         before: Mapping[str, BlobId] = {}
         if parent := revisions[0].parent:
             before = self._source.paths(dataset_id, parent)
-        root = _grown(None, before, trees)
+        root = _change_tree(None, before, trees)
         for revision in revisions:
             after = self._source.paths(dataset_id, revision.id)
             changes: dict[str, BlobId | None] = dict.fromkeys(before.keys() - after.keys())
             changes |= {path: blob for path, blob in after.items() if before.get(path) != blob}
-            root = _grown(root, changes, trees)
+            root = _change_tree(root, changes, trees)
             yield _Step(revision, changes, root)
             before = after
 
@@ -214,7 +214,7 @@ class _Run:
         for path, blob in changes.items():
             content = self._source.read(dataset_id, revision.id, path) if blob else None
             if content is not None and blob_id(content) != blob:
-                raise StorageCorrupt(f"the source gave something else for {path} of {dataset_id} than {blob}")
+                raise StorageCorrupt(f"the source returned another content for {path} of {dataset_id} than {blob}")
             contents[path] = content
         change = _change_of(revision)
         if revision.parent is None:
@@ -242,7 +242,7 @@ class _Run:
 
 
 class _Reporting:
-    """Turns what cannot be copied into a line of the report, so that the rest is copied."""
+    """Turns a failure into a line of the report, so that the other datasets are copied."""
 
     def __init__(self, report: list[NotCopied], dataset_id: DatasetId, tag: str | None) -> None:
         self._report, self._dataset_id, self._tag = report, dataset_id, tag
@@ -283,8 +283,8 @@ def _carries(storage: Storage) -> TypeGuard[ObjectStorage]:
     return isinstance(storage, ObjectStorage) and storage.carries_any_object
 
 
-def _grown(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> str:
-    """Change a tree that is only in memory, and return its id."""
+def _change_tree(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> str:
+    """Change a tree in memory, and return its id."""
     identity, made = git.change_tree(root, changes, lambda tree: trees[tree].content)
     trees.update(made)
     return identity
@@ -292,4 +292,4 @@ def _grown(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> 
 
 def _expect_id(made: str, wanted: str) -> None:
     if made != wanted:
-        raise StorageCorrupt(f"the target made {made} where {wanted} was meant")
+        raise StorageCorrupt(f"the target made {made} instead of {wanted}")

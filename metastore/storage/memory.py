@@ -1,4 +1,4 @@
-"""A storage in memory: for tests and trying things out. Everything is gone when it is."""
+"""A storage in memory, for tests and for trying things out. Its content ends with the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CACHE_BYTES = 1024 * 1024
 
 
 class MemoryRepository(Repository):
-    """The objects and references of one dataset, in dicts."""
+    """The objects and references of one dataset, in dictionaries."""
 
     branch = Storage.branch
 
@@ -57,7 +57,7 @@ class MemoryRepository(Repository):
 
 
 class MemoryStorage(ObjectStorage):
-    """Datasets in this process's memory."""
+    """Datasets in the memory of this process."""
 
     def __init__(self) -> None:
         self._repositories: dict[DatasetId, MemoryRepository] = {}

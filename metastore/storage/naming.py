@@ -1,8 +1,8 @@
-"""Which repository of a Git host holds which dataset, on every host in the same way.
+"""Map dataset ids to repositories on a Git host, in the same way on every host.
 
 A store on a host serves one owner: the dataset `owner/name` is that owner's repository `name`. The store's own
-datasets (the journal, the bundles) live among them, under names that no dataset may have. Names on a host may have
-upper case, and are the same in any case; ids are lower case.
+datasets (the journal, the bundles) live beside them, under names that no dataset may have. Hosts ignore the case of
+names; ids are lower case.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
-#: The owner, in ids, of what is the store's own.
+#: The owner in the ids of the store's own datasets.
 OWN_OWNER = "_metastore"
-#: Begins the names of repositories that hold what is the store's own; a letter first, as GitLab wants it.
+#: Prefix of the repositories of the store's own datasets; GitLab wants a letter first.
 OWN_PREFIX = "metastore-own."
-#: Begins the names of repositories that are being made or taken away.
+#: Prefix of repositories that are being created or removed.
 ASIDE_PREFIX = "metastore-tmp."
 
 
@@ -25,10 +25,10 @@ class Naming:
     """The names of one owner's repositories.
 
     Args:
-        owner: As it is called on the host, in any case; on GitLab, the last part of a group's path.
+        owner: The owner's name on the host, in any case; on GitLab, the last part of the group's path.
 
     Raises:
-        InvalidInput: No dataset's id could have this owner.
+        InvalidInput: No dataset id can have this owner.
     """
 
     def __init__(self, owner: str) -> None:
@@ -37,10 +37,10 @@ class Naming:
             raise InvalidInput(f"owners that begin with '_', such as {owner!r}, are the store's own")
 
     def repository(self, dataset_id: DatasetId) -> str:
-        """Return the name of a dataset's repository.
+        """Return the name of the repository of a dataset.
 
         Raises:
-            InvalidInput: This store serves another owner, or the name is one of the store's own.
+            InvalidInput: This store serves another owner, or the name is reserved for the store.
         """
         owner, name = dataset_id
         if owner == OWN_OWNER:
@@ -52,7 +52,7 @@ class Naming:
         return name
 
     def dataset(self, repository: str) -> DatasetId | None:
-        """Return the dataset that a repository of this owner holds, or None where its name can be no dataset's."""
+        """Return the dataset that a repository of this owner holds, or None if no dataset can have its name."""
         name = repository.lower()
         if name.startswith(ASIDE_PREFIX):
             return None
@@ -65,20 +65,20 @@ class Naming:
             return None
 
     def listed(self, dataset_id: DatasetId, prefix: str, after: DatasetId | None) -> bool:
-        """Tell whether a listing holds an id; see `Storage.ids`."""
+        """Return whether a listing contains an id; see `Storage.ids`."""
         hidden = dataset_id.owner.startswith("_") and not prefix.startswith("_")
         return not hidden and str(dataset_id).startswith(prefix) and (after is None or dataset_id > after)
 
     def may_list(self, prefix: str) -> bool:
-        """Tell whether there is any use in asking the host what begins so."""
+        """Return whether any id of this store can start with a prefix."""
         return any(f"{owner}/".startswith(prefix) or prefix.startswith(f"{owner}/") for owner in self.owners)
 
     @property
     def owners(self) -> tuple[str, str]:
-        """The owners that ids of this store can have."""
+        """The owners in the ids of this store."""
         return OWN_OWNER, self.owner
 
 
 def aside_name() -> str:
-    """Return a name for a repository that is being made or taken away."""
+    """Return a random name for a repository that is being created or removed."""
     return ASIDE_PREFIX + secrets.token_hex(8)

@@ -1,8 +1,8 @@
 """The port that every storage implements: one append-only history of file trees per dataset.
 
-Bytes in, bytes out; a storage knows nothing of JSON. What holds for all of them:
+Bytes in, bytes out; a storage knows nothing of JSON. All storages keep five rules:
 
-1. What is missing raises the precise `NotFound`; a lost race raises `RevisionConflict`.
+1. A missing object raises its own subclass of `NotFound`; a lost race raises `RevisionConflict`.
 2. A method that raises has changed nothing, with one exception, `OutcomeUnknown`.
 3. A method that returned has made its change durable.
 4. Revision and tag ids are Git's, made by `metastore.git.objects`, the same on every storage.
@@ -23,8 +23,8 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, 
 class Storage(ABC):
     """One append-only history of file trees per dataset.
 
-    Unless a method says otherwise, it raises `DatasetNotFound` (or `DatasetMoved`) for an id without a dataset. A
-    deleted dataset is one like any other here.
+    Unless a method says otherwise, it raises `DatasetNotFound` or `DatasetMoved` for an id without a dataset. For a
+    storage, a deleted dataset is a dataset like any other: its newest revision is a deletion.
     """
 
     #: The branch of new datasets.
@@ -32,10 +32,10 @@ class Storage(ABC):
 
     @abstractmethod
     def create(self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change) -> Revision:
-        """Make a dataset with one revision; afterwards the id is no longer forwarded to where it moved.
+        """Create a dataset with one revision. An id that forwarded to a moved dataset no longer does.
 
         Raises:
-            AlreadyExists: The id is taken, be it by a deleted dataset.
+            AlreadyExists: The id is taken, perhaps by a deleted dataset.
         """
 
     @abstractmethod
@@ -51,21 +51,21 @@ class Storage(ABC):
 
         Args:
             dataset_id: A live or deleted dataset.
-            changes: Path to new content, to a blob that the dataset has already, or to None to remove the file. What is
-                not named stays.
+            changes: Path to new content, to the id of a blob that the dataset has, or to None to remove the file.
+                Other files stay.
             change: Who, why and when.
-            parent: The newest revision, as far as the caller knows.
+            parent: The revision that the caller believes to be the newest.
 
         Raises:
             RevisionConflict: `parent` is not the newest revision.
-            InvalidInput: A path would have to be a file and a folder at once, or a blob is not there.
+            InvalidInput: A path is used both as a file and as a folder, or the dataset has no such blob.
         """
 
     def turn(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
-        """Wait for one's turn to append again after a lost race.
+        """Queue a writer that lost a race; inside the context it may append again.
 
-        Whoever has it competes only with those who have not lost a race yet, so that one of many writers gets through;
-        a storage whose writers are few need not order them.
+        Its holder competes only with writers that have not lost a race yet, so one of many writers gets through. A
+        storage with few writers need not queue them: the default does nothing.
         """
         return nullcontext()
 
@@ -75,11 +75,11 @@ class Storage(ABC):
 
         Args:
             dataset_id: A live or deleted dataset.
-            revision: Tried in this order: full id, tag, `HEAD`, the branch, an unambiguous abbreviation of 7 or more
-                digits. None is the newest.
+            revision: Matched in this order: full id, tag, `HEAD`, the branch, an unambiguous abbreviation of at least 7
+                digits. None means the newest.
 
         Raises:
-            RevisionNotFound: It names none, more than one, or a commit that is neither on the branch nor tagged.
+            RevisionNotFound: It matches none, is ambiguous, or names a commit that is neither on the branch nor tagged.
         """
 
     @abstractmethod
@@ -97,9 +97,9 @@ class Storage(ABC):
         """
 
     def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
-        """Return the revision that a text names, as `resolve` does, and one of its files, or None if it has none such.
+        """Return the revision that a text names, as `resolve` does, and one of its files, or None if it lacks the file.
 
-        A storage that can do both at once in less time than one after the other does so.
+        A storage may override this to do both in one step.
         """
         found = self.resolve(dataset_id, revision)
         try:
@@ -117,11 +117,11 @@ class Storage(ABC):
 
     @abstractmethod
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
-        """Yield a revision and those before it, newest first, one read at a time.
+        """Yield a revision and its ancestors, newest first, reading one at a time.
 
         Args:
             dataset_id: A live or deleted dataset.
-            revision_id: Full id of the revision to begin with.
+            revision_id: Full id of the revision to start from.
             path: Only revisions that changed this file.
 
         Raises:
@@ -132,17 +132,17 @@ class Storage(ABC):
     def ids(
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
     ) -> Iterator[DatasetId]:
-        """Yield ids in order, without reading more than is asked for.
+        """Yield ids in order, lazily.
 
         Args:
-            prefix: Only ids whose text begins so; owners that begin with `_` are listed only when asked for.
-            after: Only ids behind this one.
+            prefix: Only ids that start with this text. Owners that start with `_` are listed only if the prefix does.
+            after: Only ids greater than this one.
             deleted: False for live ones, True for deleted ones, None for both.
         """
 
     @abstractmethod
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
-        """Give a dataset another id; the old one raises `DatasetMoved` until somebody creates a dataset there.
+        """Give a dataset another id. The old id raises `DatasetMoved` until a dataset is created there.
 
         Raises:
             AlreadyExists: The new id is taken.
@@ -151,7 +151,7 @@ class Storage(ABC):
 
     @abstractmethod
     def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
-        """Remove a dataset with its whole history, and free its id and the ids it had before.
+        """Remove a dataset with its whole history, and free its id and its former ids.
 
         Raises:
             RevisionConflict: `parent` is not the newest revision.
@@ -159,10 +159,10 @@ class Storage(ABC):
 
     @abstractmethod
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
-        """Make an annotated tag.
+        """Create an annotated tag.
 
         Raises:
-            AlreadyExists: There is a tag of this name.
+            AlreadyExists: There is a tag with this name.
             RevisionNotFound: The dataset has no such revision.
         """
 
@@ -171,27 +171,27 @@ class Storage(ABC):
         """Return a tag.
 
         Raises:
-            TagNotFound: There is none of this name.
+            TagNotFound: There is no tag with this name.
         """
 
     @abstractmethod
     def tags(self, dataset_id: DatasetId) -> Iterator[Tag]:
-        """Yield the tags of a dataset, by name."""
+        """Yield the tags of a dataset, ordered by name."""
 
     @abstractmethod
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
-        """Replace a tag, also by one of another name.
+        """Replace a tag; the new one may have another name.
 
         Args:
             dataset_id: A live or deleted dataset.
-            name: The tag as it is called now.
-            new: What it shall say.
-            expected: The tag's id, as far as the caller knows.
+            name: The present name of the tag.
+            new: The content of the new tag.
+            expected: The id that the caller believes the tag to have.
 
         Raises:
-            TagNotFound: There is none of this name.
-            AlreadyExists: There is another tag of the new name.
-            RevisionConflict: The tag's id is another.
+            TagNotFound: There is no tag with this name.
+            AlreadyExists: Another tag has the new name.
+            RevisionConflict: The tag has another id.
         """
 
     @abstractmethod
@@ -199,19 +199,19 @@ class Storage(ABC):
         """Remove a tag.
 
         Raises:
-            TagNotFound: There is none of this name.
-            RevisionConflict: The tag's id is another.
+            TagNotFound: There is no tag with this name.
+            RevisionConflict: The tag has another id.
         """
 
     @abstractmethod
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
-        """Yield the issues that the host tracks for a dataset; nothing where it tracks none."""
+        """Yield the issues that the host tracks for a dataset, if it tracks any."""
 
     @abstractmethod
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        """Return which datasets were written, moved or purged since a moment of the storage's own clock.
+        """Return the datasets that were written, moved or purged since a moment of the storage's own clock.
 
-        Ids that moved or were purged are among them. Every change that was finished before the returned moment is seen
+        Moved and purged ids are included. Every change that was finished before the returned moment is seen
         either by this call or by one that gives that moment as `since`; some are seen by both.
 
         Returns:
@@ -224,7 +224,7 @@ class Storage(ABC):
 
     @abstractmethod
     def compact(self, dataset_id: DatasetId) -> None:
-        """Store a dataset's history in less space; nothing else changes."""
+        """Store the history of a dataset in less space. Nothing else changes."""
 
     @abstractmethod
     def ping(self) -> None:
@@ -236,4 +236,4 @@ class Storage(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held open; the storage opens it again when it is used."""
+        """Close open files and connections. The next call opens them again."""
