@@ -96,7 +96,7 @@ if __name__ == "__main__":
         parser.error(f"{folder} is not empty: name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("metastore").setLevel(logging.ERROR)
-    os.environ.pop("METASTORE_URL", None)
+    os.environ.pop("METASTORE_STORE", None)
     try:
         run(folder.absolute())
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 | variable | means | otherwise |
 |---|---|---|
 | `METASTORE_CONFIG` | a file of settings, in TOML | none |
-| `METASTORE_URL` | the store | `./metastore-data` |
+| `METASTORE_STORE` | the store | `./metastore-data` |
 | `METASTORE_TOKEN` | who calls, where the store is a service | nobody: reading alone |
 | `METASTORE_AUTHOR` | who writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
@@ -50,7 +50,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import InvalidInput
-from metastore.settings import NAMES, ServiceSettings, Settings, make
+from metastore.settings import FORMER_NAMES, NAMES, ServiceSettings, Settings, make
 
 if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
@@ -81,10 +81,15 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """
     environ = os.environ if environ is None else environ
     variables = {name: f"{_PREFIX}{name.upper()}" for name in NAMES if name != "claims"}
+    known = {*variables.values(), f"{_PREFIX}CONFIG", *(f"{_PREFIX}{former.upper()}" for former in FORMER_NAMES)}
     for variable in environ:
-        if variable.upper().startswith(_PREFIX) and variable not in (*variables.values(), f"{_PREFIX}CONFIG"):
+        if variable.upper().startswith(_PREFIX) and variable not in known:
             _warn_of(variable)
     outside = {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
+    for former, name in FORMER_NAMES.items():
+        if value := environ.get(f"{_PREFIX}{former.upper()}"):
+            _warn_of_former(f"{_PREFIX}{former.upper()}", variables[name], used=name not in outside)
+            outside.setdefault(name, value)
     path = environ.get("METASTORE_CONFIG")
     inside = _read_file(path) if path else {}
     settings = make(
@@ -104,6 +109,12 @@ def _warn_of(variable: str) -> None:
         _log.warning("%s is no setting and is ignored: did you mean %s?", variable, near[0])
 
 
+@functools.cache
+def _warn_of_former(former: str, name: str, *, used: bool) -> None:
+    """Say that a setting has another name now, and whether the former one still counts."""
+    _log.warning("%s is called %s now%s", former, name, "" if used else f", which is set too: {former} is ignored")
+
+
 def _read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
@@ -112,6 +123,10 @@ def _read_file(path: str) -> dict[str, Any]:
         raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InvalidInput(f"METASTORE_CONFIG: {path} is no TOML: {error}") from None
+    for former, name in FORMER_NAMES.items():
+        if former in found:
+            _warn_of_former(f"{former} in {path}", name, used=name not in found)
+            found.setdefault(name, found.pop(former))
     for name in found:
         if name not in NAMES:
             near = difflib.get_close_matches(name.lower().removeprefix(_PREFIX.lower()), NAMES, 1)

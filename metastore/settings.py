@@ -111,7 +111,7 @@ def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
     of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user", "mirror_token") if name in values}
     if of_service.get("oidc_issuer") and not of_service.get("oidc_client_id"):
         raise InvalidInput(f"{label('oidc_issuer')}: with a provider, {label('oidc_client_id')} has to be set as well")
-    url = values.get("url", "./metastore-data")
+    url = values.get("store", "./metastore-data")
     tokens = {kind: values[name] for kind, name in _TOKENS.items() if name in values}
     return Settings(url, options, **of_store, tokens=tokens, service=ServiceSettings(**of_service))
 
@@ -219,7 +219,7 @@ def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
 
 
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
-    "url": _text,
+    "store": _text,
     "token": _text,
     "github_token": _text,
     "gitlab_token": _text,
@@ -254,5 +254,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 }
 #: The names of settings in a file. In the environment they are in upper case, after `METASTORE_`.
 NAMES = tuple(_PARSERS)
+#: Former names of settings, still accepted with a warning.
+FORMER_NAMES = {"url": "store"}
 _OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
 _TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}

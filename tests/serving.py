@@ -43,7 +43,7 @@ class Served:
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
         self.process, self.port, self.folder = process, port, folder
-        secret = own_secret(load({"METASTORE_URL": str(folder / "store")}))
+        secret = own_secret(load({"METASTORE_STORE": str(folder / "store")}))
         self.token = issue(
             secret, user="ann", scopes=["ds:*:*"], expires=timedelta(hours=1), now=time.time(), name="Ann Lee"
         )

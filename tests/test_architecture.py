@@ -33,6 +33,7 @@ ROOMS = [
     "storage",
     "bundle",
     "events wire store",
+    "catalogue",
     "client",
     "connecting settings",
     "config",

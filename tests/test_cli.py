@@ -257,7 +257,7 @@ def test_a_backup_says_in_json_what_it_copied(run: Run, cars: str) -> None:
 
 
 def test_settings_come_from_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("METASTORE_URL", "elsewhere")
+    monkeypatch.setenv("METASTORE_STORE", "elsewhere")
     monkeypatch.setenv("METASTORE_AUTHOR", "Bo <bo@example.org>")
     monkeypatch.setenv("METASTORE_VALIDATION", "strict")
     refused = run("dataset", "create", "physics/cars", stdin=b'{"name": "cars"}')
@@ -323,7 +323,7 @@ def test_edit_opens_the_editor_and_keeps_what_was_typed(run: Run, cars: str, tmp
 
 def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with serving(metastore.connect("memory:", author="Setup")) as address:
-        monkeypatch.setenv("METASTORE_URL", address)
+        monkeypatch.setenv("METASTORE_STORE", address)
         refused = run("dataset", "create", "physics/cars", stdin=b"{}")
         assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
         monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
@@ -424,7 +424,7 @@ def test_one_damaged_dataset_does_not_keep_the_others_from_being_packed_and_expo
     assert (packed.code, packed.json["packed"]) == (1, 3)
     assert packed.json["failures"][0]["dataset"] == "okfn/compression"
     exported = run("export", "out")
-    assert (exported.code, exported.out) == (1, "3 exported\n")
+    assert (exported.code, exported.out) == (1, "3 exported, 1 failed\n")
     assert "okfn/compression" in exported.err
     assert run("pack", "no/such").code == 3
 
@@ -447,3 +447,29 @@ def test_a_backup_that_was_kept_from_damage_says_so_by_its_exit_code(run: Run, t
 def test_what_is_easily_mistaken_is_explained(run: Run, cars: str, arguments: tuple[str, ...], said: str) -> None:
     done = run(*arguments, *WRITE)
     assert (done.code, said in done.err) == (2, True)
+
+
+# Where a store comes from
+
+
+def test_a_write_says_when_it_makes_a_new_store(run: Run) -> None:
+    first = run("dataset", "create", "physics/cars", *WRITE, stdin=b"{}")
+    assert "Made a new store at ./metastore-data." in first.err
+    assert "new store" not in run("dataset", "create", "physics/boats", *WRITE, stdin=b"{}").err
+
+
+def test_a_descriptor_that_is_refused_leaves_no_store_behind(run: Run, tmp_path: Path) -> None:
+    assert run("dataset", "create", "physics/cars", *WRITE, stdin=b"[]").code == 2
+    assert not (tmp_path / "metastore-data").exists()
+
+
+def test_init_makes_a_store_where_there_is_nothing(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert run("init").out == "./metastore-data\n"
+    assert run("dataset", "list").code == 0
+    assert run("init", "elsewhere").code == 0
+    assert run("--store", "third", "init", "--json").json == {"store": "third"}
+    again = run("init", "elsewhere")
+    assert (again.code, "exists already" in again.err) == (4, True)
+    monkeypatch.setenv("METASTORE_STORE", "fourth")
+    assert run("init").out == "fourth\n"
+    assert (tmp_path / "fourth" / "metastore.json").exists()

@@ -100,7 +100,7 @@ def test_a_value_of_the_wrong_type_in_a_file_is_said(line: str, tmp_path: Path) 
 
 def test_a_file_says_all_that_the_environment_can_and_the_environment_goes_first(tmp_path: Path) -> None:
     text = """
-    url = "catalogue"
+    store = "catalogue"
     max_bytes = 1000
     public_read = false
     require_if_match = true
@@ -125,8 +125,8 @@ def test_a_file_says_all_that_the_environment_can_and_the_environment_goes_first
     ("text", "hint"),
     [
         ("publik_read = 1", "did you mean public_read"),
-        ("METASTORE_URL = 'x'", "did you mean url"),
-        ("[x]", "there are url"),
+        ("METASTORE_STORE = 'x'", "did you mean store"),
+        ("[x]", "there are store"),
     ],
 )
 def test_a_name_that_is_no_setting_is_an_error_with_a_hint(text: str, hint: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     [
         ("METASTORE_PUBLICREAD", "METASTORE_PUBLIC_READ"),
         ("METASTORE_PUBLIC_REED", "METASTORE_PUBLIC_READ"),
-        ("METASTORE_URI", "METASTORE_URL"),
+        ("METASTORE_STORES", "METASTORE_STORE"),
         ("METASTORE_GROUP_FILE", "METASTORE_GROUPS_FILE"),
         ("METASTORE_CONFG", "METASTORE_CONFIG"),
         ("METASTORE_TOKENS", "METASTORE_TOKEN"),
@@ -198,7 +198,7 @@ def test_no_secret_is_shown_in_a_repr_or_an_error(here: Path) -> None:
     settings = config.load(
         {
             "METASTORE_JWT_SECRET": "hunter2" * 8,
-            "METASTORE_URL": "postgresql://u:hunter2@host/x",
+            "METASTORE_STORE": "postgresql://u:hunter2@host/x",
             "METASTORE_BUNDLES_URL": "postgresql://u:hunter2@host/x",
             "METASTORE_JWT_KEY": "hunter2",
             "METASTORE_JWKS_URL": "https://host/?token=hunter2",
@@ -288,3 +288,13 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
     outside = config.load({f"METASTORE_{name.upper()}": value for name, value in values.items()})
     assert from_file(tmp_path / "settings.toml", text) == outside
     assert outside != config.load({})
+
+
+def test_the_former_name_of_a_setting_counts_with_a_warning(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    config._warn_of_former.cache_clear()
+    assert config.load({"METASTORE_URL": "old"}).url == "old"
+    assert "METASTORE_URL is called METASTORE_STORE now" in caplog.text
+    assert config.load({"METASTORE_URL": "old", "METASTORE_STORE": "new"}).url == "new"
+    assert "METASTORE_URL is ignored" in caplog.text
+    (tmp_path / "settings.toml").write_text('url = "inside"')
+    assert config.load({"METASTORE_CONFIG": str(tmp_path / "settings.toml")}).url == "inside"

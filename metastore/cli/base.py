@@ -61,8 +61,24 @@ class App:
         return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> MetaStore:
-        """Open a store, and make it if there is none."""
-        return self.open(self.store_url, create=True, sync=sync)
+        """Open a store, and make it if there is none; a person is told, since a path may be mistyped."""
+        new = self.is_new()
+        store = self.open(self.store_url, create=True, sync=sync)
+        if new:
+            say(f"Made a new store at {self.url()}.")
+        return store
+
+    def is_new(self) -> bool:
+        """Return whether there is no store yet, so that `writer` would make one."""
+        from metastore.storage.connect import is_new
+
+        return is_new(self.url())
+
+    def url(self) -> str:
+        """Return the URL of the store: the option, else the setting."""
+        from metastore import config
+
+        return self._settings(config.load()).url
 
     def require_author(self) -> None:
         """Say once, before anything is done, that nobody is named who writes.
@@ -171,7 +187,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         metavar="URL",
         expose_value=False,
         callback=keep("store_url"),
-        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_URL, else ./metastore-data.",
+        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_STORE, else ./metastore-data.",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
 )

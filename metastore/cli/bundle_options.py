@@ -15,7 +15,7 @@ WHERE: tuple[Callable[..., Any], ...] = (
         metavar="URL",
         expose_value=False,
         callback=keep("bundles_url"),
-        help="Where bundles are kept. Otherwise --store, else METASTORE_BUNDLES_URL, else METASTORE_URL.",
+        help="Where bundles are kept. Otherwise --store, else METASTORE_BUNDLES_URL, else METASTORE_STORE.",
     ),
     click.option(
         "--groups",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from metastore import validate
 from metastore.cli.base import App, command, read_input, say
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
@@ -29,7 +30,10 @@ COMMANDS = (dataset,)
 @FILE
 def create(app: App, dataset_id: str, file: str, message: str | None, at: datetime | None) -> None:
     """Store a new dataset from a descriptor FILE (otherwise stdin); prints the revision's id."""
-    made = app.writer().dataset_create(dataset_id, read_input(file), message=message, at=at)
+    content = read_input(file)
+    if app.is_new():
+        validate(content)  # a descriptor that is refused leaves no empty store behind
+    made = app.writer().dataset_create(dataset_id, content, message=message, at=at)
     say(f"Created {made.id}.", fg="green")
     app.data(made, made.revision.id)
 

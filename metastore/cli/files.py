@@ -5,21 +5,25 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, go_through, read_input, say, write_output
-from metastore.descriptor.document import DESCRIPTOR, decode, encode
-from metastore.errors import DatasetDeleted, DatasetMoved, DatasetNotFound, InvalidInput, MetastoreError, StorageError
-from metastore.parse import parse_dataset_id
+import metastore
+from metastore.catalogue.exports import Outcome as ExportOutcome
+from metastore.catalogue.imports import Outcome as ImportOutcome
+from metastore.cli.bars import Bar
+from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
+from metastore.descriptor.document import DESCRIPTOR, encode
+from metastore.errors import InvalidInput
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from metastore.store.store import MetaStore
+    from metastore.catalogue.exports import ExportLine
+    from metastore.catalogue.imports import ImportLine, Rule
+    from metastore.catalogue.sources import Item
 
 
 @click.group(hidden=True)
@@ -83,109 +87,163 @@ def check(app: App, files: tuple[str, ...]) -> None:
 @command(_root, "import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--owner", help="Owner of all; the name is then the descriptor's `name`. Otherwise taken from the path.")
+@click.option("--lower-case", is_flag=True, help="Turn ids into lower case.")
+@click.option("--only-new", "rule", flag_value="only-new", help="Leave alone what is in the store already.")
+@click.option(
+    "--if-unchanged-since-import",
+    "rule",
+    flag_value="if-unchanged",
+    help="Leave alone what was changed in the store since its last import.",
+)
+@click.option(
+    "--merge",
+    "base",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Merge with changes that were made in the store; DIR keeps what was imported last.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
 @click.option("--fast", is_flag=True, help="Do not wait for the disk; after a power cut, import again.")
+@click.option("-v", "--verbose", is_flag=True, help="Name each dataset, its changes and its findings.")
 @WRITING[0]
 @WRITING[1]
 @WRITING[2]
 def import_files(
-    app: App, paths: tuple[Path, ...], owner: str | None, fast: bool, message: str | None, at: datetime | None
+    app: App,
+    paths: tuple[Path, ...],
+    owner: str | None,
+    lower_case: bool,
+    rule: Rule | None,
+    base: Path | None,
+    dry_run: bool,
+    fast: bool,
+    verbose: bool,
+    **why: Any,
 ) -> None:
     """Store many descriptors at once.
 
-    PATHS are files, or folders with OWNER/NAME/datapackage.json below them. What is stored already and says the same
-    is passed over, so that an interrupted import just goes on when started again. What fails is reported with its
-    reason, and the rest is imported; exit code 1 then.
+    PATHS are folders with OWNER/NAME/datapackage.json below them, descriptors, JSON Lines (.jsonl), CSV, or what CKAN's
+    API returned. What is stored already and says the same is passed over, so that an interrupted import just goes on
+    when started again. What fails is reported with its reason, and the rest is imported; exit code 1 then.
     """
-    files = [file for path in paths for file in _descriptor_files(path)]
-    if not files:
+    from metastore.catalogue import sources
+    from metastore.catalogue.imports import Importer
+
+    if rule and base:
+        raise InvalidInput("--merge goes with neither --only-new nor --if-unchanged-since-import")
+    count = len(sources.files(paths))
+    if not count:
         raise InvalidInput(f"there is no {DESCRIPTOR} below {', '.join(map(str, paths))}")
     app.require_author()
-    store = app.writer(sync=not fast)
+    first, items = _first_good(sources.read(paths, owner=owner, lower_case=lower_case))
+    if not first and app.is_new():  # nothing can be stored: make no store
+        store = metastore.connect("memory:")
+    elif dry_run:
+        store = metastore.connect("memory:") if app.is_new() else app.reader()
+    else:
+        store = app.writer(sync=not fast)
     logging.getLogger("metastore").setLevel(logging.ERROR)  # findings are counted below: the bar stays whole
-    counts = {"created": 0, "updated": 0, "unchanged": 0, "failed": 0, "findings": 0}
-    failures: list[dict[str, str]] = []
-    stored: dict[DatasetId, Path] = {}
-    with click.progressbar(files, label="Importing", file=sys.stderr) as bar:
-        for file in bar:
-            try:
-                content = read_input(str(file))
-                dataset_id = _id_of(file, content, owner)
-                first = stored.setdefault(dataset_id, file)
-                if first.resolve() != file.resolve():
-                    raise InvalidInput(f"{dataset_id} was taken from {first} already")
-                done, findings = _import_one(store, dataset_id, content, message or f"Import {file.name}", at)
-                counts[done] += 1
-                counts["findings"] += findings
-            except StorageError:
-                raise
-            except MetastoreError as error:
-                counts["failed"] += 1
-                failures.append({"file": str(file), "kind": error.kind, "reason": str(error)})
-    for failure in failures:
-        say(f"{failure['file']}: {failure['reason']}", fg="red")
-    app.data({**counts, "failures": failures}, ", ".join(f"{count} {name}" for name, count in counts.items()))
+    importer = Importer(store, rule="merge" if base else rule or "replace", base=base, dry_run=dry_run, **why)
+    lines: list[ImportLine] = []
+    with Bar("Importing") as bar:
+        for line in importer.run(items):
+            lines.append(line)
+            bar.show(len(lines), max(count, len(lines)))
+    _tell_imported(app, lines, dry_run=dry_run, verbose=verbose)
+
+
+def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:
+    """Tell whether any item can be stored, reading no further than that; return all items again."""
+    seen = []
+    for item in items:
+        seen.append(item)
+        if not item.problem and _can_be_stored(item.content):
+            return True, chain(seen, items)
+    return False, iter(seen)
+
+
+def _can_be_stored(content: bytes) -> bool:
+    try:
+        metastore.validate(content)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose: bool) -> None:
+    counts = {outcome: sum(line.outcome == outcome for line in lines) for outcome in get_args(ImportOutcome)}
+    findings = sum(len(line.findings) for line in lines)
+    failures = [
+        {"file": line.source, "kind": line.kind, "reason": line.reason} for line in lines if line.outcome == "failed"
+    ]
+    for line in lines:
+        if line.outcome == "failed" or (line.outcome == "skipped" and not app.json):
+            say(str(line), fg="red" if line.outcome == "failed" else "yellow")
+        elif not app.json and (verbose or (dry_run and line.outcome != "unchanged")):
+            _tell_line(line)
+    shown = {name: count for name, count in counts.items() if count or name not in ("merged", "skipped")}
+    text = ", ".join(f"{count} {name}" for name, count in {**shown, "findings": findings}.items())
+    told = [line for line in lines if line.outcome != "unchanged" or line.findings]
+    facts = {**counts, "findings": findings, "failures": failures, "lines": told, "dry_run": dry_run}
+    app.data(facts, text + (" (dry run)" if dry_run else ""))
     if failures:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+def _tell_line(line: ImportLine) -> None:
+    click.echo(str(line))
+    for change in line.changes:
+        click.echo(f"  {change}")
+    for finding in line.findings:
+        click.echo(f"  finding: {finding}")
 
 
 @command(_root, "export")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("prefix", default="")
-def export(app: App, folder: Path, prefix: str) -> None:
+@click.option("--revision", metavar="TAG", help="Each dataset at this tag or revision; those without it are skipped.")
+@click.option("--prune", is_flag=True, help="Remove the files of datasets that were deleted, moved or purged.")
+@click.option("--overwrite", is_flag=True, help="Write and remove files that somebody changed, too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be written and removed.")
+def export(app: App, folder: Path, prefix: str, revision: str | None, **options: bool) -> None:
     """Write descriptors to files.
 
-    The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those.
+    The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those. A manifest in
+    FOLDER says what was written, so that the next export changes no file that somebody changed, and `--prune` removes
+    the files of datasets that are gone. Exit code 1 if a file was kept or a dataset could not be read.
     """
+    from metastore.catalogue.exports import export as export_all
+
     store = app.reader()
-    exported = 0
+    with Bar("Exporting") as bar:
 
-    def write(dataset_id: DatasetId) -> None:
-        nonlocal exported
-        content = store.dataset_read(dataset_id).bytes
-        write_output(folder / dataset_id.owner / dataset_id.name / DESCRIPTOR, content)
-        exported += 1
+        def through(ids: list[DatasetId]) -> Iterator[DatasetId]:
+            for done, dataset_id in enumerate(ids, 1):
+                yield dataset_id
+                bar.show(done, len(ids))
 
-    failures = go_through(list(store.dataset_list(prefix)), "Exporting", write)
-    app.data({"exported": exported, "failures": failures}, f"{exported} exported")
-    if failures:
+        lines = export_all(store, folder, prefix=prefix, revision=revision, through=through, **options)
+    _tell_exported(app, lines, dry_run=options["dry_run"])
+
+
+def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
+    counts = {outcome: sum(line.outcome == outcome for line in lines) for outcome in get_args(ExportOutcome)}
+    for line in lines:
+        if line.reason:
+            say(str(line), fg="red" if line.outcome in ("failed", "kept") else "yellow")
+        elif dry_run and line.outcome != "unchanged":
+            say(str(line))
+    if counts["stale"]:
+        say(f"{counts['stale']} files belong to datasets that are gone; --prune removes them.", fg="yellow")
+    exported = counts["written"] + counts["unchanged"]
+    shown = {name: count for name, count in counts.items() if count and name not in ("written", "unchanged")}
+    text = ", ".join([f"{exported} exported", *(f"{count} {name}" for name, count in shown.items())])
+    told = [line for line in lines if line.outcome != "unchanged"]
+    failures = [line for line in lines if line.outcome == "failed"]
+    facts = {"exported": exported, **counts, "failures": failures, "lines": told, "dry_run": dry_run}
+    app.data(facts, text + (" (dry run)" if dry_run else ""))
+    if counts["failed"] or counts["kept"]:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 COMMANDS = tuple(_root.commands.values())
-
-
-def _descriptor_files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from sorted(path.rglob(DESCRIPTOR))
-    else:
-        yield path
-
-
-def _import_one(
-    store: MetaStore, dataset_id: DatasetId, content: bytes, message: str, at: datetime | None
-) -> tuple[str, int]:
-    """Store one descriptor. Returns what was done, and how many findings the check had."""
-    try:
-        before = store.revision_read(dataset_id)
-    except DatasetMoved:  # creating it would cut off the way to where it is now
-        raise
-    except DatasetNotFound:
-        made = store.dataset_create(dataset_id, content, message=message, at=at)
-        return "created", len(made.findings)
-    if before.deleted:
-        raise DatasetDeleted(dataset_id, before)
-    made = store.dataset_update(dataset_id, content, message=message, at=at)
-    return ("unchanged" if made.revision == before else "updated"), len(made.findings)
-
-
-def _id_of(file: Path, content: bytes, owner: str | None) -> DatasetId:
-    if owner is None:
-        folders = file.resolve().parent.parts
-        if file.name != DESCRIPTOR or len(folders) < 3:
-            raise InvalidInput(f"the path does not end in OWNER/NAME/{DESCRIPTOR}: give --owner")
-        return parse_dataset_id((folders[-2], folders[-1]))
-    descriptor: Any = decode(content)
-    name = descriptor.get("name") if isinstance(descriptor, dict) else None
-    if not isinstance(name, str):
-        raise InvalidInput(f"it has no name that could follow {owner}/", pointer="/name")
-    return parse_dataset_id((owner, name))

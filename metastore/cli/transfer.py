@@ -1,4 +1,4 @@
-"""`metastore copy` and `mirror`: datasets from one storage to another, and to a Git remote."""
+"""`metastore init`, `copy` and `mirror`: a new store, a copy of one, and a Git remote kept up to date."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from metastore.cli.bars import Bar
 from metastore.cli.base import FOUND_PROBLEMS, App, command, local, say
+from metastore.errors import AlreadyExists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
 @click.group(hidden=True)
 def _root() -> None:
     """Carry the commands that have no noun."""
+
+
+@command(_root, "init")
+@click.argument("url", required=False)
+def init(app: App, url: str | None) -> None:
+    """Make a new store at URL, a path; otherwise where --store or METASTORE_STORE says."""
+    from metastore.storage.connect import is_new
+
+    place = url or app.url()
+    if not is_new(place):
+        raise AlreadyExists(f"a store or other files at {place}")
+    app.open(place, create=True)
+    say(f"Made a new store at {place}.", fg="green")
+    app.data({"store": place}, place)
 
 
 @command(_root, "copy")

@@ -43,6 +43,14 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     return _BACKENDS[scheme](text, options)
 
 
+def is_new(url: str | Path) -> bool:
+    """Return whether opening a URL makes a new store: its folder is missing or empty."""
+    if is_service(url) or _scheme(text := os.fspath(url)) not in ("", "file"):
+        return False
+    folder = os.path.expanduser(_path_of(text) if _scheme(text) else text)
+    return not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder))
+
+
 def private_file(url: str | Path, name: str) -> str | None:
     """Return the path of a store's private file, which backups leave out. Create the store if there is none.
 

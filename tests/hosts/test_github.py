@@ -135,7 +135,7 @@ def test_a_store_without_a_token_says_what_is_missing() -> None:
 
 
 def test_the_token_comes_from_the_environment_and_is_in_no_repr() -> None:
-    environ = {"METASTORE_URL": "github://physics", "METASTORE_GITHUB_TOKEN": "ghp_secret"}
+    environ = {"METASTORE_STORE": "github://physics", "METASTORE_GITHUB_TOKEN": "ghp_secret"}
     settings = load(environ)
     assert host_options(settings, settings.url) == {"token": "ghp_secret"}
     assert "ghp_secret" not in repr(settings)

@@ -1,0 +1,215 @@
+"""Write a store's descriptors to a folder, and keep the folder in step with the store.
+
+The folder holds OWNER/NAME/datapackage.json, and a manifest that says what an export wrote. So the next one knows which
+files have been changed by somebody else, which it leaves alone, and which belong to datasets that are gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from metastore.descriptor.document import DESCRIPTOR
+from metastore.errors import (
+    DatasetNotFound,
+    InvalidInput,
+    PathNotFound,
+    RevisionNotFound,
+    StorageCorrupt,
+)
+from metastore.files import replace_file
+from metastore.parse import parse_dataset_id
+from metastore.types import DatasetId
+
+if TYPE_CHECKING:
+    from metastore.store.store import MetaStore
+
+MANIFEST = ".metastore-export.json"
+_FORMAT = 1
+#: After how many files the manifest is written, so that little is unknown to it when the process is killed.
+_BATCH = 200
+
+Outcome = Literal["written", "unchanged", "removed", "stale", "kept", "skipped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportLine:
+    """What became of one file of an export.
+
+    Attributes:
+        path: The path of the file in the folder, such as `physics/cars/datapackage.json`.
+        outcome: `written`; `unchanged`; `removed` and `stale` (its dataset is gone; with and without `prune`); `kept`
+            (somebody changed the file); `skipped` (its dataset has no such revision); `failed`.
+        reason: A sentence for `kept`, `skipped` and `failed`; else empty.
+    """
+
+    path: str
+    outcome: Outcome
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason or self.outcome}"
+
+
+def export(
+    store: MetaStore,
+    folder: Path,
+    *,
+    prefix: str = "",
+    revision: str | None = None,
+    prune: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    through: Callable[[list[DatasetId]], Iterable[DatasetId]] = iter,
+) -> list[ExportLine]:
+    """Write each dataset's descriptor to a file, and say what became of each file.
+
+    Args:
+        store: The store to read.
+        folder: Created if there is none.
+        prefix: Only ids that start with this text.
+        revision: A tag or another name of a revision; datasets without it are skipped. None means the newest.
+        prune: Whether to remove the files of datasets that were deleted, moved or purged.
+        overwrite: Whether to write and remove files that somebody changed, too.
+        dry_run: Whether to change nothing.
+        through: Passes the ids on, one by one; for a progress bar.
+
+    Raises:
+        InvalidInput: The manifest cannot be read, or the folder cannot be written to.
+        StorageError: The store fails. The manifest knows what has been written.
+    """
+    run = _Run(folder, overwrite=overwrite, dry_run=dry_run)
+    lines: list[ExportLine] = []
+    try:
+        ids = list(store.dataset_list(prefix))
+        lines.extend(_export_one(run, store, dataset_id, revision) for dataset_id in through(ids))
+        present = {_path(dataset_id) for dataset_id in ids}
+        gone = sorted(path for path in run.known if path.startswith(prefix) and path not in present)
+        lines += [run.remove(path) if prune else ExportLine(path, "stale") for path in gone]
+    finally:
+        run.save()
+    return lines
+
+
+def exported_unchanged(file: Path, content: bytes) -> bool:
+    """Return whether a file is as an export wrote it: storing it again could only undo later changes."""
+    if file.name != DESCRIPTOR or len(file.parts) < 3:
+        return False
+    known = _read_manifest(file.parents[2] / MANIFEST)
+    return known.get("/".join(file.parts[-3:])) == _digest(content)
+
+
+def _export_one(run: _Run, store: MetaStore, dataset_id: DatasetId, revision: str | None) -> ExportLine:
+    path = _path(dataset_id)
+    try:
+        return run.write(path, store.dataset_read(dataset_id, revision).bytes)
+    except (RevisionNotFound, DatasetNotFound) as error:
+        return ExportLine(path, "skipped", str(error))
+    except (StorageCorrupt, PathNotFound) as error:
+        return ExportLine(path, "failed", str(error))
+
+
+def _path(dataset_id: DatasetId) -> str:
+    return f"{dataset_id.owner}/{dataset_id.name}/{DESCRIPTOR}"
+
+
+class _Run:
+    """One export: the folder, and the digest of each file that exports wrote there."""
+
+    def __init__(self, folder: Path, *, overwrite: bool, dry_run: bool) -> None:
+        self._folder, self._overwrite, self._dry_run = folder, overwrite, dry_run
+        self.known = _read_manifest(folder / MANIFEST)
+        self._unsaved = 0
+
+    def write(self, path: str, content: bytes) -> ExportLine:
+        now = self._read(path)
+        if now == content:
+            self._note(path, content)
+            return ExportLine(path, "unchanged")
+        if now is not None and self._changed_by_somebody(path, now):
+            return ExportLine(path, "kept", "somebody changed the file; --overwrite replaces it")
+        if not self._dry_run:
+            with _writing(self._folder / path):
+                (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
+                replace_file(os.fspath(self._folder / path), content, sync=False)
+        self._note(path, content)
+        return ExportLine(path, "written")
+
+    def remove(self, path: str) -> ExportLine:
+        now = self._read(path)
+        if now is not None and self._changed_by_somebody(path, now):
+            return ExportLine(
+                path, "kept", "the dataset is gone, but somebody changed the file; --overwrite removes it"
+            )
+        if not self._dry_run:
+            with _writing(self._folder / path):
+                (self._folder / path).unlink(missing_ok=True)
+                self._remove_empty((self._folder / path).parent)
+        del self.known[path]
+        return ExportLine(path, "removed")
+
+    def save(self) -> None:
+        if self._dry_run or not (self.known or (self._folder / MANIFEST).exists()):
+            return
+        text = json.dumps({"format": _FORMAT, "files": dict(sorted(self.known.items()))}, indent=1)
+        with _writing(self._folder / MANIFEST):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(os.fspath(self._folder / MANIFEST), f"{text}\n".encode(), sync=False)
+
+    def _note(self, path: str, content: bytes) -> None:
+        self.known[path] = _digest(content)
+        self._unsaved += 1
+        if self._unsaved % _BATCH == 0:
+            self.save()
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self._folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise InvalidInput(f"{self._folder / path} cannot be read: {error.strerror}") from None
+
+    def _changed_by_somebody(self, path: str, content: bytes) -> bool:
+        return not self._overwrite and self.known.get(path) != _digest(content)
+
+    def _remove_empty(self, folder: Path) -> None:
+        for each in (folder, folder.parent):
+            if not any(each.iterdir()):
+                each.rmdir()
+
+
+def _read_manifest(file: Path) -> dict[str, str]:
+    try:
+        manifest = json.loads(file.read_bytes())
+        if manifest["format"] != _FORMAT:
+            raise InvalidInput(f"{file} was written by a newer version of MetaStore")
+        # A path is made of an id again, so that no manifest leads out of the folder.
+        return {
+            _path(parse_dataset_id(path.removesuffix(f"/{DESCRIPTOR}"))): str(digest)
+            for path, digest in manifest["files"].items()
+        }
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InvalidInput(f"{file} is damaged; remove it, and an export keeps every file that differs") from None
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,270 @@
+"""Import and export: folders and dumps beside a store, the nightly import, and the work of curators."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metastore.catalogue import sources
+from metastore.catalogue.exports import MANIFEST
+from metastore.ckan import to_package
+
+from .conftest import CATALOGUE
+from .test_cli import WRITE, Run, run
+
+__all__ = ["run"]  # the fixture
+
+
+def write(path: Path, value: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return path
+
+
+def cars(title: str, **more: Any) -> dict[str, Any]:
+    return {"name": "cars", "title": title, **more, "resources": [{"name": "all", "path": "all.csv"}]}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with one dataset, as somebody's nightly download leaves it."""
+    return write(tmp_path / "in/physics/cars/datapackage.json", cars("Cars"))
+
+
+def title(run: Run) -> str:
+    return str(json.loads(run("dataset", "read", "physics/cars").out)["title"])
+
+
+# Export
+
+
+def test_a_second_export_follows_deletions_and_moves_with_prune(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("export", "out")
+    run("dataset", "delete", "okfn/compression", *WRITE)
+    run("dataset", "move", "pandas/test-package", "museum/test-package", *WRITE)
+    told = run("export", "out")
+    assert (told.code, told.out) == (0, "3 exported, 2 stale\n")
+    assert "--prune removes them" in told.err
+    assert run("export", "out", "--prune").out == "3 exported, 2 removed\n"
+    kept = sorted(
+        str(file.relative_to(tmp_path / "out").parent) for file in (tmp_path / "out").rglob("datapackage.json")
+    )
+    assert kept == ["frictionless/zipped-resources", "museum/test-package", "vega/datasets"]
+    assert not (tmp_path / "out" / "okfn").exists()
+
+
+def test_export_leaves_alone_what_somebody_changed(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("export", "out")
+    file = write(tmp_path / "out/okfn/compression/datapackage.json", '{"mine": 1}')
+    done = run("export", "out")
+    assert (done.code, done.out) == (1, "3 exported, 1 kept\n")
+    assert "okfn/compression/datapackage.json: somebody changed the file; --overwrite replaces it" in done.err
+    assert file.read_text() == '{"mine": 1}'
+    run("dataset", "delete", "okfn/compression", *WRITE)
+    assert run("export", "out", "--prune").code == 1
+    assert file.exists()
+    assert run("export", "out", "--prune", "--overwrite").code == 0
+    assert not file.exists()
+
+
+def test_export_keeps_a_file_that_was_there_before_the_first_export(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    file = write(tmp_path / "out/okfn/compression/datapackage.json", '{"mine": 1}')
+    assert run("export", "out").code == 1
+    assert file.read_text() == '{"mine": 1}'
+
+
+def test_a_dry_export_writes_nothing_and_says_what_it_would_do(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    done = run("export", "out", "--dry-run")
+    assert (done.code, done.out) == (0, "4 exported (dry run)\n")
+    assert "vega/datasets/datapackage.json: written" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_at_a_tag_skips_datasets_without_it(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("tag", "create", "okfn/compression", "v1", *WRITE[:2])
+    run("dataset", "patch", "okfn/compression", '{"title": "Later"}', *WRITE)
+    done = run("export", "out", "--revision", "v1", "--json")
+    assert (done.json["exported"], done.json["skipped"]) == (1, 3)
+    assert "Later" not in (tmp_path / "out/okfn/compression/datapackage.json").read_text()
+
+
+def test_importing_an_export_undoes_no_later_change(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("export", "out")
+    run("dataset", "patch", "okfn/compression", '{"title": "Curated"}', *WRITE)
+    assert run("import", "out", *WRITE).out.startswith("0 created, 0 updated, 4 unchanged")
+    assert json.loads(run("dataset", "read", "okfn/compression").out)["title"] == "Curated"
+
+
+@pytest.mark.parametrize(
+    "manifest", ["{", "[]", '{"format": 1, "files": {"../../x/datapackage.json": ""}}', '{"format": 2, "files": {}}']
+)
+def test_a_manifest_that_cannot_be_read_is_named_and_nothing_is_written(
+    run: Run, tmp_path: Path, manifest: str
+) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    write(tmp_path / "out" / MANIFEST, manifest)
+    done = run("export", "out", "--prune")
+    assert (done.code, MANIFEST in done.err) == (2, True)
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / MANIFEST]
+
+
+# Import beside curators
+
+
+def test_only_new_datasets_are_imported_when_asked(run: Run, source: Path) -> None:
+    run("import", "in", *WRITE)
+    write(source, cars("Other"))
+    write(source.parents[1] / "boats" / "datapackage.json", {"name": "boats", "resources": []})
+    done = run("import", "in", "--only-new", *WRITE)
+    assert (done.code, done.out) == (0, "1 created, 0 updated, 0 unchanged, 1 skipped, 0 failed, 1 findings\n")
+    assert title(run) == "Cars"
+
+
+def test_what_a_curator_changed_since_the_last_import_is_left_alone_when_asked(run: Run, source: Path) -> None:
+    keep = ("import", "in", "--if-unchanged-since-import", *WRITE)
+    run(*keep)
+    write(source, cars("Better"))
+    assert "1 updated" in run(*keep).out
+    run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE, "-m", "Say it better")
+    write(source, cars("Later"))
+    done = run(*keep)
+    assert "1 skipped" in done.out
+    assert "changed here since its last import, by Ann Lee" in done.err
+    assert "Say it better" in done.err
+    assert title(run) == "Curated"
+
+
+def test_changes_of_both_sides_are_merged_night_after_night(run: Run, source: Path) -> None:
+    merge = ("import", "in", "--merge", "base", *WRITE)
+    run(*merge)
+    run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)
+    write(source, cars("Cars", version="2"))
+    assert "1 merged" in run(*merge).out
+    assert json.loads(run("dataset", "read", "physics/cars").out) == cars("Curated", version="2")
+    assert "1 unchanged" in run(*merge).out  # the source says what it said last night, and takes nothing back
+    write(source, cars("Cars", version="3"))
+    assert "1 merged" in run(*merge).out
+    assert json.loads(run("dataset", "read", "physics/cars").out) == cars("Curated", version="3")
+
+
+def test_a_change_of_the_same_place_on_both_sides_is_reported_and_nothing_is_stored(run: Run, source: Path) -> None:
+    merge = ("import", "in", "--merge", "base", *WRITE)
+    run(*merge)
+    run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)
+    write(source, cars("Upstream"))
+    done = run(*merge)
+    assert (done.code, "changed here and at the source in the same place" in done.err) == (1, True)
+    assert title(run) == "Curated"
+    write(source, cars("Curated"))  # the curators of both sides have spoken
+    assert run(*merge).code == 0
+
+
+def test_a_dry_import_stores_nothing_and_names_each_change(run: Run, source: Path) -> None:
+    run("import", "in", *WRITE)
+    write(source, cars("Better"))
+    done = run("import", "in", "--dry-run", *WRITE)
+    assert done.out.splitlines() == [
+        "physics/cars: updated",
+        "  title changed: 'Cars' → 'Better'",
+        "0 created, 1 updated, 0 unchanged, 0 failed, 0 findings (dry run)",
+    ]
+    assert title(run) == "Cars"
+    told = run("import", "in", "--dry-run", "--json", *WRITE).json
+    assert [(line["dataset_id"], line["outcome"]) for line in told["lines"]] == [("physics/cars", "updated")]
+
+
+def test_a_dry_import_into_no_store_makes_none(run: Run, source: Path, tmp_path: Path) -> None:
+    assert "1 created" in run("import", "in", "--dry-run", *WRITE).out
+    assert not (tmp_path / "metastore-data").exists()
+
+
+def test_an_import_of_which_nothing_can_be_stored_makes_no_store(run: Run, source: Path, tmp_path: Path) -> None:
+    write(source, '{"resources": [{"path": "../../x"}]}')
+    assert run("import", "in", *WRITE).code == 1
+    assert not (tmp_path / "metastore-data").exists()
+
+
+def test_a_revision_says_from_where_it_was_imported(run: Run, source: Path) -> None:
+    run("import", "in", *WRITE, "-m", "Nightly")
+    message = run("revision", "read", "physics/cars", "--json").json["message"]
+    assert message == "Nightly\n\nImported-From: in/physics/cars/datapackage.json"
+
+
+# Sources
+
+
+def test_ids_are_turned_into_lower_case_when_asked(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "in/Physics/Cars/datapackage.json", cars("Cars"))
+    refused = run("import", "in", *WRITE)
+    assert (refused.code, "try 'physics'" in refused.err) == (1, True)
+    assert run("import", "in", "--lower-case", *WRITE).code == 0
+    assert run("dataset", "list").out == "physics/cars\n"
+
+
+def test_json_lines_have_a_descriptor_on_each_line(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "all.jsonl", json.dumps(cars("Cars")) + "\n\n{oops\n" + json.dumps({"name": "boats"}) + "\n")
+    done = run("import", "all.jsonl", "--owner", "physics", *WRITE)
+    assert (done.code, "all.jsonl:3:" in done.err) == (1, True)
+    assert run("dataset", "list").out == "physics/boats\nphysics/cars\n"
+
+
+def test_columns_of_a_table_are_json_pointers(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "all.csv", "name,title,keywords/0,keywords/1,resources/0/path\ncars,C,a,b,x.csv\nboats,,,,\n"
+    )
+    items = list(sources.read([file], owner="physics"))
+    assert [str(item.dataset_id) for item in items] == ["physics/cars", "physics/boats"]
+    assert json.loads(items[0].content) == {
+        "name": "cars",
+        "title": "C",
+        "keywords": ["a", "b"],
+        "resources": [{"path": "x.csv"}],
+    }
+    assert json.loads(items[1].content) == {"name": "boats"}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name\na,b\n", "cells than the header"),
+        ("name,title\na\n", "cells than the header"),
+        ("name,keywords/1\na,b\n", "does not follow"),
+        ("name,name/0\na,b\n", "does not follow"),
+    ],
+)
+def test_a_row_that_makes_no_document_is_reported(tmp_path: Path, text: str, problem: str) -> None:
+    [item] = sources.read([write(tmp_path / "all.csv", text)], owner="physics")
+    assert problem in str(item.problem)
+    assert item.source.endswith("all.csv:2")
+
+
+def test_a_table_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "all.csv").write_bytes(b"name\n\xff\n")
+    [item] = sources.read([tmp_path / "all.csv"], owner="physics")
+    assert "not CSV in UTF-8" in str(item.problem)
+
+
+def test_what_ckan_returns_is_imported_by_organization_and_name(run: Run, tmp_path: Path) -> None:
+    package = {
+        "name": "cars",
+        "owner_org": "0-1",
+        "organization": {"name": "physics"},
+        "title": "Cars",
+        "resources": [],
+    }
+    answer = {"success": True, "result": {"count": 2, "results": [package, {**package, "name": "boats"}]}}
+    write(tmp_path / "search.json", answer)
+    write(tmp_path / "dump.jsonl", json.dumps({**package, "name": "trains"}))
+    write(tmp_path / "show.json", {"success": True, "result": {**package, "name": "planes"}})
+    assert run("import", "search.json", "dump.jsonl", "show.json", *WRITE).code == 0
+    assert run("dataset", "list").out.split() == ["physics/boats", "physics/cars", "physics/planes", "physics/trains"]
+    assert to_package(json.loads(run("dataset", "read", "physics/cars").out))["title"] == "Cars"
