@@ -284,6 +284,13 @@ def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) 
     return connect_bundles(place, groups, **host_options(settings, place), **options)
 
 
+def wants_color() -> bool | None:
+    """Return whether text is coloured: `NO_COLOR` and `FORCE_COLOR` (no-color.org) decide, else (None) the terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return True if os.environ.get("FORCE_COLOR") else None
+
+
 def metrics_folder() -> str | None:
     """Return the folder in which the processes of a server share what they count, or None for a single process."""
     return os.environ.get(_METRICS_FOLDER) or None

@@ -219,7 +219,7 @@ def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
         (("dataset", "update", "physics/cars", "--author", "<x@example.org>"), 2, "a name: '<x@example.org>' has none"),
         (("dataset", "purge", "physics/cars", "--yes", *WRITE), 2, "delete it first"),
         (("dataset", "purge", "physics/cars", *WRITE), 2, "Error: physics/cars is live"),
-        (("journal", "--since", "2024-01-01"), 2, "write 2024-01-01T00:00:00Z for UTC"),
+        (("journal", "--since", "2024-01-01T00:00:00"), 2, "write 2024-01-01T00:00:00Z for UTC"),
     ],
 )
 def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, arguments: Any, code: int, said: str) -> None:
@@ -473,3 +473,53 @@ def test_init_makes_a_store_where_there_is_nothing(run: Run, monkeypatch: pytest
     monkeypatch.setenv("METASTORE_STORE", "fourth")
     assert run("init").out == "fourth\n"
     assert (tmp_path / "fourth" / "metastore.json").exists()
+
+
+# Habits
+
+
+@pytest.mark.parametrize(("shortcut", "noun", "verb"), [(name, *path) for name, path in app.SHORTCUTS.items()])
+def test_a_shortcut_does_what_its_command_does(run: Run, cars: str, shortcut: str, noun: str, verb: str) -> None:
+    arguments = () if (noun, verb) == ("dataset", "list") else ("physics/cars",)
+    short, long = run(shortcut, *arguments), run(noun, verb, *arguments)
+    assert (short.code, short.out) == (0, long.out)
+    assert f"  {shortcut} " in run("--help").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("datset", "dataset"), ("revert", "`dataset revert`"), ("hisotry", "history"), ("xyzzy", "")]
+)
+def test_an_unknown_command_is_answered_with_those_that_are_alike(run: Run, typed: str, meant: str) -> None:
+    done = run(typed, "physics/cars")
+    assert done.code == 2
+    assert f"No such command {typed!r}." in done.err
+    assert (f"Did you mean {meant}" in done.err) == bool(meant)
+
+
+def test_a_purge_that_nobody_can_confirm_needs_yes(run: Run, cars: str) -> None:
+    run("dataset", "delete", "physics/cars", *WRITE)
+    done = run("dataset", "purge", "physics/cars", *WRITE)
+    assert (done.code, "needs --yes" in done.err) == (2, True)
+    done = run("dataset", "purge", "physics/cars", "--json", *WRITE)
+    assert json.loads(done.err.splitlines()[-1])["error"]["kind"] == "invalid-input"
+    assert run("dataset", "purge", "physics/cars", "--yes", *WRITE).code == 0
+
+
+def test_a_quiet_command_prints_results_and_errors_alone(run: Run, cars: str) -> None:
+    done = run("dataset", "create", "physics/boats", "-q", *WRITE, stdin=b"{}")
+    assert (done.code, len(done.out.strip()), done.err) == (0, 40, "")
+    again = run("-q", "dataset", "create", "physics/boats", *WRITE, stdin=b"{}")
+    assert (again.code, again.err) == (4, "Error: physics/boats exists already\n")
+
+
+def test_colours_follow_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\033[" not in run("init", "one").err
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\033[" in run("init", "two").err
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033[" not in run("init", "three").err
+
+
+def test_a_plain_date_is_a_time(run: Run) -> None:
+    run("dataset", "create", "physics/cars", *WRITE, "--at", "2024-05-01", stdin=b"{}")
+    assert run("revision", "read", "physics/cars", "--json").json["created"] == "2024-05-01T00:00:00Z"

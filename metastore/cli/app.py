@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -18,7 +20,39 @@ Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
 
 
+#: Names that people guess, and the commands that they stand for.
+SHORTCUTS = {
+    "history": ("revision", "list"),
+    "log": ("revision", "list"),
+    "ls": ("dataset", "list"),
+    "show": ("dataset", "read"),
+    "tags": ("tag", "list"),
+}
+
+
 class _Top(click.Group):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return a command, or the one that a shortcut stands for."""
+        command: click.Command | None = self
+        for part in SHORTCUTS.get(name, (name,)):
+            command = click.Group.get_command(command, ctx, part) if isinstance(command, click.Group) else None
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command; for one that there is not, name those that are alike."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = {**dict.fromkeys(self.commands), **dict.fromkeys(SHORTCUTS), **_by_verb(self)}
+            near = [known[name] or name for name in difflib.get_close_matches(args[0], known, 3)]
+            hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, and the shortcuts below them."""
+        super().format_commands(ctx, formatter)
+        with formatter.section("Shortcuts"):
+            formatter.write_dl([(name, " ".join(path)) for name, path in SHORTCUTS.items()])
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command. Here and not in `run`, since click itself would end with 1, which says something else."""
         try:
@@ -41,6 +75,12 @@ for option in COMMON:
 for module in (dataset, revision, files, upkeep, transfer, bundle, token, serve):
     for each in module.COMMANDS:
         cli.add_command(each)
+
+
+def _by_verb(top: click.Group) -> dict[str, str]:
+    """Return each verb of a noun, such as `revert`, with the whole command: people try it alone."""
+    nouns = {noun: group for noun, group in top.commands.items() if isinstance(group, click.Group)}
+    return {verb: f"`{noun} {verb}`" for noun, group in reversed(nouns.items()) for verb in group.commands}
 
 
 def run() -> None:

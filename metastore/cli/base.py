@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class App:
         self.store_url: str | None = None
         self.author: str | None = None
         self.json = False
+        self.quiet = False
         self.bundles_url: str | None = None
         self.groups_file: str | None = None
         self.user: str | None = None
@@ -132,8 +133,13 @@ class App:
 
 
 def say(text: str, **style: Any) -> None:
-    """Tell the person something, on stderr."""
-    click.secho(text, err=True, **style)
+    """Tell the person something, on stderr; with --quiet only what went wrong, which is red."""
+    from metastore.config import wants_color
+
+    context = click.get_current_context(silent=True)
+    app = context.find_object(App) if context else None
+    if app is None or not app.quiet or style.get("fg") == "red":
+        click.secho(text, err=True, color=wants_color(), **style)
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
@@ -167,6 +173,12 @@ def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None
     return callback
 
 
+def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    keep("quiet")(context, parameter, value)
+    if value:
+        logging.getLogger("metastore").setLevel(logging.ERROR)
+
+
 class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
     name = "time"
 
@@ -174,7 +186,9 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         try:
             at = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time such as 2024-05-01T12:00:00Z", param, ctx)
+            self.fail(f"{value!r} is no time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
+        if len(value) == len("2024-05-01"):
+            return at.replace(tzinfo=UTC)  # a plain date begins at midnight in UTC
         if at.tzinfo is None:
             self.fail(f"{value!r} has no time zone: write {at.isoformat()}Z for UTC", param, ctx)
         return at
@@ -190,6 +204,14 @@ COMMON: tuple[Callable[..., Any], ...] = (
         help="The store: a path, or the URL of a store or service. Otherwise METASTORE_STORE, else ./metastore-data.",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_be_quiet,
+        help="Print results and errors, and nothing else.",
+    ),
 )
 WRITING: tuple[Callable[..., Any], ...] = (
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -130,7 +131,9 @@ def purge(
     """Remove a deleted dataset and its whole history for ever."""
     store = app.reader()
     head = store.revision_read(dataset_id)
-    if not yes and (head.deleted or force):  # nothing else would be done
+    if not yes and (head.deleted or force):  # else it is refused anyway
+        if app.json or not sys.stdin.isatty():
+            raise InvalidInput("a purge cannot be undone, and nobody can be asked here: it needs --yes")
         click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)
     store.dataset_purge(dataset_id, force=force, expected=expected, message=message, at=at)
     say(f"Purged {dataset_id}.")
