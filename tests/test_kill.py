@@ -138,7 +138,7 @@ def every_end_has_a_line(store: metastore.MetaStore) -> None:
             assert {("move", str(entry.dataset_id)), ("purge", str(entry.dataset_id))} & lines
 
 
-@pytest.mark.parametrize("lock", ["refs/heads/main.lock", "refs/tags/v1.lock", "packed-refs.new", "former-ids.1-2.new"])
+@pytest.mark.parametrize("lock", ["packed-refs.new", "former-ids.1-2.new"])
 def test_what_a_killed_writer_left_stops_nobody_and_is_repaired(lock: str, tmp_path: Path) -> None:
     storage = GitStorage(tmp_path, sync=False)
     first = storage.create(CARS, {"a": b"1"}, change())

@@ -138,10 +138,12 @@ def test_the_change_feed_tells_of_a_create_that_took_long(tmp_path: Path) -> Non
 def test_damage_may_be_dealt_with_while_verify_goes_on(tmp_path: Path) -> None:
     storage = GitStorage(tmp_path, sync=False)
     first = storage.create(CARS, {"a": b"1"}, change())
-    (tmp_path / "physics/cars.git/refs/heads/main.lock").touch()
-    for damage in storage.verify():
-        assert damage.kind == "left-over-lock"
-        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    (tmp_path / "physics/cars.git/former-ids.1-2.new").touch()
+    found = storage.verify()
+    assert next(found).kind == "left-over-file"
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    assert list(found) == []
+    assert storage.resolve(CARS, None) == second
 
 
 def test_a_blob_of_another_dataset_is_none_of_this_one(storage: Any) -> None:

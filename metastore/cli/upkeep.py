@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from metastore.cli.bars import Bar
-from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, local, say
+from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, local, read_input, say
+from metastore.errors import InvalidInput, StorageCorrupt
+from metastore.types import DatasetId
+
+if TYPE_CHECKING:
+    from metastore.store.store import MetaStore
 
 
 @click.group(hidden=True)
@@ -17,20 +24,51 @@ def _root() -> None:
 
 
 @command(_root, "verify")
-@click.option("--repair", is_flag=True, help="Mend what can be mended without loss.")
-def verify(app: App, repair: bool) -> None:
+@click.option("--repair", is_flag=True, help="Remove what interrupted writes left behind.")
+@click.option("--heads", metavar="FILE", help="Revisions kept elsewhere, as --print-heads prints them.")
+@click.option("--print-heads", is_flag=True, help="Print the newest revision of each dataset.")
+def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None:
     """Read the whole store, list what is wrong.
 
-    Every object of every dataset is compared with its id; exit code 1 if anything is wrong.
+    Compares every object with its id, and reads every descriptor and line of the journal. With --heads, each
+    revision in FILE has to be in its dataset's history: a history that was replaced as a whole is found. Exit code 1
+    if anything is wrong.
     """
-    found = 0
-    for damage in app.reader().verify(repair=repair):
+    store = app.reader()
+    found = repaired = 0
+    for damage in store.verify(repair=repair, heads=_heads(heads)):
+        repaired += damage.repaired
         found += not damage.repaired
         app.data(damage, str(damage))
+    ids = [dataset_id for prefix in ("", "_") for dataset_id in store.dataset_list(prefix, deleted=None)]
+    if print_heads:
+        app.rows(_newest(store, ids), lambda row: f"{row['dataset']} {row['head']}")
+    if app.json:
+        app.data({"datasets": _count(ids), "problems": found, "repaired": repaired})
     if found:
         say(f"{found} problem{'s' * (found != 1)} found.", fg="red")
         raise click.exceptions.Exit(FOUND_PROBLEMS)
     say("Everything is readable.", fg="green")
+
+
+def _heads(file: str | None) -> dict[str, str]:
+    if file is None:
+        return {}
+    lines = [line.split() for line in read_input(file).decode(errors="replace").splitlines() if line.strip()]
+    if wrong := next((line for line in lines if len(line) != 2), None):
+        raise InvalidInput(f"a line of {file} is not 'OWNER/NAME REVISION': {' '.join(wrong)[:80]}")
+    return {line[0]: line[1] for line in lines}
+
+
+def _newest(store: MetaStore, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
+    for dataset_id in ids:
+        with suppress(StorageCorrupt):  # reported before
+            yield {"dataset": dataset_id, "head": store.revision_read(dataset_id).id}
+
+
+def _count(ids: Iterable[DatasetId]) -> int:
+    """Count datasets as `list` does: those of the store's own, such as the journal, are not among them."""
+    return sum(not dataset_id.owner.startswith("_") for dataset_id in ids)
 
 
 @command(_root, "pack")

@@ -71,7 +71,7 @@ class RemoteReader:
         """
         raise InvalidInput(f"{self._http.address} is a service: verify, pack and back up where its store is")
 
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
+    def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         """Only where the store is.
 
         Raises:

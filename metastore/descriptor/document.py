@@ -89,10 +89,10 @@ def load(content: bytes) -> Any:
     """Read what is stored, into ordinary Python values.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: It is not JSON: NaN is not, though many programs write it.
     """
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=_no_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

@@ -81,6 +81,15 @@ class Repository(ABC):
         found = {name: self.tag_target(name) for name in self.tag_names()}
         return {name: target for name, target in found.items() if target is not None}
 
+    def reference_targets(self) -> Mapping[str, str]:
+        """Return every reference by its full name, and the object that it holds.
+
+        Raises:
+            StorageCorrupt: A reference cannot be read.
+        """
+        tags = {f"refs/tags/{name}": target for name, target in self.tag_targets().items()}
+        return {f"refs/heads/{self.branch}": self.head(), **tags}
+
     def has_blob(self, blob: BlobId) -> bool:
         """Tell whether a blob is in this very dataset; the cache, which others share, does not count."""
         try:

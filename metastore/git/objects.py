@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -70,11 +70,12 @@ def blob_id(content: bytes) -> BlobId:
     return BlobId(object_id(BLOB, content))
 
 
-def commit_content(tree: str, parent: str | None, change: Change) -> bytes:
-    """Return the content of a commit: author and committer are the same, so that the id depends on nothing else."""
-    lines = [f"tree {tree}"]
-    if parent:
-        lines.append(f"parent {parent}")
+def commit_content(tree: str, parent: str | None, change: Change, merged: Iterable[str] = ()) -> bytes:
+    """Return the content of a commit; `merged` are further parents.
+
+    Author and committer are the same, so that the id depends on nothing else.
+    """
+    lines = [f"tree {tree}", *([f"parent {parent}"] if parent else []), *(f"parent {other}" for other in merged)]
     who = _identity(change.author, change.at)
     return "\n".join([*lines, f"author {who}", f"committer {who}", "", _text(change.message)]).encode()
 

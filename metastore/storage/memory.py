@@ -15,7 +15,7 @@ from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
-from metastore.types import Damage, DatasetId, RevisionId
+from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024
 
@@ -131,9 +131,6 @@ class MemoryStorage(ObjectStorage):
             now = datetime.now(UTC)
             found = [(at, dataset_id) for dataset_id, at in self._touched.items() if since is None or at >= since]
         return now, iter(sorted(found))
-
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
-        return iter(())
 
     def compact(self, dataset_id: DatasetId) -> None:
         self._at(dataset_id)

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from metastore import git
-from metastore.errors import AlreadyExists, InvalidInput, PathNotFound, TagNotFound
+from metastore.errors import (
+    AlreadyExists,
+    DatasetNotFound,
+    InvalidInput,
+    PathNotFound,
+    StorageCorrupt,
+    TagNotFound,
+)
 from metastore.git.history import (
     Repository,
     ancestry,
@@ -27,8 +34,9 @@ from metastore.git.history import (
     revision_of,
 )
 from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.verify import Inspect, no_inspection, verify
 from metastore.storage.port import Storage
-from metastore.types import BlobId, Change, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
+from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 
 class ObjectStorage(Storage):
@@ -212,6 +220,29 @@ class ObjectStorage(Storage):
             if repository.tag_target(name) is not None:
                 raise AlreadyExists(f"tag {name} of {dataset_id}")
             repository.set_tags({name: target})
+
+    def verify(self, *, repair: bool = False, inspect: Inspect = no_inspection) -> Iterator[Damage]:
+        yield from self._left_over(repair=repair)
+        for prefix in ("", "_"):
+            for dataset_id in self.ids(prefix=prefix, deleted=None):
+                with suppress(DatasetNotFound):  # moved or purged meanwhile
+                    yield from self._verify_dataset(dataset_id, inspect, repair=repair)
+
+    def _left_over(self, *, repair: bool) -> Iterator[Damage]:
+        """Yield, and remove if asked to, what interrupted writes left outside of the datasets."""
+        return iter(())
+
+    def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
+        """Yield what is wrong with one dataset. Raises DatasetNotFound."""
+        try:
+            with self._open_uncached(dataset_id) as repository:
+                yield from verify(repository, dataset_id, inspect)
+        except StorageCorrupt as error:
+            yield Damage(str(dataset_id), "unreadable", str(error))
+
+    def _open_uncached(self, dataset_id: DatasetId) -> AbstractContextManager[Repository]:
+        """Open a repository so that all of it is read from where it is stored. Raises DatasetNotFound."""
+        return self._open(dataset_id)
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         with self._open(dataset_id):

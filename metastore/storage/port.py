@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 from metastore.errors import PathNotFound
+from metastore.git.verify import Inspect, no_inspection
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 
@@ -219,8 +220,13 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
-        """Read everything, and yield what is wrong, mending what can be mended without loss when asked to."""
+    def verify(self, *, repair: bool = False, inspect: Inspect = no_inspection) -> Iterator[Damage]:
+        """Read everything, and yield what is wrong.
+
+        Args:
+            repair: Remove what interrupted writes left behind. What a dataset holds never changes.
+            inspect: Called with each version of each file in the root of a revision; returns what is wrong with it.
+        """
 
     @abstractmethod
     def compact(self, dataset_id: DatasetId) -> None:

@@ -59,10 +59,8 @@ class Journal:
 
     def _entry(self, line: Revision) -> JournalEntry:
         try:
-            said = json.loads(self._storage.read(JOURNAL, line.id, _FILE))
-            dataset_id = parse_dataset_id(said["dataset"])
-            action, details = said["action"], said["details"]
-        except (ValueError, KeyError, TypeError) as error:
+            action, dataset_id, details = parse_line(self._storage.read(JOURNAL, line.id, _FILE))
+        except ValueError as error:
             raise StorageCorrupt(f"line {line.id[:12]} of the journal cannot be read: {error}") from None
         return JournalEntry(line.id, action, dataset_id, details, line.author, line.message, line.created)
 
@@ -81,3 +79,12 @@ class Journal:
             except RevisionConflict:
                 continue
         raise StorageBusy("too many write the journal at once; try again")
+
+
+def parse_line(content: bytes) -> tuple[str, DatasetId, Mapping[str, Any]]:
+    """Return the action, the dataset and the details of a line as it is stored. Raises ValueError."""
+    try:
+        line = json.loads(content)
+        return line["action"], parse_dataset_id(line["dataset"]), line["details"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"it lacks a part, or is not an object: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from types import TracebackType
@@ -15,7 +15,6 @@ from metastore.errors import (
     DatasetMoved,
     DatasetNotFound,
     InvalidInput,
-    NotFound,
     PathNotFound,
     ResourceNotFound,
     StorageCorrupt,
@@ -23,6 +22,7 @@ from metastore.errors import (
 from metastore.parse import make_time, parse_dataset_id, parse_revision
 from metastore.storage.port import Storage
 from metastore.store.journal import Journal
+from metastore.store.verify import verify
 from metastore.types import Damage, Dataset, DatasetId, Diff, FeedEntry, JournalEntry, Project, Revision, Tag
 
 AnyId = str | tuple[str, str] | DatasetId
@@ -203,26 +203,15 @@ class Reader:
             raise InvalidInput(f"not a cursor of the change feed: {since!r}")
         return self._feed(moment)
 
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
+    def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         """Read everything that is stored, and yield what is wrong, lazily.
 
         Args:
-            repair: Mend what can be mended without loss, such as what a killed process left behind.
+            repair: Remove what interrupted writes left behind. What a dataset holds never changes.
+            heads: Dataset ids to revisions that were kept elsewhere: each has to be in its dataset's history. Somebody
+                who replaces a history as a whole leaves it readable, but cannot bring back these.
         """
-        unreadable = set()
-        for damage in self._storage.verify(repair=repair):
-            if damage.kind == "unreadable":
-                unreadable.add(damage.where)
-            yield damage
-        for dataset_id in self.dataset_list():
-            if str(dataset_id) in unreadable:
-                continue
-            try:
-                self.dataset_read(dataset_id)
-            except (PathNotFound, StorageCorrupt) as error:
-                yield Damage(str(dataset_id), "not-a-descriptor", str(error))
-            except NotFound:  # moved, deleted or purged meanwhile
-                continue
+        return verify(self._storage, repair=repair, heads=heads or {})
 
     def _feed(self, since: datetime | None) -> Iterator[FeedEntry]:
         complete, touched = self._storage.touched(since)

@@ -22,8 +22,9 @@ READ_ALONG = (DESCRIPTOR, CONFIG, ATTRIBUTES, "registry.json", "entry.json")
 PAGE = 100
 _EPOCH = "1970-01-01T00:00:00Z"
 
-_COMMIT = """
-fragment OneCommit on Commit { oid message author { name email date } tree { oid } parents(first: 1) { nodes { oid } } }
+_COMMIT = f"""
+fragment OneCommit on Commit {{ oid message author {{ name email date }} tree {{ oid }}
+  parents(first: {PAGE}) {{ nodes {{ oid }} }} }}
 """
 _LEVEL = "nameRaw mode oid"
 _TREE = f"""
@@ -141,7 +142,7 @@ def objects_in(repository: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]
     """Yield the objects that an answer about a repository holds.
 
     Trees and blobs are those that have their ids; a commit or tag of somebody else's making may say less than the real
-    one (no signature, no second parent), but what it says is true of that id.
+    one (no signature, no committer), but what it says is true of that id.
     """
     branch = repository.get("defaultBranchRef") or {}
     for node in (branch.get("target"), repository.get("object")):
@@ -190,9 +191,9 @@ def _trees(node: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]:
 
 def commit_in(node: Mapping[str, Any]) -> tuple[str, GitObject]:
     """Return a commit and its id."""
-    parents = node["parents"]["nodes"]
+    first, *merged = [parent["oid"] for parent in node["parents"]["nodes"]] or [None]
     change = _change(node["author"], node["message"])
-    content = git.commit_content(node["tree"]["oid"], parents[0]["oid"] if parents else None, change)
+    content = git.commit_content(node["tree"]["oid"], first, change, merged)
     return node["oid"], GitObject(git.COMMIT, content)
 
 

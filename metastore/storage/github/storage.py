@@ -22,9 +22,7 @@ from datetime import datetime
 
 from metastore.errors import (
     AlreadyExists,
-    DatasetNotFound,
     RevisionConflict,
-    StorageCorrupt,
     TagNotFound,
 )
 from metastore.git.cache import Cache
@@ -37,6 +35,7 @@ from metastore.storage.github._api import GitHubApi, Move
 from metastore.storage.github._directory import Known
 from metastore.storage.github._lifecycle import Maker
 from metastore.storage.github._listing import Listing
+from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage, next_objects, tag_object, tag_of
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
@@ -74,6 +73,7 @@ class GitHubStorage(ObjectStorage):
         self.hosts = (host,)
         self.naming = Naming(owner)
         self.api = GitHubApi(host, owner)
+        self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
         self._known = Known(self.api, self.naming, self._cache)
         self._new_locks()
@@ -252,22 +252,13 @@ class GitHubStorage(ObjectStorage):
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
         return self._listing.touched(since)
 
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
-        yield from self._listing.left_over(repair=repair)
-        for prefix in ("", "_"):
-            for dataset_id in self.ids(prefix=prefix, deleted=None):
-                yield from self._verify_dataset(dataset_id)
+    def _left_over(self, *, repair: bool) -> Iterator[Damage]:
+        return self._listing.left_over(repair=repair)
 
-    def _verify_dataset(self, dataset_id: DatasetId) -> Iterator[Damage]:
-        try:
-            head = self.resolve(dataset_id, None)
-            for path in self.paths(dataset_id, head.id):
-                self.read(dataset_id, head.id, path)
-            list(self.tags(dataset_id))
-        except DatasetNotFound:  # moved or purged meanwhile
-            return
-        except StorageCorrupt as error:
-            yield Damage(str(dataset_id), "unreadable", str(error))
+    @contextmanager
+    def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
+        seen = self._known.current(dataset_id, fresh=True)
+        yield GitHubRepository(self.api, seen.name, Cache(self._cache_bytes), seen.seen)
 
     def compact(self, dataset_id: DatasetId) -> None:
         self._known.current(dataset_id)  # GitHub packs by itself

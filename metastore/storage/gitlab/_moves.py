@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, StorageBusy, StorageCorrupt
+from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, StorageBusy
 from metastore.git.cache import Cache
 from metastore.git.protocol import SmartHttp
-from metastore.git.reachable import Needed
-from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project
+from metastore.storage.gitlab._api import GitLabApi, Project
 from metastore.storage.gitlab._repository import RemoteRepository
 from metastore.storage.naming import ASIDE_PREFIX, OWN_OWNER
 from metastore.storage.port import Storage
@@ -66,45 +65,24 @@ class Moves:
                 yield line.created, DatasetId(owner, name)
 
 
-def verify(api: GitLabApi, naming: GitLabNaming, server: SmartHttp, *, repair: bool) -> Iterator[Damage]:
-    """Read everything in a group; see `Storage.verify`."""
+def left_over(api: GitLabApi, server: SmartHttp, *, repair: bool) -> Iterator[Damage]:
+    """Yield the projects that interrupted purges left in a group, and remove them if asked to."""
     for project in api.projects():
         name = project.path.rpartition("/")[2]
-        if dataset_id := naming.dataset(name):
-            yield from _verify(api, server, dataset_id, project, repair=repair)
-        elif name.startswith(ASIDE_PREFIX) and time_of(project) < datetime.now(UTC) - _GIVEN_UP:
-            yield _verify_aside(api, server, project, repair=repair)
+        if name.startswith(ASIDE_PREFIX) and time_of(project) < datetime.now(UTC) - _GIVEN_UP:
+            yield _left_over(api, server, project, repair=repair)
 
 
-def _verify_aside(api: GitLabApi, server: SmartHttp, project: Project, *, repair: bool) -> Damage:
-    """Look at what a purge that was cut off left; what was written to at that moment stays."""
+def _left_over(api: GitLabApi, server: SmartHttp, project: Project, *, repair: bool) -> Damage:
+    """Look at what an interrupted purge left; a project that was written to at that moment stays."""
     repository = RemoteRepository(DatasetId("", project.path), server, f"/{project.path}.git", Cache(_CACHE_BYTES))
     purged = project.path.rpartition(".")[2]
     if not repository.is_empty and repository.head() != purged:
-        detail = "it was written to while it was purged: rename it to what it was, or delete it"
+        detail = "it was written to while it was purged: give it its former name, or delete it"
         return Damage(project.path, "left-over-project", detail)
     if repair:
         api.remove(project, purged)
-    return Damage(project.path, "left-over-project", "a purge that was cut off left it", repair)
-
-
-def _verify(
-    api: GitLabApi, server: SmartHttp, dataset_id: DatasetId, project: Project, *, repair: bool
-) -> Iterator[Damage]:
-    cache = Cache(_CACHE_BYTES)  # so that all of it is read
-    repository = RemoteRepository(dataset_id, server, f"/{project.path}.git", cache)
-    if repository.is_empty:
-        return
-    try:
-        for start in (repository.head(), *filter(None, map(repository.tag_target, repository.tag_names()))):
-            Needed(repository, start, None)
-    except (KeyError, StorageCorrupt) as error:
-        yield Damage(str(dataset_id), "unreadable", str(error))
-    if project.lfs_enabled:
-        if repair:
-            api.without_lfs(project)
-        detail = "GitLab's own LFS is on, so that pushes with pointers are refused"
-        yield Damage(str(dataset_id), "lfs-is-on", detail, repair)
+    return Damage(project.path, "left-over-project", "an interrupted purge left it", repair)
 
 
 def time_of(project: Project) -> datetime:

@@ -75,6 +75,10 @@ class RemoteRepository(Repository):
         names = (name.removeprefix(_TAGS) for name in self.references.targets if name.startswith(_TAGS))
         return sorted(filter(is_tag_name, names))
 
+    def reference_targets(self) -> Mapping[str, str]:
+        targets = self.references.targets
+        return {name: target for name, target in targets.items() if name.startswith((_HEADS, _TAGS))}
+
     def tag_target(self, name: str) -> str | None:
         return self.references.targets.get(_TAGS + name)
 

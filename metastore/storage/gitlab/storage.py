@@ -42,10 +42,11 @@ from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
+from metastore.git.verify import Inspect
 from metastore.http.client import Host
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
 from metastore.storage.gitlab._listing import Listing
-from metastore.storage.gitlab._moves import Moves, verify
+from metastore.storage.gitlab._moves import Moves, left_over
 from metastore.storage.gitlab._repository import RemoteRepository
 from metastore.storage.naming import OWN_OWNER, aside_name
 from metastore.storage.objects import ObjectStorage
@@ -265,8 +266,26 @@ class GitLabStorage(ObjectStorage):
         for each in self._api.issues(project.path):
             yield Issue(int(each["iid"]), str(each["title"]), str(each["state"]), str(each["web_url"]))
 
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
-        return verify(self._api, self.naming, self._server, repair=repair)
+    def _left_over(self, *, repair: bool) -> Iterator[Damage]:
+        return left_over(self._api, self._server, repair=repair)
+
+    def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
+        yield from super()._verify_dataset(dataset_id, inspect, repair=repair)
+        project = self._project(dataset_id)
+        if project.lfs_enabled:
+            if repair:
+                self._api.without_lfs(project)
+            detail = "GitLab's own LFS is on, so that pushes with pointers are refused"
+            yield Damage(str(dataset_id), "lfs-is-on", detail, repair)
+
+    @contextmanager
+    def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
+        view = self._look(dataset_id)
+        path = f"/{view.project.path}.git"
+        try:
+            yield RemoteRepository(dataset_id, self._server, path, Cache(self._cache_bytes), view.references)
+        except NoRepository:
+            raise DatasetNotFound(dataset_id) from None
 
     def compact(self, dataset_id: DatasetId) -> None:
         self._look(dataset_id)  # GitLab packs by itself

@@ -1,36 +1,47 @@
-"""Looking after local Git repositories: packing them, finding what is wrong, mending what is safe to mend."""
+"""Looking after local Git repositories: packing them, finding damage, and removing what interrupted writes left."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from metastore import git
-from metastore.errors import DatasetNotFound, StorageError
+from metastore.errors import DatasetNotFound, StorageCorrupt, StorageError
+from metastore.files import storage_errors
+from metastore.git.cache import Cache
+from metastore.git.verify import Inspect, verify
 from metastore.storage.local._packs import index_ids, pack_names, remove_packs
 from metastore.storage.local._repository import GitRepository
-from metastore.storage.local.layout import is_stale
+from metastore.storage.local.layout import Layout, is_stale
 from metastore.types import Damage, DatasetId
-
-#: How the files begin that libgit2 and `write_pack` write objects into.
-_OBJECTS = ("tmp_", "pack_git2_")
 
 if TYPE_CHECKING:
     from metastore.storage.local.storage import GitStorage
 
+#: The files that libgit2 and `metastore.storage.local._packs` write objects into, below `objects`. A person cannot
+#: choose these names; below `refs`, where a person can, nothing is ever a left-over.
+_UNFINISHED_OBJECTS = re.compile(r"tmp_pack_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*")
+#: The files beside a repository's own that `metastore.files.replace_file` writes, named after process and thread.
+_UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.)?new")
+#: The endings of files whose last 20 bytes are a checksum; the last one is of `multi-pack-index` and `commit-graph`.
+_WITH_CHECKSUM = (".pack", ".idx", ".rev", ".bitmap", "")
+_CACHE_BYTES = 16 * 1024 * 1024
+_CHUNK = 1024 * 1024
+
 
 def compact(repository: GitRepository) -> None:
-    """Put everything that a repository has into one pack. Only ever called under the dataset's lock.
+    """Put everything that a repository has into one pack. The caller holds the dataset's lock.
 
     Nothing is dropped: another writer may have stored objects whose reference is still to be set, and what cannot be
     read now may be mended from elsewhere.
 
     Raises:
-        StorageCorrupt: Not everything can be read; nothing has changed.
+        StorageCorrupt: An object cannot be read; nothing has changed.
     """
     database = repository.database
     loose = dict(database.loose())
@@ -43,47 +54,89 @@ def compact(repository: GitRepository) -> None:
     remove_packs(repository.path, packs.keys() - {new})
 
 
-def verify(storage: GitStorage, *, repair: bool) -> Iterator[Damage]:
-    """See `Storage.verify`."""
-    for path in storage.layout.left_over():
+def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
+    """Yield what is wrong outside of the datasets: left-over files, unreadable notes, folders that are no datasets."""
+    for path in layout.left_over():
         if repair:
             _remove(path)
-        yield Damage(
-            os.path.relpath(path, storage.layout.root), "left-over-file", "left by an interrupted write", repair
-        )
-    for prefix in ("", "_"):
-        for dataset_id in storage.ids(prefix=prefix, deleted=None):
-            try:
-                yield from _verify_dataset(storage, dataset_id, repair)
-            except DatasetNotFound:  # moved or purged meanwhile
-                continue
+        yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
+    for dataset_id in layout.noted():
+        if not layout.note(dataset_id) and not os.path.isdir(layout.path(dataset_id)):
+            detail = "the note of where this dataset moved, or that it was purged, cannot be read"
+            yield Damage(str(dataset_id), "unreadable", detail)
 
 
-def _verify_dataset(storage: GitStorage, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
+def damage_of_dataset(
+    storage: GitStorage, dataset_id: DatasetId, inspect: Inspect, *, repair: bool
+) -> Iterator[Damage]:
+    """Yield what is wrong with a dataset. Raises DatasetNotFound."""
+    path = storage.layout.path(dataset_id)
     with storage.lock(dataset_id):
-        left_over = [*_left_over(storage.layout.path(dataset_id), dataset_id, repair)]
-    yield from left_over  # without the lock: the caller may want to write
+        left_over = list(_left_over(path))
+        for file in left_over if repair else ():
+            _remove(file)
+    for file in left_over:  # outside of the lock, since the caller may want to write
+        detail = f"{os.path.relpath(file, path)} was left by an interrupted write"
+        yield Damage(str(dataset_id), "left-over-file", detail, repair)
+    yield from _unreadable(storage, dataset_id, inspect)
+
+
+def _unreadable(storage: GitStorage, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:
+    path = storage.layout.path(dataset_id)
     try:
-        with storage.open(dataset_id) as repository:
-            yield from _history(repository, dataset_id)
+        with storage.open(dataset_id), storage_errors():
+            yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
+            repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
+            yield from verify(repository, dataset_id, inspect, _stored(repository))
     except DatasetNotFound:
         raise
     except StorageError as error:
         yield Damage(str(dataset_id), "unreadable", str(error))
 
 
-def _left_over(path: str, dataset_id: DatasetId, repair: bool) -> Iterator[Damage]:
-    """Find what killed processes left. The dataset is locked, but objects are written before the lock is taken."""
-    for folder, folders, files in os.walk(path):
+def _stored(repository: GitRepository) -> Iterator[str]:
+    """Yield the id of every object, also of those to which no reference leads; damaged indexes are passed over."""
+    yield from (identity for identity, _ in repository.database.loose())
+    for name in pack_names(repository.path):
+        with suppress(StorageCorrupt):
+            yield from index_ids(repository.path, name)
+
+
+def _pack_faults(path: str) -> Iterator[str]:
+    """Compare each pack and each file that describes packs with its checksum."""
+    described = [f"pack/{name}" for name in sorted(os.listdir(f"{path}/objects/pack"))]
+    for name in [*described, "info/commit-graph"]:
+        stem, ending = os.path.splitext(f"{path}/objects/{name}")
+        if ending == ".pack" and not os.path.exists(f"{stem}.idx") and is_stale(stem + ending):
+            yield f"objects/{name} has no index, so that Git reads nothing from it"
+        elif ending == ".idx" and not os.path.exists(f"{stem}.pack") and os.path.exists(stem + ending):
+            yield f"objects/{name} belongs to no pack"
+        elif ending in _WITH_CHECKSUM and not _ends_with_checksum(stem + ending):
+            yield f"objects/{name} is damaged: its checksum is wrong"
+
+
+def _ends_with_checksum(path: str) -> bool:
+    """Tell whether the last 20 bytes of a file are the SHA-1 of the others; see gitformat-pack(5)."""
+    digest = hashlib.sha1(usedforsecurity=False)
+    with suppress(FileNotFoundError), open(path, "rb") as file:  # a pack may be replaced at any moment
+        left = os.fstat(file.fileno()).st_size - 20
+        while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+        return left == 0 and digest.digest() == file.read()
+    return True
+
+
+def _left_over(path: str) -> Iterator[str]:
+    """Find the unfinished files of interrupted writes. Objects are written before the lock is taken, so age counts."""
+    for name in os.listdir(path):
+        if _UNFINISHED_FILE.fullmatch(name):
+            yield f"{path}/{name}"
+    for folder, folders, files in os.walk(f"{path}/objects"):
         for name in [*folders, *files]:
-            kind = _left_over_kind(name)
             found = os.path.join(folder, name)
-            if kind is None or (name.startswith(_OBJECTS) and not is_stale(found)):
-                continue
-            if repair:
-                _remove(found)
-            yield Damage(str(dataset_id), kind, f"{os.path.relpath(found, path)} was left by a killed process", repair)
-        folders[:] = [name for name in folders if not _left_over_kind(name)]
+            if _UNFINISHED_OBJECTS.fullmatch(os.path.relpath(found, f"{path}/objects")) and is_stale(found):
+                yield found
 
 
 def _remove(path: str) -> None:
@@ -92,38 +145,3 @@ def _remove(path: str) -> None:
     else:
         with suppress(FileNotFoundError):
             os.unlink(path)
-
-
-def _left_over_kind(name: str) -> str | None:
-    if name.endswith(".lock"):
-        return "left-over-lock"
-    if name.startswith(_OBJECTS) or name.endswith(".new"):
-        return "left-over-file"
-    return None
-
-
-def _history(repository: GitRepository, dataset_id: DatasetId) -> Iterator[Damage]:
-    """Read every object that the branch and the tags lead to; libgit2 compares content and id at each read."""
-    seen: set[str] = set()
-    starts = [repository.head(), *(repository.tag_target(name) for name in repository.tag_names())]
-    stack = [start for start in starts if start]
-    while stack:
-        identity = stack.pop()
-        if identity in seen:
-            continue
-        seen.add(identity)
-        try:
-            stack += _links(repository.read_uncached(identity))
-        except (KeyError, ValueError, StorageError) as error:
-            detail = "is missing" if isinstance(error, KeyError) else f"cannot be read: {error}"
-            yield Damage(str(dataset_id), "unreadable", f"the object {identity} {detail}")
-
-
-def _links(item: git.GitObject) -> list[str]:
-    """Return the objects that an object leads to."""
-    if item.kind == git.COMMIT:
-        commit = git.parse_commit(item.content)
-        return [commit.tree, *([commit.parent] if commit.parent else [])]
-    if item.kind == git.TREE:
-        return [entry.id for entry in git.parse_tree(item.content).values() if entry.mode != "160000"]
-    return [git.parse_tag(item.content).target] if item.kind == git.TAG else []

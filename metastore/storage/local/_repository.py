@@ -167,6 +167,9 @@ class GitRepository(Repository):
                 found[name] = self._reference(name) or ""
         return found
 
+    def reference_targets(self) -> Mapping[str, str]:
+        return self.references()
+
     def set_references(self, references: Mapping[str, str]) -> None:
         """Make these all the references that there are, at once. Only ever called under the dataset's lock."""
         self.write_packed(references)

@@ -38,6 +38,7 @@ from metastore.files import locked, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
+from metastore.git.verify import Inspect
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._repository import GitRepository, make_repository
 from metastore.storage.local.layout import Layout
@@ -213,10 +214,15 @@ class GitStorage(ObjectStorage):
             found = [(at, dataset_id) for at, dataset_id in self.layout.times() if since is None or at >= since]
         return now, iter(sorted(found))
 
-    def verify(self, *, repair: bool = False) -> Iterator[Damage]:
-        from metastore.storage.local._maintenance import verify
+    def _left_over(self, *, repair: bool) -> Iterator[Damage]:
+        from metastore.storage.local._maintenance import damage_of_store
 
-        return verify(self, repair=repair)
+        return damage_of_store(self.layout, repair=repair)
+
+    def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
+        from metastore.storage.local._maintenance import damage_of_dataset
+
+        return damage_of_dataset(self, dataset_id, inspect, repair=repair)
 
     def compact(self, dataset_id: DatasetId) -> None:
         from metastore.storage.local._maintenance import compact
