@@ -17,7 +17,7 @@ from benchmarks.processes import rate
 from benchmarks.table import Note, Row, in_turn, say
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.port import LogFilter
-from metastore.bundle.postgres import _queries as queries
+from metastore.bundle.postgres._queries import WRITE, log_query
 from metastore.bundle.postgres.record import PostgresRecord
 from tests.bundle.postgres_server import migrated_database, programs
 
@@ -136,7 +136,7 @@ def _asked(
         return registry.bundle_log(wanted.name, device=wanted.device, before=wanted.before)
 
     def by_hand(number: int) -> object:
-        query, values = queries.log(asked(number))
+        query, values = log_query(asked(number))
         return plain.execute(query.encode(), values).fetchall()
 
     assert ours(0)
@@ -176,7 +176,7 @@ def _own_statements() -> str:
     rest = json.dumps(write)[1:].replace("E:", r"E\u003a")  # a colon and a name is a variable of pgbench's
     sent = f"({own} || '{rest}]')::json"
     newest = "SELECT snapshot_id FROM snapshot_bundles WHERE name = 'W' || :client_id ORDER BY snapshot_id DESC LIMIT 1"
-    change = queries.WRITE.replace("%s", "{}").format("'ann'", "''", "now()::text", "'10000ms'", sent)
+    change = WRITE.replace("%s", "{}").format("'ann'", "''", "now()::text", "'10000ms'", sent)
     return f"""{newest}\n\\gset
 {change};
 """

@@ -1,4 +1,4 @@
-"""Bundles: a laboratory's named lists of devices, owned by groups, with a complete record of every change.
+"""Bundles: named lists of devices, owned by groups, with a complete record of every change.
 
 ```python
 from metastore import bundle
@@ -26,19 +26,20 @@ __all__ = ["Bundle", "BundleDiff", "BundleRegistry", "ChainCheck", "Groups", "Lo
 
 
 def connect(url: str | Path, *, groups: Groups | str | Path, **options: Any) -> BundleRegistry:
-    """Open a registry of bundles; one is made where there is nothing yet.
+    """Open a registry of bundles, creating an empty one if needed.
 
     Args:
-        url: Any storage of MetaStore's, as `metastore.connect` takes it: a path for local Git, `memory:`; or a database
-            with the record's tables, `postgresql://…` as libpq reads it.
-        groups: Who is in which group: a `Groups`, or the path of a groups file, read again whenever it changes.
-        **options: What the storage takes; and `clock`. A database takes `pool_size`, how many connections a process
-            may have (10), and `patience`, for how many seconds a call waits for one, for a lock, or for a server that
-            starts again (10).
+        url: Any storage that `metastore.connect` takes, such as a path for local Git or `memory:`; or a migrated
+            PostgreSQL database, as `postgresql://…` in libpq's syntax.
+        groups: The groups and their members: a `Groups`, or the path of a groups file, which is read again when it
+            changes.
+        **options: The storage's options, and `clock`. A database takes `pool_size`, the largest number of connections
+            per process (10), and `patience`, the seconds that a call waits for a connection, a lock, or a server that
+            is restarting (10).
 
     Raises:
         InvalidInput: The URL, an option or the groups file is wrong.
-        StorageUnavailable: It cannot be opened.
+        StorageUnavailable: The storage or the database cannot be opened.
     """
     from metastore.bundle.connecting import connect_bundles
 

@@ -1,4 +1,4 @@
-"""The file of a bundle in the record on a storage: its path, and a snapshot as JSON."""
+"""The file of a bundle in a record on a storage: its path, and a snapshot as JSON."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from metastore.errors import StorageCorrupt
 
 
 def path_of(name: str) -> str:
-    """Return the file of a bundle; folders keep trees small."""
+    """Return the path of a bundle's file. The 256 folders keep trees small."""
     return f"{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}/bundle.json"
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
-    """Write a snapshot as its file holds it."""
+    """Return the content of a snapshot's file."""
     state = {key: getattr(snapshot.bundle, key) for key in STATE}
-    said = {
+    document = {
         **state,
         "hosts": list(snapshot.bundle.hosts),
         "devices": sorted(snapshot.bundle.devices),
@@ -31,32 +31,29 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
         "comment": snapshot.comment,
         "hash": snapshot.hash,
     }
-    return (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def decode_snapshot(content: bytes) -> Snapshot:
-    """Read a snapshot's file.
+    """Read a snapshot from its file.
 
     Raises:
-        StorageCorrupt: It is none.
+        StorageCorrupt: The file is not a snapshot.
     """
     try:
-        said = json.loads(content)
-        created = datetime.fromisoformat(said["created"])
-        state = {key: said[key] for key in STATE}
-        state |= {"hosts": tuple(said["hosts"]), "devices": frozenset(said["devices"])}
-        bundle = Bundle(**state, updated=created, snapshot=said["snapshot"])
+        document = json.loads(content)
+        created = datetime.fromisoformat(document["created"])
         return Snapshot(
-            said["snapshot"],
-            said["name"],
-            created,
-            said["user"],
-            said["comment"],
-            said["action"],
-            bundle,
-            said["deleted"],
-            said["previous"],
-            said["hash"],
+            id=document["snapshot"],
+            name=document["name"],
+            created=created,
+            user=document["user"],
+            comment=document["comment"],
+            action=document["action"],
+            bundle=Bundle.of({key: document[key] for key in STATE}, updated=created, snapshot=document["snapshot"]),
+            deleted=document["deleted"],
+            previous=document["previous"],
+            hash=document["hash"],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StorageCorrupt(f"the file of a bundle cannot be read: {error!r}") from None

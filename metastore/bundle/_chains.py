@@ -1,4 +1,4 @@
-"""The hash chain of every name: its links, and walking it. Is the record what it was?"""
+"""The hash chain of each name: compute a link, and check that the chain is intact."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from metastore.bundle.port import ChainCheck, Snapshot
 
 
 def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
-    """Return the link of a name's chain: SHA-256 over the hash before and every part of the snapshot.
+    """Return the hash of a snapshot: SHA-256 over the previous hash of its name and every part of the snapshot.
 
-    Each part is written as a netstring without its comma (length in bytes, colon, UTF-8), so that no two records look
-    alike; lists are counted first; times are in UTC with microseconds. PostgreSQL's trigger computes the same.
+    Each part is a netstring without its comma (length in bytes, colon, UTF-8), so that different records never have the
+    same encoding. A list begins with its length; times are in UTC with microseconds. PostgreSQL's trigger computes the
+    same hash.
     """
     state = snapshot.bundle
     parts = [
@@ -47,42 +48,42 @@ def _flag(value: bool) -> str:
 def check_chains(
     newest_first: Iterator[Snapshot], current: Iterable[Snapshot], problems: Mapping[str, str] | None = None
 ) -> Iterator[ChainCheck]:
-    """Follow every name's chain from its newest snapshot to its first.
+    """Follow the chain of each name from its newest snapshot to its first.
 
     Args:
         newest_first: All snapshots of the record.
-        current: The newest of each name, as the current state says.
-        problems: Name to what else is wrong with it; looked at when all snapshots were taken.
+        current: The newest snapshot of each name, with the state that is current now.
+        problems: Other problems by name. It is read after all snapshots were taken.
     """
     later: dict[str, Snapshot] = {}
     heads: dict[str, Snapshot] = {}
     counts: dict[str, int] = {}
-    found: dict[str, str] = {}
+    broken: dict[str, str] = {}
     for snapshot in newest_first:
         name = snapshot.name
         counts[name] = counts.get(name, 0) + 1
         heads.setdefault(name, snapshot)
-        if (after := later.get(name)) and (problem := _broken(snapshot, after)):
-            found.setdefault(name, problem)
+        if (after := later.get(name)) and (problem := _broken_link(snapshot, after)):
+            broken.setdefault(name, problem)
         later[name] = snapshot
     for name, first in later.items():
-        if problem := _broken(None, first):
-            found.setdefault(name, problem)
+        if problem := _broken_link(None, first):
+            broken.setdefault(name, problem)
     standing = {snapshot.name: snapshot for snapshot in current}
     for name, head in heads.items():
         if standing.get(name) != head:
-            found.setdefault(name, f"what stands there now is not what snapshot {head.id} says")
-    found = {**(problems or {}), **found}
-    for name in sorted({*heads, *standing, *found}):
+            broken.setdefault(name, f"the current state differs from snapshot {head.id}, the newest")
+    broken = {**(problems or {}), **broken}
+    for name in sorted({*heads, *standing, *broken}):
         if name in heads:
-            yield ChainCheck(name, counts[name], heads[name].hash, found.get(name))
+            yield ChainCheck(name, counts[name], heads[name].hash, broken.get(name))
         else:
-            yield ChainCheck(name, 0, "", found.get(name, "stands there without any snapshot"))
+            yield ChainCheck(name, 0, "", broken.get(name, "it has no snapshot"))
 
 
-def _broken(before: Snapshot | None, snapshot: Snapshot) -> str | None:
+def _broken_link(before: Snapshot | None, snapshot: Snapshot) -> str | None:
     if snapshot.previous != (before.id if before else None):
-        return f"snapshot {snapshot.id} says it follows {snapshot.previous}, not {before.id if before else 'nothing'}"
+        return f"snapshot {snapshot.id} claims to follow {snapshot.previous}, not {before.id if before else 'nothing'}"
     if chain_hash(snapshot, before.hash if before else "") != snapshot.hash:
-        return f"snapshot {snapshot.id} was altered, or what was before it"
+        return f"snapshot {snapshot.id} or the one before it was altered"
     return None

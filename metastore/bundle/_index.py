@@ -1,7 +1,7 @@
-"""An index of the record of bundles: SQLite, made from the record, and never trusted over it.
+"""An index of the record of bundles in SQLite. It is built from the record, which always takes precedence.
 
-It names the revision that it covers. When the record has gone on, it walks from there and catches up; when it does not
-find the revision it knows, or has another format, it begins anew.
+The index names the revision that it covers. Before it answers, it adds the revisions since then. If the record does not
+have that revision, or the index has another format, it is rebuilt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
-from metastore.bundle import _tables as tables
+from metastore.bundle._tables import (
+    add_snapshot,
+    bundles_query,
+    empty_tables,
+    has_format,
+    lines_query,
+    log_query,
+    make_tables,
+    time_text,
+    to_bundle,
+    to_line,
+    to_log_entry,
+)
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import Bundle, Filter, LogEntry, LogFilter, Snapshot
 from metastore.errors import StorageBusy, StorageCorrupt
@@ -24,24 +36,24 @@ from metastore.types import RevisionId
 
 _log = logging.getLogger("metastore.bundle")
 _Answer = TypeVar("_Answer")
-#: How many bundles are read in one statement.
+#: The number of bundles that one statement reads.
 _PAGE = 500
 _TRIES = 3
-#: How long to wait for another process that makes the index anew, in seconds.
+#: How long to wait for another process that is rebuilding the index, in seconds.
 _PATIENCE = 60.0
-#: What SQLite says when a file cannot be used where it is, as opposed to a damaged one.
+#: Names of SQLite's errors for a file that cannot be used where it is, but is not damaged.
 _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")
 
 
 class Index:
-    """Answers by group, device, event, user and time. Safe to share between threads, processes, and after a fork.
+    """Finds bundles and snapshots by group, device, event, user and time. Safe to share, also with a forked child.
 
-    A file that is damaged is thrown away and made anew; where none can be written, the index is kept in memory.
+    A damaged file is deleted and rebuilt. If the file cannot be written, the index is kept in memory.
 
     Args:
-        path: An SQLite file, made if need be; None for memory.
+        path: An SQLite file, created if needed; None to keep the index in memory.
         revisions: Yields the revisions of the record, newest first.
-        snapshots: Returns the snapshots that a revision made, in order.
+        snapshots: Returns the snapshots of a revision, in order.
     """
 
     def __init__(
@@ -58,14 +70,14 @@ class Index:
         _open_ones.add(self)
 
     def close(self) -> None:
-        """Close the file; in memory, forget everything."""
+        """Close the file; an index in memory is lost, and rebuilt on use."""
         with self._mutex:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
     def catch_up(self, head: str | None) -> None:
-        """Cover the record up to its newest revision, `head`."""
+        """Add the revisions of the record up to its newest one, `head`."""
 
         def cover(database: sqlite3.Connection) -> None:
             if _covered(database) != head:
@@ -78,18 +90,18 @@ class Index:
         return self._place("SELECT revision, name FROM snapshots WHERE id = ?", (number,))
 
     def as_of(self, name: str, at: datetime) -> tuple[RevisionId, str] | None:
-        """Return the revision of the newest snapshot of a name that was made at a time or before, and the name."""
+        """Return the revision of the newest snapshot of a name that was made at a time or earlier, and the name."""
         query = "SELECT revision, name FROM snapshots WHERE name = ? AND created <= ? ORDER BY id DESC LIMIT 1"
-        return self._place(query, (name, tables.time_text(at)))
+        return self._place(query, (name, time_text(at)))
 
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:
         """Yield live bundles by name."""
         after, left = wanted.after or "", wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            query, values = tables.bundles_query(wanted, after, size)
+            query, values = bundles_query(wanted, after, size)
             page = self._rows(query, values)
-            yield from map(tables.bundle, page)
+            yield from map(to_bundle, page)
             if len(page) < size:
                 return
             after = page[-1]["name"]
@@ -97,13 +109,13 @@ class Index:
 
     def lines(self, wanted: Listing) -> Sequence[BundleLine]:
         """Return a page of a list."""
-        query, values = tables.lines_query(wanted)
-        return [tables.line(row) for row in self._rows(query, values)]
+        query, values = lines_query(wanted)
+        return [to_line(row) for row in self._rows(query, values)]
 
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
         """Return a page of the log, newest first."""
-        query, values = tables.log_query(wanted)
-        return [tables.log_entry(row) for row in self._rows(query, values)]
+        query, values = log_query(wanted)
+        return [to_log_entry(row) for row in self._rows(query, values)]
 
     def _place(self, query: str, values: tuple[object, ...]) -> tuple[RevisionId, str] | None:
         rows = self._rows(query, values)
@@ -113,7 +125,7 @@ class Index:
         return self._ask(lambda database: database.execute(query, values).fetchall())
 
     def _ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
-        """Ask the index, and where it is damaged or unusable, another one."""
+        """Ask the index; if it is damaged or unusable, rebuild it and ask again."""
         with self._mutex:
             for _ in range(_TRIES):
                 try:
@@ -121,26 +133,26 @@ class Index:
                         self._connection = _connect(self._path)
                         self._cover(self._connection)
                     return question(self._connection)
-                except sqlite3.ProgrammingError:  # the fault is ours, not the file's
+                except sqlite3.ProgrammingError:  # a fault of this module, not of the file
                     raise
                 except sqlite3.DatabaseError as error:
                     self._recover(error)
-        raise StorageCorrupt("no index can be made from the record of bundles: see `bundle_verify`")
+        raise StorageCorrupt("the record of bundles cannot be indexed: see `bundle_verify`")
 
     def _cover(self, database: sqlite3.Connection) -> None:
         with _transaction(database):
             new = self._behind(_covered(database))
-            if new is None:  # the record is another one: begin anew
-                tables.empty(database)
+            if new is None:  # the record is another one: rebuild
+                empty_tables(database)
                 new = self._behind(None) or []
             for revision in reversed(new):
                 for snapshot in self._snapshots(revision):
-                    tables.add(database, revision, snapshot)
+                    add_snapshot(database, revision, snapshot)
             if new:
                 database.execute("UPDATE meta SET head = ?", (new[0],))
 
     def _behind(self, covered: str | None) -> list[RevisionId] | None:
-        """Return the revisions newer than one, newest first; None if that one is not among them."""
+        """Return the revisions after the covered one, newest first; None if the record does not have that one."""
         new: list[RevisionId] = []
         for revision in self._revisions():
             if revision == covered:
@@ -149,14 +161,14 @@ class Index:
         return new if covered is None else None
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
-        """Make way for another index after a failure.
+        """Discard the index after a failure.
 
         Raises:
-            StorageBusy: Somebody else is at it for too long.
+            StorageBusy: Another process is rebuilding it for too long.
         """
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise StorageBusy("the index of bundles is being made anew; try again") from error
+            raise StorageBusy("the index of bundles is being rebuilt; try again") from error
         self.close()
         if self._path is None:
             return
@@ -164,7 +176,7 @@ class Index:
             _log.warning("%s cannot be used (%s): the index of bundles is kept in memory", self._path, error)
             self._path = None
         else:
-            _log.warning("%s was damaged (%s), and is made anew", self._path, error)
+            _log.warning("%s was damaged (%s) and is rebuilt", self._path, error)
 
 
 _open_ones: weakref.WeakSet[Index] = weakref.WeakSet()
@@ -172,7 +184,7 @@ _abandoned: list[sqlite3.Connection | None] = []
 
 
 def _after_fork() -> None:
-    # SQLite forbids a child even to close what its parent opened: it is kept, and another connection opened.
+    # SQLite forbids a child even to close its parent's connection: keep it, and open another one.
     for index in _open_ones:
         _abandoned.append(index._connection)
         index._connection = None
@@ -196,7 +208,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 def _covered(database: sqlite3.Connection) -> str | None:
     row = database.execute("SELECT head FROM meta").fetchone()
     if row is None:
-        raise sqlite3.DatabaseError("it does not say what it covers")
+        raise sqlite3.DatabaseError("it does not name the revision that it covers")
     return row[0]  # type: ignore[no-any-return]
 
 
@@ -212,19 +224,19 @@ def _remove(path: str) -> bool:
 
 def _connect(path: str | None) -> sqlite3.Connection:
     if path is not None:
-        with suppress(OSError):  # SQLite says then that it cannot open the file
+        with suppress(OSError):  # SQLite reports that it cannot open the file
             os.makedirs(os.path.dirname(path), exist_ok=True)
     database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=_PATIENCE)
     try:
         database.row_factory = sqlite3.Row
         if path is not None:
-            # It can be made anew at any time: it need not survive a power cut, only be whole or absent.
+            # It can be rebuilt at any time: after a power cut it may be gone, but must not be half written.
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
-        if not tables.has_format(database):
+        if not has_format(database):
             with _transaction(database):
-                if not tables.has_format(database):
-                    tables.make_tables(database)
+                if not has_format(database):
+                    make_tables(database)
     except BaseException:
         database.close()
         raise

@@ -1,4 +1,4 @@
-"""The tables of the index, what goes into them, and what is asked of them."""
+"""The tables of the index: their schema, adding snapshots, queries, and values from rows."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ CREATE INDEX current_by_device ON current_devices (device, name);
 
 
 def has_format(database: sqlite3.Connection) -> bool:
-    """Tell whether the file is an index as this version makes it."""
+    """Tell whether the file is an index of this version."""
     return bool(database.execute("PRAGMA user_version").fetchone()[0] == _FORMAT)
 
 
 def make_tables(database: sqlite3.Connection) -> None:
-    """Make empty tables in place of whatever is there."""
+    """Create empty tables in place of all that are there."""
     for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
         database.execute(f'DROP TABLE "{table}"')
     for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -48,15 +48,15 @@ def make_tables(database: sqlite3.Connection) -> None:
     database.execute(f"PRAGMA user_version = {_FORMAT}")
 
 
-def empty(database: sqlite3.Connection) -> None:
-    """Forget everything."""
+def empty_tables(database: sqlite3.Connection) -> None:
+    """Delete all rows."""
     for table in ("snapshots", "device_changes", "current", "current_devices"):
         database.execute(f"DELETE FROM {table}")
     database.execute("UPDATE meta SET head = NULL")
 
 
-def add(database: sqlite3.Connection, revision: str, snapshot: Snapshot) -> None:
-    """Take one snapshot into the index, after all before it; a number that was there already is not the registry's."""
+def add_snapshot(database: sqlite3.Connection, revision: str, snapshot: Snapshot) -> None:
+    """Add a snapshot, after all before it. One whose number is there already comes from a commit made by hand."""
     bundle, name = snapshot.bundle, snapshot.name
     if snapshot.id <= (database.execute("SELECT max(id) FROM snapshots").fetchone()[0] or 0):
         return
@@ -84,13 +84,13 @@ def add(database: sqlite3.Connection, revision: str, snapshot: Snapshot) -> None
     changes = ((device, snapshot.id) for device in after ^ before)
     database.executemany("INSERT INTO device_changes VALUES (?, ?)", changes)
     _set_current(database, snapshot, values)
-    gone, come = ((name, device) for device in before - after), ((name, device) for device in after - before)
-    database.executemany("DELETE FROM current_devices WHERE name = ? AND device = ?", gone)
-    database.executemany("INSERT INTO current_devices VALUES (?, ?)", come)
+    removed, added = ((name, device) for device in before - after), ((name, device) for device in after - before)
+    database.executemany("DELETE FROM current_devices WHERE name = ? AND device = ?", removed)
+    database.executemany("INSERT INTO current_devices VALUES (?, ?)", added)
 
 
 def _set_current(database: sqlite3.Connection, snapshot: Snapshot, values: dict[str, object]) -> None:
-    """Make a snapshot's state, as columns, the current one of its name."""
+    """Make the state of a snapshot, given as columns, the current state of its name."""
     database.execute(
         "INSERT OR REPLACE INTO current"
         " (name, event, ifb_group, storage, run, udp, writable, hosts, updated, snapshot, deleted)"
@@ -111,29 +111,29 @@ def _column(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
 
 
-def log_entry(row: sqlite3.Row) -> LogEntry:
-    """Read a row of `log_query`."""
-    attributes = tuple(filter(None, row["attributes"].split(",")))
-    created = datetime.fromisoformat(row["created"])
-    values = (
-        row["user"],
-        row["comment"],
-        row["action"],
-        bool(row["deleted"]),
-        attributes,
-        row["added"],
-        row["removed"],
+def to_log_entry(row: sqlite3.Row) -> LogEntry:
+    """Return the line of the log in a row of `log_query`."""
+    return LogEntry(
+        id=row["id"],
+        name=row["name"],
+        created=datetime.fromisoformat(row["created"]),
+        user=row["user"],
+        comment=row["comment"],
+        action=row["action"],
+        deleted=bool(row["deleted"]),
+        attributes=tuple(filter(None, row["attributes"].split(","))),
+        added=row["added"],
+        removed=row["removed"],
     )
-    return LogEntry(row["id"], row["name"], created, *values)
 
 
 def time_text(at: datetime) -> str:
-    """Write a time so that text sorts as time does."""
+    """Return a time as text that sorts like the time."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def log_query(wanted: LogFilter) -> tuple[str, tuple[object, ...]]:
-    """Return the statement for a page of the log."""
+    """Return the query for a page of the log, and its values."""
     conditions = (
         ("name = ?", wanted.name),
         ("user = ?", wanted.user),
@@ -150,7 +150,10 @@ def log_query(wanted: LogFilter) -> tuple[str, tuple[object, ...]]:
 
 
 def bundles_query(wanted: Filter, after: str, size: int) -> tuple[str, tuple[object, ...]]:
-    """Return one statement for a page, so that no bundle is shown half before and half after a change."""
+    """Return the query for a page of live bundles after a name, and its values.
+
+    It is one statement, so that no bundle is read half before and half after a change.
+    """
     conditions = (
         ("substr(name, 1, ?) = ?", (len(wanted.prefix), wanted.prefix) if wanted.prefix else None),
         ("ifb_group = ?", wanted.group),
@@ -167,21 +170,15 @@ def bundles_query(wanted: Filter, after: str, size: int) -> tuple[str, tuple[obj
     return query, (after, *values, size)
 
 
-def bundle(row: sqlite3.Row) -> Bundle:
-    """Read a row of `bundles_query`."""
-    return Bundle(
-        row["name"],
-        row["event"],
-        row["ifb_group"],
-        row["storage"],
-        bool(row["run"]),
-        bool(row["udp"]),
-        bool(row["writable"]),
-        tuple(json.loads(row["hosts"])),
-        frozenset(json.loads(row["devices"])),
-        datetime.fromisoformat(row["updated"]),
-        row["snapshot"],
-    )
+def to_bundle(row: sqlite3.Row) -> Bundle:
+    """Return the bundle in a row of `bundles_query`."""
+    lists = {"hosts": json.loads(row["hosts"]), "devices": json.loads(row["devices"])}
+    updated = datetime.fromisoformat(row["updated"])
+    return Bundle.of({**dict(row), **_flags(row), **lists}, updated=updated, snapshot=row["snapshot"])
+
+
+def _flags(row: sqlite3.Row) -> dict[str, bool]:
+    return {key: bool(row[key]) for key in ("run", "udp", "writable")}
 
 
 _COUNT = """CASE WHEN current.deleted THEN (SELECT removed FROM snapshots WHERE id = current.snapshot)
@@ -192,14 +189,14 @@ _OF_DELETED = "snapshot IN (SELECT snapshot FROM device_changes WHERE %s)"
 
 
 def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
-    """Return the statement for a page of a list: what it is ordered by alone is asked of every bundle."""
-    key = {**{each: each for each in ORDERS}, "devices": _COUNT, "user": _USER}[wanted.order]
-    behind = time_text(wanted.after_key) if wanted.order == "updated" and wanted.after else wanted.after_key
+    """Return the query for a page of a list, and its values. Only the ordering column is computed for every bundle."""
+    key = {**{column: column for column in ORDERS}, "devices": _COUNT, "user": _USER}[wanted.order]
+    after_key = time_text(wanted.after_key) if wanted.order == "updated" and wanted.after else wanted.after_key
     with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
-    texts = [f"instr(lower({each}), lower(?))" for each in ("name", "event", "ifb_group")]
+    texts = [f"instr(lower({column}), lower(?))" for column in ("name", "event", "ifb_group")]
     texts.append("EXISTS (SELECT 1 FROM json_each(hosts) WHERE instr(lower(value), lower(?)))")
     texts.append(with_device % "instr(lower(device), lower(?))")
-    down, before = ("DESC", "<") if wanted.descending else ("", ">")
+    direction, beyond = ("DESC", "<") if wanted.descending else ("", ">")
     conditions = (
         ("deleted = ?", wanted.deleted),
         (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
@@ -207,34 +204,32 @@ def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
         ("event = ?", wanted.event),
         ("run = ?", wanted.run),
         (with_device % "device = ?", wanted.device),
-        (f"({key}, name) {before} (?, ?)", (behind, wanted.after) if wanted.after else None),
+        (f"({key}, name) {beyond} (?, ?)", (after_key, wanted.after) if wanted.after else None),
     )
     used = [(condition, value) for condition, value in conditions if value is not None]
     values = [part for _, value in used for part in (value if isinstance(value, tuple) else (value,))]
     where = " AND ".join(condition for condition, _ in used)
-    page = f"SELECT name, {key} AS key FROM current WHERE {where} ORDER BY key {down}, name {down} LIMIT ?"
+    page = f"SELECT name, {key} AS key FROM current WHERE {where} ORDER BY key {direction}, name {direction} LIMIT ?"
     query = f"""SELECT current.*, {_COUNT} AS devices, made.user, made.comment
         FROM ({page}) AS page JOIN current ON current.name = page.name
         JOIN snapshots AS made ON made.id = current.snapshot
-        ORDER BY page.key {down}, page.name {down}"""
+        ORDER BY page.key {direction}, page.name {direction}"""
     return query, (*values, wanted.limit)
 
 
-def line(row: sqlite3.Row) -> BundleLine:
-    """Read a row of `lines_query`."""
+def to_line(row: sqlite3.Row) -> BundleLine:
+    """Return the line of a list in a row of `lines_query`."""
     return BundleLine(
-        row["name"],
-        row["event"],
-        row["ifb_group"],
-        row["storage"],
-        bool(row["run"]),
-        bool(row["udp"]),
-        bool(row["writable"]),
-        tuple(json.loads(row["hosts"])),
-        row["devices"],
-        datetime.fromisoformat(row["updated"]),
-        row["user"],
-        row["comment"],
-        row["snapshot"],
-        bool(row["deleted"]),
+        name=row["name"],
+        event=row["event"],
+        ifb_group=row["ifb_group"],
+        storage=row["storage"],
+        **_flags(row),
+        hosts=tuple(json.loads(row["hosts"])),
+        devices=row["devices"],
+        updated=datetime.fromisoformat(row["updated"]),
+        user=row["user"],
+        comment=row["comment"],
+        snapshot=row["snapshot"],
+        deleted=bool(row["deleted"]),
     )

@@ -1,4 +1,4 @@
-"""URLs to registries of bundles: any storage, or a database."""
+"""Open a registry of bundles from a URL: any storage, or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     """See `metastore.bundle.connect`."""
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
     if re.match(r"(host|hostaddr|port|dbname|user|service)\s*=", os.fspath(url)):
-        raise InvalidInput("write a database as a URL: postgresql://user@host/dbname")
+        raise InvalidInput("give the database as a URL: postgresql://user@host/dbname")
     if os.fspath(url).startswith(("postgresql://", "postgres://")):
         return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
     if unknown := sorted(set(options) - set(STORAGE_OPTIONS)):
-        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(('clock', *STORAGE_OPTIONS))}")
+        options_there = ", ".join(("clock", *STORAGE_OPTIONS))
+        raise InvalidInput(f"connect has no option {unknown[0]!r}; its options are {options_there}")
     storage = open_storage(url, **options)
-    # Beside the repository; it is no part of the record.
+    # The index lies beside the repository; it is not part of the record.
     index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
     return BundleRegistry(VersionedRecord(storage, index), groups, **clock)
 
@@ -39,9 +40,9 @@ def migrate_bundles(dsn: str, role: str | None) -> tuple[str, ...]:
 
 
 def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
-    options.pop("create", None)  # a database is made by migrating it
+    options.pop("create", None)  # `metastore bundle migrate` creates the tables
     if unknown := sorted(set(options) - {"pool_size", "patience"}):
-        raise InvalidInput(f"a database has no option {unknown[0]!r}; it has patience and pool_size")
+        raise InvalidInput(f"a database has no option {unknown[0]!r}; its options are patience and pool_size")
     with needs_extra("postgres"):
         from metastore.bundle.postgres.record import PostgresRecord
     record = PostgresRecord(url, **options)

@@ -1,4 +1,4 @@
-"""Lists of bundles for people: a line a bundle, without its devices, in whatever order they ask for."""
+"""Lists of bundles for people: one line per bundle, without its devices, in any of several orders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-#: By what lists are ordered, and of what kind it is; bundles that are equal in it come by name.
+#: The columns that a list can be ordered by, and their types. Bundles with equal values are ordered by name.
 ORDERS: dict[str, type] = {
     "name": str,
     "event": str,
@@ -21,23 +21,23 @@ ORDERS: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class BundleLine:
-    """A bundle in a list; of a deleted one, its last state.
+    """A bundle in a list; a deleted one with its last state.
 
     Attributes:
-        name: As in `Bundle`, like the following.
-        event: When the devices are read.
-        ifb_group: The group that owns it.
+        name: As in `Bundle`, like the next seven.
+        event: The event that triggers a reading.
+        ifb_group: The group that owns the bundle.
         storage: `long` or `short`.
-        run: Whether a collector should be running now.
-        udp: Whether UDP messages should be sent.
-        writable: Whether it may have a collector.
+        run: Whether a collector should run now.
+        udp: Whether to send UDP messages.
+        writable: Whether the bundle may have a collector.
         hosts: The computers on which the collector may run.
-        devices: How many devices it has.
-        updated: When it last changed, or was deleted, in UTC.
-        user: Who did.
-        comment: Why.
-        snapshot: The number of its newest snapshot.
-        deleted: Whether it is deleted.
+        devices: The number of devices.
+        updated: The time of the last change or of the deletion, in UTC.
+        user: The user who made that change.
+        comment: The reason for it.
+        snapshot: The number of the newest snapshot.
+        deleted: Whether the bundle is deleted.
     """
 
     name: str
@@ -58,20 +58,21 @@ class BundleLine:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which bundles to list, and how; None means any.
+    """Which bundles to list, and in what order; None means any.
 
     Attributes:
-        text: That have this in their name, event, group, a host or a device, in upper or lower case (of ASCII).
-        group: Owned by this group.
-        device: With this device.
-        event: With exactly this event.
-        run: That should (not) be running.
-        deleted: The deleted ones instead of the live ones.
+        text: Only bundles whose name, event, group, a host or a device contains this text. ASCII letters match in
+            either case.
+        group: Only bundles of this group.
+        device: Only bundles with this device.
+        event: Only bundles with exactly this event.
+        run: Only bundles that should, or should not, run.
+        deleted: List deleted bundles instead of live ones.
         order: One of `ORDERS`.
-        descending: The greatest first.
-        after: Behind the bundle of this name: the last one of the page before.
-        after_key: What that one has in `order`, as it was shown.
-        limit: At most so many.
+        descending: Whether the greatest comes first.
+        after: The name of the last bundle on the previous page.
+        after_key: That bundle's value in the column `order`.
+        limit: The largest number of lines to return.
     """
 
     text: str | None = None

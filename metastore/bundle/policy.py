@@ -1,4 +1,4 @@
-"""Who may do what with bundles: the groups file, and one rule.
+"""Who may change which bundles: the groups file, and one rule.
 
 ```
 groups = Minerva NOvA, MINOS
@@ -7,8 +7,8 @@ NOvA = ann bo
 root = carol
 ```
 
-`groups` names the groups, a line for each names its admins, `root` names the superusers. There are no sections; names
-are separated by spaces and commas, and their case counts. A group may have no line.
+`groups` lists the groups. A line per group lists its admins, and `root` lists the superusers. There are no sections.
+Names are separated by spaces and commas and are case-sensitive. A group without a line has no admins.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metastore.bundle.checks import check_user
-from metastore.bundle.port import Bundle
+from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
 
-#: The group of the superusers; its bundles are theirs alone.
+#: The group of the superusers, who alone may change its bundles.
 ROOT = "root"
 _log = logging.getLogger("metastore.bundle")
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What a groups file says.
+    """The content of a groups file.
 
     Attributes:
-        groups: The groups, in the file's order, without `root`.
-        admins: Group to its admins.
-        superusers: Those listed under `root`.
+        groups: The groups in the order of the file, without `root`.
+        admins: Each group and its admins.
+        superusers: The users listed under `root`.
     """
 
     groups: tuple[str, ...]
@@ -46,10 +46,11 @@ class Membership:
 
 
 def parse_groups(text: str) -> Membership:
-    """Read the text of a groups file.
+    """Parse the text of a groups file.
 
     Raises:
-        InvalidInput: A line is no `name = names`, a name occurs twice, or there is no `groups`; says the line.
+        InvalidInput: A line is not `name = names`, a name has two lines, or the line `groups` is missing; the message
+            gives the line.
     """
     lines: dict[str, list[str]] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -59,10 +60,10 @@ def parse_groups(text: str) -> Membership:
         if not equals or not key.strip() or re.search(r"[\s,]", key.strip()):
             raise InvalidInput(f"line {number} of the groups file is not 'name = names': {line.strip()[:60]!r}")
         if key.strip() in lines:
-            raise InvalidInput(f"line {number} of the groups file names {key.strip()!r} again")
+            raise InvalidInput(f"line {number} of the groups file repeats {key.strip()!r}")
         lines[key.strip()] = [name for name in re.split(r"[\s,]+", names) if name]
     if "groups" not in lines:
-        raise InvalidInput("the groups file has no line 'groups = …'")
+        raise InvalidInput("the groups file lacks the line 'groups = …'")
     groups = tuple(dict.fromkeys(name for name in lines["groups"] if name != ROOT))
     return Membership(
         groups,
@@ -72,7 +73,7 @@ def parse_groups(text: str) -> Membership:
 
 
 class Groups:
-    """A groups file that is read again when it changes; a broken one is warned of, and the last good one counts.
+    """A groups file that is read again when it changes. If it becomes unreadable, its last good content stays in force.
 
     Safe to share between threads.
     """
@@ -88,23 +89,23 @@ class Groups:
         """Read a groups file.
 
         Raises:
-            InvalidInput: It cannot be read, or says what no groups file says.
+            InvalidInput: The file cannot be read or parsed.
         """
         file = Path(path)
-        seen = _state(file)  # before reading: a change meanwhile is noticed then
+        seen = _state(file)  # before reading, so that a change during the read is noticed later
         return cls(_read(file), file, seen)
 
     @classmethod
     def parse(cls, text: str) -> Groups:
-        """Take a text as groups file.
+        """Use a text as the groups file.
 
         Raises:
-            InvalidInput: It says what no groups file says.
+            InvalidInput: The text cannot be parsed.
         """
         return cls(parse_groups(text))
 
     def current(self) -> Membership:
-        """Return what the file says now."""
+        """Return the content of the file now."""
         if self._path is None:
             return self._membership
         with self._mutex:
@@ -118,38 +119,61 @@ class Groups:
             return self._membership
 
     def of(self, user: str | None) -> tuple[str, ...]:
-        """Return the groups whose bundles a user may have to do with: of a superuser all, `root` last."""
-        now = self.current()
-        if user is not None and user in now.superusers:
-            return (*now.groups, ROOT)
-        return tuple(group for group in now.groups if user in now.admins[group])
+        """Return the groups whose bundles a user may change; for a superuser all groups, with `root` last."""
+        members = self.current()
+        if user is not None and user in members.superusers:
+            return (*members.groups, ROOT)
+        return tuple(group for group in members.groups if user in members.admins[group])
 
 
 def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> None:
-    """Make sure that a user may make a change.
+    """Check that a user may make a change.
 
     Args:
-        groups: Who is in which group.
-        user: Who; None for nobody.
-        states: The bundle before (of a deleted name: its last state) and after, as far as there are any: the rule
-            holds for each, so that nobody makes a bundle collectable who may not change it afterwards.
+        groups: The groups and their members.
+        user: The user; None if unknown.
+        states: The bundle before the change (for a deleted name, its last state) and after it, if there are such. The
+            rule holds for each, so that nobody makes a bundle collectable who could not change it afterwards.
 
     Raises:
-        PermissionDenied: They may not; the message says why.
+        PermissionDenied: The user may not make the change; the message says why.
     """
-    now = groups.current()
+    members = groups.current()
     if user is None or user == "":
         raise PermissionDenied("anyone may read bundles; to change one, say who you are")
     check_user(user)
-    if user in now.superusers:
+    if user in members.superusers:
         return
     for state in states:
         if state.ifb_group == ROOT:
-            raise PermissionDenied(f"bundles of root, such as {state.name}, are the superusers' alone")
-        if user not in now.admins.get(state.ifb_group, ()):
-            raise PermissionDenied(f"{user} is no admin of {state.ifb_group}, which owns {state.name}")
+            raise PermissionDenied(f"{state.name} belongs to root: only superusers may change its bundles")
+        if user not in members.admins.get(state.ifb_group, ()):
+            raise PermissionDenied(f"{user} is not an admin of {state.ifb_group}, which owns {state.name}")
         if state.writable:
-            raise PermissionDenied(f"{state.name} is collectable: only superusers change such bundles, or make them")
+            raise PermissionDenied(f"{state.name} is collectable: only superusers create or change such bundles")
+
+
+def check_name_use(groups: Groups, user: str | None, newest: Snapshot | None, after: Bundle) -> None:
+    """Check a change that may create a bundle or bring one back. A name stays with its group, except for superusers.
+
+    Args:
+        groups: The groups and their members.
+        user: The user; None if unknown.
+        newest: The newest snapshot of the name, which may be a deletion; None if the name is new.
+        after: The bundle after the change.
+
+    Raises:
+        PermissionDenied: The user may not make the change, or the name belonged to another group.
+        InvalidInput: The group of the bundle does not exist.
+    """
+    check_change(groups, user, [*([newest.bundle] if newest else []), after])
+    if newest and newest.bundle.ifb_group == after.ifb_group:
+        return
+    members = groups.current()
+    if newest and user not in members.superusers:
+        raise PermissionDenied(f"the name {after.name} belonged to {newest.bundle.ifb_group} and can return only there")
+    if after.ifb_group not in (*members.groups, ROOT):
+        raise InvalidInput(f"the groups file has no group {after.ifb_group!r}", pointer="/ifb_group")
 
 
 def _read(path: Path) -> Membership:
@@ -158,7 +182,7 @@ def _read(path: Path) -> Membership:
     except OSError as error:
         raise InvalidInput(f"the groups file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidInput(f"the groups file {path} cannot be read: it is no text in UTF-8") from None
+        raise InvalidInput(f"the groups file {path} cannot be read: it is not UTF-8 text") from None
 
 
 def _state(path: Path) -> object:

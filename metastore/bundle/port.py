@@ -1,20 +1,20 @@
-"""Bundles as values, and the port that every record of them implements.
+"""Bundles as values, and the port that every record of bundles implements.
 
-A bundle is a named list of devices with the event on which a collector reads them; an experiment's group owns it. Every
-change leaves a snapshot: the whole state after it, with who, when and why.
+A bundle is a named list of devices, owned by an experiment's group; a collector reads them on the bundle's event. Every
+change leaves a snapshot: the whole state after the change, with its user, time and comment.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from metastore.bundle.listing import BundleLine, Listing
 
-#: The attributes that may change, in the order in which they are shown; `name` and `ifb_group` never do.
+#: The attributes that can change, in display order. `name` and `ifb_group` never change.
 CHANGEABLE = ("event", "storage", "run", "udp", "writable", "hosts")
 
 
@@ -23,17 +23,17 @@ class Bundle:
     """A named list of devices.
 
     Attributes:
-        name: Never changes; collectors run under it.
-        event: When the devices are read, such as `e,a9`.
-        ifb_group: The group that owns it; never changes.
-        storage: `long` or `short`: how long readings are kept.
-        run: Whether a collector should be running now; only if `writable`.
-        udp: Whether UDP messages should be sent.
-        writable: Whether it may have a collector ("collectable").
-        hosts: The computers on which the collector may run, in order.
-        devices: The devices, a set.
-        updated: When it last changed, in UTC; set by the registry, and no part of what makes two bundles equal.
-        snapshot: The number of its newest snapshot, likewise; give it as `expected`.
+        name: The name that collectors run under. It never changes.
+        event: The event that triggers a reading, such as `e,a9`.
+        ifb_group: The group that owns the bundle. It never changes.
+        storage: How long readings are kept: `long` or `short`.
+        run: Whether a collector should run now. Only a `writable` bundle can run.
+        udp: Whether to send UDP messages.
+        writable: Whether the bundle may have a collector ("collectable").
+        hosts: The computers on which the collector may run, in order of preference.
+        devices: The devices, as a set.
+        updated: The time of the last change, in UTC. The registry sets it; it is ignored when bundles are compared.
+        snapshot: The number of the newest snapshot, to pass as `expected`. Set and ignored like `updated`.
     """
 
     name: str
@@ -48,12 +48,26 @@ class Bundle:
     updated: datetime | None = field(default=None, compare=False)
     snapshot: int | None = field(default=None, compare=False)
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any], *, updated: datetime | None = None, snapshot: int | None = None) -> Self:
+        """Build a bundle from values that were checked before, such as a row or a file of a record.
+
+        Args:
+            values: Attribute names to values; hosts and devices are any iterables. An absent attribute gets its
+                default; other keys are ignored.
+            updated: As in `Bundle`.
+            snapshot: As in `Bundle`.
+        """
+        state = {key: values[key] for key in STATE if key in values}
+        state |= {key: kind(state[key]) for key, kind in (("hosts", tuple), ("devices", frozenset)) if key in state}
+        return cls(**state, updated=updated, snapshot=snapshot)
+
     def __str__(self) -> str:
         return f"{self.name} ({self.ifb_group}, {self.event}, {len(self.devices)} devices)"
 
 
-#: What makes the state of a bundle: every attribute but those that the registry sets.
-STATE = tuple(each.name for each in fields(Bundle) if each.compare)
+#: The attributes that make up the state of a bundle: all but those that the registry sets.
+STATE = tuple(attribute.name for attribute in fields(Bundle) if attribute.compare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +75,16 @@ class Snapshot:
     """One change of one bundle: the whole state after it.
 
     Attributes:
-        id: Ascending over the registry; numbers may be missing.
-        name: The bundle.
-        created: When, in UTC.
-        user: Who.
-        comment: Why; may be empty.
+        id: A number that ascends over the whole registry. Numbers may be missing.
+        name: The name of the bundle.
+        created: The time of the change, in UTC.
+        user: The user who made the change.
+        comment: The reason for the change; may be empty.
         action: `create`, `update`, `delete`, `copy`, `restore` or `import`.
-        bundle: All attributes and devices; of a deletion, the last ones.
-        deleted: Whether this is a deletion.
-        previous: The number of the snapshot before, of the same name; None for the first.
-        hash: SHA-256 over this snapshot and the hash of the one before: the chain of this name.
+        bundle: The state after the change; for a deletion, the last state.
+        deleted: Whether the change deleted the bundle.
+        previous: The number of the bundle's snapshot before this one; None for its first.
+        hash: SHA-256 over this snapshot and the hash of the previous one, in hexadecimal.
     """
 
     id: int
@@ -85,25 +99,25 @@ class Snapshot:
     hash: str = ""
 
     def __str__(self) -> str:
-        why = f": {self.comment}" if self.comment else ""
-        return f"{self.id} {self.created:%Y-%m-%d %H:%M:%S} {self.user} {self.action} {self.name}{why}"
+        comment = f": {self.comment}" if self.comment else ""
+        return f"{self.id} {self.created:%Y-%m-%d %H:%M:%S} {self.user} {self.action} {self.name}{comment}"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """A line of the log: a snapshot without its state, and what it changed.
+    """A line of the log: a snapshot without its state, with a summary of the change.
 
     Attributes:
-        id: The snapshot.
-        name: The bundle.
-        created: When, in UTC.
-        user: Who.
-        comment: Why.
-        action: As in `Snapshot`.
-        deleted: Whether this is a deletion.
+        id: The number of the snapshot.
+        name: As in `Snapshot`, like the next five.
+        created: The time of the change, in UTC.
+        user: The user who made the change.
+        comment: The reason for the change.
+        action: The kind of change.
+        deleted: Whether the change deleted the bundle.
         attributes: The names of the attributes that changed.
-        added: How many devices came.
-        removed: How many devices went.
+        added: The number of devices added.
+        removed: The number of devices removed.
     """
 
     id: int
@@ -119,8 +133,8 @@ class LogEntry:
 
     @property
     def changed(self) -> str:
-        """What changed, in words such as `+2 −1 devices, hosts`."""
-        counts = " ".join(f"{sign}{n}" for sign, n in (("+", self.added), ("−", self.removed)) if n)
+        """A summary of the change, such as `+2 −1 devices, hosts`."""
+        counts = " ".join(f"{sign}{count}" for sign, count in (("+", self.added), ("−", self.removed)) if count)
         return ", ".join(([f"{counts} devices"] if counts else []) + list(self.attributes))
 
     def __str__(self) -> str:
@@ -129,14 +143,14 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class BundleDiff:
-    """What lies between two snapshots.
+    """The difference between two snapshots.
 
     Attributes:
-        old: The snapshot compared from.
-        new: The snapshot compared to.
-        attributes: Name to (old, new) of each attribute that differs.
-        added: Devices that came, sorted.
-        removed: Devices that went, sorted.
+        old: The older snapshot.
+        new: The newer snapshot.
+        attributes: The name of each attribute that differs, and its (old, new) values.
+        added: The devices that only `new` has, sorted.
+        removed: The devices that only `old` has, sorted.
     """
 
     old: Snapshot
@@ -148,13 +162,13 @@ class BundleDiff:
 
 @dataclass(frozen=True, slots=True)
 class ChainCheck:
-    """What `bundle_verify` says of one name.
+    """The result of `bundle_verify` for one name.
 
     Attributes:
-        name: The bundle.
-        snapshots: How many there are.
-        head: The hash of the newest; keep it elsewhere, and nobody can rewrite the record unseen.
-        problem: Where the chain breaks, in words; None if it holds.
+        name: The name of the bundle.
+        snapshots: The number of its snapshots.
+        head: The hash of the newest snapshot. Keep it elsewhere: it reveals a record that was rewritten as a whole.
+        problem: What is wrong, in words; None if the record of this name is intact.
     """
 
     name: str
@@ -169,7 +183,7 @@ class ChainCheck:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which live bundles to list; None means any."""
+    """Which live bundles to list; see `bundle_list`. None means any."""
 
     group: str | None = None
     device: str | None = None
@@ -186,13 +200,13 @@ class LogFilter:
     """Which snapshots to list, newest first; None means any.
 
     Attributes:
-        name: Of this bundle.
-        user: Made by this user.
-        device: That added or removed this device.
-        since: Made then or later.
-        until: Made before then.
-        before: With a smaller number: the last one of the page before.
-        limit: At most so many; None for all.
+        name: Only snapshots of this bundle.
+        user: Only changes by this user.
+        device: Only changes that added or removed this device.
+        since: Only changes made at this time or later.
+        until: Only changes made before this time.
+        before: Only snapshots with a smaller number; pass the last one of a page to get the next page.
+        limit: The largest number of lines to return; None for all.
     """
 
     name: str | None = None
@@ -210,11 +224,11 @@ class Write:
 
     Attributes:
         action: As in `Snapshot`.
-        bundle: The state after; of a deletion, the last one.
-        expected: The number of the name's newest snapshot, a deletion included; None if there must be none.
-        deleted: Whether this deletes the bundle.
-        follows: The hash of the expected snapshot, for whoever does not come from asking for it; None if they do.
-            Numbers come again in a record that was restored from a backup; hashes do not.
+        bundle: The state after the change; for a deletion, the last state.
+        expected: The number of the name's newest snapshot, which may be a deletion; None if the name is new.
+        deleted: Whether the change deletes the bundle.
+        follows: The hash of the expected snapshot if it came from `recent`, else None. A record that was restored from
+            a backup gives out numbers again, but never hashes.
     """
 
     action: str
@@ -227,36 +241,36 @@ class Write:
 class BundleRecord(ABC):
     """Where bundles and their snapshots are kept.
 
-    What is missing raises `BundleNotFound` or `SnapshotNotFound`. `write` is one transaction: it is made as a whole,
-    durable when it returns, or raises and has changed nothing (but for `OutcomeUnknown`).
+    A missing bundle raises `BundleNotFound`, a missing snapshot `SnapshotNotFound`. `write` is one transaction: when it
+    returns, everything is durable; when it raises, nothing has changed, unless the error is `OutcomeUnknown`.
     """
 
     @abstractmethod
     def newest(self, name: str) -> Snapshot:
-        """Return the newest snapshot of a name, also when that is its deletion. Raises BundleNotFound."""
+        """Return the newest snapshot of a name, which may be its deletion. Raises BundleNotFound."""
 
     @abstractmethod
     def recent(self, name: str) -> Snapshot | None:
-        """Return a snapshot of a name that may be its newest, without asking; None if none is remembered.
+        """Return a remembered snapshot of a name without reading the record; None if there is none.
 
-        What is made of it has to say which one it `follows`, and is refused if there is a newer one.
+        It may be out of date. A write based on it must carry its hash in `follows`, so that the record can refuse it.
         """
 
     @abstractmethod
     def as_of(self, name: str, at: datetime) -> Snapshot:
-        """Return the newest snapshot of a name that was made at a time or before. Raises BundleNotFound."""
+        """Return the newest snapshot of a name that was made at a time or earlier. Raises BundleNotFound."""
 
     @abstractmethod
     def snapshot(self, number: int) -> Snapshot:
-        """Return a snapshot. Raises SnapshotNotFound."""
+        """Return a snapshot by its number. Raises SnapshotNotFound."""
 
     @abstractmethod
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:
-        """Yield live bundles by name (by code point)."""
+        """Yield live bundles, ordered by the code points of their names."""
 
     @abstractmethod
     def lines(self, wanted: Listing) -> Sequence[BundleLine]:
-        """Return a page of a list, in the order that is asked for (text by code point)."""
+        """Return a page of a list in the requested order; text is ordered by code point."""
 
     @abstractmethod
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
@@ -264,7 +278,7 @@ class BundleRecord(ABC):
 
     @abstractmethod
     def write(self, writes: Sequence[Write], *, user: str, comment: str, at: datetime) -> Sequence[Snapshot]:
-        """Change several bundles at once, one snapshot each, in this order.
+        """Change several bundles in one transaction and return their snapshots, in the order of `writes`.
 
         Raises:
             RevisionConflict: The newest snapshot of a name is not the expected one.
@@ -272,8 +286,8 @@ class BundleRecord(ABC):
 
     @abstractmethod
     def chains(self) -> Iterator[ChainCheck]:
-        """Walk the chain of each name, by name."""
+        """Check the record of every name and yield the results, ordered by name."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held open; it is opened again when it is used."""
+        """Free connections and files; the next call opens them again."""

@@ -1,45 +1,207 @@
-"""The registry of bundles: who may change what, and what becomes of it. The record underneath only keeps."""
+"""The registry of bundles: who may change what, and with which result. The record below it only keeps."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
 
-from metastore.bundle.checks import apply_changes, check_comment, check_name, make_bundle
-from metastore.bundle.exchange import ImportLine, Row, at_line, write_rows
-from metastore.bundle.policy import check_change
-from metastore.bundle.port import Bundle, Snapshot, Write
-from metastore.bundle.writer import TRIES, BundleWriter
-from metastore.errors import InvalidInput, PermissionDenied, RevisionConflict, StorageBusy
+from metastore.bundle._importing import Import, first_lines
+from metastore.bundle._writer import Request, Writer
+from metastore.bundle.checks import (
+    LARGEST,
+    apply_changes,
+    check_comment,
+    check_filter,
+    check_listing,
+    check_name,
+    check_time,
+    make_bundle,
+)
+from metastore.bundle.difference import diff
+from metastore.bundle.exchange import ImportLine, Row, write_rows
+from metastore.bundle.listing import BundleLine, Listing
+from metastore.bundle.policy import Groups, check_change, check_name_use
+from metastore.bundle.port import (
+    Bundle,
+    BundleDiff,
+    BundleRecord,
+    ChainCheck,
+    Filter,
+    LogEntry,
+    LogFilter,
+    Snapshot,
+    Write,
+)
+from metastore.errors import BundleDeleted, InvalidInput, SnapshotNotFound
 
 
-class BundleRegistry(BundleWriter):
-    """Bundles, their owners and their record. `metastore.bundle.connect` makes one.
+class BundleRegistry:
+    """Bundles, their owners and their record. `metastore.bundle.connect` opens one.
 
-    Anyone may read. Every change takes `user` (who) and `comment` (why), raises `PermissionDenied` if the groups file
-    does not allow it, and leaves one snapshot per bundle; one that would alter nothing leaves none. `expected` is the
-    number of the newest snapshot that the caller saw: if there is a newer one, `RevisionConflict` is raised.
+    Anyone may read. Each change takes the `user` who makes it and a `comment` that says why. It raises
+    `PermissionDenied` if the groups file does not allow it, and leaves one snapshot per bundle, or none if it alters
+    nothing. `expected` is the number of the newest snapshot that the caller saw: if there is a newer one, the change
+    raises `RevisionConflict`.
 
     Args:
         record: Where bundles and snapshots are kept.
-        groups: Who is in which group.
+        groups: The groups and their members.
         clock: Returns the time, with a time zone.
     """
+
+    def __init__(
+        self, record: BundleRecord, groups: Groups, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.groups = groups
+        self._record = record
+        self._writer = Writer(record, groups, clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free connections and files; the next call opens them again."""
+        self._record.close()
+
+    # Reading
+
+    def bundle_list(
+        self,
+        *,
+        group: str | None = None,
+        device: str | None = None,
+        event: str | None = None,
+        run: bool | None = None,
+        host: str | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Bundle]:
+        """Return live bundles ordered by name, lazily.
+
+        Args:
+            group: Only bundles of this group.
+            device: Only bundles with this device.
+            event: Only bundles with exactly this event.
+            run: Only bundles that should, or should not, run.
+            host: Only bundles that may run on this host.
+            prefix: Only bundles whose name begins with this.
+            after: Only bundles behind this name; pass the last one of a page to get the next page.
+            limit: The largest number of bundles to return.
+        """
+        return self._record.bundles(check_filter(Filter(group, device, event, run, host, prefix, after, limit)))
+
+    def bundle_lines(self, wanted: Listing) -> Sequence[BundleLine]:
+        """Return a page of a list for people: no devices, but who changed each bundle last; deleted ones on request.
+
+        Raises:
+            InvalidInput: The order is unknown, or `after_key` does not fit it.
+        """
+        return self._record.lines(check_listing(wanted))
+
+    def bundle_read(self, name: str, *, snapshot: int | None = None, at: datetime | None = None) -> Bundle:
+        """Return a bundle: the current state, or the state at a snapshot or at a time.
+
+        Raises:
+            BundleNotFound: There is, or was at that time, no bundle of this name.
+            BundleDeleted: The bundle is, or was by that time, deleted.
+            SnapshotNotFound: This bundle has no such snapshot.
+        """
+        check_name(name)
+        if snapshot is not None:
+            return self._snapshot_of(name, snapshot).bundle
+        state = self._record.newest(name) if at is None else self._record.as_of(name, check_time(at))
+        if state.deleted:
+            raise BundleDeleted(name, state)
+        return state.bundle
+
+    def bundle_log(
+        self,
+        name: str | None = None,
+        *,
+        user: str | None = None,
+        device: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int | None = 50,
+    ) -> Sequence[LogEntry]:
+        """Return a page of the log, newest first.
+
+        Args:
+            name: Only changes of this bundle, which may be deleted.
+            user: Only changes by this user.
+            device: Only changes that added or removed this device.
+            since: Only changes made at this time or later.
+            until: Only changes made before this time.
+            before: Only snapshots with a smaller number; pass the last one of a page to get the next page.
+            limit: The largest number of lines to return; None for all.
+        """
+        return self._record.log(check_filter(LogFilter(name, user, device, since, until, before, limit)))
+
+    def bundle_snapshot(self, snapshot: int) -> Snapshot:
+        """Return a snapshot: the user, the time, the comment, and the whole state.
+
+        Raises:
+            SnapshotNotFound: There is no snapshot of this number.
+        """
+        if type(snapshot) is not int or not 0 < snapshot <= LARGEST:
+            raise SnapshotNotFound(snapshot)
+        return self._record.snapshot(snapshot)
+
+    def bundle_diff(self, snapshot_a: int, snapshot_b: int) -> BundleDiff:
+        """Compare two snapshots of the same bundle or of two; a deletion counts with its last state.
+
+        Raises:
+            SnapshotNotFound: One of the snapshots does not exist.
+        """
+        return diff(self.bundle_snapshot(snapshot_a), self.bundle_snapshot(snapshot_b))
+
+    def bundle_verify(self, heads: Mapping[str, str] | None = None) -> Iterator[ChainCheck]:
+        """Check the record of each name, ordered by name, and return its head.
+
+        Args:
+            heads: Names to heads that were kept elsewhere, each of which must still be in its chain. This reveals a
+                record that was rewritten or cut short so that its chains hold.
+        """
+        kept = dict(heads or {})
+        for check in self._record.chains():
+            head = kept.pop(check.name, check.head)
+            if check.problem is None and not self._is_in_chain(head, check):
+                check = replace(check, problem=f"its record was rewritten: {head[:12]}… is no longer in it")
+            yield check
+        for name in sorted(kept):
+            yield ChainCheck(name, 0, "", "its record is gone")
+
+    def _is_in_chain(self, head: str, check: ChainCheck) -> bool:
+        if head == check.head:
+            return True
+        lines = self._record.log(LogFilter(name=check.name, limit=None))
+        return any(self._record.snapshot(line.id).hash == head for line in lines)
+
+    def _snapshot_of(self, name: str, number: int) -> Snapshot:
+        snapshot = self.bundle_snapshot(number)
+        if snapshot.name != name:
+            raise SnapshotNotFound(number, f"snapshot {number} is of bundle {snapshot.name}, not of {name}")
+        return snapshot
 
     # Changing
 
     def bundle_create(
         self, bundle: Bundle | Mapping[str, Any], *, user: str | None, comment: str | None = None
     ) -> Bundle:
-        """Make a bundle; the name of a deleted one can be used again, in its old group.
+        """Create a bundle. The name of a deleted one can be used again by its old group.
 
         Raises:
             AlreadyExists: There is a live bundle of this name.
         """
-        return self._create("create", make_bundle(bundle), user, comment)
+        return self._writer.create("create", make_bundle(bundle), Request(user, comment))
 
     def bundle_update(
         self,
@@ -50,28 +212,28 @@ class BundleRegistry(BundleWriter):
         comment: str | None = None,
         expected: int | None = None,
     ) -> Bundle:
-        """Change attributes and devices; what is not named stays.
+        """Change attributes and devices; attributes that `changes` does not name stay.
 
         Args:
             name: A live bundle.
-            changes: Attributes to new values (`devices` too), `add_devices` and `remove_devices`.
-            user: Who.
-            comment: Why.
-            expected: The number of the newest snapshot as the caller knows it.
+            changes: Attributes to new values, with `devices` for all devices, or `add_devices` and `remove_devices`.
+            user: The user who makes the change.
+            comment: The reason.
+            expected: The number of the newest snapshot that the caller saw.
 
         Raises:
             RevisionConflict: `expected` is not the newest snapshot.
         """
-        kept = _kept(changes) if isinstance(changes, Mapping) else changes
-        return self._change("update", name, lambda now: apply_changes(now, kept), user, comment, expected)
+        kept = _repeatable(changes) if isinstance(changes, Mapping) else changes
+        return self._writer.update(name, lambda now: apply_changes(now, kept), Request(user, comment, expected))
 
     def bundle_delete(
         self, name: str, *, user: str | None, comment: str | None = None, expected: int | None = None
     ) -> Snapshot:
-        """Delete a bundle; its last state and its record stay, and `bundle_restore` brings it back.
+        """Delete a bundle. Its last state and its record stay, and `bundle_restore` brings it back.
 
         Raises:
-            BundleDeleted: It was deleted before.
+            BundleDeleted: The bundle is already deleted.
             RevisionConflict: `expected` is not the newest snapshot.
         """
 
@@ -79,15 +241,16 @@ class BundleRegistry(BundleWriter):
             check_change(self.groups, user, [newest.bundle])
             return Write("delete", newest.bundle, newest.id, deleted=True)
 
-        return self._write(name, compute, user, comment, expected)
+        return self._writer.write(name, compute, Request(user, comment, expected))
 
     def bundle_copy(self, name: str, new_name: str, *, user: str | None, comment: str | None = None) -> Bundle:
-        """Make a bundle like another one, under a new name, in the same group.
+        """Create a bundle that is like another one, under a new name, in the same group.
 
         Raises:
             AlreadyExists: There is a live bundle of the new name.
         """
-        return self._create("copy", replace(self.bundle_read(name), name=check_name(new_name)), user, comment)
+        copy = replace(self.bundle_read(name), name=check_name(new_name))
+        return self._writer.create("copy", copy, Request(user, comment))
 
     def bundle_restore(
         self,
@@ -98,7 +261,7 @@ class BundleRegistry(BundleWriter):
         comment: str | None = None,
         expected: int | None = None,
     ) -> Bundle:
-        """Make a bundle what it was at a snapshot, by a new change; this also brings back a deleted one.
+        """Return a bundle to its state at a snapshot, by a new change; this also brings back a deleted bundle.
 
         Raises:
             SnapshotNotFound: This bundle has no such snapshot.
@@ -107,14 +270,14 @@ class BundleRegistry(BundleWriter):
         then = self._snapshot_of(check_name(name), snapshot).bundle
 
         def compute(newest: Snapshot) -> Write | None:
-            self._may_use_name(user, newest, then)
+            check_name_use(self.groups, user, newest, then)
             if newest.bundle.ifb_group != then.ifb_group and not newest.deleted:
                 raise InvalidInput(f"{name} belongs to {newest.bundle.ifb_group} now, and a group never changes")
             if newest.bundle == then and not newest.deleted:
                 return None
             return Write("restore", then, newest.id)
 
-        return self._write(name, compute, user, comment, expected, deleted=True).bundle
+        return self._writer.write(name, compute, Request(user, comment, expected), deleted=True).bundle
 
     # Many at once
 
@@ -122,11 +285,11 @@ class BundleRegistry(BundleWriter):
         """Return bundles as text that `bundle_import` takes, piece by piece.
 
         Args:
-            names: Of these; None for all live ones.
-            format: `json` (a list of objects) or `csv` (a line a bundle).
+            names: The bundles to export; None for all live ones.
+            format: `json` (a list of objects) or `csv` (one line per bundle).
 
         Raises:
-            BundleNotFound: There is none of a name.
+            BundleNotFound: A name has no bundle.
             InvalidInput: The format is neither.
         """
         bundles = self.bundle_list() if names is None else (self.bundle_read(name) for name in names)
@@ -141,75 +304,37 @@ class BundleRegistry(BundleWriter):
         atomic: bool = True,
         dry_run: bool = False,
     ) -> Sequence[ImportLine]:
-        """Create and update many bundles; what is not among the rows stays, and what says nothing new is passed over.
+        """Create and update many bundles. Bundles that the rows do not name stay, and so do those that are equal.
 
         Args:
-            rows: Bundles, or objects with their attributes (of a live bundle, those to change), or what
-                `metastore.bundle.exchange.read_rows` makes of a file.
-            user: Who.
-            comment: Why.
-            atomic: All of them in one transaction, or none; otherwise each for itself, and what fails is reported.
-            dry_run: Only say what would happen; then nothing fails but the storage.
+            rows: Bundles; or objects with all attributes of a new bundle, or with those of a live bundle that change;
+                or the result of `metastore.bundle.exchange.read_rows`.
+            user: The user who imports.
+            comment: The reason.
+            atomic: Whether to import all rows in one transaction or none. Otherwise each row is imported on its own,
+                and rows that fail are reported.
+            dry_run: Whether to only report what would happen. Then no row raises.
 
         Returns:
-            What became of each row.
+            The outcome of each row.
 
         Raises:
-            MetastoreError: If `atomic`: what is wrong with the first row that cannot be imported; names its line.
+            MetastoreError: With `atomic`, of the first row that cannot be imported; the message names its line.
         """
         numbered = [row if isinstance(row, Row) else Row(line, row) for line, row in enumerate(rows, 1)]
         check_comment(comment)
-        seen: dict[str, int] = {}
+        task = Import(
+            writer=self._writer,
+            groups=self.groups,
+            request=Request(user, comment),
+            report=not atomic or dry_run,
+            dry_run=dry_run,
+            lines=first_lines(numbered),
+        )
         batches = [numbered] if atomic or dry_run else [[row] for row in numbered]
-        return [
-            line
-            for batch in batches
-            for line in self._import(batch, user, comment, seen, not atomic or dry_run, dry_run)
-        ]
-
-    def _import(
-        self, rows: Sequence[Row], user: str | None, comment: str | None, seen: dict[str, int], report: bool, dry: bool
-    ) -> Sequence[ImportLine]:
-        """Import rows in one transaction; again after a lost race."""
-        for attempt in range(TRIES):
-            done: list[ImportLine] = []
-            writes: list[Write] = []
-            for row in rows:
-                try:
-                    write, outcome = self._plan(row, user, seen)
-                except (InvalidInput, PermissionDenied) as error:
-                    if not report:
-                        raise at_line(error, row.line) from None
-                    done.append(ImportLine(row.line, row.name, "failed", str(error)))
-                else:
-                    done.append(ImportLine(row.line, row.name, outcome))
-                    writes += [write] if write else []
-            try:
-                if writes and not dry:
-                    self._commit(writes, user, comment)
-                return done
-            except RevisionConflict:
-                time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
-        raise StorageBusy("the bundles are being changed by too many others; try again")
-
-    def _plan(self, row: Row, user: str | None, seen: dict[str, int]) -> tuple[Write | None, str]:
-        """Compute what a row asks for, and say it in a word."""
-        if seen.setdefault(check_name(row.name), row.line) != row.line:
-            raise InvalidInput(f"bundle {row.name} occurs twice", pointer="/name")
-        newest = self._newest(row.name)
-        if newest is None or newest.deleted:
-            made = make_bundle(row.values)
-            self._may_use_name(user, newest, made)
-            return Write("import", made, newest.id if newest else None), "created"
-        after = apply_changes(newest.bundle, row.changes)
-        check_change(self.groups, user, [newest.bundle, after])
-        if after == newest.bundle:
-            return None, "unchanged"
-        return Write("import", after, newest.id), "updated"
+        return [outcome for batch in batches for outcome in task.run(batch)]
 
 
-def _kept(changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return changes that can be computed again: what can be read only once becomes a list."""
-    if any(isinstance(value, Iterator) for value in changes.values()):
-        return {key: list(value) if isinstance(value, Iterator) else value for key, value in changes.items()}
-    return changes
+def _repeatable(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return changes that can be applied more than once: iterators become lists."""
+    return {key: list(value) if isinstance(value, Iterator) else value for key, value in changes.items()}

@@ -1,13 +1,13 @@
-"""The record of bundles on any storage: one dataset, a file a bundle, a commit a transaction.
+"""The record of bundles on any storage: one dataset, with a file per bundle and a commit per transaction.
 
 ```
-registry.json                     {"last": 17, "changed": ["NuMI_Physics_A9"]}: the newest snapshot's number, and
-                                  which bundles this commit changed, in the order of their snapshots
-<2 hex>/<name>/bundle.json        the newest snapshot of a bundle, also of a deleted one; one device a line
+registry.json                     {"last": 17, "changed": ["NuMI_Physics_A9"]}: the number of the newest snapshot, and
+                                  the bundles that this commit changed, in the order of their snapshots
+<2 hex>/<name>/bundle.json        the newest snapshot of a bundle, even a deleted one; one device per line
 ```
 
-So that several bundles change in one commit, the log has one order, and `git log -p` reads well. The record is what
-counts: what answers by device, group or user is `metastore.bundle._index`, which can be made anew from it at any time.
+One dataset for all bundles lets several change in one commit, gives the log one order, and makes `git log -p` readable.
+Questions by device, group or user go to `metastore.bundle._index`, which can be rebuilt from the record at any time.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from metastore.bundle._bundle_file import decode_snapshot, encode_snapshot, path_of
 from metastore.bundle._chains import chain_hash, check_chains
 from metastore.bundle._index import Index
 from metastore.bundle.listing import BundleLine, Listing
-from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
+from metastore.bundle.port import Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
 from metastore.errors import (
     AlreadyExists,
     BundleNotFound,
@@ -49,8 +50,8 @@ class VersionedRecord(BundleRecord):
     """Bundles in one dataset of a storage.
 
     Args:
-        storage: Where the dataset is.
-        index_path: Where the index is kept, an SQLite file; None for memory.
+        storage: The storage that holds the dataset.
+        index_path: The SQLite file of the index; None to keep the index in memory.
     """
 
     def __init__(self, storage: Storage, index_path: str | None = None) -> None:
@@ -59,13 +60,13 @@ class VersionedRecord(BundleRecord):
 
     def newest(self, name: str) -> Snapshot:
         head = self._head()
-        found = self._read(head.id, name) if head else None
-        if found is None:
+        snapshot = self._read(head.id, name) if head else None
+        if snapshot is None:
             raise BundleNotFound(name)
-        return found
+        return snapshot
 
     def recent(self, name: str) -> Snapshot | None:
-        return None  # asking is cheap; and what somebody put into the files by hand is seen so
+        return None  # reading is cheap, and sees a commit made by hand
 
     def as_of(self, name: str, at: datetime) -> Snapshot:
         place = self._indexed().as_of(name, at)
@@ -96,11 +97,11 @@ class VersionedRecord(BundleRecord):
             snapshots = self._next(head, writes, user, comment, at)
             try:
                 self._append(head, snapshots, _change(snapshots, user, comment, at))
-            except (RevisionConflict, AlreadyExists):  # somebody changed another bundle, perhaps: look again
+            except (RevisionConflict, AlreadyExists):  # perhaps another bundle was changed: read again
                 time.sleep(random.uniform(0, 0.0005 * (attempt + 1)))
             else:
                 return snapshots
-        raise StorageBusy("too many change bundles at once; try again")
+        raise StorageBusy("too many changes of bundles at once; try again")
 
     def chains(self) -> Iterator[ChainCheck]:
         head = self._head()
@@ -120,7 +121,7 @@ class VersionedRecord(BundleRecord):
             return None
 
     def _indexed(self) -> Index:
-        """Return the index, brought up to the newest revision."""
+        """Return the index, updated to the newest revision."""
         head = self._head()
         self._index.catch_up(head.id if head else None)
         return self._index
@@ -128,49 +129,49 @@ class VersionedRecord(BundleRecord):
     def _next(
         self, head: Revision | None, writes: Sequence[Write], user: str, comment: str, at: datetime
     ) -> list[Snapshot]:
-        """Compute the snapshots of a transaction on top of a revision."""
+        """Compute the snapshots of a transaction that follows a revision."""
         last = self._registry(head.id).last if head else 0
-        made: dict[str, Snapshot] = {}
+        snapshots: dict[str, Snapshot] = {}
         for number, write in enumerate(writes, last + 1):
             name = write.bundle.name
-            if name in made:
+            if name in snapshots:
                 raise InvalidInput(f"bundle {name} occurs twice in one transaction")
             old = self._read(head.id, name) if head else None
             if (old.id if old else None) != write.expected or (old and write.follows not in (None, old.hash)):
                 raise RevisionConflict(f"bundle {name}", expected=write.expected, actual=old.id if old else None)
-            made[name] = make_snapshot(number, write, user, comment, at, old)
-        return list(made.values())
+            snapshots[name] = make_snapshot(number, write, user, comment, at, old)
+        return list(snapshots.values())
 
     def _append(self, head: Revision | None, snapshots: Sequence[Snapshot], change: Change) -> None:
-        said = {"last": snapshots[-1].id, "changed": [snapshot.name for snapshot in snapshots]}
-        files = {REGISTRY: (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()}
+        registry = {"last": snapshots[-1].id, "changed": [snapshot.name for snapshot in snapshots]}
+        files = {REGISTRY: (json.dumps(registry, indent=2, ensure_ascii=False) + "\n").encode()}
         files |= {path_of(snapshot.name): encode_snapshot(snapshot) for snapshot in snapshots}
         if head is None:
             self._storage.create(BUNDLES, files, change)
         else:
             self._storage.append(BUNDLES, files, change, parent=head.id)
 
-    def _registry(self, revision: RevisionId) -> _Said:
+    def _registry(self, revision: RevisionId) -> _Registry:
         try:
-            said = json.loads(self._storage.read(BUNDLES, revision, REGISTRY))
-            return _Said(int(said["last"]), [str(name) for name in said["changed"]])
+            document = json.loads(self._storage.read(BUNDLES, revision, REGISTRY))
+            return _Registry(int(document["last"]), [str(name) for name in document["changed"]])
         except (ValueError, TypeError, KeyError, PathNotFound) as error:
             raise StorageCorrupt(f"{REGISTRY} of revision {revision[:12]} cannot be read: {error!r}") from None
 
     def _read(self, revision: RevisionId, name: str) -> Snapshot | None:
         try:
-            found = decode_snapshot(self._storage.read(BUNDLES, revision, path_of(name)))
+            snapshot = decode_snapshot(self._storage.read(BUNDLES, revision, path_of(name)))
         except PathNotFound:
             return None
-        if found.name != name:
-            raise StorageCorrupt(f"the file of bundle {name} says that it is {found.name}")
-        return found
+        if snapshot.name != name:
+            raise StorageCorrupt(f"the file of bundle {name} claims to be {snapshot.name}")
+        return snapshot
 
     def _at(self, revision: RevisionId, name: str) -> Snapshot:
-        found = self._read(revision, name)
-        if found is None:
-            raise StorageCorrupt(f"revision {revision[:12]} should have changed bundle {name}, which it has not")
-        return found
+        snapshot = self._read(revision, name)
+        if snapshot is None:
+            raise StorageCorrupt(f"revision {revision[:12]} should have changed bundle {name}, but lacks its file")
+        return snapshot
 
     def _revisions(self) -> Iterator[RevisionId]:
         """Yield the revisions of the record, newest first."""
@@ -179,35 +180,35 @@ class VersionedRecord(BundleRecord):
             yield from (revision.id for revision in self._storage.history(BUNDLES, head.id))
 
     def _snapshots(self, revision: RevisionId) -> list[Snapshot]:
-        """Return the snapshots that a revision made, in order; again those before it, if it is not the registry's."""
+        """Return the snapshots of a revision, in order. A commit made by hand repeats those before it."""
         return [self._at(revision, name) for name in self._registry(revision).changed]
 
     def _walk(self, head: Revision, problems: dict[str, str]) -> Iterator[Snapshot]:
-        """Yield all snapshots, newest first, and note where somebody changed a file without making one."""
-        stood: dict[str, Snapshot | None] = {}
+        """Yield all snapshots, newest first, and note bundles whose files changed without a snapshot."""
+        expected: dict[str, Snapshot | None] = {}
         for revision in self._storage.history(BUNDLES, head.id):
             last = self._registry(revision.parent).last if revision.parent else 0
-            said = self._registry(revision.id)
-            for name in reversed(said.changed) if said.last > last else ():
+            registry = self._registry(revision.id)
+            for name in reversed(registry.changed) if registry.last > last else ():
                 try:
                     snapshot = self._at(revision.id, name)
                     before = self._read(revision.parent, name) if revision.parent else None
                 except StorageCorrupt as error:
                     problems.setdefault(name, str(error))
                     continue
-                if stood.get(name, snapshot) != snapshot:
+                if expected.get(name, snapshot) != snapshot:
                     problems.setdefault(name, f"it was changed without a snapshot, after snapshot {snapshot.id}")
-                stood[name] = before
+                expected[name] = before
                 yield snapshot
 
     def _current(self, head: Revision, problems: dict[str, str]) -> Iterator[Snapshot]:
-        """Yield the newest snapshot of every name as it stands in the tree, and note what cannot be read."""
+        """Yield the newest snapshot of each name from the tree, and note files that cannot be read."""
         for path in self._storage.paths(BUNDLES, head.id):
             if path == REGISTRY:
                 continue
             name = path.split("/")[-2] if "/" in path else ""
             if path != path_of(name):
-                problems[path] = f"{path} is not the registry's"
+                problems[path] = f"{path} is not a file of the registry"
                 continue
             try:
                 yield self._at(head.id, name)
@@ -215,29 +216,34 @@ class VersionedRecord(BundleRecord):
                 problems.setdefault(name, str(error))
 
 
-class _Said(NamedTuple):
-    """What `registry.json` says."""
+class _Registry(NamedTuple):
+    """The content of `registry.json`."""
 
     last: int
     changed: list[str]
 
 
 def make_snapshot(number: int, write: Write, user: str, comment: str, at: datetime, old: Snapshot | None) -> Snapshot:
-    """Make the snapshot of a change, with its link of the chain."""
-    state = Bundle(**{key: getattr(write.bundle, key) for key in STATE}, updated=at, snapshot=number)
-    made = Snapshot(number, state.name, at, user, comment, write.action, state, write.deleted, old.id if old else None)
-    return Snapshot(**{**_fields(made), "hash": chain_hash(made, old.hash if old else "")})
-
-
-def _fields(snapshot: Snapshot) -> dict[str, Any]:
-    return {key: getattr(snapshot, key) for key in Snapshot.__dataclass_fields__}
+    """Build the snapshot of a change, linked to the name's previous one."""
+    snapshot = Snapshot(
+        id=number,
+        name=write.bundle.name,
+        created=at,
+        user=user,
+        comment=comment,
+        action=write.action,
+        bundle=replace(write.bundle, updated=at, snapshot=number),
+        deleted=write.deleted,
+        previous=old.id if old else None,
+    )
+    return replace(snapshot, hash=chain_hash(snapshot, old.hash if old else ""))
 
 
 def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime) -> Change:
-    done = ", ".join(f"{snapshot.action} {snapshot.name}" for snapshot in snapshots[:10])
+    actions = ", ".join(f"{snapshot.action} {snapshot.name}" for snapshot in snapshots[:10])
     more = f" and {len(snapshots) - 10} more" if len(snapshots) > 10 else ""
     try:
         author = make_author((user, ""))
-    except InvalidInput:  # nothing is left that Git would keep; the file says who it was
+    except InvalidInput:  # Git cannot keep any part of this name; the file has it
         author = Author("unknown")
-    return Change(author, make_message(comment) or f"{done}{more}", make_time(at))
+    return Change(author, make_message(comment) or f"{actions}{more}", make_time(at))

@@ -9,10 +9,10 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from metastore.bundle.checks import apply_changes, make_bundle
+from metastore.bundle.difference import diff
 from metastore.bundle.exchange import Row
 from metastore.bundle.policy import check_change
 from metastore.bundle.port import Bundle, BundleDiff, Snapshot
-from metastore.bundle.reader import diff
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,

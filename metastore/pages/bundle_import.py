@@ -14,9 +14,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
 from metastore.bundle.checks import apply_changes
+from metastore.bundle.difference import diff
 from metastore.bundle.exchange import ImportLine, Row, read_rows
 from metastore.bundle.port import BundleDiff
-from metastore.bundle.reader import diff
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.pages import bundle_parts as parts
 from metastore.service.bundles import registry

@@ -60,7 +60,7 @@ def own_groups() -> tuple[str, ...]:
     if user is None:
         raise PermissionDenied("anyone may read bundles; to make one, say who you are")
     if not found:
-        raise PermissionDenied(f"{user} is no admin of any group, and only a group's admins make bundles")
+        raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins create bundles")
     return found
 
 

@@ -179,9 +179,9 @@ def test_some_are_exported(bundle: Run, numi: str) -> None:
         (("restore", "NuMI", "99"), 3, "there is no snapshot 99"),
         (("create", *NUMI), 4, "bundle NuMI exists already"),
         (("update", "NuMI", "--udp", "--expected", "77"), 4, "read it again"),
-        (("update", "NuMI", "--udp", "--user", "eve"), 6, "eve is no admin of NOvA"),
+        (("update", "NuMI", "--udp", "--user", "eve"), 6, "eve is not an admin of NOvA"),
         (("update", "NuMI", "--collectable"), 6, "NuMI is collectable"),
-        (("delete", "NuMI", "--user", "cy"), 6, "cy is no admin of NOvA"),
+        (("delete", "NuMI", "--user", "cy"), 6, "cy is not an admin of NOvA"),
         (("create", "B", "--event", "!", "--group", "NOvA"), 2, "is no event"),
         (("create", "B", "--group", "NOvA"), 2, "event is missing"),
         (("create", "B", "--event", "e"), 2, "Missing option '--group'"),
@@ -263,7 +263,7 @@ def test_verify_fails_where_somebody_changed_a_file(bundle: Run, numi: str, tmp_
     storage.close()
     done = bundle("verify")
     assert (done.code, "1 broken chain found" in done.err) == (1, True)
-    assert "what stands there now is not what snapshot 1 says" in done.out
+    assert "the current state differs from snapshot 1, the newest" in done.out
 
 
 def test_verify_compares_with_heads_that_were_kept(bundle: Run, numi: str, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_is_not_named_stays(registry: BundleRegistry) -> None:
         (numi(colour="red"), InvalidInput, "line 2: 'colour' is no attribute"),
         (numi(add_devices=["E:NEW"]), InvalidInput, "line 2: 'add_devices' is no attribute"),
         (numi(ifb_group="MINOS"), InvalidInput, "line 2: the ifb_group of a bundle never changes"),
-        (numi(name="B", ifb_group="Minerva"), PermissionDenied, "line 2: ann is no admin of Minerva"),
+        (numi(name="B", ifb_group="Minerva"), PermissionDenied, "line 2: ann is not an admin of Minerva"),
         (numi(writable=True), PermissionDenied, "line 2: NuMI is collectable"),
         (numi(name="B", writable=True), PermissionDenied, "line 2: B is collectable"),
         ({"event": "e,1d"}, InvalidInput, "line 2: .*no name"),

@@ -67,13 +67,13 @@ def test_comments_blank_lines_and_line_ends_of_windows_are_passed_over() -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no line 'groups = …'"),
-        ("Groups = A", "no line 'groups = …'"),
+        ("", "lacks the line 'groups = …'"),
+        ("Groups = A", "lacks the line 'groups = …'"),
         ("groups = A\nA ann", "line 2 of the groups file is not 'name = names'"),
         ("[groups]\ngroups = A", "line 1"),
         ("groups = A\n= ann", "line 2"),
         ("groups = A\nA B = ann", "line 2"),
-        ("groups = A\nA = ann\nA = bo", "line 3 of the groups file names 'A' again"),
+        ("groups = A\nA = ann\nA = bo", "line 3 of the groups file repeats 'A'"),
     ],
 )
 def test_a_broken_groups_file_is_refused_with_its_line(text: str, said: str) -> None:
@@ -109,7 +109,7 @@ def test_a_changed_file_is_read_again_at_the_next_change(tmp_path: Path) -> None
         registry.bundle_create(numi(), user="ann")
         rewrite(path, GROUPS.replace("ann", "eve"))
         registry.bundle_update("NuMI", {"udp": True}, user="eve")
-        with pytest.raises(PermissionDenied, match="ann is no admin of NOvA"):
+        with pytest.raises(PermissionDenied, match="ann is not an admin of NOvA"):
             registry.bundle_delete("NuMI", user="ann")
 
 
@@ -266,14 +266,14 @@ def test_a_superuser_may_give_a_deleted_name_to_another_group(deleted: BundleReg
     with pytest.raises(InvalidInput, match="a group never changes"):
         deleted.bundle_restore("NuMI", first, user="ruth")
     deleted.bundle_delete("NuMI", user="bo")
-    with pytest.raises(PermissionDenied, match="comes back only there"):
+    with pytest.raises(PermissionDenied, match="can return only there"):
         deleted.bundle_restore("NuMI", first, user="bo")
     assert deleted.bundle_restore("NuMI", first, user="ruth").ifb_group == "NOvA"
 
 
 def test_a_copy_lands_in_the_group_of_the_original(registry: BundleRegistry) -> None:
     registry.bundle_create(numi(ifb_group="Minerva"), user="cy")
-    with pytest.raises(PermissionDenied, match="ann is no admin of Minerva"):
+    with pytest.raises(PermissionDenied, match="ann is not an admin of Minerva"):
         registry.bundle_copy("NuMI", "Mine", user="ann")
 
 
@@ -306,9 +306,9 @@ def test_who_may_not_is_told_why(registry: BundleRegistry) -> None:
     for user, name, said in (
         (None, "NuMI", "say who you are"),
         ("", "NuMI", "say who you are"),
-        ("eve", "NuMI", "eve is no admin of NOvA, which owns NuMI"),
+        ("eve", "NuMI", "eve is not an admin of NOvA, which owns NuMI"),
         ("ann", "NuMI", "NuMI is collectable"),
-        ("ann", "Roots", "the superusers' alone"),
+        ("ann", "Roots", "only superusers may change its bundles"),
     ):
         with pytest.raises(PermissionDenied, match=said):
             registry.bundle_update(name, {"hosts": ["h1"]}, user=user)

@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from metastore import bundle
 from metastore.bundle._chains import chain_hash
 from metastore.bundle.port import Bundle, Filter, LogFilter, Snapshot, Write
-from metastore.bundle.postgres import _queries as queries
+from metastore.bundle.postgres._queries import log_query
 from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import (
@@ -418,7 +418,7 @@ def test_verify_says_where_the_log_was_made_to_say_something_else(
     assert [check.problem for check in record.chains()] == [None, None]
     typed(dsn, f"ALTER TABLE {table} DISABLE TRIGGER USER", change)
     assert [check.problem for check in record.chains()] == [
-        "what the log says of snapshot 2 is not what it changed",
+        "the log describes snapshot 2 wrongly",
         None,
     ]
 
@@ -429,7 +429,7 @@ def test_verify_finds_changes_of_no_snapshot(dsn: str, record: PostgresRecord) -
     typed(dsn, off, "INSERT INTO snapshot_variable_changes VALUES ('E:FORGED', 99, true)")
     assert {check.name: check.problem for check in record.chains()} == {
         "NuMI": None,
-        "snapshot_variable_changes": "what the log says of snapshot 99 is not what it changed",
+        "snapshot_variable_changes": "the log describes snapshot 99 wrongly",
     }
 
 
@@ -439,7 +439,7 @@ def test_a_broken_chain_is_told_before_what_follows_from_it(dsn: str, record: Po
     off = "ALTER TABLE snapshot_bundle_variables DISABLE TRIGGER USER"
     typed(dsn, off, "UPDATE snapshot_bundle_variables SET variable = 'E:FORGED' WHERE variable = 'E:TOR101'")
     (check,) = record.chains()
-    assert check.problem == "snapshot 2 was altered, or what was before it"
+    assert check.problem == "snapshot 2 or the one before it was altered"
 
 
 def test_a_number_that_came_again_with_another_hash_is_a_conflict(record: PostgresRecord) -> None:
@@ -678,7 +678,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     ids=str,
 )
 def test_a_page_of_the_log_is_read_from_an_index(large: str, wanted: LogFilter, index: str) -> None:
-    query, values = queries.log(wanted)
+    query, values = log_query(wanted)
     with psycopg.connect(large) as connection:
         (row,) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode(), values).fetchall()
     steps = list(nodes(row[0][0]["Plan"]))

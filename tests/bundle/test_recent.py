@@ -9,7 +9,7 @@ import pytest
 
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.port import Bundle, Snapshot
-from metastore.bundle.postgres._snapshot_cache import Recent
+from metastore.bundle.postgres._snapshot_cache import SnapshotCache
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import BundleDeleted, PermissionDenied, RevisionConflict
 from tests.bundle.postgres_server import migrated_database
@@ -104,7 +104,7 @@ def test_a_record_restored_from_a_backup_is_not_taken_for_the_one_before(
     assert isinstance(record, PostgresRecord)
     seen = record.recent("NuMI")
     assert seen is not None
-    record._recent.keep(replace(seen, hash="0" * 64, bundle=replace(NUMI, devices=frozenset({"E:LOST"}))))
+    record._cache.keep(replace(seen, hash="0" * 64, bundle=replace(NUMI, devices=frozenset({"E:LOST"}))))
     here.bundle_update("NuMI", {"udp": True}, user="ann")
     assert there.bundle_read("NuMI") == replace(NUMI, udp=True)
 
@@ -114,7 +114,7 @@ def test_little_is_remembered() -> None:
         bundle = Bundle(name, "e,1d", "NOvA", devices=frozenset(f"E:{number}" for number in range(devices)))
         return Snapshot(1, name, AT, "ann", "", "update", bundle, deleted)
 
-    recent = Recent()
+    recent = SnapshotCache()
     for number in range(1_000):
         recent.keep(snapshot(f"B{number}"))
     assert 0 < sum(recent.get(f"B{number}") is not None for number in range(1_000)) <= 100

@@ -136,9 +136,9 @@ def test_files_that_are_not_the_registry_s_are_found(history: BundleRegistry, fo
     files = {path_of("Planted"): copied, "00/NuMI/bundle.json": copied, "notes.txt": b""}
     storage.append(BUNDLES, files, change("By hand"), parent=head.id)
     assert problems(history) == {
-        "00/NuMI/bundle.json": "00/NuMI/bundle.json is not the registry's",
-        "Planted": "stands there without any snapshot",
-        "notes.txt": "notes.txt is not the registry's",
+        "00/NuMI/bundle.json": "00/NuMI/bundle.json is not a file of the registry",
+        "Planted": "it has no snapshot",
+        "notes.txt": "notes.txt is not a file of the registry",
     }
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_is_named(history: BundleRegistry, folder: Pa
 
 def test_a_file_in_the_place_of_another_is_refused(history: BundleRegistry, folder: Path) -> None:
     edit(folder, "Other", b'"name": "Other"', b'"name": "NuMI"')
-    with pytest.raises(StorageCorrupt, match="says that it is NuMI"):
+    with pytest.raises(StorageCorrupt, match="claims to be NuMI"):
         history.bundle_read("Other")
     assert list(problems(history)) == ["Other"]
 

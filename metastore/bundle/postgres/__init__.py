@@ -1,1 +1,1 @@
-"""Bundles in PostgreSQL: `record` keeps them in tables, `migrate` brings a database to what it needs."""
+"""Bundles in PostgreSQL: `record` keeps them in tables, and `migrate` creates the tables."""

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, a pool of them for each process, and what its errors mean here."""
+"""Connections to PostgreSQL in a pool per process, and the library's errors for those of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from metastore.errors import (
     StorageUnavailable,
 )
 
-#: What `metastore_schema()` says of a database that this version can work with.
+#: The result of `metastore_schema()` in a database that this version can use.
 SCHEMA = 1
-_MIGRATE = "run `metastore bundle migrate` with its URL, as the role that shall own the tables"
-#: What is meant by an error of the server's, by its class, the first that fits.
+_MIGRATE = "run `metastore bundle migrate` with its URL, as the role that owns the tables"
+#: Classes of PostgreSQL's errors, the library's error for each, and advice. The first that fits counts.
 _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], str], ...] = (
     ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, _MIGRATE),
     ((errors.InsufficientPrivilege,), PermissionDenied, ""),
@@ -72,7 +72,7 @@ def connect(dsn: str) -> psycopg.Connection[Any]:
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn errors of PostgreSQL's and of the way there into the library's own."""
+    """Turn errors of PostgreSQL and of the connection into the library's own."""
     try:
         yield
     except UnicodeEncodeError:
@@ -82,15 +82,15 @@ def database_errors() -> Iterator[None]:
 
 
 def _meaning(error: psycopg.Error) -> MetastoreError:
-    said = (error.diag.message_primary or str(error)).strip()
+    message = (error.diag.message_primary or str(error)).strip()
     for kinds, meaning, advice in _MEANINGS:
         if isinstance(error, kinds):
-            return meaning(f"{said}: {advice}" if advice else said)
-    return StorageUnavailable(f"the database says: {said}")
+            return meaning(f"{message}: {advice}" if advice else message)
+    return StorageUnavailable(f"the database reports: {message}")
 
 
 def _lost(error: psycopg.OperationalError) -> bool:
-    """Tell whether the connection, and not the statement, was at fault."""
+    """Tell whether the connection was lost, rather than the statement refused."""
     gone = errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleInTransactionSessionTimeout
     return isinstance(error, gone) or error.sqlstate is None
 
@@ -99,27 +99,27 @@ class Database:
     """A database, with a pool of connections for each process: a forked child opens its own.
 
     Args:
-        dsn: Where it is.
-        size: How many connections a process may have.
-        patience: For how many seconds a call waits for a connection, a lock, or a server that starts again.
+        dsn: The database, in libpq's syntax.
+        size: The largest number of connections per process.
+        patience: How many seconds a call waits for a connection, a lock, or a server that is restarting.
     """
 
     def __init__(self, dsn: str, *, size: int, patience: float) -> None:
         self._dsn = check_dsn(dsn)
         self._size = size
         self.patience = patience
-        # One for each process id: a child must neither use nor free what its parent opened.
+        # One per process id: a child must neither use nor close its parent's connections.
         self._pools: dict[int, _Pool] = {}
 
     def close(self) -> None:
-        """Close this process's connections; they are opened again on use."""
+        """Close this process's connections; the next call opens them again."""
         if pool := self._pools.pop(os.getpid(), None):
             pool.close()
 
     def patiently(self, work: Callable[[psycopg.Connection[Any]], _Answer]) -> _Answer:
-        """Do something on a connection; where the connection was lost, again on another one, for a while.
+        """Run `work` with a connection; if the connection is lost, again with another one, while `patience` lasts.
 
-        Only for what may be done twice. Errors are PostgreSQL's own.
+        `work` must be safe to repeat. Errors are PostgreSQL's own.
         """
         pool = self._pools.get(os.getpid()) or self._open()
         deadline, pause = time.monotonic() + self.patience, 0.05
@@ -138,7 +138,7 @@ class Database:
 
     @contextmanager
     def apart(self) -> Iterator[psycopg.Connection[Any]]:
-        """Open a connection that is none of the pool's, for what takes long."""
+        """Open a connection outside of the pool, for work that takes long."""
         with connect(self._dsn) as connection:
             _check_schema(connection)
             yield connection
@@ -148,7 +148,7 @@ class Database:
         try:
             connection = pool.getconn(seconds)
         except PoolTimeout:
-            # Is the server away, or are all connections in use? The pool does not say.
+            # The pool does not say whether the server is away or all connections are in use.
             connect(self._dsn).close()
             raise
         try:
@@ -157,10 +157,10 @@ class Database:
             pool.putconn(connection)
 
     def _open(self) -> _Pool:
-        """Open this process's pool, after a look whether the database is there and ready."""
+        """Open this process's pool, after checking that the database is ready."""
         with self.apart():
             pass
-        made: _Pool = ConnectionPool(
+        opened: _Pool = ConnectionPool(
             self._dsn,
             kwargs={"autocommit": True},
             min_size=0,
@@ -169,17 +169,17 @@ class Database:
             name="metastore",
             open=False,
         )
-        pool = self._pools.setdefault(os.getpid(), made)
+        pool = self._pools.setdefault(os.getpid(), opened)
         pool.open()
         return pool
 
 
 def _check_schema(connection: psycopg.Connection[Any]) -> None:
     try:
-        found = connection.execute("SELECT metastore_schema()").fetchone()
+        row = connection.execute("SELECT metastore_schema()").fetchone()
     except errors.UndefinedFunction:
         raise StorageUnavailable(f"this database has no record of bundles yet: {_MIGRATE}") from None
-    version = found[0] if found else 0
+    version = row[0] if row else 0
     if version < SCHEMA:
         raise StorageUnavailable(f"the tables in this database are of an older metastore: {_MIGRATE}")
     if version > SCHEMA:

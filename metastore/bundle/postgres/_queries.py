@@ -1,6 +1,6 @@
-"""What `metastore.bundle.postgres.record` asks, in SQL, and values of the rows that come back.
+"""The SQL of the record in PostgreSQL, and values from its rows.
 
-Texts are put together from what is written here alone; what comes from outside goes in as a parameter.
+Statements are built from text in this module alone; values from outside are always parameters.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Row = Mapping[str, Any]
 _STATE = "event, updated, storage, run, udp, writable, hosts, ifb_group"
 _MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, hash'
 
-#: Snapshots; a condition follows.
-SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
+#: Select snapshots; the caller adds a condition.
+SELECT_SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
     SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = s.snapshot_id) AS devices
 FROM snapshot_bundles AS s"""
 
-NEWEST = f"{SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
-BY_NUMBER = f"{SNAPSHOT} WHERE snapshot_id = %s"
-#: The snapshot of a name that follows another one, or 0: there is never more than one.
-FOLLOWING = f"{SNAPSHOT} WHERE name = %s AND coalesce(previous, 0) = %s"
+SELECT_NEWEST = f"{SELECT_SNAPSHOT} WHERE name = %s ORDER BY snapshot_id DESC LIMIT 1"
+SELECT_BY_NUMBER = f"{SELECT_SNAPSHOT} WHERE snapshot_id = %s"
+#: Select the snapshot of a name that follows another one, or 0 for the first. There is never more than one.
+SELECT_FOLLOWING = f"{SELECT_SNAPSHOT} WHERE name = %s AND coalesce(previous, 0) = %s"
 
-#: The newest snapshot of each name, with the state that stands in the tables now.
-CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
+#: Select the newest snapshot of each name, with the state that is in `bundles` and `bundle_variables` now.
+SELECT_CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
 SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _STATE.split(", "))},
     n.snapshot_id, n.updated_by, b.name IS NULL AS "delete", n.comment, n.action,
     coalesce(n.created, b.updated) AS created, n.previous, n.hash, CASE WHEN b.name IS NULL
@@ -38,9 +38,9 @@ FROM newest AS n FULL JOIN bundles AS b USING (name)
 WHERE b.name IS NOT NULL OR n."delete" """
 
 _COMPARED = ("event", "ifb_group", "storage", "run", "udp", "writable", "hosts")
-#: The first snapshot of each name of which the log says another difference than there is to the snapshot before. The
-#: join is a full one, so that changes of no snapshot are found, and since PostgreSQL makes no nested loop of such.
-MISLISTED = f"""WITH
+#: Select the first snapshot of each name whose summary in the log differs from its difference to the snapshot before. A
+#: full join also finds changes without a snapshot, and PostgreSQL never runs one as a nested loop.
+SELECT_MISLISTED = f"""WITH
 made AS (
     SELECT s.snapshot_id, s.name, s.changed, s.added, s.removed, come, gone,
         CASE WHEN p.name IS NULL OR s."delete" THEN '{{}}' ELSE array_remove(ARRAY[{
@@ -64,12 +64,12 @@ WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.go
     OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
 GROUP BY name"""
 
-#: Make a change: `metastore_write` in migrations/0002.record.sql.
+#: Make a change, by the function in migrations/.
 WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
 
 
-def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
-    """Return the query for a page of live bundles behind a name, and its values."""
+def bundles_query(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
+    """Return the query for a page of live bundles after a name, and its values."""
     conditions = (
         ("b.name > %s", after or None),
         ("b.ifb_group = %s", wanted.group),
@@ -88,7 +88,7 @@ def bundles(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:
     return query, [*values, size]
 
 
-#: What stands in a list: of live bundles, and of the deletions after which nothing came.
+#: The source, device count and user of a list: of live bundles, or of deletions that nothing followed.
 _LIVE = ("bundles", "(SELECT count(*) FROM bundle_variables AS v WHERE v.bundle = b.name)", "n.updated_by")
 _DELETED = (
     """(SELECT * FROM snapshot_bundles AS s WHERE "delete" AND NOT EXISTS (
@@ -101,18 +101,18 @@ _OF_DELETED = "b.snapshot_id IN (SELECT snapshot_id FROM snapshot_variable_chang
 _NEWEST = "(SELECT * FROM snapshot_bundles AS s WHERE s.name = b.name ORDER BY snapshot_id DESC LIMIT 1)"
 
 
-def lines(wanted: Listing) -> tuple[str, list[Any]]:
-    """Return the query for a page of a list, and its values: what it is ordered by alone is asked of every bundle."""
+def lines_query(wanted: Listing) -> tuple[str, list[Any]]:
+    """Return the query for a page of a list, and its values. Only the ordering column is computed for every bundle."""
     source, count, user = _DELETED if wanted.deleted else _LIVE
     with_device = _OF_DELETED if wanted.deleted else _OF_LIVE
     updated = "b.created" if wanted.deleted else "b.updated"
     by_user = "b.updated_by" if wanted.deleted else f"(SELECT updated_by FROM {_NEWEST} AS n)"
-    columns = {each: f"b.{each}" for each in ORDERS}
+    columns = {column: f"b.{column}" for column in ORDERS}
     key = {**columns, "devices": count, "user": by_user, "updated": updated}[wanted.order]
-    texts = [f"strpos(lower({each}), lower(%s)) > 0" for each in ("b.name", "b.event", "b.ifb_group")]
+    texts = [f"strpos(lower({column}), lower(%s)) > 0" for column in ("b.name", "b.event", "b.ifb_group")]
     texts.append("EXISTS (SELECT FROM unnest(b.hosts) AS h (host) WHERE strpos(lower(host), lower(%s)) > 0)")
     texts.append(with_device.replace("%s", "strpos(lower(v.variable), lower(%s)) > 0"))
-    down, before = ("DESC", "<") if wanted.descending else ("", ">")
+    direction, beyond = ("DESC", "<") if wanted.descending else ("", ">")
     where, values = _where(
         (
             (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
@@ -120,16 +120,16 @@ def lines(wanted: Listing) -> tuple[str, list[Any]]:
             ("b.event = %s", wanted.event),
             ("b.run = %s", wanted.run),
             (with_device.replace("%s", "v.variable = %s"), wanted.device),
-            (f"({key}, b.name) {before} (%s, %s)", (wanted.after_key, wanted.after) if wanted.after else None),
+            (f"({key}, b.name) {beyond} (%s, %s)", (wanted.after_key, wanted.after) if wanted.after else None),
         )
     )
     query = f"""SELECT b.*, {updated} AS at, {count} AS devices, n.snapshot_id AS newest, {user} AS by, n.comment AS why
-    FROM (SELECT b.*, {key} AS key FROM {source} AS b {where} ORDER BY key {down}, name {down} LIMIT %s) AS b
-    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {down}, b.name {down}"""
+    FROM (SELECT b.*, {key} AS key FROM {source} AS b {where} ORDER BY key {direction}, name {direction} LIMIT %s) AS b
+    LEFT JOIN LATERAL {_NEWEST} AS n ON true ORDER BY key {direction}, b.name {direction}"""
     return query, [*values, wanted.limit]
 
 
-def log(wanted: LogFilter) -> tuple[str, list[Any]]:
+def log_query(wanted: LogFilter) -> tuple[str, list[Any]]:
     """Return the query for a page of the log, and its values."""
     conditions = (
         ("c.variable = %s", wanted.device),
@@ -140,7 +140,7 @@ def log(wanted: LogFilter) -> tuple[str, list[Any]]:
         (f"{'s' if wanted.device is None else 'c'}.snapshot_id < %s", wanted.before),
     )
     where, values = _where(conditions)
-    # By device, the pages are cut from the index of its changes.
+    # By device, a page is read from the index of device changes.
     source, order = "snapshot_bundles AS s", "s.snapshot_id"
     if wanted.device is not None:
         source, order = "snapshot_variable_changes AS c JOIN snapshot_bundles AS s USING (snapshot_id)", "c.snapshot_id"
@@ -156,70 +156,58 @@ def _where(conditions: tuple[tuple[str, Any], ...]) -> tuple[str, list[Any]]:
     return f"WHERE {joined}" if joined else "", values
 
 
-def bundle(row: Row) -> Bundle:
-    """Make a bundle of a row."""
-    return Bundle(
-        row["name"],
-        row["event"],
-        row["ifb_group"],
-        row["storage"],
-        row["run"],
-        row["udp"],
-        row["writable"],
-        tuple(row["hosts"]),
-        frozenset(row["devices"]),
-        row["updated"].astimezone(UTC),
-        row["snapshot_id"],
-    )
+def to_bundle(row: Row) -> Bundle:
+    """Return the bundle in a row."""
+    return Bundle.of(row, updated=row["updated"].astimezone(UTC), snapshot=row["snapshot_id"])
 
 
-def line(row: Row) -> BundleLine:
-    """Make a line of a list of a row."""
+def to_line(row: Row) -> BundleLine:
+    """Return the line of a list in a row of `lines_query`."""
     return BundleLine(
-        row["name"],
-        row["event"],
-        row["ifb_group"],
-        row["storage"],
-        row["run"],
-        row["udp"],
-        row["writable"],
-        tuple(row["hosts"]),
-        row["devices"],
-        row["at"].astimezone(UTC),
-        row["by"] or "",
-        row["why"] or "",
-        row["newest"],
-        bool(row.get("delete", False)),
+        name=row["name"],
+        event=row["event"],
+        ifb_group=row["ifb_group"],
+        storage=row["storage"],
+        run=row["run"],
+        udp=row["udp"],
+        writable=row["writable"],
+        hosts=tuple(row["hosts"]),
+        devices=row["devices"],
+        updated=row["at"].astimezone(UTC),
+        user=row["by"] or "",
+        comment=row["why"] or "",
+        snapshot=row["newest"],
+        deleted=bool(row.get("delete", False)),
     )
 
 
-def snapshot(row: Row) -> Snapshot:
-    """Make a snapshot of a row."""
+def to_snapshot(row: Row) -> Snapshot:
+    """Return the snapshot in a row."""
     return Snapshot(
-        row["snapshot_id"],
-        row["name"],
-        row["created"].astimezone(UTC),
-        row["updated_by"],
-        row["comment"],
-        row["action"],
-        bundle(row),
-        row["delete"],
-        row["previous"],
-        row["hash"],
+        id=row["snapshot_id"],
+        name=row["name"],
+        created=row["created"].astimezone(UTC),
+        user=row["updated_by"],
+        comment=row["comment"],
+        action=row["action"],
+        bundle=to_bundle(row),
+        deleted=row["delete"],
+        previous=row["previous"],
+        hash=row["hash"],
     )
 
 
-def log_entry(row: Row) -> LogEntry:
-    """Make a line of the log of a row."""
+def to_log_entry(row: Row) -> LogEntry:
+    """Return the line of the log in a row of `log_query`."""
     return LogEntry(
-        row["snapshot_id"],
-        row["name"],
-        row["created"].astimezone(UTC),
-        row["updated_by"],
-        row["comment"],
-        row["action"],
-        row["delete"],
-        tuple(row["changed"]),
-        row["added"],
-        row["removed"],
+        id=row["snapshot_id"],
+        name=row["name"],
+        created=row["created"].astimezone(UTC),
+        user=row["updated_by"],
+        comment=row["comment"],
+        action=row["action"],
+        deleted=row["delete"],
+        attributes=tuple(row["changed"]),
+        added=row["added"],
+        removed=row["removed"],
     )

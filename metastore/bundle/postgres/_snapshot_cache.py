@@ -1,33 +1,32 @@
-"""What was seen last of bundles that are changed here: where a change can begin without asking for the newest state."""
+"""The last seen snapshots of bundles that this process changes, so that the next change need not read them.
+
+They may be out of date: the server compares number and hash, and refuses a change of anything but the newest.
+"""
 
 from __future__ import annotations
 
 from metastore.bundle.port import Snapshot
 
-#: How many bundles, and of at most how many devices each: a few megabytes at most.
-_MOST, _LARGEST = 100, 1_000
+#: The largest number of snapshots, and of devices in each: a few megabytes in all.
+_MOST, _MOST_DEVICES = 100, 1_000
 
 
-class Recent:
-    """Snapshots that were the newest of their names when they were seen, a few. Safe to share between threads."""
+class SnapshotCache:
+    """A few snapshots, each the newest of its name when it was kept. Safe to share between threads."""
 
     def __init__(self) -> None:
-        # Without a lock, which a forked child could inherit locked: each step here is one of the interpreter's.
+        # No lock, which a forked child could inherit locked: each operation on the dictionary is atomic.
         self._snapshots: dict[str, Snapshot] = {}
 
     def get(self, name: str) -> Snapshot | None:
-        """Return what is remembered of a name."""
+        """Return the snapshot of a name; None if there is none."""
         return self._snapshots.get(name)
 
     def keep(self, snapshot: Snapshot) -> None:
-        """Remember a snapshot, unless it is too large; forget the others when there are too many."""
-        if snapshot.deleted or len(snapshot.bundle.devices) > _LARGEST:
-            self.forget(snapshot.name)
+        """Keep a snapshot in place of the name's earlier one, unless deleted or large. A full cache is cleared."""
+        if snapshot.deleted or len(snapshot.bundle.devices) > _MOST_DEVICES:
+            self._snapshots.pop(snapshot.name, None)
             return
         if len(self._snapshots) >= _MOST:
             self._snapshots.clear()
         self._snapshots[snapshot.name] = snapshot
-
-    def forget(self, name: str) -> None:
-        """Remember nothing of a name."""
-        self._snapshots.pop(name, None)

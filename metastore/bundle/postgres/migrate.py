@@ -1,4 +1,4 @@
-"""Bringing a PostgreSQL database to what the record of bundles needs: plain SQL files, run by yoyo-migrations."""
+"""Create the tables of the record of bundles in PostgreSQL: plain SQL files, run by yoyo-migrations."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from metastore.bundle.postgres._database import connect, database_errors
 from metastore.errors import StorageUnavailable
 
-#: The role that gets what an application needs, if there is one of this name.
+#: The role that gets the rights of an application, if it exists.
 APPLICATION = "metastore_app"
-#: Any number, the same for all who migrate: "metastor" in ASCII.
+#: An arbitrary number that all migrations share: "metastor" in ASCII.
 _LOCK = 0x6D65746173746F72
 _log = logging.getLogger("metastore.bundle")
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What yoyo takes for its own kind of URL, which knows less than libpq's."""
+    """A DSN in the shape of yoyo's own kind of URL, which supports less than libpq's."""
 
     dsn: str
     database: str = ""
@@ -39,40 +39,39 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
 
 def migrate(dsn: str, *, role: str | None = None) -> tuple[str, ...]:
-    """Make the tables, functions and triggers of a record of bundles, or bring them up to date.
+    """Create the tables, functions and triggers of a record of bundles, or bring them up to date.
 
-    Tables `bundles` and `bundle_variables` with rows in them are taken over, and each bundle gets a first snapshot.
-    Several may start this at once: one does it, the others wait and find it done. Where it fails, nothing of the step
-    that failed stays.
+    Existing tables `bundles` and `bundle_variables` are taken over, and each bundle gets a first snapshot. If several
+    processes migrate at once, one does the work and the others wait. A step that fails leaves nothing behind.
 
     Args:
-        dsn: The database, as the role that shall own the record.
-        role: Gets what an application needs: it changes bundles, and only reads the record. By default `metastore_app`,
-            if there is such a role.
+        dsn: The database, with the role that will own the record.
+        role: The role that gets the rights of an application: it changes bundles, and only reads the record. By default
+            `metastore_app`, if that role exists.
 
     Returns:
-        The migrations that were made, in order; none if all had been.
+        The migrations that were applied, in order; none if the database was up to date.
 
     Raises:
         StorageUnavailable: The database cannot be reached, or does not allow it.
     """
     with database_errors(), _alone(dsn) as connection:
-        made = _apply(dsn)
+        applied = _apply(dsn)
         name = role or APPLICATION
-        # The owner needs nothing, and would lose what the triggers write with.
+        # The owner has all rights already, and must not lose those that the triggers write with.
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s AND rolname <> user", (name,)).rowcount or (
             role and role != connection.info.user
         ):
             _grant(connection, name)
-    return made
+    return applied
 
 
 @contextmanager
 def _alone(dsn: str) -> Iterator[psycopg.Connection[Any]]:
-    """Hold the lock of those who migrate; unlike yoyo's own, it dies with its connection."""
+    """Hold a lock against other migrations; unlike yoyo's own, it ends with its connection."""
     with connect(dsn) as connection:
         if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
-            raise StorageUnavailable(f"a record of bundles needs a database in UTF8, and this one is in {encoding}")
+            raise StorageUnavailable(f"a record of bundles needs a database in UTF8, but this one uses {encoding}")
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
         yield connection
 
@@ -81,14 +80,14 @@ def _apply(dsn: str) -> tuple[str, ...]:
     folder = resources.files("metastore.bundle.postgres") / "migrations"
     with resources.as_file(folder) as path, _Backend(_Place(dsn), "_yoyo_migration") as backend:
         backend.init_database()
-        backend.break_lock()  # whoever left it is gone: we are alone
+        backend.break_lock()  # its holder is gone: nobody else is migrating
         wanted = backend.to_apply(read_migrations(os.fspath(path)))
         backend.apply_migrations(wanted)
         return tuple(migration.id for migration in wanted)
 
 
 def _grant(connection: psycopg.Connection[Any], role: str) -> None:
-    """Give a role what an application needs, and take what it must not have."""
+    """Grant a role the rights of an application, and revoke all others."""
     schema = connection.execute("SELECT current_schema()").fetchone()
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema[0] if schema else "public")}
     record = sql.SQL("snapshot_bundles, snapshot_bundle_variables, snapshot_variable_changes")

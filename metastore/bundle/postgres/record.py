@@ -1,7 +1,7 @@
-"""The record of bundles in PostgreSQL: tables that anybody may read and change with SQL, and triggers that record it.
+"""The record of bundles in PostgreSQL: tables that other programs may read and change with SQL, and triggers.
 
-The tables, and what the triggers do, are in `migrations/`; `metastore.bundle.postgres.migrate` makes them. This module
-only asks, and changes `bundles` and `bundle_variables`: the database writes each snapshot, at COMMIT.
+The tables and triggers are defined in `migrations/`, and created by `metastore.bundle.postgres.migrate`. This module
+reads them and changes `bundles` and `bundle_variables`. The database itself writes each snapshot, at COMMIT.
 """
 
 from __future__ import annotations
@@ -21,9 +21,24 @@ from psycopg.rows import dict_row
 from metastore.bundle._chains import check_chains
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
-from metastore.bundle.postgres import _queries as queries
 from metastore.bundle.postgres._database import Database, database_errors
-from metastore.bundle.postgres._snapshot_cache import Recent
+from metastore.bundle.postgres._queries import (
+    SELECT_BY_NUMBER,
+    SELECT_CURRENT,
+    SELECT_FOLLOWING,
+    SELECT_MISLISTED,
+    SELECT_NEWEST,
+    SELECT_SNAPSHOT,
+    WRITE,
+    bundles_query,
+    lines_query,
+    log_query,
+    to_bundle,
+    to_line,
+    to_log_entry,
+    to_snapshot,
+)
+from metastore.bundle.postgres._snapshot_cache import SnapshotCache
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -38,91 +53,89 @@ _PAGE = 500
 
 
 class PostgresRecord(BundleRecord):
-    """Bundles in the tables of a PostgreSQL database. Safe to share between threads, and after a fork.
+    """Bundles in the tables of a PostgreSQL database. Safe to share between threads, and with a forked child.
 
     Args:
-        dsn: The database, as libpq takes it.
-        pool_size: How many connections a process may have.
-        patience: For how many seconds a call waits for a connection, a lock, or a server that starts again.
+        dsn: The database, in libpq's syntax.
+        pool_size: The largest number of connections per process.
+        patience: How many seconds a call waits for a connection, a lock, or a server that is restarting.
     """
 
     def __init__(self, dsn: str, *, pool_size: int = 10, patience: float = 10.0) -> None:
         self._database = Database(dsn, size=pool_size, patience=patience)
-        self._recent = Recent()
+        self._cache = SnapshotCache()
 
     def check(self) -> None:
-        """Look whether the database is there and has the tables, without keeping a connection.
+        """Check that the database can be reached and has the tables. No connection is kept.
 
         Raises:
-            StorageUnavailable: It cannot be reached, or has to be migrated; says how.
+            StorageUnavailable: It cannot be reached, or has to be migrated; the message says how.
         """
         with database_errors(), self._database.apart():
             pass
 
     def newest(self, name: str) -> Snapshot:
-        rows = self._rows(queries.NEWEST, (name,))
+        rows = self._rows(SELECT_NEWEST, (name,))
         if not rows:
             raise BundleNotFound(name)
-        return queries.snapshot(rows[0])
+        return to_snapshot(rows[0])
 
     def recent(self, name: str) -> Snapshot | None:
-        return self._recent.get(name)
+        return self._cache.get(name)
 
     def as_of(self, name: str, at: datetime) -> Snapshot:
         where = "WHERE name = %s AND created <= %s ORDER BY snapshot_id DESC LIMIT 1"
-        rows = self._rows(f"{queries.SNAPSHOT} {where}", (name, at.astimezone(UTC)))
+        rows = self._rows(f"{SELECT_SNAPSHOT} {where}", (name, at.astimezone(UTC)))
         if not rows:
             raise BundleNotFound(name, f"there was no bundle {name} at {at:%Y-%m-%d %H:%M:%S %Z}")
-        return queries.snapshot(rows[0])
+        return to_snapshot(rows[0])
 
     def snapshot(self, number: int) -> Snapshot:
-        rows = self._rows(queries.BY_NUMBER, (number,))
+        rows = self._rows(SELECT_BY_NUMBER, (number,))
         if not rows:
             raise SnapshotNotFound(number)
-        return queries.snapshot(rows[0])
+        return to_snapshot(rows[0])
 
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:
         after, left = wanted.after or "", wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            page = self._rows(*queries.bundles(wanted, after, size))
-            yield from map(queries.bundle, page)
+            page = self._rows(*bundles_query(wanted, after, size))
+            yield from map(to_bundle, page)
             if len(page) < size:
                 return
             after = page[-1]["name"]
             left = None if left is None else left - size
 
     def lines(self, wanted: Listing) -> Sequence[BundleLine]:
-        return [queries.line(row) for row in self._rows(*queries.lines(wanted))]
+        return [to_line(row) for row in self._rows(*lines_query(wanted))]
 
     def log(self, wanted: LogFilter) -> Sequence[LogEntry]:
-        return [queries.log_entry(row) for row in self._rows(*queries.log(wanted))]
+        return [to_log_entry(row) for row in self._rows(*log_query(wanted))]
 
     def write(self, writes: Sequence[Write], *, user: str, comment: str, at: datetime) -> Sequence[Snapshot]:
         names = [write.bundle.name for write in writes]
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InvalidInput(f"bundle {twice} occurs twice in one transaction")
-        for name in names:
-            self._recent.forget(name)  # also where the write fails
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise InvalidInput(f"bundle {repeated} occurs twice in one transaction")
         with database_errors():
-            made = _Change(self._database, writes, user, comment, at).make() if writes else []
-        for snapshot in made:
-            self._recent.keep(snapshot)
-        return made
+            snapshots = _Change(self._database, writes, user, comment, at).make() if writes else []
+        for snapshot in snapshots:
+            self._cache.keep(snapshot)
+        return snapshots
 
     def chains(self) -> Iterator[ChainCheck]:
         with database_errors():
-            # Not kept in the pool: it may take long.
+            # A connection of its own, since this may take long.
             with self._database.apart() as connection, connection.transaction():
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                record = _stream(connection, f"{queries.SNAPSHOT} ORDER BY snapshot_id DESC", "record")
-                current = _stream(connection, queries.CURRENT, "current")
+                record = _stream(connection, f"{SELECT_SNAPSHOT} ORDER BY snapshot_id DESC", "record")
+                current = _stream(connection, SELECT_CURRENT, "current")
                 problems = {
-                    name: f"what the log says of snapshot {number} is not what it changed"
-                    for name, number in connection.execute(queries.MISLISTED.encode())
+                    name: f"the log describes snapshot {number} wrongly"
+                    for name, number in connection.execute(SELECT_MISLISTED.encode())
                 }
-                yield from check_chains(map(queries.snapshot, record), map(queries.snapshot, current), problems)
+                yield from check_chains(map(to_snapshot, record), map(to_snapshot, current), problems)
 
     def close(self) -> None:
         self._database.close()
@@ -133,10 +146,10 @@ class PostgresRecord(BundleRecord):
 
 
 class _Change:
-    """One transaction, which is one statement, until it is certain what became of it.
+    """One transaction, which is one statement, followed until its outcome is known.
 
-    When the connection is lost, the statement may yet run. It is sent again all the same: of the two, only one can find
-    the snapshots that are expected. If that was the first, the snapshots that follow those are what was asked for.
+    When the connection is lost, the statement may still run. It is sent again anyway: only one of the two can find the
+    expected snapshots. If the first one did, the snapshots that follow the expected ones are those of this change.
     """
 
     def __init__(self, database: Database, writes: Sequence[Write], user: str, comment: str, at: datetime) -> None:
@@ -146,12 +159,12 @@ class _Change:
         self._comment = comment
         self._at = at.astimezone(UTC)
         patience = f"{int(database.patience * 1000)}ms"
-        states = json.dumps([_sent(write) for write in writes], ensure_ascii=False)
+        states = json.dumps([_arguments(write) for write in writes], ensure_ascii=False)
         self._values = user, comment, self._at.isoformat(), patience, states
         self._lost = False
 
     def make(self) -> Sequence[Snapshot]:
-        """Make the change; again where it collided with somebody else's and can still be what was expected."""
+        """Make the change; repeat it after a collision, as long as the expected snapshots are the newest."""
         for attempt in range(_TRIES):
             try:
                 return self._database.patiently(self._try)
@@ -165,7 +178,7 @@ class _Change:
 
     def _try(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
         try:
-            rows = connection.execute(queries.WRITE, self._values, prepare=True).fetchall()
+            rows = connection.execute(WRITE, self._values, prepare=True).fetchall()
         except psycopg.OperationalError:
             self._lost = self._lost or connection.closed
             raise
@@ -175,57 +188,66 @@ class _Change:
         return [
             self._snapshot(write, number, digest)
             if number != write.expected
-            else queries.snapshot(_rows(connection, queries.BY_NUMBER, (number,))[0])  # it altered nothing
+            else to_snapshot(_rows(connection, SELECT_BY_NUMBER, (number,))[0])  # it changed nothing
             for write, (_, number, digest) in zip(self._writes, rows, strict=True)
         ]
 
     def _refuse(self, name: str, newest: int | None) -> NoReturn:
         expected = next(write.expected for write in self._writes if write.bundle.name == name)
-        if newest is None and expected is None:  # the deletion of what was never there
+        if newest is None and expected is None:  # the deletion of a bundle that never existed
             raise BundleNotFound(name)
         raise RevisionConflict(f"bundle {name}", expected=expected, actual=newest)
 
     def _kept(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
-        """Return the snapshots that this change made before the connection was lost, if it did."""
+        """Return the snapshots that this change made before the connection was lost; none if it made none."""
         if not self._lost:
             return []
-        found: list[Snapshot] = []
-        made = False
+        snapshots: list[Snapshot] = []
+        changed = False
         for write in self._writes:
-            rows = _rows(connection, queries.FOLLOWING, (write.bundle.name, write.expected or 0))
-            after = queries.snapshot(rows[0]) if rows else None
+            rows = _rows(connection, SELECT_FOLLOWING, (write.bundle.name, write.expected or 0))
+            after = to_snapshot(rows[0]) if rows else None
             if after and after == self._snapshot(write, after.id, after.hash):
-                made = True
-                found.append(after)
-            elif before := _rows(connection, queries.BY_NUMBER, (write.expected,)):
-                found.append(queries.snapshot(before[0]))  # it altered nothing
-        return found if made else []
+                changed = True
+                snapshots.append(after)
+            elif before := _rows(connection, SELECT_BY_NUMBER, (write.expected,)):
+                snapshots.append(to_snapshot(before[0]))  # this write changed nothing
+        return snapshots if changed else []
 
     def _snapshot(self, write: Write, number: int, digest: str) -> Snapshot:
         """Return the snapshot that a write makes."""
-        bundle = replace(write.bundle, updated=self._at, snapshot=number)
-        made = (number, bundle.name, self._at, self._user, self._comment, write.action, bundle, write.deleted)
-        return Snapshot(*made, write.expected, digest)
+        return Snapshot(
+            id=number,
+            name=write.bundle.name,
+            created=self._at,
+            user=self._user,
+            comment=self._comment,
+            action=write.action,
+            bundle=replace(write.bundle, updated=self._at, snapshot=number),
+            deleted=write.deleted,
+            previous=write.expected,
+            hash=digest,
+        )
 
     def _unknown(self) -> OutcomeUnknown:
         write = self._writes[-1]
         return OutcomeUnknown(
-            "the connection was lost while the change was being made, and the database cannot be asked",
+            "the connection was lost during the change, and the database cannot be asked for the outcome",
             f"the snapshot of {write.bundle.name} that follows {write.expected or 'nothing'},"
             f" by {self._user} at {self._at.isoformat()}",
         )
 
 
-def _sent(write: Write) -> dict[str, Any]:
+def _arguments(write: Write) -> dict[str, Any]:
     """Return a write as `metastore_write` takes it."""
-    state = {key: getattr(write.bundle, key) for key in STATE}
-    made = {
+    return {
         "action": write.action,
         "deleted": write.deleted,
         "expected": write.expected,
         "follows": write.follows,
+        **{key: getattr(write.bundle, key) for key in STATE},
+        "devices": sorted(write.bundle.devices),
     }
-    return {**made, **state, "devices": sorted(write.bundle.devices)}
 
 
 def _rows(connection: psycopg.Connection[Any], query: str, values: Sequence[object]) -> list[dict[str, Any]]:

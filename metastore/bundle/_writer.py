@@ -1,0 +1,187 @@
+"""Changes of bundles: read the newest snapshot, check the rule, compute the new state, write once.
+
+A change that loses a race against another one is computed again from the newer snapshot.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from metastore.bundle.checks import check_comment, check_name, check_user
+from metastore.bundle.policy import Groups, check_change, check_name_use
+from metastore.bundle.port import Bundle, BundleRecord, Snapshot, Write
+from metastore.errors import (
+    AlreadyExists,
+    BundleDeleted,
+    BundleNotFound,
+    MetastoreError,
+    RevisionConflict,
+    StorageBusy,
+)
+
+#: How often a change is computed before giving up.
+_TRIES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a change, why, and of which snapshot.
+
+    Attributes:
+        user: The user; None if unknown.
+        comment: The reason; None for no comment.
+        expected: The number of the newest snapshot that the caller saw; None to change whichever is newest.
+    """
+
+    user: str | None
+    comment: str | None = None
+    expected: int | None = None
+
+
+#: Computes a change from the newest snapshot; None if nothing would change.
+Compute = Callable[[Snapshot], Write | None]
+
+
+class Writer:
+    """Makes changes of bundles in a record.
+
+    Args:
+        record: Where bundles and snapshots are kept.
+        groups: The groups and their members.
+        clock: Returns the time, with a time zone.
+    """
+
+    def __init__(self, record: BundleRecord, groups: Groups, clock: Callable[[], datetime]) -> None:
+        self._record = record
+        self._groups = groups
+        self._clock = clock
+
+    def newest(self, name: str) -> Snapshot | None:
+        """Return the newest snapshot of a name, which may be its deletion; None if there is none."""
+        with suppress(BundleNotFound):
+            return self._record.newest(name)
+        return None
+
+    def commit(self, writes: Sequence[Write], request: Request) -> Sequence[Snapshot]:
+        """Write changes in one transaction.
+
+        Raises:
+            RevisionConflict: A name has a newer snapshot than expected.
+        """
+        user, comment = check_user(request.user), check_comment(request.comment)
+        return self._record.write(writes, user=user, comment=comment, at=self._clock())
+
+    def create(self, action: str, bundle: Bundle, request: Request) -> Bundle:
+        """Create a bundle. Raises AlreadyExists."""
+        newest = self.newest(bundle.name)
+        if newest and not newest.deleted:
+            check_change(self._groups, request.user, [newest.bundle, bundle])
+            raise AlreadyExists(f"bundle {bundle.name}")
+        check_name_use(self._groups, request.user, newest, bundle)
+        write = Write(action, bundle, newest.id if newest else None)
+        try:
+            (snapshot,) = self.commit([write], request)
+        except RevisionConflict:
+            raise AlreadyExists(f"bundle {bundle.name}") from None
+        return snapshot.bundle
+
+    def update(self, name: str, compute: Callable[[Bundle], Bundle], request: Request) -> Bundle:
+        """Change the state of a live bundle.
+
+        Args:
+            name: A live bundle.
+            compute: Returns the new state; may be called again.
+            request: Who asks for it.
+
+        Raises:
+            BundleDeleted: The bundle is deleted.
+            RevisionConflict: `request.expected` is not the newest snapshot.
+        """
+
+        def write(newest: Snapshot) -> Write | None:
+            after = compute(newest.bundle)
+            check_change(self._groups, request.user, [newest.bundle, after])
+            return None if after == newest.bundle else Write("update", after, newest.id)
+
+        return self.write(name, write, request).bundle
+
+    def write(self, name: str, compute: Compute, request: Request, *, deleted: bool = False) -> Snapshot:
+        """Compute a change from the newest snapshot and write it; repeat it after a lost race.
+
+        Args:
+            name: The name of the bundle.
+            compute: Returns the change; may be called again.
+            request: Who asks for it. With `expected` a lost race is an error.
+            deleted: Whether the newest snapshot may be a deletion.
+
+        Raises:
+            BundleDeleted: The bundle is deleted, and `deleted` is false.
+            RevisionConflict: `request.expected` is not the newest snapshot.
+            StorageBusy: Every attempt lost its race.
+        """
+        check_name(name)
+        if snapshot := self._write_from_memory(name, compute, request, deleted):
+            return snapshot
+        for _ in tries(f"bundle {name} is being changed by too many others; try again"):
+            newest = self._record.newest(name)
+            write = _computed(newest, compute, request, deleted)
+            if write is None:
+                return newest
+            try:
+                return self.commit([write], request)[0]
+            except RevisionConflict:
+                if request.expected is not None:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _write_from_memory(self, name: str, compute: Compute, request: Request, deleted: bool) -> Snapshot | None:
+        """Write a change computed from a remembered snapshot, which saves reading the newest one.
+
+        The record refuses the write if the snapshot is out of date. Errors, and changes that alter nothing, count only
+        if they come from the newest snapshot: they are computed again.
+        """
+        remembered = self._record.recent(name)
+        if remembered is None:
+            return None
+        try:
+            write = _computed(remembered, compute, request, deleted)
+        except MetastoreError:
+            return None
+        if write is None:
+            return None
+        try:
+            return self.commit([replace(write, follows=remembered.hash)], request)[0]
+        except RevisionConflict:
+            return None
+
+
+def tries(problem: str) -> Iterator[None]:
+    """Yield for each attempt at a change, with growing random pauses in between.
+
+    Raises:
+        StorageBusy: All attempts are used up; the message is `problem`.
+    """
+    for attempt in range(_TRIES):
+        yield
+        time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
+    raise StorageBusy(problem)
+
+
+def _computed(newest: Snapshot, compute: Compute, request: Request, deleted: bool) -> Write | None:
+    """Compute a change from the supposedly newest snapshot.
+
+    Raises:
+        BundleDeleted: The bundle is deleted, and `deleted` is false.
+        RevisionConflict: The snapshot is not the expected one.
+    """
+    name = newest.name
+    if newest.deleted and not deleted:
+        raise BundleDeleted(name, newest)
+    if request.expected is not None and newest.id != request.expected:
+        raise RevisionConflict(f"bundle {name}", expected=request.expected, actual=newest.id)
+    return compute(newest)
