@@ -1,4 +1,4 @@
-"""Signals that extensions subscribe to (blinker), sent after a write has landed.
+"""Signals for extensions (blinker), sent after a write has landed.
 
 ```python
 from metastore import events
@@ -8,7 +8,7 @@ def tell(store, event):
     print(event.action, event.dataset_id, event.before, event.after)
 ```
 
-A subscriber that fails is logged and hurts nobody: the write has happened, and the other subscribers are still called.
+A subscriber that fails is logged. The write has happened, and the other subscribers are still called.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _log = logging.getLogger("metastore.events")
 
 @dataclass(frozen=True, slots=True)
 class DatasetEvent:
-    """What happened to a dataset.
+    """A change of a dataset.
 
     Attributes:
         action: `create`, `update`, `patch`, `delete`, `revert`, `move` or `purge`.
-        dataset_id: Where the dataset was when the call began.
-        before: The newest revision before; None when created from nothing.
-        after: The newest revision after; None when purged.
-        new_id: Where it was moved to.
+        dataset_id: The dataset id before the change.
+        before: The newest revision before the change; None for a new dataset.
+        after: The newest revision after the change; None for a purge.
+        new_id: The new id of a moved dataset; else None.
     """
 
     action: str
@@ -50,13 +50,13 @@ class DatasetEvent:
 
 @dataclass(frozen=True, slots=True)
 class TagEvent:
-    """What happened to a tag.
+    """A change of a tag.
 
     Attributes:
         action: `create`, `update` or `delete`.
-        dataset_id: Whose tag.
-        before: The tag before; None when created.
-        after: The tag after; None when deleted.
+        dataset_id: The dataset of the tag.
+        before: The tag before the change; None for a new tag.
+        after: The tag after the change; None for a deleted tag.
     """
 
     action: str

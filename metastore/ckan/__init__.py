@@ -1,15 +1,16 @@
-"""CKAN's dataset dictionaries as Data Package descriptors, and back, without loss either way.
+"""Convert CKAN's dataset dictionaries to Data Package descriptors and back, without loss in either direction.
 
 ```python
 from metastore import ckan
 
-descriptor = ckan.to_descriptor(package)  # what package_show returned
+descriptor = ckan.to_descriptor(package)  # a result of package_show
 package = ckan.to_package(descriptor)  # the same dictionary again
 ```
 
-What Data Package has a field for goes there; all else that CKAN says stands under the member `ckan`, of the dataset and
-of each resource. The other way round, what CKAN has no field for stands in the extra `datapackage`, as JSON. No CKAN is
-imported. Rules: CKAN's default schema (`ckan/logic/schema.py`), Data Package 1.0 and 2.0.
+Fields with a member in Data Package are mapped to it. The other fields of CKAN are kept under the member `ckan`, in the
+dataset and in each resource. In the other direction, members without a field in CKAN are kept in the extra
+`datapackage`, as JSON. CKAN is not imported. The rules are those of CKAN's default schema (`ckan/logic/schema.py`) and
+of Data Package 1.0 and 2.0.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ _WHOLE_PACKAGE = "package"
 
 
 def to_descriptor(package: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the descriptor that says what CKAN's dictionary says.
+    """Convert a dataset of CKAN to a descriptor.
 
     Args:
-        package: A dataset as `package_show` returns it or `package_create` takes it; values that JSON has.
+        package: A dataset as `package_show` returns it or `package_create` takes it, of JSON values.
 
     Returns:
-        A descriptor that `to_package` turns into the same dictionary. A dictionary that breaks CKAN's own rules so
-        that no field fits is kept whole, under `ckan` › `package`.
+        A descriptor that `to_package` converts to the same dictionary. A dictionary that breaks CKAN's own rules is
+        kept whole, under `ckan` › `package`.
 
     Raises:
-        InvalidInput: It has values that JSON has not, such as a time.
+        InvalidInput: A value has no JSON type, such as a `datetime`.
     """
     package = _json(package)
     descriptor = describe(package)
@@ -53,17 +54,17 @@ def to_descriptor(package: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_package(descriptor: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the CKAN dictionary that says what the descriptor says.
+    """Convert a descriptor to a dataset of CKAN.
 
     Args:
-        descriptor: One that `to_descriptor` made, changed since or not, or one from anywhere else.
+        descriptor: Any descriptor, made by `to_descriptor` or not.
 
     Returns:
-        A dictionary that `to_descriptor` turns into the same descriptor, for `package_create` or `package_update`. It
-        has a `name` only if the descriptor's is one that CKAN takes.
+        A dictionary that `to_descriptor` converts to the same descriptor, for `package_create` or `package_update`. It
+        has a `name` only if CKAN accepts the descriptor's name.
 
     Raises:
-        InvalidInput: It has values that JSON has not.
+        InvalidInput: A value has no JSON type.
     """
     descriptor = _json(descriptor)
     package = pack(descriptor)
@@ -75,7 +76,7 @@ def to_package(descriptor: Mapping[str, Any]) -> dict[str, Any]:
     return _around_descriptor(descriptor)
 
 
-# What breaks the rules of its own format is kept whole, so that nothing is lost of that either.
+# A document that breaks the rules of its own format is kept whole, so that nothing of it is lost either.
 
 
 def _around_package(package: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,5 +109,5 @@ def _name_of(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _json(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Make ordinary values of a document, nobody else's."""
+    """Copy a document into plain JSON values."""
     return dict(load(encode(dict(document))))

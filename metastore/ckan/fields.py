@@ -1,7 +1,7 @@
-"""Fields that CKAN and Data Package both have, each with a way there and back.
+"""The fields that CKAN and Data Package share, each with a conversion in both directions.
 
-A way returns None for a value that the other side has no such thing for. What one way returns, the other turns into
-the same value again, or `metastore.ckan` keeps the value among the rest.
+A conversion returns None for a value that the other side cannot express. The opposite conversion returns the same value
+again; where it does not, `metastore.ckan` keeps the value among the rest.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeGuard
 
-#: A name that CKAN takes (`name_validator`).
+#: A name that CKAN accepts (`name_validator`).
 NAME = re.compile(r"[a-z0-9_-]{2,100}")
-#: A tag that CKAN takes (`tag_name_validator`, `tag_length_validator`).
+#: A tag that CKAN accepts (`tag_name_validator`, `tag_length_validator`).
 TAG = re.compile(r"[\w .-]{2,100}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?")
@@ -25,14 +25,14 @@ Way = Callable[[Any], Any]
 
 
 class Field(NamedTuple):
-    """A member of a CKAN dictionary and the standard member of a descriptor that says the same.
+    """A member of a CKAN dictionary and the standard member of a descriptor with the same meaning.
 
     Attributes:
-        ckan: The member's name in CKAN.
-        standard: Its name in Data Package.
-        there: From CKAN's value.
-        back: To CKAN's value.
-        foreign: Whether CKAN keeps what a descriptor from elsewhere says, and does not put its own in its place.
+        ckan: The name of the member in CKAN.
+        standard: The name of the member in Data Package.
+        there: Converts CKAN's value.
+        back: Converts to CKAN's value.
+        foreign: Whether CKAN keeps a value from elsewhere, and does not replace it by its own.
     """
 
     ckan: str
@@ -43,27 +43,27 @@ class Field(NamedTuple):
 
 
 def text(value: Any) -> str | None:
-    """Let text pass that is not empty."""
+    """Return a text that is not empty, else None."""
     return value if isinstance(value, str) and value else None
 
 
 def matching(pattern: re.Pattern[str]) -> Way:
-    """Let text pass that matches as a whole."""
+    """Return a conversion that passes texts which match as a whole."""
     return lambda value: value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    """Write JSON for a field of CKAN's that holds text."""
+    """Return JSON for a text field of CKAN."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def in_order(members: Mapping[str, Any]) -> str:
-    """Write JSON with its members in order, so that the same is always the same text."""
+    """Return JSON with sorted members, so that equal values give equal text."""
     return to_json({member: members[member] for member in sorted(members)})
 
 
 def from_json(value: Any) -> Any:
-    """Read JSON from a field of CKAN's; None where there is none."""
+    """Parse JSON from a text field of CKAN; None if there is none."""
     try:
         return json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
@@ -71,17 +71,17 @@ def from_json(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are the same JSON, whatever the order of members. In Python 1 == True == 1.0."""
+    """Return whether two values are the same JSON in any order of members. In Python, 1 == True == 1.0."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def are_objects(value: Any) -> TypeGuard[list[dict[str, Any]]]:
-    """Tell whether this is a list of objects."""
+    """Return whether a value is a list of objects."""
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
 def _utc(value: Any) -> str | None:
-    """CKAN's times are in UTC, and do not say so."""
+    """Add the zone to one of CKAN's times, which are in UTC without saying so."""
     return f"{value}Z" if isinstance(value, str) and _TIME.fullmatch(value) else None
 
 
@@ -94,7 +94,7 @@ def _size(value: Any) -> int | None:
 
 
 def _schema(value: Any) -> dict[str, Any] | None:
-    """A table schema, which extensions of CKAN keep as JSON text or as an object."""
+    """Return a Table Schema, which extensions of CKAN keep as JSON text or as an object."""
     found = from_json(value) if isinstance(value, str) else value
     return found if isinstance(found, dict) and found else None
 
@@ -120,25 +120,25 @@ RESOURCE = (
 
 
 def to_standard(fields: tuple[Field, ...], said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the standard members that say what these fields say."""
+    """Convert fields of CKAN to standard members."""
     found = {field.standard: field.there(said.get(field.ckan)) for field in fields}
     return {member: value for member, value in found.items() if value is not None}
 
 
 def to_ckan(fields: tuple[Field, ...], said: Mapping[str, Any], *, foreign: bool) -> dict[str, Any]:
-    """Return CKAN's fields for what these standard members say; from elsewhere only those that CKAN would keep."""
+    """Convert standard members to fields of CKAN; those of a `foreign` descriptor only where CKAN would keep them."""
     usable = (field for field in fields if field.foreign or not foreign)
     found = {field.ckan: field.back(said.get(field.standard)) for field in usable}
     return {member: value for member, value in found.items() if value is not None}
 
 
 def untold(said: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the members that another document does not have, or has with another value."""
+    """Return the members that another document lacks, or has with another value."""
     return {member: value for member, value in said.items() if member not in told or not same(value, told[member])}
 
 
 def beyond(said: Mapping[str, Any], view: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has to be laid over a view to make it this document: its own members, and None for what it lacks."""
+    """Return the members to lay over a view to get this document; None stands for a member that it lacks."""
     return {**untold(said, view), **{member: None for member in view if member not in said}}
 
 

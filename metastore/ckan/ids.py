@@ -1,4 +1,4 @@
-"""CKAN's names as ids of datasets."""
+"""Map CKAN's names to dataset ids."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
-#: The owner of datasets that belong to no organisation. CKAN's names are unique among all its datasets.
+#: The owner of datasets without an organisation. Names are unique in a CKAN.
 DEFAULT_OWNER = "unowned"
-#: Stands before a name that CKAN takes and an id does not; no CKAN name has a dot in it.
+#: Prefix of a name that CKAN accepts and an id does not; names in CKAN have no dots.
 _ESCAPE = "x."
 
 
 def dataset_id(package: Mapping[str, Any], *, default_owner: str = DEFAULT_OWNER) -> DatasetId:
     """Return the id of a CKAN dataset: its organisation's name and its own.
 
-    CKAN also takes names that begin with a hyphen, and organisations that begin with an underscore. These get `x.` in
-    front, such as `x.-cars`: CKAN's names have no dots, so that no two datasets meet.
+    CKAN also accepts names that begin with a hyphen, and organisations that begin with an underscore. They get the
+    prefix `x.`, as in `x.-cars`. Names in CKAN have no dots, so no two datasets get the same id.
 
     Args:
         package: A dataset as `package_show` returns it: `name`, and `organization` with a `name`, or None.
         default_owner: The owner of datasets without organisation.
 
     Raises:
-        InvalidInput: There is no name, or it is none that CKAN takes (upper case, white space, over 98 characters).
+        InvalidInput: There is no name, or CKAN does not accept it (upper case, white space, over 98 characters).
     """
     organization = package.get("organization")
     owner = organization.get("name") if isinstance(organization, Mapping) else default_owner
@@ -41,7 +41,7 @@ def names_of(identity: DatasetId | tuple[str, str], *, default_owner: str = DEFA
     """Return the names that an id stands for: the organisation's (None for the default owner) and the dataset's.
 
     Raises:
-        InvalidInput: It is no id.
+        InvalidInput: The id is malformed.
     """
     owner, name = parse_dataset_id(identity)
     return (None if owner == default_owner else owner.removeprefix(_ESCAPE)), name.removeprefix(_ESCAPE)

@@ -1,4 +1,4 @@
-"""A CKAN dataset and its descriptor, field by field; `metastore.ckan` makes sure that nothing is lost."""
+"""Map a dataset of CKAN to a descriptor and back, field by field; `metastore.ckan` checks that nothing is lost."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from metastore.ckan.fields import (
     untold,
 )
 
-#: The extra that holds, as JSON text, what CKAN has no field for.
+#: The extra that holds the members without a field in CKAN, as JSON text.
 EXTRA = "datapackage"
-#: Contributors behind those that CKAN has fields for, in that extra.
+#: The member of that extra for contributors after those that CKAN has fields for.
 _MORE = "contributors+"
 _ORDER = (
     ("name", "id", "title", "description", "homepage", "version", "created", "keywords", "licenses", "contributors")
 )  # fmt: skip
 _LICENSE_NAME = re.compile(r"[-a-zA-Z0-9._]+")
 _LICENSE = {"name": "license_id", "title": "license_title", "path": "license_url"}
-#: Roles (Data Package, "contributors") and CKAN's fields for the name and the address.
+#: Role (Data Package, "contributors") -> CKAN's fields for the name and the address.
 _PEOPLE = {"author": ("author", "author_email"), "maintainer": ("maintainer", "maintainer_email")}
 
 
 def describe(package: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a descriptor of a CKAN dictionary."""
+    """Convert a CKAN dictionary to a descriptor."""
     left, foreign = _without_extra(package)
     said = _laid_over(_view(left), foreign)
     if are_objects(left.get("resources")) and "resources" not in said:
@@ -46,12 +46,12 @@ def describe(package: Mapping[str, Any]) -> dict[str, Any]:
     said = {**{member: said[member] for member in _ORDER if member in said}, **said}
     if "resources" in said:
         said["resources"] = said.pop("resources")  # the longest goes last
-    # What no CKAN has taken yet says nothing of CKAN.
+    # A package that CKAN has not stored yet has no member `ckan`.
     return said if not rest and same(pack(said), package) else {**said, "ckan": rest}
 
 
 def pack(descriptor: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a CKAN dictionary of a descriptor."""
+    """Convert a descriptor to a CKAN dictionary."""
     said = dict(descriptor)
     elsewhere = not isinstance(said.get("ckan"), dict)
     rest = {} if elsewhere else said.pop("ckan")
@@ -62,7 +62,7 @@ def pack(descriptor: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _view(package: Mapping[str, Any]) -> dict[str, Any]:
-    """What a descriptor says of a CKAN dataset in standard members, but for its resources."""
+    """Return the standard members of a CKAN dataset, without its resources."""
     view = to_standard(PACKAGE, package)
     tags = package.get("tags")
     if tags and are_objects(tags) and all(text(tag.get("name")) for tag in tags):
@@ -76,7 +76,7 @@ def _view(package: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _recovered(said: Mapping[str, Any], *, foreign: bool) -> dict[str, Any]:
-    """What CKAN's dictionary says, as far as the standard members tell it."""
+    """Return the CKAN fields that the standard members determine."""
     package = to_ckan(PACKAGE, said, foreign=foreign)
     words = said.get("keywords")
     if isinstance(words, list) and words and all(text(word) and (not foreign or TAG.fullmatch(word)) for word in words):
@@ -92,7 +92,7 @@ def _is_ckan_license(licence: Mapping[str, Any]) -> bool:
     return known and _LICENSE_NAME.fullmatch(licence.get("name", "")) is not None
 
 
-# Contributors: the author, the maintainer, the organisation as publisher; then those that CKAN has no field for.
+# Contributors: the author, the maintainer, the organisation as publisher, then those without a field in CKAN.
 
 
 def _contributors(package: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -133,11 +133,11 @@ def _beyond(said: Mapping[str, Any], view: Mapping[str, Any]) -> dict[str, Any]:
     return more
 
 
-# Extras: {key: value} reads and compares better than a list of pairs. CKAN returns them sorted by key.
+# Extras are kept as {key: value}, which reads and compares better than a list of pairs. CKAN sorts them by key.
 
 
 def _without_extra(package: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write extras as one object, and take our own out of it."""
+    """Return the package with its extras as one object, and the content of our own extra apart."""
     left = dict(package)
     extras = left.get("extras")
     if not are_objects(extras) or not all(set(each) == {"key", "value"} for each in extras):

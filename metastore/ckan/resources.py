@@ -1,4 +1,4 @@
-"""The resources of a CKAN dataset and of its descriptor."""
+"""Map the resources of a CKAN dataset to those of a descriptor, and back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from metastore.ckan.fields import RESOURCE, beyond, from_json, in_order, laid_ov
 from metastore.descriptor.document import check, is_url
 from metastore.errors import InvalidInput
 
-#: The member of a CKAN resource that holds, as JSON text, what CKAN has no field for.
+#: The member of a CKAN resource that holds the members without a field in CKAN, as JSON text.
 MEMBER = "datapackage"
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.IGNORECASE)
 
 
 def describe(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make resources of a descriptor from those of CKAN."""
+    """Convert resources of CKAN to resources of a descriptor."""
     made = []
     for index, (resource, view) in enumerate(zip(listed, _views(listed), strict=True)):
         foreign = from_json(resource.get(MEMBER))
@@ -32,7 +32,7 @@ def describe(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pack(listed: Sequence[Mapping[str, Any]], *, foreign: bool) -> list[dict[str, Any]]:
-    """Make resources of CKAN's from those of a descriptor."""
+    """Convert resources of a descriptor to resources of CKAN."""
     made = []
     for index, resource in enumerate(listed):
         rest = resource.get("ckan", {})
@@ -43,14 +43,14 @@ def pack(listed: Sequence[Mapping[str, Any]], *, foreign: bool) -> list[dict[str
         more = beyond(said, view)
         address = text(ours.get("url"))
         if foreign and "path" in said and address and not is_url(address):
-            more["path"] = said["path"]  # CKAN makes an address of it: "http://cars.csv"
+            more["path"] = said["path"]  # CKAN would turn it into an address: "http://cars.csv"
         if more:
             ours[MEMBER] = in_order(more)
     return made
 
 
 def _views(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What descriptors say of CKAN's resources, each with a name of its own."""
+    """Return the standard members of CKAN's resources, each with a unique name."""
     taken: set[str] = set()
     views = []
     for index, resource in enumerate(listed):
@@ -65,7 +65,7 @@ def _views(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _recovered(index: int, said: Mapping[str, Any], *, foreign: bool) -> dict[str, Any]:
-    """What CKAN's resource says, as far as the descriptor's standard members tell it."""
+    """Return the CKAN fields that the standard members of a resource determine."""
     fields = to_ckan(RESOURCE, said, foreign=foreign)
     name, title, path = (text(said.get(member)) for member in ("name", "title", "path"))
     if title or (name and name != _fallback(index, fields)):
@@ -76,7 +76,7 @@ def _recovered(index: int, said: Mapping[str, Any], *, foreign: bool) -> dict[st
 
 
 def _fallback(index: int, resource: Mapping[str, Any]) -> str:
-    """The name of a resource that CKAN has no name for."""
+    """Return a name for a resource that has none in CKAN."""
     return f"resource-{_slug(text(resource.get('id')) or '')[:8] or index + 1}"
 
 
@@ -95,7 +95,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _path(resource: Mapping[str, Any], name: str) -> str | None:
-    """Where the data are: for an upload whose content is known, a file that a Git LFS pointer can stand for."""
+    """Return the path of the data: for an upload with a known hash, a file that a Git LFS pointer can replace."""
     url = text(resource.get("url"))
     if (
         url
@@ -118,7 +118,7 @@ def _filename(url: str) -> str:
 
 
 def _sha256(resource: Mapping[str, Any]) -> str | None:
-    """CKAN's `hash` is what an uploader made it; extensions for large files add `sha256`."""
+    """Return the SHA-256, from `hash` if it is one, or from `sha256`, which extensions for large files add."""
     for member in ("hash", "sha256"):
         value = resource.get(member)
         if isinstance(value, str) and (found := _SHA256.fullmatch(value)):
