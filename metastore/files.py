@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from metastore import forks
 from metastore.errors import StorageUnavailable
 
 _WORDS = {
@@ -155,18 +156,22 @@ def _version(path: str) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-_held: set[int] = set()
+class _HeldLocks:
+    """The descriptors of the files that this process has locked."""
+
+    def __init__(self) -> None:
+        self.descriptors: set[int] = set()
+        forks.register(self, _HeldLocks._forget)
+
+    def _forget(self) -> None:
+        """Close the files in a forked child, which would otherwise keep its parent's locks for ever."""
+        for descriptor in self.descriptors:
+            with suppress(OSError):
+                os.close(descriptor)
+        self.descriptors.clear()
 
 
-def _forget_locks() -> None:
-    """A forked child has its parent's lock files open, and so would keep them locked for ever."""
-    for descriptor in tuple(_held):
-        with suppress(OSError):
-            os.close(descriptor)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget_locks)
+_held = _HeldLocks()
 
 
 @contextmanager
@@ -181,13 +186,13 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
         for path in sorted(set(paths)):
             descriptor = _open_lock(path)
             held.append(descriptor)
-            _held.add(descriptor)
+            _held.descriptors.add(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         for descriptor in reversed(held):
-            if descriptor in _held:
-                _held.discard(descriptor)
+            if descriptor in _held.descriptors:
+                _held.descriptors.discard(descriptor)
                 # Closing alone would not do: a child that was forked meanwhile may still have the file open.
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
                 os.close(descriptor)

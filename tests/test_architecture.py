@@ -23,7 +23,7 @@ from metastore.bundle import Bundle, Snapshot
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
-    "errors types parse",
+    "errors types parse forks",
     "files",
     "git.objects git.cache",
     "http",

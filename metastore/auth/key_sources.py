@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from metastore.auth.keys import Key, check_key_url, parse_keys
 from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.forks import ForkSafeLock
 
 _log = logging.getLogger("metastore.auth.tokens")
 _LARGEST = 262_144
@@ -137,7 +137,7 @@ class UrlKeys:
         self._keys: tuple[Key, ...] = ()
         self._problem = "nobody asked yet"
         self._may_ask = self._should_ask = -1e18  # times of the clock
-        self._asking = threading.Lock()
+        self._asking = ForkSafeLock()
 
     def keys(self) -> tuple[Key, ...]:
         """Return the keys as they were last fetched.

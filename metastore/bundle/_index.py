@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
+from metastore import forks
 from metastore.bundle._tables import (
     add_snapshot,
     bundles_query,
@@ -32,6 +31,7 @@ from metastore.bundle._tables import (
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import Bundle, Filter, LogEntry, LogFilter, Snapshot
 from metastore.errors import StorageBusy, StorageCorrupt
+from metastore.forks import ForkSafeLock
 from metastore.types import RevisionId
 
 _log = logging.getLogger("metastore.bundle")
@@ -65,9 +65,9 @@ class Index:
         self._path = path
         self._revisions = revisions
         self._snapshots = snapshots
-        self._mutex = threading.RLock()
+        self._mutex = ForkSafeLock()
         self._connection: sqlite3.Connection | None = None
-        _open_ones.add(self)
+        forks.register(self, Index._after_fork)
 
     def close(self) -> None:
         """Close the file; an index in memory is lost, and rebuilt on use."""
@@ -178,20 +178,10 @@ class Index:
         else:
             _log.warning("%s was damaged (%s) and is rebuilt", self._path, error)
 
-
-_open_ones: weakref.WeakSet[Index] = weakref.WeakSet()
-_abandoned: list[sqlite3.Connection | None] = []
-
-
-def _after_fork() -> None:
-    # SQLite forbids a child even to close its parent's connection: keep it, and open another one.
-    for index in _open_ones:
-        _abandoned.append(index._connection)
-        index._connection = None
-        index._mutex = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    def _after_fork(self) -> None:
+        """Open the file again in a forked child: SQLite forbids a child even to close its parent's connection."""
+        forks.abandon(self._connection)
+        self._connection = None
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 from metastore.bundle.checks import check_user
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
+from metastore.forks import ForkSafeLock
 
 #: The group of the superusers, who alone may change its bundles.
 ROOT = "root"
@@ -82,7 +82,7 @@ class Groups:
         self._membership = membership
         self._path = path
         self._seen = seen
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
 
     @classmethod
     def load(cls, path: str | Path) -> Groups:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
+from metastore.forks import ForkSafeLock
+
 
 class Cache:
-    """Least recently used values, up to a total weight; safe to share between threads.
+    """Least recently used values, up to a total weight; safe to share between threads, and after a fork.
 
     Args:
         limit: Total weight, in bytes; a value heavier than an eighth of it is not kept.
@@ -19,7 +20,7 @@ class Cache:
         self._limit = limit
         self._weight = 0
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
 
     def get(self, key: Hashable) -> Any:
         """Return what was put under a key, or None."""
@@ -41,7 +42,3 @@ class Cache:
             self._weight += weight
             while self._weight > self._limit:
                 self._weight -= self._values.popitem(last=False)[1][1]
-
-    def unlock(self) -> None:
-        """Free the lock in a forked child: the thread that held it is not there."""
-        self._mutex = threading.Lock()

@@ -8,16 +8,16 @@ that has no end.
 from __future__ import annotations
 
 import json
-import os
 import random
 import threading
 import time
-import weakref
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from metastore import forks
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.forks import ForkSafeLock
 from metastore.http.body import ENCODING, BadBody, read_body
 from metastore.http.credentials import Credentials, check_base, is_loopback
 from metastore.http.responses import Answer, AnswerLost, Redirected
@@ -75,8 +75,9 @@ class Host:
         self._sleep = self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
+        self._mutex = ForkSafeLock()
         self._forget()
-        _hosts.add(self)
+        forks.register(self, Host._after_fork)
 
     def __repr__(self) -> str:
         return f"Host({self.base!r})"
@@ -221,9 +222,13 @@ class Host:
                 )
             return self._client
 
+    def _after_fork(self) -> None:
+        """Open connections of its own in a forked child: those of the parent are neither used nor closed there."""
+        forks.abandon(self._client)
+        self._forget()
+
     def _forget(self) -> None:
         self._client = None
-        self._mutex = threading.Lock()
         self._slots = threading.BoundedSemaphore(self._concurrency)
 
     # Answers
@@ -251,17 +256,3 @@ class Host:
 
     def _name(self) -> str:
         return urlsplit(self.base).netloc
-
-
-_hosts: weakref.WeakSet[Host] = weakref.WeakSet()
-_inherited: list[object] = []
-
-
-def _after_fork() -> None:
-    """Open anew in a child: the parent's connections are neither used nor closed there."""
-    for host in tuple(_hosts):
-        _inherited.append(host._client)
-        host._forget()
-
-
-os.register_at_fork(after_in_child=_after_fork)

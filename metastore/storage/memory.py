@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
+from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
@@ -63,8 +61,7 @@ class MemoryStorage(ObjectStorage):
         self._repositories: dict[DatasetId, MemoryRepository] = {}
         self._moved: dict[DatasetId, DatasetId] = {}
         self._touched: dict[DatasetId, datetime] = {}
-        self._mutex = threading.RLock()
-        _storages.add(self)
+        self._mutex = ForkSafeLock()
 
     @contextmanager
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
@@ -140,15 +137,3 @@ class MemoryStorage(ObjectStorage):
 
     def close(self) -> None:
         return
-
-
-_storages: weakref.WeakSet[MemoryStorage] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Free the locks in a child: the threads that held them are not there."""
-    for storage in tuple(_storages):
-        storage._mutex = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from metastore.errors import (
     StorageBusy,
     StorageUnavailable,
 )
+from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.http.responses import Redirected
 from metastore.storage.github import _queries
@@ -48,11 +48,7 @@ class Known:
         self._naming = naming
         self._cache = cache
         self._repositories: OrderedDict[DatasetId, GitHubRepository] = OrderedDict()
-        self.unlock()
-
-    def unlock(self) -> None:
-        """Free the lock in a forked child: the thread that held it is not there."""
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
 
     def current(self, dataset_id: DatasetId, *, fresh: bool = False) -> GitHubRepository:
         """Return a dataset's repository; one that was seen a moment ago, unless it has to be `fresh`.

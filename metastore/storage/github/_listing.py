@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from metastore.errors import MetastoreError
+from metastore.forks import ForkSafeLock
 from metastore.git.history import DELETED_TREE
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
@@ -40,7 +40,7 @@ class Listing:
         self._naming = naming
         self._topic = topic
         self._notes: list[tuple[datetime, DatasetId]] = []
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
 
     def ids(self, prefix: str, after: DatasetId | None, deleted: bool | None) -> Iterator[DatasetId]:
         """See `Storage.ids`."""
@@ -75,10 +75,6 @@ class Listing:
         with self._mutex:
             self._notes.extend((now, each) for each in dataset_ids)
             del self._notes[:-_NOTES]
-
-    def unlock(self) -> None:
-        """Free the lock in a forked child: the thread that held it is not there."""
-        self._mutex = threading.Lock()
 
     def left_over(self, *, repair: bool) -> Iterator[Damage]:
         """Yield the repositories that interrupted writes left behind, and delete them if asked to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
+from metastore.forks import ForkSafeLock
 from metastore.http.client import LONGEST, Host
 from metastore.http.credentials import Credentials, Token, is_loopback
 from metastore.storage.github._api import HEADERS, GitHubHost
@@ -103,7 +103,7 @@ class AppToken:
             f"/app/installations/{int(installation) if installation.isdecimal() else _no_number()}/access_tokens"
         )
         self._clock = clock
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
         self._token: Token | None = None
         self._until = 0.0
 

@@ -13,9 +13,6 @@ head just before it, and a purge first puts a mark on the branch that no writer 
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,6 +22,7 @@ from metastore.errors import (
     RevisionConflict,
     TagNotFound,
 )
+from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
 from metastore.git.objects import GitObject
@@ -76,13 +74,9 @@ class GitHubStorage(ObjectStorage):
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
         self._known = Known(self.api, self.naming, self._cache)
-        self._new_locks()
+        self._turns = [ForkSafeLock() for _ in range(_TURNS)]
         self._listing = Listing(self.api, self.naming, topic)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
-        _storages.add(self)
-
-    def _new_locks(self) -> None:
-        self._turns = [threading.Lock() for _ in range(_TURNS)]
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
@@ -268,18 +262,3 @@ class GitHubStorage(ObjectStorage):
 
     def close(self) -> None:
         self.host.close()
-
-
-_storages: weakref.WeakSet[GitHubStorage] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Free the locks in a child: the threads that held them are not there."""
-    for storage in tuple(_storages):
-        storage._new_locks()
-        storage._known.unlock()
-        storage._listing.unlock()
-        storage._cache.unlock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -19,10 +19,7 @@ What GitLab cannot do at once, and what becomes of it:
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
@@ -38,6 +35,7 @@ from metastore.errors import (
     StorageBusy,
     StorageError,
 )
+from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
@@ -100,10 +98,9 @@ class GitLabStorage(ObjectStorage):
         self._cache = Cache(cache_bytes)
         self._views: dict[DatasetId, _View] = {}
         #: Orders the threads of this process; what other processes do comes out by GitLab's comparison.
-        self._turns: dict[DatasetId, threading.Lock] = {}
+        self._turns: dict[DatasetId, ForkSafeLock] = {}
         self._moves = Moves(self)
         self._listing = Listing(self._api, self.naming, topic, self._moves)
-        _storages.add(self)
 
     # What ObjectStorage needs
 
@@ -129,7 +126,7 @@ class GitLabStorage(ObjectStorage):
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with self._turns.setdefault(dataset_id, threading.Lock()):
+        with self._turns.get(dataset_id) or self._turns.setdefault(dataset_id, ForkSafeLock()):
             yield
 
     def _look(self, dataset_id: DatasetId) -> _View:
@@ -300,16 +297,3 @@ class GitLabStorage(ObjectStorage):
 
 def _title(dataset_id: DatasetId) -> str:
     return dataset_id.name if dataset_id.owner != OWN_OWNER else f"{dataset_id.owner} {dataset_id.name}"
-
-
-_storages: weakref.WeakSet[GitLabStorage] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    """Free the locks in a child: the threads that held them are not there."""
-    for storage in tuple(_storages):
-        storage._turns = {}
-        storage._cache.unlock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 
+from metastore.forks import ForkSafeLock
 from metastore.storage.local._repository import GitRepository
 from metastore.types import DatasetId
 
@@ -19,7 +19,7 @@ class Handles:
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.RLock()  # a generator may be closed, and give back, at any moment
+        self._mutex = ForkSafeLock()  # a generator may be closed, and give back, at any moment
         self._kept: OrderedDict[DatasetId, list[GitRepository]] = OrderedDict()
         self._count = 0
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from metastore import forks
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -84,7 +84,7 @@ class GitStorage(ObjectStorage):
         self._auto_pack = auto_pack
         self._cache = Cache(cache_bytes)
         self._handles = Handles()
-        _storages.add(self)
+        forks.register(self, GitStorage._after_fork)
         with storage_errors():
             self.layout.prepare(create=create)
 
@@ -296,17 +296,7 @@ class GitStorage(ObjectStorage):
                 loose += len(os.listdir(f"{objects}/{folder}"))
         return loose >= _MANY_SAMPLED
 
-
-_storages: weakref.WeakSet[GitStorage] = weakref.WeakSet()
-_inherited: list[object] = []
-
-
-def _after_fork() -> None:
-    """Open everything anew in a child; what the parent had open is neither used nor freed, since a lock may be held."""
-    for storage in tuple(_storages):
-        _inherited.append(storage._handles)
-        storage._handles = Handles()
-        storage._cache.unlock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+    def _after_fork(self) -> None:
+        """Open every repository again in a forked child; freeing the parent's handles could wait for a held lock."""
+        forks.abandon(self._handles)
+        self._handles = Handles()
