@@ -36,9 +36,9 @@ _TARGETS = {"read again, unchanged": 1.0, "list 100 datasets": 1.0}
 
 def _ours(hub: GitHub) -> dict[str, int]:
     document = descriptor(SMALL)
-    opened: list[metastore.MetaStore] = []
+    opened: list[metastore.Store] = []
 
-    def fresh() -> metastore.MetaStore:
+    def fresh() -> metastore.Store:
         opened.append(
             metastore.connect("github://physics", token=TOKEN, api_url=hub.url, author="Ann Lee", validation="off")
         )

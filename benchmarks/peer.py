@@ -39,7 +39,7 @@ def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
     )
 
 
-def _compare(store: metastore.MetaStore, peer: _Peer, prefix: str, rounds: int, *, sync: bool) -> Iterator[Row]:
+def _compare(store: metastore.Store, peer: _Peer, prefix: str, rounds: int, *, sync: bool) -> Iterator[Row]:
     document, ending = descriptor(SMALL), f"{label(SMALL)}, fsync {'on' if sync else 'off'}"
     first = f"peer/{prefix}0"
 

@@ -135,7 +135,7 @@ def _pages(root: Path, name: str, count: int) -> Iterator[Row]:
     yield Row("… from the middle, opened anew (proves once that it is on the branch)", in_turn(3, cold=cold)["cold"])
 
 
-def _cursors(store: metastore.MetaStore, dataset: str) -> list[str]:
+def _cursors(store: metastore.Store, dataset: str) -> list[str]:
     """Page through a history as a client does, and return where each whole page begins."""
     found: list[str] = []
     cursor = store.revision_read(dataset).id

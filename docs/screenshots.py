@@ -25,7 +25,7 @@ GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
 SECRET = "pictures are taken of a service that nobody else can reach"
 
 
-def fill() -> tuple[metastore.MetaStore, bundle.BundleRegistry]:
+def fill() -> tuple[metastore.Store, bundle.BundleRegistry]:
     """Make a store and a registry with a short history each."""
     store = metastore.connect("memory:", author="Ann Lee <ann@example.org>", validation="off")
     for path in sorted((ROOT / "examples" / "catalogue").glob("*/*/datapackage.json")):

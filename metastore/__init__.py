@@ -15,6 +15,7 @@ Importing this package loads no third-party one.
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ from metastore.types import (
 )
 
 if TYPE_CHECKING:
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
+    from metastore.store.store import MetaStore, validate
 
 __version__ = "0.1.0"
 
@@ -99,6 +101,7 @@ __all__ = [
     "StorageCorrupt",
     "StorageError",
     "StorageUnavailable",
+    "Store",
     "Tag",
     "TagNotFound",
     "TooLarge",
@@ -107,7 +110,7 @@ __all__ = [
 ]
 
 
-def connect(url: str | Path, **options: Any) -> MetaStore:
+def connect(url: str | Path, **options: Any) -> Store:
     """Open a store; one is made where there is nothing yet.
 
     Args:
@@ -130,9 +133,15 @@ def connect(url: str | Path, **options: Any) -> MetaStore:
     return connect_to(url, **options)
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("MetaStore", "validate"):
-        from metastore.store import store
+#: The module of each name that is loaded on use.
+_LAZY = {"Store": "base", "MetaStore": "store", "validate": "store"}
 
-        return getattr(store, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"metastore.store.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'metastore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
     from metastore.auth.tokens import Verifier
     from metastore.bundle.registry import BundleRegistry
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 __all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
@@ -253,7 +253,7 @@ def _naming(setting: str) -> Iterator[None]:
         raise InvalidInput(f"{setting}: {error}") from None
 
 
-def open_store(settings: Settings, *, url: str | None = None, **options: Any) -> MetaStore:
+def open_store(settings: Settings, *, url: str | None = None, **options: Any) -> Store:
     """Open the store that the settings name, or another one; `options` go before theirs.
 
     Raises what `metastore.connect` raises.

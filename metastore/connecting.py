@@ -6,16 +6,17 @@ import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from metastore.errors import InvalidInput
 from metastore.parse import make_author
 from metastore.storage.connect import STORAGE_OPTIONS, is_service, open_storage
+from metastore.store.base import Store
 from metastore.store.store import MetaStore
 from metastore.types import Author
 
 
-def connect(url: str | Path, **options: Any) -> MetaStore:
+def connect(url: str | Path, **options: Any) -> Store:
     """See `metastore.connect`."""
     if is_service(url):
         return _open_service(os.fspath(url), options)
@@ -40,12 +41,12 @@ def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
-def _open_service(url: str, options: dict[str, Any]) -> MetaStore:
+def _open_service(url: str, options: dict[str, Any]) -> Store:
     from metastore.client.store import RemoteStore
 
     if unknown := sorted(set(options) - _REMOTE_OPTIONS):
         raise InvalidInput(f"a service has no option {unknown[0]!r}; it has {', '.join(sorted(_REMOTE_OPTIONS))}")
-    return cast("MetaStore", RemoteStore(url, **options))  # it has the same calls, and no storage
+    return RemoteStore(url, **options)
 
 
 @cache

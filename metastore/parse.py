@@ -9,6 +9,11 @@ from functools import lru_cache
 from metastore.errors import InvalidInput
 from metastore.types import Author, DatasetId, shortened
 
+#: A dataset id, or what `parse_dataset_id` makes one of.
+AnyId = str | tuple[str, str] | DatasetId
+#: An author, or what `make_author` makes one of.
+AnyAuthor = Author | str | tuple[str, str]
+
 _PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}")
 _TAG = re.compile(r"[A-Za-z0-9_\-+.,]{1,100}")
 _HEX = re.compile(r"[0-9a-f]{7,40}")
@@ -18,7 +23,7 @@ _MESSAGE_LIMIT = 65_536
 _EMAIL = re.compile(r"[^\s\x00-\x20\x7f@<>()\[\]\\,;:\"]{1,64}@[^\W_][\w-]*(\.[\w-]+)*")
 
 
-def parse_dataset_id(text: str | tuple[str, str]) -> DatasetId:
+def parse_dataset_id(text: AnyId) -> DatasetId:
     """Parse `owner/name`, or a pair of both, as a dataset id.
 
     Raises:
@@ -55,6 +60,18 @@ def _problem_of_part(part: str) -> str | None:
     return None
 
 
+def parse_writable_id(text: AnyId) -> DatasetId:
+    """Parse the id of a dataset that callers may write to.
+
+    Raises:
+        InvalidInput: It is not an id, or the id of one of the store's own datasets.
+    """
+    dataset_id = parse_dataset_id(text)
+    if dataset_id.owner.startswith("_"):
+        raise InvalidInput(f"owners that begin with '_', such as {dataset_id.owner!r}, are the store's own")
+    return dataset_id
+
+
 def parse_tag_name(name: str) -> str:
     """Check the name of a tag: letters, digits, `_ - + . ,`, within Git's rules (git-check-ref-format).
 
@@ -86,7 +103,29 @@ def parse_revision(text: str | None) -> str | None:
     return text
 
 
-def make_author(author: Author | str | tuple[str, str]) -> Author:
+def parse_expected(text: str | None) -> str | None:
+    """Check that an expected state is named by the full id of a revision or tag.
+
+    Raises:
+        InvalidInput: It is something else.
+    """
+    if text is not None and not (isinstance(text, str) and len(text) == 40 and looks_like_revision(text)):
+        raise InvalidInput(f"expected is a full id of 40 hex digits, as a read returns it, not {str(text)[:60]!r}")
+    return text
+
+
+def parse_limit(limit: int | None) -> int | None:
+    """Check how many items of a list are wanted, at most; None for all.
+
+    Raises:
+        InvalidInput: It is not a number, or negative.
+    """
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InvalidInput(f"a limit is a number from 0 on, not {limit!r}")
+    return limit
+
+
+def make_author(author: AnyAuthor) -> Author:
     """Parse `Name <email>`, a pair of both, or an `Author`, and normalise it as Git does.
 
     Raises:

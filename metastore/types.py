@@ -57,6 +57,40 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """A write, as its caller asked for it.
+
+    Attributes:
+        action: `create`, `update`, `patch`, `delete`, `purge`, `revert`, `move`, `tag_create`, `tag_update` or
+            `tag_delete`.
+        dataset_id: The dataset, as it was called before.
+        author: Who; None leaves it to the store, or to the service's token.
+        message: Why; of a new tag, its description.
+        at: When, in UTC, in whole seconds; None is the time at which the store carries it out.
+        expected: The id of the revision or tag that the caller last saw, or None.
+        content: The descriptor or patch, as JSON.
+        new_id: Where a dataset is moved to.
+        revision: The revision that a dataset is reverted to, or that a tag is to name.
+        tag: The tag, as it was called before.
+        new_name: How a tag is to be called.
+        description: The new description of a tag.
+    """
+
+    action: str
+    dataset_id: DatasetId
+    author: Author | None
+    message: str
+    at: datetime | None
+    expected: str | None = None
+    content: bytes | None = field(default=None, repr=False)
+    new_id: DatasetId | None = None
+    revision: str | None = None
+    tag: str | None = None
+    new_name: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """One state of a dataset.
 

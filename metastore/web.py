@@ -21,7 +21,7 @@ from metastore.service.revisions import revisions as revision_routes
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 API = "/api/v1"
 #: What a body may have beyond the largest descriptor: the message of a write, and the names of members.
@@ -29,7 +29,7 @@ _ROOM = 1024 * 1024
 
 
 def create_app(
-    store: MetaStore | None = None,
+    store: Store | None = None,
     *,
     verifier: Verifier | None = None,
     bundles: BundleRegistry | None = None,

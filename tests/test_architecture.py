@@ -19,6 +19,7 @@ import metastore
 from metastore import bundle, errors, types
 from metastore.auth import access
 from metastore.bundle import Bundle, Snapshot
+from metastore.client.store import RemoteStore
 
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
@@ -137,40 +138,45 @@ def test_only_the_configuration_reads_the_environment(name: str) -> None:
     assert not reads or name == "config"
 
 
+PUBLIC_CALLS = {
+    "changes",
+    "close",
+    "dataset_bytes",
+    "dataset_create",
+    "dataset_delete",
+    "dataset_list",
+    "dataset_move",
+    "dataset_patch",
+    "dataset_purge",
+    "dataset_read",
+    "dataset_revert",
+    "dataset_update",
+    "journal",
+    "max_bytes",
+    "project_read",
+    "resource_read",
+    "revision_diff",
+    "revision_list",
+    "revision_read",
+    "storage",
+    "tag_create",
+    "tag_delete",
+    "tag_list",
+    "tag_read",
+    "tag_update",
+    "verify",
+}
+
+
 def test_every_public_name_is_there_and_documented() -> None:
     for name in metastore.__all__:
         assert getattr(metastore, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         metastore.nothing  # noqa: B018
-    public = {name for name in dir(metastore.MetaStore) if not name.startswith("_")}
-    assert public == {
-        "changes",
-        "close",
-        "dataset_bytes",
-        "dataset_create",
-        "dataset_delete",
-        "dataset_list",
-        "dataset_move",
-        "dataset_patch",
-        "dataset_purge",
-        "dataset_read",
-        "dataset_revert",
-        "dataset_update",
-        "journal",
-        "max_bytes",
-        "project_read",
-        "resource_read",
-        "revision_diff",
-        "revision_list",
-        "revision_read",
-        "storage",
-        "tag_create",
-        "tag_delete",
-        "tag_list",
-        "tag_read",
-        "tag_update",
-        "verify",
-    }
+    assert set(metastore.__all__) <= set(dir(metastore))
+    for store in (metastore.Store, metastore.MetaStore, RemoteStore):
+        assert {name for name in dir(store) if not name.startswith("_")} == PUBLIC_CALLS
+        assert store is metastore.Store or store.__mro__[1] is metastore.Store
 
 
 def test_import_loads_no_third_party_package() -> None:

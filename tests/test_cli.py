@@ -404,7 +404,7 @@ def test_an_interrupt_ends_with_130(run: Run, cars: str, monkeypatch: pytest.Mon
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("metastore.store.reader.Reader.dataset_read", interrupted)
+    monkeypatch.setattr("metastore.store.store.MetaStore.dataset_read", interrupted)
     assert run("dataset", "read", "physics/cars").code == 130
 
 

@@ -13,8 +13,6 @@ Questions by device, group or user go to `metastore.bundle._index`, which can be
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,24 +24,23 @@ from metastore.bundle._index import Index
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
 from metastore.errors import (
-    AlreadyExists,
     BundleNotFound,
     DatasetNotFound,
     InvalidInput,
     PathNotFound,
     RevisionConflict,
     SnapshotNotFound,
-    StorageBusy,
     StorageCorrupt,
 )
 from metastore.parse import make_author, make_message, make_time
+from metastore.storage import retry
 from metastore.storage.port import Storage
+from metastore.storage.retry import FileChanges
 from metastore.types import Author, Change, DatasetId, Revision, RevisionId
 
 #: The dataset that holds the registry.
 BUNDLES = DatasetId("_metastore", "bundles")
 REGISTRY = "registry.json"
-_TRIES = 200
 
 
 class VersionedRecord(BundleRecord):
@@ -92,16 +89,15 @@ class VersionedRecord(BundleRecord):
     def write(self, writes: Sequence[Write], *, user: str, comment: str, at: datetime) -> Sequence[Snapshot]:
         if not writes:
             return ()
-        for attempt in range(_TRIES):
-            head = self._head()
+        snapshots: list[Snapshot] = []
+
+        def compute(head: Revision | None) -> tuple[FileChanges, Change]:
+            nonlocal snapshots
             snapshots = self._next(head, writes, user, comment, at)
-            try:
-                self._append(head, snapshots, _change(snapshots, user, comment, at))
-            except (RevisionConflict, AlreadyExists):  # perhaps another bundle was changed: read again
-                time.sleep(random.uniform(0, 0.0005 * (attempt + 1)))
-            else:
-                return snapshots
-        raise StorageBusy("too many changes of bundles at once; try again")
+            return _files(snapshots), _change(snapshots, user, comment, at)
+
+        retry.append(self._storage, BUNDLES, self._head, compute)
+        return snapshots
 
     def chains(self) -> Iterator[ChainCheck]:
         head = self._head()
@@ -141,15 +137,6 @@ class VersionedRecord(BundleRecord):
                 raise RevisionConflict(f"bundle {name}", expected=write.expected, actual=old.id if old else None)
             snapshots[name] = make_snapshot(number, write, user, comment, at, old)
         return list(snapshots.values())
-
-    def _append(self, head: Revision | None, snapshots: Sequence[Snapshot], change: Change) -> None:
-        registry = {"last": snapshots[-1].id, "changed": [snapshot.name for snapshot in snapshots]}
-        files = {REGISTRY: (json.dumps(registry, indent=2, ensure_ascii=False) + "\n").encode()}
-        files |= {path_of(snapshot.name): encode_snapshot(snapshot) for snapshot in snapshots}
-        if head is None:
-            self._storage.create(BUNDLES, files, change)
-        else:
-            self._storage.append(BUNDLES, files, change, parent=head.id)
 
     def _registry(self, revision: RevisionId) -> _Registry:
         try:
@@ -237,6 +224,12 @@ def make_snapshot(number: int, write: Write, user: str, comment: str, at: dateti
         previous=old.id if old else None,
     )
     return replace(snapshot, hash=chain_hash(snapshot, old.hash if old else ""))
+
+
+def _files(snapshots: Sequence[Snapshot]) -> FileChanges:
+    registry = {"last": snapshots[-1].id, "changed": [snapshot.name for snapshot in snapshots]}
+    files = {path_of(snapshot.name): encode_snapshot(snapshot) for snapshot in snapshots}
+    return {REGISTRY: (json.dumps(registry, indent=2, ensure_ascii=False) + "\n").encode(), **files}
 
 
 def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime) -> Change:

@@ -28,7 +28,7 @@ from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 MANIFEST = ".metastore-export.json"
 _FORMAT = 1
@@ -58,7 +58,7 @@ class ExportLine:
 
 
 def export(
-    store: MetaStore,
+    store: Store,
     folder: Path,
     *,
     prefix: str = "",
@@ -105,7 +105,7 @@ def exported_unchanged(file: Path, content: bytes) -> bool:
     return known.get("/".join(file.parts[-3:])) == _digest(content)
 
 
-def _export_one(run: _Run, store: MetaStore, dataset_id: DatasetId, revision: str | None) -> ExportLine:
+def _export_one(run: _Run, store: Store, dataset_id: DatasetId, revision: str | None) -> ExportLine:
     path = _path(dataset_id)
     try:
         return run.write(path, store.dataset_read(dataset_id, revision).bytes)

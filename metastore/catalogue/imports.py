@@ -28,7 +28,7 @@ from metastore.files import make_folders, replace_file
 from metastore.types import Dataset, DatasetId, Difference, Finding, first_line
 
 if TYPE_CHECKING:
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 #: The trailer of each revision that an import made; `git log --grep` finds it too.
 TRAILER = "Imported-From"
@@ -85,7 +85,7 @@ class Importer:
 
     def __init__(
         self,
-        store: MetaStore,
+        store: Store,
         *,
         rule: Rule = "replace",
         base: Path | None = None,

@@ -31,7 +31,7 @@ from metastore.types import DatasetId
 if TYPE_CHECKING:
     from metastore.settings import Settings
     from metastore.storage.local.storage import GitStorage
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
 EXIT_CODES: dict[type, int] = {
@@ -57,11 +57,11 @@ class App:
         self.groups_file: str | None = None
         self.user: str | None = None
 
-    def reader(self) -> MetaStore:
+    def reader(self) -> Store:
         """Open a store that has to be there."""
         return self.open(self.store_url, create=False)
 
-    def writer(self, *, sync: bool = True) -> MetaStore:
+    def writer(self, *, sync: bool = True) -> Store:
         """Open a store, and make it if there is none; a person is told, since a path may be mistyped."""
         new = self.is_new()
         store = self.open(self.store_url, create=True, sync=sync)
@@ -99,7 +99,7 @@ class App:
                 "or git config --global user.name"
             )
 
-    def open(self, url: str | None, **options: Any) -> MetaStore:
+    def open(self, url: str | None, **options: Any) -> Store:
         """Open the store at a URL, or (None) the one that the settings name."""
         from metastore import config
         from metastore.storage.connect import is_service

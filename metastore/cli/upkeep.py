@@ -15,7 +15,7 @@ from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
-    from metastore.store.store import MetaStore
+    from metastore.store.base import Store
 
 
 @click.group(hidden=True)
@@ -60,7 +60,7 @@ def _heads(file: str | None) -> dict[str, str]:
     return {line[0]: line[1] for line in lines}
 
 
-def _newest(store: MetaStore, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
+def _newest(store: Store, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
     for dataset_id in ids:
         with suppress(StorageCorrupt):  # reported before
             yield {"dataset": dataset_id, "head": store.revision_read(dataset_id).id}

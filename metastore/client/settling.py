@@ -1,34 +1,28 @@
-"""Writes over a network: each is made once, or not at all, or said to be unknown.
+"""Writes over a network: each is made once, or not at all, or raises `OutcomeUnknown`.
 
-Every write names the state that it was made for (`If-Match`), or that there is none yet (`If-None-Match: *`). So
-however often it is sent, and however late a copy of it arrives, the service carries it out at most once. What is left
-is to find out, when an answer was lost, whether it was: see `docs/explanation/remote.md`.
+Every write names the state that it is for (`If-Match`), or that there is none yet (`If-None-Match: *`). So the service
+carries it out at most once, however often it is sent and however late a copy arrives. When an answer is lost, the
+client reads whether the write was made: see `docs/explanation/remote.md`.
 """
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 
-from metastore.client.reader import API, RemoteReader
-from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood_write
-from metastore.client.transport import Answer, AnswerLost, Transport
+from metastore.client.transport import AnswerLost, Transport
 from metastore.errors import (
     Conflict,
     DatasetDeleted,
+    DatasetNotFound,
     MetastoreError,
     NotFound,
     OutcomeUnknown,
     RevisionConflict,
-    StorageBusy,
 )
-from metastore.parse import make_author, make_message, make_time
-from metastore.store.writer import TRIES, AnyAuthor, check_expected
-from metastore.types import Author, DatasetId, Revision
+from metastore.storage.retry import LostRace, retry
+from metastore.store.base import Store
+from metastore.types import ChangeRequest, Revision
 from metastore.wire import to_wire
 
 _Made = TypeVar("_Made")
@@ -37,77 +31,35 @@ _RECENT = 1000
 
 
 class CannotTell(Exception):
-    """Too much happened since for anybody to say whether a write was made."""
+    """Too much happened since the write to tell whether it was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Who writes, why and when, as far as the caller says; the service fills in the rest."""
-
-    author: Author | None
-    message: str
-    at: datetime | None
-
-    def members(self) -> dict[str, Any]:
-        """Return what a body says of it."""
-        said = {"message": self.message, "author": to_wire(self.author), "at": to_wire(self.at)}
-        return {name: member for name, member in said.items() if member is not None}
-
-    def fits(self, author: Author, message: str, created: datetime) -> bool:
-        """Tell whether something that was made can be what was meant."""
-        return self.author in (None, author) and self.at in (None, created) and message == self.message
+def members_of(request: ChangeRequest) -> dict[str, Any]:
+    """Return the members of a body that say who changes something, why and when; the service adds what is missing."""
+    members = {"message": request.message, "author": to_wire(request.author), "at": to_wire(request.at)}
+    return {name: member for name, member in members.items() if member is not None}
 
 
-class RemoteWriter(RemoteReader):
-    """What the writing calls have in common."""
+def fits(request: ChangeRequest, value: Any, message: str) -> bool:
+    """Tell whether a revision, tag or line of the journal can be the one that was asked for."""
+    return request.author in (None, value.author) and request.at in (None, value.created) and message == request.message
 
-    def __init__(self, http: Transport, *, author: AnyAuthor | None, max_bytes: int) -> None:
-        super().__init__(http, max_bytes)
-        self._author = make_author(author) if author is not None else None
 
-    def _change(self, author: AnyAuthor | None, message: str | None, at: datetime | None, default: str) -> Said:
-        who = make_author(author) if author is not None else self._author
-        why = make_message(message) if message is not None else ""
-        return Said(who, why or default, make_time(at) if at is not None else None)
+class Settling:
+    """Sends writes to a service, and finds out whether they were made."""
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        said: Mapping[str, Any],
-        read: Callable[[Answer], _Made],
-        *,
-        match: str | None = None,
-        document: tuple[str, bytes] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> _Made:
-        """Send a write.
+    def __init__(self, store: Store, http: Transport) -> None:
+        self._store = store
+        self._http = http
 
-        Args:
-            method: Of HTTP.
-            path: Behind `/api/v1`.
-            said: The members of the body.
-            read: Takes the answer.
-            match: The id of the state that it is made for; None where there shall be none.
-            document: A last member and its JSON, put in as it is.
-            query: Parameters.
-        """
-        content = json.dumps(said).encode()
-        if document is not None:
-            name, text = document
-            content = json.dumps({**said, name: 0}).encode()[: -len("0}")] + text + b"}"
-        headers = {"Content-Type": ENVELOPE if document else JSON, "Accept": f"{ENVELOPE}, {JSON}, {PROBLEM}"}
-        headers |= {"If-Match": f'"{match}"'} if match is not None else {"If-None-Match": "*"}
-        return understood_write(self._http.write(method, API + path, query or {}, headers, content), read)
-
-    def _once(self, send: Callable[[], _Made], look: Callable[[], _Made | None], names: str) -> _Made:
+    def once(self, send: Callable[[], _Made], look: Callable[[], _Made | None], before: str) -> _Made:
         """Send a write until it is known to be made.
 
         Args:
             send: Sends it, for one certain state.
-            look: Returns what the write made; None where the state is still the one that it is for; raises a
-                `Conflict` where it can no longer be made.
-            names: The state that it is for.
+            look: Returns what the write made, or None if the state is still the one that it is for. Raises a
+                `Conflict` if it can no longer be made.
+            before: The state that it is for.
 
         Raises:
             OutcomeUnknown: Answers were lost, and looking did not tell.
@@ -123,92 +75,99 @@ class RemoteWriter(RemoteReader):
                 if lost is None:
                     raise
                 if not isinstance(error, (Conflict, NotFound)):  # the lost one may still arrive
-                    raise _unknown(lost, names) from error
-            found = self._look(look, lost, names)
-            if found is not None:
-                return found
+                    raise OutcomeUnknown(str(lost), before) from error
+            made = self._look(look, lost, before)
+            if made is not None:
+                return made
         assert lost is not None
-        raise _unknown(lost, names) from lost
+        raise OutcomeUnknown(str(lost), before) from lost
 
-    def _look(self, look: Callable[[], _Made | None], lost: AnswerLost, names: str) -> _Made | None:
+    def _look(self, look: Callable[[], _Made | None], lost: AnswerLost, before: str) -> _Made | None:
         try:
             return look()
         except Conflict:
             raise
         except (MetastoreError, CannotTell) as error:
-            raise _unknown(lost, names) from error
+            raise OutcomeUnknown(str(lost), before) from error
 
-    def _revise(
+    def revise(
         self,
-        dataset_id: DatasetId,
-        expected: str | None,
+        request: ChangeRequest,
         send: Callable[[str], _Made],
         is_ours: Callable[[Revision], bool],
         made: Callable[[Revision], _Made],
     ) -> _Made:
-        """Add a revision on top of the one that the caller saw, else of the newest: again after a lost race."""
-        check_expected(expected)
-        head = self.revision_read(dataset_id).id if expected is None else expected
-        for _ in range(TRIES):
+        """Add a revision on top of the expected one; without one, on the newest, and again after a lost race."""
+        parent = request.expected or self._store.revision_read(request.dataset_id).id
+
+        def attempt() -> _Made:
+            nonlocal parent
             try:
-                return self._once(
-                    lambda on=head: send(on),  # type: ignore[misc]
-                    lambda on=head: self._added(dataset_id, on, is_ours, made),  # type: ignore[misc]
-                    head,
-                )
+                return self.once(lambda: send(parent), lambda: self.added(request, parent, is_ours, made), parent)
             except RevisionConflict as conflict:
-                newest = conflict.actual or self._newest(dataset_id, head)
-                if expected is not None:
-                    raise RevisionConflict(dataset_id, expected=expected, actual=newest) from None
-                head = str(newest)
-                self._http.wait(random.uniform(0, 0.01))
-        raise StorageBusy(f"{dataset_id} is being changed by too many others; try again")
+                newest = str(conflict.actual or self._newest(request, parent))
+                if request.expected is not None:
+                    raise RevisionConflict(request.dataset_id, expected=parent, actual=newest) from None
+                parent = newest
+                raise LostRace from conflict
 
-    def _newest(self, dataset_id: DatasetId, head: str) -> str:
-        """Return the newest revision, where the service said no more than that there is nothing to replace."""
-        found = self.revision_read(dataset_id)
-        if found.deleted and found.id == head:
-            raise DatasetDeleted(dataset_id, found)
-        return found.id
+        return retry(attempt, request.dataset_id)
 
-    def _added(
+    def _newest(self, request: ChangeRequest, parent: str) -> str:
+        """Return the newest revision, if the service said no more than that there is nothing to replace."""
+        newest = self._store.revision_read(request.dataset_id)
+        if newest.deleted and newest.id == parent:
+            raise DatasetDeleted(request.dataset_id, newest)
+        return newest.id
+
+    def added(
         self,
-        dataset_id: DatasetId,
-        on: str | None,
+        request: ChangeRequest,
+        parent: str | None,
         is_ours: Callable[[Revision], bool],
         made: Callable[[Revision], _Made],
     ) -> _Made | None:
-        """Look for the revision right on top of another one (None: the first): only that can be ours.
+        """Look for the revision right on top of another one, or for the first: only that can be ours.
 
         Raises:
             RevisionConflict: It is somebody else's, so ours was not made and cannot be any more.
         """
         newest: Revision | None = None
-        for revision in self.revision_list(dataset_id, limit=_RECENT):
+        for revision in self._store.revision_list(request.dataset_id, limit=_RECENT):
             newest = newest or revision
-            if revision.id == on:
+            if revision.id == parent:
                 return None
-            if revision.parent == on:
+            if revision.parent == parent:
                 if is_ours(revision):
                     return made(revision)
-                raise RevisionConflict(dataset_id, expected=on, actual=newest.id)
-        raise CannotTell(f"{dataset_id} has another history now")
+                raise RevisionConflict(request.dataset_id, expected=parent, actual=newest.id)
+        raise CannotTell(f"{request.dataset_id} has another history now")
 
-    def _journalled(self, dataset_id: DatasetId, action: str, details: Mapping[str, Any], said: Said) -> bool:
-        """Tell whether the journal says that the caller did this."""
+    def gone(self, request: ChangeRequest, head: str, details: Mapping[str, Any]) -> bool | None:
+        """Tell whether a dataset was moved or purged as asked for; None while it is there as it was.
+
+        Raises:
+            RevisionConflict: Somebody else moved, purged or changed it.
+        """
+        try:
+            if self._store.revision_read(request.dataset_id).id == head:
+                return None
+        except DatasetNotFound:
+            pass
+        if self._is_in_the_journal(request, details):
+            return True
+        raise RevisionConflict(request.dataset_id, expected=head, actual=None)
+
+    def _is_in_the_journal(self, request: ChangeRequest, details: Mapping[str, Any]) -> bool:
         withdrawn: set[Any] = set()
-        for entry in self.journal(dataset_id, limit=_RECENT):
+        for entry in self._store.journal(request.dataset_id, limit=_RECENT):
             if entry.action == "withdrawn":
                 withdrawn.add(entry.details.get("entry"))
             elif (
-                entry.action == action
+                entry.action == request.action
                 and entry.id not in withdrawn
-                and all(entry.details.get(name) == value for name, value in details.items())
-                and said.fits(entry.author, entry.message, entry.created)
+                and details.items() <= entry.details.items()
+                and fits(request, entry, entry.message)
             ):
                 return True
         return False
-
-
-def _unknown(lost: AnswerLost, names: str) -> OutcomeUnknown:
-    return OutcomeUnknown(str(lost), names)

@@ -1,45 +1,60 @@
-"""The calls that change datasets, over HTTP."""
+"""A store that is a service: the calls of `Store` over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from metastore.client import responses
-from metastore.client.settling import Said
-from metastore.client.tags import RemoteTags
-from metastore.client.transport import Transport
+from metastore.client.calls import Calls
+from metastore.client.responses import ENVELOPE, understood
+from metastore.client.settling import CannotTell, Settling, fits, members_of
+from metastore.client.transport import Answer, Transport
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import MAX_BYTES, decode, encode, same
-from metastore.descriptor.file_changes import AnyDescriptor
+from metastore.descriptor.file_changes import Document
 from metastore.descriptor.patch import patched, plain
-from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict
-from metastore.store.reader import AnyId
-from metastore.store.writer import AnyAuthor, check_expected, own_id
-from metastore.types import Dataset, DatasetId, Revision
+from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict, TagNotFound
+from metastore.parse import AnyAuthor, AnyId, is_tag_name, make_time, parse_dataset_id, parse_revision
+from metastore.store.base import Store
+from metastore.types import (
+    ChangeRequest,
+    Damage,
+    Dataset,
+    DatasetId,
+    Diff,
+    FeedEntry,
+    Issue,
+    JournalEntry,
+    Project,
+    Revision,
+    Tag,
+)
+from metastore.wire import from_wire
 
 #: An answer holds a descriptor, or two of them and what lies between, with every quotation mark escaped.
 _ANSWER_TO_DESCRIPTOR = 8
+#: A tag has no history that tells whether somebody else changed it before or after us.
+_OTHERS = "somebody else changed the tag too"
 
 
-class RemoteStore(RemoteTags):
-    """A store that is a service somewhere else: the calls of `MetaStore`, with the same values and errors.
-
-    `metastore.connect("https://…")` makes one. It can be shared between threads and used after a fork.
+class RemoteStore(Store):
+    """A store that is a service. It can be shared between threads and used after a fork.
 
     Args:
         url: The service's address.
-        token: Who calls; what it grants decides what may be done.
-        author: Who writes, unless a call says otherwise; without it, whom the token names. The service lets others
-            than that sign, and `at` be given, if the token grants `import`.
+        token: Who calls; what it grants decides what the caller may do.
+        author: Who writes, unless a call says otherwise; without it, the user whom the token names. Another author
+            than that, and `at`, need a token that grants `import`.
         timeout: For how many seconds nothing may come; or a pair, of which the first is for making a connection.
-        retries: How often what is safe is tried again.
-        max_bytes: The largest descriptor that is sent, in bytes. The longest answer that is read is eight times that.
+        retries: How often a request that is safe to repeat is repeated.
+        max_bytes: The size of the largest descriptor that is sent, in bytes. The longest answer that is read is eight
+            times as long.
 
     Raises:
-        InvalidInput: One of them makes no sense.
+        InvalidInput: An argument makes no sense.
     """
 
     def __init__(
@@ -52,211 +67,258 @@ class RemoteStore(RemoteTags):
         retries: int = 3,
         max_bytes: int = MAX_BYTES,
     ) -> None:
-        if type(max_bytes) is not int or max_bytes < 1:
-            raise InvalidInput(f"max_bytes is a number of bytes, not {max_bytes!r}")
+        super().__init__(author, "off", max_bytes)  # the service validates
         longest = _ANSWER_TO_DESCRIPTOR * max(max_bytes, MAX_BYTES)
-        http = Transport(url, token=token, timeout=timeout, retries=retries, longest=longest)
-        super().__init__(http, author=author, max_bytes=max_bytes)
+        self._http = Transport(url, token=token, timeout=timeout, retries=retries, longest=longest)
+        self._calls = Calls(self._http)
+        self._settling = Settling(self, self._http)
 
-    def dataset_create(
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._http.address}>"
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def storage(self) -> NoReturn:
+        raise InvalidInput(f"{self._http.address} is a service: verify, pack and back up where its store is")
+
+    def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
+        return self.storage
+
+    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+        return understood(self._descriptor(dataset_id, revision), responses.dataset)
+
+    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        _, revision_read, content, _ = understood(self._descriptor(dataset_id, revision), responses.enveloped)
+        return revision_read, content
+
+    def dataset_list(
+        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        last = str(parse_dataset_id(after)) if after is not None else None
+        which = "any" if deleted is None else "true" if deleted else None
+        query = {"prefix": prefix or None, "after": last, "deleted": which}
+        return self._calls.items(DatasetId, "/datasets", query, limit)
+
+    def revision_list(
+        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+    ) -> Iterator[Revision]:
+        path = f"{_path(parse_dataset_id(dataset_id))}/revisions"
+        return self._calls.items(Revision, path, {"revision": parse_revision(revision)}, limit)
+
+    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+        # By the list: a text that is neither an id nor a tag's name cannot stand in a path.
+        return next(self.revision_list(dataset_id, revision, limit=1))
+
+    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+        first = parse_revision(revision_a)
+        query = {"from": "HEAD" if first is None else first, "to": parse_revision(revision_b)}
+        diff: Diff = self._calls.read(Diff, f"{_path(parse_dataset_id(dataset_id))}/diff", query)
+        return diff
+
+    def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
+        identity = parse_dataset_id(dataset_id)
+        if not is_tag_name(name):
+            raise TagNotFound(identity, name)
+        tag: Tag = self._calls.read(Tag, f"{_path(identity)}/tags/{name}")
+        return tag
+
+    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+        return self._calls.items(Tag, f"{_path(parse_dataset_id(dataset_id))}/tags", {}, None)
+
+    def project_read(self, dataset_id: AnyId) -> Project:
+        identity = parse_dataset_id(dataset_id)
+        revision, tags, issues = understood(self._calls.get(f"/projects/{identity}"), _surroundings)
+        return Project(identity.owner, self.dataset_read(identity, revision.id), tags, issues)
+
+    def journal(
         self,
-        dataset_id: AnyId,
-        descriptor: AnyDescriptor,
+        dataset_id: AnyId | None = None,
         *,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Store a new dataset, or go on with the history of a deleted one."""
-        identity = own_id(dataset_id)
-        said = self._change(author, message, at, "Create dataset")
-        content = file_changes.prepare(descriptor, "off", self._max_bytes).content
-        before = self._free(identity)
-        ours = self._ours(identity, said, lambda: content)
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[JournalEntry]:
+        query = {
+            "dataset": str(parse_dataset_id(dataset_id)) if dataset_id is not None else None,
+            "since": make_time(since).isoformat() if since is not None else None,
+            "before": parse_revision(before),
+        }
+        return self._calls.items(JournalEntry, "/journal", query, limit)
 
-        def send() -> Dataset:
-            return self._written("PUT", identity, said, document=("descriptor", content))
+    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
+        if since is not None and not isinstance(since, str):
+            raise InvalidInput(f"not a cursor of the change feed: {since!r}")
+        return self._calls.feed(since)
+
+    def _create(self, request: ChangeRequest, document: Document) -> Dataset:
+        dataset_id = request.dataset_id
+        deletion = self._deletion(dataset_id)
+        is_ours = self._is_ours(request, lambda: document.content)
 
         def look() -> Dataset | None:
             try:
-                return self._added(identity, before, ours, self._at(identity))
+                return self._settling.added(request, deletion, is_ours, self._at(dataset_id))
             except RevisionConflict:
-                raise AlreadyExists(identity) from None
+                raise AlreadyExists(dataset_id) from None
             except DatasetNotFound:
-                if before is None:
+                if deletion is None:
                     return None
                 raise
 
-        return self._told(identity, self._once(send, look, before or str(identity)))
+        def send() -> Dataset:
+            return self._send(request, "PUT", document=("descriptor", document.content))
 
-    def dataset_update(
-        self,
-        dataset_id: AnyId,
-        descriptor: AnyDescriptor,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Replace a descriptor. One that says the same makes no revision: the newest is returned."""
-        identity = own_id(dataset_id)
-        content = file_changes.prepare(descriptor, "off", self._max_bytes).content
-        said = self._change(author, message, at, "Update dataset")
+        return _logged(self._settling.once(send, look, deletion or str(dataset_id)))
 
-        def send(on: str) -> Dataset:
-            return self._written("PUT", identity, said, match=on, document=("descriptor", content))
+    def _update(self, request: ChangeRequest, document: Document) -> Dataset:
+        def send(parent: str) -> Dataset:
+            return self._send(request, "PUT", match=parent, document=("descriptor", document.content))
 
-        ours = self._ours(identity, said, lambda: content)
-        return self._told(identity, self._revise(identity, expected, send, ours, self._at(identity)))
+        return _logged(self._revise(request, send, lambda: document.content))
 
-    def dataset_patch(
-        self,
-        dataset_id: AnyId,
-        patch: Mapping[str, Any] | Sequence[Any] | str | bytes,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Change a part of a descriptor."""
-        identity = own_id(dataset_id)
-        said = self._change(author, message, at, "Patch dataset")
-        values = plain(file_changes.patch_text(patch, self._max_bytes))
+    def _patch(self, request: ChangeRequest, patch: Any) -> Dataset:
+        values = plain(patch)
         content = encode(values)
         base = ""
 
-        def send(on: str) -> Dataset:
+        def send(parent: str) -> Dataset:
             nonlocal base
-            base = on
-            return self._written("PATCH", identity, said, match=on, document=("patch", content))
+            base = parent
+            return self._send(request, "PATCH", match=parent, document=("patch", content))
 
         def result() -> bytes:
-            _, stored = self.dataset_bytes(identity, base)
+            _, stored = self.dataset_bytes(request.dataset_id, base)
             return encode(patched(decode(stored, max_bytes=len(stored)), values))
 
-        ours = self._ours(identity, said, result)
-        return self._told(identity, self._revise(identity, expected, send, ours, self._at(identity)))
+        return _logged(self._revise(request, send, result))
 
-    def dataset_delete(
-        self,
-        dataset_id: AnyId,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Revision:
-        """Add a revision that says "gone"."""
-        identity = own_id(dataset_id)
-        said = self._change(author, message, at, "Delete dataset")
+    def _delete(self, request: ChangeRequest) -> Revision:
+        def send(parent: str) -> Revision:
+            path, read = _path(request.dataset_id), responses.value(Revision)
+            revision: Revision = self._calls.send("DELETE", path, members_of(request), read, match=parent)
+            return revision
 
-        def send(on: str) -> Revision:
-            made: Revision = self._send(
-                "DELETE", f"/datasets/{identity}", said.members(), responses.value(Revision), match=on
-            )
-            return made
+        def is_ours(revision: Revision) -> bool:
+            return revision.deleted and fits(request, revision, revision.message)
 
-        def ours(revision: Revision) -> bool:
-            return revision.deleted and said.fits(revision.author, revision.message, revision.created)
+        return self._settling.revise(request, send, is_ours, lambda revision: revision)
 
-        return self._revise(identity, expected, send, ours, lambda revision: revision)
+    def _revert(self, request: ChangeRequest) -> Dataset:
+        def send(parent: str) -> Dataset:
+            return self._send(request, "POST", "/revert", match=parent, to=str(request.revision))
 
-    def dataset_purge(
-        self,
-        dataset_id: AnyId,
-        *,
-        force: bool = False,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> None:
-        """Remove a deleted dataset for ever, and free its id."""
-        identity = own_id(dataset_id)
-        said = self._change(author, message, at, f"Purge {identity}")
-        head = self._seen(identity, expected)
+        return self._revise(request, send, lambda: self.dataset_bytes(request.dataset_id, request.revision)[1])
+
+    def _purge(self, request: ChangeRequest, *, force: bool) -> None:
+        head = self._head(request)
+        query = {"purge": "true"} | ({"force": "true"} if force else {})
 
         def send() -> bool:
-            query = {"purge": "true"} | ({"force": "true"} if force else {})
-            self._send("DELETE", f"/datasets/{identity}", said.members(), responses.nothing, match=head, query=query)
+            path = _path(request.dataset_id)
+            self._calls.send("DELETE", path, members_of(request), responses.nothing, match=head, query=query)
+            return True
+
+        self._settling.once(send, lambda: self._settling.gone(request, head, {"revision": head}), head)
+
+    def _move(self, request: ChangeRequest) -> Dataset:
+        head, new_id = self._head(request), str(request.new_id)
+
+        def send() -> Dataset:
+            return self._send(request, "POST", "/move", match=head, to=new_id)
+
+        def look() -> Dataset | None:
+            moved = self._settling.gone(request, head, {"revision": head, "new_id": new_id})
+            return self.dataset_read(new_id, head) if moved else None
+
+        return self._settling.once(send, look, head)
+
+    def _tag_create(self, request: ChangeRequest) -> Tag:
+        dataset_id, name, revision = request.dataset_id, str(request.tag), str(request.revision)
+        if self._tag(dataset_id, name) is not None:
+            raise AlreadyExists(f"tag {name} of {dataset_id}")
+        members = members_of(request) | {"name": name, "revision": revision, "description": request.message}
+        members.pop("message")
+
+        def send() -> Tag:
+            tag: Tag = self._calls.send("POST", f"{_path(dataset_id)}/tags", members, responses.value(Tag))
+            return tag
+
+        def look() -> Tag | None:
+            tag = self._tag(dataset_id, name)
+            if tag is None or (tag.revision == revision and fits(request, tag, tag.description)):
+                return tag
+            raise AlreadyExists(f"tag {name} of {dataset_id}")
+
+        return self._settling.once(send, look, revision)
+
+    def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag:
+        dataset_id, becomes = request.dataset_id, str(request.new_name)
+        meant = {"name": becomes, "revision": request.revision, "description": request.description}
+
+        def send() -> Tag:
+            path, members = f"{_path(dataset_id)}/tags/{old.name}", members_of(request) | meant
+            tag: Tag = self._calls.send("PATCH", path, members, responses.value(Tag), match=old.id)
+            return tag
+
+        def look() -> Tag | None:
+            current = self._tag(dataset_id, old.name)
+            if current is not None and current.id == old.id:
+                return None
+            new = self._tag(dataset_id, becomes)
+            if new is None or (new.revision, new.description) != (request.revision, request.description):
+                raise CannotTell(_OTHERS)
+            return new
+
+        return self._settling.once(send, look, old.id)
+
+    def _tag_delete(self, request: ChangeRequest, old: Tag) -> None:
+        def send() -> bool:
+            path = f"{_path(request.dataset_id)}/tags/{old.name}"
+            self._calls.send("DELETE", path, members_of(request), responses.nothing, match=old.id)
             return True
 
         def look() -> bool | None:
-            return self._left(identity, head, "purge", {"revision": head}, said)
+            current = self._tag(request.dataset_id, old.name)
+            if current is not None and current.id != old.id:
+                raise CannotTell(_OTHERS)
+            return True if current is None else None
 
-        self._once(send, look, head)
+        self._settling.once(send, look, old.id)
 
-    def dataset_move(
+    def _send(
         self,
-        dataset_id: AnyId,
-        new_id: AnyId,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Give a dataset another id; the old one says where it went."""
-        identity, target = own_id(dataset_id), own_id(new_id)
-        said = self._change(author, message, at, f"Move {identity} to {target}")
-        head = self._seen(identity, expected)
-
-        def send() -> Dataset:
-            return self._written("POST", identity, said, action="/move", match=head, to=str(target))
-
-        def look() -> Dataset | None:
-            moved = self._left(identity, head, "move", {"revision": head, "new_id": str(target)}, said)
-            return self.dataset_read(target, head) if moved else None
-
-        return self._once(send, look, head)
-
-    def dataset_revert(
-        self,
-        dataset_id: AnyId,
-        to_revision: str,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Add a revision that is equal to an older one, with all files; this also brings back a deleted dataset."""
-        identity = own_id(dataset_id)
-        target = self.revision_read(identity, to_revision)
-        said = self._change(author, message, at, f"Revert to {target.id[:12]}")
-
-        def send(on: str) -> Dataset:
-            return self._written("POST", identity, said, action="/revert", match=on, to=target.id)
-
-        ours = self._ours(identity, said, lambda: self.dataset_bytes(identity, target.id)[1])
-        return self._revise(identity, expected, send, ours, self._at(identity))
-
-    def _written(
-        self,
+        request: ChangeRequest,
         method: str,
-        dataset_id: DatasetId,
-        said: Said,
-        *,
         action: str = "",
+        *,
         match: str | None = None,
         document: tuple[str, bytes] | None = None,
         **more: str,
     ) -> Dataset:
-        path = f"/datasets/{dataset_id}{action}"
-        return self._send(method, path, {**said.members(), **more}, responses.dataset, match=match, document=document)
+        path, members = f"{_path(request.dataset_id)}{action}", {**members_of(request), **more}
+        return self._calls.send(method, path, members, responses.dataset, match=match, document=document)
 
-    def _told(self, dataset_id: DatasetId, made: Dataset) -> Dataset:
-        file_changes.log_findings(dataset_id, made.findings)
-        return made
+    def _revise(self, request: ChangeRequest, send: Callable[[str], Dataset], content: Callable[[], bytes]) -> Dataset:
+        return self._settling.revise(request, send, self._is_ours(request, content), self._at(request.dataset_id))
 
-    def _free(self, dataset_id: DatasetId) -> str | None:
-        """Make sure that a dataset can be created; return the deletion that it goes on from, if there is one.
+    def _is_ours(self, request: ChangeRequest, content: Callable[[], bytes]) -> Callable[[Revision], bool]:
+        def is_ours(revision: Revision) -> bool:
+            if revision.deleted or not fits(request, revision, revision.message):
+                return False
+            return same(self.dataset_bytes(request.dataset_id, revision.id)[1], content())
 
-        Raises:
-            AlreadyExists: It is there.
-        """
+        return is_ours
+
+    def _at(self, dataset_id: DatasetId) -> Callable[[Revision], Dataset]:
+        return lambda revision: self.dataset_read(dataset_id, revision.id)
+
+    def _head(self, request: ChangeRequest) -> str:
+        return request.expected or self.revision_read(request.dataset_id).id
+
+    def _deletion(self, dataset_id: DatasetId) -> str | None:
+        """Return the deletion that a creation continues from. Raises AlreadyExists."""
         with suppress(DatasetNotFound):
             head = self.revision_read(dataset_id)
             if not head.deleted:
@@ -264,35 +326,28 @@ class RemoteStore(RemoteTags):
             return head.id
         return None
 
-    def _seen(self, dataset_id: DatasetId, expected: str | None) -> str:
-        """Return the revision that a move or purge is for: what the caller saw, else the newest."""
-        check_expected(expected)
-        return self.revision_read(dataset_id).id if expected is None else expected
+    def _tag(self, dataset_id: DatasetId, name: str) -> Tag | None:
+        with suppress(TagNotFound):
+            return self.tag_read(dataset_id, name)
+        return None
 
-    def _left(
-        self, dataset_id: DatasetId, head: str, action: str, details: Mapping[str, Any], said: Said
-    ) -> bool | None:
-        """Tell whether a dataset went away as the caller wanted; None while it is there as it was.
+    def _descriptor(self, dataset_id: AnyId, revision: str | None) -> Answer:
+        query = {"revision": parse_revision(revision)}
+        return self._calls.get(_path(parse_dataset_id(dataset_id)), query, accept=ENVELOPE)
 
-        Raises:
-            RevisionConflict: It went, or changed, in another way.
-        """
-        with suppress(DatasetNotFound):
-            if self.revision_read(dataset_id).id == head:
-                return None
-        if self._journalled(dataset_id, action, details, said):
-            return True
-        raise RevisionConflict(dataset_id, expected=head, actual=None)
 
-    def _ours(self, dataset_id: DatasetId, said: Said, content: Callable[[], bytes]) -> Callable[[Revision], bool]:
-        """Return what tells whether a revision says what was sent."""
+def _path(dataset_id: DatasetId) -> str:
+    return f"/datasets/{dataset_id}"
 
-        def is_ours(revision: Revision) -> bool:
-            if revision.deleted or not said.fits(revision.author, revision.message, revision.created):
-                return False
-            return same(self.dataset_bytes(dataset_id, revision.id)[1], content())
 
-        return is_ours
+def _logged(dataset: Dataset) -> Dataset:
+    file_changes.log_findings(dataset.id, dataset.findings)
+    return dataset
 
-    def _at(self, dataset_id: DatasetId) -> Callable[[Revision], Dataset]:
-        return lambda revision: self.dataset_read(dataset_id, revision.id)
+
+def _surroundings(answer: Answer) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:
+    """Read a project without its dataset, whose bytes it does not have."""
+    project = responses.value(dict)(answer)
+    dataset = from_wire(dict, project.get("dataset"))
+    tags, issues = from_wire(tuple[Tag, ...], project.get("tags")), from_wire(tuple[Issue, ...], project.get("issues"))
+    return from_wire(Revision, dataset.get("revision")), tags, issues

@@ -14,7 +14,7 @@ from metastore.pages.datasets import between, can, readable_id, shown
 from metastore.pages.json_lines import mark
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
-from metastore.service.guard import identity, named, require_write
+from metastore.service.guard import identity, named, writer
 from metastore.service.problems import status_of
 from metastore.types import DatasetId
 
@@ -27,7 +27,7 @@ _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 
 def _written(action: str, subject: DatasetId) -> dict[str, Any]:
     """Return who writes and why, if they may. Raises AuthenticationError, PermissionDenied."""
-    who = require_write(action, subject)
+    who = writer(subject, action)
     return {"author": who.author, "message": request.form.get("message", "").strip() or None}
 
 
@@ -74,7 +74,7 @@ def create() -> Page:
 def edit(owner: str, name: str) -> str:
     """Show the descriptor to be changed."""
     subject = readable_id(owner, name)
-    require_write("update", subject)
+    writer(subject, "update")
     found = service().store.dataset_read(subject)
     text = request.args.get("text") or found.bytes.decode()
     return _editor(subject, {"text": text, "expected": found.revision.id})
@@ -113,7 +113,7 @@ def _beside(subject: DatasetId, base: str) -> dict[str, Any]:
 
 def _merge(subject: DatasetId, given: Any) -> str:
     """Take what others changed into what was typed, for the editor to look at; nothing is stored."""
-    require_write("update", subject)
+    writer(subject, "update")
     store = service().store
     mine = decode(given.get("text", ""))
     check(mine)
@@ -225,7 +225,7 @@ def take_elsewhere(owner: str, name: str) -> Page:
     subject, given = readable_id(owner, name), request.form
     try:
         target = parse_dataset_id(given.get("new_id", "").strip())
-        require_write("create", target)
+        writer(target, "create")
         service().store.dataset_move(subject, target, expected=_expected(), **_written("delete", subject))
     except (InvalidInput, Conflict) as error:
         return _confirm("move", subject, given, error), status_of(error)

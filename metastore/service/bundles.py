@@ -18,12 +18,11 @@ from metastore.errors import (
     InvalidInput,
     RevisionConflict,
     SnapshotNotFound,
-    StorageBusy,
 )
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import identity, named
-from metastore.store.writer import TRIES
+from metastore.storage.retry import LostRace, retry
 
 bundles = Blueprint("bundles", __name__)
 CSV = "text/csv"
@@ -96,13 +95,16 @@ def bundle_put(name: str) -> Response:
     given = dict(requests.json_object())
     comment = _comment(given)
     bundle = make_bundle({**given, "name": _same_name(name, given)})
-    for _ in range(TRIES):
+
+    def attempt() -> Response:
         try:
             return _put(bundle, user, comment)
-        except (BundleNotFound, AlreadyExists):
+        except (BundleNotFound, AlreadyExists) as error:  # created or deleted meanwhile
             if requests.creates_only() or "If-Match" in request.headers:
                 raise
-    raise StorageBusy(f"bundle {name} comes and goes too fast; try again")
+            raise LostRace from error
+
+    return retry(attempt, f"bundle {name}")
 
 
 def _put(bundle: Bundle, user: str, comment: str | None) -> Response:

@@ -10,7 +10,7 @@ from flask import Flask, current_app, has_request_context, request
 from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings
 from metastore.service.watch import REQUEST_ID
-from metastore.store.store import MetaStore
+from metastore.store.base import Store
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
@@ -30,7 +30,7 @@ class Service:
         secret_key: Signs the sessions of the pages.
     """
 
-    store: MetaStore
+    store: Store
     verifier: Verifier
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)

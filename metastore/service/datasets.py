@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
 
-from metastore.auth.access import allows
-from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict, StorageBusy
+from metastore.auth.access import Identity, require
+from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import (
-    identity,
-    named,
-    readable,
-    require_read,
-    require_write,
-    telling_nothing_stored,
-)
-from metastore.store.writer import TRIES
+from metastore.service.guard import hiding_stored_values, readable, require_read, signed, writer
+from metastore.storage.retry import LostRace, retry
 from metastore.types import DatasetId
 
 datasets = Blueprint("datasets", __name__)
@@ -29,10 +23,10 @@ MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patc
 @datasets.get("/datasets")
 def dataset_list() -> Response:
     """List ids, in pages: of live datasets, with `deleted=true` of deleted ones, with `deleted=any` of both."""
-    given = request.args
-    deleted = None if given.get("deleted") == "any" else bool(requests.flag("deleted"))
-    found = service().store.dataset_list(given.get("prefix", ""), after=given.get("after"), deleted=deleted)
-    return responses.page(readable(found, lambda each: each), lambda last: {"after": str(last)})
+    query = request.args
+    deleted = None if query.get("deleted") == "any" else bool(requests.flag("deleted"))
+    ids = service().store.dataset_list(query.get("prefix", ""), after=query.get("after"), deleted=deleted)
+    return responses.page(readable(ids, lambda dataset_id: dataset_id), lambda last: {"after": str(last)})
 
 
 @datasets.get("/datasets/<owner>/<name>")
@@ -42,53 +36,55 @@ def dataset_read(owner: str, name: str) -> Response:
     require_read(subject)
     store = service().store
     if "If-None-Match" in request.headers:
-        found = store.revision_read(subject, revision)
-        if not found.deleted and requests.is_known(found.id):
-            return responses.unchanged(found.id, revision)
-    found, content = store.dataset_bytes(subject, revision)
-    return responses.descriptor(subject, found, content, revision)
+        newest = store.revision_read(subject, revision)
+        if not newest.deleted and requests.is_known(newest.id):
+            return responses.unchanged(newest.id, revision)
+    stored, content = store.dataset_bytes(subject, revision)
+    return responses.descriptor(subject, stored, content, revision)
 
 
 @datasets.put("/datasets/<owner>/<name>")
 def dataset_put(owner: str, name: str) -> Response:
-    """Replace what is live, create what is not; whoever may do just one of them does just that one."""
+    """Replace a live dataset, or create one. A token with only `create` creates; one with only `update` updates."""
     subject = requests.dataset_id(owner, name)
-    _require_update_or_create(subject)
+    who = writer(subject, *(["create"] if requests.creates_only() else ["update", "create"]))
     body = requests.body(requests.JSON, requests.ENVELOPE)
     content = body.members["descriptor"] if "descriptor" in body.members else _whole(body)
-    for _ in range(TRIES):
+    expected, change = requests.expected(body.members), requests.change(who, body.members)
+    replaces_only = expected is not None or "If-Match" in request.headers
+
+    def attempt() -> Response:
         try:
-            return _put(subject, content, body.members)
+            if not requests.creates_only() and _is_live(subject):
+                return _replace(who, subject, content, expected, change)
+            if replaces_only:
+                raise RevisionConflict(subject, expected=expected, actual=None)
+            return _create(who, subject, content, change)
         except DatasetMoved:
             raise
-        except (DatasetNotFound, AlreadyExists):  # it came or went meanwhile
-            if requests.creates_only() or "If-Match" in request.headers:
+        except (DatasetNotFound, AlreadyExists) as error:  # created or deleted meanwhile
+            if replaces_only or requests.creates_only():
                 raise
-    raise StorageBusy(f"{subject} comes and goes too fast; try again")
+            raise LostRace from error
+
+    return retry(attempt, subject)
 
 
-def _put(subject: DatasetId, content: Any, given: Any) -> Response:
-    """Make the one call that cannot do the other thing, whatever happens meanwhile."""
-    store = service().store
-    expected = requests.expected(given)
-    if not requests.creates_only() and _is_live(subject):
-        change = requests.change("update", subject, given)
-        return responses.written(store.dataset_update(subject, content, expected=expected, **change))
-    if "If-Match" in request.headers:
-        raise RevisionConflict(subject, expected=expected, actual=None)
-    change = requests.change("create", subject, given)
-    return responses.written(store.dataset_create(subject, content, **change), 201)
+def _replace(who: Identity, subject: DatasetId, content: Any, expected: str | None, change: dict[str, Any]) -> Response:
+    """Call what cannot create, so that a token with only `update` creates nothing, whatever happens meanwhile."""
+    require(who, "update", subject)
+    dataset = service().store.dataset_update(subject, content, expected=expected, **signed(who, subject, change))
+    return responses.written(dataset)
 
 
-def _require_update_or_create(subject: DatasetId) -> None:
-    """Refuse whoever may do neither, before anything tells them whether the dataset is there."""
-    if not allows(identity(), "create", subject):
-        require_write("create" if requests.creates_only() else "update", subject)
-    named(identity())
+def _create(who: Identity, subject: DatasetId, content: Any, change: dict[str, Any]) -> Response:
+    """Call what cannot replace, so that a token with only `create` overwrites nothing."""
+    require(who, "create", subject)
+    return responses.written(service().store.dataset_create(subject, content, **signed(who, subject, change)), 201)
 
 
 def _is_live(subject: DatasetId) -> bool:
-    """Tell whether there is something to replace. Raises DatasetMoved."""
+    """Tell whether there is a dataset to replace. Raises DatasetMoved."""
     try:
         return not service().store.revision_read(subject).deleted
     except DatasetNotFound as error:
@@ -107,14 +103,13 @@ def _whole(body: requests.Body) -> bytes:
 def dataset_patch(owner: str, name: str) -> Response:
     """Change a part of a descriptor."""
     subject = requests.dataset_id(owner, name)
-    require_write("update", subject)
+    who = writer(subject, "update")
     body = requests.body(MERGE_PATCH, JSON_PATCH, requests.ENVELOPE)
-    change = requests.change("update", subject, body.members)
-    patch = _patch(body)
-    expected = requests.expected(body.members)
-    with telling_nothing_stored(subject):
-        made = service().store.dataset_patch(subject, patch, expected=expected, **change)
-    return responses.written(made)
+    change = signed(who, subject, requests.change(who, body.members))
+    patch, expected = _patch(body), requests.expected(body.members)
+    with hiding_stored_values(subject):
+        dataset = service().store.dataset_patch(subject, patch, expected=expected, **change)
+    return responses.written(dataset)
 
 
 def _patch(body: requests.Body) -> Any:
@@ -135,10 +130,10 @@ def dataset_delete(owner: str, name: str) -> Response:
     """Delete, or with `purge=true` remove for ever."""
     subject = requests.dataset_id(owner, name)
     purge, force = requests.flag("purge"), requests.flag("force")
-    require_write("purge" if purge else "delete", subject)
-    given = requests.members(optional=True, allowed=requests.CHANGE)
-    change = requests.change("purge" if purge else "delete", subject, given)
-    store, expected = service().store, requests.expected(given)
+    who = writer(subject, "purge" if purge else "delete")
+    members = requests.members(optional=True, allowed=requests.CHANGE)
+    change = signed(who, subject, requests.change(who, members))
+    store, expected = service().store, requests.expected(members)
     if purge:
         store.dataset_purge(subject, force=bool(force), expected=expected, **change)
         return responses.gone()
@@ -148,42 +143,43 @@ def dataset_delete(owner: str, name: str) -> Response:
 
 @datasets.post("/datasets/<owner>/<name>/revert")
 def dataset_revert(owner: str, name: str) -> Response:
-    """Put a dataset back to what it was; bringing back a deleted one is creating it."""
+    """Put a dataset back to what it was; to bring back a deleted one takes the right to create it."""
     subject = requests.dataset_id(owner, name)
-    _require_update_or_create(subject)
-    given = requests.members(allowed=("to", *requests.CHANGE))
-    target = _to(given)
-    for _ in range(TRIES):
+    who = writer(subject, *(["create"] if requests.creates_only() else ["update", "create"]))
+    members = requests.members(allowed=("to", *requests.CHANGE))
+    target, expected, change = _to(members), requests.expected(members), requests.change(who, members)
+
+    def attempt() -> Response:
         head = service().store.revision_read(subject)
-        change = requests.change("create" if head.deleted else "update", subject, given)
-        expected = requests.expected(given)
+        require(who, "create" if head.deleted else "update", subject)
+        arguments = {"expected": expected or head.id, **signed(who, subject, change)}
         try:
-            # Made for the state that the right was checked for: who may only create overwrites nothing.
-            with telling_nothing_stored(subject):
-                made = service().store.dataset_revert(subject, target, expected=expected or head.id, **change)
-        except RevisionConflict:
+            # For the state that the right was checked for: a token with only `create` overwrites nothing.
+            with hiding_stored_values(subject):
+                return responses.written(service().store.dataset_revert(subject, target, **arguments))
+        except RevisionConflict as error:
             if expected is not None:
                 raise
-            continue
-        return responses.written(made)
-    raise StorageBusy(f"{subject} is being changed by too many others; try again")
+            raise LostRace from error
+
+    return retry(attempt, subject)
 
 
 @datasets.post("/datasets/<owner>/<name>/move")
 def dataset_move(owner: str, name: str) -> Response:
     """Give a dataset another id: deleting here, creating there."""
     subject = requests.dataset_id(owner, name)
-    require_write("delete", subject)
-    given = requests.members(allowed=("to", *requests.CHANGE))
-    target = parse_dataset_id(_to(given))
-    require_write("create", target)
-    change = requests.change("delete", subject, given)
-    made = service().store.dataset_move(subject, target, expected=requests.expected(given), **change)
-    return responses.written(made, before=subject)
+    who = writer(subject, "delete")
+    members = requests.members(allowed=("to", *requests.CHANGE))
+    target = parse_dataset_id(_to(members))
+    require(who, "create", target)
+    change = signed(who, subject, requests.change(who, members))
+    dataset = service().store.dataset_move(subject, target, expected=requests.expected(members), **change)
+    return responses.written(dataset, before=subject)
 
 
-def _to(given: Any) -> str:
-    to = requests.text(given, "to")
+def _to(members: Mapping[str, Any]) -> str:
+    to = requests.text(members, "to")
     if not to:
         raise InvalidInput("the member 'to' is missing", pointer="/to")
     return to

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import g, request
 
@@ -56,7 +56,7 @@ def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
 
 
 def require_read(dataset_id: DatasetId) -> None:
-    """Let nobody see what they may not read; to them it is not there.
+    """Check that the caller may read a dataset; to others it does not exist.
 
     Raises:
         AuthenticationError: A token is needed.
@@ -67,8 +67,8 @@ def require_read(dataset_id: DatasetId) -> None:
 
 
 @contextmanager
-def telling_nothing_stored(dataset_id: DatasetId) -> Iterator[None]:
-    """Let an error that may quote what is stored say no more than that, to whoever may not read it.
+def hiding_stored_values(dataset_id: DatasetId) -> Iterator[None]:
+    """Keep an error that may quote a stored descriptor from callers who may not read it.
 
     Raises:
         InvalidInput: The change does not fit.
@@ -99,20 +99,34 @@ def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -
     return (item for item in items if may_read(dataset_of(item)))
 
 
-def require_write(action: str, dataset_id: DatasetId) -> Identity:
-    """Make sure that the caller may do something, and is somebody.
+def writer(dataset_id: DatasetId, *actions: str) -> Identity:
+    """Return the caller, who must be somebody and may do at least one of the actions to a dataset.
+
+    With several actions, the state of the dataset decides which of them a write is: `require` that one then.
 
     Raises:
         AuthenticationError: There is no token, or it names nobody.
-        PermissionDenied: The token does not allow it.
+        PermissionDenied: The token allows none of the actions; the message names the first.
     """
     who = identity()
-    require(who, action, dataset_id)
+    if not any(allows(who, action, dataset_id) for action in actions):
+        require(who, actions[0], dataset_id)
     return named(who)
 
 
+def signed(who: Identity, dataset_id: DatasetId, change: dict[str, Any]) -> dict[str, Any]:
+    """Return a change that its writer may sign: another author, or a time, needs the right to import.
+
+    Raises:
+        PermissionDenied: The token does not grant `import`.
+    """
+    if "at" in change or change["author"] != who.author:
+        require(who, "import", dataset_id)
+    return change
+
+
 def named(who: Identity) -> Identity:
-    """Make sure that there is somebody to name as author.
+    """Check that there is somebody to name as author.
 
     Raises:
         AuthenticationError: There is no token, or it names nobody.

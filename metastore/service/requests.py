@@ -16,11 +16,11 @@ from werkzeug.exceptions import (
     UnsupportedMediaType,
 )
 
+from metastore.auth.access import Identity
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
-from metastore.service.guard import require_write
 from metastore.types import Author, DatasetId
 
 _Expected = TypeVar("_Expected", str, int)
@@ -113,24 +113,19 @@ def _members(text: bytes) -> Mapping[str, Any]:
     return given
 
 
-def change(action: str, subject: DatasetId, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return who writes, why and when, as the calls of a store take it.
+def change(who: Identity, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return who writes, why and when, as keyword arguments for a call of the store.
 
-    `message`, `author` and `at` stand in the query or among the members of a body. Another author than the token's, or
-    a time, needs the right to import.
+    `message`, `author` and `at` stand in the query or among the members of a body. Without an author, it is the caller.
 
     Raises:
-        AuthenticationError: There is no token, or it names nobody.
-        PermissionDenied: The token does not allow the action.
-        InvalidInput: What is said makes no sense.
+        InvalidInput: One of them is malformed.
     """
-    who = require_write(action, subject)
-    said = {**{name: request.args[name] for name in CHANGE if name in request.args}, **(given or {})}
-    author, at = _author(said.get("author")), _time(said.get("at"))
-    if at is not None or (author is not None and author != who.author):
-        require_write("import", subject)
-    result: dict[str, Any] = {"author": author or who.author, "message": text(said, "message")}
-    return result | ({"at": at} if at is not None else {})
+    query = {name: request.args[name] for name in CHANGE if name in request.args}
+    values = {**query, **(members or {})}
+    author, at = _author(values.get("author")), _time(values.get("at"))
+    signature: dict[str, Any] = {"author": author or who.author, "message": text(values, "message")}
+    return signature | ({"at": at} if at is not None else {})
 
 
 def text(said: Mapping[str, Any], name: str) -> str | None:

@@ -10,7 +10,7 @@ from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import may_read, readable, require_read, require_write
+from metastore.service.guard import may_read, readable, require_read, signed, writer
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
 
 revisions = Blueprint("revisions", __name__)
@@ -71,51 +71,53 @@ def tag_read(owner: str, name: str, tag: str) -> Response:
 def tag_create(owner: str, name: str) -> Response:
     """Name a revision."""
     subject = requests.dataset_id(owner, name)
-    require_write("update", subject)
-    given = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
-    change = requests.change("update", subject, given)
-    said = {key: requests.text(given, key) for key in _TAG_MEMBERS}
-    description = said["description"] or change.pop("message") or ""
+    who = writer(subject, "update")
+    members = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
+    change = signed(who, subject, requests.change(who, members))
+    values = {name: requests.text(members, name) for name in _TAG_MEMBERS}
+    description = values["description"] or change.pop("message") or ""
     change.pop("message", None)
-    made = service().store.tag_create(subject, said["name"] or "", said["revision"], description=description, **change)
-    return _written(subject, made, 201)
+    tag = service().store.tag_create(
+        subject, values["name"] or "", values["revision"], description=description, **change
+    )
+    return _written(subject, tag, 201)
 
 
 @revisions.patch("/datasets/<owner>/<name>/tags/<tag>")
 def tag_update(owner: str, name: str, tag: str) -> Response:
-    """Rename a tag, describe it anew, or let it name another revision."""
+    """Rename a tag, describe it, or let it name another revision."""
     subject = requests.dataset_id(owner, name)
-    require_write("update", subject)
-    given = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
-    change = requests.change("update", subject, given)
-    said = {key: requests.text(given, key) for key in _TAG_MEMBERS}
-    made = service().store.tag_update(
+    who = writer(subject, "update")
+    members = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
+    change = signed(who, subject, requests.change(who, members))
+    values = {name: requests.text(members, name) for name in _TAG_MEMBERS}
+    updated = service().store.tag_update(
         subject,
         tag,
-        new_name=said["name"],
-        description=said["description"],
-        revision=said["revision"],
-        expected=requests.expected(given),
+        new_name=values["name"],
+        description=values["description"],
+        revision=values["revision"],
+        expected=requests.expected(members),
         **change,
     )
-    if not may_read(subject):  # what the change leaves as it was is not the caller's to know
-        return responses.gone(etag=made.id)
-    return _written(subject, made)
+    if not may_read(subject):  # the caller may not know what the change left as it was
+        return responses.gone(etag=updated.id)
+    return _written(subject, updated)
 
 
 @revisions.delete("/datasets/<owner>/<name>/tags/<tag>")
 def tag_delete(owner: str, name: str, tag: str) -> Response:
     """Remove a tag."""
     subject = requests.dataset_id(owner, name)
-    require_write("update", subject)
-    given = requests.members(optional=True, allowed=requests.CHANGE)
-    change = requests.change("update", subject, given)
-    service().store.tag_delete(subject, tag, expected=requests.expected(given), **change)
+    who = writer(subject, "update")
+    members = requests.members(optional=True, allowed=requests.CHANGE)
+    change = signed(who, subject, requests.change(who, members))
+    service().store.tag_delete(subject, tag, expected=requests.expected(members), **change)
     return responses.gone()
 
 
-def _written(subject: DatasetId, made: Tag, status: int = 200) -> Response:
-    return responses.changed(made, status, etag=made.id, location=responses.path_of(subject, "tags", made.name))
+def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
+    return responses.changed(tag, status, etag=tag.id, location=responses.path_of(subject, "tags", tag.name))
 
 
 @revisions.get("/journal")

@@ -1,29 +1,21 @@
-"""The journal: a line for each change that leaves no revision. It is itself a dataset, `_metastore/journal`."""
+"""The journal has a line for each change that leaves no revision. It is itself a dataset, `_metastore/journal`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from metastore.errors import (
-    AlreadyExists,
-    DatasetNotFound,
-    MetastoreError,
-    OutcomeUnknown,
-    RevisionConflict,
-    StorageBusy,
-    StorageCorrupt,
-)
+from metastore.errors import DatasetNotFound, MetastoreError, OutcomeUnknown, StorageCorrupt
 from metastore.parse import parse_dataset_id
+from metastore.storage import retry
 from metastore.storage.port import Storage
 from metastore.types import Change, DatasetId, JournalEntry, Revision
 
 #: The dataset whose revisions are the journal's lines; each replaces the one file.
 JOURNAL = DatasetId("_metastore", "journal")
 _FILE = "entry.json"
-_TRIES = 100
 
 
 class Journal:
@@ -34,9 +26,9 @@ class Journal:
 
     @contextmanager
     def line(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Iterator[None]:
-        """Write a line, then let the caller act: a crash leaves a line too many rather than an act without a trace.
+        """Write a line before the caller acts, so that a crash can leave a line too many, but no act without a line.
 
-        If the act fails, a second line withdraws the first.
+        If the act fails, a second line withdraws the first. If its outcome is unknown, the line stays.
         """
         entry = self._append(action, dataset_id, details, change)
         try:
@@ -48,7 +40,7 @@ class Journal:
             raise
 
     def entries(self, before: str | None = None) -> Iterator[JournalEntry]:
-        """Yield all lines, newest first, lazily; only those before the one with this id, if one is given."""
+        """Yield the lines, newest first, lazily; if `before` is the id of a line, only those before it."""
         try:
             head = self._storage.resolve(JOURNAL, before)
         except DatasetNotFound:
@@ -65,20 +57,15 @@ class Journal:
         return JournalEntry(line.id, action, dataset_id, details, line.author, line.message, line.created)
 
     def _append(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Revision:
-        said = {"action": action, "dataset": str(dataset_id), "details": details}
-        files = {_FILE: (json.dumps(said, indent=2, ensure_ascii=False) + "\n").encode()}
-        for _ in range(_TRIES):
-            try:
-                head = self._storage.resolve(JOURNAL, None)
-                return self._storage.append(JOURNAL, files, change, parent=head.id)
-            except DatasetNotFound:
-                try:
-                    return self._storage.create(JOURNAL, files, change)
-                except AlreadyExists:
-                    continue
-            except RevisionConflict:
-                continue
-        raise StorageBusy("too many write the journal at once; try again")
+        members = {"action": action, "dataset": str(dataset_id), "details": details}
+        files = {_FILE: (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode()}
+        _, line = retry.append(self._storage, JOURNAL, self._head, lambda head: (files, change))
+        return line
+
+    def _head(self) -> Revision | None:
+        with suppress(DatasetNotFound):
+            return self._storage.resolve(JOURNAL, None)
+        return None
 
 
 def parse_line(content: bytes) -> tuple[str, DatasetId, Mapping[str, Any]]:

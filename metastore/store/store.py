@@ -1,16 +1,21 @@
-"""The store: every call that changes a dataset. See `metastore.store.writer` for how each of them goes."""
+"""A store on a storage: every write reads the newest revision, computes what changes, and appends it atomically.
+
+A caller who gives `expected` is told of a lost race. For one who does not, the change is computed again on the new
+state: see `metastore.storage.retry`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from metastore.descriptor import file_changes, lfs
+from metastore.descriptor import difference, file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
-from metastore.descriptor.file_changes import AnyDescriptor, FileChanges
+from metastore.descriptor.file_changes import AnyDescriptor, Document, FileChanges, Validation
 from metastore.descriptor.patch import patched
 from metastore.errors import (
     AlreadyExists,
@@ -19,242 +24,237 @@ from metastore.errors import (
     InvalidInput,
     PathNotFound,
     RevisionConflict,
-    StorageBusy,
 )
-from metastore.store.reader import AnyId
-from metastore.store.tags import TagWriter
-from metastore.store.writer import TRIES, AnyAuthor, own_id
-from metastore.types import DELETED, DELETED_CONTENT, Change, Dataset, DatasetId, Finding, Revision
+from metastore.parse import AnyAuthor, AnyId, make_time, parse_dataset_id, parse_limit, parse_revision
+from metastore.storage import retry
+from metastore.storage.port import Storage
+from metastore.store._descriptors import Descriptors, understand
+from metastore.store._feed import feed, parse_cursor
+from metastore.store.base import Store
+from metastore.store.journal import Journal
+from metastore.store.verify import verify
+from metastore.types import (
+    DELETED,
+    DELETED_CONTENT,
+    Author,
+    Change,
+    ChangeRequest,
+    Damage,
+    Dataset,
+    DatasetId,
+    Diff,
+    FeedEntry,
+    Finding,
+    JournalEntry,
+    Project,
+    Revision,
+    RevisionId,
+    Tag,
+    TagSpec,
+)
 
 
-class MetaStore(TagWriter):
-    """A store of datasets. `metastore.connect` makes one."""
+class MetaStore(Store):
+    """A store on a storage. It can be shared between threads and used after a fork.
 
-    def dataset_create(
+    Args:
+        storage: Where the datasets are.
+        author: Who writes, unless a call says otherwise.
+        fallback_author: Called when a write has no author at all; it returns one, or None.
+        lfs_url: A Git LFS server's address with `{owner}` and `{name}` in it: new datasets get the files for Git LFS.
+        validation: What to do when a descriptor breaks the Data Package profile: `warn` (log it and return the
+            findings), `strict` (refuse it) or `off`.
+        max_bytes: The size of the largest descriptor, in bytes.
+        clock: Returns the time, with a time zone.
+
+    Raises:
+        InvalidInput: An argument makes no sense.
+    """
+
+    def __init__(
         self,
-        dataset_id: AnyId,
-        descriptor: AnyDescriptor,
+        storage: Storage,
         *,
         author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Store a new dataset, or go on with the history of a deleted one.
+        fallback_author: Callable[[], Author | None] = lambda: None,
+        lfs_url: str | None = None,
+        validation: Validation = "warn",
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if validation not in ("off", "warn", "strict"):
+            raise InvalidInput(f"validation is off, warn or strict, not {validation!r}")
+        super().__init__(author, validation, max_bytes)
+        self._storage = storage
+        self._descriptors = Descriptors(storage)
+        self._journal = Journal(storage)
+        self._fallback_author = fallback_author
+        self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
+        self._clock = clock
 
-        Args:
-            dataset_id: `owner/name` or a pair, lower case.
-            descriptor: Ordinary values, or JSON as text or bytes, whose numbers are then kept as written.
-            author: Who.
-            message: Why.
-            at: When, for imports.
+    @property
+    def storage(self) -> Storage:
+        return self._storage
 
-        Returns:
-            The dataset, with the `findings` of the check.
+    def close(self) -> None:
+        self._storage.close()
 
-        Raises:
-            AlreadyExists: There is a live dataset with this id.
-        """
-        identity = own_id(dataset_id)
-        change = self._change(author, message, at, "Create dataset")
-        document = self._prepare(descriptor)
-        files = file_changes.first_files(document, self._lfs_config(identity))
-        before, after = self._create(identity, files, change)
-        file_changes.log_findings(identity, document.findings)
-        self._tell_dataset("create", identity, before, after)
-        return Dataset(identity, after, document.value, document.content, document.findings)
+    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+        identity = parse_dataset_id(dataset_id)
+        return self._descriptors.dataset(identity, self._live(identity, revision))
 
-    def dataset_update(
+    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        return self._descriptors.content(parse_dataset_id(dataset_id), parse_revision(revision))
+
+    def dataset_list(
+        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        last = parse_dataset_id(after) if after is not None else None
+        return islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), parse_limit(limit))
+
+    def revision_list(
+        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+    ) -> Iterator[Revision]:
+        identity = parse_dataset_id(dataset_id)
+        first = self.revision_read(identity, revision)
+        return islice(self._storage.history(identity, first.id), parse_limit(limit))
+
+    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+        return self._storage.resolve(parse_dataset_id(dataset_id), parse_revision(revision))
+
+    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+        identity = parse_dataset_id(dataset_id)
+        old, new = self.revision_read(identity, revision_a), self.revision_read(identity, revision_b)
+        before, after = self._descriptors.value(identity, old), self._descriptors.value(identity, new)
+        return Diff(old, new, difference.json_patch(before, after), difference.changes(before, after))
+
+    def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
+        return self._storage.tag(parse_dataset_id(dataset_id), name)
+
+    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+        identity = parse_dataset_id(dataset_id)
+        self._storage.resolve(identity, None)
+        return self._storage.tags(identity)
+
+    def project_read(self, dataset_id: AnyId) -> Project:
+        dataset = self.dataset_read(dataset_id)
+        tags, issues = self._storage.tags(dataset.id), self._storage.issues(dataset.id)
+        return Project(dataset.id.owner, dataset, tuple(tags), tuple(issues))
+
+    def journal(
         self,
-        dataset_id: AnyId,
-        descriptor: AnyDescriptor,
+        dataset_id: AnyId | None = None,
         *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Replace a descriptor. One that says the same makes no revision: the newest is returned.
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[JournalEntry]:
+        identity = parse_dataset_id(dataset_id) if dataset_id is not None else None
+        start = make_time(since) if since is not None else None
+        entries = (
+            entry
+            for entry in self._journal.entries(parse_revision(before))
+            if identity in (None, entry.dataset_id) and (start is None or entry.created >= start)
+        )
+        return islice(entries, parse_limit(limit))
 
-        Raises:
-            DatasetDeleted: The dataset was deleted; create it again.
-            RevisionConflict: `expected` is not the newest revision.
-        """
-        identity = own_id(dataset_id)
-        document = self._prepare(descriptor)
-        change = self._change(author, message, at, "Update dataset")
-        return self._replace("update", identity, lambda content: document, change, expected)
+    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
+        return feed(self._storage, parse_cursor(since))
 
-    def dataset_patch(
-        self,
-        dataset_id: AnyId,
-        patch: Mapping[str, Any] | Sequence[Any] | str | bytes,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Change a part of a descriptor.
+    def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
+        return verify(self._storage, repair=repair, heads=heads or {})
 
-        Args:
-            dataset_id: A live dataset.
-            patch: An object is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902); also as JSON text.
-            expected: The newest revision as the caller knows it.
-            author: Who.
-            message: Why.
-            at: When, for imports.
+    def _create(self, request: ChangeRequest, document: Document) -> Dataset:
+        dataset_id, change = request.dataset_id, self._change(request)
+        files = file_changes.first_files(document, self._lfs_config(dataset_id))
+        unread = [None]  # almost always the id is free: the first attempt does not look
 
-        Raises:
-            InvalidInput: The patch does not fit, or what comes out may not be stored.
-            DatasetDeleted: The dataset was deleted.
-            RevisionConflict: `expected` is not the newest revision.
-        """
-        identity = own_id(dataset_id)
-        change = self._change(author, message, at, "Patch dataset")
-        values = file_changes.patch_text(patch, self._max_bytes)
+        def read_head() -> Revision | None:
+            return unread.pop() if unread else self._deletion(dataset_id)
 
-        def compute(content: bytes | None) -> file_changes.Document:
+        def compute(head: Revision | None) -> tuple[FileChanges, Change]:
+            return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
+
+        before, after = retry.append(self._storage, dataset_id, read_head, compute)
+        file_changes.log_findings(dataset_id, document.findings)
+        self._tell_dataset(request, before, after)
+        return Dataset(dataset_id, after, document.value, document.content, document.findings)
+
+    def _update(self, request: ChangeRequest, document: Document) -> Dataset:
+        return self._replace(request, lambda content: document)
+
+    def _patch(self, request: ChangeRequest, patch: Any) -> Dataset:
+        def compute(content: bytes | None) -> Document:
             current = decode(content, max_bytes=max(self._max_bytes, len(content))) if content is not None else {}
-            return self._prepare(patched(current, values))
+            return self._prepare(patched(current, patch))
 
-        return self._replace("patch", identity, compute, change, expected)
+        return self._replace(request, compute)
 
-    def dataset_delete(
-        self,
-        dataset_id: AnyId,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Revision:
-        """Add a revision that says "gone". History and tags stay, and `dataset_revert` brings the dataset back.
-
-        Raises:
-            DatasetDeleted: It was deleted before.
-            RevisionConflict: `expected` is not the newest revision.
-        """
-        identity = own_id(dataset_id)
-        change = self._change(author, message, at, "Delete dataset")
-
+    def _delete(self, request: ChangeRequest) -> Revision:
         def compute(head: Revision) -> FileChanges:
             if head.deleted:
-                raise DatasetDeleted(identity, head)
-            paths = self._storage.paths(identity, head.id)
-            return {**dict.fromkeys(paths), DELETED: DELETED_CONTENT}
+                raise DatasetDeleted(request.dataset_id, head)
+            return {**dict.fromkeys(self._storage.paths(request.dataset_id, head.id)), DELETED: DELETED_CONTENT}
 
-        before, after = self._append(identity, compute, change, expected)
-        self._tell_dataset("delete", identity, before, after)
-        return after
+        return self._append(request, compute)[1]
 
-    def dataset_purge(
-        self,
-        dataset_id: AnyId,
-        *,
-        force: bool = False,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> None:
-        """Remove a deleted dataset for ever, and free its id. Only the journal still knows of it.
+    def _revert(self, request: ChangeRequest) -> Dataset:
+        dataset = self.dataset_read(request.dataset_id, request.revision)
+        target = self._storage.paths(request.dataset_id, dataset.revision.id)
 
-        Args:
-            dataset_id: A deleted dataset.
-            force: Also remove a live one.
-            expected: The newest revision as the caller knows it.
-            author: Who.
-            message: Why.
-            at: When, for imports.
+        def compute(head: Revision) -> FileChanges:
+            return file_changes.revert_files(self._storage.paths(request.dataset_id, head.id), target)
 
-        Raises:
-            InvalidInput: The dataset is live, and `force` was not given.
-            RevisionConflict: `expected` is not the newest revision, or somebody changed the dataset meanwhile.
-        """
-        identity = own_id(dataset_id)
-        change = self._change(author, message, at, f"Purge {identity}")
-        head = self._head(identity, expected)
+        return replace(dataset, revision=self._append(request, compute)[1])
+
+    def _purge(self, request: ChangeRequest, *, force: bool) -> None:
+        change, head = self._change(request), self._head(request)
         if not head.deleted and not force:
-            raise InvalidInput(f"{identity} is live: delete it first, or purge it with force")
-        with self._journal.line("purge", identity, {"revision": head.id}, change):
-            self._storage.purge(identity, parent=head.id)
-        self._tell_dataset("purge", identity, head, None)
+            raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
+        with self._journal.line("purge", request.dataset_id, {"revision": head.id}, change):
+            self._storage.purge(request.dataset_id, parent=head.id)
+        self._tell_dataset(request, head, None)
 
-    def dataset_move(
-        self,
-        dataset_id: AnyId,
-        new_id: AnyId,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Give a dataset another id; history, revision ids and tags go with it, and the old id says where it went.
-
-        Raises:
-            AlreadyExists: The new id is taken.
-            DatasetDeleted: It was deleted: revert it first.
-            RevisionConflict: `expected` is not the newest revision, or somebody changed the dataset meanwhile.
-        """
-        identity, target = own_id(dataset_id), own_id(new_id)
-        change = self._change(author, message, at, f"Move {identity} to {target}")
-        head = self._head(identity, expected)
+    def _move(self, request: ChangeRequest) -> Dataset:
+        dataset_id, new_id = request.dataset_id, request.new_id
+        assert new_id is not None
+        change, head = self._change(request), self._head(request)
         if head.deleted:
-            raise DatasetDeleted(identity, head)
-        dataset = self._dataset(identity, head)
-        if target != identity:
-            with self._journal.line("move", identity, {"new_id": str(target), "revision": head.id}, change):
-                self._storage.rename(identity, target, parent=head.id)
-            self._tell_dataset("move", identity, head, head, target)
-        return replace(dataset, id=target)
+            raise DatasetDeleted(dataset_id, head)
+        dataset = self._descriptors.dataset(dataset_id, head)
+        if new_id != dataset_id:
+            with self._journal.line("move", dataset_id, {"new_id": str(new_id), "revision": head.id}, change):
+                self._storage.rename(dataset_id, new_id, parent=head.id)
+            self._tell_dataset(request, head, head)
+        return replace(dataset, id=new_id)
 
-    def dataset_revert(
-        self,
-        dataset_id: AnyId,
-        to_revision: str,
-        *,
-        expected: str | None = None,
-        author: AnyAuthor | None = None,
-        message: str | None = None,
-        at: datetime | None = None,
-    ) -> Dataset:
-        """Add a revision that is equal to an older one, with all files; this also brings back a deleted dataset.
+    def _tag_create(self, request: ChangeRequest) -> Tag:
+        spec = _tag_spec(self._change(request), request.tag, request.revision, request.message)
+        tag = self._storage.tag_create(request.dataset_id, spec)
+        self._tell_tag("create", request, None, tag)
+        return tag
 
-        Raises:
-            InvalidInput: That revision is a deletion.
-            RevisionConflict: `expected` is not the newest revision.
-        """
-        identity = own_id(dataset_id)
-        target = self._resolve(identity, to_revision)
-        if target.deleted:
-            raise InvalidInput(f"revision {target.id[:12]} of {identity} is its deletion: delete it, or choose another")
-        dataset = self._dataset(identity, target)
-        then = self._storage.paths(identity, target.id)
-        change = self._change(author, message, at, f"Revert to {target.id[:12]}")
-        before, after = self._append(
-            identity,
-            lambda head: file_changes.revert_files(self._storage.paths(identity, head.id), then),
-            change,
-            expected,
-        )
-        if before != after:
-            self._tell_dataset("revert", identity, before, after)
-        return replace(dataset, revision=after)
+    def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag:
+        change = self._change(request)
+        spec = _tag_spec(change, request.new_name, request.revision, request.description)
+        details = {"tag": old.name, "new_name": spec.name, "old_revision": old.revision, "revision": spec.revision}
+        with self._journal.line("tag_update", request.dataset_id, details, change):
+            new = self._storage.tag_update(request.dataset_id, old.name, spec, expected=old.id)
+        self._tell_tag("update", request, old, new)
+        return new
 
-    def _replace(
-        self,
-        action: str,
-        dataset_id: DatasetId,
-        compute: Callable[[bytes | None], file_changes.Document],
-        change: Change,
-        expected: str | None,
-    ) -> Dataset:
-        """Replace the descriptor of a live dataset by what is computed from the stored one."""
-        made: file_changes.Document | None = None
+    def _tag_delete(self, request: ChangeRequest, old: Tag) -> None:
+        details = {"tag": old.name, "revision": old.revision, "description": old.description}
+        with self._journal.line("tag_delete", request.dataset_id, details, self._change(request)):
+            self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
+        self._tell_tag("delete", request, old, None)
+
+    def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
+        """Replace the descriptor of a live dataset by the one computed from it."""
+        dataset_id, document = request.dataset_id, None
 
         def files(head: Revision) -> FileChanges:
-            nonlocal made
+            nonlocal document
             if head.deleted:
                 raise DatasetDeleted(dataset_id, head)
             paths = self._storage.paths(dataset_id, head.id)
@@ -263,69 +263,79 @@ class MetaStore(TagWriter):
                 return self._storage.read(dataset_id, head.id, path)
 
             old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
-            made = compute(old)
-            if old is not None and file_changes.unchanged(old, made):
-                made = made._replace(content=old, value=self._parse(dataset_id, head, old))
+            document = compute(old)
+            if old is not None and file_changes.unchanged(old, document):
+                document = document._replace(content=old, value=understand(dataset_id, head, old))
                 return {}
-            return file_changes.changed_files(old, made, paths, read, self._lfs_config(dataset_id))
+            return file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
 
-        before, after = self._append(dataset_id, files, change, expected)
-        assert made is not None
-        file_changes.log_findings(dataset_id, made.findings)
+        _, after = self._append(request, files)
+        assert document is not None
+        file_changes.log_findings(dataset_id, document.findings)
+        return Dataset(dataset_id, after, document.value, document.content, document.findings)
+
+    def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
+        """Append a revision; return the one before, and the new one, or the same if no file changes."""
+        change = self._change(request)
+        before, after = retry.append(
+            self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
+        )
         if before != after:
-            self._tell_dataset(action, dataset_id, before, after)
-        return Dataset(dataset_id, after, made.value, made.content, made.findings)
+            self._tell_dataset(request, before, after)
+        return before, after
 
-    def _create(
-        self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change
-    ) -> tuple[Revision | None, Revision]:
-        """Create a dataset, or go on from a deletion; tried again when what was there goes away meanwhile."""
-        for _ in range(TRIES):
-            try:
-                return None, self._storage.create(dataset_id, files, change)
-            except AlreadyExists:
-                with suppress(DatasetNotFound):
-                    return self._create_again(dataset_id, files, change)
-        raise StorageBusy(f"{dataset_id} comes and goes too fast; try again")
+    def _head(self, request: ChangeRequest) -> Revision:
+        head = self._storage.resolve(request.dataset_id, None)
+        if request.expected not in (None, head.id):
+            raise RevisionConflict(request.dataset_id, expected=request.expected, actual=head.id)
+        return head
 
-    def _create_again(
-        self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change
-    ) -> tuple[Revision, Revision]:
-        """Go on from a deletion; the data still lie where the dataset's `.lfsconfig` said."""
-        head = self._storage.resolve(dataset_id, None)
-        if not head.deleted:
-            raise AlreadyExists(dataset_id)
+    def _deletion(self, dataset_id: DatasetId) -> Revision | None:
+        """Return the deletion that a creation continues from. Raises AlreadyExists."""
+        with suppress(DatasetNotFound):
+            head = self._storage.resolve(dataset_id, None)
+            if not head.deleted:
+                raise AlreadyExists(dataset_id)
+            return head
+        return None
+
+    def _files_again(self, dataset_id: DatasetId, deletion: Revision, files: Mapping[str, bytes]) -> FileChanges:
+        """Return the files that bring a deleted dataset back; its data still lie where its `.lfsconfig` said."""
         changes: FileChanges = {**files, DELETED: None}
-        if head.parent and lfs.CONFIG in files:
+        if deletion.parent and lfs.CONFIG in files:
             with suppress(PathNotFound):
-                changes[lfs.CONFIG] = self._storage.read(dataset_id, head.parent, lfs.CONFIG)
-        try:
-            return head, self._storage.append(dataset_id, changes, change, parent=head.id)
-        except RevisionConflict:
-            raise AlreadyExists(dataset_id) from None
+                changes[lfs.CONFIG] = self._storage.read(dataset_id, deletion.parent, lfs.CONFIG)
+        return changes
 
-    def _prepare(self, descriptor: Any) -> file_changes.Document:
-        return file_changes.prepare(descriptor, self._validation, self._max_bytes)
+    def _change(self, request: ChangeRequest) -> Change:
+        author = request.author or self._fallback_author()
+        if author is None:
+            raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
+        return Change(author, request.message, request.at or make_time(self._clock()))
 
     def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
         return lfs.config_of(self._lfs_url, dataset_id) if self._lfs_url else None
 
-    def _tell_dataset(
-        self,
-        action: str,
-        dataset_id: DatasetId,
-        before: Revision | None,
-        after: Revision | None,
-        new_id: DatasetId | None = None,
-    ) -> None:
+    def _tell_dataset(self, request: ChangeRequest, before: Revision | None, after: Revision | None) -> None:
         from metastore import events
 
-        event = events.DatasetEvent(action, dataset_id, before, after, new_id)
+        event = events.DatasetEvent(request.action, request.dataset_id, before, after, request.new_id)
         events.send(events.dataset_changed, self, event)
+
+    def _tell_tag(self, action: str, request: ChangeRequest, before: Tag | None, after: Tag | None) -> None:
+        from metastore import events
+
+        events.send(events.tag_changed, self, events.TagEvent(action, request.dataset_id, before, after))
+
+
+def _tag_spec(change: Change, name: str | None, revision: str | None, description: str | None) -> TagSpec:
+    assert name is not None
+    assert revision is not None
+    return TagSpec(name, RevisionId(revision), description or "", change.author, change.at)
 
 
 def validate(descriptor: AnyDescriptor) -> tuple[Finding, ...]:
-    """Check a descriptor without storing it: what is unsafe raises, what breaks its profile is returned.
+    """Check a descriptor without storing it, and return where it breaks its profile.
 
     Raises:
         InvalidInput: It could not be stored at all.

@@ -15,7 +15,7 @@ _LINE = "entry.json"
 
 
 def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Iterator[Damage]:
-    """See `Reader.verify`."""
+    """See `Store.verify`."""
     unreadable = set()
     for damage in storage.verify(repair=repair, inspect=_fault):
         if damage.kind == "unreadable":

@@ -144,6 +144,13 @@ def test_expected_in_a_body_conflicts_with_409(door: Door) -> None:
     assert (stale.status_code, stale.json["kind"]) == (409, "revision-conflict")
 
 
+def test_a_put_that_expects_a_revision_in_its_body_creates_nothing(door: Door, memory: MetaStore) -> None:
+    envelope = {"descriptor": {"a": 1}, "expected": "a" * 40}
+    answer = door.admin.put(CARS, json=envelope, headers={"Content-Type": ENVELOPE})
+    assert answer.status_code == 409
+    assert list(memory.dataset_list()) == []
+
+
 def test_a_deployment_can_demand_preconditions(careful: Door) -> None:
     assert put(careful).status_code == 428
     made = put(careful, If_None_Match="*")

@@ -27,7 +27,7 @@ def reset_db_once(reset_db: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def store(ckan_config: Any, tmp_path: Path, reset_db_once: None, with_plugins: None) -> metastore.MetaStore:
+def store(ckan_config: Any, tmp_path: Path, reset_db_once: None, with_plugins: None) -> metastore.Store:
     """A store of its own for each test, as the extension opens it."""
     assert plugin_loaded("metastore")
     ckan_config["ckanext.metastore.url"] = str(tmp_path / "store")
@@ -89,5 +89,5 @@ def act(action: str, user: str | None = None, /, **said: Any) -> Any:
     return helpers.call_action(action, {"user": user or "", "ignore_auth": False}, **said)
 
 
-def messages(store: metastore.MetaStore, where: str) -> list[str]:
+def messages(store: metastore.Store, where: str) -> list[str]:
     return [revision.message for revision in store.revision_list(where)]

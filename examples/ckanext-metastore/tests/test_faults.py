@@ -21,7 +21,7 @@ from conftest import act, messages, new_dataset, new_organization, place
 import metastore
 
 Package = dict[str, Any]
-Store = metastore.MetaStore
+Store = metastore.Store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from conftest import act, messages, new_dataset, place
 import metastore
 
 Package = dict[str, Any]
-Store = metastore.MetaStore
+Store = metastore.Store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from conftest import act, messages, new_dataset, new_organization, place
 import metastore
 
 Package = dict[str, Any]
-Store = metastore.MetaStore
+Store = metastore.Store
 
 
 def test_a_new_dataset_is_recorded_with_its_author(store: Store, cars: Package) -> None:

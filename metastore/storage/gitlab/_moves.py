@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, StorageBusy
+from metastore.errors import DatasetNotFound
 from metastore.git.cache import Cache
 from metastore.git.protocol import SmartHttp
+from metastore.storage import retry
 from metastore.storage.gitlab._api import GitLabApi, Project
 from metastore.storage.gitlab._repository import RemoteRepository
 from metastore.storage.naming import ASIDE_PREFIX, OWN_OWNER
 from metastore.storage.port import Storage
-from metastore.types import Author, Change, Damage, DatasetId
+from metastore.types import Author, Change, Damage, DatasetId, Revision
 
 #: Ids that were moved or purged: a revision for each, whose message names them.
 MOVES = DatasetId(OWN_OWNER, "moves")
 _OURSELVES = Author("MetaStore")
 #: What is still there after so long was given up by whoever was purging it.
 _GIVEN_UP = timedelta(days=1)
-_TRIES = 20
 _CACHE_BYTES = 64 * 1024 * 1024
 
 
@@ -38,24 +38,18 @@ class Moves:
         now = datetime.now(UTC).replace(microsecond=0)
         change = Change(_OURSELVES, " ".join(map(str, dataset_ids)), now)
         files = {"moves.txt": f"{now.isoformat()} {change.message}\n".encode()}
-        for _ in range(_TRIES):
-            try:
-                self._storage.append(MOVES, files, change, parent=self._storage.resolve(MOVES, None).id)
-            except DatasetNotFound:
-                try:
-                    self._storage.create(MOVES, files, change)
-                except AlreadyExists:
-                    continue
-            except RevisionConflict:
-                continue
-            return
-        raise StorageBusy("too many move datasets at once; try again")
+        retry.append(self._storage, MOVES, self._newest, lambda head: (files, change))
+
+    def _newest(self) -> Revision | None:
+        try:
+            return self._storage.resolve(MOVES, None)
+        except DatasetNotFound:
+            return None
 
     def since(self, earliest: datetime | None) -> Iterator[tuple[datetime, DatasetId]]:
         """Yield when which ids were moved or purged, newest first."""
-        try:
-            newest = self._storage.resolve(MOVES, None)
-        except DatasetNotFound:
+        newest = self._newest()
+        if newest is None:
             return
         for line in self._storage.history(MOVES, newest.id):
             if earliest and line.created < earliest:

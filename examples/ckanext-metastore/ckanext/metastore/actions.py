@@ -24,7 +24,7 @@ PAGE = 100
 Action = Callable[[Any, dict[str, Any]], Any]
 
 
-def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.MetaStore, str, dict[str, Any]]:
+def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, str, dict[str, Any]]:
     """Return the store, where it has the dataset that is asked for, and the dataset as CKAN has it now."""
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:

@@ -135,7 +135,7 @@ def recorder(user: str | None = None, *, dry_run: bool = False) -> Recorder:
     return Recorder(_store(found, user if found.signing_key else None), found.default_owner, found.private_too, dry_run)
 
 
-def _store(settings: Settings, user: str | None) -> metastore.MetaStore:
+def _store(settings: Settings, user: str | None) -> metastore.Store:
     if settings.signing_key:
         token = _signer(settings).token_for(user, author(user, emails=settings.emails))
         return _connect(settings.url, settings.options, token)
@@ -150,7 +150,7 @@ def _signer(settings: Settings) -> Signer:
 
 
 @lru_cache(64)
-def _connect(url: str, options: str, token: str) -> metastore.MetaStore:
+def _connect(url: str, options: str, token: str) -> metastore.Store:
     # CKAN has checked the dataset by its own schema; an empty list of resources would be a warning at every new one.
     local = {"validation": "off"} if "://" not in url or url.startswith("file:") else {}
     return metastore.connect(url, **local, **json.loads(options), **({"token": token} if token else {}))

@@ -37,7 +37,7 @@ class Recorder:
         dry_run: Say what would be done, and do nothing.
     """
 
-    store: metastore.MetaStore
+    store: metastore.Store
     default_owner: str = ckan.DEFAULT_OWNER
     private_too: bool = False
     dry_run: bool = False
@@ -120,7 +120,7 @@ class Recorder:
         return True
 
 
-def known_ids(store: metastore.MetaStore) -> dict[str, str]:
+def known_ids(store: metastore.Store) -> dict[str, str]:
     """Return where MetaStore has which of CKAN's datasets, live or deleted: CKAN's uuid to id.
 
     It reads every dataset once. What does not come from CKAN is left out.
@@ -137,7 +137,7 @@ def known_ids(store: metastore.MetaStore) -> dict[str, str]:
     return found
 
 
-def _last_descriptor(store: metastore.MetaStore, dataset_id: Any) -> tuple[Mapping[str, Any], bool]:
+def _last_descriptor(store: metastore.Store, dataset_id: Any) -> tuple[Mapping[str, Any], bool]:
     """Return what a dataset says, or said before it was deleted, and whether it is live."""
     try:
         return store.dataset_read(dataset_id).descriptor, True

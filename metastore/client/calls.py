@@ -1,0 +1,129 @@
+"""The requests of a service's API: reading values, lists by page, the change feed, and sending writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from metastore.client import responses
+from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood, understood_write
+from metastore.client.transport import Answer, Transport
+from metastore.errors import StorageBusy
+from metastore.parse import encodable, parse_limit
+from metastore.types import FeedEntry
+
+_Value = TypeVar("_Value")
+Query = Mapping[str, str | None]
+API = "/api/v1"
+#: The largest page of a list that a service gives.
+_LARGEST_PAGE = 1000
+#: How often the feed is asked again for what many datasets did within the same second, and how long to wait.
+_FEED_TRIES, _FEED_PAUSE = 10, 0.5
+
+
+class Calls:
+    """The API of one service."""
+
+    def __init__(self, http: Transport) -> None:
+        self._http = http
+
+    def get(self, path: str, query: Query | None = None, accept: str = JSON) -> Answer:
+        """Send a read; parameters that are None are left out."""
+        params = {name: text for name, text in (query or {}).items() if text is not None}
+        for name, text in params.items():
+            encodable(text, f"the {name}")
+        return self._http.read(API + path, params, f"{accept}, {PROBLEM}")
+
+    def read(self, kind: Any, path: str, query: Query | None = None) -> Any:
+        """Return a value of a kind."""
+        return understood(self.get(path, query), responses.value(kind))
+
+    def items(self, kind: Any, path: str, query: Query, limit: int | None) -> Iterator[Any]:
+        """Return the items of a list. The first page is read at once, so that the call itself raises errors."""
+        parse_limit(limit)
+        if limit is not None:
+            query = {**query, "limit": str(min(max(limit, 1), _LARGEST_PAGE))}
+        return islice(self._following(kind, path, query, self._page(kind, path, query)), limit)
+
+    def _following(self, kind: Any, path: str, query: Query, page: tuple[Any, Query | None]) -> Iterator[Any]:
+        while True:
+            items, next_query = page
+            yield from items
+            if next_query is None or next_query == query:
+                return
+            query, page = next_query, self._page(kind, path, next_query)
+
+    def _page(self, kind: Any, path: str, query: Query) -> tuple[tuple[Any, ...], Query | None]:
+        def read(answer: Answer) -> tuple[tuple[Any, ...], Query | None]:
+            following = responses.next_page(answer)
+            items = responses.value(tuple[kind, ...])(answer)
+            return items, dict(parse_qsl(following, keep_blank_values=True)) if following is not None else None
+
+        return understood(self.get(path, query), read)
+
+    def feed(self, since: str | None) -> Iterator[FeedEntry]:
+        """Return the change feed; its first page is read at once."""
+        return self._feed(self._feed_page(since))
+
+    def _feed_page(self, since: str | None) -> tuple[FeedEntry, ...]:
+        page: tuple[FeedEntry, ...] = self.read(
+            tuple[FeedEntry, ...], "/changes", {"since": since, "limit": str(_LARGEST_PAGE)}
+        )
+        return page
+
+    def _feed(self, page: tuple[FeedEntry, ...]) -> Iterator[FeedEntry]:
+        """Yield the entries of this page and those behind it.
+
+        A cursor lies a moment back, so a page may begin with what the page before ended with.
+        """
+        seen: set[tuple[Any, ...]] = set()
+        tries = 0
+        while True:
+            fresh = [entry for entry in page if _state(entry) not in seen]
+            yield from fresh
+            if len(page) < _LARGEST_PAGE:
+                return
+            tries = 0 if fresh else tries + 1
+            if tries > _FEED_TRIES:
+                raise StorageBusy("too many datasets changed in the same moment; call again with the last cursor")
+            if not fresh:
+                self._http.wait(_FEED_PAUSE)
+            seen = {_state(entry) for entry in page}
+            page = self._feed_page(page[-1].cursor)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        members: Mapping[str, Any],
+        read: Callable[[Answer], _Value],
+        *,
+        match: str | None = None,
+        document: tuple[str, bytes] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> _Value:
+        """Send a write.
+
+        Args:
+            method: The HTTP method.
+            path: The path behind `/api/v1`.
+            members: The members of the body.
+            read: Makes the result of the response.
+            match: The id of the state that the write is for; None if there must be none yet.
+            document: A last member and its JSON, which is sent byte for byte.
+            query: Parameters.
+        """
+        content = json.dumps(members).encode()
+        if document is not None:
+            name, text = document
+            content = json.dumps({**members, name: 0}).encode()[: -len("0}")] + text + b"}"
+        headers = {"Content-Type": ENVELOPE if document else JSON, "Accept": f"{ENVELOPE}, {JSON}, {PROBLEM}"}
+        headers |= {"If-Match": f'"{match}"'} if match is not None else {"If-None-Match": "*"}
+        return understood_write(self._http.write(method, API + path, query or {}, headers, content), read)
+
+
+def _state(entry: FeedEntry) -> tuple[Any, ...]:
+    return entry.dataset_id, entry.action, entry.revision, entry.new_id

@@ -1,0 +1,95 @@
+"""Writing again after a lost race, with one backoff for all: datasets, the journal, bundles, the list of moves."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TypeVar
+
+from metastore.errors import AlreadyExists, RevisionConflict, StorageBusy
+from metastore.storage.port import Storage
+from metastore.types import BlobId, Change, DatasetId, Revision
+
+_Result = TypeVar("_Result")
+_Head = TypeVar("_Head", Revision, Revision | None)
+FileChanges = Mapping[str, bytes | BlobId | None]
+#: How often a write is tried before its caller is told to try again later.
+TRIES = 100
+#: The pause after the first lost race, in seconds at most. Each further one may be longer by as much.
+_PAUSE = 0.0005
+
+
+class LostRace(Exception):
+    """Raised by an attempt that found another writer to be faster: it is made again."""
+
+
+def retry(
+    attempt: Callable[[], _Result],
+    subject: object,
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> _Result:
+    """Call `attempt` until it does not raise `LostRace`.
+
+    Args:
+        attempt: Reads what is there, and writes.
+        subject: What is being changed, for the message.
+        turn: Entered after the first lost race, so that writers who lost one queue up.
+
+    Raises:
+        StorageBusy: Every attempt lost.
+    """
+    with ExitStack() as queue:
+        for count in range(1, TRIES + 1):
+            try:
+                return attempt()
+            except LostRace:
+                if count == 1:
+                    queue.enter_context(turn())
+                time.sleep(random.uniform(0, _PAUSE * count))
+    raise StorageBusy(f"{subject} is being changed by too many others; try again")
+
+
+def append(
+    storage: Storage,
+    dataset_id: DatasetId,
+    read_head: Callable[[], _Head],
+    compute: Callable[[_Head], tuple[FileChanges, Change]],
+) -> tuple[_Head, Revision]:
+    """Read the newest revision, compute what changes, and append it; all of it again after a lost race.
+
+    Args:
+        storage: Where the dataset is.
+        dataset_id: The dataset.
+        read_head: Returns the newest revision, or None to create the dataset. Its errors end the call, so one that
+            demands a certain revision is never repeated on another.
+        compute: Returns the files that change, and who changes them. No files: nothing is written.
+
+    Returns:
+        The revisions before and after; the same one if nothing was written.
+
+    Raises:
+        StorageBusy: Every attempt lost a race.
+    """
+
+    def attempt() -> tuple[_Head, Revision]:
+        before = read_head()
+        files, change = compute(before)
+        if before is not None and not files:
+            return before, before
+        try:
+            return before, _write(storage, dataset_id, before, files, change)
+        except (RevisionConflict, AlreadyExists) as error:
+            raise LostRace from error
+
+    return retry(attempt, dataset_id, lambda: storage.turn(dataset_id))
+
+
+def _write(
+    storage: Storage, dataset_id: DatasetId, before: Revision | None, files: FileChanges, change: Change
+) -> Revision:
+    if before is not None:
+        return storage.append(dataset_id, files, change, parent=before.id)
+    first = {path: content for path, content in files.items() if isinstance(content, bytes)}
+    return storage.create(dataset_id, first, change)

@@ -1,0 +1,54 @@
+"""Reading descriptors from a storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from metastore.descriptor.document import DESCRIPTOR, load
+from metastore.errors import DatasetDeleted, PathNotFound, StorageCorrupt
+from metastore.storage.port import Storage
+from metastore.types import Dataset, DatasetId, Revision
+
+_REMEMBERED = 10_000
+
+
+class Descriptors:
+    """The descriptors in a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._understood: set[str] = set()  # revisions whose descriptor is known to be a JSON object
+
+    def dataset(self, dataset_id: DatasetId, revision: Revision) -> Dataset:
+        """Return a dataset at a revision that is not a deletion. Raises PathNotFound, StorageCorrupt."""
+        content = self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+        return Dataset(dataset_id, revision, understand(dataset_id, revision, content), content)
+
+    def value(self, dataset_id: DatasetId, revision: Revision) -> dict[str, Any]:
+        """Return a descriptor; an empty one for a deletion. Raises PathNotFound, StorageCorrupt."""
+        return {} if revision.deleted else self.dataset(dataset_id, revision).descriptor
+
+    def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
+        """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, StorageCorrupt."""
+        revision_read, content = self._storage.find(dataset_id, revision, DESCRIPTOR)
+        if revision_read.deleted:
+            raise DatasetDeleted(dataset_id, revision_read)
+        if content is None:
+            raise PathNotFound(dataset_id, revision_read.id, DESCRIPTOR)
+        if revision_read.id not in self._understood:
+            understand(dataset_id, revision_read, content)
+            if len(self._understood) >= _REMEMBERED:
+                self._understood.clear()
+            self._understood.add(revision_read.id)
+        return revision_read, content
+
+
+def understand(dataset_id: DatasetId, revision: Revision, content: bytes) -> dict[str, Any]:
+    """Return a stored descriptor as values. Raises StorageCorrupt."""
+    try:
+        descriptor = load(content)
+    except ValueError as error:
+        raise StorageCorrupt(f"{DESCRIPTOR} of {dataset_id} at {revision.id[:12]} is not JSON: {error}") from None
+    if not isinstance(descriptor, dict):
+        raise StorageCorrupt(f"{DESCRIPTOR} of {dataset_id} at {revision.id[:12]} is not a JSON object")
+    return descriptor

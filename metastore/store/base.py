@@ -1,0 +1,492 @@
+"""The calls on datasets, the same for every store: `MetaStore` has a storage underneath, `RemoteStore` a service.
+
+Each signature and docstring stands here once. Reading calls are implemented by the stores. Writing calls are parsed
+here into a `ChangeRequest`, which the stores carry out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from metastore.descriptor import file_changes
+from metastore.descriptor.document import find_resource
+from metastore.descriptor.file_changes import AnyDescriptor, Document, Validation
+from metastore.errors import DatasetDeleted, InvalidInput, ResourceNotFound, RevisionConflict
+from metastore.parse import (
+    AnyAuthor,
+    AnyId,
+    make_author,
+    make_message,
+    make_time,
+    parse_expected,
+    parse_tag_name,
+    parse_writable_id,
+)
+from metastore.storage.port import Storage
+from metastore.types import (
+    ChangeRequest,
+    Damage,
+    Dataset,
+    DatasetId,
+    Diff,
+    FeedEntry,
+    JournalEntry,
+    Project,
+    Revision,
+    Tag,
+)
+
+
+class Store(ABC):
+    """A store of datasets. `metastore.connect` opens one.
+
+    `dataset_id` is `owner/name` or a pair. `revision` is a full id, a tag, `HEAD`, the branch, or an abbreviated id of
+    7 digits or more, tried in this order; None is the newest. Every call can raise `DatasetNotFound` (`DatasetMoved`
+    if it is known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments, and
+    `StorageError`. Lists are lazy.
+
+    Every write takes `author` (an `Author`, `"Name <email>"` or a pair), `message` (why) and `at` (when: a datetime
+    with a time zone, for imports; otherwise now). A write that raises has changed nothing, unless it raises
+    `OutcomeUnknown`. `expected` is the full id of the revision or tag that the caller last saw: if that is no longer
+    the newest, the write raises `RevisionConflict`, even where nothing would change.
+    """
+
+    def __init__(self, author: AnyAuthor | None, validation: Validation, max_bytes: int) -> None:
+        if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
+            raise InvalidInput(f"max_bytes is a number of bytes, not {max_bytes!r}")
+        self._author = make_author(author) if author is not None else None
+        self._validation: Validation = validation
+        self._max_bytes = max_bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what is held open; a later call opens it again."""
+
+    @property
+    @abstractmethod
+    def storage(self) -> Storage:
+        """The storage underneath, for tools that verify, pack or copy it.
+
+        Raises:
+            InvalidInput: The store is a service.
+        """
+
+    @property
+    def max_bytes(self) -> int:
+        """The size of the largest descriptor that the store takes, in bytes; a service may take less."""
+        return self._max_bytes
+
+    @abstractmethod
+    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+        """Return a dataset as it is, or as it was at a revision or tag.
+
+        Raises:
+            DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
+            PathNotFound: The revision has no `datapackage.json` (somebody made it by hand).
+            StorageCorrupt: What is stored is not a JSON object.
+        """
+
+    @abstractmethod
+    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        """Return a descriptor exactly as it is stored, with its revision; otherwise like `dataset_read`."""
+
+    @abstractmethod
+    def dataset_list(
+        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        """Return ids in order.
+
+        Args:
+            prefix: Only ids that begin with this text, such as `physics/` for one owner's.
+            after: Only ids behind this one, such as the last id of the page before.
+            limit: The largest number of ids.
+            deleted: False for live datasets, True for deleted ones, None for both.
+        """
+
+    @abstractmethod
+    def revision_list(
+        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+    ) -> Iterator[Revision]:
+        """Return a revision and those before it, newest first; also of a deleted dataset.
+
+        The next page begins with the `parent` of the last revision of this one.
+        """
+
+    @abstractmethod
+    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+        """Return who made a revision, when and why; also of a deleted dataset."""
+
+    @abstractmethod
+    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+        """Compare two revisions; a deletion counts as an empty descriptor.
+
+        Returns:
+            `.patch`, a JSON Patch (RFC 6902) from a to b, and `.changes`, the same for people.
+        """
+
+    @abstractmethod
+    def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
+        """Return a tag.
+
+        Raises:
+            TagNotFound: The dataset has no tag of this name.
+        """
+
+    @abstractmethod
+    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+        """Return all tags, by name."""
+
+    def resource_read(self, dataset_id: AnyId, resource: str, revision: str | None = None) -> dict[str, Any]:
+        """Return one resource of a descriptor: by name, else by id, else by path.
+
+        Raises:
+            ResourceNotFound: The descriptor has no such resource.
+        """
+        dataset = self.dataset_read(dataset_id, revision)
+        member = find_resource(dataset.descriptor, resource)
+        if member is None:
+            raise ResourceNotFound(dataset.id, resource)
+        return member
+
+    @abstractmethod
+    def project_read(self, dataset_id: AnyId) -> Project:
+        """Return a dataset with its owner, its tags, and the issues that its host tracks."""
+
+    @abstractmethod
+    def journal(
+        self,
+        dataset_id: AnyId | None = None,
+        *,
+        since: datetime | None = None,
+        before: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[JournalEntry]:
+        """Return who moved, purged and retagged datasets, newest first; a purge leaves its line here.
+
+        Args:
+            dataset_id: Only lines about this id, as the dataset was called before a move.
+            since: Only lines of this time or later.
+            before: Only lines before this one: the `id` of the last line of the page before.
+            limit: The largest number of lines.
+        """
+
+    @abstractmethod
+    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
+        """Return the newest state of each dataset that changed, oldest change first, so that others can catch up.
+
+        Every change is delivered at least once, including deletions, moves and purges; several changes of one dataset
+        may come as one. `revision_list` has the states between two entries.
+
+        Args:
+            since: The `cursor` of the last entry that was dealt with; None for everything.
+        """
+
+    @abstractmethod
+    def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
+        """Read everything that is stored, and yield what is wrong.
+
+        Args:
+            repair: Remove what interrupted writes left behind. What a dataset holds never changes.
+            heads: Dataset ids to revisions that were kept elsewhere: each has to be in its dataset's history. Somebody
+                who replaces a history as a whole leaves it readable, but cannot bring back these.
+
+        Raises:
+            InvalidInput: The store is a service.
+        """
+
+    def dataset_create(
+        self,
+        dataset_id: AnyId,
+        descriptor: AnyDescriptor,
+        *,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Store a new dataset, or continue the history of a deleted one.
+
+        The descriptor is ordinary values, or JSON as text or bytes, whose numbers are then kept as written.
+
+        Returns:
+            The dataset, with the `findings` of the check.
+
+        Raises:
+            AlreadyExists: A live dataset has this id.
+        """
+        request = self._request("create", dataset_id, author, message, at, "Create dataset")
+        return self._create(request, self._prepare(descriptor))
+
+    def dataset_update(
+        self,
+        dataset_id: AnyId,
+        descriptor: AnyDescriptor,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Replace a descriptor. One that says the same makes no revision: the newest is returned.
+
+        Raises:
+            DatasetDeleted: The dataset was deleted; create it again.
+            RevisionConflict: `expected` is not the newest revision.
+        """
+        request = self._request("update", dataset_id, author, message, at, "Update dataset", expected)
+        return self._update(request, self._prepare(descriptor))
+
+    def dataset_patch(
+        self,
+        dataset_id: AnyId,
+        patch: Mapping[str, Any] | Sequence[Any] | str | bytes,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Change a part of a descriptor.
+
+        A mapping is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902); either can be JSON text too.
+
+        Raises:
+            InvalidInput: The patch does not fit, or its result may not be stored.
+            DatasetDeleted: The dataset was deleted.
+            RevisionConflict: `expected` is not the newest revision.
+        """
+        request = self._request("patch", dataset_id, author, message, at, "Patch dataset", expected)
+        return self._patch(request, file_changes.patch_text(patch, self._max_bytes))
+
+    def dataset_delete(
+        self,
+        dataset_id: AnyId,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Revision:
+        """Add a revision that marks a dataset as deleted. History and tags stay; `dataset_revert` brings it back.
+
+        Raises:
+            DatasetDeleted: The dataset was deleted before.
+            RevisionConflict: `expected` is not the newest revision.
+        """
+        return self._delete(self._request("delete", dataset_id, author, message, at, "Delete dataset", expected))
+
+    def dataset_purge(
+        self,
+        dataset_id: AnyId,
+        *,
+        force: bool = False,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Remove a deleted dataset for ever, or with `force` a live one, and free its id. The journal keeps a line.
+
+        Raises:
+            InvalidInput: The dataset is live, and `force` was not given.
+            RevisionConflict: `expected` is not the newest revision, or the dataset changed meanwhile.
+        """
+        identity = parse_writable_id(dataset_id)
+        request = self._request("purge", identity, author, message, at, f"Purge {identity}", expected)
+        self._purge(request, force=force)
+
+    def dataset_move(
+        self,
+        dataset_id: AnyId,
+        new_id: AnyId,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Give a dataset another id. Its history, revision ids and tags go with it, and the old id leads to the new.
+
+        Raises:
+            AlreadyExists: The new id is taken.
+            DatasetDeleted: The dataset was deleted: revert it first.
+            RevisionConflict: `expected` is not the newest revision, or the dataset changed meanwhile.
+        """
+        identity, target = parse_writable_id(dataset_id), parse_writable_id(new_id)
+        default = f"Move {identity} to {target}"
+        return self._move(self._request("move", identity, author, message, at, default, expected, new_id=target))
+
+    def dataset_revert(
+        self,
+        dataset_id: AnyId,
+        to_revision: str,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Add a revision that equals an older one, with all its files. This also brings back a deleted dataset.
+
+        Raises:
+            InvalidInput: The older revision is a deletion.
+            RevisionConflict: `expected` is not the newest revision.
+        """
+        target = self.revision_read(parse_writable_id(dataset_id), to_revision)
+        if target.deleted:
+            raise InvalidInput(
+                f"revision {target.id[:12]} is the deletion of {dataset_id}: choose another, or delete it"
+            )
+        default = f"Revert to {target.id[:12]}"
+        request = self._request("revert", dataset_id, author, message, at, default, expected, revision=target.id)
+        return self._revert(request)
+
+    def tag_create(
+        self,
+        dataset_id: AnyId,
+        name: str,
+        revision: str | None = None,
+        *,
+        description: str = "",
+        author: AnyAuthor | None = None,
+        at: datetime | None = None,
+    ) -> Tag:
+        """Tag a revision, or the newest.
+
+        Raises:
+            AlreadyExists: The dataset has a tag of this name.
+            DatasetDeleted: The revision is a deletion.
+        """
+        request = self._request("tag_create", dataset_id, author, description, at, "", tag=parse_tag_name(name))
+        return self._tag_create(replace(request, revision=self._live(request.dataset_id, revision).id))
+
+    def tag_update(
+        self,
+        dataset_id: AnyId,
+        name: str,
+        *,
+        new_name: str | None = None,
+        description: str | None = None,
+        revision: str | None = None,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Tag:
+        """Rename a tag, describe it, or let it name another revision; what is not given stays.
+
+        The author becomes the tag's; the journal keeps a line with the message.
+
+        Raises:
+            TagNotFound: The dataset has no tag of this name.
+            AlreadyExists: The dataset has another tag of the new name.
+            RevisionConflict: `expected` is not the tag's `id`.
+        """
+        request = self._request("tag_update", dataset_id, author, message, at, f"Update tag {name}", expected, tag=name)
+        old = self._expected_tag(request)
+        new = replace(
+            request,
+            new_name=parse_tag_name(new_name) if new_name is not None else old.name,
+            revision=self._live(request.dataset_id, revision).id if revision is not None else old.revision,
+            description=make_message(description) if description is not None else old.description,
+        )
+        if (new.new_name, new.revision, new.description) == (old.name, old.revision, old.description):
+            return old
+        return self._tag_update(new, old)
+
+    def tag_delete(
+        self,
+        dataset_id: AnyId,
+        name: str,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Remove a tag; the revision stays, and the journal keeps a line.
+
+        Raises:
+            TagNotFound: The dataset has no tag of this name.
+            RevisionConflict: `expected` is not the tag's `id`.
+        """
+        request = self._request("tag_delete", dataset_id, author, message, at, f"Delete tag {name}", expected, tag=name)
+        self._tag_delete(request, self._expected_tag(request))
+
+    @abstractmethod
+    def _create(self, request: ChangeRequest, document: Document) -> Dataset: ...
+
+    @abstractmethod
+    def _update(self, request: ChangeRequest, document: Document) -> Dataset: ...
+
+    @abstractmethod
+    def _patch(self, request: ChangeRequest, patch: Any) -> Dataset: ...
+
+    @abstractmethod
+    def _delete(self, request: ChangeRequest) -> Revision: ...
+
+    @abstractmethod
+    def _purge(self, request: ChangeRequest, *, force: bool) -> None: ...
+
+    @abstractmethod
+    def _move(self, request: ChangeRequest) -> Dataset: ...
+
+    @abstractmethod
+    def _revert(self, request: ChangeRequest) -> Dataset: ...
+
+    @abstractmethod
+    def _tag_create(self, request: ChangeRequest) -> Tag: ...
+
+    @abstractmethod
+    def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag: ...
+
+    @abstractmethod
+    def _tag_delete(self, request: ChangeRequest, old: Tag) -> None: ...
+
+    def _request(
+        self,
+        action: str,
+        dataset_id: AnyId,
+        author: AnyAuthor | None,
+        message: str | None,
+        at: datetime | None,
+        default: str,
+        expected: str | None = None,
+        **facts: Any,
+    ) -> ChangeRequest:
+        return ChangeRequest(
+            action,
+            parse_writable_id(dataset_id),
+            make_author(author) if author is not None else self._author,
+            (make_message(message) if message is not None else "") or default,
+            make_time(at) if at is not None else None,
+            parse_expected(expected),
+            **facts,
+        )
+
+    def _prepare(self, descriptor: Any) -> Document:
+        return file_changes.prepare(descriptor, self._validation, self._max_bytes)
+
+    def _live(self, dataset_id: DatasetId, revision: str | None) -> Revision:
+        target = self.revision_read(dataset_id, revision)
+        if target.deleted:
+            raise DatasetDeleted(dataset_id, target)
+        return target
+
+    def _expected_tag(self, request: ChangeRequest) -> Tag:
+        assert request.tag is not None
+        tag = self.tag_read(request.dataset_id, request.tag)
+        if request.expected not in (None, tag.id):
+            subject = f"{request.dataset_id}@{request.tag}"
+            raise RevisionConflict(subject, expected=request.expected, actual=tag.id)
+        return tag
