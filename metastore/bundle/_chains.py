@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 
 from metastore.bundle.port import ChainCheck, Snapshot
 
@@ -13,15 +13,15 @@ def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
     """Return the hash of a snapshot: SHA-256 over the previous hash of its name and every part of the snapshot.
 
     Each part is a netstring without its comma (length in bytes, colon, UTF-8), so that different records never have the
-    same encoding. A list begins with its length; times are in UTC with microseconds. PostgreSQL's trigger computes the
-    same hash.
+    same encoding. A list begins with its length; times are in UTC with microseconds. `updated` is a part only if it
+    is not `created`, as in the first snapshot of a bundle older than the record. PostgreSQL computes the same hash.
     """
     state = snapshot.bundle
     parts = [
         previous_hash,
         str(snapshot.id),
         snapshot.name,
-        snapshot.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        _moment(snapshot.created),
         snapshot.user,
         snapshot.comment,
         snapshot.action,
@@ -36,9 +36,14 @@ def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
         *state.hosts,
         str(len(state.devices)),
         *sorted(state.devices),
+        *([_moment(state.updated)] if state.updated not in (None, snapshot.created) else []),
     ]
     encoded = [part.encode() for part in parts]
     return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in encoded)).hexdigest()
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _flag(value: bool) -> str:
@@ -71,7 +76,7 @@ def check_chains(
             broken.setdefault(name, problem)
     standing = {snapshot.name: snapshot for snapshot in current}
     for name, head in heads.items():
-        if standing.get(name) != head:
+        if not _is_same_state(standing.get(name), head):
             broken.setdefault(name, f"the current state differs from snapshot {head.id}, the newest")
     broken = {**(problems or {}), **broken}
     for name in sorted({*heads, *standing, *broken}):
@@ -81,9 +86,17 @@ def check_chains(
             yield ChainCheck(name, 0, "", broken.get(name, "it has no snapshot"))
 
 
+def _is_same_state(current: Snapshot | None, head: Snapshot) -> bool:
+    return current == head and current.bundle.updated == head.bundle.updated
+
+
 def _broken_link(before: Snapshot | None, snapshot: Snapshot) -> str | None:
     if snapshot.previous != (before.id if before else None):
         return f"snapshot {snapshot.id} claims to follow {snapshot.previous}, not {before.id if before else 'nothing'}"
-    if chain_hash(snapshot, before.hash if before else "") != snapshot.hash:
+    try:
+        intact = chain_hash(snapshot, before.hash if before else "") == snapshot.hash
+    except (AttributeError, TypeError, ValueError):  # such as a host that is NULL
+        return f"snapshot {snapshot.id} has values that no snapshot can have"
+    if not intact:
         return f"snapshot {snapshot.id} or the one before it was altered"
     return None

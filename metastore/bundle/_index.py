@@ -91,7 +91,8 @@ class Index:
 
     def as_of(self, name: str, at: datetime) -> tuple[RevisionId, str] | None:
         """Return the revision of the newest snapshot of a name that was made at a time or earlier, and the name."""
-        query = "SELECT revision, name FROM snapshots WHERE name = ? AND created <= ? ORDER BY id DESC LIMIT 1"
+        query = """SELECT revision, name FROM snapshots WHERE name = ? AND created <= ?
+            ORDER BY created DESC, id DESC LIMIT 1"""
         return self._place(query, (name, time_text(at)))
 
     def bundles(self, wanted: Filter) -> Iterator[Bundle]:

@@ -6,26 +6,23 @@ import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import errors as pg
-from yoyo import read_migrations
 
 from metastore import bundle
 from metastore.bundle import Groups
-from metastore.bundle._chains import chain_hash
-from metastore.bundle.port import Filter, LogFilter, Write
+from metastore.bundle.port import Filter, LogFilter
 from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
-FILES = ("0001.tables", "0002.record", "0003.first", "0004.lighter")
+FILES = ("0001.record",)
 #: As a laboratory's own program may have made them.
 OLD_TABLES = """
     CREATE TABLE bundles (
@@ -131,16 +128,16 @@ def test_one_who_was_killed_half_way_stops_nobody(dsn: str) -> None:
     migrate(dsn)
     typed(
         dsn,
-        "INSERT INTO yoyo_lock VALUES (1, now(), 1); DELETE FROM _yoyo_migration WHERE migration_id <> '0001.tables'",
+        "INSERT INTO yoyo_lock VALUES (1, now(), 1); DELETE FROM _yoyo_migration",
     )
     typed(dsn, "INSERT INTO bundles (name, event, ifb_group) VALUES ('NuMI', 'e,a9', 'NOvA')")
-    assert migrate(dsn) == FILES[1:]
+    assert migrate(dsn) == FILES
     record = PostgresRecord(dsn)
     assert len(record.log(LogFilter())) == 1
     record.close()
 
 
-def test_every_file_can_run_again(dsn: str) -> None:
+def test_the_file_can_run_again(dsn: str) -> None:
     migrate(dsn)
     typed(dsn, "INSERT INTO bundles (name, event, ifb_group) VALUES ('NuMI', 'e,a9', 'NOvA')")
     typed(dsn, "DELETE FROM _yoyo_migration")
@@ -192,35 +189,3 @@ def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, mon
     with pytest.raises(InvalidInput, match="as a URL"):
         bundle.connect("host=127.0.0.1 dbname=bundles", groups=Groups.parse("groups ="))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_database_that_an_earlier_version_migrated_goes_on(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr(
-            "metastore.bundle.postgres.migrate.read_migrations",
-            lambda path: read_migrations(path).filter(lambda migration: migration.id in FILES[:3]),
-        )
-        typed(dsn, OLD_TABLES)
-        assert migrate(dsn) == FILES[:3]
-    before = PostgresRecord(dsn)
-    (numi,) = before.write([_next(before, udp=False)], user="ann", comment="Earlier", at=AT)
-    before.close()
-    assert migrate(dsn) == FILES[3:]
-    record = PostgresRecord(dsn)
-    assert record.newest("NuMI") == numi
-    (later,) = record.write([_next(record, udp=True)], user="ann", comment="Later", at=AT)
-    assert (later.previous, later.hash) == (numi.id, chain_hash(later, numi.hash))
-    typed(dsn, "DELETE FROM bundle_variables WHERE variable = 'E:ONE'; DELETE FROM bundles WHERE name = 'odd name'")
-    assert [(line.action, line.name, line.removed) for line in record.log(LogFilter(limit=2))] in (
-        [("delete", "odd name", 0), ("update", "NuMI", 1)],
-        [("update", "NuMI", 1), ("delete", "odd name", 0)],
-    )
-    assert [check.problem for check in record.chains()] == [None] * 3
-    record.close()
-    with pytest.raises(pg.CheckViolation, match="cannot have this event"):
-        typed(dsn, "UPDATE bundles SET event = 'no event'")
-
-
-def _next(record: PostgresRecord, **changes: object) -> Write:
-    newest = record.newest("NuMI")
-    return Write("update", replace(newest.bundle, **changes), newest.id)  # type: ignore[arg-type]

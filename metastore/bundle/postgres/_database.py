@@ -6,10 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -25,6 +28,17 @@ from metastore.errors import (
 #: The result of `metastore_schema()` in a database that this version can use.
 SCHEMA = 1
 _MIGRATE = "run `metastore bundle migrate` with its URL, as the role that owns the tables"
+#: What the sessions of this package rely on. A connection with a search path finds its tables there: see `_pin`.
+_SETTINGS = {
+    "datestyle": "ISO, YMD",
+    "timezone": "UTC",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "lock_timeout": "0",
+}
 #: Classes of PostgreSQL's errors, the library's error for each, and advice. The first that fits counts.
 _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], str], ...] = (
     ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, _MIGRATE),
@@ -43,12 +57,16 @@ _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], st
     ((errors.DataCorrupted, errors.IndexCorrupted), StorageCorrupt, ""),
     ((errors.IntegrityConstraintViolation, psycopg.DataError, psycopg.IntegrityError), InvalidInput, ""),
 )
+#: Read the version of the tables, and make the schema of the function that knows it the search path.
+_PIN = """SELECT metastore_schema(), set_config('search_path', quote_ident(nspname) || ', pg_temp', false)
+    FROM pg_proc JOIN pg_namespace AS n ON n.oid = pronamespace
+    WHERE pg_proc.oid = to_regprocedure('metastore_schema()')"""
 _Answer = TypeVar("_Answer")
 _Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def check_dsn(dsn: str) -> str:
-    """Check the URL of a database (libpq's `postgresql://…` or `key=value …`); no message repeats it.
+    """Check the URL of a database (libpq's `postgresql://…` or `key=value …`). No message repeats it.
 
     Raises:
         InvalidInput: It cannot be read.
@@ -57,7 +75,7 @@ def check_dsn(dsn: str) -> str:
         parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
         for port in parts.get("port", "").split(","):
             int(port or 0)
-        return make_conninfo(**{"client_encoding": "utf8", "application_name": "metastore", **parts})
+        return make_conninfo(**{"application_name": "metastore", **parts, "client_encoding": "utf8"})
     except (psycopg.Error, ValueError):
         raise InvalidInput(
             "the URL of the database cannot be read: postgresql://user:password@host:port/name,"
@@ -66,8 +84,29 @@ def check_dsn(dsn: str) -> str:
 
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
-    """Open a connection that commits every statement by itself."""
-    return psycopg.connect(check_dsn(dsn), autocommit=True)
+    """Open a connection that commits every statement by itself, with `prepare`."""
+    connection = psycopg.connect(check_dsn(dsn), autocommit=True)
+    prepare(connection)
+    return connection
+
+
+def prepare(connection: psycopg.Connection[Any]) -> None:
+    """Set what this package relies on, whatever the settings of the server, the database and the role."""
+    calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
+    connection.execute(f"SELECT {calls}".encode())
+    connection.adapters.register_loader("timestamptz", _TimeLoader)
+
+
+class _TimeLoader(Loader):
+    """Reads times as `_SETTINGS` have them written. One that Python does not have becomes the nearest that it has."""
+
+    def load(self, data: Buffer) -> datetime:
+        text = bytes(data).decode()
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            nearest = datetime.min if text == "-infinity" or text.endswith(" BC") else datetime.max
+            return nearest.replace(tzinfo=UTC)
 
 
 @contextmanager
@@ -140,8 +179,14 @@ class Database:
     def apart(self) -> Iterator[psycopg.Connection[Any]]:
         """Open a connection outside of the pool, for work that takes long."""
         with connect(self._dsn) as connection:
-            _check_schema(connection)
+            _pin(connection)
             yield connection
+
+    def _configure(self, connection: psycopg.Connection[Any]) -> None:
+        """Prepare a connection of the pool."""
+        prepare(connection)
+        _pin(connection)
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.patience * 1000)}ms",))
 
     @contextmanager
     def _connection(self, pool: _Pool, seconds: float) -> Iterator[psycopg.Connection[Any]]:
@@ -163,6 +208,7 @@ class Database:
         opened: _Pool = ConnectionPool(
             self._dsn,
             kwargs={"autocommit": True},
+            configure=self._configure,
             min_size=0,
             max_size=self._size,
             reconnect_timeout=self.patience,
@@ -174,9 +220,14 @@ class Database:
         return pool
 
 
-def _check_schema(connection: psycopg.Connection[Any]) -> None:
+def _pin(connection: psycopg.Connection[Any]) -> None:
+    """Check the version of the tables, and let the session look for tables in their schema alone.
+
+    Raises:
+        StorageUnavailable: The database has no tables, or those of another version.
+    """
     try:
-        row = connection.execute("SELECT metastore_schema()").fetchone()
+        row = connection.execute(_PIN.encode()).fetchone()
     except errors.UndefinedFunction:
         raise StorageUnavailable(f"this database has no record of bundles yet: {_MIGRATE}") from None
     version = row[0] if row else 0

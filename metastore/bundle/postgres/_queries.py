@@ -64,6 +64,15 @@ WHERE made.come IS DISTINCT FROM said.come OR made.gone IS DISTINCT FROM said.go
     OR added <> coalesce(cardinality(made.come), 0) OR removed <> coalesce(cardinality(made.gone), 0)
 GROUP BY name"""
 
+#: Select rows that belong to nothing, or to another bundle than they say: a name, and the problem.
+SELECT_STRAYS = """SELECT coalesce(s.name, 'snapshot_bundle_variables'), CASE WHEN s.name IS NULL
+    THEN format('it has devices of snapshot %s, which does not exist', min(v.snapshot_id))
+    ELSE format('a device of snapshot %s names another bundle', min(v.snapshot_id)) END
+FROM snapshot_bundle_variables AS v LEFT JOIN snapshot_bundles AS s USING (snapshot_id)
+WHERE s.name IS DISTINCT FROM v.bundle GROUP BY s.name
+UNION ALL SELECT 'bundle_variables', format('it has devices of %s, which is not a bundle', min(v.bundle))
+FROM bundle_variables AS v LEFT JOIN bundles AS b ON b.name = v.bundle WHERE b.name IS NULL HAVING count(*) > 0"""
+
 #: Make a change, by the function in migrations/.
 WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
 

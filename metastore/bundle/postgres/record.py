@@ -29,6 +29,7 @@ from metastore.bundle.postgres._queries import (
     SELECT_MISLISTED,
     SELECT_NEWEST,
     SELECT_SNAPSHOT,
+    SELECT_STRAYS,
     WRITE,
     bundles_query,
     lines_query,
@@ -84,7 +85,7 @@ class PostgresRecord(BundleRecord):
         return self._cache.get(name)
 
     def as_of(self, name: str, at: datetime) -> Snapshot:
-        where = "WHERE name = %s AND created <= %s ORDER BY snapshot_id DESC LIMIT 1"
+        where = "WHERE name = %s AND created <= %s ORDER BY created DESC, snapshot_id DESC LIMIT 1"
         rows = self._rows(f"{SELECT_SNAPSHOT} {where}", (name, at.astimezone(UTC)))
         if not rows:
             raise BundleNotFound(name, f"there was no bundle {name} at {at:%Y-%m-%d %H:%M:%S %Z}")
@@ -135,6 +136,7 @@ class PostgresRecord(BundleRecord):
                     name: f"the log describes snapshot {number} wrongly"
                     for name, number in connection.execute(SELECT_MISLISTED.encode())
                 }
+                problems |= dict(connection.execute(SELECT_STRAYS.encode()).fetchall())
                 yield from check_chains(map(to_snapshot, record), map(to_snapshot, current), problems)
 
     def close(self) -> None:
