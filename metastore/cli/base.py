@@ -43,6 +43,8 @@ EXIT_CODES: dict[type, int] = {
     PermissionDenied: 6,
 }
 FOUND_PROBLEMS = 1
+#: The store lost something that its backup has.
+KEPT_IN_BACKUP = 7
 
 
 class App:

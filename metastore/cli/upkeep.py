@@ -1,4 +1,4 @@
-"""`metastore verify`, `pack`, `backup`, `restore` and `completion`: what an operator needs."""
+"""`metastore verify`, `pack`, `backup`, `restore`, `recover` and `completion`: what an operator needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import Bar
-from metastore.cli.base import FOUND_PROBLEMS, App, command, go_through, local, read_input, say
+from metastore.cli.base import FOUND_PROBLEMS, KEPT_IN_BACKUP, App, command, go_through, local, read_input, say
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.types import DatasetId
 
@@ -93,19 +93,24 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
 
 @command(_root, "backup")
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
-def backup(app: App, target: Path) -> None:
+@click.option("--check", is_flag=True, help="Read all of TARGET too, and replace what is damaged there.")
+def backup(app: App, target: Path, check: bool) -> None:
     """Copy the store to a folder.
 
-    TARGET is consistent, and a store itself. Copying there again copies only what is new. Exit code 1 if the store has
-    damage from which the backup was kept.
+    TARGET is consistent, and a store itself. Copying there again copies only what is new. What the store lost stays
+    in TARGET and is named, with exit code 7; `recover` brings it back.
     """
     from metastore.storage.local.backup import backup as copy
 
     with Bar("Copying") as bar:
-        report = copy(local(app), target, progress=bar.show)
+        report = copy(local(app), target, check=check, progress=bar.show)
     _tell(app, report)
-    if report.kept:
-        raise click.exceptions.Exit(FOUND_PROBLEMS)
+    for lost in report.lost:
+        say(str(lost), fg="red")
+    for dataset_id in report.kept:
+        say(f"{dataset_id}: it looks damaged in the store, so the backup keeps what it had", fg="red")
+    if report.lost or report.kept:
+        raise click.exceptions.Exit(KEPT_IN_BACKUP)
 
 
 @command(_root, "restore")
@@ -121,6 +126,29 @@ def restore(app: App, source: Path, target: Path) -> None:
     with Bar("Copying") as bar:
         report = copy(source, target, progress=bar.show)
     _tell(app, report)
+
+
+@command(_root, "recover")
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("dataset_id", metavar="OWNER/NAME")
+@click.option("--as", "new_id", metavar="OWNER/NAME", help="Bring it back at another id, which has to be free.")
+def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None:
+    """Bring back what the store lost of a dataset.
+
+    SOURCE is a backup. The store gets the dataset, the branch or the tags that it lost; what it has stays as it is.
+    """
+    from metastore.parse import parse_dataset_id
+    from metastore.storage.local.recovery import recover as bring_back
+    from metastore.storage.local.storage import GitStorage
+
+    wanted = parse_dataset_id(dataset_id)
+    found = bring_back(
+        GitStorage(source, create=False), local(app), wanted, parse_dataset_id(new_id) if new_id else wanted
+    )
+    if found or app.json:
+        app.data({"recovered": found}, "\n".join(found))
+    else:
+        say(f"The store has all that the backup has of {wanted}.", fg="green")
 
 
 @click.command("completion")
@@ -142,4 +170,5 @@ COMMANDS = (*_root.commands.values(), completion)
 
 
 def _tell(app: App, report: Any) -> None:
-    app.data(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes")
+    mended = f", {report.mended} mended" if report.mended else ""
+    app.data(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes{mended}")

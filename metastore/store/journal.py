@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from metastore.errors import DatasetNotFound, MetastoreError, OutcomeUnknown, StorageCorrupt
-from metastore.parse import parse_dataset_id
 from metastore.storage import retry
+from metastore.storage.lines import JOURNAL, LINE, line_content, parse_line
 from metastore.storage.port import Storage
 from metastore.types import Change, DatasetId, JournalEntry, Revision
-
-#: The dataset whose revisions are the journal's lines; each replaces the one file.
-JOURNAL = DatasetId("_metastore", "journal")
-_FILE = "entry.json"
 
 
 class Journal:
@@ -51,14 +46,13 @@ class Journal:
 
     def _entry(self, line: Revision) -> JournalEntry:
         try:
-            action, dataset_id, details = parse_line(self._storage.read(JOURNAL, line.id, _FILE))
+            action, dataset_id, details = parse_line(self._storage.read(JOURNAL, line.id, LINE))
         except ValueError as error:
             raise StorageCorrupt(f"line {line.id[:12]} of the journal cannot be read: {error}") from None
         return JournalEntry(line.id, action, dataset_id, details, line.author, line.message, line.created)
 
     def _append(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Revision:
-        members = {"action": action, "dataset": str(dataset_id), "details": details}
-        files = {_FILE: (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode()}
+        files = {LINE: line_content(action, dataset_id, details)}
         _, line = retry.append(self._storage, JOURNAL, self._head, lambda head: (files, change))
         return line
 
@@ -66,12 +60,3 @@ class Journal:
         with suppress(DatasetNotFound):
             return self._storage.resolve(JOURNAL, None)
         return None
-
-
-def parse_line(content: bytes) -> tuple[str, DatasetId, Mapping[str, Any]]:
-    """Return the action, the dataset and the details of a line as it is stored. Raises ValueError."""
-    try:
-        line = json.loads(content)
-        return line["action"], parse_dataset_id(line["dataset"]), line["details"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"it lacks a part, or is not an object: {error}") from None

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from metastore.descriptor.document import DESCRIPTOR, load
 from metastore.errors import DatasetMoved, DatasetNotFound, RevisionNotFound, StorageCorrupt
 from metastore.parse import parse_dataset_id
+from metastore.storage.lines import JOURNAL, LINE, parse_line
 from metastore.storage.port import Storage
-from metastore.store.journal import JOURNAL, parse_line
 from metastore.types import Damage, DatasetId
-
-_LINE = "entry.json"
 
 
 def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Iterator[Damage]:
@@ -32,7 +30,7 @@ def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Itera
 def _fault(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
     """Return what is wrong with a file in the root of a revision, or None."""
     try:
-        if dataset_id == JOURNAL and path == _LINE:
+        if dataset_id == JOURNAL and path == LINE:
             parse_line(content)
         elif path == DESCRIPTOR and not isinstance(load(content), dict):
             return "is not a JSON object"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import secrets
@@ -11,15 +12,38 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from metastore.errors import StorageCorrupt
-from metastore.files import sync_directory
-from metastore.storage.local._copying import copy_repository
+from metastore.files import make_folders, sync_directory, sync_file
+from metastore.git.cache import Cache
+from metastore.storage.local._accounts import Accounts
+from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
+from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.layout import target_of
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 #: What people own, then what the store owns.
 _PREFIXES = ("", "_")
+#: So many new datasets are made durable together; a few are not worth waiting for all that others write.
+_BATCH, _FEW = 256, 16
 _log = logging.getLogger("metastore.storage")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReference:
+    """A branch or tag that the store lost, and the backup kept.
+
+    Attributes:
+        dataset: Its id.
+        reference: Its name in the store, such as `refs/heads/main`.
+        held: The id of the commit or tag that it held.
+    """
+
+    dataset: DatasetId
+    reference: str
+    held: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.reference} at {self.held} is lost in the store, and kept in the backup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +51,15 @@ class BackupReport:
     """What a backup or restore did.
 
     Attributes:
-        datasets: How many there were at the source, the journal among them.
+        datasets: How many datasets the source has; those of the store's own, such as the journal, are not counted.
         copied: How many object files were copied.
         bytes: The size of these files.
         unchanged: How many datasets were up to date.
         removed: Datasets removed from the target, because they were moved or purged at the source.
         kept: Datasets that look damaged at the source (gone without having been moved or purged, unreadable, or without
-            objects that they had): what the target has of them was kept. A look at each is due.
+            objects that they had): what the target has of them was kept.
+        lost: Branches and tags that the source lost, and that this run kept in the target.
+        mended: How many damaged object files of the target were replaced.
     """
 
     datasets: int
@@ -42,6 +68,8 @@ class BackupReport:
     unchanged: int
     removed: tuple[DatasetId, ...] = ()
     kept: tuple[DatasetId, ...] = ()
+    lost: tuple[KeptReference, ...] = ()
+    mended: int = 0
 
 
 class BackupRun:
@@ -50,35 +78,51 @@ class BackupRun:
     Args:
         source: Where to copy from; others may write to it.
         target: Where to copy to.
+        check: Whether to read all of the target, and to replace what is damaged there.
     """
 
-    def __init__(self, source: GitStorage, target: GitStorage) -> None:
-        self._source, self._target = source.layout, target.layout
+    def __init__(self, source: GitStorage, target: GitStorage, *, check: bool = False) -> None:
+        self._source, self._target, self._check = source.layout, target.layout, check
         self._lock = source.lock if os.access(self._source.root, os.W_OK) else lambda dataset_id: nullcontext()
+        self._accounts = Accounts(source, target)
         # Apart from what others make in `tmp`, so that what a killed run left can be removed by the next.
         self._aside = self._target.private("tmp/backup")
-        self._done = self._copied = self._bytes = self._unchanged = 0
+        self._new: list[tuple[str, DatasetId]] = []  # copied, and not yet in place
+        self._done = self._counted = self._unchanged = 0
+        self._copied: list[Copied] = []
         self._removed: list[DatasetId] = []
         self._kept: set[DatasetId] = set()
+        self._lost: list[KeptReference] = []
 
     def run(self, progress: Callable[[int, int], None]) -> BackupReport:
         """Copy the datasets, then what was noted of others, then the store's own datasets, such as the journal."""
         self.close()
         os.makedirs(self._aside)
-        total = sum(1 for prefix in _PREFIXES for _ in self._source.ids(prefix, None))
+        total = sum(1 for _ in self._source.ids("", None))
         for prefix in _PREFIXES:
             for dataset_id in self._source.ids(prefix, None):
-                self._unchanged += self._copy_dataset(dataset_id)
-                self._done += 1
-                progress(self._done, max(self._done, total))
+                unchanged = self._copy_dataset(dataset_id)
+                if not prefix:
+                    self._done += 1
+                    self._unchanged += unchanged
+                    progress(self._done, max(self._done, total))
+            self._put_in_place()
             if not prefix:
                 self._copy_notes()
             self._remove_gone(prefix)
-        removed, kept = tuple(self._removed), tuple(sorted(self._kept))
-        return BackupReport(self._done, self._copied, self._bytes, self._unchanged, removed, kept)
+        return self._report()
 
-    def _new(self) -> str:
-        return f"{self._aside}/{secrets.token_hex(8)}"
+    def _report(self) -> BackupReport:
+        return BackupReport(
+            self._done,
+            sum(copied.files for copied in self._copied),
+            sum(copied.bytes for copied in self._copied),
+            self._unchanged,
+            tuple(self._removed),
+            tuple(sorted(self._kept)),
+            tuple(self._lost),
+            sum(copied.mended for copied in self._copied),
+        )
 
     def close(self) -> None:
         """Remove what was being made."""
@@ -91,52 +135,123 @@ class BackupRun:
             if not os.path.isdir(source):
                 return False
             try:
+                copied = None
                 if os.path.isdir(target):
-                    copied = copy_repository(source, target, self._aside)
-                else:
-                    copied = copy_repository(source, made := self._new(), self._aside)
-                    self._target.put_in_place(made, dataset_id, "")
+                    copied = copy_onto(source, target, self._aside, dataset_id, self._accounts, check=self._check)
+                if copied is None:
+                    copied = copy_new(source, made := f"{self._aside}/{secrets.token_hex(8)}")
+                    self._new.append((made, dataset_id))
             except StorageCorrupt as error:
                 self._keep(dataset_id, str(error))
                 return False
-        self._copied += copied.files
-        self._bytes += copied.bytes
-        if copied.lost:
+        if len(self._new) >= _BATCH:
+            self._put_in_place()
+        self._copied.append(copied)
+        self._lost += (KeptReference(dataset_id, name, held) for name, held in copied.lost)
+        if copied.incomplete:
             self._keep(dataset_id, "the source has not all the objects that it had")
         return not copied.changed
 
+    def _put_in_place(self) -> None:
+        """Make new copies durable, then let them count."""
+        if not self._new:
+            return
+        many = len(self._new) > _FEW
+        if many:
+            _sync_file_system(self._aside)
+        for made, dataset_id in self._new:
+            target = self._target.path(dataset_id)
+            if not many:
+                _sync_folder(made)
+            if os.path.isdir(target):
+                os.rename(target, f"{self._aside}/{secrets.token_hex(8)}")
+            make_folders(os.path.dirname(target), sync=not many)
+            os.rename(made, target)
+            if not many:
+                sync_directory(os.path.dirname(target))
+        if many:
+            _sync_file_system(self._aside)
+        self._new.clear()
+
     def _copy_notes(self) -> None:
-        """Copy what is said of ids without a dataset, and what moved to an id that we had passed already."""
+        """Copy what is noted of ids without a dataset, and datasets that moved to an id that was passed already."""
         for dataset_id in self._source.noted():
             note = self._source.note(dataset_id)
             if note and note != self._target.note(dataset_id):
                 self._target.write_note(dataset_id, new_id := target_of(note), note.get("former", []))
                 if new_id and not os.path.isdir(self._target.path(new_id)):
                     self._copy_dataset(new_id)
+        self._put_in_place()
 
     def _remove_gone(self, prefix: str) -> None:
         """Remove datasets that are gone from the source on purpose, but first copy them from where they are now."""
         for dataset_id in self._target.ids(prefix, None):
             if os.path.isdir(self._source.path(dataset_id)):
                 continue
-            note = self._source.note(dataset_id)
-            if new_id := target_of(note):
+            new_id = self._source.moved_to(dataset_id)
+            if new_id:
                 self._copy_dataset(new_id)
+                self._put_in_place()
             with self._lock(dataset_id):
-                self._remove(dataset_id, new_id, purged=bool(note.get("purged")))
+                self._remove(dataset_id, new_id)
 
-    def _remove(self, dataset_id: DatasetId, new_id: DatasetId | None, *, purged: bool) -> None:
+    def _remove(self, dataset_id: DatasetId, new_id: DatasetId | None) -> None:
         if os.path.isdir(self._source.path(dataset_id)):
             return
-        if not purged and not (new_id and os.path.isdir(self._target.path(new_id))):
+        if not (new_id and self._holds_all(new_id, dataset_id)) and not self._is_purged(dataset_id):
             self._keep(dataset_id, "it is gone from the source, and was neither moved nor purged")
             return
         path = self._target.path(dataset_id)
-        os.rename(path, gone := self._new())
+        os.rename(path, gone := f"{self._aside}/{secrets.token_hex(8)}")
         sync_directory(os.path.dirname(path))
         shutil.rmtree(gone)
         self._removed.append(dataset_id)
 
+    def _is_purged(self, dataset_id: DatasetId) -> bool:
+        try:
+            copy = GitRepository(self._target.path(dataset_id), Cache(0), sync=False)
+            return self._accounts.purged(copy, dataset_id)
+        except StorageCorrupt:
+            return False
+
+    def _holds_all(self, new_id: DatasetId, dataset_id: DatasetId) -> bool:
+        """Tell whether the copy at the new id of a moved dataset has all that the copy at the old one has."""
+        try:
+            new, old = (GitRepository(self._target.path(each), Cache(0), sync=False) for each in (new_id, dataset_id))
+            references = old.references()
+            has_kept = any(name.startswith(KEPT) and name not in new.references() for name in references)
+            account = self._accounts.tag_changed
+            return not has_kept and not any(lost_references(old, references, new, new.references(), account))
+        except (StorageCorrupt, FileNotFoundError):
+            return False
+
     def _keep(self, dataset_id: DatasetId, reason: str) -> None:
         _log.warning("the backup of %s is kept as it was: %s", dataset_id, reason)
         self._kept.add(dataset_id)
+
+
+def _sync_folder(path: str) -> None:
+    """Make a folder and everything below it durable, file by file."""
+    for folder, _, files in os.walk(path):
+        for name in files:
+            sync_file(f"{folder}/{name}")
+        sync_directory(folder)
+
+
+def _sync_file_system(path: str) -> None:
+    """Make everything on the file system of a path durable: faster than file by file where there are thousands.
+
+    Raises:
+        OSError: The disk reports an error.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # not on Linux
+        os.sync()
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), path)
+    finally:
+        os.close(descriptor)

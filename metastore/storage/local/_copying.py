@@ -1,4 +1,4 @@
-"""One repository copied onto an older copy of itself, which is a whole older or newer state of it at every moment."""
+"""One repository copied onto an older copy of itself. At every moment the copy is one whole state of the repository."""
 
 from __future__ import annotations
 
@@ -6,35 +6,57 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, NamedTuple, Protocol
 
 import pygit2
 
 from metastore.errors import StorageCorrupt
-from metastore.files import read_file, replace_file, sync_directory, sync_file
+from metastore.files import read_file, replace_file, sync_directory, write_file
+from metastore.git import links
 from metastore.git.cache import Cache
-from metastore.git.objects import parse_commit
+from metastore.git.reachable import Needed
 from metastore.storage.local._repository import GitRepository
+from metastore.types import DatasetId
 
+#: Where a backup keeps what the source lost: below it, the former name of the reference and the id that it held.
+KEPT = "refs/kept/"
 _FOLDERS = ("objects", "objects/pack", "refs", "refs/heads", "refs/tags")
 _SMALL_FILES = ("config", "former-ids", "HEAD")
 _CHUNK = 1024 * 1024
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+
+#: Tells whether the journal accounts for a tag that is gone or changed (repository, name, id that its reference held).
+Accounted = Callable[[GitRepository, str, str], bool]
+
+
+class Journal(Protocol):
+    """What a journal accounts for; see `metastore.storage.local._accounts`."""
+
+    def tag_changed(self, copy: GitRepository, name: str, held: str) -> bool: ...
+    def purged(self, copy: GitRepository, dataset_id: DatasetId) -> bool: ...
 
 
 class Copied(NamedTuple):
-    """What was done: how many object files and bytes came over, whether anything changed, and what looks wrong.
+    """What copying a repository did.
 
-    `lost` says that the source has not all the objects that the copy has, though its history began in the same way.
+    Attributes:
+        files: How many object files were copied.
+        bytes: Their size.
+        changed: Whether the copy was out of date.
+        incomplete: Whether the source lacks objects that the copy has, and no kept reference needs.
+        lost: References that the source no longer has, and nothing accounts for: name and the id it held.
+        mended: How many object files of the copy were damaged, and were replaced.
     """
 
-    files: int
-    bytes: int
-    changed: bool
-    lost: bool
+    files: int = 0
+    bytes: int = 0
+    changed: bool = False
+    incomplete: bool = False
+    lost: tuple[tuple[str, str], ...] = ()
+    mended: int = 0
 
 
 class _State(NamedTuple):
@@ -43,38 +65,143 @@ class _State(NamedTuple):
     references: dict[str, str]
 
 
-def copy_repository(source: str, target: str, aside: str) -> Copied:
-    """Make a repository say what another one says.
+def copy_new(source: str, target: str) -> Copied:
+    """Copy a repository to where there is none. Nothing is synced: the caller does that for many at once.
 
-    Object files come first and are durable before the references change, which they do all at once; what the source has
-    no more goes last. Files of the same name and size are not copied again.
+    Raises:
+        StorageCorrupt: The source is damaged.
+    """
+    theirs = GitRepository(source, Cache(0), sync=False)
+    state = _state(theirs, theirs.references())
+    _expect_targets(theirs, state)
+    for folder in {*_FOLDERS, *map(os.path.dirname, state.objects)}:
+        os.makedirs(f"{target}/{folder}", exist_ok=True)
+    for path in state.objects:
+        _copy_object(f"{source}/{path}", f"{target}/{path}", path, sync=False)
+    for name, content in state.small.items():
+        if content is not None:
+            write_file(f"{target}/{name}", content, sync=False)
+    if state.references:
+        rows = sorted(f"{identity} {name}\n" for name, identity in state.references.items())
+        rows.sort(key=lambda row: row[41:].encode(errors="surrogateescape"))
+        text = "# pack-refs with: sorted\n" + "".join(rows)
+        write_file(f"{target}/packed-refs", text.encode(errors="surrogateescape"), sync=False)
+    return Copied(len(state.objects), sum(state.objects.values()), changed=True)
+
+
+def copy_onto(
+    source: str, target: str, aside: str, dataset_id: DatasetId, journal: Journal, *, check: bool
+) -> Copied | None:
+    """Bring an older copy of a repository up to date, and keep in it what the source lost.
+
+    Object files come first and are durable before the references change, which they do all at once. Files of the same
+    name and size are not copied again.
 
     Args:
         source: A repository's folder. The caller holds its lock.
-        target: A repository's folder, or one that is not there yet.
-        aside: A folder on the target's file system for files that are being made.
+        target: The folder of the copy.
+        aside: A folder on the target's file system for files that are being written.
+        dataset_id: The dataset's id.
+        journal: Accounts for what was removed on purpose.
+        check: Whether to read every object file of the copy, and to replace the damaged ones.
+
+    Returns:
+        None if the copy is of an earlier dataset of this id, which was purged; nothing was copied then.
 
     Raises:
-        StorageCorrupt: The source is damaged; the target says what it said.
+        StorageCorrupt: The source is damaged; the copy is what it was.
     """
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
     new, old = _state(theirs, theirs.references()), _state(ours, _readable_references(ours))
-    if new == old:
-        return Copied(0, 0, changed=False, lost=False)
+    damaged = {path for path in old.objects if check and not _is_whole(f"{target}/{path}", path)}
+    if new == old and not damaged:
+        return Copied()
     _expect_targets(theirs, new)
-    fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size]
+    lost = tuple(lost_references(ours, old.references, theirs, new.references, journal.tag_changed))
+    if any(name.startswith(_HEADS) for name, _ in lost) and journal.purged(ours, dataset_id):
+        return None
+    fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
-        _copy_object(f"{source}/{path}", f"{target}/{path}", aside)
-    for folder in {*_FOLDERS, *map(os.path.dirname, fresh), ""}:
+        made = f"{aside}/{secrets.token_hex(8)}"
+        _copy_object(f"{source}/{path}", made, path, sync=True)
+        os.makedirs(os.path.dirname(f"{target}/{path}"), exist_ok=True)
+        os.replace(made, f"{target}/{path}")
+    for folder in {*_FOLDERS, *map(os.path.dirname, fresh), ""} if fresh else ():
         sync_directory(f"{target}/{folder}")
+    return _follow(theirs, ours, new, old, fresh, lost)._replace(mended=len(damaged))
+
+
+def _follow(
+    theirs: GitRepository,
+    ours: GitRepository,
+    new: _State,
+    old: _State,
+    fresh: list[str],
+    lost: tuple[tuple[str, str], ...],
+) -> Copied:
+    """Let the references of a copy follow those of its source, and remove object files that nothing needs."""
+    kept = {name: held for name, held in old.references.items() if name.startswith(KEPT)}
+    kept |= {f"{KEPT}{name.removeprefix('refs/')}/{held}": held for name, held in lost}
+    new = new._replace(references=kept | new.references)
     gone = sorted(old.objects.keys() - new.objects.keys())
-    lost = bool(gone) and not _holds_all(theirs, ours) and _same_beginning(theirs, ours)
+    missing = _missing(theirs, ours) if gone else set()
     _switch(ours, old, new)
-    for path in () if lost else gone:
-        os.unlink(f"{target}/{path}")
-    return Copied(len(fresh), sum(new.objects[path] for path in fresh), changed=True, lost=lost)
+    for path in gone if not missing else ():
+        os.unlink(f"{ours.path}/{path}")
+    changed = bool(fresh or (gone and not missing)) or (old.small, old.references) != (new.small, new.references)
+    incomplete = bool(missing - _needed(ours, kept.values()))
+    size = sum(new.objects[path] for path in fresh)
+    return Copied(len(fresh), size, changed, incomplete, lost)
+
+
+def lost_references(
+    ours: GitRepository,
+    old: dict[str, str],
+    theirs: GitRepository,
+    new: dict[str, str],
+    accounted: Accounted,
+) -> Iterator[tuple[str, str]]:
+    """Yield the references of a copy, and what they hold, that its source neither has nor went on from."""
+    for name, held in sorted(old.items()):
+        if name.startswith(KEPT) or new.get(name) == held:
+            continue
+        if name.startswith(_TAGS):
+            explained = accounted(ours, name, held)
+        else:  # a branch that is only reachable by a tag was set back
+            starts = [there for other, there in new.items() if not other.startswith(_TAGS)]
+            explained = _leads_to(theirs, starts, held)
+        if not explained:
+            yield name, held
+
+
+def _leads_to(repository: GitRepository, starts: Iterable[str], wanted: str) -> bool:
+    """Tell whether a commit is among the ancestors of what references hold; newest first, so near ones are quick."""
+    waiting, seen = list(starts), set[str]()
+    while waiting:
+        identity = waiting.pop(0)
+        if identity == wanted:
+            return True
+        if identity in seen:
+            continue
+        seen.add(identity)
+        with suppress(KeyError, ValueError, StorageCorrupt):
+            found = repository.read_uncached(identity)
+            if found.kind == "commit":
+                waiting += list(links(found))[1:]
+            elif found.kind == "tag":
+                waiting += links(found)
+    return False
+
+
+def _needed(repository: GitRepository, starts: Iterable[str]) -> set[str]:
+    """Return the objects that the kept references need."""
+    needed: set[str] = set()
+    for start in starts:
+        with suppress(StorageCorrupt):
+            needed.update(Needed(repository, start, None))
+    return needed
 
 
 def _state(repository: GitRepository, references: dict[str, str]) -> _State:
@@ -112,58 +239,94 @@ def _expect_targets(repository: GitRepository, state: _State) -> None:
             raise StorageCorrupt(f"{repository.path}: the object {identity} is missing") from None
 
 
-def _copy_object(source: str, target: str, aside: str) -> None:
-    made = f"{aside}/{secrets.token_hex(8)}"
-    shutil.copy(source, made)
-    if not _is_whole(made, target):
-        os.unlink(made)
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let an error of the operating system name the file that it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
+def _copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
+    """Copy an object file while comparing it with its checksum. Raises StorageCorrupt; then there is no copy."""
+    checksum = _Checksum(name)
+    with open(source, "rb") as file:
+        with _naming(target):
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
+        try:
+            while chunk := file.read(_CHUNK):
+                checksum.update(chunk)
+                with _naming(target):
+                    _write(descriptor, chunk)
+            if sync:
+                with _naming(target):
+                    os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if not checksum.is_right():
+        os.unlink(target)
         raise StorageCorrupt(f"{source} is damaged: its checksum is wrong")
-    sync_file(made)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    os.replace(made, target)
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _is_whole(path: str, name: str) -> bool:
-    """Compare a file with its checksum: a loose object's is its name, a pack's and an index's are their last 20 bytes.
+    checksum = _Checksum(name)
+    with open(path, "rb") as file:
+        _feed(file, checksum)
+    return checksum.is_right()
+
+
+def _feed(file: BinaryIO, checksum: _Checksum) -> None:
+    while chunk := file.read(_CHUNK):
+        checksum.update(chunk)
+
+
+class _Checksum:
+    """The checksum of an object file: a loose object's is its name, a pack's and an index's are their last 20 bytes.
 
     See gitformat-loose(5) and gitformat-pack(5).
     """
-    digest = hashlib.sha1(usedforsecurity=False)
-    with open(path, "rb") as file:
-        if name.endswith((".pack", ".idx")):
-            left = os.fstat(file.fileno()).st_size - 20
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
-                digest.update(chunk)
-                left -= len(chunk)
-            return digest.digest() == file.read()
-        inflated = zlib.decompressobj()
-        with suppress(zlib.error):
-            while chunk := file.read(_CHUNK):
-                digest.update(inflated.decompress(chunk))
-        return inflated.eof and digest.hexdigest() == "".join(name.split("/")[-2:])
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._is_pack = name.endswith((".pack", ".idx"))
+        self._digest = hashlib.sha1(usedforsecurity=False)
+        self._inflated = zlib.decompressobj()
+        self._end = b""
+        self._broken = False
+
+    def update(self, chunk: bytes) -> None:
+        """Take in the next part of the file."""
+        if self._is_pack:
+            chunk = self._end + chunk
+            self._digest.update(chunk[:-20])
+            self._end = chunk[-20:]
+            return
+        try:
+            self._digest.update(self._inflated.decompress(chunk))
+        except zlib.error:
+            self._broken = True
+
+    def is_right(self) -> bool:
+        """Tell whether the parts so far are a whole file."""
+        if self._is_pack:
+            return self._digest.digest() == self._end
+        complete = self._inflated.eof and not self._broken
+        return complete and self._digest.hexdigest() == "".join(self._name.split("/")[-2:])
 
 
-def _holds_all(theirs: GitRepository, ours: GitRepository) -> bool:
-    """Tell whether the source has all objects of its copy; MetaStore itself never drops any."""
+def _missing(theirs: GitRepository, ours: GitRepository) -> set[str]:
+    """Return the objects that the copy has and the source has not; MetaStore itself never drops any."""
     try:
-        return ours.database.ids() <= theirs.database.ids()
+        return ours.database.ids() - theirs.database.ids()
     except pygit2.GitError as error:
         raise StorageCorrupt(f"the objects of {theirs.path} or {ours.path} cannot be listed: {error}") from error
-
-
-def _same_beginning(theirs: GitRepository, ours: GitRepository) -> bool:
-    """Tell whether two histories begin with the same revision; if not, the dataset was purged and made anew."""
-    try:
-        return _first(ours) == _first(theirs)
-    except (KeyError, ValueError, StorageCorrupt):  # it cannot be told, so nothing may be removed
-        return True
-
-
-def _first(repository: GitRepository) -> str:
-    commit = repository.head()
-    while parent := parse_commit(repository.read_uncached(commit).content).parent:
-        commit = parent
-    return commit
 
 
 def _switch(repository: GitRepository, old: _State, new: _State) -> None:

@@ -1,29 +1,31 @@
 """A copy of a local store that others go on writing to, and the way back.
 
 A backup is itself a store: `metastore.connect` opens it. Datasets are copied one by one, each under its lock, objects
-first and references last and all at once, so that each is in the backup as it was at some moment of the run; the
-journal comes last, so that it has a line for all that the backup shows. A run that was killed is made good by the next.
-Of a repository its objects, references, `HEAD`, `config` and `former-ids` are copied.
+first and references last and all at once, so that each is in the backup as it was at some moment of the run. The
+journal comes last, so that it has a line for everything that the backup shows. After a run that was killed, the next
+one completes the backup. Of a repository its objects, references, `HEAD`, `config` and `former-ids` are copied.
 
-Nothing that the backup has gives way to damage: every object file is compared with its checksum when it is copied, and
-what the source has lost is removed only where it says that this was meant (a note of a move or purge), or has all the
-objects in another file (it was packed). Nobody else may write to a backup.
+A backup gives up nothing because of damage. Every object file is compared with its checksum when it is copied. A
+dataset is removed only if the journal says that it was purged, or if the backup has it at the id that it was moved to.
+A branch that was set back, and a tag that is gone without a line in the journal, are kept under `refs/kept/`, from
+where `metastore.storage.local.recovery` brings them back. Nobody else may write to a backup.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
 from metastore.files import locked, read_file, replace_file, storage_errors
-from metastore.storage.local._backup_run import BackupReport, BackupRun
-from metastore.storage.local.layout import MARK
+from metastore.storage.local._backup_run import BackupReport, BackupRun, KeptReference
+from metastore.storage.local.layout import MARK, Layout
 from metastore.storage.local.storage import GitStorage
 
-__all__ = ["BackupReport", "backup", "restore"]
+__all__ = ["BackupReport", "KeptReference", "backup", "restore"]
 
 Progress = Callable[[int, int], None]
 _UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
@@ -33,21 +35,27 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
-def backup(storage: GitStorage, target: str | Path, *, progress: Progress = _silent) -> BackupReport:
+def backup(
+    storage: GitStorage, target: str | Path, *, check: bool = False, progress: Progress = _silent
+) -> BackupReport:
     """Copy a store that may be in use, or bring an earlier copy up to date.
 
     Args:
         storage: The store. A dataset cannot be written while it is copied.
         target: The folder of the backup: a new one, an empty one, or an earlier backup of the same store.
+        check: Whether to read all of the backup, and to replace what is damaged there.
         progress: Called after each dataset with how many are done and how many there are.
 
     Raises:
-        InvalidInput: One folder is inside the other.
-        StorageUnavailable: The target is no store, a disk is full or fails; datasets copied before that stay copied.
+        InvalidInput: One folder is inside the other, or the target is a backup of another store.
+        StorageUnavailable: The target is not a store, or a disk is full or fails. Datasets copied before that stay
+            copied.
     """
     path = os.path.abspath(os.path.expanduser(target))
     _keep_apart(storage.layout.root, path)
-    return _copy(storage, GitStorage(path), progress)
+    with storage_errors():
+        _share_identity(storage.layout, Layout(path, sync=True))
+    return _copy(storage, GitStorage(path), progress, check=check)
 
 
 def restore(source: str | Path, target: str | Path, *, progress: Progress = _silent) -> BackupReport:
@@ -70,6 +78,7 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
         if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
             raise StorageUnavailable(f"{target} is not empty: a backup is restored into a new folder")
         storage = GitStorage(source, create=False)
+        Layout(target, sync=True).prepare(create=True, identity=storage.layout.identity())
         restored = GitStorage(target)
         with _unfinished(f"{target}/{MARK}"):
             report = _copy(storage, restored, progress)
@@ -78,6 +87,22 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
     if problems:
         raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
     return report
+
+
+def _share_identity(source: Layout, target: Layout) -> None:
+    """Give a new backup the identity of its store. Raises InvalidInput if an older one has another."""
+    identity = source.identity()
+    if identity is None:
+        source.take_identity(secrets.token_hex(16))
+        identity = source.identity()
+    target.prepare(create=True, identity=identity)
+    theirs = target.identity()
+    if theirs == identity or identity is None:
+        return
+    if theirs is None or not any(True for prefix in ("", "_") for _ in target.ids(prefix, None)):
+        target.take_identity(identity)  # a backup of an old version, or a store without content
+    else:
+        raise InvalidInput(f"{target.root} is another store, or a backup of one: choose a folder for this one's own")
 
 
 def _keep_apart(source: str, target: str) -> None:
@@ -95,11 +120,11 @@ def _unfinished(mark: str) -> Iterator[None]:
     replace_file(mark, content, sync=True)
 
 
-def _copy(source: GitStorage, target: GitStorage, progress: Progress) -> BackupReport:
-    # What cannot be written to needs no lock, and could not be locked.
+def _copy(source: GitStorage, target: GitStorage, progress: Progress, *, check: bool = False) -> BackupReport:
+    # A store on a read-only disk needs no lock, and could not be locked.
     stores = [store.layout for store in (source, target) if os.access(store.layout.root, os.W_OK)]
     with storage_errors(), locked(layout.private("backup.lock") for layout in stores):
-        run = BackupRun(source, target)
+        run = BackupRun(source, target, check=check)
         try:
             return run.run(progress)
         finally:

@@ -9,7 +9,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,8 +38,12 @@ class Layout:
         self.root = root
         self.sync = sync
 
-    def prepare(self, *, create: bool) -> None:
-        """Make sure that the folder is a store; take over one without a mark; make one where there is nothing.
+    def prepare(self, *, create: bool, identity: str | None = None) -> None:
+        """Check that the folder is a store; take over one without a mark; make one where there is nothing.
+
+        Args:
+            create: Whether to make a store in a folder that is empty or not there.
+            identity: The identity of a new store; otherwise a random one.
 
         Raises:
             StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
@@ -58,8 +62,23 @@ class Layout:
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
             raise StorageUnavailable(f"there is no store at {self.root}")
-        text = json.dumps({"format": FORMAT, "about": "A store of MetaStore: see metastore --help"}) + "\n"
-        self._replace(f"{self.root}/{MARK}", text.encode())
+        self._write_mark(identity or secrets.token_hex(16))
+
+    def _write_mark(self, identity: str) -> None:
+        mark = {"format": FORMAT, "about": "A store of MetaStore: see metastore --help", "store": identity}
+        self._replace(f"{self.root}/{MARK}", json.dumps(mark).encode() + b"\n")
+
+    def identity(self) -> str | None:
+        """Return what tells this store from others, and what its backups share; None for a store of an old version."""
+        try:
+            identity = json.loads(read_file(f"{self.root}/{MARK}") or b"{}").get("store")
+        except (ValueError, AttributeError):
+            raise StorageCorrupt(f"{self.root}/{MARK} cannot be read") from None
+        return identity if isinstance(identity, str) else None
+
+    def take_identity(self, identity: str) -> None:
+        """Give a store of an old version an identity."""
+        self._write_mark(identity)
 
     def _check_format(self, mark: bytes) -> None:
         try:
@@ -225,6 +244,24 @@ class Layout:
         """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
         said = {"moved": str(new_id)} if new_id else {"purged": True}
         self._replace(self._note_path(dataset_id), json.dumps({**said, "former": former}).encode())
+
+    @contextmanager
+    def noting(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> Iterator[None]:
+        """Write a note before the body moves or purges the dataset; if the body fails, put back the note before it.
+
+        A process that is killed in between leaves a note beside a dataset, and the dataset counts.
+        """
+        path = self._note_path(dataset_id)
+        before = read_file(path)
+        self.write_note(dataset_id, new_id, former)
+        try:
+            yield
+        except OutcomeUnknown:
+            raise
+        except BaseException:
+            with suppress(OSError):
+                self.remove_note(dataset_id) if before is None else self._replace(path, before)
+            raise
 
     def remove_note(self, dataset_id: DatasetId) -> None:
         """Forget what was said of an id."""

@@ -171,8 +171,8 @@ class GitStorage(ObjectStorage):
                     raise AlreadyExists(new_id)
                 former = layout.former_ids(dataset_id)
                 layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
-                layout.write_note(dataset_id, new_id, former)
-            layout.put_in_place(layout.path(dataset_id), new_id, parent)
+            with layout.noting(dataset_id, new_id, former):
+                layout.put_in_place(layout.path(dataset_id), new_id, parent)
             self._forget_note(new_id)
         self._tidy(dataset_id)
 
@@ -181,8 +181,9 @@ class GitStorage(ObjectStorage):
         with self._lock(dataset_id):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
-                layout.write_note(dataset_id, None, layout.former_ids(dataset_id))
-            aside = layout.take_away(dataset_id, parent)
+                former = layout.former_ids(dataset_id)
+            with layout.noting(dataset_id, None, former):
+                aside = layout.take_away(dataset_id, parent)
         shutil.rmtree(aside, ignore_errors=True)
         self._tidy(dataset_id)
 

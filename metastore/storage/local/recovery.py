@@ -1,0 +1,96 @@
+"""Bringing back what a store lost from its backup: a whole dataset, or the branches and tags that the backup kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from metastore import git
+from metastore.errors import DatasetNotFound, InvalidInput
+from metastore.git.history import Repository, ancestry
+from metastore.git.reachable import Needed
+from metastore.storage.local._copying import KEPT
+from metastore.storage.local.storage import GitStorage
+from metastore.types import DatasetId, RevisionId
+
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+
+
+def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_id: DatasetId) -> tuple[str, ...]:
+    """Bring back what a backup has of a dataset and its store has not.
+
+    Nothing that the store has is changed or removed. If the store has no dataset at `new_id`, it gets the whole one;
+    where the backup kept a branch, that branch. Otherwise a branch that was set back goes forward again, and tags that
+    are missing return.
+
+    Args:
+        backup: A backup of the store.
+        storage: The store.
+        dataset_id: The dataset in the backup.
+        new_id: The id in the store: the same one, or a free one for a history that was kept beside a newer one.
+
+    Returns:
+        What was brought back, a sentence each; nothing if the store has it all.
+
+    Raises:
+        DatasetNotFound: The backup has no such dataset.
+        InvalidInput: The store has another history at `new_id`.
+    """
+    with backup.open(dataset_id) as copy:
+        references = copy.references()
+        kept = {_former_name(name): held for name, held in references.items() if name.startswith(KEPT)}
+        recovered, head = _recover_branch(copy, storage, new_id, kept)
+        tags = {name: held for name, held in {**references, **kept}.items() if name.startswith(_TAGS)}
+        return (*recovered, *_recover_tags(copy, storage, new_id, tags, head))
+
+
+def _former_name(name: str) -> str:
+    return f"refs/{name.removeprefix(KEPT).rpartition('/')[0]}"
+
+
+def _recover_branch(
+    copy: Repository, storage: GitStorage, dataset_id: DatasetId, kept: Mapping[str, str]
+) -> tuple[list[str], RevisionId]:
+    branch = RevisionId(kept.get(_HEADS + copy.branch, copy.head()))
+    try:
+        current = storage.resolve(dataset_id, None).id
+    except DatasetNotFound:
+        storage.adopt(dataset_id, Needed(copy, branch, None), branch, parent=None)
+        return [f"{dataset_id} is back, at {branch}"], branch
+    if _has(storage, dataset_id, branch):
+        return [], current
+    if not _follows(copy, branch, current):
+        raise InvalidInput(
+            f"{dataset_id} has another history in the store than {branch[:12]} in the backup: "
+            "bring that one back at an id that is free"
+        )
+    storage.adopt(dataset_id, Needed(copy, branch, current), branch, parent=current)
+    return [f"{dataset_id} is at {branch} again"], branch
+
+
+def _recover_tags(
+    copy: Repository, storage: GitStorage, dataset_id: DatasetId, tags: Mapping[str, str], head: RevisionId
+) -> Iterator[str]:
+    there = {tag.name for tag in storage.tags(dataset_id)}
+    for name, held in sorted(tags.items()):
+        tag = name.removeprefix(_TAGS)
+        if tag not in there and _follows(copy, head, _commit_of(copy, held)):
+            storage.adopt_tag(dataset_id, Needed(copy, held, head), tag, held)
+            yield f"{dataset_id} has the tag {tag} again"
+
+
+def _has(storage: GitStorage, dataset_id: DatasetId, commit: str) -> bool:
+    with storage.objects(dataset_id) as repository:
+        return _follows(repository, repository.head(), commit)
+
+
+def _follows(repository: Repository, head: str, commit: str) -> bool:
+    """Tell whether a commit is on the branch that ends with `head`."""
+    try:
+        return any(identity == commit for identity, _ in ancestry(repository, head))
+    except KeyError:
+        return False
+
+
+def _commit_of(repository: Repository, identity: str) -> str:
+    found = repository.get(identity)
+    return git.parse_tag(found.content).target if found.kind == git.TAG else identity
