@@ -278,8 +278,8 @@ class FeedEntry:
 
     Attributes:
         dataset_id: The dataset.
-        action: `changed`, `deleted`, `moved` or `purged`.
-        revision: The newest revision; None for a moved or purged dataset.
+        action: `changed`, `deleted`, `moved` or `purged`; `unreadable` if the repository is damaged or is not one.
+        revision: The newest revision; None for a moved, purged or unreadable dataset.
         new_id: The id that a moved dataset has now.
         cursor: Pass this to `changes(since=…)` to continue after this entry.
     """

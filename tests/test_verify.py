@@ -381,3 +381,15 @@ def test_verify_reads_along_all_parents_on_every_storage_that_has_them(tmp_path:
     point(path, commit(path, parents=b"parent %s\nparent %s\n" % (head(path).encode(), side.encode())))
     (damage,) = store.verify()
     assert side[:12] in damage.detail
+
+
+@pytest.mark.parametrize("how", ["empty", "sha256", "folder"])
+def test_the_feed_names_a_bad_repository_and_goes_on(how: str, folder: Path) -> None:
+    path = folder / "x/new.git"
+    path.mkdir(parents=True)
+    if how != "folder":
+        assert git(path, "init", "-q", "--bare", f"--object-format={'sha1' if how == 'empty' else how}").returncode == 0
+    with connect(folder) as store:
+        store.dataset_create("z/last", {})
+        actions = {str(entry.dataset_id): entry.action for entry in store.changes()}
+    assert actions == {"physics/cars": "changed", "x/new": "unreadable", "z/last": "changed"}

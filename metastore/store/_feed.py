@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput
+from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, FeedEntry, Revision
+
+_log = logging.getLogger("metastore.storage")
 
 
 def parse_cursor(cursor: str | None) -> datetime | None:
@@ -40,4 +43,7 @@ def _state(storage: Storage, dataset_id: DatasetId) -> tuple[str, Revision | Non
         return "moved", None, error.new_id
     except DatasetNotFound:
         return "purged", None, None
+    except StorageCorrupt as error:  # one bad repository does not stop the feed for the others
+        _log.warning("the change feed passes over %s: %s", dataset_id, error)
+        return "unreadable", None, None
     return ("deleted" if revision.deleted else "changed"), revision, None
