@@ -227,6 +227,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "author": _checked(make_author),
     "lfs_url": _checked(check_url),
     "validation": _checked(_validation),
+    "profiles": _text,
     "max_bytes": _size,
     "bundles_url": _text,
     "groups_file": _text,
@@ -256,5 +257,5 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 NAMES = tuple(_PARSERS)
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
-_OPTIONS = ("author", "lfs_url", "validation", "max_bytes")
+_OPTIONS = ("author", "lfs_url", "validation", "profiles", "max_bytes")
 _TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}

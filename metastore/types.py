@@ -158,10 +158,14 @@ class Finding:
     Attributes:
         pointer: JSON Pointer (RFC 6901) to the problem; empty for the whole document.
         detail: A sentence.
+        kind: What kind of problem, such as `required`, `duplicate-field` or `unknown-profile`.
+        known: True if the revision before a write had the same problem.
     """
 
     pointer: str
     detail: str
+    kind: str = "invalid"
+    known: bool = False
 
     def __str__(self) -> str:
         return f"{self.pointer or '(descriptor)'}: {self.detail}"

@@ -66,7 +66,7 @@ def test_create_prints_the_revision_and_talks_on_stderr(run: Run) -> None:
     assert done.code == 0
     assert len(done.out.strip()) == 40
     assert "Created physics/cars" in done.err
-    assert '"resources" is a required property' in done.err
+    assert "the descriptor has no resources" in done.err
 
 
 def test_read_prints_exactly_what_is_stored(run: Run, cars: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import metastore
-from metastore import InvalidInput, MetaStore, validate
+from metastore import InvalidInput, MetaStore, ckan, validate
 from metastore.storage.port import Storage
 
 from .conftest import ANN, REAL, real_descriptor
@@ -143,7 +145,7 @@ def test_warn_returns_and_logs_the_findings(store: MetaStore, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "metastore"):
         made = store.dataset_create(CARS, {"name": "cars"})
     assert [str(finding) for finding in made.findings] == [
-        '(descriptor): "resources" is a required property (Data Package 1.0)'
+        "(descriptor): the descriptor has no resources (Data Package 1.0)"
     ]
     assert "physics/cars" in caplog.text
 
@@ -185,17 +187,21 @@ def test_off_does_not_look(storage: Storage) -> None:
         MetaStore(storage, validation="maybe")  # type: ignore[arg-type]
 
 
-def test_a_ckan_dataset_without_resources_is_storable(store: MetaStore) -> None:
-    assert store.dataset_create(CARS, {"name": "cars", "resources": []}).findings
+def test_a_ckan_dataset_whose_files_come_later_is_valid(storage: Storage) -> None:
+    package = {"name": "a", "title": "A dataset whose files come later", "resources": [], "tags": [], "extras": []}
+    descriptor = ckan.to_descriptor(package)
+    assert validate(descriptor) == validate({"name": "a", "resources": []}) == ()
+    MetaStore(storage, author=ANN, validation="strict").dataset_create(CARS, descriptor)
 
 
 def test_the_declared_profile_is_the_one_that_counts() -> None:
-    assert [len(validate(real_descriptor(name))) for name in REAL] == [0, 0, 0, 3]
+    # The first describes a table, made to be invalid, that has the column `name` twice.
+    assert [len(validate(real_descriptor(name))) for name in REAL] == [1, 0, 0, 3]
     assert len(validate({**real_descriptor("vega/datasets"), "$schema": V2})) == 15
     tabular = {"profile": "tabular-data-package", "resources": [{"name": "x", "path": "x.csv"}]}
     assert validate(tabular)[0].pointer.startswith("/resources/0")
     assert validate({"profile": "https://example.org/mine", "resources": [{"name": "x", "path": "x"}]}) == (
-        metastore.Finding("/profile", "unknown profile 'https://example.org/mine', not fetched"),
+        metastore.Finding("/profile", "unknown profile 'https://example.org/mine', not fetched", "unknown-profile"),
     )
     assert "not fetched" in str(validate({"$schema": "https://example.org/mine", "resources": []})[0])
 
@@ -215,3 +221,211 @@ def test_validate_takes_text_too_and_refuses_what_is_unsafe() -> None:
     assert validate(json.dumps(real_descriptor())) == ()
     with pytest.raises(InvalidInput):
         validate({"resources": [{"path": "/etc/passwd"}]})
+
+
+def details(descriptor: Any, **options: Any) -> list[str]:
+    return [finding.detail for finding in validate(descriptor, **options)]
+
+
+def package(**resource: Any) -> dict[str, Any]:
+    return {"name": "a", "resources": [{"name": "r", "path": "r.csv", **resource}]}
+
+
+def test_a_finding_says_what_is_missing_and_not_what_is_there() -> None:
+    long = {"path": "data/a.csv", "description": "A text as long as people write about a table. " * 9}
+    assert details({"name": "a", "resources": [long]}) == ["resource 1 has no name (Data Package 1.0)"]
+    assert details({"resources": [{"name": "r"}]}) == ["resource 'r' has neither data nor path (Data Package 1.0)"]
+    both = {"name": "r", "path": "x", "data": []}
+    assert details({"resources": [both]}) == [
+        "resource 'r' has data and path, but only one is allowed (Data Package 1.0)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"type": "integer"}, "field 1 of resource 'r' has no name"),
+        ({"name": "x", "type": "integer", "format": 5}, "the format of field 'x' of resource 'r' is 5, not default"),
+        ({"name": "x", "type": "strin"}, "the type of field 'x' of resource 'r' is 'strin', not string or number or "),
+    ],
+)
+def test_of_many_alternatives_the_one_that_fits_best_is_judged(field: dict[str, Any], said: str) -> None:
+    (detail,) = details({"$schema": V2, **package(schema={"fields": [field]})})
+    assert detail.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "most"),
+    [
+        (package() | {"keywords": [1] * 300_000}, 2.0),
+        ({"$schema": V2, **package(schema={"fields": [{"name": "x", "type": "strin"}] * 30_000})}, 6.0),
+        ({"resources": [{"x": "y" * 30}] * 30_000}, 3.0),
+    ],
+    ids=["keywords", "fields", "resources"],
+)
+def test_more_problems_than_anybody_reads_are_counted_and_take_no_time(descriptor: Any, most: float) -> None:
+    begin = time.process_time()
+    findings = validate(descriptor)
+    assert time.process_time() - begin < most
+    assert len(findings) == 101
+    assert findings[-1].detail == "there are more than 1000 more problems"
+
+
+def test_up_to_a_thousand_further_problems_are_counted() -> None:
+    assert details(package() | {"keywords": [1] * 350})[100:] == ["there are 250 more problems"]
+    assert len(details(package() | {"keywords": [1] * 100})) == 100
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        package(schema="schema.json", dialect="https://example.org/dialect.json"),
+        {"$schema": V2, **package(schema="schema.json", dialect="dialect.json")},
+        {
+            "$schema": "https://specs.frictionlessdata.io/schemas/tabular-data-package.json",
+            **package(schema={"fields": [{"name": "x", "type": "string"}]}),
+        },
+        {"$schema": "https://specs.frictionlessdata.io/schemas/data-package.json", **package()},
+        {"profile": "https://specs.frictionlessdata.io/schemas/data-package.json", **package()},
+        '\ufeff{"name":"a","resources":[{"name":"r","path":"r.csv"}]}',
+    ],
+    ids=["text-1", "text-2", "old-address", "old-address-2", "profile-address", "byte-order-mark"],
+)
+def test_what_the_specification_allows_is_no_finding(descriptor: Any) -> None:
+    assert details(descriptor) == []
+
+
+def test_text_with_a_byte_order_mark_is_stored(store: MetaStore) -> None:
+    assert store.dataset_create(CARS, "\ufeff" + json.dumps(package())).descriptor == package()
+
+
+FIELDS = [{"name": "x", "type": "string"}]
+
+
+def keyed(field: str, resource: str, target: str) -> dict[str, Any]:
+    reference = {"resource": resource, "fields": target}
+    return {"schema": {"fields": FIELDS, "foreignKeys": [{"fields": field, "reference": reference}]}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "said", "pointer"),
+    [
+        ({"profile": "tabular-data-resource"}, "has no schema", ""),
+        (
+            {"schema": {"fields": [*FIELDS, *FIELDS]}},
+            "two fields of resource 'r' have the name 'x'",
+            "/schema/fields/1/name",
+        ),
+        ({"schema": {"fields": FIELDS, "primaryKey": "y"}}, "names no field: 'y'", "/schema/primaryKey"),
+        ({"schema": {"fields": FIELDS, "primaryKey": ["x", "y"]}}, "names no field: 'y'", "/schema/primaryKey"),
+        (
+            {
+                "schema": {
+                    "fields": FIELDS,
+                    "foreignKeys": [{"fields": "y", "reference": {"resource": "", "fields": "x"}}],
+                }
+            },
+            "foreign key 1 of resource 'r' names no field: 'y'",
+            "/schema/foreignKeys/0",
+        ),
+        (
+            {
+                "schema": {
+                    "fields": FIELDS,
+                    "foreignKeys": [{"fields": "x", "reference": {"resource": "s", "fields": "x"}}],
+                }
+            },
+            "refers to the resource 's', which is not there",
+            "/schema/foreignKeys/0",
+        ),
+        (
+            {
+                "schema": {
+                    "fields": FIELDS,
+                    "foreignKeys": [{"fields": "x", "reference": {"resource": "r", "fields": "z"}}],
+                }
+            },
+            "refers to the field 'z', which is not there",
+            "/schema/foreignKeys/0",
+        ),
+        ({"schema": "../../x"}, "the schema '../../x' of resource 'r' leaves the dataset", "/schema"),
+        ({"dialect": "/etc/passwd"}, "is absolute", "/dialect"),
+        ({"path": "file:///etc/passwd"}, "reads a file of the machine", "/path"),
+        ({"extrapaths": ["../../x.csv"]}, "the extra path '../../x.csv' of resource 'r' leaves", "/extrapaths/0"),
+        ({"hash": "SHA256:" + "a" * 64}, "begins with SHA256:, not sha256:", "/hash"),
+        ({"hash": "sha-256:" + "a" * 64}, "begins with sha-256:, not sha256:", "/hash"),
+    ],
+)
+def test_what_a_schema_cannot_say_is_a_finding(resource: dict[str, Any], said: str, pointer: str) -> None:
+    (finding,) = validate(package(**resource))
+    assert said in finding.detail
+    assert finding.pointer == f"/resources/0{pointer}"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Data.csv", "data.csv"), ("caf\u00e9.csv", "cafe\u0301.csv")])
+def test_two_paths_that_are_one_file_elsewhere_are_a_finding(one: str, other: str) -> None:
+    (finding,) = validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": other}]})
+    assert (finding.kind, finding.pointer) == ("collision", "/resources/1/path")
+    assert validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": one}]}) == ()
+
+
+def test_a_local_file_that_gets_no_pointer_is_named_where_lfs_is_on_and_not_refused(storage: Storage) -> None:
+    lfs = MetaStore(storage, author=ANN, validation="strict", lfs_url="https://lfs.example.org/{owner}/{name}")
+    (finding,) = lfs.dataset_create(CARS, package()).findings
+    assert finding.detail == "resource 'r' gets no Git LFS pointer: no sha256 and no bytes"
+    assert lfs.dataset_update(CARS, package(sha256="a" * 64, bytes=3)).findings == ()
+    assert lfs.dataset_update(CARS, package(path="https://example.org/r.csv")).findings == ()
+
+
+FISCAL = {"$schema": "http://json-schema.org/draft-07/schema#", "required": ["fiscalPeriod"]}
+
+
+def test_an_unknown_profile_is_one_finding_and_strict_stores_it(storage: Storage, tmp_path: Path) -> None:
+    strict = MetaStore(storage, author=ANN, validation="strict")
+    made = strict.dataset_create(CARS, {"profile": "fiscal-data-package", **package()})
+    assert [finding.kind for finding in made.findings] == ["unknown-profile"]
+    with pytest.raises(InvalidInput, match="has neither"):
+        strict.dataset_update(CARS, {"profile": "fiscal-data-package", "resources": [{"name": "r"}]})
+
+
+def test_a_profile_of_ones_own_is_known_by_its_file_its_url_or_its_id(storage: Storage, tmp_path: Path) -> None:
+    tmp_path = tmp_path / "profiles"
+    (tmp_path / "1.0").mkdir(parents=True)
+    (tmp_path / "fiscal-data-package.json").write_text(json.dumps(FISCAL))
+    base = "https://specs.frictionlessdata.io/schemas/data-package.json"
+    based = {"allOf": [{"$ref": base}, {"$ref": "part.json"}]}
+    (tmp_path / "1.0" / "based.json").write_text(json.dumps(based))
+    (tmp_path / "1.0" / "part.json").write_text(
+        json.dumps({"$id": "https://example.org/part", "required": ["deployments"]})
+    )
+    for declared, said in (
+        ("fiscal-data-package", "the descriptor has no fiscalPeriod (fiscal-data-package.json)"),
+        ("https://example.org/p/1.0/based.json", "the descriptor has no deployments (1.0/based.json)"),
+        ("https://example.org/part", "the descriptor has no deployments (1.0/part.json)"),
+    ):
+        assert details({"profile": declared, **package()}, profiles=tmp_path) == [said]
+    assert "unknown" in details({"profile": "https://example.org/p/2.0/based.json", **package()}, profiles=tmp_path)[0]
+    store = MetaStore(storage, author=ANN, validation="strict", profiles={"https://example.org/f.json": FISCAL})
+    with pytest.raises(InvalidInput, match="no fiscalPeriod"):
+        store.dataset_create(CARS, {"profile": "https://example.org/f.json", **package()})
+    store.dataset_create(CARS, {"profile": "https://example.org/f.json", "fiscalPeriod": 1, **package()})
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "https://example.org/elsewhere.json"}, {"type": "text"}, [], {"properties": []}], ids=str
+)
+def test_a_profile_that_cannot_be_used_is_refused_when_the_store_is_opened(storage: Storage, schema: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"the profile x\.json is not usable"):
+        MetaStore(storage, profiles={"x.json": schema})
+
+
+def test_findings_that_a_write_adds_are_told_apart(local_store: MetaStore, caplog: pytest.LogCaptureFixture) -> None:
+    wrong = {"name": "A B", **{key: value for key, value in package().items() if key != "name"}}
+    local_store.dataset_create(CARS, wrong)
+    caplog.clear()
+    made = local_store.dataset_update(CARS, {**wrong, "keywords": [1]})
+    assert [(finding.pointer, finding.known) for finding in made.findings] == [("/name", True), ("/keywords/0", False)]
+    assert [record.getMessage().partition(": ")[2].partition(" (")[0] for record in caplog.records] == [
+        "/keywords/0: item of keywords 1 is a number, not text",
+        "1 problem as before",
+    ]

@@ -116,6 +116,13 @@ class App:
                 host.waiting = wait_for_host
         return store
 
+    def profiles(self) -> str | None:
+        """Return the folder of profiles that the settings name."""
+        from metastore import config
+
+        folder: str | None = config.load().options.get("profiles")
+        return folder
+
     def _settings(self, settings: Settings) -> Settings:
         return settings if self.store_url is None else replace(settings, url=self.store_url)
 

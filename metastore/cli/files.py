@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from metastore.cli.bars import Bar
 from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
 from metastore.descriptor.document import DESCRIPTOR, encode
 from metastore.errors import InvalidInput
-from metastore.types import DatasetId
+from metastore.types import DatasetId, Finding
 
 if TYPE_CHECKING:
     from metastore.catalogue.exports import ExportLine
@@ -58,30 +59,51 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
 
 
 @command(_root, "check")
-@click.argument("files", nargs=-1, required=True)
-def check(app: App, files: tuple[str, ...]) -> None:
+@click.argument("files", nargs=-1)
+@click.option("--all", "whole_store", is_flag=True, help="Check the newest revision of all datasets of the store.")
+def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
     """Check descriptors against their profile.
 
-    Each of the FILES is checked against the Data Package profile that it declares; exit code 1 if one fails.
+    Each of the FILES is checked against the profile that it declares; with `--all`, each dataset of the store, followed
+    by how many problems there are of each kind. Exit code 1 if there is a problem.
     """
-    from metastore import validate
-
-    bad = False
-    for file in files:
-        try:
-            found = [(finding.pointer, finding.detail) for finding in validate(read_input(file))]
-        except InvalidInput as error:
-            found = list(error.problems)
-        bad = bad or bool(found)
-        if app.json:
-            findings = [{"pointer": pointer, "detail": detail} for pointer, detail in found]
-            app.data({"file": file, "findings": findings})
-        else:
-            say(f"{file}: {len(found) or 'no'} problem{'s' * (len(found) != 1)}", fg="red" if found else "green")
-            for pointer, detail in found:
-                click.echo(f"{file}: {pointer or '(descriptor)'}: {detail}")
-    if bad:
+    if bool(files) == whole_store:
+        raise InvalidInput("give files to check, or --all, and not both")
+    profiles = app.profiles()
+    kinds: Counter[str] = Counter()
+    for name, content in _datasets(app) if whole_store else ((file, read_input(file)) for file in files):
+        findings = _checked(content, profiles)
+        kinds.update(finding.kind for finding in findings)
+        _tell_checked(app, name, findings, dataset=whole_store)
+    if whole_store and not app.json:
+        for kind, count in kinds.most_common():
+            say(f"{count:7} {kind}")
+    if kinds:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+def _datasets(app: App) -> Iterator[tuple[str, bytes]]:
+    store = app.reader()
+    for dataset_id in store.dataset_list():
+        yield str(dataset_id), store.dataset_read(dataset_id).bytes
+
+
+def _checked(content: str | bytes, profiles: str | None) -> tuple[Finding, ...]:
+    try:
+        findings: tuple[Finding, ...] = metastore.validate(content, profiles=profiles)
+    except InvalidInput as error:
+        return tuple(Finding(pointer, detail, error.kind) for pointer, detail in error.problems)
+    return findings
+
+
+def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset: bool) -> None:
+    if app.json:
+        app.data({"dataset" if dataset else "file": name, "findings": findings})
+        return
+    count = len(findings)
+    say(f"{name}: {count or 'no'} problem{'s' * (count != 1)}", fg="red" if findings else "green")
+    for finding in findings:
+        click.echo(f"{name}: {finding}")
 
 
 @command(_root, "import")

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from json.encoder import encode_basestring
 from posixpath import normpath
 from typing import Any
@@ -30,7 +30,7 @@ _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 _LONGEST_PART = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
-#: A path in a folder that breaks none of the rules of `_unsafe`, as nearly all paths do: found out much faster.
+#: A path in a folder that breaks none of the rules of `why_unsafe`, as nearly all paths do: found out much faster.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)+\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -53,9 +53,13 @@ def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> Any:
         raise TooLarge(len(text), max_bytes)
     try:
         if isinstance(text, bytes):
-            text = text.decode("utf-8-sig")
+            text = text.decode()
         return json.loads(
-            text, object_pairs_hook=_members, parse_float=_number, parse_int=_number, parse_constant=_no_constant
+            text.removeprefix("\ufeff"),
+            object_pairs_hook=_members,
+            parse_float=_number,
+            parse_int=_number,
+            parse_constant=_no_constant,
         )
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the document is not UTF-8: byte {error.start} is wrong") from None
@@ -122,7 +126,7 @@ def check(descriptor: Any) -> None:
             detail = f"the name {name!r} belongs to resource {seen[name]} already"
             problems.append((f"/resources/{index}/name", detail))
         for pointer, path in _paths(index, resource):
-            if problem := _unsafe(path):
+            if problem := why_unsafe(path):
                 problems.append((pointer, f"the path {path[:100]!r} {problem}"))
     if problems:
         raise InvalidInput(problems[0][1], pointer=problems[0][0], problems=tuple(problems))
@@ -143,6 +147,40 @@ def find_resource(descriptor: Mapping[str, Any], wanted: str) -> dict[str, Any] 
             if resource.get(member) == wanted:
                 return resource
     return None
+
+
+#: How one item of a list is called.
+SINGULAR = {
+    "resources": "resource",
+    "fields": "field",
+    "licenses": "licence",
+    "contributors": "contributor",
+    "sources": "source",
+    "foreignKeys": "foreign key",
+    "views": "view",
+    "tables": "table",
+}
+
+
+def words_of(document: Any, path: Iterable[str | int]) -> str:
+    """Return where a path leads, in words and names: `the type of field 'lat' of resource 'stations'`."""
+    said: list[str] = []
+    name, value, ends_in_item = "descriptor", document, False
+    for part in path:
+        value = value[part] if isinstance(value, (dict, list)) else None  # type: ignore[index]
+        ends_in_item = isinstance(part, int)
+        if isinstance(part, int):
+            own = value.get("name") if isinstance(value, dict) else None
+            said[-1:] = [f"{SINGULAR.get(name, f'item of {name}')} {_quoted(own) if own else part + 1}"]
+        else:
+            name = part if len(part) <= _LONGEST_PART else f"{part[:_LONGEST_PART]}…"
+            said.append(name)
+    words = " of ".join(reversed([word for word in said if word != "schema"] or said)) or "descriptor"
+    return words if ends_in_item else f"the {words}"
+
+
+def _quoted(name: Any) -> str:
+    return repr(name if len(name) <= _LONGEST_PART else f"{name[:_LONGEST_PART]}…") if isinstance(name, str) else "?"
 
 
 def local_path(resource: Mapping[str, Any]) -> str | None:
@@ -264,7 +302,8 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
         yield from ((f"/resources/{index}/path/{n}", part) for n, part in enumerate(path) if isinstance(part, str))
 
 
-def _unsafe(path: str) -> str | None:
+def why_unsafe(path: str) -> str | None:
+    """Return why a path must not be followed, as a predicate such as `is absolute`; None for a safe path or a URL."""
     if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path)):
         return None
     if _CONTROL.search(path):

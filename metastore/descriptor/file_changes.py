@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metastore.descriptor import lfs
 from metastore.descriptor.document import DESCRIPTOR, check, decode, encode, load, same
@@ -12,10 +13,16 @@ from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
 from metastore.types import BlobId, DatasetId, Finding
 
+if TYPE_CHECKING:
+    from metastore.descriptor.profiles import Profiles
+
 #: A descriptor as ordinary values, or as JSON text, whose numbers are then kept as written.
 AnyDescriptor = Mapping[str, Any] | str | bytes
 Validation = Literal["off", "warn", "strict"]
 FileChanges = dict[str, bytes | BlobId | None]
+
+#: The kinds of findings for which strict refuses nothing: what is not known is not wrong.
+_ADVICE = frozenset({"unknown-profile", "no-pointer"})
 
 _log = logging.getLogger("metastore")
 
@@ -28,8 +35,22 @@ class Document(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def prepare(descriptor: Any, validation: Validation, max_bytes: int) -> Document:
+def prepare(
+    descriptor: Any,
+    validation: Validation,
+    max_bytes: int,
+    *,
+    profiles: Profiles | None = None,
+    with_pointers: bool = False,
+) -> Document:
     """Check a descriptor and write it as it will be stored.
+
+    Args:
+        descriptor: Ordinary values, or JSON text.
+        validation: What to do where it breaks its profile.
+        max_bytes: The largest descriptor, in bytes.
+        profiles: The profiles to judge by, if not only the vendored ones.
+        with_pointers: Local files are to get Git LFS pointers.
 
     Raises:
         InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
@@ -42,28 +63,48 @@ def prepare(descriptor: Any, validation: Validation, max_bytes: int) -> Document
     if len(content) > max_bytes:
         raise TooLarge(len(content), max_bytes)
     value = load(content)
-    return Document(value, content, _findings(value, validation))
-
-
-def _findings(value: Mapping[str, Any], validation: Validation) -> tuple[Finding, ...]:
     if validation == "off":
-        return ()
-    from metastore.descriptor import profiles
+        return Document(value, content, ())
+    from metastore.descriptor.profiles import findings
 
-    found = profiles.findings(value)
-    if found and validation == "strict":
-        problems = tuple((finding.pointer, finding.detail) for finding in found)
-        message = f"the descriptor is not valid: {found[0].detail}"
-        if len(found) > 1:
-            message += f", and {len(found) - 1} more"
-        raise InvalidInput(message, pointer=found[0].pointer, problems=problems)
-    return found
+    found = profiles.findings(value, with_pointers=with_pointers) if profiles else findings(value)
+    if validation == "strict":
+        _refuse(found)
+    return Document(value, content, found)
+
+
+def _refuse(findings: Sequence[Finding]) -> None:
+    """Raise InvalidInput for the findings that make a descriptor not valid."""
+    wrong = [finding for finding in findings if finding.kind not in _ADVICE]
+    if wrong:
+        problems = tuple((finding.pointer, finding.detail) for finding in wrong)
+        message = f"the descriptor is not valid: {wrong[0].detail}"
+        if len(wrong) > 1:
+            message += f", and {len(wrong) - 1} more"
+        raise InvalidInput(message, pointer=wrong[0].pointer, problems=problems)
+
+
+def told_apart(document: Document, before: bytes, profiles: Profiles) -> Document:
+    """Mark the findings that the descriptor before had too."""
+    if not document.findings:
+        return document
+    try:
+        earlier = {finding.detail for finding in profiles.findings(load(before))}
+    except (ValueError, AttributeError):  # somebody else stored what is not a descriptor
+        return document
+    marked = (replace(finding, known=finding.detail in earlier) for finding in document.findings)
+    return document._replace(findings=tuple(marked))
 
 
 def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
-    """Warn of what a write found; once, when it has landed, however often it was computed."""
+    """Warn of the findings that a write added and count the others; called once, when the write has landed."""
+    known = 0
     for finding in findings:
-        _log.warning("%s: %s", dataset_id, finding)
+        known += finding.known
+        if not finding.known:
+            _log.warning("%s: %s", dataset_id, finding)
+    if known:
+        _log.warning("%s: %d problem%s as before", dataset_id, known, "s" * (known != 1))
 
 
 def unchanged(old: bytes, new: Document) -> bool:

@@ -47,7 +47,7 @@ def pointers_of(descriptor: Mapping[str, Any]) -> dict[str, bytes]:
     """Return path to pointer file of each resource that has one."""
     pointers: dict[str, bytes] = {}
     for index, resource in resources(descriptor):
-        path, sha256, size = local_path(resource), _sha256(resource), resource.get("bytes")
+        path, sha256, size = local_path(resource), sha256_of(resource), resource.get("bytes")
         if path is None or sha256 is None or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             continue
         # "An empty file is the pointer for an empty file": Git would call anything else there a change.
@@ -99,8 +99,8 @@ def check_url(lfs_url: str) -> str:
     return lfs_url
 
 
-def _sha256(resource: Mapping[str, Any]) -> str | None:
-    """The `sha256` member, else `hash: "sha256:…"` (Data Package, "hash"), in lower case."""
+def sha256_of(resource: Mapping[str, Any]) -> str | None:
+    """Return the `sha256` member, else `hash: "sha256:…"` (Data Package, "hash"), in lower case."""
     value = resource.get("sha256")
     if not isinstance(value, str):
         value = resource.get("hash")

@@ -1,50 +1,219 @@
-"""The official Data Package profiles, versions 1 and 2: vendored, compiled once, never fetched."""
+"""Check descriptors against Data Package profiles: the vendored versions 1 and 2, and a deployment's own.
+
+Nothing is ever fetched.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from functools import cache
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
-from metastore.descriptor.document import escape
+from metastore.descriptor._rules import broken_rules
+from metastore.descriptor._schema_errors import SchemaError, Schemas
+from metastore.descriptor.document import escape, load, words_of
+from metastore.errors import InvalidInput
 from metastore.types import Finding
 
-_LONGEST = 300
+#: How many findings are told one by one, and how many more are counted.
+_MOST, _COUNTED = 100, 1000
+#: Where a deployment's own schemas are, as far as references between them are concerned.
+_OWN = "https://profiles.invalid/"
+_VENDORED = {
+    "1.0/data-package": "https://specs.frictionlessdata.io/schemas/data-package.json",
+    "1.0/tabular-data-package": "https://specs.frictionlessdata.io/schemas/tabular-data-package.json",
+    "2.0/datapackage": "https://datapackage.org/profiles/2.0/datapackage.json",
+}
+#: The addresses that Data Package gave to these profiles over the years, without what comes before.
+_ADDRESS = re.compile(
+    r"https?://(?:(?:www\.)?(?:specs\.frictionlessdata\.io|frictionlessdata\.io|datapackage\.org)/"
+    r"(?:schemas/|profiles/1\.0/)|raw\.githubusercontent\.com/frictionlessdata/\S+/)"
+    r"(tabular-data-package|data-?package)(?:\.json)?/?"
+)
 
 
-def findings(descriptor: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Check a descriptor against the profile that it declares; without a declaration, against version 1.
+@dataclass(frozen=True)
+class Profiles:
+    """The profiles that a store knows.
 
-    Version 2 declares itself by `$schema`, version 1 by `profile` (Data Package 2.0, "$schema"). What is declared and
-    not known is itself a finding; nothing is ever fetched.
+    Attributes:
+        own: A deployment's JSON Schemas by path or URL, beside the vendored ones.
     """
-    name, unknown = _profile_of(descriptor)
-    found = [unknown] if unknown else []
-    for error in _validator(name).iter_errors(descriptor):
-        pointer = "".join(f"/{escape(str(part))}" for part in error.instance_path)
-        detail = error.message if len(error.message) <= _LONGEST else error.message[: _LONGEST - 1] + "…"
-        found.append(Finding(pointer, f"{detail} (Data Package {name.partition('/')[0]})"))
-    return tuple(found)
+
+    own: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any] | None) -> Profiles:
+        """Read profiles from a folder, or take JSON Schemas by URL.
+
+        Args:
+            source: A folder with `*.json` files, in folders too, or a mapping of URL to schema.
+
+        Raises:
+            InvalidInput: There is no such folder, or a schema is not valid or refers to one that is not there.
+        """
+        if source is None:
+            return _plain()
+        profiles = cls(_read(Path(source)) if isinstance(source, (str, Path)) else dict(source))
+        for address in profiles.own:
+            try:
+                next(profiles._schemas.errors(profiles._uris[address], {}), None)
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                raise InvalidInput(f"the profile {address} is not usable: {str(error)[:300]}") from None
+        return profiles
+
+    def findings(self, descriptor: Mapping[str, Any], *, with_pointers: bool = False) -> tuple[Finding, ...]:
+        """Check a descriptor against the profile that it declares; without a declaration, against version 1.
+
+        Version 2 declares itself by `$schema`, version 1 by `profile` (Data Package 2.0, "$schema"). An unknown profile
+        is a finding of the kind `unknown-profile`, and the descriptor is judged by the base profile.
+
+        Args:
+            descriptor: Ordinary values.
+            with_pointers: Also name the local files that get no Git LFS pointer.
+
+        Returns:
+            At most 100 findings; where there are more, the last one counts them, up to a thousand.
+        """
+        found = self._findings(descriptor, with_pointers=with_pointers)
+        first = tuple(islice(found, _MOST))
+        more = sum(1 for _ in islice(found, _COUNTED + 1))
+        if not more:
+            return first
+        count = str(more) if more <= _COUNTED else f"more than {_COUNTED}"
+        return (*first, Finding("", f"there are {count} more problems", "more"))
+
+    def _findings(self, descriptor: Mapping[str, Any], *, with_pointers: bool) -> Iterator[Finding]:
+        uri, label, unknown = self._profile_of(descriptor)
+        yield from unknown
+        tabular = uri == _VENDORED["1.0/tabular-data-package"]
+        by_schema_address = tabular and "profile" not in descriptor
+        errors = self._schemas.errors(
+            uri, _judged(descriptor, {"profile": "tabular-data-resource"} if by_schema_address else {})
+        )
+        by_schema = (_in_words(descriptor, error, label) for error in errors)
+        yield from chain(by_schema, broken_rules(descriptor, with_pointers=with_pointers, tabular=tabular))
+
+    def _profile_of(self, descriptor: Mapping[str, Any]) -> tuple[str, str, tuple[Finding, ...]]:
+        """Return the address of the profile to judge by, its label, and a finding if it is not the declared one."""
+        for member, otherwise in (("$schema", "2.0/datapackage"), ("profile", "1.0/data-package")):
+            declared = descriptor.get(member)
+            if declared is None or (member == "$schema" and not isinstance(declared, str)):
+                continue
+            if name := _vendored(declared):
+                return _VENDORED[name], f"Data Package {name[:3]}", ()
+            if address := self._own_profile(declared):
+                return self._uris[address], address, ()
+            detail = f"unknown profile {str(declared)[:100]!r}, not fetched"
+            finding = Finding(f"/{escape(member)}", detail, "unknown-profile")
+            return _VENDORED[otherwise], f"Data Package {otherwise[:3]}", (finding,)
+        return _VENDORED["1.0/data-package"], "Data Package 1.0", ()
+
+    def _own_profile(self, declared: Any) -> str | None:
+        """Return the own profile with this `$id` or address, else the one whose path is the longest end of it."""
+        if not isinstance(declared, str):
+            return None
+        wanted = declared.rstrip("/#")
+        by_id = {str(uri).rstrip("/#"): address for address, uri in self._uris.items()}
+        if wanted in self.own or wanted in by_id:
+            return wanted if wanted in self.own else by_id[wanted]
+        ends = [each for each in self.own if f"/{wanted}".removesuffix(".json").endswith(f"/{each[:-5]}")]
+        return max(ends, key=len, default=None)
+
+    @cached_property
+    def _uris(self) -> dict[str, str]:
+        return {address: _uri(address, schema) for address, schema in self.own.items()}
+
+    @cached_property
+    def _schemas(self) -> Schemas:
+        own = {uri: _bare(self.own[address]) for address, uri in self._uris.items()}
+        by_path = {f"{_OWN}{address}": own[uri] for address, uri in self._uris.items() if "://" not in address}
+        return Schemas({**_vendored_schemas(), **own, **by_path})
 
 
-def _profile_of(descriptor: Mapping[str, Any]) -> tuple[str, Finding | None]:
-    declared = descriptor.get("$schema")
-    if isinstance(declared, str):
-        if declared.rstrip("/").endswith("/profiles/2.0/datapackage.json"):
-            return "2.0/datapackage", None
-        if not declared.rstrip("/").endswith("/profiles/1.0/datapackage.json"):
-            return "2.0/datapackage", Finding("/$schema", f"unknown profile {declared[:100]!r}, not fetched")
-    profile = descriptor.get("profile", "data-package")
-    if profile in ("data-package", "tabular-data-package"):
-        return f"1.0/{profile}", None
-    return "1.0/data-package", Finding("/profile", f"unknown profile {str(profile)[:100]!r}, not fetched")
+def _read(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InvalidInput(f"profiles are JSON Schemas in a folder, and {folder} is not one")
+    schemas = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            schemas[path.relative_to(folder).as_posix()] = load(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"the profile {path} cannot be read: {error}") from None
+    return schemas
+
+
+def _uri(address: str, schema: Any) -> str:
+    declared = schema.get("$id", schema.get("id")) if isinstance(schema, dict) else None
+    if isinstance(declared, str) and "://" in declared:
+        return declared.rstrip("#")
+    return address.rstrip("#") if "://" in address else f"{_OWN}{address}"
+
+
+def _bare(schema: Any) -> Any:
+    """Return a schema without its own id: it goes by its address."""
+    return {key: value for key, value in schema.items() if key not in ("$id", "id")}
+
+
+def _vendored(declared: Any) -> str | None:
+    if declared in ("data-package", "tabular-data-package"):
+        return f"1.0/{declared}"
+    if not isinstance(declared, str):
+        return None
+    if declared.rstrip("/#").endswith("/profiles/2.0/datapackage.json"):
+        return "2.0/datapackage"
+    match = _ADDRESS.fullmatch(declared.rstrip("#"))
+    return None if match is None else "1.0/tabular-data-package" if "tabular" in match[1] else "1.0/data-package"
 
 
 @cache
-def _validator(name: str) -> Any:
-    import jsonschema_rs
+def _vendored_schemas() -> dict[str, Any]:
+    folder = files("metastore") / "data" / "profiles"
+    return {uri: _bare(json.loads((folder / f"{name}.json").read_bytes())) for name, uri in _VENDORED.items()}
 
-    schema = json.loads((files("metastore") / "data" / "profiles" / f"{name}.json").read_bytes())
-    return jsonschema_rs.Draft4Validator(schema) if name.startswith("1.0/") else jsonschema_rs.Draft7Validator(schema)
+
+def _judged(descriptor: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace what the specification allows and the JSON Schemas do not, by what both allow.
+
+    `schema` and `dialect` may be a path or URL. A dataset whose files come later has no resources.
+
+    Args:
+        descriptor: Ordinary values.
+        resource: The members that each resource has if it does not say otherwise: a package that declares a tabular
+            profile by `$schema` need not repeat it as `profile`.
+    """
+    whole = {**({"profile": "tabular-data-package"} if resource else {}), **descriptor}
+    listed = descriptor.get("resources")
+    if not isinstance(listed, list):
+        return whole
+    standing = {"schema": {"fields": [{"name": "x", "type": "string"}]}, "dialect": {}}
+    told: list[Any] = []
+    for item in listed:
+        references = {
+            key: value for key, value in standing.items() if isinstance(item, dict) and isinstance(item.get(key), str)
+        }
+        told.append({**resource, **item, **references} if isinstance(item, dict) else item)
+    empty = {"name": "x", "path": "x", "profile": "tabular-data-resource", "schema": standing["schema"]}
+    return {**whole, "resources": told or [empty]}
+
+
+def _in_words(descriptor: Mapping[str, Any], error: SchemaError, label: str) -> Finding:
+    pointer = "".join(f"/{escape(str(part))}" for part in error.path)
+    detail = f"{words_of(descriptor, error.path)} {error.predicate} ({label})"
+    return Finding(pointer, detail, error.keyword)
+
+
+@cache
+def _plain() -> Profiles:
+    return Profiles({})
+
+
+def findings(descriptor: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Check a descriptor against the vendored profiles. See `Profiles.findings`."""
+    return _plain().findings(descriptor)

@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from metastore.descriptor import difference, file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
 from metastore.descriptor.file_changes import AnyDescriptor, Document, FileChanges, Validation
 from metastore.descriptor.patch import patched
+from metastore.descriptor.profiles import Profiles
 from metastore.errors import (
     AlreadyExists,
     DatasetDeleted,
@@ -64,6 +66,7 @@ class MetaStore(Store):
         lfs_url: A Git LFS server's address with `{owner}` and `{name}` in it: new datasets get the files for Git LFS.
         validation: What to do when a descriptor breaks the Data Package profile: `warn` (log it and return the
             findings), `strict` (refuse it) or `off`.
+        profiles: A folder of JSON Schemas, or URL -> schema: the profiles to know beside the vendored ones.
         max_bytes: The size of the largest descriptor, in bytes.
         clock: Returns the time, with a time zone.
 
@@ -79,12 +82,14 @@ class MetaStore(Store):
         fallback_author: Callable[[], Author | None] = lambda: None,
         lfs_url: str | None = None,
         validation: Validation = "warn",
+        profiles: str | Path | Mapping[str, Any] | None = None,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if validation not in ("off", "warn", "strict"):
             raise InvalidInput(f"validation is off, warn or strict, not {validation!r}")
         super().__init__(author, validation, max_bytes)
+        self._profiles = Profiles.load(profiles)
         self._storage = storage
         self._descriptors = Descriptors(storage)
         self._journal = Journal(storage)
@@ -264,6 +269,8 @@ class MetaStore(Store):
 
             old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
             document = compute(old)
+            if old is not None:
+                document = file_changes.told_apart(document, old, self._profiles)
             if old is not None and file_changes.unchanged(old, document):
                 document = document._replace(content=old, value=understand(dataset_id, head, old))
                 return {}
@@ -313,6 +320,12 @@ class MetaStore(Store):
             raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
         return Change(author, request.message, request.at or make_time(self._clock()))
 
+    def _prepare(self, descriptor: Any) -> Document:
+        lfs_is_on = self._lfs_url is not None
+        return file_changes.prepare(
+            descriptor, self._validation, self._max_bytes, profiles=self._profiles, with_pointers=lfs_is_on
+        )
+
     def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
         return lfs.config_of(self._lfs_url, dataset_id) if self._lfs_url else None
 
@@ -334,12 +347,20 @@ def _tag_spec(change: Change, name: str | None, revision: str | None, descriptio
     return TagSpec(name, RevisionId(revision), description or "", change.author, change.at)
 
 
-def validate(descriptor: AnyDescriptor) -> tuple[Finding, ...]:
+def validate(
+    descriptor: AnyDescriptor, *, profiles: str | Path | Mapping[str, Any] | None = None
+) -> tuple[Finding, ...]:
     """Check a descriptor without storing it, and return where it breaks its profile.
 
-    Raises:
-        InvalidInput: It could not be stored at all.
-    """
-    from metastore.descriptor import profiles
+    Args:
+        descriptor: Ordinary values, or JSON as text or bytes.
+        profiles: A folder of JSON Schemas, or URL -> schema: the profiles to know beside the vendored ones.
 
-    return profiles.findings(file_changes.prepare(descriptor, "off", MAX_BYTES).value)
+    Returns:
+        At most 100 findings; where there are more, the last one counts them.
+
+    Raises:
+        InvalidInput: The descriptor could not be stored at all, or the profiles cannot be used.
+    """
+    known = Profiles.load(profiles)
+    return file_changes.prepare(descriptor, "warn", MAX_BYTES, profiles=known).findings

@@ -1,0 +1,137 @@
+"""Rules of Data Package that a JSON Schema cannot express: names that refer to nothing, paths that collide."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from metastore.descriptor.document import local_path, resources, why_unsafe, words_of
+from metastore.descriptor.lfs import sha256_of
+from metastore.types import Finding
+
+#: A hash whose method is spelt in a way that no program looks for.
+_MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")
+
+_WORDS = {"path": "path", "extrapaths": "extra path"}
+
+
+def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular: bool) -> Iterator[Finding]:
+    """Yield what is wrong with the resources, one by one.
+
+    Args:
+        descriptor: Ordinary values.
+        with_pointers: Also name the local files that get no Git LFS pointer.
+        tabular: The profile asks for schemas itself.
+    """
+    fields = {
+        resource["name"]: _names(resource) for _, resource in resources(descriptor) if _is_text(resource.get("name"))
+    }
+    for index, resource in resources(descriptor):
+        place = f"/resources/{index}"
+        where = words_of(descriptor, ("resources", index))
+        if not tabular and resource.get("profile") == "tabular-data-resource" and "schema" not in resource:
+            yield Finding(place, f"{where} has no schema, which its profile tabular-data-resource requires", "required")
+        yield from _references(resource, place, where)
+        yield from _of_schema(resource.get("schema"), f"{place}/schema", where, fields)
+        yield from _of_hash(resource, place, where, with_pointers=with_pointers)
+    yield from _collisions(descriptor)
+
+
+def _references(resource: Mapping[str, Any], place: str, where: str) -> Iterator[Finding]:
+    """Yield the members that point at files, unsafely: `check` refuses only those that are written to disk."""
+    paths = [(member, resource[member]) for member in ("schema", "dialect") if _is_text(resource.get(member))]
+    for member in ("path", "extrapaths"):
+        value = resource.get(member)
+        listed = enumerate(value) if isinstance(value, list) else ()
+        paths += [(f"{member}/{number}", path) for number, path in listed if _is_text(path)]
+        paths += [(member, value)] if isinstance(value, str) else []
+    for member, path in paths:
+        if problem := "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path):
+            detail = f"the {_WORDS.get(member.partition('/')[0], member)} {path[:100]!r} of {where} {problem}"
+            yield Finding(f"{place}/{member}", detail, "unsafe")
+
+
+def _names(resource: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the names of a resource's fields; None where they are not known."""
+    schema = resource.get("schema")
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list):
+        return None
+    return frozenset(field["name"] for field in fields if isinstance(field, dict) and _is_text(field.get("name")))
+
+
+def _of_schema(schema: Any, place: str, where: str, fields: Mapping[str, Any]) -> Iterator[Finding]:
+    if not isinstance(schema, dict) or (own := _names({"schema": schema})) is None:
+        return
+    first: dict[str, int] = {}
+    for number, field in enumerate(schema["fields"]):
+        name = field.get("name") if isinstance(field, dict) else None
+        if isinstance(name, str) and first.setdefault(name, number) != number:
+            detail = f"two fields of {where} have the name {name[:100]!r}"
+            yield Finding(f"{place}/fields/{number}/name", detail, "duplicate-field")
+    for name in _listed(schema.get("primaryKey")):
+        if name not in own:
+            yield Finding(f"{place}/primaryKey", f"the primary key of {where} names no field: {name[:100]!r}", "key")
+    keys = schema.get("foreignKeys")
+    for number, key in enumerate(keys if isinstance(keys, list) else ()):
+        if isinstance(key, dict):
+            for problem in _of_foreign_key(key, own, fields):
+                detail = f"foreign key {number + 1} of {where} {problem}"
+                yield Finding(f"{place}/foreignKeys/{number}", detail, "key")
+
+
+def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"names no field: {name[:100]!r}" for name in _listed(key.get("fields")) if name not in own)
+    reference = key.get("reference")
+    if not isinstance(reference, dict):
+        return
+    target = reference.get("resource") or ""
+    if not isinstance(target, str):
+        return
+    if target and target not in fields:
+        yield f"refers to the resource {target[:100]!r}, which is not there"
+        return
+    there = fields[target] if target else own
+    if there is not None:
+        names = _listed(reference.get("fields"))
+        yield from (f"refers to the field {name[:100]!r}, which is not there" for name in names if name not in there)
+
+
+def _of_hash(resource: Mapping[str, Any], place: str, where: str, *, with_pointers: bool) -> Iterator[Finding]:
+    value = resource.get("hash")
+    if isinstance(value, str) and _MISSPELT.match(value):
+        method = value.partition(":")[0]
+        yield Finding(f"{place}/hash", f"the hash of {where} begins with {method}:, not sha256:", "hash")
+    if with_pointers and local_path(resource) is not None:
+        size = resource.get("bytes")
+        missing = [] if sha256_of(resource) else ["sha256"]
+        missing += [] if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else ["bytes"]
+        if missing:
+            yield Finding(place, f"{where} gets no Git LFS pointer: no {' and no '.join(missing)}", "no-pointer")
+
+
+def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
+    first: dict[str, str] = {}
+    for index, resource in resources(descriptor):
+        value = resource.get("path")
+        for path in _listed(value):
+            other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+            if other != path:
+                detail = f"{path[:100]!r} and {other[:100]!r} are one file on Windows and macOS"
+                yield Finding(f"/resources/{index}/path", detail, "collision")
+
+
+def _listed(value: Any) -> list[str]:
+    return (
+        [value]
+        if isinstance(value, str)
+        else [item for item in value if _is_text(item)]
+        if isinstance(value, list)
+        else []
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)

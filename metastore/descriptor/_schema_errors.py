@@ -1,0 +1,231 @@
+"""Errors against a JSON Schema: found lazily, judged by the branch that fits best, each in one plain sentence.
+
+jsonschema-rs decides what is valid. Its own list of errors is complete before the first one is seen, which takes a
+second for every 40,000, and it gives whole objects as the reason. So the schema is walked here, and only parts that
+are not valid are looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import urldefrag, urljoin
+
+from metastore.descriptor.document import escape
+
+Path = tuple[str | int, ...]
+
+#: Keywords that concern a value itself, and not its members.
+_OWN = frozenset(
+    {"type", "enum", "const", "required", "pattern", "format", "uniqueItems", "multipleOf"}
+    | {f"{bound}{what}" for bound in ("min", "max") for what in ("Items", "Length", "Properties")}
+    | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+)
+#: How many errors of a branch are looked at to judge how well it fits.
+_JUDGED = 10
+_LONGEST_VALUE = 80
+_DEEPEST = 64
+_TYPES = {
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "a list",
+    "null": "null",
+}
+
+
+class SchemaError(NamedTuple):
+    """One error: the keyword that failed, the path to the value, and the predicate of a sentence about the value."""
+
+    keyword: str
+    path: Path
+    predicate: str
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """JSON Schemas by address. References lead from one to another, and nothing is ever fetched."""
+
+    documents: Mapping[str, Any]
+    _validators: dict[str, Any] = field(default_factory=dict)
+
+    def errors(self, uri: str, instance: Any) -> Iterator[SchemaError]:
+        """Yield the errors of a value against a schema, one by one, as they are found.
+
+        Raises:
+            ValueError: The schema is not valid, or refers to one that is not here.
+        """
+        return self._errors(f"{uri}#", self.documents[uri], instance, (), 0)
+
+    def _errors(self, at: str, schema: Any, instance: Any, path: Path, depth: int) -> Iterator[SchemaError]:
+        if self._validator(at).is_valid(instance):
+            return
+        silent = True
+        if isinstance(schema, dict) and depth < _DEEPEST:
+            for error in self._parts(at, schema, instance, path, depth + 1):
+                silent = False
+                yield error
+        if silent:
+            yield SchemaError("other", path, "does not fit its profile")
+
+    def _parts(self, at: str, schema: dict[str, Any], instance: Any, path: Path, depth: int) -> Iterator[SchemaError]:
+        if isinstance(reference := schema.get("$ref"), str):
+            target = urljoin(at, reference)
+            target = target if "#" in target else f"{target}#"
+            yield from self._errors(target, self._resolve(target), instance, path, depth)
+            return
+        yield from self._own(at, schema, instance, path)
+        if isinstance(instance, dict):
+            for name, part in schema.get("properties", {}).items():
+                if name in instance:
+                    place = f"{at}/properties/{escape(name)}"
+                    yield from self._errors(place, part, instance[name], (*path, name), depth)
+        items = schema.get("items")
+        if isinstance(instance, list) and isinstance(items, dict):
+            for index, item in enumerate(instance):
+                yield from self._errors(f"{at}/items", items, item, (*path, index), depth)
+        for index, part in enumerate(schema.get("allOf", ())):
+            yield from self._errors(f"{at}/allOf/{index}", part, instance, path, depth)
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                yield from self._branches(f"{at}/{keyword}", schema[keyword], keyword, instance, path, depth)
+
+    def _own(self, at: str, schema: dict[str, Any], instance: Any, path: Path) -> Iterator[SchemaError]:
+        own = {keyword: value for keyword, value in schema.items() if keyword in _OWN}
+        if not own:
+            return
+        for error in self._compiled(at, own).iter_errors(instance):
+            keyword = error.kind.name
+            predicate = _predicate(keyword, error.kind.property if keyword == "required" else own[keyword], instance)
+            yield SchemaError(keyword, path, predicate)
+
+    def _branches(
+        self, at: str, branches: list[Any], keyword: str, instance: Any, path: Path, depth: int
+    ) -> Iterator[SchemaError]:
+        """Yield the errors of the branch that fits best; of branches that only require members, what they ask for."""
+        found = [
+            list(islice(self._errors(f"{at}/{number}", branch, instance, path, depth), _JUDGED))
+            for number, branch in enumerate(branches)
+        ]
+        fitting = [branch for branch, errors in zip(branches, found, strict=True) if not errors]
+        if len(fitting) > 1 and keyword == "oneOf":
+            asked = dict.fromkeys(name for branch in fitting for name in branch.get("required", ()))
+            which = " and ".join(name for name in asked if not all(name in each["required"] for each in fitting))
+            yield SchemaError(keyword, path, f"has {which}, but only one is allowed" if which else "is ambiguous")
+        elif not fitting:
+            scores = [_misfit(errors, len(path)) for errors in found]
+            best = [errors for errors, score in zip(found, scores, strict=True) if score == min(scores)]
+            yield from _either(best, path)
+
+    def _validator(self, at: str) -> Any:
+        if at not in self._validators:
+            self._validators[at] = self._class(at)({"$ref": at}, registry=self._registry)
+        return self._validators[at]
+
+    @cached_property
+    def _registry(self) -> Any:
+        import jsonschema_rs
+
+        return jsonschema_rs.Registry(list(self.documents.items()), draft=jsonschema_rs.Draft7, retriever=_refuse)
+
+    def _compiled(self, at: str, schema: dict[str, Any]) -> Any:
+        key = f"own {at}"
+        if key not in self._validators:
+            self._validators[key] = self._class(at)(schema)
+        return self._validators[key]
+
+    def _class(self, at: str) -> Any:
+        import jsonschema_rs
+
+        declared = str(self.documents.get(urldefrag(at)[0], {}).get("$schema"))
+        return jsonschema_rs.Draft4Validator if "draft-04" in declared else jsonschema_rs.Draft7Validator
+
+    def _resolve(self, at: str) -> Any:
+        uri, pointer = urldefrag(at)
+        part = self.documents.get(uri)
+        for key in pointer.split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            part = part[int(key)] if isinstance(part, list) else part.get(key) if isinstance(part, dict) else None
+        return part
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"there is no schema {uri}, and nothing is fetched")
+
+
+def _misfit(errors: list[SchemaError], depth: int) -> int:
+    """Return how badly a branch fits: one of another `type`, in either sense, was not meant."""
+    return sum(
+        100
+        if error.keyword == "type" and len(error.path) == depth
+        else 50
+        if error.keyword in ("enum", "const") and error.path[-1:] == ("type",)
+        else 1
+        for error in errors
+    )
+
+
+def _either(best: list[list[SchemaError]], path: Path) -> Iterator[SchemaError]:
+    """Yield the errors that all of the best branches have; in one sentence, those between which there is a choice."""
+    common = [error for error in best[0] if all(error in errors for errors in best)]
+    yield from common
+    choices = [errors[0] for errors in ([e for e in errors if e not in common] for errors in best) if errors]
+    missing = [error.predicate.removeprefix("has no ") for error in choices if error.keyword == "required"]
+    if len(choices) > 1 and len(missing) == len(choices) and all(error.path == path for error in choices):
+        yield SchemaError("required", path, f"has neither {' nor '.join(dict.fromkeys(missing))}")
+    elif len(choices) > 1 and {(error.keyword, error.path) for error in choices} == {("enum", choices[0].path)}:
+        value = choices[0].predicate.partition(", not ")[0]
+        options = dict.fromkeys(error.predicate.partition(", not ")[2] for error in choices)
+        yield SchemaError("enum", choices[0].path, _cut(f"{value}, not {' or '.join(options)}", 4 * _LONGEST_VALUE))
+    elif len(choices) == len(best) and choices:
+        yield from (error for error in best[0] if error not in common)
+
+
+def _predicate(keyword: str, wanted: Any, instance: Any) -> str:
+    if keyword == "required":
+        return f"has no {wanted}"
+    if keyword == "type":
+        names = [wanted] if isinstance(wanted, str) else wanted
+        return f"is {kind_of_value(instance)}, not {' or '.join(_TYPES.get(name, name) for name in names)}"
+    if keyword in ("minItems", "minLength", "minProperties"):
+        return "is empty" if not instance else f"has fewer than {wanted} {_unit(keyword)}"
+    if keyword in ("maxItems", "maxLength", "maxProperties"):
+        return f"has more than {wanted} {_unit(keyword)}"
+    if keyword == "uniqueItems":
+        return "has an item twice"
+    value = _shown(instance)
+    if keyword in ("enum", "const"):
+        options = [wanted] if keyword == "const" else wanted
+        return f"is {value}, not {_cut(' or '.join(str(option) for option in options), 3 * _LONGEST_VALUE)}"
+    if keyword == "pattern":
+        return f"is {value}, which does not match {_cut(str(wanted), _LONGEST_VALUE)}"
+    if keyword == "format":
+        return f"is {value}, which is not a valid {wanted}"
+    return f"is {value}, which breaks {keyword} {wanted}"
+
+
+def _unit(keyword: str) -> str:
+    return {"Items": "items", "Length": "characters", "Properties": "members"}[keyword[3:]]
+
+
+def kind_of_value(value: Any) -> str:
+    """Return the kind of a JSON value in words, such as `a list`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    kinds = ((str, "text"), ((int, float), "a number"), (dict, "an object"), (list, "a list"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), "something else")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return kind_of_value(value)
+    return _cut(repr(value) if isinstance(value, str) else str(value), _LONGEST_VALUE)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
