@@ -284,7 +284,7 @@ class FeedEntry:
         dataset_id: The dataset.
         action: `changed`, `deleted`, `moved` or `purged`; `unreadable` if the repository is damaged or is not one.
         revision: The newest revision; None for a moved, purged or unreadable dataset.
-        new_id: The id that a moved dataset has now.
+        new_id: The id that a moved dataset has now; None also if the caller may not know it.
         cursor: Pass this to `changes(since=…)` to continue after this entry.
     """
 

@@ -14,7 +14,7 @@ from metastore.pages.datasets import between, can, readable_id, shown
 from metastore.pages.json_lines import mark
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
-from metastore.service.guard import identity, named, writer
+from metastore.service.guard import identity, named, require_move, writer
 from metastore.service.problems import status_of
 from metastore.types import DatasetId
 
@@ -76,8 +76,7 @@ def edit(owner: str, name: str) -> str:
     subject = readable_id(owner, name)
     writer(subject, "update")
     found = service().store.dataset_read(subject)
-    text = request.args.get("text") or found.bytes.decode()
-    return _editor(subject, {"text": text, "expected": found.revision.id})
+    return _editor(subject, {"text": found.bytes.decode(), "expected": found.revision.id})
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/edit")
@@ -98,7 +97,7 @@ def update(owner: str, name: str) -> Page:
         places = mark(given.get("text", ""), error)
         return _editor(subject, given, problem=error, places=places, **beside), status_of(error)
     same = made.revision.id == before.id
-    return _to(subject, "It says this already: nothing was changed." if same else "The change is stored.")
+    return _to(subject, "No changes to save." if same else "Saved.")
 
 
 def _typed(given: Any) -> dict[str, str]:
@@ -132,26 +131,31 @@ def _editor(subject: DatasetId, given: Any, **more: Any) -> str:
 
 @dataset_forms.get("/datasets/<owner>/<name>/tag")
 def tag(owner: str, name: str) -> str:
-    """Ask how a revision shall be called."""
-    return _confirm("tag", readable_id(owner, name), request.args)
+    """Ask for the name of a tag."""
+    return _confirm("tag", readable_id(owner, name), _of_link("revision"))
 
 
 @dataset_forms.get("/datasets/<owner>/<name>/revert")
 def revert(owner: str, name: str) -> str:
     """Ask whether to put a dataset back."""
-    return _confirm("revert", readable_id(owner, name), request.args)
+    return _confirm("revert", readable_id(owner, name), _of_link("to"))
 
 
 @dataset_forms.get("/datasets/<owner>/<name>/delete")
 def delete(owner: str, name: str) -> str:
     """Ask whether to delete a dataset."""
-    return _confirm("delete", readable_id(owner, name), request.args)
+    return _confirm("delete", readable_id(owner, name), {})
 
 
 @dataset_forms.get("/datasets/<owner>/<name>/move")
 def move(owner: str, name: str) -> str:
-    """Ask where a dataset shall go."""
-    return _confirm("move", readable_id(owner, name), request.args)
+    """Ask for the new id of a dataset."""
+    return _confirm("move", readable_id(owner, name), {})
+
+
+def _of_link(parameter: str) -> dict[str, str]:
+    """Return the revision that a link of ours names; nothing else of a query goes into a form that changes something."""
+    return {parameter: request.args[parameter]} if parameter in request.args else {}
 
 
 def _confirm(action: str, subject: DatasetId, given: Any, problem: MetastoreError | None = None) -> str:
@@ -188,7 +192,7 @@ def make_tag(owner: str, name: str) -> Page:
         )
     except (InvalidInput, Conflict) as error:
         return _confirm("tag", subject, given, error), status_of(error)
-    return _to(subject, f"This revision is called {made.name} now.")
+    return _to(subject, f"Tagged {made.name}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/revert")
@@ -205,7 +209,7 @@ def put_back(owner: str, name: str) -> Page:
         made = store.dataset_revert(subject, given.get("to", ""), expected=expected, **change)
     except (InvalidInput, Conflict) as error:
         return _confirm("revert", subject, given, error), status_of(error)
-    return _to(subject, f"It is what it was; that is revision {made.revision.id[:12]}.")
+    return _to(subject, f"Reverted to {given.get('to', '')[:12]} as revision {made.revision.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")
@@ -225,8 +229,8 @@ def take_elsewhere(owner: str, name: str) -> Page:
     subject, given = readable_id(owner, name), request.form
     try:
         target = parse_dataset_id(given.get("new_id", "").strip())
-        writer(target, "create")
-        service().store.dataset_move(subject, target, expected=_expected(), **_written("delete", subject))
+        require_move(subject, target)
+        service().store.dataset_move(subject, target, expected=_expected(), **_written("update", subject))
     except (InvalidInput, Conflict) as error:
         return _confirm("move", subject, given, error), status_of(error)
-    return _to(target, f"{subject} is {target} now; its old address leads here.")
+    return _to(target, f"Moved {subject} to {target}. The old address leads here.")

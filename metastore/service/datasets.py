@@ -12,7 +12,15 @@ from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, Inval
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import hiding_stored_values, readable, require_read, signed, writer
+from metastore.service.guard import (
+    hiding_stored_values,
+    may_read,
+    readable,
+    require_move,
+    require_read,
+    signed,
+    writer,
+)
 from metastore.storage.retry import LostRace, retry
 from metastore.types import DatasetId
 
@@ -138,7 +146,7 @@ def dataset_delete(owner: str, name: str) -> Response:
         store.dataset_purge(subject, force=bool(force), expected=expected, **change)
         return responses.gone()
     revision = store.dataset_delete(subject, expected=expected, **change)
-    return responses.changed(revision, etag=revision.id)
+    return responses.changed(revision, etag=revision.id) if may_read(subject) else responses.gone(etag=revision.id)
 
 
 @datasets.post("/datasets/<owner>/<name>/revert")
@@ -167,12 +175,12 @@ def dataset_revert(owner: str, name: str) -> Response:
 
 @datasets.post("/datasets/<owner>/<name>/move")
 def dataset_move(owner: str, name: str) -> Response:
-    """Give a dataset another id: deleting here, creating there."""
+    """Give a dataset another id."""
     subject = requests.dataset_id(owner, name)
-    who = writer(subject, "delete")
+    who = writer(subject, "update")
     members = requests.members(allowed=("to", *requests.CHANGE))
     target = parse_dataset_id(_to(members))
-    require(who, "create", target)
+    require_move(subject, target)
     change = signed(who, subject, requests.change(who, members))
     dataset = service().store.dataset_move(subject, target, expected=requests.expected(members), **change)
     return responses.written(dataset, before=subject)

@@ -125,6 +125,25 @@ def signed(who: Identity, dataset_id: DatasetId, change: dict[str, Any]) -> dict
     return change
 
 
+def require_move(source: DatasetId, target: DatasetId) -> None:
+    """Check that the caller may give a dataset another id.
+
+    A move to another owner hands over the history as well as the descriptor, so it needs read, update and delete on the
+    source and create on the target. Within an owner it needs update. A move never opens a dataset to a caller who may
+    not read it yet.
+
+    Raises:
+        AuthenticationError: There is no token, or it names nobody.
+        PermissionDenied: The token does not grant one of the actions; the error names it.
+    """
+    for action in ("update",) if source.owner == target.owner else ("delete", "update"):
+        writer(source, action)
+    if source.owner != target.owner:
+        writer(target, "create")
+    if not may_read(source) and (source.owner != target.owner or may_read(target)):
+        require(identity(), "read", source)
+
+
 def named(who: Identity) -> Identity:
     """Check that there is somebody to name as author.
 

@@ -61,6 +61,8 @@ _PLAINLY: dict[type[StorageError], str] = {
     StorageCorrupt: "What is stored cannot be understood. The operator finds more in the log.",
     OutcomeUnknown: "The storage did not say whether the change was made",
 }
+#: Stands for a revision id that the caller may not read.
+_HIDDEN = "a newer one"
 #: Attributes of errors that the document says elsewhere, or in other words.
 _SAID = {"pointer", "problems", "missing"}
 _log = logging.getLogger("metastore")
@@ -118,6 +120,8 @@ def _of_ours(error: MetastoreError) -> Response:
         error = DatasetNotFound(error.dataset_id)
     if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
         error = DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
+    if isinstance(error, RevisionConflict) and not _may_know_head(error.subject):
+        error = RevisionConflict(error.subject, error.expected, _HIDDEN)
     error = plainly(error)
     status = status_of(error)
     if isinstance(error, Conflict):
@@ -134,6 +138,12 @@ def _of_ours(error: MetastoreError) -> Response:
     if challenge := _challenge(error):
         response.headers["WWW-Authenticate"] = challenge
     return response
+
+
+def _may_know_head(subject: object) -> bool:
+    """Tell whether the caller may know the newest revision of a dataset or tag; a bundle's can be read by all."""
+    text = str(subject).partition("@")[0]
+    return "/" not in text or may_read(parse_dataset_id(text))
 
 
 def _challenge(error: MetastoreError) -> str | None:

@@ -14,7 +14,7 @@ from werkzeug.http import http_date
 
 from metastore.parse import looks_like_revision
 from metastore.service.context import service
-from metastore.service.guard import may_read
+from metastore.service.guard import identity, may_read
 from metastore.service.requests import ENVELOPE, JSON, limit, wants_envelope, wants_little
 from metastore.types import Dataset, DatasetId, Finding, Revision
 from metastore.wire import to_wire
@@ -85,16 +85,17 @@ def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findin
 
 
 def written(made: Dataset, status: int = 200, *, before: DatasetId | None = None) -> Response:
-    """Answer a write with what is stored now, and what the check found.
+    """Answer a write with the stored descriptor and its findings.
 
-    Whoever may not read it is only told that it was made; but what somebody creates is all theirs.
+    A caller who may not read the dataset gets an empty answer, with the revision's id only if the revision is their own:
+    a change that changes nothing returns somebody else's. A dataset that the caller has just created is shown.
 
     Args:
-        made: What is stored.
-        status: 201 where it was created.
-        before: What it was called until now; whoever may read that knows what it says.
+        made: The stored dataset.
+        status: 201 for a created dataset.
+        before: The dataset's id before a move: the right to read that one counts.
     """
-    known = status == 201 or any(may_read(each) for each in (before or made.id, made.id))
+    known = status == 201 or may_read(before or made.id)
     if wants_little() or not known:
         response = Response(status=204 if status == 200 else status)
         if wants_little():
@@ -105,7 +106,8 @@ def written(made: Dataset, status: int = 200, *, before: DatasetId | None = None
     if status == 201:
         response.headers["Location"] = path_of(made.id)
     response.headers["Content-Location"] = path_of(made.id)
-    return _fresh(response, made.revision.id)
+    is_own = known or made.revision.author == identity().author
+    return _fresh(response, made.revision.id if is_own else None)
 
 
 def changed(value: Any, status: int = 200, *, etag: str | None = None, location: str | None = None) -> Response:

@@ -100,8 +100,6 @@ def tag_update(owner: str, name: str, tag: str) -> Response:
         expected=requests.expected(members),
         **change,
     )
-    if not may_read(subject):  # the caller may not know what the change left as it was
-        return responses.gone(etag=updated.id)
     return _written(subject, updated)
 
 
@@ -117,6 +115,8 @@ def tag_delete(owner: str, name: str, tag: str) -> Response:
 
 
 def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
+    if not may_read(subject):  # the caller may not know which revision a tag names
+        return responses.gone(etag=tag.id)
     return responses.changed(tag, status, etag=tag.id, location=responses.path_of(subject, "tags", tag.name))
 
 
@@ -132,14 +132,16 @@ def journal() -> Response:
     def after(last: JournalEntry) -> dict[str, str]:
         return {"before": last.id}
 
-    known = (entry for entry in readable(found, lambda entry: entry.dataset_id) if _is_told(entry))
-    return responses.page(known, after)
+    return responses.page(map(_without_target, readable(found, lambda entry: entry.dataset_id)), after)
 
 
-def _is_told(entry: JournalEntry) -> bool:
-    """Tell whether the caller may know where a dataset went, which the line's message says as well."""
+def _without_target(entry: JournalEntry) -> JournalEntry:
+    """Return a line without the id that a dataset moved to, and the message that may repeat it, if the id is hidden."""
     new_id = entry.details.get("new_id")
-    return not isinstance(new_id, str) or may_read(parse_dataset_id(new_id))
+    if not isinstance(new_id, str) or may_read(parse_dataset_id(new_id)):
+        return entry
+    details = {name: value for name, value in entry.details.items() if name != "new_id"}
+    return replace(entry, details=details, message=f"Move {entry.dataset_id} to a dataset that you may not read")
 
 
 @revisions.get("/changes")
@@ -155,7 +157,5 @@ def changes() -> Response:
 
 
 def _told(entry: FeedEntry) -> FeedEntry:
-    """Let a dataset that went where the caller may see nothing be gone for them, as a read says it."""
-    if entry.new_id is None or may_read(entry.new_id):
-        return entry
-    return replace(entry, action="purged", new_id=None)
+    """Return an entry without the id that a dataset moved to, if the caller may not know that id."""
+    return entry if entry.new_id is None or may_read(entry.new_id) else replace(entry, new_id=None)

@@ -64,7 +64,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     page.get_by_label("datapackage.json").fill('{"title": "Autos", "resources": []}')
     page.get_by_label("Why?").fill("Shorter")
     page.get_by_role("button", name="Store").click()
-    expect(page.get_by_role("status")).to_contain_text("The change is stored")
+    expect(page.get_by_role("status")).to_contain_text("Saved")
     newest = site.store.revision_read("physics/cars")
     assert (newest.author.name, newest.author.email, newest.message) == ("Ann", "ann@example.org", "Shorter")
     page.get_by_role("link", name="Tag").click()

@@ -114,3 +114,13 @@ def test_half_a_character_that_somebody_pushed_breaks_no_page(client: FlaskClien
         assert client.get(path).status_code == 200
     assert client.get(f"{api}/resources/a.csv").json["name"] == "\udfff"
     assert client.get(f"{api}/diff?from={first.id}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query", ["edit?text=EVIL", "move?new_id=EVIL/x&message=EVIL", "delete?message=EVIL&expected=EVIL", "tag?name=EVIL"]
+)
+def test_a_link_fills_in_no_form_that_changes_something(client: FlaskClient, query: str) -> None:
+    sign_in(client)
+    answer = client.get(f"/datasets/physics/cars/{query}")
+    assert answer.status_code == 200
+    assert "EVIL" not in answer.text

@@ -23,7 +23,7 @@ WRITES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "delete": ("delete", "delete", CARS, {}),
     "purge": ("purge", "delete", f"{CARS}?purge=true&force=true", {}),
     "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "HEAD"}}),
-    "move": ("delete", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
+    "move": ("update", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
     "tag": ("update", "post", f"{CARS}/tags", {"json": {"name": "v2"}}),
     "retag": ("update", "patch", f"{CARS}/tags/v1", {"json": {"name": "v2"}}),
     "untag": ("update", "delete", f"{CARS}/tags/v1", {}),
@@ -114,7 +114,7 @@ def test_a_token_with_every_action_but_the_needed_one_is_403(door: Door, memory:
 
 @pytest.mark.parametrize("name", WRITES)
 def test_a_token_with_just_the_needed_actions_is_enough(door: Door, name: str) -> None:
-    scopes = [f"ds:physics/cars:{WRITES[name][0]}", *(["ds:physics/*:create"] if name in ("create", "move") else [])]
+    scopes = [f"ds:physics/cars:{WRITES[name][0]}", *(["ds:physics/*:create"] if name == "create" else [])]
     answer = call(door.comes("bo", *scopes), name)
     assert answer.status_code in (200, 201, 204), answer.text
 
@@ -144,7 +144,7 @@ def test_whoever_may_only_update_creates_nothing(door: Door, memory: MetaStore) 
     updater = door.comes("bo", "ds:physics/cars:update,delete")
     assert updater.put(CARS, data={}, content_type=JSON).status_code == 403
     assert updater.post(f"{CARS}/revert", json={"to": first}).status_code == 403
-    assert updater.post(f"{CARS}/move", json={"to": "physics/new"}).status_code == 403
+    assert updater.post(f"{CARS}/move", json={"to": "chemistry/new"}).status_code == 403
     assert list(memory.dataset_list()) == []
 
 
@@ -300,7 +300,7 @@ BLIND: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "first"}}),
     "retag": ("update", "patch", f"{CARS}/tags/first", {"json": {"name": "renamed"}}),
     "untag": ("update", "delete", f"{CARS}/tags/first", {}),
-    "move": ("delete", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
+    "move": ("update", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
 }
 
 
@@ -378,10 +378,57 @@ def test_a_purge_leaves_nothing_to_read(door: Door, memory: MetaStore) -> None:
 def test_neither_journal_nor_feed_tells_where_a_hidden_one_moved_to(closed: Door, memory: MetaStore) -> None:
     memory.dataset_move("physics/cars", "secret/plans")
     caller = closed.comes("bo", "ds:physics/*:read")
-    assert caller.get(f"{API}/journal?dataset=physics/cars").json == []
+    (line,) = caller.get(f"{API}/journal?dataset=physics/cars").json
+    assert (line["action"], "new_id" in line["details"]) == ("move", False)
     assert "secret/plans" not in caller.get(f"{API}/journal").text
     (entry,) = caller.get(f"{API}/changes").json
-    assert (entry["dataset_id"], entry["action"], entry["new_id"]) == ("physics/cars", "purged", None)
+    assert (entry["dataset_id"], entry["action"], entry["new_id"]) == ("physics/cars", "moved", None)
     both = closed.comes("cy", "ds:physics/*:read", "ds:secret/*:read")
     assert "secret/plans" in [each["new_id"] for each in both.get(f"{API}/changes").json]
     assert "secret/plans" in both.get(f"{API}/journal").text
+
+
+@pytest.mark.parametrize("missing", ["read", "update", "delete"])
+def test_a_move_to_another_owner_needs_each_right_on_the_source(closed: Door, memory: MetaStore, missing: str) -> None:
+    words = ",".join(sorted({"read", "update", "delete"} - {missing}))
+    taker = closed.comes("eve", f"ds:physics/cars:{words}", "ds:eve/*")
+    before = state(memory)
+    answer = taker.post(f"{CARS}/move", json={"to": "eve/loot"})
+    assert (answer.status_code, "resources" in answer.text) == (403, False)
+    assert state(memory) == before
+
+
+def test_a_move_to_another_owner_with_all_rights_is_shown_and_leaves_a_line(closed: Door) -> None:
+    taker = closed.comes("eve", "ds:physics/cars:read,update,delete", "ds:eve/*:create")
+    assert closed.comes("eve", "ds:physics/cars").post(f"{CARS}/move", json={"to": "eve/loot"}).status_code == 403
+    assert taker.post(f"{CARS}/move", json={"to": "eve/loot"}).status_code == 200
+    (line,) = closed.comes("ann", "ds:physics/*:read").get(f"{API}/journal?dataset=physics/cars").json
+    assert (line["action"], line["author"]["name"], "eve/loot" in str(line)) == ("move", "eve", False)
+
+
+def test_a_move_within_an_owner_opens_nothing_to_its_mover(closed: Door) -> None:
+    scopes = ("ds:physics/cars:update", "ds:physics/open:read")
+    answer = closed.comes("eve", *scopes).post(f"{CARS}/move", json={"to": "physics/open"})
+    assert (answer.status_code, answer.headers.get("ETag")) == (403, None)
+    answer = closed.comes("eve", *scopes).post(f"{CARS}/move", json={"to": "physics/new"})
+    assert (answer.status_code, answer.data, answer.headers.get("ETag")) == (204, b"", None)
+
+
+def test_who_may_write_and_not_read_learns_no_revision_but_their_own(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_update("physics/cars", {"title": "Secret"})
+    head = memory.revision_read("physics/cars").id
+    writer = closed.comes("bo", "ds:physics/cars:update,delete")
+    stale = {"If-Match": f'"{"0" * 40}"'}
+    answers = [
+        writer.put(CARS, data={"title": "Secret"}, content_type=JSON),
+        writer.patch(CARS, data={}, content_type=MERGE),
+        writer.patch(CARS, data={"title": "x"}, content_type=MERGE, headers=stale),
+        writer.post(f"{CARS}/revert", json={"to": "HEAD"}),
+        writer.post(f"{CARS}/tags", json={"name": "v3"}),
+        writer.patch(f"{CARS}/tags/v3", json={"description": "x"}),
+        writer.delete(CARS),
+    ]
+    told = "".join(answer.text + str(answer.headers) for answer in answers)
+    assert head[:12] not in told
+    assert [answer.status_code for answer in answers] == [204, 204, 412, 204, 204, 204, 204]
+    assert answers[-1].headers["ETag"].strip('"') == next(memory.changes()).revision.id  # type: ignore[union-attr]

@@ -419,6 +419,12 @@ def test_a_request_id_that_is_none_is_replaced(there: Door, value: str) -> None:
     assert answer.headers["X-Request-ID"] != value
 
 
+def test_a_body_without_a_content_type_is_refused(there: Door) -> None:
+    """A page of another site can send one, since it makes a browser ask nobody first."""
+    for method, path, _ in WRITES:
+        refused(getattr(there.admin, method)(path, data=b"{}"), 415)
+
+
 # Methods
 
 
