@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 JOBS ?= auto
+INSTALL := $(BIN)/python .ci/install.py
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # One of CKAN's versions, in an environment of its own; its tests need what its own developers use.
 CKAN ?= 2.11.6
@@ -14,14 +16,13 @@ AUTHZ_SERVICE ?=
 
 GIFTLESS_VENV := .venv-giftless
 
-.PHONY: help run test lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run test check coverage lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) $(VENV) --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 .PHONY: debian
@@ -42,7 +43,13 @@ run: $(READY) debian  ## see it work: store, revise, compare, revert and clone r
 	$(BIN)/python examples/bundles.py
 	$(BIN)/python examples/serve.py
 
-test: lint types unit docs wheel  ## everything that has to hold
+test:  ## everything that has to hold; says how long it took
+	@start=$$(date +%s); $(MAKE) --no-print-directory -j2 unit lint types wheel docs; code=$$?; \
+	took=$$(($$(date +%s) - start)); test $$took -lt 360 && below=below || below='NOT below'; \
+	echo "make test took $$((took / 60)) min $$((took % 60)) s, $$below six minutes"; exit $$code
+
+check: lint types  ## the minute-by-minute loop: lint, types, and the fast half of the tests
+	$(PYTEST) -q -m 'not soak and not slow'
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -52,14 +59,17 @@ types: $(READY)
 	$(BIN)/mypy
 
 .PHONY: giftless
-giftless:  # an LFS server that others wrote; without it the tests that serve data with it are skipped, and say so
-	@test -e $(GIFTLESS_VENV)/ready || { $(PYTHON) -m venv $(GIFTLESS_VENV) && \
-	  $(GIFTLESS_VENV)/bin/pip install --quiet --requirement tests/giftless.txt && touch $(GIFTLESS_VENV)/ready; } || \
+giftless: $(READY)  # an LFS server that others wrote; without it the tests that serve data with it are skipped, and say so
+	@test -e $(GIFTLESS_VENV)/ready || { $(PYTHON) -m venv --without-pip $(GIFTLESS_VENV) && \
+	  $(INSTALL) $(GIFTLESS_VENV) --requirement tests/giftless.txt && touch $(GIFTLESS_VENV)/ready; } || \
 	  echo 'giftless cannot be installed'
 
 unit: $(READY) debian giftless
+	$(PYTEST) -m 'not soak'
+
+coverage: $(READY) debian giftless  ## the tests again, counting the lines and branches that they run
 	rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not soak' --cov --cov-report=term:skip-covered
+	$(PYTEST) -m 'not soak' --cov --cov-report=term:skip-covered
 
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
@@ -71,8 +81,8 @@ screenshots: $(READY) debian  ## the pictures of the pages, as they are now
 wheel: $(READY)  # what users install is the wheel, bare of extras
 	rm -rf build dist $(VENV)-wheel
 	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
-	$(PYTHON) -m venv $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(PYTHON) -m venv --without-pip --clear $(VENV)-wheel
+	$(INSTALL) $(VENV)-wheel --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
 
 $(CKAN_VENV)/ready: pyproject.toml
@@ -98,7 +108,7 @@ run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
 soak: $(READY) debian giftless  ## the long versions of the tests
-	METASTORE_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) --timeout 3600
+	METASTORE_SOAK=1 $(PYTEST) --timeout 3600
 
 test-all:  ## the tests on every supported Python that is installed
 	for version in 3.11 3.12 3.13; do \
@@ -110,7 +120,6 @@ bench: $(READY) debian  ## measure against raw libgit2, plain files, plain SQL, 
 	$(BIN)/python benchmarks/run.py
 
 constraints: $(READY)  ## choose newer versions of what we build on
-	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --upgrade --extra dev pyproject.toml --output-file constraints.txt
 

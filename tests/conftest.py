@@ -40,6 +40,22 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
 OF_ONE_OWNER = {"github", "gitlab"}
 
 
+#: Left out of `make check`: they start browsers, servers and children, or walk whole grids.
+SLOW = (
+    *("tests/pages/", "tests/hosts/", "tests/ckan/", "tests/service/test_serving", "tests/service/test_schemathesis"),
+    *("tests/service/test_examples", "tests/bundle/test_postgres", "tests/bundle/test_concurrency", "tests/test_kill"),
+    *("tests/test_crash_points", "tests/test_backup", "tests/test_giftless", "tests/test_mirror", "tests/test_fuzz"),
+    *("tests/test_concurrency", "tests/test_model", "tests/test_faults", "tests/test_durability", "tests/test_docs"),
+    *("tests/client/test_lost_answers", "tests/test_verify", "tests/bundle/test_model", "tests/test_lfs"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW) or any(f"[{name}" in item.name for name in ("github", "gitlab", "postgres")):
+            item.add_marker(pytest.mark.slow)
+
+
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:
     return Change(author, message, at)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metastore import MetaStore
 from metastore.errors import MetastoreError
-from metastore.git.objects import blob_id
+from metastore.git import objects
 from metastore.parse import make_author, make_message
 from metastore.types import Author, BlobId, RevisionId, TagSpec
 
@@ -38,15 +38,15 @@ def test_ids_are_those_that_git_computes(
     said = {"NAME": author.name, "EMAIL": author.email, "DATE": f"{int(EPOCH.timestamp())} +0000", "X": "/"}
     git("init", "-q", "--bare", ".")
     blobs = {path: BlobId(git("hash-object", "-w", "--stdin", given=content)) for path, content in files.items()}
-    assert blobs == {path: blob_id(content) for path, content in files.items()}
+    assert blobs == {path: objects.blob_id(content) for path, content in files.items()}
     rows = b"".join(f"100644 blob {blob}\t{path}\0".encode() for path, blob in blobs.items())
     tree = git("mktree", "-z", given=rows)
-    assert tree == git.change_tree(None, blobs, lambda tree: b"")[0]
-    content = git.commit_content(tree, None, change(why, author=author))
+    assert tree == objects.change_tree(None, blobs, lambda tree: b"")[0]
+    content = objects.commit_content(tree, None, change(why, author=author))
     commit = git("commit-tree", tree, "-F", "-", given=f"{why}\n".encode() if why else b"")
-    assert commit == git.object_id("commit", content)
-    tag = git.tag_content(TagSpec("v1", RevisionId(commit), why, author, EPOCH))
-    assert git("mktag", given=tag) == git.object_id("tag", tag)
+    assert commit == objects.object_id("commit", content)
+    tag = objects.tag_content(TagSpec("v1", RevisionId(commit), why, author, EPOCH))
+    assert git("mktag", given=tag) == objects.object_id("tag", tag)
 
 
 def test_a_clone_tells_what_the_revision_list_tells(git_store: MetaStore, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def move(owner: str, name: str) -> str:
 
 
 def _of_link(parameter: str) -> dict[str, str]:
-    """Return the revision that a link of ours names; nothing else of a query goes into a form that changes something."""
+    """Return the revision that a link names; nothing else of a query goes into a form that changes something."""
     return {parameter: request.args[parameter]} if parameter in request.args else {}
 
 

@@ -87,7 +87,7 @@ def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findin
 def written(made: Dataset, status: int = 200, *, before: DatasetId | None = None) -> Response:
     """Answer a write with the stored descriptor and its findings.
 
-    A caller who may not read the dataset gets an empty answer, with the revision's id only if the revision is their own:
+    A caller who may not read the dataset gets an empty answer, with the revision's id only if it is their own:
     a change that changes nothing returns somebody else's. A dataset that the caller has just created is shown.
 
     Args:

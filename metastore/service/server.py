@@ -232,7 +232,7 @@ def set_up_logging() -> None:
     # What our lines do not say need not be looked up for each (Python's logging HOWTO, "Optimization").
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    _only(logging.getLogger("metastore.auth.access"), _Lines(sys.stdout.fileno()), logging.INFO)
+    _only(logging.getLogger("metastore.access"), _Lines(sys.stdout.fileno()), logging.INFO)
     words = logging.StreamHandler(sys.stderr)
     words.setFormatter(_JsonLines())
     words.addFilter(_is_news)

@@ -30,7 +30,7 @@ _EXPOSED = "ETag, Link, Location, Content-Location, Preference-Applied, Retry-Af
 _REMEMBERED = "600"
 #: How much of a path is logged: a line of up to 4 kB goes out in one piece (PIPE_BUF, pipe(7)).
 _LONGEST = 500
-_access = logging.getLogger("metastore.auth.access")
+_access = logging.getLogger("metastore.access")
 
 Headers = list[tuple[str, str]]
 

@@ -10,6 +10,7 @@ from metastore.storage.gitlab.connect import open_gitlab
 from metastore.storage.gitlab.storage import GitLabStorage
 from metastore.storage.port import Storage
 
+from ..processes import SOAK
 from .github import TOKEN, GitHub
 from .gitlab import GitLab
 from .judges import judge
@@ -26,7 +27,7 @@ def github(folder: Path) -> GitHubStorage:
 
 def gitlab(folder: Path) -> GitLabStorage:
     """Return a storage of `labs/physics` on a GitLab of its own."""
-    hub = GitLab(folder / "gitlab", "labs/physics")
+    hub = GitLab(folder / "gitlab", "labs/physics", in_process=not SOAK)
     storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=f"{hub.url}/api/v4")
     storage.hub = hub  # type: ignore[attr-defined]
     return storage

@@ -9,6 +9,7 @@ are found by `Link` alone.
 from __future__ import annotations
 
 import base64
+import gzip
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
+from . import smart_server
 from .server import HostServer, Reply, Request
 
 BACKEND = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-http-backend"
@@ -54,10 +56,14 @@ class Project:
 
 
 class GitLab(HostServer):
-    """Holds the groups in `groups`; members of all of them are the owners of `tokens`, but for those in `readers`."""
+    """Holds the groups in `groups`; members of all of them are the owners of `tokens`, but for those in `readers`.
 
-    def __init__(self, root: Path, *groups: str) -> None:
+    Git is served by Git's own server, or, if `in_process`, to clients other than Git by a quick one in this process.
+    """
+
+    def __init__(self, root: Path, *groups: str, in_process: bool = False) -> None:
         self.root = root
+        self.in_process = in_process
         self.groups = {name: number for number, name in enumerate(groups or ("labs/physics",), 11)}
         self.projects: dict[int, Project] = {}
         #: Former full paths of projects, by number.
@@ -278,7 +284,16 @@ class GitLab(HostServer):
             return Reply(404, b"The project you were looking for could not be found.\n", {"Content-Type": "text/plain"})
         if user in self.readers and "receive-pack" in (found[2] + request.query.get("service", "")):
             return Reply(403, b"You are not allowed to push code to this project.\n", {"Content-Type": "text/plain"})
+        if self.in_process and not request.headers.get("user-agent", "").startswith("git"):
+            return self._quickly(request, project, found[2])
         return self._backend(request, project, found[2])
+
+    def _quickly(self, request: Request, project: Project, below: str) -> Reply:
+        refuses = bool(project.facts["lfs_enabled"])
+        query = urlencode(request.query)
+        body = gzip.decompress(request.body) if request.headers.get("content-encoding") == "gzip" else request.body
+        kind, content = smart_server.serve(str(project.folder), below, query, body, refuses_pointers=refuses)
+        return Reply(200, content, {"Content-Type": kind})
 
     def _backend(self, request: Request, project: Project, below: str) -> Reply:
         environment = {

@@ -11,12 +11,14 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..processes import SOAK
 
 #: Before the request is carried out, in the middle of its answer, after it is carried out; after it with a 502.
 CUTS = ("cut-before", "cut-during", "cut-after", "bad-gateway-after")
@@ -93,6 +95,23 @@ class Fault:
             return False
         self.struck += 1
         return True
+
+
+def struck_calls(calls: Sequence[Request], kind: str | Reply) -> list[int]:
+    """Return the numbers of those calls of a write that a fault is to strike: in the soak, all of them.
+
+    Otherwise the first and the last one. Where the host carries the request out before its answer is lost, also those
+    that change something.
+    """
+    every = range(len(calls))
+    if SOAK:
+        return list(every)
+    changing = [number for number in every if _changes(calls[number])] if kind == "cut-after" else []
+    return sorted({0, *changing, len(calls) - 1})
+
+
+def _changes(call: Request) -> bool:
+    return call.method != "GET" and "upload-pack" not in call.path and b'"query ' not in call.body
 
 
 class _Server(ThreadingHTTPServer):

@@ -28,7 +28,7 @@ from metastore.types import DatasetId, TagSpec
 from ..conftest import ANN, EPOCH, change, ticking
 from ..processes import SOAK, in_child
 from .gitlab import GitLab
-from .server import CUTS, Reply
+from .server import CUTS, Reply, Request, struck_calls
 
 CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
 TOKEN = "glpat-ann"
@@ -95,7 +95,7 @@ AFTER = {name: outcome(write) for name, write in WRITES.items()}
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitLab]:
-    with GitLab(tmp_path / "gitlab", "labs/physics") as made:
+    with GitLab(tmp_path / "gitlab", "labs/physics", in_process=not SOAK) as made:
         yield made
 
 
@@ -122,45 +122,51 @@ def opened(server: GitLab, **options: Any) -> GitLabStorage:
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitLab]:
-    with GitLab(tmp_path_factory.mktemp("example"), "labs/physics") as made:
+    with GitLab(tmp_path_factory.mktemp("example"), "labs/physics", in_process=not SOAK) as made:
         prepared(opened(made))
         close_all()
         yield made
 
 
-def struck_at_each_call(tmp_path: Path, example: GitLab, check: Callable[[GitLab, GitLabStorage, int], bool]) -> int:
-    """Let a check set its fault at the first, second, … call of a write, until there is none any more."""
-    for number in range(40):
-        with GitLab(tmp_path / str(number), "labs/physics") as server:
+@pytest.fixture
+def calls(tmp_path: Path, example: GitLab, name: str) -> list[Request]:
+    """The calls of the write `name`, when nothing disturbs it."""
+    with GitLab(tmp_path / "undisturbed", "labs/physics", in_process=not SOAK) as server:
+        server.take(example)
+        WRITES[name](opened(server))
+        close_all()
+        return [request for request, _ in server.seen]
+
+
+def copies(tmp_path: Path, example: GitLab, numbers: list[int]) -> Iterator[tuple[int, GitLab, GitLabStorage]]:
+    """Yield, for each call to strike, a GitLab of its own and a storage on it."""
+    for number in numbers:
+        with GitLab(tmp_path / str(number), "labs/physics", in_process=not SOAK) as server:
             server.take(example)
-            struck = check(server, opened(server), number)
+            yield number, server, opened(server)
             close_all()
-            if not struck:
-                return number
-    raise AssertionError("a write that never ends")
 
 
 @pytest.mark.parametrize("kind", [*CUTS, Reply(502, b"<html>")] if SOAK else ["cut-before", "cut-after"], ids=str)
 @pytest.mark.parametrize("name", WRITES)
-def test_a_fault_at_any_call_of_a_write_is_made_good(tmp_path: Path, example: GitLab, name: str, kind: Any) -> None:
-    def check(server: GitLab, storage: GitLabStorage, number: int) -> bool:
+def test_a_fault_at_any_call_of_a_write_is_made_good(
+    tmp_path: Path, example: GitLab, name: str, calls: list[Request], kind: Any
+) -> None:
+    assert len(calls) >= 4
+    for number, server, storage in copies(tmp_path, example, struck_calls(calls, kind)):
         fault = server.fault(kind, skip=number)
         WRITES[name](storage)
+        assert fault.struck
         assert told(opened(server)) == AFTER[name]
-        return bool(fault.struck)
-
-    assert struck_at_each_call(tmp_path, example, check) >= 4
 
 
 @pytest.mark.parametrize("kind", ["cut-before", "cut-after"])
 @pytest.mark.parametrize("name", WRITES)
 def test_when_gitlab_stays_away_the_same_call_settles_it_later(
-    tmp_path: Path, example: GitLab, name: str, kind: str
+    tmp_path: Path, example: GitLab, name: str, calls: list[Request], kind: str
 ) -> None:
     unknown = 0
-
-    def check(server: GitLab, storage: GitLabStorage, number: int) -> bool:
-        nonlocal unknown
+    for number, server, storage in copies(tmp_path, example, struck_calls(calls, kind)):
         fault = server.fault(kind, skip=number, times=10_000)
         try:
             WRITES[name](storage)
@@ -173,10 +179,8 @@ def test_when_gitlab_stays_away_the_same_call_settles_it_later(
             assert told_when_back(server) == AFTER[name]
         with suppress(MetastoreError):
             WRITES[name](storage)
+        assert fault.struck
         assert told(opened(server)) == AFTER[name]
-        return bool(fault.struck)
-
-    struck_at_each_call(tmp_path, example, check)
     assert unknown
 
 

@@ -30,7 +30,7 @@ def lines() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             found.append(record.getMessage())
 
-    logger, handler = logging.getLogger("metastore.auth.access"), Kept()
+    logger, handler = logging.getLogger("metastore.access"), Kept()
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
