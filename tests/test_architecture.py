@@ -47,7 +47,7 @@ ROOMS = [
 FOREIGN = {
     "pygit2": {"storage.local", "connecting"},
     "psycopg psycopg_pool yoyo": {"bundle.postgres"},
-    "httpx": {"http", "client", "storage.connect"},
+    "httpx": {"http", "storage.connect"},
     "jwt": {"auth", "storage.github"},
     "cryptography": {"auth.keys"},
     "jsonschema_rs": {"descriptor"},

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import logging
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from metastore.auth.keys import Key, check_key_url, parse_keys
 from metastore.errors import InvalidInput, StorageUnavailable
 from metastore.forks import ForkSafeLock
+from metastore.http.connection import Connection
+from metastore.http.responses import NotSent, ResponseLost
 
 _log = logging.getLogger("metastore.auth.tokens")
 _LARGEST = 262_144
-_NO_CONTENT = 204
+_OK, _NO_CONTENT = 200, 204
 
 
 class KeySource(Protocol):
@@ -103,11 +102,11 @@ class FileKeys:
 
 
 class UrlKeys:
-    """The keys of a server, PEM or a key set; fetched when first needed, and again after `max_age`.
+    """The keys of a server, as PEM or a key set; fetched on first use, and again after `max_age`.
 
-    A token that no key fits makes us look again, but only so often: anybody can make up tokens. While one thread
-    fetches, the others go on with the keys that there are; keys survive a fetch that fails. An answer without keys
-    (204, as CKAN gives it where it has none, or an empty set) takes them away: the server knows best.
+    A token that fits no key leads to another fetch, but at most one per `pause`: anybody can invent tokens. While one
+    thread fetches, the others use the present keys. Keys survive a failed fetch. A response without keys (204, as from
+    a CKAN without any, or an empty set) removes them.
 
     Args:
         url: http or https; redirects are not followed.
@@ -132,8 +131,11 @@ class UrlKeys:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = check_key_url(url)
+        self._connection = Connection(
+            self._url, extra="web", timeout=(timeout, timeout), seconds=timeout, longest=_LARGEST
+        )
         self._algorithms = algorithms
-        self._timeout, self._pause, self._max_age, self._clock = timeout, pause, max_age, clock
+        self._pause, self._max_age, self._clock = pause, max_age, clock
         self._keys: tuple[Key, ...] = ()
         self._problem = "nobody asked yet"
         self._may_ask = self._should_ask = -1e18  # times of the clock
@@ -169,54 +171,39 @@ class UrlKeys:
     def _fetch(self) -> None:
         wait = self._pause
         try:
-            self._keys = parse_keys(content, self._algorithms) if (content := _get(self._url, self._timeout)) else ()
+            content = self._get()
+            self._keys = parse_keys(content, self._algorithms) if content else ()
             self._problem = "the server has no key"
             wait = self._max_age if self._keys else self._pause
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._problem = _reason(error)
+        except (_NoKeys, InvalidInput, StorageUnavailable) as error:
+            self._problem = str(error)
             _log.warning("keys cannot be fetched from %s: %s", shown(self._url), self._problem)
         self._may_ask = self._clock() + self._pause
         self._should_ask = self._clock() + wait
+
+    def _get(self) -> str | None:
+        """Fetch the text once, or None for no content. Redirects are not followed: they could choose the keys."""
+        try:
+            response = self._connection.send("GET", self._url, headers={"Accept": "*/*"})
+        except (NotSent, ResponseLost) as error:
+            raise _NoKeys(error.reason) from None
+        finally:
+            self._connection.close()  # the next fetch is minutes away
+        if response.status == _NO_CONTENT:
+            return None
+        if response.status != _OK:
+            raise _NoKeys(f"it answers {response.status}")
+        try:
+            return response.content.decode("utf-8")
+        except ValueError:
+            raise _NoKeys("its answer makes no sense") from None
+
+
+class _NoKeys(Exception):
+    """A fetch brought no keys; the text says why, and is safe to show."""
 
 
 def shown(url: str) -> str:
     """Return a URL without its query, which may hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: whoever can redirect could choose the keys."""
-
-
-def _get(url: str, timeout: float) -> str | None:
-    """Fetch a text of bounded size in bounded time; None for no content."""
-    until = time.monotonic() + timeout
-    opener = urllib.request.build_opener(_NoRedirects)
-    # `check_key_url` has let http and https through alone.
-    request = urllib.request.Request(url, headers={"Accept": "*/*", "User-Agent": "metastore"})  # noqa: S310
-    with opener.open(request, timeout=timeout) as response:
-        if response.status == _NO_CONTENT:
-            return None
-        content = b""
-        while part := response.read1(65_536):
-            content += part
-            if len(content) > _LARGEST:
-                raise InvalidInput("the answer is too long")
-            if time.monotonic() > until:
-                raise TimeoutError
-    return content.decode("utf-8")
-
-
-def _reason(error: Exception) -> str:
-    """Say what went wrong, in words that are safe to show."""
-    if isinstance(error, urllib.error.HTTPError):
-        error.close()
-        return f"it answers {error.code}"
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return "it does not answer in time"
-    if isinstance(cause, InvalidInput):
-        return str(cause)
-    return (cause.strerror if isinstance(cause, OSError) else None) or "its answer makes no sense"

@@ -10,8 +10,9 @@ from urllib.parse import parse_qsl
 
 from metastore.client import responses
 from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood, understood_write
-from metastore.client.transport import Answer, Transport
+from metastore.client.transport import Transport
 from metastore.errors import StorageBusy
+from metastore.http.responses import Response
 from metastore.parse import encodable, parse_limit
 from metastore.types import FeedEntry
 
@@ -30,7 +31,7 @@ class Calls:
     def __init__(self, http: Transport) -> None:
         self._http = http
 
-    def get(self, path: str, query: Query | None = None, accept: str = JSON) -> Answer:
+    def get(self, path: str, query: Query | None = None, accept: str = JSON) -> Response:
         """Send a read; parameters that are None are left out."""
         params = {name: text for name, text in (query or {}).items() if text is not None}
         for name, text in params.items():
@@ -57,7 +58,7 @@ class Calls:
             query, page = next_query, self._page(kind, path, next_query)
 
     def _page(self, kind: Any, path: str, query: Query) -> tuple[tuple[Any, ...], Query | None]:
-        def read(answer: Answer) -> tuple[tuple[Any, ...], Query | None]:
+        def read(answer: Response) -> tuple[tuple[Any, ...], Query | None]:
             following = responses.next_page(answer)
             items = responses.value(tuple[kind, ...])(answer)
             return items, dict(parse_qsl(following, keep_blank_values=True)) if following is not None else None
@@ -99,7 +100,7 @@ class Calls:
         method: str,
         path: str,
         members: Mapping[str, Any],
-        read: Callable[[Answer], _Value],
+        read: Callable[[Response], _Value],
         *,
         match: str | None = None,
         document: tuple[str, bytes] | None = None,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from metastore.client.transport import Answer, AnswerLost
 from metastore.descriptor.document import load
 from metastore.errors import (
     AlreadyExists,
@@ -30,6 +29,7 @@ from metastore.errors import (
     TagNotFound,
     TooLarge,
 )
+from metastore.http.responses import Response, ResponseLost
 from metastore.parse import parse_dataset_id
 from metastore.types import Dataset, DatasetId, Finding, Revision, shortened
 from metastore.wire import from_wire
@@ -63,7 +63,7 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
 _KINDS = {kind.kind: kind for kind in _FACTS}
 
 
-def understood(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
+def understood(answer: Response, read: Callable[[Response], _Value]) -> _Value:
     """Return what a good answer says.
 
     Raises:
@@ -78,8 +78,8 @@ def understood(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
     raise _problem(answer) or _foreign(answer)
 
 
-def understood_write(answer: Answer, read: Callable[[Answer], _Value]) -> _Value:
-    """Return what the answer to a write says; an `AnswerLost` says that nobody can tell from it.
+def understood_write(answer: Response, read: Callable[[Response], _Value]) -> _Value:
+    """Return the value in the response to a write. `ResponseLost` if it does not tell whether the write was made.
 
     Raises:
         MetastoreError: What the service raised: nothing was changed.
@@ -88,19 +88,23 @@ def understood_write(answer: Answer, read: Callable[[Answer], _Value]) -> _Value
         try:
             return read(answer)
         except ValueError as error:
-            raise AnswerLost(f"{_said(answer)}, but not what MetaStore says: {error}") from None
+            raise _lost(answer, f"{_said(answer)}, but not what MetaStore says: {error}") from None
     problem = _problem(answer)
     if problem is None and answer.status >= 500:  # a proxy, or a service that fell over on the way
-        raise AnswerLost(str(_foreign(answer)))
+        raise _lost(answer, str(_foreign(answer)))
     raise problem or _foreign(answer)
 
 
-def _said(answer: Answer) -> str:
+def _lost(answer: Response, sentence: str) -> ResponseLost:
+    return ResponseLost(answer.address, sentence.removeprefix(f"{answer.address} "))
+
+
+def _said(answer: Response) -> str:
     phrase = next((each.phrase for each in HTTPStatus if each == answer.status), "")
     return f"{answer.address} answered {answer.status} {phrase}".rstrip()
 
 
-def _foreign(answer: Answer) -> MetastoreError:
+def _foreign(answer: Response) -> MetastoreError:
     """Return what to say of an answer that somebody else gave, such as a proxy."""
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return InvalidInput(f"{_said(answer)}: what was sent is larger than it takes")
@@ -114,7 +118,7 @@ def _foreign(answer: Answer) -> MetastoreError:
     return StorageUnavailable(f"{_said(answer)}, not as MetaStore does: {what}")
 
 
-def _members(answer: Answer) -> dict[str, Any]:
+def _members(answer: Response) -> dict[str, Any]:
     try:
         said = json_of(answer) if answer.media_type == PROBLEM else {}
     except ValueError:
@@ -122,7 +126,7 @@ def _members(answer: Answer) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _problem(answer: Answer) -> MetastoreError | None:
+def _problem(answer: Response) -> MetastoreError | None:
     """Return the error that a problem document speaks of, with its text and attributes; None if it is none of ours."""
     said = _members(answer)
     kind = _KINDS.get(str(said.get("kind")))
@@ -149,7 +153,7 @@ def _fact(hint: Any, said: Any) -> Any:
         return from_wire(str, said)
 
 
-def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Response) -> dict[str, Any]:
     if kind is AuthenticationError:
         return {"missing": "error=" not in answer.headers.get("www-authenticate", "")}
     if not issubclass(kind, InvalidInput):
@@ -159,7 +163,7 @@ def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Ans
     return {"pointer": pointer, "problems": tuple((each.pointer, each.detail) for each in found)}
 
 
-def json_of(answer: Answer) -> Any:
+def json_of(answer: Response) -> Any:
     """Return the JSON of an answer.
 
     Raises:
@@ -167,21 +171,21 @@ def json_of(answer: Answer) -> Any:
     """
     if answer.media_type not in (JSON, ENVELOPE, PROBLEM):
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
-    return load(answer.body)
+    return load(answer.content)
 
 
-def value(kind: Any) -> Callable[[Answer], Any]:
+def value(kind: Any) -> Callable[[Response], Any]:
     """Return what reads a value of a kind."""
     return lambda answer: from_wire(kind, json_of(answer))
 
 
-def nothing(answer: Answer) -> None:
+def nothing(answer: Response) -> None:
     """Read an answer that says no more than that it was done."""
     if answer.status != HTTPStatus.NO_CONTENT:
         raise ValueError("there should be nothing")
 
 
-def enveloped(answer: Answer) -> tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]:
+def enveloped(answer: Response) -> tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]:
     """Cut our envelope open: its last member is the descriptor, byte for byte as it is stored.
 
     Raises:
@@ -190,7 +194,7 @@ def enveloped(answer: Answer) -> tuple[DatasetId, Revision, bytes, tuple[Finding
     if answer.media_type != ENVELOPE:
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
     # In a text of JSON this would have a backslash before the quotation mark.
-    head, found, rest = answer.body.partition(b', "descriptor": ')
+    head, found, rest = answer.content.partition(b', "descriptor": ')
     if not found or not rest.endswith(b"}"):
         raise ValueError("it has no descriptor at its end")
     said = from_wire(dict, load(head + b"}"))
@@ -198,13 +202,13 @@ def enveloped(answer: Answer) -> tuple[DatasetId, Revision, bytes, tuple[Finding
     return from_wire(DatasetId, said.get("id")), from_wire(Revision, said.get("revision")), rest[:-1], findings
 
 
-def dataset(answer: Answer) -> Dataset:
+def dataset(answer: Response) -> Dataset:
     """Read a dataset. Raises ValueError."""
     dataset_id, revision, content, findings = enveloped(answer)
     return Dataset(dataset_id, revision, from_wire(dict, load(content)), content, findings)
 
 
-def next_page(answer: Answer) -> str | None:
+def next_page(answer: Response) -> str | None:
     """Return the query of the next page (RFC 8288), or None where there is none: its path is that of the list.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from metastore.client.transport import AnswerLost, Transport
+from metastore.client.transport import Transport
 from metastore.errors import (
     Conflict,
     DatasetDeleted,
@@ -20,6 +20,7 @@ from metastore.errors import (
     OutcomeUnknown,
     RevisionConflict,
 )
+from metastore.http.responses import ResponseLost
 from metastore.storage.retry import LostRace, retry
 from metastore.store.base import Store
 from metastore.types import ChangeRequest, Revision
@@ -64,11 +65,11 @@ class Settling:
         Raises:
             OutcomeUnknown: Answers were lost, and looking did not tell.
         """
-        lost: AnswerLost | None = None
+        lost: ResponseLost | None = None
         for pause in self._http.pauses():
             try:
                 return send()
-            except AnswerLost as error:
+            except ResponseLost as error:
                 lost = error
                 self._http.wait(pause)
             except MetastoreError as error:
@@ -82,7 +83,7 @@ class Settling:
         assert lost is not None
         raise OutcomeUnknown(str(lost), before) from lost
 
-    def _look(self, look: Callable[[], _Made | None], lost: AnswerLost, before: str) -> _Made | None:
+    def _look(self, look: Callable[[], _Made | None], lost: ResponseLost, before: str) -> _Made | None:
         try:
             return look()
         except Conflict:

@@ -11,12 +11,13 @@ from metastore.client import responses
 from metastore.client.calls import Calls
 from metastore.client.responses import ENVELOPE, understood
 from metastore.client.settling import CannotTell, Settling, fits, members_of
-from metastore.client.transport import Answer, Transport
+from metastore.client.transport import Transport
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import MAX_BYTES, decode, encode, same
 from metastore.descriptor.file_changes import Document
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict, TagNotFound
+from metastore.http.responses import Response
 from metastore.parse import AnyAuthor, AnyId, is_tag_name, make_time, parse_dataset_id, parse_revision
 from metastore.store.base import Store
 from metastore.types import (
@@ -331,7 +332,7 @@ class RemoteStore(Store):
             return self.tag_read(dataset_id, name)
         return None
 
-    def _descriptor(self, dataset_id: AnyId, revision: str | None) -> Answer:
+    def _descriptor(self, dataset_id: AnyId, revision: str | None) -> Response:
         query = {"revision": parse_revision(revision)}
         return self._calls.get(_path(parse_dataset_id(dataset_id)), query, accept=ENVELOPE)
 
@@ -345,7 +346,7 @@ def _logged(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _surroundings(answer: Answer) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:
+def _surroundings(answer: Response) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:
     """Read a project without its dataset, whose bytes it does not have."""
     project = responses.value(dict)(answer)
     dataset = from_wire(dict, project.get("dataset"))

@@ -1,80 +1,36 @@
-"""Sending requests to one service: time limits, retries of what is safe, bounds on what comes back."""
+"""The connection to one service: its address, the token, and which requests may be repeated."""
 
 from __future__ import annotations
 
-import os
-import random
 import re
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from metastore.errors import InvalidInput, StorageUnavailable, needs_extra
-from metastore.http.body import ENCODING, BadBody, read_body
+from metastore.errors import InvalidInput
+from metastore.http.connection import Connection
+from metastore.http.responses import Response
 
-if TYPE_CHECKING:
-    import httpx
-
-#: Answers to a read that may be another one in a moment: of the service, or of a proxy in front of it.
+#: Statuses of a read that may be different in a moment: the service's, or those of a proxy in front of it.
 TRANSIENT = frozenset({429, 502, 503, 504})
-#: The longest pause between two tries, in seconds: who is told to wait longer is better told so at once.
-LONGEST_PAUSE = 5.0
-_FIRST_PAUSE = 0.1
-#: A whole answer may take so many times as long as nothing of it may come.
-_PATIENCE = 10
 _TOKEN = re.compile(r"[!-~]+")
 
 
-class NotSent(Exception):
-    """The service was not reached: nothing can have happened."""
-
-
-class AnswerLost(Exception):
-    """The request may have been carried out, and what became of it is not known."""
-
-
-class Unreadable(AnswerLost):
-    """An answer came that nobody reads to its end, and no other is to be expected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back, whole.
-
-    Attributes:
-        address: What was asked, without parameters.
-        status: The status code.
-        headers: By names in lower case.
-        body: Decoded from whatever compression it came in.
-    """
-
-    address: str
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-    @property
-    def media_type(self) -> str:
-        """What the body is, without parameters."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 class Transport:
-    """The way to one service. Safe to share between threads, and to use after a fork.
+    """The way to one service. Safe to share between threads, and usable after a fork.
 
     Args:
         url: The service's address, without `/api/v1`.
         token: Sent with every request, to this address alone.
-        timeout: For how many seconds nothing may come; or a pair, of which the first is for making a connection.
-        retries: How often what is safe is tried again.
-        longest: The longest answer that is read, in bytes.
-        sleep: Waits for some seconds.
+        timeout: How long to wait for a piece of a response, in seconds; or a pair, whose first number is for making a
+            connection.
+        retries: How often a safe request is repeated.
+        longest: The longest body to read, in bytes.
+        sleep: Waits, in seconds.
 
     Raises:
-        InvalidInput: One of them makes no sense.
+        InvalidInput: One of the arguments is wrong.
     """
 
     def __init__(
@@ -88,122 +44,62 @@ class Transport:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = _address(url)
-        self._token = _checked_token(token)
-        self._connect, self._read = _checked_timeout(timeout)
+        token = _checked_token(token)
         if type(retries) is not int or not 0 <= retries <= 100:
             raise InvalidInput(f"retries is a number from 0 to 100, not {retries!r}")
-        self._retries = retries
-        self._longest = longest
-        self._sleep = sleep
-        # By process: a child must not write into its parent's connections, nor close them.
-        self._pools: dict[int, httpx.Client] = {}
+        self.connection = Connection(
+            self.address,
+            extra="client",
+            headers={"Authorization": f"Bearer {token}"} if token is not None else {},
+            timeout=_checked_timeout(timeout),
+            retries=retries,
+            longest=longest,
+            sleep=sleep,
+        )
 
     def __repr__(self) -> str:
         return f"Transport({self.address!r})"
 
     def close(self) -> None:
-        """Close the connections; a request after that makes new ones."""
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.close()
+        """Close the connections. The next request opens new ones."""
+        self.connection.close()
 
-    def read(self, path: str, params: Mapping[str, str], accept: str) -> Answer:
-        """Ask for something, again where that may help.
+    def read(self, path: str, query: Mapping[str, str], accept: str) -> Response:
+        """Send a GET, and repeat it where that may help.
 
         Raises:
-            StorageUnavailable: There is no answer.
+            StorageUnavailable: No response came.
         """
-        answer: Answer | None = None
-        reason = ""
-        for pause in self.pauses():
-            try:
-                answer = self._send("GET", path, params, {"Accept": accept}, b"")
-            except Unreadable as error:
-                raise StorageUnavailable(str(error)) from None
-            except (NotSent, AnswerLost) as error:
-                answer, reason = None, str(error)
-            else:
-                pause = max(pause, _asked_pause(answer))
-                if answer.status not in TRANSIENT or pause > LONGEST_PAUSE:
-                    return answer
-            self._sleep(pause)
-        if answer is None:
-            raise StorageUnavailable(reason)
-        return answer
+        headers = {"Accept": accept}
+        url = f"{self.address}{path}"
+        return self.connection.request("GET", url, query=query, headers=headers, repeatable=True, transient=TRANSIENT)
 
     def write(
-        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], content: bytes
-    ) -> Answer:
-        """Send a write; again only as long as it was not sent at all. Where no answer came, it is `AnswerLost`.
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes
+    ) -> Response:
+        """Send a write, and repeat it only as long as it was not sent. `ResponseLost` says that no response came.
 
         Raises:
-            StorageUnavailable: It was not sent.
+            StorageUnavailable: The service was not reached.
         """
-        reason = ""
-        for pause in self.pauses():
-            try:
-                return self._send(method, path, params, headers, content)
-            except NotSent as error:
-                reason = str(error)
-            self._sleep(pause)
-        raise StorageUnavailable(reason)
+        return self.connection.request(
+            method,
+            f"{self.address}{path}",
+            query=query,
+            headers=headers,
+            content=content or None,
+            repeatable=False,
+            transient=(),
+        )
 
     def pauses(self) -> Iterator[float]:
-        """Yield for each try how long to wait after it, in seconds: longer each time, and never alike for two."""
-        for attempt in range(self._retries):
-            yield min(LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1)
+        """Yield for each try how long to wait after it, in seconds."""
+        yield from self.connection.pauses()
         yield 0.0
 
     def wait(self, seconds: float) -> None:
         """Wait."""
-        self._sleep(seconds)
-
-    def _send(
-        self, method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str], content: bytes
-    ) -> Answer:
-        with needs_extra("client"):
-            import httpx
-        address = f"{self.address}{path}"
-        try:
-            pool = self._pool()
-            request = pool.build_request(method, address, params=params, headers=headers, content=content or None)
-            response = pool.send(request, stream=True)
-            try:
-                body = read_body(response, longest=self._longest, seconds=self._read * _PATIENCE)
-            finally:
-                response.close()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            raise NotSent(f"{address} cannot be reached: {_words(error)}") from error
-        except httpx.RequestError as error:
-            raise AnswerLost(f"{address} gave no whole answer: {_words(error)}") from error
-        except BadBody as error:
-            raise Unreadable(f"{address} {error}") from None
-        known = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(address, response.status_code, known, body)
-
-    def _pool(self) -> httpx.Client:
-        pool = self._pools.get(os.getpid())
-        # Two threads may both make one; all then use the one that came first, without a lock that a fork could copy.
-        return pool or self._pools.setdefault(os.getpid(), self._new_pool())
-
-    def _new_pool(self) -> httpx.Client:
-        import httpx
-
-        headers = {"User-Agent": "metastore", "Accept-Encoding": ENCODING}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        timeout = httpx.Timeout(self._read, connect=self._connect, pool=self._read)
-        try:
-            return httpx.Client(headers=headers, timeout=timeout, follow_redirects=False, verify=self._trusted())
-        except OSError as error:  # SSL_CERT_FILE names no file
-            raise StorageUnavailable(f"the certificates to trust cannot be read: {error}") from None
-
-    def _trusted(self) -> ssl.SSLContext:
-        """Return whom to trust: nobody where no TLS is spoken, which spares reading all certificates there are."""
-        import httpx
-
-        is_plain = self.address.lower().startswith("http:")
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else httpx.create_ssl_context()
+        self.connection.sleep(seconds)
 
 
 def _address(url: str) -> str:
@@ -235,14 +131,3 @@ def _checked_timeout(timeout: Any) -> tuple[float, float]:
     if len(pair) != 2:
         raise InvalidInput("timeout is one number of seconds, or two: to connect, and to wait for an answer")
     return float(pair[0]), float(pair[1])
-
-
-def _asked_pause(answer: Answer) -> float:
-    """Return how long the answer says to wait, in seconds (RFC 9110, section 10.2.3; a date is passed over)."""
-    said = answer.headers.get("retry-after", "")
-    return float(said) if re.fullmatch(r"[0-9]{1,9}", said) else 0.0
-
-
-def _words(error: Exception) -> str:
-    """Return what went wrong; some of httpx's errors have no words of their own."""
-    return str(error) or type(error).__name__

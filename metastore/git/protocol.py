@@ -110,7 +110,7 @@ class SmartHttp:
 
         Returns:
             None if it is done; else what the server says to explain that nothing was. Where no answer came,
-            `AnswerLost` leaves the caller to find out.
+            `ResponseLost` leaves the caller to find out.
         """
         self._expect_atomic(path)
         capabilities = f"\0report-status atomic {_AGENT}"

@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, read within bounds: whoever answers may be broken, or mean us harm."""
+"""The body of an HTTP response, read within bounds: the server may be broken or hostile."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-#: What to ask for with `Accept-Encoding`: no other encoding is read.
+#: Sent as `Accept-Encoding`: no other encoding is read.
 ENCODING = "gzip"
 
 
 class BadBody(Exception):
-    """An answer is too long, too slow, or not compressed as it says; asking again would be in vain. Has no subject."""
+    """A body is too long, too slow or wrongly compressed. Asking again is useless. The text continues an address."""
 
 
-class Response(Protocol):
-    """What is needed of an answer; httpx's has it."""
+class Stream(Protocol):
+    """The part of httpx's response that is used here."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By names in any case."""
+        """Headers; names in any case."""
         ...
 
     def iter_raw(self) -> Iterator[bytes]:
-        """Yield the body as it comes."""
+        """Yield the body in the pieces that arrive, still compressed."""
         ...
 
 
-def read_body(response: Response, *, longest: int, seconds: float) -> bytes:
-    """Return a body, decompressed; `BadBody` where it is too long or too slow, or cannot be decompressed.
+def read_body(response: Stream, *, longest: int, seconds: float) -> bytes:
+    """Return a body, decompressed. `BadBody` is raised if it is too long, too slow, or wrongly compressed.
 
-    Of one that is too long no more is held than `longest` and a piece.
+    Never more than `longest` bytes and one piece are held.
 
     Args:
-        response: An answer whose body was not read yet.
-        longest: How many bytes to read at most, both of what comes and of what that decompresses to.
-        seconds: For how long to read.
+        response: A response whose body was not read yet.
+        longest: How many bytes to read at most, both compressed and decompressed.
+        seconds: How long to read at most.
     """
     until, parts = time.monotonic() + seconds, []
     inflater = _inflater(response.headers.get("content-encoding", ""))
@@ -44,7 +44,7 @@ def read_body(response: Response, *, longest: int, seconds: float) -> bytes:
     for piece in response.iter_raw():
         parts.append(_inflated(inflater, piece, longest + 1 - size) if inflater else piece)
         came, size = came + len(piece), size + len(parts[-1])
-        if max(came, size) > longest:  # what is compressed may come for ever and say nothing
+        if max(came, size) > longest:  # compressed bytes may come for ever and hold nothing
             raise BadBody(f"answers with more than {longest} bytes")
         if time.monotonic() > until:
             raise BadBody(f"takes more than {seconds:g} seconds for an answer")
@@ -54,7 +54,7 @@ def read_body(response: Response, *, longest: int, seconds: float) -> bytes:
 
 
 def _inflater(encoding: str) -> Any:
-    """Return what decompresses, or None where there is nothing to do."""
+    """Return a decompressor, or None if the body is not compressed."""
     if encoding.strip().lower() in ("", "identity"):
         return None
     if encoding.strip().lower() in ("gzip", "x-gzip"):

@@ -1,35 +1,23 @@
-"""Talking to a Git host over HTTP: the one place for credentials, limits, retries, pages, and foreign errors.
+"""A Git host's API over HTTP: credentials, rate limits, pages and errors, in one place.
 
-What is done by itself: a host that limits us (403 and 429 alike) is waited for, up to `patience`; what may be repeated
-is repeated when its answer is lost. What never happens: a redirect followed, a change sent twice, or an answer read
-that has no end.
+The client waits for a host that limits it (403 and 429 alike), up to `patience`. It repeats a request only if that is
+safe. It never follows a redirect, never sends a change twice, and never reads a body without end.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from metastore import forks
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
-from metastore.forks import ForkSafeLock
-from metastore.http.body import ENCODING, BadBody, read_body
-from metastore.http.credentials import Credentials, check_base, is_loopback
-from metastore.http.responses import Answer, AnswerLost, Redirected
+from metastore.http.connection import Connection, backoff
+from metastore.http.credentials import Credentials, check_base
+from metastore.http.responses import Redirected, Response, ResponseLost
 
-if TYPE_CHECKING:
-    import httpx
-
-_REPEATS = 3
-_FIRST_PAUSE = 0.25  # seconds; doubled each time
-#: A whole answer may take so many times as long as nothing of it may come.
-_SLOWNESS = 10
-#: The longest answer that is read, in bytes. GitHub's largest blob has 100 MiB.
+#: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
 LONGEST = 256 * 1024 * 1024
 
 
@@ -38,19 +26,18 @@ class Host:
 
     Args:
         base: The API's address, without a slash at the end.
-        credentials: Who we are.
-        headers: What else every request says.
-        timeout: How long to wait for a connection, and for each piece of an answer, in seconds.
+        credentials: Sent with every request.
+        headers: Further headers of every request.
+        timeout: How long to wait for a connection, and for each piece of a response, in seconds.
         patience: How long a call may wait in all while the host limits us, in seconds.
         concurrency: How many requests may be under way at once.
-        longest: The longest answer that is read, in bytes.
+        longest: The longest body to read, in bytes.
         sleep: Waits, in seconds.
         clock: Returns the time, in seconds since 1970.
     """
 
-    #: Waits so many seconds, because the host limits us. Who wants to show that puts in its place what also does.
+    #: Waits some seconds for the end of a limit. A progress bar replaces it by a function that shows the wait.
     waiting: Callable[[float], None]
-    _client: httpx.Client | None
 
     def __init__(
         self,
@@ -66,18 +53,21 @@ class Host:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.base = check_base(base)
+        self._connection = Connection(
+            self.base,
+            extra="github",
+            headers=headers,
+            timeout=(timeout, timeout),
+            concurrency=concurrency,
+            longest=longest,
+            sleep=sleep,
+        )
         self._credentials = credentials
-        self._headers = {"User-Agent": "metastore", "Accept-Encoding": ENCODING, **(headers or {})}
-        self._timeout = timeout
         self._patience = patience
-        self._concurrency = concurrency
         self.longest = longest
-        self._sleep = self.waiting = sleep
+        self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
-        self._mutex = ForkSafeLock()
-        self._forget()
-        forks.register(self, Host._after_fork)
 
     def __repr__(self) -> str:
         return f"Host({self.base!r})"
@@ -92,26 +82,27 @@ class Host:
         headers: Mapping[str, str] | None = None,
         handled: Container[int] = (),
         repeatable: bool | None = None,
-    ) -> Answer:
-        """Ask, and return an answer of 2xx, 304, or a status that the caller handles.
+    ) -> Response:
+        """Send a request, and return a response of 2xx, 304, or a status that the caller handles.
 
         Args:
-            method: As HTTP calls it.
-            path: Below the API's address, quoted; or a whole address of the same host.
-            query: What follows the question mark.
-            body: Sent as JSON, if it is given; bytes as they are.
-            headers: What else to say.
-            handled: Other statuses that are answers to the caller.
-            repeatable: Whether asking twice is as good as once; if not given, a GET is, and nothing else.
+            method: The HTTP method.
+            path: A quoted path below the API's address; or a whole address, as in a link, of which the path and the
+                query are used.
+            query: The parameters.
+            body: Bytes are sent as they are, anything else as JSON.
+            headers: Further headers.
+            handled: Other statuses to return.
+            repeatable: Whether sending the request twice has the same effect as once. By default only a GET's has.
 
-        Two exceptions are for the storage alone: `AnswerLost`, where it was sent, may not be repeated, and no answer
-        came; and `Redirected`, where it is somewhere else.
+        Two exceptions stay inside the storage: `ResponseLost` (the request is not repeatable, and no response came) and
+        `Redirected` (the resource is at another address).
 
         Raises:
-            StorageBusy: The host limits us for longer than we wait.
-            StorageUnavailable: The host cannot be reached, fails, or does not know us.
-            PermissionDenied: The host knows us, and says no.
-            StorageError: The host says that the request is wrong.
+            StorageBusy: The host's limit lasts longer than our patience.
+            StorageUnavailable: The host cannot be reached, fails, or does not accept the token.
+            PermissionDenied: The host refuses the token's owner.
+            StorageError: The host calls the request wrong.
         """
         repeatable = method == "GET" if repeatable is None else repeatable
         content = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
@@ -119,36 +110,34 @@ class Host:
         url, left, renewed = self._url(path), self._patience, False
         while True:
             left = self._wait_for_limit(left)
-            answer = self._repeated(method, url, query, content, sent, repeatable)
-            if (wait := self._limit(answer)) is not None:
+            response = self._sent(method, url, query, content, sent, repeatable)
+            if (wait := self._limit(response)) is not None:
                 self._limited_until = max(self._limited_until, self._clock() + wait)
-            elif answer.status == 401 and not renewed and self._credentials.renew():
+            elif response.status == 401 and not renewed and self._credentials.renew():
                 renewed = True
             else:
-                return self._checked(answer, method, path, handled)
+                return self._checked(response, method, path, handled)
 
-    def pages(self, path: str, *, query: Mapping[str, str | int] | None = None, **options: Any) -> Iterator[Answer]:
-        """Yield an answer and those that its `Link` leads on to, one at a time; see `call`."""
-        answer = self.call("GET", path, query=query, **options)
-        yield answer
-        while found := answer.next_page():
-            answer = self.call("GET", found, **options)
-            yield answer
+    def pages(self, path: str, *, query: Mapping[str, str | int] | None = None, **options: Any) -> Iterator[Response]:
+        """Yield a page and those that its `Link` header leads to, one at a time; see `call`."""
+        response = self.call("GET", path, query=query, **options)
+        yield response
+        while address := response.next_page():
+            response = self.call("GET", address, **options)
+            yield response
 
     def close(self) -> None:
-        """Close the connections; they are opened again on use."""
-        client, self._client = self._client, None
-        if client:
-            client.close()
+        """Close the connections. The next call opens new ones."""
+        self._connection.close()
 
     # Limits
 
-    def _limit(self, answer: Answer) -> float | None:
-        """Return for how many seconds the host wants to be left alone, or None where the answer is no such wish."""
-        return answer.limit(self._clock())
+    def _limit(self, response: Response) -> float | None:
+        """Return how many seconds the host wants to be left alone, or None if it sets no limit."""
+        return response.limit(self._clock())
 
     def _wait_for_limit(self, left: float) -> float:
-        """Wait until the host wants to hear from us again; return how much patience is left."""
+        """Wait for the end of the host's limit; return the patience that is left, in seconds."""
         wait = self._limited_until - self._clock()
         if wait <= 0:
             return left
@@ -159,7 +148,7 @@ class Host:
 
     # Sending
 
-    def _repeated(
+    def _sent(
         self,
         method: str,
         url: str,
@@ -167,92 +156,56 @@ class Host:
         content: bytes | None,
         headers: Mapping[str, str],
         repeatable: bool,
-    ) -> Answer:
-        """Send, again when nothing came back and that does no harm."""
-        import httpx
-
-        for attempt in range(_REPEATS + 1):
-            last = attempt == _REPEATS
-            try:
-                answer = self._send(method, url, query, content, headers)
-                if answer.status < 500:
-                    return answer
-                problem = f"answered {answer.status}"
-                never_sent = False
-            except httpx.RequestError as error:
-                problem = f"could not be reached ({type(error).__name__})"
-                never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-            except BadBody as error:
-                problem, never_sent, last = str(error), False, True
-            if not never_sent and not repeatable:
-                raise AnswerLost(f"{self._name()} {problem}")
-            if last:
-                raise StorageUnavailable(f"{self._name()} {problem}")
-            self.pause(attempt)
-        raise AssertionError
+    ) -> Response:
+        """Send, and repeat where that is safe. A 5xx does not tell whether a change was made."""
+        response = self._connection.request(
+            method,
+            url,
+            query=query,
+            headers={**headers, **self._credentials.headers()},
+            content=content,
+            repeatable=repeatable,
+            transient=range(500, 600),
+        )
+        if response.status < 500:
+            return response
+        if not repeatable:
+            raise ResponseLost(response.address, f"answered {response.status}")
+        raise StorageUnavailable(f"{response.address} answered {response.status}")
 
     def pause(self, attempt: int) -> None:
-        """Wait a little before asking again; longer each time."""
-        self._sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1))
+        """Wait before asking again, longer after each attempt."""
+        self._connection.sleep(backoff(attempt))
 
-    def _send(
-        self,
-        method: str,
-        url: str,
-        query: Mapping[str, str | int] | None,
-        content: bytes | None,
-        headers: Mapping[str, str],
-    ) -> Answer:
-        said = {**headers, **self._credentials.headers()}
-        with self._slots, self._open().stream(method, url, params=query, content=content, headers=said) as response:
-            body = read_body(response, longest=self.longest, seconds=self._timeout * _SLOWNESS)
-        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body)
+    # Responses
 
-    def _open(self) -> httpx.Client:
-        """Return the connections of this process."""
-        import httpx
-
-        with self._mutex:
-            if self._client is None:
-                self._client = httpx.Client(
-                    timeout=self._timeout,
-                    headers=self._headers,
-                    follow_redirects=False,
-                    trust_env=not is_loopback(self.base),
-                )
-            return self._client
-
-    def _after_fork(self) -> None:
-        """Open connections of its own in a forked child: those of the parent are neither used nor closed there."""
-        forks.abandon(self._client)
-        self._forget()
-
-    def _forget(self) -> None:
-        self._client = None
-        self._slots = threading.BoundedSemaphore(self._concurrency)
-
-    # Answers
-
-    def _checked(self, answer: Answer, method: str, path: str, handled: Container[int]) -> Answer:
-        status = answer.status
+    def _checked(self, response: Response, method: str, path: str, handled: Container[int]) -> Response:
+        status = response.status
         if status < 300 or status == 304 or status in handled:
-            return answer
+            return response
         if status < 400:
-            raise Redirected(urljoin(self._url(path), answer.headers.get("location", "")))
-        said = answer.said()
+            raise Redirected(urljoin(self._url(path), response.headers.get("location", "")))
+        message = response.message()
         if status == 401:
-            raise StorageUnavailable(f"{self._name()} does not accept the token: {said}")
+            raise StorageUnavailable(f"{self._name()} does not accept the token: {message}")
         if status == 403:
-            raise PermissionDenied(f"{self._name()} does not allow the token's owner to {method} {path}: {said}")
-        raise StorageError(f"{self._name()} answered {status} to {method} {path}: {said}")
+            raise PermissionDenied(f"{self._name()} does not allow the token's owner to {method} {path}: {message}")
+        raise StorageError(f"{self._name()} answered {status} to {method} {path}: {message}")
 
     def _url(self, path: str) -> str:
-        """Return a whole address; never one of another host, which would be given our token."""
+        """Return a whole address on our own host.
+
+        A host that is known by several names links to the one in its configuration (GitLab's `external_url`). Our name
+        is kept: the token must not go to another host.
+        """
         if not path.startswith(("http://", "https://")):
             return f"{self.base}{path}"
-        if urlsplit(path)[:2] != urlsplit(self.base)[:2]:
-            raise StorageUnavailable(f"{self._name()} sends us to another host, {urlsplit(path).netloc}: not followed")
-        return path
+        link, ours = urlsplit(path), urlsplit(self.base)
+        if link[:2] == ours[:2]:
+            return path
+        if not f"{link.path}/".startswith(f"{ours.path}/"):
+            raise StorageUnavailable(f"{self._name()} links to {link.netloc}{link.path}, which is outside {self.base}")
+        return ours._replace(path=link.path, query=link.query).geturl()
 
     def _name(self) -> str:
         return urlsplit(self.base).netloc

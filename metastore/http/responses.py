@@ -1,6 +1,6 @@
-"""What a Git host answers: values, where the next page is, and how long it wants to be left alone.
+"""Responses as values: their JSON, the next page, and how long a host wants to be left alone.
 
-Docs obeyed: "Rate limits for the REST API" of GitHub, "Rate limits" of GitLab, RFC 9110 (Retry-After), RFC 8288 (Link).
+Follows "Rate limits for the REST API" of GitHub, "Rate limits" of GitLab, RFC 9110 (Retry-After), RFC 8288 (Link).
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from metastore.errors import StorageUnavailable
 
@@ -16,28 +17,52 @@ _UNNAMED_WAIT = 60.0  # seconds; what GitHub asks for where an answer names no t
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
 
-class Answer(NamedTuple):
-    """An answer as it came; names of headers are lower case."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole response.
 
+    Attributes:
+        address: The address that was asked, without parameters.
+        status: The status code.
+        headers: By names in lower case.
+        content: The body, decompressed.
+    """
+
+    address: str
     status: int
     headers: Mapping[str, str]
-    content: bytes
+    content: bytes = field(repr=False)
+
+    @property
+    def media_type(self) -> str:
+        """The body's media type, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after(self) -> float | None:
+        """How long the server asks to wait, in seconds (RFC 9110, section 10.2.3). A date is ignored."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
     def json(self) -> Any:
-        """Return the body as values. Raises StorageUnavailable where it is no JSON: a proxy's page, say."""
+        """Return the body as JSON values.
+
+        Raises:
+            StorageUnavailable: The body is not JSON, but for example a proxy's page.
+        """
         try:
             return self._value()
         except ValueError:
             raise StorageUnavailable(f"the host answered {self.status} with something that is no JSON") from None
 
-    def said(self) -> str:
-        """Return what the host says for people, shortened; empty where it says nothing."""
+    def message(self) -> str:
+        """Return the host's message for people, shortened; empty if there is none."""
         try:
             value = self._value()
         except ValueError:
             return ""
-        found = value.get("message") or value.get("error") if isinstance(value, dict) else None
-        return found[:200] if isinstance(found, str) else json.dumps(found)[:200] if found else ""
+        text = value.get("message") or value.get("error") if isinstance(value, dict) else None
+        return text[:200] if isinstance(text, str) else json.dumps(text)[:200] if text else ""
 
     def _value(self) -> Any:
         try:
@@ -46,21 +71,21 @@ class Answer(NamedTuple):
             raise ValueError("it is nested too deeply") from None
 
     def next_page(self) -> str | None:
-        """Return the address of the next page."""
-        found = _NEXT.search(self.headers.get("link", ""))
-        return found[1] if found else None
+        """Return the address of the next page (RFC 8288), or None on the last page."""
+        link = _NEXT.search(self.headers.get("link", ""))
+        return link[1] if link else None
 
     def limit(self, now: float) -> float | None:
-        """Return for how many seconds the host wants to be left alone, or None where the answer is no such wish.
+        """Return how many seconds the host wants to be left alone, or None if it sets no limit.
 
         Args:
             now: The time, in seconds since 1970.
         """
-        headers = self.headers
         if self.status not in (403, 429) or not (self.status == 429 or self._means_limit()):
             return None
-        if (after := headers.get("retry-after", "")).isdecimal():
-            return float(after)
+        if self.retry_after is not None:
+            return self.retry_after
+        headers = self.headers
         reset = headers.get("x-ratelimit-reset") or headers.get("ratelimit-reset") or ""
         remaining = headers.get("x-ratelimit-remaining") or headers.get("ratelimit-remaining")
         if reset.isdecimal() and remaining == "0":
@@ -68,7 +93,7 @@ class Answer(NamedTuple):
         return _UNNAMED_WAIT
 
     def _means_limit(self) -> bool:
-        """Tell whether a 403 is about limits: by its headers, or by the page of the documentation that it names."""
+        """Return whether a 403 is a limit, by its headers or by the page of the documentation that it links to."""
         if "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0":
             return True
         try:
@@ -78,12 +103,34 @@ class Answer(NamedTuple):
         return isinstance(value, dict) and "rate-limit" in str(value.get("documentation_url"))
 
 
-class AnswerLost(Exception):
-    """A change was sent and no answer came: read whether it was made. Never leaves a storage."""
+class _Failed(Exception):
+    """A request without a usable response. Never leaves a storage or a client.
+
+    Attributes:
+        address: The address that was asked, without parameters.
+        reason: What happened, as the end of a sentence about the address.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"{address} {reason}")
+        self.address = address
+        self.reason = reason
+
+
+class NotSent(_Failed):
+    """The server was not reached: nothing happened."""
+
+
+class ResponseLost(_Failed):
+    """The request was sent and no response came: it may have been carried out."""
+
+
+class Unreadable(ResponseLost):
+    """A response came that is not read to its end. Asking again would bring the same."""
 
 
 class Redirected(Exception):
-    """What was asked for is somewhere else, at `location`. Never leaves a storage."""
+    """The resource is at another address, `location`. Never leaves a storage."""
 
     def __init__(self, location: str) -> None:
         super().__init__(location)

@@ -193,5 +193,5 @@ def proxied(upstream: str) -> Iterator[Proxy]:
 def no_waiting(store: Any) -> list[float]:
     """Let a remote store not wait between tries; returns the pauses that it would have made."""
     pauses: list[float] = []
-    store._http._sleep = pauses.append
+    store._http.connection.sleep = pauses.append
     return pauses

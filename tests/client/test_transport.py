@@ -118,7 +118,7 @@ def test_nobody_there_is_said_and_nothing_is_unknown() -> None:
     ):
         with pytest.raises(StorageUnavailable, match=f"{address}.* cannot be reached"):
             call()
-    assert len(pauses) == 2 * 4
+    assert len(pauses) == 2 * 3
 
 
 def test_silence_ends_after_the_timeout(proxy: Proxy) -> None:
@@ -131,7 +131,7 @@ def test_silence_ends_after_the_timeout(proxy: Proxy) -> None:
 def test_a_body_that_never_ends_is_cut(proxy: Proxy, longest: int) -> None:
     proxy.always["GET"] = faults.endless
     with metastore.connect(proxy.address, timeout=(5, 0.1), retries=0) as store:
-        store._http._longest = longest  # type: ignore[attr-defined]
+        store._http.connection.longest = longest  # type: ignore[attr-defined]
         with pytest.raises(StorageUnavailable, match="more than"):
             store.dataset_read(CARS)
 
@@ -140,7 +140,7 @@ def test_a_body_that_never_ends_is_cut(proxy: Proxy, longest: int) -> None:
 def test_an_answer_that_nobody_reads_to_its_end_is_asked_for_once(
     remote: MetaStore, served: MetaStore, proxy: Proxy, fault: Fault
 ) -> None:
-    remote._http._longest = 100_000  # type: ignore[attr-defined]
+    remote._http.connection.longest = 100_000  # type: ignore[attr-defined]
     pauses = no_waiting(remote)
     proxy.always["GET"] = fault
     tracemalloc.start()
@@ -156,7 +156,7 @@ def test_an_answer_that_nobody_reads_to_its_end_is_asked_for_once(
 def test_a_write_whose_answer_nobody_reads_to_its_end_is_settled_by_looking(
     remote: MetaStore, served: MetaStore, proxy: Proxy
 ) -> None:
-    remote._http._longest = 100_000  # type: ignore[attr-defined]
+    remote._http.connection.longest = 100_000  # type: ignore[attr-defined]
     proxy.spoil["PUT"] = [faults.says("200 OK", BOMB, PROBLEM, forwards=True, Content_Encoding="gzip")]
     made = remote.dataset_create(CARS, {"a": 1})
     assert served.dataset_read(CARS).revision == made.revision
@@ -326,7 +326,7 @@ def test_a_child_and_threads_share_a_store_without_sharing_connections(remote: M
         each.join()
     assert os.waitpid(child, 0)[1] == 0
     assert failures == []
-    assert len(remote._http._pools) == 1  # type: ignore[attr-defined]
+    assert len(remote._http.connection._pools) == 1  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

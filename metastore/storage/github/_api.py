@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from urllib.parse import quote
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.git.objects import Commit, Entry, TagObject
 from metastore.http.client import Host
-from metastore.http.responses import Answer, AnswerLost, Redirected
+from metastore.http.responses import Redirected, Response, ResponseLost
 from metastore.storage.github import _queries
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -45,11 +46,11 @@ class Move(NamedTuple):
 class GitHubHost(Host):
     """The host, with the limits that GraphQL tells in an answer of 200."""
 
-    def _limit(self, answer: Answer) -> float | None:
+    def _limit(self, answer: Response) -> float | None:
         if answer.status == 200 and b'"RATE_LIMITED"' in answer.content:
             errors = answer.json().get("errors")
             if any(error.get("type") == "RATE_LIMITED" for error in errors or ()):
-                return super()._limit(answer._replace(status=429))
+                return super()._limit(replace(answer, status=429))
         return super()._limit(answer)
 
 
@@ -106,7 +107,7 @@ class GitHubApi:
     def move(self, node_id: str, moves: Sequence[Move], *, force: bool = False) -> None:
         """Move references, all or none. A `before` of None is compared too, unless it is forced.
 
-        Two exceptions are for the storage alone: `Rejected`, where they were not moved; and `AnswerLost`, where that
+        Two exceptions are for the storage alone: `Rejected`, where they were not moved; and `ResponseLost`, where that
         cannot be told.
         """
         updates = []
@@ -122,7 +123,7 @@ class GitHubApi:
         if errors := value.get("errors"):
             kinds = [str(error.get("type")) for error in errors]
             if not any(error.get("path") or error.get("type") for error in errors):
-                raise AnswerLost(f"GitHub failed: {_said(errors)}")
+                raise ResponseLost("GitHub", f"failed: {_said(errors)}")
             raise Rejected(kinds, _said(errors))
 
     def _graphql(self, body: Mapping[str, Any], *, repeatable: bool) -> Mapping[str, Any]:
@@ -153,7 +154,7 @@ class GitHubApi:
             self._account = account
         return not self._account
 
-    def create(self, name: str, *, private: bool, description: str) -> Answer:
+    def create(self, name: str, *, private: bool, description: str) -> Response:
         """Make a repository with a first commit, so that objects can be put into it."""
         path = f"/orgs/{quote(self.owner)}/repos" if self.is_organisation() else "/user/repos"
         body = {"name": name, "private": private, "description": description, "auto_init": True}
@@ -168,7 +169,7 @@ class GitHubApi:
         found: Mapping[str, Any] | None = answer.json() if answer.status == 200 else None
         return found
 
-    def change(self, name: str, settings: Mapping[str, Any]) -> Answer:
+    def change(self, name: str, settings: Mapping[str, Any]) -> Response:
         """Change a repository's settings, its name among them; 422 is the caller's to handle."""
         return self.host.call("PATCH", self._path(name), body=settings, handled=(422,))
 
@@ -180,7 +181,7 @@ class GitHubApi:
         """Give a repository one topic."""
         self.host.call("PUT", self._path(name, "topics"), body={"names": [topic]}, repeatable=True)
 
-    def reference(self, name: str, reference: str, etag: str | None) -> Answer:
+    def reference(self, name: str, reference: str, etag: str | None) -> Response:
         """Ask what a reference names; 304 where it is what `etag` was given for, which costs nothing."""
         headers = {"If-None-Match": etag} if etag else None
         path = self._path(name, f"git/ref/{quote(reference.removeprefix('refs/'))}")
@@ -237,11 +238,11 @@ class GitHubApi:
                 break
             self.host.pause(attempt)
         else:
-            raise StorageBusy(f"GitHub is not ready with {self.owner}/{name}: {answer.said()}")
+            raise StorageBusy(f"GitHub is not ready with {self.owner}/{name}: {answer.message()}")
         if answer.status == 404:
             raise Redirected(path)
         if answer.status == 422:
-            raise StorageError(f"GitHub does not take what was to be stored: {answer.said()}")
+            raise StorageError(f"GitHub does not take what was to be stored: {answer.message()}")
         sha = answer.json().get("sha")
         if not isinstance(sha, str):
             raise StorageError(f"GitHub did not say which object it made of {kind}")

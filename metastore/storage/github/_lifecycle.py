@@ -20,7 +20,7 @@ from metastore.errors import (
 from metastore.git.cache import Cache
 from metastore.git.history import commit_at
 from metastore.git.objects import GitObject, blob_id, object_id
-from metastore.http.responses import AnswerLost, Redirected
+from metastore.http.responses import Redirected, ResponseLost
 from metastore.storage.github._api import GitHubApi, Move, Rejected
 from metastore.storage.github._repository import GitHubRepository, Seen
 from metastore.storage.naming import aside_name
@@ -80,7 +80,7 @@ class Maker:
     def _create(self, aside: str, description: str) -> Mapping[str, Any]:
         try:
             made: Mapping[str, Any] = self._api.create(aside, private=self._private, description=description).json()
-        except AnswerLost as error:
+        except ResponseLost as error:
             found = self._api.get(aside)
             if found is None:
                 raise StorageUnavailable(f"GitHub did not make a repository: {error}") from None
@@ -103,7 +103,7 @@ class Maker:
             try:
                 self._api.move(node_id, moves, force=True)
                 return
-            except AnswerLost as error:
+            except ResponseLost as error:
                 if attempt + 1 == _TRIES:
                     raise StorageUnavailable(str(error)) from None
             except Rejected as error:
@@ -114,9 +114,9 @@ class Maker:
             try:
                 answer = self._api.change(name, settings)
                 if answer.status == 422:
-                    raise StorageError(f"GitHub does not let {name} be changed: {answer.said()}")
+                    raise StorageError(f"GitHub does not let {name} be changed: {answer.message()}")
                 return
-            except AnswerLost as error:
+            except ResponseLost as error:
                 if attempt + 1 == _TRIES:
                     raise StorageUnavailable(str(error)) from None
 
@@ -137,7 +137,7 @@ class Maker:
         for _ in range(_TRIES):
             try:
                 answer = self._api.change(name, {"name": new_name})
-            except AnswerLost:
+            except ResponseLost:
                 if self._is_named(new_name, node_id, revision):
                     return
                 continue
@@ -166,7 +166,7 @@ class Maker:
     def _clear_away(self, aside: str) -> None:
         try:
             self._api.delete(aside)
-        except (MetastoreError, AnswerLost, Redirected) as error:
+        except (MetastoreError, ResponseLost, Redirected) as error:
             _log.warning("%s/%s was left behind: %s", self._api.owner, aside, error)
 
     # Purging
@@ -195,7 +195,7 @@ class Maker:
     def _delete_marked(self, repository: GitHubRepository, parent: RevisionId, mark: RevisionId) -> None:
         try:
             self._api.delete(repository.name)
-        except AnswerLost as error:
+        except ResponseLost as error:
             with suppress(StorageError, Redirected):
                 found = self._api.get(repository.name)
                 if found is None or found["node_id"] != repository.seen.node_id:

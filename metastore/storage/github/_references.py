@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
-from metastore.http.responses import AnswerLost, Redirected
+from metastore.http.responses import Redirected, ResponseLost
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move, Rejected
 
@@ -48,7 +48,7 @@ class Mover:
             try:
                 self._api.move(self._node_id, moves)
                 return None
-            except AnswerLost as error:
+            except ResponseLost as error:
                 lost, problem = True, error
             except Rejected as error:
                 problem = error

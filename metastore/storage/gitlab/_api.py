@@ -19,7 +19,7 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.http.client import Host
-from metastore.http.responses import Answer, AnswerLost, Redirected
+from metastore.http.responses import Redirected, Response, ResponseLost
 from metastore.storage.naming import Naming
 from metastore.types import DatasetId
 
@@ -156,7 +156,7 @@ class GitLabApi:
             return _project(answer.json())
         found = self.find(self.full_path(name))
         if found is None:
-            raise InvalidInput(f"GitLab makes no project {name}: {answer.said()}")
+            raise InvalidInput(f"GitLab makes no project {name}: {answer.message()}")
         return found
 
     def without_lfs(self, project: Project) -> Project:
@@ -194,7 +194,7 @@ class GitLabApi:
                 taken = None
             if taken and taken.id != project.id:
                 raise AlreadyExists(title)
-            raise InvalidInput(f"GitLab renames no project to {name}: {answer.said()}")
+            raise InvalidInput(f"GitLab renames no project to {name}: {answer.message()}")
 
     def remove(self, project: Project, revision: str) -> None:
         """Let GitLab delete a project; it does so later.
@@ -206,13 +206,13 @@ class GitLabApi:
 
     def _settled(
         self, method: str, project: Project, body: Any, landed: Callable[[], bool], revision: str
-    ) -> Answer | None:
+    ) -> Response | None:
         """Change a project; where the answer is lost, find out by reading, and ask again if nothing was done."""
         lost: Exception | None = None
         for _ in range(_TRIES):
             try:
                 answer = self._host.call(method, f"/projects/{project.id}", body=body, handled=(400, 404, 405))
-            except AnswerLost as error:
+            except ResponseLost as error:
                 lost = error
             except StorageError as error:
                 if lost:

@@ -23,7 +23,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import Repository, ancestry
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
-from metastore.http.responses import AnswerLost
+from metastore.http.responses import ResponseLost
 from metastore.parse import is_tag_name
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, RevisionId
@@ -145,7 +145,7 @@ class RemoteRepository(Repository):
         for _ in range(_TRIES):
             try:
                 refusal = self._server.push(self._path, updates, self._waiting)
-            except AnswerLost:
+            except ResponseLost:
                 lost, refusal = True, ""
             except (NoRepository, StorageError) as error:
                 if lost:
