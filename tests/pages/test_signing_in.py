@@ -255,7 +255,7 @@ def test_somebody_signs_in_at_a_provider(browser: Browser) -> None:
             page.get_by_role("link", name="Edit").click()
             page.get_by_label("datapackage.json").fill('{"title": "New", "resources": []}')
             page.get_by_role("button", name="Store").click()
-            expect(page.get_by_role("status")).to_contain_text("stored")
+            expect(page.get_by_role("status")).to_contain_text("Saved.")
             assert site.store.revision_read("okfn/compression").author.name in ("Ann Lee", "ann")
             person.context.close()
 
