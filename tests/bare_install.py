@@ -16,7 +16,7 @@ assert "site-packages" in metastore.__file__, metastore.__file__
 
 with tempfile.TemporaryDirectory() as folder:
     with metastore.connect(folder, author="Ann Lee <ann@example.org>") as store:
-        dataset = store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+        dataset = store.dataset_create("physics/cars", {"name": "cars"})
         assert dataset.findings, "the vendored profiles are missing from the wheel"
         store.dataset_patch("physics/cars", {"title": "Cars"})
         assert store.dataset_revert("physics/cars", dataset.revision.id).descriptor == dataset.descriptor
