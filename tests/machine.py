@@ -16,7 +16,7 @@ import certifi
 #: Who commits when a test lets plain Git commit.
 IDENTITY = {"NAME": "Tess Tester", "EMAIL": "tess@example.org"}
 #: Settings of a test run; every other variable of ours or of Git's would change what is tested.
-_KEPT = ("METASTORE_SOAK", "METASTORE_TEST_")
+_KEPT = ("METASTORE_SOAK", "METASTORE_TEST_", "METASTORE_LIVE_")
 
 
 def isolate() -> None:
@@ -30,7 +30,7 @@ def isolate() -> None:
     os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
     for role in ("AUTHOR", "COMMITTER"):  # beside the file, for children that get another home
         os.environ |= {f"GIT_{role}_{part}": value for part, value in IDENTITY.items()}
-    if not any(name.startswith("METASTORE_TEST_GIT") for name in os.environ):  # those talk to the real GitHub, GitLab
+    if not any(name.startswith("METASTORE_LIVE_") for name in os.environ):  # those ask the real hosts
         os.environ["SSL_CERT_FILE"] = str(_one_authority(home / "authority.pem"))
     (home / ".gitconfig").write_text("[user]\n" + "".join(f"\t{p.lower()} = {v}\n" for p, v in IDENTITY.items()))
 

@@ -82,7 +82,7 @@ class World:
     def open(self, **options: Any) -> GitHubStorage:
         assert self.hub
         made = open_github("github://physics", **{"token": TOKEN, "api_url": self.hub.url, **options})
-        made.host._sleep = made.host.waiting = self.slept.append  # the tests' time does not pass
+        made.host._connection.sleep = made.host.waiting = self.slept.append  # the tests' time does not pass
         clock = made.host._clock
         made.host._clock = lambda: clock() + sum(self.slept)
         self.opened.append(made)
@@ -346,7 +346,7 @@ def test_two_processes_that_write_one_dataset_lose_nothing(tmp_path: Path) -> No
 
 def test_a_host_that_cannot_be_reached_is_unavailable() -> None:
     storage = open_github("github://physics", token=TOKEN, api_url="http://127.0.0.1:1")
-    storage.host._sleep = lambda seconds: None
+    storage.host._connection.sleep = lambda seconds: None
     for call in (
         lambda: storage.resolve(CARS, None),
         lambda: list(storage.ids()),
