@@ -13,9 +13,10 @@ import pytest
 
 import metastore
 from metastore import InvalidInput, MetaStore, ckan, validate
+from metastore.descriptor.profiles import Profiles
 from metastore.storage.port import Storage
 
-from .conftest import ANN, REAL, real_descriptor
+from .conftest import ANN, REAL, real_descriptor, ticking
 
 CARS = "physics/cars"
 V2 = "https://datapackage.org/profiles/2.0/datapackage.json"
@@ -417,6 +418,25 @@ def test_a_profile_of_ones_own_is_known_by_its_file_its_url_or_its_id(storage: S
 def test_a_profile_that_cannot_be_used_is_refused_when_the_store_is_opened(storage: Storage, schema: Any) -> None:
     with pytest.raises(InvalidInput, match=r"the profile x\.json is not usable"):
         MetaStore(storage, profiles={"x.json": schema})
+
+
+def test_a_revision_is_checked_once_and_a_missing_pointer_is_no_news(
+    storage_of_all: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MetaStore(storage_of_all, author=ANN, clock=ticking(), lfs_url="https://lfs.example.org/{owner}/{name}")
+    local = {**package(), "resources": [{"name": "a", "path": "a.csv"}]}
+    first = store.dataset_create(CARS, local)
+    checked: list[Any] = []
+    findings = Profiles.findings
+    monkeypatch.setattr(
+        Profiles, "findings", lambda self, value, **options: checked.append(value) or findings(self, value, **options)
+    )
+    second = store.dataset_update(CARS, {**local, "title": "Cars"})
+    assert [finding.known for finding in first.findings] == [False]
+    assert [(finding.kind, finding.known) for finding in second.findings] == [("no-pointer", True)]
+    assert len(checked) == 1
+    store.dataset_update(CARS, {**local, "title": "More cars"})
+    assert len(checked) == 2
 
 
 def test_findings_that_a_write_adds_are_told_apart(local_store: MetaStore, caplog: pytest.LogCaptureFixture) -> None:

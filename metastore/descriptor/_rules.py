@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from typing import Any
 
 from metastore.descriptor.document import local_path, resources, why_unsafe, words_of
@@ -25,21 +26,26 @@ def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular:
         with_pointers: Also name the local files that get no Git LFS pointer.
         tabular: The profile asks for schemas itself.
     """
-    fields = {
-        resource["name"]: _names(resource) for _, resource in resources(descriptor) if _is_text(resource.get("name"))
-    }
+    fields = cache(partial(_fields_by_resource, descriptor))  # once, and only if a foreign key needs it
     for index, resource in resources(descriptor):
         place = f"/resources/{index}"
-        where = words_of(descriptor, ("resources", index))
+        where = partial(words_of, descriptor, ("resources", index))  # only for findings: it takes time
         if not tabular and resource.get("profile") == "tabular-data-resource" and "schema" not in resource:
-            yield Finding(place, f"{where} has no schema, which its profile tabular-data-resource requires", "required")
+            yield Finding(
+                place, f"{where()} has no schema, which its profile tabular-data-resource requires", "required"
+            )
         yield from _references(resource, place, where)
         yield from _of_schema(resource.get("schema"), f"{place}/schema", where, fields)
         yield from _of_hash(resource, place, where, with_pointers=with_pointers)
     yield from _collisions(descriptor)
 
 
-def _references(resource: Mapping[str, Any], place: str, where: str) -> Iterator[Finding]:
+def _fields_by_resource(descriptor: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
+    named = (resource for _, resource in resources(descriptor) if _is_text(resource.get("name")))
+    return {resource["name"]: _names(resource) for resource in named}
+
+
+def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str]) -> Iterator[Finding]:
     """Yield the members that point at files, unsafely: `check` refuses only those that are written to disk."""
     paths = [(member, resource[member]) for member in ("schema", "dialect") if _is_text(resource.get(member))]
     for member in ("path", "extrapaths"):
@@ -49,7 +55,7 @@ def _references(resource: Mapping[str, Any], place: str, where: str) -> Iterator
         paths += [(member, value)] if isinstance(value, str) else []
     for member, path in paths:
         if problem := "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path):
-            detail = f"the {_WORDS.get(member.partition('/')[0], member)} {path[:100]!r} of {where} {problem}"
+            detail = f"the {_WORDS.get(member.partition('/')[0], member)} {path[:100]!r} of {where()} {problem}"
             yield Finding(f"{place}/{member}", detail, "unsafe")
 
 
@@ -62,23 +68,25 @@ def _names(resource: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(field["name"] for field in fields if isinstance(field, dict) and _is_text(field.get("name")))
 
 
-def _of_schema(schema: Any, place: str, where: str, fields: Mapping[str, Any]) -> Iterator[Finding]:
+def _of_schema(
+    schema: Any, place: str, where: Callable[[], str], fields: Callable[[], Mapping[str, Any]]
+) -> Iterator[Finding]:
     if not isinstance(schema, dict) or (own := _names({"schema": schema})) is None:
         return
     first: dict[str, int] = {}
     for number, field in enumerate(schema["fields"]):
         name = field.get("name") if isinstance(field, dict) else None
         if isinstance(name, str) and first.setdefault(name, number) != number:
-            detail = f"two fields of {where} have the name {name[:100]!r}"
+            detail = f"two fields of {where()} have the name {name[:100]!r}"
             yield Finding(f"{place}/fields/{number}/name", detail, "duplicate-field")
     for name in _listed(schema.get("primaryKey")):
         if name not in own:
-            yield Finding(f"{place}/primaryKey", f"the primary key of {where} names no field: {name[:100]!r}", "key")
+            yield Finding(f"{place}/primaryKey", f"the primary key of {where()} names no field: {name[:100]!r}", "key")
     keys = schema.get("foreignKeys")
     for number, key in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(key, dict):
-            for problem in _of_foreign_key(key, own, fields):
-                detail = f"foreign key {number + 1} of {where} {problem}"
+            for problem in _of_foreign_key(key, own, fields()):
+                detail = f"foreign key {number + 1} of {where()} {problem}"
                 yield Finding(f"{place}/foreignKeys/{number}", detail, "key")
 
 
@@ -99,17 +107,19 @@ def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping
         yield from (f"refers to the field {name[:100]!r}, which is not there" for name in names if name not in there)
 
 
-def _of_hash(resource: Mapping[str, Any], place: str, where: str, *, with_pointers: bool) -> Iterator[Finding]:
+def _of_hash(
+    resource: Mapping[str, Any], place: str, where: Callable[[], str], *, with_pointers: bool
+) -> Iterator[Finding]:
     value = resource.get("hash")
     if isinstance(value, str) and _MISSPELT.match(value):
         method = value.partition(":")[0]
-        yield Finding(f"{place}/hash", f"the hash of {where} begins with {method}:, not sha256:", "hash")
+        yield Finding(f"{place}/hash", f"the hash of {where()} begins with {method}:, not sha256:", "hash")
     if with_pointers and local_path(resource) is not None:
         size = resource.get("bytes")
         missing = [] if sha256_of(resource) else ["sha256"]
         missing += [] if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else ["bytes"]
         if missing:
-            yield Finding(place, f"{where} gets no Git LFS pointer: no {' and no '.join(missing)}", "no-pointer")
+            yield Finding(place, f"{where()} gets no Git LFS pointer: no {' and no '.join(missing)}", "no-pointer")
 
 
 def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:

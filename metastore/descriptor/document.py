@@ -31,7 +31,7 @@ _MAX_BITS = 13_280
 _LONGEST_PART = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
 #: A path in a folder that breaks none of the rules of `why_unsafe`, as nearly all paths do: found out much faster.
-_PLAIN = re.compile(r"(?:\w[\w.-]*/)+\w[\w.-]*", re.ASCII)
+_PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -304,7 +304,7 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 def why_unsafe(path: str) -> str | None:
     """Return why a path must not be followed, as a predicate such as `is absolute`; None for a safe path or a URL."""
-    if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path)):
+    if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path) and path.lower() not in OWN_FILES):
         return None
     if _CONTROL.search(path):
         return "has control characters"

@@ -24,6 +24,9 @@ FileChanges = dict[str, bytes | BlobId | None]
 #: The kinds of findings for which strict refuses nothing: what is not known is not wrong.
 _ADVICE = frozenset({"unknown-profile", "no-pointer"})
 
+#: How many revisions' findings are remembered.
+_REMEMBERED = 256
+
 _log = logging.getLogger("metastore")
 
 
@@ -84,16 +87,38 @@ def _refuse(findings: Sequence[Finding]) -> None:
         raise InvalidInput(message, pointer=wrong[0].pointer, problems=problems)
 
 
-def told_apart(document: Document, before: bytes, profiles: Profiles) -> Document:
-    """Mark the findings that the descriptor before had too."""
-    if not document.findings:
-        return document
-    try:
-        earlier = {finding.detail for finding in profiles.findings(load(before))}
-    except (ValueError, AttributeError):  # somebody else stored what is not a descriptor
-        return document
-    marked = (replace(finding, known=finding.detail in earlier) for finding in document.findings)
-    return document._replace(findings=tuple(marked))
+class KnownFindings:
+    """Tells new findings from those of the revision before.
+
+    A revision never changes, and so its findings are remembered: checking it again would double the time of a write.
+
+    Args:
+        profiles: The profiles to judge by.
+        with_pointers: Local files get Git LFS pointers.
+    """
+
+    def __init__(self, profiles: Profiles, *, with_pointers: bool) -> None:
+        self._profiles, self._with_pointers = profiles, with_pointers
+        self._details: dict[str, frozenset[str]] = {}
+
+    def remember(self, revision_id: str, findings: Iterable[Finding]) -> None:
+        """Keep the findings of a revision."""
+        if len(self._details) >= _REMEMBERED:
+            self._details.clear()
+        self._details[revision_id] = frozenset(finding.detail for finding in findings)
+
+    def marked(self, document: Document, revision_id: str, content: bytes) -> Document:
+        """Mark the findings that a revision with this content has too."""
+        if not document.findings:
+            return document
+        if revision_id not in self._details:
+            try:
+                self.remember(revision_id, self._profiles.findings(load(content), with_pointers=self._with_pointers))
+            except (ValueError, AttributeError):  # somebody else stored what is not a descriptor
+                return document
+        earlier = self._details[revision_id]
+        marked = (replace(finding, known=finding.detail in earlier) for finding in document.findings)
+        return document._replace(findings=tuple(marked))
 
 
 def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from metastore.descriptor import difference, file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
-from metastore.descriptor.file_changes import AnyDescriptor, Document, FileChanges, Validation
+from metastore.descriptor.file_changes import AnyDescriptor, Document, FileChanges, KnownFindings, Validation
 from metastore.descriptor.patch import patched
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import (
@@ -95,6 +95,7 @@ class MetaStore(Store):
         self._journal = Journal(storage)
         self._fallback_author = fallback_author
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
+        self._known = KnownFindings(self._profiles, with_pointers=lfs_url is not None)
         self._clock = clock
 
     @property
@@ -181,6 +182,7 @@ class MetaStore(Store):
             return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
 
         before, after = retry.append(self._storage, dataset_id, read_head, compute)
+        self._known.remember(after.id, document.findings)
         file_changes.log_findings(dataset_id, document.findings)
         self._tell_dataset(request, before, after)
         return Dataset(dataset_id, after, document.value, document.content, document.findings)
@@ -270,7 +272,7 @@ class MetaStore(Store):
             old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
             document = compute(old)
             if old is not None:
-                document = file_changes.told_apart(document, old, self._profiles)
+                document = self._known.marked(document, head.id, old)
             if old is not None and file_changes.unchanged(old, document):
                 document = document._replace(content=old, value=understand(dataset_id, head, old))
                 return {}
@@ -278,6 +280,7 @@ class MetaStore(Store):
 
         _, after = self._append(request, files)
         assert document is not None
+        self._known.remember(after.id, document.findings)
         file_changes.log_findings(dataset_id, document.findings)
         return Dataset(dataset_id, after, document.value, document.content, document.findings)
 
