@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from metastore.descriptor.document import encode
+from metastore.descriptor.document import decode, encode
 from metastore.descriptor.merge import merge
 
 from .test_difference import bounded, documents
@@ -30,6 +30,19 @@ A, B, C = ({"name": name, "n": 1} for name in "abc")
         ({"r": [A, B]}, {"r": [A | {"n": 2}, B]}, {"r": [A, B, C]}, {"r": [A | {"n": 2}, B, C]}, []),
         ({"r": [A, B]}, {"r": [B]}, {"r": [A, B | {"n": 2}]}, {"r": [B | {"n": 2}]}, []),
         ({"r": [A]}, {"r": [A | {"n": 2}]}, {"r": [A | {"n": 3}]}, {"r": [A | {"n": 2}]}, [("r › a › n", 3, 2)]),
+        ({"r": [A, B]}, {"r": [A, B | {"n": 2}]}, {"r": [B, A]}, {"r": [B | {"n": 2}, A]}, []),
+        ({"r": [A, B]}, {"r": [B, A]}, {"r": [A | {"n": 2}, B]}, {"r": [B, A | {"n": 2}]}, []),
+        ({"r": [A, B]}, {"r": [B, A, C]}, {"r": [B, A]}, {"r": [B, A, C]}, []),
+        ({"r": [A, B, C]}, {"r": [B, C | {"n": 2}]}, {"r": [A, B, C]}, {"r": [B, C | {"n": 2}]}, []),
+        ({"r": [B]}, {"r": [B | {"n": 2}]}, {"r": [A, B]}, {"r": [A, B | {"n": 2}]}, []),
+        ({"r": [A, B]}, {"r": [A, C, B]}, {"r": [B, A]}, {"r": [B, A, C]}, []),
+        (
+            {"r": [A, B, C]},
+            {"r": [B, A, C]},
+            {"r": [A, C, B]},
+            {"r": [B, A, C]},
+            [("order of r", ["a", "c", "b"], ["b", "a", "c"])],
+        ),
         ({"k": [1]}, {"k": [1, 2]}, {"k": [1, 3]}, {"k": [1, 2]}, [("k", [1, 3], [1, 2])]),
     ],
 )
@@ -37,6 +50,15 @@ def test_each_side_keeps_what_it_alone_changed(base: Any, mine: Any, theirs: Any
     found, both = merge(base, mine, theirs)
     assert encode(found, sort=True) == encode(merged, sort=True)
     assert [(each.where, each.old, each.new) for each in both] == clashes
+
+
+def test_a_change_of_spelling_alone_is_kept() -> None:
+    base, mine, theirs = map(decode, ('{"v": 1.10}', '{"v": 1.10, "title": "T"}', '{"v": 1.1}'))
+    for one, other in ((mine, theirs), (theirs, mine)):
+        merged, clashes = merge(base, one, other)
+        assert encode(merged, sort=True) == encode(decode('{"title": "T", "v": 1.1}'), sort=True)
+        assert clashes == ()
+    assert len(merge(base, decode('{"v": 1.100}'), theirs)[1]) == 1
 
 
 @bounded
