@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,12 @@ def sync_directory(path: str | Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
+        _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    """Close a file that nothing was written to. An error cannot mean that something was lost, so there is none."""
+    with suppress(OSError):
         os.close(descriptor)
 
 
@@ -54,7 +61,7 @@ def sync_file(path: str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 def make_folders(path: str, *, sync: bool) -> None:
@@ -67,6 +74,12 @@ def make_folders(path: str, *, sync: bool) -> None:
         os.mkdir(path)
     if sync:
         sync_directory(above)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder that no id leads to. What cannot be removed stays for `verify`, which finds it."""
+    with suppress(OSError):  # `ignore_errors` lets an error of `close` through
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_file(path: str, content: bytes, *, sync: bool) -> None:
@@ -111,7 +124,7 @@ def read_file(path: str) -> bytes | None:
     except IsADirectoryError:
         return None
     finally:
-        os.close(descriptor)
+        _close(descriptor)
 
 
 class SmallFiles:
@@ -179,7 +192,8 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
     """Hold `flock` on files, which are made if need be and never removed; the kernel frees them if we die.
 
     Paths are locked in order, so that two who want the same ones never wait for each other. `flock` and not `lockf`:
-    the lock belongs to the open file, so that threads of one process exclude each other too.
+    the lock belongs to the open file, so that threads of one process exclude each other too. Letting go never fails:
+    by then the body has changed what it changes, and an error would deny that.
     """
     held: list[int] = []
     try:
@@ -194,8 +208,9 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
             if descriptor in _held.descriptors:
                 _held.descriptors.discard(descriptor)
                 # Closing alone would not do: a child that was forked meanwhile may still have the file open.
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-                os.close(descriptor)
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                _close(descriptor)
 
 
 def _open_lock(path: str) -> int:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import subprocess
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from metastore.errors import DatasetMoved, DatasetNotFound
 from metastore.storage.port import Storage
@@ -57,6 +62,28 @@ def _die_at(number: int) -> None:
     os.fsync = lambda descriptor: None  # the kernel keeps what a killed process wrote
     for name in CALLS:
         setattr(os, name, counted(name, getattr(os, name)))
+
+
+@contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int) -> Iterator[list[int]]:
+    """Let the n-th call of a function of `os`, or of `flock`, raise an OSError; yield a list that is empty until then.
+
+    A `close` that fails has closed its file, as on Linux; every other call that fails has done nothing.
+    """
+    module: Any = fcntl if name == "flock" else os
+    real, calls, struck = getattr(module, name), itertools.count(), list[int]()
+
+    def call(*args: Any, **options: Any) -> Any:
+        if next(calls) != number:
+            return real(*args, **options)
+        struck.append(number)
+        if name == "close":
+            real(*args, **options)
+        raise OSError(code, os.strerror(code), args[0] if args and isinstance(args[0], str) else None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, call)
+        yield struck
 
 
 def where(storage: Storage, dataset_id: DatasetId) -> str:

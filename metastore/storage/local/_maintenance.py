@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageCorrupt, StorageError
-from metastore.files import storage_errors
+from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._packs import index_ids, pack_names, remove_packs
@@ -129,7 +128,7 @@ def _ends_with_checksum(path: str) -> bool:
 
 def _left_over(path: str) -> Iterator[str]:
     """Find the unfinished files of interrupted writes. Objects are written before the lock is taken, so age counts."""
-    for name in os.listdir(path):
+    for name in os.listdir(path) if os.path.isdir(path) else ():
         if _UNFINISHED_FILE.fullmatch(name):
             yield f"{path}/{name}"
     for folder, folders, files in os.walk(f"{path}/objects"):
@@ -141,7 +140,7 @@ def _left_over(path: str) -> Iterator[str]:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
     else:
         with suppress(FileNotFoundError):
             os.unlink(path)

@@ -106,6 +106,16 @@ class Layout:
         """Return the folder of a dataset's repository."""
         return f"{self.root}/{dataset_id.owner}/{dataset_id.name}.git"
 
+    def expect_owner(self, dataset_id: DatasetId) -> None:
+        """Refuse an id whose owner's folder cannot be made, since the store has a file there, such as its mark.
+
+        Raises:
+            InvalidInput: No dataset can have this id.
+        """
+        folder = f"{self.root}/{dataset_id.owner}"
+        if os.path.lexists(folder) and not os.path.isdir(folder):
+            raise InvalidInput(f"no dataset can be called {dataset_id}: the store has a file {dataset_id.owner}")
+
     def private(self, name: str) -> str:
         """Return a path in the store's own folder."""
         return f"{self.root}/{PRIVATE}/{name}"
@@ -155,7 +165,7 @@ class Layout:
         try:
             self._rename(source, target, revision)
         except OSError:
-            if os.path.exists(target):
+            if os.path.lexists(target):
                 raise AlreadyExists(dataset_id) from None
             raise
 

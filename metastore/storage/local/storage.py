@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -34,7 +33,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.files import locked, storage_errors
+from metastore.files import locked, remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
@@ -116,8 +115,9 @@ class GitStorage(ObjectStorage):
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with storage_errors():
-            if os.path.exists(self.layout.path(dataset_id)):
+            if os.path.lexists(self.layout.path(dataset_id)):
                 raise AlreadyExists(dataset_id)
+            self.layout.expect_owner(dataset_id)
             aside = self.layout.aside()
             try:
                 make_repository(aside, objects, head, self._cache, sync=self._sync)
@@ -126,7 +126,7 @@ class GitStorage(ObjectStorage):
                     self.layout.put_in_place(aside, dataset_id, head)
                     self._forget_note(dataset_id)
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                remove_tree(aside)
 
     # The rest of the port
 
@@ -163,11 +163,12 @@ class GitStorage(ObjectStorage):
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         layout = self.layout
         with storage_errors():
+            layout.expect_owner(new_id)
             self._lead_past(new_id)
         with self._lock(dataset_id, new_id):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
-                if os.path.exists(layout.path(new_id)):
+                if os.path.lexists(layout.path(new_id)):
                     raise AlreadyExists(new_id)
                 former = layout.former_ids(dataset_id)
                 layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
@@ -184,7 +185,7 @@ class GitStorage(ObjectStorage):
                 former = layout.former_ids(dataset_id)
             with layout.noting(dataset_id, None, former):
                 aside = layout.take_away(dataset_id, parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        remove_tree(aside)
         self._tidy(dataset_id)
 
     def _lead_past(self, dataset_id: DatasetId) -> None:
@@ -266,15 +267,23 @@ class GitStorage(ObjectStorage):
             if kept := self._handles.take(dataset_id):
                 return kept
             for _ in range(_TRIES):
-                with suppress(FileNotFoundError, StorageCorrupt):
+                with suppress(OSError, StorageCorrupt):
                     return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
                 self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
             return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
 
     def _raise_missing(self, dataset_id: DatasetId) -> None:
-        """Raise what is to be said of an id without a repository; return if there is one."""
-        if os.path.isdir(self.layout.path(dataset_id)):
+        """Raise the error for an id that has no repository; return if there is one.
+
+        Raises:
+            DatasetNotFound: There is nothing; `DatasetMoved` if a note says where the dataset went.
+            StorageCorrupt: Something else is in the repository's place, such as a file.
+        """
+        path = self.layout.path(dataset_id)
+        if os.path.isdir(path):
             return
+        if os.path.lexists(path):
+            raise StorageCorrupt(f"{path} is not a folder, so it is no repository")
         if new_id := self.layout.moved_to(dataset_id):
             raise DatasetMoved(dataset_id, new_id) from None
         raise DatasetNotFound(dataset_id) from None
