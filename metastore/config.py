@@ -14,6 +14,7 @@
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
+| `METASTORE_MIRROR_USER` | the user name that goes with it | `oauth2`, which GitHub and GitLab take |
 | `METASTORE_USER` | who changes bundles on the command line | the login name |
 | `METASTORE_PUBLIC_READ` | whether datasets can be read without a token; bundles always can | `on` |
 | `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |

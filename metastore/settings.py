@@ -77,6 +77,7 @@ class Settings:
         user: The user who changes bundles on the command line.
         tokens: Kind of host (`service`, `github`, `gitlab`) -> the token for a store there.
         mirror_token: The password at the remote of a mirror.
+        mirror_user: The user name that goes with it.
         service: The settings of a service.
     """
 
@@ -87,7 +88,11 @@ class Settings:
     user: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     mirror_token: str | None = field(default=None, repr=False)
+    mirror_user: str | None = None
     service: ServiceSettings = field(default_factory=ServiceSettings)
+
+
+_OF_STORE = ("bundles_url", "groups_file", "user", "mirror_token", "mirror_user")
 
 
 def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
@@ -108,7 +113,7 @@ def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
             raise InvalidInput(f"{label(name)}: {error}") from None
     options = {name: values[name] for name in _OPTIONS if name in values}
     of_service = {each.name: values[each.name] for each in fields(ServiceSettings) if each.name in values}
-    of_store = {name: values[name] for name in ("bundles_url", "groups_file", "user", "mirror_token") if name in values}
+    of_store = {name: values[name] for name in _OF_STORE if name in values}
     if of_service.get("oidc_issuer") and not of_service.get("oidc_client_id"):
         raise InvalidInput(f"{label('oidc_issuer')}: with a provider, {label('oidc_client_id')} has to be set as well")
     url = values.get("store", "./metastore-data")
@@ -224,6 +229,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "github_token": _text,
     "gitlab_token": _text,
     "mirror_token": _text,
+    "mirror_user": _text,
     "author": _checked(make_author),
     "lfs_url": _checked(check_url),
     "validation": _checked(_validation),

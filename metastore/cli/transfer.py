@@ -76,19 +76,20 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
     REMOTE is an address as Git takes it, such as https://git.example.org/{owner}/{name}.git. The repositories have to
     be there. Branch and tags of all datasets are pushed, unless some are named. What somebody else changed there is
-    left alone; exit code 1 if there is such a thing. Without METASTORE_MIRROR_TOKEN, Git's credential helpers and SSH
-    keys are used.
+    left alone. Exit code 1 if anything was left alone or refused. Without METASTORE_MIRROR_TOKEN, Git's credential
+    helpers and SSH keys are used. METASTORE_MIRROR_USER is the user name that goes with the token.
     """
     from metastore import config
     from metastore.parse import parse_dataset_id
     from metastore.storage.local.mirror import Remote
     from metastore.storage.local.mirror import mirror as push_all
 
-    to = Remote(remote, config.load().mirror_token)
+    settings = config.load()
+    to = Remote(remote, settings.mirror_token, settings.mirror_user)
     storage = local(app)
     ids = [parse_dataset_id(each) for each in dataset_ids]
     for each in ids:
-        storage.resolve(each, None)  # whoever names one that is not there is told so before anything is pushed
+        storage.resolve(each, None)  # raises for an unknown id before anything is pushed
     ids = ids or list(storage.ids(prefix=prefix, deleted=None))
     with Bar("Mirroring") as bar:
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))

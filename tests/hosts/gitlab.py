@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -22,9 +21,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from . import smart_server
+from .git_server import run_backend
 from .server import HostServer, Reply, Request
 
-BACKEND = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-http-backend"
 _PATH = re.compile(r"[a-zA-Z0-9]+(?:[._-][a-zA-Z0-9]+)*")
 RESERVED = {"badges", "blame", "blob", "builds", "commits", "create", "files", "new", "raw", "refs", "tree", "wikis"}
 _HOOK = """#!/bin/sh
@@ -296,26 +295,7 @@ class GitLab(HostServer):
         return Reply(200, content, {"Content-Type": kind})
 
     def _backend(self, request: Request, project: Project, below: str) -> Reply:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.root),
-            "GIT_PROJECT_ROOT": str(self.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": f"/{project.folder.name}{below}",
-            "QUERY_STRING": urlencode(request.query),
-            "REQUEST_METHOD": request.method,
-            "CONTENT_TYPE": request.headers.get("content-type", ""),
-            "CONTENT_LENGTH": str(len(request.body)),
-            "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
-            "GIT_PROTOCOL": request.headers.get("git-protocol", ""),
-            "REMOTE_USER": "somebody",
-            "REMOTE_ADDR": "127.0.0.1",
-        }
-        done = subprocess.run([BACKEND], input=request.body, env=environment, capture_output=True, check=False)
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        status = int(headers.pop("Status", "200").split()[0])
-        return Reply(status, content, headers)
+        return run_backend(self.root, f"/{project.folder.name}{below}", request)
 
 
 def address(group: str) -> str:

@@ -1,10 +1,11 @@
 """A Git remote kept up to date from a local store: a repository for each dataset, on any host, by Git itself.
 
-Git's own program pushes, so that whatever a person can push to is a remote: HTTPS with credential helpers, SSH with
+Git's own program pushes, so any address that a person can push to is a remote: HTTPS with credential helpers, SSH with
 keys and agents, a folder. Each reference is pushed with a lease: only if the remote still holds what we have just read
-there, and only if that is ours. What is ours can be told without keeping a state: a branch that our history goes on
-from, a tag object of that name that the store has or had. Anything else was made by somebody else; it is reported, and
-stays.
+there, and only if that is ours. No state is kept to tell what is ours: a branch that our history goes on from, a tag
+object of that name that the store has or had. Anything else was made by somebody else; it is reported, and stays.
+
+A reference counts as pushed only if Git says so for that reference, or if the remote holds it afterwards.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
+#: A user name that GitLab takes with any token, and GitHub takes as it takes every other.
+ANY_USER = "oauth2"
+_REDIRECTS = re.compile(r"\b30[12378]\b")
+_LOCATION = re.compile(r"(?i)<= recv header: location: (\S+?)(?:/info/refs\S*)?\s")
+#: With a token nobody else is asked for one: no helper, and a prompt that `true` answers with nothing.
+_ASKING_NOBODY = "[http]\n\tfollowRedirects = false\n[credential]\n\thelper =\n[core]\n\taskPass = true\n"
 #: A remote that sends less than a kilobyte a second for a minute is given up.
 _OPTIONS = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60", "safe.directory=*", "core.hooksPath=/dev/null")
 
 
 @dataclass(frozen=True, slots=True)
 class NotPushed:
-    """Something that the remote does not say as the store does.
+    """A reference, or a repository, that differs at the remote.
 
     Attributes:
         dataset: Its id.
@@ -67,7 +74,7 @@ class MirrorReport:
 
 
 class _Update(NamedTuple):
-    """A reference to change: from what the remote holds to what the store says; None for not there."""
+    """A reference to change, from the remote's value to the store's; None means absent."""
 
     name: str
     old: str | None
@@ -75,22 +82,31 @@ class _Update(NamedTuple):
 
 
 class _Refused(Exception):
-    """Why a remote cannot be read or pushed to."""
+    """The reason why a remote cannot be read."""
+
+
+class _Done(NamedTuple):
+    """What a run of Git ended with."""
+
+    code: int
+    output: str
+    errors: str
 
 
 class Remote:
-    """Where the repositories are.
+    """The address of the repositories.
 
     Args:
         template: An address as Git takes it, with `{owner}` and `{name}` in it.
         token: Sent as a password over HTTPS; without one, Git's credential helpers are asked.
+        user: The user name that goes with the token. GitHub and GitLab take any.
 
     Raises:
         InvalidInput: The address would lead all datasets to one place, holds a password, or would send the token
-            unencrypted.
+            unencrypted; or the user name is not one.
     """
 
-    def __init__(self, template: str, token: str | None = None) -> None:
+    def __init__(self, template: str, token: str | None = None, user: str | None = None) -> None:
         parts = urlsplit(template)
         if template.startswith("-") or "::" in template:
             raise InvalidInput("a remote is a folder or an https, ssh or file address")
@@ -104,11 +120,13 @@ class Remote:
             )
         if token and parts.scheme == "http" and not is_loopback(template):
             raise InvalidInput(f"a token is not sent to {parts.hostname} unencrypted: use https")
+        if user is not None and (not user.isprintable() or ":" in user):
+            raise InvalidInput("a user name at a remote is printable text without a colon")
         self._template = template
         self._header = None
         if token and parts.scheme in ("http", "https"):
-            Token(token)  # refuses what is none
-            basic = base64.b64encode(f"oauth2:{token}".encode()).decode()
+            Token(token)  # refuses a token that cannot be in a header
+            basic = base64.b64encode(f"{user or ANY_USER}:{token}".encode()).decode()
             self._header = f"Authorization: Basic {basic}"
 
     def url(self, dataset_id: DatasetId) -> str:
@@ -116,36 +134,44 @@ class Remote:
         return self._template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
     @contextmanager
-    def git(self) -> Iterator[Callable[..., str]]:
-        """Yield what runs Git and returns what it prints. The token is in a file that only we can read."""
+    def git(self) -> Iterator[_Git]:
+        """Yield a function that runs Git. The token is in a file that only we can read."""
         options = [part for each in _OPTIONS for part in ("-c", each)]
         with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file:
             if self._header:
-                file.write(f'[http]\n\textraHeader = "{self._header}"\n\tfollowRedirects = false\n')
+                file.write(f'{_ASKING_NOBODY}[http]\n\textraHeader = "{self._header}"\n')
                 file.flush()
                 options += ["-c", f"include.path={file.name}"]
-            yield lambda *arguments: _run(["git", *options, *arguments])
+            yield lambda *arguments, before=(): _run([*before, "git", *options, *arguments])
 
 
-def _run(command: list[str]) -> str:
+_Git = Callable[..., _Done]
+
+
+def _run(command: list[str]) -> _Done:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        )
     except FileNotFoundError:
         raise StorageUnavailable("a mirror needs Git's own program, git, which is not installed") from None
-    if done.returncode and not done.stdout:
-        raise _Refused(_reason(done.stderr))
-    return done.stdout
+    return _Done(done.returncode, done.stdout, done.stderr)
 
 
-def _reason(said: str) -> str:
-    """Return why Git failed: its last words, and those before them, which may be of SSH or of the remote.
+def _reason(errors: str) -> str:
+    """Return why Git failed: what the remote said, then the last of Git's own lines before its advice.
 
-    After an empty line comes advice. In any language: what people have set for Git is left to them.
+    Only their place tells which lines are advice: people may have set Git to any language.
     """
-    paragraph = said.strip().split("\n\n")[0]
-    lines = [line for line in paragraph.splitlines() if not line.startswith("hint:")]
-    words = [line for line in lines if re.search(r"\w", line.removeprefix("remote:"))]
-    return "; ".join(words[-2:] or ["Git failed"])[:300]
+    lines = errors.strip().split("\n\n")[0].splitlines()
+    own = [line.strip() for line in lines if not line.startswith(("remote:", "hint:")) and re.search(r"\w", line)]
+    return "; ".join(filter(None, (_words(errors), *own[-3:]))) or "Git failed"
+
+
+def _words(errors: str) -> str:
+    """Return what a remote said to people, without its frames and empty lines."""
+    lines = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
+    return " ".join(line for line in lines if re.search(r"\w", line))[:500]
 
 
 def mirror(
@@ -182,21 +208,39 @@ def mirror(
 
 
 def _mirror_one(
-    storage: GitStorage, url: str, dataset_id: DatasetId, git: Callable[..., str], *, dry_run: bool
+    storage: GitStorage, url: str, dataset_id: DatasetId, git: _Git, *, dry_run: bool
 ) -> tuple[int, list[NotPushed]]:
     try:
         with storage.objects(dataset_id) as repository:  # a dataset that is not there is not asked for
-            updates, foreign = _compare(repository, _references(git("ls-remote", "--", url)))
+            updates, foreign = _compare(repository, _there(git, url))
         left_alone = [
             NotPushed(dataset_id, name, "somebody else changed it there; it was left alone") for name in foreign
         ]
         failed: dict[str, str] = {}
         if updates and not dry_run:
-            failed = _failures(git("--git-dir", storage.layout.path(dataset_id), *_push(url, updates)))
+            failed = _failures(git("--git-dir", storage.layout.path(dataset_id), *_push(url, updates)), updates)
+        if failed:
+            failed = _still_missing(git, url, updates, failed)
     except (_Refused, StorageCorrupt, DatasetNotFound) as error:
         return 0, [NotPushed(dataset_id, None, str(error))]
     left_alone += [NotPushed(dataset_id, name, f"the remote refused it: {reason}") for name, reason in failed.items()]
     return len(updates) - len(failed), left_alone
+
+
+def _there(git: _Git, url: str) -> dict[str, str]:
+    """Return the branches and tags of a remote. Raises _Refused."""
+    done = git("ls-remote", "--", url)
+    if done.code:
+        raise _Refused(_reason(done.errors) + _where_it_went(git, url, done.errors))
+    return _references(done.output)
+
+
+def _where_it_went(git: _Git, url: str, errors: str) -> str:
+    """Return where a redirect leads: a token is sent nowhere but to its address, and Git does not say where else."""
+    if not _REDIRECTS.search(errors):
+        return ""
+    found = _LOCATION.search(git("ls-remote", "--", url, before=("env", "GIT_TRACE_CURL=1")).errors)
+    return f"; it is at {found[1]} now: give that address" if found else ""
 
 
 def _references(output: str) -> dict[str, str]:
@@ -245,7 +289,26 @@ def _push(url: str, updates: list[_Update]) -> list[str]:
     return ["push", "--porcelain", "--no-verify", "--no-follow-tags", *leases, "--", url, *specs]
 
 
-def _failures(output: str) -> dict[str, str]:
-    """Return the references that were refused, and why; see the section "Output" of git-push(1)."""
-    rows = [line.split("\t") for line in output.splitlines() if line.startswith("!")]
-    return {row[1].rpartition(":")[2]: row[2] for row in rows if len(row) > 2}
+def _failures(done: _Done, updates: list[_Update]) -> dict[str, str]:
+    """Return the references that were not pushed, and why; see the section "Output" of git-push(1)."""
+    rows = [line.split("\t") for line in done.output.splitlines() if "\t" in line]
+    outcomes = {name.rpartition(":")[2]: (flag, " ".join(more)) for flag, name, *more in rows}
+    reason = _reason(done.errors)
+    failed = {}
+    for name, _, _ in updates:
+        flag, summary = outcomes.get(name, ("!", reason))
+        if flag == "!":
+            failed[name] = "; ".join(filter(None, (summary, _words(done.errors)))) if name in outcomes else reason
+    return failed
+
+
+def _still_missing(git: _Git, url: str, updates: list[_Update], failed: dict[str, str]) -> dict[str, str]:
+    """Return the references that failed and are not as they should be: the answer to a push that was done may be lost.
+
+    A remote that cannot be read now is taken at its word.
+    """
+    try:
+        there = _there(git, url)
+    except _Refused:
+        return failed
+    return {name: failed[name] for name, _, new in updates if name in failed and there.get(name) != new}

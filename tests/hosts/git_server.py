@@ -1,0 +1,143 @@
+"""A plain Git host: Git's own `git http-backend` over bare repositories, with accounts; and nginx in front of it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+from .server import HostServer, Reply, Request
+
+BACKEND = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-http-backend"
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def run_backend(root: Path, path: str, request: Request, *, protocol: bool = True) -> Reply:
+    """Let `git http-backend` answer a request to `path` below a folder; see gitprotocol-http(5)."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(root),
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": path,
+        "QUERY_STRING": urlencode(request.query),
+        "REQUEST_METHOD": request.method,
+        "CONTENT_TYPE": request.headers.get("content-type", ""),
+        "CONTENT_LENGTH": str(len(request.body)),
+        "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
+        "GIT_PROTOCOL": request.headers.get("git-protocol", "") if protocol else "",
+        "REMOTE_USER": "somebody",
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    done = subprocess.run([BACKEND], input=request.body, env=environment, capture_output=True, check=False)
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+    status = int(headers.pop("Status", "200").split()[0])
+    return Reply(status, content, headers)
+
+
+class GitServer(HostServer):
+    """Serves the bare repositories `OWNER/NAME.git` in a folder.
+
+    `tokens` maps passwords to their owners, and `users` says which user name goes with a password; any, if it names
+    none. Those in `readers` may not push.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.users: dict[str, str] = {}
+        self.readers: set[str] = set()
+        #: Whether the server knows the header `Git-Protocol`; old ones and some proxies drop it.
+        self.knows_protocol = True
+        #: Where repositories went, by path.
+        self.moved: dict[str, str] = {}
+        super().__init__()
+        self.tokens["secret"] = "ann"
+
+    def make(self, path: str, **config: str) -> Path:
+        """Make an empty repository with some configuration, such as `receive_fsckObjects="true"`."""
+        folder = self.root / path
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", folder], check=True)
+        for name, value in {"http_receivepack": "true", **config}.items():
+            key = name.replace("_", ".", 1)
+            subprocess.run(["git", "-C", folder, "config", key, value], check=True)
+        return folder
+
+    def hook(self, path: str, script: str) -> None:
+        """Let a repository run a script before it takes a push."""
+        file = self.root / path / "hooks/pre-receive"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+
+    def who(self, request: Request) -> str | None:
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Basic":
+            return None
+        user, _, password = base64.b64decode(value).decode().partition(":")
+        return self.tokens.get(password) if self.users.get(password, user) == user else None
+
+    def answer(self, request: Request) -> Reply:
+        found = re.fullmatch(r"/(.+\.git)(/info/refs|/git-upload-pack|/git-receive-pack)", request.path)
+        user = self.who(request)
+        if user is None:
+            return Reply(401, b"Who are you?\n", {"WWW-Authenticate": 'Basic realm="Git"'})
+        if found and found[1] in self.moved:
+            query = f"?{urlencode(request.query)}" if request.query else ""
+            return Reply(301, b"", {"Location": f"{self.url}/{self.moved[found[1]]}{found[2]}{query}"})
+        if not found or not (self.root / found[1]).is_dir():
+            return Reply(404, b"There is no such repository.\n", {"Content-Type": "text/plain"})
+        if user in self.readers and "receive-pack" in (found[2] + request.query.get("service", "")):
+            return Reply(403, b"You may only read.\n", {"Content-Type": "text/plain"})
+        return run_backend(self.root, request.path, request, protocol=self.knows_protocol)
+
+
+@contextmanager
+def nginx(folder: Path, upstream: str, *settings: str) -> Iterator[str]:
+    """Run nginx in front of a server, with further settings of its `server` block; yield its address."""
+    assert NGINX
+    folder.mkdir()
+    port = _free_port()
+    (folder / "nginx.conf").write_text(f"""
+        daemon off; pid nginx.pid; error_log error.log; worker_processes 1;
+        events {{ worker_connections 64; }}
+        http {{
+            access_log off;
+            client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass {upstream}; proxy_http_version 1.1; }}
+                {" ".join(settings)}
+            }}
+        }}""")
+    process = subprocess.Popen([NGINX, "-p", folder, "-c", "nginx.conf", "-e", "error.log"])
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("nginx does not start")
