@@ -184,6 +184,20 @@ def test_of_a_damaged_dataset_every_call_says_so_and_the_others_are_whole(what: 
     assert set(storage.ids(deleted=None)) == {CARS, BOATS}
 
 
+@pytest.mark.parametrize("how", ["empty", "cut short", "garbage", "zeros", "a bit flipped"])
+@pytest.mark.parametrize("what", ["blob", "subtree"])
+def test_writing_the_content_of_a_damaged_object_again_mends_it(what: str, how: str, tmp_path: Path) -> None:
+    fill(tmp_path)
+    damaged(newest_object(tmp_path, what), how)
+    storage = GitStorage(tmp_path)
+    assert [damage for damage in storage.verify() if damage.where == str(CARS)]
+    # The same content has the same id, and so the same file: the blob of `a`, and the tree of `d`.
+    revision = storage.append(CARS, {"copy": b"2", "e/b": b"b"}, change(), parent=storage.resolve(CARS, None).id)
+    for path, content in (("a", b"2"), ("copy", b"2"), ("d/b", b"b"), ("e/b", b"b")):
+        assert GitStorage(tmp_path).read(CARS, revision.id, path) == content
+    assert list(GitStorage(tmp_path).verify()) == []
+
+
 def test_compacting_never_drops_what_it_could_not_read(tmp_path: Path) -> None:
     storage = fill(tmp_path)
     storage.compact(CARS)

@@ -182,6 +182,23 @@ def test_a_merge_by_hand_is_followed_by_first_parents_alone(git_store: MetaStore
             store.revision_read(CARS, text)
 
 
+def test_a_tag_beside_the_branch_makes_its_commit_a_revision_in_full_and_abbreviated(git_store: MetaStore) -> None:
+    store = git_store
+    first = store.dataset_create(CARS, {"n": 1}).revision.id
+    path = repository(store)
+    side = git("-C", path, "commit-tree", f"{first}^{{tree}}", "-p", first, "-m", "On the side")
+    with pytest.raises(RevisionNotFound):
+        store.revision_read(CARS, side[:12])
+    git("-C", path, "tag", "light", side)
+    git("-C", path, "tag", "-a", "-m", "Why", "annotated", side)
+    for tags in (["light", "annotated"], ["annotated"]):
+        assert [tag.name for tag in store.tag_list(CARS)] == sorted(tags)
+        assert {store.revision_read(CARS, text).id for text in (*tags, side, side[:12])} == {side}
+        git("-C", path, "tag", "-d", tags[0])
+    with pytest.raises(RevisionNotFound):
+        store.revision_read(CARS, side[:12])
+
+
 def test_commits_in_another_encoding_and_with_signatures_are_read(git_store: MetaStore, tmp_path: Path) -> None:
     store = git_store
     first = store.dataset_create(CARS, {"n": 1}).revision.id

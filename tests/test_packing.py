@@ -129,6 +129,26 @@ def test_offsets_beyond_two_gigabytes_are_written_as_git_reads_them(tmp_path: Pa
     assert [int(line.split()[0]) for line in shown.stdout.splitlines()] == [row.offset for row in rows]
 
 
+def test_packs_whose_indexes_git_wrote_with_far_offsets_are_joined(storage: GitStorage) -> None:
+    revisions = grow(storage, packs=3)
+    path = storage.layout.path(CARS)
+    for name in pack_names(path):  # as in a pack of over two gigabytes: all but the first offset are in the far table
+        os.unlink(f"{path}/objects/pack/{name}.idx")
+        far = ["git", "index-pack", "--index-version=2,0x40", f"{path}/objects/pack/{name}.pack"]
+        subprocess.run(far, check=True, capture_output=True)
+        assert any(row[0] >= 0x80 for row in table_of_offsets(path, name))
+    assert joining.join(path, most=1, sync=False) == 1
+    expect_everything(storage, revisions)
+
+
+def table_of_offsets(path: str, name: str) -> list[bytes]:
+    """Return the rows of an index's table of near offsets; those with the highest bit set lead into the far table."""
+    index = Path(f"{path}/objects/pack/{name}.idx").read_bytes()
+    count = int.from_bytes(index[8 + 255 * 4 : 8 + 256 * 4])
+    start = 8 + 256 * 4 + 24 * count
+    return [index[start + 4 * number : start + 4 * number + 4] for number in range(count)]
+
+
 @pytest.mark.parametrize("replace", [GitStorage.compact, GitStorage.pack_loose])
 def test_a_kept_handle_reads_on_when_its_packs_have_gone(
     storage: GitStorage, replace: Callable[[GitStorage, DatasetId], None]

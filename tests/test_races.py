@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import metastore
-from metastore.errors import DatasetNotFound, MetastoreError, StorageBusy
+from metastore.errors import AlreadyExists, DatasetNotFound, MetastoreError, StorageBusy
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.types import DatasetId, Revision, Tag
@@ -133,6 +138,33 @@ def test_the_change_feed_tells_of_a_create_that_took_long(tmp_path: Path) -> Non
     storage.happens = an_hour_passes
     storage.create(CARS, {"a": b"1"}, change())
     assert [each for _, each in storage.touched(complete[0])[1]] == [CARS]
+
+
+def test_opposite_moves_at_the_same_moment_never_wait_for_each_other_for_ever(tmp_path: Path) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    heads = {dataset_id: storage.create(dataset_id, {"a": b"1"}, change()).id for dataset_id in (CARS, BOATS)}
+    context = multiprocessing.get_context("fork")
+    both_hold_one = context.Barrier(2)
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        with suppress(threading.BrokenBarrierError):  # the other cannot come here if it wants this very lock first
+            both_hold_one.wait(0.3)
+
+    def move(source: DatasetId, target: DatasetId) -> None:
+        signal.alarm(10)
+        fcntl.flock = flock
+        with pytest.raises(AlreadyExists):
+            storage.rename(source, target, parent=heads[source])
+        os._exit(0)
+
+    movers = [context.Process(target=move, args=ids) for ids in ((CARS, BOATS), (BOATS, CARS))]
+    for mover in movers:
+        mover.start()
+    for mover in movers:
+        mover.join()
+    assert [mover.exitcode for mover in movers] == [0, 0]
 
 
 def test_damage_may_be_dealt_with_while_verify_goes_on(tmp_path: Path) -> None:
