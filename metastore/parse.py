@@ -10,7 +10,7 @@ from metastore.errors import InvalidInput
 from metastore.types import Author, DatasetId, shortened
 
 #: A dataset id, or what `parse_dataset_id` makes one of.
-AnyId = str | tuple[str, str] | DatasetId
+AnyId = str | tuple[str, str]
 #: An author, or what `make_author` makes one of.
 AnyAuthor = Author | str | tuple[str, str]
 

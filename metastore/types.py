@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, NewType
+from typing import Any, NewType, Self
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
@@ -21,14 +21,45 @@ class BlobId(str):
     __slots__ = ()
 
 
-class DatasetId(NamedTuple):
-    """`owner/name`. Equal to the pair, ordered by (owner, name), printed with a slash."""
+class DatasetId(str):
+    """The id of a dataset: the text `owner/name`, ordered by owner and then by name.
 
-    owner: str
-    name: str
+    It equals its text, so that `"physics/cars" in ids`, `json.dumps` and f-strings do what they say.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.owner}/{self.name}"
+    __slots__ = ()
+
+    def __new__(cls, owner: str, name: str) -> Self:
+        """Make an id of any two texts; `metastore.parse.parse_dataset_id` also checks them."""
+        return super().__new__(cls, f"{owner}/{name}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.owner, self.name)
+
+    @property
+    def owner(self) -> str:
+        """The part before the slash."""
+        return self.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The part after the slash."""
+        return self.partition("/")[2]
+
+    def __lt__(self, other: str) -> bool:
+        return self.partition("/") < other.partition("/")
+
+    def __le__(self, other: str) -> bool:
+        return self.partition("/") <= other.partition("/")
+
+    def __gt__(self, other: str) -> bool:
+        return self.partition("/") > other.partition("/")
+
+    def __ge__(self, other: str) -> bool:
+        return self.partition("/") >= other.partition("/")
+
+    def __repr__(self) -> str:
+        return f"DatasetId({self.owner!r}, {self.name!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -31,13 +32,22 @@ CARS = "physics/cars"
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_descriptor_comes_back_as_given(store: MetaStore, name: str) -> None:
     descriptor = real_descriptor(name)
-    identity = "physics", name.split("/")[1]
+    identity = f"physics/{name.split('/')[1]}"
     made = store.dataset_create(identity, descriptor)
     read = store.dataset_read(identity)
     assert read.descriptor == descriptor == made.descriptor
     assert list(read.descriptor) == list(descriptor)
     assert read.bytes.decode() == json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n"
     assert (read.id, read.revision, read.findings) == (identity, made.revision, ())
+
+
+def test_an_id_is_its_text_ordered_by_owner_and_then_by_name(local_store: MetaStore) -> None:
+    ids = [local_store.dataset_create(text, {}).id for text in ("physics/cars", "physics-old/cars", "physics/boats")]
+    assert sorted(ids) == ["physics/boats", "physics/cars", "physics-old/cars"] == list(local_store.dataset_list())
+    assert "physics/cars" in local_store.dataset_list()
+    assert json.dumps(ids[0]) == '"physics/cars"'
+    assert (ids[0].owner, ids[0].name, pickle.loads(pickle.dumps(ids[0]))) == ("physics", "cars", ids[0])
+    assert repr(pickle.loads(pickle.dumps(ids[0]))) == "DatasetId('physics', 'cars')"
 
 
 def test_what_came_as_text_keeps_its_numbers_as_written(store: MetaStore) -> None:
@@ -256,7 +266,7 @@ def test_delete_keeps_history_and_tags_and_says_deleted(store: MetaStore) -> Non
     assert [tag.name for tag in store.tag_list(CARS)] == ["v1"]
     assert store.revision_diff(CARS, "v1", "HEAD").patch == ({"op": "remove", "path": "/a"},)
     assert list(store.dataset_list()) == []
-    assert list(store.dataset_list(deleted=True)) == list(store.dataset_list(deleted=None)) == [("physics", "cars")]
+    assert list(store.dataset_list(deleted=True)) == list(store.dataset_list(deleted=None)) == ["physics/cars"]
 
 
 def test_purge_takes_deleted_datasets_alone_unless_forced(store: MetaStore) -> None:
@@ -273,12 +283,12 @@ def test_move_keeps_history_ids_and_tags(store: MetaStore) -> None:
     first = store.dataset_create(CARS, {"a": 1}).revision
     tag = store.tag_create(CARS, "v1")
     moved = store.dataset_move(CARS, "physics/boats")
-    assert (moved.id, moved.revision) == (("physics", "boats"), first)
+    assert (moved.id, moved.revision) == ("physics/boats", first)
     assert list(store.tag_list("physics/boats")) == [tag]
     for call in (store.dataset_read, store.revision_list, store.tag_list, store.dataset_delete, store.project_read):
         with pytest.raises(DatasetMoved) as caught:
             call(CARS)
-        assert caught.value.new_id == ("physics", "boats")
+        assert caught.value.new_id == "physics/boats"
     assert store.dataset_create(CARS, {"new": 1}).revision.parent is None
 
 

@@ -238,7 +238,7 @@ def test_the_feed_brings_every_change_and_goes_on_behind_a_cursor(store: MetaSto
         ("physics/c", "purged"),
     }
     moved = next(each for each in store.changes() if each.action == "moved")
-    assert moved.new_id == ("physics", "d")
+    assert moved.new_id == "physics/d"
 
 
 @pytest.mark.parametrize("cursor", ["", "yesterday", "2024-01-01T00:00:00", 5])
@@ -266,7 +266,7 @@ def test_events_are_sent_after_the_write_with_before_and_after(local_store: Meta
         local_store.dataset_move(CARS, "physics/y")
         gone = local_store.dataset_delete("physics/y")
         local_store.dataset_purge("physics/y")
-    identity, moved = ("physics", "cars"), ("physics", "y")
+    identity, moved = "physics/cars", "physics/y"
     assert heard == [
         events.DatasetEvent("create", identity, None, first),
         events.DatasetEvent("update", identity, first, second),

@@ -43,5 +43,6 @@ def names_of(identity: DatasetId | tuple[str, str], *, default_owner: str = DEFA
     Raises:
         InvalidInput: The id is malformed.
     """
-    owner, name = parse_dataset_id(identity)
+    dataset_id = parse_dataset_id(identity)
+    owner, name = dataset_id.owner, dataset_id.name
     return (None if owner == default_owner else owner.removeprefix(_ESCAPE)), name.removeprefix(_ESCAPE)

@@ -42,7 +42,7 @@ class Naming:
         Raises:
             InvalidInput: This store serves another owner, or the name is reserved for the store.
         """
-        owner, name = dataset_id
+        owner, name = dataset_id.owner, dataset_id.name
         if owner == OWN_OWNER:
             return OWN_PREFIX + name
         if owner != self.owner:

@@ -207,7 +207,7 @@ def test_a_move_is_said_and_not_followed(remote: MetaStore, served: MetaStore, p
     for call in (remote.dataset_read, remote.dataset_delete, lambda each: remote.dataset_update(each, {})):
         with pytest.raises(DatasetMoved) as caught:
             call(CARS)
-        assert caught.value.new_id == ("x", "y")
+        assert caught.value.new_id == "x/y"
 
 
 def test_who_has_no_token_a_bad_one_or_a_narrow_one_is_told(served: MetaStore) -> None:

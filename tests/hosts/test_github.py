@@ -493,11 +493,11 @@ def test_a_repository_that_was_renamed_or_given_away_by_hand_has_moved(hub: GitH
     ):
         with pytest.raises(DatasetMoved) as caught:
             call()
-        assert caught.value.new_id == ("physics", "ships")
+        assert caught.value.new_id == "physics/ships"
     found.owner = "Chemistry"
     with pytest.raises(DatasetMoved) as caught:
         storage.resolve(CARS, None)
-    assert caught.value.new_id == ("chemistry", "ships")
+    assert caught.value.new_id == "chemistry/ships"
 
 
 # The rest

@@ -204,7 +204,7 @@ class GitLabStorage(ObjectStorage):
         self._confirm(dataset_id, project, repository)
 
     def _asked(self, dataset_id: DatasetId, name: str) -> dict[str, Any]:
-        owner, title = dataset_id
+        owner, title = dataset_id.owner, dataset_id.name
         return {
             "name": _title(dataset_id),
             "path": name,

@@ -194,7 +194,7 @@ class Layout:
             if after and owner < after.owner:
                 continue
             for name in self._names(owner, name_prefix):
-                if not (after and (owner, name) <= after) and _is_id(owner, name):
+                if not (after and (owner, name) <= (after.owner, after.name)) and _is_id(owner, name):
                     yield DatasetId(owner, name)
 
     def _owners(self, prefix: str, *, whole: bool) -> list[str]:

@@ -1,0 +1,110 @@
+"""Every link and form of the pages leads somewhere, and the catalogue can be paged through to its end."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from html import unescape
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import pytest
+from flask.testing import FlaskClient
+
+import metastore
+from metastore import bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
+from metastore.web import create_app
+
+from .conftest import GROUPS, SECRET
+from .test_hostile import sign_in
+
+DATASETS = 52  # one page of the catalogue has 50
+GONE = {"/datasets/chemistry/gone", "/bundles/NuMI_3"}
+_LINK = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"')
+_FORM = re.compile(r'<form method="get"(?: action="([^"]*)")?[^>]*>(.*?)</form>', re.DOTALL)
+_FIELD = re.compile(r'<input\b[^>]*?\bname="([^"]*)"[^>]*?\bvalue="([^"]*)"')
+#: Pages that are no page of ours, or say the same for any parameter.
+_ELSEWHERE = ("/api/", "/docs", "/static/", "/schemas/")
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    for number in range(DATASETS):
+        store.dataset_create(f"physics/d{number:03}", {"title": f"Number {number}"})
+    store.dataset_create("chemistry/acids", {"title": "Acids", "resources": [{"name": "ph", "path": "ph.csv"}]})
+    store.dataset_patch("chemistry/acids", {"title": "Acids & bases"}, message="<b>Bases</b> & “more” ?&#%")
+    store.tag_create("chemistry/acids", "v1.0+x")
+    store.dataset_create("chemistry/gone", {"title": "Gone"})
+    store.dataset_delete("chemistry/gone")
+    store.dataset_create("chemistry/old", {"title": "Old"})
+    store.dataset_move("chemistry/old", "chemistry/new")
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    for number in range(4):
+        devices = [f"E:TR{number:03}D", "E:TOR860"]
+        named = {"name": f"NuMI_{number}", "event": "e,a9", "ifb_group": "NOvA", "devices": devices}
+        registry.bundle_create(named, user="ann", comment="Import")
+    for number in range(60):  # a page of the record has 50
+        registry.bundle_update("NuMI_0", {"event": f"e,{number:02x}"}, user="ann", comment=f"Turn {number}")
+    registry.bundle_delete("NuMI_3", user="ann", comment="No longer read")
+    return create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry).test_client()
+
+
+def targets(page: str, url: str) -> set[str]:
+    """Return where the links of a page lead, and its forms as they are filled in."""
+    links = {unescape(href) for href in _LINK.findall(page)}
+    for action, form in _FORM.findall(page):
+        fields = {unescape(name): unescape(value) for name, value in _FIELD.findall(form)}
+        links.add(f"{unescape(action) or urlsplit(url).path}?{urlencode(fields)}")
+    full = (urlsplit(urljoin(f"http://localhost{url}", link)) for link in links)
+    return {
+        each._replace(scheme="", netloc="", fragment="").geturl()
+        for each in full
+        if each.netloc == "localhost" and not each.path.startswith(_ELSEWHERE)
+    }
+
+
+def kind(url: str) -> str:
+    """Return what two addresses have in common that differ only in which of many like datasets they show."""
+    return re.sub(r"physics(/|%2F)d0[1-4]\d|[0-9a-f]{40}|before=\d+|snapshots/\d+", "…", url)
+
+
+def crawl(client: FlaskClient) -> dict[str, int]:
+    """Follow all links and forms from the first page; return the status of each address."""
+    statuses: dict[str, int] = {}
+    kinds, queue = set[str](), deque(["/"])
+    while queue:
+        url = queue.popleft()
+        if kind(url) in kinds:
+            continue
+        kinds.add(kind(url))
+        answer = client.get(url)
+        statuses[url] = answer.status_code
+        if location := answer.headers.get("Location"):
+            queue.extend(targets(f'<a href="{location}">', url))
+        elif "html" in (answer.content_type or ""):
+            queue.extend(sorted(targets(answer.text, url)))
+    return statuses
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_each_link_and_form_leads_to_a_page(client: FlaskClient, signed_in: bool) -> None:
+    if signed_in:
+        sign_in(client)
+    statuses = crawl(client)
+    assert {url for url, status in statuses.items() if status >= 400 and urlsplit(url).path not in GONE} == set()
+    assert {status for url, status in statuses.items() if urlsplit(url).path in GONE} == {410}
+    assert len(statuses) > 50
+
+
+def test_the_catalogue_is_paged_through_to_its_last_dataset(client: FlaskClient) -> None:
+    seen, url = set[str](), "/datasets"
+    while url:
+        page = client.get(url)
+        assert page.status_code == 200, url
+        seen |= set(re.findall(r'href="/datasets/([^"/]+/[^"/?]+)"', page.text))
+        following = re.search(r'rel="next" href="([^"]*)"', page.text)
+        url = unescape(following[1]) if following else ""
+    assert {f"physics/d{number:03}" for number in range(DATASETS)} <= seen
