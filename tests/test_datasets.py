@@ -41,10 +41,11 @@ def test_a_real_descriptor_comes_back_as_given(store: MetaStore, name: str) -> N
     assert (read.id, read.revision, read.findings) == (identity, made.revision, ())
 
 
-def test_an_id_is_its_text_ordered_by_owner_and_then_by_name(local_store: MetaStore) -> None:
-    ids = [local_store.dataset_create(text, {}).id for text in ("physics/cars", "physics-old/cars", "physics/boats")]
-    assert sorted(ids) == ["physics/boats", "physics/cars", "physics-old/cars"] == list(local_store.dataset_list())
-    assert "physics/cars" in local_store.dataset_list()
+def test_an_id_is_its_text_ordered_by_owner_and_then_by_name(storage_of_all: Storage) -> None:
+    store = MetaStore(storage_of_all, author=ANN)
+    ids = [store.dataset_create(text, {}).id for text in ("physics/cars", "physics-old/cars", "physics/boats")]
+    assert sorted(ids) == ["physics/boats", "physics/cars", "physics-old/cars"] == list(store.dataset_list())
+    assert "physics/cars" in store.dataset_list()
     assert json.dumps(ids[0]) == '"physics/cars"'
     assert (ids[0].owner, ids[0].name, pickle.loads(pickle.dumps(ids[0]))) == ("physics", "cars", ids[0])
     assert repr(pickle.loads(pickle.dumps(ids[0]))) == "DatasetId('physics', 'cars')"
