@@ -311,4 +311,5 @@ def needs_extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"there is no {error.name}: install MetaStore with its extra [{name}]") from None
+        extra = f"pip install 'metastore-records[{name}]', or '.[{name}]' from a checkout"
+        raise InvalidInput(f"this needs {error.name}, which is not installed: {extra}") from None

@@ -304,10 +304,16 @@ def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path, monkeypatch: pyte
         describe(tmp_path)
 
 
-def test_without_frictionless_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_frictionless_files_are_described_but_not_the_columns_of_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setitem(sys.modules, "frictionless", None)
-    with pytest.raises(InvalidInput, match=r"with its extra \[frictionless\]"):
-        describe(tmp_path)
+    described = describe(write(tmp_path, {"a.csv": CARS, "b.tsv": CARS, "c.json": b"{}"}))
+    assert all("schema" not in resource for resource in described["resources"])
+    assert by_path(described)["a.csv"]["hash"] == f"sha256:{hashlib.sha256(CARS).hexdigest()}"
+    (warning,) = caplog.messages
+    assert warning.startswith("the columns of 2 tables are not described: this needs frictionless")
+    assert "pip install 'metastore-records[frictionless]'" in warning
 
 
 def test_frictionless_is_loaded_on_use_only() -> None:

@@ -8,7 +8,8 @@ def main() -> None:
     try:
         import click  # noqa: F401
     except ModuleNotFoundError:
-        raise SystemExit("the command line needs click: pip install click") from None
+        extra = "pip install 'metastore-records[cli]', or '.[cli]' from a checkout"
+        raise SystemExit(f"the command line needs click, which is not installed: {extra}") from None
     from metastore.cli.app import run
 
     run()

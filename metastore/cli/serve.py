@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from metastore.cli.base import App, command, say
-from metastore.errors import InvalidInput
+from metastore.errors import needs_extra
 
 if TYPE_CHECKING:
     from metastore.config import Settings
@@ -40,11 +40,9 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
 
     SIGTERM lets requests in flight finish. The access log goes to stdout, errors to stderr, one line of JSON each.
     """
-    try:
+    with needs_extra("web"):
         from metastore import config, web
         from metastore.service import server
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"the service needs {error.name}: pip install '.[web]' in a checkout") from None
     settings = config.load()
     if app.store_url is not None:
         settings = replace(settings, url=app.store_url)

@@ -1,4 +1,4 @@
-"""What frictionless makes of the first bytes of a table."""
+"""Guess the schema of a table from its first bytes, by frictionless."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import codecs
 import logging
 from typing import Any
 
-from metastore.errors import InvalidInput
+from metastore.errors import needs_extra
 
 #: The formats of which a schema is guessed.
 FORMATS = frozenset({"csv", "tsv"})
@@ -23,12 +23,9 @@ def frictionless() -> Any:
     Raises:
         InvalidInput: It is not installed.
     """
-    try:
+    with needs_extra("frictionless"):
         import frictionless
         import frictionless.resources
-    except ImportError:
-        message = "describing files needs frictionless: install MetaStore with its extra [frictionless]"
-        raise InvalidInput(message) from None
     return frictionless
 
 
@@ -40,14 +37,14 @@ def table(path: str, format_: str) -> dict[str, Any]:
         format_: One of `FORMATS`.
 
     Returns:
-        Nothing for a file that cannot be understood; the log says why (INFO).
+        An empty object for a file that cannot be understood; the log says why (INFO).
 
     Raises:
         OSError: The file cannot be read.
     """
     try:
         return _guess(_sample(path), format_)
-    # frictionless and what it calls raise a dozen kinds of errors, and none of them is a reason to give up.
+    # frictionless and its dependencies raise a dozen kinds of errors. None of them is a reason to give up.
     except Exception as error:
         if isinstance(error, OSError):
             raise
@@ -59,7 +56,7 @@ def _sample(path: str) -> bytes:
     """Return the whole lines at the beginning of a file.
 
     Raises:
-        ValueError: It is no text, or its first line has no end.
+        ValueError: The file is not text, or its first line does not end within the sample.
     """
     with open(path, "rb") as file:
         start = file.read(_SAMPLE_BYTES)

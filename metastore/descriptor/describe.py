@@ -1,28 +1,42 @@
-"""A descriptor made of a folder of files: what they are called, how large they are, what is in them.
+"""Make a descriptor of a folder of files: their names, sizes, hashes, media types, and the columns of tables.
 
-Sizes and hashes are measured; the schemas of CSV and TSV files are guessed by frictionless, which is given the first
-bytes and neither the file nor its name: it cannot read on, follow a path, or fetch anything.
+The schemas of CSV and TSV files are guessed by frictionless where it is installed. It is given the first bytes and
+neither the file nor its name, so it cannot read on, follow a path, or fetch anything.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain, count
+from mimetypes import MimeTypes
 from pathlib import Path
-from posixpath import normpath
+from posixpath import basename, normpath, splitext
 from typing import Any
 
 from metastore.descriptor import _tabular as tabular
-from metastore.descriptor._filenames import free_name, kind_of, slug
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, check, decode, local_path, resources
 from metastore.errors import InvalidInput
 from metastore.files import storage_errors
 from metastore.parse import encodable
 
 _CHUNK = 1024 * 1024
+#: Media types that Python 3.11 does not know.
+_MORE = {
+    "geojson": "application/geo+json",
+    "gz": "application/gzip",
+    "md": "text/markdown",
+    "parquet": "application/vnd.apache.parquet",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "yaml": "application/yaml",
+    "yml": "application/yaml",
+}
+_log = logging.getLogger("metastore")
 Progress = Callable[[int, int, str], None]
 
 
@@ -34,9 +48,10 @@ def describe(folder: str | Path, *, name: str | None = None, progress: Progress 
     """Make a descriptor of the files in a folder, and in the folders below it.
 
     There is one resource per file, by path. Hidden files and folders are passed over, and so are links to folders and
-    links that leave the folder. Of a `datapackage.json` that is there all is kept but resources whose file is gone, and
-    the sizes and hashes of the others, which are measured again. A schema that is there is not guessed again. A file
-    whose content is not understood has no schema; the log says why (INFO).
+    links that leave the folder. An existing `datapackage.json` is kept, except for resources whose file is gone; sizes
+    and hashes are measured again, and a schema that is there is not guessed again. A table whose content is not
+    understood has no schema; the log says why (INFO). Without frictionless no table has one; the log says so once
+    (WARNING).
 
     Args:
         folder: Where the files are; nothing in it is changed.
@@ -47,11 +62,10 @@ def describe(folder: str | Path, *, name: str | None = None, progress: Progress 
         A descriptor that can be stored.
 
     Raises:
-        InvalidInput: There is no such folder, a file has a name that no resource may have, the `datapackage.json` or
-            the name is not valid, or frictionless is not installed.
+        InvalidInput: There is no such folder, a file has a name that no resource may have, or the `datapackage.json`
+            or the name is not valid.
         StorageUnavailable: A file cannot be read.
     """
-    tabular.frictionless()
     root = os.path.realpath(os.path.expanduser(folder))
     if not os.path.isdir(root):
         raise InvalidInput(f"{folder} is not a folder")
@@ -121,16 +135,30 @@ def _measured(root: str, paths: list[str], known: Mapping[str, Any], progress: P
     before = {local_path(resource): resource for _, resource in resources(known)}
     taken = {name for _, resource in resources(known) if isinstance(name := resource.get("name"), str)}
     total, done = sum(os.path.getsize(f"{root}/{path}") for path in paths), 0
+    guesses = _guesses_schemas(paths)
     for path in paths:
         old = before.get(path, {})
         kind = kind_of(path)
         said: dict[str, Any] = {"name": old.get("name") or free_name(path, taken), "path": path, **kind} | old
         said |= {"path": path} | _measure(f"{root}/{path}", old, partial(_tell, progress, path, done, total))
-        if "schema" not in old and kind.get("format") in tabular.FORMATS:
+        if guesses and "schema" not in old and kind.get("format") in tabular.FORMATS:
             found = tabular.table(f"{root}/{path}", kind["format"])
             said |= {member: value for member, value in found.items() if member not in old}
         done += said["bytes"]
         yield said
+
+
+def _guesses_schemas(paths: list[str]) -> bool:
+    """Return whether frictionless can guess the schemas of these files. Log what to install if it is missing."""
+    tables = sum(kind_of(path).get("format") in tabular.FORMATS for path in paths)
+    if not tables:
+        return False
+    try:
+        tabular.frictionless()
+    except InvalidInput as error:
+        _log.warning("the columns of %d table%s are not described: %s", tables, "s" * (tables != 1), error)
+        return False
+    return True
 
 
 def _tell(progress: Progress, path: str, done: int, total: int, size: int) -> None:
@@ -150,3 +178,26 @@ def _measure(path: str, old: Mapping[str, Any], tell: Callable[[int], None]) -> 
     sha256 = digest.hexdigest()
     # A member of its own goes before `hash` where pointers for Git LFS are made, and must not say something else.
     return {"bytes": size, "hash": f"sha256:{sha256}"} | ({"sha256": sha256} if "sha256" in old else {})
+
+
+def kind_of(path: str) -> dict[str, str]:
+    """Return the members `format` (the ending in lower case; none without one) and `mediatype` of a resource."""
+    ending = splitext(path)[1][1:].lower()
+    known = MimeTypes().guess_type(f"x.{ending}")[0]  # an instance of its own has not the machine's list
+    media_type = _MORE.get(ending) or known or "application/octet-stream"
+    return {"format": ending, "mediatype": media_type} if ending else {"mediatype": media_type}
+
+
+def free_name(path: str, taken: set[Any]) -> str:
+    """Make a name of a file's, with its folders where that is taken, and a number where that is taken too."""
+    stem, whole = (slug(text) or "resource" for text in (splitext(basename(path))[0], path))
+    names = chain((stem, whole), (f"{whole}-{number}" for number in count(2)))
+    name = next(name for name in names if name not in taken)
+    taken.add(name)
+    return name
+
+
+def slug(text: str) -> str:
+    """Return a text with nothing but the characters that a name may have; of some texts nothing is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")

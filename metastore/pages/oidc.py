@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Flask, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
-from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
+from metastore.errors import AuthenticationError, StorageUnavailable, needs_extra
 from metastore.pages.session import here, remember
 from metastore.service.context import address, service
 from metastore.service.guard import named
@@ -24,10 +24,8 @@ def install(app: Flask, settings: ServiceSettings) -> None:
     Raises:
         InvalidInput: Authlib is not installed.
     """
-    try:
+    with needs_extra("oidc"):
         from authlib.integrations.flask_client import OAuth
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"there is no {error.name}: install MetaStore with its extra [oidc]") from None
     issuer = (settings.oidc_issuer or "").rstrip("/")
     app.extensions[_NAME] = OAuth(app).register(
         "provider",

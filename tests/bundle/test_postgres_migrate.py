@@ -181,7 +181,10 @@ def test_psycopg_is_imported_on_use_alone() -> None:
             print(type(error).__name__, error)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "InvalidInput there is no psycopg: install MetaStore with its extra [postgres]\n"
+    assert done.stdout == (
+        "InvalidInput this needs psycopg, which is not installed: "
+        "pip install 'metastore-records[postgres]', or '.[postgres]' from a checkout\n"
+    )
 
 
 def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
