@@ -25,7 +25,7 @@ PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
     "errors types parse forks",
-    "files",
+    "files index_file",
     "git.objects git.cache",
     "http",
     "git",

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
 from metastore.bundle.port import STATE, Bundle, Filter, LogEntry, LogFilter, Snapshot
 
-_FORMAT = 1
-_SCHEMA = """
+FORMAT = 1
+SCHEMA = """
 CREATE TABLE meta (head TEXT);
 INSERT INTO meta VALUES (NULL);
 CREATE TABLE snapshots (
@@ -32,20 +32,6 @@ CREATE TABLE current (
 CREATE TABLE current_devices (name TEXT NOT NULL, device TEXT NOT NULL, PRIMARY KEY (name, device)) WITHOUT ROWID;
 CREATE INDEX current_by_device ON current_devices (device, name);
 """
-
-
-def has_format(database: sqlite3.Connection) -> bool:
-    """Tell whether the file is an index of this version."""
-    return bool(database.execute("PRAGMA user_version").fetchone()[0] == _FORMAT)
-
-
-def make_tables(database: sqlite3.Connection) -> None:
-    """Create empty tables in place of all that are there."""
-    for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        database.execute(f'DROP TABLE "{table}"')
-    for statement in filter(str.strip, _SCHEMA.split(";")):
-        database.execute(statement)
-    database.execute(f"PRAGMA user_version = {_FORMAT}")
 
 
 def empty_tables(database: sqlite3.Connection) -> None:

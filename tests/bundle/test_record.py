@@ -329,7 +329,7 @@ def test_who_may_only_read_the_folder_gets_right_answers(history: BundleRegistry
 def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
     history: BundleRegistry, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metastore.bundle._index._PATIENCE", 0.05)
+    monkeypatch.setattr("metastore.index_file._PATIENCE", 0.05)
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     with contextlib.closing(sqlite3.connect(index, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,152 @@
+"""An index in an SQLite file, which can be rebuilt at any time from what it indexes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from metastore import forks
+from metastore.errors import StorageBusy, StorageCorrupt
+from metastore.forks import ForkSafeLock
+
+_log = logging.getLogger("metastore.index")
+_Answer = TypeVar("_Answer")
+_TRIES = 3
+#: How long to wait for another process that is rebuilding the index, in seconds.
+_PATIENCE = 60.0
+#: Names of SQLite's errors for a file that cannot be used where it is, but is not damaged.
+_UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")
+
+
+class IndexFile:
+    """An SQLite file with one connection. Safe to share between threads, also with a forked child.
+
+    A damaged file, or one of another format, is deleted and made again, empty. If the file cannot be written, the
+    index is kept in memory.
+
+    Args:
+        path: The file, created if needed; None to keep the index in memory.
+        schema: The statements that make the tables.
+        format_number: A number that changes with the schema. It is the file's `user_version`.
+        opened: Called with each new connection, before it is asked anything.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        schema: str,
+        format_number: int,
+        opened: Callable[[sqlite3.Connection], None] = lambda database: None,
+    ) -> None:
+        self.path = path
+        self._schema = schema
+        self._format = format_number
+        self._opened = opened
+        self._mutex = ForkSafeLock()
+        self._connection: sqlite3.Connection | None = None
+        forks.register(self, IndexFile._after_fork)
+
+    def ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        """Return what `question` returns. It is asked again if the file was damaged and had to be made again.
+
+        Raises:
+            StorageBusy: Another process is rebuilding the index for too long.
+            StorageCorrupt: It is damaged again and again.
+        """
+        with self._mutex:
+            for _ in range(_TRIES):
+                try:
+                    if self._connection is None:
+                        self._connection = self._connect()
+                        self._opened(self._connection)
+                    return question(self._connection)
+                except sqlite3.ProgrammingError:  # a fault of the caller, not of the file
+                    raise
+                except sqlite3.DatabaseError as error:
+                    self._recover(error)
+        raise StorageCorrupt(f"the index {self.path or 'in memory'} cannot be built")
+
+    def close(self) -> None:
+        """Close the file; an index in memory is lost, and rebuilt on use."""
+        with self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise StorageBusy("the index is being rebuilt by another process; try again") from error
+        self.close()
+        if self.path is None:
+            return
+        if name.startswith(_UNUSABLE) or not _remove(self.path):
+            _log.warning("%s cannot be used (%s): the index is kept in memory", self.path, error)
+            self.path = None
+        else:
+            _log.warning("%s was damaged (%s) and is rebuilt", self.path, error)
+
+    def _after_fork(self) -> None:
+        """Open the file again in a forked child: SQLite forbids a child even to close its parent's connection."""
+        forks.abandon(self._connection)
+        self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.path is not None:
+            with suppress(OSError):  # SQLite reports that it cannot open the file
+                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        database = sqlite3.connect(
+            self.path or ":memory:", check_same_thread=False, isolation_level=None, timeout=_PATIENCE
+        )
+        try:
+            database.row_factory = sqlite3.Row
+            if self.path is not None:
+                # It can be rebuilt at any time: after a power cut it may be gone, but must not be half written.
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("PRAGMA synchronous = NORMAL")
+            if not self._has_format(database):
+                with transaction(database):
+                    if not self._has_format(database):
+                        self._make_tables(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _has_format(self, database: sqlite3.Connection) -> bool:
+        return bool(database.execute("PRAGMA user_version").fetchone()[0] == self._format)
+
+    def _make_tables(self, database: sqlite3.Connection) -> None:
+        """Create empty tables in place of all that are there."""
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"
+        for (table,) in database.execute(tables).fetchall():
+            database.execute(f'DROP TABLE IF EXISTS "{table}"')  # with a virtual table go those that it consists of
+        for statement in filter(str.strip, self._schema.split(";")):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {self._format}")
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block did to the database, or nothing of it. No other process writes meanwhile."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        database.rollback()
+        raise
+    database.commit()
+
+
+def _remove(path: str) -> bool:
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(path + suffix)
+    except OSError:
+        return False
+    return True
