@@ -44,12 +44,66 @@ A, B, C = ({"name": name, "n": 1} for name in "abc")
             [("order of r", ["a", "c", "b"], ["b", "a", "c"])],
         ),
         ({"k": [1]}, {"k": [1, 2]}, {"k": [1, 3]}, {"k": [1, 2]}, [("k", [1, 3], [1, 2])]),
+        ({"k": ["a"]}, {"k": ["a", "b"]}, {"k": ["c", "a"]}, {"k": ["c", "a", "b"]}, []),
+        ({}, {"k": ["a"]}, {"k": ["b"]}, {"k": ["b", "a"]}, []),
+        ({"k": ["a", "b"]}, {"k": ["b"]}, {"k": ["a", "b", "c"]}, {"k": ["b", "c"]}, []),
+        ({"k": ["a", "b"]}, {"k": ["b", "a"]}, {"k": ["a", "b", "c"]}, {"k": ["b", "c", "a"]}, []),
+        ({"k": ["a", "a"]}, {"k": ["a"]}, {"k": ["a", "a", "b"]}, {"k": ["a", "b"]}, []),
+        (
+            {"primaryKey": ["id"]},
+            {"primaryKey": ["id", "x"]},
+            {"primaryKey": ["id", "y"]},
+            {"primaryKey": ["id", "x"]},
+            [("primaryKey", ["id", "y"], ["id", "x"])],
+        ),
     ],
 )
 def test_each_side_keeps_what_it_alone_changed(base: Any, mine: Any, theirs: Any, merged: Any, clashes: Any) -> None:
     found, both = merge(base, mine, theirs)
     assert encode(found, sort=True) == encode(merged, sort=True)
     assert [(each.where, each.old, each.new) for each in both] == clashes
+
+
+STATIONS = {"name": "stations", "path": "stations.csv", "format": "csv", "encoding": "utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (STATIONS, STATIONS | {"name": "places"}),
+        (STATIONS, STATIONS | {"name": "stations2", "path": "moved/stations.csv"}),
+        ({"name": "ID", "type": "integer"}, {"name": "id", "type": "integer"}),
+    ],
+)
+def test_a_renamed_thing_keeps_what_the_other_side_changed(before: dict[str, Any], after: dict[str, Any]) -> None:
+    other = {"name": "other", "path": "other.csv"}
+    base, mine, theirs = {"r": [before, other]}, {"r": [after, other]}, {"r": [before | {"title": "T"}, other]}
+    for one, two in ((mine, theirs), (theirs, mine)):
+        merged, clashes = merge(base, one, two)
+        assert merged == {"r": [after | {"title": "T"}, other]}
+        assert clashes == ()
+
+
+def test_what_only_looks_alike_is_not_taken_for_a_renaming() -> None:
+    base = {"r": [{"name": "lat", "type": "number"}]}
+    mine = {"r": [{"name": "comment", "type": "number"}]}
+    theirs = {"r": [{"name": "lat", "type": "number", "title": "T"}]}
+    merged, (clash,) = merge(base, mine, theirs)
+    assert clash.where == "r › lat"
+    assert [field["name"] for field in merged["r"]] == ["comment"]
+
+
+def test_of_two_things_that_fit_equally_well_none_is_taken() -> None:
+    base = {"r": [STATIONS]}
+    twins = [STATIONS | {"name": name, "path": f"{name}.csv"} for name in ("stations1", "stations2")]
+    _, (clash,) = merge(base, {"r": twins}, {"r": [STATIONS | {"title": "T"}]})
+    assert clash.where == "r › stations"
+
+
+def test_one_name_for_two_things_is_a_clash() -> None:
+    base, other = {"r": [STATIONS]}, {"name": "places", "path": "places.csv"}
+    _, (clash,) = merge(base, {"r": [STATIONS | {"name": "places"}]}, {"r": [STATIONS, other]})
+    assert (clash.where, clash.old) == ("r › places", other)
 
 
 def test_a_change_of_spelling_alone_is_kept() -> None:

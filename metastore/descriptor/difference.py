@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from metastore.descriptor._matching import equal, named_lists, renamed, text_of
 from metastore.descriptor.document import escape
 from metastore.types import Difference
 
@@ -22,8 +22,6 @@ _LONGEST = 100_000
 _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: How much of a name is said in words.
 _LONGEST_NAME = 200
-#: How a list of objects is told apart from a plain one: by the first of these that every member has, each its own.
-_KEYS = ("name", "id", "path", "title", "hash")
 #: How the members of such lists are called.
 _SINGULAR = {
     "resources": "resource",
@@ -35,8 +33,6 @@ _SINGULAR = {
     "views": "view",
     "tables": "table",
 }
-#: What makes two things, such as resources, the same under another name.
-_CONTENT = ("path", "hash", "sha256", "data")
 
 
 Path = tuple[str, ...]
@@ -84,7 +80,7 @@ def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operatio
         yield from (("add", (*path, key), new[key]) for key in new if key not in old)
     elif level < DEEPEST and isinstance(old, list) and isinstance(new, list) and len(old) + len(new) <= _LONGEST:
         yield from _of_lists(old, new, path, level)
-    elif not _equal(old, new):
+    elif not equal(old, new):
         yield "replace", path, new
 
 
@@ -169,7 +165,7 @@ def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level:
 def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[Difference]:
     if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         yield from _objects(old, new, (*where, key), level)
-    elif _equal(old, new):
+    elif equal(old, new):
         return
     elif level < DEEPEST and (named := named_lists(old, new)) is not None:
         yield from _named(named[0], named[1], where, _SINGULAR.get(key, key), level)
@@ -183,68 +179,22 @@ def place_in_words(*place: str) -> str:
 
 
 def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, level: int) -> Iterator[Difference]:
-    gone = [name for name in old if name not in new]
-    come = [name for name in new if name not in old]
-    renamed = dict(_renamed(old, new, gone, come))
-    now_called = set(renamed.values())
+    names = renamed(old, new)
+    now_called = set(names.values())
     for name, value in old.items():
-        now = renamed.get(name, name)
+        now = names.get(name, name)
         if now not in new:
             yield Difference("removed", place_in_words(*where, f"{what} {name}"), old=value)
             continue
         if now != name:
             yield Difference("renamed", place_in_words(*where, f"{what} {name}"), old=name, new=now)
-        before = {key: member for key, member in value.items() if now == name or key != "name"}
-        after = {key: member for key, member in new[now].items() if now == name or key != "name"}
+        before = {key: member for key, member in value.items() if now == name or member != name}
+        after = {key: member for key, member in new[now].items() if now == name or member != now}
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
-    for name in come:
-        if name not in now_called:
+    for name in new:
+        if name not in old and name not in now_called:
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
-    kept = [renamed.get(name, name) for name in old if renamed.get(name, name) in new]
+    kept = [names.get(name, name) for name in old if names.get(name, name) in new]
     known = set(kept)
     if kept != [name for name in new if name in known]:
         yield Difference("changed", place_in_words(*where, f"{what} order"), old=list(old), new=list(new))
-
-
-def _renamed(old: Any, new: Any, gone: list[str], come: list[str]) -> Iterator[tuple[str, str]]:
-    """Pair what went with what came, where both have the same path, else the same hash or data, and only they."""
-    left, right = dict.fromkeys(gone), dict.fromkeys(come)
-    for key in _CONTENT:
-        before, after = _unique(old, left, key), _unique(new, right, key)
-        for content, name in before.items():
-            if content in after:
-                del left[name], right[after[content]]
-                yield name, after[content]
-
-
-def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for name in names:
-        if key in values[name]:
-            found.setdefault(text_of(values[name][key]), []).append(name)
-    return {content: owners[0] for content, owners in found.items() if len(owners) == 1}
-
-
-def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
-    """Key lists of objects by the first member that tells all of them apart; None where they are no such lists."""
-    if not all(isinstance(each, list) and all(isinstance(item, dict) for item in each) for each in lists):
-        return None
-    for key in _KEYS:
-        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in lists]
-        if all(len(names) == len(side) for names, side in zip(keyed, lists, strict=True)):
-            return tuple(keyed)
-    return None
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Equality of text: in Python `1 == True == 1.0`."""
-    if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
-        return bool(a == b)
-    return text_of(a) == text_of(b)
-
-
-def text_of(value: Any) -> str:
-    """Return a text that is the same for what says the same."""
-    if type(value) is str:
-        return f'"{value}'  # nothing else begins so
-    return repr(value) if type(value) is int else json.dumps(value, sort_keys=True)

@@ -1,16 +1,20 @@
-"""Merge two changes of one descriptor, member by member (a three-way merge)."""
+"""Merge two changes of one descriptor, member by member (a three-way merge), and take one change out again."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from metastore.descriptor.difference import DEEPEST, named_lists, place_in_words
+from metastore.descriptor._matching import named_lists, renamed
+from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import encode
 from metastore.types import Difference
 
 #: Stands for an absent member.
 _ABSENT = object()
+#: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
+_WHOLE = frozenset({("fields",), ("primaryKey",), ("uniqueKeys",)})
 
 
 def merge(
@@ -18,8 +22,9 @@ def merge(
 ) -> tuple[dict[str, Any], tuple[Difference, ...]]:
     """Merge two changes of one descriptor.
 
-    A value that one side changed is taken from that side. Objects, and lists of named things such as resources, are
-    merged member by member; so is the order of such lists. Any other list is one value.
+    A value that one side changed is taken from that side. Objects, lists of named things such as resources, and lists
+    of texts such as keywords are merged member by member; so is the order of such lists. A thing that one side renamed
+    keeps what the other side changed in it. Any other list is one value.
 
     Args:
         base: The descriptor that both sides started from.
@@ -29,46 +34,101 @@ def merge(
     Returns:
         The merged descriptor, and the clashes: places that both sides changed. `old` is theirs, `new` is mine.
     """
-    clashes: list[Difference] = []
-    merged = _merged(base, mine, theirs, (), clashes)
-    return merged if isinstance(merged, dict) else dict(mine), tuple(clashes)
+    merging = _Merge()
+    merged = merging.values(base, mine, theirs, ())
+    return merged if isinstance(merged, dict) else dict(mine), tuple(merging.clashes)
 
 
-def _merged(base: Any, mine: Any, theirs: Any, place: tuple[str, ...], clashes: list[Difference]) -> Any:
-    if _same(mine, base) or _same(mine, theirs):
-        return theirs
-    if _same(theirs, base):
+class _Merge:
+    """One merge; it collects the clashes."""
+
+    def __init__(self) -> None:
+        self.clashes: list[Difference] = []
+
+    def values(self, base: Any, mine: Any, theirs: Any, place: tuple[str, ...]) -> Any:
+        if _same(mine, base) or _same(mine, theirs):
+            return theirs
+        if _same(theirs, base):
+            return mine
+        if len(place) < DEEPEST:
+            if isinstance(mine, dict) and isinstance(theirs, dict):
+                return self._members(base if isinstance(base, dict) else {}, mine, theirs, place)
+            before = [] if base is _ABSENT else base
+            if (keyed := named_lists(before, mine, theirs)) is not None:
+                return self._things(keyed[0], keyed[1], keyed[2], place)
+            if place[-1:] not in _WHOLE and all(map(_are_texts, (before, mine, theirs))):
+                return self._listed(_numbered(before), _numbered(mine), _numbered(theirs), place)
+        old, new = (None if side is _ABSENT else side for side in (theirs, mine))
+        self._clash(place_in_words(*place), old, new)
         return mine
-    if len(place) < DEEPEST and isinstance(mine, dict) and isinstance(theirs, dict):
-        return _members(base if isinstance(base, dict) else {}, mine, theirs, place, clashes)
-    if len(place) < DEEPEST and (keyed := named_lists(base, mine, theirs)) is not None:
-        return _listed(keyed[0], keyed[1], keyed[2], place, clashes)
-    old, new = (None if each is _ABSENT else each for each in (theirs, mine))
-    clashes.append(Difference("changed", place_in_words(*place), old=old, new=new))
-    return mine
+
+    def _things(
+        self, base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any], place: tuple[str, ...]
+    ) -> list[Any]:
+        """Merge lists of named things, each under the name that it had in the base."""
+        ours, others = (_as_in_base(base, side) for side in (mine, theirs))
+        merged = self._listed(base, ours, others, place)
+        names = Counter(str(item["name"]) for item in merged if "name" in item)
+        for name in (name for name, count in names.items() if count > 1):  # one side renamed what the other added
+            self._clash(place_in_words(*place, name), theirs.get(name), mine.get(name))
+        return merged
+
+    def _listed(
+        self, base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], place: tuple[str, ...]
+    ) -> list[Any]:
+        """Merge keyed lists: each item by itself, and the order of the items that all three have."""
+        members = self._members(base, mine, theirs, place)
+        shared = base.keys() & mine.keys() & theirs.keys()
+        before, ours, others = ([key for key in side if key in shared] for side in (base, mine, theirs))
+        moved_here, moved_there = ours != before, others != before
+        if moved_here and moved_there and ours != others:
+            self._clash(f"order of {place_in_words(*place)}", list(map(_name, others)), list(map(_name, ours)))
+        lead, follow = (theirs, mine) if moved_there and not moved_here else (mine, theirs)
+        return [members[key] for key in _together(list(lead), list(follow)) if key in members]
+
+    def _members(
+        self, base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], place: tuple[str, ...]
+    ) -> dict[Any, Any]:
+        """Merge objects member by member, in the order of mine; members that only theirs has come last."""
+        merged = {
+            key: self.values(
+                base.get(key, _ABSENT), mine.get(key, _ABSENT), theirs.get(key, _ABSENT), (*place, _name(key))
+            )
+            for key in (*mine, *(key for key in theirs if key not in mine))
+        }
+        return {key: value for key, value in merged.items() if value is not _ABSENT}
+
+    def _clash(self, where: str, theirs: Any, mine: Any) -> None:
+        self.clashes.append(Difference("changed", where, old=theirs, new=mine))
 
 
-def _listed(
-    base: dict[str, Any],
-    mine: dict[str, Any],
-    theirs: dict[str, Any],
-    place: tuple[str, ...],
-    clashes: list[Difference],
-) -> list[Any]:
-    """Merge lists of named things: each thing by itself, and the order of those that all three have."""
-    members = _members(base, mine, theirs, place, clashes)
-    shared = base.keys() & mine.keys() & theirs.keys()
-    before, ours, others = ([key for key in side if key in shared] for side in (base, mine, theirs))
-    moved_here, moved_there = ours != before, others != before
-    if moved_here and moved_there and ours != others:
-        clashes.append(Difference("changed", f"order of {place_in_words(*place)}", old=others, new=ours))
-    lead, follow = (theirs, mine) if moved_there and not moved_here else (mine, theirs)
-    return [members[key] for key in _together(list(lead), list(follow)) if key in members]
+def _as_in_base(base: dict[str, Any], side: dict[str, Any]) -> dict[str, Any]:
+    """Key the things of one side by the names that they have in the base."""
+    former = {now: name for name, now in renamed(base, side).items()}
+    return {former.get(name, name): thing for name, thing in side.items()}
 
 
-def _together(lead: list[str], follow: list[str]) -> list[str]:
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _numbered(texts: list[str]) -> dict[tuple[str, int], str]:
+    """Key texts by themselves and their count so far, so that duplicates stay apart."""
+    counts: Counter[str] = Counter()
+    keyed = {}
+    for text in texts:
+        keyed[text, counts[text]] = text
+        counts[text] += 1
+    return keyed
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else str(key[0])
+
+
+def _together(lead: list[Any], follow: list[Any]) -> list[Any]:
     """Return all keys in the order of the first list; those of the second alone stand behind the key before them."""
-    known, behind = set(lead), dict[str | None, list[str]]()
+    known, behind = set(lead), dict[Any, list[Any]]()
     anchor = None
     for key in follow:
         if key in known:
@@ -76,21 +136,6 @@ def _together(lead: list[str], follow: list[str]) -> list[str]:
         else:
             behind.setdefault(anchor, []).append(key)
     return [*behind.get(None, ()), *(each for key in lead for each in (key, *behind.get(key, ())))]
-
-
-def _members(
-    base: dict[str, Any],
-    mine: dict[str, Any],
-    theirs: dict[str, Any],
-    place: tuple[str, ...],
-    clashes: list[Difference],
-) -> dict[str, Any]:
-    """Merge objects member by member, in the order of mine; members that only theirs has come last."""
-    found = {
-        key: _merged(base.get(key, _ABSENT), mine.get(key, _ABSENT), theirs.get(key, _ABSENT), (*place, key), clashes)
-        for key in (*mine, *(key for key in theirs if key not in mine))
-    }
-    return {key: value for key, value in found.items() if value is not _ABSENT}
 
 
 def _same(a: Any, b: Any) -> bool:

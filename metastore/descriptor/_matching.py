@@ -1,0 +1,138 @@
+"""Pairing the members of two lists: by name, after a renaming by content, and else by their likeness."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from metastore.descriptor.document import encode
+from metastore.errors import InvalidInput
+
+#: A list of objects is keyed by the first of these members that every object has with a value of its own.
+KEYS = ("name", "id", "path", "title", "hash")
+#: Members that identify a thing under another name, such as a resource.
+_CONTENT = ("path", "hash", "sha256", "data")
+#: How many pairs of things are compared by likeness, and how much of each is looked at, so that no list takes long.
+_MOST_PAIRS, _MOST_LEAVES = 1_000, 500
+#: How alike two things must be to be one thing renamed: alone by content, or by content and name together.
+_ALIKE, _HALF_ALIKE, _NAMES_ALIKE = 0.75, 0.5, 0.6
+#: How many values say enough for a thing to be recognised by content alone: many fields share a type.
+_TELLING = 3
+
+
+def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
+    """Key lists of objects by the first member that tells all objects apart; None if they are not such lists."""
+    if not all(isinstance(side, list) and all(isinstance(item, dict) for item in side) for side in lists):
+        return None
+    for key in KEYS:
+        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in lists]
+        if all(len(names) == len(side) for names, side in zip(keyed, lists, strict=True)):
+            return tuple(keyed)
+    return None
+
+
+def renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Return old names to new names of the things that were renamed.
+
+    Two things are one if they alone have the same path, else the same hash or data, else if each is the other's closest
+    match and the two are alike.
+    """
+    gone = dict.fromkeys(name for name in old if name not in new)
+    come = dict.fromkeys(name for name in new if name not in old)
+    pairs: dict[str, str] = {}
+    if gone and come:
+        for find in (_by_content, _by_likeness):
+            for name, now in find(old, new, gone, come):
+                del gone[name], come[now]
+                pairs[name] = now
+    return pairs
+
+
+def _by_content(
+    old: Mapping[str, Any], new: Mapping[str, Any], gone: Iterable[str], come: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    left, right = set(gone), set(come)
+    for key in _CONTENT:
+        before, after = _unique(old, left, key), _unique(new, right, key)
+        for content, name in before.items():
+            if content in after:
+                left.discard(name)
+                right.discard(after[content])
+                yield name, after[content]
+
+
+def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[str, str]:
+    """Return the values of a member that only one thing has, with the name of the thing."""
+    owners: dict[str, list[str]] = {}
+    for name in sorted(names):
+        if key in values[name]:
+            owners.setdefault(text_of(values[name][key]), []).append(name)
+    return {content: holders[0] for content, holders in owners.items() if len(holders) == 1}
+
+
+def _by_likeness(
+    old: Mapping[str, Any], new: Mapping[str, Any], gone: Iterable[str], come: Iterable[str]
+) -> list[tuple[str, str]]:
+    left, right = list(gone), list(come)
+    if len(left) * len(right) > _MOST_PAIRS:
+        return []
+    before, after = ({name: _leaves(side[name], name) for name in names} for side, names in ((old, left), (new, right)))
+    scores = {(a, b): score for a in left for b in right if (score := _likeness(a, before[a], b, after[b]))}
+    of_left, of_right = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    for (a, b), score in scores.items():
+        of_left[a].append(score)
+        of_right[b].append(score)
+    # What two things fit equally well is not guessed.
+    return [
+        (a, b)
+        for (a, b), score in scores.items()
+        if all(score == max(side) and side.count(score) == 1 for side in (of_left[a], of_right[b]))
+    ]
+
+
+def _likeness(a: str, before: Counter[tuple[str, str]], b: str, after: Counter[tuple[str, str]]) -> float:
+    """Return how alike two things are, from 0 to 2; 0 if they are too different to be one."""
+    total = before.total() + after.total()
+    content = 2 * (before & after).total() / total if total else 0.0
+    if content < _HALF_ALIKE:
+        return 0.0
+    names = difflib.SequenceMatcher(None, a[:100].casefold(), b[:100].casefold(), autojunk=False).ratio()
+    by_content = content >= _ALIKE and (before & after).total() >= _TELLING
+    return content + names if by_content or names >= _NAMES_ALIKE else 0.0
+
+
+def _leaves(thing: Mapping[str, Any], name: str) -> Counter[tuple[str, str]]:
+    """Return the values of a thing with their places; its name is not part of its content."""
+    found: Counter[tuple[str, str]] = Counter()
+    waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if value != name]
+    while waiting and found.total() < _MOST_LEAVES:
+        place, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            waiting += ((f"{place}/{key}", member) for key, member in value.items())
+        elif isinstance(value, list) and value:
+            waiting += ((f"{place}/", item) for item in value)
+        else:
+            found[place, text_of(value)] += 1
+    return found
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Return whether two values are written alike: 1.10 and 1.1 are not, nor are 1 and True."""
+    if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
+        return bool(a == b)
+    return text_of(a) == text_of(b)
+
+
+def text_of(value: Any) -> str:
+    """Return a text that two values share only if they are written alike; the order of members does not count."""
+    if type(value) is str:
+        return f'"{value}'  # no other text begins with a quotation mark
+    if type(value) is int:
+        return repr(value)
+    try:
+        return encode(value, sort=True).decode()
+    except InvalidInput:  # stored by another program: half of a surrogate pair, or nested too deeply
+        return json.dumps(value, sort_keys=True)
