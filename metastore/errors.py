@@ -17,7 +17,8 @@ MetastoreError
 │   └── SnapshotNotFound
 ├── Conflict
 │   ├── AlreadyExists
-│   └── RevisionConflict         somebody else was faster
+│   ├── RevisionConflict         somebody else was faster
+│   └── MergeConflict            a later change stands in the way of an undo
 ├── AuthenticationError          no token, or an unaccepted one
 ├── PermissionDenied             the caller lacks the right
 └── StorageError                 not the caller's fault
@@ -36,6 +37,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+#: How many places of a merge conflict its message names, and how many the error carries.
+_NAMED_PLACES, _MOST_PLACES = 3, 100
 
 
 class MetastoreError(Exception):
@@ -228,6 +232,25 @@ class RevisionConflict(Conflict):
         self.subject = subject
         self.expected = expected
         self.actual = actual
+
+
+class MergeConflict(Conflict):
+    """A later change stands in the way: it changed the same places. Nothing was changed.
+
+    Attributes:
+        subject: The dataset id.
+        places: At most 100 `Difference` values: where, what stands there now (`new`), and what would (`old`).
+    """
+
+    kind = "merge-conflict"
+
+    def __init__(self, subject: object, places: tuple[Any, ...]) -> None:
+        wheres = [place.where for place in places[:_NAMED_PLACES]]
+        more = f" and {len(places) - len(wheres)} more" if len(places) > len(wheres) else ""
+        where = f": {', '.join(wheres)}{more}" if wheres else ""
+        super().__init__(f"a later change of {subject} stands in the way{where}")
+        self.subject = subject
+        self.places = places[:_MOST_PLACES]
 
 
 class AuthenticationError(MetastoreError):

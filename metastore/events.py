@@ -21,7 +21,7 @@ from blinker import Signal
 
 from metastore.types import DatasetId, Revision, Tag
 
-#: Sent with a `DatasetEvent` after create, update, patch, delete, revert, move and purge.
+#: Sent with a `DatasetEvent` after create, update, patch, delete, revert, undo, move and purge.
 dataset_changed = Signal()
 #: Sent with a `TagEvent` after a tag was created, updated or deleted.
 tag_changed = Signal()
@@ -34,7 +34,7 @@ class DatasetEvent:
     """A change of a dataset.
 
     Attributes:
-        action: `create`, `update`, `patch`, `delete`, `revert`, `move` or `purge`.
+        action: `create`, `update`, `patch`, `delete`, `revert`, `undo`, `move` or `purge`.
         dataset_id: The dataset id before the change.
         before: The newest revision before the change; None for a new dataset.
         after: The newest revision after the change; None for a purge.

@@ -92,7 +92,7 @@ class ChangeRequest:
     """A write, as its caller asked for it.
 
     Attributes:
-        action: `create`, `update`, `patch`, `delete`, `purge`, `revert`, `move`, `tag_create`, `tag_update` or
+        action: `create`, `update`, `patch`, `delete`, `purge`, `revert`, `undo`, `move`, `tag_create`, `tag_update` or
             `tag_delete`.
         dataset_id: The dataset, as it was called before.
         author: Who; None leaves it to the store, or to the service's token.
@@ -101,7 +101,8 @@ class ChangeRequest:
         expected: The id of the revision or tag that the caller last saw, or None.
         content: The descriptor or patch, as JSON.
         new_id: Where a dataset is moved to.
-        revision: The revision that a dataset is reverted to, or that a tag is to name.
+        revision: The revision that a dataset is reverted to, whose change is undone, or that a tag is to name.
+        since: The revision before the changes that are undone.
         tag: The tag, as it was called before.
         new_name: How a tag is to be called.
         description: The new description of a tag.
@@ -116,6 +117,7 @@ class ChangeRequest:
     content: bytes | None = field(default=None, repr=False)
     new_id: DatasetId | None = None
     revision: str | None = None
+    since: str | None = None
     tag: str | None = None
     new_name: str | None = None
     description: str | None = None

@@ -334,6 +334,8 @@ def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp
             ("tag", "create", "physics/cars", "v1"),
             ("dataset", "patch", "physics/cars", '{"title": "Cars"}', "--expected", first.out.strip()),
             ("dataset", "revert", "physics/cars", "v1", *WRITE),
+            ("dataset", "undo", "physics/cars", "HEAD", *WRITE),
+            ("undo", "physics/cars", "HEAD", *WRITE),
             ("tag", "update", "physics/cars", "v1", "--new-name", "v2"),
             ("project", "read", "physics/cars"),
             ("revision", "list", "physics/cars"),
@@ -480,9 +482,11 @@ def test_init_makes_a_store_where_there_is_nothing(run: Run, monkeypatch: pytest
 
 @pytest.mark.parametrize(("shortcut", "noun", "verb"), [(name, *path) for name, path in app.SHORTCUTS.items()])
 def test_a_shortcut_does_what_its_command_does(run: Run, cars: str, shortcut: str, noun: str, verb: str) -> None:
-    arguments = () if (noun, verb) == ("dataset", "list") else ("physics/cars",)
+    arguments = {"list": (), "undo": ("physics/cars", "HEAD", *WRITE)}.get(verb, ("physics/cars",))
+    if (noun, verb) in (("revision", "list"), ("tag", "list")):
+        arguments = ("physics/cars",)
     short, long = run(shortcut, *arguments), run(noun, verb, *arguments)
-    assert (short.code, short.out) == (0, long.out)
+    assert (short.code, short.out) == (2 if verb == "undo" else 0, long.out)  # the first revision cannot be undone
     assert f"  {shortcut} " in run("--help").out
 
 

@@ -112,6 +112,11 @@ class LikeMemory(RuleBasedStateMachine):
         to = self.revision(which, number) or "HEAD"
         self.remember(self.both(lambda store: store.dataset_revert(self.datasets[each], to)))
 
+    @rule(each=ids, which=revisions, number=numbers)
+    def undo(self, each: int, which: str | None, number: int) -> None:
+        change = self.revision(which, number) or "HEAD"
+        self.remember(self.both(lambda store: store.dataset_undo(self.datasets[each], change)))
+
     @rule(each=ids, name=names, which=revisions, number=numbers)
     def tag(self, each: int, name: str, which: str | None, number: int) -> None:
         to = self.revision(which, number)

@@ -27,6 +27,7 @@ SHORTCUTS = {
     "ls": ("dataset", "list"),
     "show": ("dataset", "read"),
     "tags": ("tag", "list"),
+    "undo": ("dataset", "undo"),
 }
 
 

@@ -19,6 +19,7 @@ from metastore.errors import (
     Conflict,
     DatasetNotFound,
     InvalidInput,
+    MergeConflict,
     MetastoreError,
     NotFound,
     PathNotFound,
@@ -26,7 +27,7 @@ from metastore.errors import (
     StorageCorrupt,
     StorageError,
 )
-from metastore.types import DatasetId
+from metastore.types import DatasetId, shortened
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
@@ -315,6 +316,8 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         problems = error.problems if isinstance(error, InvalidInput) else ()
         for pointer, detail in problems[1:] if len(problems) > 1 else ():
             say(f"  {pointer or '(descriptor)'}: {detail}")
+        for place in error.places if isinstance(error, MergeConflict) else ():
+            say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
         if isinstance(error, AuthenticationError) and error.missing:
             say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)

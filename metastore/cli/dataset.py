@@ -169,6 +169,28 @@ def revert(
     _tell(app, made, before.id, "Reverted")
 
 
+@command(dataset, "undo", writes=True, expects=True)
+@ID
+@click.argument("revision")
+def undo(
+    app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
+) -> None:
+    """Take out the change that a REVISION made, and keep those after it.
+
+    A..B takes out all changes after A up to B. Undoing a deletion brings the dataset back.
+
+    Example: metastore undo physics/cars v1..HEAD
+    """
+    store = app.reader()
+    before = store.revision_read(dataset_id)
+    made = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
+    if made.revision.id == before.id:
+        say(f"Nothing of that change is left in {made.id}: no revision was made.")
+    else:
+        say(f"Undid {revision} in {made.id}.", fg="green")
+    app.data(made, made.revision.id)
+
+
 @command(dataset, "list")
 @click.argument("prefix", default="")
 @click.option("--after", metavar="OWNER/NAME", help="Begin behind this one.")

@@ -15,6 +15,7 @@ from metastore.errors import (
     DatasetMoved,
     DatasetNotFound,
     InvalidInput,
+    MergeConflict,
     MetastoreError,
     OutcomeUnknown,
     PathNotFound,
@@ -31,7 +32,7 @@ from metastore.errors import (
 )
 from metastore.http.responses import Response, ResponseLost
 from metastore.parse import parse_dataset_id
-from metastore.types import Dataset, DatasetId, Finding, Revision, shortened
+from metastore.types import Dataset, DatasetId, Difference, Finding, Revision, shortened
 from metastore.wire import from_wire
 
 JSON = "application/json"
@@ -52,6 +53,7 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     ResourceNotFound: {"dataset_id": DatasetId, "resource": str},
     AlreadyExists: {"what": object},
     RevisionConflict: {"subject": object, "expected": _OptionalText, "actual": _OptionalText},
+    MergeConflict: {"subject": object, "places": tuple[Difference, ...]},
     AuthenticationError: {},
     PermissionDenied: {"scope": _OptionalText},
     StorageError: {},

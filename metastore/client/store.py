@@ -15,6 +15,7 @@ from metastore.client.transport import Transport
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import MAX_BYTES, decode, encode, same
 from metastore.descriptor.file_changes import Document
+from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict, TagNotFound
 from metastore.http.responses import Response
@@ -211,6 +212,23 @@ class RemoteStore(Store):
             return self._send(request, "POST", "/revert", match=parent, to=str(request.revision))
 
         return self._revise(request, send, lambda: self.dataset_bytes(request.dataset_id, request.revision)[1])
+
+    def _undo(self, request: ChangeRequest) -> Dataset:
+        last, since = str(request.revision), str(request.since)
+        base = ""
+
+        def send(parent: str) -> Dataset:
+            nonlocal base
+            base = parent
+            return self._send(request, "POST", "/undo", match=parent, revision=f"{since}..{last}")
+
+        def result() -> bytes:
+            if base == last:
+                return self.dataset_bytes(request.dataset_id, since)[1]
+            stored = [self.dataset_bytes(request.dataset_id, revision)[1] for revision in (base, last, since)]
+            return encode(take_out(*stored)[0])
+
+        return self._revise(request, send, result)
 
     def _purge(self, request: ChangeRequest, *, force: bool) -> None:
         head = self._head(request)

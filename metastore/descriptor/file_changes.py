@@ -215,6 +215,29 @@ def revert_files(now: Mapping[str, BlobId], then: Mapping[str, BlobId]) -> FileC
     return changes | dict.fromkeys(path for path in now if path not in then)
 
 
+def undo_files(
+    now: Mapping[str, BlobId], after: Mapping[str, BlobId], before: Mapping[str, BlobId], own: Iterable[str]
+) -> tuple[FileChanges, list[str]]:
+    """Return the changes that take a change of files out of a later tree, and the files that were changed again.
+
+    Args:
+        now: The later tree.
+        after: The tree that the change made.
+        before: The tree before it.
+        own: Files to leave alone, since they follow from the descriptor.
+    """
+    touched = {path for path in (*after, *before) if after.get(path) != before.get(path)}.difference(own)
+    left = sorted(path for path in touched if now.get(path) != before.get(path))
+    changes: FileChanges = {path: before.get(path) for path in left if now.get(path) == after.get(path)}
+    return changes, [path for path in left if path not in changes]
+
+
+def own_files(*contents: bytes) -> set[str]:
+    """Return the files that follow from descriptors: the descriptor itself, and what Git LFS needs."""
+    pointers = (path for content in contents for path in _pointers(content))
+    return {DESCRIPTOR, lfs.ATTRIBUTES, lfs.CONFIG, *pointers}
+
+
 def patch_text(patch: Any, max_bytes: int) -> Any:
     """Return a patch as values, if it came as JSON text."""
     return decode(patch, max_bytes=max_bytes) if isinstance(patch, (str, bytes)) else patch

@@ -8,7 +8,7 @@ from typing import Any
 
 from metastore.descriptor._matching import named_lists, renamed
 from metastore.descriptor.difference import DEEPEST, place_in_words
-from metastore.descriptor.document import encode
+from metastore.descriptor.document import decode, encode
 from metastore.types import Difference
 
 #: Stands for an absent member.
@@ -37,6 +37,20 @@ def merge(
     merging = _Merge()
     merged = merging.values(base, mine, theirs, ())
     return merged if isinstance(merged, dict) else dict(mine), tuple(merging.clashes)
+
+
+def take_out(now: bytes, after: bytes, before: bytes) -> tuple[dict[str, Any], tuple[Difference, ...]]:
+    """Take the change between two states of a descriptor out of a later state; all three are stored JSON.
+
+    Returns:
+        The descriptor without the change, and the places that were changed again later: `old` is the value before the
+        change, `new` is the present one.
+
+    Raises:
+        InvalidInput: One of them is not JSON as `decode` reads it.
+    """
+    base, mine, theirs = (decode(content, max_bytes=len(content)) for content in (after, now, before))
+    return merge(base, mine, theirs)
 
 
 class _Merge:

@@ -141,6 +141,12 @@ def revert(owner: str, name: str) -> str:
     return _confirm("revert", readable_id(owner, name), _of_link("to"))
 
 
+@dataset_forms.get("/datasets/<owner>/<name>/undo")
+def undo(owner: str, name: str) -> str:
+    """Ask whether to take one change out."""
+    return _confirm("undo", readable_id(owner, name), _of_link("revision"))
+
+
 @dataset_forms.get("/datasets/<owner>/<name>/delete")
 def delete(owner: str, name: str) -> str:
     """Ask whether to delete a dataset."""
@@ -158,12 +164,20 @@ def _of_link(parameter: str) -> dict[str, str]:
     return {parameter: request.args[parameter]} if parameter in request.args else {}
 
 
+#: The parameter that names the older revision which an action is about.
+_TARGETS = {"revert": "to", "undo": "revision"}
+
+
 def _confirm(action: str, subject: DatasetId, given: Any, problem: MetastoreError | None = None) -> str:
     """Show what is about to happen, and ask for the reason."""
     store = service().store
     newest = store.revision_read(subject)
-    target = store.revision_read(subject, given.get("to")) if action == "revert" else newest
-    others = between(subject, target.id, newest) if action == "revert" and not target.deleted else []
+    target = store.revision_read(subject, given.get(_TARGETS[action])) if action in _TARGETS else newest
+    others = []
+    if action == "revert" and not target.deleted:
+        others = between(subject, target.id, newest)
+    elif action == "undo" and target.parent is not None:
+        others = between(subject, target.parent, target)
     return render_template(
         f"datasets/{action}.html",
         id=subject,
@@ -210,6 +224,21 @@ def put_back(owner: str, name: str) -> Page:
     except (InvalidInput, Conflict) as error:
         return _confirm("revert", subject, given, error), status_of(error)
     return _to(subject, f"Reverted to {given.get('to', '')[:12]} as revision {made.revision.id[:12]}.")
+
+
+@dataset_forms.post("/datasets/<owner>/<name>/undo")
+def take_out(owner: str, name: str) -> Page:
+    """Take one change out."""
+    subject, given = readable_id(owner, name), request.form
+    store = service().store
+    try:
+        head = store.revision_read(subject)
+        change = _written("create" if head.deleted else "update", subject)
+        made = store.dataset_undo(subject, given.get("revision", ""), expected=_expected() or head.id, **change)
+    except (InvalidInput, Conflict) as error:
+        return _confirm("undo", subject, given, error), status_of(error)
+    same = made.revision.id == head.id
+    return _to(subject, "Nothing of that change was left." if same else f"Undone as revision {made.revision.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")

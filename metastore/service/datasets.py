@@ -1,8 +1,8 @@
-"""Datasets over HTTP: read, create, replace, patch, delete, purge, revert, move, list."""
+"""Datasets over HTTP: read, create, replace, patch, delete, purge, revert, undo, move, list."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -22,7 +22,7 @@ from metastore.service.guard import (
     writer,
 )
 from metastore.storage.retry import LostRace, retry
-from metastore.types import DatasetId
+from metastore.types import Dataset, DatasetId
 
 datasets = Blueprint("datasets", __name__)
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
@@ -152,19 +152,29 @@ def dataset_delete(owner: str, name: str) -> Response:
 @datasets.post("/datasets/<owner>/<name>/revert")
 def dataset_revert(owner: str, name: str) -> Response:
     """Put a dataset back to what it was; to bring back a deleted one takes the right to create it."""
-    subject = requests.dataset_id(owner, name)
+    return _back(requests.dataset_id(owner, name), "to", service().store.dataset_revert)
+
+
+@datasets.post("/datasets/<owner>/<name>/undo")
+def dataset_undo(owner: str, name: str) -> Response:
+    """Take one change out; to undo a deletion takes the right to create the dataset."""
+    return _back(requests.dataset_id(owner, name), "revision", service().store.dataset_undo)
+
+
+def _back(subject: DatasetId, member: str, call: Callable[..., Dataset]) -> Response:
+    """Make a call that puts back what a member of the body names, for the state that the right was checked for."""
     who = writer(subject, *(["create"] if requests.creates_only() else ["update", "create"]))
-    members = requests.members(allowed=("to", *requests.CHANGE))
-    target, expected, change = _to(members), requests.expected(members), requests.change(who, members)
+    members = requests.members(allowed=(member, *requests.CHANGE))
+    target, expected, change = _needed(members, member), requests.expected(members), requests.change(who, members)
 
     def attempt() -> Response:
         head = service().store.revision_read(subject)
         require(who, "create" if head.deleted else "update", subject)
         arguments = {"expected": expected or head.id, **signed(who, subject, change)}
         try:
-            # For the state that the right was checked for: a token with only `create` overwrites nothing.
+            # A token with only `create` overwrites nothing.
             with hiding_stored_values(subject):
-                return responses.written(service().store.dataset_revert(subject, target, **arguments))
+                return responses.written(call(subject, target, **arguments))
         except RevisionConflict as error:
             if expected is not None:
                 raise
@@ -179,18 +189,18 @@ def dataset_move(owner: str, name: str) -> Response:
     subject = requests.dataset_id(owner, name)
     who = writer(subject, "update")
     members = requests.members(allowed=("to", *requests.CHANGE))
-    target = parse_dataset_id(_to(members))
+    target = parse_dataset_id(_needed(members, "to"))
     require_move(subject, target)
     change = signed(who, subject, requests.change(who, members))
     dataset = service().store.dataset_move(subject, target, expected=requests.expected(members), **change)
     return responses.written(dataset, before=subject)
 
 
-def _to(members: Mapping[str, Any]) -> str:
-    to = requests.text(members, "to")
-    if not to:
-        raise InvalidInput("the member 'to' is missing", pointer="/to")
-    return to
+def _needed(members: Mapping[str, Any], name: str) -> str:
+    value = requests.text(members, name)
+    if not value:
+        raise InvalidInput(f"the member {name!r} is missing", pointer=f"/{name}")
+    return value
 
 
 @datasets.get("/datasets/<owner>/<name>/resources/<path:resource>")

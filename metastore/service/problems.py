@@ -19,6 +19,7 @@ from metastore.errors import (
     DatasetMoved,
     DatasetNotFound,
     InvalidInput,
+    MergeConflict,
     MetastoreError,
     NotFound,
     OutcomeUnknown,
@@ -116,13 +117,7 @@ def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
 
 
 def _of_ours(error: MetastoreError) -> Response:
-    if isinstance(error, DatasetMoved) and not may_read(error.new_id):
-        error = DatasetNotFound(error.dataset_id)
-    if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
-        error = DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
-    if isinstance(error, RevisionConflict) and not _may_know_head(error.subject):
-        error = RevisionConflict(error.subject, error.expected, _HIDDEN)
-    error = plainly(error)
+    error = plainly(_for_the_caller(error))
     status = status_of(error)
     if isinstance(error, Conflict):
         metrics().conflicts.inc()
@@ -138,6 +133,19 @@ def _of_ours(error: MetastoreError) -> Response:
     if challenge := _challenge(error):
         response.headers["WWW-Authenticate"] = challenge
     return response
+
+
+def _for_the_caller(error: MetastoreError) -> MetastoreError:
+    """Return an error without what the caller may not read."""
+    if isinstance(error, DatasetMoved) and not may_read(error.new_id):
+        return DatasetNotFound(error.dataset_id)
+    if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
+        return DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
+    if isinstance(error, RevisionConflict) and not _may_know_head(error.subject):
+        return RevisionConflict(error.subject, error.expected, _HIDDEN)
+    if isinstance(error, MergeConflict) and not _may_know_head(error.subject):
+        return MergeConflict(error.subject, ())
+    return error
 
 
 def _may_know_head(subject: object) -> bool:

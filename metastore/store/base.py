@@ -24,6 +24,7 @@ from metastore.parse import (
     make_message,
     make_time,
     parse_expected,
+    parse_revision,
     parse_tag_name,
     parse_writable_id,
 )
@@ -39,6 +40,7 @@ from metastore.types import (
     Project,
     Revision,
     Tag,
+    first_line,
 )
 
 
@@ -46,9 +48,10 @@ class Store(ABC):
     """A store of datasets. `metastore.connect` opens one.
 
     `dataset_id` is `owner/name` or a pair. `revision` is a full id, a tag, `HEAD`, the branch, or an abbreviated id of
-    7 digits or more, tried in this order; None is the newest. Every call can raise `DatasetNotFound` (`DatasetMoved`
-    if it is known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments, and
-    `StorageError`. Lists are lazy.
+    7 digits or more, tried in this order; None is the newest. `REVISION~2` is the second before a revision. A time with
+    a zone, or a date (midnight in UTC), is the newest revision at that moment. Every call can raise `DatasetNotFound`
+    (`DatasetMoved` if it is known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments,
+    and `StorageError`. Lists are lazy.
 
     Every write takes `author` (an `Author`, `"Name <email>"` or a pair), `message` (why) and `at` (when: a datetime
     with a time zone, for imports; otherwise now). A write that raises has changed nothing, unless it raises
@@ -351,6 +354,38 @@ class Store(ABC):
         request = self._request("revert", dataset_id, author, message, at, default, expected, revision=target.id)
         return self._revert(request)
 
+    def dataset_undo(
+        self,
+        dataset_id: AnyId,
+        revision: str,
+        *,
+        expected: str | None = None,
+        author: AnyAuthor | None = None,
+        message: str | None = None,
+        at: datetime | None = None,
+    ) -> Dataset:
+        """Take one change out and keep those after it, by a new revision.
+
+        `revision` is the one that made the change; `A..B` stands for all changes after A up to B, as in Git. Members
+        are found by name, so it does not matter where in its list a resource stands now. Undoing a deletion brings the
+        dataset back. If nothing of the change is left, no revision is made: the newest is returned.
+
+        Raises:
+            MergeConflict: A later change stands in the way; the error names the places.
+            InvalidInput: The dataset was created by this revision, so that there is nothing before it: delete it. Or A
+                does not come before B.
+            DatasetDeleted: The dataset was deleted after the change.
+            RevisionConflict: `expected` is not the newest revision.
+        """
+        identity = parse_writable_id(dataset_id)
+        since, last = self._span(identity, revision)
+        name = last.id[:12] if ".." not in revision else f"{since.id[:12]}..{last.id[:12]}"
+        default = f"Undo {name}: {first_line(last.message)}" if ".." not in revision else f"Undo {name}"
+        request = self._request(
+            "undo", identity, author, message, at, default, expected, revision=last.id, since=since.id
+        )
+        return self._undo(request)
+
     def tag_create(
         self,
         dataset_id: AnyId,
@@ -445,6 +480,9 @@ class Store(ABC):
     def _revert(self, request: ChangeRequest) -> Dataset: ...
 
     @abstractmethod
+    def _undo(self, request: ChangeRequest) -> Dataset: ...
+
+    @abstractmethod
     def _tag_create(self, request: ChangeRequest) -> Tag: ...
 
     @abstractmethod
@@ -473,6 +511,20 @@ class Store(ABC):
             parse_expected(expected),
             **facts,
         )
+
+    def _span(self, dataset_id: DatasetId, text: str) -> tuple[Revision, Revision]:
+        """Return the revision before the changes that a text names, and the last of them."""
+        begin, dots, end = (parse_revision(text) or "").partition("..")
+        last = self.revision_read(dataset_id, (end or None) if dots else begin)
+        before = begin if dots else last.parent
+        if not before:
+            raise InvalidInput(f"{dataset_id} was created by {last.id[:12]}: to undo that, delete the dataset")
+        since = self.revision_read(dataset_id, before)
+        if since.deleted:
+            raise InvalidInput(f"{dataset_id} was deleted before {last.id[:12]}: to undo what came after, delete it")
+        if dots and all(revision.id != since.id for revision in self.revision_list(dataset_id, last.id)):
+            raise InvalidInput(f"{since.id[:12]} does not come before {last.id[:12]}")
+        return since, last
 
     def _prepare(self, descriptor: Any) -> Document:
         return file_changes.prepare(descriptor, self._validation, self._max_bytes)

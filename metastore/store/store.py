@@ -32,6 +32,8 @@ from metastore.storage import retry
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors, understand
 from metastore.store._feed import feed, parse_cursor
+from metastore.store._naming import is_plain, resolve
+from metastore.store._undo import Undo
 from metastore.store.base import Store
 from metastore.store.journal import Journal
 from metastore.store.verify import verify
@@ -110,7 +112,10 @@ class MetaStore(Store):
         return self._descriptors.dataset(identity, self._live(identity, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
-        return self._descriptors.content(parse_dataset_id(dataset_id), parse_revision(revision))
+        identity, name = parse_dataset_id(dataset_id), parse_revision(revision)
+        if is_plain(name):
+            return self._descriptors.content(identity, name)
+        return self._descriptors.content(identity, self.revision_read(identity, name).id)
 
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
@@ -126,7 +131,7 @@ class MetaStore(Store):
         return islice(self._storage.history(identity, first.id), parse_limit(limit))
 
     def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
-        return self._storage.resolve(parse_dataset_id(dataset_id), parse_revision(revision))
+        return resolve(self._storage, parse_dataset_id(dataset_id), parse_revision(revision))
 
     def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
         identity = parse_dataset_id(dataset_id)
@@ -214,6 +219,26 @@ class MetaStore(Store):
 
         return replace(dataset, revision=self._append(request, compute)[1])
 
+    def _undo(self, request: ChangeRequest) -> Dataset:
+        dataset_id, document = request.dataset_id, None
+        since, last = (self.revision_read(dataset_id, name) for name in (request.since, request.revision))
+        undo = Undo(self._storage, dataset_id, since, last)
+
+        def compute(head: Revision) -> FileChanges:
+            nonlocal document
+            if head.id == last.id:  # nothing came later: a revert, to the byte
+                document = None
+                return file_changes.revert_files(
+                    self._storage.paths(dataset_id, head.id), self._storage.paths(dataset_id, since.id)
+                )
+            document, changes = self._changed(
+                dataset_id, head, lambda content: self._prepare(undo.descriptor(head, content))
+            )
+            return changes | undo.files(head)
+
+        _, after = self._append(request, compute)
+        return self._written(request, after, document) if document else self._descriptors.dataset(dataset_id, after)
+
     def _purge(self, request: ChangeRequest, *, force: bool) -> None:
         change, head = self._change(request), self._head(request)
         if not head.deleted and not force:
@@ -258,31 +283,39 @@ class MetaStore(Store):
 
     def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
         """Replace the descriptor of a live dataset by the one computed from it."""
-        dataset_id, document = request.dataset_id, None
+        document = None
 
         def files(head: Revision) -> FileChanges:
             nonlocal document
-            if head.deleted:
-                raise DatasetDeleted(dataset_id, head)
-            paths = self._storage.paths(dataset_id, head.id)
+            document, changes = self._changed(request.dataset_id, head, compute)
+            return changes
 
-            def read(path: str) -> bytes:
-                return self._storage.read(dataset_id, head.id, path)
+        return self._written(request, self._append(request, files)[1], document)
 
-            old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
-            document = compute(old)
-            if old is not None:
-                document = self._known.marked(document, head.id, old)
-            if old is not None and file_changes.unchanged(old, document):
-                document = document._replace(content=old, value=understand(dataset_id, head, old))
-                return {}
-            return file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
+    def _changed(
+        self, dataset_id: DatasetId, head: Revision, compute: Callable[[bytes | None], Document]
+    ) -> tuple[Document, FileChanges]:
+        """Return the new descriptor of a live dataset, and the files that change with it."""
+        if head.deleted:
+            raise DatasetDeleted(dataset_id, head)
+        paths = self._storage.paths(dataset_id, head.id)
 
-        _, after = self._append(request, files)
+        def read(path: str) -> bytes:
+            return self._storage.read(dataset_id, head.id, path)
+
+        old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
+        document = compute(old)
+        if old is not None:
+            document = self._known.marked(document, head.id, old)
+        if old is not None and file_changes.unchanged(old, document):
+            return document._replace(content=old, value=understand(dataset_id, head, old)), {}
+        return document, file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
+
+    def _written(self, request: ChangeRequest, after: Revision, document: Document | None) -> Dataset:
         assert document is not None
         self._known.remember(after.id, document.findings)
-        file_changes.log_findings(dataset_id, document.findings)
-        return Dataset(dataset_id, after, document.value, document.content, document.findings)
+        file_changes.log_findings(request.dataset_id, document.findings)
+        return Dataset(request.dataset_id, after, document.value, document.content, document.findings)
 
     def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
         """Append a revision; return the one before, and the new one, or the same if no file changes."""

@@ -25,6 +25,7 @@ CARS = "physics/cars"
 METHODS = {"create": "PUT", "create again": "PUT", "update": "PUT", "patch": "PATCH", "json patch": "PATCH"} | {
     "delete": "DELETE",
     "revert": "POST",
+    "undo": "POST",
     "bring back": "POST",
     "move": "POST",
     "purge": "DELETE",
@@ -44,6 +45,7 @@ WRITES: dict[str, tuple[Call, Call]] = {
     ),
     "delete": (lambda store: _made(store), lambda store: store.dataset_delete(CARS)),
     "revert": (lambda store: _made(store), lambda store: store.dataset_revert(CARS, "v1")),
+    "undo": (lambda store: _made(store), lambda store: store.dataset_undo(CARS, "v1..HEAD")),
     "bring back": (lambda store: _gone(store), lambda store: store.dataset_revert(CARS, "v1")),
     "move": (lambda store: _made(store), lambda store: store.dataset_move(CARS, "x/y")),
     "purge": (lambda store: _gone(store), lambda store: store.dataset_purge(CARS, message="Asked to")),

@@ -160,6 +160,26 @@ def test_two_changes_of_different_members_are_put_together_and_seen_before_they_
     assert (made.descriptor, made.revision.parent, made.revision.message) == (said, theirs, "Mine")
 
 
+def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_way(
+    person: Person, cars: list[str], site: Site
+) -> None:
+    first = site.store.dataset_patch("physics/cars", {"title": "Wrong", "homepage": "https://example.org"}).revision
+    later = site.store.dataset_patch("physics/cars", {"version": "2"}).revision
+    person.signs_in("ann")
+    page = person.goes_to(f"{CARS}/history")
+    page.get_by_label(f"Undo {first.id[:12]}").click()
+    expect(page.locator("li.changed", has_text="title")).to_be_visible()
+    page.get_by_role("button", name="Undo it").click()
+    expect(page.get_by_role("status")).to_contain_text("Undone as revision")
+    undone = site.store.dataset_read("physics/cars")
+    assert (undone.descriptor["version"], "homepage" in undone.descriptor) == ("2", False)
+    site.store.dataset_patch("physics/cars", {"version": "3"})
+    page = person.goes_to(f"{CARS}/undo?revision={later.id}")
+    page.get_by_role("button", name="Undo it").click()
+    expect(page.get_by_role("alert")).to_contain_text("stands in the way: version")
+    assert person.violations() == []
+
+
 def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: Site) -> None:
     person.signs_in("ann")
     page = person.goes_to("/datasets")
@@ -227,7 +247,16 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
     site.store.tag_create("physics/hostile", "v1", description=hostile)
     site.store.dataset_patch("physics/hostile", {"title": f"{hostile}2"}, message=hostile)
     person.signs_in("ann")
-    for path in ("", "/history", "/compare?from=v1", "/edit", "/tag", "/delete", "/revert?to=v1"):
+    for path in (
+        "",
+        "/history",
+        "/compare?from=v1",
+        "/edit",
+        "/tag",
+        "/delete",
+        "/revert?to=v1",
+        "/undo?revision=HEAD",
+    ):
         page = person.goes_to(f"/datasets/physics/hostile{path}")
         assert "owned" not in page.title().split("<")[0]
         assert page.locator("main script, main img, main b").count() == 0
@@ -242,7 +271,16 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str],
     person.signs_in("ann")
     found = {}
     compare = f"{CARS}/compare?from={cars[0]}"
-    more = ("/edit", "/tag", "/move", "/delete", "/history", f"/revert?to={cars[0]}", "?revision=v1")
+    more = (
+        "/edit",
+        "/tag",
+        "/move",
+        "/delete",
+        "/history",
+        f"/revert?to={cars[0]}",
+        "/undo?revision=HEAD",
+        "?revision=v1",
+    )
     for path in (
         "/",
         "/sign-in",

@@ -23,6 +23,7 @@ WRITES: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "delete": ("delete", "delete", CARS, {}),
     "purge": ("purge", "delete", f"{CARS}?purge=true&force=true", {}),
     "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "HEAD"}}),
+    "undo": ("update", "post", f"{CARS}/undo", {"json": {"revision": "HEAD"}}),
     "move": ("update", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),
     "tag": ("update", "post", f"{CARS}/tags", {"json": {"name": "v2"}}),
     "retag": ("update", "patch", f"{CARS}/tags/v1", {"json": {"name": "v2"}}),
@@ -43,7 +44,8 @@ READS = {
 
 @pytest.fixture(autouse=True)
 def cars(memory: MetaStore) -> None:
-    memory.dataset_create("physics/cars", {"resources": [{"name": "x", "path": "x.csv"}]})
+    memory.dataset_create("physics/cars", {})
+    memory.dataset_update("physics/cars", {"resources": [{"name": "x", "path": "x.csv"}]})
     memory.tag_create("physics/cars", "v1")
 
 
@@ -298,6 +300,7 @@ BLIND: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     ),
     "envelope": ("update", "patch", CARS, {"data": {"patch": {"version": "2"}}, "content_type": ENVELOPE}),
     "revert": ("update", "post", f"{CARS}/revert", {"json": {"to": "first"}}),
+    "undo": ("update", "post", f"{CARS}/undo", {"json": {"revision": "first"}}),
     "retag": ("update", "patch", f"{CARS}/tags/first", {"json": {"name": "renamed"}}),
     "untag": ("update", "delete", f"{CARS}/tags/first", {}),
     "move": ("update", "post", f"{CARS}/move", {"json": {"to": "physics/new"}}),

@@ -139,6 +139,7 @@ def _play_datasets(door: Door, importer: Any) -> None:
     for path in ("/tags/v1.0", "/resources/explicit-gz", "/resources/explicit.csv.gz"):
         assert door.anybody.get(COMPRESSION + path).status_code == 200
     importer.post(f"{COMPRESSION}/revert", data={"to": "v1.0"}, content_type="application/json")
+    importer.post(f"{COMPRESSION}/undo", data={"revision": "HEAD"}, content_type="application/json")
     importer.post(f"{COMPRESSION}/move", data={"to": "okfn/compressed"}, content_type="application/json")
     for path in (f"{API}/projects/okfn/compressed", f"{API}/journal", f"{API}/changes?limit=1", f"{API}/datasets"):
         assert door.anybody.get(path).status_code == 200

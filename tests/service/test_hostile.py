@@ -93,6 +93,7 @@ WRITES = [
     ("patch", CARS, MERGE),
     ("patch", CARS, ENVELOPE),
     ("post", f"{CARS}/revert", JSON),
+    ("post", f"{CARS}/undo", JSON),
     ("post", f"{CARS}/move", JSON),
     ("post", f"{CARS}/tags", JSON),
     ("patch", f"{CARS}/tags/v1", JSON),

@@ -1,0 +1,65 @@
+"""Revisions by other names than a storage knows: `HEAD~2`, and what was the newest at a date."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+
+from metastore.errors import RevisionNotFound
+from metastore.storage.port import Storage
+from metastore.types import DatasetId, Revision
+
+_BACK = re.compile(r"([^~]*)~([0-9]{0,9})")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ].{4,30}")
+
+
+def is_plain(text: str | None) -> bool:
+    """Return whether only a storage has to be asked for the revision of this name."""
+    return text is None or not (_DATE.match(text) or "~" in text)
+
+
+def resolve(storage: Storage, dataset_id: DatasetId, text: str | None) -> Revision:
+    """Return the revision that a text names.
+
+    Beside what `Storage.resolve` takes, `REVISION~N` is the Nth before a revision, and a date or a time with a zone is
+    the newest revision at that moment; a date begins at midnight in UTC. A tag of the same name comes first.
+
+    Raises:
+        RevisionNotFound: There is no such revision.
+    """
+    if text is None or is_plain(text):
+        return storage.resolve(dataset_id, text)
+    if back := _BACK.fullmatch(text):
+        first = resolve(storage, dataset_id, back[1] or None)
+        return _first(islice(storage.history(dataset_id, first.id), int(back[2] or 1), None), dataset_id, text)
+    if _TIME.fullmatch(text) is None:  # a tag may be called like a date
+        try:
+            return storage.resolve(dataset_id, text)
+        except RevisionNotFound:
+            if _DATE.fullmatch(text) is None:
+                raise
+    return _newest_at(storage, dataset_id, text)
+
+
+def _newest_at(storage: Storage, dataset_id: DatasetId, text: str) -> Revision:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise RevisionNotFound(dataset_id, text) from None
+    if _DATE.fullmatch(text):
+        moment = moment.replace(tzinfo=UTC)
+    if moment.tzinfo is None:
+        raise RevisionNotFound(dataset_id, text, f"the time {text} has no zone: write {moment.isoformat()}Z for UTC")
+    newest = storage.resolve(dataset_id, None)
+    earlier = (each for each in storage.history(dataset_id, newest.id) if each.created <= moment)
+    return _first(earlier, dataset_id, text, f"dataset {dataset_id} had no revision at {text}")
+
+
+def _first(revisions: Iterator[Revision], dataset_id: DatasetId, text: str, message: str | None = None) -> Revision:
+    revision = next(revisions, None)
+    if revision is None:
+        raise RevisionNotFound(dataset_id, text, message)
+    return revision

@@ -1,0 +1,178 @@
+"""Undo: one change goes, those after it stay, and nothing else is touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import metastore
+from metastore import DatasetDeleted, InvalidInput, MergeConflict, MetaStore, RevisionConflict
+from metastore.descriptor.document import encode
+
+from .conftest import ANN
+
+CARS = "physics/cars"
+SPEED, OWNERS = {"name": "speed", "path": "speed.csv"}, {"name": "owners", "path": "owners.csv"}
+START = {"name": "cars", "title": "Cars", "keywords": ["car"], "resources": [SPEED]}
+
+
+@pytest.fixture
+def first(store: MetaStore) -> str:
+    return store.dataset_create(CARS, START).revision.id
+
+
+def test_a_change_is_undone_by_name_and_later_ones_stay(store: MetaStore, first: str) -> None:
+    wrong = store.dataset_patch(CARS, [{"op": "add", "path": "/resources/0/title", "value": "Wrong"}])
+    store.dataset_patch(CARS, [{"op": "add", "path": "/resources/0", "value": OWNERS}])
+    undone = store.dataset_undo(CARS, wrong.revision.id)
+    assert undone.descriptor == {**START, "resources": [OWNERS, SPEED]}
+    assert undone.revision.message == f"Undo {wrong.revision.id[:12]}: Patch dataset"
+    assert store.dataset_read(CARS).bytes == undone.bytes
+
+
+def test_a_renaming_is_undone_and_what_changed_in_it_later_stays(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"resources": [{**SPEED, "name": "velocity"}]})
+    store.dataset_patch(CARS, {"resources": [{**SPEED, "name": "velocity", "title": "Speed"}]})
+    assert store.dataset_undo(CARS, "HEAD~1").descriptor["resources"] == [{**SPEED, "title": "Speed"}]
+
+
+def test_a_range_is_undone_as_a_whole(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "A"})
+    end = store.dataset_patch(CARS, {"title": "B", "keywords": ["car", "x"]}).revision.id
+    store.dataset_patch(CARS, {"keywords": ["car", "x", "y"]})
+    undone = store.dataset_undo(CARS, f"{first}..{end}")
+    assert undone.descriptor == {**START, "keywords": ["car", "y"]}
+    assert undone.revision.message == f"Undo {first[:12]}..{end[:12]}"
+    with pytest.raises(InvalidInput, match="does not come before"):
+        store.dataset_undo(CARS, f"{end}..{first}")
+
+
+def test_a_later_change_in_the_same_place_stands_in_the_way(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "A"})
+    head = store.dataset_patch(CARS, {"title": "B"}).revision
+    with pytest.raises(MergeConflict, match="stands in the way: title") as caught:
+        store.dataset_undo(CARS, "HEAD~1")
+    (place,) = caught.value.places
+    assert (place.where, place.old, place.new) == ("title", "Cars", "B")
+    assert store.revision_read(CARS) == head
+
+
+def test_what_is_undone_already_makes_no_revision(store: MetaStore, first: str) -> None:
+    wrong = store.dataset_patch(CARS, {"title": "A"}).revision.id
+    head = store.dataset_revert(CARS, first).revision
+    assert store.dataset_undo(CARS, wrong).revision == head
+
+
+def test_undoing_a_deletion_brings_the_dataset_back(store: MetaStore, first: str) -> None:
+    deletion = store.dataset_delete(CARS).id
+    assert store.dataset_undo(CARS, deletion).descriptor == START
+    with pytest.raises(MergeConflict):
+        store.dataset_undo(CARS, deletion)
+
+
+def test_a_creation_is_not_undone_but_deleted(store: MetaStore, first: str) -> None:
+    with pytest.raises(InvalidInput, match="delete the dataset"):
+        store.dataset_undo(CARS, first)
+    store.dataset_patch(CARS, {"title": "A"})
+    store.dataset_delete(CARS)
+    with pytest.raises(DatasetDeleted):
+        store.dataset_undo(CARS, "HEAD~1")
+    store.dataset_create(CARS, START)
+    with pytest.raises(InvalidInput, match="was deleted before"):
+        store.dataset_undo(CARS, "HEAD")
+
+
+def test_undo_for_another_state_than_expected_is_refused(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "A"})
+    with pytest.raises(RevisionConflict):
+        store.dataset_undo(CARS, "HEAD", expected=first)
+
+
+def test_a_file_that_somebody_pushed_is_taken_out_with_the_change(local_store: MetaStore) -> None:
+    store, storage = local_store, local_store.storage
+    first = store.dataset_create(CARS, START).revision
+    change = metastore.types.Change(ANN, "By hand", first.created)
+    pushed = storage.append(first_id := metastore.DatasetId(*CARS.split("/")), {"x": b"1"}, change, parent=first.id)
+    head = store.dataset_patch(CARS, {"title": "A"}).revision
+    store.dataset_undo(CARS, pushed.id)
+    assert "x" not in storage.paths(first_id, store.revision_read(CARS).id)
+    again = storage.append(first_id, {"x": b"2"}, change, parent=store.revision_read(CARS).id)
+    assert again.parent != head.id
+    with pytest.raises(MergeConflict, match="file x"):
+        store.dataset_undo(CARS, pushed.id)
+
+
+def test_a_revision_is_named_by_its_distance_or_by_a_moment(store: MetaStore, first: str) -> None:
+    made = store.dataset_patch(CARS, {"title": "A"}).revision
+    assert store.revision_read(CARS, "HEAD~").id == store.revision_read(CARS, "HEAD~1").id == first
+    assert store.revision_read(CARS, f"{made.created:%Y-%m-%dT%H:%M:%SZ}") == made
+    assert store.dataset_bytes(CARS, "HEAD~1")[0].id == first
+    assert store.dataset_read(CARS, "2999-01-01").revision == made
+    for text in ("HEAD~2", "1971-01-01", "1971-01-01T00:00Z", "2999-01-01T00:00", "2999-99-99", "~x"):
+        with pytest.raises(metastore.RevisionNotFound):
+            store.dataset_bytes(CARS, text)
+    tag = store.tag_create(CARS, "2999-01-01", first)
+    assert store.revision_read(CARS, tag.name).id == first
+
+
+states = st.fixed_dictionaries(
+    {"name": st.just("cars")},
+    optional={
+        "title": st.sampled_from(["A", "B"]),
+        "keywords": st.lists(st.sampled_from("xyz"), unique=True),
+        "resources": st.lists(
+            st.fixed_dictionaries({"name": st.sampled_from("abcd")}, optional={"n": st.integers(0, 2)}),
+            unique_by=lambda each: str(each["name"]),
+        ),
+    },
+)
+bounded = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def fresh(*descriptors: Any) -> tuple[MetaStore, list[str]]:
+    store = metastore.connect("memory:", author=ANN, validation="off")
+    made = [store.dataset_create(CARS, descriptors[0])]
+    made += [store.dataset_update(CARS, each) for each in descriptors[1:]]
+    return store, [each.revision.id for each in made]  # type: ignore[return-value]
+
+
+@bounded
+@given(states, states)
+def test_undo_of_the_newest_is_a_revert_and_undo_of_that_the_original(old: Any, new: Any) -> None:
+    store, made = fresh(old, new)
+    if made[0] == made[1]:
+        return
+    assert store.dataset_undo(CARS, "HEAD").bytes == store.dataset_read(CARS, made[0]).bytes
+    assert store.dataset_undo(CARS, "HEAD").bytes == store.dataset_read(CARS, made[1]).bytes
+
+
+@bounded
+@given(states, states, states)
+def test_undo_touches_nothing_outside_the_change(old: Any, new: Any, later: Any) -> None:
+    store, made = fresh(old, new, later)
+    if len(set(made)) < 3:
+        return
+    try:
+        undone = store.dataset_undo(CARS, made[1]).descriptor
+    except MergeConflict:
+        assert store.revision_read(CARS).id == made[2]
+        return
+    for key in {*old, *new, *later}:
+        if old.get(key) == new.get(key) and (key in old) == (key in new):
+            assert (key in undone, undone.get(key)) == (key in later, later.get(key))
+
+
+@bounded
+@given(states, st.permutations(["title", "version", "homepage"]))
+def test_undo_of_independent_changes_commutes(start: Any, order: list[str]) -> None:
+    results = set()
+    for sequence in (order, order[::-1]):
+        store, _ = fresh(start)
+        made = {key: store.dataset_patch(CARS, {key: f"new {key}"}).revision.id for key in order}
+        for key in sequence:
+            store.dataset_undo(CARS, made[key])
+        results.add(encode(store.dataset_read(CARS).descriptor, sort=True))
+    assert results == {encode(start, sort=True)}
