@@ -248,7 +248,7 @@ def test_an_upload_whose_content_is_known_gets_an_lfs_pointer(known: dict[str, s
 
 
 def test_a_package_is_storable_and_its_history_reads_well(git_store: metastore.MetaStore) -> None:
-    identity = ckan.dataset_id(SHOWN)
+    identity = ckan.dataset_id(SHOWN["id"])
     git_store.dataset_create(identity, ckan.to_descriptor(shown(resources=[])))
     git_store.dataset_update(identity, ckan.to_descriptor(shown(title="T3")))
     diff = git_store.revision_diff(identity, git_store.revision_read(identity).parent or "")
@@ -321,37 +321,20 @@ def test_what_json_cannot_say_is_refused_with_its_place() -> None:
 # Ids
 
 
-@pytest.mark.parametrize(
-    ("organization", "name", "identity"),
-    [
-        ("org1", "ds1", "org1/ds1"),
-        (None, "ds1", "unowned/ds1"),
-        ("_org", "-ds", "x._org/x.-ds"),
-        ("-", "_", "x.-/_"),
-    ],
-)
-def test_ids_are_made_of_the_names_and_give_them_back(organization: str | None, name: str, identity: str) -> None:
-    package = {"name": name, "organization": {"name": organization} if organization else None}
-    made = ckan.dataset_id(package)
-    assert str(made) == identity
-    assert ckan.names_of(made) == (organization, name)
+def test_a_dataset_is_known_by_ckans_id_whatever_it_is_called() -> None:
+    assert str(ckan.dataset_id(UUID)) == f"ckan/{UUID}"
+    assert str(ckan.dataset_id(UUID, owner="portal")) == f"portal/{UUID}"
 
 
-def test_the_owner_of_datasets_without_organisation_can_be_chosen() -> None:
-    made = ckan.dataset_id({"name": "ds1"}, default_owner="portal")
-    assert str(made) == "portal/ds1"
-    assert ckan.names_of(made, default_owner="portal") == (None, "ds1")
+@given(st.text(min_size=1), st.text(min_size=1))
+@example("cars", "Cars")
+@example(UUID, UUID.upper())
+@example("\ud800", "\udfff")
+def test_every_id_that_a_sysadmin_chooses_has_an_id_of_its_own(one: str, other: str) -> None:
+    assert (ckan.dataset_id(one) == ckan.dataset_id(other)) is (one == other)
 
 
-@pytest.mark.parametrize("name", ["Upper", "a b", "x" * 101, "", None, 5, "a/b", "a..b"])
-def test_names_that_no_id_can_have_are_refused(name: Any) -> None:
-    with pytest.raises(metastore.InvalidInput):
-        ckan.dataset_id({"name": name, "organization": {"name": "org"}})
-    with pytest.raises(metastore.InvalidInput):
-        ckan.dataset_id({"name": "ds", "organization": {"name": name}})
-
-
-@given(st.from_regex(r"[a-z0-9_-]{2,98}", fullmatch=True), st.from_regex(r"[a-z0-9_-]{2,98}", fullmatch=True))
-def test_every_name_that_ckan_takes_has_an_id_of_its_own(owner: str, name: str) -> None:
-    made = ckan.dataset_id({"name": name, "organization": {"name": owner}}, default_owner="a.b")
-    assert ckan.names_of(made, default_owner="a.b") == (owner, name)
+@pytest.mark.parametrize("package_id", ["", None, 5])
+def test_a_dataset_without_an_id_is_refused(package_id: Any) -> None:
+    with pytest.raises(metastore.InvalidInput, match="id of a CKAN dataset"):
+        ckan.dataset_id(package_id)

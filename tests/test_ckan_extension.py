@@ -22,9 +22,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples" / "ckanext-metastore"))
 from ckanext.metastore import record, tokens  # noqa: E402 - in the examples
 from ckanext.metastore.patience import within  # noqa: E402
-from ckanext.metastore.sync import Recorder, known_ids  # noqa: E402
+from ckanext.metastore.sync import Recorder  # noqa: E402
 
 SHOWN: dict[str, Any] = json.loads((ROOT / "tests" / "data" / "ckan" / "package_show_2.12.0.json").read_bytes())
+PLACE = f"ckan/{SHOWN['id']}"
+OTHER = "7f1c0a52-2f0e-4c3f-9a3d-5d1b8c1b0c11"
 
 
 def shown(**changes: Any) -> dict[str, Any]:
@@ -109,71 +111,82 @@ def test_which_datasets_are_recorded(said: dict[str, Any], private_too: bool, ex
 
 
 def test_the_same_state_makes_no_second_revision(store: metastore.MetaStore, recorder: Recorder) -> None:
-    assert recorder.record(shown(), None).action == "created"
-    assert recorder.record(shown(metadata_modified="2027-01-01"), "org1/ds1").action == "unchanged"
-    assert recorder.record(shown(title="T3"), "org1/ds1", message="Why").action == "updated"
-    assert [each.message for each in store.revision_list("org1/ds1")] == ["Why", "Create dataset"]
+    assert recorder.record(shown()).action == "created"
+    assert recorder.record(shown(metadata_modified="2027-01-01")).action == "unchanged"
+    assert recorder.record(shown(title="T3"), message="Why").action == "updated"
+    assert [each.message for each in store.revision_list(PLACE)] == ["Why", "Create dataset"]
 
 
 def test_text_that_python_takes_for_equal_is_a_change(recorder: Recorder) -> None:
-    recorder.record(shown(extras=[{"key": "a", "value": 1}]), None)
-    assert recorder.record(shown(extras=[{"key": "a", "value": True}]), None).action == "updated"
+    recorder.record(shown(extras=[{"key": "a", "value": 1}]))
+    assert recorder.record(shown(extras=[{"key": "a", "value": True}])).action == "updated"
 
 
-def test_a_dataset_moves_with_its_name_and_its_organisation(store: metastore.MetaStore, recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    moved = recorder.record(shown(name="new", organization={"name": "other"}), "org1/ds1")
-    assert (moved.action, str(moved.dataset_id)) == ("moved", "other/new")
-    assert len(list(store.revision_list("other/new"))) == 2
-    assert recorder.record(shown(name="new", organization={"name": "other"}), "org1/ds1").action == "unchanged"
+def test_a_new_name_or_organisation_changes_the_descriptor_and_not_the_id(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown())
+    assert recorder.record(shown(name="new", organization={"name": "other"})).action == "updated"
+    assert store.dataset_read(PLACE).descriptor["name"] == "new"
+    assert [str(each) for each in store.dataset_list()] == [PLACE]
 
 
-def test_a_dataset_that_was_withdrawn_moves_with_its_history(store: metastore.MetaStore, recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    assert recorder.record(shown(private=True), "org1/ds1").action == "deleted"
-    assert recorder.record(shown(private=True), "org1/ds1").action == "unchanged"
-    assert recorder.record(shown(name="new"), "org1/ds1").action == "moved"
-    assert [each.deleted for each in store.revision_list("org1/new")][-2:] == [True, False]
+def test_a_dataset_that_was_withdrawn_comes_back_with_its_history(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown())
+    assert recorder.record(shown(private=True)).action == "deleted"
+    assert recorder.record(shown(private=True, name="new")).action == "unchanged"
+    assert recorder.record(shown(name="new")).action == "created"
+    assert [each.deleted for each in store.revision_list(PLACE)] == [False, True, False]
 
 
-def test_the_name_of_another_dataset_is_not_taken(recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    other = shown(id="another")
-    with pytest.raises(metastore.Conflict, match="reconcile"):
-        recorder.record(other, None)
-    assert recorder.withdraw("org1/ds1", "another").action == "unchanged"
-    assert recorder.record(shown(title="T3"), None).action == "updated"
+def test_the_message_of_a_change_that_makes_a_dataset_private_is_not_recorded(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown())
+    recorder.record(shown(private=True), message="Bo's address was in it")
+    assert store.revision_read(PLACE).message == "Make private"
+
+
+def test_a_second_dataset_of_the_same_name_has_a_history_of_its_own(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown(title="Secret"))
+    recorder.record(shown(state="deleted"))
+    recorder.record(shown(id="another"))
+    assert len(list(store.revision_list(recorder.id_of("another")))) == 1
+    assert store.revision_read(PLACE).deleted
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(store: metastore.MetaStore) -> None:
     dry = Recorder(store, dry_run=True)
-    assert dry.record(shown(), None).action == "created"
+    assert dry.record(shown()).action == "created"
     assert list(store.dataset_list()) == []
-    Recorder(store).record(shown(), None)
-    assert dry.record(shown(title="T3"), "org1/ds1").action == "updated"
-    assert dry.record(shown(name="new"), "org1/ds1").action == "moved"
-    assert dry.record(shown(state="deleted"), "org1/ds1").action == "deleted"
-    assert dry.purge("org1/ds1", SHOWN["id"]).action == "purged"
-    assert len(list(store.revision_list("org1/ds1"))) == 1
+    Recorder(store).record(shown())
+    assert dry.record(shown(title="T3")).action == "updated"
+    assert dry.record(shown(state="deleted")).action == "deleted"
+    assert dry.purge(dry.id_of(SHOWN["id"])).action == "purged"
+    assert len(list(store.revision_list(PLACE))) == 1
 
 
-def test_a_purge_can_be_repeated_and_removes_no_other_dataset(recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    assert recorder.purge("org1/ds1", "another").action == "unchanged"
-    assert [recorder.purge("org1/ds1", SHOWN["id"]).action for _ in range(2)] == ["purged", "unchanged"]
+def test_a_purge_can_be_repeated(recorder: Recorder) -> None:
+    recorder.record(shown())
+    where = recorder.id_of(SHOWN["id"])
+    assert [recorder.purge(where).action for _ in range(2)] == ["purged", "unchanged"]
 
 
-def test_datasets_are_known_by_ckans_id_and_others_left_alone(store: metastore.MetaStore, recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    recorder.record(shown(id="second", name="ds2"), None)
-    recorder.withdraw("org1/ds2", "second")
+def test_the_datasets_of_other_owners_are_left_alone(store: metastore.MetaStore, recorder: Recorder) -> None:
+    recorder.record(shown())
+    recorder.record(shown(id=OTHER))
+    recorder.record(shown(id=OTHER, state="deleted"))
     store.dataset_create("org1/elsewhere", {"id": "third", "name": "elsewhere", "resources": []})
-    assert known_ids(store) == {SHOWN["id"]: "org1/ds1", "second": "org1/ds2"}
+    assert sorted(map(str, recorder.recorded())) == sorted([PLACE, f"ckan/{OTHER}"])
 
 
 def test_what_is_stored_gives_ckan_the_same_dataset(store: metastore.MetaStore, recorder: Recorder) -> None:
-    recorder.record(shown(), None)
-    package = ckan.to_package(store.dataset_read("org1/ds1").descriptor)
+    recorder.record(shown())
+    package = ckan.to_package(store.dataset_read(PLACE).descriptor)
     assert package == record.recorded(shown())
 
 

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from metastore.ckan.fields import NAME, from_json, same
-from metastore.ckan.ids import DEFAULT_OWNER, dataset_id, names_of
+from metastore.ckan.ids import OWNER, dataset_id
 from metastore.ckan.packages import describe, pack
 from metastore.descriptor.document import encode, load
 
-__all__ = ["DEFAULT_OWNER", "dataset_id", "names_of", "to_descriptor", "to_package"]
+__all__ = ["OWNER", "dataset_id", "to_descriptor", "to_package"]
 
 _WHOLE_DESCRIPTOR = "datapackage.json"
 _WHOLE_PACKAGE = "package"

@@ -1,48 +1,35 @@
-"""Map CKAN's names to dataset ids."""
+"""Map CKAN's datasets to ids in a store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import hashlib
+import re
 
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
-#: The owner of datasets without an organisation. Names are unique in a CKAN.
-DEFAULT_OWNER = "unowned"
-#: Prefix of a name that CKAN accepts and an id does not; names in CKAN have no dots.
-_ESCAPE = "x."
+#: The owner of a portal's datasets, unless the portal chooses another one.
+OWNER = "ckan"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def dataset_id(package: Mapping[str, Any], *, default_owner: str = DEFAULT_OWNER) -> DatasetId:
-    """Return the id of a CKAN dataset: its organisation's name and its own.
+def dataset_id(package_id: str, *, owner: str = OWNER) -> DatasetId:
+    """Return the id in a store of a CKAN dataset: the portal's owner, and CKAN's id of the dataset.
 
-    CKAN also accepts names that begin with a hyphen, and organisations that begin with an underscore. They get the
-    prefix `x.`, as in `x.-cars`. Names in CKAN have no dots, so no two datasets get the same id.
+    CKAN's id is the identity of a dataset. Its name and its organisation change, and names are used again, so the id
+    has neither.
 
     Args:
-        package: A dataset as `package_show` returns it: `name`, and `organization` with a `name`, or None.
-        default_owner: The owner of datasets without organisation.
+        package_id: The member `id` of the dataset, usually a UUID. Sysadmins may choose any other text; the id then
+            has the SHA-224 of it, as in `ckan/x.69eeb13a…`.
+        owner: The owner of the portal's datasets.
 
     Raises:
-        InvalidInput: There is no name, or CKAN does not accept it (upper case, white space, over 98 characters).
+        InvalidInput: The package id is no text or empty, or the owner is malformed.
     """
-    organization = package.get("organization")
-    owner = organization.get("name") if isinstance(organization, Mapping) else default_owner
-    name = package.get("name")
-    if not isinstance(owner, str) or not isinstance(name, str):
-        raise InvalidInput("a CKAN dataset has a name, and its organisation too")
-    escaped_owner = _ESCAPE + owner if owner.startswith(("-", "_")) else owner
-    return parse_dataset_id((escaped_owner, _ESCAPE + name if name.startswith("-") else name))
-
-
-def names_of(identity: DatasetId | tuple[str, str], *, default_owner: str = DEFAULT_OWNER) -> tuple[str | None, str]:
-    """Return the names that an id stands for: the organisation's (None for the default owner) and the dataset's.
-
-    Raises:
-        InvalidInput: The id is malformed.
-    """
-    dataset_id = parse_dataset_id(identity)
-    owner, name = dataset_id.owner, dataset_id.name
-    return (None if owner == default_owner else owner.removeprefix(_ESCAPE)), name.removeprefix(_ESCAPE)
+    if not isinstance(package_id, str) or not package_id:
+        raise InvalidInput(f"the id of a CKAN dataset is text, not {package_id!r}")
+    if not _UUID.fullmatch(package_id):
+        package_id = f"x.{hashlib.sha224(package_id.encode(errors='surrogatepass')).hexdigest()}"
+    return parse_dataset_id((owner, package_id))

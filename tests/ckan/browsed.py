@@ -26,7 +26,7 @@ def portal() -> Iterator[Portal]:
     made = Portal(Path(os.environ["CKAN_PROGRAMS"]).absolute(), testing=False)
     try:
         made.serve()
-        made.token = fill(made)
+        fill(made)
         yield made
     finally:
         made.close()
@@ -163,7 +163,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
 
 def cloned(portal: Portal, name: str, folder: Path) -> list[str]:
     """Clone what MetaStore has of a dataset, and return what its commits say, newest first."""
-    git(folder, "clone", "--quiet", f"{portal.folder}/store/examples/{name}.git", ".")
+    git(folder, "clone", "--quiet", f"{portal.folder}/store/{portal.place(name)}.git", ".")
     return git(folder, "log", "--format=%s").splitlines()
 
 

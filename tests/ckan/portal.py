@@ -114,6 +114,7 @@ class Portal:
         self.port, redis = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ini = self.folder / "ckan.ini"
+        self.token = ""
         self._servers: list[subprocess.Popen[bytes]] = []
         self._redis = subprocess.Popen(
             ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder],
@@ -205,6 +206,10 @@ class Portal:
             raise RuntimeError(f"{action}: {answer.status_code} {answer.text[:2000]}")
         return answer.json()["result"]
 
+    def place(self, name: str) -> str:
+        """Return where the store has a dataset: under its id in CKAN."""
+        return f"ckan/{self.act(self.token, 'package_show', id=name)['id']}"
+
     def close(self) -> None:
         for server in self._servers:
             server.terminate()
@@ -214,9 +219,9 @@ class Portal:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def fill(portal: Portal) -> str:
-    """Make Ann, an organisation and the sample datasets in a portal that is served, and return Ann's token."""
-    token = portal.user("ann", "Ann Lee")
+def fill(portal: Portal) -> None:
+    """Make Ann, with her token, an organisation and the sample datasets in a portal that is served."""
+    portal.token = token = portal.user("ann", "Ann Lee")
     portal.act(token, "organization_create", name="examples", title="Examples")
     for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
         package = ckan.to_package(json.loads(path.read_bytes()))
@@ -225,7 +230,6 @@ def fill(portal: Portal) -> str:
         portal.act(token, "package_create", **package)
     portal.act(token, "package_patch", id="datasets", title="Vega's datasets", metastore_message="Say whose they are")
     portal.act(token, "dataset_tag_create", id="datasets", tag="v1", description="As released")
-    return token
 
 
 def show(portal: Portal) -> int:
@@ -236,7 +240,7 @@ def show(portal: Portal) -> int:
     print(f"""
     CKAN          {portal.url}/    sign in as ann, password ann-password
     versions      {portal.url}/dataset/datasets/versions
-    as Git        git clone {portal.folder}/store/examples/datasets.git
+    as Git        git clone {portal.folder}/store/{portal.place("datasets")}.git datasets
     CKAN's log    {portal.log(portal.port)}
 
     Ctrl-C ends it and removes everything.""")

@@ -74,7 +74,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     assert len(links(browser, "cars")) == 4
 
     clone = tmp_path / "cars"
-    subprocess.run(["git", "clone", "--quiet", portal.folder / "store/physics/cars.git", clone], check=True)
+    subprocess.run(["git", "clone", "--quiet", f"{portal.folder}/store/{portal.place('cars')}.git", clone], check=True)
     log = subprocess.run(
         ["git", "log", "--format=%an: %s"], cwd=clone, capture_output=True, text=True, check=True
     ).stdout
@@ -140,7 +140,7 @@ def test_a_wrong_address_is_no_crash(browser: httpx.Client, page: str) -> None:
 
 
 def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Portal, browser: httpx.Client) -> None:
-    folder = portal.folder / "store"
+    folder, place = portal.folder / "store", portal.place("cars")
     folder.rename(portal.folder / "away")
     folder.write_text("")  # a file in the place of the store
     portal.act(portal.token, "package_patch", id="cars", title="Unrecorded")
@@ -154,8 +154,8 @@ def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Por
     (portal.folder / "away").rename(folder)
     with pytest.raises(RuntimeError, match="out of step"):
         portal.ckan("metastore", "status")
-    assert "physics/cars: updated" in portal.ckan("metastore", "reconcile", "--dry-run")
-    assert "physics/cars: updated" in portal.ckan("metastore", "reconcile")
+    assert f"{place}: updated" in portal.ckan("metastore", "reconcile", "--dry-run")
+    assert f"{place}: updated" in portal.ckan("metastore", "reconcile")
     assert "in step" in portal.ckan("metastore", "status")
     assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Catch up with CKAN"
 
@@ -184,13 +184,14 @@ def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
     portal.act(portal.token, "package_create", name="boats", owner_org="physics", title="Boats")
     portal.act(portal.token, "package_patch", id="boats", title="Boats 2")
     with metastore.connect(portal.folder / "store", author="Test") as store:
-        store.dataset_purge("physics/boats", force=True)
+        place = portal.place("boats")
+        store.dataset_purge(place, force=True)
         imported = portal.ckan("metastore", "import-activities")
         assert "1 datasets" in imported
         assert "2 revisions" in imported
-        found = [(each.message, each.author.name) for each in store.revision_list("physics/boats")]
+        found = [(each.message, each.author.name) for each in store.revision_list(place)]
         assert found == [("Update dataset", "Ann Lee"), ("Create dataset", "Ann Lee")]
-        first = store.dataset_read("physics/boats", list(store.revision_list("physics/boats"))[1].id)
+        first = store.dataset_read(place, list(store.revision_list(place))[1].id)
         assert first.descriptor["title"] == "Boats"
     portal.ckan("metastore", "reconcile")
     assert "in step" in portal.ckan("metastore", "status")
@@ -200,9 +201,12 @@ def test_the_store_of_another_portal_is_not_emptied(portal: Portal) -> None:
     with metastore.connect(portal.folder / "store", author="Test") as store:
         for number in range(20):
             other = {"id": f"other-{number}", "name": "other", "resources": [], "ckan": {}}
-            store.dataset_create(f"elsewhere/other-{number}", other)
-        with pytest.raises(RuntimeError, match="another portal's store"):
+            for owner in ("ckan", "elsewhere"):
+                store.dataset_create(f"{owner}/other-{number}", other)
+        before = len(list(store.dataset_list("ckan/")))
+        with pytest.raises(RuntimeError, match="another portal"):
             portal.ckan("metastore", "reconcile", "--purge")
-        assert len(list(store.dataset_list("elsewhere/"))) == 20
+        assert len(list(store.dataset_list("ckan/"))) == before
         portal.ckan("metastore", "reconcile", "--purge", "--yes")
-        assert list(store.dataset_list("elsewhere/", deleted=None)) == []
+        assert len(list(store.dataset_list("ckan/", deleted=None))) == before - 20
+        assert len(list(store.dataset_list("elsewhere/"))) == 20

@@ -81,7 +81,7 @@ def new_dataset(organization: dict[str, Any], **said: Any) -> dict[str, Any]:
 
 
 def place(package: dict[str, Any]) -> str:
-    return f"{package['organization']['name']}/{package['name']}"
+    return f"ckan/{package['id']}"
 
 
 def act(action: str, user: str | None = None, /, **said: Any) -> Any:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan import model
 from ckan.logic import auth_audit_exempt
 from ckanext.metastore import portal, settings
+from ckanext.metastore.auth import may_see_private
 from ckanext.metastore.chained import CHAINED
 from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.record import package_of, restored
+from ckanext.metastore.versions import Versions
 
 import metastore
 from metastore.wire import to_wire
@@ -24,14 +25,20 @@ PAGE = 100
 Action = Callable[[Any, dict[str, Any]], Any]
 
 
-def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, str, dict[str, Any]]:
-    """Return the store, where it has the dataset that is asked for, and the dataset as CKAN has it now."""
+def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
+    """Return the versions that the caller may see of a dataset, and the dataset as CKAN has it now."""
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:
         raise tk.ObjectNotFound("Dataset not found")
-    now = portal.shown(package.id)
-    where = portal.known(package) or str(portal.metastore_id(now))
-    return settings.recorder(context.get("user")).store, where, now
+    recorder = settings.recorder(context.get("user"))
+    private_too = may_see_private(context, package)
+    return Versions(recorder.store, recorder.id_of(package.id), private_too), portal.shown(package.id)
+
+
+def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, metastore.DatasetId]:
+    """Return the store and the id that a dataset has there, for those who may change the dataset."""
+    versions, _ = _versions(context, data_dict)
+    return versions.store, versions.dataset_id
 
 
 @contextmanager
@@ -59,13 +66,12 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
     :rtype: list of dictionaries: id, parent, author, message, created, deleted, tags
     """
     with _allowed("dataset_revision_list", context, data_dict):
-        store, where, _ = _place(context, data_dict)
+        versions, _ = _versions(context, data_dict)
         tags: dict[str, list[str]] = {}
-        for tag in store.tag_list(where):
+        for tag in versions.tags():
             tags.setdefault(tag.revision, []).append(tag.name)
-        found = store.revision_list(where, data_dict.get("revision") or None)
-        listed = islice(found, _number(data_dict, "limit", PAGE))
-        return [{**to_wire(revision), "tags": tags.get(revision.id, [])} for revision in listed]
+        revisions = versions.revisions(data_dict.get("revision") or None, limit=_number(data_dict, "limit", PAGE))
+        return [{**to_wire(revision), "tags": tags.get(revision.id, [])} for revision in revisions]
 
 
 @tk.side_effect_free
@@ -77,8 +83,8 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :rtype: dictionary: id, parent, author, message, created, deleted, package, descriptor
     """
     with _allowed("dataset_revision_show", context, data_dict):
-        store, where, now = _place(context, data_dict)
-        dataset = store.dataset_read(where, data_dict.get("revision") or None)
+        versions, now = _versions(context, data_dict)
+        dataset = versions.read(data_dict.get("revision") or None)
         package = package_of(dataset.descriptor, now)
         return {**to_wire(dataset.revision), "package": package, "descriptor": dataset.descriptor}
 
@@ -93,8 +99,8 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :rtype: dictionary: old, new (versions), patch (RFC 6902, of descriptors), changes (in words)
     """
     with _allowed("dataset_revision_diff", context, data_dict):
-        store, where, _ = _place(context, data_dict)
-        diff = store.revision_diff(where, tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None)
+        versions, _ = _versions(context, data_dict)
+        diff = versions.diff(tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None)
         changes = [{**to_wire(change), "text": str(change)} for change in diff.changes]
         return {**to_wire(diff), "changes": changes}
 
@@ -109,8 +115,8 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_revert", context, data_dict):
-        store, where, now = _place(context, data_dict)
-        dataset = store.dataset_read(where, revision)
+        versions, now = _versions(context, data_dict)
+        dataset = versions.read(revision)
         message = data_dict.get("message") or f"Restore version {dataset.revision.id[:12]}"
     package = {**restored(now, dataset.descriptor), portal.MESSAGE: message}
     # Through CKAN's own action, so that validation, authorization, search and MetaStore all see it.
@@ -125,8 +131,8 @@ def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, 
     :rtype: list of dictionaries: name, revision, description, author, created, id
     """
     with _allowed("dataset_tag_list", context, data_dict):
-        store, where, _ = _place(context, data_dict)
-        return [to_wire(tag) for tag in store.tag_list(where)]
+        versions, _ = _versions(context, data_dict)
+        return [to_wire(tag) for tag in versions.tags()]
 
 
 @tk.side_effect_free
@@ -137,8 +143,8 @@ def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     :param tag: its name
     """
     with _allowed("dataset_tag_show", context, data_dict):
-        store, where, _ = _place(context, data_dict)
-        return to_wire(store.tag_read(where, tk.get_or_bust(data_dict, "tag")))
+        versions, _ = _versions(context, data_dict)
+        return to_wire(versions.tag(tk.get_or_bust(data_dict, "tag")))
 
 
 def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
     :param description: what it stands for (optional)
     """
     with _allowed("dataset_tag_create", context, data_dict):
-        store, where, _ = _place(context, data_dict)
+        store, where = _place(context, data_dict)
         said = {"description": data_dict.get("description") or ""}
         name, revision = tk.get_or_bust(data_dict, "tag"), data_dict.get("revision") or None
         return to_wire(store.tag_create(where, name, revision, **said, **_who(context)))
@@ -167,7 +173,7 @@ def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
     :param message: why, for the journal (optional)
     """
     with _allowed("dataset_tag_update", context, data_dict):
-        store, where, _ = _place(context, data_dict)
+        store, where = _place(context, data_dict)
         said = {name: data_dict[name] for name in ("revision", "description", "message") if name in data_dict}
         name, new = tk.get_or_bust(data_dict, "tag"), data_dict.get("new_tag")
         return to_wire(store.tag_update(where, name, new_name=new, **said, **_who(context)))
@@ -181,7 +187,7 @@ def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
     :param message: why, for the journal (optional)
     """
     with _allowed("dataset_tag_delete", context, data_dict):
-        store, where, _ = _place(context, data_dict)
+        store, where = _place(context, data_dict)
         why = {"message": data_dict["message"]} if data_dict.get("message") else {}
         store.tag_delete(where, tk.get_or_bust(data_dict, "tag"), **why, **_who(context))
 

@@ -49,9 +49,9 @@ def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> 
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:
         return original(context, data_dict)
-    uuid, where = package.id, portal.known(package) or str(portal.metastore_id(portal.shown(package.id)))
+    uuid = package.id
     result = original(context, data_dict)
-    portal.purge(where, uuid, context)
+    portal.purge(uuid, context)
     return result
 
 

@@ -9,7 +9,7 @@ import click
 from ckanext.metastore import settings
 from ckanext.metastore.reconcile import Step, dataset_ids, import_activities
 from ckanext.metastore.reconcile import reconcile as reconcile_all
-from ckanext.metastore.sync import Recorder, known_ids
+from ckanext.metastore.sync import Recorder
 
 from metastore import MetastoreError
 
@@ -53,10 +53,10 @@ def import_activities_command() -> None:
     with the action `import`.
     """
     recorder = _recorder()
-    there, counts = known_ids(recorder.store), Counter[str]()
+    there, counts = set(recorder.recorded()), Counter[str]()
     with click.progressbar(dataset_ids(), label="Importing", file=sys.stderr) as bar:
         for uuid in bar:
-            if uuid in there:
+            if recorder.id_of(uuid) in there:
                 counts["passed over"] += 1
                 continue
             try:
@@ -80,15 +80,17 @@ def _recorder(*, dry_run: bool = False) -> Recorder:
 def _run(recorder: Recorder, *, yes: bool, purge: bool = False) -> Counter[str]:
     counts: Counter[str] = Counter()
     try:
-        found, ids = known_ids(recorder.store), dataset_ids()
-        gone = len(found.keys() - set(ids))
-        if gone * 2 > len(found) and not yes:
+        recorded = set(recorder.recorded())
+        # Asked for afterwards, so that a dataset that is created meanwhile is not taken for gone.
+        ids = dataset_ids()
+        gone = sorted(recorded - {recorder.id_of(uuid) for uuid in ids})
+        if len(gone) * 2 > len(recorded) and not yes:
             raise click.ClickException(
-                f"CKAN does not have {gone} of the {len(found)} datasets in MetaStore: is this another portal's store? "
-                "If not, say --yes"
+                f"CKAN does not have {len(gone)} of the {len(recorded)} datasets of {recorder.owner} in MetaStore: do "
+                "they belong to another portal? If not, say --yes"
             )
         with click.progressbar(length=len(ids), label="Comparing", file=sys.stderr) as bar:
-            for step in reconcile_all(recorder, found, ids, purge=purge):
+            for step in reconcile_all(recorder, gone, ids, purge=purge):
                 counts[step.outcome.action if step.outcome else "failed"] += 1
                 _tell(step)
                 bar.update(1)

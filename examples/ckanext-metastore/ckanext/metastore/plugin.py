@@ -38,7 +38,7 @@ class MetastorePlugin(p.SingletonPlugin):
         portal.record(pkg_dict["id"], context, "Update dataset")
 
     def after_dataset_delete(self, context: Any, pkg_dict: dict[str, Any]) -> None:
-        portal.withdraw(pkg_dict["id"], context, "Delete dataset")
+        portal.record(pkg_dict["id"], context, "Delete dataset", state="deleted")
 
     def get_actions(self) -> dict[str, Any]:
         return actions.ACTIONS

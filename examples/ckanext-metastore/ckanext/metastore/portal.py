@@ -29,18 +29,6 @@ def shown(package_id: str) -> dict[str, Any]:
     return tk.get_action("package_show")(context, {"id": package_id})
 
 
-def known(package: Any) -> str | None:
-    """Return where MetaStore has a dataset, as its row in CKAN's database says."""
-    return ((package.plugin_data or {}).get("metastore") or {}).get("id")
-
-
-def remember(package: Any, dataset_id: metastore.DatasetId | None) -> None:
-    """Keep where MetaStore has a dataset beside it, so that a change of its name can be followed."""
-    if dataset_id is not None and known(package) != str(dataset_id):
-        package.plugin_data = {**(package.plugin_data or {}), "metastore": {"id": str(dataset_id)}}
-        model.Session.add(package)
-
-
 def why(context: Any, default: str) -> dict[str, Any]:
     """Return author and message of a revision. With a token per user, the service takes the author from that."""
     return {"message": str(context.get(MESSAGE) or default), **author_unless_signed(context.get("user"))}
@@ -52,63 +40,42 @@ def author_unless_signed(user: str | None) -> dict[str, Any]:
     return {} if found.signing_key else {"author": author(user, emails=found.emails)}
 
 
-def record(package_id: str, context: Any, default: str) -> None:
+def record(package_id: str, context: Any, default: str, **changes: Any) -> None:
     """Record a dataset as it is now, in the middle of the transaction that changes it.
+
+    Args:
+        package_id: The dataset's id.
+        context: The context of the action that changes it.
+        default: The message of the revision, if the caller gave none.
+        **changes: Members of the dataset that CKAN changes after its hook.
 
     Raises:
         tk.ValidationError: MetaStore could not record it, and the settings say that CKAN's change fails then.
     """
 
     def run(recorder: Recorder) -> Outcome:
-        package = locked(package_id)
-        dataset, where = shown(package.id), known(package)
-        reasons = why(context, _done(dataset) or default)
-        outcome = within(settings.current().patience, lambda: recorder.record(dataset, where, **reasons))
-        remember(package, outcome.dataset_id)
-        return outcome
+        dataset = {**shown(locked(package_id).id), **changes}
+        reasons = why(context, default)
+        return within(settings.current().patience, lambda: recorder.record(dataset, **reasons))
 
     _attempt(context, package_id, run)
 
 
-def withdraw(package_id: str, context: Any, default: str) -> None:
-    """Record that a dataset is deleted. Raises as `record` does."""
-
-    def run(recorder: Recorder) -> Outcome:
-        package = locked(package_id)
-        where = known(package) or str(metastore_id(shown(package.id)))
-        reasons, uuid = why(context, default), package.id
-        return within(settings.current().patience, lambda: recorder.withdraw(where, uuid, **reasons))
-
-    _attempt(context, package_id, run)
-
-
-def purge(where: str, uuid: str, context: Any) -> None:
+def purge(uuid: str, context: Any) -> None:
     """Remove a dataset's history, after CKAN has removed the dataset: what cannot be is left to `reconcile --purge`."""
 
     def run(recorder: Recorder) -> Outcome:
         reasons = why(context, "Purge")
-        return within(settings.current().patience, lambda: recorder.purge(where, uuid, **reasons))
+        return within(settings.current().patience, lambda: recorder.purge(recorder.id_of(uuid), **reasons))
 
-    _attempt(context, where, run, must_succeed=False)
+    _attempt(context, uuid, run, must_succeed=False)
 
 
 def record_afterwards(package_id: str, context: Any, default: str) -> None:
     """Record a dataset after a change that CKAN has committed already, so that it cannot fail any more."""
     with suppress(tk.ValidationError):  # it is in the log
         record(package_id, context, default)
-    model.Session.commit()  # frees the row, and keeps where MetaStore has it
-
-
-def _done(package: dict[str, Any]) -> str:
-    """Say why a dataset is withdrawn; CKAN calls each of these an update."""
-    if package["state"] == "deleted":
-        return "Delete dataset"
-    return "Make private" if package["private"] and not settings.current().private_too else ""
-
-
-def metastore_id(package: dict[str, Any]) -> metastore.DatasetId:
-    """Return a dataset's id in MetaStore, as its names make it."""
-    return metastore.ckan.dataset_id(package, default_owner=settings.current().default_owner)
+    model.Session.commit()  # frees the row
 
 
 def locked(package_id: str) -> Any:
@@ -133,4 +100,4 @@ def _attempt(context: Any, what: str, run: Callable[[Recorder], Outcome], *, mus
             model.Session.rollback()  # as CKAN's actions do when they refuse
             raise tk.ValidationError({"metastore": [f"The change could not be recorded: {plainly(error)}"]}) from error
     else:
-        log.info("%s: %s in %s", outcome.dataset_id or what, outcome.action, found.url.rpartition("@")[2])
+        log.info("%s: %s in %s", outcome.dataset_id, outcome.action, found.url.rpartition("@")[2])

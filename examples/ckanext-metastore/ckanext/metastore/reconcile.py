@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC
+from functools import partial
 from typing import Any, NamedTuple
 
 from ckan import model
@@ -29,32 +30,20 @@ def dataset_ids() -> list[str]:
 
 
 def reconcile(
-    recorder: Recorder, found: Mapping[str, str], ids: Sequence[str], *, purge: bool = False
+    recorder: Recorder, gone: Sequence[metastore.DatasetId], ids: Sequence[str], *, purge: bool = False
 ) -> Iterator[Step]:
-    """Record every dataset as it is now, and withdraw those that CKAN has no more, yielding each step.
-
-    What is in the way of another one is tried again: a renamed dataset whose new name is still taken.
+    """Record every dataset as it is now, and withdraw those that CKAN no longer has; yield each step.
 
     Args:
-        recorder: Where to.
-        found: What MetaStore has, as `known_ids` returns it.
-        ids: All of CKAN's datasets; asked for after `found`, so that a dataset made meanwhile is not taken for gone.
-        purge: Remove the history of those that CKAN has no more.
+        recorder: Writes to the store.
+        gone: Datasets of the store that CKAN does not have, as `Recorder.gone` returns them.
+        ids: The datasets of CKAN to record.
+        purge: Whether to remove the history of those that CKAN no longer has.
     """
-    for uuid in found.keys() - set(ids):
-        yield _attempt(found[uuid], lambda uuid=uuid: _withdraw(recorder, found[uuid], uuid, purge=purge))
-    while ids:
-        failed = []
-        for uuid in ids:
-            step = _attempt(uuid, lambda uuid=uuid: _record(recorder, uuid, found.get(uuid)))
-            if step.problem:
-                failed.append(step)
-            else:
-                yield step
-        if len(failed) == len(ids):
-            yield from failed
-            return
-        ids = [step.dataset for step in failed]
+    for dataset_id in gone:
+        yield _attempt(str(dataset_id), partial(_withdraw, recorder, dataset_id, purge=purge))
+    for uuid in ids:
+        yield _attempt(uuid, partial(_record, recorder, uuid))
 
 
 def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
@@ -69,7 +58,7 @@ def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
     from ckanext.activity.model import Activity
 
     of_it = model.Session.query(Activity).filter(Activity.object_id == uuid, Activity.activity_type.in_(_DONE))
-    known, count = None, 0
+    count = 0
     for activity in of_it.order_by(Activity.timestamp).all():
         package = (activity.data or {}).get("package")
         if not package:
@@ -79,8 +68,7 @@ def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
         user = model.User.get(activity.user_id)
         author = author_of(user, emails=emails) if user else metastore.Author("CKAN")
         at = activity.timestamp.replace(tzinfo=UTC)
-        outcome = recorder.record(package, known, author=author, message=_DONE[activity.activity_type], at=at)
-        known = str(outcome.dataset_id) if outcome.dataset_id else known
+        outcome = recorder.record(package, author=author, message=_DONE[activity.activity_type], at=at)
         count += outcome.action != "unchanged"
     return count
 
@@ -93,21 +81,16 @@ _DONE = {
 }
 
 
-def _record(recorder: Recorder, uuid: str, known: str | None) -> Outcome:
+def _record(recorder: Recorder, uuid: str) -> Outcome:
     # The row is held, so that no change can come between what is read and what is written.
-    package = portal.locked(uuid)
+    portal.locked(uuid)
     why = {} if recorder.dry_run else {"message": "Catch up with CKAN", **portal.author_unless_signed("")}
-    outcome = recorder.record(portal.shown(uuid), known or portal.known(package), **why)
-    if not recorder.dry_run:
-        portal.remember(package, outcome.dataset_id)
-    return outcome
+    return recorder.record(portal.shown(uuid), **why)
 
 
-def _withdraw(recorder: Recorder, where: str, uuid: str, *, purge: bool) -> Outcome:
-    if model.Session.query(model.Package.id).filter_by(id=uuid).first():  # committed since
-        return Outcome("unchanged", None)
+def _withdraw(recorder: Recorder, dataset_id: metastore.DatasetId, *, purge: bool) -> Outcome:
     why = {} if recorder.dry_run else {"message": "CKAN has it no more", **portal.author_unless_signed("")}
-    return recorder.purge(where, uuid, **why) if purge else recorder.withdraw(where, uuid, **why)
+    return recorder.purge(dataset_id, **why) if purge else recorder.withdraw(dataset_id, **why)
 
 
 def _attempt(dataset: str, call: Any) -> Step:

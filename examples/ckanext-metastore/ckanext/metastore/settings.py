@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from ckanext.metastore.auth.tokens import Signer
 from ckanext.metastore.authors import author
 from ckanext.metastore.sync import Recorder
+from ckanext.metastore.tokens import Signer
 
 import metastore
 
@@ -30,7 +30,7 @@ class Settings:
         signing_key: For a service: the path of a private key (PEM), to sign a token per user instead.
         must_succeed: Whether a change in CKAN fails when MetaStore cannot record it.
         patience: How many seconds a change in CKAN waits for MetaStore.
-        default_owner: The owner of datasets without organisation.
+        owner: The owner of the portal's datasets in the store.
         private_too: Whether private datasets are recorded.
         emails: Whether authors are recorded with their e-mail addresses.
     """
@@ -41,7 +41,7 @@ class Settings:
     signing_key: str
     must_succeed: bool
     patience: int
-    default_owner: str
+    owner: str
     private_too: bool
     emails: bool
 
@@ -55,7 +55,7 @@ def declare(declaration: Any, key: Any) -> None:
         "options": ("{}", "More options for metastore.connect, as JSON"),
         "token": ("", "For a service: the token that is shown to it"),
         "signing_key": ("", "For a service: a private key (PEM file) that signs a token per user"),
-        "default_owner": ("unowned", "The owner of datasets without organisation"),
+        "owner": ("ckan", "The owner of the portal's datasets in the store; no other portal has the same one"),
     }
     for name, (default, description) in texts.items():
         declaration.declare(getattr(group, name), default).set_description(description)
@@ -89,7 +89,7 @@ def current() -> Settings:
         signing_key=said["signing_key"] or "",
         must_succeed=said["on_failure"] == "fail",
         patience=said["patience"],
-        default_owner=said["default_owner"],
+        owner=said["owner"],
         private_too=said["private_datasets"],
         emails=said["author_emails"],
     )
@@ -103,7 +103,7 @@ def _json(text: str) -> object:
 
 
 _NAMES = (
-    "url", "options", "token", "signing_key", "on_failure", "patience", "default_owner", "private_datasets",
+    "url", "options", "token", "signing_key", "on_failure", "patience", "owner", "private_datasets",
     "author_emails",
 )  # fmt: skip
 
@@ -132,7 +132,7 @@ def recorder(user: str | None = None, *, dry_run: bool = False) -> Recorder:
         metastore.MetastoreError: There is no such store.
     """
     found = current()
-    return Recorder(_store(found, user if found.signing_key else None), found.default_owner, found.private_too, dry_run)
+    return Recorder(_store(found, user if found.signing_key else None), found.owner, found.private_too, dry_run)
 
 
 def _store(settings: Settings, user: str | None) -> metastore.Store:

@@ -1,0 +1,114 @@
+"""Read the versions of one dataset, for one kind of reader. Knows no CKAN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+import metastore
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of a dataset that a reader may see.
+
+    A dataset may have been private for a time, with its private states recorded. These are for those who could see it
+    then; for others they do not exist.
+
+    Attributes:
+        store: An open store, from `metastore.connect`.
+        dataset_id: The dataset's id in the store.
+        private_too: Whether the reader may see private states.
+    """
+
+    store: metastore.Store
+    dataset_id: metastore.DatasetId
+    private_too: bool
+
+    def revisions(self, begin: str | None = None, *, limit: int) -> list[metastore.Revision]:
+        """Return a version and those before it, newest first.
+
+        Args:
+            begin: A revision or a tag; None for the newest.
+            limit: The largest number of versions.
+        """
+        return list(islice(filter(self._seen, self.store.revision_list(self.dataset_id, begin)), limit))
+
+    def newest(self) -> metastore.Revision:
+        """Return the newest version.
+
+        Raises:
+            metastore.DatasetNotFound: There is none.
+        """
+        for revision in self.revisions(limit=1):
+            return revision
+        raise metastore.DatasetNotFound(self.dataset_id)
+
+    def read(self, revision: str | None = None) -> metastore.Dataset:
+        """Return the dataset as it was at a version.
+
+        Args:
+            revision: A revision or a tag; None for the newest.
+
+        Raises:
+            metastore.DatasetDeleted: The version is a deletion.
+            metastore.RevisionNotFound: There is no such version.
+        """
+        return self.store.dataset_read(self.dataset_id, self._resolved(revision))
+
+    def diff(self, old: str, new: str | None = None) -> metastore.Diff:
+        """Compare two versions, the second by default the newest."""
+        return self.store.revision_diff(self.dataset_id, self._resolved(old), self._resolved(new))
+
+    def tags(self) -> list[metastore.Tag]:
+        """Return the tags of versions, by name."""
+        return [tag for tag in self.store.tag_list(self.dataset_id) if self._allows(tag.revision)]
+
+    def tag(self, name: str) -> metastore.Tag:
+        """Return one tag.
+
+        Raises:
+            metastore.TagNotFound: There is no such tag.
+        """
+        tag = self.store.tag_read(self.dataset_id, name)
+        if not self._allows(tag.revision):
+            raise metastore.TagNotFound(self.dataset_id, name)
+        return tag
+
+    def _resolved(self, revision: str | None) -> str:
+        if revision is None:
+            return self.newest().id
+        found = self.store.revision_read(self.dataset_id, revision)
+        if not self._seen(found):
+            raise metastore.RevisionNotFound(self.dataset_id, revision)
+        return found.id
+
+    def _allows(self, revision_id: str) -> bool:
+        return self.private_too or self._seen(self.store.revision_read(self.dataset_id, revision_id))
+
+    def _seen(self, revision: metastore.Revision) -> bool:
+        if self.private_too:
+            return True
+        # A deletion tells as much as the version before it.
+        told = revision.parent if revision.deleted else revision.id
+        return told is None or not _was_private(self.store, self.dataset_id, told)
+
+
+#: Which versions are of a private dataset, by revision id: a commit, which never changes.
+_private: dict[str, bool] = {}
+
+
+def _was_private(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> bool:
+    if revision_id not in _private:
+        if len(_private) > 100_000:
+            _private.clear()
+        _private[revision_id] = _reads_private(store, dataset_id, revision_id)
+    return _private[revision_id]
+
+
+def _reads_private(store: metastore.Store, dataset_id: metastore.DatasetId, revision_id: str) -> bool:
+    try:
+        rest = store.dataset_read(dataset_id, revision_id).descriptor.get("ckan")
+    except metastore.DatasetDeleted:
+        return False
+    return isinstance(rest, dict) and rest.get("private") is True
