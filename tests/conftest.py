@@ -20,7 +20,9 @@ from metastore.types import Author, Change
 
 from .hosts import backends
 from .loopback import TOKEN, serving
+from .once import compile_routes_once
 
+compile_routes_once()
 hypothesis.settings.register_profile("metastore", deadline=None)  # machines are shared, and slow at times
 hypothesis.settings.load_profile("metastore")
 
