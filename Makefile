@@ -27,14 +27,16 @@ $(READY): pyproject.toml constraints.txt
 
 .PHONY: debian
 debian:  # git and git-lfs are what the tests clone with, strace sees what reaches the disk, postgresql what keeps bundles, nginx and node what stands around the service, chromium what looks at its pages, wrk what loads it, sshd what a mirror is pushed to; make itself is there already; nothing is started (policy-rc.d)
-	@missing=''; for each in curl git git-lfs nginx strace wrk $(MORE); do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
+	@missing=''; browser=''; for each in curl git git-lfs nginx strace wrk $(MORE); do command -v $$each >/dev/null || missing="$$missing $$each"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -x /usr/sbin/sshd || missing="$$missing openssh-server"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
-	command -v chromium >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	command -v chromium-headless-shell >/dev/null || browser='chromium-headless-shell fonts-dejavu-core'; \
+	if [ -n "$$missing$$browser" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  policy=/usr/sbin/policy-rc.d; test -e $$policy && policy='' || { printf '#!/bin/sh\nexit 101\n' >$$policy && chmod +x $$policy; }; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; code=$$?; \
+	  apt-get update -qq; apt-cache show chromium-headless-shell >/dev/null 2>&1 || { \
+	    command -v chromium >/dev/null && browser='' || browser='chromium fonts-dejavu-core'; }; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing $$browser >/dev/null; code=$$?; \
 	  rm -f $$policy; exit $$code; \
 	fi
 

@@ -30,7 +30,9 @@ def token(*scopes: str, user: str = "ann", **claims: Any) -> str:
 TOKEN = token("ds:*:*", "ds:*:import")
 
 
-class _Quiet(WSGIRequestHandler):
+class Quiet(WSGIRequestHandler):
+    """Answers, and logs nothing."""
+
     def log(self, *arguments: Any) -> None:
         pass
 
@@ -40,7 +42,7 @@ def serving(store: MetaStore, settings: ServiceSettings | None = None, **options
     """Serve a store; yields the address."""
     verifier = Verifier([GivenKeys(secret_key(SECRET))], clock=lambda: NOW)
     app = create_app(store, verifier=verifier, settings=settings, **options)
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

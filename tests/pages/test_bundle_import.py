@@ -23,7 +23,7 @@ from metastore.bundle import BundleRegistry
 from metastore.web import create_app
 
 from .conftest import GROUPS, SECRET, Person, Site, needs_browser, token
-from .test_bundles import button, too_wide, violations
+from .test_bundles import button, too_wide
 from .test_hostile import sign_in
 from .test_signing_in import csrf
 
@@ -99,12 +99,12 @@ def test_nothing_keeps_people_from_importing(browser: Browser, site: Site) -> No
     person = Person(context, site)
     person.signs_in("ann")
     page = person.goes_to(PATH)
-    assert violations(person) == []
+    assert person.violations() == []
     choose(page, "wrong.csv", "no,header\n")
-    assert violations(person) == []
+    assert person.violations() == []
     choose(person.goes_to(PATH), "x.json", json.dumps([NEW, BO, OLD | {"event": "e,1d", "devices": ["E:NEW"]}]))
     expect(page.get_by_role("heading", level=1)).to_have_text("What the file will change")
-    assert violations(person) == []
+    assert person.violations() == []
     context.close()
 
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from metastore.errors import BundleDeleted
@@ -43,15 +42,6 @@ def too_wide(page: Page) -> int:
     width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert isinstance(width, int)
     return max(width, 0)
-
-
-def violations(person: Person) -> list[str]:
-    """What would keep people from using the page, in light and, as far as that differs, in the dark."""
-    person.page.emulate_media(color_scheme="light", reduced_motion="reduce")
-    found = person.violations()
-    person.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
-    dark = Axe().run(person.page, options={"runOnly": ["color-contrast"]}).response["violations"]
-    return found + [f"dark: {each['nodes'][0]['html'][:200]}" for each in dark]
 
 
 def button(page: Page, name: str) -> None:
@@ -338,20 +328,20 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
             person.signs_in("ann")
             continue
         person.goes_to(path)
-        if wrong := violations(person):
+        if wrong := person.violations():
             found[path] = wrong
     page = person.goes_to("/bundles/Beam/edit")
     page.get_by_label("Devices").fill("<\n<\nDevice\nodd!\nodd!")
     button(page, "Preview")
-    found |= {"wrong": wrong} if (wrong := violations(person)) else {}
+    found |= {"wrong": wrong} if (wrong := person.violations()) else {}
     page.get_by_label("Devices").fill("E:NEW\nodd!\nodd!")
     page.get_by_label("Event").fill("e,00")
     button(page, "Preview")
-    found |= {"preview": wrong} if (wrong := violations(person)) else {}
+    found |= {"preview": wrong} if (wrong := person.violations()) else {}
     site.registry.bundle_update("Beam", {"udp": True, "add_devices": ["E:NEW"]}, user="carol", comment="First")
     button(page, "Store")
     expect(page.get_by_role("alert")).to_be_visible()
-    found |= {"conflict": wrong} if (wrong := violations(person)) else {}
+    found |= {"conflict": wrong} if (wrong := person.violations()) else {}
     assert found == {}
 
 
@@ -386,7 +376,7 @@ def test_the_list_says_everything_on_a_phone_and_scrolls_in_no_box(plain: Person
 def test_nothing_keeps_people_from_using_the_list_on_a_phone(plain: Person, person: Person, beam: list[int]) -> None:
     person.page.set_viewport_size({"width": 360, "height": 740})
     person.goes_to("/bundles")
-    assert violations(person) == []
+    assert person.violations() == []
 
 
 def test_a_form_of_another_site_changes_nothing(person: Person, beam: list[int], site: Site) -> None:
