@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
+from metastore.descriptor.document import to_line
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
@@ -39,7 +39,7 @@ def to_wire(value: Any) -> Any:
 
 def to_text(value: Any) -> str:
     """Write a value as JSON on one line."""
-    return json.dumps(to_wire(value), ensure_ascii=False)
+    return to_line(to_wire(value))
 
 
 def from_wire(kind: Any, said: Any) -> Any:

@@ -124,7 +124,7 @@ def test_what_changes_nothing_says_so(run: Run, cars: str) -> None:
 
 def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
     run("dataset", "delete", "physics/cars", *WRITE)
-    assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.1\n"
+    assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.10\n"
     lines = run("revision", "diff", "physics/cars", cars, "--unified").out.splitlines()
     assert lines[2:] == ["@@ -1,4 +0,0 @@", "-{", '-  "name": "cars",', '-  "n": 1.10', "-}"]
 

@@ -16,6 +16,7 @@ from metastore import (
     RevisionNotFound,
     TagNotFound,
     events,
+    wire,
 )
 
 from .conftest import ANN, real_descriptor
@@ -79,7 +80,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
     ("old", "new", "said"),
     [
         ({"a": 1}, {"a": True}, ["a changed: 1 → True"]),
-        ({"a": 1}, {"a": 1.0}, ["a changed: 1 → 1.0"]),
+        ({"a": 1}, {"a": 1.0}, ["a changed: 1 → 1.0 (the same number, written otherwise)"]),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, ["a › b changed: 1 → 2"]),
         ({"a": [1]}, {"a": [2]}, ["a changed: [1] → [2]"]),
         ({"a": "x" * 200}, {}, ["a removed: '" + "x" * 76 + "…"]),
@@ -108,6 +109,24 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
             ],
         ),
         ({"resources": [{"name": "x"}, 5]}, {"resources": [5]}, ["resources changed: [{'name': 'x'}, 5] → [5]"]),
+        ({"keywords": ["a", "b"]}, {"keywords": ["a", "b", "new"]}, ["keyword added: 'new'"]),
+        ({"keywords": ["a", "b"]}, {"keywords": ["b", "a"]}, ["keyword order changed: ['a', 'b'] → ['b', 'a']"]),
+        (
+            {"keywords": ["a", "a", "b"]},
+            {"keywords": ["c", "a", "b"]},
+            ["keyword removed: 'a'", "keyword added: 'c'"],
+        ),
+        (
+            {"sources": [{"email": "a@b", "role": "x"}, {"email": "c@d", "role": "y"}]},
+            {"sources": [{"email": "c@d", "role": "z"}, {"email": "a@b", "role": "x"}]},
+            ["source 1 › role changed: 'y' → 'z'"],
+        ),
+        ({"bbox": [1, 2, 3]}, {"bbox": [1, 2, 4]}, ["bbox changed: [1, 2, 3] → [1, 2, 4]"]),
+        (
+            {"fields": [{"name": "ID", "type": "integer"}]},
+            {"fields": [{"name": "id", "type": "integer"}]},
+            ["field ID renamed: 'ID' → 'id'"],
+        ),
         ({"b": 1, "a": 2}, {"a": 2, "b": 1}, []),
     ],
 )
@@ -115,6 +134,19 @@ def test_differences_in_words(store: MetaStore, old: dict[str, Any], new: dict[s
     first = store.dataset_create(CARS, old)
     store.dataset_update(CARS, new)
     assert [str(each) for each in store.revision_diff(CARS, first.revision.id).changes] == said
+
+
+def test_another_spelling_is_told_and_its_patch_replayed_gives_the_same_bytes(store: MetaStore) -> None:
+    first = store.dataset_create(CARS, b'{"name": "a", "version": 1.10, "n": [1E5, 2.0]}')
+    second = store.dataset_update(CARS, b'{"name": "a", "version": 1.1, "n": [1e5, 2.00]}')
+    diff = store.revision_diff(CARS, first.revision.id)
+    assert [str(each) for each in diff.changes] == [
+        "version changed: 1.10 → 1.1 (the same number, written otherwise)",
+        "n changed: [1E5, 2.0] → [1e5, 2.00]",
+    ]
+    store.dataset_revert(CARS, first.revision.id)
+    assert store.dataset_patch(CARS, wire.to_text(diff.patch)).bytes == second.bytes
+    assert store.dataset_undo(CARS, "HEAD").bytes == first.bytes
 
 
 def test_a_tag_names_a_revision_and_is_read_at_it(store: MetaStore, revisions: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from metastore.catalogue.exports import exported_unchanged
 from metastore.catalogue.sources import Item
 from metastore.descriptor.difference import changes
-from metastore.descriptor.document import DESCRIPTOR, decode, encode, same
+from metastore.descriptor.document import DESCRIPTOR, decode, encode, load_written, same
 from metastore.descriptor.merge import merge
 from metastore.errors import (
     AlreadyExists,
@@ -154,7 +154,7 @@ class Importer:
         content, outcome = self._decide(item, now)
         if same(now.bytes, content):
             return ImportLine(item.source, now.id, "unchanged", findings=self._findings(content))
-        differences = changes(now.descriptor, decode(content))
+        differences = changes(load_written(now.bytes), decode(content))
         if self._dry_run:
             return ImportLine(item.source, now.id, outcome, changes=differences, findings=self._findings(content))
         made = self._store.dataset_update(

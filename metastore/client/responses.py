@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from metastore.descriptor.document import load
+from metastore.descriptor.document import load, load_written
 from metastore.errors import (
     AlreadyExists,
     AuthenticationError,
@@ -173,7 +173,7 @@ def json_of(answer: Response) -> Any:
     """
     if answer.media_type not in (JSON, ENVELOPE, PROBLEM):
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
-    return load(answer.content)
+    return load_written(answer.content)
 
 
 def value(kind: Any) -> Callable[[Response], Any]:

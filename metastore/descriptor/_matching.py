@@ -6,11 +6,13 @@ import difflib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from metastore.descriptor.document import encode
 from metastore.errors import InvalidInput
 
+#: A name, or the position of what has none.
+_Key = TypeVar("_Key", str, int)
 #: A list of objects is keyed by the first of these members that every object has with a value of its own.
 KEYS = ("name", "id", "path", "title", "hash")
 #: Members that identify a thing under another name, such as a resource.
@@ -74,14 +76,14 @@ def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[s
 
 
 def _by_likeness(
-    old: Mapping[str, Any], new: Mapping[str, Any], gone: Iterable[str], come: Iterable[str]
-) -> list[tuple[str, str]]:
+    old: Mapping[_Key, Any], new: Mapping[_Key, Any], gone: Iterable[_Key], come: Iterable[_Key]
+) -> list[tuple[_Key, _Key]]:
     left, right = list(gone), list(come)
     if len(left) * len(right) > _MOST_PAIRS:
         return []
     before, after = ({name: _leaves(side[name], name) for name in names} for side, names in ((old, left), (new, right)))
     scores = {(a, b): score for a in left for b in right if (score := _likeness(a, before[a], b, after[b]))}
-    of_left, of_right = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
+    of_left, of_right = defaultdict[_Key, list[float]](list), defaultdict[_Key, list[float]](list)
     for (a, b), score in scores.items():
         of_left[a].append(score)
         of_right[b].append(score)
@@ -93,18 +95,21 @@ def _by_likeness(
     ]
 
 
-def _likeness(a: str, before: Counter[tuple[str, str]], b: str, after: Counter[tuple[str, str]]) -> float:
+def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter[tuple[str, str]]) -> float:
     """Return how alike two things are, from 0 to 2; 0 if they are too different to be one."""
     total = before.total() + after.total()
     content = 2 * (before & after).total() / total if total else 0.0
     if content < _HALF_ALIKE:
         return 0.0
+    if content >= _ALIKE and (before & after).total() >= _TELLING:
+        return 1 + content
+    if isinstance(a, int) or isinstance(b, int):  # they have no names
+        return content
     names = difflib.SequenceMatcher(None, a[:100].casefold(), b[:100].casefold(), autojunk=False).ratio()
-    by_content = content >= _ALIKE and (before & after).total() >= _TELLING
-    return content + names if by_content or names >= _NAMES_ALIKE else 0.0
+    return content * names if names >= _NAMES_ALIKE else 0.0
 
 
-def _leaves(thing: Mapping[str, Any], name: str) -> Counter[tuple[str, str]]:
+def _leaves(thing: Mapping[str, Any], name: object) -> Counter[tuple[str, str]]:
     """Return the values of a thing with their places; its name is not part of its content."""
     found: Counter[tuple[str, str]] = Counter()
     waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if value != name]
@@ -117,6 +122,47 @@ def _leaves(thing: Mapping[str, Any], name: str) -> Counter[tuple[str, str]]:
         else:
             found[place, text_of(value)] += 1
     return found
+
+
+class Pairing:
+    """The items of two lists without names, paired: equal items first, then objects by their likeness.
+
+    Attributes:
+        gone: The items of the old list that the new one lacks, by position.
+        come: The items of the new list that the old one lacks, by position.
+        changed: Positions in `gone` to positions in `come`: one object that changed.
+        reordered: Whether the items of both lists stand in another order.
+    """
+
+    def __init__(self, old: list[Any], new: list[Any]) -> None:
+        self.old, self.new = old, new
+        before, after = _numbered(old), _numbered(new)
+        self.gone = {at: old[at] for key, at in before.items() if key not in after}
+        self.come = {at: new[at] for key, at in after.items() if key not in before}
+        self.changed = _alike(self.gone, self.come)
+        self.reordered = [key for key in before if key in after] != [key for key in after if key in before]
+
+    @property
+    def finds_any(self) -> bool:
+        """Whether the lists have anything in common."""
+        return len(self.gone) < len(self.old) or bool(self.changed) or not self.old or not self.new
+
+
+def _numbered(items: list[Any]) -> dict[tuple[str, int], int]:
+    """Return the position of each item by its text and the count of the same text so far."""
+    counts: Counter[str] = Counter()
+    keyed = {}
+    for at, item in enumerate(items):
+        text = text_of(item)
+        keyed[text, counts[text]] = at
+        counts[text] += 1
+    return keyed
+
+
+def _alike(gone: Mapping[int, Any], come: Mapping[int, Any]) -> dict[int, int]:
+    """Pair the objects that one position, or most of the content, shows to be one."""
+    old, new = ({at: item for at, item in side.items() if isinstance(item, dict)} for side in (gone, come))
+    return dict(_by_likeness(old, new, old, new))
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from metastore.descriptor._matching import equal, named_lists, renamed, text_of
-from metastore.descriptor.document import escape
+from metastore.descriptor._matching import Pairing, equal, named_lists, renamed, text_of
+from metastore.descriptor.document import SINGULAR, escape
 from metastore.types import Difference
 
 #: How many levels of objects and lists are looked into; what is below is compared as a whole. A resource's field's
@@ -22,17 +22,6 @@ _LONGEST = 100_000
 _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: How much of a name is said in words.
 _LONGEST_NAME = 200
-#: How the members of such lists are called.
-_SINGULAR = {
-    "resources": "resource",
-    "fields": "field",
-    "licenses": "licence",
-    "contributors": "contributor",
-    "sources": "source",
-    "foreignKeys": "foreign key",
-    "views": "view",
-    "tables": "table",
-}
 
 
 Path = tuple[str, ...]
@@ -168,9 +157,36 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
     elif equal(old, new):
         return
     elif level < DEEPEST and (named := named_lists(old, new)) is not None:
-        yield from _named(named[0], named[1], where, _SINGULAR.get(key, key), level)
+        yield from _named(named[0], named[1], where, SINGULAR.get(key, key), level)
+    elif level < DEEPEST and _have_items(old, new) and (pairing := Pairing(old, new)).finds_any:
+        yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
     else:
         yield Difference("changed", place_in_words(*where, key), old=old, new=new)
+
+
+def _have_items(old: Any, new: Any) -> bool:
+    """Return whether two lists are told item by item; the numbers of a list, such as a box, belong together."""
+    lists = isinstance(old, list) and isinstance(new, list) and 0 < len(old) + len(new) <= _LONGEST
+    return lists and not any(isinstance(item, (int, float)) for side in (old, new) for item in side)
+
+
+def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Difference]:
+    """Tell the items of two lists that have no names: those that went, changed and came, and another order."""
+    for at, item in pairing.gone.items():
+        if at in pairing.changed:
+            now = pairing.changed[at]
+            yield from _objects(item, pairing.come[now], (*where, f"{what} {now + 1}"), level + 1)
+        elif isinstance(item, str):
+            yield Difference("removed", place_in_words(*where, what), old=item)
+        else:
+            yield Difference("removed", place_in_words(*where, f"{what} {at + 1}"), old=item)
+    later = set(pairing.changed.values())
+    for at, item in pairing.come.items():
+        if at not in later:
+            place = what if isinstance(item, str) else f"{what} {at + 1}"
+            yield Difference("added", place_in_words(*where, place), new=item)
+    if pairing.reordered:
+        yield Difference("changed", place_in_words(*where, f"{what} order"), old=pairing.old, new=pairing.new)
 
 
 def place_in_words(*place: str) -> str:

@@ -41,6 +41,9 @@ class WrittenFloat(float):
     __slots__ = ("text",)
     text: str
 
+    def __repr__(self) -> str:
+        return self.text
+
 
 def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     """Read JSON strictly (RFC 8259), keeping numbers as written.
@@ -101,6 +104,24 @@ def load(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
+def load_written(content: bytes) -> Any:
+    """Read what is stored, with numbers as they were written. Raises ValueError: it is not JSON."""
+    try:
+        return decode(content, max_bytes=len(content))
+    except InvalidInput:  # another program stored it, and it may be JSON all the same
+        return load(content)
+
+
+def to_line(value: Any) -> str:
+    """Write JSON on one line, with numbers as they were written."""
+    parts: list[str] = []
+    try:
+        _write(value, None, parts, False, 0)
+    except (_Unwritable, RecursionError):  # what another program stored
+        return json.dumps(value, ensure_ascii=False)
+    return "".join(parts)
+
+
 def same(a: bytes, b: bytes) -> bool:
     """Tell whether two stored documents say the same: equal text once members are sorted."""
     if a == b:
@@ -153,6 +174,7 @@ def find_resource(descriptor: Mapping[str, Any], wanted: str) -> dict[str, Any] 
 SINGULAR = {
     "resources": "resource",
     "fields": "field",
+    "keywords": "keyword",
     "licenses": "licence",
     "contributors": "contributor",
     "sources": "source",
@@ -227,7 +249,7 @@ class _Unwritable(Exception):
     pass
 
 
-def _write(value: Any, newline: str, parts: list[str], sort: bool, depth: int) -> None:
+def _write(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:
     if isinstance(value, str):
         parts.append(encode_basestring(value))
     elif value is None or value is True or value is False:
@@ -244,15 +266,15 @@ def _write(value: Any, newline: str, parts: list[str], sort: bool, depth: int) -
         raise _Unwritable
 
 
-def _write_container(value: Any, newline: str, parts: list[str], sort: bool, depth: int) -> None:
+def _write_container(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:
     is_object = isinstance(value, dict)
     if not value:
         parts.append("{}" if is_object else "[]")
         return
     if depth >= MAX_DEPTH:
         raise _Unwritable
-    inner = newline + "  "
-    separator = ("{" if is_object else "[") + inner
+    inner = newline + "  " if newline is not None else None
+    separator = ("{" if is_object else "[") + (inner or "")
     for member in (sorted(value) if sort else value) if is_object else value:
         parts.append(separator)
         if is_object:
@@ -262,8 +284,8 @@ def _write_container(value: Any, newline: str, parts: list[str], sort: bool, dep
             _write(value[member], inner, parts, sort, depth + 1)
         else:
             _write(member, inner, parts, sort, depth + 1)
-        separator = "," + inner
-    parts.append(newline + ("}" if is_object else "]"))
+        separator = "," + inner if inner is not None else ", "
+    parts.append((newline or "") + ("}" if is_object else "]"))
 
 
 def _explain(value: Any, pointer: str = "", depth: int = 0) -> None:  # noqa: C901 - one branch a kind of value

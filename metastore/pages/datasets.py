@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import islice
@@ -12,6 +11,7 @@ from flask import Blueprint, render_template, request
 
 from metastore.auth.access import allows
 from metastore.descriptor.difference import changes
+from metastore.descriptor.document import load_written, to_line
 from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotFound
 from metastore.pages import activity, formatting, markdown
 from metastore.service import requests
@@ -19,6 +19,7 @@ from metastore.service.context import address, service
 from metastore.service.guard import identity, readable, require_read
 from metastore.store.store import validate
 from metastore.types import Dataset, DatasetId, Difference, Revision
+from metastore.wording import contrast
 
 datasets = Blueprint("datasets", __name__)
 _ROWS = 50
@@ -26,6 +27,8 @@ _ROWS = 50
 _SEEN = 1000
 _SHOWN_FINDINGS = 50
 _SHOWN_DIFFERENCES = 1000
+#: How many changes within one text are shown, and with how many words around each.
+_SHOWN_PLACES, _CONTEXT = 10, 12
 
 
 @datasets.get("/datasets")
@@ -154,13 +157,14 @@ def compare(owner: str, name: str) -> str:
     )
 
 
-def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, str]]]:
+def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, Any]]]:
     """Return differences by what they are about: the dataset as a whole first, then its parts."""
-    groups: dict[str, list[dict[str, str]]] = {"The dataset": []}
+    groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
     for each in differences:
         first, _, rest = each.where.partition(" › ")
         part = first if rest or first.startswith("resource ") else "The dataset"
-        row = {"kind": each.kind, "where": rest or first, "old": shown(each.old), "new": shown(each.new)}
+        old, new = _beside(each.old, each.new)
+        row = {"kind": each.kind, "where": rest or first, "old": old, "new": new}
         groups.setdefault(part, []).append(row)
     return {part: rows for part, rows in groups.items() if rows}
 
@@ -182,16 +186,31 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
     """Return in words what others changed since a revision; nothing if that is not known."""
     store = service().store
     try:
-        before = store.dataset_read(subject, old).descriptor
-        after = {} if new.deleted else store.dataset_read(subject, new.id).descriptor
+        before = load_written(store.dataset_bytes(subject, old)[1])
+        after = {} if new.deleted else load_written(store.dataset_bytes(subject, new.id)[1])
     except NotFound:
         return []
     return list(changes(before, after))
+
+
+def _beside(old: Any, new: Any) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
+    if old is None or new is None:
+        return [(shown(old), False)] if old is not None else [], [(shown(new), False)] if new is not None else []
+    excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_SHOWN_PLACES)
+    rest = [(f" (and {more} more)", False)] if more else []
+    before = [piece for each in excerpts for piece in ((each.before, False), (each.old, True), (each.after, False))]
+    after = [piece for each in excerpts for piece in ((each.before, False), (each.new, True), (each.after, False))]
+    return before + rest, after + rest
 
 
 def shown(value: Any) -> str:
     """Return a value of a descriptor as people read it; text without its quotation marks."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    text = _text(value)
     return text if len(text) <= 400 else f"{text[:399]}…"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else to_line(value)

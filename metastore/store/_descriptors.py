@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metastore.descriptor.document import DESCRIPTOR, load
+from metastore.descriptor.document import DESCRIPTOR, load, load_written
 from metastore.errors import DatasetDeleted, PathNotFound, StorageCorrupt
 from metastore.storage.port import Storage
 from metastore.types import Dataset, DatasetId, Revision
@@ -25,8 +25,12 @@ class Descriptors:
         return Dataset(dataset_id, revision, understand(dataset_id, revision, content), content)
 
     def value(self, dataset_id: DatasetId, revision: Revision) -> dict[str, Any]:
-        """Return a descriptor; an empty one for a deletion. Raises PathNotFound, StorageCorrupt."""
-        return {} if revision.deleted else self.dataset(dataset_id, revision).descriptor
+        """Return a descriptor with numbers as written; an empty one for a deletion.
+
+        Raises PathNotFound, StorageCorrupt.
+        """
+        written: dict[str, Any] = {} if revision.deleted else load_written(self.dataset(dataset_id, revision).bytes)
+        return written
 
     def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
         """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, StorageCorrupt."""

@@ -104,6 +104,20 @@ def test_a_comparison_is_a_page_of_bounded_length(client: FlaskClient, store: Me
     assert "And 2,001 more differences" in page
 
 
+def test_a_comparison_shows_what_changed_in_a_long_text_and_in_the_spelling_of_a_number(
+    client: FlaskClient, store: MetaStore
+) -> None:
+    text = "The table lists the places where water is measured, with the unit and the method. " * 20
+    first = store.dataset_update("physics/cars", f'{{"n": 1.10, "description": "{text} until 2019"}}').revision
+    store.dataset_update("physics/cars", f'{{"n": 1.1, "description": "{text} until 2020"}}')
+    page = client.get(f"/datasets/physics/cars/compare?from={first.id}").text
+    assert "1.<strong>10</strong></del>" in page
+    assert "1.<strong>1</strong></ins>" in page
+    assert "until <strong>2019</strong></del>" in page
+    assert "until <strong>2020</strong></ins>" in page
+    assert page.count("The table lists") < 5
+
+
 def test_half_a_character_that_somebody_pushed_breaks_no_page(client: FlaskClient, store: MetaStore) -> None:
     cars, first = DatasetId("physics", "cars"), store.revision_read("physics/cars")
     change = Change(Author("Bo", ""), "Push", datetime(2026, 1, 1, tzinfo=UTC))

@@ -1,0 +1,176 @@
+"""Two texts beside each other: what changed in them, with a few words around it, in bounded time."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+_TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
+#: How many tokens or sentences are compared with as many others at once: the time grows with the square.
+_MOST = 400
+#: Changes with fewer tokens than this between them are one change.
+_APART = 6
+#: How much of one changed part is shown, in characters.
+_LONGEST_PART = 160
+#: How long a token may be, in characters, so that a text without spaces is cut as well.
+_LONGEST_TOKEN = 40
+_SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
+
+Span = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """One change in a text.
+
+    Attributes:
+        before: The words in front of it; they begin with `…` if something is left out.
+        old: What was there.
+        new: What is there.
+        after: The words behind it; they end with `…` if something is left out.
+    """
+
+    before: str
+    old: str
+    new: str
+    after: str
+
+
+def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tuple[Excerpt, ...], int]:
+    """Return the changes between two texts, with some words around each.
+
+    Args:
+        old: The text before.
+        new: The text after.
+        words: How many words of context to show on each side of a change.
+        most: How many changes to show.
+
+    Returns:
+        The first changes, and how many more there are.
+    """
+    a, b = _tokens(old), _tokens(new)
+    spans = list(_joined(_changed(a, b)))
+    show, reach = visible if only(old, new) else str, 2 * words
+    excerpts = []
+    shown = 0  # where the excerpt before ends
+    for number, (begin, end, other_begin, other_end) in enumerate(spans[:most]):
+        first = max(shown, begin - reach)
+        following = spans[number + 1][0] if number + 1 < min(len(spans), most) else len(a)
+        shown = min(end + reach, following)
+        excerpts.append(
+            Excerpt(
+                ("…" if first > 0 else "") + "".join(a[first:begin]),
+                _cut(show("".join(a[begin:end]))),
+                _cut(show("".join(b[other_begin:other_end]))),
+                "".join(a[end:shown]) + ("…" if shown < len(a) else ""),
+            )
+        )
+    return tuple(excerpts), len(spans) - len(excerpts)
+
+
+def only(old: str, new: str) -> str:
+    """Return what alone differs, if a reader would not see it: such as `white space`; otherwise an empty text."""
+    if unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new):
+        return "Unicode form"
+    if "".join(old.split()) == "".join(new.split()):
+        return "white space"
+    if _without_invisible(old) == _without_invisible(new):
+        return "invisible characters"
+    return ""
+
+
+def visible(text: str) -> str:
+    """Return a text with symbols for white space, and escapes for what cannot be seen or is a combining mark."""
+    return "".join(_SYMBOLS.get(character) or _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    hidden = unicodedata.combining(character) or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
+    return f"\\u{ord(character):04x}" if hidden else character
+
+
+def _without_invisible(text: str) -> str:
+    return "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc"))
+
+
+def _tokens(text: str) -> list[str]:
+    parts = _TOKEN.findall(text)
+    if all(len(part) <= _LONGEST_TOKEN for part in parts):
+        return parts
+    return [part[at : at + _LONGEST_TOKEN] for part in parts for at in range(0, len(part), _LONGEST_TOKEN)]
+
+
+def _changed(a: Sequence[str], b: Sequence[str]) -> Iterator[Span]:
+    """Yield where two sequences of tokens differ, as begin and end in both."""
+    start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    rest = min(len(a), len(b)) - start
+    end = next((n for n in range(rest) if a[-1 - n] != b[-1 - n]), rest)
+    middle = (start, len(a) - end, start, len(b) - end)
+    if _fits(middle):
+        yield from _differing(a, b, middle)
+    else:
+        yield from _by_sentences(a, b, middle)
+
+
+def _by_sentences(a: Sequence[str], b: Sequence[str], span: Span) -> Iterator[Span]:
+    """Compare sentence by sentence, and word by word only within those that differ."""
+    sides = [_sentences(a[span[0] : span[1]]), _sentences(b[span[2] : span[3]])]
+    whole = (0, len(sides[0]), 0, len(sides[1]))
+    if not _fits(whole):
+        yield span
+        return
+    starts = [[first, *_starts(side, first)] for side, first in zip(sides, (span[0], span[2]), strict=True)]
+    for begin, end, other_begin, other_end in _differing(sides[0], sides[1], whole):
+        inner = (starts[0][begin], starts[0][end], starts[1][other_begin], starts[1][other_end])
+        yield from _differing(a, b, inner) if _fits(inner) else (inner,)
+
+
+def _sentences(tokens: Sequence[str]) -> list[tuple[str, ...]]:
+    sentences: list[tuple[str, ...]] = []
+    begin = 0
+    for at, (word, following) in enumerate(pairwise([*tokens, ""])):
+        if (word in ".!?" and following.isspace()) or "\n" in word:
+            sentences.append(tuple(tokens[begin : at + 1]))
+            begin = at + 1
+    return [*sentences, tuple(tokens[begin:])]
+
+
+def _starts(sentences: Sequence[Sequence[str]], first: int) -> Iterator[int]:
+    for sentence in sentences:
+        first += len(sentence)
+        yield first
+
+
+def _differing(a: Sequence[Hashable], b: Sequence[Hashable], span: Span) -> Iterator[Span]:
+    import difflib
+
+    matcher = difflib.SequenceMatcher(None, a[span[0] : span[1]], b[span[2] : span[3]], autojunk=False)
+    for tag, begin, end, other_begin, other_end in matcher.get_opcodes():
+        if tag != "equal":
+            yield span[0] + begin, span[0] + end, span[2] + other_begin, span[2] + other_end
+
+
+def _fits(span: Span) -> bool:
+    return span[1] - span[0] <= _MOST and span[3] - span[2] <= _MOST
+
+
+def _joined(spans: Iterator[Span]) -> Iterator[Span]:
+    """Join changes that are close to each other."""
+    last: Span | None = None
+    for span in spans:
+        if last is not None and span[0] - last[1] < _APART:
+            last = (last[0], span[1], last[2], span[3])
+        else:
+            if last is not None:
+                yield last
+            last = span
+    if last is not None:
+        yield last
+
+
+def _cut(text: str) -> str:
+    half = _LONGEST_PART // 2
+    return text if len(text) <= _LONGEST_PART else f"{text[:half]} … {text[-half:]}"
