@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from metastore.errors import StorageCorrupt, StorageUnavailable
+from metastore.errors import StorageUnavailable
 from metastore.git.objects import GitObject
 from metastore.git.pack import from_pack, to_pack
 from metastore.http.client import Host
-from metastore.http.responses import Redirected
+from metastore.http.responses import Missing, Redirected, ResponseLost
 
 
-class NoRepository(Exception):
-    """There is no repository at a path, or not any more. Never leaves a storage."""
+class NoRepository(Missing):
+    """There is no repository at a path: not any more, or not yet. A storage says what that means."""
 
 
 #: What stands for a reference that is not there.
@@ -46,7 +46,7 @@ class SmartHttp:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._atomic = False
+        self._side_band: bool | None = None
         self._filters: bool | None = None
 
     def references(self, path: str) -> References:
@@ -57,7 +57,10 @@ class SmartHttp:
         """
         body = _request("ls-refs", ["symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", "ref-prefix refs/tags/"])
         branch, targets = None, {}
-        for line in _lines(self._ask(path, "upload-pack", body, _VERSION_2)):
+        content = self._ask(path, "upload-pack", body, _VERSION_2)
+        if not content.endswith(_FLUSH):  # an older version, for which the question is no question, says nothing
+            raise StorageUnavailable("the server does not answer in version 2 of Git's protocol")
+        for line in _lines(content):
             target, _, rest = line.partition(" ")
             name, *attributes = rest.split(" ")
             if not re.fullmatch("[0-9a-f]{40}", target):
@@ -109,18 +112,23 @@ class SmartHttp:
         """Move references from an old value to a new one, all of them or none; `NONE` stands for not there.
 
         Returns:
-            None if it is done; else what the server says to explain that nothing was. Where no answer came,
-            `ResponseLost` leaves the caller to find out.
+            None if the server says of each reference that it is done; otherwise why it refuses, in its words. If no
+            answer came, `ResponseLost` leaves the caller to find out.
         """
-        self._expect_atomic(path)
-        capabilities = f"\0report-status atomic {_AGENT}"
+        side_band = self._expect_atomic(path)
+        capabilities = f"\0report-status atomic {'side-band-64k ' if side_band else ''}{_AGENT}"
         lines = []
         for name, (old, new) in updates.items():
             lines.append(_packet(f"{old} {new} {name}{capabilities}"))
             capabilities = ""
         deletes_only = all(new == NONE for _, new in updates.values())
         body = b"".join(lines) + _FLUSH + (b"" if deletes_only else to_pack(objects))
-        return _refusal(self._ask(path, "receive-pack", body, {}, repeatable=False))
+        content = self._ask(path, "receive-pack", body, {}, repeatable=False)
+        try:
+            report, words = _bands(content) if side_band else (content, "")
+            return _refusal(report, words, updates)
+        except StorageUnavailable as error:  # it was sent, and what came back says nothing
+            raise ResponseLost(path, f"gave no usable answer: {error}") from None
 
     def _ask(
         self, path: str, service: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool = True
@@ -136,29 +144,44 @@ class SmartHttp:
                 handled=(404,),
             )
         except Redirected:
-            raise NoRepository from None
+            raise NoRepository(path) from None
         if answer.status == 404:
-            raise NoRepository
+            raise NoRepository(path)
         if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":
             raise StorageUnavailable("the server does not answer as a Git server does")
         return answer.content
 
     def _can_filter(self, path: str) -> bool:
         if self._filters is None:
-            answer = self._host.call(
-                "GET", f"{path}/info/refs", query={"service": "git-upload-pack"}, headers=_VERSION_2
-            )
-            fetch = [line for line in _lines(answer.content) if line.startswith("fetch=")]
+            fetch = [line for line in self._advertised(path, "upload-pack", _VERSION_2) if line.startswith("fetch=")]
             self._filters = any("filter" in line.removeprefix("fetch=").split() for line in fetch)
         return self._filters
 
-    def _expect_atomic(self, path: str) -> None:
-        """Make sure that the server moves several references all at once; one that cannot would not say so."""
-        if not self._atomic:
-            answer = self._host.call("GET", f"{path}/info/refs", query={"service": "git-receive-pack"})
-            if not any("atomic" in line.split("\0")[-1].split() for line in _lines(answer.content)):
+    def _expect_atomic(self, path: str) -> bool:
+        """Make sure that the server moves several references all at once; one that cannot would not say so.
+
+        Returns:
+            Whether the server can also say why it refuses.
+        """
+        if self._side_band is None:
+            words = [
+                word for line in self._advertised(path, "receive-pack", {}) for word in line.split("\0")[-1].split()
+            ]
+            if "atomic" not in words:
                 raise StorageUnavailable("the server cannot move several references at once (atomic)")
-            self._atomic = True
+            self._side_band = "side-band-64k" in words
+        return self._side_band
+
+    def _advertised(self, path: str, service: str, headers: Mapping[str, str]) -> list[str]:
+        try:
+            answer = self._host.call(
+                "GET", f"{path}/info/refs", query={"service": f"git-{service}"}, headers=headers, handled=(404,)
+            )
+        except Redirected:
+            raise NoRepository(path) from None
+        if answer.status == 404:
+            raise NoRepository(path)
+        return list(_lines(answer.content))
 
 
 def _packet(text: str) -> bytes:
@@ -205,7 +228,7 @@ def _packfile(content: bytes) -> bytes:
         if packet == b"packfile\n":
             break
     else:
-        raise StorageCorrupt("the server sent no pack")
+        raise StorageUnavailable("the server sent no pack")
     parts = []
     for packet in packets:
         if packet and packet[0] == 1:
@@ -215,9 +238,33 @@ def _packfile(content: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _refusal(content: bytes) -> str | None:
-    said = list(_lines(content))
-    if not said or said[0] != "unpack ok":
-        return said[0][:200] if said else "nothing"
-    refused = [line.removeprefix("ng ") for line in said if line.startswith("ng ")]
-    return "; ".join(refused)[:200] or None
+def _bands(content: bytes) -> tuple[bytes, str]:
+    """Return the report in the answer to a push, and what the server says to people (gitprotocol-pack(5))."""
+    report, words = b"", b""
+    for packet in _packets(content):
+        band = packet[:1] if packet else b""
+        if packet and band == b"\1":
+            report += packet[1:]
+        elif packet and band == b"\2":
+            words += packet[1:]
+        elif packet:
+            raise StorageUnavailable(f"the server failed: {packet[1:].decode(errors='replace').strip()[:200]}")
+    lines = [line.strip() for line in words.decode(errors="replace").splitlines()]
+    return report, " ".join(line for line in lines if re.search(r"\w", line))[:500]
+
+
+def _refusal(report: bytes, words: str, updates: Mapping[str, object]) -> str | None:
+    """Return why references were not moved, or None if the server says of each that it was.
+
+    Raises:
+        StorageUnavailable: The server does not report on each of them.
+    """
+    lines = list(_lines(report))
+    refused = [line.removeprefix("ng ") for line in lines if line.startswith("ng ")]
+    if lines and lines[0].startswith("unpack ") and lines[0] != "unpack ok":
+        refused = lines[:1]
+    if refused and not any(line.startswith("ok ") for line in lines):  # Git moves the others if one is hidden
+        return "; ".join(filter(None, ["; ".join(refused)[:200], words]))
+    if not lines or not {f"ok {name}" for name in updates}.issubset(lines):
+        raise StorageUnavailable("it does not say of each reference that it was moved")
+    return None

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.http.connection import Connection, backoff
 from metastore.http.credentials import Credentials, check_base
-from metastore.http.responses import Redirected, Response, ResponseLost
+from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 
 #: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
 LONGEST = 256 * 1024 * 1024
+_Result = TypeVar("_Result")
 
 
 class Host:
@@ -125,6 +126,25 @@ class Host:
         while address := response.next_page():
             response = self.call("GET", address, **options)
             yield response
+
+    def when_there(self, attempt: Callable[[], _Result]) -> _Result:
+        """Call until the host knows what it has just made, within our patience.
+
+        Hosts answer from machines that learn of a new repository one after the other: for seconds, some say 404.
+
+        Args:
+            attempt: Raises `Missing` if the host does not know it yet. It has to be safe to call again.
+        """
+        left, count = self._patience, 0
+        while True:
+            try:
+                return attempt()
+            except Missing:
+                wait = backoff(count)
+                if wait > left:
+                    raise
+                self._connection.sleep(wait)
+                left, count = left - wait, count + 1
 
     def close(self) -> None:
         """Close the connections. The next call opens new ones."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metastore.errors import StorageUnavailable
+from metastore.http.fields import Fields, Unexpected
 
 _UNNAMED_WAIT = 60.0  # seconds; what GitHub asks for where an answer names no time
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
@@ -53,7 +54,11 @@ class Response:
         try:
             return self._value()
         except ValueError:
-            raise StorageUnavailable(f"the host answered {self.status} with something that is no JSON") from None
+            raise Unexpected(f"the host answered {self.status} with something that is no JSON") from None
+
+    def fields(self, where: str) -> Fields:
+        """Return the body as a JSON object, read strictly; `where` names it in errors. Raises StorageUnavailable."""
+        return Fields(self.json(), where)
 
     def message(self) -> str:
         """Return the host's message for people, shortened; empty if there is none."""
@@ -129,9 +134,17 @@ class Unreadable(ResponseLost):
     """A response came that is not read to its end. Asking again would bring the same."""
 
 
-class Redirected(Exception):
-    """The resource is at another address, `location`. Never leaves a storage."""
+class Redirected(StorageUnavailable):
+    """The resource is at another address, `location`. A storage that expects this says what it means."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(f"the host sends us to {location}, where nothing is asked for: give that address")
+        self.location = location
+
+
+class Missing(Redirected):
+    """The resource is not there: not any more, or not yet on the machine that was asked."""
 
     def __init__(self, location: str) -> None:
         super().__init__(location)
-        self.location = location
+        self.args = (f"the host says that {location} is not there",)

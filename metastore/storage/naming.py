@@ -31,6 +31,9 @@ class Naming:
         InvalidInput: No dataset id can have this owner.
     """
 
+    #: What no repository's name may end with: GitHub keeps the wiki of `x` at `x.wiki`.
+    refused_endings: tuple[str, ...] = (".wiki",)
+
     def __init__(self, owner: str) -> None:
         self.owner = parse_dataset_id((owner.lower(), "x")).owner
         if self.owner.startswith("_"):
@@ -40,7 +43,7 @@ class Naming:
         """Return the name of the repository of a dataset.
 
         Raises:
-            InvalidInput: This store serves another owner, or the name is reserved for the store.
+            InvalidInput: This store serves another owner, or the name is reserved for the store or the host.
         """
         owner, name = dataset_id.owner, dataset_id.name
         if owner == OWN_OWNER:
@@ -49,6 +52,8 @@ class Naming:
             raise InvalidInput(f"this store serves the datasets of {self.owner}, not {dataset_id}")
         if name.startswith((OWN_PREFIX, ASIDE_PREFIX)):
             raise InvalidInput(f"names that begin with {OWN_PREFIX} or {ASIDE_PREFIX} are the store's own: not {name}")
+        if name.endswith(self.refused_endings):
+            raise InvalidInput(f"no repository can be called {name}: the host keeps that ending for itself")
         return name
 
     def dataset(self, repository: str) -> DatasetId | None:

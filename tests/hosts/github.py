@@ -2,6 +2,16 @@
 
 Behaviour as GitHub documents it: a repository without commits answers 409; renamed ones redirect until somebody takes
 the old name; `updateRefs` compares and sets all or nothing. REST is also served below `/api/v3`, as Enterprise does.
+
+Reported, each a switch:
+
+* `lag`: a repository that was just made answers 404 to so many requests, and NOT_FOUND to GraphQL
+  (https://github.com/PyGithub/PyGithub/issues/2457, https://github.com/PrairieLearn/PrairieLearn/pull/14604).
+* `undeletable`: its deletion answers 403 so many times, while something else goes on with it (the first of these).
+* `deletion_shown`: to a token that may not delete, 403, or (False) 404 as for what is not to be seen
+  (https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api, "404 Not Found").
+* `longest_tree`: a tree with more entries comes as `truncated` (https://docs.github.com/rest/git/trees: 100,000).
+* Names that end in `.git` lose that ending, and `.wiki` is refused (https://github.com/github/docs/issues/44518).
 """
 
 from __future__ import annotations
@@ -40,6 +50,7 @@ class Repository:
     pushed: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
     issues: list[dict[str, Any]] = field(default_factory=list)
+    unknown_for: int = 0
 
     @property
     def node_id(self) -> str:
@@ -91,6 +102,9 @@ class GitHub(HostServer):
         #: Tokens that may read and not write, and those that may not delete.
         self.read_only: set[str] = set()
         self.no_delete: set[str] = set()
+        self.deletion_shown = True
+        self.lag = self.undeletable = 0
+        self.longest_tree = 100_000
         self.default_branch = "main"
         self.repositories: dict[int, Repository] = {}
         #: Where names of old lead: (owner, name), both lower case, to a repository's number.
@@ -98,6 +112,11 @@ class GitHub(HostServer):
         self._number = 1000
 
     # Repositories, as tests see them
+
+    def lags(self, repository: Repository) -> bool:
+        """Tell whether the machine that is asked does not know of a repository yet."""
+        repository.unknown_for -= 1
+        return repository.unknown_for >= 0
 
     def find(self, owner: str, name: str) -> Repository | None:
         key = owner.lower(), name.lower()
@@ -111,6 +130,7 @@ class GitHub(HostServer):
             str(self.folder / f"{self._number}.git"), bare=True, initial_head=self.default_branch
         )
         made = Repository(self._number, owner, name, git, **more)
+        made.unknown_for = self.lag
         self.repositories[made.number] = made
         self.redirects.pop((owner.lower(), name.lower()), None)
         return made
@@ -154,6 +174,8 @@ class GitHub(HostServer):
 
     def repository(self, owner: str, name: str, request: Request) -> Repository:
         found = self.find(owner, name)
+        if found and self.lags(found):
+            raise Refused(404, "Not Found", status="404")
         if found:
             return found
         number = self.redirects.get((owner.lower(), name.lower()))
@@ -225,10 +247,18 @@ APP_KEYS: dict[str, str] = {}
 # Repositories
 
 
+def _name(asked: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", asked).removesuffix(".git")
+    if name.endswith(".wiki"):
+        error = {"resource": "Repository", "code": "custom", "field": "name", "message": "name is reserved"}
+        raise Refused(422, "Validation Failed", errors=[error])
+    return name
+
+
 def _create(hub: GitHub, request: Request, login: str | None = None) -> Reply:
     body = request.json()
     owner = login or str(hub.who(request))
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", body["name"])
+    name = _name(body["name"])
     if hub.find(owner, name):
         error = {
             "resource": "Repository",
@@ -252,7 +282,7 @@ def _get(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
 
 def _change(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
     found, body = hub.repository(owner, name, request), request.json()
-    if new := body.get("name"):
+    if new := body.get("name") and _name(body["name"]):
         other = hub.find(owner, new)
         if other and other is not found:
             error = {
@@ -275,8 +305,11 @@ def _change(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
 
 def _delete(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
     found = hub.repository(owner, name, request)
+    hub.undeletable -= 1
+    if hub.undeletable >= 0:
+        raise Refused(403, "Repository is being created.")
     if not hub.may_delete(request):
-        raise Refused(403, "Must have admin rights to Repository.")
+        raise Refused(403, "Must have admin rights to Repository.") if hub.deletion_shown else Refused(404, "Not Found")
     del hub.repositories[found.number]
     return Reply(204)
 
@@ -336,7 +369,10 @@ def _get_tree(hub: GitHub, request: Request, owner: str, name: str, sha: str) ->
         tree = found.git.revparse_single(sha).peel(pygit2.Tree)
     except (KeyError, ValueError, pygit2.InvalidSpecError):
         raise Refused(404, "Not Found", status="404") from None
-    return Reply(200, github_json.tree(hub, found, tree, recursive="recursive" in request.query))
+    shown = github_json.tree(hub, found, tree, recursive="recursive" in request.query)
+    if len(shown["tree"]) > hub.longest_tree:
+        shown |= {"tree": shown["tree"][: hub.longest_tree], "truncated": True}
+    return Reply(200, shown)
 
 
 def _put_tree(hub: GitHub, request: Request, owner: str, name: str) -> Reply:

@@ -116,7 +116,7 @@ def _repository(_: Any, info: Any, owner: str, name: str, followRenames: bool = 
     found = hub.find(owner, name)
     if found is None and followRenames:
         found = hub.repositories.get(hub.redirects.get((owner.lower(), name.lower())))
-    if found is None:
+    if found is None or hub.lags(found):
         raise _Failed("NOT_FOUND", f"Could not resolve to a Repository with the name '{owner}/{name}'.")
     return _Thing("Repository", found)
 
@@ -221,7 +221,7 @@ def _text(thing: _Thing, info: Any) -> str | None:
 def _update(_: Any, info: Any, input: dict[str, Any]) -> Any:
     hub = info.context["hub"]
     found = next((each for each in hub.repositories.values() if each.node_id == input["repositoryId"]), None)
-    if found is None:
+    if found is None or hub.lags(found):
         raise _Failed("NOT_FOUND", f"Could not resolve to a node with the global id of '{input['repositoryId']}'")
     if info.context["token"] in hub.read_only:
         raise _Failed("FORBIDDEN", "Resource not accessible by personal access token")

@@ -1,9 +1,19 @@
 """An emulator of GitLab: REST v4 (docs.gitlab.com/ee/api/) and Git over HTTP, over real bare repositories.
 
-Git is served by Git's own `git http-backend`. With GitLab's traps: a moved project answers GETs by a redirect to its
-number and anything else by 405, but Git goes on at its old address; a deletion is accepted, and carried out when
-`finish_deletions` is called, and keeps the path until then; pushes with pointers are refused while Git LFS is on; pages
-are found by `Link` alone.
+Git is served by Git's own `git http-backend`. With GitLab's traps, each with its source:
+
+* A moved project answers GETs by a redirect to its number and anything else by 405, but Git goes on at its old address
+  (`lib/api/helpers.rb`, `redirect!`; docs/user/project/repository/_index.md, "Repository path changes").
+* A deletion is accepted, and carried out when `finish_deletions` is called. Until then a project is marked, and has
+  another name and path, to which the old ones lead; it is still listed, and Git still serves it (`delayed`; since 18.0
+  everywhere, https://docs.gitlab.com/user/project/working_with_projects/#delete-a-project,
+  https://handbook.gitlab.com/handbook/engineering/architecture/design-documents/group_and_project_deletions). Without
+  `delayed`, as before, it is not shown and keeps its path.
+* Pushes with pointers are refused while Git LFS is on (`lib/gitlab/checks/lfs_check.rb`).
+* Pages are found by `Link` alone, which names the host as it is configured: `external_url`, which need not be what we
+  call it (https://docs.gitlab.com/omnibus/settings/configuration/#configure-the-external-url-for-gitlab).
+* A Maintainer renames a project and may not delete it (https://docs.gitlab.com/user/permissions/).
+* A project that was just made answers 404 for a while (`lag`: so many requests to it), as behind database replicas.
 """
 
 from __future__ import annotations
@@ -47,6 +57,8 @@ class Project:
     #: GitLab notes later activity at most once an hour.
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
     pending_delete: bool = False
+    marked: str | None = None
+    unknown_for: int = 0
     issues: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -68,6 +80,10 @@ class GitLab(HostServer):
         #: Former full paths of projects, by number.
         self.redirects: dict[str, int] = {}
         self.readers: set[str] = set()
+        self.maintainers: set[str] = set()
+        self.delayed = True
+        self.external_url = "https://git.example.org"
+        self.lag = 0
         self.outsiders: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
         super().__init__()
@@ -87,7 +103,7 @@ class GitLab(HostServer):
         return next((each for each in self.projects.values() if each.full_path == full_path), None)
 
     def finish_deletions(self) -> None:
-        for each in [each for each in self.projects.values() if each.pending_delete]:
+        for each in [each for each in self.projects.values() if each.pending_delete or each.marked]:
             shutil.rmtree(each.folder)
             del self.projects[each.id]
             self.redirects = {path: number for path, number in self.redirects.items() if number != each.id}
@@ -128,7 +144,7 @@ class GitLab(HostServer):
         link = {}
         if len(page) > size:
             query = urlencode({**request.query, "id_after": page[size - 1].id})
-            link = {"Link": f'<{self.url}{request.raw_path}?{query}>; rel="next"'}
+            link = {"Link": f'<{self.external_url}{request.raw_path}?{query}>; rel="next"'}
         return Reply(200, [self._shown(each) for each in page[:size]], link)
 
     def _projects(self, request: Request, parts: list[str], user: str) -> Reply:
@@ -142,8 +158,8 @@ class GitLab(HostServer):
                 if request.method != "GET":
                     return Reply(405, {"message": "Non GET methods are not allowed for moved projects"})
                 rest = "/".join(["/api/v4/projects", str(moved.id), *parts[2:]])
-                return Reply(302, b"", {"Location": f"{self.url}{rest}"})
-        if project is None or project.pending_delete or user in self.outsiders:
+                return Reply(302, b"", {"Location": f"{self.external_url}{rest}"})
+        if project is None or project.pending_delete or user in self.outsiders or self._lags(project):
             return Reply(404, {"message": "404 Project Not Found"})
         if len(parts) > 2:
             return self._below(request, project, parts[2:])
@@ -152,9 +168,26 @@ class GitLab(HostServer):
         if user in self.readers:
             return Reply(403, {"message": "403 Forbidden"})
         if request.method == "DELETE":
+            return self._delete(project, user)
+        return self._update(project, request.json())
+
+    def _lags(self, project: Project) -> bool:
+        project.unknown_for -= 1
+        return project.unknown_for >= 0
+
+    def _delete(self, project: Project, user: str) -> Reply:
+        if user in self.maintainers:
+            return Reply(403, {"message": "403 Forbidden"})
+        if project.marked:
+            return Reply(400, {"message": "Project has been already marked for deletion"})
+        if not self.delayed:
             project.pending_delete = True
             return Reply(202, {"message": "202 Accepted"})
-        return self._update(project, request.json())
+        project.marked = datetime.now(UTC).date().isoformat()
+        self.redirects[project.full_path] = project.id
+        project.path += f"-deletion_scheduled-{project.id}"
+        project.name += f"-deletion_scheduled-{project.id}"
+        return Reply(202, {"message": "202 Accepted"})
 
     def _create(self, asked: dict[str, Any], user: str) -> Reply:
         namespace = next((name for name, number in self.groups.items() if number == asked["namespace_id"]), None)
@@ -170,6 +203,7 @@ class GitLab(HostServer):
         self._make_repository(folder)
         facts = {"visibility": "private", "lfs_enabled": True, "description": None, "topics": []}
         made = Project(number, namespace, path, asked.get("name") or path, facts, folder)
+        made.unknown_for = self.lag
         self.projects[number] = made
         self.redirects.pop(made.full_path, None)
         self._set(made, asked)
@@ -226,6 +260,7 @@ class GitLab(HostServer):
             "http_url_to_repo": f"{self.url}/{project.full_path}.git",
             "web_url": f"{self.url}/{project.full_path}",
             "last_activity_at": project.created,
+            "marked_for_deletion_on": project.marked,
             **project.facts,
         }
 
@@ -279,7 +314,7 @@ class GitLab(HostServer):
         project = self.project(found[1]) if found else None
         if project is None and found and found[1] in self.redirects:
             project = self.projects[self.redirects[found[1]]]
-        if found is None or project is None or project.pending_delete or user in self.outsiders:
+        if found is None or project is None or project.pending_delete or user in self.outsiders or self._lags(project):
             return Reply(404, b"The project you were looking for could not be found.\n", {"Content-Type": "text/plain"})
         if user in self.readers and "receive-pack" in (found[2] + request.query.get("service", "")):
             return Reply(403, b"You are not allowed to push code to this project.\n", {"Content-Type": "text/plain"})

@@ -59,7 +59,7 @@ class Fault:
     """What goes wrong.
 
     It is one of CUTS, `held` (no answer until `release` is called), `endless` (an answer that goes on until the client
-    hangs up), or a Reply in place of the real one.
+    hangs up), a Reply in place of the real one, or a function that changes the real one.
 
     Attributes:
         kind: Which of them.
@@ -72,7 +72,7 @@ class Fault:
         struck: How many were.
     """
 
-    kind: str | Reply
+    kind: str | Reply | Callable[[Reply], Reply]
     method: str = ""
     path: str = ""
     skip: int = 0
@@ -143,7 +143,7 @@ class HostServer:
         """Carry out a request. Called under the lock: a host's own transactions are not what is tested."""
         raise NotImplementedError
 
-    def fault(self, kind: str | Reply, **options: Any) -> Fault:
+    def fault(self, kind: str | Reply | Callable[[Reply], Reply], **options: Any) -> Fault:
         """Let something go wrong; see `Fault`."""
         made = Fault(kind, **options)
         self.faults.append(made)
@@ -192,6 +192,8 @@ class HostServer:
         else:
             with self.lock:
                 reply = self._answer(request)
+        if fault and callable(fault.kind):
+            reply = fault.kind(reply)
         self.seen.append((request, reply))
         if fault and fault.kind == "bad-gateway-after":
             return Reply(502, b"<html>Bad Gateway</html>", {"Content-Type": "text/html"}), ""

@@ -18,6 +18,7 @@ import pytest
 import metastore
 from metastore.errors import (
     AlreadyExists,
+    DatasetMoved,
     DatasetNotFound,
     InvalidInput,
     PathNotFound,
@@ -52,10 +53,22 @@ def server(tmp_path: Path) -> Iterator[GitLab]:
         yield made
 
 
+OPENED: list[GitLabStorage] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def opened(server: GitLab, token: str = TOKEN, **options: Any) -> GitLabStorage:
-    return open_gitlab(
+    made = open_gitlab(
         "gitlab://labs/physics", token=token, api_url=f"{server.url}/api/v4", **{"timeout": 5.0, **options}
     )
+    OPENED.append(made)
+    return made
 
 
 @pytest.fixture
@@ -105,6 +118,7 @@ def test_python_gitlab_reads_what_was_written(server: GitLab, store: metastore.M
 
 
 def test_python_gitlab_meets_the_emulator_as_it_meets_gitlab(server: GitLab) -> None:
+    server.external_url = server.url  # python-gitlab goes where GitLab says that it is
     client = python_gitlab.Gitlab(server.url, private_token=TOKEN)
     group = client.groups.get("labs/physics")
     for name in ("b", "a", "c"):
@@ -119,6 +133,10 @@ def test_python_gitlab_meets_the_emulator_as_it_meets_gitlab(server: GitLab) -> 
     project.save()
     assert client.projects.get("labs/physics/a").path == "renamed"
     project.delete()
+    assert client.projects.get("labs/physics/renamed").marked_for_deletion_on
+    client.projects.create({"name": "renamed", "namespace_id": group.id}).delete()
+    server.delayed = False
+    client.projects.create({"name": "renamed", "namespace_id": group.id}).delete()
     with pytest.raises(python_gitlab.GitlabGetError):
         client.projects.get("labs/physics/renamed")
     with pytest.raises(python_gitlab.GitlabCreateError):
@@ -209,7 +227,8 @@ def test_pointers_are_pushed_though_new_projects_would_have_lfs(server: GitLab, 
 
 def test_a_gitlab_that_keeps_lfs_on_is_not_written_to(server: GitLab, storage: GitLabStorage) -> None:
     storage.create(BOATS, {"a": b""}, change())
-    facts = {"id": 101, "path_with_namespace": "labs/physics/boats", "lfs_enabled": True}
+    facts = {"id": 101, "path_with_namespace": "labs/physics/boats", "lfs_enabled": True, "topics": []}
+    facts["last_activity_at"] = "2024-05-01T12:00:00.000Z"
     server.fault(Reply(201, facts), method="POST", path="/projects$")
     server.fault(Reply(200, facts), method="PUT")
     boats = server.project("labs/physics/boats")
@@ -222,17 +241,83 @@ def test_a_gitlab_that_keeps_lfs_on_is_not_written_to(server: GitLab, storage: G
 def test_an_id_is_free_at_once_though_gitlab_deletes_later(server: GitLab, storage: GitLabStorage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.purge(CARS, parent=first.id)
-    assert [each.pending_delete for each in server.projects.values()].count(True) == 1
+    assert [bool(each.marked) for each in server.projects.values()].count(True) == 1
     again = storage.create(CARS, {"a": b"2"}, change())
     server.finish_deletions()
     assert storage.resolve(CARS, None) == again
 
 
-def test_a_project_that_is_being_deleted_keeps_its_path(server: GitLab, storage: GitLabStorage) -> None:
+def test_what_was_purged_is_gone_though_gitlab_keeps_and_shows_it_for_days(
+    server: GitLab, storage: GitLabStorage
+) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    storage.purge(CARS, parent=first.id)
+    (kept,) = (each for each in server.projects.values() if each.marked)
+    assert kept.path.endswith(f"-deletion_scheduled-{kept.id}")
+    kept.created = "2024-05-01T12:00:00.000Z"  # long enough ago for a left-over
+    for each in (storage, opened(server)):
+        assert list(each.ids(deleted=None)) == []
+        assert list(each.verify()) == []
+        for dataset_id in (CARS, DatasetId("physics", f"cars-deletion_scheduled-{kept.id}")):
+            with pytest.raises(DatasetNotFound) as caught:
+                each.resolve(dataset_id, None)
+            assert not isinstance(caught.value, DatasetMoved)
+            with pytest.raises(DatasetNotFound):
+                each.read(dataset_id, first.id, "a")
+        assert CARS in [dataset_id for _, dataset_id in each.touched(None)[1]]
+    assert not kept.pending_delete
+
+
+def test_a_project_deleted_on_gitlabs_pages_is_gone(server: GitLab, storage: GitLabStorage) -> None:
     storage.create(CARS, {"a": b"1"}, change())
     project = server.project("labs/physics/cars")
     assert project
-    project.pending_delete = True
+    server._delete(project, "ann")
+    with pytest.raises(DatasetNotFound) as caught:
+        opened(server).resolve(CARS, None)
+    assert not isinstance(caught.value, DatasetMoved)
+    assert list(storage.ids(deleted=None)) == []
+    again = storage.create(CARS, {"a": b"2"}, change())
+    assert opened(server).resolve(CARS, None) == again
+
+
+def test_a_purge_by_a_maintainer_changes_nothing_and_says_which_role_is_missing(
+    server: GitLab, storage: GitLabStorage
+) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    server.maintainers.add("ann")
+    with pytest.raises(PermissionDenied, match="takes the role Owner"):
+        storage.purge(CARS, parent=first.id)
+    for each in (storage, opened(server)):
+        assert each.resolve(CARS, None) == first
+        assert list(each.ids()) == [CARS]
+
+
+@pytest.mark.parametrize("lag", [1, 3, 5])
+def test_a_project_that_gitlab_does_not_know_everywhere_yet_is_waited_for(server: GitLab, lag: int) -> None:
+    slept: list[float] = []
+    storage = opened(server, sleep=slept.append)
+    server.lag = lag
+    made = storage.create(CARS, {"a": b"1"}, change())
+    assert slept
+    assert opened(server).resolve(CARS, None) == made
+
+
+def test_a_project_whose_repository_nobody_shows_is_not_taken_for_absent(
+    server: GitLab, storage: GitLabStorage
+) -> None:
+    storage.create(CARS, {"a": b"1"}, change())
+    server.fault(Reply(404, b"", {"Content-Type": "text/plain"}), path="upload-pack", times=99)
+    with pytest.raises(StorageUnavailable, match="not its repository"):
+        opened(server).resolve(CARS, None)
+
+
+def test_a_project_that_is_being_deleted_keeps_its_path(server: GitLab, storage: GitLabStorage) -> None:
+    storage.create(CARS, {"a": b"1"}, change())
+    server.delayed = False
+    project = server.project("labs/physics/cars")
+    assert project
+    server._delete(project, "ann")
     with pytest.raises(DatasetNotFound):
         storage.resolve(CARS, None)
     with pytest.raises(InvalidInput, match="taken"):
@@ -264,7 +349,7 @@ def test_a_purge_sees_what_was_pushed_meanwhile(server: GitLab, storage: GitLabS
     other.close()
 
 
-@pytest.mark.parametrize("name", ["_x", "x-", "a--b", "a.atom", "wikis", "create_dir", "x" * 100, "_" * 100])
+@pytest.mark.parametrize("name", ["_x", "x-", "a--b", "a.atom", "a.wiki", "wikis", "create_dir", "x" * 100, "_" * 100])
 def test_names_that_gitlab_refuses_are_kept_under_others(storage: GitLabStorage, name: str) -> None:
     each = DatasetId("physics", name)
     made = storage.create(each, {"a": b"1"}, change())
@@ -552,7 +637,7 @@ def test_what_a_purge_that_was_cut_off_left_is_found_and_removed_unless_written_
         server.redirects.clear()
     kept, removed = sorted(storage.verify(repair=True), key=lambda damage: damage.repaired)
     assert (kept.repaired, removed.repaired) == (False, True)
-    assert [each.pending_delete for each in server.projects.values()] == [True, False]
+    assert [bool(each.marked) for each in server.projects.values()] == [True, False]
     assert git("-C", server.projects[102].folder, "rev-parse", "main") == second.id
 
 

@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.errors import PermissionDenied, StorageError, StorageUnavailable
 from metastore.git.objects import Commit, Entry, TagObject
 from metastore.http.client import Host
-from metastore.http.responses import Redirected, Response, ResponseLost
+from metastore.http.fields import Fields, Unexpected
+from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 from metastore.storage.github import _queries
 
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
@@ -25,6 +26,7 @@ _RAW = {"Accept": "application/vnd.github.raw+json"}
 NOTHING = "0" * 40
 _TRIES = 3
 _FORBIDDEN = {"FORBIDDEN", "INSUFFICIENT_SCOPES", "SAML_SSO_REQUIRED"}
+_LIMITS = {"RATE_LIMITED", "RATE_LIMIT", "graphql_rate_limit"}
 
 
 class Rejected(Exception):
@@ -33,6 +35,7 @@ class Rejected(Exception):
     def __init__(self, kinds: Sequence[str], said: str) -> None:
         super().__init__(said)
         self.forbidden = bool(_FORBIDDEN.intersection(kinds))
+        self.not_found = "NOT_FOUND" in kinds
 
 
 class Move(NamedTuple):
@@ -44,14 +47,47 @@ class Move(NamedTuple):
 
 
 class GitHubHost(Host):
-    """The host, with the limits that GraphQL tells in an answer of 200."""
+    """The host, with the limits that come as an answer of 200.
+
+    GraphQL says `RATE_LIMITED` or, since 2025, `RATE_LIMIT` with the code `graphql_rate_limit`
+    (https://github.com/yanyongyu/githubkit/issues/271).
+    """
 
     def _limit(self, answer: Response) -> float | None:
-        if answer.status == 200 and b'"RATE_LIMITED"' in answer.content:
-            errors = answer.json().get("errors")
-            if any(error.get("type") == "RATE_LIMITED" for error in errors or ()):
-                return super()._limit(replace(answer, status=429))
+        if answer.status == 200 and answer.media_type == "application/json" and _says_limit(answer):
+            return super()._limit(replace(answer, status=429))
         return super()._limit(answer)
+
+
+def _says_limit(answer: Response) -> bool:
+    if b"rate" not in answer.content.lower():
+        return False
+    try:
+        value = answer.json()
+    except Unexpected:
+        return False
+    if not isinstance(value, dict) or value.get("data"):
+        return False
+    marks = {str(error.get(name)) for error in _errors(value) for name in ("type", "code")}
+    return bool(marks & _LIMITS) or "rate-limit" in str(value.get("documentation_url"))
+
+
+class _Answer(NamedTuple):
+    """An answer of GraphQL without errors other than that something is not there."""
+
+    data: Fields
+    not_found: bool
+
+    def top(self, name: str) -> Fields | None:
+        """Return what was asked about; None only if GitHub says that it is not found, since a null alone may mean more.
+
+        Raises:
+            StorageUnavailable: GitHub does not say so, and tells nothing.
+        """
+        found = self.data.optional(name)
+        if found is None and not self.not_found:
+            raise Unexpected(f"GitHub tells of no {name}: it is not there, or not for the token's owner to see")
+        return found
 
 
 class GitHubApi:
@@ -69,8 +105,8 @@ class GitHubApi:
 
     # GraphQL
 
-    def ask(self, question: str, **variables: Any) -> Mapping[str, Any]:
-        """Ask a question of GraphQL; parts that are not there are None.
+    def _ask(self, question: str, **variables: Any) -> _Answer:
+        """Ask a question of GraphQL.
 
         Raises:
             PermissionDenied: The token may not.
@@ -78,31 +114,37 @@ class GitHubApi:
         """
         for _ in range(_TRIES):
             value = self._graphql({"query": question, "variables": {"owner": self.owner, **variables}}, repeatable=True)
-            errors = [error for error in value.get("errors") or () if error.get("type") != "NOT_FOUND"]
+            said = _errors(value)
+            errors = [error for error in said if error.get("type") != "NOT_FOUND"]
             if not errors:
-                return value.get("data") or {}
+                return _Answer(Fields(value.get("data"), "data"), bool(said))
             if any(error.get("type") in _FORBIDDEN for error in errors):
                 raise PermissionDenied(f"GitHub does not allow the token's owner to read: {_said(errors)}")
         raise StorageUnavailable(f"GitHub could not answer: {_said(errors)}")
 
-    def repository(self, question: str, name: str, **variables: Any) -> Mapping[str, Any] | None:
-        """Ask about a repository; None where there is none, or none that we may know of."""
-        found: Mapping[str, Any] | None = self.ask(question, name=name, **variables).get("repository")
-        return found
+    def repository(self, question: str, name: str, **variables: Any) -> Fields | None:
+        """Ask about a repository; None if there is none, or none that we may know of."""
+        return self._ask(question, name=name, **variables).top("repository")
 
-    def pages(self, question: str, *path: str, **variables: Any) -> Iterator[Any]:
-        """Yield the nodes of a connection, page by page; nothing where what has them is not there."""
-        after = None
+    def pages(self, question: str, top: str, connection: str, **variables: Any) -> Iterator[Fields]:
+        """Yield the nodes of a connection, page by page; nothing if GitHub says that `top` is not there.
+
+        Raises:
+            StorageUnavailable: GitHub does not say so, but tells nothing either.
+        """
+        after: str | None = None
         while True:
-            found: Any = self.ask(question, after=after, **variables)
-            for step in path:
-                found = (found or {}).get(step)
-            if not found:
+            holder = self._ask(question, after=after, **variables).top(top)
+            if holder is None:
                 return
-            yield from (node for node in found["nodes"] if node)
-            if not found["pageInfo"]["hasNextPage"]:
+            page = holder.below(connection)
+            yield from page.rows("nodes")
+            info = page.below("pageInfo")
+            if not info.truth("hasNextPage"):
                 return
-            after = found["pageInfo"]["endCursor"]
+            if after == info.text("endCursor"):
+                raise Unexpected("GitHub leads from a page to the same page")
+            after = info.text("endCursor")
 
     def move(self, node_id: str, moves: Sequence[Move], *, force: bool = False) -> None:
         """Move references, all or none. A `before` of None is compared too, unless it is forced.
@@ -119,20 +161,25 @@ class GitHubApi:
                 update["beforeOid"] = each.before or NOTHING
             updates.append(update)
         variables = {"input": {"repositoryId": node_id, "refUpdates": updates}}
-        value = self._graphql({"query": _queries.UPDATE, "variables": variables}, repeatable=False)
-        if errors := value.get("errors"):
-            kinds = [str(error.get("type")) for error in errors]
-            if not any(error.get("path") or error.get("type") for error in errors):
-                raise ResponseLost("GitHub", f"failed: {_said(errors)}")
-            raise Rejected(kinds, _said(errors))
+        try:
+            value = self._graphql({"query": _queries.UPDATE, "variables": variables}, repeatable=False)
+            errors = _errors(value)
+            if not errors:
+                Fields(value.get("data"), "data").below("updateRefs")  # null would be no reference moved
+                return
+        except Unexpected as error:
+            raise ResponseLost("GitHub", f"gave no usable answer: {error}") from None
+        if not any(error.get("path") or error.get("type") for error in errors):
+            raise ResponseLost("GitHub", f"failed: {_said(errors)}")
+        raise Rejected([str(error.get("type")) for error in errors], _said(errors))
 
-    def _graphql(self, body: Mapping[str, Any], *, repeatable: bool) -> Mapping[str, Any]:
+    def _graphql(self, body: Mapping[str, Any], *, repeatable: bool) -> dict[str, Any]:
         path = "/graphql"
         if self.host.base.endswith("/api/v3"):
             path = self.host.base.removesuffix("/v3") + path
         value = self.host.call("POST", path, body=body, repeatable=repeatable).json()
         if not isinstance(value, dict):
-            raise StorageUnavailable("GitHub answered a question with something else")
+            raise Unexpected("GitHub answered a question with something else")
         return value
 
     # Repositories
@@ -148,38 +195,66 @@ class GitHubApi:
             answer = self.host.call("GET", f"/users/{quote(self.owner)}", handled=(404,))
             if answer.status == 404:
                 raise StorageUnavailable(f"GitHub knows no account or organisation {self.owner}")
-            account = answer.json()["type"] != "Organization"
-            if account and (mine := self.host.call("GET", "/user").json()["login"]).lower() != self.owner.lower():
+            account = answer.fields("account").text("type") != "Organization"
+            if account and (mine := self._login()).lower() != self.owner.lower():
                 raise PermissionDenied(f"the token is {mine}'s: it makes no repositories for {self.owner}")
             self._account = account
         return not self._account
 
-    def create(self, name: str, *, private: bool, description: str) -> Response:
-        """Make a repository with a first commit, so that objects can be put into it."""
+    def _login(self) -> str:
+        return self.host.call("GET", "/user").fields("user").text("login")
+
+    def create(self, name: str, *, private: bool, description: str) -> RestRepository:
+        """Make a repository with a first commit, so that objects can be put into it.
+
+        `ResponseLost` stays inside the storage: the repository may have been made.
+        """
         path = f"/orgs/{quote(self.owner)}/repos" if self.is_organisation() else "/user/repos"
         body = {"name": name, "private": private, "description": description, "auto_init": True}
-        return self.host.call("POST", path, body=body)
+        answer = self.host.call("POST", path, body=body)
+        return _believed(answer, name)
 
-    def get(self, name: str) -> Mapping[str, Any] | None:
-        """Return what REST says of the repository of this very name; None where there is none."""
+    def get(self, name: str) -> RestRepository | None:
+        """Return what REST says of the repository of this very name; None if there is none."""
         try:
             answer = self.host.call("GET", self._path(name), handled=(404,))
         except Redirected:
             return None
-        found: Mapping[str, Any] | None = answer.json() if answer.status == 200 else None
-        return found
+        return RestRepository.of(answer) if answer.status != 404 else None
 
     def change(self, name: str, settings: Mapping[str, Any]) -> Response:
-        """Change a repository's settings, its name among them; 422 is the caller's to handle."""
-        return self.host.call("PATCH", self._path(name), body=settings, handled=(422,))
+        """Change a repository's settings, its name among them; 422 is the caller's to handle.
+
+        Two exceptions stay inside the storage: `ResponseLost`, also where the answer is about something else; and
+        `Missing`, if the repository is not there (any more, or yet).
+        """
+        path = self._path(name)
+        answer = self.host.call("PATCH", path, body=settings, handled=(404, 422))
+        if answer.status == 404:
+            raise Missing(path)
+        if answer.status != 422:
+            _believed(answer, str(settings.get("name", name)))
+        return answer
 
     def delete(self, name: str) -> None:
-        """Delete a repository."""
-        self.host.call("DELETE", self._path(name), handled=(404,))
+        """Delete a repository.
+
+        Two exceptions stay inside the storage: `Missing`, and `ResponseLost`, also after an answer of another kind.
+        """
+        path = self._path(name)
+        answer = self.host.call("DELETE", path, handled=(404,))
+        if answer.status == 404:
+            raise Missing(path)
+        if answer.status != 204:
+            raise ResponseLost(answer.address, f"answered {answer.status} to a deletion")
 
     def set_topic(self, name: str, topic: str) -> None:
         """Give a repository one topic."""
-        self.host.call("PUT", self._path(name, "topics"), body={"names": [topic]}, repeatable=True)
+        path = self._path(name, "topics")
+        answer = self.host.call("PUT", path, body={"names": [topic]}, repeatable=True, handled=(404,))
+        if answer.status == 404:
+            raise Missing(path)
+        answer.fields("topics").texts("names")
 
     def reference(self, name: str, reference: str, etag: str | None) -> Response:
         """Ask what a reference names; 304 where it is what `etag` was given for, which costs nothing."""
@@ -192,7 +267,10 @@ class GitHubApi:
         from email.utils import parsedate_to_datetime
 
         answer = self.host.call("GET", "/rate_limit", handled=(404,))  # 404: Enterprise without limits
-        return parsedate_to_datetime(answer.headers["date"])
+        try:
+            return parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
+            raise Unexpected("GitHub does not say what time it is") from None
 
     # Objects
 
@@ -202,11 +280,18 @@ class GitHubApi:
         return answer.content if answer.status == 200 else None
 
     def tree(self, name: str, oid: str) -> dict[str, Entry] | None:
-        """Return one level of a tree; None where there is none."""
+        """Return one level of a tree; None if there is none.
+
+        Raises:
+            StorageUnavailable: GitHub does not tell all of it.
+        """
         answer = self.host.call("GET", self._path(name, f"git/trees/{oid}"), handled=(404, 409, 422))
         if answer.status != 200:
             return None
-        return {line["path"]: Entry(line["mode"].lstrip("0"), line["sha"]) for line in answer.json()["tree"]}
+        tree = answer.fields("tree")
+        if tree.truth("truncated"):
+            raise Unexpected(f"GitHub tells only a part of the tree {oid}: it is too large for the API")
+        return {line.text("path"): Entry(line.text("mode").lstrip("0"), line.oid("sha")) for line in tree.rows("tree")}
 
     def put_blob(self, name: str, content: bytes) -> str:
         """Store a blob, and return its id."""
@@ -232,21 +317,12 @@ class GitHubApi:
 
     def _put(self, name: str, kind: str, body: Mapping[str, Any]) -> str:
         path = self._path(name, f"git/{kind}")
-        for attempt in range(_TRIES):
-            answer = self.host.call("POST", path, body=body, repeatable=True, handled=(404, 409, 422))
-            if answer.status != 409:  # a repository is said to be empty until its first commit has come through
-                break
-            self.host.pause(attempt)
-        else:
-            raise StorageBusy(f"GitHub is not ready with {self.owner}/{name}: {answer.message()}")
-        if answer.status == 404:
-            raise Redirected(path)
+        answer = self.host.call("POST", path, body=body, repeatable=True, handled=(404, 409, 422))
+        if answer.status in (404, 409):  # 409: said to be empty until its first commit has come through
+            raise Missing(path)
         if answer.status == 422:
             raise StorageError(f"GitHub does not take what was to be stored: {answer.message()}")
-        sha = answer.json().get("sha")
-        if not isinstance(sha, str):
-            raise StorageError(f"GitHub did not say which object it made of {kind}")
-        return sha
+        return answer.fields(kind).oid("sha")
 
     def _path(self, name: str, below: str = "") -> str:
         return f"/repos/{quote(self.owner)}/{quote(name)}" + (f"/{below}" if below else "")
@@ -254,6 +330,39 @@ class GitHubApi:
 
 def _who(made: Commit | TagObject) -> dict[str, str]:
     return {"name": made.author.name, "email": made.author.email, "date": made.created.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+class RestRepository(NamedTuple):
+    """A repository as REST describes it."""
+
+    name: str
+    node_id: str
+    branch: str
+
+    @classmethod
+    def of(cls, answer: Response) -> RestRepository:
+        """Read an answer. Raises `Unexpected`."""
+        found = answer.fields("repository")
+        return cls(found.text("name"), found.text("node_id"), found.text("default_branch"))
+
+
+def _believed(answer: Response, name: str) -> RestRepository:
+    """Return what a change made, if the answer says so; otherwise that has to be read: `ResponseLost`."""
+    try:
+        changed = RestRepository.of(answer)
+    except Unexpected as error:
+        raise ResponseLost(answer.address, f"gave no usable answer: {error}") from None
+    if changed.name.lower() != name.lower():
+        raise ResponseLost(answer.address, f"answered about {changed.name}")
+    return changed
+
+
+def _errors(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the errors of an answer of GraphQL. Raises `Unexpected`."""
+    errors = value.get("errors")
+    if errors is not None and not isinstance(errors, list):
+        raise Unexpected("GitHub says in a way of its own that something is wrong")
+    return [error if isinstance(error, dict) else {"message": str(error)} for error in errors or ()]
 
 
 def _said(errors: Any) -> str:

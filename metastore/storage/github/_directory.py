@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
 from metastore.errors import (
@@ -18,7 +18,8 @@ from metastore.errors import (
 )
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
-from metastore.http.responses import Redirected
+from metastore.http.fields import Fields
+from metastore.http.responses import Missing, Redirected, ResponseLost
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
 from metastore.storage.github._lifecycle import PURGED_TREE
@@ -31,6 +32,8 @@ _FRESH = 5.0
 #: After so long everything is looked at again, the default branch too.
 _LOOK_AGAIN = 300.0
 _KNOWN = 1024
+#: For so long, in seconds, some of GitHub's machines may not know of what was made.
+_NEW = 60.0
 _T = TypeVar("_T")
 
 
@@ -87,12 +90,16 @@ class Known:
         answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
         if answer is None or not self._is_at(answer, name):
             return
-        branch = answer["defaultBranchRef"]
+        branch = answer.optional("defaultBranchRef")
         if branch is None:
             raise StorageUnavailable(f"the repository of {dataset_id} is empty: delete it, or push something into it")
-        if branch["target"]["tree"]["oid"] != PURGED_TREE:
+        if _tree_of(branch) != PURGED_TREE:
             raise AlreadyExists(dataset_id)
-        self._api.delete(name)
+        try:
+            with suppress(Missing):  # somebody else cleared it away
+                self._api.delete(name)
+        except ResponseLost as error:
+            raise StorageUnavailable(f"what a purge left of {dataset_id} could not be deleted: {error}") from None
 
     @contextmanager
     def writing(self, dataset_id: DatasetId) -> Iterator[GitHubRepository]:
@@ -114,25 +121,40 @@ class Known:
     def _look(self, dataset_id: DatasetId) -> GitHubRepository:
         name = self._naming.repository(dataset_id)
         known = self._repositories.pop(dataset_id, None)
-        answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+        answer = self._ask(name, known)
         if answer is None:
             raise DatasetNotFound(dataset_id)
         if not self._is_at(answer, name):
-            self._raise_moved(dataset_id, answer["nameWithOwner"])
-        if answer["defaultBranchRef"] is None:
+            self._raise_moved(dataset_id, answer.text("nameWithOwner"))
+        branch = answer.optional("defaultBranchRef")
+        if branch is None:
             raise DatasetNotFound(
                 dataset_id, f"the repository of {dataset_id} is empty: nothing was pushed into it yet"
             )
-        if answer["defaultBranchRef"]["target"]["tree"]["oid"] == PURGED_TREE:
+        if _tree_of(branch) == PURGED_TREE:
             raise DatasetNotFound(dataset_id)
-        if known is None or known.seen.node_id != answer["id"]:
+        if known is None or known.seen.node_id != answer.text("id"):
             known = GitHubRepository(self._api, name, self._cache)
         known.look(answer)
         self.keep(dataset_id, known)
         return known
 
-    def _is_at(self, answer: Mapping[str, str], name: str) -> bool:
-        return answer["nameWithOwner"].lower() == f"{self._api.owner}/{name}".lower()
+    def _ask(self, name: str, known: GitHubRepository | None) -> Fields | None:
+        """Ask about a repository; about one that was just made, until GitHub knows it everywhere."""
+
+        def attempt() -> Fields | None:
+            answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+            if answer is None and known and known.made_at and time.monotonic() < known.made_at + _NEW:
+                raise Missing(name)
+            return answer
+
+        try:
+            return self._api.host.when_there(attempt)
+        except Missing:
+            return None
+
+    def _is_at(self, answer: Fields, name: str) -> bool:
+        return answer.text("nameWithOwner").lower() == f"{self._api.owner}/{name}".lower()
 
     def _raise_moved(self, dataset_id: DatasetId, full_name: str) -> NoReturn:
         """Say where a repository is that somebody renamed or gave away."""
@@ -144,3 +166,7 @@ class Known:
         if new_id is None:
             raise DatasetNotFound(dataset_id)
         raise DatasetMoved(dataset_id, new_id)
+
+
+def _tree_of(branch: Fields) -> str:
+    return branch.below("target").below("tree").oid("oid")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ from metastore.errors import (
     InvalidInput,
     MetastoreError,
     OutcomeUnknown,
+    PermissionDenied,
     StorageBusy,
     StorageError,
     StorageUnavailable,
@@ -20,8 +22,9 @@ from metastore.errors import (
 from metastore.git.cache import Cache
 from metastore.git.history import commit_at
 from metastore.git.objects import GitObject, blob_id, object_id
-from metastore.http.responses import Redirected, ResponseLost
-from metastore.storage.github._api import GitHubApi, Move, Rejected
+from metastore.http.fields import Unexpected
+from metastore.http.responses import Missing, Redirected, Response, ResponseLost
+from metastore.storage.github._api import GitHubApi, Move, Rejected, RestRepository
 from metastore.storage.github._repository import GitHubRepository, Seen
 from metastore.storage.naming import aside_name
 from metastore.storage.port import Storage
@@ -32,6 +35,10 @@ PURGED = ".metastore-purged"
 PURGED_CONTENT = b"This dataset is being purged.\n"
 PURGED_TREE, _PURGED_TREES = git.change_tree(None, {PURGED: blob_id(PURGED_CONTENT)}, lambda tree: b"")
 _TRIES = 3
+_MAY_NOT_DELETE = (
+    "GitHub does not let the token's owner delete repositories: a fine-grained token needs the permission "
+    "Administration (read and write), a classic one delete_repo; organisations can forbid it to members"
+)
 _log = logging.getLogger("metastore.storage")
 
 
@@ -69,33 +76,39 @@ class Maker:
         made = self._create(aside, description)
         try:
             self._fill(aside, made, objects, head)
-            self.rename(aside, name, made["node_id"], dataset_id, head)
+            self._api.host.when_there(lambda: self.rename(aside, name, made.node_id, dataset_id, head))
         except OutcomeUnknown:
             raise
-        except MetastoreError:
+        except MetastoreError as error:
             self._clear_away(aside)
+            if isinstance(error, Missing):
+                raise StorageBusy(f"GitHub is not ready with a new repository for {dataset_id}; try again") from None
             raise
-        return GitHubRepository(self._api, name, self._cache, Seen.now(made["node_id"], Storage.branch, head))
+        repository = GitHubRepository(self._api, name, self._cache, Seen.now(made.node_id, Storage.branch, head))
+        repository.made_at = time.monotonic()
+        return repository
 
-    def _create(self, aside: str, description: str) -> Mapping[str, Any]:
+    def _create(self, aside: str, description: str) -> RestRepository:
         try:
-            made: Mapping[str, Any] = self._api.create(aside, private=self._private, description=description).json()
+            return self._api.create(aside, private=self._private, description=description)
         except ResponseLost as error:
-            found = self._api.get(aside)
-            if found is None:
-                raise StorageUnavailable(f"GitHub did not make a repository: {error}") from None
-            made = found
-        return made
+            for attempt in range(_TRIES):
+                if made := self._api.get(aside):
+                    return made
+                self._api.host.pause(attempt)
+            raise StorageUnavailable(f"GitHub did not make a repository: {error}") from None
 
-    def _fill(self, aside: str, made: Mapping[str, Any], objects: Mapping[str, GitObject], head: RevisionId) -> None:
-        repository = GitHubRepository(self._api, aside, self._cache, Seen.now(made["node_id"], "", ""))
-        repository.put(objects)
-        self._force(made["node_id"], [Move(f"refs/heads/{Storage.branch}", None, head)])
-        if self._topic:
-            self._api.set_topic(aside, self._topic)
-        if made["default_branch"] != Storage.branch:
-            self._change(aside, {"default_branch": Storage.branch})
-            self._force(made["node_id"], [Move(f"refs/heads/{made['default_branch']}", None, None)])
+    def _fill(self, aside: str, made: RestRepository, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        """Give a new repository its content. GitHub may not know the repository everywhere yet."""
+        repository = GitHubRepository(self._api, aside, self._cache, Seen.now(made.node_id, "", ""))
+        when_there = self._api.host.when_there
+        when_there(lambda: repository.put(objects))
+        when_there(lambda: self._force(made.node_id, [Move(f"refs/heads/{Storage.branch}", None, head)]))
+        if topic := self._topic:
+            when_there(lambda: self._api.set_topic(aside, topic))
+        if made.branch != Storage.branch:
+            when_there(lambda: self._change(aside, {"default_branch": Storage.branch}))
+            when_there(lambda: self._force(made.node_id, [Move(f"refs/heads/{made.branch}", None, None)]))
 
     def _force(self, node_id: str, moves: list[Move]) -> None:
         """Move references of a repository that nobody else knows of: to ask twice does no harm."""
@@ -107,7 +120,10 @@ class Maker:
                 if attempt + 1 == _TRIES:
                     raise StorageUnavailable(str(error)) from None
             except Rejected as error:
-                raise StorageError(f"GitHub refused the first revision: {error}") from None
+                if error.not_found:
+                    raise Missing(node_id) from None
+                kind = PermissionDenied if error.forbidden else StorageError
+                raise kind(f"GitHub refused to move the branch: {error}") from None
 
     def _change(self, name: str, settings: Mapping[str, Any]) -> None:
         for attempt in range(_TRIES):
@@ -133,25 +149,27 @@ class Maker:
         Raises:
             AlreadyExists: The name is taken.
             OutcomeUnknown: Whether it was renamed cannot be told.
+
+        `Redirected` stays inside the storage: the repository is not at its name.
         """
+        lost = False
         for _ in range(_TRIES):
+            answer: Response | None = None
             try:
                 answer = self._api.change(name, {"name": new_name})
-            except ResponseLost:
-                if self._is_named(new_name, node_id, revision):
+                if answer.status != 422:
                     return
-                continue
-            except Redirected:  # an earlier try of ours did it, or somebody else was faster
-                answer = None
-            if answer is not None and answer.status != 422:
-                return
+            except ResponseLost:
+                lost = True
+            except Redirected:  # a try of ours did it; or somebody was faster, or GitHub does not know it yet
+                if not lost and not self._is_named(new_name, node_id, revision):
+                    raise
             if self._is_named(new_name, node_id, revision):
                 return
-            if answer is None:
-                raise StorageUnavailable(f"{name} was renamed meanwhile")
-            if self._api.get(new_name) is not None:
-                raise AlreadyExists(new_id)
-            raise InvalidInput(f"GitHub does not take the name {new_name}: {_reason(answer.json())}")
+            if answer is not None:
+                if self._api.get(new_name) is not None:
+                    raise AlreadyExists(new_id)
+                raise InvalidInput(f"GitHub does not take the name {new_name}: {_reason(answer)}")
         raise OutcomeUnknown(f"GitHub did not say whether {name} was renamed to {new_name}", revision)
 
     def _is_named(self, new_name: str, node_id: str, revision: str) -> bool:
@@ -161,13 +179,21 @@ class Maker:
             return False
         except StorageError as error:
             raise OutcomeUnknown(f"GitHub did not say whether it has {new_name} now", revision) from error
-        return found is not None and found["node_id"] == node_id
+        return found is not None and found.node_id == node_id
 
     def _clear_away(self, aside: str) -> None:
-        try:
-            self._api.delete(aside)
-        except (MetastoreError, ResponseLost, Redirected) as error:
-            _log.warning("%s/%s was left behind: %s", self._api.owner, aside, error)
+        """Delete what was just made. GitHub may not know it everywhere, or be busy with it, and then answers 403."""
+        for attempt in range(_TRIES):
+            try:
+                self._api.host.when_there(lambda: self._api.delete(aside))
+                return
+            except PermissionDenied as error:
+                refusal: Exception = error
+                self._api.host.pause(attempt)
+            except (MetastoreError, ResponseLost) as error:
+                refusal = error
+                break
+        _log.warning("%s/%s was left behind: %s", self._api.owner, aside, refusal)
 
     # Purging
 
@@ -194,25 +220,41 @@ class Maker:
 
     def _delete_marked(self, repository: GitHubRepository, parent: RevisionId, mark: RevisionId) -> None:
         try:
-            self._api.delete(repository.name)
+            self._delete(repository)
         except ResponseLost as error:
-            with suppress(StorageError, Redirected):
+            with suppress(StorageError):
                 found = self._api.get(repository.name)
-                if found is None or found["node_id"] != repository.seen.node_id:
+                if found is None or found.node_id != repository.seen.node_id:
                     return
             raise OutcomeUnknown(f"{repository.name} is marked as purged, and may not be gone", parent) from error
-        except (MetastoreError, Redirected) as error:
+        except MetastoreError as error:
             try:
                 self._force(repository.seen.node_id, [Move(f"refs/heads/{repository.branch}", mark, parent)])
             except MetastoreError:
                 raise OutcomeUnknown(f"{repository.name} is marked as purged, and still there", parent) from error
+            if isinstance(error, PermissionDenied):
+                raise PermissionDenied(f"{_MAY_NOT_DELETE} ({error})") from None
             if isinstance(error, Redirected):
                 raise StorageBusy(f"{repository.name} was moved meanwhile; try again") from None
             raise
 
+    def _delete(self, repository: GitHubRepository) -> None:
+        """Delete a repository. GitHub may answer 404 to a token that may see it and not delete it."""
+        try:
+            self._api.delete(repository.name)
+        except Missing:
+            found = self._api.get(repository.name)
+            if found and found.node_id == repository.seen.node_id:
+                raise PermissionDenied(f"it answers that {repository.name} is not there") from None
 
-def _reason(value: Any) -> str:
+
+def _reason(answer: Response) -> str:
+    """Return what GitHub has against a request, from the details if there are any."""
+    try:
+        value = answer.json()
+    except Unexpected:
+        return ""
     errors = value.get("errors") if isinstance(value, dict) else None
     if not isinstance(errors, list):
-        return str(value)[:200]
+        return answer.message()
     return "; ".join(str(each.get("message") if isinstance(each, dict) else each)[:200] for each in errors)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from metastore.errors import MetastoreError
 from metastore.forks import ForkSafeLock
 from metastore.git.history import DELETED_TREE
+from metastore.http.fields import Fields
+from metastore.http.responses import ResponseLost
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
 from metastore.storage.github._lifecycle import PURGED_TREE
@@ -62,8 +63,9 @@ class Listing:
         with self._mutex:
             found = [note for note in self._notes if since is None or note[0] >= since]
         for dataset_id, node in self._datasets():
-            times = [node[name] for name in ("createdAt", "pushedAt", "updatedAt") if node[name]]
-            at = max(datetime.fromisoformat(each).astimezone(UTC) for each in times)
+            at = max(node.moment("createdAt"), node.moment("updatedAt"))
+            if node.optional_text("pushedAt"):
+                at = max(at, node.moment("pushedAt"))
             if since is None or at >= since:
                 found.append((at, dataset_id))
         newest = {dataset_id: at for at, dataset_id in sorted(found)}
@@ -80,9 +82,9 @@ class Listing:
         """Yield the repositories that interrupted writes left behind, and delete them if asked to."""
         now = self._api.time_of_day()
         for node in self._nodes():
-            name = node["name"]
+            name = node.text("name")
             making = name.lower().startswith(ASIDE_PREFIX)
-            if making and now - datetime.fromisoformat(node["createdAt"]) < _STALE:
+            if making and now - node.moment("createdAt") < _STALE:
                 continue
             if making or _tree(node) == PURGED_TREE:
                 yield Damage(name, "left-over-file", "left by an interrupted write", repair and self._delete(name))
@@ -90,28 +92,29 @@ class Listing:
     def _delete(self, name: str) -> bool:
         try:
             self._api.delete(name)
-        except MetastoreError as error:
+        except (MetastoreError, ResponseLost) as error:
             _log.warning("%s could not be deleted: %s", name, error)
             return False
         return True
 
-    def _datasets(self) -> Iterator[tuple[DatasetId, Any]]:
+    def _datasets(self) -> Iterator[tuple[DatasetId, Fields]]:
         for node in self._nodes():
-            dataset_id = self._naming.dataset(node["name"])
-            if dataset_id and node["defaultBranchRef"] and _tree(node) != PURGED_TREE and self._has_topic(node):
+            dataset_id = self._naming.dataset(node.text("name"))
+            if dataset_id and _tree(node) not in (None, PURGED_TREE) and self._has_topic(node):
                 yield dataset_id, node
 
-    def _nodes(self) -> Iterator[Any]:
+    def _nodes(self) -> Iterator[Fields]:
         question = _queries.listing(topics=self._topic is not None)
         return self._api.pages(question, "repositoryOwner", "repositories")
 
-    def _has_topic(self, node: Any) -> bool:
+    def _has_topic(self, node: Fields) -> bool:
         if self._topic is None:
             return True
-        return any(each["topic"]["name"] == self._topic for each in node["repositoryTopics"]["nodes"])
+        topics = node.below("repositoryTopics").rows("nodes")
+        return any(each.below("topic").text("name") == self._topic for each in topics)
 
 
-def _tree(node: Any) -> str | None:
-    branch = node["defaultBranchRef"]
-    tree: str | None = ((branch or {}).get("target") or {}).get("tree", {}).get("oid")
-    return tree
+def _tree(node: Fields) -> str | None:
+    """Return the tree of the newest commit; None in an empty repository."""
+    branch = node.optional("defaultBranchRef")
+    return branch.below("target").below("tree").oid("oid") if branch else None

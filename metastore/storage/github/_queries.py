@@ -7,20 +7,20 @@ all that a call needs: the head, its whole tree (three levels), and the texts th
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from metastore import git
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.descriptor.lfs import ATTRIBUTES, CONFIG
 from metastore.git.objects import Entry, GitObject, object_id
+from metastore.http.fields import Fields, Unexpected
 from metastore.types import Author, Change
 
 #: What nearly every call reads, also of the store's own datasets; brought along with a commit.
 READ_ALONG = (DESCRIPTOR, CONFIG, ATTRIBUTES, "registry.json", "entry.json")
 PAGE = 100
-_EPOCH = "1970-01-01T00:00:00Z"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _COMMIT = f"""
 fragment OneCommit on Commit {{ oid message author {{ name email date }} tree {{ oid }}
@@ -138,78 +138,94 @@ query Current($owner: String!, $name: String!, {names}) {{
 }}"""
 
 
-def objects_in(repository: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]:
+def objects_in(repository: Fields) -> Iterator[tuple[str, GitObject]]:
     """Yield the objects that an answer about a repository holds.
 
-    Trees and blobs are those that have their ids; a commit or tag of somebody else's making may say less than the real
+    Trees and blobs are those that have their ids. A commit or tag that somebody else made may say less than the real
     one (no signature, no committer), but what it says is true of that id.
     """
-    branch = repository.get("defaultBranchRef") or {}
-    for node in (branch.get("target"), repository.get("object")):
-        if node:
-            yield from _objects_of(node)
+    if "defaultBranchRef" in repository and (branch := repository.optional("defaultBranchRef")):
+        yield from _commit_and_more(branch.below("target"))
+    if "object" in repository and (node := repository.optional("object")):
+        yield from _objects_of(node)
     for number in range(len(READ_ALONG)):
-        node = repository.get(f"text{number}")
-        if node and node.get("text") is not None:
+        node = repository.optional(f"text{number}")
+        if node and "text" in node:  # not so if it is a folder
             yield from _blob(node)
 
 
-def _objects_of(node: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]:
-    if "tree" in node:
-        yield commit_in(node)
-        yield from _trees(node["tree"])
-        for older in (node.get("history") or {}).get("nodes", ()):
+def _objects_of(node: Fields) -> Iterator[tuple[str, GitObject]]:
+    kind = node.text("__typename")
+    if kind == "Commit":
+        yield from _commit_and_more(node)
+        for older in node.below("history").rows("nodes"):
             yield commit_in(older)
-    elif "entries" in node:
+    elif kind == "Tree":
         yield from _trees(node)
-    elif node.get("text") is not None:
+    elif kind == "Blob":
         yield from _blob(node)
-    elif "tagger" in node:
+    elif kind == "Tag":
         yield tag_in(node)
 
 
-def _blob(node: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]:
-    content = node["text"].encode(errors="surrogatepass")
-    if object_id(git.BLOB, content) == node["oid"]:  # not so where it was cut short, or is no UTF-8
-        yield node["oid"], GitObject(git.BLOB, content)
+def _commit_and_more(node: Fields) -> Iterator[tuple[str, GitObject]]:
+    yield commit_in(node)
+    yield from _trees(node.below("tree"))
 
 
-def _trees(node: Mapping[str, Any]) -> Iterator[tuple[str, GitObject]]:
-    """Yield a tree and those below it, as far as the answer goes."""
+def _blob(node: Fields) -> Iterator[tuple[str, GitObject]]:
+    content = (node.optional_text("text") or "").encode(errors="surrogatepass")
+    oid = node.oid("oid")
+    if object_id(git.BLOB, content) == oid:  # not so where it was cut short, or is no UTF-8
+        yield oid, GitObject(git.BLOB, content)
+
+
+def _trees(node: Fields) -> Iterator[tuple[str, GitObject]]:
+    """Yield a tree and those below it, as far as the answer goes. One that was cut short has another id."""
     if "entries" not in node:
         return
     entries = {}
-    for line in node["entries"] or ():
-        name = b64decode(line["nameRaw"]).decode(errors="surrogateescape")
-        entries[name] = Entry(f"{line['mode']:o}", line["oid"])
-        if line.get("object"):
-            yield from _trees(line["object"])
+    for line in node.rows("entries"):
+        name = _bytes(line.text("nameRaw")).decode(errors="surrogateescape")
+        entries[name] = Entry(f"{line.number('mode'):o}", line.oid("oid"))
+        if "object" in line and (below := line.optional("object")):
+            yield from _trees(below)
     content = git.tree_content(entries)
-    if object_id(git.TREE, content) == node["oid"]:
-        yield node["oid"], GitObject(git.TREE, content)
+    oid = node.oid("oid")
+    if object_id(git.TREE, content) == oid:
+        yield oid, GitObject(git.TREE, content)
 
 
-def commit_in(node: Mapping[str, Any]) -> tuple[str, GitObject]:
+def _bytes(text: str) -> bytes:
+    try:
+        return b64decode(text)
+    except ValueError:
+        raise Unexpected("the host's answer has a name that is not in base64") from None
+
+
+def commit_in(node: Fields) -> tuple[str, GitObject]:
     """Return a commit and its id."""
-    first, *merged = [parent["oid"] for parent in node["parents"]["nodes"]] or [None]
-    change = _change(node["author"], node["message"])
-    content = git.commit_content(node["tree"]["oid"], first, change, merged)
-    return node["oid"], GitObject(git.COMMIT, content)
+    parents = [parent.oid("oid") for parent in node.below("parents").rows("nodes")]
+    first, merged = (parents[0], parents[1:]) if parents else (None, [])
+    change = _change(node.optional("author"), node.text("message"))
+    content = git.commit_content(node.below("tree").oid("oid"), first, change, merged)
+    return node.oid("oid"), GitObject(git.COMMIT, content)
 
 
-def tag_in(node: Mapping[str, Any]) -> tuple[str, GitObject]:
+def tag_in(node: Fields) -> tuple[str, GitObject]:
     """Return an annotated tag and its id."""
-    change = _change(node["tagger"], node["said"] or "")
-    kind = node["target"]["__typename"].lower()
-    head = f"object {node['target']['oid']}\ntype {kind}\ntag {node['name']}\n"
+    change = _change(node.optional("tagger"), node.optional_text("said") or "")
+    target = node.below("target")
+    head = f"object {target.oid('oid')}\ntype {target.text('__typename').lower()}\ntag {node.text('name')}\n"
     tagger = f"tagger {change.author.name} <{change.author.email}> {int(change.at.timestamp())} +0000\n\n"
-    return node["oid"], GitObject(git.TAG, f"{head}{tagger}{change.message}\n".encode(errors="replace"))
+    return node.oid("oid"), GitObject(git.TAG, f"{head}{tagger}{change.message}\n".encode(errors="replace"))
 
 
-def _change(who: Mapping[str, Any] | None, message: str) -> Change:
-    who = who or {}
-    at = datetime.fromisoformat(who.get("date") or _EPOCH).astimezone(UTC)
-    author = Author(_one_line(who.get("name")) or "unknown", _one_line(who.get("email")))
+def _change(who: Fields | None, message: str) -> Change:
+    if who is None:
+        return Change(Author("unknown", ""), message.rstrip("\n"), _EPOCH)
+    at = who.moment("date") if who.optional_text("date") else _EPOCH
+    author = Author(_one_line(who.optional_text("name")) or "unknown", _one_line(who.optional_text("email")))
     return Change(author, message.rstrip("\n"), at)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
-from metastore.http.responses import Redirected, ResponseLost
+from metastore.http.fields import Fields
+from metastore.http.responses import Missing, ResponseLost
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move, Rejected
 
@@ -72,20 +72,22 @@ class Mover:
         try:
             names = {f"name{number}": each.name for number, each in enumerate(moves)}
             found = self._same(self._api.repository(_queries.current_question(len(moves)), self._name, **names))
-            targets = [(found[f"ref{number}"] or {}).get("target") for number in range(len(moves))]
-            where = {each.name: target["oid"] if target else None for each, target in zip(moves, targets, strict=True)}
+            where: dict[str, str | None] = {}
+            for number, each in enumerate(moves):
+                reference = found.optional(f"ref{number}")
+                where[each.name] = reference.below("target").oid("oid") if reference else None
             if lost and all(self._arrived(each, where[each.name]) for each in moves):
                 return None
-        except (StorageError, Redirected) as error:
+        except StorageError as error:
             if lost:
                 raise self._unknown(error, moves) from problem
             raise
         return where
 
-    def _same(self, answer: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """Return an answer, if it is about this very repository; otherwise it is gone, or another."""
-        if answer is None or answer["id"] != self._node_id:
-            raise Redirected(self._name)
+    def _same(self, answer: Fields | None) -> Fields:
+        """Return an answer if it is about this very repository; otherwise it is gone, or another."""
+        if answer is None or answer.text("id") != self._node_id:
+            raise Missing(self._name)
         return answer
 
     def _arrived(self, move: Move, where: str | None) -> bool:

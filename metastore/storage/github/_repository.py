@@ -11,6 +11,7 @@ from metastore.errors import StorageBusy, StorageError
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, ancestry, commit_at
 from metastore.git.objects import GitObject
+from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Redirected
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move
@@ -64,6 +65,8 @@ class GitHubRepository(Repository):
         super().__init__(cache)
         self.api = api
         self.name = name
+        #: When it was made here, by the monotonic clock; None for one that was there.
+        self.made_at: float | None = None
         self._blobs: dict[str, None] = {}
         if seen:
             self.seen = seen
@@ -79,14 +82,13 @@ class GitHubRepository(Repository):
 
     # The head
 
-    def look(self, answer: Mapping[str, object]) -> None:
-        """Take over what `github_graph.LOOK` brought."""
-        found = answer["defaultBranchRef"]
-        assert isinstance(found, dict)
+    def look(self, answer: Fields) -> None:
+        """Take over what `_queries.LOOK` brought."""
+        branch = answer.below("defaultBranchRef")
         self._keep(dict(_queries.objects_in(answer)))
-        head = found["target"]["oid"]
+        head = branch.below("target").oid("oid")
         self._went_on(head)
-        self.seen = Seen.now(str(answer["id"]), found["name"], head)
+        self.seen = Seen.now(answer.text("id"), branch.text("name"), head)
 
     def _went_on(self, head: str) -> None:
         """Forget what was on the branch, where the new head is not just behind the old one: it may be rewritten."""
@@ -104,7 +106,9 @@ class GitHubRepository(Repository):
             answer = self.api.reference(self.name, self._head_name, seen.etag)
         except Redirected:
             return False
-        same = answer.status == 304 or (answer.status == 200 and answer.json()["object"]["sha"] == seen.head)
+        same = answer.status == 304 and seen.etag is not None
+        if answer.status == 200:
+            same = answer.fields("reference").below("object").oid("sha") == seen.head
         if same:
             self.seen = replace(seen, etag=answer.headers.get("etag", seen.etag), checked=time.monotonic())
         return same
@@ -141,13 +145,13 @@ class GitHubRepository(Repository):
 
     def read_uncached(self, object_id: str) -> GitObject:
         answer = self.api.repository(_queries.OBJECT, self.name, oid=object_id, **_queries.read_along(object_id))
-        node = (answer or {}).get("object")
-        if not answer or not node or node["oid"] != object_id:
+        node = answer.optional("object") if answer else None
+        if not answer or not node or node.oid("oid") != object_id:
             raise KeyError(object_id)
         found = dict(_queries.objects_in(answer))
         self._keep(found)
         if object_id not in found:
-            found[object_id] = self._by_rest(object_id, node["__typename"])
+            found[object_id] = self._by_rest(object_id, node.text("__typename"))
         return found[object_id]
 
     def _by_rest(self, identity: str, kind: str) -> GitObject:
@@ -155,12 +159,12 @@ class GitHubRepository(Repository):
         content: bytes | None = None
         if kind == "Blob":
             content = self.api.blob(self.name, identity)
-            if content is not None and git.blob_id(content) != identity:
-                content = None
         elif kind == "Tree" and (entries := self.api.tree(self.name, identity)) is not None:
             content = git.tree_content(entries)
         if content is None:
             raise KeyError(identity)
+        if git.object_id(kind.lower(), content) != identity:
+            raise Unexpected(f"GitHub gave another {kind.lower()} than {identity}")
         made = GitObject(kind.lower(), content)
         self._keep({identity: made})
         return made
@@ -201,13 +205,13 @@ class GitHubRepository(Repository):
     # Tags
 
     def tag_target(self, name: str) -> str | None:
-        answer = self.api.repository(_queries.REFERENCE, self.name, reference=f"refs/tags/{name}") or {}
-        return self._tag_in(answer.get("ref"))
+        answer = self.api.repository(_queries.REFERENCE, self.name, reference=f"refs/tags/{name}")
+        reference = answer.optional("ref") if answer else None
+        return self._target_of(reference) if reference else None
 
     def tag_targets(self) -> dict[str, str]:
         nodes = self.api.pages(_queries.REFERENCES, "repository", "refs", name=self.name)
-        found = {node["name"]: self._tag_in(node) for node in nodes}
-        return {name: found_target for name, found_target in sorted(found.items()) if found_target}
+        return dict(sorted((node.text("name"), self._target_of(node)) for node in nodes))
 
     def tag_names(self) -> list[str]:
         return list(self.tag_targets())
@@ -217,16 +221,14 @@ class GitHubRepository(Repository):
         if self.move([Move(f"refs/tags/{name}", now.get(name), after) for name, after in changes.items()]):
             raise StorageBusy(f"the tags of {self.name} were changed meanwhile; try again")
 
-    def _tag_in(self, node: Mapping[str, object] | None) -> str | None:
-        target = node.get("target") if node else None
-        if not isinstance(target, dict):
-            return None
-        kind = target["__typename"]
+    def _target_of(self, reference: Fields) -> str:
+        target = reference.below("target")
+        kind = target.text("__typename")
         if kind == "Tag":
             self._keep(dict([_queries.tag_in(target)]))
         elif kind == "Commit":
             self._keep(dict([_queries.commit_in(target)]))
-        return str(target["oid"])
+        return target.oid("oid")
 
 
 def _expect(ours: str, theirs: str) -> None:

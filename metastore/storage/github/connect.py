@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -118,11 +117,11 @@ class AppToken:
         with self._mutex:
             if self._token is None or self._clock() > self._until - _EARLY:
                 try:
-                    value = self._host.call("POST", self._path, repeatable=True).json()
+                    minted = self._host.call("POST", self._path, repeatable=True).fields("installation token")
                 finally:
                     self._host.close()  # not used again for an hour
-                self._token = Token(value["token"])
-                self._until = datetime.fromisoformat(value["expires_at"]).timestamp()
+                self._until = minted.moment("expires_at").timestamp()
+                self._token = Token(minted.text("token"))
             return self._token.headers()
 
     def renew(self) -> bool:

@@ -20,6 +20,7 @@ from datetime import datetime
 from metastore.errors import (
     AlreadyExists,
     RevisionConflict,
+    StorageBusy,
     TagNotFound,
 )
 from metastore.forks import ForkSafeLock
@@ -27,6 +28,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
 from metastore.git.objects import GitObject
 from metastore.http.client import Host
+from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move
@@ -176,8 +178,12 @@ class GitHubStorage(ObjectStorage):
         new_name = self.naming.repository(new_id)
         repository = self._known.current(dataset_id, fresh=True)
         expect_head(dataset_id, repository, parent)
-        self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
-        self._changed(dataset_id, new_id)
+        try:
+            self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
+        except Redirected:
+            raise StorageBusy(f"{dataset_id} was moved or purged meanwhile; try again") from None
+        finally:
+            self._changed(dataset_id, new_id)
 
     def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
         repository = self._known.current(dataset_id, fresh=True)
@@ -241,7 +247,7 @@ class GitHubStorage(ObjectStorage):
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         repository = self._known.current(dataset_id)
         for node in self.api.pages(_queries.ISSUES, "repository", "issues", name=repository.name):
-            yield Issue(node["number"], node["title"], node["state"].lower(), node["url"])
+            yield Issue(node.number("number"), node.text("title"), node.text("state").lower(), node.text("url"))
 
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
         return self._listing.touched(since)

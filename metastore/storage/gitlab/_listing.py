@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project
-from metastore.storage.gitlab._moves import Moves, time_of
+from metastore.storage.gitlab._moves import Moves
 from metastore.types import DatasetId
 
 #: GitLab notes at most once an hour, and not at once, that a project was pushed to.
@@ -47,7 +47,7 @@ class Listing:
         earliest = since - _ACTIVITY_LAG if since else None
         found: dict[DatasetId, datetime] = {}
         for dataset_id, project in self.datasets("", None):
-            at = time_of(project)
+            at = project.last_activity
             if earliest is None or at >= earliest:
                 found[dataset_id] = at
         for at, dataset_id in self._moves.since(earliest):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from metastore.errors import DatasetNotFound
 from metastore.git.cache import Cache
-from metastore.git.protocol import SmartHttp
+from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.storage import retry
 from metastore.storage.gitlab._api import GitLabApi, Project
 from metastore.storage.gitlab._repository import RemoteRepository
@@ -63,8 +64,9 @@ def left_over(api: GitLabApi, server: SmartHttp, *, repair: bool) -> Iterator[Da
     """Yield the projects that interrupted purges left in a group, and remove them if asked to."""
     for project in api.projects():
         name = project.path.rpartition("/")[2]
-        if name.startswith(ASIDE_PREFIX) and time_of(project) < datetime.now(UTC) - _GIVEN_UP:
-            yield _left_over(api, server, project, repair=repair)
+        if name.startswith(ASIDE_PREFIX) and project.last_activity < datetime.now(UTC) - _GIVEN_UP:
+            with suppress(NoRepository):  # it was deleted meanwhile
+                yield _left_over(api, server, project, repair=repair)
 
 
 def _left_over(api: GitLabApi, server: SmartHttp, project: Project, *, repair: bool) -> Damage:
@@ -77,11 +79,3 @@ def _left_over(api: GitLabApi, server: SmartHttp, project: Project, *, repair: b
     if repair:
         api.remove(project, purged)
     return Damage(project.path, "left-over-project", "an interrupted purge left it", repair)
-
-
-def time_of(project: Project) -> datetime:
-    """Return when a project was last active, as far as GitLab noted that."""
-    try:
-        return datetime.fromisoformat(project.last_activity).astimezone(UTC)
-    except ValueError:
-        return datetime.now(UTC)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
@@ -30,10 +30,13 @@ from metastore.errors import (
     Conflict,
     DatasetMoved,
     DatasetNotFound,
+    MetastoreError,
     OutcomeUnknown,
+    PermissionDenied,
     RevisionConflict,
     StorageBusy,
     StorageError,
+    StorageUnavailable,
 )
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
@@ -136,7 +139,12 @@ class GitLabStorage(ObjectStorage):
         try:
             repository = self._repository(dataset_id, project.path)
         except NoRepository:
-            raise DatasetNotFound(dataset_id) from None
+            if self._api.by_number(project.id) is None:
+                raise DatasetNotFound(dataset_id) from None
+            raise StorageUnavailable(
+                f"GitLab shows the project of {dataset_id}, but not its repository: the role of the token's owner is "
+                "lower than Reporter, or the repository is turned off"
+            ) from None
         if repository.is_empty:
             raise DatasetNotFound(dataset_id)
         same = before and before.project.id == project.id and before.references == repository.references
@@ -171,7 +179,7 @@ class GitLabStorage(ObjectStorage):
         self._views.pop(dataset_id, None)
         try:
             found = self._api.by_number(project.id)
-        except StorageError as error:
+        except MetastoreError as error:
             raise OutcomeUnknown(
                 f"whether {dataset_id} was purged meanwhile is not known", repository.pushed
             ) from error
@@ -192,13 +200,14 @@ class GitLabStorage(ObjectStorage):
         self._views.pop(dataset_id, None)
         name = self.naming.repository(dataset_id)
         project = self._api.create(self._asked(dataset_id, name))
-        repository = self._repository(dataset_id, project.path)
-        if repository.references.targets:
-            raise AlreadyExists(dataset_id)
-        project = self._api.without_lfs(project)
-        repository.put(objects)
+        when_there = self.hosts[0].when_there
         try:
-            repository.set_head(head)
+            repository = when_there(lambda: self._repository(dataset_id, project.path))
+            if repository.references.targets:
+                raise AlreadyExists(dataset_id)
+            project = self._api.without_lfs(project)
+            repository.put(objects)
+            when_there(lambda: repository.set_head(head))
         except (NoRepository, RevisionConflict):
             raise StorageBusy(f"{dataset_id} comes and goes too fast; try again") from None
         self._confirm(dataset_id, project, repository)
@@ -221,9 +230,10 @@ class GitLabStorage(ObjectStorage):
         if not self.naming.may_list(prefix):
             return
         for dataset_id, project in self._listing.datasets(prefix, after):
-            repository = self._repository(dataset_id, project.path)
-            if not repository.is_empty and deleted in (None, is_deleted(repository)):
-                yield dataset_id
+            with suppress(NoRepository):  # it was purged meanwhile
+                repository = self._repository(dataset_id, project.path)
+                if not repository.is_empty and deleted in (None, is_deleted(repository)):
+                    yield dataset_id
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         name = self.naming.repository(new_id)
@@ -249,11 +259,26 @@ class GitLabStorage(ObjectStorage):
             if head == parent:
                 self._api.remove(view.project, parent)
                 return
-            self._api.rename(view.project, self.naming.repository(dataset_id), _title(dataset_id), parent)
-        except (NoRepository, StorageError) as error:
-            message = f"{dataset_id} is gone from its place, but may not be deleted: look for the project {aside}"
-            raise OutcomeUnknown(message, parent) from error
+        except PermissionDenied as error:
+            self._name_back(dataset_id, view.project, aside, parent)
+            raise PermissionDenied(
+                f"{dataset_id} is not purged: deleting projects takes the role Owner, which is more than renaming them "
+                f"({error})"
+            ) from None
+        except MetastoreError as error:
+            raise self._lost_aside(dataset_id, aside, parent) from error
+        self._name_back(dataset_id, view.project, aside, parent)
         raise RevisionConflict(dataset_id, expected=parent, actual=head)
+
+    def _name_back(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
+        try:
+            self._api.rename(project, self.naming.repository(dataset_id), _title(dataset_id), parent)
+        except MetastoreError as error:
+            raise self._lost_aside(dataset_id, aside, parent) from error
+
+    def _lost_aside(self, dataset_id: DatasetId, aside: str, parent: RevisionId) -> OutcomeUnknown:
+        message = f"{dataset_id} is gone from its place, but may not be deleted: look for the project {aside}"
+        return OutcomeUnknown(message, parent)
 
     def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
         return self._listing.touched(since)
@@ -261,7 +286,7 @@ class GitLabStorage(ObjectStorage):
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         project = self._look(dataset_id).project
         for each in self._api.issues(project.path):
-            yield Issue(int(each["iid"]), str(each["title"]), str(each["state"]), str(each["web_url"]))
+            yield Issue(each.number("iid"), each.text("title"), each.text("state"), each.text("web_url"))
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
         return left_over(self._api, self._server, repair=repair)

@@ -1,0 +1,163 @@
+"""GitHub as people report it to behave: late, limited, cut short, and refusing. The emulator names the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.storage.github.connect import open_github
+from metastore.storage.github.storage import GitHubStorage
+from metastore.types import DatasetId
+
+from ..conftest import change
+from .github import TOKEN, GitHub
+from .judges import judge
+from .server import Reply
+
+CARS = DatasetId("physics", "cars")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[GitHub]:
+    with GitHub(tmp_path) as made:
+        made.judges.append(judge)
+        yield made
+        while OPENED:
+            OPENED.pop().close()
+
+
+OPENED: list[GitHubStorage] = []
+
+
+def opened(hub: GitHub, slept: list[float] | None = None) -> GitHubStorage:
+    """Return a storage that notes how long it would sleep."""
+    made = open_github("github://physics", token=TOKEN, api_url=hub.url)
+    made.host._connection.sleep = ([] if slept is None else slept).append
+    OPENED.append(made)
+    return made
+
+
+@pytest.fixture
+def storage(hub: GitHub) -> GitHubStorage:
+    return opened(hub)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_purge_that_github_refuses_says_which_permission_is_missing(
+    hub: GitHub, storage: GitHubStorage, shown: bool
+) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    hub.no_delete.add(TOKEN)
+    hub.deletion_shown = shown
+    with pytest.raises(PermissionDenied, match="Administration"):
+        storage.purge(CARS, parent=first.id)
+    assert opened(hub).resolve(CARS, None) == first
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 5, 8])
+def test_a_repository_that_github_does_not_know_everywhere_yet_is_waited_for(hub: GitHub, lag: int) -> None:
+    slept: list[float] = []
+    storage = opened(hub, slept)
+    hub.lag = lag
+    made = storage.create(CARS, {"a": b"1"}, change())
+    assert slept
+    assert storage.resolve(CARS, None) == made
+    assert [each.name for each in hub.repositories.values()] == ["cars"]
+
+
+def test_a_repository_that_stays_unknown_right_after_it_was_made_is_asked_for_again(hub: GitHub) -> None:
+    slept: list[float] = []
+    storage = opened(hub, slept)
+    made = storage.create(CARS, {"a": b"1"}, change())
+    next(iter(hub.repositories.values())).unknown_for = 4
+    assert storage.resolve(CARS, None) == made
+    assert slept
+
+
+def test_a_repository_that_never_comes_leaves_nothing_behind(hub: GitHub) -> None:
+    storage = opened(hub)
+    hub.fault(Reply(404, {"message": "Not Found"}), path="/git/", times=10_000)
+    with pytest.raises(StorageBusy, match="not ready"):
+        storage.create(CARS, {"a": b"1"}, change())
+    assert not hub.repositories
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {
+            "errors": [
+                {"type": "RATE_LIMIT", "code": "graphql_rate_limit", "message": "API rate limit already exceeded"}
+            ]
+        },
+        {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]},
+        {"message": "You have exceeded a secondary rate limit", "documentation_url": "https://docs/rest/rate-limits"},
+    ],
+    ids=str,
+)
+def test_a_limit_that_comes_with_status_200_is_waited_for(hub: GitHub, answer: dict[str, Any]) -> None:
+    first = opened(hub).create(CARS, {"a": b"1"}, change())
+    storage, waits = opened(hub), list[float]()
+    now = storage.host._clock()
+    storage.host._clock, storage.host.waiting = lambda: now + sum(waits), waits.append
+    fault = hub.fault(Reply(200, answer, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(now) + 30)}))
+    assert storage.resolve(CARS, None) == first
+    assert fault.struck == 1
+    assert 25 < sum(waits) < 35
+
+
+def test_a_file_that_speaks_of_limits_is_no_limit(hub: GitHub, storage: GitHubStorage) -> None:
+    content = b'{"errors": [{"type": "RATE_LIMITED"}]}' + b" " * 600_000
+    first = storage.create(CARS, {"a": content}, change())
+    assert opened(hub).read(CARS, first.id, "a") == content
+
+
+def test_a_tree_that_is_told_in_part_is_refused(hub: GitHub, storage: GitHubStorage) -> None:
+    first = storage.create(CARS, dict.fromkeys("abcd", b"1"), change())
+    hub.longest_tree = 3
+    hub.fault(_without_entries, path="graphql", times=99)
+    with pytest.raises(StorageUnavailable, match="only a part of the tree"):
+        opened(hub).paths(CARS, first.id)
+
+
+def test_a_tree_that_is_another_one_is_refused(hub: GitHub, storage: GitHubStorage) -> None:
+    first = storage.create(CARS, dict.fromkeys("abcd", b"1"), change())
+    hub.fault(_without_entries, path="graphql", times=99)
+    tree = opened(hub)
+    hub.fault(lambda reply: Reply(200, {**reply.body, "tree": reply.body["tree"][:3]}), path="/git/trees/", times=99)
+    with pytest.raises(StorageUnavailable, match="gave another tree"):
+        tree.paths(CARS, first.id)
+
+
+def _without_entries(reply: Reply) -> Reply:
+    """Return an answer of GraphQL that tells of each tree only its first entry."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, list):
+            return [cut(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        return {name: cut(below[:1] if name == "entries" else below) for name, below in value.items()}
+
+    return Reply(reply.status, cut(reply.body), reply.headers)
+
+
+def test_a_name_that_github_keeps_for_itself_is_refused_before_anything_is_made(
+    hub: GitHub, storage: GitHubStorage
+) -> None:
+    hub.forget()
+    with pytest.raises(InvalidInput, match=r"no repository can be called cars\.wiki"):
+        storage.create(DatasetId("physics", "cars.wiki"), {"a": b"1"}, change())
+    assert hub.seen == []
+
+
+def test_a_repository_that_cannot_be_deleted_at_once_is_not_left_behind(hub: GitHub) -> None:
+    hub.fault(Reply(422, {"message": "Invalid tree info"}), path="/git/trees")
+    hub.undeletable = 2
+    with pytest.raises(StorageError, match="Invalid tree info"):
+        opened(hub).create(CARS, {"a": b"1"}, change())
+    assert not hub.repositories
