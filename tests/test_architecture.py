@@ -224,8 +224,19 @@ EXAMPLES = [
 ]
 
 
-def all_errors(base: type = errors.MetastoreError) -> set[type]:
-    return {base}.union(*(all_errors(sub) for sub in base.__subclasses__()))
+def with_refinements(base: type = errors.MetastoreError) -> set[type]:
+    return {base}.union(*(with_refinements(sub) for sub in base.__subclasses__()))
+
+
+def all_errors() -> set[type]:
+    return {kind for kind in with_refinements() if kind.__module__ == errors.__name__}
+
+
+def test_a_refinement_of_an_error_is_of_the_same_kind_for_everybody_outside() -> None:
+    for kind in with_refinements() - all_errors():
+        (base,) = kind.__bases__
+        assert kind.kind == base.kind  # type: ignore[attr-defined]
+        assert kind.__module__.startswith(("metastore.http.", "metastore.git."))
 
 
 def test_the_drawn_tree_of_errors_is_the_real_one() -> None:

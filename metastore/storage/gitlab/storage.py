@@ -139,18 +139,22 @@ class GitLabStorage(ObjectStorage):
         try:
             repository = self._repository(dataset_id, project.path)
         except NoRepository:
-            if self._api.by_number(project.id) is None:
-                raise DatasetNotFound(dataset_id) from None
-            raise StorageUnavailable(
-                f"GitLab shows the project of {dataset_id}, but not its repository: the role of the token's owner is "
-                "lower than Reporter, or the repository is turned off"
-            ) from None
+            self._raise_not_shown(dataset_id, project)
         if repository.is_empty:
             raise DatasetNotFound(dataset_id)
         same = before and before.project.id == project.id and before.references == repository.references
         view = _View(time.monotonic(), project, repository.references, before.on_branch if before and same else {})
         self._views[dataset_id] = view
         return view
+
+    def _raise_not_shown(self, dataset_id: DatasetId, project: Project) -> NoReturn:
+        """Raise DatasetNotFound if a project without a repository is gone, and StorageUnavailable if it is not."""
+        if self._api.by_number(project.id) is None:
+            raise DatasetNotFound(dataset_id) from None
+        raise StorageUnavailable(
+            f"GitLab shows the project of {dataset_id}, but not its repository: the role of the token's owner is lower "
+            "than Reporter, or the repository is turned off"
+        ) from None
 
     def _repository(self, dataset_id: DatasetId, path: str, references: References | None = None) -> RemoteRepository:
         return RemoteRepository(dataset_id, self._server, f"/{path}.git", self._cache, references)
@@ -230,10 +234,16 @@ class GitLabStorage(ObjectStorage):
         if not self.naming.may_list(prefix):
             return
         for dataset_id, project in self._listing.datasets(prefix, after):
-            with suppress(NoRepository):  # it was purged meanwhile
-                repository = self._repository(dataset_id, project.path)
-                if not repository.is_empty and deleted in (None, is_deleted(repository)):
+            with suppress(DatasetNotFound):  # it was purged meanwhile
+                if self._is_listed(dataset_id, project, deleted):
                     yield dataset_id
+
+    def _is_listed(self, dataset_id: DatasetId, project: Project, deleted: bool | None) -> bool:
+        try:
+            repository = self._repository(dataset_id, project.path)
+            return not repository.is_empty and deleted in (None, is_deleted(repository))
+        except NoRepository:
+            self._raise_not_shown(dataset_id, project)
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         name = self.naming.repository(new_id)
