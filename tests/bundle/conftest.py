@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,28 @@ def numi(**changes: Any) -> dict[str, Any]:
     return {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TR101D", "E:TORTGT"], **changes}
 
 
+@contextmanager
+def opened(name: str, folder: Path) -> Iterator[BundleRecord]:
+    record = RECORDS[name](folder)
+    yield record
+    record.close()
+    if isinstance(record, VersionedRecord):
+        backends.stop(record._storage)
+
+
 @pytest.fixture(params=RECORDS)
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BundleRecord]:
-    made = RECORDS[request.param](tmp_path)
-    yield made
-    made.close()
-    if isinstance(made, VersionedRecord):
-        backends.stop(made._storage)
+    with opened(request.param, tmp_path) as record:
+        yield record
+
+
+def registry_of(record: BundleRecord) -> BundleRegistry:
+    return BundleRegistry(record, Groups.parse(GROUPS), clock=ticking())
 
 
 @pytest.fixture
 def registry(record: BundleRecord) -> BundleRegistry:
-    return BundleRegistry(record, Groups.parse(GROUPS), clock=ticking())
+    return registry_of(record)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -24,7 +25,7 @@ from metastore.errors import (
 )
 
 from ..conftest import EPOCH
-from .conftest import DATA, REAL, numi
+from .conftest import DATA, REAL, RECORDS, numi, opened, registry_of
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -106,22 +107,27 @@ def test_devices_are_replaced_added_and_removed(registry: BundleRegistry) -> Non
         registry.bundle_update("NuMI", {"remove_devices": ["E:NONE"]}, user="ann")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"event": "e,a9"}, {"devices": ["E:TORTGT", "E:TR101D", "E:TORTGT"]}, {"name": "NuMI", "ifb_group": "NOvA"}],
-)
-def test_what_alters_nothing_leaves_no_snapshot(registry: BundleRegistry, changes: dict[str, Any]) -> None:
+SAME: list[dict[str, Any]] = [
+    {},
+    {"event": "e,a9"},
+    {"devices": ["E:TORTGT", "E:TR101D", "E:TORTGT"]},
+    {"name": "NuMI", "ifb_group": "NOvA"},
+]
+
+
+def test_what_alters_nothing_leaves_no_snapshot(registry: BundleRegistry) -> None:
     first = registry.bundle_create(numi(), user="ann")
-    made = registry.bundle_update("NuMI", changes, user="ann", comment="Nothing")
-    assert (made.snapshot, made.updated) == (first.snapshot, first.updated)
+    for changes in SAME:
+        made = registry.bundle_update("NuMI", changes, user="ann", comment="Nothing")
+        assert (made.snapshot, made.updated) == (first.snapshot, first.updated), changes
     assert len(registry.bundle_log()) == 1
 
 
-@pytest.mark.parametrize("fixed", [{"name": "Other"}, {"ifb_group": "MINOS"}])
-def test_name_and_group_never_change(registry: BundleRegistry, fixed: dict[str, str]) -> None:
+def test_name_and_group_never_change(registry: BundleRegistry) -> None:
     registry.bundle_create(numi(), user="ruth")
-    with pytest.raises(InvalidInput, match="never changes"):
-        registry.bundle_update("NuMI", fixed, user="ruth")
+    for fixed in ({"name": "Other"}, {"ifb_group": "MINOS"}):
+        with pytest.raises(InvalidInput, match="never changes"):
+            registry.bundle_update("NuMI", fixed, user="ruth")
 
 
 def test_expected_refuses_a_change_made_for_an_older_state(registry: BundleRegistry) -> None:
@@ -226,15 +232,22 @@ def test_a_copy_is_a_new_bundle_with_a_record_of_its_own(registry: BundleRegistr
 # List
 
 
-@pytest.fixture
-def several(registry: BundleRegistry) -> BundleRegistry:
+@pytest.fixture(scope="module", params=RECORDS)
+def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundleRegistry]:
+    """Several bundles; shared by tests that only read."""
+    with opened(request.param, tmp_path_factory.mktemp("several")) as record:
+        registry = registry_of(record)
+        fill(registry)
+        yield registry
+
+
+def fill(registry: BundleRegistry) -> None:
     registry.bundle_create(numi(name="a.b_c", devices=["E:TOR860"]), user="ruth")
     registry.bundle_create(numi(name="B_1", ifb_group="MINOS", hosts=["h1", "h2"]), user="ruth")
     registry.bundle_create(numi(name="B_2", event="e,1d", writable=True, run=True, hosts=["h2"]), user="ruth")
     registry.bundle_create(numi(name="BxX", udp=True), user="ruth")
     registry.bundle_create(numi(name="gone"), user="ruth")
     registry.bundle_delete("gone", user="ruth")
-    return registry
 
 
 @pytest.mark.parametrize(
@@ -348,15 +361,21 @@ def test_pages_in_any_order_put_together_are_the_whole(several: BundleRegistry, 
 # The record
 
 
-@pytest.fixture
-def history(registry: BundleRegistry) -> BundleRegistry:
-    """A registry in which something happened every second from EPOCH on."""
+@pytest.fixture(scope="module", params=RECORDS)
+def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BundleRegistry]:
+    """A registry in which something happened every second from EPOCH on; shared by tests that only read."""
+    with opened(request.param, tmp_path_factory.mktemp("history")) as record:
+        registry = registry_of(record)
+        work(registry)
+        yield registry
+
+
+def work(registry: BundleRegistry) -> None:
     registry.bundle_create(numi(), user="ann", comment="First")
     registry.bundle_create(numi(name="Other", devices=["E:TOR860"]), user="bo")
     registry.bundle_update("NuMI", {"add_devices": ["E:TOR860"], "hosts": ["h1"]}, user="bo")
     registry.bundle_update("NuMI", {"remove_devices": ["E:TOR860", "E:TR101D"]}, user="ann", comment="Broken")
     registry.bundle_delete("NuMI", user="ruth")
-    return registry
 
 
 def test_every_change_leaves_one_snapshot_with_all_of_it(history: BundleRegistry) -> None:
@@ -538,9 +557,9 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("key", ["name", "event", "ifb_group", "storage", "hosts", "devices", "run", "colour"])
-def test_what_is_unsafe_is_refused_and_changes_nothing(registry: BundleRegistry, key: str) -> None:
-    for text in NASTY:
+def test_what_is_unsafe_is_refused_and_changes_nothing(registry: BundleRegistry) -> None:
+    keys = ("name", "event", "ifb_group", "storage", "hosts", "devices", "run", "colour")
+    for key, text in itertools.product(keys, NASTY):
         value = [text] if key in ("hosts", "devices") else text
         with pytest.raises(InvalidInput) as caught:
             registry.bundle_create(numi(**{key: value}), user="ruth")
@@ -548,9 +567,10 @@ def test_what_is_unsafe_is_refused_and_changes_nothing(registry: BundleRegistry,
     assert list(registry.bundle_log()) == []
 
 
-@pytest.mark.parametrize("key", ["name", "event", "ifb_group", "storage", "hosts", "devices", "run"])
-def test_what_has_the_wrong_type_is_refused_or_kept(registry: BundleRegistry, key: str) -> None:
-    for number, value in enumerate([None, 1, 1.5, True, [], {}, "e,a9", b"e,a9", [None], [[]], object()]):
+def test_what_has_the_wrong_type_is_refused_or_kept(registry: BundleRegistry) -> None:
+    keys = ("name", "event", "ifb_group", "storage", "hosts", "devices", "run")
+    values = (None, 1, 1.5, True, [], {}, "e,a9", b"e,a9", [None], [[]], object())
+    for number, (key, value) in enumerate(itertools.product(keys, values)):
         try:
             made = registry.bundle_create({**numi(name=f"B{number}", writable=True), key: value}, user="ruth")
         except InvalidInput:
@@ -585,16 +605,17 @@ def test_all_that_is_wrong_is_said_at_once(registry: BundleRegistry) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", NASTY, ids=ascii)
-def test_an_odd_comment_is_kept_or_refused(registry: BundleRegistry, text: str) -> None:
-    try:
-        made = registry.bundle_create(numi(), user="ann", comment=text)
-    except InvalidInput:
-        assert list(registry.bundle_log()) == []
-    else:
-        assert registry.bundle_snapshot(made.snapshot or 0).comment == text.strip()
-        assert registry.bundle_log()[0].comment == text.strip()
-        assert [check.problem for check in registry.bundle_verify()] == [None]
+def test_an_odd_comment_is_kept_or_refused(registry: BundleRegistry) -> None:
+    for number, text in enumerate(NASTY):
+        before = len(registry.bundle_log())
+        try:
+            made = registry.bundle_create(numi(name=f"B{number}"), user="ann", comment=text)
+        except InvalidInput:
+            assert len(registry.bundle_log()) == before, text
+        else:
+            assert registry.bundle_snapshot(made.snapshot or 0).comment == text.strip()
+            assert registry.bundle_log()[0].comment == text.strip()
+    assert {check.problem for check in registry.bundle_verify()} == {None}
 
 
 def test_a_comment_of_ten_megabytes_is_refused(registry: BundleRegistry) -> None:
@@ -612,11 +633,11 @@ def test_an_odd_user_changes_nothing(registry: BundleRegistry) -> None:
     assert list(registry.bundle_log()) == []
 
 
-@pytest.mark.parametrize("user", ["ann lee", "<ann>", ".", "Änn", "ann@example.org", "CN=Ann, O='x'"])
-def test_every_printable_user_is_kept_as_given(record: BundleRecord, user: str) -> None:
-    record.write([Write("create", make_bundle(numi()), None)], user=user, comment="", at=EPOCH)
-    assert record.newest("NuMI").user == user
-    assert [check.problem for check in record.chains()] == [None]
+def test_every_printable_user_is_kept_as_given(record: BundleRecord) -> None:
+    for number, user in enumerate(("ann lee", "<ann>", ".", "Änn", "ann@example.org", "CN=Ann, O='x'")):
+        record.write([Write("create", make_bundle(numi(name=f"B{number}")), None)], user=user, comment="", at=EPOCH)
+        assert record.newest(f"B{number}").user == user
+    assert {check.problem for check in record.chains()} == {None}
 
 
 ODD: list[Any] = [*NASTY, ["x"], {}, b"x"]
