@@ -21,9 +21,11 @@ from metastore.types import Author, Change
 from .hosts import backends
 from .loopback import TOKEN, serving
 from .once import compile_routes_once
+from .processes import SOAK
 
 compile_routes_once()
-hypothesis.settings.register_profile("metastore", deadline=None)  # machines are shared, and slow at times
+# Machines are shared, and slow at times.
+hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)
 hypothesis.settings.load_profile("metastore")
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import metastore
@@ -135,7 +135,6 @@ descriptors = objects(
 )
 
 
-@settings(max_examples=250, deadline=None)
 @given(packages)
 @example({})
 @example(SHOWN)
@@ -145,7 +144,6 @@ def test_any_package_comes_back_the_same(package: dict[str, Any]) -> None:
     assert text_of(package) == text_of(before)
 
 
-@settings(max_examples=250, deadline=None)
 @given(descriptors)
 @example({})
 @example(ckan.to_descriptor(SHOWN))
@@ -155,7 +153,6 @@ def test_any_descriptor_comes_back_the_same(descriptor: dict[str, Any]) -> None:
     assert text_of(descriptor) == text_of(before)
 
 
-@settings(max_examples=200, deadline=None)
 @given(packages.map(lambda package: {**SHOWN, **package}))
 def test_any_change_of_a_real_package_comes_back_the_same(package: dict[str, Any]) -> None:
     assert text_of(ckan.to_package(ckan.to_descriptor(package))) == text_of(package)

@@ -16,7 +16,7 @@ from metastore.descriptor.patch import patched
 
 from .test_fuzz import nearby
 
-bounded = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+bounded = settings(suppress_health_check=list(HealthCheck))
 items = st.lists(st.integers(0, 9) | st.sampled_from(["1", True, 1.0, None, [], {}, [1]]), max_size=12)
 named = st.lists(
     st.fixed_dictionaries({"name": st.sampled_from("abcdefg")}, optional={"path": st.sampled_from("xyz"), "n": items}),

@@ -28,7 +28,7 @@ from .conftest import ANN, change
 from .processes import SOAK, fsck
 
 bounded = settings(
-    max_examples=5000 if SOAK else 150, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=5000 if SOAK else 60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 few = settings(bounded, max_examples=500 if SOAK else 25)
 #: Every kind of character, halves of pairs among them, and what means something to Git, JSON and file systems.

@@ -14,9 +14,12 @@ import pytest
 from metastore import bundle
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.port import BundleRecord
+from metastore.bundle.versioned import VersionedRecord
 from metastore.errors import InvalidInput, PermissionDenied
+from metastore.storage.memory import MemoryStorage
 
 from ..conftest import ticking
+from ..processes import SOAK
 from .conftest import GROUPS, numi
 
 # The groups file
@@ -219,11 +222,17 @@ def state(registry: BundleRegistry) -> object:
     return list(registry.bundle_list()), list(registry.bundle_log())
 
 
+def in_memory(record: BundleRecord) -> bool:
+    return isinstance(record, VersionedRecord) and isinstance(record._storage, MemoryStorage)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_truth_table(record: BundleRecord, verb: str) -> None:
     registry = BundleRegistry(record, Groups.parse(GROUPS), clock=ticking())
     cases = [case for case in CASES if case.verb == verb]
     assert len(cases) >= 30
+    if not SOAK and not in_memory(record):  # the table is the registry's; of a record it needs what was there before
+        cases = cases[::3]
     wrong = [case for number, case in enumerate(cases) if not holds(registry, case, f"B{number}")]
     assert wrong == []
     assert [check.problem for check in registry.bundle_verify() if check.problem] == []
