@@ -74,7 +74,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[metastore.MetaSt
 def test_an_id_is_refused_or_stays_inside_the_store(each: Any) -> None:
     found = tried(parse_dataset_id, each)
     if not isinstance(found, MetastoreError):
-        assert Path("/root", *found).resolve() == Path("/root") / found.owner / found.name
+        assert Path("/root", found).resolve() == Path("/root") / found.owner / found.name
         assert parse_dataset_id(str(found)) == found
 
 
