@@ -1,8 +1,13 @@
-"""Compare two snapshots of bundles."""
+"""Compare two snapshots of bundles, and take the change between them out of a later state."""
 
 from __future__ import annotations
 
-from metastore.bundle.port import STATE, BundleDiff, Snapshot
+from typing import Any
+
+from metastore.bundle.checks import apply_changes
+from metastore.bundle.port import STATE, Bundle, BundleDiff, Snapshot
+from metastore.descriptor.merge import merge
+from metastore.errors import MergeConflict
 
 
 def diff(old: Snapshot, new: Snapshot) -> BundleDiff:
@@ -20,3 +25,21 @@ def diff(old: Snapshot, new: Snapshot) -> BundleDiff:
         added=tuple(sorted(after.devices - before.devices)),
         removed=tuple(sorted(before.devices - after.devices)),
     )
+
+
+def take_out(now: Bundle, after: Bundle, before: Bundle) -> Bundle:
+    """Take the change between two states of a bundle out of a later state.
+
+    Raises:
+        MergeConflict: A later change of the same attribute stands in the way. Devices are taken one by one, and never
+            clash.
+    """
+    merged, clashes = merge(_values(after), _values(now), _values(before))
+    if clashes:
+        raise MergeConflict(f"bundle {now.name}", clashes)
+    return apply_changes(now, merged)
+
+
+def _values(bundle: Bundle) -> dict[str, Any]:
+    values = {key: getattr(bundle, key) for key in STATE}
+    return {**values, "hosts": list(bundle.hosts), "devices": sorted(bundle.devices)}

@@ -20,7 +20,7 @@ from metastore.bundle.checks import (
     check_time,
     make_bundle,
 )
-from metastore.bundle.difference import diff
+from metastore.bundle.difference import diff, take_out
 from metastore.bundle.exchange import ImportLine, Row, write_rows
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.policy import Groups, check_change, check_name_use
@@ -35,7 +35,7 @@ from metastore.bundle.port import (
     Snapshot,
     Write,
 )
-from metastore.errors import BundleDeleted, InvalidInput, SnapshotNotFound
+from metastore.errors import BundleDeleted, InvalidInput, MergeConflict, SnapshotNotFound
 
 
 class BundleRegistry:
@@ -278,6 +278,47 @@ class BundleRegistry:
             return Write("restore", then, newest.id)
 
         return self._writer.write(name, compute, Request(user, comment, expected), deleted=True).bundle
+
+    def bundle_undo(
+        self,
+        name: str,
+        snapshot: int,
+        *,
+        user: str | None,
+        comment: str | None = None,
+        expected: int | None = None,
+    ) -> Bundle:
+        """Take the change that a snapshot made out of a bundle, and keep those after it, by a new change.
+
+        Undoing a deletion brings the bundle back. If nothing of the change is left, nothing is written.
+
+        Raises:
+            MergeConflict: A later change stands in the way.
+            InvalidInput: The snapshot created the bundle, so that there is nothing before it: delete it.
+            SnapshotNotFound: This bundle has no such snapshot.
+            RevisionConflict: `expected` is not the newest snapshot.
+        """
+        last = self._snapshot_of(check_name(name), snapshot)
+        before = self.bundle_snapshot(last.previous) if last.previous is not None else None
+        if before is None or before.deleted:
+            raise InvalidInput(f"snapshot {snapshot} created {name}: to undo that, delete it")
+        if last.deleted:
+            return self._undo_deletion(last, before, Request(user, comment or f"Undo {snapshot}", expected))
+
+        def compute(now: Bundle) -> Bundle:
+            check_change(self.groups, user, [now])
+            return take_out(now, last.bundle, before.bundle)
+
+        return self._writer.update(name, compute, Request(user, comment or f"Undo {snapshot}", expected))
+
+    def _undo_deletion(self, last: Snapshot, before: Snapshot, request: Request) -> Bundle:
+        def compute(newest: Snapshot) -> Write:
+            check_name_use(self.groups, request.user, newest, before.bundle)
+            if newest.id != last.id:
+                raise MergeConflict(f"bundle {last.name}", ())
+            return Write("restore", before.bundle, newest.id)
+
+        return self._writer.write(last.name, compute, request, deleted=True).bundle
 
     # Many at once
 

@@ -122,6 +122,15 @@ def restore(app: App, name: str, snapshot: int, comment: str | None, expected: i
     _tell(app, made, "Restored", newest[0].id if newest else None)
 
 
+@_command("undo", NAME, click.argument("snapshot", type=int), EXPECTED, writes=True)
+def undo(app: App, name: str, snapshot: int, comment: str | None, expected: int | None) -> None:
+    """Take the change that a SNAPSHOT made out of a bundle, and keep those after it."""
+    registry = _open(app, needs_groups=True)
+    newest = registry.bundle_log(name, limit=1)
+    made = registry.bundle_undo(name, snapshot, user=_user(app), comment=comment, expected=expected)
+    _tell(app, made, "Undone:", newest[0].id if newest else None)
+
+
 @_command(
     "log",
     click.argument("name", required=False),

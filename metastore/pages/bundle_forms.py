@@ -264,6 +264,27 @@ def put_back(number: str) -> Page:
     return _to(then.name, f"{then.name} is what it was at snapshot {then.id}.")
 
 
+@bundle_forms.get("/snapshots/<number>/undo")
+def undo(number: str) -> Page:
+    """Ask whether to take one change out."""
+    last = registry().bundle_snapshot(snapshot_number(number))
+    newest = _newest_even_deleted(last.name)
+    check_change(registry().groups, identity().user, [newest.bundle])
+    return _confirm("undo", last.name, None, last=last, newest=newest)
+
+
+@bundle_forms.post("/snapshots/<number>/undo")
+def take_out(number: str) -> Page:
+    """Take one change out, by a new change."""
+    last = registry().bundle_snapshot(snapshot_number(number))
+    expected = snapshot_number(request.form.get("expected"))
+    try:
+        registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)
+    except MetastoreError as error:
+        return _confirm("undo", last.name, error, last=last, newest=_newest_even_deleted(last.name))
+    return _to(last.name, f"Snapshot {last.id} of {last.name} was undone.")
+
+
 def _newest_even_deleted(name: str) -> Snapshot:
     return registry().bundle_snapshot(registry().bundle_log(name, limit=1)[0].id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -159,14 +159,22 @@ def bundle_copy(name: str) -> Response:
 @bundles.post("/bundles/<name>/restore")
 def bundle_restore(name: str) -> Response:
     """Make a bundle what it was at a snapshot, a deleted one too."""
+    return _back(name, registry().bundle_restore)
+
+
+@bundles.post("/bundles/<name>/undo")
+def bundle_undo(name: str) -> Response:
+    """Take the change that a snapshot made out of a bundle."""
+    return _back(name, registry().bundle_undo)
+
+
+def _back(name: str, call: Callable[..., Bundle]) -> Response:
     user = _user()
     given = dict(requests.members(allowed=("snapshot", "comment")))
     if type(given.get("snapshot")) is not int:
         raise InvalidInput("the member 'snapshot' has to be the number of a snapshot", pointer="/snapshot")
     expected = requests.expected_snapshot(given)
-    return _written(
-        registry().bundle_restore(name, given["snapshot"], user=user, comment=_comment(given), expected=expected)
-    )
+    return _written(call(name, given["snapshot"], user=user, comment=_comment(given), expected=expected))
 
 
 @bundles.get("/log")

@@ -68,6 +68,8 @@ def test_a_day_with_a_bundle(bundle: Run, numi: str) -> None:
     assert bundle("diff", "1", "2").out == "~ hosts: (none) → h1\n- E:TR101D\n+ E:TR101A\n"
     assert bundle("diff", "1").out == bundle("diff", "1", "2").out
     assert "No difference" in bundle("diff", "2").err
+    refused = bundle("undo", "NuMI", "1")
+    assert (refused.code, "created NuMI" in refused.err) == (2, True)
     assert bundle("copy", "NuMI", "NuMI_2", "-m", "As new").out == "3\n"
     gone = bundle("delete", "NuMI", "-m", "Old")
     assert (gone.out, "bundle restore NuMI 2` brings it back" in gone.err) == ("4\n", True)

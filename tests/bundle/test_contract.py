@@ -19,7 +19,9 @@ from metastore.errors import (
     BundleDeleted,
     BundleNotFound,
     InvalidInput,
+    MergeConflict,
     MetastoreError,
+    PermissionDenied,
     RevisionConflict,
     SnapshotNotFound,
 )
@@ -199,6 +201,39 @@ def test_restore_brings_a_deleted_bundle_back_also_from_its_deletion(registry: B
         registry.bundle_delete("NuMI", user="ann")
         assert registry.bundle_restore("NuMI", number(), user="ann") == first == registry.bundle_read("NuMI")
         assert names(registry.bundle_list(device="E:TORTGT")) == ["NuMI"]
+
+
+def test_one_change_is_undone_and_later_ones_stay(registry: BundleRegistry) -> None:
+    first = registry.bundle_create(numi(devices=["E:TORTGT", "E:TR101D"]), user="ann")
+    wrong = (
+        registry.bundle_update("NuMI", {"event": "e,00", "devices": ["E:TORTGT", "E:NEW"]}, user="ann").snapshot or 0
+    )
+    registry.bundle_update("NuMI", {"hosts": ["h1"], "add_devices": ["E:LATER"]}, user="ann")
+    back = registry.bundle_undo("NuMI", wrong, user="bo")
+    assert (back.event, back.hosts, back.devices) == (first.event, ("h1",), first.devices | {"E:LATER"})
+    newest = registry.bundle_snapshot(back.snapshot or 0)
+    assert (newest.action, newest.user, newest.comment) == ("update", "bo", f"Undo {wrong}")
+    assert registry.bundle_undo("NuMI", wrong, user="bo").snapshot == newest.id
+    assert registry.bundle_undo("NuMI", newest.id, user="bo").event == "e,00"
+
+
+def test_undo_is_refused_where_a_later_change_stands_in_the_way(registry: BundleRegistry) -> None:
+    first = registry.bundle_create(numi(), user="ann").snapshot or 0
+    wrong = registry.bundle_update("NuMI", {"event": "e,00"}, user="ann").snapshot or 0
+    newest = registry.bundle_update("NuMI", {"event": "e,1d"}, user="ann")
+    with pytest.raises(MergeConflict, match="event"):
+        registry.bundle_undo("NuMI", wrong, user="ann")
+    with pytest.raises(InvalidInput, match="created NuMI"):
+        registry.bundle_undo("NuMI", first, user="ann")
+    with pytest.raises(PermissionDenied):
+        registry.bundle_undo("NuMI", wrong, user="eve")
+    assert registry.bundle_read("NuMI") == newest
+    gone = registry.bundle_delete("NuMI", user="ann")
+    with pytest.raises(BundleDeleted):
+        registry.bundle_undo("NuMI", wrong, user="ann")
+    assert registry.bundle_undo("NuMI", gone.id, user="ann") == newest
+    with pytest.raises(MergeConflict):
+        registry.bundle_undo("NuMI", gone.id, user="ann")
 
 
 def test_a_deleted_name_can_be_used_again(registry: BundleRegistry) -> None:

@@ -154,7 +154,18 @@ def test_a_change_while_the_file_is_being_loaded_is_noticed(tmp_path: Path, monk
 
 USERS = {"nobody": None, "stranger": "eve", "admin": "ann", "admin of another": "cy", "superuser": "ruth"}
 OWNERS = {"own": "NOvA", "other": "Minerva", "root": "root"}
-VERBS = ("create", "create again", "update", "delete", "copy", "restore", "import", "import anew", "import again")
+VERBS = (
+    "create",
+    "create again",
+    "update",
+    "delete",
+    "copy",
+    "restore",
+    "undo",
+    "import",
+    "import anew",
+    "import again",
+)
 
 
 class Case(NamedTuple):
@@ -197,9 +208,11 @@ def prepare(registry: BundleRegistry, case: Case, name: str) -> Callable[[str | 
     create, update = registry.bundle_create, registry.bundle_update
     if case.verb in ("create", "import anew"):
         return lambda user: create(after, user=user) if case.verb == "create" else import_(registry, after, user)
-    if case.verb == "restore":
+    if case.verb in ("restore", "undo"):
         old = create(after, user="ruth").snapshot or 0
-        update(name, {"writable": case.before, "udp": case.before, "hosts": ["h1"]}, user="ruth")
+        change = update(name, {"writable": case.before, "udp": case.before, "hosts": ["h1"]}, user="ruth").snapshot or 0
+        if case.verb == "undo":
+            return lambda user: registry.bundle_undo(name, change, user=user)
         return lambda user: registry.bundle_restore(name, old, user=user)
     create(before, user="ruth")
     if case.verb.endswith("again"):
@@ -249,7 +262,7 @@ def holds(registry: BundleRegistry, case: Case, name: str) -> bool:
 
 
 def test_every_combination_is_in_the_table() -> None:
-    assert len(CASES) == 5 * 3 * (2 + 4 + 4 + 2 + 2 + 4 + 4 + 2 + 4)
+    assert len(CASES) == 5 * 3 * (2 + 4 + 4 + 2 + 2 + 4 + 4 + 4 + 2 + 4)
 
 
 # What the table cannot say

@@ -261,6 +261,7 @@ BUNDLE_WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "delete": ("delete", BUNDLE, {}),
     "copy": ("post", f"{BUNDLE}/copy", {"json": {"to": "New"}}),
     "restore": ("post", f"{BUNDLE}/restore", {"json": {"snapshot": 1}}),
+    "undo": ("post", f"{BUNDLE}/undo", {"json": {"snapshot": 2}}),
     "import": ("post", f"{API}/bundles", {"json": [{"name": "NuMI", "event": "e,1d"}]}),
 }
 

@@ -106,6 +106,15 @@ def test_expected_in_a_body_conflicts_with_409(door: Door) -> None:
     assert door.comes("ann").patch(NUMI, json={"event": "e,36", "expected": old}).status_code == 409
 
 
+def test_what_stands_in_the_way_of_an_undo_is_named(door: Door) -> None:
+    make(door)
+    wrong = door.comes("ann").patch(NUMI, json={"event": "e,1d"}).json["snapshot"]
+    door.comes("ann").patch(NUMI, json={"event": "e,36"})
+    answer = door.comes("ann").post(f"{NUMI}/undo", json={"snapshot": wrong})
+    assert (answer.status_code, answer.json["kind"]) == (409, "merge-conflict")
+    assert [place["where"] for place in answer.json["places"]] == ["event"]
+
+
 def test_what_is_known_already_is_not_sent_again(door: Door) -> None:
     tag = make(door).headers["ETag"]
     assert door.anybody.get(NUMI, headers={"If-None-Match": tag}).status_code == 304

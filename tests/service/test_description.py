@@ -155,7 +155,8 @@ def _play_bundles(door: Door, importer: Any) -> None:
     one, new = f"{API}/bundles/{bundles[0]['name']}", {**bundles[0], "name": "New"}
     importer.put(f"{API}/bundles/New", data=new, content_type="application/json")
     importer.put(f"{API}/bundles/New", data={**new, "hosts": ["a"]}, content_type="application/json")
-    importer.patch(one, data={"remove_devices": bundles[0]["devices"][:1]}, content_type="application/json")
+    fewer = importer.patch(one, data={"remove_devices": bundles[0]["devices"][:1]}, content_type="application/json")
+    importer.post(f"{one}/undo", data={"snapshot": fewer.json["snapshot"]}, content_type="application/json")
     importer.post(f"{one}/copy", data={"to": "Copy"}, content_type="application/json")
     importer.delete(f"{API}/bundles/Copy?comment=No")
     importer.post(f"{one}/restore", data={"snapshot": 1}, content_type="application/json")
