@@ -113,7 +113,7 @@ def _is_sound(root: Path, write: str) -> None:
     """Whatever was cut off: Git finds nothing wrong, all go on writing, and nobody is led to a stranger."""
     storage = GitStorage(root, sync=False)
     fsck(root)
-    assert all(each in ALL for _, each in storage.touched(None)[1]), "the feed tells of an id that never was"
+    assert all(each in ALL for _, each in storage.touched(None)), "the feed tells of an id that never was"
     list(storage.verify(repair=True))
     assert list(storage.verify()) == []
     with suppress(AlreadyExists, DatasetNotFound, TagNotFound):  # where it did happen

@@ -25,7 +25,7 @@ def test_a_move_killed_while_it_notes_where_to_leaves_no_other_id(
         storage.rename(CARS, BOATS, parent=first.id)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert {dataset_id for _, dataset_id in storage.touched(None)[1]} == {CARS}
+    assert {dataset_id for _, dataset_id in storage.touched(None)} == {CARS}
     assert list(storage.ids()) == [CARS]
 
 

@@ -126,6 +126,7 @@ def test_a_call_that_has_done_its_work_does_not_fail_because_of_what_came_after(
 
 def test_the_change_feed_tells_of_a_create_that_took_long(tmp_path: Path) -> None:
     storage = OvertakenGit(tmp_path, sync=False)
+    GitStorage(tmp_path, sync=False).create(BOATS, {"a": b"1"}, change())
     complete = []
 
     def an_hour_passes() -> None:
@@ -133,11 +134,11 @@ def test_the_change_feed_tells_of_a_create_that_took_long(tmp_path: Path) -> Non
             os.utime(folder / "HEAD", (0, 0))
             os.utime(folder / "refs/heads/main", (0, 0))
             os.utime(folder / "refs/tags", (0, 0))
-        complete.append(storage.touched(None)[0])
+        complete.append(list(storage.touched(None))[-1][0])
 
     storage.happens = an_hour_passes
     storage.create(CARS, {"a": b"1"}, change())
-    assert [each for _, each in storage.touched(complete[0])[1]] == [CARS]
+    assert CARS in {each for _, each in storage.touched(complete[0])}
 
 
 def test_opposite_moves_at_the_same_moment_never_wait_for_each_other_for_ever(tmp_path: Path) -> None:

@@ -350,12 +350,13 @@ def test_a_tag_is_updated_renamed_and_removed_only_as_it_was_seen(storage: Stora
 def test_what_was_written_moved_or_purged_is_touched(storage: Storage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"1"}, change())
-    complete, touched = storage.touched(None)
+    touched = list(storage.touched(None))
     assert {each for _, each in touched} == {CARS, BOATS}
     storage.rename(CARS, SHIPS, parent=first.id)
     storage.purge(BOATS, parent=storage.resolve(BOATS, None).id)
-    _, touched = storage.touched(complete)
-    assert {each for _, each in touched} >= {CARS, BOATS, SHIPS}
+    later = list(storage.touched(touched[-1][0]))
+    assert {each for _, each in later} >= {CARS, BOATS, SHIPS}
+    assert {each for _, each in storage.touched(f"{'f' * 16}.5")} >= {CARS, BOATS, SHIPS}, "another feed begins anew"
 
 
 def test_compact_verify_and_ping_leave_everything_readable(storage: Storage) -> None:

@@ -228,7 +228,7 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 def changes(app: App, since: str | None) -> None:
     """List what changed since a cursor.
 
-    Oldest change first, so that another system can catch up; each line begins with its cursor.
+    With a cursor the oldest change comes first, so that another system can catch up; each line begins with its cursor.
     """
     app.rows(
         app.reader().changes(since),

@@ -146,10 +146,10 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 
 @revisions.get("/changes")
 def changes() -> Response:
-    """List what changed, oldest change first, in pages; the last page links to where to go on later."""
+    """List what changed in pages; the last page links to where to go on later."""
     shown: list[FeedEntry] = []
     for entry in readable(service().store.changes(request.args.get("since")), lambda each: each.dataset_id):
-        # A cursor includes its own moment: a page that ended within one would come again for ever.
+        # A host's cursor includes its own moment: a page that ended within one would come again for ever.
         if len(shown) >= requests.limit() and entry.cursor != shown[-1].cursor:
             break
         shown.append(_told(entry))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
+from metastore.storage.cursors import fields_of
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, RevisionId
@@ -60,7 +62,9 @@ class MemoryStorage(ObjectStorage):
     def __init__(self) -> None:
         self._repositories: dict[DatasetId, MemoryRepository] = {}
         self._moved: dict[DatasetId, DatasetId] = {}
-        self._touched: dict[DatasetId, datetime] = {}
+        self._feed = secrets.token_hex(8)
+        self._count = itertools.count(1)
+        self._touched: dict[DatasetId, int] = {}
         self._mutex = ForkSafeLock()
 
     @contextmanager
@@ -79,8 +83,8 @@ class MemoryStorage(ObjectStorage):
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
         with self._mutex:
             yield
-            now = datetime.now(UTC)
-            self._touched.update(dict.fromkeys(dataset_ids, now))
+            for dataset_id in dataset_ids:
+                self._touched[dataset_id] = next(self._count)
 
     def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
         if self._at(dataset_id) is not repository:
@@ -123,11 +127,12 @@ class MemoryStorage(ObjectStorage):
             del self._repositories[dataset_id]
             self._moved = {old: target for old, target in self._moved.items() if target != dataset_id}
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        feed, (number, *_) = fields_of(since)
+        last = int(number) if feed == self._feed else 0
         with self._mutex:
-            now = datetime.now(UTC)
-            found = [(at, dataset_id) for dataset_id, at in self._touched.items() if since is None or at >= since]
-        return now, iter(sorted(found))
+            rows = sorted((at, dataset_id) for dataset_id, at in self._touched.items() if at > last)
+        return iter([(f"{self._feed}.{at}", dataset_id) for at, dataset_id in rows])
 
     def compact(self, dataset_id: DatasetId) -> None:
         self._at(dataset_id)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime
 
 from metastore.errors import PathNotFound
 from metastore.git.verify import Inspect, no_inspection
@@ -209,14 +208,17 @@ class Storage(ABC):
         """Yield the issues that the host tracks for a dataset, if it tracks any."""
 
     @abstractmethod
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        """Return the datasets that were written, moved or purged since a moment of the storage's own clock.
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        """Yield the datasets that were written, moved or purged since a cursor, each with the cursor behind it.
 
-        Moved and purged ids are included. Every change that was finished before the returned moment is seen
-        either by this call or by one that gives that moment as `since`; some are seen by both.
+        Moved and purged ids are included. A change is yielded by each pass that begins after it, until one of them
+        was read to its end: at least once. A cursor of another storage, or of another copy of it, begins at the start.
 
-        Returns:
-            The moment up to which this answer is complete, and the (time, id) pairs, oldest first.
+        Args:
+            since: A cursor that was yielded before; None for everything.
+
+        Raises:
+            InvalidInput: The text is no cursor; raised by the call itself.
         """
 
     @abstractmethod

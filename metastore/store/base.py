@@ -186,13 +186,15 @@ class Store(ABC):
 
     @abstractmethod
     def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
-        """Return the newest state of each dataset that changed, oldest change first, so that others can catch up.
+        """Return the newest state of each dataset that changed, so that others can catch up.
 
         Every change is delivered at least once, including deletions, moves and purges; several changes of one dataset
-        may come as one. `revision_list` has the states between two entries.
+        may come as one. `revision_list` has the states between two entries. With a cursor the oldest change comes
+        first.
 
         Args:
-            since: The `cursor` of the last entry that was dealt with; None for everything.
+            since: The `cursor` of the last entry that was dealt with; None for everything. A cursor of another store,
+                or of a copy, begins at the start.
         """
 
     @abstractmethod

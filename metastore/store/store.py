@@ -31,7 +31,7 @@ from metastore.parse import AnyAuthor, AnyId, make_time, parse_dataset_id, parse
 from metastore.storage import retry
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors, understand
-from metastore.store._feed import feed, parse_cursor
+from metastore.store._feed import feed
 from metastore.store._naming import is_plain, resolve
 from metastore.store._undo import Undo
 from metastore.store.base import Store
@@ -170,7 +170,7 @@ class MetaStore(Store):
         return islice(entries, parse_limit(limit))
 
     def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
-        return feed(self._storage, parse_cursor(since))
+        return feed(self._storage, since)
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         return verify(self._storage, repair=repair, heads=heads or {})

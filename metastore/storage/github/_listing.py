@@ -54,8 +54,8 @@ class Listing:
                 found.append(dataset_id)
         yield from sorted(found)
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        """See `Storage.touched`.
+    def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
+        """Return the moment up to which the answer is complete, and what was touched since one, with the times.
 
         What was moved and purged is known where this very storage did it; the journal knows the rest.
         """
@@ -69,7 +69,7 @@ class Listing:
             if since is None or at >= since:
                 found.append((at, dataset_id))
         newest = {dataset_id: at for at, dataset_id in sorted(found)}
-        return complete, iter(sorted((at, dataset_id) for dataset_id, at in newest.items()))
+        return complete, [(at, dataset_id) for dataset_id, at in newest.items()]
 
     def note(self, dataset_ids: Iterable[DatasetId]) -> None:
         """Remember that ids were made, moved or purged just now, which GitHub does not list."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
 
 from metastore.errors import (
     AlreadyExists,
@@ -30,6 +29,7 @@ from metastore.git.objects import GitObject
 from metastore.http.client import Host
 from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
+from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move
 from metastore.storage.github._directory import Known
@@ -249,8 +249,8 @@ class GitHubStorage(ObjectStorage):
         for node in self.api.pages(_queries.ISSUES, "repository", "issues", name=repository.name):
             yield Issue(node.number("number"), node.text("title"), node.text("state").lower(), node.text("url"))
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        return self._listing.touched(since)
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        return by_time(*self._listing.touched(moment_of(since)))
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
         return self._listing.left_over(repair=repair)

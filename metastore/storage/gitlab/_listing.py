@@ -41,8 +41,8 @@ class Listing:
                 found[dataset_id] = project
         yield from sorted(found.items())
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        """See `Storage.touched`."""
+    def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
+        """Return the moment up to which the answer is complete, and what was touched since one, with the times."""
         complete = datetime.now(UTC)
         earliest = since - _ACTIVITY_LAG if since else None
         found: dict[DatasetId, datetime] = {}
@@ -52,4 +52,4 @@ class Listing:
                 found[dataset_id] = at
         for at, dataset_id in self._moves.since(earliest):
             found.setdefault(dataset_id, at)
-        return complete, iter(sorted((at, dataset_id) for dataset_id, at in found.items()))
+        return complete, [(at, dataset_id) for dataset_id, at in found.items()]

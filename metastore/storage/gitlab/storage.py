@@ -22,7 +22,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 
 from metastore.errors import (
@@ -45,6 +44,7 @@ from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
+from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
 from metastore.storage.gitlab._listing import Listing
 from metastore.storage.gitlab._moves import Moves, left_over
@@ -290,8 +290,8 @@ class GitLabStorage(ObjectStorage):
         message = f"{dataset_id} is gone from its place, but may not be deleted: look for the project {aside}"
         return OutcomeUnknown(message, parent)
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        return self._listing.touched(since)
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        return by_time(*self._listing.touched(moment_of(since)))
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         project = self._look(dataset_id).project

@@ -7,6 +7,7 @@
 <root>/_metastore/notes/<owner>/<name>    an id without a dataset: where it moved, or that it was purged
 <root>/_metastore/locks/<number>          locked (flock) while a dataset is written; many ids share one
 <root>/_metastore/turns/<number>          locked by whoever writes again after a lost race
+<root>/_metastore/feed/                   the store's own clock, for the change feed
 <root>/_metastore/tmp/                    what is being made or purged
 ```
 
@@ -20,7 +21,6 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from metastore import forks
@@ -38,6 +38,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.verify import Inspect
+from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._repository import GitRepository, make_repository
 from metastore.storage.local.layout import Layout
@@ -47,8 +48,6 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Revision, Revisio
 _TRIES = 10
 _MOST_PACKS = 8  # each kept handle has them open
 _SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
-#: File times lag behind the clock by up to a tick of the kernel; a second is more than any.
-_CLOCK_SLACK = timedelta(seconds=1)
 _log = logging.getLogger("metastore.storage")
 
 
@@ -104,6 +103,13 @@ class GitStorage(ObjectStorage):
 
     @contextmanager
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        with self._locked(*dataset_ids):
+            for dataset_id in dataset_ids:
+                self.layout.stamp(self.layout.path(dataset_id))
+            yield
+
+    @contextmanager
+    def _locked(self, *dataset_ids: DatasetId) -> Iterator[None]:
         with storage_errors(), locked(self.layout.lock(each) for each in dataset_ids):
             yield
 
@@ -209,12 +215,8 @@ class GitStorage(ObjectStorage):
         with suppress(OSError):
             self.layout.remove_note(dataset_id)
 
-    def touched(self, since: datetime | None) -> tuple[datetime, Iterator[tuple[datetime, DatasetId]]]:
-        with storage_errors():
-            now = datetime.now(UTC) - _CLOCK_SLACK
-            self.layout.wait_for_writers()
-            found = [(at, dataset_id) for at, dataset_id in self.layout.times() if since is None or at >= since]
-        return now, iter(sorted(found))
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        return touched(self.layout, since)
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
         from metastore.storage.local._maintenance import damage_of_store
@@ -242,8 +244,8 @@ class GitStorage(ObjectStorage):
     # Used by maintenance and backup
 
     def lock(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
-        """Keep every other writer away from a dataset, and the packers too."""
-        return self._lock(dataset_id)
+        """Keep writers and packers away from a dataset, without changing it."""
+        return self._locked(dataset_id)
 
     def open(self, dataset_id: DatasetId) -> AbstractContextManager[GitRepository]:
         """Open a dataset's repository."""
