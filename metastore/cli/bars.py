@@ -54,17 +54,24 @@ def wait_for_host(seconds: float, *, sleep: Callable[[float], None] = time.sleep
         click.echo(f"{_UP}{_CLEAR}{_UP}", err=True, nl=False)
 
 
+def _left(seconds: int | None) -> str:
+    hours, minutes = divmod((seconds or 0) // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min left"
+    return f"{minutes} min left" if minutes >= 2 else f"{seconds} s left"
+
+
 def _fill(seconds: float, sleep: Callable[[float], None]) -> None:
     """Show a bar that is full after some seconds."""
     steps = max(1, math.ceil(seconds))
-    label, left = "The host limits us: waiting", "{} s left".format
+    label = "The host limits us: waiting"
     bar: Any = click.progressbar(
         length=steps,
         label=label,
         width=20,  # a line that wraps could not be cleared
         show_eta=False,
         show_percent=False,
-        item_show_func=left,
+        item_show_func=_left,
         file=sys.stderr,
     )
     bar.current_item = steps

@@ -40,12 +40,13 @@ def init(app: App, url: str | None) -> None:
 @click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
 @click.option("--deleted", is_flag=True, help="Deleted datasets too.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
-def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool) -> None:
+@click.option("--slowly", is_flag=True, help="Keep below the limits of a Git host, which may take hours.")
+def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool, slowly: bool) -> None:
     """Copy datasets to another store.
 
-    SOURCE and TARGET are paths or URLs. Histories, tags and ids are the same there. What is there already is passed
-    over, so that a copy that was cut off can be started again; what says something else there stays as it is. Exit code
-    1 if anything was left out.
+    SOURCE and TARGET are paths or URLs. Histories, tags and ids are the same there. A copy skips what TARGET has, so
+    an interrupted one can be started again; what differs there stays as it is. With --slowly, a copy to GitHub sends no
+    more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
     """
     from metastore.storage.copy import copy as copy_all
 
@@ -55,7 +56,13 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
     ours = app.open(target, create=not dry_run)
     with Bar("Copying") as bar:
         report = copy_all(
-            theirs.storage, ours.storage, prefix=prefix, deleted=deleted, dry_run=dry_run, progress=bar.show
+            theirs.storage,
+            ours.storage,
+            prefix=prefix,
+            deleted=deleted,
+            dry_run=dry_run,
+            slowly=slowly,
+            progress=bar.show,
         )
     would = "would be " if dry_run else ""
     app.data(

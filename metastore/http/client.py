@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.http.connection import Connection, backoff
 from metastore.http.credentials import Credentials, check_base
+from metastore.http.pace import Pace
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 
 #: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
 LONGEST = 256 * 1024 * 1024
+#: How long a call may wait for the end of a limit, in seconds, if it is to go slowly.
+HOURS = 4 * 3600.0
 _Result = TypeVar("_Result")
 
 
@@ -28,6 +31,7 @@ class Host:
     Args:
         base: The API's address, without a slash at the end.
         credentials: Sent with every request.
+        extra: The extra of this package that brings httpx, named in the error if it is missing.
         headers: Further headers of every request.
         timeout: How long to wait for a connection, and for each piece of a response, in seconds.
         patience: How long a call may wait in all while the host limits us, in seconds.
@@ -37,6 +41,8 @@ class Host:
         clock: Returns the time, in seconds since 1970.
     """
 
+    #: How many changes a host takes in how many seconds, where it says so.
+    limits_of_changes: Sequence[tuple[int, float]] = ()
     #: Waits some seconds for the end of a limit. A progress bar replaces it by a function that shows the wait.
     waiting: Callable[[float], None]
 
@@ -45,6 +51,7 @@ class Host:
         base: str,
         credentials: Credentials,
         *,
+        extra: str = "github",
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
         patience: float = 90.0,
@@ -56,7 +63,7 @@ class Host:
         self.base = check_base(base)
         self._connection = Connection(
             self.base,
-            extra="github",
+            extra=extra,
             headers=headers,
             timeout=(timeout, timeout),
             concurrency=concurrency,
@@ -69,6 +76,7 @@ class Host:
         self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
+        self._pace: Pace | None = None
 
     def __repr__(self) -> str:
         return f"Host({self.base!r})"
@@ -111,6 +119,8 @@ class Host:
         url, left, renewed = self._url(path), self._patience, False
         while True:
             left = self._wait_for_limit(left)
+            if self._pace and _is_change(method, path, body):
+                self._keep_pace(self._pace)
             response = self._sent(method, url, query, content, sent, repeatable)
             if (wait := self._limit(response)) is not None:
                 self._limited_until = max(self._limited_until, self._clock() + wait)
@@ -150,7 +160,17 @@ class Host:
         """Close the connections. The next call opens new ones."""
         self._connection.close()
 
+    def slow_down(self) -> None:
+        """Keep below the host's limits of changes from now on, and wait hours for the end of a limit."""
+        self._pace = Pace(self.limits_of_changes)
+        self._patience = max(self._patience, HOURS)
+
     # Limits
+
+    def _keep_pace(self, pace: Pace) -> None:
+        if (wait := pace.wait(self._clock())) > 0:
+            self.waiting(wait)
+        pace.note(self._clock())
 
     def _limit(self, response: Response) -> float | None:
         """Return how many seconds the host wants to be left alone, or None if it sets no limit."""
@@ -229,3 +249,9 @@ class Host:
 
     def _name(self) -> str:
         return urlsplit(self.base).netloc
+
+
+def _is_change(method: str, path: str, body: Any) -> bool:
+    """Tell whether a request makes or changes something: questions of Git and of GraphQL are posts, too."""
+    question = isinstance(body, dict) and str(body.get("query", "")).lstrip().startswith("query")
+    return method != "GET" and not question and not path.endswith("git-upload-pack")

@@ -61,13 +61,21 @@ class Response:
         return Fields(self.json(), where)
 
     def message(self) -> str:
-        """Return the host's message for people, shortened; empty if there is none."""
+        """Return the host's words for people, shortened; empty if there are none."""
+        if self.media_type == "text/plain":  # as Git's servers say why they refuse
+            return " ".join(self.content[:1000].decode(errors="replace").split())[:300]
         try:
             value = self._value()
         except ValueError:
             return ""
-        text = value.get("message") or value.get("error") if isinstance(value, dict) else None
-        return text[:200] if isinstance(text, str) else json.dumps(text)[:200] if text else ""
+        if not isinstance(value, dict):
+            return ""
+        errors: Any = value.get("errors")
+        details = errors if isinstance(errors, list) else []
+        details = [each.get("message") if isinstance(each, dict) else each for each in details]
+        parts = [value.get("message") or value.get("error"), value.get("error_description"), *details]
+        words = [part if isinstance(part, str) else json.dumps(part) for part in parts if part]
+        return "; ".join(" ".join(each.split())[:300] for each in words)[:500]
 
     def _value(self) -> Any:
         try:

@@ -84,6 +84,7 @@ def copy(
     prefix: str = "",
     deleted: bool = False,
     dry_run: bool = False,
+    slowly: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> CopyReport:
     """Copy datasets to another storage.
@@ -94,11 +95,15 @@ def copy(
         prefix: Only ids that start with this text.
         deleted: Whether to copy deleted datasets too.
         dry_run: Whether to report only what would be copied.
+        slowly: Whether to keep below the limits of a target on a Git host, and to wait for hours if it limits us.
         progress: Called after each dataset with the numbers of datasets done and in all.
 
     Raises:
         StorageError: One of the storages fails. The copied datasets stay; the same call continues from there.
     """
+    if slowly:
+        for host in getattr(target, "hosts", ()):
+            host.slow_down()
     run = _Run(source, target, dry_run=dry_run)
     which: bool | None = None if deleted else False
     total = sum(1 for _ in source.ids(prefix=prefix, deleted=which))

@@ -11,6 +11,10 @@ Reported, each a switch:
 * `deletion_shown`: to a token that may not delete, 403, or (False) 404 as for what is not to be seen
   (https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api, "404 Not Found").
 * `longest_tree`: a tree with more entries comes as `truncated` (https://docs.github.com/rest/git/trees: 100,000).
+* `archived` repositories and `rules` of the owner refuse what changes a branch
+  (https://docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets).
+* A tree of more than 200 lines, or 2.5 MB, is too much for one request
+  (https://github.com/codesandbox/codesandbox-client/issues/8614, https://github.com/ir-engine/ir-engine/pull/647).
 * Names that end in `.git` lose that ending, and `.wiki` is refused (https://github.com/github/docs/issues/44518).
 """
 
@@ -51,6 +55,7 @@ class Repository:
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
     issues: list[dict[str, Any]] = field(default_factory=list)
     unknown_for: int = 0
+    archived: bool = False
 
     @property
     def node_id(self) -> str:
@@ -103,6 +108,8 @@ class GitHub(HostServer):
         self.read_only: set[str] = set()
         self.no_delete: set[str] = set()
         self.deletion_shown = True
+        #: What a ruleset says to a change of a branch; empty for none.
+        self.rules = ""
         self.lag = self.undeletable = 0
         self.longest_tree = 100_000
         self.default_branch = "main"
@@ -177,7 +184,7 @@ class GitHub(HostServer):
         if found and self.lags(found):
             raise Refused(404, "Not Found", status="404")
         if found:
-            return found
+            return self.writable(found, request)
         number = self.redirects.get((owner.lower(), name.lower()))
         if number in self.repositories:
             rest = request.raw_path.removeprefix("/api/v3").split("/", 4)[4:]
@@ -187,6 +194,11 @@ class GitHub(HostServer):
             raise_.reply.headers["Location"] = url
             raise raise_
         raise Refused(404, "Not Found", status="404")
+
+    def writable(self, found: Repository, request: Request) -> Repository:
+        if found.archived and request.method not in ("GET", "DELETE"):
+            raise Refused(403, "Repository was archived so is read-only.", status="403")
+        return found
 
     def filled(self, owner: str, name: str, request: Request) -> Repository:
         """Return a repository that has commits; one that has none answers 409."""
@@ -377,6 +389,10 @@ def _get_tree(hub: GitHub, request: Request, owner: str, name: str, sha: str) ->
 
 def _put_tree(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
     found, body = hub.filled(owner, name, request), request.json()
+    if len(body["tree"]) > 200:
+        raise Refused(422, "Sorry, your request timed out. It's likely that your input was too large to process.")
+    if len(request.body) > 2_500_000:
+        return Reply(502, b"<html>Server Error</html>", {"Content-Type": "text/html"})
     index = pygit2.Index()
     if base := body.get("base_tree"):
         index.read_tree(_object(found, base, pygit2.Object).peel(pygit2.Tree))

@@ -225,6 +225,10 @@ def _update(_: Any, info: Any, input: dict[str, Any]) -> Any:
         raise _Failed("NOT_FOUND", f"Could not resolve to a node with the global id of '{input['repositoryId']}'")
     if info.context["token"] in hub.read_only:
         raise _Failed("FORBIDDEN", "Resource not accessible by personal access token")
+    if found.archived:
+        raise _Failed("UNPROCESSABLE", "Repository was archived so is read-only.")
+    if hub.rules and any(update["name"].startswith("refs/heads/") for update in input["refUpdates"]):
+        raise _Failed("UNPROCESSABLE", f"Repository rule violations found\n\n{hub.rules}")
     for update in input["refUpdates"]:
         _check(found, update)
     for update in input["refUpdates"]:

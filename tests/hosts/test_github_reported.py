@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.errors import (
+    InvalidInput,
+    MetastoreError,
+    PermissionDenied,
+    StorageBusy,
+    StorageError,
+    StorageUnavailable,
+)
 from metastore.storage.github.connect import open_github
 from metastore.storage.github.storage import GitHubStorage
 from metastore.types import DatasetId
 
 from ..conftest import change
+from ..test_storage_contract import tag_of
 from .github import TOKEN, GitHub
 from .judges import judge
 from .server import Reply
@@ -161,3 +169,40 @@ def test_a_repository_that_cannot_be_deleted_at_once_is_not_left_behind(hub: Git
     with pytest.raises(StorageError, match="Invalid tree info"):
         opened(hub).create(CARS, {"a": b"1"}, change())
     assert not hub.repositories
+
+
+@pytest.mark.parametrize("words", ["Changes must be made through a pull request.", "Cannot force-push to this branch"])
+def test_a_ruleset_that_refuses_is_told_with_its_words(hub: GitHub, storage: GitHubStorage, words: str) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    hub.rules = words
+    with pytest.raises(PermissionDenied, match=words):
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    with pytest.raises(MetastoreError, match=words):
+        storage.create(DatasetId("physics", "boats"), {"a": b"2"}, change())
+    assert [each.name for each in hub.repositories.values()] == ["cars"]
+    assert opened(hub).resolve(CARS, None) == first
+
+
+def test_an_archived_repository_is_read_and_its_changes_are_refused(hub: GitHub, storage: GitHubStorage) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    next(iter(hub.repositories.values())).archived = True
+    for call in (
+        lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+        lambda: storage.rename(CARS, DatasetId("physics", "boats"), parent=first.id),
+        lambda: storage.tag_create(CARS, tag_of("v1", first.id)),
+    ):
+        with pytest.raises(PermissionDenied, match="archived"):
+            call()
+    assert opened(hub).read(CARS, first.id, "a") == b"1"
+
+
+def test_many_files_and_much_text_go_in_several_requests(hub: GitHub, storage: GitHubStorage) -> None:
+    many = {f"d/{number}": b"%d" % number for number in range(600)}
+    first = storage.create(CARS, {**many, "z": b"1"}, change())
+    assert len(storage.paths(CARS, first.id)) == 601
+    much = {f"large/{number}": bytes([97 + number]) * 250_000 for number in range(15)}
+    removed: dict[str, Any] = dict.fromkeys(many)
+    second = storage.append(CARS, {**much, **removed}, change(), parent=first.id)
+    assert set(opened(hub).paths(CARS, second.id)) == {*much, "z"}
+    last = storage.append(CARS, {**dict.fromkeys(much), "z": None, "a": b"2"}, change(), parent=second.id)
+    assert set(opened(hub).paths(CARS, last.id)) == {"a"}

@@ -5,13 +5,21 @@ from __future__ import annotations
 import gzip
 import logging
 import pickle
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from metastore.errors import InvalidInput, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.errors import (
+    InvalidInput,
+    MetastoreError,
+    PermissionDenied,
+    StorageBusy,
+    StorageError,
+    StorageUnavailable,
+)
 from metastore.http.client import Host
 from metastore.http.credentials import Token, check_base
 from metastore.http.responses import Redirected, ResponseLost
@@ -344,3 +352,56 @@ def test_a_forked_child_opens_its_own_connections(host: Host, server: Echo) -> N
     assert in_child(lambda: host.call("GET", "/from-the-child")) == 0
     assert host.call("GET", "/x").status == 200
     assert [call for call in server.calls() if "child" in call] == ["GET /from-the-child"]
+
+
+def test_a_missing_package_is_named_by_the_extra_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    for extra in ("github", "gitlab"):
+        with pytest.raises(InvalidInput, match=rf"\[{extra}\]"):
+            Host("https://git.example.org", Token("x"), extra=extra).call("GET", "/")
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(403, b"You are not allowed\nto push code.\n", {"Content-Type": "text/plain"}), "allowed to push code"),
+        (Reply(403, {"error": "insufficient_scope", "error_description": "more privileges"}), "scope; more privileges"),
+        (Reply(422, {"message": "Invalid", "errors": [{"message": "too long"}, "odd"]}), "Invalid; too long; odd"),
+        (Reply(400, {"message": {"path": ["is reserved"]}}), "is reserved"),
+    ],
+)
+def test_a_refusal_has_the_hosts_words(host: Host, server: Echo, reply: Reply, words: str) -> None:
+    server.fault(reply)
+    with pytest.raises(MetastoreError, match=words):
+        host.call("GET", "/")
+
+
+@pytest.mark.parametrize(("count", "hours"), [(8, 0), (9, 1 / 60), (50, 6 / 60), (51, 1), (120, 2)])
+def test_a_slow_host_is_sent_so_many_changes_a_minute_and_an_hour(
+    server: Echo, clock: Clock, count: int, hours: float
+) -> None:
+    host = Host(server.url, Token(SECRET), sleep=clock.sleep, clock=clock)
+    host.limits_of_changes = ((8, 60.0), (50, 3600.0))
+    start = clock()
+    host.slow_down()
+    sent = []
+    for _ in range(count):
+        host.call("POST", "/x", body={})
+        sent.append(clock())
+    for _ in range(20):  # questions are none
+        host.call("GET", "/x")
+        host.call("POST", "/graphql", body={"query": " query Look { x }"})
+        host.call("POST", "/x.git/git-upload-pack", body=b"")
+    assert clock() - start == pytest.approx(hours * 3600, abs=121)
+    for most, stretch in host.limits_of_changes:
+        for earlier, later in zip(sent, sent[most:], strict=False):
+            assert later - earlier >= stretch - 1e-3
+    host.close()
+
+
+def test_a_slow_host_waits_hours_for_the_end_of_a_limit(server: Echo, clock: Clock) -> None:
+    host = Host(server.url, Token(SECRET), sleep=clock.sleep, clock=clock)
+    host.slow_down()
+    server.fault(Reply(403, {"message": "m"}, {"Retry-After": "7000"}))
+    assert host.call("POST", "/x", body={}).status == 200
+    host.close()

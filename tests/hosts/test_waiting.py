@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore.cli.bars import wait_for_host
+from metastore.cli.bars import _left, wait_for_host
 
 from ..conftest import ANN
 from ..terminal import on_terminal, screens
@@ -58,6 +58,13 @@ def test_on_a_terminal_a_bar_fills_below_the_one_of_the_work_and_goes(tmp_path: 
     assert code == 0
     assert [lines[1] for lines in seen if lines[0] == half and len(lines) > 1] == bars
     assert seen[-1] == (f"Copying  [{'#' * 36}]  100%", "Copied")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3, "3 s left"), (119, "119 s left"), (150, "2 min left"), (5000, "1 h 23 min left")]
+)
+def test_a_wait_is_told_in_hours_and_minutes(seconds: int, text: str) -> None:
+    assert _left(seconds) == text
 
 
 def test_the_bar_takes_as_long_as_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

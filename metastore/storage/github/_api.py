@@ -53,6 +53,10 @@ class GitHubHost(Host):
     (https://github.com/yanyongyu/githubkit/issues/271).
     """
 
+    #: "In general, no more than 80 content-generating requests per minute and no more than 500 … per hour"
+    #: (https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api).
+    limits_of_changes = ((80, 60.0), (500, 3600.0))
+
     def _limit(self, answer: Response) -> float | None:
         if answer.status == 200 and answer.media_type == "application/json" and _says_limit(answer):
             return super()._limit(replace(answer, status=429))

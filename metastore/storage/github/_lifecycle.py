@@ -22,7 +22,6 @@ from metastore.errors import (
 from metastore.git.cache import Cache
 from metastore.git.history import commit_at
 from metastore.git.objects import GitObject, blob_id, object_id
-from metastore.http.fields import Unexpected
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 from metastore.storage.github._api import GitHubApi, Move, Rejected, RestRepository
 from metastore.storage.github._repository import GitHubRepository, Seen
@@ -169,7 +168,7 @@ class Maker:
             if answer is not None:
                 if self._api.get(new_name) is not None:
                     raise AlreadyExists(new_id)
-                raise InvalidInput(f"GitHub does not take the name {new_name}: {_reason(answer)}")
+                raise InvalidInput(f"GitHub does not take the name {new_name}: {answer.message()}")
         raise OutcomeUnknown(f"GitHub did not say whether {name} was renamed to {new_name}", revision)
 
     def _is_named(self, new_name: str, node_id: str, revision: str) -> bool:
@@ -246,15 +245,3 @@ class Maker:
             found = self._api.get(repository.name)
             if found and found.node_id == repository.seen.node_id:
                 raise PermissionDenied(f"it answers that {repository.name} is not there") from None
-
-
-def _reason(answer: Response) -> str:
-    """Return what GitHub has against a request, from the details if there are any."""
-    try:
-        value = answer.json()
-    except Unexpected:
-        return ""
-    errors = value.get("errors") if isinstance(value, dict) else None
-    if not isinstance(errors, list):
-        return answer.message()
-    return "; ".join(str(each.get("message") if isinstance(each, dict) else each)[:200] for each in errors)

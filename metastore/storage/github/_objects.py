@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ _FOLDER = "40000"
 _TYPES = {_FOLDER: "tree", "160000": "commit"}
 #: Content up to this many bytes travels inside the tree; more is sent as a blob before.
 INLINE = 256 * 1024
+#: What goes in one request for a tree. Some 200 lines or 2.5 MB are reported to be answered by 502 or 422.
+MOST_LINES, MOST_BYTES = 150, 2_000_000
 
 ReadTree = Callable[[str], bytes]
 Lines = dict[str, Entry | None]
@@ -77,6 +80,23 @@ def _files(tree: str, read: Callable[[str], dict[str, Entry]], prefix: str) -> I
             yield from _files(entry.id, read, f"{prefix}{name}/")
         else:
             yield prefix + name
+
+
+def portions(lines: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield what to send for a tree, one request after the other, each of which changes what the one before made.
+
+    What is removed comes last: GitHub makes no empty tree.
+    """
+    portion: list[dict[str, Any]] = []
+    size = 0
+    for line in sorted(lines, key=lambda line: line.get("sha", "") is None):
+        more = len(json.dumps(line))
+        if portion and (len(portion) == MOST_LINES or size + more > MOST_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(line)
+        size += more
+    yield portion
 
 
 def as_json(lines: Lines, objects: Mapping[str, GitObject]) -> list[dict[str, Any]]:

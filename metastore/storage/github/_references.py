@@ -108,7 +108,8 @@ class Mover:
         return OutcomeUnknown(f"GitHub did not say whether {self._name} was changed ({problem})", intended)
 
 
-def _refusal(problem: Rejected) -> StorageError | PermissionDenied:
+def _refusal(problem: Rejected) -> PermissionDenied:
+    """Return why nothing was moved although everything was where it should be: a rule, an archive, a missing right."""
     if problem.forbidden:
         return PermissionDenied(f"GitHub does not allow the token's owner to write: {problem}")
-    return StorageError(f"GitHub refused the change: {problem}")
+    return PermissionDenied(f"GitHub refuses the change: {problem}")

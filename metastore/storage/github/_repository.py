@@ -15,7 +15,7 @@ from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Redirected
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move
-from metastore.storage.github._objects import as_json, lines_of, text_of
+from metastore.storage.github._objects import as_json, lines_of, portions, text_of
 from metastore.storage.github._references import Mover
 from metastore.types import BlobId, RevisionId
 
@@ -195,7 +195,9 @@ class GitHubRepository(Repository):
         base = commit_at(self, commit.parent).tree if commit.parent and commit.parent not in objects else None
         if commit.tree != base:
             lines, base = lines_of(commit.tree, base, objects, self.tree)
-            _expect(commit.tree, self.api.put_tree(self.name, as_json(lines, objects), base))
+            for portion in portions(as_json(lines, objects)):
+                base = self.api.put_tree(self.name, portion, base)
+            _expect(commit.tree, str(base))
         _expect(identity, self.api.put_commit(self.name, commit))
 
     def _keep(self, objects: Mapping[str, GitObject]) -> None:

@@ -50,6 +50,7 @@ def open_gitlab(
     if not base.endswith(_API):
         raise InvalidInput(f"the address of GitLab's API ends in {_API}")
     limits: dict[str, Any] = {"timeout": timeout, "patience": patience, "longest": longest, "sleep": sleep}
+    limits["extra"] = "gitlab"
     rest = Host(base, Token(token), **limits)
     # Git takes any user's name with a token for a password.
     basic = base64.b64encode(f"oauth2:{token}".encode()).decode()
