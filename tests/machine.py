@@ -17,6 +17,8 @@ import certifi
 IDENTITY = {"NAME": "Tess Tester", "EMAIL": "tess@example.org"}
 #: Settings of a test run; every other variable of ours or of Git's would change what is tested.
 _KEPT = ("METASTORE_SOAK", "METASTORE_TEST_", "METASTORE_LIVE_")
+#: Where Linux keeps files in memory, and how many bytes have to be free there for the files of a test run.
+_MEMORY, _ROOM = Path("/dev/shm"), 4 * 1024**3
 
 
 def isolate() -> None:
@@ -24,8 +26,10 @@ def isolate() -> None:
     for name in list(os.environ):
         if name.startswith(("GIT_", "METASTORE_", "XDG_")) and not name.startswith(_KEPT):
             del os.environ[name]
-    home = Path(tempfile.mkdtemp(prefix="metastore-tests-home-"))
-    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    if "TMPDIR" not in os.environ and (memory := _in_memory()):
+        os.environ["TMPDIR"] = str(memory)
+        tempfile.tempdir = None  # so that it is looked up again
+    home = _temporary("metastore-tests-home-")
     os.environ["HOME"] = str(home)
     os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
     for role in ("AUTHOR", "COMMITTER"):  # beside the file, for children that get another home
@@ -33,6 +37,23 @@ def isolate() -> None:
     if not any(name.startswith("METASTORE_LIVE_") for name in os.environ):  # those ask the real hosts
         os.environ["SSL_CERT_FILE"] = str(_one_authority(home / "authority.pem"))
     (home / ".gitconfig").write_text("[user]\n" + "".join(f"\t{p.lower()} = {v}\n" for p, v in IDENTITY.items()))
+
+
+def _in_memory() -> Path | None:
+    """Make a folder in memory, where nobody waits for a disk; with TMPDIR set, files are there and can be looked at."""
+    if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
+        return None
+    folder = _temporary("metastore-tests-", _MEMORY)
+    folder.chmod(0o755)  # the tests' PostgreSQL is another user
+    return folder
+
+
+def _temporary(prefix: str, folder: Path | None = None) -> Path:
+    """Make a folder that goes with this process."""
+    path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+    ours = os.getpid()  # a forked child ends without it
+    atexit.register(lambda: os.getpid() == ours and shutil.rmtree(path, ignore_errors=True))
+    return path
 
 
 def _one_authority(file: Path) -> Path:

@@ -180,7 +180,7 @@ def played(machine: type[LikeMemory], examples: int, steps: int) -> Any:
     return test
 
 
-TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 80, 60 if SOAK else 30)
+TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 40, 60 if SOAK else 30)
 # A host answers over sockets: fewer plays say as much in the same time.
-TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 6, 60 if SOAK else 25)
-TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 6, 60 if SOAK else 25)
+TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)
+TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)
