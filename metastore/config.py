@@ -8,6 +8,8 @@
 | `METASTORE_AUTHOR` | who writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
+| `METASTORE_VERSION_RULE` | `off`, `warn` or `refuse`: a `version` that claims less than a write changes | `off` |
+| `METASTORE_GRADES` | a JSON file with the rules that grade differences | those of MetaStore |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |

@@ -27,7 +27,7 @@ def connect(url: str | Path, **options: Any) -> Store:
     return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
 
 
-_STORE_OPTIONS = {"author", "lfs_url", "validation", "profiles", "max_bytes", "clock"}
+_STORE_OPTIONS = {"author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "clock"}
 _ALL_OPTIONS = _STORE_OPTIONS | set(STORAGE_OPTIONS)
 
 

@@ -150,6 +150,11 @@ def _validation(text: str) -> None:
         raise InvalidInput(f"this is off, warn or strict, not {shortened(text)}")
 
 
+def _version_rule(text: str) -> None:
+    if text not in ("off", "warn", "refuse"):
+        raise InvalidInput(f"this is off, warn or refuse, not {shortened(text)}")
+
+
 def _size(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdecimal() or not int(value):
         raise InvalidInput(f"this is a number of bytes, not {shortened(value)}")
@@ -234,6 +239,8 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "lfs_url": _checked(check_url),
     "validation": _checked(_validation),
     "profiles": _text,
+    "version_rule": _checked(_version_rule),
+    "grades": _text,
     "max_bytes": _size,
     "bundles_url": _text,
     "groups_file": _text,
@@ -263,5 +270,5 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 NAMES = tuple(_PARSERS)
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
-_OPTIONS = ("author", "lfs_url", "validation", "profiles", "max_bytes")
+_OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes")
 _TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}

@@ -257,12 +257,19 @@ class Diff:
         new: The revision compared to.
         patch: JSON Patch (RFC 6902) that turns the old descriptor into the new one.
         changes: The same differences, for people.
+        summary: The same on one line: `2 resources added; 3 fields changed in stations; licence changed`.
+        grade: `major`, `minor` or `patch`, by what the change means to those who use the data; empty for no difference.
+        version: The version that the new descriptor should have by that grade; None if the old one has none of the form
+            `MAJOR.MINOR.PATCH`, or nothing differs.
     """
 
     old: Revision
     new: Revision
     patch: tuple[Mapping[str, Any], ...]
     changes: tuple[Difference, ...]
+    summary: str = ""
+    grade: str = ""
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

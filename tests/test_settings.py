@@ -278,7 +278,14 @@ def test_a_server_that_is_down_does_not_keep_the_service_from_starting(here: Pat
 def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Path) -> None:
     values: dict[str, Any] = {
         **dict.fromkeys(NAMES, "x"),
-        **{"author": "Ann", "lfs_url": "https://x", "validation": "off", "max_bytes": "7", "public_read": "off"},
+        **{
+            "author": "Ann",
+            "lfs_url": "https://x",
+            "validation": "off",
+            "version_rule": "warn",
+            "max_bytes": "7",
+            "public_read": "off",
+        },
         **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
         **{"jwt_algorithms": "ES256", "remote_user_from": "::1 unix", "oidc_issuer": "https://x"},
         **{"public_url": "https://x", "clone_url": "https://x/{owner}/{name}.git"},

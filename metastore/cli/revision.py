@@ -8,8 +8,9 @@ from datetime import datetime
 
 import click
 
-from metastore.cli.base import TIME, App, command, say
+from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, say
 from metastore.errors import InvalidInput
+from metastore.store.base import Store
 from metastore.types import Diff, Difference, JournalEntry, Revision, Tag
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
@@ -73,12 +74,33 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
 @click.argument("revision_b", required=False)
 @click.option("--unified", is_flag=True, help="Line by line, as diff does.")
 @click.option("--patch", is_flag=True, help="As a JSON Patch (RFC 6902).")
+@click.option("--summary", is_flag=True, help="On one line.")
+@click.option("--grade", is_flag=True, help="Print major, minor or patch, and the version that should follow.")
+@click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference.")
 def revision_diff(
-    app: App, dataset_id: str, revision_a: str, revision_b: str | None, unified: bool, patch: bool
+    app: App,
+    dataset_id: str,
+    revision_a: str,
+    revision_b: str | None,
+    unified: bool,
+    patch: bool,
+    summary: bool,
+    grade: bool,
+    exit_code: bool,
 ) -> None:
     """Compare two revisions in words; without REVISION_B, with the newest."""
     store = app.reader()
     found = store.revision_diff(dataset_id, revision_a, revision_b)
+    if summary or grade:
+        line = found.summary if summary else f"{found.grade or 'none'} {found.version or ''}".rstrip()
+        app.data({"summary": found.summary, "grade": found.grade, "version": found.version}, line)
+    else:
+        _print_diff(app, store, found, dataset_id, unified=unified, patch=patch)
+    if exit_code and found.patch:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+def _print_diff(app: App, store: Store, found: Diff, dataset_id: str, *, unified: bool, patch: bool) -> None:
     if patch:
         app.data(found.patch)
     elif unified and not app.json:

@@ -191,7 +191,8 @@ def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Dif
 
 def place_in_words(*place: str) -> str:
     """Return where something is, in names; long ones are cut."""
-    return " › ".join(part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
+    parts = (part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
+    return " › ".join(part.replace(" › ", " > ") for part in parts)  # a name cannot look like two parts
 
 
 def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, level: int) -> Iterator[Difference]:

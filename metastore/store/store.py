@@ -6,7 +6,7 @@ state: see `metastore.storage.retry`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from metastore.descriptor import difference, file_changes, lfs
+from metastore.descriptor import file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
 from metastore.descriptor.file_changes import AnyDescriptor, Document, FileChanges, KnownFindings, Validation
 from metastore.descriptor.patch import patched
@@ -34,6 +34,7 @@ from metastore.store._descriptors import Descriptors, understand
 from metastore.store._feed import feed
 from metastore.store._naming import is_plain, resolve
 from metastore.store._undo import Undo
+from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
 from metastore.store.journal import Journal
 from metastore.store.verify import verify
@@ -69,6 +70,9 @@ class MetaStore(Store):
         validation: What to do when a descriptor breaks the Data Package profile: `warn` (log it and return the
             findings), `strict` (refuse it) or `off`.
         profiles: A folder of JSON Schemas, or URL -> schema: the profiles to know beside the vendored ones.
+        version_rule: What to do when the `version` of a descriptor claims less than what a write changes: `off`, `warn`
+            (log it) or `refuse`.
+        grades: A JSON file with the rules that grade differences, or its rows; None for those of MetaStore.
         max_bytes: The size of the largest descriptor, in bytes.
         clock: Returns the time, with a time zone.
 
@@ -85,6 +89,8 @@ class MetaStore(Store):
         lfs_url: str | None = None,
         validation: Validation = "warn",
         profiles: str | Path | Mapping[str, Any] | None = None,
+        version_rule: VersionRule = "off",
+        grades: str | Path | Sequence[Mapping[str, Any]] | None = None,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -98,6 +104,7 @@ class MetaStore(Store):
         self._fallback_author = fallback_author
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
         self._known = KnownFindings(self._profiles, with_pointers=lfs_url is not None)
+        self._versions = Versions(version_rule, grades)
         self._clock = clock
 
     @property
@@ -137,7 +144,7 @@ class MetaStore(Store):
         identity = parse_dataset_id(dataset_id)
         old, new = self.revision_read(identity, revision_a), self.revision_read(identity, revision_b)
         before, after = self._descriptors.value(identity, old), self._descriptors.value(identity, new)
-        return Diff(old, new, difference.json_patch(before, after), difference.changes(before, after))
+        return self._versions.diff(old, new, before, after)
 
     def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
         return self._storage.tag(parse_dataset_id(dataset_id), name)
@@ -309,6 +316,8 @@ class MetaStore(Store):
             document = self._known.marked(document, head.id, old)
         if old is not None and file_changes.unchanged(old, document):
             return document._replace(content=old, value=understand(dataset_id, head, old)), {}
+        if old is not None:
+            self._versions.check(dataset_id, old, document)
         return document, file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
 
     def _written(self, request: ChangeRequest, after: Revision, document: Document | None) -> Dataset:

@@ -1,0 +1,232 @@
+"""How much a difference means: a grade by a table of rules, the next version, and a summary on one line.
+
+The rules follow the recipe for versions of Data Packages. They are in `metastore/data/grades.json`; a deployment can
+have its own table.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from metastore.errors import InvalidInput
+from metastore.types import Difference
+
+#: From the least to the most.
+GRADES = ("patch", "minor", "major")
+_KINDS = frozenset({"added", "removed", "changed", "renamed"})
+_SEMANTIC = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?![\w.])")
+#: Each type, and the types that hold all its values.
+_WIDER = {
+    "integer": {"number", "string", "any"},
+    "year": {"integer", "number", "string", "any"},
+    "boolean": {"string", "any"},
+    "string": {"any"},
+} | {name: {"string", "any"} for name in ("number", "date", "time", "datetime", "yearmonth", "duration", "geopoint")}
+#: Licences by what they ask for, from nothing to much; the first that a name begins with.
+_LICENCES = (
+    ("cc0", "pddl", "odc-pddl", "public", "unlicense", "other-pd"),
+    ("cc-by-nc-nd", "cc-by-nc-sa", "cc-by-nd"),
+    ("cc-by-nc", "other-nc"),
+    ("cc-by-sa", "odbl", "odc-odbl", "gfdl", "gpl", "agpl"),
+    ("cc-by", "odc-by", "mit", "bsd", "apache", "ogl", "uk-ogl", "other-at"),
+)
+_STRICTNESS = dict(zip(_LICENCES, (0, 4, 3, 2, 1), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table.
+
+    Attributes:
+        grade: `major`, `minor` or `patch`.
+        kinds: The kinds of differences.
+        place: Their place in words; `*` stands for anything within one part, `**` for anything.
+        when: A condition on the values: `wider` (the new type holds all values of the old), `any` (the type is `any`
+            or `string`, as a missing one), `looser` (a limit lets more through), `no-stricter` (the licence asks for no
+            more than before); empty for none.
+    """
+
+    grade: str
+    kinds: frozenset[str]
+    place: str
+    when: str = ""
+
+    def fits(self, difference: Difference) -> bool:
+        """Tell whether the rule is about a difference."""
+        if difference.kind not in self.kinds or _pattern(self.place).fullmatch(difference.where) is None:
+            return False
+        return not self.when or _CONDITIONS[self.when](difference)
+
+
+class Grades:
+    """A table of rules, of which the first that fits counts."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+
+    @classmethod
+    def load(cls, source: str | Path | Sequence[Mapping[str, Any]] | None = None) -> Self:
+        """Read a table: a JSON file, its rows, or (None) the table that comes with MetaStore.
+
+        Raises:
+            InvalidInput: It cannot be read, or a row makes no sense.
+        """
+        rows = source if source is not None and not isinstance(source, (str, Path)) else _read(source)
+        return cls(_rule(number, row) for number, row in enumerate(rows, 1))
+
+    def grade(self, differences: Iterable[Difference]) -> str:
+        """Return the grade of a change: the highest of its differences, or an empty text if there are none."""
+        found = {self.of(difference) for difference in differences}
+        return next((grade for grade in reversed(GRADES) if grade in found), "")
+
+    def of(self, difference: Difference) -> str:
+        """Return the grade of one difference; `patch` if no rule fits."""
+        if difference.where == "version":
+            return ""
+        return next((rule.grade for rule in self._rules if rule.fits(difference)), "patch")
+
+
+@cache
+def default() -> Grades:
+    """Return the table that comes with MetaStore."""
+    return Grades.load()
+
+
+def _read(source: str | Path | None) -> Any:
+    if source is None:
+        return json.loads(resources.files("metastore").joinpath("data/grades.json").read_text("utf-8"))
+    try:
+        rows = json.loads(Path(source).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"the rules for grades cannot be read from {source}: {error}") from None
+    if not isinstance(rows, list):
+        raise InvalidInput(f"the rules for grades in {source} are a list of objects")
+    return rows
+
+
+def _rule(number: int, row: Any) -> Rule:
+    row = row if isinstance(row, Mapping) else {}
+    grade, kinds, place, when = (row.get(key, "") for key in ("grade", "kinds", "place", "when"))
+    known = isinstance(kinds, (list, tuple)) and bool(kinds) and _KINDS.issuperset(map(str, kinds))
+    if grade not in GRADES or not known or not isinstance(place, str) or not place or when not in ("", *_CONDITIONS):
+        raise InvalidInput(
+            f"row {number} of the rules for grades needs a grade (major, minor, patch), kinds (added, removed, "
+            f"changed, renamed), a place such as 'resource * › title', and no condition but {', '.join(_CONDITIONS)}"
+        )
+    return Rule(grade, frozenset(map(str, kinds)), place, when)
+
+
+@cache
+def _pattern(place: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", place)
+    wild = {"**": ".*", "*": r"(?:(?! › ).)*"}
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts), re.DOTALL)
+
+
+def _is_wider(difference: Difference) -> bool:
+    new = "any" if difference.new is None else difference.new
+    return isinstance(difference.old, str) and new in _WIDER.get(difference.old, ())
+
+
+def _is_any(difference: Difference) -> bool:
+    return difference.new in ("any", "string")
+
+
+def _is_looser(difference: Difference) -> bool:
+    old, new, limit = difference.old, difference.new, difference.where.rpartition(" › ")[2]
+    if limit in ("required", "unique"):
+        return new is False
+    if not all(isinstance(value, (int, float)) for value in (old, new)):
+        return False
+    rises: bool = new > old
+    return (rises and limit.lower().startswith("max")) or (not rises and limit.lower().startswith("min"))
+
+
+def _is_no_stricter(difference: Difference) -> bool:
+    old, new = (_strictness(value) for value in (difference.old, difference.new))
+    return old is not None and new is not None and new <= old
+
+
+def _strictness(name: Any) -> int | None:
+    text = re.sub(r"[\s_]+", "-", str(name).lower()).replace("creative-commons-", "cc-")
+    return next((rank for names, rank in _STRICTNESS.items() if text.startswith(names)), None)
+
+
+_CONDITIONS = {"wider": _is_wider, "any": _is_any, "looser": _is_looser, "no-stricter": _is_no_stricter}
+
+
+def next_version(version: Any, grade: str) -> str | None:
+    """Return the version that a change of this grade leads to; None if the version is not `MAJOR.MINOR.PATCH`."""
+    numbers = _numbers(version)
+    if numbers is None or not grade:
+        return None
+    at = 2 - GRADES.index(grade)
+    return ".".join(map(str, (*numbers[:at], numbers[at] + 1, *(0,) * (2 - at))))
+
+
+def claimed(old: Any, new: Any) -> str | None:
+    """Return the grade that a change of version claims, empty for none; None if the versions cannot be compared."""
+    before, after = _numbers(old), _numbers(new)
+    if before is None or after is None:
+        return None
+    return next((GRADES[2 - at] for at in range(3) if after[at] != before[at] and after > before), "")
+
+
+def _numbers(version: Any) -> tuple[int, ...] | None:
+    found = _SEMANTIC.match(version) if isinstance(version, str) else None
+    return tuple(map(int, found.groups())) if found else None
+
+
+#: How many parts a summary has at most.
+_MOST_PARTS = 5
+_DONE = ("added", "removed", "renamed", "changed")
+
+
+def summary(differences: Iterable[Difference]) -> str:
+    """Return differences on one line, such as `2 resources added; 3 fields changed in stations; licence changed`."""
+    resources: dict[str, set[str]] = {}
+    fields: dict[str, Counter[str]] = {}
+    inside: dict[str, set[str]] = {}
+    others: dict[str, set[str]] = {}
+    for difference in differences:
+        parts = difference.where.split(" › ")
+        name = parts[0].removeprefix("resource ")
+        if not parts[0].startswith("resource ") or parts == ["resource order"]:
+            others.setdefault(_thing(parts[0]), set()).add(difference.kind if len(parts) == 1 else "changed")
+        elif len(parts) == 1:
+            resources.setdefault(difference.kind, set()).add(name)
+        elif len(parts) > 2 and parts[1] == "schema" and parts[2].startswith("field "):
+            kind = difference.kind if len(parts) == 3 else "changed"
+            inside.setdefault(name, set()).add(f"{kind} {parts[2]}")
+        else:
+            fields.setdefault(name, Counter())["changed"] += 1
+    lines = [_counted("resource", {kind: len(names) for kind, names in resources.items()})] if resources else []
+    for name, changes in inside.items():
+        kinds = Counter(change.split(" ", 1)[0] for change in changes)
+        lines.append(f"{_counted('field', kinds)} in {name}")
+    changed = [name for name in fields if name not in inside]
+    if changed:
+        lines.append(f"{', '.join(changed[:2])} changed" if len(changed) < 3 else f"{len(changed)} resources changed")
+    lines += [f"{thing} {next(iter(kinds)) if len(kinds) == 1 else 'changed'}" for thing, kinds in others.items()]
+    more = len(lines) - _MOST_PARTS
+    return "; ".join(lines[:_MOST_PARTS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _thing(part: str) -> str:
+    """Return what a place outside the resources is called: `licence` for `licence CC0`."""
+    head = part.split(" ", 1)[0]
+    return head if head in ("licence", "contributor", "source", "view", "table") else part
+
+
+def _counted(noun: str, kinds: Mapping[str, int]) -> str:
+    first, *rest = [kind for kind in _DONE if kinds.get(kind)]
+    head = f"{kinds[first]} {noun}{'s' * (kinds[first] != 1)} {first}"
+    return ", ".join([head, *(f"{kinds[kind]} {kind}" for kind in rest)])

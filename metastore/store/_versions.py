@@ -1,0 +1,64 @@
+"""Grading differences, and holding the `version` of a descriptor to what changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from metastore.descriptor import difference
+from metastore.descriptor.document import load_written
+from metastore.descriptor.file_changes import Document
+from metastore.descriptor.grade import GRADES, Grades, claimed, default, next_version, summary
+from metastore.errors import InvalidInput
+from metastore.types import DatasetId, Diff, Revision
+
+VersionRule = Literal["off", "warn", "refuse"]
+_log = logging.getLogger("metastore")
+
+
+class Versions:
+    """Grades differences by a table of rules, and checks the version of what is written.
+
+    Raises:
+        InvalidInput: The rule is not known, or the table cannot be used.
+    """
+
+    def __init__(self, rule: VersionRule, grades: str | Path | Sequence[Mapping[str, Any]] | None) -> None:
+        if rule not in ("off", "warn", "refuse"):
+            raise InvalidInput(f"version_rule is off, warn or refuse, not {rule!r}")
+        self._rule = rule
+        self._grades = Grades.load(grades) if grades is not None else default()
+
+    def diff(self, old: Revision, new: Revision, before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
+        """Compare two descriptors."""
+        changes = difference.changes(before, after)
+        grade = self._grades.grade(changes)
+        version = next_version(before.get("version"), grade)
+        return Diff(old, new, difference.json_patch(before, after), changes, summary(changes), grade, version)
+
+    def check(self, dataset_id: DatasetId, old: bytes, document: Document) -> None:
+        """Compare what changes with what the version claims.
+
+        Raises:
+            InvalidInput: The version claims less, and the rule is to refuse that.
+        """
+        if self._rule == "off":
+            return
+        before = load_written(old)
+        said = claimed(before.get("version"), document.value.get("version")) if isinstance(before, dict) else None
+        if said is None:
+            return
+        grade = self._grades.grade(difference.changes(before, load_written(document.content)))
+        if _rank(said) >= _rank(grade):
+            return
+        advice = next_version(before["version"], grade)
+        problem = f"this is a {grade} change, so the version after {before['version']} is {advice} or higher"
+        if self._rule == "refuse":
+            raise InvalidInput(problem, pointer="/version")
+        _log.warning("%s: %s", dataset_id, problem)
+
+
+def _rank(grade: str) -> int:
+    return GRADES.index(grade) if grade else -1

@@ -1,0 +1,144 @@
+"""Grades and summaries: what a difference means to those who use the data, on real histories and rule by rule."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore import InvalidInput, MetaStore
+from metastore.descriptor.difference import changes
+from metastore.descriptor.grade import Grades, claimed, default, next_version, summary
+
+from .conftest import ANN
+
+DATA = Path(__file__).parent / "data" / "grades"
+CARS = "physics/cars"
+
+
+def test_grades_agree_with_a_person_on_real_histories() -> None:
+    descriptors = json.loads(gzip.decompress((DATA / "descriptors.json.gz").read_bytes()))
+    wrong = []
+    lines = (DATA / "labels.tsv").read_text().splitlines()
+    for line in lines:
+        label, name, old, new = line.split("\t")
+        grade = default().grade(changes(descriptors[name][old], descriptors[name][new]))
+        if grade != label:
+            wrong.append((name, old, new, label, grade))
+    assert len(lines) > 90
+    assert len(wrong) <= len(lines) * 0.05, wrong
+
+
+FIELD = {"name": "n", "type": "integer", "constraints": {"minimum": 1, "required": True, "enum": ["a", "b"]}}
+SCHEMA = {"fields": [FIELD, {"name": "t", "type": "string"}], "primaryKey": "n"}
+START = {
+    "name": "x",
+    "licenses": [{"name": "CC-BY-4.0", "path": "LICENSE"}],
+    "keywords": ["k"],
+    "resources": [{"name": "r", "path": "r.csv", "schema": SCHEMA}, {"name": "s", "path": "s.csv"}],
+}
+
+
+def edited(edit: Any) -> Any:
+    copy = json.loads(json.dumps(START))
+    edit(copy)
+    return copy
+
+
+def first_field(descriptor: Any) -> Any:
+    return descriptor["resources"][0]["schema"]["fields"][0]
+
+
+@pytest.mark.parametrize(
+    ("edit", "grade", "said"),
+    [
+        (lambda d: None, "", ""),
+        (lambda d: d.update(title="T"), "patch", "title added"),
+        (lambda d: d.update(version="2"), "", "version added"),
+        (lambda d: d["keywords"].append("new"), "patch", "keyword added"),
+        (lambda d: d.update(name="y"), "major", "name changed"),
+        (lambda d: d["resources"].pop(), "major", "1 resource removed"),
+        (lambda d: d["resources"].append({"name": "new", "path": "n.csv"}), "minor", "1 resource added"),
+        (lambda d: d["resources"][1].update(name="z"), "major", "1 resource renamed"),
+        (lambda d: d["resources"][1].update(title="T"), "patch", "s changed"),
+        (lambda d: d["resources"][1].update(bytes=7), "minor", "s changed"),
+        (lambda d: first_field(d).update(type="number"), "minor", "1 field changed in r"),
+        (lambda d: first_field(d).update(type="year"), "major", "1 field changed in r"),
+        (lambda d: first_field(d).update(title="N"), "patch", "1 field changed in r"),
+        (lambda d: first_field(d).update(name="N"), "major", "1 field renamed in r"),
+        (lambda d: first_field(d)["constraints"].update(minimum=0), "minor", "1 field changed in r"),
+        (lambda d: first_field(d)["constraints"].update(minimum=2), "major", "1 field changed in r"),
+        (lambda d: first_field(d)["constraints"].update(maximum=2), "major", "1 field changed in r"),
+        (lambda d: first_field(d)["constraints"].update(required=False), "minor", "1 field changed in r"),
+        (lambda d: first_field(d)["constraints"]["enum"].append("c"), "minor", "1 field changed in r"),
+        (lambda d: first_field(d)["constraints"]["enum"].pop(), "major", "1 field changed in r"),
+        (lambda d: first_field(d).pop("constraints"), "minor", "1 field changed in r"),
+        (lambda d: d["resources"][0]["schema"]["fields"].pop(), "major", "1 field removed in r"),
+        (lambda d: d["resources"][0]["schema"]["fields"].reverse(), "major", "1 field changed in r"),
+        (lambda d: d["resources"][0]["schema"]["fields"].append({"name": "z"}), "minor", "1 field added in r"),
+        (lambda d: d["resources"][0]["schema"].update(primaryKey="t"), "major", "r changed"),
+        (lambda d: d["licenses"][0].update(name="CC0-1.0"), "patch", "licence renamed"),
+        (lambda d: d["licenses"][0].update(name="CC-BY-NC-4.0"), "major", "licence renamed"),
+        (lambda d: d.pop("licenses"), "major", "licenses removed"),
+    ],
+)
+def test_each_kind_of_change_has_its_grade_and_summary(edit: Any, grade: str, said: str) -> None:
+    differences = changes(START, edited(edit))
+    assert default().grade(differences) == grade, differences
+    assert summary(differences) == said
+
+
+@pytest.mark.parametrize(
+    ("version", "grade", "following"),
+    [
+        ("1.2.3", "patch", "1.2.4"),
+        ("1.2.3", "minor", "1.3.0"),
+        ("1.2.3", "major", "2.0.0"),
+        ("1.2", "major", None),
+        (1.2, "major", None),
+        ("1.2.3", "", None),
+    ],
+)
+def test_the_next_version_follows_from_the_grade(version: Any, grade: str, following: str | None) -> None:
+    assert next_version(version, grade) == following
+    assert following is None or claimed(version, following) == grade
+
+
+def test_a_version_that_claims_less_than_what_changed_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    strict = metastore.connect("memory:", author=ANN, version_rule="refuse")
+    strict.dataset_create(CARS, {**START, "version": "1.0.0"})
+    with pytest.raises(InvalidInput, match=r"major change, so the version after 1\.0\.0 is 2\.0\.0"):
+        strict.dataset_update(CARS, {**START, "version": "1.1.0", "resources": []})
+    strict.dataset_update(CARS, {**START, "version": "2.0.0", "resources": []})
+    lenient = metastore.connect("memory:", author=ANN, version_rule="warn")
+    lenient.dataset_create(CARS, {**START, "version": "1.0.0"})
+    lenient.dataset_patch(CARS, {"title": "T"})
+    assert "patch change, so the version after 1.0.0 is 1.0.1" in caplog.text
+    for rule in ("never", None):
+        with pytest.raises(InvalidInput, match="off, warn or refuse"):
+            metastore.connect("memory:", version_rule=rule)
+
+
+def test_a_deployment_has_its_own_rules(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text('[{"grade": "major", "kinds": ["added"], "place": "title"}]')
+    store = metastore.connect("memory:", author=ANN, grades=rules)
+    store.dataset_create(CARS, {"version": "1.0.0"})
+    store.dataset_patch(CARS, {"title": "T"})
+    diff = store.revision_diff(CARS, "HEAD~1")
+    assert (diff.grade, diff.version, diff.summary) == ("major", "2.0.0", "title added")
+    for text in ("{}", "[1]", "no", '[{"grade": "huge", "kinds": ["added"], "place": "title"}]'):
+        rules.write_text(text)
+        with pytest.raises(InvalidInput, match="rules for grades"):
+            Grades.load(rules)
+
+
+def test_a_diff_says_its_summary_grade_and_version_in_every_store(store: MetaStore) -> None:
+    store.dataset_create(CARS, {"version": "1.0.0", "resources": []})
+    store.dataset_update(CARS, {"version": "1.0.0", "resources": [{"name": "a", "path": "a.csv"}]})
+    diff = store.revision_diff(CARS, "HEAD~1")
+    assert (diff.summary, diff.grade, diff.version) == ("1 resource added", "minor", "1.1.0")
