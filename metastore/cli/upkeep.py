@@ -1,4 +1,4 @@
-"""`metastore verify`, `pack`, `backup`, `restore`, `recover` and `completion`: what an operator needs."""
+"""`metastore verify`, `pack`, `backup`, `restore`, `recover`, `check-host` and `completion`: an operator's commands."""
 
 from __future__ import annotations
 
@@ -149,6 +149,32 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
         app.data({"recovered": found}, "\n".join(found))
     else:
         say(f"The store has all that the backup has of {wanted}.", fg="green")
+
+
+@command(_root, "check-host")
+@click.argument("url")
+@click.option("--dry-run", is_flag=True, help="Only reach the host, and name the steps.")
+def check_host(app: App, url: str, dry_run: bool) -> None:
+    """Try a Git host.
+
+    URL is github://OWNER or gitlab://GROUP. Makes a private dataset called metastore-check-… there, does with it what a
+    store does, compares every id with those of the same history here, and purges it: some 50 to 80 requests. Exit code
+    1 if a step failed: the table says what to report.
+    """
+    from metastore.storage.probe import check
+
+    storage = app.open(url, private=True).storage
+    failed = 0
+    if not app.json:
+        say(f"{'step':<22} result requests")
+    for checked in check(storage, dry_run=dry_run):
+        failed += checked.ok is False
+        app.data(checked, str(checked))
+    if failed:
+        say(f"{failed} step{'s' * (failed != 1)} failed. Please report this table with the host's version.", fg="red")
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+    if not dry_run:
+        say("This host behaves as a store needs it.", fg="green")
 
 
 @click.command("completion")

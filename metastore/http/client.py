@@ -77,6 +77,8 @@ class Host:
         self._clock = clock
         self._limited_until = 0.0
         self._pace: Pace | None = None
+        #: How many requests were made so far; one that was repeated after a fault counts once.
+        self.requests = 0
 
     def __repr__(self) -> str:
         return f"Host({self.base!r})"
@@ -160,6 +162,10 @@ class Host:
         """Close the connections. The next call opens new ones."""
         self._connection.close()
 
+    def token(self) -> str:
+        """Return the token that is sent with requests, for Git, which takes it as a password."""
+        return self._credentials.headers()["Authorization"].partition(" ")[2]
+
     def slow_down(self) -> None:
         """Keep below the host's limits of changes from now on, and wait hours for the end of a limit."""
         self._pace = Pace(self.limits_of_changes)
@@ -198,6 +204,7 @@ class Host:
         repeatable: bool,
     ) -> Response:
         """Send, and repeat where that is safe. A 5xx does not tell whether a change was made."""
+        self.requests += 1
         response = self._connection.request(
             method,
             url,

@@ -34,6 +34,7 @@ from urllib.parse import quote, unquote
 import pygit2
 
 from . import github_graphql, github_json
+from .git_server import run_backend
 from .server import HostServer, Reply, Request
 
 TOKEN = "ghp_emulated"
@@ -145,6 +146,9 @@ class GitHub(HostServer):
     # HTTP
 
     def answer(self, request: Request) -> Reply:
+        git = re.fullmatch(r"/([^/]+)/([^/]+)\.git(/info/refs|/git-(?:upload|receive)-pack)", request.path)
+        if git:
+            return self._git(request, *git.groups())
         try:
             reply = self._route(request)
         except Refused as refused:
@@ -163,6 +167,17 @@ class GitHub(HostServer):
             if request.headers.get("if-none-match") == etag:
                 reply = Reply(304)
         return Reply(reply.status, reply.body, {**headers, **reply.headers})
+
+    def _git(self, request: Request, owner: str, name: str, below: str) -> Reply:
+        """Serve Git, as github.com does beside api.github.com."""
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        password = b64decode(value).decode().partition(":")[2] if scheme == "Basic" else ""
+        found = self.find(owner, name)
+        if password not in self.tokens:
+            return Reply(401, b"Who are you?\n", {"WWW-Authenticate": 'Basic realm="GitHub"'})
+        if found is None or self.lags(found):
+            return Reply(404, b"Repository not found.\n", {"Content-Type": "text/plain"})
+        return run_backend(self.folder, f"/{Path(found.git.path).name}{below}", request)
 
     def _route(self, request: Request) -> Reply:
         path = request.raw_path.removeprefix("/api/v3")

@@ -80,6 +80,12 @@ class GitHubStorage(ObjectStorage):
         self._listing = Listing(self.api, self.naming, topic)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
 
+    @property
+    def clone_template(self) -> str:
+        """The address of repositories for Git, with `{name}` in it."""
+        base = self.host.base.removesuffix("/api/v3")
+        return f"{base.replace('://api.', '://', 1)}/{self.api.owner}/{{name}}.git"
+
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
         with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, who are the most

@@ -105,6 +105,11 @@ class GitLabStorage(ObjectStorage):
         self._moves = Moves(self)
         self._listing = Listing(self._api, self.naming, topic, self._moves)
 
+    @property
+    def clone_template(self) -> str:
+        """The address of repositories for Git, with `{name}` in it."""
+        return f"{self.hosts[1].base}/{self.group}/{{name}}.git"
+
     # What ObjectStorage needs
 
     @contextmanager

@@ -92,6 +92,11 @@ class _Done(NamedTuple):
     output: str
     errors: str
 
+    @property
+    def reason(self) -> str:
+        """Why it failed."""
+        return _reason(self.errors)
+
 
 class Remote:
     """The address of the repositories.
@@ -231,7 +236,7 @@ def _there(git: _Git, url: str) -> dict[str, str]:
     """Return the branches and tags of a remote. Raises _Refused."""
     done = git("ls-remote", "--", url)
     if done.code:
-        raise _Refused(_reason(done.errors) + _where_it_went(git, url, done.errors))
+        raise _Refused(done.reason + _where_it_went(git, url, done.errors))
     return _references(done.output)
 
 
@@ -293,7 +298,7 @@ def _failures(done: _Done, updates: list[_Update]) -> dict[str, str]:
     """Return the references that were not pushed, and why; see the section "Output" of git-push(1)."""
     rows = [line.split("\t") for line in done.output.splitlines() if "\t" in line]
     outcomes = {name.rpartition(":")[2]: (flag, " ".join(more)) for flag, name, *more in rows}
-    reason = _reason(done.errors)
+    reason = done.reason
     failed = {}
     for name, _, _ in updates:
         flag, summary = outcomes.get(name, ("!", reason))

@@ -1,0 +1,115 @@
+"""The check of a Git host passes where the host behaves, and says where it does not; it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metastore.errors import InvalidInput
+from metastore.storage.github.storage import GitHubStorage
+from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.memory import MemoryStorage
+from metastore.storage.probe import MOST_REQUESTS, check
+
+from .backends import github, gitlab, stop
+from .github import TOKEN, GitHub
+from .server import HostServer, Reply, Request
+
+Hosted = GitHubStorage | GitLabStorage
+
+
+@pytest.fixture(params=["github", "gitlab"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosted]:
+    made: Hosted = github(tmp_path) if request.param == "github" else gitlab(tmp_path)
+    yield made
+    made.close()
+    stop(made)
+
+
+def hub(storage: Hosted) -> HostServer:
+    return storage.hub  # type: ignore[return-value, union-attr]
+
+
+def _makes(request: Request) -> bool:
+    return request.method == "POST" and re.search(r"/(repos|projects)$", request.path) is not None
+
+
+def names(storage: Hosted) -> list[str]:
+    return [str(each) for each in storage.ids(deleted=None)]
+
+
+def test_a_host_that_behaves_passes_and_is_left_as_it_was(storage: Hosted) -> None:
+    steps = list(check(storage))
+    assert [str(each) for each in steps if not each.ok] == []
+    assert steps[-1].detail == "nothing was left"
+    assert names(storage) == []
+    assert sum(each.requests for each in steps) < MOST_REQUESTS / 1.5
+    made = [request.json() for request, _ in hub(storage).seen if _makes(request)]
+    assert made
+    assert all(each.get("private") or each.get("visibility") == "private" for each in made)
+
+
+def test_a_dry_run_makes_nothing(storage: Hosted) -> None:
+    reach, *others = check(storage, dry_run=True)
+    assert reach.ok
+    assert {each.ok for each in others} == {None}
+    assert hub(storage).calls() in (["GET /rate_limit"], ["GET /api/v4/groups/labs/physics"])
+
+
+def test_a_step_that_fails_is_told_and_the_rest_is_cleaned_up(storage: Hosted) -> None:
+    refusal = Reply(403, {"message": "No tags here"})
+    hub(storage).fault(refusal, path="/git/tags$", times=999)
+    hub(storage).fault(refusal, path="receive-pack", body="refs/tags/v", times=999)
+    steps = {each.step: each for each in check(storage)}
+    assert [name for name, each in steps.items() if each.ok is False] == ["tag", "rename a tag", "remove a tag"]
+    assert "No tags here" in steps["tag"].detail
+    assert names(storage) == []
+
+
+def test_a_host_that_changes_bytes_is_found_out_and_cleaned_up(tmp_path: Path) -> None:
+    storage = github(tmp_path)
+    server: GitHub = storage.hub  # type: ignore[attr-defined]
+    server.fault(lambda reply: Reply(reply.status, {**reply.body, "sha": "0" * 40}), path="/git/commits", times=999)
+    create, *others = [each for each in check(storage) if each.ok is not None][1:]
+    assert "GitHub made 0000" in create.detail
+    assert [each.step for each in others] == ["clean up"]
+    assert server.repositories == {}
+    storage.close()
+    server.close()
+
+
+def test_a_host_that_cannot_be_reached_is_not_tried_further(storage: Hosted) -> None:
+    hub(storage).tokens.clear()
+    steps = list(check(storage))
+    assert steps[0].ok is False
+    assert "does not accept the token" in steps[0].detail
+    assert {each.ok for each in steps[1:-1]} == {None}
+
+
+def test_only_a_store_on_a_git_host_is_checked() -> None:
+    with pytest.raises(InvalidInput, match="Git host"):
+        list(check(MemoryStorage()))
+
+
+def test_the_command_prints_a_table(tmp_path: Path) -> None:
+    with GitHub(tmp_path) as server:
+        url = f"github://{server.url.removeprefix('http://')}/physics"
+        command = [sys.executable, "-m", "metastore", "check-host", url]
+        environment = {**os.environ, "METASTORE_GITHUB_TOKEN": TOKEN, "HOME": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "This host behaves as a store needs it.")
+        assert done.stdout.splitlines()[1].startswith("create                 ok")
+        server.read_only.add(TOKEN)
+        command.append("--json")
+        failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert failed.returncode == 1
+        rows = [json.loads(line) for line in failed.stdout.splitlines()]
+        assert (rows[1]["step"], rows[1]["ok"]) == ("create", False)
+        assert TOKEN not in done.stdout + done.stderr + failed.stdout + failed.stderr

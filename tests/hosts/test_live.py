@@ -1,0 +1,28 @@
+"""Real hosts, where the environment says so: `metastore check-host`, which is documented in the how-tos.
+
+METASTORE_LIVE_GITHUB_OWNER and METASTORE_LIVE_GITHUB_TOKEN name an account or organisation on GitHub;
+METASTORE_LIVE_GITLAB_GROUP, such as `gitlab://labs/tests`, and METASTORE_LIVE_GITLAB_TOKEN a group on a GitLab.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import metastore
+from metastore.storage.probe import check
+
+OWNER, GROUP = (os.environ.get(f"METASTORE_LIVE_{name}", "") for name in ("GITHUB_OWNER", "GITLAB_GROUP"))
+HOSTS = {
+    f"github://{OWNER}" if OWNER else "": os.environ.get("METASTORE_LIVE_GITHUB_TOKEN"),
+    GROUP: os.environ.get("METASTORE_LIVE_GITLAB_TOKEN"),
+}
+LIVE = [(url, token) for url, token in HOSTS.items() if url and token]
+
+
+@pytest.mark.skipif(not LIVE, reason="METASTORE_LIVE_GITHUB_… and METASTORE_LIVE_GITLAB_… are not set")
+@pytest.mark.parametrize(("url", "token"), LIVE or [("", "")], ids=[url for url, _ in LIVE] or ["none"])
+def test_a_real_host_behaves_as_a_store_needs_it(url: str, token: str) -> None:
+    with metastore.connect(url, token=token, author="Check", private=True) as store:
+        assert [str(each) for each in check(store.storage) if not each.ok] == []
