@@ -122,6 +122,29 @@ def test_what_changes_nothing_says_so(run: Run, cars: str) -> None:
     assert "nothing was moved" in run("dataset", "move", "physics/cars", "physics/cars", *WRITE).err
 
 
+def test_files_datasets_and_stores_are_compared(run: Run, cars: str, tmp_path: Path) -> None:
+    file = tmp_path / "cars.json"
+    file.write_text('{"name": "cars", "n": 1.1, "title": "Cars"}')
+    assert run("dataset", "patch", "physics/cars", '{"version": "2"}', *WRITE).code == 0
+    said = run("diff", f"physics/cars@{cars[:12]}", str(file))
+    assert said.out == "~ n changed: 1.10 → 1.1 (the same number, written otherwise)\n+ title added: 'Cars'\n"
+    assert run("diff", "physics/cars@HEAD~1", "physics/cars", "--summary", "--exit-code").code == 1
+    same = run("diff", "physics/cars", "physics/cars", "--exit-code")
+    assert (same.code, same.out, "No difference" in same.err) == (0, "", True)
+    assert run("diff", str(file), "-", "--grade", stdin=b'{"name": "x"}').out == "major\n"
+    assert "+++ -" in run("diff", str(file), "-", "--unified", stdin=b'{"name": "x"}').out
+    other = str(tmp_path / "other")
+    assert run("dataset", "create", "physics/boats", "--store", other, *WRITE, stdin=b"{}").code == 0
+    assert run("dataset", "create", "physics/cars", "--store", other, *WRITE, stdin=b'{"name": "x"}').code == 0
+    assert run("diff", "physics/cars", "--with", other, "--summary").out.startswith("name changed")
+    assert run("diff", "--with", other).out.splitlines() == [
+        "physics/boats: only in the other store",
+        "physics/cars: name changed; n removed; version removed",
+    ]
+    for wrong in (("diff",), ("diff", str(file), "-"), ("diff", str(file), "none.json")):
+        assert run(*wrong, stdin=b"[]").code == 2
+
+
 def test_a_deletion_is_compared_as_an_empty_descriptor(run: Run, cars: str) -> None:
     run("dataset", "delete", "physics/cars", *WRITE)
     assert run("revision", "diff", "physics/cars", cars).out == "- name removed: 'cars'\n- n removed: 1.10\n"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
 from datetime import datetime
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, say
+from metastore.cli.base import TIME, App, command, say
+from metastore.cli.compare import Comparison, comparing
 from metastore.errors import InvalidInput
-from metastore.store.base import Store
-from metastore.types import Diff, Difference, JournalEntry, Revision, Tag
+from metastore.types import JournalEntry, Revision, Tag
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
@@ -72,50 +70,21 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
 @ID
 @click.argument("revision_a")
 @click.argument("revision_b", required=False)
-@click.option("--unified", is_flag=True, help="Line by line, as diff does.")
-@click.option("--patch", is_flag=True, help="As a JSON Patch (RFC 6902).")
-@click.option("--summary", is_flag=True, help="On one line.")
-@click.option("--grade", is_flag=True, help="Print major, minor or patch, and the version that should follow.")
-@click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference.")
-def revision_diff(
-    app: App,
-    dataset_id: str,
-    revision_a: str,
-    revision_b: str | None,
-    unified: bool,
-    patch: bool,
-    summary: bool,
-    grade: bool,
-    exit_code: bool,
-) -> None:
+@comparing
+def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | None) -> Comparison:
     """Compare two revisions in words; without REVISION_B, with the newest."""
     store = app.reader()
     found = store.revision_diff(dataset_id, revision_a, revision_b)
-    if summary or grade:
-        line = found.summary if summary else f"{found.grade or 'none'} {found.version or ''}".rstrip()
-        app.data({"summary": found.summary, "grade": found.grade, "version": found.version}, line)
-    else:
-        _print_diff(app, store, found, dataset_id, unified=unified, patch=patch)
-    if exit_code and found.patch:
-        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
-
-def _print_diff(app: App, store: Store, found: Diff, dataset_id: str, *, unified: bool, patch: bool) -> None:
-    if patch:
-        app.data(found.patch)
-    elif unified and not app.json:
-        sides = [
-            "" if side.deleted else store.dataset_read(dataset_id, side.id).bytes.decode()
+    def texts() -> tuple[str, str]:
+        old, new = (
+            "" if side.deleted else store.dataset_bytes(dataset_id, side.id)[1].decode("utf-8", "replace")
             for side in (found.old, found.new)
-        ]
-        _print_unified(found, *sides)
-    elif app.json:
-        app.data(found)
-    elif not found.changes:
-        say("No difference.")
-    else:
-        for change in found.changes:
-            click.echo(_coloured(change))
+        )
+        return old, new
+
+    labels = (found.old.id[:12], found.new.id[:12])
+    return Comparison(found, found.patch, found.changes, found.summary, found.grade, found.version, labels, texts)
 
 
 @command(tag, "create", writes=True)
@@ -275,25 +244,3 @@ def _journal_line(entry: JournalEntry) -> str:
     details = " ".join(f"{name}={value}" for name, value in entry.details.items())
     when = f"{entry.created:%Y-%m-%d %H:%M}"
     return f"{when} {entry.author.name}: {entry.action} {entry.dataset_id} {details} ({entry.message})"
-
-
-_SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow"), "renamed": (">", "cyan")}
-
-
-def _coloured(change: Difference) -> str:
-    sign, colour = _SIGNS[change.kind]
-    return click.style(f"{sign} {change}", fg=colour)
-
-
-def _print_unified(diff: Diff, old: str, new: str) -> None:
-    lines = difflib.unified_diff(
-        old.splitlines(keepends=True), new.splitlines(keepends=True), diff.old.id[:12], diff.new.id[:12]
-    )
-    for line in _styled(lines):
-        click.echo(line, nl=False)
-
-
-def _styled(lines: Iterator[str]) -> Iterator[str]:
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in lines:
-        yield click.style(line, fg=colours.get(line[0])) if line[0] in colours else line

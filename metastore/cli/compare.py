@@ -1,0 +1,156 @@
+"""`metastore diff`, and how every comparison is printed."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator
+from heapq import merge as merged
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from metastore.cli.base import FOUND_PROBLEMS, App, command, read_input, say
+from metastore.errors import InvalidInput
+from metastore.types import Difference
+
+if TYPE_CHECKING:
+    from metastore.store.base import Store
+
+
+class Comparison(NamedTuple):
+    """What lies between two descriptors, and the texts of both."""
+
+    value: Any
+    patch: Any
+    changes: tuple[Difference, ...]
+    summary: str
+    grade: str
+    version: str | None
+    labels: tuple[str, str]
+    texts: Callable[[], tuple[str, str]]
+
+
+def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]:
+    """Give a command that returns a `Comparison` the options for printing it."""
+
+    @functools.wraps(function)
+    def run(
+        app: App, *args: Any, unified: bool, patch: bool, summary: bool, grade: bool, exit_code: bool, **kwargs: Any
+    ) -> None:
+        found = function(app, *args, **kwargs)
+        if found is None:
+            return
+        if summary or grade:
+            line = found.summary if summary else f"{found.grade or 'none'} {found.version or ''}".rstrip()
+            app.data({"summary": found.summary, "grade": found.grade, "version": found.version}, line)
+        elif patch or app.json:
+            app.data(found.patch if patch else found.value)
+        elif unified:
+            _print_unified(found)
+        else:
+            _print_words(found)
+        if exit_code and found.patch:
+            raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+    options = (
+        click.option("--unified", is_flag=True, help="Line by line, as diff does."),
+        click.option("--patch", is_flag=True, help="As a JSON Patch (RFC 6902)."),
+        click.option("--summary", is_flag=True, help="On one line."),
+        click.option("--grade", is_flag=True, help="Print major, minor or patch, and the version that should follow."),
+        click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference."),
+    )
+    for option in reversed(options):
+        run = option(run)
+    return run
+
+
+@click.group(invoke_without_command=True, hidden=True)
+def _root() -> None:
+    """Carry the command that has no noun."""
+
+
+@command(_root, "diff")
+@click.argument("a", required=False)
+@click.argument("b", required=False)
+@click.option("--with", "other", metavar="URL", help="The store of B; without A and B, compare all of both stores.")
+@comparing
+def diff(app: App, a: str | None, b: str | None, other: str | None) -> Comparison | None:
+    """Compare two descriptors: files (`-` is stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
+
+    Examples: metastore diff physics/cars@v1 cars.json; metastore diff --with https://metastore.example.org
+    """
+    if a is None:
+        if other is None:
+            raise InvalidInput("give two files or datasets, or the other store with --with")
+        _compare_stores(app, app.reader(), app.open(other, create=False))
+        return None
+    texts = (_text(app, a, None), _text(app, b or a, other))
+    return _compared((a, b or a), *texts)
+
+
+def _text(app: App, name: str, url: str | None) -> bytes:
+    """Return a descriptor as it is stored or in a file."""
+    if name == "-" or Path(name).is_file() or name.endswith(".json"):
+        return read_input(name)
+    dataset_id, _, revision = name.partition("@")
+    store = app.reader() if url is None else app.open(url, create=False)
+    return store.dataset_bytes(dataset_id, revision or None)[1]
+
+
+def _compared(labels: tuple[str, str], old: bytes, new: bytes) -> Comparison:
+    from metastore.descriptor.difference import changes, json_patch
+    from metastore.descriptor.document import decode
+    from metastore.descriptor.grade import default, next_version, summary
+
+    before, after = (decode(text, max_bytes=len(text)) for text in (old, new))
+    for label, value in zip(labels, (before, after), strict=True):
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")
+    found = changes(before, after)
+    grade = default().grade(found)
+    patch, line, version = json_patch(before, after), summary(found), next_version(before.get("version"), grade)
+    value = {"patch": patch, "changes": found, "summary": line, "grade": grade, "version": version}
+    return Comparison(value, patch, found, line, grade, version, labels, lambda: (old.decode(), new.decode()))
+
+
+def _compare_stores(app: App, here: Store, there: Store) -> None:
+    """Print each dataset that is in one store alone, or differs."""
+    sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]  # noqa: B905 - endless
+    for dataset_id, group in groupby(merged(*sides), key=lambda pair: pair[0]):
+        found = {side for _, side in group}
+        if len(found) == 2:
+            texts = [store.dataset_bytes(dataset_id)[1] for store in (here, there)]
+            difference = "" if texts[0] == texts[1] else _compared((str(dataset_id),) * 2, *texts).summary
+        else:
+            difference = "only in the other store" if found == {1} else "only in this store"
+        if difference:
+            app.data({"dataset": str(dataset_id), "difference": difference}, f"{dataset_id}: {difference}")
+
+
+_SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow"), "renamed": (">", "cyan")}
+
+
+def _print_words(found: Comparison) -> None:
+    if not found.changes:
+        say("No difference.")
+    for change in found.changes:
+        sign, colour = _SIGNS[change.kind]
+        click.echo(click.style(f"{sign} {change}", fg=colour))
+
+
+def _print_unified(found: Comparison) -> None:
+    old, new = (text.splitlines(keepends=True) for text in found.texts())
+    for line in _styled(difflib.unified_diff(old, new, *found.labels)):
+        click.echo(line, nl=False)
+
+
+def _styled(lines: Iterator[str]) -> Iterator[str]:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in lines:
+        yield click.style(line, fg=colours.get(line[0])) if line[0] in colours else line
+
+
+COMMANDS = tuple(_root.commands.values())
