@@ -118,7 +118,7 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes) -> Comparison:
 
 def _compare_stores(app: App, here: Store, there: Store) -> None:
     """Print each dataset that is in one store alone, or differs."""
-    sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]  # noqa: B905 - endless
+    sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]
     for dataset_id, group in groupby(merged(*sides), key=lambda pair: pair[0]):
         found = {side for _, side in group}
         if len(found) == 2:
