@@ -236,7 +236,11 @@ class Host:
         if status == 401:
             raise StorageUnavailable(f"{self._name()} does not accept the token: {message}")
         if status == 403:
-            raise PermissionDenied(f"{self._name()} does not allow the token's owner to {method} {path}: {message}")
+            needed = response.headers.get("x-accepted-github-permissions", "")[:100]
+            missing = f" (the token needs {needed})" if needed else ""
+            raise PermissionDenied(
+                f"{self._name()} does not allow the token's owner to {method} {path}: {message}{missing}"
+            )
         raise StorageError(f"{self._name()} answered {status} to {method} {path}: {message}")
 
     def _url(self, path: str) -> str:

@@ -11,6 +11,8 @@ Reported, each a switch:
 * `deletion_shown`: to a token that may not delete, 403, or (False) 404 as for what is not to be seen
   (https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api, "404 Not Found").
 * `longest_tree`: a tree with more entries comes as `truncated` (https://docs.github.com/rest/git/trees: 100,000).
+* `permissions` of a fine-grained token, by endpoint: 403 with the header that says what is missing
+  (https://docs.github.com/rest/authentication/permissions-required-for-fine-grained-personal-access-tokens).
 * `archived` repositories and `rules` of the owner refuse what changes a branch
   (https://docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets).
 * A tree of more than 200 lines, or 2.5 MB, is too much for one request
@@ -105,6 +107,8 @@ class GitHub(HostServer):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.accounts = {"ann": "User", owner: "User" if account else "Organization"}
         self.tokens[TOKEN] = owner if account else "ann"
+        #: Token -> what it may of `contents`, `administration` and `issues`: `read` or `write`. Others may all.
+        self.permissions: dict[str, dict[str, str]] = {}
         #: Tokens that may read and not write, and those that may not delete.
         self.read_only: set[str] = set()
         self.no_delete: set[str] = set()
@@ -188,11 +192,23 @@ class GitHub(HostServer):
         token = request.headers["authorization"].partition(" ")[2]
         if request.method != "GET" and token in self.read_only:
             raise Refused(403, "Resource not accessible by personal access token", status="403")
+        self.expect_permission(token, *_permission(request.method, path))
         for method, pattern, call in _ROUTES:
             found = re.fullmatch(pattern, path)
             if found and method == request.method:
                 return call(self, request, **{name: unquote(each) for name, each in found.groupdict().items()})
         raise Refused(404, "Not Found", status="404")
+
+    def lacks(self, token: str, kind: str, access: str) -> bool:
+        """Tell whether a fine-grained token was not given a permission."""
+        given = self.permissions.get(token)
+        return given is not None and kind != "" and given.get(kind) not in (access, "write")
+
+    def expect_permission(self, token: str, kind: str, access: str) -> None:
+        if self.lacks(token, kind, access):
+            refused = Refused(403, "Resource not accessible by personal access token", status="403")
+            refused.reply.headers["X-Accepted-GitHub-Permissions"] = f"{kind}={access}"
+            raise refused
 
     def repository(self, owner: str, name: str, request: Request) -> Repository:
         found = self.find(owner, name)
@@ -224,6 +240,14 @@ class GitHub(HostServer):
 
     def may_delete(self, request: Request) -> bool:
         return request.headers["authorization"].partition(" ")[2] not in self.no_delete
+
+
+def _permission(method: str, path: str) -> tuple[str, str]:
+    """Return the permission that an endpoint needs, as GitHub lists them; metadata may be read by every token."""
+    access = "read" if method == "GET" else "write"
+    if re.fullmatch(r"/(orgs/[^/]+|user)/repos|/repos/[^/]+/[^/]+(/topics)?", path):
+        return ("administration", access) if access == "write" else ("", access)
+    return ("contents", access) if re.match(r"/repos/[^/]+/[^/]+/(git|contents|commits|branches)\b", path) else ("", "")
 
 
 # Accounts

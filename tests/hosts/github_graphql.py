@@ -168,6 +168,8 @@ def _default(thing: _Thing, info: Any) -> Any:
 
 def _issues(thing: _Thing, info: Any, states: Any = None, first: int | None = None, after: str | None = None) -> Any:
     assert thing.repository
+    if info.context["hub"].lacks(info.context["token"], "issues", "read"):
+        raise _Failed("FORBIDDEN", "Resource not accessible by personal access token")
     return _page([each for each in thing.repository.issues if each["state"] in states], first, after)
 
 
@@ -223,7 +225,7 @@ def _update(_: Any, info: Any, input: dict[str, Any]) -> Any:
     found = next((each for each in hub.repositories.values() if each.node_id == input["repositoryId"]), None)
     if found is None or hub.lags(found):
         raise _Failed("NOT_FOUND", f"Could not resolve to a node with the global id of '{input['repositoryId']}'")
-    if info.context["token"] in hub.read_only:
+    if info.context["token"] in hub.read_only or hub.lacks(info.context["token"], "contents", "write"):
         raise _Failed("FORBIDDEN", "Resource not accessible by personal access token")
     if found.archived:
         raise _Failed("UNPROCESSABLE", "Repository was archived so is read-only.")

@@ -12,7 +12,8 @@ Git is served by Git's own `git http-backend`. With GitLab's traps, each with it
 * Pushes with pointers are refused while Git LFS is on (`lib/gitlab/checks/lfs_check.rb`).
 * Pages are found by `Link` alone, which names the host as it is configured: `external_url`, which need not be what we
   call it (https://docs.gitlab.com/omnibus/settings/configuration/#configure-the-external-url-for-gitlab).
-* A Maintainer renames a project and may not delete it (https://docs.gitlab.com/user/permissions/).
+* A Maintainer renames a project and may not delete it; a Developer pushes where the branch is not protected, and makes
+  and renames none (`app/policies/project_policy.rb`, https://docs.gitlab.com/user/permissions/).
 * A project that was just made answers 404 for a while (`lag`: so many requests to it), as behind database replicas.
 """
 
@@ -81,6 +82,7 @@ class GitLab(HostServer):
         self.redirects: dict[str, int] = {}
         self.readers: set[str] = set()
         self.maintainers: set[str] = set()
+        self.developers: set[str] = set()
         self.delayed = True
         self.external_url = "https://git.example.org"
         self.lag = 0
@@ -165,7 +167,7 @@ class GitLab(HostServer):
             return self._below(request, project, parts[2:])
         if request.method == "GET":
             return Reply(200, self._shown(project))
-        if user in self.readers:
+        if user in self.readers | self.developers:
             return Reply(403, {"message": "403 Forbidden"})
         if request.method == "DELETE":
             return self._delete(project, user)
@@ -193,7 +195,7 @@ class GitLab(HostServer):
         namespace = next((name for name, number in self.groups.items() if number == asked["namespace_id"]), None)
         if namespace is None or user in self.outsiders:
             return Reply(404, {"message": "404 Namespace Not Found"})
-        if user in self.readers:
+        if user in self.readers | self.developers:
             return Reply(403, {"message": "403 Forbidden"})
         path = asked.get("path") or asked["name"]
         if problem := self._problem(namespace, path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +206,46 @@ def test_many_files_and_much_text_go_in_several_requests(hub: GitHub, storage: G
     assert set(opened(hub).paths(CARS, second.id)) == {*much, "z"}
     last = storage.append(CARS, {**dict.fromkeys(much), "z": None, "a": b"2"}, change(), parent=second.id)
     assert set(opened(hub).paths(CARS, last.id)) == {"a"}
+
+
+#: The table of docs/howto/github.md: what a token may, and which calls it can make.
+TOKENS: dict[str, tuple[dict[str, str], set[str]]] = {
+    "to read": ({"contents": "read", "issues": "read"}, {"read", "issues"}),
+    "to change": ({"contents": "write"}, {"read", "append", "tag"}),
+    "all": (
+        {"contents": "write", "administration": "write", "issues": "read"},
+        {"read", "issues", "append", "tag", "create", "rename", "purge"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_fine_grained_token_can_do_what_the_documentation_says(
+    hub: GitHub, storage: GitHubStorage, name: str
+) -> None:
+    given, able = TOKENS[name]
+    first = storage.create(CARS, {"a": b"1"}, change())
+    boats, ships = DatasetId("physics", "boats"), DatasetId("physics", "ships")
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: storage.read(CARS, first.id, "a"),
+        "issues": lambda: list(storage.issues(CARS)),
+        "append": lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+        "tag": lambda: storage.tag_create(CARS, tag_of("v1", first.id)),
+        "create": lambda: storage.create(boats, {"a": b"1"}, change()),
+        "rename": lambda: storage.rename(CARS, ships, parent=storage.resolve(CARS, None).id),
+        "purge": lambda: storage.purge(ships, parent=storage.resolve(ships, None).id),
+    }
+    hub.permissions[TOKEN] = given
+    for call in [each for each in calls if each != "purge" or "rename" in able]:
+        if call in able:
+            calls[call]()
+        else:
+            with pytest.raises(PermissionDenied):
+                calls[call]()
+    assert not [each for each in hub.repositories.values() if each.name.startswith("metastore-tmp")]
+
+
+def test_a_refusal_names_the_permission_that_is_missing(hub: GitHub, storage: GitHubStorage) -> None:
+    hub.permissions[TOKEN] = {"contents": "write"}
+    with pytest.raises(PermissionDenied, match="the token needs administration=write"):
+        storage.create(CARS, {"a": b"1"}, change())

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -291,6 +291,40 @@ def test_a_purge_by_a_maintainer_changes_nothing_and_says_which_role_is_missing(
     for each in (storage, opened(server)):
         assert each.resolve(CARS, None) == first
         assert list(each.ids()) == [CARS]
+
+
+#: What docs/howto/gitlab.md says of roles.
+ROLES = {
+    "readers": {"read"},
+    "developers": {"read", "append", "tag"},
+    "maintainers": {"read", "append", "tag", "create", "rename"},
+    "owners": {"read", "append", "tag", "create", "rename", "purge"},
+}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_can_do_what_the_documentation_says(server: GitLab, storage: GitLabStorage, role: str) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    ships = DatasetId("physics", "ships")
+    if role != "owners":
+        getattr(server, role).add("ann")
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: storage.read(CARS, first.id, "a"),
+        "append": lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+        "tag": lambda: storage.tag_create(CARS, TagSpec("v1", first.id, "", ANN, EPOCH)),
+        "create": lambda: storage.create(BOATS, {"a": b"1"}, change()),
+        "rename": lambda: storage.rename(CARS, ships, parent=storage.resolve(CARS, None).id),
+        "purge": lambda: storage.purge(ships, parent=storage.resolve(ships, None).id),
+    }
+    for name in [each for each in calls if each != "purge" or "rename" in ROLES[role]]:
+        if name in ROLES[role]:
+            calls[name]()
+        else:
+            with pytest.raises(PermissionDenied):
+                calls[name]()
+    server.readers.discard("ann")
+    known = {"cars", "boats", "ships", "metastore-own.moves"}
+    assert {each.path for each in server.projects.values() if not each.marked} <= known
 
 
 @pytest.mark.parametrize("lag", [1, 3, 5])
