@@ -264,7 +264,7 @@ def test_what_was_purged_is_gone_though_gitlab_keeps_and_shows_it_for_days(
             assert not isinstance(caught.value, DatasetMoved)
             with pytest.raises(DatasetNotFound):
                 each.read(dataset_id, first.id, "a")
-        assert CARS in [dataset_id for _, dataset_id in each.touched(None)[1]]
+        assert CARS in [dataset_id for _, dataset_id in each.touched(None)]
     assert not kept.pending_delete
 
 

@@ -101,7 +101,7 @@ READS: dict[str, Callable[[Storage], Any]] = {
     "tags": lambda storage: list(storage.tags(CARS)),
     "ids": lambda storage: list(storage.ids(deleted=None)),
     "issues": lambda storage: list(storage.issues(CARS)),
-    "touched": lambda storage: [each for _, each in storage.touched(None)[1]],
+    "touched": lambda storage: [each for _, each in storage.touched(None)],
     "verify": lambda storage: list(storage.verify()),
 }
 
