@@ -14,6 +14,9 @@ AnyId = str | tuple[str, str]
 #: An author, or what `make_author` makes one of.
 AnyAuthor = Author | str | tuple[str, str]
 
+#: A time, or the text that `make_time` makes one of (ISO 8601).
+AnyTime = datetime | str
+
 _PART = re.compile(r"[a-z0-9_][a-z0-9._-]{0,99}")
 _TAG = re.compile(r"[A-Za-z0-9_\-+.,]{1,100}")
 _HEX = re.compile(r"[0-9a-f]{7,40}")
@@ -175,12 +178,19 @@ def make_message(text: str) -> str:
     return text.lstrip("\r\n").rstrip()
 
 
-def make_time(at: datetime) -> datetime:
-    """Convert a time to UTC and whole seconds.
+def make_time(at: AnyTime) -> datetime:
+    """Convert a time to UTC and whole seconds. A plain date, such as 2024-05-01, begins at midnight in UTC.
 
     Raises:
-        InvalidInput: It has no time zone, or is before 1970, which Git cannot store.
+        InvalidInput: It is not a time, has no time zone, or is before 1970, which Git cannot store.
     """
+    if isinstance(at, str):
+        is_date = len(at) == len("2024-05-01")
+        try:
+            at = datetime.fromisoformat(at)
+        except ValueError:
+            raise InvalidInput(f"a time looks like 2024-05-01T12:00:00Z, or 2024-05-01, not {shortened(at)}") from None
+        at = at.replace(tzinfo=UTC) if is_date else at
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
     try:

@@ -17,6 +17,7 @@ from metastore.service import context, operation, problems
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.description import description as description_routes
+from metastore.service.description import refuse_unknown_parameters
 from metastore.service.revisions import revisions as revision_routes
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def make_app(served: context.Service) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = served.store.max_bytes + _ROOM
     context.install(app, served)
     problems.install(app)
+    app.before_request(refuse_unknown_parameters)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
     app.register_blueprint(description_routes)

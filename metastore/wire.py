@@ -68,9 +68,10 @@ def from_wire(kind: Any, said: Any) -> Any:
         return None if said is None else from_wire(get_args(kind)[0], said)
     if get_origin(kind) is tuple:
         return tuple(from_wire(get_args(kind)[0], each) for each in from_wire(list, said))
-    plain = dict if get_origin(kind) is Mapping else kind
-    if type(said) is not plain:
-        raise ValueError(f"{type(said).__name__} is not {plain.__name__}")
+    if get_origin(kind) is Mapping:
+        return {name: from_wire(get_args(kind)[1], each) for name, each in from_wire(dict, said).items()}
+    if type(said) is not kind:
+        raise ValueError(f"{type(said).__name__} is not {kind.__name__}")
     return said
 
 

@@ -13,7 +13,6 @@ from metastore.bundle.registry import BundleRegistry
 from metastore.bundle.versioned import VersionedRecord
 from metastore.errors import InvalidInput, needs_extra
 from metastore.storage.connect import STORAGE_OPTIONS, open_storage
-from metastore.storage.local.storage import GitStorage
 
 
 def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRegistry:
@@ -28,8 +27,7 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
         raise InvalidInput(f"connect has no option {unknown[0]!r}; its options are {options_there}")
     storage = open_storage(url, **options)
     # The index lies beside the repository; it is not part of the record.
-    index = storage.layout.private("bundles.sqlite") if isinstance(storage, GitStorage) else None
-    return BundleRegistry(VersionedRecord(storage, index), groups, **clock)
+    return BundleRegistry(VersionedRecord(storage, storage.private("bundles.sqlite")), groups, **clock)
 
 
 def migrate_bundles(dsn: str, role: str | None) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, NoReturn
 
 from metastore.client import responses
@@ -19,7 +18,8 @@ from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict, TagNotFound
 from metastore.http.responses import Response
-from metastore.parse import AnyAuthor, AnyId, is_tag_name, make_time, parse_dataset_id, parse_revision
+from metastore.parse import AnyAuthor, AnyId, AnyTime, is_tag_name, make_time, parse_dataset_id, parse_revision
+from metastore.search.values import MayRead, Results, Wanted
 from metastore.store.base import Store
 from metastore.types import (
     ChangeRequest,
@@ -103,6 +103,12 @@ class RemoteStore(Store):
         query = {"prefix": prefix or None, "after": last, "deleted": which}
         return self._calls.items(DatasetId, "/datasets", query, limit)
 
+    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+        if may_read is not None:
+            raise InvalidInput(f"{self._http.address} is a service: it decides what may be read")
+        results: Results = self._calls.read(Results, "/datasets", wanted.parameters())
+        return results
+
     def revision_list(
         self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
     ) -> Iterator[Revision]:
@@ -138,7 +144,7 @@ class RemoteStore(Store):
         self,
         dataset_id: AnyId | None = None,
         *,
-        since: datetime | None = None,
+        since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
     ) -> Iterator[JournalEntry]:

@@ -21,6 +21,7 @@ from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
 from metastore.pages.record import record
+from metastore.pages.search import search
 from metastore.pages.session import sign_in
 from metastore.service import problems, responses
 from metastore.service.context import Service
@@ -56,7 +57,7 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, sign_in, bundles, bundle_forms, bundle_import, record, dataset_forms, datasets):
+    for part in (home, search, sign_in, bundles, bundle_forms, bundle_import, record, dataset_forms, datasets):
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from metastore.auth.access import Identity, require
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict
 from metastore.parse import parse_dataset_id
+from metastore.search.values import FACETS, Wanted
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import (
@@ -18,6 +19,7 @@ from metastore.service.guard import (
     readable,
     require_move,
     require_read,
+    sees,
     signed,
     writer,
 )
@@ -25,6 +27,9 @@ from metastore.storage.retry import LostRace, retry
 from metastore.types import Dataset, DatasetId
 
 datasets = Blueprint("datasets", __name__)
+#: The parameters that make a search of a list of ids, and how many hits a page of it has.
+SEARCH = ("q", *FACETS, "changed_since", "at", "order", "facets")
+_HITS = 50
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
 
@@ -33,8 +38,29 @@ def dataset_list() -> Response:
     """List ids, in pages: of live datasets, with `deleted=true` of deleted ones, with `deleted=any` of both."""
     query = request.args
     deleted = None if query.get("deleted") == "any" else bool(requests.flag("deleted"))
+    if any(name in query for name in SEARCH):
+        return _search(deleted)
     ids = service().store.dataset_list(query.get("prefix", ""), after=query.get("after"), deleted=deleted)
     return responses.page(readable(ids, lambda dataset_id: dataset_id), lambda last: {"after": str(last)})
+
+
+def _search(deleted: bool | None) -> Response:
+    """Answer with what was found among the datasets that the caller may read."""
+    query = request.args
+    if "prefix" in query:
+        raise InvalidInput("prefix belongs to a list of ids; a search has owner", pointer="prefix")
+    wanted = Wanted.parse(
+        query.get("q", ""),
+        {name: query.get(name) for name in FACETS},
+        changed_since=query.get("changed_since"),
+        deleted=deleted,
+        at=query.get("at"),
+        order=query.get("order", "relevance"),
+        facets=[name for name in query.get("facets", "").split(",") if name],
+        after=query.get("after"),
+        limit=requests.limit() if "limit" in query else _HITS,
+    )
+    return responses.answer(service().store.search(wanted, sees()))
 
 
 @datasets.get("/datasets/<owner>/<name>")

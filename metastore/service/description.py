@@ -5,8 +5,10 @@ The page is Swagger UI, kept beside it and loaded from nowhere else.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
+from metastore.errors import InvalidInput
 from metastore.service.requests import JSON
+from metastore.types import shortened
 
 description = Blueprint("description", __name__)
 _DATA = files("metastore") / "data"
@@ -64,6 +68,38 @@ def load() -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found: dict[str, Any] = yaml.load((_DATA / "openapi.yaml").read_bytes(), loader)  # noqa: S506 - a safe one
     return found
+
+
+def refuse_unknown_parameters() -> None:
+    """Refuse a parameter in the query that the description does not have: passed over, it would change the answer.
+
+    Raises:
+        InvalidInput: There is one; the message names those that are alike, or all.
+    """
+    if not request.args or request.url_rule is None or not request.url_rule.rule.startswith("/api/"):
+        return
+    method = "get" if request.method == "HEAD" else request.method.lower()
+    known = _parameters().get((method, re.sub("<[^>]*>", "{}", request.url_rule.rule)))
+    if known is None or not (unknown := [name for name in request.args if name not in known]):
+        return
+    near = difflib.get_close_matches(unknown[0], known, 2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(sorted(known)) or 'none'}"
+    raise InvalidInput(f"{request.method} {request.path} has no parameter {shortened(unknown[0])}: {hint}")
+
+
+@lru_cache(1)
+def _parameters() -> dict[tuple[str, str], frozenset[str]]:
+    """Return the names of the query's parameters by method and path, without the names in the path."""
+    document = load()
+    components = document["components"]["parameters"]
+    table = {}
+    for path, item in document["paths"].items():
+        for method in item.keys() & {"get", "put", "post", "patch", "delete"}:
+            listed = [*item.get("parameters", ()), *item[method].get("parameters", ())]
+            whole = [components[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in listed]
+            names = frozenset(each["name"] for each in whole if each["in"] == "query")
+            table[method, re.sub("{[^}]*}", "{}", path)] = names
+    return table
 
 
 @lru_cache(32)

@@ -55,6 +55,12 @@ def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 
+def sees() -> Callable[[DatasetId], bool]:
+    """Return what tells whether the caller may know of a dataset, for use outside of the request too."""
+    who = identity()
+    return lambda dataset_id: _may_read(who, dataset_id)
+
+
 def require_read(dataset_id: DatasetId) -> None:
     """Check that the caller may read a dataset; to others it does not exist.
 

@@ -31,7 +31,7 @@ class Naming:
         InvalidInput: No dataset id can have this owner.
     """
 
-    #: What no repository's name may end with: GitHub keeps the wiki of `x` at `x.wiki`.
+    #: Endings that no repository may have; GitHub keeps the wiki of `x` at `x.wiki`.
     refused_endings: tuple[str, ...] = (".wiki",)
 
     def __init__(self, owner: str) -> None:

@@ -242,6 +242,10 @@ class Storage(ABC):
             StorageUnavailable: It does not.
         """
 
+    def private(self, name: str) -> str | None:
+        """Return the path of a file beside the datasets that is no part of them, or None if there is no such place."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Close open files and connections. The next call opens them again."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from metastore.errors import DatasetDeleted, InvalidInput, ResourceNotFound, Rev
 from metastore.parse import (
     AnyAuthor,
     AnyId,
+    AnyTime,
     make_author,
     make_message,
     make_time,
@@ -28,6 +28,7 @@ from metastore.parse import (
     parse_tag_name,
     parse_writable_id,
 )
+from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.types import (
     ChangeRequest,
@@ -53,10 +54,10 @@ class Store(ABC):
     (`DatasetMoved` if it is known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments,
     and `StorageError`. Lists are lazy.
 
-    Every write takes `author` (an `Author`, `"Name <email>"` or a pair), `message` (why) and `at` (when: a datetime
-    with a time zone, for imports; otherwise now). A write that raises has changed nothing, unless it raises
-    `OutcomeUnknown`. `expected` is the full id of the revision or tag that the caller last saw: if that is no longer
-    the newest, the write raises `RevisionConflict`, even where nothing would change.
+    Every write takes `author` (an `Author`, `"Name <email>"` or a pair), `message` (why) and `at` (when, for imports:
+    a datetime with a time zone, or text such as `2024-05-01T12:00:00Z`). A write that raises has changed nothing,
+    unless it raises `OutcomeUnknown`. `expected` is the full id of the revision or tag that the caller last saw: if
+    that is no longer the newest, the write raises `RevisionConflict`, even where nothing would change.
     """
 
     def __init__(self, author: AnyAuthor | None, validation: Validation, max_bytes: int) -> None:
@@ -117,6 +118,64 @@ class Store(ABC):
             deleted: False for live datasets, True for deleted ones, None for both.
         """
 
+    def dataset_search(
+        self,
+        query: str = "",
+        *,
+        owner: str | None = None,
+        licence: str | None = None,
+        keyword: str | None = None,
+        format: str | None = None,
+        field: str | None = None,
+        contributor: str | None = None,
+        changed_since: AnyTime | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
+        order: str = "relevance",
+        facets: Sequence[str] = (),
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Results:
+        """Find datasets: by words anywhere in the descriptor, and by filters, which all have to fit.
+
+        Accents and case do not count. A local store keeps an index, which follows what is written; other stores are
+        searched by reading all datasets, and the results say so (`scanned`).
+
+        Args:
+            query: Words that all have to be there, in any order. `"two words"` stand behind each other, `-word` must
+                not be there, `salin*` begins with these letters. Without a query everything is found.
+            owner: Only this owner's datasets.
+            licence: Only those with this licence: its name, or its title if it has no name. As for all filters, an
+                empty text finds the datasets that have none.
+            keyword: Only those with this keyword.
+            format: Only those with a resource of this format.
+            field: Only those with a field of this name in a table schema.
+            contributor: Only those with this contributor.
+            changed_since: Only those whose newest revision was made then or later. Not together with `at`.
+            deleted: False for live datasets, True for deleted ones, which are found by their last text, None for both.
+            at: Search the datasets as they were at this moment.
+            order: `relevance`, `changed` (newest first), `id` or `title`.
+            facets: What to count the results by: any of owner, licence, keyword, format, field, contributor.
+            after: The `following` of the page before.
+            limit: The largest number of hits, at most 1000.
+
+        Raises:
+            InvalidInput: The query cannot be parsed, and the message says where; or an argument is malformed.
+        """
+        filters = {"owner": owner, "licence": licence, "keyword": keyword, "format": format, "field": field}
+        filters["contributor"] = contributor
+        times: dict[str, Any] = {"changed_since": changed_since, "at": at}
+        page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "limit": limit}
+        return self.search(Wanted.parse(query, filters, deleted=deleted, **times, **page))
+
+    @abstractmethod
+    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+        """Carry out a search that is parsed already, among the datasets that `may_read` allows; None allows all.
+
+        Raises:
+            InvalidInput: The store is a service, which decides by itself what its caller may read.
+        """
+
     @abstractmethod
     def revision_list(
         self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
@@ -171,7 +230,7 @@ class Store(ABC):
         self,
         dataset_id: AnyId | None = None,
         *,
-        since: datetime | None = None,
+        since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
     ) -> Iterator[JournalEntry]:
@@ -217,7 +276,7 @@ class Store(ABC):
         *,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Store a new dataset, or continue the history of a deleted one.
 
@@ -240,7 +299,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Replace a descriptor. One that says the same makes no revision: the newest is returned.
 
@@ -259,7 +318,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Change a part of a descriptor.
 
@@ -280,7 +339,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Revision:
         """Add a revision that marks a dataset as deleted. History and tags stay; `dataset_revert` brings it back.
 
@@ -298,7 +357,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> None:
         """Remove a deleted dataset for ever, or with `force` a live one, and free its id. The journal keeps a line.
 
@@ -318,7 +377,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Give a dataset another id. Its history, revision ids and tags go with it, and the old id leads to the new.
 
@@ -339,7 +398,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Add a revision that equals an older one, with all its files. This also brings back a deleted dataset.
 
@@ -364,7 +423,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Dataset:
         """Take one change out and keep those after it, by a new revision.
 
@@ -396,7 +455,7 @@ class Store(ABC):
         *,
         description: str = "",
         author: AnyAuthor | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Tag:
         """Tag a revision, or the newest.
 
@@ -418,7 +477,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> Tag:
         """Rename a tag, describe it, or let it name another revision; what is not given stays.
 
@@ -449,7 +508,7 @@ class Store(ABC):
         expected: str | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
-        at: datetime | None = None,
+        at: AnyTime | None = None,
     ) -> None:
         """Remove a tag; the revision stays, and the journal keeps a line.
 
@@ -499,7 +558,7 @@ class Store(ABC):
         dataset_id: AnyId,
         author: AnyAuthor | None,
         message: str | None,
-        at: datetime | None,
+        at: AnyTime | None,
         default: str,
         expected: str | None = None,
         **facts: Any,

@@ -27,12 +27,14 @@ from metastore.errors import (
     PathNotFound,
     RevisionConflict,
 )
-from metastore.parse import AnyAuthor, AnyId, make_time, parse_dataset_id, parse_limit, parse_revision
+from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
+from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage import retry
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors, understand
 from metastore.store._feed import feed
 from metastore.store._naming import is_plain, resolve
+from metastore.store._search import Finder
 from metastore.store._undo import Undo
 from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
@@ -101,6 +103,7 @@ class MetaStore(Store):
         self._storage = storage
         self._descriptors = Descriptors(storage)
         self._journal = Journal(storage)
+        self._finder = Finder(storage, self.changes)
         self._fallback_author = fallback_author
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
         self._known = KnownFindings(self._profiles, with_pointers=lfs_url is not None)
@@ -112,6 +115,7 @@ class MetaStore(Store):
         return self._storage
 
     def close(self) -> None:
+        self._finder.close()
         self._storage.close()
 
     def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
@@ -129,6 +133,9 @@ class MetaStore(Store):
     ) -> Iterator[DatasetId]:
         last = parse_dataset_id(after) if after is not None else None
         return islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), parse_limit(limit))
+
+    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+        return self._finder.find(wanted, may_read)
 
     def revision_list(
         self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
@@ -163,7 +170,7 @@ class MetaStore(Store):
         self,
         dataset_id: AnyId | None = None,
         *,
-        since: datetime | None = None,
+        since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
     ) -> Iterator[JournalEntry]:
@@ -377,6 +384,7 @@ class MetaStore(Store):
     def _tell_dataset(self, request: ChangeRequest, before: Revision | None, after: Revision | None) -> None:
         from metastore import events
 
+        self._finder.expire()
         event = events.DatasetEvent(request.action, request.dataset_id, before, after, request.new_id)
         events.send(events.dataset_changed, self, event)
 

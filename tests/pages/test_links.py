@@ -23,7 +23,8 @@ from .test_hostile import sign_in
 DATASETS = 52  # one page of the catalogue has 50
 GONE = {"/datasets/chemistry/gone", "/bundles/NuMI_3"}
 _LINK = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"')
-_FORM = re.compile(r'<form method="get"(?: action="([^"]*)")?[^>]*>(.*?)</form>', re.DOTALL)
+_FORM = re.compile(r'<form\b(?![^>]*method="post")([^>]*)>(.*?)</form>', re.DOTALL)
+_ACTION = re.compile(r'action="([^"]*)"')
 _FIELD = re.compile(r'<input\b[^>]*?\bname="([^"]*)"[^>]*?\bvalue="([^"]*)"')
 #: Pages that are no page of ours, or say the same for any parameter.
 _ELSEWHERE = ("/api/", "/docs", "/static/", "/schemas/")
@@ -55,7 +56,8 @@ def client() -> FlaskClient:
 def targets(page: str, url: str) -> set[str]:
     """Return where the links of a page lead, and its forms as they are filled in."""
     links = {unescape(href) for href in _LINK.findall(page)}
-    for action, form in _FORM.findall(page):
+    for attributes, form in _FORM.findall(page):
+        action = "".join(_ACTION.findall(attributes))
         fields = {unescape(name): unescape(value) for name, value in _FIELD.findall(form)}
         links.add(f"{unescape(action) or urlsplit(url).path}?{urlencode(fields)}")
     full = (urlsplit(urljoin(f"http://localhost{url}", link)) for link in links)

@@ -232,10 +232,10 @@ def test_a_moved_one_says_where_it_went(door: Door) -> None:
 def test_where_a_moved_one_went_is_quoted_as_it_was_asked(door: Door, tag: str) -> None:
     door.admin.put(CARS, data={}, content_type=JSON)
     door.admin.post(f"{CARS}/move", json={"to": "physics/autos"})
-    read = door.admin.get(f"{CARS}/tags/{tag}?limit=1")
-    assert read.status_code == 308
-    assert unquote(read.headers["Location"]) == unquote(f"{API}/datasets/physics/autos/tags/{tag}?limit=1")
-    assert "tags/a?" not in read.headers["Location"]
+    answer = door.admin.delete(f"{CARS}/tags/{tag}?message=Why")
+    assert answer.status_code == 308
+    assert unquote(answer.headers["Location"]) == unquote(f"{API}/datasets/physics/autos/tags/{tag}?message=Why")
+    assert "tags/a?" not in answer.headers["Location"]
 
 
 def test_a_moved_one_may_be_called_as_the_service_calls_its_own_paths(door: Door) -> None:
@@ -398,3 +398,22 @@ def test_an_unexpected_failure_is_a_500_that_tells_nothing(
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert "secret" not in answer.text
     assert json.loads(answer.text)["kind"] == "internal-server-error"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/datasets?owner_=physics", "has no parameter 'owner_': did you mean owner?"),
+        ("/datasets?zzz=1", "has no parameter 'zzz': it has after, at, "),
+        ("/datasets/physics/cars?revison=v1", "did you mean revision?"),
+        ("/datasets/physics/cars/tags?n=1", "has no parameter 'n'"),
+        ("/bundles?grop=NOvA", "did you mean "),
+        ("/changes?sinse=1", "did you mean since?"),
+    ],
+)
+def test_a_parameter_that_there_is_not_is_refused_with_those_that_there_are(
+    door: Door, path: str, message: str
+) -> None:
+    answer = door.anybody.get(f"{API}{path}")
+    assert answer.status_code == 400
+    assert message in answer.json["detail"]

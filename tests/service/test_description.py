@@ -141,7 +141,13 @@ def _play_datasets(door: Door, importer: Any) -> None:
     importer.post(f"{COMPRESSION}/revert", data={"to": "v1.0"}, content_type="application/json")
     importer.post(f"{COMPRESSION}/undo", data={"revision": "HEAD"}, content_type="application/json")
     importer.post(f"{COMPRESSION}/move", data={"to": "okfn/compressed"}, content_type="application/json")
-    for path in (f"{API}/projects/okfn/compressed", f"{API}/journal", f"{API}/changes?limit=1", f"{API}/datasets"):
+    for path in (
+        f"{API}/datasets?q=compress*&facets=licence&limit=1",
+        f"{API}/projects/okfn/compressed",
+        f"{API}/journal",
+        f"{API}/changes?limit=1",
+        f"{API}/datasets",
+    ):
         assert door.anybody.get(path).status_code == 200
     importer.delete(f"{API}/datasets/okfn/compressed?message=Over")
     importer.delete(f"{API}/datasets/okfn/compressed?purge=true&force=false")

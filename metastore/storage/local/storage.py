@@ -238,6 +238,9 @@ class GitStorage(ObjectStorage):
         with storage_errors():
             os.listdir(self.layout.root)
 
+    def private(self, name: str) -> str | None:
+        return self.layout.private(name)
+
     def close(self) -> None:
         self._handles = Handles()
 

@@ -1,0 +1,82 @@
+"""`metastore search`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+
+from metastore.cli.base import TIME, App, command, say
+from metastore.search.values import FACETS, Hit, Results
+
+_ORDERS = click.Choice(["relevance", "changed", "id", "title"])
+
+
+@click.group(hidden=True)
+def _root() -> None:
+    """Carry the command, which has no noun."""
+
+
+@command(_root, "search")
+@click.argument("words", nargs=-1)
+@click.option("--owner", help="Only this owner's.")
+@click.option("--licence", help="Only with this licence; '' for those without one, as with each filter.")
+@click.option("--keyword", help="Only with this keyword.")
+@click.option("--format", "format_", metavar="TEXT", help="Only with a resource of this format, such as csv.")
+@click.option("--field", help="Only with a field (column) of this name.")
+@click.option("--contributor", help="Only with this contributor.")
+@click.option("--changed-since", type=TIME, metavar="TIME", help="Only those changed then or later.")
+@click.option("--deleted", is_flag=True, help="The deleted ones instead, by their last text.")
+@click.option("--at", type=TIME, metavar="TIME", help="As the datasets were then.")
+@click.option("--order", type=_ORDERS, default="relevance", help="What comes first; by default what fits best.")
+@click.option(
+    "--facet", "facets", multiple=True, type=click.Choice(FACETS), help="Count the results by this; repeat it."
+)
+@click.option("--after", metavar="CURSOR", help="The next page, as the page before names it.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="At most so many.", show_default=True)
+def search(
+    app: App,
+    words: tuple[str, ...],
+    format_: str | None,
+    changed_since: datetime | None,
+    at: datetime | None,
+    **rest: Any,
+) -> None:
+    """Find datasets by WORDS anywhere in their descriptors, and by filters.
+
+    All words have to be there. Put '"two words"' in quotes for a phrase, write 'salin*' for how a word begins, and
+    'sea -ice' for what must not be there. Accents and case do not count.
+    """
+    results = app.reader().dataset_search(" ".join(words), format=format_, changed_since=changed_since, at=at, **rest)
+    if app.json:
+        app.data(results)
+        return
+    for hit in results.hits:
+        click.echo(_line(hit))
+    for facet, counts in results.facets.items():
+        click.echo(f"\n{facet}")
+        for each in counts[:20]:
+            click.echo(f"{each.count:7} {each.value}")
+    _tell(results)
+
+
+def _line(hit: Hit) -> str:
+    title = click.style(hit.title, bold=True)
+    deleted = click.style("  (deleted)", fg="red") if hit.deleted else ""
+    snippet = "".join(
+        click.style(part, fg="yellow") if marked % 2 else part for marked, part in enumerate(hit.snippet.split("**"))
+    )
+    return f"{hit.id}  {title}{deleted}" + (f"\n    {snippet}" if snippet else "")
+
+
+def _tell(results: Results) -> None:
+    count = f"More than {results.total:,}" if results.more_than_total else f"{results.total:,}"
+    shown = f", of which {len(results.hits)} are shown" if len(results.hits) < results.total else ""
+    noun = "dataset" if results.total == 1 and not results.more_than_total else "datasets"
+    say(f"{count} {noun}{shown}." + (" There is no index here: all were read." if results.scanned else ""))
+    if results.following:
+        say(f"The next page: --after {results.following}")
+
+
+COMMANDS = tuple(_root.commands.values())

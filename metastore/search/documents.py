@@ -1,0 +1,157 @@
+"""What can be found of a descriptor: its words, and the values that it is filtered by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from posixpath import splitext
+from typing import Any
+
+from metastore.descriptor.document import decode
+from metastore.errors import InvalidInput
+from metastore.search.words import Term, fold, words_of
+from metastore.types import DatasetId
+
+#: Members whose values no person searches for.
+_NOT_TEXT = {"$schema", "profile", "hash", "sha256", "encoding", "mediatype", "bytes"}
+#: How much of a descriptor's text is found, in characters; the rest is not.
+_MOST_TEXT = 200_000
+_SNIPPET = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What can be found of a dataset at a revision.
+
+    Attributes:
+        title: The descriptor's title, else the dataset's name.
+        texts: All texts of the descriptor, in order.
+        values: Facet -> the values of the descriptor, as written.
+    """
+
+    title: str
+    texts: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]]
+
+    def words(self) -> list[str]:
+        """Return all words in order; between two texts stands an empty one, so that no phrase reaches across."""
+        return [word for text in self.texts for word in (*words_of(text), "")]
+
+    def fits(self, filters: Mapping[str, str]) -> bool:
+        """Return whether the document has each of these values, or none where an empty one is asked for."""
+        for facet, wanted in filters.items():
+            values = {fold(value) for value in self.values[facet]}
+            if (wanted not in values) if wanted else bool(values):
+                return False
+        return True
+
+    def snippet(self, terms: Sequence[Term]) -> str:
+        """Return a piece of text around the first word that is asked for, with each such word in `**`."""
+        sought = [(word, term.prefix and word is term.words[-1]) for term in terms for word in term.words]
+        sought = [] if all(term.negated for term in terms) else sought
+        for text in self.texts:
+            if (piece := _marked(text, sought)) is not None:
+                return piece
+        return _cut(next((text for text in self.texts[2:] if " " in text), ""), 0)
+
+
+def document(dataset_id: DatasetId, content: bytes) -> Document:
+    """Return what can be found of a stored descriptor. What is not JSON is found by its id alone."""
+    try:
+        descriptor = decode(content)
+    except InvalidInput:
+        descriptor = {}
+    title = descriptor.get("title")
+    title = title if isinstance(title, str) and title.strip() else dataset_id.name
+    texts, length = [str(dataset_id), title], 0
+    for text in _texts(descriptor):
+        if (length := length + len(text)) > _MOST_TEXT:
+            break
+        if text != title:
+            texts.append(text)
+    return Document(title, tuple(texts), {"owner": (dataset_id.owner,), **_values(descriptor)})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            if name not in _NOT_TEXT:
+                yield from _texts(member)
+    elif isinstance(value, (list, tuple)):
+        for member in value:
+            yield from _texts(member)
+
+
+def _values(descriptor: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    resources = _objects(descriptor.get("resources"))
+    fields = [field for each in resources for field in _objects(_member(each.get("schema"), "fields"))]
+    licences = [
+        *_objects(descriptor.get("licenses")),
+        *(x for each in resources for x in _objects(each.get("licenses"))),
+    ]
+    return {
+        "licence": _unique(_first(each, "name", "title", "path") for each in licences),
+        "keyword": _unique(_items(descriptor.get("keywords"))),
+        "format": _unique(_format(each) for each in resources),
+        "field": _unique(field.get("name") for field in fields),
+        "contributor": _unique(_first(each, "title", "name") for each in _objects(descriptor.get("contributors"))),
+    }
+
+
+def _member(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in _items(value) if isinstance(each, Mapping)]
+
+
+def _first(value: Mapping[str, Any], *names: str) -> Any:
+    return next((text for name in names if isinstance(text := value.get(name), str) and text.strip()), None)
+
+
+def _format(resource: Mapping[str, Any]) -> Any:
+    if isinstance(given := resource.get("format"), str) and given.strip():
+        return given.lower()
+    path = resource.get("path")
+    first = path if isinstance(path, str) else next(iter(_items(path)), None)
+    return splitext(first)[1][1:].lower() if isinstance(first, str) else None
+
+
+def _unique(values: Any) -> tuple[str, ...]:
+    """Return texts that are not blank, each once whatever its case, in order."""
+    found: dict[str, str] = {}
+    for value in values:
+        if isinstance(value, str) and value.strip():
+            found.setdefault(fold(value.strip()), value.strip())
+    return tuple(found.values())
+
+
+def _marked(text: str, sought: Sequence[tuple[str, bool]]) -> str | None:
+    """Return a piece of a text with the sought words marked, or None if it has none of them."""
+    parts = text.split()
+    hits = [at for at, part in enumerate(parts) if _is_sought(part, sought)]
+    if not hits:
+        return None
+    start = max(0, hits[0] - 6)
+    piece = " ".join(f"**{part}**" if start + at in hits else part for at, part in enumerate(parts[start:][:40]))
+    return ("… " if start else "") + _cut(piece, 0)
+
+
+def _is_sought(part: str, sought: Sequence[tuple[str, bool]]) -> bool:
+    words = words_of(part)
+    return any(word == each or (prefix and word.startswith(each)) for word in words for each, prefix in sought)
+
+
+def _cut(text: str, start: int) -> str:
+    text = " ".join(text[start:].split())
+    if len(text) <= _SNIPPET:
+        return text
+    cut = text[:_SNIPPET].rpartition(" ")[0] or text[:_SNIPPET]
+    return f"{cut} …"

@@ -1,0 +1,125 @@
+"""Search without an index: read every dataset. Right on every store, and as slow as reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from metastore.errors import NotFound, StorageCorrupt
+from metastore.search.documents import Document, document
+from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor, sort_key
+from metastore.search.words import fold, words_of
+from metastore.types import DatasetId, FeedEntry, Revision
+
+
+class Source(Protocol):
+    """What a search reads; every store has it."""
+
+    def ids(self) -> Iterator[DatasetId]:
+        """Yield all datasets, deleted ones too."""
+
+    def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
+        """Yield the revisions of a dataset, newest first."""
+
+    def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
+        """Return the descriptor of a revision as it is stored; an empty one if there is none."""
+
+    def changes(self, since: str | None) -> Iterator[FeedEntry]:
+        """Return what changed since a cursor of the feed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    id: DatasetId
+    document: Document
+    revision: Revision
+    key: Any
+
+
+def scan(source: Source, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+    """Find by reading all datasets, or at least those that the caller may read."""
+    matches = sorted(_matches(source, wanted, may_read), key=_place)
+    behind = [match for match in matches if wanted.after is None or list(_place(match)) > wanted.after]
+    page = behind[: wanted.limit]
+    return Results(
+        tuple(_hit(match, wanted) for match in page),
+        min(len(matches), MOST_COUNTED),
+        len(matches) > MOST_COUNTED,
+        {facet: _count(facet, matches[:MOST_COUNTED]) for facet in wanted.facets},
+        cursor(*_place(page[-1])) if len(behind) > len(page) else None,
+        scanned=True,
+    )
+
+
+def _place(match: _Match) -> tuple[Any, str]:
+    return match.key, sort_key(match.id)
+
+
+def _matches(source: Source, wanted: Wanted, may_read: MayRead | None) -> Iterator[_Match]:
+    for dataset_id in source.ids():
+        if may_read is not None and not may_read(dataset_id):
+            continue
+        try:
+            revision = revision_at(source, dataset_id, wanted.at)
+            if revision is not None and _is_wanted(revision, wanted):
+                seen = _document(source, dataset_id, revision)
+                words = seen.words()
+                if seen.fits(wanted.filters) and all(term.is_in(words) != term.negated for term in wanted.terms):
+                    yield _Match(dataset_id, seen, revision, _key(source, dataset_id, seen, revision, wanted))
+        except (NotFound, StorageCorrupt):  # purged meanwhile, or not readable: `verify` names it
+            continue
+
+
+def revision_at(source: Source, dataset_id: DatasetId, at: datetime | None) -> Revision | None:
+    """Return the newest revision of a dataset, or the newest one of a moment; None if there was none yet."""
+    return next((revision for revision in source.history(dataset_id) if at is None or revision.created <= at), None)
+
+
+def _is_wanted(revision: Revision, wanted: Wanted) -> bool:
+    is_new = wanted.changed_since is None or revision.created >= wanted.changed_since
+    return is_new and wanted.deleted in (None, revision.deleted)
+
+
+def _document(source: Source, dataset_id: DatasetId, revision: Revision) -> Document:
+    return document(dataset_id, source.content(dataset_id, revision))
+
+
+def _key(source: Source, dataset_id: DatasetId, seen: Document, revision: Revision, wanted: Wanted) -> Any:
+    """Return what the results are ordered by."""
+    if wanted.order == "changed":
+        changed = _since(source, dataset_id, seen, revision) if wanted.at else revision.created
+        return -int(changed.timestamp())
+    if wanted.order == "title":
+        return seen.title
+    if wanted.order == "id":
+        return sort_key(dataset_id)
+    sought = {word for term in wanted.terms if not term.negated for word in term.words}
+    return -sum(word in sought for word in (*seen.words(), *(words_of(seen.title) * 10)))
+
+
+def _hit(match: _Match, wanted: Wanted) -> Hit:
+    revision, snippet = match.revision, match.document.snippet(wanted.terms)
+    return Hit(match.id, match.document.title, snippet, revision.id, revision.created, revision.deleted)
+
+
+def _since(source: Source, dataset_id: DatasetId, seen: Document, at: Revision) -> datetime:
+    """Return since when the text of a dataset is as it is at a revision."""
+    since, is_before = at.created, False
+    for revision in source.history(dataset_id):
+        is_before = is_before or revision.id == at.id
+        if is_before:
+            if revision.deleted != at.deleted or _document(source, dataset_id, revision) != seen:
+                break
+            since = revision.created
+    return since
+
+
+def _count(facet: str, matches: Sequence[_Match]) -> tuple[FacetCount, ...]:
+    counted: dict[str, tuple[str, int]] = {}
+    for match in matches:
+        for value in match.document.values[facet]:
+            written, count = counted.get(fold(value), (value, 0))
+            counted[fold(value)] = min(written, value), count + 1
+    return counts(counted)

@@ -1,0 +1,200 @@
+"""What can be asked of a search, and what it answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from metastore.errors import InvalidInput
+from metastore.parse import AnyTime, make_time, parse_limit
+from metastore.search.words import Term, fold, parse_query
+from metastore.types import DatasetId, RevisionId, shortened
+
+Order = Literal["relevance", "changed", "id", "title"]
+#: Whether a caller may know of a dataset.
+MayRead = Callable[[DatasetId], bool]
+#: What datasets can be filtered by, and counted by.
+FACETS = ("owner", "licence", "keyword", "format", "field", "contributor")
+#: A total beyond this is not counted on.
+MOST_COUNTED = 10_000
+_MOST_HITS, _MOST_VALUES = 1000, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A dataset that was found.
+
+    Attributes:
+        id: The dataset.
+        title: Its title; its name if it has none.
+        snippet: A piece of its text around the first word that was asked for; each such word stands in `**`.
+        revision: Its newest revision, or the one of the moment that was asked about.
+        changed: When that revision was made.
+        deleted: Whether it is deleted, or was at that time.
+    """
+
+    id: DatasetId
+    title: str
+    snippet: str
+    revision: RevisionId
+    changed: datetime
+    deleted: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.id}  {self.title}"
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCount:
+    """How many of the datasets that were found have a value.
+
+    Attributes:
+        value: As a dataset writes it; a filter takes it in any case.
+        count: The number of datasets.
+    """
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A page of what was found.
+
+    Attributes:
+        hits: In the order that was asked for.
+        total: The number of datasets found, at most 10,000.
+        more_than_total: Whether there are more than `total`.
+        facets: Facet -> values, the most frequent first, among the datasets counted in `total`.
+        following: What to pass as `after` for the next page; None on the last one.
+        scanned: Whether there is no index, so that all datasets were read.
+    """
+
+    hits: tuple[Hit, ...]
+    total: int
+    more_than_total: bool = False
+    facets: Mapping[str, tuple[FacetCount, ...]] = field(default_factory=dict)
+    following: str | None = None
+    scanned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A question, parsed once. See `metastore.Store.dataset_search` for its members.
+
+    Attributes:
+        query: As it was given.
+        terms: What it means.
+        filters: Facet -> the folded value that a dataset must have; an empty one for no value at all.
+        deleted: False for live datasets, True for deleted ones, None for both.
+        after: The place of the last hit of the page before: its key and its `sort_key`.
+    """
+
+    query: str
+    terms: tuple[Term, ...]
+    filters: dict[str, str]
+    changed_since: datetime | None
+    deleted: bool | None
+    at: datetime | None
+    order: Order
+    facets: tuple[str, ...]
+    after: list[Any] | None
+    limit: int
+
+    @classmethod
+    def parse(
+        cls,
+        query: str,
+        filters: dict[str, str | None],
+        *,
+        changed_since: AnyTime | None,
+        deleted: bool | None,
+        at: AnyTime | None,
+        order: str,
+        facets: Sequence[str],
+        after: str | None,
+        limit: int,
+    ) -> Wanted:
+        """Check what a caller asks.
+
+        Raises:
+            InvalidInput: An argument is malformed.
+        """
+        if not isinstance(query, str):
+            raise InvalidInput(f"a query is text, not {type(query).__name__}")
+        given = {name: value for name, value in filters.items() if value is not None}
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise InvalidInput(f"{name} is text, not {type(value).__name__}")
+        if order not in get_args(Order):
+            raise InvalidInput(f"order is one of {', '.join(get_args(Order))}, not {shortened(str(order))}")
+        if unknown := [name for name in facets if name not in FACETS]:
+            raise InvalidInput(f"a facet is one of {', '.join(FACETS)}, not {shortened(str(unknown[0]))}")
+        if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:
+            raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
+        if at is not None and changed_since is not None:
+            raise InvalidInput("give at or changed_since, not both")
+        terms = parse_query(query)
+        return cls(
+            query,
+            terms,
+            {name: fold(value) for name, value in given.items()},
+            None if changed_since is None else make_time(changed_since),
+            deleted,
+            None if at is None else make_time(at),
+            "id" if order == "relevance" and all(term.negated for term in terms) else order,  # type: ignore[arg-type]
+            tuple(dict.fromkeys(facets)),
+            _from_cursor(after),
+            limit,
+        )
+
+    def parameters(self) -> dict[str, str | None]:
+        """Return the parameters of a request that asks the same of a service."""
+        return {
+            "q": self.query,
+            **self.filters,
+            "changed_since": self.changed_since.isoformat() if self.changed_since else None,
+            "deleted": "any" if self.deleted is None else "true" if self.deleted else None,
+            "at": self.at.isoformat() if self.at else None,
+            "order": self.order,
+            "facets": ",".join(self.facets) or None,
+            "after": cursor(*self.after) if self.after else None,
+            "limit": str(self.limit),
+        }
+
+
+def sort_key(dataset_id: DatasetId) -> str:
+    """Return a text that orders ids by owner and then by name."""
+    return dataset_id.replace("/", "\x01")
+
+
+def cursor(key: Any, dataset_key: str) -> str:
+    """Return what to pass as `after` for the hits behind this place."""
+    return base64.urlsafe_b64encode(json.dumps([key, dataset_key]).encode()).decode().rstrip("=")
+
+
+def _from_cursor(text: str | None) -> list[Any] | None:
+    if text is None:
+        return None
+    try:
+        place = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        key, dataset_key = place
+        if isinstance(key, (str, int, float)) and isinstance(dataset_key, str):
+            return [key, dataset_key]
+    except (ValueError, TypeError):
+        pass
+    raise InvalidInput("after is the `following` of a page of the same search")
+
+
+def counts(values: dict[str, tuple[str, int]]) -> tuple[FacetCount, ...]:
+    """Return the counts of a facet, the most frequent first.
+
+    Args:
+        values: Folded values, each with how it is written and how many datasets have it.
+    """
+    ordered = sorted(values.items(), key=lambda item: (-item[1][1], item[0]))
+    return tuple(FacetCount(value, count) for _, (value, count) in ordered[:_MOST_VALUES])

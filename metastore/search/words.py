@@ -1,0 +1,86 @@
+"""What a query means: words, "phrases", `-not` and `prefix*`, without accents and without case."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from metastore.errors import InvalidInput
+
+#: The longest query, in characters, and the largest number of its terms.
+LONGEST, MOST_TERMS = 1000, 32
+_TERM = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
+_WORD = re.compile(r"[^\W_]+")
+#: A longer run of letters and digits is no word that anybody types.
+_LONGEST_WORD = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a query.
+
+    Attributes:
+        words: Folded words that stand behind one another.
+        prefix: Whether the last one may go on.
+        negated: Whether a dataset must not have them.
+    """
+
+    words: tuple[str, ...]
+    prefix: bool = False
+    negated: bool = False
+
+    def is_in(self, words: Sequence[str]) -> bool:
+        """Return whether a text of these words, in order, has what the term asks for; `negated` does not count."""
+        *first, last = self.words
+        for at in range(len(words) - len(first)):
+            fits = words[at + len(first)].startswith(last) if self.prefix else words[at + len(first)] == last
+            if fits and list(words[at : at + len(first)]) == first:
+                return True
+        return False
+
+
+def fold(text: str) -> str:
+    """Return a text in lower case and without accents: `Straße` and `strasse` are one, and so are `été` and `ete`."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the folded words of a text: runs of letters and digits, in order."""
+    return [word[:_LONGEST_WORD] for word in _WORD.findall(fold(text))]
+
+
+@lru_cache(256)
+def parse_query(query: str) -> tuple[Term, ...]:
+    """Parse a query. All its terms have to be found; an empty one finds everything.
+
+    Raises:
+        InvalidInput: It cannot be understood; the message says where.
+    """
+    if len(query) > LONGEST:
+        raise InvalidInput(f"a query has at most {LONGEST} characters, not {len(query)}")
+    terms, at = [], 0
+    while rest := query[at:].lstrip():
+        at = len(query) - len(rest)
+        term = _TERM.match(rest)
+        assert term is not None
+        terms.append(_term(term, at + 1))
+        at += term.end()
+    if len(terms) > MOST_TERMS:
+        raise InvalidInput(f"a query has at most {MOST_TERMS} words, not {len(terms)}")
+    return tuple(terms)
+
+
+def _term(found: re.Match[str], at: int) -> Term:
+    if found["phrase"] is not None and not found["end"]:
+        raise InvalidInput(f'the quote at character {at} of the query is not closed: put another " behind the phrase')
+    text = found["word"] if found["phrase"] is None else found["phrase"]
+    words = words_of(text)
+    if not words:
+        raise InvalidInput(f"{found[0]!r} at character {at} of the query has no letter or digit to search for")
+    return Term(tuple(words), text.endswith("*"), bool(found["minus"]))

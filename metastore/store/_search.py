@@ -1,0 +1,64 @@
+"""Searching a storage: by an index beside it where there is a place for one, else by reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from metastore.descriptor.document import DESCRIPTOR
+from metastore.errors import PathNotFound
+from metastore.search.scan import scan
+from metastore.search.values import MayRead, Results, Wanted
+from metastore.storage.port import Storage
+from metastore.types import DatasetId, FeedEntry, Revision
+
+if TYPE_CHECKING:
+    from metastore.search.index import SearchIndex
+
+_FILE = "search.sqlite"
+Changes = Callable[[str | None], Iterator[FeedEntry]]
+
+
+class Finder:
+    """Finds datasets in a storage; it is the `Source` of a search."""
+
+    def __init__(self, storage: Storage, changes: Changes) -> None:
+        self._storage = storage
+        self.changes = changes
+        self._has_index = storage.private(_FILE) is not None
+
+    @cached_property
+    def _index(self) -> SearchIndex:
+        from metastore.search.index import SearchIndex
+
+        return SearchIndex(self._storage.private(_FILE), self)
+
+    def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+        """Find datasets, among those that the caller may read."""
+        return self._index.find(wanted, may_read) if self._has_index else scan(self, wanted, may_read)
+
+    def expire(self) -> None:
+        """Look at what changed before the next search."""
+        if "_index" in self.__dict__:
+            self._index.expire()
+
+    def close(self) -> None:
+        """Close the index."""
+        if "_index" in self.__dict__:
+            self._index.close()
+
+    def ids(self) -> Iterator[DatasetId]:
+        ids = self._storage.ids(prefix="", after=None, deleted=None)
+        return (dataset_id for dataset_id in ids if not dataset_id.owner.startswith("_"))
+
+    def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
+        return self._storage.history(dataset_id, self._storage.resolve(dataset_id, None).id)
+
+    def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
+        if revision.deleted and revision.parent is not None:
+            revision = self._storage.resolve(dataset_id, revision.parent)
+        try:
+            return self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+        except PathNotFound:
+            return b"{}"

@@ -1,0 +1,297 @@
+"""Finding datasets by words and filters, now and at any time: the same by an index, without one, and by a service."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import metastore
+from metastore import InvalidInput, Store
+from metastore.search.values import Results
+from metastore.search.words import Term, parse_query
+
+from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
+
+OCEAN = {
+    "title": "Salinity of the Baltic",
+    "description": "Monthly means. Été à Gdańsk; Straße.",
+    "keywords": ["ocean", "Salt"],
+    "licenses": [{"name": "CC-BY-4.0"}],
+    "contributors": [{"title": "Bo Ek"}],
+    "resources": [
+        {
+            "name": "stations",
+            "path": "stations.CSV",
+            "description": "Where it was measured: buoys and ships",
+            "schema": {"fields": [{"name": "lat", "type": "number"}, {"name": "lon", "type": "number"}]},
+        }
+    ],
+}
+CARS = {"title": "Cars", "keywords": ["salt"], "resources": [{"name": "cars", "path": "cars.json", "format": "json"}]}
+RAIN = {"title": "Rain means", "licenses": [{"name": "cc-by-4.0"}], "resources": []}
+
+
+def day(number: int) -> datetime:
+    return EPOCH + timedelta(days=number)
+
+
+@pytest.fixture(params=["index", "scan", "service"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "service":
+        inner = metastore.connect(tmp_path / "store", author=ANN, clock=ticking(), sync=False, validation="off")
+        with serving(inner) as address, metastore.connect(address, token=TOKEN, author=ANN) as made:
+            yield made
+        return
+    url = tmp_path / "store" if request.param == "index" else "memory:"
+    with metastore.connect(url, author=ANN, clock=ticking(), validation="off") as made:
+        yield made
+
+
+@pytest.fixture
+def corpus(store: Store) -> Store:
+    store.dataset_create("physics/ocean", OCEAN, at=day(1))
+    store.dataset_create("physics/cars", CARS, at=day(2))
+    store.dataset_create("weather/rain", RAIN, at=day(3))
+    return store
+
+
+def found(results: Results) -> list[str]:
+    return [str(hit.id) for hit in results.hits]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["physics/cars", "physics/ocean", "weather/rain"]),
+        ("salinity", ["physics/ocean"]),
+        ("SALIN*", ["physics/ocean"]),
+        ("sal*", ["physics/cars", "physics/ocean"]),
+        ("salin", []),
+        ("means", ["physics/ocean", "weather/rain"]),
+        ("means -rain", ["physics/ocean"]),
+        ("-means", ["physics/cars"]),
+        ('"monthly means"', ["physics/ocean"]),
+        ('"means monthly"', []),
+        ('-"monthly means" means', ["weather/rain"]),
+        ('"buoys and sh*"', ["physics/ocean"]),
+        ("ete gdansk STRASSE", ["physics/ocean"]),
+        ("été", ["physics/ocean"]),
+        ("physics", ["physics/cars", "physics/ocean"]),
+        ("lat", ["physics/ocean"]),
+        ("CC-BY-4.0", ["physics/ocean", "weather/rain"]),
+        ('"baltic monthly"', []),
+        ("buoys means", ["physics/ocean"]),
+    ],
+)
+def test_a_query_finds_what_has_all_its_terms(corpus: Store, query: str, expected: list[str]) -> None:
+    results = corpus.dataset_search(query, order="id")
+    assert (found(results), results.total, results.more_than_total) == (expected, len(expected), False)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"owner": "physics"}, ["physics/cars", "physics/ocean"]),
+        ({"licence": "CC-by-4.0"}, ["physics/ocean", "weather/rain"]),
+        ({"licence": ""}, ["physics/cars"]),
+        ({"keyword": "SALT"}, ["physics/cars", "physics/ocean"]),
+        ({"keyword": "salt", "format": "csv"}, ["physics/ocean"]),
+        ({"format": "json"}, ["physics/cars"]),
+        ({"field": "lat"}, ["physics/ocean"]),
+        ({"field": "la"}, []),
+        ({"contributor": "bo ek"}, ["physics/ocean"]),
+        ({"contributor": "", "licence": ""}, ["physics/cars"]),
+        ({"changed_since": day(2)}, ["physics/cars", "weather/rain"]),
+        ({"changed_since": (day(3)).isoformat()}, ["weather/rain"]),
+    ],
+)
+def test_filters_all_have_to_fit(corpus: Store, filters: dict[str, Any], expected: list[str]) -> None:
+    assert found(corpus.dataset_search(order="id", **filters)) == expected
+
+
+def test_facets_count_what_was_found(corpus: Store) -> None:
+    results = corpus.dataset_search("means", facets=["licence", "owner", "keyword"])
+    assert {name: [(each.value, each.count) for each in counts] for name, counts in results.facets.items()} == {
+        "licence": [("CC-BY-4.0", 2)],
+        "owner": [("physics", 1), ("weather", 1)],
+        "keyword": [("ocean", 1), ("Salt", 1)],
+    }
+
+
+def test_a_hit_says_what_it_is_and_shows_the_words(corpus: Store) -> None:
+    (hit,) = corpus.dataset_search("buoys").hits
+    newest = corpus.revision_read("physics/ocean")
+    assert (hit.id, hit.title, hit.revision, hit.changed) == ("physics/ocean", OCEAN["title"], newest.id, day(1))
+    assert hit.snippet == "Where it was measured: **buoys** and ships"
+
+
+@pytest.mark.parametrize(("order", "expected"), [("changed", "rca"), ("id", "cor"), ("title", "cro")])
+def test_results_are_ordered_and_paged(corpus: Store, order: str, expected: str) -> None:
+    expected = expected.replace("a", "o") if order == "changed" else expected
+    names = {"c": "physics/cars", "o": "physics/ocean", "r": "weather/rain"}
+    seen, after = list[str](), None
+    for _ in range(4):
+        page = corpus.dataset_search(order=order, limit=1, after=after)
+        assert page.total == 3
+        seen += found(page)
+        if (after := page.following) is None:
+            break
+    assert seen == [names[letter] for letter in expected]
+
+
+def test_a_word_in_the_title_counts_more(corpus: Store) -> None:
+    assert found(corpus.dataset_search("means")) == ["weather/rain", "physics/ocean"]
+
+
+def test_the_past_is_found_at_its_time(corpus: Store) -> None:
+    corpus.dataset_update("physics/cars", {"title": "Ships", "licenses": [{"name": "ODbL"}]}, at=day(5))
+    corpus.dataset_delete("physics/ocean", at=day(6))
+    assert found(corpus.dataset_search("cars", at=day(4))) == ["physics/cars"]
+    assert corpus.dataset_search("cars", at=day(4)).hits[0].title == "Cars"
+    assert found(corpus.dataset_search("odbl")) == ["physics/cars"]
+    assert found(corpus.dataset_search("ships -buoys", at=day(5))) == ["physics/cars"]
+    assert found(corpus.dataset_search(licence="odbl", at=day(4))) == []
+    assert found(corpus.dataset_search(at=day(0), order="id")) == []
+    assert found(corpus.dataset_search(at=day(1), order="id")) == ["physics/ocean"]
+    assert found(corpus.dataset_search("salinity")) == []
+    assert found(corpus.dataset_search("salinity", deleted=True)) == ["physics/ocean"]
+    assert found(corpus.dataset_search("salinity", at=day(5), deleted=None)) == ["physics/ocean"]
+    assert corpus.dataset_search("salinity", deleted=None).hits[0].deleted
+
+
+def test_what_is_moved_purged_and_restored_is_followed(corpus: Store) -> None:
+    corpus.dataset_search("rain")
+    corpus.dataset_move("weather/rain", "weather/snow")
+    corpus.dataset_purge("physics/cars", force=True)
+    corpus.dataset_delete("physics/ocean")
+    assert found(corpus.dataset_search()) == ["weather/snow"]
+    corpus.dataset_revert("physics/ocean", corpus.revision_read("physics/ocean").parent or "")
+    assert found(corpus.dataset_search("salinity")) == ["physics/ocean"]
+    assert found(corpus.dataset_search("cars", deleted=None)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"query": 'a "b c'}, "the quote at character 3 of the query is not closed"),
+        ({"query": "a -- b"}, "'--' at character 3 of the query has no letter or digit"),
+        ({"query": "*"}, "character 1"),
+        ({"query": "a" * 1001}, "at most 1000 characters"),
+        ({"query": "a " * 33}, "at most 32 words"),
+        ({"order": "size"}, "order is one of"),
+        ({"facets": ["size"]}, "a facet is one of owner, licence"),
+        ({"limit": 0}, "limit is a number from 1"),
+        ({"after": "x"}, "after is the `following`"),
+        ({"at": "yesterday"}, "a time looks like"),
+        ({"at": day(1), "changed_since": day(1)}, "not both"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(corpus: Store, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        corpus.dataset_search(**arguments)
+    assert message in str(caught.value)
+
+
+def test_a_query_is_parsed_once_and_for_all() -> None:
+    assert parse_query('été -"New York" sal*') == (
+        Term(("ete",)),
+        Term(("new", "york"), negated=True),
+        Term(("sal",), prefix=True),
+    )
+
+
+def test_an_index_and_reading_everything_find_the_same_on_real_descriptors(tmp_path: Path) -> None:
+    stores = [metastore.connect(url, author=ANN, validation="off") for url in (tmp_path / "store", "memory:")]
+    for path in sorted(CATALOGUE.glob("*/*/datapackage.json")):
+        for store in stores:
+            store.dataset_create(f"{path.parent.parent.name}/{path.parent.name}", path.read_bytes(), at=EPOCH)
+    words = {word for path in CATALOGUE.glob("*/*/datapackage.json") for word in path.read_text().split()}
+    for word in sorted(word for word in words if word.isalnum())[::40]:
+        by_index, by_scan = (store.dataset_search(word, order="id", facets=["format"]) for store in stores)
+        assert (found(by_index), by_index.total, by_index.facets) == (found(by_scan), by_scan.total, by_scan.facets)
+        assert [hit.snippet for hit in by_index.hits] == [hit.snippet for hit in by_scan.hits]
+    assert (by_scan.scanned, by_index.scanned) == (True, False)
+
+
+TEXTS = st.sampled_from(["Salt", "Salt and été", "Cars", "sea salt"])
+STEPS = st.lists(st.tuples(st.sampled_from(["write", "delete", "back"]), TEXTS, st.integers(-3, 3)), max_size=8)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=STEPS)
+def test_an_index_and_reading_everything_agree_about_any_moment(tmp_path_factory: Any, steps: Any) -> None:
+    stores = [metastore.connect(url, author=ANN, sync=False) for url in (tmp_path_factory.mktemp("s") / "s", "memory:")]
+    moment = 10
+    for action, text, step in steps:
+        moment += step
+        for store in stores:
+            if action == "delete":
+                if "a/b" in store.dataset_list():
+                    store.dataset_delete("a/b", at=day(moment))
+            elif "a/b" in store.dataset_list():
+                store.dataset_update("a/b", {"title": text}, at=day(moment))
+            else:
+                store.dataset_create("a/b", {"title": text}, at=day(moment))
+        stores[0].dataset_search()  # indexed step by step
+    for at, deleted in itertools.product([None, *map(day, range(-2, 30, 2))], (True, False, None)):
+        for query in ("salt", "-salt", '"sea salt"', ""):
+            by_index, by_scan = (store.dataset_search(query, at=at, deleted=deleted) for store in stores)
+            assert by_index.hits == by_scan.hits, (at, deleted, query)
+
+
+def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Path) -> None:
+    url, file = tmp_path / "store", tmp_path / "store" / "_metastore" / "search.sqlite"
+    with metastore.connect(url, author=ANN) as store:
+        store.dataset_create("physics/ocean", OCEAN)
+        assert found(store.dataset_search("salinity")) == ["physics/ocean"]
+    for damage in (lambda: file.unlink(), lambda: file.write_bytes(b"rubbish" * 1000), lambda: _of_another_feed(file)):
+        damage()
+        with metastore.connect(url, author=ANN) as store:
+            assert found(store.dataset_search("salinity")) == ["physics/ocean"]
+
+
+def _of_another_feed(file: Path) -> None:
+    with sqlite3.connect(file) as database:
+        database.execute("UPDATE meta SET cursor = 'of another feed'")
+        database.execute("UPDATE texts SET title = 'Wrong'")
+
+
+def test_what_another_process_or_plain_git_did_is_found(tmp_path: Path) -> None:
+    now = [0.0]
+    with metastore.connect(tmp_path, author=ANN) as store, metastore.connect(tmp_path, author=ANN) as other:
+        store.dataset_create("physics/ocean", OCEAN)
+        index = store._finder._index
+        index._clock = lambda: now[0]
+        assert found(store.dataset_search("cars")) == []
+        other.dataset_create("physics/cars", CARS)
+        now[0] += 2
+        assert found(store.dataset_search("cars")) == ["physics/cars"]
+
+
+def _search_from_a_child(url: str, results: Any) -> None:
+    with metastore.connect(url) as store:
+        results.put(store.dataset_search("salt").total)
+
+
+def test_processes_that_index_at_once_do_no_harm(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path, author=ANN, sync=False) as store:
+        for number in range(150):
+            store.dataset_create(f"a/d{number}", {"title": f"Salt {number}"})
+        context = multiprocessing.get_context("fork")
+        results = context.Queue()
+        children = [context.Process(target=_search_from_a_child, args=(str(tmp_path), results)) for _ in range(3)]
+        for child in children:
+            child.start()
+        assert [results.get(timeout=60) for _ in children] == [150, 150, 150]
+        for child in children:
+            child.join()
+        assert store.dataset_search("salt").total == 150
