@@ -6,6 +6,7 @@ import fcntl
 import itertools
 import os
 import subprocess
+import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -84,6 +85,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int) 
     with monkeypatch.context() as patched:
         patched.setattr(module, name, call)
         yield struck
+
+
+def open_to_others(folder: Path) -> None:
+    """Let other users into a folder of the tests."""
+    while folder != Path(tempfile.gettempdir()):
+        folder.chmod(0o755)
+        folder = folder.parent
 
 
 def where(storage: Storage, dataset_id: DatasetId) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, change
-from .processes import fsck, in_child, state, where
+from .processes import fsck, in_child, open_to_others, state, where
 from .test_storage_contract import tag_of
 
 CARS, BOATS, OTHER = DatasetId("physics", "cars"), DatasetId("physics", "boats"), DatasetId("other", "owner")
@@ -92,10 +91,7 @@ def test_who_may_only_read_reads_everything_and_changes_nothing(write: str, tmp_
         pytest.skip("only root can become another user")
     root = tmp_path / "store"
     before = state(fill(root), ALL)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path(tempfile.gettempdir()):
-            break
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
 
     def work() -> None:
         os.setuid(NOBODY)
