@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.conftest import ANN, ticking
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples" / "ckanext-metastore"))
 from ckanext.metastore import record, tokens  # noqa: E402 - in the examples
-from ckanext.metastore.patience import within  # noqa: E402
+from ckanext.metastore.patience import Breaker, within  # noqa: E402
 from ckanext.metastore.sync import Recorder  # noqa: E402
 
 SHOWN: dict[str, Any] = json.loads((ROOT / "tests" / "data" / "ckan" / "package_show_2.12.0.json").read_bytes())
@@ -81,8 +82,39 @@ def test_what_ckan_computes_is_no_change() -> None:
 def test_an_older_version_is_shown_with_all_that_ckan_shows() -> None:
     old = record.package_of(record.descriptor_of(shown(notes="Old")), like=shown())
     assert set(SHOWN) <= set(old)
+    assert set(SHOWN["resources"][0]) - {"datastore_active"} <= set(old["resources"][0])
+    assert set(SHOWN["tags"][0]) <= set(old["tags"][0])
     assert (old["notes"], old["version"], old["groups"], old["num_resources"]) == ("Old", None, [], 1)
-    assert old["tags"] == [{"display_name": "a b", "name": "a b"}]
+    assert (old["isopen"], old["creator_user_id"]) == (True, SHOWN["creator_user_id"])
+    assert old["organization"] == SHOWN["organization"]
+    assert old["resources"][0]["package_id"] == SHOWN["id"]
+
+
+def test_an_organisation_that_the_dataset_has_left_is_shown_as_it_was() -> None:
+    old = record.package_of(record.descriptor_of(shown()), like=shown(organization={"id": "other", "name": "other"}))
+    assert old["organization"] == {"id": SHOWN["organization"]["id"], "name": "org1"}
+
+
+def uploaded(**facts: Any) -> dict[str, Any]:
+    """A dataset with an uploaded file and a link."""
+    file = {**SHOWN["resources"][0], "id": OTHER, "url_type": "upload", "url": "http://ckan/a.csv", "size": 3, **facts}
+    return shown(resources=[SHOWN["resources"][0], file])
+
+
+def test_a_restored_resource_has_the_facts_of_the_file_that_is_there() -> None:
+    old = record.descriptor_of(uploaded(description="Old", hash="1" * 32))
+    now = uploaded(description="New", hash="2" * 32, size=4, last_modified="2027-01-01T00:00:00")
+    assert [resource["id"] for resource in record.replaced_files(old, now)] == [OTHER]
+    link, file = record.restored(now, old)["resources"]
+    assert (file["description"], file["hash"], file["size"]) == ("Old", "2" * 32, 4)
+    assert link["url"] == SHOWN["resources"][0]["url"]
+
+
+def test_a_file_that_was_not_replaced_is_restored_as_it_was() -> None:
+    old = record.descriptor_of(uploaded(description="Old"))
+    assert record.replaced_files(old, uploaded(description="New")) == []
+    assert record.replaced_files(old, shown()) == []
+    assert record.restored(shown(), old)["resources"][1]["size"] == 3
 
 
 def test_what_is_restored_stays_where_the_dataset_is() -> None:
@@ -200,14 +232,36 @@ def test_a_call_is_waited_for_and_its_error_is_handed_on() -> None:
 
 
 def test_a_call_that_takes_too_long_is_given_up() -> None:
-    import threading
-
     go_on = threading.Event()
     try:
-        with pytest.raises(metastore.StorageBusy, match=r"0\.01 seconds"):
+        with pytest.raises(metastore.StorageUnavailable, match=r"0\.01 seconds"):
             within(0.01, lambda: go_on.wait(60))
     finally:
         go_on.set()
+
+
+def test_a_metastore_that_did_not_answer_is_not_asked_again_for_a_while() -> None:
+    now, asked = [0.0], []
+
+    def fail() -> None:
+        asked.append(now[0])
+        raise metastore.StorageUnavailable("away")
+
+    breaker = Breaker(pause=5, clock=lambda: now[0])
+    for now[0] in (0.0, 1.0, 4.9, 5.0, 6.0):
+        with pytest.raises(metastore.StorageUnavailable):
+            breaker.call("one", 60, fail)
+    assert asked == [0.0, 5.0]
+    assert breaker.call("another", 60, lambda: "answer") == "answer"
+    now[0] = 11.0
+    assert breaker.call("one", 60, lambda: "answer") == "answer"
+
+
+def test_an_error_that_metastore_answers_opens_no_breaker() -> None:
+    breaker = Breaker()
+    for _ in range(2):
+        with pytest.raises(metastore.Conflict):
+            breaker.call("one", 60, lambda: (_ for _ in ()).throw(metastore.Conflict("no")))
 
 
 def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
@@ -222,7 +276,7 @@ def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
     signer = tokens.Signer(pem, "https://portal.example.org")
     token = signer.token_for("ann", ANN)
     assert signer.token_for("ann", ANN) == token
-    portal = jwt.decode(signer.token_for(None, metastore.Author("CKAN")), key.public_key(), algorithms=["RS256"])
+    portal = jwt.decode(signer.token_for("", metastore.Author("CKAN")), key.public_key(), algorithms=["RS256"])
     assert portal["scopes"].endswith(",import")
     claims = jwt.decode(token, key.public_key(), algorithms=["RS256"], issuer="https://portal.example.org")
     assert (claims["sub"], claims["scopes"]) == ("ann", tokens.SCOPES)

@@ -141,6 +141,7 @@ class Portal:
             )
         )
         self.ckan("db", "init")
+        self.ckan("db", "upgrade", "-p", "metastore")
         if not testing:
             self.ckan("db", "upgrade", "-p", "activity")
 

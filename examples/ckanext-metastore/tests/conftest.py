@@ -6,6 +6,7 @@ Each test has a store, an organisation and a dataset of its own; CKAN's database
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import ckan.tests.helpers as helpers
 import pytest
 from ckan import model
 from ckan.plugins import plugin_loaded
-from ckanext.metastore import settings
+from ckanext.metastore import outbox, settings
 
 import metastore
 
@@ -27,9 +28,15 @@ def reset_db_once(reset_db: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def store(ckan_config: Any, tmp_path: Path, reset_db_once: None, with_plugins: None) -> metastore.Store:
+def store(
+    ckan_config: Any, tmp_path: Path, reset_db_once: None, with_plugins: None, migrate_db_for: Any
+) -> metastore.Store:
     """A store of its own for each test, as the extension opens it."""
     assert plugin_loaded("metastore")
+    if not outbox.is_ready():
+        migrate_db_for("metastore")
+    model.Session.execute(outbox.TABLE.delete())
+    model.Session.commit()
     ckan_config["ckanext.metastore.url"] = str(tmp_path / "store")
     yield settings.recorder().store
     model.Session.remove()
@@ -65,6 +72,22 @@ def new_organization(title: str) -> dict[str, Any]:
 def cars(physics: dict[str, Any]) -> dict[str, Any]:
     """A dataset with one resource, in its first version."""
     return act("package_create", "ann", **new_dataset(physics))
+
+
+@pytest.fixture
+def down(store: metastore.Store, ckan_config: Any, tmp_path: Path) -> Iterator[Any]:
+    """A switch: MetaStore is away while it is entered."""
+
+    class Switch:
+        def __enter__(self) -> None:
+            self.url = ckan_config["ckanext.metastore.url"]
+            (tmp_path / "no-folder").write_text("")
+            ckan_config["ckanext.metastore.url"] = str(tmp_path / "no-folder" / "store")
+
+        def __exit__(self, *_: object) -> None:
+            ckan_config["ckanext.metastore.url"] = self.url
+
+    return Switch()
 
 
 def new_dataset(organization: dict[str, Any], **said: Any) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 import ckan.tests.factories as factories
 import pytest
 from ckan import model
-from ckanext.metastore import settings
+from ckanext.metastore import outbox, settings
 from ckanext.metastore.authors import author
+from ckanext.metastore.patience import breaker
 from ckanext.metastore.reconcile import dataset_ids, reconcile
 from conftest import act, messages, new_dataset, new_organization, place
 
@@ -23,48 +22,26 @@ Package = dict[str, Any]
 Store = metastore.Store
 
 
-@pytest.fixture
-def down(store: Store, ckan_config: Any, tmp_path: Path) -> Iterator[Any]:
-    """A switch: MetaStore is away while it is entered."""
-
-    class Switch:
-        def __enter__(self) -> None:
-            self.url = ckan_config["ckanext.metastore.url"]
-            (tmp_path / "no-folder").write_text("")
-            ckan_config["ckanext.metastore.url"] = str(tmp_path / "no-folder" / "store")
-
-        def __exit__(self, *_: object) -> None:
-            ckan_config["ckanext.metastore.url"] = self.url
-
-    return Switch()
-
-
 def caught_up(store: Store, *packages: Package, **how: Any) -> list[str]:
     """Reconcile these datasets alone (the database has those of other tests too), and return what was done."""
-    recorder = settings.recorder(dry_run=how.pop("dry_run", False))
+    dry_run = how.pop("dry_run", False)
+    recorder = settings.recorder(dry_run=dry_run)
+    if not dry_run:
+        outbox.drain_all()
     gone = sorted(set(recorder.recorded()) - {recorder.id_of(uuid) for uuid in dataset_ids()})
-    steps = list(reconcile(recorder, gone, [each["id"] for each in packages], **how))
+    steps = list(reconcile(lambda: recorder, gone, [each["id"] for each in packages], **how))
     assert not any(step.problem for step in steps), steps
     return [step.outcome.action for step in steps if step.outcome]
 
 
-def test_a_change_succeeds_without_metastore_and_is_caught_up(store: Store, cars: Package, down: Any) -> None:
-    with down:
-        act("package_patch", "ann", id=cars["id"], title="Unrecorded")
-        other = act("package_create", "ann", **new_dataset(cars["organization"]))
-    assert messages(store, place(cars)) == ["Create dataset"]
-    assert caught_up(store, cars, other, dry_run=True) == ["updated", "created"]
-    assert caught_up(store, cars, other) == ["updated", "created"]
-    assert caught_up(store, cars, other) == ["unchanged", "unchanged"]
+def test_a_dataset_that_was_changed_past_ckans_actions_is_caught_up(store: Store, cars: Package) -> None:
+    model.Package.get(cars["id"]).title = "Unrecorded"
+    model.Session.commit()
+    assert caught_up(store, cars, dry_run=True) == ["updated"]
+    assert caught_up(store, cars) == ["updated"]
+    assert caught_up(store, cars) == ["unchanged"]
     assert store.dataset_read(place(cars)).descriptor["title"] == "Unrecorded"
     assert messages(store, place(cars)) == ["Catch up with CKAN", "Create dataset"]
-
-
-def test_the_next_change_catches_up_too(store: Store, cars: Package, down: Any) -> None:
-    with down:
-        act("package_patch", "ann", id=cars["id"], name=cars["name"] + "-new")
-    shown = act("package_patch", "ann", id=cars["id"], title="Recorded")
-    assert len(messages(store, place(shown))) == 2
 
 
 @pytest.mark.ckan_config("ckanext.metastore.on_failure", "fail")
@@ -105,34 +82,20 @@ def test_a_slow_metastore_is_not_waited_for_and_does_no_harm_later(
     act("package_patch", "ann", id=cars["id"], title="Fast")
     go_on.set()
     assert written.wait(60)
+    breaker.forget()
+    assert outbox.drain_all() == 0
+    assert len(messages(store, place(cars))) == 3
     assert store.dataset_read(place(cars)).descriptor["title"] == "Fast"
     assert caught_up(store, cars) == ["unchanged"]
 
 
-def test_what_ckan_rolls_back_after_the_hook_is_set_right(store: Store, cars: Package) -> None:
-    context = {"user": "ann", "defer_commit": True}
-    tk.get_action("package_patch")(context, {"id": cars["id"], "title": "Rolled back"})
-    made = tk.get_action("package_create")(
-        {"user": "ann", "defer_commit": True}, new_dataset(cars["organization"], title="Never there")
-    )
-    model.Session.rollback()
-    assert store.dataset_read(place(cars)).descriptor["title"] == "Rolled back"
-    assert sorted(caught_up(store, cars)) == ["deleted", "updated"]
-    assert store.dataset_read(place(cars)).descriptor["title"] == "Cars"
-    with pytest.raises(metastore.DatasetDeleted):
-        store.dataset_read(place(made))
-    assert caught_up(store, cars)[-1] == "unchanged"
-
-
-def test_a_missed_deletion_and_a_missed_purge_are_caught_up(store: Store, physics: Package, down: Any) -> None:
-    deleted, purged = (act("package_create", "ann", **new_dataset(physics)) for _ in range(2))
-    with down:
-        act("package_delete", "ann", id=deleted["id"])
-        act("dataset_purge", factories.Sysadmin()["name"], id=purged["id"])
-    assert caught_up(store, deleted) == ["deleted", "deleted"]
-    assert list(store.dataset_list()) == []
-    assert caught_up(store, deleted, purge=True)[0] == "purged"
-    assert [str(each) for each in store.dataset_list(deleted=None)] == [place(deleted)]
+def test_what_ckan_has_no_more_is_withdrawn_or_purged(store: Store, cars: Package) -> None:
+    gone = f"ckan/{'0' * 8}-0000-0000-0000-{'0' * 12}"
+    store.dataset_create(gone, {"id": "gone", "resources": []}, author="Test")
+    assert caught_up(store, cars) == ["deleted", "unchanged"]
+    assert store.revision_read(gone).deleted
+    assert caught_up(store, cars, purge=True) == ["purged", "unchanged"]
+    assert gone not in [str(each) for each in store.dataset_list(deleted=None)]
 
 
 def test_two_datasets_that_swapped_their_names_meanwhile_keep_their_own_histories(
@@ -143,9 +106,8 @@ def test_two_datasets_that_swapped_their_names_meanwhile_keep_their_own_historie
         act("package_patch", "ann", id=second["id"], name="for-a-moment")
         act("package_patch", "ann", id=first["id"], name=second["name"])
         act("package_patch", "ann", id=second["id"], name=first["name"])
-    assert caught_up(store, first, second) == ["updated", "updated"]
-    assert store.dataset_read(place(first)).descriptor["name"] == second["name"]
     assert caught_up(store, first, second) == ["unchanged", "unchanged"]
+    assert store.dataset_read(place(first)).descriptor["name"] == second["name"]
 
 
 @pytest.mark.timeout(1800)
@@ -172,8 +134,12 @@ def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, phy
     [
         ("url", "", "url is not set"),
         ("on_failure", "explode", "on_failure is continue or fail"),
-        ("options", "[1]", "options is no JSON object"),
-        ("options", "{", "options is no JSON object"),
+        ("options", "[1]", "options is not a JSON object"),
+        ("options", "{", "options is not a JSON object"),
+        ("owner", "A/B", "owner"),
+        ("patience", "soon", "patience is a number of seconds"),
+        ("patience", "0", "patience is a number of seconds"),
+        ("private_datasets", "perhaps", "private_datasets is true or false"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(
@@ -190,6 +156,29 @@ def test_a_setting_that_makes_no_sense_is_named(
         settings.current()
     settings.check_at_start()
     assert complaint in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("url", ""), ("on_failure", "explode"), ("patience", "soon"), ("options", "{")]
+)
+def test_with_a_wrong_setting_ckan_works_and_versions_are_refused(
+    ckan_config: Any, app: Any, cars: Package, name: str, value: str
+) -> None:
+    ckan_config[f"ckanext.metastore.{name}"] = value
+    act("package_patch", "ann", id=cars["id"], title="Changed")
+    with pytest.raises(tk.ValidationError):
+        act("dataset_revision_list", id=cars["id"])
+    assert app.get(f"/dataset/{cars['name']}").status_code == 200
+    assert app.get(f"/dataset/{cars['name']}/versions").status_code == 503
+    act("package_delete", "ann", id=cars["id"])
+    act("dataset_purge", factories.Sysadmin()["name"], id=cars["id"])
+
+
+@pytest.mark.parametrize("name", ["on_failure", "owner", "patience", "private_datasets", "author_emails"])
+def test_an_empty_setting_is_the_default(ckan_config: Any, name: str) -> None:
+    before = settings.current()
+    ckan_config[f"ckanext.metastore.{name}"] = ""
+    assert settings.current() == before
 
 
 def test_no_secret_is_shown(ckan_config: Any) -> None:

@@ -82,6 +82,32 @@ def test_the_datasets_of_a_renamed_organisation_follow_it(store: Store, cars: Pa
     assert len(act("dataset_revision_list", id=cars["id"])) == 2
 
 
+@pytest.mark.parametrize("action", ["organization_delete", "organization_purge"])
+def test_the_datasets_of_a_removed_organisation_are_recorded(store: Store, cars: Package, action: str) -> None:
+    act(action, factories.Sysadmin()["name"], id=cars["organization"]["id"])
+    assert messages(store, place(cars))[0] == "Remove the organisation"
+    assert "organization" not in store.dataset_read(place(cars)).descriptor["ckan"]
+
+
+@pytest.mark.parametrize(
+    ("action", "change", "titles"),
+    [("group_patch", {"title": "New"}, ["New"]), ("group_delete", {}, []), ("group_purge", {}, [])],
+)
+def test_the_datasets_of_a_changed_group_are_recorded(
+    store: Store, cars: Package, action: str, change: Package, titles: list[str]
+) -> None:
+    group = factories.Group(users=[{"name": "ann", "capacity": "admin"}])
+    act("member_create", "ann", id=group["id"], object=cars["id"], object_type="package", capacity="public")
+    act(action, factories.Sysadmin()["name"], id=group["id"], **change)
+    groups = store.dataset_read(place(cars)).descriptor["ckan"].get("groups", [])
+    assert [each["title"] for each in groups] == titles
+
+
+def test_a_name_that_begins_with_a_hyphen_is_recorded(store: Store, cars: Package) -> None:
+    act("package_patch", "ann", id=cars["id"], name=f"-{cars['name']}")
+    assert store.dataset_read(place(cars)).descriptor["name"] == f"-{cars['name']}"
+
+
 def test_a_deleted_dataset_keeps_its_history_and_comes_back(store: Store, cars: Package) -> None:
     act("package_delete", "ann", id=cars["id"])
     with pytest.raises(metastore.DatasetDeleted):

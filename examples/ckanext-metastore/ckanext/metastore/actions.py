@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import ckan.plugins.toolkit as tk
 from ckan import model
 from ckan.logic import auth_audit_exempt
-from ckanext.metastore import portal, settings
+from ckanext.metastore import outbox, portal, settings
 from ckanext.metastore.auth import may_see_private
+from ckanext.metastore.authors import author
 from ckanext.metastore.chained import CHAINED
 from ckanext.metastore.errors import speaking_ckan
-from ckanext.metastore.record import package_of, restored
+from ckanext.metastore.patience import breaker
+from ckanext.metastore.record import package_of, replaced_files, restored
 from ckanext.metastore.versions import Versions
 
 import metastore
@@ -23,6 +25,7 @@ from metastore.wire import to_wire
 PAGE = 100
 
 Action = Callable[[Any, dict[str, Any]], Any]
+T = TypeVar("T")
 
 
 def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
@@ -30,9 +33,17 @@ def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[s
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:
         raise tk.ObjectNotFound("Dataset not found")
-    recorder = settings.recorder(context.get("user"))
+    outbox.drain_before_reading(package.id)
+    user = context.get("user") or ""
+    recorder = settings.recorder(user, author(user, emails=settings.current().emails))
     private_too = may_see_private(context, package)
     return Versions(recorder.store, recorder.id_of(package.id), private_too), portal.shown(package.id)
+
+
+def _answer(call: Callable[[], T]) -> T:
+    """Return what the store answers, within the time that the settings give it."""
+    found = settings.current()
+    return breaker.call(found.url, found.patience, call)
 
 
 def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, metastore.DatasetId]:
@@ -67,10 +78,11 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
     """
     with _allowed("dataset_revision_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
+        begin, limit = data_dict.get("revision") or None, _number(data_dict, "limit", PAGE)
+        listed, revisions = _answer(lambda: (versions.tags(), versions.revisions(begin, limit=limit)))
         tags: dict[str, list[str]] = {}
-        for tag in versions.tags():
+        for tag in listed:
             tags.setdefault(tag.revision, []).append(tag.name)
-        revisions = versions.revisions(data_dict.get("revision") or None, limit=_number(data_dict, "limit", PAGE))
         return [{**to_wire(revision), "tags": tags.get(revision.id, [])} for revision in revisions]
 
 
@@ -80,13 +92,21 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
 
     :param id: the id or name of the dataset
     :param revision: the version's id or a tag (optional, default: the newest)
-    :rtype: dictionary: id, parent, author, message, created, deleted, package, descriptor
+    :rtype: dictionary: id, parent, author, message, created, deleted, package, replaced_files (the ids of resources
+        whose uploaded files CKAN has replaced since), descriptor
     """
     with _allowed("dataset_revision_show", context, data_dict):
         versions, now = _versions(context, data_dict)
-        dataset = versions.read(data_dict.get("revision") or None)
+        dataset = _answer(lambda: versions.read(data_dict.get("revision") or None))
         package = package_of(dataset.descriptor, now)
-        return {**to_wire(dataset.revision), "package": package, "descriptor": dataset.descriptor}
+        package["metadata_modified"] = dataset.revision.created.replace(tzinfo=None).isoformat()
+        files = [resource["id"] for resource in replaced_files(dataset.descriptor, now)]
+        return {
+            **to_wire(dataset.revision),
+            "package": package,
+            "replaced_files": files,
+            "descriptor": dataset.descriptor,
+        }
 
 
 @tk.side_effect_free
@@ -100,13 +120,16 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     """
     with _allowed("dataset_revision_diff", context, data_dict):
         versions, _ = _versions(context, data_dict)
-        diff = versions.diff(tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None)
+        old, new = tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None
+        diff = _answer(lambda: versions.diff(old, new))
         changes = [{**to_wire(change), "text": str(change)} for change in diff.changes]
         return {**to_wire(diff), "changes": changes}
 
 
 def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """Bring back an older version, as a new one. Name, organisation and visibility stay as they are now.
+
+    CKAN keeps only the newest file of a resource. A resource whose file was replaced since keeps the newest one.
 
     :param id: the id or name of the dataset
     :param revision: the version's id or a tag
@@ -116,7 +139,7 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_revert", context, data_dict):
         versions, now = _versions(context, data_dict)
-        dataset = versions.read(revision)
+        dataset = _answer(lambda: versions.read(revision))
         message = data_dict.get("message") or f"Restore version {dataset.revision.id[:12]}"
     package = {**restored(now, dataset.descriptor), portal.MESSAGE: message}
     # Through CKAN's own action, so that validation, authorization, search and MetaStore all see it.
@@ -132,7 +155,7 @@ def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, 
     """
     with _allowed("dataset_tag_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
-        return [to_wire(tag) for tag in versions.tags()]
+        return [to_wire(tag) for tag in _answer(versions.tags)]
 
 
 @tk.side_effect_free
@@ -144,7 +167,8 @@ def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """
     with _allowed("dataset_tag_show", context, data_dict):
         versions, _ = _versions(context, data_dict)
-        return to_wire(versions.tag(tk.get_or_bust(data_dict, "tag")))
+        name = tk.get_or_bust(data_dict, "tag")
+        return to_wire(_answer(lambda: versions.tag(name)))
 
 
 def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -157,9 +181,9 @@ def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
     """
     with _allowed("dataset_tag_create", context, data_dict):
         store, where = _place(context, data_dict)
-        said = {"description": data_dict.get("description") or ""}
         name, revision = tk.get_or_bust(data_dict, "tag"), data_dict.get("revision") or None
-        return to_wire(store.tag_create(where, name, revision, **said, **_who(context)))
+        said = {"description": data_dict.get("description") or "", **_who(context)}
+        return to_wire(_answer(lambda: store.tag_create(where, name, revision, **said)))
 
 
 def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -176,7 +200,8 @@ def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
         store, where = _place(context, data_dict)
         said = {name: data_dict[name] for name in ("revision", "description", "message") if name in data_dict}
         name, new = tk.get_or_bust(data_dict, "tag"), data_dict.get("new_tag")
-        return to_wire(store.tag_update(where, name, new_name=new, **said, **_who(context)))
+        said |= _who(context)
+        return to_wire(_answer(lambda: store.tag_update(where, name, new_name=new, **said)))
 
 
 def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
@@ -188,12 +213,13 @@ def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
     """
     with _allowed("dataset_tag_delete", context, data_dict):
         store, where = _place(context, data_dict)
-        why = {"message": data_dict["message"]} if data_dict.get("message") else {}
-        store.tag_delete(where, tk.get_or_bust(data_dict, "tag"), **why, **_who(context))
+        why = {**({"message": data_dict["message"]} if data_dict.get("message") else {}), **_who(context)}
+        name = tk.get_or_bust(data_dict, "tag")
+        _answer(lambda: store.tag_delete(where, name, **why))
 
 
 def _who(context: Any) -> dict[str, Any]:
-    return portal.author_unless_signed(context.get("user"))
+    return {"author": author(context.get("user"), emails=settings.current().emails)}
 
 
 def _fresh(context: Any) -> Any:

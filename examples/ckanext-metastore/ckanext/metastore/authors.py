@@ -8,11 +8,14 @@ from ckan import model
 
 import metastore
 
+#: The author of changes that no user makes.
+PORTAL = metastore.Author("CKAN")
+
 
 def author(user: str | None, *, emails: bool) -> metastore.Author:
     """Return who makes a change; the portal itself, if it is nobody."""
     found = model.User.get(user) if user else None
-    return author_of(found, emails=emails) if found else metastore.Author("CKAN")
+    return author_of(found, emails=emails) if found else PORTAL
 
 
 def author_of(user: Any, *, emails: bool) -> metastore.Author:

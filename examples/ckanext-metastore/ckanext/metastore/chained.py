@@ -1,4 +1,4 @@
-"""CKAN's own writing actions, and what becomes of the record besides."""
+"""CKAN's own writing actions, chained to record what its hooks do not tell."""
 
 from __future__ import annotations
 
@@ -10,25 +10,52 @@ from ckan import model
 from ckanext.metastore import portal
 from ckanext.metastore.portal import MESSAGE
 
+import metastore
+from metastore.parse import make_message
+
 Action = Callable[[Any, dict[str, Any]], Any]
 
 
 def _with_message(name: str) -> Action:
-    """Take what changed out of the call, where CKAN would keep it as a field, and hand it to the hook."""
+    """Take the message out of a call, where CKAN would keep it as a field, and pass it to the hook."""
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        message = data_dict.pop(MESSAGE, None)
-        if message:
-            context[MESSAGE] = message
-        try:
-            return original(context, data_dict)
-        except tk.ValidationError:
-            if message:
-                data_dict[MESSAGE] = message  # the form shows it again
-            raise
+        return _call_with_message(original, context, data_dict)
 
     action.__name__ = name
     return tk.chained_action(action)
+
+
+def _call_with_message(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
+    message, outer = data_dict.pop(MESSAGE, None), context.get(MESSAGE)
+    if message:
+        context[MESSAGE] = _checked(message)
+    try:
+        return original(context, data_dict)
+    except tk.ValidationError:
+        if message:
+            data_dict[MESSAGE] = message  # the form shows it again
+        raise
+    finally:
+        context[MESSAGE] = outer  # the next call in this context is another change
+
+
+def _checked(message: Any) -> str:
+    try:
+        return make_message(message)
+    except metastore.InvalidInput as error:
+        raise tk.ValidationError({MESSAGE: [str(error)]}) from error
+
+
+@tk.chained_action
+def resource_delete(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
+    """Delete a resource. CKAN expects a refusal to be about resources, and breaks at one that is not."""
+    try:
+        return _call_with_message(original, context, data_dict)
+    except KeyError as error:
+        if isinstance(error.__context__, tk.ValidationError):
+            raise error.__context__ from None
+        raise
 
 
 def _bulk(name: str, done: str) -> Action:
@@ -36,8 +63,7 @@ def _bulk(name: str, done: str) -> Action:
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
         result = original(context, data_dict)
-        for package_id in data_dict.get("datasets", []):
-            portal.record_afterwards(package_id, context, done)
+        portal.record_afterwards(data_dict.get("datasets", []), context, done)
         return result
 
     action.__name__ = name
@@ -49,10 +75,12 @@ def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> 
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:
         return original(context, data_dict)
-    uuid = package.id
-    result = original(context, data_dict)
-    portal.purge(uuid, context)
-    return result
+    portal.purge(package.id, context)
+    try:
+        return original(context, data_dict)
+    except Exception:
+        model.Session.rollback()  # or else the history would be removed by the next commit
+        raise
 
 
 @tk.chained_action
@@ -60,7 +88,7 @@ def package_owner_org_update(original: Action, context: Any, data_dict: dict[str
     """`package_create` and `package_update` call this too, before their own hook."""
     result = original(context, data_dict)
     if not context.get("defer_commit"):
-        portal.record_afterwards(data_dict["id"], context, "Change the organisation")
+        portal.record_afterwards([data_dict["id"]], context, "Change the organisation")
     return result
 
 
@@ -70,44 +98,65 @@ def _members(name: str, done: str) -> Action:
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
         result = original(context, data_dict)
         if data_dict.get("object_type") == "package" and not context.get("defer_commit"):
-            portal.record_afterwards(data_dict["object"], context, done)
+            portal.record_afterwards([data_dict["object"]], context, done)
         return result
 
     action.__name__ = name
     return tk.chained_action(action)
 
 
-def _organization(name: str) -> Action:
-    """Let the datasets of a renamed organisation follow it."""
+def _group(name: str, done: str) -> Action:
+    """Record the datasets of a group or an organisation that is renamed or removed: their records name it."""
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        before = _called(data_dict.get("id"))
+        group = model.Group.get(data_dict.get("id"))
+        uuid, before = (group.id, _face(group)) if group else ("", None)
+        datasets = _datasets(uuid)
         result = original(context, data_dict)
-        if before and _called(before[0]) != before:
-            of_it = model.Session.query(model.Package.id).filter_by(owner_org=before[0], state="active")
-            for (package_id,) in of_it.all():
-                portal.record_afterwards(package_id, context, "Change the organisation's name")
+        if datasets and _face(model.Group.get(uuid)) != before:
+            portal.record_afterwards(datasets, context, done)
         return result
 
     action.__name__ = name
     return tk.chained_action(action)
 
 
-def _called(group_id: Any) -> tuple[str, str, str] | None:
-    group = model.Group.get(group_id) if group_id else None
-    return (group.id, group.name, group.title) if group else None
+def _face(group: Any) -> tuple[str, ...] | None:
+    """Return what datasets show of a group."""
+    return (group.name, group.title, group.state) if group else None
 
 
-_NAMES = ("package_create", "package_update", "resource_create", "resource_update")
+def _datasets(group_id: str) -> list[str]:
+    """Return the datasets of an organisation or a group."""
+    owned = model.Session.query(model.Package.id).filter_by(owner_org=group_id)
+    members = model.Session.query(model.Member.table_id).filter_by(
+        group_id=group_id, table_name="package", state="active"
+    )
+    return sorted({row[0] for query in (owned, members) for row in query.all()})
+
+
+_NAMES = (
+    "package_create",
+    "package_update",
+    "package_revise",
+    "package_resource_reorder",
+    "resource_create",
+    "resource_update",
+)
 CHAINED: dict[str, Any] = {
     **{name: _with_message(name) for name in _NAMES},
+    "resource_delete": resource_delete,
     "bulk_update_private": _bulk("bulk_update_private", "Make private"),
     "bulk_update_public": _bulk("bulk_update_public", "Make public"),
     "bulk_update_delete": _bulk("bulk_update_delete", "Delete dataset"),
     "member_create": _members("member_create", "Put into a group"),
     "member_delete": _members("member_delete", "Take out of a group"),
-    "organization_update": _organization("organization_update"),
-    "organization_patch": _organization("organization_patch"),
+    "organization_update": _group("organization_update", "Change the organisation's name"),
+    "organization_delete": _group("organization_delete", "Remove the organisation"),
+    "organization_purge": _group("organization_purge", "Remove the organisation"),
+    "group_update": _group("group_update", "Change a group's name"),
+    "group_delete": _group("group_delete", "Remove a group"),
+    "group_purge": _group("group_purge", "Remove a group"),
     "dataset_purge": dataset_purge,
     "package_owner_org_update": package_owner_org_update,
 }

@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 
 import click
-from ckanext.metastore import settings
-from ckanext.metastore.reconcile import Step, dataset_ids, import_activities
+from ckanext.metastore import outbox, settings
+from ckanext.metastore.reconcile import Step, dataset_ids, import_activities, public_ids
 from ckanext.metastore.reconcile import reconcile as reconcile_all
 from ckanext.metastore.sync import Recorder
 
@@ -28,7 +28,9 @@ def reconcile(dry_run: bool, purge: bool, yes: bool) -> None:
 
     Ends with 1 if a dataset could not be brought in step.
     """
-    counts = _run(_recorder(dry_run=dry_run), purge=purge, yes=yes or dry_run)
+    if not dry_run:
+        _drain()
+    counts = _run(dry_run=dry_run, purge=purge, yes=yes or dry_run)
     click.echo(_summary(counts) + (" (nothing was done)" if dry_run else ""))
     sys.exit(1 if counts["failed"] else 0)
 
@@ -36,38 +38,60 @@ def reconcile(dry_run: bool, purge: bool, yes: bool) -> None:
 @metastore.command()
 def status() -> None:
     """Say whether MetaStore is reached, and which datasets are out of step. Ends with 1 if any are."""
-    recorder = _recorder(dry_run=True)
-    click.echo(f"store: {settings.current().url}")
-    counts = _run(recorder, yes=True)
+    click.echo(f"store: {_recorder() and settings.current().url}")
+    waiting, refused = len(outbox.waiting()), outbox.refused()
+    click.echo(f"datasets with changes that wait: {waiting}")
+    for uuid, problem in refused:
+        click.echo(f"{uuid}: MetaStore refuses a change: {problem}", err=True)
+    counts = _run(dry_run=True, yes=True)
     click.echo(_summary(counts))
-    in_step = not set(counts) - {"unchanged"}
+    in_step = not (set(counts) - {"unchanged"} or waiting or refused)
     click.echo("in step" if in_step else "out of step: run `ckan metastore reconcile`")
     sys.exit(0 if in_step else 1)
 
 
+@metastore.command()
+def drain() -> None:
+    """Record the changes that wait for MetaStore. Ends with 1 if some still do."""
+    _recorder()
+    _drain()
+    sys.exit(1 if outbox.waiting() else 0)
+
+
 @metastore.command("import-activities")
-def import_activities_command() -> None:
+@click.option(
+    "--include-private",
+    is_flag=True,
+    help="Also the past of datasets that are private, deleted or drafts today. Only with a MetaStore that hides it.",
+)
+def import_activities_command(include_private: bool) -> None:
     """Turn CKAN's activities into revisions, with their dates and authors.
 
-    Only for datasets that MetaStore has no history of. Needs CKAN's plugin `activity`, and towards a service a token
-    with the action `import`.
+    Only for datasets that are public today and have no history in MetaStore. Needs CKAN's plugin `activity`, and for a
+    service a token with the action `import`.
     """
     recorder = _recorder()
-    there, counts = set(recorder.recorded()), Counter[str]()
+    there, public, counts = set(recorder.recorded()), public_ids(), Counter[str]()
     with click.progressbar(dataset_ids(), label="Importing", file=sys.stderr) as bar:
         for uuid in bar:
             if recorder.id_of(uuid) in there:
                 counts["passed over"] += 1
-                continue
-            try:
-                made = import_activities(recorder, uuid, emails=settings.current().emails)
-                counts.update({"revisions": made, "datasets": bool(made)})
-            except MetastoreError as error:
-                counts["failed"] += 1
-                click.echo(f"\n{uuid}: {type(error).__name__}: {error}", err=True)
+            elif uuid not in public and not include_private:
+                counts["not public, passed over"] += 1
+            else:
+                counts.update(_imported(uuid))
     click.echo(_summary(counts))
     click.echo("Now run `ckan metastore reconcile`: activities do not tell everything.")
     sys.exit(1 if counts["failed"] else 0)
+
+
+def _imported(uuid: str) -> dict[str, int]:
+    try:
+        revisions = import_activities(settings.recorder(), uuid, emails=settings.current().emails)
+    except MetastoreError as error:
+        click.echo(f"\n{uuid}: {type(error).__name__}: {error}", err=True)
+        return {"failed": 1}
+    return {"revisions": revisions, "datasets": bool(revisions)}
 
 
 def _recorder(*, dry_run: bool = False) -> Recorder:
@@ -77,8 +101,15 @@ def _recorder(*, dry_run: bool = False) -> Recorder:
         raise click.ClickException(str(error)) from None
 
 
-def _run(recorder: Recorder, *, yes: bool, purge: bool = False) -> Counter[str]:
+def _drain() -> None:
+    """Record the changes that wait, so that each has its own author and message."""
+    if left := outbox.drain_all():
+        click.echo(f"datasets whose changes still wait: {left}", err=True)
+
+
+def _run(*, dry_run: bool, yes: bool, purge: bool = False) -> Counter[str]:
     counts: Counter[str] = Counter()
+    recorder = _recorder(dry_run=dry_run)
     try:
         recorded = set(recorder.recorded())
         # Asked for afterwards, so that a dataset that is created meanwhile is not taken for gone.
@@ -90,7 +121,7 @@ def _run(recorder: Recorder, *, yes: bool, purge: bool = False) -> Counter[str]:
                 "they belong to another portal? If not, say --yes"
             )
         with click.progressbar(length=len(ids), label="Comparing", file=sys.stderr) as bar:
-            for step in reconcile_all(recorder, gone, ids, purge=purge):
+            for step in reconcile_all(lambda: settings.recorder(dry_run=dry_run), gone, ids, purge=purge):
                 counts[step.outcome.action if step.outcome else "failed"] += 1
                 _tell(step)
                 bar.update(1)

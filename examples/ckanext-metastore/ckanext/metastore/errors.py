@@ -13,9 +13,21 @@ import metastore
 log = logging.getLogger(__name__)
 
 
+class Misconfigured(metastore.InvalidInput):
+    """A setting of the extension makes no sense. Its message is for operators."""
+
+
+class Unavailable(tk.ValidationError):
+    """MetaStore cannot be reached."""
+
+
+#: Errors that are not the caller's, and tell nothing that the caller should know.
+_OURS = (metastore.StorageError, Misconfigured)
+
+
 @contextmanager
 def speaking_ckan() -> Iterator[None]:
-    """Turn an error of MetaStore's into the one that CKAN's API and pages know what to do with."""
+    """Turn an error of MetaStore's into one that CKAN's API and pages can handle."""
     try:
         yield
     except metastore.NotFound as error:
@@ -23,12 +35,13 @@ def speaking_ckan() -> Iterator[None]:
     except metastore.PermissionDenied as error:
         raise tk.NotAuthorized(str(error)) from error
     except metastore.MetastoreError as error:
-        raise tk.ValidationError({"metastore": [plainly(error)]}) from error
+        kind = Unavailable if isinstance(error, _OURS) else tk.ValidationError
+        raise kind({"metastore": [plainly(error)]}) from error
 
 
 def plainly(error: metastore.MetastoreError) -> str:
-    """Say what was wrong to whoever asks; where the store is and what ails it is for the log alone."""
-    if isinstance(error, metastore.StorageError):
+    """Return the reason of an error for a user. Where the store is, and why it fails, is for the log alone."""
+    if isinstance(error, _OURS):
         log.error("%s: %s", type(error).__name__, error)
         return "MetaStore cannot be reached just now"
     return str(error)

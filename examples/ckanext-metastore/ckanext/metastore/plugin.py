@@ -1,4 +1,4 @@
-"""The plugin: which of CKAN's doors lead to which of our functions."""
+"""The plugin: the interfaces of CKAN that it implements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
-from ckanext.metastore import actions, auth, cli, portal, settings, views
+from ckanext.metastore import actions, auth, cli, outbox, portal, settings, views
 
 
 class MetastorePlugin(p.SingletonPlugin):
@@ -26,6 +26,7 @@ class MetastorePlugin(p.SingletonPlugin):
 
     def configure(self, config: Any) -> None:
         settings.forget_stores()
+        outbox.listen()
         settings.check_at_start()
 
     def update_config(self, config: Any) -> None:

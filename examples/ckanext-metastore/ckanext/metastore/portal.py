@@ -1,25 +1,27 @@
-"""CKAN's side: datasets as it has them, who changes them, and where MetaStore has them."""
+"""CKAN's side of a change: which dataset, by whom and why, and whether it may be made while MetaStore is away."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan import model
-from ckanext.metastore import settings
+from ckanext.metastore import outbox, settings
 from ckanext.metastore.authors import author
 from ckanext.metastore.errors import plainly
-from ckanext.metastore.patience import within
-from ckanext.metastore.sync import Outcome, Recorder
+from ckanext.metastore.patience import breaker
+from ckanext.metastore.record import kept
+from ckanext.metastore.sync import Change
 
 import metastore
 
 log = logging.getLogger(__name__)
 
-#: The field of a form or call that says what changed.
+#: The member of a form or call that says what changed.
 MESSAGE = "metastore_message"
 
 
@@ -29,75 +31,69 @@ def shown(package_id: str) -> dict[str, Any]:
     return tk.get_action("package_show")(context, {"id": package_id})
 
 
-def why(context: Any, default: str) -> dict[str, Any]:
-    """Return author and message of a revision. With a token per user, the service takes the author from that."""
-    return {"message": str(context.get(MESSAGE) or default), **author_unless_signed(context.get("user"))}
-
-
-def author_unless_signed(user: str | None) -> dict[str, Any]:
-    """Return the author as an argument of a write, unless a token says who it is."""
-    found = settings.current()
-    return {} if found.signing_key else {"author": author(user, emails=found.emails)}
+def locked(package_id: str) -> Any:
+    """Hold a dataset's row until the transaction ends, so that changes wait in the order in which CKAN makes them."""
+    model.Session.flush()
+    package = model.Package.get(package_id, for_update=True)
+    if package is None:
+        raise tk.ObjectNotFound("Dataset not found")
+    model.Session.expire_all()  # a transaction that waited for the row has read older values
+    return package
 
 
 def record(package_id: str, context: Any, default: str, **changes: Any) -> None:
-    """Record a dataset as it is now, in the middle of the transaction that changes it.
+    """Let the state of a dataset be recorded once CKAN has committed the transaction that changes it.
 
     Args:
-        package_id: The dataset's id.
+        package_id: The dataset's id or name.
         context: The context of the action that changes it.
         default: The message of the revision, if the caller gave none.
         **changes: Members of the dataset that CKAN changes after its hook.
 
     Raises:
-        tk.ValidationError: MetaStore could not record it, and the settings say that CKAN's change fails then.
+        tk.ValidationError: MetaStore is away, and the settings want the change to be refused then.
     """
+    if _is_recording(context):
+        package = {**shown(locked(package_id).id), **changes}
+        _add(package["id"], kept(package, private_too=settings.current().private_too), context, default)
 
-    def run(recorder: Recorder) -> Outcome:
-        dataset = {**shown(locked(package_id).id), **changes}
-        reasons = why(context, default)
-        return within(settings.current().patience, lambda: recorder.record(dataset, **reasons))
 
-    _attempt(context, package_id, run)
+def record_afterwards(package_ids: Iterable[str], context: Any, default: str) -> None:
+    """Record datasets after a change that CKAN has committed already. One that is purged meanwhile is passed over."""
+    for package_id in package_ids:
+        with suppress(tk.ObjectNotFound):
+            record(package_id, {**context, _DONE: True}, default)
+    model.Session.commit()
 
 
 def purge(uuid: str, context: Any) -> None:
-    """Remove a dataset's history, after CKAN has removed the dataset: what cannot be is left to `reconcile --purge`."""
-
-    def run(recorder: Recorder) -> Outcome:
-        reasons = why(context, "Purge")
-        return within(settings.current().patience, lambda: recorder.purge(recorder.id_of(uuid), **reasons))
-
-    _attempt(context, uuid, run, must_succeed=False)
+    """Let the history of a dataset be removed once CKAN has removed the dataset."""
+    if _is_recording({**context, _DONE: True}):
+        _add(uuid, None, context, "Purge")
 
 
-def record_afterwards(package_id: str, context: Any, default: str) -> None:
-    """Record a dataset after a change that CKAN has committed already, so that it cannot fail any more."""
-    with suppress(tk.ValidationError):  # it is in the log
-        record(package_id, context, default)
-    model.Session.commit()  # frees the row
+#: Marks the context of a change that cannot be refused any more.
+_DONE = "metastore_done"
 
 
-def locked(package_id: str) -> Any:
-    """Hold a dataset's row until the transaction ends, so that revisions have the order of CKAN's changes."""
-    model.Session.flush()
-    package = model.Package.get(package_id, for_update=True)
-    if package is None:
-        raise tk.ObjectNotFound("Dataset not found")
-    model.Session.expire_all()  # what waited for the row has read what was before
-    return package
+def _add(uuid: str, package: Any, context: Any, default: str) -> None:
+    user = context.get("user") or ""
+    who = author(user, emails=settings.current().emails)
+    message = str(context.get(MESSAGE) or default)
+    outbox.add(Change(uuid, package, who, message, datetime.now(UTC)), user)
 
 
-def _attempt(context: Any, what: str, run: Callable[[Recorder], Outcome], *, must_succeed: bool | None = None) -> None:
+def _is_recording(context: Any) -> bool:
+    """Return whether changes are recorded, as the settings are; refuse one that must not be made without MetaStore."""
     try:
         found = settings.current()
-        outcome = run(settings.recorder(context.get("user")))
+        if found.must_succeed and _DONE not in context:
+            recorder = settings.recorder()
+            breaker.call(found.url, found.patience, lambda: next(recorder.recorded(), None))
+        return outbox.is_ready()
     except metastore.MetastoreError as error:
-        if must_succeed is None:
-            must_succeed = tk.config.get("ckanext.metastore.on_failure") == "fail"
-        log.error("MetaStore has not recorded %s: %s: %s", what, type(error).__name__, error)
-        if must_succeed:
+        if tk.config.get("ckanext.metastore.on_failure") == "fail" and _DONE not in context:
             model.Session.rollback()  # as CKAN's actions do when they refuse
             raise tk.ValidationError({"metastore": [f"The change could not be recorded: {plainly(error)}"]}) from error
-    else:
-        log.info("%s: %s in %s", outcome.dataset_id, outcome.action, found.url.rpartition("@")[2])
+        log.error("datasets are not recorded: %s: %s", type(error).__name__, error)
+        return False

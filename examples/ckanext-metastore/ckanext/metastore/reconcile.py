@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import ckan.plugins.toolkit as tk
 from ckan import model
-from ckanext.metastore import portal
-from ckanext.metastore.authors import author_of
+from ckanext.metastore import outbox, portal
+from ckanext.metastore.authors import PORTAL, author_of
 from ckanext.metastore.sync import Outcome, Recorder
 
 import metastore
@@ -29,21 +29,26 @@ def dataset_ids() -> list[str]:
     return [row[0] for row in rows]
 
 
+def public_ids() -> set[str]:
+    """Return the ids of the datasets that everybody can see now."""
+    return {row[0] for row in model.Session.query(model.Package.id).filter_by(state="active", private=False).all()}
+
+
 def reconcile(
-    recorder: Recorder, gone: Sequence[metastore.DatasetId], ids: Sequence[str], *, purge: bool = False
+    recorder: Callable[[], Recorder], gone: Sequence[metastore.DatasetId], ids: Sequence[str], *, purge: bool = False
 ) -> Iterator[Step]:
     """Record every dataset as it is now, and withdraw those that CKAN no longer has; yield each step.
 
     Args:
-        recorder: Writes to the store.
+        recorder: Opens the store; called for each dataset, since a token lives for minutes and a run may take hours.
         gone: Datasets of the store that CKAN does not have, as `Recorder.gone` returns them.
         ids: The datasets of CKAN to record.
         purge: Whether to remove the history of those that CKAN no longer has.
     """
     for dataset_id in gone:
-        yield _attempt(str(dataset_id), partial(_withdraw, recorder, dataset_id, purge=purge))
+        yield _attempt(str(dataset_id), lambda dataset_id=dataset_id: _withdraw(recorder(), dataset_id, purge=purge))
     for uuid in ids:
-        yield _attempt(uuid, partial(_record, recorder, uuid))
+        yield _attempt(uuid, lambda uuid=uuid: _record(recorder(), uuid))
 
 
 def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
@@ -66,7 +71,7 @@ def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
         if activity.activity_type == "deleted package":
             package = {**package, "state": "deleted"}
         user = model.User.get(activity.user_id)
-        author = author_of(user, emails=emails) if user else metastore.Author("CKAN")
+        author = author_of(user, emails=emails) if user else PORTAL
         at = activity.timestamp.replace(tzinfo=UTC)
         outcome = recorder.record(package, author=author, message=_DONE[activity.activity_type], at=at)
         count += outcome.action != "unchanged"
@@ -82,18 +87,27 @@ _DONE = {
 
 
 def _record(recorder: Recorder, uuid: str) -> Outcome:
-    # The row is held, so that no change can come between what is read and what is written.
-    portal.locked(uuid)
-    why = {} if recorder.dry_run else {"message": "Catch up with CKAN", **portal.author_unless_signed("")}
-    return recorder.record(portal.shown(uuid), **why)
+    if not recorder.dry_run and outbox.is_ready():
+        outbox.drain(uuid)
+    try:
+        # The row is held, so no change can come between what is read and what is written.
+        portal.locked(uuid)
+    except tk.ObjectNotFound:  # purged meanwhile
+        return Outcome("unchanged", recorder.id_of(uuid))
+    if not recorder.dry_run and outbox.waits(uuid):
+        raise metastore.StorageBusy("the dataset was changed meanwhile: run the command again")
+    outcome = recorder.record(portal.shown(uuid), author=PORTAL, message="Catch up with CKAN")
+    if not recorder.dry_run and outbox.is_ready():
+        outbox.forget_refused(uuid)
+    return outcome
 
 
 def _withdraw(recorder: Recorder, dataset_id: metastore.DatasetId, *, purge: bool) -> Outcome:
-    why = {} if recorder.dry_run else {"message": "CKAN has it no more", **portal.author_unless_signed("")}
-    return recorder.purge(dataset_id, **why) if purge else recorder.withdraw(dataset_id, **why)
+    end = recorder.purge if purge else recorder.withdraw
+    return end(dataset_id, author=PORTAL, message="CKAN has it no more")
 
 
-def _attempt(dataset: str, call: Any) -> Step:
+def _attempt(dataset: str, call: Callable[[], Outcome]) -> Step:
     try:
         step = Step(dataset, call())
         model.Session.commit()

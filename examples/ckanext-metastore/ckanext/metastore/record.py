@@ -8,7 +8,17 @@ from typing import Any
 from metastore import ckan
 
 #: Counted, derived, or said by the revision itself: they change without anybody having changed the dataset.
-COMPUTED = {"isopen", "metadata_modified", "num_resources", "num_tags", "tracking_summary", "creator_user_id"}
+COMPUTED = {
+    "creator_user_id",
+    "isopen",
+    "metadata_modified",
+    "num_resources",
+    "num_tags",
+    "plugin_data",
+    "tracking_summary",
+}
+#: The same for one type of datasets: a harvest source shows the state of its last job.
+COMPUTED_OF_TYPES = {"harvest": {"status"}}
 COMPUTED_OF_RESOURCES = {
     "datastore_active",
     "datastore_contains_all_records_of_source_file",
@@ -27,13 +37,20 @@ def is_recorded(package: Mapping[str, Any], *, private_too: bool) -> bool:
     return package.get("state", "active") == "active" and (private_too or not package.get("private"))
 
 
+def kept(package: Mapping[str, Any], *, private_too: bool) -> Mapping[str, Any]:
+    """Return what has to wait of a changed dataset: of one that has no versions, nothing that anybody wrote."""
+    if is_recorded(package, private_too=private_too):
+        return package
+    return {member: package[member] for member in ("id", "state", "private")}
+
+
 def recorded(package: Mapping[str, Any]) -> dict[str, Any]:
     """Return what somebody said in CKAN, without what is empty and what CKAN computes.
 
     Args:
         package: As `package_show` returns it.
     """
-    said = _said(package, COMPUTED)
+    said = _said(package, COMPUTED | COMPUTED_OF_TYPES.get(package.get("type", ""), set()))
     for member, kept in (("organization", ("id", "name", "title")), ("groups", ("id", "name", "title"))):
         if member in said:
             said[member] = _reduced(said[member], kept)
@@ -51,29 +68,84 @@ def descriptor_of(package: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def package_of(descriptor: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the dataset that a descriptor describes, as CKAN shows datasets.
+    """Return the dataset that a descriptor describes, with all members that CKAN shows.
 
     Args:
-        descriptor: What is stored.
-        like: The dataset as it is now: what it has and the older one has not is empty.
+        descriptor: A stored descriptor.
+        like: The dataset as CKAN shows it now. What CKAN computes is taken from there; other members that only the
+            dataset of now has are empty.
     """
-    package = ckan.to_package(descriptor)
-    empty = {member: [] if isinstance(value, list) else None for member, value in (like or {}).items()}
-    package = {**empty, "resources": [], "tags": [], "extras": [], "groups": [], **package}
-    package["tags"] = [{"display_name": tag["name"], **tag} for tag in package["tags"]]
+    package, like = ckan.to_package(descriptor), like or {}
+    empty = {member: [] if isinstance(value, list) else None for member, value in like.items()}
+    computed = {member: like[member] for member in COMPUTED if member in like}
+    package = {**empty, **computed, "resources": [], "tags": [], "extras": [], "groups": [], **package}
+    package["tags"] = [{**_NO_TAG, "display_name": tag["name"], **tag} for tag in package["tags"]]
     package["resources"] = [
-        {"name": None, "description": None, "url": "", "format": "", **resource, "position": position}
+        {**_NO_RESOURCE, "package_id": package.get("id"), **resource, "position": position}
         for position, resource in enumerate(package["resources"])
     ]
+    for member in ("organization", "groups"):
+        package[member] = _completed(package.get(member), like.get(member))
     return {**package, "num_tags": len(package["tags"]), "num_resources": len(package["resources"])}
 
 
+_NO_TAG = {"id": None, "state": "active", "vocabulary_id": None}
+#: The members that CKAN shows of every resource.
+_NO_RESOURCE = {
+    **dict.fromkeys(
+        ("cache_last_updated", "cache_url", "created", "description", "last_modified", "metadata_modified")
+    ),
+    **dict.fromkeys(("mimetype", "mimetype_inner", "name", "resource_type", "size", "url_type")),
+    "format": "",
+    "hash": "",
+    "state": "active",
+    "url": "",
+}
+
+
+def _completed(group: Any, now: Any) -> Any:
+    """Return an organisation or groups as recorded, with the other members as CKAN shows them now."""
+    if isinstance(group, list):
+        by_id = {each.get("id"): each for each in now or []}
+        return [_completed(each, by_id.get(each.get("id"))) for each in group]
+    return {**now, **group} if group and now and now.get("id") == group.get("id") else group
+
+
+#: What CKAN says of the file of a resource.
+FILE = ("url", "size", "hash", "mimetype", "last_modified")
+
+
+def replaced_files(descriptor: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the resources of an older version whose uploaded files CKAN has replaced since: it keeps the newest alone.
+
+    Args:
+        descriptor: The older version.
+        now: The dataset as CKAN shows it now.
+    """
+    current = {resource.get("id"): resource for resource in now.get("resources", [])}
+    return [
+        resource
+        for resource in ckan.to_package(descriptor).get("resources", [])
+        if resource.get("url_type") == "upload"
+        and (newer := current.get(resource.get("id")))
+        and any((resource.get(member) or None) != (newer.get(member) or None) for member in FILE)
+    ]
+
+
 def restored(current: Mapping[str, Any], descriptor: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the dictionary for `package_update` that brings back an older version, at the place where it is now."""
+    """Return the dictionary for `package_update` that brings back an older version, at the place where it is now.
+
+    A resource whose file was replaced since keeps what CKAN says of the file that is there.
+    """
     package = ckan.to_package(descriptor)
     package = {member: value for member, value in package.items() if member not in PLACE}
-    # CKAN guesses a missing type; None is left alone.
-    resources = [{"mimetype": None, **resource} for resource in package.pop("resources", [])]
+    files = {resource["id"]: resource for resource in current.get("resources", []) if "id" in resource}
+    replaced = {resource["id"] for resource in replaced_files(descriptor, current)}
+    resources = [
+        # CKAN guesses a missing type, and leaves None alone.
+        {"mimetype": None, **resource, **(_file(files[resource["id"]]) if resource.get("id") in replaced else {})}
+        for resource in package.pop("resources", [])
+    ]
     place = {member: current[member] for member in PLACE if member in current and member != "organization"}
     return {
         "title": current.get("name"),
@@ -84,6 +156,10 @@ def restored(current: Mapping[str, Any], descriptor: Mapping[str, Any]) -> dict[
         "resources": resources,
         **place,
     }
+
+
+def _file(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return {member: resource.get(member) for member in (*FILE, "url_type")}
 
 
 def _said(said: Mapping[str, Any], computed: set[str]) -> dict[str, Any]:

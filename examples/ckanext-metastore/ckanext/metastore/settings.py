@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from ckanext.metastore.authors import author
+from ckanext.metastore.authors import PORTAL
+from ckanext.metastore.errors import Misconfigured
+from ckanext.metastore.patience import breaker
 from ckanext.metastore.sync import Recorder
 from ckanext.metastore.tokens import Signer
 
 import metastore
+from metastore import ckan
 
 log = logging.getLogger(__name__)
+#: How many seconds a request waits for MetaStore, unless the settings say otherwise.
+PATIENCE = "5"
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class Settings:
         options: What else `metastore.connect` is given, as JSON text.
         token: For a service: what the extension shows it.
         signing_key: For a service: the path of a private key (PEM), to sign a token per user instead.
-        must_succeed: Whether a change in CKAN fails when MetaStore cannot record it.
-        patience: How many seconds a change in CKAN waits for MetaStore.
+        must_succeed: Whether a change in CKAN is refused while MetaStore is away.
+        patience: How many seconds a request waits for MetaStore.
         owner: The owner of the portal's datasets in the store.
         private_too: Whether private datasets are recorded.
         emails: Whether authors are recorded with their e-mail addresses.
@@ -60,39 +65,69 @@ def declare(declaration: Any, key: Any) -> None:
     for name, (default, description) in texts.items():
         declaration.declare(getattr(group, name), default).set_description(description)
     declaration.declare(group.on_failure, "continue").set_description(
-        "continue: CKAN's change succeeds without MetaStore, and `reconcile` catches up. fail: it fails"
+        "continue: a change succeeds without MetaStore, and is recorded later. fail: it is refused"
     )
-    declaration.declare_int(group.patience, 10).set_description("How many seconds a change waits for MetaStore")
-    declaration.declare_bool(group.private_datasets, False).set_description(
+    declaration.declare_int(group.patience, int(PATIENCE)).set_description(
+        "How many seconds a request waits for MetaStore"
+    )
+    declaration.declare(group.private_datasets, "false").set_description(
         "Record private datasets too; only where MetaStore cannot be read by everybody"
     )
-    declaration.declare_bool(group.author_emails, False).set_description("Record e-mail addresses of authors")
+    declaration.declare(group.author_emails, "false").set_description("Record e-mail addresses of authors")
 
 
 def current() -> Settings:
     """Read the settings as they are now.
 
     Raises:
-        metastore.InvalidInput: One of them makes no sense.
+        Misconfigured: A setting makes no sense; the message names it.
     """
-    said = {name: tk.config.get(f"ckanext.metastore.{name}") for name in _NAMES}
-    if not said["url"]:
-        raise metastore.InvalidInput("ckanext.metastore.url is not set")
-    if said["on_failure"] not in ("continue", "fail"):
-        raise metastore.InvalidInput(f"ckanext.metastore.on_failure is continue or fail, not {said['on_failure']!r}")
-    if not isinstance(_json(said["options"] or "{}"), dict):
-        raise metastore.InvalidInput("ckanext.metastore.options is no JSON object")
+    if not (url := _text("url")):
+        raise Misconfigured("ckanext.metastore.url is not set")
+    on_failure = _text("on_failure") or "continue"
+    if on_failure not in ("continue", "fail"):
+        raise Misconfigured(f"ckanext.metastore.on_failure is continue or fail, not {on_failure!r}")
+    options = _text("options") or "{}"
+    if not isinstance(_json(options), dict):
+        raise Misconfigured("ckanext.metastore.options is not a JSON object")
+    owner = _text("owner") or ckan.OWNER
+    try:
+        ckan.dataset_id("any", owner=owner)
+    except metastore.InvalidInput as error:
+        raise Misconfigured(f"ckanext.metastore.owner: {error}") from None
     return Settings(
-        url=said["url"],
-        options=said["options"] or "{}",
-        token=said["token"] or "",
-        signing_key=said["signing_key"] or "",
-        must_succeed=said["on_failure"] == "fail",
-        patience=said["patience"],
-        owner=said["owner"],
-        private_too=said["private_datasets"],
-        emails=said["author_emails"],
+        url=url,
+        options=options,
+        token=_text("token"),
+        signing_key=_text("signing_key"),
+        must_succeed=on_failure == "fail",
+        patience=_seconds("patience"),
+        owner=owner,
+        private_too=_switch("private_datasets"),
+        emails=_switch("author_emails"),
     )
+
+
+def _text(name: str) -> str:
+    return str(tk.config.get(f"ckanext.metastore.{name}") or "").strip()
+
+
+def _seconds(name: str) -> int:
+    text = _text(name) or PATIENCE
+    try:
+        seconds = int(text)
+    except ValueError:
+        seconds = 0
+    if not 1 <= seconds <= 600:
+        raise Misconfigured(f"ckanext.metastore.{name} is a number of seconds from 1 to 600, not {text!r}")
+    return seconds
+
+
+def _switch(name: str) -> bool:
+    try:
+        return bool(tk.asbool(_text(name) or "false"))
+    except ValueError:
+        raise Misconfigured(f"ckanext.metastore.{name} is true or false, not {_text(name)!r}") from None
 
 
 def _json(text: str) -> object:
@@ -102,17 +137,11 @@ def _json(text: str) -> object:
         return None
 
 
-_NAMES = (
-    "url", "options", "token", "signing_key", "on_failure", "patience", "owner", "private_datasets",
-    "author_emails",
-)  # fmt: skip
-
-
 def check_at_start() -> None:
     """Say in the log what an operator should know, and let CKAN start all the same."""
     try:
         found = current()
-    except metastore.InvalidInput as error:
+    except Misconfigured as error:
         log.error("datasets are not recorded: %s", error)
         return
     if found.private_too:
@@ -121,41 +150,53 @@ def check_at_start() -> None:
         log.info("datasets are recorded in %s; private ones and drafts are not", found.url.rpartition("@")[2])
 
 
-def recorder(user: str | None = None, *, dry_run: bool = False) -> Recorder:
-    """Return the recorder that the settings name.
+def recorder(user: str = "", author: metastore.Author = PORTAL, *, dry_run: bool = False) -> Recorder:
+    """Return a recorder that writes to the store of the settings.
 
     Args:
-        user: For whom, where a token is signed per user.
-        dry_run: Whether it shall only say what it would do.
+        user: The name of the user for whom a token is signed, if the settings want that; empty for the portal.
+        author: The user, as revisions name the author.
+        dry_run: Whether the recorder only returns what it would do.
 
     Raises:
-        metastore.MetastoreError: There is no such store.
+        metastore.MetastoreError: A setting makes no sense, or the store cannot be opened.
     """
-    found = current()
-    return Recorder(_store(found, user if found.signing_key else None), found.owner, found.private_too, dry_run)
+    settings = current()
+    store = _connect(settings.url, settings.options, _token(settings, user, author), settings.patience)
+    return Recorder(store, settings.owner, settings.private_too, dry_run)
 
 
-def _store(settings: Settings, user: str | None) -> metastore.Store:
-    if settings.signing_key:
-        token = _signer(settings).token_for(user, author(user, emails=settings.emails))
-        return _connect(settings.url, settings.options, token)
-    return _connect(settings.url, settings.options, settings.token)
+def _token(settings: Settings, user: str, author: metastore.Author) -> str:
+    if not settings.signing_key:
+        return settings.token
+    try:
+        return _signer(settings).token_for(user, author)
+    except metastore.InvalidInput as error:
+        raise Misconfigured(str(error)) from None
 
 
 def _signer(settings: Settings) -> Signer:
     try:
         return Signer(Path(settings.signing_key).read_text(), tk.config["ckan.site_url"])
     except OSError as error:
-        raise metastore.InvalidInput(f"ckanext.metastore.signing_key cannot be read: {error.strerror}") from None
+        raise Misconfigured(f"ckanext.metastore.signing_key cannot be read: {error.strerror}") from None
 
 
 @lru_cache(64)
-def _connect(url: str, options: str, token: str) -> metastore.Store:
-    # CKAN has checked the dataset by its own schema; an empty list of resources would be a warning at every new one.
-    local = {"validation": "off"} if "://" not in url or url.startswith("file:") else {}
-    return metastore.connect(url, **local, **json.loads(options), **({"token": token} if token else {}))
+def _connect(url: str, options: str, token: str, patience: int) -> metastore.Store:
+    if "://" in url and not url.startswith("file:"):
+        # A caller waits no longer than that, so nothing is gained by trying for longer.
+        defaults: dict[str, Any] = {"timeout": patience, "retries": 1, **({"token": token} if token else {})}
+    else:
+        # CKAN has checked the dataset. The profiles of Data Package refuse the empty list of resources of a new one.
+        defaults = {"validation": "off"}
+    try:
+        return metastore.connect(url, **{**defaults, **json.loads(options)})
+    except metastore.InvalidInput as error:
+        raise Misconfigured(f"ckanext.metastore.options: {error}") from None
 
 
 def forget_stores() -> None:
-    """Open stores anew when they are next needed."""
+    """Open stores again when they are next needed."""
     _connect.cache_clear()
+    breaker.forget()

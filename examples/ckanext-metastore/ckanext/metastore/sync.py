@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ckanext.metastore.record import descriptor_of, is_recorded
@@ -30,6 +31,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A change of a dataset in CKAN.
+
+    Attributes:
+        uuid: CKAN's id of the dataset.
+        package: The dataset after the change, as `record.kept` returns it; None if it was purged.
+        author: Who changed it.
+        message: Why.
+        at: When, with a time zone.
+    """
+
+    uuid: str
+    package: Mapping[str, Any] | None
+    author: metastore.Author
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Recorder:
     """Writes datasets of one portal to a store.
 
@@ -48,6 +68,13 @@ class Recorder:
     def id_of(self, uuid: str) -> metastore.DatasetId:
         """Return the id in the store of a dataset of CKAN."""
         return ckan.dataset_id(uuid, owner=self.owner)
+
+    def carry_out(self, change: Change) -> Outcome:
+        """Record a change. Raises as `record` does."""
+        why: dict[str, Any] = {"author": change.author, "message": change.message, "at": change.at}
+        if change.package is None:
+            return self.purge(self.id_of(change.uuid), **why)
+        return self.record(change.package, **why)
 
     def record(self, package: Mapping[str, Any], **why: Any) -> Outcome:
         """Record the state of a dataset; one that has no versions, such as a private one, is marked as deleted.

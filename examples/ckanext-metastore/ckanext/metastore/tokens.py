@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import metastore
 
-#: What the portal may ask of the service; what a user may do has been decided by CKAN's own rules before.
-SCOPES = "ds:*:read,list,create,update,patch,delete,purge"
+#: The scopes of every token. CKAN's own rules have decided before what the user may do. `import` is among them because
+#: a change that has waited is recorded with the time when it was made.
+SCOPES = "ds:*:read,list,create,update,patch,delete,purge,import"
 #: How long a token lives, in seconds, and how long it is used.
 LIFE, USED = 900, 600
 
@@ -24,27 +25,26 @@ class Signer:
     def __init__(self, key: str, issuer: str) -> None:
         self._key, self._issuer = key, issuer
 
-    def token_for(self, user: str | None, author: metastore.Author) -> str:
+    def token_for(self, user: str, author: metastore.Author) -> str:
         """Return a token for a user of CKAN; the same one for some minutes.
 
         Args:
-            user: His name; None for the portal itself, which may also say who did something, and when.
-            author: As whom revisions name him.
+            user: The name of the user; empty for the portal itself.
+            author: The user, as revisions name the author.
 
         Raises:
             metastore.InvalidInput: The key is none to sign with.
         """
-        scopes = SCOPES if user else f"{SCOPES},import"
         who = (user or "ckan", author.name, author.email)
-        return _sign(self._key, self._issuer, who, scopes, int(time.time()) // USED)
+        return _sign(self._key, self._issuer, who, int(time.time()) // USED)
 
 
 @lru_cache(1024)
-def _sign(key: str, issuer: str, who: tuple[str, str, str], scopes: str, period: int) -> str:
+def _sign(key: str, issuer: str, who: tuple[str, str, str], period: int) -> str:
     import jwt
 
     begin, claims = period * USED, dict(zip(("sub", "name", "email"), who, strict=True))
-    claims |= {"iss": issuer, "scopes": scopes, "nbf": begin - 60, "exp": begin + USED + LIFE}
+    claims |= {"iss": issuer, "scopes": SCOPES, "nbf": begin - 60, "exp": begin + USED + LIFE}
     try:
         return jwt.encode(claims, key, algorithm="RS256")
     except (ValueError, TypeError, NotImplementedError, jwt.PyJWTError) as error:  # the last: no `cryptography`

@@ -1,16 +1,41 @@
-"""The pages "Versions" of a dataset."""
+"""The pages of a dataset's versions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import ckan.plugins.toolkit as tk
-from flask import Blueprint
+from ckan.lib.plugins import lookup_package_plugin
+from ckanext.metastore.errors import Unavailable
+from ckanext.metastore.record import PLACE
+from flask import Blueprint, current_app, g
 
 blueprint = Blueprint("metastore", __name__, url_prefix="/dataset/<id>/versions")
 
 #: How many versions a page shows.
 PAGE = 50
+
+
+@blueprint.before_request
+def refuse_forged_requests() -> None:
+    """Check the CSRF token of a form. CKAN by default exempts the blueprints of all extensions.
+
+    A request with an API token in its header is not a forged one: no page of another site can send the header.
+    """
+    if current_app.config["WTF_CSRF_ENABLED"] and not g.get("login_via_auth_header"):
+        current_app.extensions["csrf"].protect()
+
+
+@blueprint.errorhandler(Unavailable)
+def unavailable(error: Unavailable) -> tuple[str, int]:
+    """Say that MetaStore is away."""
+    return tk.render("metastore/unavailable.html", {"reason": _text(error)}), 503
+
+
+@blueprint.errorhandler(tk.ValidationError)
+def wrong(error: tk.ValidationError) -> tuple[str, int]:
+    """Say what was wrong with a request."""
+    return tk.render("error_document_template.html", {"code": 400, "name": "", "content": _text(error)}), 400
 
 
 def _call(action: str, **said: Any) -> Any:
@@ -38,20 +63,71 @@ def versions(id: str) -> str:
     _act("package_show", id=id)
     begin = tk.request.args.get("revision")
     try:
-        listed = _or_complain(lambda: _call("dataset_revision_list", id=id, revision=begin, limit=PAGE), [])
+        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE)
     except tk.ObjectNotFound:  # a draft, say
         listed = []
-    tags = _or_complain(lambda: _act("dataset_tag_list", id=id), []) if listed else []
+    tags = _act("dataset_tag_list", id=id) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
     return _page("versions", id, versions=listed, tags=tags, older=older)
 
 
 def version(id: str, revision: str) -> str:
-    """Show the dataset as it was."""
-    found = _act("dataset_revision_show", id=id, revision=revision)
-    newest = _act("dataset_revision_list", id=id, limit=1)[0]["id"] == found["id"]
-    tags = [each for each in _act("dataset_tag_list", id=id) if each["revision"] == found["id"]]
-    return _page("version", id, version=found, old=found["package"], newest=newest, tags=tags)
+    """Show the dataset as it was, by the site's own template for it."""
+    package, more = _older(id, revision)
+    return tk.render("metastore/version.html", {"site_template": _template("read_template", package), **more})
+
+
+def resource(id: str, revision: str, resource_id: str) -> str:
+    """Show a resource as it was, by the site's own template for it."""
+    package, more = _older(id, revision)
+    for member in package["resources"]:
+        if member.get("id") == resource_id:
+            more |= {"package": package, "resource": member, "resource_views": [], "current_resource_view": None}
+            template = {"site_template": _template("resource_template", package)}
+            return tk.render("metastore/resource.html", {**template, **more})
+    return tk.abort(404, tk._("The version has no such resource"))
+
+
+def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a dataset as it was, where it is now, and what the templates of its pages need."""
+    now = _act("package_show", id=id)
+    found = _act("dataset_revision_show", id=now["id"], revision=revision)
+    newest = _act("dataset_revision_list", id=now["id"], limit=1)[0]["id"] == found["id"]
+    before = _act("dataset_revision_list", id=now["id"], revision=found["id"], limit=PAGE)[1:]
+    tags = [tag for tag in _act("dataset_tag_list", id=now["id"]) if tag["revision"] == found["id"]]
+    package = {**found["package"], **{member: now[member] for member in PLACE if member in now}}
+    may_change = tk.h.check_access("package_update", {"id": now["id"]})
+    return package, {
+        "pkg_dict": package,
+        "dataset_type": now["type"],
+        "version": found,
+        "newest": newest,
+        "before": next((each["id"] for each in before if not each["deleted"]), None),
+        "tags": tags,
+        "may_change": may_change,
+        "files": [each for each in package["resources"] if each.get("id") in found["replaced_files"]],
+    }
+
+
+def _template(which: str, package: dict[str, Any]) -> str:
+    plugin = lookup_package_plugin(package["type"])
+    template = getattr(plugin, which)
+    try:
+        return template(package["type"])
+    except TypeError:  # plugins of older CKANs take no type
+        return template()
+
+
+@blueprint.before_app_request
+def lead_to_version() -> Any:
+    """Lead `?revision=` at the page of a dataset or a resource to the page of that version."""
+    revision, endpoint, where = tk.request.args.get("revision"), tk.request.endpoint or "", tk.request.view_args or {}
+    if not revision or tk.request.method != "GET" or not endpoint.endswith(".read") or "package_type" not in where:
+        return None
+    if "resource_id" in where:
+        names = {"id": where["id"], "revision": revision, "resource_id": where["resource_id"]}
+        return tk.redirect_to("metastore.resource", **names)
+    return tk.redirect_to("metastore.version", id=where["id"], revision=revision)
 
 
 def compare(id: str) -> str:
@@ -59,43 +135,41 @@ def compare(id: str) -> str:
     old, new = tk.request.args.get("from", ""), tk.request.args.get("to", "")
     if not old:
         return tk.abort(400, tk._("Choose two versions"))
-    try:
-        diff = _act("dataset_revision_diff", id=id, **{"from": old, "to": new})
-    except tk.ValidationError as error:
-        return tk.abort(400, _text(error))
-    return _page("compare", id, diff=diff)
+    return _page("compare", id, diff=_act("dataset_revision_diff", id=id, **{"from": old, "to": new}))
 
 
 def restore(id: str, revision: str) -> Any:
     """Bring back an older version."""
     message = tk.request.form.get("message") or ""
-    _or_complain(lambda: _act("dataset_revert", id=id, revision=revision, message=message), None, tk._("Restored"))
+    files = _act("dataset_revision_show", id=id, revision=revision)["replaced_files"]
+    done = tk._("Restored, but for the files that were replaced since") if files else tk._("Restored")
+    _do("dataset_revert", done, id=id, revision=revision, message=message)
     return tk.redirect_to("metastore.versions", id=id)
 
 
 def tag(id: str, revision: str) -> Any:
     """Name a version."""
     said = {name: tk.request.form.get(name, "").strip() for name in ("tag", "description")}
-    _or_complain(lambda: _act("dataset_tag_create", id=id, revision=revision, **said), None, tk._("Tagged"))
+    _do("dataset_tag_create", tk._("Tagged"), id=id, revision=revision, **said)
     return tk.redirect_to("metastore.versions", id=id)
 
 
 def untag(id: str, tag: str) -> Any:
     """Remove a tag."""
-    _or_complain(lambda: _act("dataset_tag_delete", id=id, tag=tag), None, tk._("Tag removed"))
+    _do("dataset_tag_delete", tk._("Tag removed"), id=id, tag=tag)
     return tk.redirect_to("metastore.versions", id=id)
 
 
-def _or_complain(call: Any, otherwise: Any, done: str = "") -> Any:
-    """Do it, and say on the next page that it was done or what was wrong."""
+def _do(action: str, done: str, **said: Any) -> None:
+    """Call an action, and let the next page say that it was done or what was wrong."""
     try:
-        found = call()
+        _act(action, **said)
+    except Unavailable:
+        raise
     except tk.ValidationError as error:
         tk.h.flash_error(_text(error))
-        return otherwise
-    if done:
+    else:
         tk.h.flash_success(done)
-    return found
 
 
 def _text(error: tk.ValidationError) -> str:
@@ -107,6 +181,7 @@ def _text(error: tk.ValidationError) -> str:
 blueprint.add_url_rule("", view_func=versions)
 blueprint.add_url_rule("/compare", view_func=compare)
 blueprint.add_url_rule("/<revision>", view_func=version)
+blueprint.add_url_rule("/<revision>/resource/<resource_id>", view_func=resource)
 blueprint.add_url_rule("/<revision>/restore", view_func=restore, methods=["POST"])
 blueprint.add_url_rule("/<revision>/tag", view_func=tag, methods=["POST"])
 blueprint.add_url_rule("/tags/<tag>/delete", view_func=untag, methods=["POST"])
