@@ -309,19 +309,22 @@ class StorageCorrupt(StorageError):
 
 
 class OutcomeUnknown(StorageError):
-    """The change was sent, and whether it was made cannot be told.
+    """The change was sent, and whether it was made cannot be told now. `Store.settle` finds out.
 
     Attributes:
-        revision: The id of the revision or tag that the change makes; of the newest revision, for a move or purge; of
-            a bundle, its snapshot in words. Through a service, the id of what the change was made for: of the newest
-            revision or tag before it (of a dataset that was to be created, its own id).
+        wanted: The id of the revision or tag that the change makes. None if it makes none, as a purge, a move or the
+            removal of a tag, and if only a service knows it. Of a bundle, its snapshot in words.
+        before: The id of the newest revision, or of the tag, before the change; None if there was none.
+        change: The call, as a `ChangeRequest`; None if it was a call on a bundle, or on a storage itself.
     """
 
     kind = "outcome-unknown"
 
-    def __init__(self, message: str, revision: str) -> None:
-        super().__init__(f"{message}: read again whether the change was made, which has or names {revision}")
-        self.revision = revision
+    def __init__(self, message: str, wanted: str | None = None, *, before: str | None = None, change: Any = None):
+        super().__init__(f"{message}: whether the change was made is not known")
+        self.wanted = wanted
+        self.before = before
+        self.change = change
 
 
 @contextmanager

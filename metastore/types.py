@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NewType, Self
 
 #: A full Git commit id: 40 lower-case hex digits.
@@ -121,6 +122,15 @@ class ChangeRequest:
     tag: str | None = None
     new_name: str | None = None
     description: str | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a change whose outcome was unknown."""
+
+    LANDED = "landed"
+    NOT_LANDED = "not landed"
+    #: It still cannot be told. A repeat with `expected` is safe: it is made once at most.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ PUBLIC_CALLS = {
     "revision_list",
     "revision_read",
     "search",
+    "settle",
     "storage",
     "tag_create",
     "tag_delete",
@@ -222,7 +223,7 @@ EXAMPLES = [
     errors.StorageBusy("x"),
     errors.StorageUnavailable("x"),
     errors.StorageCorrupt("x"),
-    errors.OutcomeUnknown("x", "a" * 40),
+    errors.OutcomeUnknown("x", "a" * 40, before="b" * 40),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,9 @@ import pytest
 
 import metastore
 from metastore.cli import app, main
+from metastore.errors import OutcomeUnknown
+from metastore.store.store import MetaStore
+from metastore.types import ChangeRequest
 
 from .conftest import CATALOGUE, real_descriptor
 from .loopback import TOKEN, serving
@@ -550,3 +554,24 @@ def test_colours_follow_the_environment(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_a_plain_date_is_a_time(run: Run) -> None:
     run("dataset", "create", "physics/cars", *WRITE, "--at", "2024-05-01", stdin=b"{}")
     assert run("revision", "read", "physics/cars", "--json").json["created"] == "2024-05-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_unknown_outcome_ends_with_the_command_that_finds_out(
+    as_json: bool, run: Run, cars: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: MetaStore, request: ChangeRequest) -> None:
+        raise OutcomeUnknown("the disk failed", wanted, before=None if landed else cars, change=request)
+
+    for landed in (True, False):
+        wanted = cars if landed else "f" * 40
+        with monkeypatch.context() as patched:
+            patched.setattr(MetaStore, "_delete", fail)
+            failed = run("dataset", "delete", "physics/cars", *WRITE, *(["--json"] if as_json else []))
+        assert failed.code == 5
+        line = failed.err.strip().splitlines()[-1].strip()
+        arguments = [line] if as_json else shlex.split(line.removeprefix("To find out, run: metastore settle "))
+        settled = run("settle", *arguments)
+        assert settled.code == (0 if landed else 1)
+        assert settled.out == f"The change has {'' if landed else 'not '}landed.\n"
+    assert run("settle", '{"change": 1}').code == 2

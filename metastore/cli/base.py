@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from metastore.errors import (
     MergeConflict,
     MetastoreError,
     NotFound,
+    OutcomeUnknown,
     PathNotFound,
     PermissionDenied,
     StorageCorrupt,
@@ -318,9 +320,18 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
             say(f"  {pointer or '(descriptor)'}: {detail}")
         for place in error.places if isinstance(error, MergeConflict) else ():
             say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
+        if isinstance(error, OutcomeUnknown) and error.change is not None:
+            say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
         if isinstance(error, AuthenticationError) and error.missing:
             say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
+
+
+def _facts_of(error: OutcomeUnknown) -> str:
+    """Return what `metastore settle` needs to know of an error, as JSON."""
+    from metastore.wire import to_text
+
+    return to_text({"change": error.change, "before": error.before, "wanted": error.wanted})
 
 
 def set_up_logging() -> None:

@@ -1,7 +1,8 @@
-"""`metastore verify`, `pack`, `backup`, `restore`, `recover`, `check-host` and `completion`: an operator's commands."""
+"""`metastore verify`, `settle`, `pack`, `backup`, `restore`, `recover`, `check-host`, `completion`: for operators."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +11,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import Bar
-from metastore.cli.base import FOUND_PROBLEMS, KEPT_IN_BACKUP, App, command, go_through, local, read_input, say
-from metastore.errors import InvalidInput, StorageCorrupt
-from metastore.types import DatasetId
+from metastore.cli.base import (
+    EXIT_CODES,
+    FOUND_PROBLEMS,
+    KEPT_IN_BACKUP,
+    App,
+    command,
+    go_through,
+    local,
+    read_input,
+    say,
+)
+from metastore.errors import InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
+from metastore.types import ChangeRequest, DatasetId, Outcome
+from metastore.wire import from_wire
 
 if TYPE_CHECKING:
     from metastore.store.base import Store
@@ -69,6 +81,31 @@ def _newest(store: Store, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
 def _count(ids: Iterable[DatasetId]) -> int:
     """Count datasets as `list` does: those of the store's own, such as the journal, are not among them."""
     return sum(not dataset_id.owner.startswith("_") for dataset_id in ids)
+
+
+@command(_root, "settle")
+@click.argument("change", metavar="JSON")
+def settle(app: App, change: str) -> None:
+    """Find out whether a change was made whose outcome was unknown.
+
+    JSON is what the failed command printed. Exit code 0 if the change was made, 1 if it was not, 5 if that still
+    cannot be told: then a repeat with --expected is safe.
+    """
+    outcome = app.reader().settle(_unknown(change))
+    app.data({"outcome": outcome}, f"The change has {outcome}." if outcome != Outcome.UNKNOWN else "It is not known.")
+    if outcome != Outcome.LANDED:
+        raise click.exceptions.Exit(FOUND_PROBLEMS if outcome == Outcome.NOT_LANDED else EXIT_CODES[StorageError])
+
+
+def _unknown(text: str) -> OutcomeUnknown:
+    """Return the error that `show_error` wrote."""
+    try:
+        facts = from_wire(dict, json.loads(text))
+        facts = facts.get("error", facts)
+        before, wanted = (from_wire(str | None, facts.get(name)) for name in ("before", "wanted"))
+        return OutcomeUnknown("", wanted, before=before, change=from_wire(ChangeRequest, facts.get("change")))
+    except ValueError as error:
+        raise InvalidInput(f"this is not what a command printed of an unknown outcome: {error}") from None
 
 
 @command(_root, "pack")

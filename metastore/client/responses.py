@@ -32,7 +32,7 @@ from metastore.errors import (
 )
 from metastore.http.responses import Response, ResponseLost
 from metastore.parse import parse_dataset_id
-from metastore.types import Dataset, DatasetId, Difference, Finding, Revision, shortened
+from metastore.types import ChangeRequest, Dataset, DatasetId, Difference, Finding, Revision, shortened
 from metastore.wire import from_wire
 
 JSON = "application/json"
@@ -60,7 +60,7 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     StorageBusy: {},
     StorageUnavailable: {},
     StorageCorrupt: {},
-    OutcomeUnknown: {"revision": str},
+    OutcomeUnknown: {"wanted": _OptionalText, "before": _OptionalText, "change": ChangeRequest | None},
 }
 _KINDS = {kind.kind: kind for kind in _FACTS}
 

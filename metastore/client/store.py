@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from metastore.client import responses
 from metastore.client.calls import Calls
 from metastore.client.responses import ENVELOPE, understood
-from metastore.client.settling import CannotTell, Settling, fits, members_of
+from metastore.client.settling import Settling, members_of
 from metastore.client.transport import Transport
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import MAX_BYTES, decode, encode, same
 from metastore.descriptor.file_changes import Document
 from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
-from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, RevisionConflict, TagNotFound
+from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, OutcomeUnknown, RevisionConflict, TagNotFound
 from metastore.http.responses import Response
 from metastore.parse import AnyAuthor, AnyId, AnyTime, is_tag_name, make_time, parse_dataset_id, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.store.base import Store
+from metastore.store.settling import CannotTell, added, fits, moved, purged, settle
 from metastore.types import (
     ChangeRequest,
     Damage,
@@ -30,6 +32,7 @@ from metastore.types import (
     FeedEntry,
     Issue,
     JournalEntry,
+    Outcome,
     Project,
     Revision,
     Tag,
@@ -160,6 +163,9 @@ class RemoteStore(Store):
             raise InvalidInput(f"not a cursor of the change feed: {since!r}")
         return self._calls.feed(since)
 
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        return settle(self, error, may_arrive_late=True)
+
     def _create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id = request.dataset_id
         deletion = self._deletion(dataset_id)
@@ -167,7 +173,8 @@ class RemoteStore(Store):
 
         def look() -> Dataset | None:
             try:
-                return self._settling.added(request, deletion, is_ours, self._at(dataset_id))
+                revision = added(self, dataset_id, deletion, is_ours)
+                return self.dataset_read(dataset_id, revision.id) if revision is not None else None
             except RevisionConflict:
                 raise AlreadyExists(dataset_id) from None
             except DatasetNotFound:
@@ -178,13 +185,13 @@ class RemoteStore(Store):
         def send() -> Dataset:
             return self._send(request, "PUT", document=("descriptor", document.content))
 
-        return _logged(self._settling.once(send, look, deletion or str(dataset_id)))
+        return _logged(self._settling.once(replace(request, content=document.content), send, look, deletion))
 
     def _update(self, request: ChangeRequest, document: Document) -> Dataset:
         def send(parent: str) -> Dataset:
             return self._send(request, "PUT", match=parent, document=("descriptor", document.content))
 
-        return _logged(self._revise(request, send, lambda: document.content))
+        return _logged(self._revise(replace(request, content=document.content), send, lambda: document.content))
 
     def _patch(self, request: ChangeRequest, patch: Any) -> Dataset:
         values = plain(patch)
@@ -200,7 +207,7 @@ class RemoteStore(Store):
             _, stored = self.dataset_bytes(request.dataset_id, base)
             return encode(patched(decode(stored, max_bytes=len(stored)), values))
 
-        return _logged(self._revise(request, send, result))
+        return _logged(self._revise(replace(request, content=content), send, result))
 
     def _delete(self, request: ChangeRequest) -> Revision:
         def send(parent: str) -> Revision:
@@ -245,7 +252,7 @@ class RemoteStore(Store):
             self._calls.send("DELETE", path, members_of(request), responses.nothing, match=head, query=query)
             return True
 
-        self._settling.once(send, lambda: self._settling.gone(request, head, {"revision": head}), head)
+        self._settling.once(request, send, lambda: purged(self, request, head), head)
 
     def _move(self, request: ChangeRequest) -> Dataset:
         head, new_id = self._head(request), str(request.new_id)
@@ -254,10 +261,9 @@ class RemoteStore(Store):
             return self._send(request, "POST", "/move", match=head, to=new_id)
 
         def look() -> Dataset | None:
-            moved = self._settling.gone(request, head, {"revision": head, "new_id": new_id})
-            return self.dataset_read(new_id, head) if moved else None
+            return self.dataset_read(new_id, head) if moved(self, request, head) else None
 
-        return self._settling.once(send, look, head)
+        return self._settling.once(request, send, look, head)
 
     def _tag_create(self, request: ChangeRequest) -> Tag:
         dataset_id, name, revision = request.dataset_id, str(request.tag), str(request.revision)
@@ -276,7 +282,7 @@ class RemoteStore(Store):
                 return tag
             raise AlreadyExists(f"tag {name} of {dataset_id}")
 
-        return self._settling.once(send, look, revision)
+        return self._settling.once(request, send, look, None)
 
     def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag:
         dataset_id, becomes = request.dataset_id, str(request.new_name)
@@ -296,7 +302,7 @@ class RemoteStore(Store):
                 raise CannotTell(_OTHERS)
             return new
 
-        return self._settling.once(send, look, old.id)
+        return self._settling.once(request, send, look, old.id)
 
     def _tag_delete(self, request: ChangeRequest, old: Tag) -> None:
         def send() -> bool:
@@ -310,7 +316,7 @@ class RemoteStore(Store):
                 raise CannotTell(_OTHERS)
             return True if current is None else None
 
-        self._settling.once(send, look, old.id)
+        self._settling.once(request, send, look, old.id)
 
     def _send(
         self,

@@ -60,7 +60,7 @@ _PLAINLY: dict[type[StorageError], str] = {
     StorageBusy: "Too much is going on at once: try again in a moment.",
     StorageError: "What this needs, such as the storage, does not answer or cannot be used: try again later.",
     StorageCorrupt: "What is stored cannot be understood. The operator finds more in the log.",
-    OutcomeUnknown: "The storage did not say whether the change was made",
+    OutcomeUnknown: "The storage did not answer, or could not confirm the change",
 }
 #: Stands for a revision id that the caller may not read.
 _HIDDEN = "a newer one"
@@ -101,8 +101,12 @@ def plainly(error: MetastoreError) -> MetastoreError:
         return error
     _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
     kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
-    facts = (error.revision,) if isinstance(error, OutcomeUnknown) else ()
-    return type(error)(_PLAINLY[kind], *facts)
+    if isinstance(error, OutcomeUnknown):
+        readable = error.change is None or may_read(error.change.dataset_id)
+        before = error.before if readable else None
+        makes = f", which makes {error.wanted}" if error.wanted else ""
+        return OutcomeUnknown(_PLAINLY[kind] + makes, error.wanted, before=before, change=error.change)
+    return type(error)(_PLAINLY[kind])
 
 
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:

@@ -35,6 +35,7 @@ from metastore.git.history import (
 )
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.git.verify import Inspect, no_inspection, verify
+from metastore.storage.attempts import attempt
 from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
@@ -74,7 +75,8 @@ class ObjectStorage(Storage):
 
     def create(self, dataset_id: DatasetId, files: Mapping[str, bytes], change: Change) -> Revision:
         objects, commit = next_objects(None, None, files, change)
-        self._make(dataset_id, objects, commit)
+        with attempt(None, commit):
+            self._make(dataset_id, objects, commit)
         return revision_of(commit, git.parse_commit(objects[commit].content))
 
     def append(
@@ -85,9 +87,10 @@ class ObjectStorage(Storage):
         *,
         parent: RevisionId,
     ) -> Revision:
-        with self._open(dataset_id, parent) as repository:
+        with attempt(parent) as ids, self._open(dataset_id, parent) as repository:
             expect_head(dataset_id, repository, parent)
             objects, commit = next_objects(repository, parent, changes, change)
+            ids.wanted = commit
             self._advance(dataset_id, repository, objects, commit, parent)
         return revision_of(commit, git.parse_commit(objects[commit].content))
 
@@ -130,7 +133,7 @@ class ObjectStorage(Storage):
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
         identity, made = tag_object(tag)
-        with self._open(dataset_id) as repository:
+        with attempt(None, identity), self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, tag.revision)
             self._add_tag(dataset_id, repository, made, tag.name, identity)
         return tag_of(tag, identity)
@@ -149,7 +152,7 @@ class ObjectStorage(Storage):
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
         identity, made = tag_object(new)
-        with self._open(dataset_id) as repository:
+        with attempt(expected, identity), self._open(dataset_id) as repository:
             checked_commit(dataset_id, repository, new.revision)
             repository.put(made)
             with self._lock(dataset_id):
@@ -161,7 +164,7 @@ class ObjectStorage(Storage):
         return tag_of(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
-        with self._lock(dataset_id), self._open(dataset_id) as repository:
+        with attempt(expected), self._lock(dataset_id), self._open(dataset_id) as repository:
             expect_tag(dataset_id, repository, name, expected)
             repository.set_tags({name: None})
 

@@ -27,6 +27,8 @@ class Storage(ABC):
     storage, a deleted dataset is a dataset like any other: its newest revision is a deletion.
     """
 
+    #: Whether a request whose answer was lost may still be carried out later, as by a host.
+    may_arrive_late = False
     #: The branch of new datasets.
     branch = "main"
 
@@ -233,6 +235,13 @@ class Storage(ABC):
     @abstractmethod
     def compact(self, dataset_id: DatasetId) -> None:
         """Store the history of a dataset in less space. Nothing else changes."""
+
+    def confirm(self, *dataset_ids: DatasetId) -> None:  # noqa: B027 - most storages have nothing to do
+        """Make durable what can be read of these ids now, after a change that could not be confirmed.
+
+        Raises:
+            StorageUnavailable: It still cannot be.
+        """
 
     @abstractmethod
     def ping(self) -> None:

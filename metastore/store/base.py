@@ -15,7 +15,7 @@ from typing import Any, Self
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import find_resource
 from metastore.descriptor.file_changes import AnyDescriptor, Document, Validation
-from metastore.errors import DatasetDeleted, InvalidInput, ResourceNotFound, RevisionConflict
+from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
 from metastore.parse import (
     AnyAuthor,
     AnyId,
@@ -38,6 +38,7 @@ from metastore.types import (
     Diff,
     FeedEntry,
     JournalEntry,
+    Outcome,
     Project,
     Revision,
     Tag,
@@ -254,6 +255,18 @@ class Store(ABC):
         Args:
             since: The `cursor` of the last entry that was dealt with; None for everything. A cursor of another store,
                 or of a copy, begins at the start.
+        """
+
+    @abstractmethod
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        """Find out whether the change was made about which a call raised `OutcomeUnknown`.
+
+        Returns:
+            `LANDED`: it was made, and is durable. `NOT_LANDED`: it was not made, and will not be. `UNKNOWN`: it still
+            cannot be told; a repeat with `expected=error.before` is safe, and is made once at most.
+
+        Raises:
+            InvalidInput: The error is about a bundle.
         """
 
     @abstractmethod

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from metastore.errors import DatasetNotFound, MetastoreError, OutcomeUnknown, StorageCorrupt
+from metastore.errors import (
+    DatasetNotFound,
+    MetastoreError,
+    OutcomeUnknown,
+    RevisionNotFound,
+    StorageCorrupt,
+    StorageUnavailable,
+)
 from metastore.storage import retry
 from metastore.storage.lines import JOURNAL, LINE, line_content, parse_line
 from metastore.storage.port import Storage
 from metastore.types import Change, DatasetId, JournalEntry, Revision
+
+_log = logging.getLogger("metastore.storage")
 
 
 class Journal:
@@ -24,15 +34,32 @@ class Journal:
         """Write a line before the caller acts, so that a crash can leave a line too many, but no act without a line.
 
         If the act fails, a second line withdraws the first. If its outcome is unknown, the line stays.
+
+        Raises:
+            StorageUnavailable: Whether there is a line is not known. The caller does not act.
         """
-        entry = self._append(action, dataset_id, details, change)
+        try:
+            entry = self._append(action, dataset_id, details, change).id
+        except OutcomeUnknown as error:
+            self._withdraw(dataset_id, error.wanted, change)
+            raise StorageUnavailable(f"nothing was changed, since the journal could not be written: {error}") from error
         try:
             yield
         except OutcomeUnknown:
             raise
         except MetastoreError:
-            self._append("withdrawn", dataset_id, {"entry": entry.id}, change)
+            self._withdraw(dataset_id, entry, change)
             raise
+
+    def _withdraw(self, dataset_id: DatasetId, entry: str | None, change: Change) -> None:
+        """Withdraw a line of a change that was not made, if there is one. If that fails it stays: a line too many."""
+        try:
+            self._storage.resolve(JOURNAL, entry)
+            self._append("withdrawn", dataset_id, {"entry": entry}, change)
+        except RevisionNotFound:
+            return
+        except MetastoreError as error:
+            _log.warning("line %s of the journal tells of a change that was not made: %s", entry, error)
 
     def entries(self, before: str | None = None) -> Iterator[JournalEntry]:
         """Yield the lines, newest first, lazily; if `before` is the id of a line, only those before it."""

@@ -7,7 +7,7 @@ state: see `metastore.storage.retry`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,8 +24,10 @@ from metastore.errors import (
     DatasetDeleted,
     DatasetNotFound,
     InvalidInput,
+    OutcomeUnknown,
     PathNotFound,
     RevisionConflict,
+    StorageError,
 )
 from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
@@ -39,6 +41,7 @@ from metastore.store._undo import Undo
 from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
 from metastore.store.journal import Journal
+from metastore.store.settling import naming, settle
 from metastore.store.verify import verify
 from metastore.types import (
     DELETED,
@@ -53,6 +56,7 @@ from metastore.types import (
     FeedEntry,
     Finding,
     JournalEntry,
+    Outcome,
     Project,
     Revision,
     RevisionId,
@@ -189,6 +193,15 @@ class MetaStore(Store):
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         return verify(self._storage, repair=repair, heads=heads or {})
 
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        outcome = settle(self, error, may_arrive_late=self._storage.may_arrive_late)
+        if outcome is Outcome.LANDED:
+            try:
+                self._storage.confirm(*(each for each in (error.change.dataset_id, error.change.new_id) if each))
+            except StorageError:
+                return Outcome.UNKNOWN
+        return outcome
+
     def _create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id, change = request.dataset_id, self._change(request)
         files = file_changes.first_files(document, self._lfs_config(dataset_id))
@@ -200,7 +213,8 @@ class MetaStore(Store):
         def compute(head: Revision | None) -> tuple[FileChanges, Change]:
             return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
 
-        before, after = retry.append(self._storage, dataset_id, read_head, compute)
+        with self._naming(request, change):
+            before, after = retry.append(self._storage, dataset_id, read_head, compute)
         self._known.remember(after.id, document.findings)
         file_changes.log_findings(dataset_id, document.findings)
         self._tell_dataset(request, before, after)
@@ -257,7 +271,8 @@ class MetaStore(Store):
         change, head = self._change(request), self._head(request)
         if not head.deleted and not force:
             raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
-        with self._journal.line("purge", request.dataset_id, {"revision": head.id}, change):
+        details = {"revision": head.id}
+        with self._naming(request, change), self._journal.line("purge", request.dataset_id, details, change):
             self._storage.purge(request.dataset_id, parent=head.id)
         self._tell_dataset(request, head, None)
 
@@ -269,29 +284,34 @@ class MetaStore(Store):
             raise DatasetDeleted(dataset_id, head)
         dataset = self._descriptors.dataset(dataset_id, head)
         if new_id != dataset_id:
-            with self._journal.line("move", dataset_id, {"new_id": str(new_id), "revision": head.id}, change):
+            details = {"new_id": str(new_id), "revision": head.id}
+            with self._naming(request, change), self._journal.line("move", dataset_id, details, change):
                 self._storage.rename(dataset_id, new_id, parent=head.id)
             self._tell_dataset(request, head, head)
         return replace(dataset, id=new_id)
 
     def _tag_create(self, request: ChangeRequest) -> Tag:
-        spec = _tag_spec(self._change(request), request.tag, request.revision, request.message)
-        tag = self._storage.tag_create(request.dataset_id, spec)
+        change = self._change(request)
+        spec = _tag_spec(change, request.tag, request.revision, request.message)
+        with self._naming(request, change):
+            tag = self._storage.tag_create(request.dataset_id, spec)
         self._tell_tag("create", request, None, tag)
         return tag
 
     def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag:
         change = self._change(request)
         spec = _tag_spec(change, request.new_name, request.revision, request.description)
-        details = {"tag": old.name, "new_name": spec.name, "old_revision": old.revision, "revision": spec.revision}
-        with self._journal.line("tag_update", request.dataset_id, details, change):
+        details = {"tag": old.name, "tag_id": old.id, "new_name": spec.name}
+        details |= {"old_revision": old.revision, "revision": spec.revision}
+        with self._naming(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
             new = self._storage.tag_update(request.dataset_id, old.name, spec, expected=old.id)
         self._tell_tag("update", request, old, new)
         return new
 
     def _tag_delete(self, request: ChangeRequest, old: Tag) -> None:
-        details = {"tag": old.name, "revision": old.revision, "description": old.description}
-        with self._journal.line("tag_delete", request.dataset_id, details, self._change(request)):
+        change = self._change(request)
+        details = {"tag": old.name, "tag_id": old.id, "revision": old.revision, "description": old.description}
+        with self._naming(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
             self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
         self._tell_tag("delete", request, old, None)
 
@@ -336,9 +356,10 @@ class MetaStore(Store):
     def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
         """Append a revision; return the one before, and the new one, or the same if no file changes."""
         change = self._change(request)
-        before, after = retry.append(
-            self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
-        )
+        with self._naming(request, change):
+            before, after = retry.append(
+                self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
+            )
         if before != after:
             self._tell_dataset(request, before, after)
         return before, after
@@ -371,6 +392,9 @@ class MetaStore(Store):
         if author is None:
             raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
         return Change(author, request.message, request.at or make_time(self._clock()))
+
+    def _naming(self, request: ChangeRequest, change: Change) -> AbstractContextManager[None]:
+        return naming(replace(request, author=change.author, at=change.at))
 
     def _prepare(self, descriptor: Any) -> Document:
         lfs_is_on = self._lfs_url is not None

@@ -211,7 +211,7 @@ def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, pro
         put(record, replace(NUMI, event="e,1d"))
     proxy.down = False
     newest = record.newest("NuMI")
-    assert caught.value.revision == f"the snapshot of NuMI that follows {first.id}, by ann at {AT.isoformat()}"
+    assert caught.value.wanted == f"the snapshot of NuMI that follows {first.id}, by ann at {AT.isoformat()}"
     assert (newest.previous, newest.user, newest.created) == (first.id, "ann", AT)
     record.close()
 

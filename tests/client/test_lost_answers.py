@@ -11,6 +11,7 @@ from metastore import (
     AlreadyExists,
     InvalidInput,
     MetaStore,
+    Outcome,
     OutcomeUnknown,
     RevisionConflict,
     StorageUnavailable,
@@ -130,11 +131,38 @@ def test_when_nothing_answers_any_more_the_outcome_is_unknown_and_what_to_compar
 
     proxy.spoil[METHODS[write]] = [the_end]
     before = served.tag_read(CARS, "v1").id if write.startswith("tag ") else None
-    head = served.revision_read(CARS).id if write != "create" else CARS
+    head = served.revision_read(CARS).id if write not in ("create", "tag") else None
     with pytest.raises(OutcomeUnknown) as caught:
         call(remote)
-    assert caught.value.revision == (before or head)
-    assert proxy.address in str(caught.value)
+    error = caught.value
+    assert (error.before, error.wanted) == (None if write == "tag" else before or head, None)
+    assert error.change.dataset_id == CARS
+    assert proxy.address in str(error)
+    assert remote.settle(error) == Outcome.UNKNOWN
+    del proxy.always["GET"]
+    assert remote.settle(error) == (Outcome.UNKNOWN if write == "undo" else Outcome.LANDED)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_that_never_arrived_stays_unknown_until_somebody_else_was_faster(
+    remote: MetaStore, served: MetaStore, proxy: Proxy, write: str
+) -> None:
+    prepare, call = WRITES[write]
+    prepare(served)
+    proxy.always[METHODS[write]] = faults.cut_before_it_arrives
+    with pytest.raises(OutcomeUnknown) as caught:
+        call(remote)
+    del proxy.always[METHODS[write]]
+    assert remote.settle(caught.value) == Outcome.UNKNOWN
+    if write.startswith("tag "):
+        return
+    if write == "tag":
+        served.tag_create(CARS, "v2", description="Theirs", author="Bo")
+    elif write in ("create", "create again", "bring back", "purge"):
+        served.dataset_create(CARS, {"theirs": True}, author="Bo")
+    else:
+        served.dataset_update(CARS, {"theirs": True}, author="Bo")
+    assert remote.settle(caught.value) == Outcome.NOT_LANDED
 
 
 def test_a_write_that_is_lost_again_and_again_is_unknown(remote: MetaStore, served: MetaStore, proxy: Proxy) -> None:

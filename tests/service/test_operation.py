@@ -104,7 +104,7 @@ def test_what_a_storage_says_is_for_the_log_alone(
         assert f"(request this-one): {error}" in caplog.text
     if isinstance(error, OutcomeUnknown):
         assert answer.text.count("a" * 40) == 1
-        assert door.anybody.get(CARS).json["revision"] == "a" * 40
+        assert door.anybody.get(CARS).json["wanted"] == "a" * 40
 
 
 def test_not_ready_when_a_store_in_a_folder_is_gone(tmp_path: object) -> None:

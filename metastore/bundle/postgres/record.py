@@ -233,11 +233,11 @@ class _Change:
 
     def _unknown(self) -> OutcomeUnknown:
         write = self._writes[-1]
-        return OutcomeUnknown(
-            "the connection was lost during the change, and the database cannot be asked for the outcome",
+        wanted = (
             f"the snapshot of {write.bundle.name} that follows {write.expected or 'nothing'},"
-            f" by {self._user} at {self._at.isoformat()}",
+            f" by {self._user} at {self._at.isoformat()}"
         )
+        return OutcomeUnknown(f"the connection was lost during the change; look for {wanted}", wanted)
 
 
 def _arguments(write: Write) -> dict[str, Any]:

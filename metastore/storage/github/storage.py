@@ -29,6 +29,7 @@ from metastore.git.objects import GitObject
 from metastore.http.client import Host
 from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
+from metastore.storage.attempts import attempt
 from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi, Move
@@ -58,6 +59,7 @@ class GitHubStorage(ObjectStorage):
     """
 
     carries_any_object = False
+    may_arrive_late = True
 
     def __init__(
         self,
@@ -126,11 +128,12 @@ class GitHubStorage(ObjectStorage):
         *,
         parent: RevisionId,
     ) -> Revision:
-        with self._known.writing(dataset_id) as repository:
+        with attempt(parent) as ids, self._known.writing(dataset_id) as repository:
             if repository.head() != parent:
                 repository = self._known.current(dataset_id, fresh=True)
                 expect_head(dataset_id, repository, parent)
             objects, commit = next_objects(repository, parent, changes, change)
+            ids.wanted = commit
             repository.put(objects)
             actual = repository.move_head(parent, commit)
         if actual is not None:
@@ -185,7 +188,8 @@ class GitHubStorage(ObjectStorage):
         repository = self._known.current(dataset_id, fresh=True)
         expect_head(dataset_id, repository, parent)
         try:
-            self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
+            with attempt(parent):
+                self._maker.rename(repository.name, new_name, repository.seen.node_id, new_id, parent)
         except Redirected:
             raise StorageBusy(f"{dataset_id} was moved or purged meanwhile; try again") from None
         finally:
@@ -195,7 +199,8 @@ class GitHubStorage(ObjectStorage):
         repository = self._known.current(dataset_id, fresh=True)
         expect_head(dataset_id, repository, parent)
         try:
-            actual = self._maker.purge(repository, parent)
+            with attempt(parent):
+                actual = self._maker.purge(repository, parent)
         finally:
             self._changed(dataset_id)
         if actual is not None:
@@ -206,7 +211,7 @@ class GitHubStorage(ObjectStorage):
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
         identity, made = tag_object(tag)
         self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), tag.revision))
-        with self._known.writing(dataset_id) as repository:
+        with attempt(None, identity), self._known.writing(dataset_id) as repository:
             repository.put(made)
             found = repository.move([Move(f"refs/tags/{tag.name}", None, identity)])
         if found:
@@ -234,7 +239,7 @@ class GitHubStorage(ObjectStorage):
         self._move_tag(dataset_id, name, [Move(f"refs/tags/{name}", expected, None)], {})
 
     def _move_tag(self, dataset_id: DatasetId, name: str, moves: list[Move], made: Mapping[str, GitObject]) -> None:
-        with self._known.writing(dataset_id) as repository:
+        with attempt(moves[0].before, moves[-1].after), self._known.writing(dataset_id) as repository:
             if not is_tag_name(name):
                 raise TagNotFound(dataset_id, name)
             repository.put(made)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from metastore.errors import DatasetNotFound
+from metastore.errors import DatasetNotFound, OutcomeUnknown, StorageUnavailable
 from metastore.git.cache import Cache
 from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.storage import retry
@@ -39,7 +39,10 @@ class Moves:
         now = datetime.now(UTC).replace(microsecond=0)
         change = Change(_OURSELVES, " ".join(map(str, dataset_ids)), now)
         files = {"moves.txt": f"{now.isoformat()} {change.message}\n".encode()}
-        retry.append(self._storage, MOVES, self._newest, lambda head: (files, change))
+        try:
+            retry.append(self._storage, MOVES, self._newest, lambda head: (files, change))
+        except OutcomeUnknown as error:  # a note too many does no harm, and the change was not begun
+            raise StorageUnavailable(f"what is moved or purged cannot be noted: {error}") from error
 
     def _newest(self) -> Revision | None:
         try:

@@ -44,6 +44,7 @@ from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
+from metastore.storage.attempts import attempt
 from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
 from metastore.storage.gitlab._listing import Listing
@@ -78,6 +79,8 @@ class GitLabStorage(ObjectStorage):
         topic: Given to new projects; only those that have it are listed.
         cache_bytes: How much of what was read is kept in memory.
     """
+
+    may_arrive_late = True
 
     def __init__(
         self,
@@ -258,7 +261,8 @@ class GitLabStorage(ObjectStorage):
         self._views.pop(dataset_id, None)
         self._views.pop(new_id, None)
         try:
-            self._api.rename(view.project, name, _title(new_id), parent)
+            with attempt(parent):
+                self._api.rename(view.project, name, _title(new_id), parent)
         except AlreadyExists:
             raise AlreadyExists(new_id) from None
 
@@ -268,21 +272,26 @@ class GitLabStorage(ObjectStorage):
         self._moves.note(dataset_id)
         self._views.pop(dataset_id, None)
         aside = f"{aside_name()}.{parent}"
-        self._api.rename(view.project, aside, aside, parent)
+        with attempt(parent):
+            self._api.rename(view.project, aside, aside, parent)
+            self._remove(dataset_id, view.project, aside, parent)
+
+    def _remove(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
+        """Delete a project that was renamed aside, or name it back if somebody has pushed to it."""
         try:
             head = self._repository(dataset_id, self._api.full_path(aside)).head()
             if head == parent:
-                self._api.remove(view.project, parent)
+                self._api.remove(project, parent)
                 return
         except PermissionDenied as error:
-            self._name_back(dataset_id, view.project, aside, parent)
+            self._name_back(dataset_id, project, aside, parent)
             raise PermissionDenied(
                 f"{dataset_id} is not purged: deleting projects takes the role Owner, which is more than renaming them "
                 f"({error})"
             ) from None
         except MetastoreError as error:
             raise self._lost_aside(dataset_id, aside, parent) from error
-        self._name_back(dataset_id, view.project, aside, parent)
+        self._name_back(dataset_id, project, aside, parent)
         raise RevisionConflict(dataset_id, expected=parent, actual=head)
 
     def _name_back(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
@@ -293,7 +302,7 @@ class GitLabStorage(ObjectStorage):
 
     def _lost_aside(self, dataset_id: DatasetId, aside: str, parent: RevisionId) -> OutcomeUnknown:
         message = f"{dataset_id} is gone from its place, but may not be deleted: look for the project {aside}"
-        return OutcomeUnknown(message, parent)
+        return OutcomeUnknown(message, before=parent)
 
     def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
         return by_time(*self._listing.touched(moment_of(since)))

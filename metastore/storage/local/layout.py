@@ -189,6 +189,15 @@ class Layout:
         except OSError as error:
             raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
 
+    def confirm(self, dataset_id: DatasetId) -> None:
+        """Make durable what is at an id now: its references, that it is there, or that it is not."""
+        path = self.path(dataset_id)
+        inside = [path, *(f"{path}/refs{part}" for part in ("", "/heads", "/tags"))]
+        around = [os.path.dirname(path), os.path.dirname(self.note_path(dataset_id)), self.private("tmp"), self.root]
+        for folder in [*inside, *around] if self.sync else ():
+            if os.path.isdir(folder):
+                sync_directory(folder)
+
     def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:
         """Yield the ids that have a repository, in order."""
         owner_prefix, slash, name_prefix = prefix.partition("/")

@@ -38,6 +38,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.verify import Inspect
+from metastore.storage.attempts import attempt
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._repository import GitRepository, make_repository
@@ -178,7 +179,7 @@ class GitStorage(ObjectStorage):
                     raise AlreadyExists(new_id)
                 former = layout.former_ids(dataset_id)
                 layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
-            with layout.noting(dataset_id, new_id, former):
+            with attempt(parent), layout.noting(dataset_id, new_id, former):
                 layout.put_in_place(layout.path(dataset_id), new_id, parent)
             self._forget_note(new_id)
         self._tidy(dataset_id)
@@ -189,7 +190,7 @@ class GitStorage(ObjectStorage):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
                 former = layout.former_ids(dataset_id)
-            with layout.noting(dataset_id, None, former):
+            with attempt(parent), layout.noting(dataset_id, None, former):
                 aside = layout.take_away(dataset_id, parent)
         remove_tree(aside)
         self._tidy(dataset_id)
@@ -243,6 +244,11 @@ class GitStorage(ObjectStorage):
 
     def close(self) -> None:
         self._handles = Handles()
+
+    def confirm(self, *dataset_ids: DatasetId) -> None:
+        with storage_errors():
+            for dataset_id in dataset_ids:
+                self.layout.confirm(dataset_id)
 
     # Used by maintenance and backup
 

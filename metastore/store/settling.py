@@ -1,0 +1,273 @@
+"""Finding out whether a change was made whose outcome is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from metastore.descriptor.document import decode, encode, same
+from metastore.descriptor.patch import patched
+from metastore.errors import (
+    AlreadyExists,
+    Conflict,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    MetastoreError,
+    NotFound,
+    OutcomeUnknown,
+    RevisionConflict,
+    RevisionNotFound,
+    TagNotFound,
+)
+from metastore.store.base import Store
+from metastore.types import ChangeRequest, DatasetId, JournalEntry, Outcome, Revision, Tag
+
+#: Among how many of the newest revisions, or lines of the journal, a change is looked for.
+_RECENT = 1000
+#: What a look finds: what the change made, True if it made nothing that has an id, or None if all is as it was before.
+Found = Revision | Tag | bool | None
+
+
+class CannotTell(Exception):
+    """Too much happened since the change to tell whether it was made."""
+
+
+@contextmanager
+def naming(request: ChangeRequest) -> Iterator[None]:
+    """Let an OutcomeUnknown that the body raises say which call it is about."""
+    try:
+        yield
+    except OutcomeUnknown as error:
+        error.change = request
+        raise
+
+
+def settle(store: Store, error: OutcomeUnknown, *, may_arrive_late: bool) -> Outcome:
+    """See `Store.settle`.
+
+    Args:
+        store: Where the change was to be made.
+        error: What the call raised.
+        may_arrive_late: Whether a request that was lost may still be carried out, so that only a state that excludes
+            the change shows that it was not made.
+    """
+    if error.change is None:
+        raise InvalidInput("this error names no call on a dataset, so it cannot be settled")
+    try:
+        found = look(store, error.change, error.before, error.wanted)
+    except Conflict:
+        return Outcome.NOT_LANDED
+    except (MetastoreError, CannotTell):
+        return Outcome.UNKNOWN
+    if found is None:
+        return Outcome.UNKNOWN if may_arrive_late else Outcome.NOT_LANDED
+    return Outcome.LANDED
+
+
+def look(store: Store, change: ChangeRequest, before: str | None, wanted: str | None) -> Found:
+    """Look whether a change was made; None if all is as it was before it. `CannotTell` says that too much has happened.
+
+    Args:
+        store: Where to look.
+        change: The change.
+        before: The id of the revision or tag before it; None if there was none.
+        wanted: The id of the revision or tag that it makes, if that is known.
+
+    Raises:
+        Conflict: Somebody else was faster: it was not made, and cannot be made any more.
+    """
+    if change.action == "purge":
+        return purged(store, change, str(before))
+    if change.action == "move":
+        return moved(store, change, str(before))
+    if change.action == "tag_create":
+        return _tag_created(store, change, wanted)
+    if change.action == "tag_update":
+        return _tag_updated(store, change, str(before), wanted)
+    if change.action == "tag_delete":
+        return _tag_deleted(store, change, str(before))
+    return _revised(store, change, before, wanted)
+
+
+def fits(change: ChangeRequest, value: Any, message: str) -> bool:
+    """Tell whether a revision, tag or line of the journal can be the one that was asked for."""
+    return change.author in (None, value.author) and change.at in (None, value.created) and message == change.message
+
+
+def added(
+    store: Store,
+    dataset_id: DatasetId,
+    parent: str | None,
+    is_ours: Callable[[Revision], bool],
+    wanted: str | None = None,
+) -> Revision | None:
+    """Look for the revision right on top of another one, or for the first: only that can be ours.
+
+    Raises:
+        RevisionConflict: It is somebody else's, so ours was not made and cannot be any more.
+    """
+    newest: Revision | None = None
+    for revision in store.revision_list(dataset_id, limit=_RECENT):
+        newest = newest or revision
+        if revision.id == wanted:
+            return revision
+        if revision.id == parent:
+            return None
+        if revision.parent == parent:
+            if wanted is None and is_ours(revision):
+                return revision
+            raise RevisionConflict(dataset_id, expected=parent, actual=newest.id)
+    raise CannotTell(f"{dataset_id} has another history now")
+
+
+def _revised(store: Store, change: ChangeRequest, before: str | None, wanted: str | None) -> Found:
+    def is_ours(revision: Revision) -> bool:
+        return _is_ours(store, change, before, revision)
+
+    try:
+        return added(store, change.dataset_id, before, is_ours, wanted)
+    except DatasetMoved as error:  # somebody has moved it since
+        return added(store, error.new_id, before, is_ours, wanted)
+    except DatasetNotFound:
+        if before is None and not any(line.action == "purge" for line in _lines(store, change)):
+            return None
+        raise
+
+
+def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: Revision) -> bool:
+    """Tell whether a revision is what was asked for, where its id is not known; the service had to add to it."""
+    if not fits(change, revision, revision.message) or revision.deleted != (change.action == "delete"):
+        return False
+    if revision.deleted:
+        return True
+    content = store.dataset_bytes(change.dataset_id, revision.id)[1]
+    if change.action == "revert":
+        return same(content, store.dataset_bytes(change.dataset_id, change.revision)[1])
+    if change.content is None:
+        raise CannotTell(f"what {change.action} makes is not known here")
+    if change.action != "patch":
+        return same(content, change.content)
+    base, patch = store.dataset_bytes(change.dataset_id, before)[1], change.content
+    return same(content, encode(patched(*(decode(text, max_bytes=len(text)) for text in (base, patch)))))
+
+
+def purged(store: Store, change: ChangeRequest, head: str) -> bool | None:
+    """Tell whether a dataset was purged as asked for; None while it is there as it was.
+
+    Raises:
+        RevisionConflict: Somebody else moved, purged or changed it.
+    """
+    return _gone(store, change, head, {"revision": head})
+
+
+def moved(store: Store, change: ChangeRequest, head: str) -> bool | None:
+    """Tell whether a dataset was moved as asked for; None while it is there as it was.
+
+    Raises:
+        RevisionConflict: Somebody else moved, purged or changed it.
+    """
+    assert change.new_id is not None
+    found = _gone(store, change, head, {"revision": head, "new_id": str(change.new_id)})
+    if found and not _has(store, change.new_id, head):
+        raise CannotTell(f"{change.new_id} is gone too")
+    return found
+
+
+def _gone(store: Store, change: ChangeRequest, head: str, details: Mapping[str, Any]) -> bool | None:
+    """The line alone is no proof, since it is written first: the dataset must be gone from its id too."""
+    try:
+        if store.revision_read(change.dataset_id).id == head:
+            return None
+        is_there = _has(store, change.dataset_id, head)
+    except DatasetMoved as error:
+        is_there = error.new_id != change.new_id and _has(store, error.new_id, head) and not _passed(store, change)
+    except DatasetNotFound:
+        is_there = False
+    ours = [line for line in _lines(store, change) if _is_line_of(line, change, details)]
+    if is_there or not ours:
+        raise RevisionConflict(change.dataset_id, expected=head, actual=None)
+    return True
+
+
+def _passed(store: Store, change: ChangeRequest) -> bool:
+    """Tell whether a dataset was where it was to be moved to, and has moved on from there."""
+    if change.new_id is None:
+        return False
+    try:
+        store.revision_read(change.new_id)
+    except DatasetMoved:
+        return True
+    except NotFound:
+        pass
+    return False
+
+
+def _has(store: Store, dataset_id: DatasetId, revision: str) -> bool:
+    """Tell whether a dataset has a revision, also if it has moved on."""
+    try:
+        return store.revision_read(dataset_id, revision).id == revision
+    except DatasetMoved as error:
+        return _has(store, error.new_id, revision)
+    except (DatasetNotFound, RevisionNotFound):
+        return False
+
+
+def _lines(store: Store, change: ChangeRequest) -> list[JournalEntry]:
+    """Return the recent lines of the journal about a dataset that were not withdrawn, newest first."""
+    lines = list(store.journal(change.dataset_id, limit=_RECENT))
+    withdrawn = {line.details.get("entry") for line in lines if line.action == "withdrawn"}
+    return [line for line in lines if line.action != "withdrawn" and line.id not in withdrawn]
+
+
+def _is_line_of(line: JournalEntry, change: ChangeRequest, details: Mapping[str, Any]) -> bool:
+    return line.action == change.action and details.items() <= line.details.items() and fits(change, line, line.message)
+
+
+def _tag(store: Store, change: ChangeRequest, name: str | None) -> Tag | None:
+    with suppress(TagNotFound):
+        return store.tag_read(change.dataset_id, str(name))
+    return None
+
+
+def _was_replaced(store: Store, change: ChangeRequest, tag_id: str | None) -> bool:
+    """Tell whether a tag with this id was there, and was changed or removed since."""
+    return tag_id is not None and any(line.details.get("tag_id") == tag_id for line in _lines(store, change))
+
+
+def _tag_created(store: Store, change: ChangeRequest, wanted: str | None) -> Found:
+    tag = _tag(store, change, change.tag)
+    if tag is not None and (
+        tag.id == wanted or (wanted is None and tag.revision == change.revision and fits(change, tag, tag.description))
+    ):
+        return tag
+    if _was_replaced(store, change, wanted):
+        return True
+    if tag is not None:
+        raise AlreadyExists(f"tag {change.tag} of {change.dataset_id}")
+    return None
+
+
+def _tag_updated(store: Store, change: ChangeRequest, before: str, wanted: str | None) -> Found:
+    current, new = _tag(store, change, change.tag), _tag(store, change, change.new_name)
+    if current is not None and current.id == before:
+        return None
+    if new is not None and (
+        new.id == wanted
+        or (wanted is None and (new.revision, new.description) == (change.revision, change.description))
+    ):
+        return new
+    if _was_replaced(store, change, wanted):
+        return True
+    raise CannotTell("somebody else changed the tag too")
+
+
+def _tag_deleted(store: Store, change: ChangeRequest, before: str) -> Found:
+    current = _tag(store, change, change.tag)
+    if current is not None and current.id == before:
+        return None
+    others = [line for line in _lines(store, change) if line.details.get("tag_id") == before]
+    if any(line.action == "tag_update" for line in others) or (current is not None and not others):
+        raise CannotTell("somebody else changed the tag too")
+    return True
