@@ -13,6 +13,7 @@
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
+| `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories alone |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
@@ -267,10 +268,13 @@ def open_store(settings: Settings, *, url: str | None = None, **options: Any) ->
     return connect(place, **fitting(place, {**settings.options, **host_options(settings, place), **options}))
 
 
+_KINDS = {"http": "service", "https": "service", "git+http": "git", "git+https": "git"}
+
+
 def host_options(settings: Settings, url: str) -> dict[str, Any]:
     """Return what the settings have for the host of a store: the token that is meant for it, and no other."""
     kind = url.partition("://")[0].lower() if "://" in url else ""
-    token = settings.tokens.get({"http": "service", "https": "service"}.get(kind, kind))
+    token = settings.tokens.get(_KINDS.get(kind, kind))
     return {"token": token} if token else {}
 
 

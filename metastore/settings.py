@@ -75,7 +75,7 @@ class Settings:
         bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None means the store's own.
         groups_file: The path of the groups file.
         user: The user who changes bundles on the command line.
-        tokens: Kind of host (`service`, `github`, `gitlab`) -> the token for a store there.
+        tokens: Kind of host (`service`, `github`, `gitlab`, `git`) -> the token for a store there.
         mirror_token: The password at the remote of a mirror.
         mirror_user: The user name that goes with it.
         service: The settings of a service.
@@ -233,6 +233,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "token": _text,
     "github_token": _text,
     "gitlab_token": _text,
+    "git_token": _text,
     "mirror_token": _text,
     "mirror_user": _text,
     "author": _checked(make_author),
@@ -271,4 +272,4 @@ NAMES = tuple(_PARSERS)
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
 _OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes")
-_TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token"}
+_TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token", "git": "git_token"}

@@ -18,7 +18,15 @@ from metastore.http.responses import Missing, Redirected, ResponseLost
 
 
 class NoRepository(Missing):
-    """There is no repository at a path: not any more, or not yet. A storage says what that means."""
+    """There is no repository at a path: not any more, or not yet. A storage says what that means.
+
+    Attributes:
+        moved_to: Where the server sends us instead, or None.
+    """
+
+    def __init__(self, path: str, moved_to: str | None = None) -> None:
+        super().__init__(path)
+        self.moved_to = moved_to and moved_to.partition("/git-upload-pack")[0].partition("/info/refs")[0]
 
 
 #: What stands for a reference that is not there.
@@ -143,8 +151,8 @@ class SmartHttp:
                 repeatable=repeatable,
                 handled=(404,),
             )
-        except Redirected:
-            raise NoRepository(path) from None
+        except Redirected as moved:
+            raise NoRepository(path, moved.location) from None
         if answer.status == 404:
             raise NoRepository(path)
         if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":

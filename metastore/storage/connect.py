@@ -127,11 +127,25 @@ def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
     return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
 
 
-_HOSTS = {"github", "gitlab"}
+def _open_plain_git(text: str, options: dict[str, Any]) -> Storage:
+    with needs_extra("gitlab"):  # which brings the HTTP client, and nothing else
+        import httpx  # noqa: F401 - names a missing extra early
+
+        from metastore.storage.plain_git import open_plain_git
+    for name in HOST_OPTIONS:
+        if name in options and name not in _PLAIN_OPTIONS:
+            raise InvalidInput(f"a store on a plain Git server has no option {name!r}")
+    return open_plain_git(text, **{name: options[name] for name in ("cache_bytes", *_PLAIN_OPTIONS) if name in options})
+
+
+_PLAIN_OPTIONS = ("token", "timeout", "patience", "longest")
+_HOSTS = {"github", "gitlab", "git+https", "git+http"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
     "github": _open_github,
     "gitlab": _open_gitlab,
+    "git+https": _open_plain_git,
+    "git+http": _open_plain_git,
 }

@@ -11,9 +11,9 @@ from metastore.git.cache import Cache
 from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.storage import retry
 from metastore.storage.gitlab._api import GitLabApi, Project
-from metastore.storage.gitlab._repository import RemoteRepository
 from metastore.storage.naming import ASIDE_PREFIX, OWN_OWNER
 from metastore.storage.port import Storage
+from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Author, Change, Damage, DatasetId, Revision
 
 #: Ids that were moved or purged: a revision for each, whose message names them.

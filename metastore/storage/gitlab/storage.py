@@ -49,9 +49,9 @@ from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
 from metastore.storage.gitlab._listing import Listing
 from metastore.storage.gitlab._moves import Moves, left_over
-from metastore.storage.gitlab._repository import RemoteRepository
 from metastore.storage.naming import OWN_OWNER, aside_name
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, Issue, RevisionId
 
 #: For so many seconds reads by a full id do not ask again where the dataset is.
