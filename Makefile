@@ -16,7 +16,7 @@ AUTHZ_SERVICE ?=
 
 GIFTLESS_VENV := .venv-giftless
 
-.PHONY: help run test check coverage lint types unit docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -46,7 +46,7 @@ run: $(READY) debian  ## see it work: store, revise, compare, revert and clone r
 	$(BIN)/python examples/serve.py
 
 test:  ## everything that has to hold; says how long it took
-	@start=$$(date +%s); $(MAKE) --no-print-directory -j2 unit lint types wheel docs; code=$$?; \
+	@start=$$(date +%s); $(MAKE) --no-print-directory -j2 unit hostile lint types wheel docs; code=$$?; \
 	took=$$(($$(date +%s) - start)); test $$took -lt 360 && below=below || below='NOT below'; \
 	echo "make test took $$((took / 60)) min $$((took % 60)) s, $$below six minutes"; exit $$code
 
@@ -68,6 +68,9 @@ giftless: $(READY)  # an LFS server that others wrote; without it the tests that
 
 unit: $(READY) debian giftless
 	$(PYTEST) -m 'not soak'
+
+hostile: $(READY) debian  ## the examples and a part of the tests where Git, locale, clock and user are unusual
+	$(BIN)/python -m tests.hostile
 
 coverage: $(READY) debian giftless  ## the tests again, counting the lines and branches that they run
 	rm -f .coverage .coverage.*

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 import metastore
 from metastore.storage.local.storage import GitStorage
@@ -27,6 +30,8 @@ compile_routes_once()
 # Machines are shared, and slow at times.
 hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)
 hypothesis.settings.load_profile("metastore")
+if not os.access(Path(__file__).parent.parent, os.W_OK):  # where what failed is remembered
+    set_hypothesis_home_dir(tempfile.mkdtemp())
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")

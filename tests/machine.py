@@ -1,5 +1,6 @@
 """The machine that the tests see: no configuration of the real one, and a Git identity of their own.
 
+METASTORE_TEST_GIT_CONFIG has lines of Git's configuration to put beside the identity; see `make hostile`.
 Imported before anything else, since libgit2 reads HOME once. Children inherit it, the services and clones too.
 """
 
@@ -36,7 +37,8 @@ def isolate() -> None:
         os.environ |= {f"GIT_{role}_{part}": value for part, value in IDENTITY.items()}
     if not any(name.startswith("METASTORE_LIVE_") for name in os.environ):  # those ask the real hosts
         os.environ["SSL_CERT_FILE"] = str(_one_authority(home / "authority.pem"))
-    (home / ".gitconfig").write_text("[user]\n" + "".join(f"\t{p.lower()} = {v}\n" for p, v in IDENTITY.items()))
+    user = "[user]\n" + "".join(f"\t{part.lower()} = {value}\n" for part, value in IDENTITY.items())
+    (home / ".gitconfig").write_text(user + os.environ.get("METASTORE_TEST_GIT_CONFIG", ""))
 
 
 def _in_memory() -> Path | None:
