@@ -283,6 +283,23 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a descriptor, and the revision that gave it its present form.
+
+    Attributes:
+        pointer: JSON Pointer (RFC 6901) to the value.
+        where: The same in words and names, such as `resource cars › schema › field speed › type`.
+        value: The value: a text, number, boolean, None, or a list of such.
+        revision: The newest revision that changed it.
+    """
+
+    pointer: str
+    where: str
+    value: Any
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class Issue:
     """An issue that the host of a dataset tracks."""
 

@@ -30,6 +30,7 @@ ROOMS = [
     "http",
     "git",
     "descriptor ckan",
+    "history",
     "auth search",
     "storage",
     "bundle",
@@ -139,6 +140,7 @@ def test_only_the_configuration_reads_the_environment(name: str) -> None:
 
 
 PUBLIC_CALLS = {
+    "blame",
     "changes",
     "close",
     "dataset_bytes",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 
 from metastore.cli.base import TIME, App, command, say
 from metastore.cli.compare import Comparison, comparing
 from metastore.errors import InvalidInput
-from metastore.types import JournalEntry, Revision, Tag
+from metastore.types import JournalEntry, Revision, Tag, Value, first_line, shortened
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
@@ -43,9 +44,28 @@ def _root() -> None:
 @ID
 @click.argument("revision", required=False)
 @click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
-def revision_list(app: App, dataset_id: str, revision: str | None, limit: int | None) -> None:
+@click.option(
+    "--path", metavar="POINTER", help="That changed this part, such as /licenses or /resources/stations/title."
+)
+@click.option("--resource", metavar="NAME", help="That changed this resource, also under a former name.")
+@click.option("--field", metavar="RESOURCE/FIELD", help="That changed this field, also under a former name.")
+@click.option("--by", "author", metavar="TEXT", help="By an author with this in the name or email.")
+@click.option("--since", type=TIME, metavar="TIME", help="Made then or later.")
+@click.option("--until", type=TIME, metavar="TIME", help="Made then or earlier.")
+@click.option("--grep", metavar="TEXT", help="With this in the message.")
+def revision_list(app: App, dataset_id: str, revision: str | None, **wanted: Any) -> None:
     """List revisions, newest first, beginning with REVISION or the newest."""
-    app.rows(app.reader().revision_list(dataset_id, revision, limit=limit), _line)
+    app.rows(app.reader().revision_list(dataset_id, revision, **wanted), _line)
+
+
+@command(_root, "blame")
+@ID
+@click.argument("revision", required=False)
+@click.option("--path", metavar="POINTER", default="", help="Only this part, such as /resources/0/schema.")
+def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
+    """Say of each value of a descriptor which revision it comes from: who, when and why."""
+    values = app.reader().blame(dataset_id, revision)
+    app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), _blamed)
 
 
 @command(revision, "read")
@@ -238,6 +258,12 @@ def _line(revision: Revision) -> str:
     subject = revision.message.split("\n", 1)[0]
     when = f"{revision.created:%Y-%m-%d %H:%M}"
     return f"{click.style(revision.id[:12], fg='yellow')} {when} {revision.author.name}: {subject}{flag}"
+
+
+def _blamed(value: Value) -> str:
+    revision = value.revision
+    who = f"{revision.created:%Y-%m-%d} {revision.author.name}: {first_line(revision.message)}"
+    return f"{click.style(revision.id[:12], fg='yellow')} {value.where}: {shortened(value.value)} ({who})"
 
 
 def _journal_line(entry: JournalEntry) -> str:

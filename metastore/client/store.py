@@ -18,6 +18,7 @@ from metastore.descriptor.file_changes import Document
 from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, OutcomeUnknown, RevisionConflict, TagNotFound
+from metastore.history.parts import RevisionFilter, parse_part, pointer
 from metastore.http.responses import Response
 from metastore.parse import AnyAuthor, AnyId, AnyTime, is_tag_name, make_time, parse_dataset_id, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
@@ -36,6 +37,7 @@ from metastore.types import (
     Project,
     Revision,
     Tag,
+    Value,
 )
 from metastore.wire import from_wire
 
@@ -113,10 +115,36 @@ class RemoteStore(Store):
         return results
 
     def revision_list(
-        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+        self,
+        dataset_id: AnyId,
+        revision: str | None = None,
+        *,
+        limit: int | None = None,
+        path: str | None = None,
+        resource: str | None = None,
+        field: str | None = None,
+        author: str | None = None,
+        since: AnyTime | None = None,
+        until: AnyTime | None = None,
+        grep: str | None = None,
     ) -> Iterator[Revision]:
-        path = f"{_path(parse_dataset_id(dataset_id))}/revisions"
-        return self._calls.items(Revision, path, {"revision": parse_revision(revision)}, limit)
+        part, wanted = parse_part(path, resource, field), RevisionFilter.parse(author, since, until, grep)
+        query = {
+            "revision": parse_revision(revision),
+            "path": pointer(part) if part is not None else None,
+            "author": author,
+            "since": wanted.since.isoformat() if wanted.since else None,
+            "until": wanted.until.isoformat() if wanted.until else None,
+            "grep": grep,
+        }
+        return self._calls.items(Revision, f"{_path(parse_dataset_id(dataset_id))}/revisions", query, limit)
+
+    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+        query = {"revision": parse_revision(revision)}
+        values: tuple[Value, ...] = self._calls.read(
+            tuple[Value, ...], f"{_path(parse_dataset_id(dataset_id))}/blame", query
+        )
+        return values
 
     def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
         # By the list: a text that is neither an id nor a tag's name cannot stand in a path.

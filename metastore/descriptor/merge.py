@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from metastore.descriptor._matching import named_lists, renamed
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode, encode
+from metastore.descriptor.matching import named_lists, renamed
 from metastore.types import Difference
 
 #: Stands for an absent member.

@@ -123,9 +123,9 @@ def _clone_line(dataset_id: DatasetId) -> str:
 def history(owner: str, name: str) -> str:
     """Show who changed a dataset, when and why, newest first."""
     subject = readable_id(owner, name)
-    store, start = service().store, request.args.get("revision")
-    revisions = list(store.revision_list(subject, start, limit=_ROWS + 1))
-    times = [each.created for each in store.revision_list(subject, limit=_SEEN)] if start is None else []
+    store, start, path = service().store, request.args.get("revision"), request.args.get("path") or None
+    revisions = list(store.revision_list(subject, start, limit=_ROWS + 1, path=path))
+    times = [each.created for each in store.revision_list(subject, limit=_SEEN)] if start is path is None else []
     named: dict[str, list[str]] = defaultdict(list)
     for tag in islice(store.tag_list(subject), 10 * _ROWS):
         named[tag.revision].append(tag.name)
@@ -135,10 +135,20 @@ def history(owner: str, name: str) -> str:
         revisions=revisions[:_ROWS],
         following=revisions[_ROWS].id if len(revisions) > _ROWS else None,
         start=start,
+        path=path,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+@datasets.get("/datasets/<owner>/<name>/blame")
+def blame(owner: str, name: str) -> str:
+    """Show of each value which revision it comes from."""
+    subject = readable_id(owner, name)
+    values = service().store.blame(subject, request.args.get("revision"))
+    rows = [(value, shown(value.value)) for value in values[:_SHOWN_DIFFERENCES]]
+    return render_template("datasets/blame.html", id=subject, rows=rows, more=len(values) - len(rows))
 
 
 @datasets.get("/datasets/<owner>/<name>/compare")

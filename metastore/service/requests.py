@@ -244,6 +244,16 @@ def limit() -> int:
     return min(int(given), LARGEST_PAGE)
 
 
+def wanted_revisions() -> dict[str, Any]:
+    """Return the parameters that say which revisions are wanted, as keyword arguments for `revision_list`.
+
+    Raises:
+        InvalidInput: A time is malformed.
+    """
+    texts = {name: request.args.get(name) for name in ("path", "resource", "field", "author", "grep")}
+    return {**texts, "since": time("since"), "until": time("until")}
+
+
 def flag(name: str) -> bool | None:
     """Return a parameter that is true or false, or None. Raises InvalidInput."""
     given = request.args.get(name)

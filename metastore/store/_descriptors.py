@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR, load, load_written
@@ -31,6 +32,19 @@ class Descriptors:
         """
         written: dict[str, Any] = {} if revision.deleted else load_written(self.dataset(dataset_id, revision).bytes)
         return written
+
+    def reader(self, dataset_id: DatasetId) -> Callable[[Revision], bytes | None]:
+        """Return what reads the descriptor of a revision, and returns None for a deletion or where there is none."""
+
+        def read(revision: Revision) -> bytes | None:
+            if revision.deleted:
+                return None
+            try:
+                return self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+            except PathNotFound:
+                return None
+
+        return read
 
     def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
         """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, StorageCorrupt."""

@@ -42,6 +42,7 @@ from metastore.types import (
     Project,
     Revision,
     Tag,
+    Value,
     first_line,
 )
 
@@ -179,11 +180,46 @@ class Store(ABC):
 
     @abstractmethod
     def revision_list(
-        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+        self,
+        dataset_id: AnyId,
+        revision: str | None = None,
+        *,
+        limit: int | None = None,
+        path: str | None = None,
+        resource: str | None = None,
+        field: str | None = None,
+        author: str | None = None,
+        since: AnyTime | None = None,
+        until: AnyTime | None = None,
+        grep: str | None = None,
     ) -> Iterator[Revision]:
         """Return a revision and those before it, newest first; also of a deleted dataset.
 
-        The next page begins with the `parent` of the last revision of this one.
+        The next page begins with the `parent` of the last revision of this one. With `path`, `resource` or `field`, the
+        part is the one of that name in the first revision, and it is followed where it was renamed.
+
+        Args:
+            dataset_id: A live or deleted dataset.
+            revision: The first revision; None for the newest.
+            limit: The largest number of revisions.
+            path: Only revisions that changed this part: a JSON Pointer such as `/licenses`. A step into a list is a
+                position or a name: `/resources/stations/title`.
+            resource: Only revisions that changed the resource of this name.
+            field: Only revisions that changed this field, as `RESOURCE/FIELD`.
+            author: Only revisions whose author's name or email contains this text, in upper or lower case.
+            since: Only revisions of this time or later.
+            until: Only revisions of this time or earlier.
+            grep: Only revisions whose message contains this text, in upper or lower case.
+        """
+
+    @abstractmethod
+    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+        """Return each value of a descriptor with the revision that gave it its present form.
+
+        Things are followed where they were renamed. The numbers of a list, and its texts, are one value.
+
+        Raises:
+            DatasetDeleted: The dataset was deleted, or the revision is the deletion.
         """
 
     @abstractmethod

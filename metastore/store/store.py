@@ -29,6 +29,8 @@ from metastore.errors import (
     RevisionConflict,
     StorageError,
 )
+from metastore.history.blame import blame
+from metastore.history.parts import RevisionFilter, changing, parse_part
 from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage import retry
@@ -62,7 +64,11 @@ from metastore.types import (
     RevisionId,
     Tag,
     TagSpec,
+    Value,
 )
+
+#: Of how many revisions the values are remembered with where they come from.
+_REMEMBERED = 32
 
 
 class MetaStore(Store):
@@ -112,6 +118,7 @@ class MetaStore(Store):
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
         self._known = KnownFindings(self._profiles, with_pointers=lfs_url is not None)
         self._versions = Versions(version_rule, grades)
+        self._blamed: dict[tuple[DatasetId, RevisionId], tuple[Value, ...]] = {}
         self._clock = clock
 
     @property
@@ -142,11 +149,37 @@ class MetaStore(Store):
         return self._finder.find(wanted, may_read)
 
     def revision_list(
-        self, dataset_id: AnyId, revision: str | None = None, *, limit: int | None = None
+        self,
+        dataset_id: AnyId,
+        revision: str | None = None,
+        *,
+        limit: int | None = None,
+        path: str | None = None,
+        resource: str | None = None,
+        field: str | None = None,
+        author: str | None = None,
+        since: AnyTime | None = None,
+        until: AnyTime | None = None,
+        grep: str | None = None,
     ) -> Iterator[Revision]:
-        identity = parse_dataset_id(dataset_id)
+        identity, part = parse_dataset_id(dataset_id), parse_part(path, resource, field)
+        wanted = RevisionFilter.parse(author, since, until, grep)
         first = self.revision_read(identity, revision)
-        return islice(self._storage.history(identity, first.id), parse_limit(limit))
+        found = self._storage.history(identity, first.id)
+        if part is not None:
+            found = changing(found, self._descriptors.reader(identity), part)
+        return islice(filter(wanted.fits, found), parse_limit(limit))
+
+    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+        identity = parse_dataset_id(dataset_id)
+        first = self._live(identity, revision)
+        key = identity, first.id
+        if key not in self._blamed:
+            if len(self._blamed) >= _REMEMBERED:
+                self._blamed.clear()
+            found = blame(self._storage.history(identity, first.id), self._descriptors.reader(identity))
+            self._blamed[key] = found  # a revision never changes, nor does what came before it
+        return self._blamed[key]
 
     def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
         return resolve(self._storage, parse_dataset_id(dataset_id), parse_revision(revision))

@@ -52,6 +52,7 @@ CARS = types.DatasetId("physics", "cars")
         types.Finding("/a", "wrong"),
         types.Difference("changed", "a", 1, [None, {"b": 1.5}]),
         types.Diff(REVISION, REVISION, ({"op": "remove", "path": "/a"},), (types.Difference("removed", "a", 1),)),
+        types.Value("/title", "title", "Cars", REVISION),
         types.Issue(7, "Broken", "open", "https://example.org/7"),
         types.JournalEntry(REVISION.id, "move", CARS, {"new_id": "x/y"}, ANN, "Why", EPOCH),
         types.FeedEntry(CARS, "changed", REVISION, None, "2024-05-01T12:00:00+00:00"),

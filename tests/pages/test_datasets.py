@@ -275,6 +275,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str])
         "/move",
         "/delete",
         "/history",
+        "/blame",
         f"/revert?to={cars[0]}",
         "/undo?revision=HEAD",
         "?revision=v1",

@@ -118,6 +118,20 @@ def test_a_comparison_shows_what_changed_in_a_long_text_and_in_the_spelling_of_a
     assert page.count("The table lists") < 5
 
 
+def test_each_value_leads_to_the_revision_it_comes_from_and_to_its_own_history(
+    client: FlaskClient, store: MetaStore
+) -> None:
+    store.dataset_patch("physics/cars", {"homepage": "<script>"}, message="Say where <b>")
+    store.dataset_patch("physics/cars", {"version": "2"}, message="Other")
+    page = client.get("/datasets/physics/cars/blame").text
+    assert "Say where &lt;b&gt;" in page
+    assert "<script>" not in page.split("<main", 1)[1].split("</main", 1)[0]
+    history = client.get("/datasets/physics/cars/history?path=/homepage").text
+    assert "Say where &lt;b&gt;" in history
+    assert "Other" not in history
+    assert client.get("/datasets/physics/cars/history?path=nothing").status_code == 400
+
+
 def test_half_a_character_that_somebody_pushed_breaks_no_page(client: FlaskClient, store: MetaStore) -> None:
     cars, first = DatasetId("physics", "cars"), store.revision_read("physics/cars")
     change = Change(Author("Bo", ""), "Push", datetime(2026, 1, 1, tzinfo=UTC))

@@ -33,6 +33,7 @@ READS = {
     "dataset": CARS,
     "revisions": f"{CARS}/revisions",
     "revision": f"{CARS}/revisions/HEAD",
+    "blame": f"{CARS}/blame",
     "diff": f"{CARS}/diff?from=HEAD",
     "tags": f"{CARS}/tags",
     "tag": f"{CARS}/tags/v1",

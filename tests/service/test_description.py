@@ -129,7 +129,10 @@ def _play_datasets(door: Door, importer: Any) -> None:
     importer.delete(f"{COMPRESSION}/tags/v1.1?message=No")
     for path in (
         "",
-        "/revisions?limit=1",
+        "/revisions?limit=1&path=/title",
+        "/revisions?resource=x&author=a&grep=b&since=2024-01-01T00:00:00Z&until=2034-01-01T00:00:00Z",
+        "/revisions?field=x/y",
+        "/blame",
         "/revisions/HEAD",
         f"/diff?from={made.headers['ETag'][1:-1]}",
         "/tags?limit=1",

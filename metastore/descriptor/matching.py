@@ -105,8 +105,14 @@ def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter
         return 1 + content
     if isinstance(a, int) or isinstance(b, int):  # they have no names
         return content
-    names = difflib.SequenceMatcher(None, a[:100].casefold(), b[:100].casefold(), autojunk=False).ratio()
+    names = _names_alike(a[:100].casefold(), b[:100].casefold())
     return content * names if names >= _NAMES_ALIKE else 0.0
+
+
+def _names_alike(a: str, b: str) -> float:
+    ratio = difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
+    shortened = len(min(a, b, key=len)) > 1 and (a.startswith(b) or b.startswith(a))  # such as lat and latitude
+    return max(ratio, _NAMES_ALIKE) if shortened else ratio
 
 
 def _leaves(thing: Mapping[str, Any], name: object) -> Counter[tuple[str, str]]:

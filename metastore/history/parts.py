@@ -1,0 +1,165 @@
+"""The revisions that changed one part of a descriptor, newest first; the part is followed where it was renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Self
+
+from metastore.descriptor.document import escape
+from metastore.descriptor.matching import named_lists, renamed
+from metastore.errors import InvalidInput
+from metastore.history._documents import read
+from metastore.parse import AnyTime, make_time
+from metastore.types import Revision, shortened
+
+#: The steps that lead to a part: names of members, positions in lists, or `=` and the name of a thing in a list.
+Part = tuple[str, ...]
+#: Returns the descriptor of a revision as it is stored, or None where there is none.
+Reader = Callable[[Revision], bytes | None]
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionFilter:
+    """Which revisions are wanted, by who made them, when and why."""
+
+    author: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    grep: str = ""
+
+    @classmethod
+    def parse(cls, author: str | None, since: AnyTime | None, until: AnyTime | None, grep: str | None) -> Self:
+        """Check what is wanted. Raises InvalidInput."""
+        for name, given in (("author", author), ("grep", grep)):
+            if given is not None and not isinstance(given, str):
+                raise InvalidInput(f"{name} is text, not {type(given).__name__}")
+        start, end = (make_time(moment) if moment is not None else None for moment in (since, until))
+        return cls((author or "").casefold(), start, end, (grep or "").casefold())
+
+    def fits(self, revision: Revision) -> bool:
+        """Tell whether a revision is wanted."""
+        return (
+            (self.since is None or revision.created >= self.since)
+            and (self.until is None or revision.created <= self.until)
+            and self.author in f"{revision.author.name} <{revision.author.email}>".casefold()
+            and self.grep in revision.message.casefold()
+        )
+
+
+def parse_part(path: str | None = None, resource: str | None = None, field: str | None = None) -> Part | None:
+    """Parse what names a part: a JSON Pointer, a resource, or a field as `RESOURCE/FIELD`; None if nothing is given.
+
+    In a pointer, a step into a list is a position, or a name such as `stations`; `=7` is the name `7`.
+
+    Raises:
+        InvalidInput: Two of them are given, or one is malformed.
+    """
+    named = [value for value in (path, resource, field) if value is not None]
+    if not named:
+        return None
+    if len(named) > 1 or not isinstance(named[0], str):
+        raise InvalidInput("a part is named by one text: path, resource or field")
+    if path is not None:
+        if path and not path.startswith("/"):
+            raise InvalidInput(f"a path is a JSON Pointer such as /licenses, not {shortened(path)}")
+        return tuple(step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:])
+    if resource is not None:
+        return ("resources", f"={resource}")
+    table, slash, column = str(field).partition("/")
+    if not slash:
+        raise InvalidInput(f"a field is named RESOURCE/FIELD, not {shortened(field)}")
+    return ("resources", f"={table}", "schema", "fields", f"={column}")
+
+
+def pointer(part: Part) -> str:
+    """Return a part as text that `parse_part` takes as a path."""
+    return "".join(f"/{escape(step)}" for step in part)
+
+
+def changing(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[Revision]:
+    """Yield the revisions that changed a part, newest first.
+
+    Args:
+        revisions: A revision and its ancestors.
+        reader: Returns their descriptors.
+        part: The part, as it is named in the first of them.
+    """
+    return (revision for revision, changed, _ in _steps_back(revisions, reader, part) if changed)
+
+
+def followed(revisions: Iterable[Revision], reader: Reader, part: Part, revision_id: str) -> Part:
+    """Return how a part is named before a revision; the other arguments are those of `changing`."""
+    return next((was for revision, _, was in _steps_back(revisions, reader, part) if revision.id == revision_id), part)
+
+
+def _steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
+    """Yield each revision, whether it changed the part, and how the part is named before it."""
+    after: Any = _ABSENT
+    for newer, older in pairwise(_with_end(revisions)):
+        assert newer is not None
+        if after is _ABSENT:
+            after = read(reader(newer))
+            part = _by_names(after, part)
+        before = read(reader(older)) if older is not None else None
+        former = _former(after, before, part)
+        yield newer, _value(after, part) != _value(before, former), former
+        after, part = before, former
+
+
+def _with_end(revisions: Iterable[Revision]) -> Iterator[Revision | None]:
+    yield from revisions
+    yield None
+
+
+def _value(document: Any, part: Part) -> Any:
+    for step in part:
+        document = _step(document, step)
+    return document
+
+
+def _step(value: Any, step: str) -> Any:
+    if isinstance(value, dict):
+        return value.get(step, _ABSENT)
+    if not isinstance(value, list):
+        return _ABSENT
+    if step.isdecimal():
+        return value[int(step)] if int(step) < len(value) else _ABSENT
+    keyed = named_lists(value)
+    return keyed[0].get(step.removeprefix("="), _ABSENT) if keyed else _ABSENT
+
+
+def _by_names(document: Any, part: Part) -> Part:
+    """Replace positions in lists by names, where the things there have names."""
+    steps = []
+    for step in part:
+        keyed = named_lists(document) if isinstance(document, list) else None
+        if keyed and step.isdecimal() and int(step) < len(document):
+            steps.append(f"={list(keyed[0])[int(step)]}")
+        else:
+            steps.append(step)
+        document = _step(document, step)
+    return tuple(steps)
+
+
+def _former(new: Any, old: Any, part: Part) -> Part:
+    """Return how a part of a descriptor is named in an older one."""
+    steps = []
+    for step in part:
+        was = step
+        if (
+            isinstance(new, list)
+            and isinstance(old, list)
+            and not step.isdecimal()
+            and (keyed := named_lists(old, new))
+        ):
+            name = step.removeprefix("=")
+            if name in keyed[1] and name not in keyed[0]:
+                names = {now: former for former, now in renamed(*keyed).items()}
+                was = f"={names[name]}" if name in names else step
+        steps.append(was)
+        new, old = _step(new, step), _step(old, was)
+    return tuple(steps)
