@@ -337,6 +337,16 @@ def test_a_project_that_gitlab_does_not_know_everywhere_yet_is_waited_for(server
     assert opened(server).resolve(CARS, None) == made
 
 
+def test_a_project_that_gitlab_forgets_right_after_the_first_push_is_asked_for_again(
+    server: GitLab, storage: GitLabStorage
+) -> None:
+    unknown = Reply(404, {"message": "404 Project Not Found"})
+    fault = server.fault(unknown, method="GET", path=r"/projects/\d+$", times=3)
+    made = storage.create(CARS, {"a": b"1"}, change())
+    assert fault.struck == 3
+    assert storage.resolve(CARS, None) == made
+
+
 def test_a_project_whose_repository_nobody_shows_is_not_taken_for_absent(
     server: GitLab, storage: GitLabStorage
 ) -> None:

@@ -44,6 +44,7 @@ from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
+from metastore.http.responses import Missing
 from metastore.storage.attempts import attempt
 from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
@@ -185,12 +186,21 @@ class GitLabStorage(ObjectStorage):
             raise DatasetMoved(dataset_id, new_id)
         raise DatasetNotFound(dataset_id)
 
-    def _confirm(self, dataset_id: DatasetId, project: Project, repository: RemoteRepository) -> None:
-        """Make sure that what was pushed to still is a dataset: GitLab takes pushes at a project's former path too."""
+    def _confirm(
+        self, dataset_id: DatasetId, project: Project, repository: RemoteRepository, *, is_new: bool = False
+    ) -> None:
+        """Make sure that what was pushed to still is a dataset: GitLab takes pushes at a project's former path too.
+
+        A new project may not be known everywhere yet.
+        """
         assert repository.pushed
         self._views.pop(dataset_id, None)
         try:
             found = self._api.by_number(project.id)
+            if found is None and is_new:
+                found = self.hosts[0].when_there(lambda: self._known_by_now(project))
+        except Missing:
+            found = None
         except MetastoreError as error:
             raise OutcomeUnknown(
                 f"whether {dataset_id} was purged meanwhile is not known", repository.pushed
@@ -201,6 +211,12 @@ class GitLabStorage(ObjectStorage):
         if found.path == project.path:
             view = _View(time.monotonic(), project, repository.references, repository.on_branch)
             self._views[dataset_id] = view
+
+    def _known_by_now(self, project: Project) -> Project:
+        found = self._api.by_number(project.id)
+        if found is None:
+            raise Missing(project.path)
+        return found
 
     def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
         return nullcontext()  # GitLab has the lock, and compares under it
@@ -222,7 +238,7 @@ class GitLabStorage(ObjectStorage):
             when_there(lambda: repository.set_head(head))
         except (NoRepository, RevisionConflict):
             raise StorageBusy(f"{dataset_id} comes and goes too fast; try again") from None
-        self._confirm(dataset_id, project, repository)
+        self._confirm(dataset_id, project, repository, is_new=True)
 
     def _asked(self, dataset_id: DatasetId, name: str) -> dict[str, Any]:
         owner, title = dataset_id.owner, dataset_id.name
