@@ -87,7 +87,7 @@ class Known:
             StorageUnavailable: There is an empty repository.
         """
         name = self._naming.repository(dataset_id)
-        answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+        answer = self._api.graph.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
         if answer is None or not self._is_at(answer, name):
             return
         branch = answer.optional("defaultBranchRef")
@@ -143,7 +143,7 @@ class Known:
         """Ask about a repository; about one that was just made, until GitHub knows it everywhere."""
 
         def attempt() -> Fields | None:
-            answer = self._api.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
+            answer = self._api.graph.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
             if answer is None and known and known.made_at and time.monotonic() < known.made_at + _NEW:
                 raise Missing(name)
             return answer

@@ -23,7 +23,8 @@ from metastore.git.cache import Cache
 from metastore.git.history import commit_at
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
-from metastore.storage.github._api import GitHubApi, Move, Rejected, RestRepository
+from metastore.storage.github._api import GitHubApi, RestRepository
+from metastore.storage.github._graphql import Move, Rejected
 from metastore.storage.github._repository import GitHubRepository, Seen
 from metastore.storage.naming import aside_name
 from metastore.storage.port import Storage
@@ -113,7 +114,7 @@ class Maker:
         """Move references of a repository that nobody else knows of: to ask twice does no harm."""
         for attempt in range(_TRIES):
             try:
-                self._api.move(node_id, moves, force=True)
+                self._api.graph.move(node_id, moves, force=True)
                 return
             except ResponseLost as error:
                 if attempt + 1 == _TRIES:

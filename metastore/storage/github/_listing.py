@@ -105,7 +105,7 @@ class Listing:
 
     def _nodes(self) -> Iterator[Fields]:
         question = _queries.listing(topics=self._topic is not None)
-        return self._api.pages(question, "repositoryOwner", "repositories")
+        return self._api.graph.pages(question, "repositoryOwner", "repositories")
 
     def _has_topic(self, node: Fields) -> bool:
         if self._topic is None:

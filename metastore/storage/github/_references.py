@@ -8,7 +8,8 @@ from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, Stor
 from metastore.http.fields import Fields
 from metastore.http.responses import Missing, ResponseLost
 from metastore.storage.github import _queries
-from metastore.storage.github._api import GitHubApi, Move, Rejected
+from metastore.storage.github._api import GitHubApi
+from metastore.storage.github._graphql import Move, Rejected
 
 _TRIES = 3
 #: How far behind the head a commit of ours is looked for, once others may have gone on from it.
@@ -46,7 +47,7 @@ class Mover:
         for _ in range(_TRIES):
             problem: Exception
             try:
-                self._api.move(self._node_id, moves)
+                self._api.graph.move(self._node_id, moves)
                 return None
             except ResponseLost as error:
                 lost, problem = True, error
@@ -71,7 +72,7 @@ class Mover:
         """Read where references are after a problem; None if they are where they were to go."""
         try:
             names = {f"name{number}": each.name for number, each in enumerate(moves)}
-            found = self._same(self._api.repository(_queries.current_question(len(moves)), self._name, **names))
+            found = self._same(self._api.graph.repository(_queries.current_question(len(moves)), self._name, **names))
             where: dict[str, str | None] = {}
             for number, each in enumerate(moves):
                 reference = found.optional(f"ref{number}")

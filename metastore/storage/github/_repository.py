@@ -14,7 +14,8 @@ from metastore.git.objects import GitObject
 from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Redirected
 from metastore.storage.github import _queries
-from metastore.storage.github._api import GitHubApi, Move
+from metastore.storage.github._api import GitHubApi
+from metastore.storage.github._graphql import Move
 from metastore.storage.github._objects import as_json, lines_of, portions, text_of
 from metastore.storage.github._references import Mover
 from metastore.types import BlobId, RevisionId
@@ -144,7 +145,7 @@ class GitHubRepository(Repository):
         return found or self.read_uncached(object_id)
 
     def read_uncached(self, object_id: str) -> GitObject:
-        answer = self.api.repository(_queries.OBJECT, self.name, oid=object_id, **_queries.read_along(object_id))
+        answer = self.api.graph.repository(_queries.OBJECT, self.name, oid=object_id, **_queries.read_along(object_id))
         node = answer.optional("object") if answer else None
         if not answer or not node or node.oid("oid") != object_id:
             raise KeyError(object_id)
@@ -207,12 +208,12 @@ class GitHubRepository(Repository):
     # Tags
 
     def tag_target(self, name: str) -> str | None:
-        answer = self.api.repository(_queries.REFERENCE, self.name, reference=f"refs/tags/{name}")
+        answer = self.api.graph.repository(_queries.REFERENCE, self.name, reference=f"refs/tags/{name}")
         reference = answer.optional("ref") if answer else None
         return self._target_of(reference) if reference else None
 
     def tag_targets(self) -> dict[str, str]:
-        nodes = self.api.pages(_queries.REFERENCES, "repository", "refs", name=self.name)
+        nodes = self.api.graph.pages(_queries.REFERENCES, "repository", "refs", name=self.name)
         return dict(sorted((node.text("name"), self._target_of(node)) for node in nodes))
 
     def tag_names(self) -> list[str]:

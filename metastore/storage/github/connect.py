@@ -11,7 +11,8 @@ from metastore.errors import InvalidInput
 from metastore.forks import ForkSafeLock
 from metastore.http.client import LONGEST, Host
 from metastore.http.credentials import Credentials, Token, is_loopback
-from metastore.storage.github._api import HEADERS, GitHubHost
+from metastore.storage.github._api import HEADERS
+from metastore.storage.github._graphql import GitHubHost
 from metastore.storage.github.storage import GitHubStorage
 
 #: A token of an App is renewed when it is valid for less than this, in seconds; they are valid for an hour.

@@ -32,8 +32,9 @@ from metastore.parse import is_tag_name
 from metastore.storage.attempts import attempt
 from metastore.storage.cursors import by_time, moment_of
 from metastore.storage.github import _queries
-from metastore.storage.github._api import GitHubApi, Move
+from metastore.storage.github._api import GitHubApi
 from metastore.storage.github._directory import Known
+from metastore.storage.github._graphql import Move
 from metastore.storage.github._lifecycle import Maker
 from metastore.storage.github._listing import Listing
 from metastore.storage.github._repository import GitHubRepository
@@ -257,7 +258,7 @@ class GitHubStorage(ObjectStorage):
 
     def issues(self, dataset_id: DatasetId) -> Iterator[Issue]:
         repository = self._known.current(dataset_id)
-        for node in self.api.pages(_queries.ISSUES, "repository", "issues", name=repository.name):
+        for node in self.api.graph.pages(_queries.ISSUES, "repository", "issues", name=repository.name):
             yield Issue(node.number("number"), node.text("title"), node.text("state").lower(), node.text("url"))
 
     def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:

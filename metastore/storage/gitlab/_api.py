@@ -23,7 +23,7 @@ from metastore.errors import (
 from metastore.http.client import Host
 from metastore.http.fields import Fields, Unexpected, rows
 from metastore.http.responses import Redirected, Response, ResponseLost
-from metastore.storage.naming import Naming
+from metastore.storage.naming import OWN_OWNER, Naming
 from metastore.types import DatasetId
 
 #: Begins the names of repositories whose datasets have names that GitLab does not take.
@@ -285,3 +285,8 @@ class GitLabApi:
             f"/projects/{quote(path, safe='')}/issues", query={"state": "opened", "per_page": 100}
         ):
             yield from rows(page.json(), "issues")
+
+
+def title_of(dataset_id: DatasetId) -> str:
+    """Return the name of a dataset's project for people, which has to be unique in its group."""
+    return dataset_id.name if dataset_id.owner != OWN_OWNER else f"{dataset_id.owner} {dataset_id.name}"

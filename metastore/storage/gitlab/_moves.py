@@ -1,27 +1,19 @@
-"""What a group on GitLab needs beside its datasets: which of them moved or were purged, and whether all is well."""
+"""Which datasets of a group on GitLab moved or were purged: a dataset of the store's own, since GitLab has no list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from metastore.errors import DatasetNotFound, OutcomeUnknown, StorageUnavailable
-from metastore.git.cache import Cache
-from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.storage import retry
-from metastore.storage.gitlab._api import GitLabApi, Project
-from metastore.storage.naming import ASIDE_PREFIX, OWN_OWNER
+from metastore.storage.naming import OWN_OWNER
 from metastore.storage.port import Storage
-from metastore.storage.remote_repository import RemoteRepository
-from metastore.types import Author, Change, Damage, DatasetId, Revision
+from metastore.types import Author, Change, DatasetId, Revision
 
 #: Ids that were moved or purged: a revision for each, whose message names them.
 MOVES = DatasetId(OWN_OWNER, "moves")
 _OURSELVES = Author("MetaStore")
-#: What is still there after so long was given up by whoever was purging it.
-_GIVEN_UP = timedelta(days=1)
-_CACHE_BYTES = 64 * 1024 * 1024
 
 
 class Moves:
@@ -61,24 +53,3 @@ class Moves:
             for text in line.message.split():
                 owner, _, name = text.partition("/")
                 yield line.created, DatasetId(owner, name)
-
-
-def left_over(api: GitLabApi, server: SmartHttp, *, repair: bool) -> Iterator[Damage]:
-    """Yield the projects that interrupted purges left in a group, and remove them if asked to."""
-    for project in api.projects():
-        name = project.path.rpartition("/")[2]
-        if name.startswith(ASIDE_PREFIX) and project.last_activity < datetime.now(UTC) - _GIVEN_UP:
-            with suppress(NoRepository):  # it was deleted meanwhile
-                yield _left_over(api, server, project, repair=repair)
-
-
-def _left_over(api: GitLabApi, server: SmartHttp, project: Project, *, repair: bool) -> Damage:
-    """Look at what an interrupted purge left; a project that was written to at that moment stays."""
-    repository = RemoteRepository(DatasetId("", project.path), server, f"/{project.path}.git", Cache(_CACHE_BYTES))
-    purged = project.path.rpartition(".")[2]
-    if not repository.is_empty and repository.head() != purged:
-        detail = "it was written to while it was purged: give it its former name, or delete it"
-        return Damage(project.path, "left-over-project", detail)
-    if repair:
-        api.remove(project, purged)
-    return Damage(project.path, "left-over-project", "an interrupted purge left it", repair)

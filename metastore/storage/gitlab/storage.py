@@ -31,7 +31,6 @@ from metastore.errors import (
     DatasetNotFound,
     MetastoreError,
     OutcomeUnknown,
-    PermissionDenied,
     RevisionConflict,
     StorageBusy,
     StorageError,
@@ -47,10 +46,11 @@ from metastore.http.client import Host
 from metastore.http.responses import Missing
 from metastore.storage.attempts import attempt
 from metastore.storage.cursors import by_time, moment_of
-from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project
+from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, MovedAway, Project, title_of
 from metastore.storage.gitlab._listing import Listing
-from metastore.storage.gitlab._moves import Moves, left_over
-from metastore.storage.naming import OWN_OWNER, aside_name
+from metastore.storage.gitlab._moves import Moves
+from metastore.storage.gitlab._purging import Purging
+from metastore.storage.naming import aside_name
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, Issue, RevisionId
@@ -108,6 +108,7 @@ class GitLabStorage(ObjectStorage):
         self._turns: dict[DatasetId, ForkSafeLock] = {}
         self._moves = Moves(self)
         self._listing = Listing(self._api, self.naming, topic, self._moves)
+        self._purging = Purging(self._api, self._server, self.naming)
 
     @property
     def clone_template(self) -> str:
@@ -243,7 +244,7 @@ class GitLabStorage(ObjectStorage):
     def _asked(self, dataset_id: DatasetId, name: str) -> dict[str, Any]:
         owner, title = dataset_id.owner, dataset_id.name
         return {
-            "name": _title(dataset_id),
+            "name": title_of(dataset_id),
             "path": name,
             "visibility": "private" if self._private else "public",
             "description": self._description.replace("{owner}", owner).replace("{name}", title),
@@ -278,7 +279,7 @@ class GitLabStorage(ObjectStorage):
         self._views.pop(new_id, None)
         try:
             with attempt(parent):
-                self._api.rename(view.project, name, _title(new_id), parent)
+                self._api.rename(view.project, name, title_of(new_id), parent)
         except AlreadyExists:
             raise AlreadyExists(new_id) from None
 
@@ -290,35 +291,7 @@ class GitLabStorage(ObjectStorage):
         aside = f"{aside_name()}.{parent}"
         with attempt(parent):
             self._api.rename(view.project, aside, aside, parent)
-            self._remove(dataset_id, view.project, aside, parent)
-
-    def _remove(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
-        """Delete a project that was renamed aside, or name it back if somebody has pushed to it."""
-        try:
-            head = self._repository(dataset_id, self._api.full_path(aside)).head()
-            if head == parent:
-                self._api.remove(project, parent)
-                return
-        except PermissionDenied as error:
-            self._name_back(dataset_id, project, aside, parent)
-            raise PermissionDenied(
-                f"{dataset_id} is not purged: deleting projects takes the role Owner, which is more than renaming them "
-                f"({error})"
-            ) from None
-        except MetastoreError as error:
-            raise self._lost_aside(dataset_id, aside, parent) from error
-        self._name_back(dataset_id, project, aside, parent)
-        raise RevisionConflict(dataset_id, expected=parent, actual=head)
-
-    def _name_back(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
-        try:
-            self._api.rename(project, self.naming.repository(dataset_id), _title(dataset_id), parent)
-        except MetastoreError as error:
-            raise self._lost_aside(dataset_id, aside, parent) from error
-
-    def _lost_aside(self, dataset_id: DatasetId, aside: str, parent: RevisionId) -> OutcomeUnknown:
-        message = f"{dataset_id} is gone from its place, but may not be deleted: look for the project {aside}"
-        return OutcomeUnknown(message, before=parent)
+            self._purging.remove(dataset_id, view.project, aside, parent)
 
     def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
         return by_time(*self._listing.touched(moment_of(since)))
@@ -329,7 +302,7 @@ class GitLabStorage(ObjectStorage):
             yield Issue(each.number("iid"), each.text("title"), each.text("state"), each.text("web_url"))
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
-        return left_over(self._api, self._server, repair=repair)
+        return self._purging.left_over(repair=repair)
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
         yield from super()._verify_dataset(dataset_id, inspect, repair=repair)
@@ -358,7 +331,3 @@ class GitLabStorage(ObjectStorage):
     def close(self) -> None:
         for host in self.hosts:
             host.close()
-
-
-def _title(dataset_id: DatasetId) -> str:
-    return dataset_id.name if dataset_id.owner != OWN_OWNER else f"{dataset_id.owner} {dataset_id.name}"

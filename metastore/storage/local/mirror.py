@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +20,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from metastore import git
-from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
 from metastore.git.history import Repository, ancestry
 from metastore.http.credentials import Token, is_loopback
+from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -85,19 +85,6 @@ class _Refused(Exception):
     """The reason why a remote cannot be read."""
 
 
-class _Done(NamedTuple):
-    """What a run of Git ended with."""
-
-    code: int
-    output: str
-    errors: str
-
-    @property
-    def reason(self) -> str:
-        """Why it failed."""
-        return _reason(self.errors)
-
-
 class Remote:
     """The address of the repositories.
 
@@ -139,7 +126,7 @@ class Remote:
         return self._template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
     @contextmanager
-    def git(self) -> Iterator[_Git]:
+    def git(self) -> Iterator[Git]:
         """Yield a function that runs Git. The token is in a file that only we can read."""
         options = [part for each in _OPTIONS for part in ("-c", each)]
         with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file:
@@ -147,36 +134,7 @@ class Remote:
                 file.write(f'{_ASKING_NOBODY}[http]\n\textraHeader = "{self._header}"\n')
                 file.flush()
                 options += ["-c", f"include.path={file.name}"]
-            yield lambda *arguments, before=(): _run([*before, "git", *options, *arguments])
-
-
-_Git = Callable[..., _Done]
-
-
-def _run(command: list[str]) -> _Done:
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
-        )
-    except FileNotFoundError:
-        raise StorageUnavailable("a mirror needs Git's own program, git, which is not installed") from None
-    return _Done(done.returncode, done.stdout, done.stderr)
-
-
-def _reason(errors: str) -> str:
-    """Return why Git failed: what the remote said, then the last of Git's own lines before its advice.
-
-    Only their place tells which lines are advice: people may have set Git to any language.
-    """
-    lines = errors.strip().split("\n\n")[0].splitlines()
-    own = [line.strip() for line in lines if not line.startswith(("remote:", "hint:")) and re.search(r"\w", line)]
-    return "; ".join(filter(None, (_words(errors), *own[-3:]))) or "Git failed"
-
-
-def _words(errors: str) -> str:
-    """Return what a remote said to people, without its frames and empty lines."""
-    lines = [line.removeprefix("remote:").strip() for line in errors.splitlines() if line.startswith("remote:")]
-    return " ".join(line for line in lines if re.search(r"\w", line))[:500]
+            yield lambda *arguments, before=(): run([*before, "git", *options, *arguments])
 
 
 def mirror(
@@ -213,7 +171,7 @@ def mirror(
 
 
 def _mirror_one(
-    storage: GitStorage, url: str, dataset_id: DatasetId, git: _Git, *, dry_run: bool
+    storage: GitStorage, url: str, dataset_id: DatasetId, git: Git, *, dry_run: bool
 ) -> tuple[int, list[NotPushed]]:
     try:
         with storage.objects(dataset_id) as repository:  # a dataset that is not there is not asked for
@@ -232,7 +190,7 @@ def _mirror_one(
     return len(updates) - len(failed), left_alone
 
 
-def _there(git: _Git, url: str) -> dict[str, str]:
+def _there(git: Git, url: str) -> dict[str, str]:
     """Return the branches and tags of a remote. Raises _Refused."""
     done = git("ls-remote", "--", url)
     if done.code:
@@ -240,7 +198,7 @@ def _there(git: _Git, url: str) -> dict[str, str]:
     return _references(done.output)
 
 
-def _where_it_went(git: _Git, url: str, errors: str) -> str:
+def _where_it_went(git: Git, url: str, errors: str) -> str:
     """Return where a redirect leads: a token is sent nowhere but to its address, and Git does not say where else."""
     if not _REDIRECTS.search(errors):
         return ""
@@ -294,7 +252,7 @@ def _push(url: str, updates: list[_Update]) -> list[str]:
     return ["push", "--porcelain", "--no-verify", "--no-follow-tags", *leases, "--", url, *specs]
 
 
-def _failures(done: _Done, updates: list[_Update]) -> dict[str, str]:
+def _failures(done: Done, updates: list[_Update]) -> dict[str, str]:
     """Return the references that were not pushed, and why; see the section "Output" of git-push(1)."""
     rows = [line.split("\t") for line in done.output.splitlines() if "\t" in line]
     outcomes = {name.rpartition(":")[2]: (flag, " ".join(more)) for flag, name, *more in rows}
@@ -303,11 +261,11 @@ def _failures(done: _Done, updates: list[_Update]) -> dict[str, str]:
     for name, _, _ in updates:
         flag, summary = outcomes.get(name, ("!", reason))
         if flag == "!":
-            failed[name] = "; ".join(filter(None, (summary, _words(done.errors)))) if name in outcomes else reason
+            failed[name] = "; ".join(filter(None, (summary, done.words))) if name in outcomes else reason
     return failed
 
 
-def _still_missing(git: _Git, url: str, updates: list[_Update], failed: dict[str, str]) -> dict[str, str]:
+def _still_missing(git: Git, url: str, updates: list[_Update], failed: dict[str, str]) -> dict[str, str]:
     """Return the references that failed and are not as they should be: the answer to a push that was done may be lost.
 
     A remote that cannot be read now is taken at its word.
