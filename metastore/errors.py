@@ -25,6 +25,7 @@ MetastoreError
     ├── StorageBusy              try again
     ├── StorageUnavailable       disk full, read-only, not reachable, not a store
     ├── StorageCorrupt           the stored data is damaged
+    │   └── NotADescriptor       a revision holds something else; its bytes can be read
     └── OutcomeUnknown           the change may or may not have been made
 ```
 
@@ -306,6 +307,22 @@ class StorageCorrupt(StorageError):
     """The stored data is damaged."""
 
     kind = "storage-corrupt"
+
+
+class NotADescriptor(StorageCorrupt):
+    """What a revision holds is not a JSON object, as somebody may have committed with Git. Its bytes can be read.
+
+    Attributes:
+        dataset_id: The dataset.
+        revision: The full id of the revision.
+    """
+
+    kind = "not-a-descriptor"
+
+    def __init__(self, dataset_id: object, revision: str, problem: str) -> None:
+        super().__init__(f"datapackage.json of {dataset_id} at {revision[:12]} {problem}")
+        self.dataset_id = dataset_id
+        self.revision = revision
 
 
 class OutcomeUnknown(StorageError):

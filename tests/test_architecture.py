@@ -146,6 +146,7 @@ PUBLIC_CALLS = {
     "dataset_bytes",
     "dataset_create",
     "dataset_delete",
+    "dataset_json",
     "dataset_list",
     "dataset_move",
     "dataset_patch",
@@ -225,6 +226,7 @@ EXAMPLES = [
     errors.StorageBusy("x"),
     errors.StorageUnavailable("x"),
     errors.StorageCorrupt("x"),
+    errors.NotADescriptor("a/b", "a" * 40, "is not JSON"),
     errors.OutcomeUnknown("x", "a" * 40, before="b" * 40),
 ]
 

@@ -188,7 +188,7 @@ class Importer:
     def _last_import(self, dataset_id: DatasetId) -> bytes | None:
         for revision in self._store.revision_list(dataset_id):
             if _was_imported(revision.message):
-                return self._store.dataset_bytes(dataset_id, revision.id)[1]
+                return self._store.dataset_json(dataset_id, revision.id)[1]
         return None
 
     def _known(self, dataset_id: DatasetId) -> bytes | None:

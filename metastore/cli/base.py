@@ -22,6 +22,7 @@ from metastore.errors import (
     InvalidInput,
     MergeConflict,
     MetastoreError,
+    NotADescriptor,
     NotFound,
     OutcomeUnknown,
     PathNotFound,
@@ -320,6 +321,8 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
             say(f"  {pointer or '(descriptor)'}: {detail}")
         for place in error.places if isinstance(error, MergeConflict) else ():
             say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
+        if isinstance(error, NotADescriptor):
+            say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
         if isinstance(error, OutcomeUnknown) and error.change is not None:
             say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
         if isinstance(error, AuthenticationError) and error.missing:

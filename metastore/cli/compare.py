@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from metastore.cli.base import FOUND_PROBLEMS, App, command, read_input, say
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import Difference
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Comparison(NamedTuple):
     version: str | None
     labels: tuple[str, str]
     texts: Callable[[], tuple[str, str]]
+    #: Why there are only lines to compare.
+    problem: NotADescriptor | None = None
 
 
 def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]:
@@ -43,7 +45,9 @@ def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]
         found = function(app, *args, **kwargs)
         if found is None:
             return
-        if summary or grade:
+        if found.problem is not None:
+            _print_lines(found, only=not (summary or grade or patch or app.json))
+        elif summary or grade:
             line = found.summary if summary else f"{found.grade or 'none'} {found.version or ''}".rstrip()
             app.data({"summary": found.summary, "grade": found.grade, "version": found.version}, line)
         elif patch or app.json:
@@ -52,7 +56,7 @@ def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]
             _print_unified(found)
         else:
             _print_words(found)
-        if exit_code and found.patch:
+        if exit_code and (found.patch or found.problem):
             raise click.exceptions.Exit(FOUND_PROBLEMS)
 
     options = (
@@ -97,7 +101,7 @@ def _text(app: App, name: str, url: str | None) -> bytes:
         return read_input(name)
     dataset_id, _, revision = name.partition("@")
     store = app.reader() if url is None else app.open(url, create=False)
-    return store.dataset_bytes(dataset_id, revision or None)[1]
+    return store.dataset_json(dataset_id, revision or None)[1]
 
 
 def _compared(labels: tuple[str, str], old: bytes, new: bytes) -> Comparison:
@@ -139,6 +143,15 @@ def _print_words(found: Comparison) -> None:
     for change in found.changes:
         sign, colour = _SIGNS[change.kind]
         click.echo(click.style(f"{sign} {change}", fg=colour))
+
+
+def _print_lines(found: Comparison, *, only: bool) -> None:
+    """Print the lines of two texts of which one is no descriptor. Raises NotADescriptor if something else is wanted."""
+    assert found.problem is not None
+    if not only:
+        raise found.problem
+    say(f"Compared line by line: {found.problem}.")
+    _print_unified(found)
 
 
 def _print_unified(found: Comparison) -> None:

@@ -42,8 +42,12 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
 @command(dataset, "read")
 @ID
 @click.argument("revision", required=False)
-def read(app: App, dataset_id: str, revision: str | None) -> None:
+@click.option("--raw", is_flag=True, help="Also what is not JSON.")
+def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
     """Print a descriptor as it is, or as it was at a REVISION or tag, exactly as stored."""
+    if raw:
+        click.echo(app.reader().dataset_bytes(dataset_id, revision)[1], nl=False)
+        return
     found = app.reader().dataset_read(dataset_id, revision)
     app.data(found, found.bytes)
 

@@ -9,7 +9,7 @@ import click
 
 from metastore.cli.base import TIME, App, command, say
 from metastore.cli.compare import Comparison, comparing
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import JournalEntry, Revision, Tag, Value, first_line, shortened
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
@@ -94,16 +94,21 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
 def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | None) -> Comparison:
     """Compare two revisions in words; without REVISION_B, with the newest."""
     store = app.reader()
-    found = store.revision_diff(dataset_id, revision_a, revision_b)
+
+    def text(side: Revision) -> str:
+        return "" if side.deleted else store.dataset_bytes(dataset_id, side.id)[1].decode("utf-8", "replace")
+
+    try:
+        found = store.revision_diff(dataset_id, revision_a, revision_b)
+    except NotADescriptor as problem:
+        old, new = (store.revision_read(dataset_id, name) for name in (revision_a, revision_b))
+        sides = (old.id[:12], new.id[:12])
+        return Comparison(None, None, (), "", "", None, sides, lambda: (text(old), text(new)), problem)
+    labels = (found.old.id[:12], found.new.id[:12])
 
     def texts() -> tuple[str, str]:
-        old, new = (
-            "" if side.deleted else store.dataset_bytes(dataset_id, side.id)[1].decode("utf-8", "replace")
-            for side in (found.old, found.new)
-        )
-        return old, new
+        return text(found.old), text(found.new)
 
-    labels = (found.old.id[:12], found.new.id[:12])
     return Comparison(found, found.patch, found.changes, found.summary, found.grade, found.version, labels, texts)
 
 

@@ -17,6 +17,7 @@ from metastore.errors import (
     InvalidInput,
     MergeConflict,
     MetastoreError,
+    NotADescriptor,
     OutcomeUnknown,
     PathNotFound,
     PermissionDenied,
@@ -38,6 +39,7 @@ from metastore.wire import from_wire
 JSON = "application/json"
 ENVELOPE = "application/vnd.metastore+json"
 PROBLEM = "application/problem+json"
+RAW = "application/octet-stream"
 _Value = TypeVar("_Value")
 _OptionalText = str | None
 #: Each error that a store raises, with what its attributes are.
@@ -60,6 +62,7 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     StorageBusy: {},
     StorageUnavailable: {},
     StorageCorrupt: {},
+    NotADescriptor: {"dataset_id": DatasetId, "revision": str},
     OutcomeUnknown: {"wanted": _OptionalText, "before": _OptionalText, "change": ChangeRequest | None},
 }
 _KINDS = {kind.kind: kind for kind in _FACTS}
@@ -179,6 +182,13 @@ def json_of(answer: Response) -> Any:
 def value(kind: Any) -> Callable[[Response], Any]:
     """Return what reads a value of a kind."""
     return lambda answer: from_wire(kind, json_of(answer))
+
+
+def raw(answer: Response) -> bytes:
+    """Return the body of an answer as it is. Raises ValueError."""
+    if answer.media_type != RAW:
+        raise ValueError(f"it is {answer.media_type or 'of no type'}")
+    return answer.content
 
 
 def nothing(answer: Response) -> None:

@@ -97,6 +97,11 @@ class RemoteStore(Store):
         return understood(self._descriptor(dataset_id, revision), responses.dataset)
 
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        found = self.revision_read(dataset_id, revision)
+        path, query = f"{_path(parse_dataset_id(dataset_id))}/raw", {"revision": found.id}
+        return found, understood(self._calls.get(path, query, accept=responses.RAW), responses.raw)
+
+    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
         _, revision_read, content, _ = understood(self._descriptor(dataset_id, revision), responses.enveloped)
         return revision_read, content
 
@@ -232,7 +237,7 @@ class RemoteStore(Store):
             return self._send(request, "PATCH", match=parent, document=("patch", content))
 
         def result() -> bytes:
-            _, stored = self.dataset_bytes(request.dataset_id, base)
+            _, stored = self.dataset_json(request.dataset_id, base)
             return encode(patched(decode(stored, max_bytes=len(stored)), values))
 
         return _logged(self._revise(replace(request, content=content), send, result))
@@ -252,7 +257,7 @@ class RemoteStore(Store):
         def send(parent: str) -> Dataset:
             return self._send(request, "POST", "/revert", match=parent, to=str(request.revision))
 
-        return self._revise(request, send, lambda: self.dataset_bytes(request.dataset_id, request.revision)[1])
+        return self._revise(request, send, lambda: self.dataset_json(request.dataset_id, request.revision)[1])
 
     def _undo(self, request: ChangeRequest) -> Dataset:
         last, since = str(request.revision), str(request.since)
@@ -265,8 +270,8 @@ class RemoteStore(Store):
 
         def result() -> bytes:
             if base == last:
-                return self.dataset_bytes(request.dataset_id, since)[1]
-            stored = [self.dataset_bytes(request.dataset_id, revision)[1] for revision in (base, last, since)]
+                return self.dataset_json(request.dataset_id, since)[1]
+            stored = [self.dataset_json(request.dataset_id, revision)[1] for revision in (base, last, since)]
             return encode(take_out(*stored)[0])
 
         return self._revise(request, send, result)
@@ -366,7 +371,7 @@ class RemoteStore(Store):
         def is_ours(revision: Revision) -> bool:
             if revision.deleted or not fits(request, revision, revision.message):
                 return False
-            return same(self.dataset_bytes(request.dataset_id, revision.id)[1], content())
+            return same(self.dataset_json(request.dataset_id, revision.id)[1], content())
 
         return is_ours
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ from flask import Blueprint, render_template, request
 from metastore.auth.access import allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
-from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotFound
+from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotADescriptor, NotFound
 from metastore.pages import activity, formatting, markdown
 from metastore.service import requests
 from metastore.service.context import address, service
@@ -27,6 +28,8 @@ _ROWS = 50
 _SEEN = 1000
 _SHOWN_FINDINGS = 50
 _SHOWN_DIFFERENCES = 1000
+#: How many lines of a comparison line by line are shown, and how much of each text is compared, in bytes.
+_SHOWN_LINES, _COMPARED = 1000, 100_000
 #: How many changes within one text are shown, and with how many words around each.
 _SHOWN_PLACES, _CONTEXT = 10, 12
 
@@ -59,6 +62,8 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
         found = store.dataset_read(subject, revision)
     except DatasetDeleted as error:
         return render_template("datasets/deleted.html", id=subject, revision=error.revision, can=can(subject)), 410
+    except NotADescriptor as problem:
+        return _show_raw(subject, problem)
     newest = store.revision_read(subject)
     return render_template(
         "datasets/show.html",
@@ -67,6 +72,16 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
         is_newest=newest.id == found.revision.id,
         tags=list(islice(store.tag_list(subject), _ROWS)),
         can=can(subject),
+    )
+
+
+def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:
+    """Show as text what a revision holds that is no descriptor."""
+    revision, content = service().store.dataset_bytes(subject, problem.revision)
+    is_newest = service().store.revision_read(subject).id == revision.id
+    text = content.decode("utf-8", "replace")
+    return render_template(
+        "datasets/raw.html", id=subject, revision=revision, problem=problem, text=text, is_newest=is_newest
     )
 
 
@@ -157,7 +172,15 @@ def compare(owner: str, name: str) -> str:
     subject = readable_id(owner, name)
     if not request.args.get("from"):
         raise InvalidInput("choose two revisions to compare, in the history")
-    diff = service().store.revision_diff(subject, request.args["from"], request.args.get("to") or None)
+    sides = request.args["from"], request.args.get("to") or None
+    try:
+        diff = service().store.revision_diff(subject, *sides)
+    except NotADescriptor as problem:
+        old, new = (service().store.revision_read(subject, name) for name in sides)
+        lines = list(islice(_lines_between(subject, old, new), _SHOWN_LINES))
+        return render_template(
+            "datasets/lines.html", id=subject, old=old, new=new, problem=problem, lines=lines, most=_SHOWN_LINES
+        )
     return render_template(
         "datasets/compare.html",
         id=subject,
@@ -165,6 +188,15 @@ def compare(owner: str, name: str) -> str:
         groups=_grouped(diff.changes[:_SHOWN_DIFFERENCES]),
         more=max(0, len(diff.changes) - _SHOWN_DIFFERENCES),
     )
+
+
+def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator[str]:
+    """Compare what two revisions hold line by line, whatever it is."""
+    texts = [
+        b"" if side.deleted else service().store.dataset_bytes(subject, side.id)[1][:_COMPARED] for side in (old, new)
+    ]
+    before, after = (text.decode("utf-8", "replace").splitlines() for text in texts)
+    return difflib.unified_diff(before, after, old.id[:12], new.id[:12], lineterm="")
 
 
 def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, Any]]]:
@@ -196,9 +228,9 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
     """Return in words what others changed since a revision; nothing if that is not known."""
     store = service().store
     try:
-        before = load_written(store.dataset_bytes(subject, old)[1])
-        after = {} if new.deleted else load_written(store.dataset_bytes(subject, new.id)[1])
-    except NotFound:
+        before = load_written(store.dataset_json(subject, old)[1])
+        after = {} if new.deleted else load_written(store.dataset_json(subject, new.id)[1])
+    except (NotFound, NotADescriptor):
         return []
     return list(changes(before, after))
 

@@ -73,8 +73,16 @@ def dataset_read(owner: str, name: str) -> Response:
         newest = store.revision_read(subject, revision)
         if not newest.deleted and requests.is_known(newest.id):
             return responses.unchanged(newest.id, revision)
-    stored, content = store.dataset_bytes(subject, revision)
+    stored, content = store.dataset_json(subject, revision)
     return responses.descriptor(subject, stored, content, revision)
+
+
+@datasets.get("/datasets/<owner>/<name>/raw")
+def dataset_raw(owner: str, name: str) -> Response:
+    """Answer with what a revision holds, byte for byte, whether it is JSON or not."""
+    subject, revision = requests.dataset_id(owner, name), request.args.get("revision")
+    require_read(subject)
+    return responses.raw(*service().store.dataset_bytes(subject, revision), revision)
 
 
 @datasets.put("/datasets/<owner>/<name>")

@@ -21,6 +21,7 @@ from metastore.errors import (
     InvalidInput,
     MergeConflict,
     MetastoreError,
+    NotADescriptor,
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
@@ -51,6 +52,7 @@ STATUSES: dict[type[Exception], int] = {
     DatasetMoved: 308,
     StorageError: 503,
     StorageCorrupt: 500,
+    NotADescriptor: 422,
     OutcomeUnknown: 504,
 }
 #: After how many seconds it is worth asking again.
@@ -97,7 +99,7 @@ def plainly(error: MetastoreError) -> MetastoreError:
     Returns:
         An error of the same class.
     """
-    if not isinstance(error, StorageError):
+    if not isinstance(error, StorageError) or isinstance(error, NotADescriptor):
         return error
     _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
     kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
@@ -149,6 +151,8 @@ def _for_the_caller(error: MetastoreError) -> MetastoreError:
         return RevisionConflict(error.subject, error.expected, _HIDDEN)
     if isinstance(error, MergeConflict) and not _may_know_head(error.subject):
         return MergeConflict(error.subject, ())
+    if isinstance(error, NotADescriptor) and not _may_know_head(error.dataset_id):
+        return InvalidInput("what is stored is no descriptor that could be changed: replace it")
     return error
 
 

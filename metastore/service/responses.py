@@ -79,6 +79,17 @@ def descriptor(dataset_id: DatasetId, found: Revision, content: bytes, revision:
     return Text(body, headers=headers)
 
 
+def raw(found: Revision, content: bytes, revision: str | None) -> Response:
+    """Answer with bytes that may be anything, so that no browser takes them for a page."""
+    response = Response(content, mimetype="application/octet-stream")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Disposition"] = 'attachment; filename="datapackage.json"'
+    response.headers["Cache-Control"] = _how_long(revision)
+    response.headers["Vary"] = _VARY
+    response.set_etag(f"{found.id}+raw")
+    return response
+
+
 def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findings: Iterable[Finding]) -> list[bytes]:
     """Put a descriptor into our envelope as it is, as its last member."""
     said = json.dumps({"id": str(dataset_id), "revision": to_wire(revision), "findings": to_wire(list(findings))})

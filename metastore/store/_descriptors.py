@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR, load, load_written
-from metastore.errors import DatasetDeleted, PathNotFound, StorageCorrupt
+from metastore.errors import DatasetDeleted, NotADescriptor, PathNotFound
 from metastore.storage.port import Storage
 from metastore.types import Dataset, DatasetId, Revision
 
@@ -21,14 +21,14 @@ class Descriptors:
         self._understood: set[str] = set()  # revisions whose descriptor is known to be a JSON object
 
     def dataset(self, dataset_id: DatasetId, revision: Revision) -> Dataset:
-        """Return a dataset at a revision that is not a deletion. Raises PathNotFound, StorageCorrupt."""
+        """Return a dataset at a revision that is not a deletion. Raises PathNotFound, NotADescriptor."""
         content = self._storage.read(dataset_id, revision.id, DESCRIPTOR)
         return Dataset(dataset_id, revision, understand(dataset_id, revision, content), content)
 
     def value(self, dataset_id: DatasetId, revision: Revision) -> dict[str, Any]:
         """Return a descriptor with numbers as written; an empty one for a deletion.
 
-        Raises PathNotFound, StorageCorrupt.
+        Raises PathNotFound, NotADescriptor.
         """
         written: dict[str, Any] = {} if revision.deleted else load_written(self.dataset(dataset_id, revision).bytes)
         return written
@@ -46,13 +46,18 @@ class Descriptors:
 
         return read
 
-    def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
-        """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, StorageCorrupt."""
+    def stored(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
+        """Return what a revision holds in place of a descriptor, unread. Raises DatasetDeleted, PathNotFound."""
         revision_read, content = self._storage.find(dataset_id, revision, DESCRIPTOR)
         if revision_read.deleted:
             raise DatasetDeleted(dataset_id, revision_read)
         if content is None:
             raise PathNotFound(dataset_id, revision_read.id, DESCRIPTOR)
+        return revision_read, content
+
+    def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
+        """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, NotADescriptor."""
+        revision_read, content = self.stored(dataset_id, revision)
         if revision_read.id not in self._understood:
             understand(dataset_id, revision_read, content)
             if len(self._understood) >= _REMEMBERED:
@@ -62,11 +67,11 @@ class Descriptors:
 
 
 def understand(dataset_id: DatasetId, revision: Revision, content: bytes) -> dict[str, Any]:
-    """Return a stored descriptor as values. Raises StorageCorrupt."""
+    """Return a stored descriptor as values. Raises NotADescriptor."""
     try:
         descriptor = load(content)
     except ValueError as error:
-        raise StorageCorrupt(f"{DESCRIPTOR} of {dataset_id} at {revision.id[:12]} is not JSON: {error}") from None
+        raise NotADescriptor(dataset_id, revision.id, f"is not JSON: {error}") from None
     if not isinstance(descriptor, dict):
-        raise StorageCorrupt(f"{DESCRIPTOR} of {dataset_id} at {revision.id[:12]} is not a JSON object")
+        raise NotADescriptor(dataset_id, revision.id, "is not a JSON object")
     return descriptor

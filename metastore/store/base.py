@@ -100,11 +100,20 @@ class Store(ABC):
         Raises:
             DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
             PathNotFound: The revision has no `datapackage.json` (somebody made it by hand).
-            StorageCorrupt: What is stored is not a JSON object.
+            NotADescriptor: What is stored is not a JSON object; `dataset_bytes` returns it.
         """
 
     @abstractmethod
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        """Return what is stored, byte for byte, with its revision; it is not read, and may be no JSON.
+
+        Raises:
+            DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
+            PathNotFound: The revision has no `datapackage.json`.
+        """
+
+    @abstractmethod
+    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
         """Return a descriptor exactly as it is stored, with its revision; otherwise like `dataset_read`."""
 
     @abstractmethod

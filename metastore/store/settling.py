@@ -142,14 +142,14 @@ def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: 
         return False
     if revision.deleted:
         return True
-    content = store.dataset_bytes(change.dataset_id, revision.id)[1]
+    content = store.dataset_json(change.dataset_id, revision.id)[1]
     if change.action == "revert":
-        return same(content, store.dataset_bytes(change.dataset_id, change.revision)[1])
+        return same(content, store.dataset_json(change.dataset_id, change.revision)[1])
     if change.content is None:
         raise CannotTell(f"what {change.action} makes is not known here")
     if change.action != "patch":
         return same(content, change.content)
-    base, patch = store.dataset_bytes(change.dataset_id, before)[1], change.content
+    base, patch = store.dataset_json(change.dataset_id, before)[1], change.content
     return same(content, encode(patched(*(decode(text, max_bytes=len(text)) for text in (base, patch)))))
 
 

@@ -134,10 +134,15 @@ class MetaStore(Store):
         return self._descriptors.dataset(identity, self._live(identity, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        return self._descriptors.stored(*self._named(dataset_id, revision))
+
+    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+        return self._descriptors.content(*self._named(dataset_id, revision))
+
+    def _named(self, dataset_id: AnyId, revision: str | None) -> tuple[DatasetId, str | None]:
+        """Return an id and the name of a revision as a storage knows it."""
         identity, name = parse_dataset_id(dataset_id), parse_revision(revision)
-        if is_plain(name):
-            return self._descriptors.content(identity, name)
-        return self._descriptors.content(identity, self.revision_read(identity, name).id)
+        return identity, name if is_plain(name) else self.revision_read(identity, name).id
 
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False

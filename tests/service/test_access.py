@@ -35,6 +35,7 @@ READS = {
     "revision": f"{CARS}/revisions/HEAD",
     "blame": f"{CARS}/blame",
     "diff": f"{CARS}/diff?from=HEAD",
+    "raw": f"{CARS}/raw",
     "tags": f"{CARS}/tags",
     "tag": f"{CARS}/tags/v1",
     "resource": f"{CARS}/resources/x",

@@ -393,7 +393,7 @@ def test_an_unexpected_failure_is_a_500_that_tells_nothing(
     def fails(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(memory, "dataset_bytes", fails)
+    monkeypatch.setattr(memory, "dataset_json", fails)
     answer = door.anybody.get(CARS)
     assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
     assert "secret" not in answer.text

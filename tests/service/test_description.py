@@ -135,6 +135,7 @@ def _play_datasets(door: Door, importer: Any) -> None:
         "/blame",
         "/revisions/HEAD",
         f"/diff?from={made.headers['ETag'][1:-1]}",
+        "/raw",
         "/tags?limit=1",
     ):
         assert door.anybody.get(COMPRESSION + path).status_code == 200

@@ -92,7 +92,7 @@ def test_what_a_storage_says_is_for_the_log_alone(
     def fail(*given: object, **named: object) -> None:
         raise error
 
-    monkeypatch.setattr(memory, "dataset_bytes", fail)
+    monkeypatch.setattr(memory, "dataset_json", fail)
     monkeypatch.setattr(memory, "dataset_read", fail)
     monkeypatch.setattr(registry, "bundle_read", fail)
     for path in (CARS, f"{API}/bundles/NuMI", "/datasets/physics/cars", "/bundles/NuMI"):
