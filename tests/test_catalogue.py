@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,9 +195,15 @@ def test_an_import_of_which_nothing_can_be_stored_makes_no_store(run: Run, sourc
 
 
 def test_a_revision_says_from_where_it_was_imported(run: Run, source: Path) -> None:
-    run("import", "in", *WRITE, "-m", "Nightly")
+    run("import", "in", *WRITE, "-m", "Nightly", "--batch", "night-7")
     message = run("revision", "read", "physics/cars", "--json").json["message"]
-    assert message == "Nightly\n\nImported-From: in/physics/cars/datapackage.json"
+    assert message == "Nightly\n\nImported-From: in/physics/cars/datapackage.json\nBatch: night-7"
+
+
+def test_an_import_without_a_batch_gets_one_of_its_own(run: Run, source: Path) -> None:
+    run("import", "in", *WRITE)
+    message = run("revision", "read", "physics/cars", "--json").json["message"]
+    assert re.search(r"^Batch: import-\d{8}T\d{6}-[0-9a-f]{4}$", message, re.MULTILINE)
 
 
 # Sources

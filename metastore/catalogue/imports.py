@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from metastore.catalogue.batches import BATCH
 from metastore.catalogue.exports import exported_unchanged
 from metastore.catalogue.sources import Item
 from metastore.descriptor.difference import changes
@@ -81,6 +82,7 @@ class Importer:
         dry_run: Whether to store nothing, and only report.
         message: Why; None says which file was imported.
         at: When; None is now.
+        batch: What the changes of this import have in common, so that they can be undone as a whole; None for nothing.
     """
 
     def __init__(
@@ -92,11 +94,12 @@ class Importer:
         dry_run: bool = False,
         message: str | None = None,
         at: datetime | None = None,
+        batch: str | None = None,
     ) -> None:
         if (rule == "merge") != (base is not None):
             raise InvalidInput("merging needs a folder that keeps what was imported last, and nothing else does")
         self._store, self._rule, self._base, self._dry_run = store, rule, base, dry_run
-        self._message, self._at = message, at
+        self._message, self._at, self._batch = message, at, batch
         self._sources: dict[DatasetId, str] = {}
 
     def run(self, items: Iterable[Item]) -> Iterator[ImportLine]:
@@ -209,7 +212,8 @@ class Importer:
 
     def _why(self, item: Item) -> str:
         subject = self._message or f"Import {os.path.basename(item.source)}"
-        return f"{subject}\n\n{TRAILER}: {item.source}"
+        batch = f"\n{BATCH}: {self._batch}" if self._batch else ""
+        return f"{subject}\n\n{TRAILER}: {item.source}{batch}"
 
 
 def _was_imported(message: str) -> bool:

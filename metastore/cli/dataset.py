@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from metastore import validate
-from metastore.cli.base import App, command, read_input, say
+from metastore.catalogue.batches import Chosen, undo_all
+from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
@@ -174,17 +175,42 @@ def revert(
 
 
 @command(dataset, "undo", writes=True, expects=True)
-@ID
-@click.argument("revision")
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
+@click.argument("revision", required=False)
+@click.option("--batch", metavar="ID", help="All changes with this batch id, such as those of one import.")
+@click.option("--by", metavar="TEXT", help="All changes by an author with this in the name or email.")
+@click.option("--since", type=TIME, metavar="TIME", help="Of those changes, the ones made then or later.")
+@click.option("--until", type=TIME, metavar="TIME", help="Of those changes, the ones made then or earlier.")
+@click.option("--dry-run", is_flag=True, help="Of many changes, only say what would be undone.")
 def undo(
-    app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
+    app: App,
+    dataset_id: str | None,
+    revision: str | None,
+    batch: str | None,
+    by: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    dry_run: bool,
+    message: str | None,
+    at: datetime | None,
+    expected: str | None,
 ) -> None:
-    """Take out the change that a REVISION made, and keep those after it.
+    """Take out the change that a REVISION made, and keep those after it; or the changes of many datasets.
 
-    A..B takes out all changes after A up to B. Undoing a deletion brings the dataset back.
+    A..B takes out all changes after A up to B. Undoing a deletion brings the dataset back. Many changes are undone
+    dataset by dataset and reported; what was interrupted goes on when started again. Exit code 1 if a later change
+    stood in the way of one.
 
-    Example: metastore undo physics/cars v1..HEAD
+    Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
+    chosen = Chosen(batch, by, since, until)
+    if chosen != Chosen():
+        if dataset_id is not None or at is not None or expected is not None:
+            raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
+        _undo_many(app, chosen, message, dry_run=dry_run)
+        return
+    if dataset_id is None or revision is None or dry_run:
+        raise InvalidInput("give OWNER/NAME and REVISION, or --batch, --by or --since (which have --dry-run)")
     store = app.reader()
     before = store.revision_read(dataset_id)
     made = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
@@ -193,6 +219,15 @@ def undo(
     else:
         say(f"Undid {revision} in {made.id}.", fg="green")
     app.data(made, made.revision.id)
+
+
+def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) -> None:
+    failed = 0
+    for line in undo_all(app.reader(), chosen, message=message, dry_run=dry_run):
+        failed += line.outcome in ("conflict", "failed")
+        app.data(line, str(line))
+    if failed:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 @command(dataset, "list")

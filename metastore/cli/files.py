@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -127,6 +129,7 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
 @click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
 @click.option("--fast", is_flag=True, help="Do not wait for the disk; after a power cut, import again.")
 @click.option("-v", "--verbose", is_flag=True, help="Name each dataset, its changes and its findings.")
+@click.option("--batch", metavar="ID", help="What `metastore undo --batch` calls this import; otherwise one is made.")
 @WRITING[0]
 @WRITING[1]
 @WRITING[2]
@@ -140,6 +143,7 @@ def import_files(
     dry_run: bool,
     fast: bool,
     verbose: bool,
+    batch: str | None,
     **why: Any,
 ) -> None:
     """Store many descriptors at once.
@@ -165,13 +169,27 @@ def import_files(
     else:
         store = app.writer(sync=not fast)
     logging.getLogger("metastore").setLevel(logging.ERROR)  # findings are counted below: the bar stays whole
-    importer = Importer(store, rule="merge" if base else rule or "replace", base=base, dry_run=dry_run, **why)
+    importer = Importer(
+        store,
+        rule="merge" if base else rule or "replace",
+        base=base,
+        dry_run=dry_run,
+        batch=batch or _new_batch(why["at"]),
+        **why,
+    )
     lines: list[ImportLine] = []
     with Bar("Importing") as bar:
         for line in importer.run(items):
             lines.append(line)
             bar.show(len(lines), max(count, len(lines)))
     _tell_imported(app, lines, dry_run=dry_run, verbose=verbose)
+
+
+def _new_batch(at: datetime | None) -> str:
+    """Return an id for an import: its time, so that an import with a time repeats to the byte."""
+    if at is not None:
+        return f"import-{at:%Y%m%dT%H%M%S}"
+    return f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:

@@ -1,0 +1,175 @@
+"""Changes of many datasets that belong together, such as those of one import, and undoing them as a whole.
+
+They share an id, in a trailer of their messages: `git log --grep` finds it on every storage. Each dataset is undone by
+itself, so what was interrupted can be started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from metastore.descriptor.merge import take_out
+from metastore.errors import InvalidInput, MergeConflict, MetastoreError, NotFound, StorageError
+from metastore.parse import AnyTime
+from metastore.types import DatasetId, Difference, Revision
+
+if TYPE_CHECKING:
+    from metastore.store.base import Store
+
+#: The trailers of the changes of a batch, and of what takes them out.
+BATCH, UNDONE = "Batch", "Undone-Batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which changes are to be undone: those of a batch, or of some author in some time.
+
+    Attributes:
+        batch: The id of the batch; None for any.
+        author: A text in the author's name or email; None for any.
+        since: The earliest time; None for any.
+        until: The latest time; None for any.
+    """
+
+    batch: str | None = None
+    author: str | None = None
+    since: AnyTime | None = None
+    until: AnyTime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UndoLine:
+    """What became of one dataset.
+
+    Attributes:
+        dataset_id: The dataset.
+        outcome: `undone`, `deleted` (its creation was undone), `unchanged` (nothing of the changes was left),
+            `conflict` (a later change stands in the way) or `failed`.
+        revisions: The ids of the changes, newest first.
+        reason: A sentence for `conflict` and `failed`; else empty.
+    """
+
+    dataset_id: DatasetId
+    outcome: Literal["undone", "deleted", "unchanged", "conflict", "failed"]
+    revisions: tuple[str, ...]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}: {self.reason or self.outcome}"
+
+
+def has_trailer(message: str, name: str, value: str) -> bool:
+    """Tell whether a message ends with a trailer of this name and value."""
+    return f"{name}: {value}" in message.splitlines()[-5:]
+
+
+def undo_all(store: Store, chosen: Chosen, *, message: str | None = None, dry_run: bool = False) -> Iterator[UndoLine]:
+    """Undo the chosen changes dataset by dataset, and yield what became of each dataset that has some.
+
+    Args:
+        store: The store.
+        chosen: Which changes.
+        message: Why; None says what was undone.
+        dry_run: Whether to write nothing, and only say what would be done.
+
+    Raises:
+        InvalidInput: Nothing is chosen.
+        StorageError: The store fails. What was undone stays; the same call goes on from there.
+    """
+    if chosen == Chosen():
+        raise InvalidInput("say what to undo: a batch, or an author, or a time")
+    for dataset_id in store.dataset_list(deleted=None):
+        try:
+            if changes := _changes(store, dataset_id, chosen):
+                history = list(store.revision_list(dataset_id))
+                yield _Undo(store, dataset_id, chosen, history, changes, message).line(dry_run=dry_run)
+        except StorageError:
+            raise
+        except MetastoreError as error:
+            yield UndoLine(dataset_id, "failed", (), str(error))
+
+
+def _changes(store: Store, dataset_id: DatasetId, chosen: Chosen) -> list[Revision]:
+    revisions = store.revision_list(
+        dataset_id, author=chosen.author, since=chosen.since, until=chosen.until, grep=chosen.batch
+    )
+    return [each for each in revisions if chosen.batch is None or has_trailer(each.message, BATCH, chosen.batch)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """The changes of one dataset to be undone, newest first, and all its revisions."""
+
+    store: Store
+    dataset_id: DatasetId
+    chosen: Chosen
+    history: list[Revision]
+    changes: list[Revision]
+    message: str | None
+
+    def line(self, *, dry_run: bool) -> UndoLine:
+        line = UndoLine(self.dataset_id, "unchanged", tuple(each.id for each in self.changes))
+        if self._is_undone():
+            return line
+        try:
+            outcome = self._creation(dry_run) if self._creates() else self._undo(dry_run)
+            return replace(line, outcome=outcome)
+        except MergeConflict as conflict:
+            return replace(line, outcome="conflict", reason=str(conflict))
+        except (InvalidInput, NotFound) as error:
+            return replace(line, outcome="failed", reason=str(error))
+
+    def _is_undone(self) -> bool:
+        batch = self.chosen.batch
+        later = self.history[: self.history.index(self.changes[0])]
+        return batch is not None and any(has_trailer(each.message, UNDONE, batch) for each in later)
+
+    def _creates(self) -> bool:
+        """Tell whether the first of the changes created the dataset."""
+        return self.changes[-1].parent is None or any(
+            each.id == self.changes[-1].parent and each.deleted for each in self.history
+        )
+
+    def _creation(self, dry_run: bool) -> Literal["deleted", "unchanged"]:
+        head = self.history[0]
+        if head.deleted:
+            return "unchanged"
+        if self.history[: len(self.changes)] != self.changes:
+            raise MergeConflict(self.dataset_id, (Difference("changed", "descriptor"),))
+        if not dry_run:
+            self.store.dataset_delete(self.dataset_id, expected=head.id, message=self._why())
+        return "deleted"
+
+    def _undo(self, dry_run: bool) -> Literal["undone", "unchanged"]:
+        before = self.store.revision_read(self.dataset_id).id
+        for last, since in self._spans():
+            if dry_run:
+                self._try(last, since)
+            else:
+                self.store.dataset_undo(self.dataset_id, f"{since}..{last.id}", message=self._why())
+        changed = dry_run or self.store.revision_read(self.dataset_id).id != before
+        return "undone" if changed else "unchanged"
+
+    def _spans(self) -> Iterator[tuple[Revision, str]]:
+        """Yield the changes that follow each other, as the last of them and the revision before the first."""
+        waiting = list(self.changes)
+        while waiting:
+            last = first = waiting.pop(0)
+            while waiting and waiting[0].id == first.parent:
+                first = waiting.pop(0)
+            yield last, str(first.parent)
+
+    def _try(self, last: Revision, since: str) -> None:
+        """Raise MergeConflict if these changes cannot be undone."""
+        if last.deleted or self.history[0].id == last.id:
+            return
+        states = (self.history[0].id, last.id, since)
+        clashes = take_out(*(self.store.dataset_bytes(self.dataset_id, each)[1] for each in states))[1]
+        if clashes:
+            raise MergeConflict(self.dataset_id, clashes)
+
+    def _why(self) -> str:
+        subject = self.message or (f"Undo batch {self.chosen.batch}" if self.chosen.batch else "Undo changes")
+        return f"{subject}\n\n{UNDONE}: {self.chosen.batch}" if self.chosen.batch else subject
