@@ -58,7 +58,7 @@ class SmartHttp:
         self._filters: bool | None = None
 
     def references(self, path: str) -> References:
-        """Return the branches and tags of a repository; `NoRepository` where there is none, as of the other calls.
+        """Return the branches and tags of a repository; `NoRepository` if there is none, as of the other calls.
 
         Raises:
             StorageError: See `Host.call`.
@@ -166,7 +166,7 @@ class SmartHttp:
         return self._filters
 
     def _expect_atomic(self, path: str) -> bool:
-        """Make sure that the server moves several references all at once; one that cannot would not say so.
+        """Check that the server moves several references all at once; one that cannot would not say so.
 
         Returns:
             Whether the server can also say why it refuses.

@@ -62,7 +62,7 @@ class _Differs(Exception):
 def check(storage: Storage, *, dry_run: bool = False) -> Iterator[Checked]:
     """Try a storage on a Git host, and yield each step when it is done.
 
-    The dataset is called `metastore-check-` and a random number. It is purged in the end, whatever fails.
+    The dataset is called `metastore-check-` and a random number. It is purged in the end, also if a step fails.
 
     Args:
         storage: A storage on GitHub or GitLab, which makes private repositories.
@@ -271,7 +271,7 @@ class _Run:
         return "gone"
 
     def clean_up(self) -> str:
-        """Purge what is still there, whatever state it is in."""
+        """Purge what is still there, in any state."""
         purged = []
         for each in (self._id, self._moved):
             try:

@@ -129,7 +129,7 @@ class GitHubApi:
     # Objects
 
     def blob(self, name: str, oid: str) -> bytes | None:
-        """Return a blob; None where there is none."""
+        """Return a blob; None if there is none."""
         answer = self.host.call("GET", self._path(name, f"git/blobs/{oid}"), headers=_RAW, handled=(404, 409, 422))
         return answer.content if answer.status == 200 else None
 

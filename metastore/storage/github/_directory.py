@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 
 class Known:
-    """The repositories of one owner. Safe to share between threads.
+    """The repositories of one owner that were seen. Safe to share between threads.
 
     Args:
         api: The calls.
@@ -75,12 +75,12 @@ class Known:
                 self._repositories.popitem(last=False)
 
     def forget(self, *dataset_ids: DatasetId) -> None:
-        """Look anew at these next time."""
+        """Look at these again next time."""
         for each in dataset_ids:
             self._repositories.pop(each, None)
 
     def expect_free(self, dataset_id: DatasetId) -> None:
-        """Make sure that there is nothing at an id; what a purge left behind is cleared away.
+        """Check that an id is free, and clear away what a purge left behind.
 
         Raises:
             AlreadyExists: There is a dataset.

@@ -32,7 +32,7 @@ class Rejected(Exception):
 
 
 class Move(NamedTuple):
-    """What a reference shall be, and what it has to be before; None is not to be there."""
+    """A change of one reference, from the value that it has to have; None means absent."""
 
     name: str
     before: str | None
@@ -70,7 +70,7 @@ def _says_limit(answer: Response) -> bool:
 
 
 class _Answer(NamedTuple):
-    """An answer of GraphQL without errors other than that something is not there."""
+    """An answer of GraphQL whose only errors are that something is not found."""
 
     data: Fields
     not_found: bool

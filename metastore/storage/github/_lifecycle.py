@@ -141,7 +141,7 @@ class Maker:
 
         Args:
             name: Its name now.
-            new_name: The one it shall have.
+            new_name: The new one.
             node_id: GitHub's own id of it.
             new_id: The dataset that it will be.
             revision: The newest, for an outcome that cannot be told.
@@ -200,8 +200,8 @@ class Maker:
     def purge(self, repository: GitHubRepository, parent: RevisionId) -> str | None:
         """Delete a repository; return its head where that is not `parent`, or None when it is done.
 
-        A mark goes on top of `parent` first, atomically: whoever writes at the same time either was before, and we
-        stop, or finds nothing to build on. Where GitHub refuses to delete, the mark is taken back.
+        A mark goes on top of `parent` first, atomically. A writer at the same time either was faster, and we stop, or
+        finds nothing to build on. If GitHub refuses to delete, the mark is taken back.
 
         Raises:
             OutcomeUnknown: The mark is there; whether the rest is gone cannot be told. `verify(repair=True)` ends it.

@@ -26,7 +26,7 @@ def lines_of(
     """Return what to send for a tree: path to entry (None: removed), and the tree that this is a change of.
 
     Args:
-        tree: The tree that shall be there, among `objects` unless it is there already.
+        tree: The tree to make, among `objects` unless GitHub has it.
         base: A tree that GitHub has, for a change; None for everything.
         objects: What GitHub may not have yet.
         read_tree: Returns the content of any other tree.

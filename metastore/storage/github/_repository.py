@@ -132,7 +132,7 @@ class GitHubRepository(Repository):
         return None
 
     def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
-        """Move references; see `github_moving.Mover.move`."""
+        """Move references; see `Mover.move`."""
         return Mover(self.api, self.name, self.seen.node_id, self._behind).move(moves)
 
     def _behind(self, commit_id: str) -> Iterator[str]:

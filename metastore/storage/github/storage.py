@@ -115,7 +115,7 @@ class GitHubStorage(ObjectStorage):
         self._known.keep(dataset_id, made)
 
     def _changed(self, *dataset_ids: DatasetId) -> None:
-        """Look anew at ids that were made, moved or purged, and note that they were."""
+        """Look again at ids that were made, moved or purged, and note that they were."""
         self._known.forget(*dataset_ids)
         self._listing.note(dataset_ids)
 

@@ -190,7 +190,7 @@ class GitLabStorage(ObjectStorage):
     def _confirm(
         self, dataset_id: DatasetId, project: Project, repository: RemoteRepository, *, is_new: bool = False
     ) -> None:
-        """Make sure that what was pushed to still is a dataset: GitLab takes pushes at a project's former path too.
+        """Check that the project still is a dataset: GitLab takes pushes at a project's former path too.
 
         A new project may not be known everywhere yet.
         """
