@@ -118,6 +118,17 @@ def test_the_api_of_a_server_is_where_github_puts_it(url: str, base: str) -> Non
     assert (storage.host.base, storage.naming.owner) == (base, "physics")
 
 
+def test_repositories_are_cloned_from_where_github_puts_them() -> None:
+    for url, address in {
+        "github://physics": "https://github.com/physics/{name}.git",
+        "github://octo.ghe.com/physics": "https://octo.ghe.com/physics/{name}.git",
+        "github://api.example.org/physics": "https://api.example.org/physics/{name}.git",
+    }.items():
+        storage = open_github(url, token=TOKEN)
+        assert storage.clone_template == address
+        storage.close()
+
+
 @pytest.mark.parametrize(
     "url", ["github://", "github://a/b/c", "github://secret@physics", "github://_own", "github://a b", "github://x?y=1"]
 )

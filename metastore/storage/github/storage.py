@@ -86,8 +86,9 @@ class GitHubStorage(ObjectStorage):
     @property
     def clone_template(self) -> str:
         """The address of repositories for Git, with `{name}` in it."""
-        base = self.host.base.removesuffix("/api/v3")
-        return f"{base.replace('://api.', '://', 1)}/{self.api.owner}/{{name}}.git"
+        base = self.host.base
+        web = base.removesuffix("/api/v3") if base.endswith("/api/v3") else base.replace("://api.", "://", 1)
+        return f"{web}/{self.api.owner}/{{name}}.git"
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -85,7 +85,7 @@ class Project(NamedTuple):
             facts.number("id"),
             facts.text("path_with_namespace"),
             "lfs_enabled" in facts and facts.truth("lfs_enabled"),  # not told to everybody
-            facts.moment("last_activity_at"),
+            facts.moment("last_activity_at") if facts.optional_text("last_activity_at") else datetime.now(UTC),
             facts.texts("topics") if "topics" in facts else (),
             "marked_for_deletion_on" in facts and facts.optional_text("marked_for_deletion_on") is not None,
         )
