@@ -1,4 +1,4 @@
-"""What the tests share: the storages, a clock that ticks, and real descriptors."""
+"""The common parts of the tests: the storages, a clock that ticks, and real descriptors."""
 
 from __future__ import annotations
 

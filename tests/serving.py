@@ -28,7 +28,7 @@ _CLEAN = {name: value for name, value in os.environ.items() if not name.startswi
 
 
 class Answer:
-    """What came back."""
+    """The answer to a request."""
 
     def __init__(self, status: int, headers: Any, body: bytes) -> None:
         self.status, self.headers, self.body = status, headers, body

@@ -1,4 +1,4 @@
-"""What holds the design together: imports point down, the public names, errors, values, and a light import."""
+"""The rules of the design: imports point down, the public names, errors, values, and a light import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the CKAN extension knows no CKAN: what is recorded, what is given back, and how MetaStore is made to agree.
+"""The part of the CKAN extension that knows no CKAN: what it records and gives back, and how it settles MetaStore.
 
 The rest of it is tested in a real CKAN, by `make test-ckan`.
 """

@@ -1,4 +1,4 @@
-"""What is written about MetaStore is true: every name has its place, every example and every block runs.
+"""The documentation is true: every name has its place, every example and every block runs.
 
 Blocks of README.md and docs/*.md run in order, each file in a folder of its own that has `examples/`: ```sh and
 ```console in Bash (variables that were exported stay), ```python in one process a file. A ```text block right behind

@@ -1,4 +1,4 @@
-"""What has to reach the disk before a call returns, seen from outside with strace."""
+"""Writes reach the disk before they count and before the call returns, as strace sees them."""
 
 from __future__ import annotations
 

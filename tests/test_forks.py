@@ -1,4 +1,4 @@
-"""What a forked child finds of its parent's locks."""
+"""Locks, as a forked child finds them."""
 
 from __future__ import annotations
 

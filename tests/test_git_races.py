@@ -1,4 +1,4 @@
-"""What happens between two looks at the disk of a local store."""
+"""Changes between two looks at the disk of a local store."""
 
 from __future__ import annotations
 

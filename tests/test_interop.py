@@ -1,4 +1,4 @@
-"""What Git itself says of a dataset, and stores that somebody else made."""
+"""Git's own view of a dataset, and stores that somebody else made."""
 
 from __future__ import annotations
 

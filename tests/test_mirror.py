@@ -29,7 +29,7 @@ CARS = DatasetId("physics", "cars")
 
 
 class Mirrored(NamedTuple):
-    """What `metastore mirror` ended with."""
+    """How `metastore mirror` ended."""
 
     code: int
     report: Any

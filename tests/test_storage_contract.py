@@ -1,4 +1,4 @@
-"""What every storage has to do. A backend joins by a line in conftest.py, and cannot change a test."""
+"""The contract that every storage keeps. A backend joins by a line in conftest.py, and cannot change a test."""
 
 from __future__ import annotations
 

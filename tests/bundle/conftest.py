@@ -1,4 +1,4 @@
-"""What the tests of bundles share: the records, a cast of invented people, and real names and devices."""
+"""The common parts of the tests of bundles: the records, a cast of invented people, and real names and devices."""
 
 from __future__ import annotations
 

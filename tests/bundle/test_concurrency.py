@@ -185,7 +185,7 @@ def test_threads_share_a_registry(folder: Path) -> None:
 
 
 def test_a_killed_writer_leaves_a_whole_record(folder: Path, tmp_path: Path) -> None:
-    """What was acknowledged is there; what was not is there whole or not at all; and others go on at once."""
+    """Check that an acknowledged write is there, any other is there whole or not at all, and others go on at once."""
     journal = tmp_path / "acknowledged"
     for _ in range(20 if SOAK else 5):
         child = os.fork()

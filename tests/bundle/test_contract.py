@@ -1,4 +1,4 @@
-"""What every registry of bundles has to do. A record joins by a line in conftest.py, and cannot change a test."""
+"""The contract of every registry of bundles. A record joins by a line in conftest.py, and cannot change a test."""
 
 from __future__ import annotations
 

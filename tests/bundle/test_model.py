@@ -40,7 +40,7 @@ BUNDLES = st.builds(
 
 
 class Model:
-    """What the requirement says, on a list of (name, state, deleted, user, action), numbered from 1 on."""
+    """The requirement, on a list of (name, state, deleted, user, action), numbered from 1 on."""
 
     def __init__(self) -> None:
         self.record: list[tuple[str, Bundle, bool, str, str]] = []

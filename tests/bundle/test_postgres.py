@@ -1,4 +1,4 @@
-"""What the database itself holds: whoever changes a bundle, and with whatever program, leaves a snapshot.
+"""The guarantees of the database itself: every change of a bundle leaves a snapshot, made by any program.
 
 Everything here but the last part is done in plain SQL, as somebody would type it into psql.
 """

@@ -1,4 +1,4 @@
-"""What a program with the rights of an application, a superuser, or an odd session can do to the record: not much."""
+"""An application, a superuser or an odd session cannot bend the record, or verify says so."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def signed(service: Service, scopes: str, **claims: Any) -> str:
 
 @pytest.fixture
 def store(service: Service) -> Iterator[metastore.MetaStore]:
-    """What the service has, past the wire."""
+    """The store of the service, without the wire."""
     with metastore.connect(service.address, token=signed(service, EVERYTHING)) as made:
         yield made
 

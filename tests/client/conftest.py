@@ -21,7 +21,7 @@ def noon() -> datetime:
 
 @pytest.fixture
 def served() -> MetaStore:
-    """What the service keeps; everything happens at one time, so that ids can be compared."""
+    """Return the store of the service; everything happens at one time, so that ids can be compared."""
     return metastore.connect("memory:", author=ANN, clock=noon)
 
 

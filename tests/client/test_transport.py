@@ -1,4 +1,4 @@
-"""What a service, or somebody in its place, may answer: understood, tried again, or refused with a sentence."""
+"""The answers of a service, or of somebody in its place: understood, tried again, or refused with a sentence."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _TEXT_LIMIT = 512_000
 
 
 class NotThere(Exception):
-    """What was asked for is not there."""
+    """The object of a query is not there."""
 
 
 class _Failed(GraphQLError):

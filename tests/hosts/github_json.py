@@ -1,4 +1,4 @@
-"""What the emulated GitHub's REST API says of things: every field that GitHub's own description requires."""
+"""The REST API of the emulated GitHub: every field that GitHub's own description requires."""
 
 from __future__ import annotations
 

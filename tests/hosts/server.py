@@ -1,4 +1,4 @@
-"""What the emulators of Git hosts have in common: an HTTP server on loopback that counts, and fails on request.
+"""The base of the emulators of Git hosts: an HTTP server on loopback that counts, and fails on request.
 
 An emulator says what to answer in `answer`; everything around it is here: who asks (`tokens`), what was asked (`seen`),
 and faults. A fault strikes requests that match, once or as often as it is told to, and each tells in `struck` that it
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer: `body` is sent as JSON, unless it is bytes or None."""
+    """An answer: `body` is sent as JSON, unless it is bytes or None."""
 
     status: int
     body: Any = None
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass
 class Fault:
-    """What goes wrong.
+    """A fault that strikes requests.
 
     It is one of CUTS, `held` (no answer until `release` is called), `endless` (an answer that goes on until the client
     hangs up), a Reply in place of the real one, or a function that changes the real one.

@@ -82,7 +82,7 @@ def test_a_recorded_exchange_goes_as_it_went_on_github(exchange: str, hub: GitHu
 
 
 def expect_keys(recorded: Any, ours: Any, where: str) -> None:
-    """What GitHub said in 2020 and says no more is named here; everything else has to be there."""
+    """Expect every key of the recording but those that GitHub has dropped since 2020, which are named here."""
     if isinstance(recorded, list) and recorded:
         assert ours, where
         expect_keys(recorded[0], ours[0], where)

@@ -106,7 +106,7 @@ class World:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a write does when nothing goes wrong: the states before and after it, and its calls."""
+    """A write when nothing goes wrong: the states before and after it, and its calls."""
 
     before: Any
     after: Any

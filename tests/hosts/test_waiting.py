@@ -1,4 +1,4 @@
-"""What a person at the command line sees while a host limits us: a bar on a terminal, otherwise a sentence."""
+"""The command line while a host limits us: a bar on a terminal, otherwise a sentence."""
 
 from __future__ import annotations
 

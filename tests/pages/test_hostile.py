@@ -1,4 +1,4 @@
-"""What comes to the pages that no form of theirs would send: refused in words, and no work is done for it."""
+"""Requests to the pages that no form of theirs sends are refused in words, and cost no work."""
 
 from __future__ import annotations
 

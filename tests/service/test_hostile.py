@@ -1,4 +1,4 @@
-"""What comes to the door is refused in words, whatever it is: 4xx, a problem document, nothing changed, never 500."""
+"""Hostile requests are refused in words: 4xx, a problem document, nothing changed, never 500."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators and browsers see of the service: health, metrics, request ids, the log, CORS, HEAD and OPTIONS."""
+"""The service for operators and browsers: health, metrics, request ids, the log, CORS, HEAD and OPTIONS."""
 
 from __future__ import annotations
 
