@@ -225,6 +225,36 @@ def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
     assert len(run("check", bad, "--json").json["findings"]) == 3
 
 
+def test_all_datasets_are_checked_with_a_count_by_kind_also_where_one_cannot_be_read(run: Run, cars: str) -> None:
+    compression = str(CATALOGUE / "okfn/compression/datapackage.json")
+    assert run("dataset", "create", "physics/fine", compression, *WRITE).code == 0
+    worse = b'{"resources": [{"name": "a"}, {"path": "b"}]}'
+    assert run("dataset", "create", "physics/worse", *WRITE, stdin=worse).code == 0
+    store = metastore.connect("metastore-data")
+    created = store.revision_read("physics/cars")
+    change = metastore.types.Change(created.author, "By hand", created.created)
+    store.storage.create(metastore.DatasetId("physics", "zero"), {"datapackage.json": b"no JSON"}, change)
+    done = run("check", "--all")
+    lines = done.out.splitlines()
+    assert done.code == 1
+    assert any(line.startswith("physics/zero: (descriptor): ") and "not JSON" in line for line in lines)
+    assert "physics/fine: no problems" in done.err
+    counted = [line.split() for line in done.err.splitlines() if line.startswith("  ")]
+    assert sum(int(count) for count, _ in counted) == len(lines)
+    assert ["1", "invalid-input"] in counted
+    found = [json.loads(line) for line in run("check", "--all", "--json").out.splitlines()]
+    assert [each["dataset"] for each in found] == ["physics/cars", "physics/fine", "physics/worse", "physics/zero"]
+    assert run("check").code == run("check", "--all", "x.json").code == 2
+
+
+def test_an_abbreviation_is_enough_to_say_which_revision_is_expected(run: Run, cars: str) -> None:
+    patch = ("dataset", "patch", "physics/cars", '{"title": "T"}', "--expected")
+    assert run(*patch, cars[:12], *WRITE).code == 0
+    assert run(*patch, cars[:12], *WRITE).code == 4
+    assert run(*patch, "0" * 12, *WRITE).code == 3
+    assert run(*patch, "HEAD", *WRITE).code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -47,6 +47,8 @@ EXIT_CODES: dict[type, int] = {
     PermissionDenied: 6,
 }
 FOUND_PROBLEMS = 1
+#: The length of a full id, in hex digits.
+_FULL = 40
 #: The store lost something that its backup has.
 KEPT_IN_BACKUP = 7
 
@@ -120,6 +122,14 @@ class App:
                 host.waiting = wait_for_host
         return store
 
+    def full_id(self, dataset_id: str | None, revision: str | None) -> str | None:
+        """Return the full id of a revision that was given as an abbreviation; anything else as it is."""
+        from metastore.parse import looks_like_revision
+
+        if dataset_id is None or revision is None or len(revision) == _FULL or not looks_like_revision(revision):
+            return revision
+        return self.reader().revision_read(dataset_id, revision).id
+
     def profiles(self) -> str | None:
         """Return the folder of profiles that the settings name."""
         from metastore import config
@@ -164,6 +174,8 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
             app = click.get_current_context().find_object(App)
             if writes and app:
                 app.require_author()
+            if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
+                kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
         options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
@@ -239,7 +251,7 @@ WRITING: tuple[Callable[..., Any], ...] = (
     click.option("--at", type=TIME, metavar="TIME", help="When, for imports; otherwise now."),
 )
 EXPECTING: tuple[Callable[..., Any], ...] = (
-    click.option("--expected", metavar="ID", help="Only if this full id still is the newest; otherwise a conflict."),
+    click.option("--expected", metavar="ID", help="Only if this still is the newest; otherwise a conflict."),
 )
 
 

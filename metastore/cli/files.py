@@ -20,7 +20,7 @@ from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli.bars import Bar
 from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
 from metastore.descriptor.document import DESCRIPTOR, encode
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.types import DatasetId, Finding
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
         raise InvalidInput("give files to check, or --all, and not both")
     profiles = app.profiles()
     kinds: Counter[str] = Counter()
-    for name, content in _datasets(app) if whole_store else ((file, read_input(file)) for file in files):
-        findings = _checked(content, profiles)
+    found = (
+        _of_datasets(app, profiles) if whole_store else ((name, _checked(read_input(name), profiles)) for name in files)
+    )
+    for name, findings in found:
         kinds.update(finding.kind for finding in findings)
         _tell_checked(app, name, findings, dataset=whole_store)
     if whole_store and not app.json:
@@ -84,10 +86,15 @@ def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
-def _datasets(app: App) -> Iterator[tuple[str, bytes]]:
+def _of_datasets(app: App, profiles: str | None) -> Iterator[tuple[str, tuple[Finding, ...]]]:
+    """Check each dataset; one that cannot be read is a finding, and does not keep the others from it."""
     store = app.reader()
     for dataset_id in store.dataset_list():
-        yield str(dataset_id), store.dataset_read(dataset_id).bytes
+        try:
+            findings = _checked(store.dataset_bytes(dataset_id)[1], profiles)
+        except (StorageCorrupt, NotFound) as error:
+            findings = (Finding("", str(error), error.kind),)
+        yield str(dataset_id), findings
 
 
 def _checked(content: str | bytes, profiles: str | None) -> tuple[Finding, ...]:
