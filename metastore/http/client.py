@@ -132,12 +132,20 @@ class Host:
                 return self._checked(response, method, path, handled)
 
     def pages(self, path: str, *, query: Mapping[str, str | int] | None = None, **options: Any) -> Iterator[Response]:
-        """Yield a page and those that its `Link` header leads to, one at a time; see `call`."""
+        """Yield a page and those that its `Link` header leads to, one at a time; see `call`.
+
+        Raises:
+            StorageUnavailable: A page leads to one that was there before.
+        """
         response = self.call("GET", path, query=query, **options)
         yield response
-        while address := response.next_page():
+        addresses = set()
+        while (address := response.next_page()) and address not in addresses:
+            addresses.add(address)
             response = self.call("GET", address, **options)
             yield response
+        if address:
+            raise StorageUnavailable(f"{self._name()} leads from page to page in a circle")
 
     def when_there(self, attempt: Callable[[], _Result]) -> _Result:
         """Call until the host knows what it has just made, within our patience.

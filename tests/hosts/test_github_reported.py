@@ -249,3 +249,16 @@ def test_a_refusal_names_the_permission_that_is_missing(hub: GitHub, storage: Gi
     hub.permissions[TOKEN] = {"contents": "write"}
     with pytest.raises(PermissionDenied, match="the token needs administration=write"):
         storage.create(CARS, {"a": b"1"}, change())
+
+
+def test_pages_that_lead_to_themselves_end_with_an_error(hub: GitHub, storage: GitHubStorage) -> None:
+    storage.create(CARS, {"a": b"1"}, change())
+
+    def circle(reply: Reply) -> Reply:
+        again = {"hasNextPage": True, "endCursor": "1"}
+        repositories = {**reply.body["data"]["repositoryOwner"]["repositories"], "pageInfo": again}
+        return Reply(200, {"data": {"repositoryOwner": {"repositories": repositories}}}, reply.headers)
+
+    hub.fault(circle, body="query List", times=99)
+    with pytest.raises(StorageUnavailable, match="to the same page"):
+        list(storage.ids())

@@ -96,6 +96,12 @@ def test_pages_are_followed_one_at_a_time(host: Host, server: Echo) -> None:
     assert [page.json() for page in pages] == [2, 3]
 
 
+def test_pages_that_lead_in_a_circle_end_with_an_error(host: Host, server: Echo) -> None:
+    server.fault(Reply(200, [], {"Link": f'<{server.url}/pages?page=2>; rel="next"'}), path="/pages", times=99, skip=1)
+    with pytest.raises(StorageUnavailable, match="in a circle"):
+        list(host.pages("/pages"))
+
+
 def test_a_page_under_another_name_of_the_host_is_asked_for_under_ours(host: Host, server: Echo) -> None:
     server.fault(Reply(200, 1, {"Link": '<https://git.example.org/pages?page=3>; rel="next"'}))
     assert [page.json() for page in host.pages("/pages")] == [1, 3]
