@@ -21,7 +21,7 @@ from metastore.types import DatasetId
 
 SOAK = os.environ.get("METASTORE_SOAK") == "1"
 #: Every call of these may be a process's last one.
-CALLS = ("rename", "replace", "unlink", "mkdir", "rmdir", "write", "utime")
+CALLS = ("rename", "replace", "unlink", "symlink", "mkdir", "rmdir", "write", "utime")
 _CUT_OFF = 9
 
 

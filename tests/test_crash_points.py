@@ -68,7 +68,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     second = storage.append(CARS, {"a": b"1"}, change("second"), parent=first.id)
     made = [storage.tag_create(CARS, tag_of(name, first.id)) for name in ("packed", "both", "loose")]
     repository = root / "physics" / "cars.git"
-    rows = sorted(f"{tag.id} refs/tags/{tag.name}\n" for tag in made[:2])
+    rows = [f"{tag.id} refs/tags/{tag.name}\n" for tag in sorted(made[:2], key=lambda tag: tag.name)]
     (repository / "packed-refs").write_text("# pack-refs with: sorted\n" + "".join(rows))
     (repository / "refs" / "tags" / "packed").unlink()
     storage.tag_update(CARS, "both", tag_of("both", second.id), expected=made[1].id)

@@ -67,13 +67,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("write", WRITES)
-def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: str, small_disk: Path) -> None:
-    storage = fill(small_disk / "store")
-    ballast = small_disk / "ballast"
+def fill_up(disk: Path) -> Path:
+    """Write until the disk is full; return the file to remove for room."""
+    ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, pytest.raises(OSError):  # noqa: PT012 - written until it fails
         while True:
             file.write(bytes(4096))
+    return ballast
+
+
+def test_on_a_full_disk_a_tag_can_be_removed(small_disk: Path) -> None:
+    storage = fill(small_disk / "store")
+    fill_up(small_disk)
+    WRITES["remove tag"](storage)
+    assert list(GitStorage(small_disk / "store").tags(CARS)) == []
+
+
+@pytest.mark.parametrize("write", [write for write in WRITES if write != "remove tag"])
+def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: str, small_disk: Path) -> None:
+    storage = fill(small_disk / "store")
+    ballast = fill_up(small_disk)
     before = state(storage, ALL)
     with pytest.raises(StorageUnavailable, match=r"full|No space"):
         WRITES[write](storage)

@@ -181,12 +181,12 @@ def test_a_change_that_somebody_else_forestalled_has_not_landed(
 def test_a_journal_that_cannot_be_confirmed_stops_the_change(
     write: str, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from metastore.storage.local import _repository
+    from metastore.storage.local import _locks
 
     shutil.copytree(template, tmp_path / "store")
     store = connect(tmp_path / "store")
     store.tag_update(CARS, "v1", description="so that there is a journal")
-    before, count, real = whole(tmp_path / "store"), len(list(store.journal())), _repository.replace_file
+    before, count, real = whole(tmp_path / "store"), len(list(store.journal())), _locks.replace_file
 
     def replace_file(path: str, content: bytes, **options: Any) -> None:
         real(path, content, **options)
@@ -195,7 +195,7 @@ def test_a_journal_that_cannot_be_confirmed_stops_the_change(
             raise OSError(5, "Input/output error")
 
     struck: list[str] = []
-    monkeypatch.setattr(_repository, "replace_file", replace_file)
+    monkeypatch.setattr(_locks, "replace_file", replace_file)
     with pytest.raises(StorageUnavailable, match="nothing was changed"):
         WRITES[write](store)
     assert struck

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
 from metastore import git
@@ -51,9 +52,17 @@ class Repository(ABC):
     def put(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably; they are not visible before a reference leads to them."""
 
+    def branch_locked(self) -> AbstractContextManager[None]:
+        """Keep programs that do not know the dataset's lock, such as Git itself, from moving the branch.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not come to its end.
+        """
+        return nullcontext()
+
     @abstractmethod
     def set_head(self, new: RevisionId) -> None:
-        """Move the branch, durably. Only ever called under the dataset's lock, after `head` was compared."""
+        """Move the branch, durably. Only ever called under `branch_locked`, after `head` was compared there."""
 
     @abstractmethod
     def tag_names(self) -> list[str]:
@@ -63,9 +72,19 @@ class Repository(ABC):
     def tag_target(self, name: str) -> str | None:
         """Return the object that a tag's reference holds, or None."""
 
+    def tags_locked(self, *names: str) -> AbstractContextManager[None]:
+        """Keep programs that do not know the dataset's lock, such as Git itself, from changing tags.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not come to its end.
+        """
+        return nullcontext()
+
     @abstractmethod
     def set_tags(self, changes: Mapping[str, str | None]) -> None:
-        """Set or (None) remove references of tags, durably and all at once. Only ever called under the dataset's lock.
+        """Set or (None) remove references of tags, durably and all at once.
+
+        Only ever called under `tags_locked` with these names, after they were compared there.
 
         Raises:
             OutcomeUnknown: It is done, but the disk would not confirm that it stays so.

@@ -32,6 +32,7 @@ from metastore.git.history import (
     remember,
     resolve,
     revision_of,
+    tag_at,
 )
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.git.verify import Inspect, no_inspection, verify
@@ -144,11 +145,9 @@ class ObjectStorage(Storage):
 
     def tags(self, dataset_id: DatasetId) -> Iterator[Tag]:
         with self._open(dataset_id) as repository:
-            for name in repository.tag_names():
-                try:
-                    yield read_tag(dataset_id, repository, name)
-                except TagNotFound:  # removed meanwhile, or it names no commit
-                    continue
+            for name, target in repository.tag_targets().items():
+                with suppress(TagNotFound):  # it names no commit
+                    yield tag_at(dataset_id, repository, name, target)
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
         identity, made = tag_object(new)
@@ -157,14 +156,20 @@ class ObjectStorage(Storage):
             repository.put(made)
             with self._lock(dataset_id):
                 self._expect_same(dataset_id, repository)
-                expect_tag(dataset_id, repository, name, expected)
-                if new.name != name and repository.tag_target(new.name) is not None:
-                    raise AlreadyExists(f"tag {new.name} of {dataset_id}")
-                repository.set_tags({name: None} | {new.name: identity})
+                with repository.tags_locked(name, new.name):
+                    expect_tag(dataset_id, repository, name, expected)
+                    if new.name != name and repository.tag_target(new.name) is not None:
+                        raise AlreadyExists(f"tag {new.name} of {dataset_id}")
+                    repository.set_tags({name: None} | {new.name: identity})
         return tag_of(new, identity)
 
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
-        with attempt(expected), self._lock(dataset_id), self._open(dataset_id) as repository:
+        with (
+            attempt(expected),
+            self._lock(dataset_id),
+            self._open(dataset_id) as repository,
+            repository.tags_locked(name),
+        ):
             expect_tag(dataset_id, repository, name, expected)
             repository.set_tags({name: None})
 
@@ -210,8 +215,9 @@ class ObjectStorage(Storage):
         repository.put(objects)
         with self._lock(dataset_id):
             self._expect_same(dataset_id, repository)
-            expect_head(dataset_id, repository, parent)
-            repository.set_head(head)
+            with repository.branch_locked():
+                expect_head(dataset_id, repository, parent)
+                repository.set_head(head)
         remember(repository, head)
 
     def _add_tag(
@@ -220,9 +226,10 @@ class ObjectStorage(Storage):
         repository.put(objects)
         with self._lock(dataset_id):
             self._expect_same(dataset_id, repository)
-            if repository.tag_target(name) is not None:
-                raise AlreadyExists(f"tag {name} of {dataset_id}")
-            repository.set_tags({name: target})
+            with repository.tags_locked(name):
+                if repository.tag_target(name) is not None:
+                    raise AlreadyExists(f"tag {name} of {dataset_id}")
+                repository.set_tags({name: target})
 
     def verify(self, *, repair: bool = False, inspect: Inspect = no_inspection) -> Iterator[Damage]:
         yield from self._left_over(repair=repair)

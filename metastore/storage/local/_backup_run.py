@@ -84,6 +84,7 @@ class BackupRun:
     def __init__(self, source: GitStorage, target: GitStorage, *, check: bool = False) -> None:
         self._source, self._target, self._check = source.layout, target.layout, check
         self._lock = source.lock if os.access(self._source.root, os.W_OK) else lambda dataset_id: nullcontext()
+        self._target_lock = target.lock
         self._accounts = Accounts(source, target)
         # Apart from what others make in `tmp`, so that what a killed run left can be removed by the next.
         self._aside = self._target.private("tmp/backup")
@@ -131,7 +132,7 @@ class BackupRun:
     def _copy_dataset(self, dataset_id: DatasetId) -> bool:
         """Copy a dataset, if it is still there; tell whether the copy was up to date before."""
         source, target = self._source.path(dataset_id), self._target.path(dataset_id)
-        with self._lock(dataset_id):
+        with self._lock(dataset_id), self._target_lock(dataset_id):
             if not os.path.isdir(source):
                 return False
             try:
@@ -218,10 +219,10 @@ class BackupRun:
         """Tell whether the copy at the new id of a moved dataset has all that the copy at the old one has."""
         try:
             new, old = (GitRepository(self._target.path(each), Cache(0), sync=False) for each in (new_id, dataset_id))
-            references = old.references()
-            has_kept = any(name.startswith(KEPT) and name not in new.references() for name in references)
+            references = old.references.all()
+            has_kept = any(name.startswith(KEPT) and name not in new.references.all() for name in references)
             account = self._accounts.tag_changed
-            return not has_kept and not any(lost_references(old, references, new, new.references(), account))
+            return not has_kept and not any(lost_references(old, references, new, new.references.all(), account))
         except (StorageCorrupt, FileNotFoundError):
             return False
 

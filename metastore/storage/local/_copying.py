@@ -14,10 +14,12 @@ from typing import BinaryIO, NamedTuple, Protocol
 import pygit2
 
 from metastore.errors import StorageCorrupt
-from metastore.files import read_file, replace_file, sync_directory, write_file
+from metastore.files import read_file, sync_directory, write_file
 from metastore.git import links
 from metastore.git.cache import Cache
 from metastore.git.reachable import Needed
+from metastore.storage.local._locks import git_locked, replace_locked
+from metastore.storage.local._packed_refs import packed_content
 from metastore.storage.local._repository import GitRepository
 from metastore.types import DatasetId
 
@@ -72,7 +74,7 @@ def copy_new(source: str, target: str) -> Copied:
         StorageCorrupt: The source is damaged.
     """
     theirs = GitRepository(source, Cache(0), sync=False)
-    state = _state(theirs, theirs.references())
+    state = _state(theirs, theirs.references.all())
     _expect_targets(theirs, state)
     for folder in {*_FOLDERS, *map(os.path.dirname, state.objects)}:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
@@ -82,10 +84,7 @@ def copy_new(source: str, target: str) -> Copied:
         if content is not None:
             write_file(f"{target}/{name}", content, sync=False)
     if state.references:
-        rows = sorted(f"{identity} {name}\n" for name, identity in state.references.items())
-        rows.sort(key=lambda row: row[41:].encode(errors="surrogateescape"))
-        text = "# pack-refs with: sorted\n" + "".join(rows)
-        write_file(f"{target}/packed-refs", text.encode(errors="surrogateescape"), sync=False)
+        write_file(f"{target}/packed-refs", packed_content(state.references), sync=False)
     return Copied(len(state.objects), sum(state.objects.values()), changed=True)
 
 
@@ -114,7 +113,7 @@ def copy_onto(
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
-    new, old = _state(theirs, theirs.references()), _state(ours, _readable_references(ours))
+    new, old = _state(theirs, theirs.references.all()), _state(ours, _readable_references(ours))
     damaged = {path for path in old.objects if check and not _is_whole(f"{target}/{path}", path)}
     if new == old and not damaged:
         return Copied()
@@ -211,7 +210,7 @@ def _state(repository: GitRepository, references: dict[str, str]) -> _State:
 
 def _readable_references(repository: GitRepository) -> dict[str, str]:
     try:
-        return repository.references()
+        return repository.references.all()
     except StorageCorrupt:  # a damaged copy is mended by copying
         return {}
 
@@ -334,17 +333,19 @@ def _switch(repository: GitRepository, old: _State, new: _State) -> None:
         _set_small_file(repository.path, name, old, new)
     if old.small["HEAD"] != new.small["HEAD"]:
         # For a moment there are the branches of both, so that HEAD leads somewhere before and after.
-        repository.write_packed(old.references | new.references)
+        repository.references.add_all(new.references)
         _set_small_file(repository.path, "HEAD", old, new)
     if old.references != new.references or old.small["HEAD"] != new.small["HEAD"]:
-        repository.set_references(new.references)
+        repository.references.replace_all(new.references)
 
 
 def _set_small_file(path: str, name: str, old: _State, new: _State) -> None:
     content = new.small[name]
-    if content is None:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{path}/{name}")
-    elif content != old.small[name]:
-        # What a killed run leaves of this name is overwritten by the next.
-        replace_file(f"{path}/{name}", content, sync=True, temporary=f"{path}/{name}.lock")
+    if content == old.small[name]:
+        return
+    with git_locked([f"{path}/{name}"]):
+        if content is None:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}/{name}")
+        else:
+            replace_locked(f"{path}/{name}", content, sync=True)

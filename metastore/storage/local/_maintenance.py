@@ -14,6 +14,7 @@ from metastore.errors import DatasetNotFound, StorageCorrupt, StorageError
 from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
+from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._packs import index_ids, pack_names, remove_packs
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.layout import Layout, is_stale
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from metastore.storage.local.storage import GitStorage
 
 #: The files that libgit2 and `metastore.storage.local._packs` write objects into, below `objects`. A person cannot
-#: choose these names; below `refs`, where a person can, nothing is ever a left-over.
+#: choose these names; below `refs`, where a person can, only what `_locks` knows as ours is a left-over.
 _UNFINISHED_OBJECTS = re.compile(r"tmp_pack_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*")
 #: The files beside a repository's own that `metastore.files.replace_file` writes, named after process and thread.
 _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.)?new")
@@ -131,6 +132,8 @@ def _left_over(path: str) -> Iterator[str]:
     for name in os.listdir(path) if os.path.isdir(path) else ():
         if _UNFINISHED_FILE.fullmatch(name):
             yield f"{path}/{name}"
+    for folder in (path, *(folder for folder, _, _ in os.walk(f"{path}/refs"))):
+        yield from stale_locks(folder)
     for folder, folders, files in os.walk(f"{path}/objects"):
         for name in [*folders, *files]:
             found = os.path.join(folder, name)

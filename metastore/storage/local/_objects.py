@@ -23,6 +23,7 @@ from metastore.storage.local._packs import KINDS, in_memory, index_ids, pack_nam
 _NAMES = {int(number): name for name, number in KINDS.items()}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
+_TRIES = 10
 #: What libgit2's failures become, beside KeyError for what is missing.
 _LIBGIT2_ERRORS = (pygit2.GitError, OSError, ValueError)
 
@@ -114,14 +115,21 @@ class ObjectDatabase:
             return
         for identity, made in objects.items():
             self._drop_damaged(identity)
-            try:
-                stored = str(self._all.write(KINDS[made.kind], made.content))
-            except pygit2.GitError as error:
-                raise StorageUnavailable(f"an object could not be written below {self._path}: {error}") from error
+            stored = self._write_loose(made)
             if stored != identity:
                 raise StorageCorrupt(f"{self._path}: an object was stored as {stored} and not as {identity}")
         if self._sync:
             sync_directory(f"{self._path}/objects")
+
+    def _write_loose(self, made: GitObject) -> str:
+        for left in reversed(range(_TRIES)):
+            try:
+                return str(self._all.write(KINDS[made.kind], made.content))
+            except (pygit2.GitError, OSError) as error:
+                # `git gc` removes folders of objects that are empty, also one that was made for this object just now.
+                if not left or "No such file" not in str(error):
+                    raise StorageUnavailable(f"an object could not be written below {self._path}: {error}") from error
+        raise AssertionError
 
     def _drop_damaged(self, identity: str) -> None:
         """Make room for an object: libgit2 writes none whose file is there, be it damaged."""
@@ -133,11 +141,14 @@ class ObjectDatabase:
 
     def loose(self) -> Iterator[tuple[str, str]]:
         """Yield the id and file of every object that has a file of its own."""
-        for folder in os.scandir(f"{self._path}/objects"):
-            if re.fullmatch("[0-9a-f]{2}", folder.name):
-                for file in os.scandir(folder.path):
-                    if re.fullmatch("[0-9a-f]{38}", file.name):
-                        yield folder.name + file.name, file.path
+        for folder in os.listdir(f"{self._path}/objects"):
+            if re.fullmatch("[0-9a-f]{2}", folder):
+                files: list[str] = []
+                with suppress(FileNotFoundError):  # Git removes folders that are empty
+                    files = os.listdir(f"{self._path}/objects/{folder}")
+                for file in files:
+                    if re.fullmatch("[0-9a-f]{38}", file):
+                        yield folder + file, f"{self._path}/objects/{folder}/{file}"
 
     def ids(self) -> set[str]:
         """Return the id of every object, packed or loose. Raises StorageCorrupt."""
@@ -163,7 +174,8 @@ class ObjectDatabase:
         if loose:
             self.pack(loose)
             for file in loose.values():
-                os.unlink(file)
+                with suppress(FileNotFoundError):  # Git may have packed it, too
+                    os.unlink(file)
         return len(loose)
 
     def _loose_path(self, identity: str) -> str:

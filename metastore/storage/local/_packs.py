@@ -17,6 +17,7 @@ from metastore import git
 from metastore.errors import StorageCorrupt, StorageUnavailable
 from metastore.files import read_file, sync_directory, sync_file
 from metastore.git.objects import GitObject
+from metastore.storage.local._locks import git_locked
 
 KINDS = {
     git.COMMIT: ObjectType.COMMIT,
@@ -102,7 +103,15 @@ def index_ids(path: str, name: str) -> list[str]:
 
 
 def remove_packs(path: str, names: Iterable[str]) -> None:
-    """Remove packs whose objects are in others; readers who know them find the others."""
+    """Remove packs whose objects are in others; readers who know them find the others.
+
+    An index over several packs (git-multi-pack-index(1)) goes first: it would name packs that are gone.
+    """
+    names = list(names)
+    several = f"{path}/objects/pack/multi-pack-index"
+    if names and os.path.exists(several):
+        with git_locked([several]), suppress(FileNotFoundError):
+            os.unlink(several)
     for name in names:
         for ending in (".idx", ".pack", ".rev", ".bitmap"):
             with suppress(FileNotFoundError):

@@ -36,7 +36,7 @@ def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_
         InvalidInput: The store has another history at `new_id`.
     """
     with backup.open(dataset_id) as copy:
-        references = copy.references()
+        references = copy.references.all()
         kept = {_former_name(name): held for name, held in references.items() if name.startswith(KEPT)}
         recovered, head = _recover_branch(copy, storage, new_id, kept)
         tags = {name: held for name, held in {**references, **kept}.items() if name.startswith(_TAGS)}

@@ -1,0 +1,110 @@
+"""The file `packed-refs`: a line for each reference, sorted by name. Format: git-pack-refs(1)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from metastore.errors import StorageCorrupt
+from metastore.files import read_file
+
+_ROW = re.compile(rb"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
+_HEADER = b"# pack-refs with: sorted\n"
+_NAME_AT = 41
+_BLOCK = 512
+
+
+class _Line(NamedTuple):
+    start: int
+    text: bytes
+    end: int  # where the next one begins
+
+
+def read_packed(path: str) -> dict[str, str]:
+    """Return all references of the file and the objects that they hold; none if there is no file.
+
+    Raises:
+        StorageCorrupt: A line cannot be read, or the file says that it is sorted and is not.
+    """
+    content = read_file(path) or b""
+    lines = content.split(b"\n")
+    rows = [_parsed(path, line) for line in lines if line and line[:1] not in b"#^"]
+    if _is_sorted(lines[0]) and any(first >= second for (first, _), (second, _) in pairwise(rows)):
+        raise StorageCorrupt(f"{path} cannot be read: it is not sorted, and says that it is")
+    return {_text(name): target for name, target in rows}
+
+
+def find_packed(path: str, name: str) -> str | None:
+    """Return the object that a reference of the file holds, or None; of a large file only a few blocks are read.
+
+    Raises:
+        StorageCorrupt: The line cannot be read, or one of those that lead to it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        size = os.fstat(descriptor).st_size
+        if size:
+            header = _line_at(descriptor, size, 0)
+            if _is_sorted(header.text):
+                return _search(descriptor, path, header.end, size, name.encode(errors="surrogateescape"))
+    finally:
+        os.close(descriptor)
+    return read_packed(path).get(name)
+
+
+def packed_content(references: Mapping[str, str]) -> bytes:
+    """Return the file's content for these references."""
+    rows = sorted((name.encode(errors="surrogateescape"), target.encode()) for name, target in references.items())
+    return _HEADER + b"".join(b"%s %s\n" % (target, name) for name, target in rows)
+
+
+def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> str | None:
+    """Find a reference between two places, at each of which a line begins."""
+    while low < high:
+        line = _line_at(descriptor, high, (low + high) // 2)
+        end = line.end
+        if line.text[:1] == b"^" and line.start > low:  # what the tag in the line before is a tag of
+            line = _line_at(descriptor, high, line.start - 1)
+        if line.text[:1] in b"^#":
+            low = end
+            continue
+        name, target = _parsed(path, line.text)
+        if name == wanted:
+            return target
+        low, high = (end, high) if name < wanted else (low, line.start)
+    return None
+
+
+def _line_at(descriptor: int, size: int, place: int) -> _Line:
+    """Return the line that a place in a file is in."""
+    reach = _BLOCK
+    while True:
+        start, stop = max(0, place - reach), min(size, place + reach)
+        block = os.pread(descriptor, stop - start, start)
+        first = block.rfind(b"\n", 0, place - start) + 1
+        last = block.find(b"\n", place - start)
+        if (first or start == 0) and (last >= 0 or stop == size):
+            last = last if last >= 0 else len(block)
+            return _Line(start + first, block[first:last], start + last + 1)
+        reach *= 4
+
+
+def _parsed(path: str, line: bytes) -> tuple[bytes, str]:
+    row = _ROW.fullmatch(line)
+    if row is None:
+        raise StorageCorrupt(f"{path} cannot be read")
+    return row[2], row[1].decode()
+
+
+def _is_sorted(header: bytes) -> bool:
+    return header.startswith(b"# pack-refs with:") and b"sorted" in header.split()
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")

@@ -1,0 +1,242 @@
+"""The references of one bare repository, read and written beside Git itself. Format: gitrepository-layout(5).
+
+A reference is a file of its own, or a line of `packed-refs`, or both; then the file counts. `git gc` and `git
+pack-refs` move references from files to lines while others write. So each is changed under Git's own locks and compared
+there, in Git's order: first the references, then `packed-refs`.
+
+Not done by libgit2 for two reasons: it syncs references only by a switch for the whole process, and it refuses
+repositories of other users unless another such switch is set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
+from metastore.files import make_folders, read_file, sync_directory
+from metastore.parse import is_tag_name
+from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks
+from metastore.storage.local._packed_refs import find_packed, packed_content, read_packed
+
+HEADS, TAGS = "refs/heads/", "refs/tags/"
+Read = Callable[[str], bytes | None]
+_SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}")
+_SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*(\".*\")?\s*\]\s*(.*)", re.DOTALL)
+_HIDDEN = re.compile(r"\s*hiderefs\s*=\s*\"?([^\"#;\s]*)\"?\s*([#;].*)?", re.IGNORECASE)
+_REFUSING = b"[receive]\n\thideRefs = refs\n"
+_TRIES = 10
+
+
+class References:
+    """The references of the repository at a path. Not safe to share between threads.
+
+    Args:
+        path: The repository's folder.
+        sync: Whether changes are made durable before they count.
+    """
+
+    def __init__(self, path: str, *, sync: bool) -> None:
+        self._path = path
+        self._sync = sync
+        self._locked: frozenset[str] = frozenset()
+        self._cleared: dict[str, int] = {}  # folder -> when it was last changed, as it was looked through
+
+    # Reading
+
+    def branch(self, read: Read = read_file) -> str:
+        """Return the branch that HEAD names. Raises StorageCorrupt."""
+        found = _SYMBOLIC.fullmatch((read(f"{self._path}/HEAD") or b"").decode(errors="replace"))
+        if found is None or ".." in found[1]:
+            raise StorageCorrupt(f"{self._path}/HEAD names no branch")
+        return found[1]
+
+    def target(self, name: str, read: Read = read_file) -> str | None:
+        """Return the object that a reference holds, by its full name, or None. Raises StorageCorrupt."""
+        content = read(f"{self._path}/{name}")
+        if content is None:  # in this order: what is being packed is always in one of them
+            return find_packed(self._packed_path, name)
+        return self._id_in(content, name)
+
+    def all(self) -> dict[str, str]:
+        """Return every reference and the object it holds, as they are at one moment; symbolic ones are passed over.
+
+        Raises:
+            StorageCorrupt: One holds neither an object id nor a name.
+        """
+        for _ in range(_TRIES):  # a tag is renamed by writing `packed-refs` twice
+            before = self._packed_version()
+            loose = dict(self._loose_targets())
+            packed = read_packed(self._packed_path)
+            if before == self._packed_version():
+                break
+        return packed | loose
+
+    def tags(self) -> dict[str, str]:
+        """Return the names of the tags that a person may choose, sorted, and the objects that they hold."""
+        names = ((name.removeprefix(TAGS), target) for name, target in self.all().items() if name.startswith(TAGS))
+        return dict(sorted((name, target) for name, target in names if is_tag_name(name)))
+
+    def _loose_targets(self) -> Iterator[tuple[str, str]]:
+        for name in self.loose():
+            content = read_file(f"{self._path}/{name}")
+            if content is not None and not content.startswith(b"ref: "):
+                yield name, self._id_in(content, name)
+
+    def loose(self) -> list[str]:
+        """Return the full names of the references that have a file of their own."""
+        return [
+            os.path.relpath(f"{folder}/{file}", self._path)
+            for folder, _, files in os.walk(f"{self._path}/refs")
+            for file in files
+            if not is_lock(file)
+        ]
+
+    def _id_in(self, content: bytes, name: str) -> str:
+        target = content.decode("ascii", "replace").strip()
+        if not _OBJECT_ID.fullmatch(target):
+            raise StorageCorrupt(f"{self._path}/{name} holds no object id")
+        return target
+
+    @property
+    def _packed_path(self) -> str:
+        return f"{self._path}/packed-refs"
+
+    def _packed_version(self) -> tuple[int, ...] | None:
+        try:
+            status = os.stat(self._packed_path)
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    # Writing, only ever under the dataset's `flock`
+
+    @contextmanager
+    def locked(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep Git itself from changing references, so that the body can compare and set them.
+
+        Raises:
+            StorageBusy: Git holds a lock, and does not let go of it.
+        """
+        wanted = sorted(set(names))
+        self._clear_stale(wanted)
+        self.refuse_pushes()
+        with git_locked(f"{self._path}/{name}" for name in wanted):
+            self._locked = frozenset(wanted)
+            try:
+                yield
+            finally:
+                self._locked = frozenset()
+
+    def set(self, name: str, target: str) -> None:
+        """Set a reference that is locked.
+
+        Raises:
+            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+        """
+        self._expect_locked([name])
+        path = f"{self._path}/{name}"
+        make_folders(os.path.dirname(path), sync=self._sync)
+        self._replace(path, f"{target}\n".encode(), target)
+
+    def change(self, changes: Mapping[str, str | None]) -> None:
+        """Set or (None) remove references that are locked, all at once for those who read them.
+
+        Raises:
+            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+        """
+        self._expect_locked(changes)
+        if len(changes) == 1 and (target := next(iter(changes.values()))) is not None:
+            self.set(next(iter(changes)), target)
+            return
+        with git_locked([self._packed_path]):
+            packed = read_packed(self._packed_path)
+            loose = {name: held for name in changes if (held := self._loose_target(name)) is not None}
+            if len(changes) > 1 and loose:  # several files cannot change at once, but the lines of one file can
+                packed |= loose
+                self._write_packed(packed, next(iter(loose.values())))
+                self._remove(loose)
+                loose = {}
+            new = {name: target for name, target in changes.items() if target is not None}
+            known = next(iter([*new.values(), *(held for name in changes if (held := (packed | loose).get(name)))]), "")
+            if new or not packed.keys().isdisjoint(changes):
+                kept = {name: target for name, target in packed.items() if name not in changes}
+                self._write_packed(kept | new, known)
+            try:
+                self._remove(loose)
+            except OSError as error:
+                if any(os.path.lexists(f"{self._path}/{name}") for name in loose):
+                    raise
+                raise OutcomeUnknown(f"{self._path}/{TAGS} may not be durable: {error.strerror}", known) from error
+
+    def replace_all(self, references: Mapping[str, str]) -> None:
+        """Make these all the references that there are, at once."""
+        loose = self.loose()
+        with self.locked(loose), git_locked([self._packed_path]):
+            self._write_packed(references, next(iter(references.values()), ""))
+            self._remove(loose)
+
+    def add_all(self, references: Mapping[str, str]) -> None:
+        """Add references to `packed-refs`; one that has a file of its own is not changed by that."""
+        with git_locked([self._packed_path]):
+            packed = {**read_packed(self._packed_path), **references}
+            self._write_packed(packed, next(iter(packed.values()), ""))
+
+    def refuse_pushes(self) -> None:
+        """Make a repository that Git made refuse pushes, as ours do: who pushes does not wait for the `flock`."""
+        path = f"{self._path}/config"
+        if not refuses_pushes(read_file(path) or b""):
+            with git_locked([path]):
+                content = read_file(path) or b""
+                lines = content if content.endswith(b"\n") or not content else content + b"\n"
+                replace_locked(path, lines + _REFUSING, sync=self._sync)
+
+    def _loose_target(self, name: str) -> str | None:
+        content = read_file(f"{self._path}/{name}")
+        return None if content is None else self._id_in(content, name)
+
+    def _expect_locked(self, names: Iterable[str]) -> None:
+        if not self._locked.issuperset(names):  # such as the branch, where HEAD names another one meanwhile
+            raise StorageBusy(f"the references of {self._path} were changed meanwhile; try again")
+
+    def _remove(self, names: Iterable[str]) -> None:
+        folders = set()
+        for name in names:
+            os.unlink(f"{self._path}/{name}")
+            folders.add(os.path.dirname(f"{self._path}/{name}"))
+        for folder in folders if self._sync else ():
+            sync_directory(folder)
+
+    def _write_packed(self, references: Mapping[str, str], known: str) -> None:
+        self._replace(self._packed_path, packed_content(references), known)
+
+    def _replace(self, path: str, content: bytes, target: str) -> None:
+        try:
+            replace_locked(path, content, sync=self._sync)
+        except OSError as error:
+            if read_file(path) == content:
+                raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
+            raise
+
+    def _clear_stale(self, names: Iterable[str]) -> None:
+        """Remove the locks of killed writers, which would stop Git; a folder that nobody touched is not read again."""
+        for folder in {self._path, *(f"{self._path}/{os.path.dirname(name)}" for name in (HEADS, TAGS, *names))}:
+            with suppress(FileNotFoundError):
+                if self._cleared.get(folder) != os.stat(folder).st_mtime_ns:
+                    for path in stale_locks(folder):
+                        os.unlink(path)
+                    self._cleared[folder] = os.stat(folder).st_mtime_ns
+
+
+def refuses_pushes(config: bytes) -> bool:
+    """Tell whether the configuration of a repository hides all references from pushes; see git-config(1)."""
+    section, hidden = "", ""
+    for line in config.decode(errors="replace").splitlines():
+        if header := _SECTION.fullmatch(line):
+            section, line = "" if header[2] else header[1].lower(), header[3]
+        if section in ("receive", "transfer") and (found := _HIDDEN.fullmatch(line)):
+            hidden = found[1]
+    return hidden == "refs"

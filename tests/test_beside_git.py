@@ -1,0 +1,403 @@
+"""Plain Git at work in the repositories of a store: its locks are respected, and it respects ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import metastore
+from metastore.errors import RevisionConflict, StorageBusy
+from metastore.storage.local import _locks as locks
+from metastore.storage.local._references import refuses_pushes
+from metastore.storage.local.storage import GitStorage
+from metastore.types import DatasetId
+
+from .conftest import ANN, change
+from .processes import SOAK, fsck
+from .test_storage_contract import tag_of
+
+CARS = DatasetId("physics", "cars")
+
+
+def git(folder: Path | str, *command: str) -> str:
+    done = subprocess.run(
+        ["git", "-c", "safe.directory=*", *command], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> GitStorage:
+    storage = GitStorage(tmp_path / "store", sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    for name in ("v1", "v2"):
+        storage.tag_create(CARS, tag_of(name, first.id))
+    return storage
+
+
+@pytest.fixture
+def repository(storage: GitStorage) -> Path:
+    return Path(storage.layout.path(CARS))
+
+
+WRITES: dict[str, tuple[str, Callable[[GitStorage], object]]] = {
+    "append": (
+        "refs/heads/main",
+        lambda s: s.append(CARS, {"a": b"2"}, change(), parent=s.resolve(CARS, None).id),
+    ),
+    "tag": ("refs/tags/v3", lambda s: s.tag_create(CARS, tag_of("v3", s.resolve(CARS, None).id))),
+    "rename a tag": (
+        "refs/tags/v3",
+        lambda s: s.tag_update(CARS, "v1", tag_of("v3", s.resolve(CARS, None).id), expected=s.tag(CARS, "v1").id),
+    ),
+    "rename a tag, packed": (
+        "packed-refs",
+        lambda s: s.tag_update(CARS, "v1", tag_of("v3", s.resolve(CARS, None).id), expected=s.tag(CARS, "v1").id),
+    ),
+    "delete a tag": ("packed-refs", lambda s: s.tag_delete(CARS, "v1", expected=s.tag(CARS, "v1").id)),
+}
+
+
+def seen(storage: GitStorage) -> tuple[object, list[object]]:
+    return storage.resolve(CARS, None), list(storage.tags(CARS))
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_waits_for_a_lock_that_git_holds_and_then_lands(
+    write: str, storage: GitStorage, repository: Path
+) -> None:
+    file, call = WRITES[write]
+    lock = repository / f"{file}.lock"
+    lock.write_bytes(b"")
+    timer = threading.Timer(0.3, lock.unlink)
+    timer.start()
+    before, began = seen(storage), time.monotonic()
+    call(storage)
+    assert time.monotonic() - began >= 0.25
+    assert seen(storage) != before
+    assert not [path for path in repository.rglob("*.lock") if path.is_symlink() or path.exists()]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_lock_that_git_left_is_named_and_nothing_has_changed(
+    write: str, storage: GitStorage, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
+    file, call = WRITES[write]
+    lock = repository / f"{file}.lock"
+    lock.write_bytes(b"")
+    before = seen(storage)
+    with pytest.raises(StorageBusy, match=f"remove {lock}"):
+        call(storage)
+    assert seen(GitStorage(storage.layout.root)) == before
+    assert lock.read_bytes() == b""
+    lock.unlink()
+    call(storage)
+    assert seen(storage) != before
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_lock_that_a_killed_writer_left_stops_nobody(write: str, storage: GitStorage, repository: Path) -> None:
+    file, call = WRITES[write]
+    (repository / f"{file}.lock").symlink_to("metastore")
+    (repository / f"{file}..lock").write_bytes(b"half of so")
+    before = seen(storage)
+    call(storage)
+    assert seen(storage) != before
+
+
+def left_behind(repository: Path) -> Iterator[Path]:
+    for name in ("refs/heads/main", "refs/tags/v1", "packed-refs", "HEAD", "config"):
+        yield repository / f"{name}.lock"
+
+
+def test_the_next_writer_removes_every_lock_that_a_killed_one_left(storage: GitStorage, repository: Path) -> None:
+    for lock in left_behind(repository):
+        lock.symlink_to("metastore")
+    (repository / "refs/tags/v9..lock").write_bytes(b"half of so")
+    WRITES["append"][1](storage)
+    assert not [path for path in repository.rglob("*.lock") if path.is_symlink() or path.exists()]
+    git(repository, "gc", "-q")
+
+
+def test_verify_names_the_locks_that_a_killed_writer_left_and_repair_removes_them(
+    storage: GitStorage, repository: Path
+) -> None:
+    for lock in left_behind(repository):
+        lock.symlink_to("metastore")
+    assert {damage.kind for damage in storage.verify()} == {"left-over-file"}
+    assert len(list(storage.verify(repair=True))) == 5
+    assert list(storage.verify()) == []
+
+
+def test_the_locks_of_others_are_no_left_overs(storage: GitStorage, repository: Path) -> None:
+    (repository / "refs/tags/v1.lock").write_bytes(b"")
+    (repository / "refs/tags/v2.lock").symlink_to("somebody")
+    assert list(storage.verify(repair=True)) == []
+    WRITES["append"][1](storage)
+    assert (repository / "refs/tags/v1.lock").exists()
+    assert (repository / "refs/tags/v2.lock").is_symlink()
+
+
+@contextmanager
+def git_holds(lock: Path) -> Iterator[None]:
+    lock.touch(exist_ok=False)
+    yield
+    lock.unlink()
+
+
+def test_what_git_does_under_its_lock_is_seen_by_the_writer_that_waits(storage: GitStorage, repository: Path) -> None:
+    first = storage.resolve(CARS, None)
+    other = storage.append(CARS, {"a": b"theirs"}, change(), parent=first.id)
+    branch = repository / "refs/heads/main"
+    branch.write_text(f"{first.id}\n")
+    failed: list[Exception] = []
+
+    def write() -> None:
+        try:
+            storage.append(CARS, {"a": b"ours"}, change(), parent=first.id)
+        except RevisionConflict as error:
+            failed.append(error)
+
+    writer = threading.Thread(target=write)
+    with git_holds(repository / "refs/heads/main.lock"):
+        writer.start()
+        time.sleep(0.2)
+        branch.write_text(f"{other.id}\n")
+    writer.join()
+    assert [type(error) for error in failed] == [RevisionConflict]
+    assert storage.resolve(CARS, None) == other
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("command", [["gc", "-q"], ["pack-refs", "--all"]], ids=" ".join)
+def test_an_update_while_git_packs_the_branch_is_kept(command: list[str], storage: GitStorage, tmp_path: Path) -> None:
+    """Git has written the old value into `packed-refs`, and is about to remove the file with the new one."""
+    with slow_git(storage, "unlink", "./refs/heads/main", command):
+        revision = storage.append(CARS, {"a": b"2"}, change(), parent=storage.resolve(CARS, None).id)
+    assert GitStorage(storage.layout.root).resolve(CARS, None) == revision
+    fsck(tmp_path / "store")
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("command", [["gc", "-q"], ["pack-refs", "--all"]], ids=" ".join)
+def test_changes_of_tags_while_git_packs_references_are_kept(
+    command: list[str], storage: GitStorage, repository: Path, tmp_path: Path
+) -> None:
+    """Git has written both tags into `packed-refs.new`, and is about to rename it."""
+    with slow_git(storage, "rename", f"{repository}/./packed-refs", command):
+        WRITES["rename a tag"][1](storage)
+        storage.tag_delete(CARS, "v2", expected=storage.tag(CARS, "v2").id)
+    assert [tag.name for tag in GitStorage(storage.layout.root).tags(CARS)] == ["v3"]
+    fsck(tmp_path / "store")
+
+
+@contextmanager
+def slow_git(storage: GitStorage, call: str, path: str, command: list[str]) -> Iterator[None]:
+    """Run the body while Git is halted before a system call on a path."""
+    repository = storage.layout.path(CARS)
+    inject = ["-P", path, "-e", f"inject={call}:delay_enter=1000000"]
+    log = f"{storage.layout.root}/../trace"
+    process = subprocess.Popen(
+        ["strace", "-f", "-o", log, *inject, "git", "-c", "safe.directory=*", *command],
+        cwd=repository,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 10
+    while f"{call}(" not in (Path(log).read_text() if os.path.exists(log) else "") and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    yield
+    _, said = process.communicate(timeout=20)
+    if "ptrace" in said or "Operation not permitted" in said:
+        pytest.skip("strace may not trace here")
+
+
+def test_a_branch_and_tags_that_git_packed_are_read_and_written(storage: GitStorage, repository: Path) -> None:
+    before = seen(storage)
+    git(repository, "pack-refs", "--all")
+    assert not (repository / "refs/heads/main").exists()
+    assert seen(storage) == before == seen(GitStorage(storage.layout.root))
+    for write in ("append", "rename a tag"):
+        WRITES[write][1](storage)
+    storage.tag_delete(CARS, "v2", expected=storage.tag(CARS, "v2").id)
+    assert git(repository, "rev-parse", "main") == storage.resolve(CARS, None).id
+    assert git(repository, "tag").split() == ["v3"]
+
+
+CONFIGS = {
+    b"": False,
+    b"[core]\n\tbare = true\n": False,
+    b"[receive]\n\thideRefs = refs\n": True,
+    b"[Receive] HIDEREFS=refs # a word\n": True,
+    b'[receive]\n\thideRefs = "refs"\n': True,
+    b"[transfer]\n\thideRefs = refs\n": True,
+    b"[receive]\n\thideRefs = refs/pull\n": False,
+    b"[receive]\n\thideRefs = refs\n\thideRefs = !refs/heads\n": False,
+    b"# hideRefs = refs\n": False,
+    b"[uploadpack]\n\thideRefs = refs\n": False,
+    b'[receive "x"]\n\thideRefs = refs\n': False,
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_whether_a_configuration_refuses_pushes_is_told_as_git_tells_it(
+    config: bytes, storage: GitStorage, repository: Path, tmp_path: Path
+) -> None:
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    (repository / "config").write_bytes(b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n" + config)
+    push = ["git", "-c", "safe.directory=*", "push", "-q", "origin", "main:refs/heads/other"]
+    refused = subprocess.run(push, cwd=tmp_path / "clone", capture_output=True).returncode != 0
+    assert refuses_pushes((repository / "config").read_bytes()) is refused is CONFIGS[config]
+    WRITES["append"][1](storage)
+    assert refuses_pushes((repository / "config").read_bytes())
+
+
+def test_a_repository_put_back_as_the_documentation_says_refuses_pushes_at_once(
+    storage: GitStorage, repository: Path, tmp_path: Path
+) -> None:
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    shutil.rmtree(repository)
+    recipe = (Path(__file__).parents[1] / "docs/howto/recover.md").read_text()
+    assert "git clone --mirror -c receive.hideRefs=refs CLONE STORE/OWNER/NAME.git" in recipe
+    git(tmp_path, "clone", "--mirror", "-c", "receive.hideRefs=refs", "clone", str(repository))
+    with pytest.raises(subprocess.CalledProcessError):
+        git(tmp_path / "clone", "push", str(repository), "main:refs/heads/other")
+    store = metastore.connect(storage.layout.root, author=ANN, validation="off")
+    assert [tag.name for tag in store.tag_list(CARS)] == ["v1", "v2"]
+    store.dataset_update(CARS, {"name": "cars"})
+
+
+LOOPS = (
+    ["gc", "-q"],
+    ["pack-refs", "--all"],
+    ["maintenance", "run", "--quiet"],
+    ["multi-pack-index", "write", "--no-progress"],
+)
+SECONDS = 3600 if SOAK else 6
+
+
+def test_packing_leaves_no_index_over_packs_that_are_gone(
+    storage: GitStorage, repository: Path, tmp_path: Path
+) -> None:
+    for number in range(3):
+        storage.append(CARS, {"a": str(number).encode()}, change(), parent=storage.resolve(CARS, None).id)
+        storage.pack_loose(CARS)
+    git(repository, "multi-pack-index", "write")
+    storage.compact(CARS)
+    fsck(tmp_path / "store")
+
+
+def test_nothing_acknowledged_is_lost_while_git_works_beside_writers(tmp_path: Path) -> None:
+    """Writers of revisions and of tags, beside loops of what Git's own housekeeping does, clones and fetches."""
+    root, deadline = tmp_path / "store", time.monotonic() + SECONDS
+    GitStorage(root, sync=False).create(CARS, {"a": b"0"}, change())
+    writers = [Revisions(root, deadline), Revisions(root, deadline), *(Tags(root, deadline, each) for each in "xy")]
+    beside = [Loop(root, deadline, command) for command in LOOPS] + [Clones(root, tmp_path, deadline)]
+    for thread in (*writers, *beside):
+        thread.start()
+    for thread in (*writers, *beside):
+        thread.join()
+    assert [thread.error for thread in (*writers, *beside) if thread.error] == []
+    with metastore.connect(root) as store:
+        history = {revision.id for revision in store.revision_list(CARS)}
+        tags = {tag.name: tag.revision for tag in store.tag_list(CARS)}
+    acknowledged = [each for writer in writers if isinstance(writer, Revisions) for each in writer.acknowledged]
+    expected = {name: at for writer in writers if isinstance(writer, Tags) for name, at in writer.tags.items()}
+    counts = {type(each).__name__ + getattr(each, "name_of_loop", ""): each.rounds for each in (*writers, *beside)}
+    print(f"{SECONDS} s: {len(acknowledged)} updates acknowledged, {len(set(acknowledged) - history)} lost; {counts}")
+    assert set(acknowledged) <= history
+    assert tags == expected
+    assert len(acknowledged) > 10
+    fsck(root)
+
+
+class Worker(threading.Thread):
+    """Does something again and again until a deadline."""
+
+    def __init__(self, root: Path, deadline: float) -> None:
+        super().__init__()
+        self.root, self.deadline = root, deadline
+        self.rounds, self.error = 0, ""
+
+    def run(self) -> None:
+        try:
+            while time.monotonic() < self.deadline and not self.error:
+                self.work()
+                self.rounds += 1
+        except Exception as error:  # named in the assertion of the test
+            self.error = f"{type(self).__name__}: {error!r}"
+
+    def work(self) -> None:
+        raise NotImplementedError
+
+
+class Revisions(Worker):
+    def __init__(self, root: Path, deadline: float) -> None:
+        super().__init__(root, deadline)
+        self.storage = GitStorage(root, sync=False)
+        self.acknowledged: list[str] = []
+
+    def work(self) -> None:
+        head = self.storage.resolve(CARS, None)
+        try:
+            made = self.storage.append(CARS, {"a": os.urandom(8).hex().encode()}, change(), parent=head.id)
+            self.acknowledged.append(made.id)
+        except RevisionConflict:  # the other writer was faster
+            pass
+
+
+class Tags(Worker):
+    def __init__(self, root: Path, deadline: float, prefix: str) -> None:
+        super().__init__(root, deadline)
+        self.storage, self.prefix = GitStorage(root, sync=False), prefix
+        self.tags: dict[str, str] = {}
+
+    def work(self) -> None:
+        head, names = self.storage.resolve(CARS, None).id, [f"{self.prefix}{self.rounds}", f"{self.prefix}new"]
+        made = self.storage.tag_create(CARS, tag_of(names[0], head))
+        self.tags[names[0]] = head
+        if self.rounds % 3 == 1:
+            made = self.storage.tag_update(CARS, names[0], tag_of(f"{names[0]}.r", head), expected=made.id)
+            self.tags[f"{names[0]}.r"] = self.tags.pop(names[0])
+        if self.rounds % 3 == 2:
+            self.storage.tag_delete(CARS, names[0], expected=made.id)
+            del self.tags[names[0]]
+
+
+class Loop(Worker):
+    def __init__(self, root: Path, deadline: float, command: list[str]) -> None:
+        super().__init__(root, deadline)
+        self.command, self.name_of_loop = command, f" {command[0]}"
+
+    def work(self) -> None:
+        run = ["git", "-c", "safe.directory=*", "-c", "gc.auto=0", *self.command]
+        done = subprocess.run(run, cwd=self.root / "physics" / "cars.git", capture_output=True, text=True)
+        if done.returncode and "lock" not in done.stderr and "already" not in done.stderr:
+            # Git's commands stumble over one another; only what they leave behind matters.
+            self.stumbled = done.stderr
+
+
+class Clones(Worker):
+    def __init__(self, root: Path, folder: Path, deadline: float) -> None:
+        super().__init__(root, deadline)
+        self.folder = folder
+
+    def work(self) -> None:
+        target = self.folder / f"clone{self.rounds}"
+        source = str(self.root / "physics" / "cars.git")
+        subprocess.run(
+            ["git", "-c", "safe.directory=*", "clone", "-q", "--mirror", f"file://{source}", str(target)],
+            check=False,
+            capture_output=True,
+        )
+        shutil.rmtree(target, ignore_errors=True)
