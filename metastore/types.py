@@ -326,7 +326,7 @@ class JournalEntry:
 
     Attributes:
         id: The revision of the journal that holds the line.
-        action: `move`, `purge`, `tag_update`, `tag_delete`, or `withdrawn` (the change before it was not made).
+        action: `move`, `purge`, `tag_update`, `tag_delete`, `adopt`, or `withdrawn`: the change before it was not made.
         dataset_id: The dataset id before the change.
         details: What changed: `new_id`, `revision`, `tag`, `old` and so on.
         author: Who.
@@ -368,8 +368,8 @@ class Damage:
 
     Attributes:
         where: A dataset id, or a file of the store.
-        kind: `unreadable`, `left-over-file`, `not-a-descriptor`, or for a head kept elsewhere `replaced` or `gone`; on
-            GitLab also `lfs-is-on` and `left-over-project`.
+        kind: `unreadable`, `left-over-file`, `not-an-id`, `not-a-descriptor`, or for a head kept elsewhere `replaced`
+            or `gone`; on GitLab also `lfs-is-on` and `left-over-project`.
         detail: A sentence.
         repaired: Whether it was repaired.
     """

@@ -30,7 +30,8 @@ from metastore.errors import (
     StorageCorrupt,
     StorageError,
 )
-from metastore.types import DatasetId, shortened
+from metastore.parse import make_author
+from metastore.types import Author, DatasetId, shortened
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
@@ -106,6 +107,15 @@ class App:
                 "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
             )
+
+    def known_author(self) -> Author:
+        """Return who writes: the option, the setting, or Git's. Call `require_author` before."""
+        from metastore import config, connecting
+
+        named = self.author or config.load().options.get("author")
+        author = make_author(named) if named else connecting.git_author()
+        assert author is not None
+        return author
 
     def open(self, url: str | None, **options: Any) -> Store:
         """Open the store at a URL, or (None) the one that the settings name."""
@@ -283,6 +293,19 @@ def local(app: App) -> GitStorage:
     if not isinstance(storage, GitStorage):
         raise InvalidInput("only a store in a folder can be used this way")
     return storage
+
+
+def unnamed_of(store: Store) -> list[str]:
+    """Return the repositories of a local store that have no id."""
+    from metastore.storage.local.storage import GitStorage
+
+    try:
+        storage = store.storage
+    except InvalidInput:  # it is a service
+        return []
+    if not isinstance(storage, GitStorage):
+        return []
+    return [f"{owner}/{name}" for owner, name, _ in storage.layout.unnamed()]
 
 
 def read_input(source: str) -> bytes:

@@ -156,7 +156,8 @@ def _print_lines(found: Comparison, *, only: bool) -> None:
 
 def _print_unified(found: Comparison) -> None:
     old, new = (text.splitlines(keepends=True) for text in found.texts())
-    for line in _styled(difflib.unified_diff(old, new, *found.labels)):
+    lines = difflib.unified_diff(old, new, *found.labels)
+    for line in _styled(line if line.endswith("\n") else f"{line}\n" for line in lines):
         click.echo(line, nl=False)
 
 

@@ -11,7 +11,7 @@ import click
 
 from metastore import validate
 from metastore.catalogue.batches import Chosen, undo_all
-from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say
+from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say, unnamed_of
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
@@ -237,7 +237,11 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 @click.option("--deleted", is_flag=True, help="The deleted ones instead.")
 def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool) -> None:
     """List datasets, sorted, one a line; with a PREFIX such as physics/ only those."""
-    app.rows(app.reader().dataset_list(prefix, after=after, limit=limit, deleted=deleted))
+    store = app.reader()
+    app.rows(store.dataset_list(prefix, after=after, limit=limit, deleted=deleted))
+    unnamed = unnamed_of(store) if not (prefix or after or deleted) else []
+    if unnamed:
+        say(f"Not listed, since their names are no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
 
 
 def _tell(app: App, made: Dataset, before: str, done: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from metastore.cli.base import (
     say,
 )
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
-from metastore.types import ChangeRequest, DatasetId, Outcome
+from metastore.parse import make_time
+from metastore.types import Change, ChangeRequest, DatasetId, Outcome
 from metastore.wire import from_wire
 
 if TYPE_CHECKING:
@@ -81,6 +83,24 @@ def _newest(store: Store, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
 def _count(ids: Iterable[DatasetId]) -> int:
     """Count datasets as `list` does: those of the store's own, such as the journal, are not among them."""
     return sum(not dataset_id.owner.startswith("_") for dataset_id in ids)
+
+
+@command(_root, "adopt", writes=True)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def adopt(app: App, dry_run: bool, message: str | None, at: datetime | None) -> None:
+    """Give ids to repositories whose folders are called otherwise.
+
+    Datopian/GDX.git becomes datopian/gdx; a link from its former path leads there. Exit code 1 if one could get none.
+    """
+    from metastore.store.adoption import adopt as give_ids
+
+    change = Change(app.known_author(), message or "Adopt repositories", make_time(at or datetime.now(UTC)))
+    adoptions = list(give_ids(local(app), change, dry_run=dry_run))
+    app.rows(adoptions)
+    if not adoptions:
+        say("All repositories have ids.", fg="green")
+    if any(adoption.problem for adoption in adoptions):
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 @command(_root, "settle")

@@ -107,6 +107,8 @@ class BackupRun:
                     self._done += 1
                     self._unchanged += unchanged
                     progress(self._done, max(self._done, total))
+            for owner, name, _ in () if prefix else self._source.unnamed():
+                self._copy_dataset(DatasetId(owner, name))
             self._put_in_place()
             if not prefix:
                 self._copy_notes()

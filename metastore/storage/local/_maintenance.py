@@ -60,6 +60,9 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
         if repair:
             _remove(path)
         yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
+    for owner, name, _ in layout.unnamed():
+        detail = "these names are no dataset id, so it is not listed: `metastore adopt` gives it one"
+        yield Damage(f"{owner}/{name}", "not-an-id", detail)
     for dataset_id in layout.noted():
         if not layout.note(dataset_id) and not os.path.isdir(layout.path(dataset_id)):
             detail = "the note of where this dataset moved, or that it was purged, cannot be read"

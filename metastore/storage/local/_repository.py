@@ -71,6 +71,11 @@ class GitRepository(Repository):
         self._found = self._head_if_untouched()
         return self.database.knows_all_packs() and (self._found is not None or self.is_current())
 
+    def is_empty(self) -> bool:
+        """Tell whether this is a repository that nothing was ever written to."""
+        config = (read_file(f"{self.path}/config") or b"").lower()
+        return bool(self.branch) and not self.references() and b"sha256" not in config
+
     # References
 
     @property

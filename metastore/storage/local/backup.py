@@ -83,7 +83,7 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
         with _unfinished(f"{target}/{MARK}"):
             report = _copy(storage, restored, progress)
             problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
-            problems += map(str, restored.verify())
+            problems += (str(damage) for damage in restored.verify() if damage.kind != "not-an-id")
     if problems:
         raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
     return report

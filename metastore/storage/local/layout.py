@@ -231,6 +231,12 @@ class Layout:
                 names = os.listdir(folder)
                 yield from ((owner, name[:-4], f"{folder}/{name}") for name in names if name.endswith(".git"))
 
+    def unnamed(self) -> Iterator[tuple[str, str, str]]:
+        """Yield owner, name and path of each repository whose folders' names are no id, such as `Ann/Our Cars.git`."""
+        for owner, name, path in sorted(self.folders()):
+            if not is_id(owner, name) and not os.path.islink(path) and os.path.isfile(f"{path}/HEAD"):
+                yield owner, name, path
+
     # Notes: what is said of an id without a repository
 
     def noted(self) -> Iterator[DatasetId]:

@@ -123,6 +123,8 @@ class GitStorage(ObjectStorage):
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with storage_errors():
             if os.path.lexists(self.layout.path(dataset_id)):
+                if self._fill(dataset_id, objects, head):
+                    return
                 raise AlreadyExists(dataset_id)
             self.layout.expect_owner(dataset_id)
             aside = self.layout.aside()
@@ -134,6 +136,39 @@ class GitStorage(ObjectStorage):
                     self._forget_note(dataset_id)
             finally:
                 remove_tree(aside)
+
+    def _fill(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> bool:
+        """Make a dataset of an empty repository, as `git init --bare` leaves it; tell whether it was empty."""
+        with suppress(StorageCorrupt), self._open(dataset_id) as repository:
+            assert isinstance(repository, GitRepository)
+            if repository.is_empty():
+                repository.put(objects)
+                with self._lock(dataset_id):
+                    self._expect_same(dataset_id, repository)
+                    if repository.is_empty():
+                        repository.set_head(head)
+                        self._forget_note(dataset_id)
+                        return True
+        return False
+
+    def take_in(self, path: str, dataset_id: DatasetId) -> None:
+        """Give an id to a repository in the store's folder; a link from the former path leads to it.
+
+        Raises:
+            AlreadyExists: The id is taken.
+            StorageCorrupt: The repository cannot be read.
+        """
+        with storage_errors():
+            head = GitRepository(path, self._cache, sync=self._sync).head()
+            self.layout.expect_owner(dataset_id)
+            self._lead_past(dataset_id)
+            with self._lock(dataset_id):
+                if os.path.lexists(self.layout.path(dataset_id)):
+                    raise AlreadyExists(dataset_id)
+                self.layout.put_in_place(path, dataset_id, head)
+                self._forget_note(dataset_id)
+            with suppress(OSError):  # for those who clone it by its path
+                os.symlink(os.path.relpath(self.layout.path(dataset_id), os.path.dirname(path)), path)
 
     # The rest of the port
 

@@ -1,0 +1,82 @@
+"""Giving ids to the repositories of a store whose folders have other names, such as `Datopian/GDX.git`."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from metastore.errors import InvalidInput, MetastoreError
+from metastore.parse import parse_writable_id
+from metastore.storage.local.storage import GitStorage
+from metastore.store.journal import Journal
+from metastore.types import Change, DatasetId
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """A repository that got an id, or did not.
+
+    Attributes:
+        former: Its former path below the store, without `.git`.
+        dataset_id: Its id; None if none can be made of its path.
+        problem: Why it has no id; empty if it has.
+    """
+
+    former: str
+    dataset_id: DatasetId | None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.former} -> {self.dataset_id or '?'}" + (f": {self.problem}" if self.problem else "")
+
+
+def adopt(storage: GitStorage, change: Change, *, dry_run: bool) -> Iterator[Adoption]:
+    """Give each repository whose path is no id one, in lower case; the journal keeps a line for each.
+
+    Args:
+        storage: The store's storage.
+        change: Who adopts them, why and when.
+        dry_run: Only say what would be done.
+    """
+    journal, taken = Journal(storage), set[DatasetId]()
+    for owner, name, path in list(storage.layout.unnamed()):
+        former = os.fsencode(f"{owner}/{name}").decode("utf-8", "replace")
+        dataset_id = _id_for(owner, name)
+        if dataset_id is None:
+            yield Adoption(former, None, "no id can be made of it: rename its folder")
+        elif dataset_id in taken or os.path.lexists(storage.layout.path(dataset_id)):
+            yield Adoption(former, dataset_id, "this id is taken: rename its folder")
+        else:
+            taken.add(dataset_id)
+            yield Adoption(
+                former, dataset_id, "" if dry_run else _taken_in(storage, journal, path, former, dataset_id, change)
+            )
+
+
+def _taken_in(
+    storage: GitStorage, journal: Journal, path: str, former: str, dataset_id: DatasetId, change: Change
+) -> str:
+    """Give a repository its id; return what went wrong."""
+    try:
+        with journal.line("adopt", dataset_id, {"path": former}, change):
+            storage.take_in(path, dataset_id)
+    except MetastoreError as error:
+        return str(error)
+    return ""
+
+
+def _id_for(owner: str, name: str) -> DatasetId | None:
+    try:
+        return parse_writable_id(f"{_plain(owner)}/{_plain(name)}")
+    except InvalidInput:
+        return None
+
+
+def _plain(part: str) -> str:
+    """Return a part of an id that is like a name: without accents, in lower case, with a hyphen for the rest."""
+    text = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", text))
+    return text.strip("-._")[:100]

@@ -1,0 +1,140 @@
+"""Repositories that others made: empty ones are created in, and those whose names are no ids are named and get ids."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import metastore
+from metastore.errors import MetastoreError
+from metastore.storage.local.backup import backup, restore
+from metastore.storage.local.storage import GitStorage
+from metastore.store.adoption import adopt
+
+from .conftest import ANN, change
+from .processes import fsck
+
+NAMES = {
+    "Datopian/GDX": "datopian/gdx",
+    "physics/Our Cars": "physics/our-cars",
+    "physics/naïve": "physics/naive",
+    "Ünïts/a..b": "units/a.b",
+}
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def git(*arguments: object) -> str:
+    line = ["git", "-c", "safe.directory=*", *map(str, arguments)]
+    return subprocess.run(line, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store with a dataset, and copies of its repository under names that are no ids."""
+    root = tmp_path / "store"
+    store = metastore.connect(root, author=ANN, validation="off", sync=False)
+    store.dataset_create("physics/cars", {"n": 1})
+    for name in NAMES:
+        path = root / f"{name}.git"
+        path.parent.mkdir(exist_ok=True)
+        git("clone", "--quiet", "--bare", root / "physics/cars.git", path)
+    return root
+
+
+@pytest.fixture
+def command(root: Path) -> Command:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "metastore", *arguments, "--store", str(root)]
+        return subprocess.run(line, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def test_list_and_verify_name_what_has_no_id(root: Path, command: Command) -> None:
+    listed = command("dataset", "list")
+    assert listed.stdout == "physics/cars\n"
+    for name in NAMES:
+        assert name in listed.stderr
+    found = {damage.where: damage.kind for damage in metastore.connect(root).verify()}
+    assert found == dict.fromkeys(NAMES, "not-an-id")
+
+
+def test_a_backup_has_what_has_no_id_as_it_is_and_brings_it_back(root: Path, tmp_path: Path) -> None:
+    backup(GitStorage(root), tmp_path / "copy")
+    backup(GitStorage(root), tmp_path / "copy")
+    restore(tmp_path / "copy", tmp_path / "back")
+    for name in NAMES:
+        for place in ("copy", "back"):
+            assert git("-C", tmp_path / place / f"{name}.git", "log", "--format=%s") == "Create dataset"
+    fsck(tmp_path / "back")
+
+
+def test_adopt_gives_ids_and_leads_from_the_former_paths(root: Path, command: Command) -> None:
+    dry = command("adopt", "--dry-run", "-a", "Ann <ann@example.org>")
+    assert dry.returncode == 0
+    assert sorted(dry.stdout.splitlines()) == sorted(f"{old} -> {new}" for old, new in NAMES.items())
+    assert command("dataset", "list").stdout == "physics/cars\n"
+    done = command("adopt", "-a", "Ann <ann@example.org>")
+    assert (done.returncode, done.stdout) == (0, dry.stdout)
+    store = metastore.connect(root, author=ANN, validation="off")
+    assert set(map(str, store.dataset_list())) == {"physics/cars", *NAMES.values()}
+    for old, new in NAMES.items():
+        assert git("-C", root / f"{old}.git", "log", "--format=%H") == store.revision_read(new).id
+        store.dataset_update(new, {"n": 2})
+    assert list(store.verify()) == []
+    assert {(line.action, line.dataset_id, line.details["path"]) for line in store.journal()} == {
+        ("adopt", new, old) for old, new in NAMES.items()
+    }
+    assert "adopt" not in command("dataset", "list").stderr
+    assert {entry.dataset_id for entry in store.changes()} == {"physics/cars", *NAMES.values()}
+    assert command("adopt", "-a", "Ann <ann@example.org>").stdout == ""
+
+
+def test_what_gets_no_id_is_named_and_stays(root: Path) -> None:
+    (root / "Physics").mkdir()
+    git("clone", "--quiet", "--bare", root / "physics/cars.git", root / "Physics/Cars.git")
+    (root / "日本").mkdir()
+    git("clone", "--quiet", "--bare", root / "physics/cars.git", root / "日本/日本.git")
+    git("init", "--quiet", "--bare", root / "Physics/Empty.git")
+    problems = {each.former: each.problem for each in adopt(GitStorage(root), change(), dry_run=False) if each.problem}
+    assert set(problems) == {"Physics/Cars", "日本/日本", "Physics/Empty"}
+    assert "taken" in problems["Physics/Cars"]
+    for name in problems:
+        assert (root / f"{name}.git").is_dir()
+
+
+@pytest.mark.parametrize("branch", ["main", "master", "feature/one"])
+def test_a_dataset_is_created_where_an_empty_repository_stands(branch: str, tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path, author=ANN, validation="off")
+    git("init", "--quiet", "--bare", f"--initial-branch={branch}", tmp_path / "physics/cars.git")
+    made = store.dataset_create("physics/cars", {"n": 1})
+    assert store.dataset_read("physics/cars").revision == made.revision
+    assert git("-C", tmp_path / "physics/cars.git", "rev-parse", branch) == made.revision.id
+    fsck(tmp_path)
+    with pytest.raises(metastore.AlreadyExists):
+        store.dataset_create("physics/cars", {"n": 2})
+    store.dataset_update("physics/cars", {"n": 2})
+    assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("what", ["sha256", "a folder", "a lost branch"])
+def test_what_is_no_empty_repository_is_left_as_it_is(what: str, tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path, author=ANN, validation="off")
+    path = tmp_path / "physics/cars.git"
+    if what == "a folder":
+        path.mkdir(parents=True)
+    elif what == "sha256":
+        git("init", "--quiet", "--bare", "--object-format=sha256", path)
+    else:
+        revision = store.dataset_create("physics/cars", {"n": 1}).revision.id
+        store.tag_create("physics/cars", "v1")
+        (path / "refs/heads/main").unlink()
+        assert revision
+    before = sorted(str(each) for each in path.rglob("*") if each.name != "changed")
+    with pytest.raises(MetastoreError):
+        store.dataset_create("physics/cars", {"n": 2})
+    assert sorted(str(each) for each in path.rglob("*") if each.name != "changed") == before
