@@ -98,6 +98,8 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert "No difference" in run("revision", "diff", "physics/cars", cars, cars).err
     listed = run("revision", "list", "physics/cars").out.splitlines()
     assert [line.split(": ", 1)[1] for line in listed] == ["Say what it is", "Create dataset"]
+    summaries = run("revision", "list", "physics/cars", "--summary").out.splitlines()
+    assert [line.strip() for line in summaries[1::2]] == ["title added", "created"]
     assert run("tag", "create", "physics/cars", "v1", cars, "-d", "First", *WRITE).code == 0
     assert run("tag", "list", "physics/cars").out == f"v1 -> {cars[:12]} (First)\n"
     assert run("tag", "update", "physics/cars", "v1", "--new-name", "v2", *WRITE).code == 0

@@ -105,6 +105,18 @@ def test_a_file_that_somebody_pushed_is_taken_out_with_the_change(local_store: M
         store.dataset_undo(CARS, pushed.id)
 
 
+def test_a_revision_that_is_no_descriptor_is_undone_while_it_is_the_newest_and_else_named(
+    local_store: MetaStore,
+) -> None:
+    store, storage, cars = local_store, local_store.storage, metastore.DatasetId("physics", "cars")
+    first = store.dataset_create(CARS, START).revision
+    change = metastore.types.Change(ANN, "By hand", first.created)
+    broken = storage.append(cars, {"datapackage.json": b"no JSON"}, change, parent=first.id)
+    assert store.dataset_undo(CARS, broken.id).descriptor == START
+    with pytest.raises(metastore.NotADescriptor, match=broken.id[:12]):
+        store.dataset_undo(CARS, broken.id)
+
+
 def test_a_revision_is_named_by_its_distance_or_by_a_moment(store: MetaStore, first: str) -> None:
     made = store.dataset_patch(CARS, {"title": "A"}).revision
     assert store.revision_read(CARS, "HEAD~").id == store.revision_read(CARS, "HEAD~1").id == first

@@ -53,9 +53,19 @@ def _root() -> None:
 @click.option("--since", type=TIME, metavar="TIME", help="Made then or later.")
 @click.option("--until", type=TIME, metavar="TIME", help="Made then or earlier.")
 @click.option("--grep", metavar="TEXT", help="With this in the message.")
-def revision_list(app: App, dataset_id: str, revision: str | None, **wanted: Any) -> None:
+@click.option("--summary", is_flag=True, help="Say on a second line what each changed.")
+def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool, **wanted: Any) -> None:
     """List revisions, newest first, beginning with REVISION or the newest."""
-    app.rows(app.reader().revision_list(dataset_id, revision, **wanted), _line)
+    from metastore.store.summaries import changed_by
+    from metastore.wire import to_wire
+
+    store = app.reader()
+    for found in store.revision_list(dataset_id, revision, **wanted):
+        if not summary:
+            app.data(found, _line(found))
+            continue
+        changed = changed_by(store, dataset_id, found)
+        app.data({**to_wire(found), "summary": changed}, f"{_line(found)}\n    {changed}")
 
 
 @command(_root, "blame")

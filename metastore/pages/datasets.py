@@ -19,6 +19,7 @@ from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, readable, require_read
 from metastore.store.store import validate
+from metastore.store.summaries import changed_by
 from metastore.types import Dataset, DatasetId, Difference, Revision
 from metastore.wording import contrast
 
@@ -151,10 +152,16 @@ def history(owner: str, name: str) -> str:
         following=revisions[_ROWS].id if len(revisions) > _ROWS else None,
         start=start,
         path=path,
+        changes=_changes(subject, revisions[:_ROWS]) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+def _changes(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:
+    """Return on one line what each revision changed; it takes two reads each, so it is shown only when asked for."""
+    return {revision.id: changed_by(service().store, subject, revision) for revision in revisions}
 
 
 @datasets.get("/datasets/<owner>/<name>/blame")

@@ -9,6 +9,7 @@ from metastore.descriptor.file_changes import FileChanges, own_files, undo_files
 from metastore.descriptor.merge import take_out
 from metastore.errors import MergeConflict, PathNotFound
 from metastore.storage.port import Storage
+from metastore.store._descriptors import understand
 from metastore.types import DatasetId, Difference, Revision
 
 
@@ -21,12 +22,14 @@ class Undo:
         self._read = storage.read
 
     def descriptor(self, head: Revision, now: bytes | None) -> dict[str, Any]:
-        """Return a later descriptor without the changes. Raises MergeConflict, PathNotFound."""
+        """Return a later descriptor without the changes. Raises MergeConflict, PathNotFound, NotADescriptor."""
         if now is None:
             raise PathNotFound(self._dataset_id, head.id, DESCRIPTOR)
         if self._last.deleted:  # and somebody has brought the dataset back
             raise MergeConflict(self._dataset_id, (Difference("changed", "descriptor"),))
         after, before = (self._read(self._dataset_id, side.id, DESCRIPTOR) for side in (self._last, self._since))
+        for side, content in ((head, now), (self._last, after), (self._since, before)):
+            understand(self._dataset_id, side, content)
         descriptor, clashes = take_out(now, after, before)
         if clashes:
             raise MergeConflict(self._dataset_id, clashes)

@@ -129,6 +129,9 @@ def test_each_value_leads_to_the_revision_it_comes_from_and_to_its_own_history(
     history = client.get("/datasets/physics/cars/history?path=/homepage").text
     assert "Say where &lt;b&gt;" in history
     assert "Other" not in history
+    changes = client.get("/datasets/physics/cars/history?changes=true").text
+    assert "homepage added" in changes
+    assert "version added" in changes
     assert client.get("/datasets/physics/cars/history?path=nothing").status_code == 400
 
 

@@ -1,0 +1,18 @@
+"""What a revision changed, on one line, for lists of revisions."""
+
+from __future__ import annotations
+
+from metastore.errors import NotADescriptor, NotFound
+from metastore.parse import AnyId
+from metastore.store.base import Store
+from metastore.types import Revision
+
+
+def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
+    """Return what a revision changed, such as `1 resource added; title changed`; it reads two descriptors for that."""
+    if revision.deleted or revision.parent is None:
+        return "deleted" if revision.deleted else "created"
+    try:
+        return store.revision_diff(dataset_id, revision.parent, revision.id).summary or "no difference"
+    except (NotADescriptor, NotFound) as error:
+        return str(error)
