@@ -74,7 +74,7 @@ class GitRepository(Repository):
     def is_empty(self) -> bool:
         """Tell whether this is a repository that nothing was ever written to."""
         config = (read_file(f"{self.path}/config") or b"").lower()
-        return bool(self.branch) and not self.references() and b"sha256" not in config
+        return bool(self.branch) and not self.references.all() and b"sha256" not in config
 
     # References
 

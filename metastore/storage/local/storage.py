@@ -143,7 +143,7 @@ class GitStorage(ObjectStorage):
             assert isinstance(repository, GitRepository)
             if repository.is_empty():
                 repository.put(objects)
-                with self._lock(dataset_id):
+                with self._lock(dataset_id), repository.branch_locked():
                     self._expect_same(dataset_id, repository)
                     if repository.is_empty():
                         repository.set_head(head)
