@@ -144,7 +144,7 @@ def test_without_any_author_nothing_is_written(storage: Storage) -> None:
         MetaStore(storage).dataset_create(CARS, {})
 
 
-@pytest.mark.parametrize("at", [datetime(2020, 1, 1), datetime(1969, 12, 31, tzinfo=UTC), "2020-01-01"])
+@pytest.mark.parametrize("at", [datetime(2020, 1, 1), datetime(1969, 12, 31, tzinfo=UTC), "yesterday"])
 def test_a_time_that_git_cannot_keep_is_refused(store: MetaStore, at: datetime) -> None:
     with pytest.raises(InvalidInput):
         store.dataset_create(CARS, {}, at=at)
