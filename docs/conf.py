@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|datetime|pathlib|types|typing|blinker|click)\..*"),
     ("py:.*", r"(Path|datetime|Mapping|Sequence|Iterator|Callable|Any|Literal|Self|Signal|TracebackType|optional)"),
     # Aliases for "an id, or what makes one", which the text explains.
-    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|Validation|RevisionId)"),
+    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|Validation|VersionRule|RevisionId)"),
     # How a host is talked to is nobody's interface.
     ("py:class", r"Host"),
 ]
