@@ -199,7 +199,7 @@ def test_a_read_is_right_or_an_error_of_the_host(name: str, place: Place) -> Non
     expected = json.dumps(READS[name](place.open()), default=str)
     replies = [reply for _, reply in place.hub.seen]
     assert replies
-    for number, what, kind in some(distort(replies), 30):
+    for number, what, kind in some(distort(replies), 20):
         place.hub.faults.clear()
         place.hub.fault(kind, skip=number, times=10_000)
         where = f"{name}, request {number}, {what}"
@@ -231,7 +231,7 @@ def test_a_write_is_done_or_not_done_and_never_said_to_be_otherwise(name: str, p
     replies = [reply for _, reply in place.hub.seen]
     after = told(place.open(), dataset_id)
     assert after != before
-    for number, what, kind in some(distort(replies), 15):
+    for number, what, kind in some(distort(replies), 10):
         dataset_id, head = fresh()
         place.hub.fault(kind, skip=number, times=10_000)
         where = f"{name}, request {number}, {what}"
