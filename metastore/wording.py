@@ -10,13 +10,16 @@ from itertools import pairwise
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 #: How many tokens or sentences are compared with as many others at once: the time grows with the square.
-_MOST = 400
+_MOST = 200
+#: In how many blocks of sentences the words are compared; further ones are shown as wholes, if at all.
+_MOST_BLOCKS = 10
 #: Changes with fewer tokens than this between them are one change.
 _APART = 6
 #: How much of one changed part is shown, in characters.
 _LONGEST_PART = 160
 #: How long a token may be, in characters, so that a text without spaces is cut as well.
 _LONGEST_TOKEN = 40
+_LONGEST_LOOKED_AT = 100_000
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 
 Span = tuple[int, int, int, int]
@@ -72,7 +75,12 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
 
 
 def only(old: str, new: str) -> str:
-    """Return what alone differs, if a reader would not see it: such as `white space`; otherwise an empty text."""
+    """Return what alone differs, if a reader would not see it: such as `white space`; otherwise an empty text.
+
+    Of texts with more than 100,000 characters nothing is said, since that takes long.
+    """
+    if max(len(old), len(new)) > _LONGEST_LOOKED_AT:
+        return ""
     if unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new):
         return "Unicode form"
     if "".join(old.split()) == "".join(new.split()):
@@ -123,9 +131,9 @@ def _by_sentences(a: Sequence[str], b: Sequence[str], span: Span) -> Iterator[Sp
         yield span
         return
     starts = [[first, *_starts(side, first)] for side, first in zip(sides, (span[0], span[2]), strict=True)]
-    for begin, end, other_begin, other_end in _differing(sides[0], sides[1], whole):
+    for number, (begin, end, other_begin, other_end) in enumerate(_differing(sides[0], sides[1], whole)):
         inner = (starts[0][begin], starts[0][end], starts[1][other_begin], starts[1][other_end])
-        yield from _differing(a, b, inner) if _fits(inner) else (inner,)
+        yield from _differing(a, b, inner) if number < _MOST_BLOCKS and _fits(inner) else (inner,)
 
 
 def _sentences(tokens: Sequence[str]) -> list[tuple[str, ...]]:

@@ -60,6 +60,7 @@ def test_excerpts_are_parts_of_both_texts_and_differ(old: str, new: str) -> None
         ("".join(f"word{n} " for n in range(100_000)), "".join(f"word{n}x " for n in range(100_000))),
         ("x" * 1_000_000, "y" + "x" * 999_999),
         ("a b c. " * 50_000 + "a", "b a c. " * 50_000 + "b"),
+        tuple("".join(f"{n % 7} {n * step % 5} . Same. " for n in range(2_000)) for step in (2, 3)),
     ],
 )
 def test_long_texts_are_compared_in_bounded_time_and_told_in_few_words(old: str, new: str) -> None:

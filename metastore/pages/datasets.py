@@ -31,6 +31,8 @@ _SHOWN_FINDINGS = 50
 _SHOWN_DIFFERENCES = 1000
 #: How many lines of a comparison line by line are shown, and how much of each text is compared, in bytes.
 _SHOWN_LINES, _COMPARED = 1000, 100_000
+#: What is a long text, in characters; and how many of them are compared by words on one page, which takes a while.
+_LONG, _MOST_LONG = 1_000, 50
 #: How many changes within one text are shown, and with how many words around each.
 _SHOWN_PLACES, _CONTEXT = 10, 12
 
@@ -209,10 +211,13 @@ def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator
 def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, Any]]]:
     """Return differences by what they are about: the dataset as a whole first, then its parts."""
     groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
+    long = 0
     for each in differences:
         first, _, rest = each.where.partition(" › ")
         part = first if rest or first.startswith("resource ") else "The dataset"
-        old, new = _beside(each.old, each.new)
+        is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
+        long += is_long
+        old, new = _beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
         row = {"kind": each.kind, "where": rest or first, "old": old, "new": new}
         groups.setdefault(part, []).append(row)
     return {part: rows for part, rows in groups.items() if rows}
@@ -242,9 +247,9 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
     return list(changes(before, after))
 
 
-def _beside(old: Any, new: Any) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def _beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
     """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
-    if old is None or new is None:
+    if old is None or new is None or not by_words:
         return [(shown(old), False)] if old is not None else [], [(shown(new), False)] if new is not None else []
     excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_SHOWN_PLACES)
     rest = [(f" (and {more} more)", False)] if more else []

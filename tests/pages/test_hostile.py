@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,6 +117,19 @@ def test_a_comparison_shows_what_changed_in_a_long_text_and_in_the_spelling_of_a
     assert "until <strong>2019</strong></del>" in page
     assert "until <strong>2020</strong></ins>" in page
     assert page.count("The table lists") < 5
+
+
+def test_many_long_texts_that_changed_in_many_places_are_compared_in_bounded_time(
+    client: FlaskClient, store: MetaStore
+) -> None:
+    def text(step: int) -> str:
+        return "".join(f"{n % 7} {n * step % 5} w{n * step % 3} . Same. " for n in range(150))
+
+    first = store.dataset_update("physics/cars", {f"x{n}": text(n % 9 + 1) for n in range(400)}).revision
+    second = store.dataset_update("physics/cars", {f"x{n}": text(n % 7 + 2) for n in range(400)}).revision
+    start = time.process_time()
+    assert client.get(f"/datasets/physics/cars/compare?from={first.id}&to={second.id}").status_code == 200
+    assert time.process_time() - start < 5
 
 
 def test_each_value_leads_to_the_revision_it_comes_from_and_to_its_own_history(
