@@ -21,7 +21,7 @@ from tests.conftest import ANN, ticking
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples" / "ckanext-metastore"))
-from ckanext.metastore import record, tokens  # noqa: E402 - in the examples
+from ckanext.metastore import differences, record, tokens, versions  # noqa: E402 - in the examples
 from ckanext.metastore.patience import Breaker, within  # noqa: E402
 from ckanext.metastore.sync import Recorder  # noqa: E402
 
@@ -220,6 +220,62 @@ def test_what_is_stored_gives_ckan_the_same_dataset(store: metastore.MetaStore, 
     recorder.record(shown())
     package = ckan.to_package(store.dataset_read(PLACE).descriptor)
     assert package == record.recorded(shown())
+
+
+def compared(**changes: Any) -> list[tuple[str, ...]]:
+    changed = differences.compared(record.descriptor_of(shown()), record.descriptor_of(shown(**changes)))
+    return [(each.resource, each.field or each.extra, each.old, each.new) for each in changed]
+
+
+def test_versions_are_compared_field_by_field_as_ckan_calls_them() -> None:
+    assert compared(notes="New", version="", tags=[{"name": "b"}, {"name": "a"}]) == [
+        ("", "notes", "n", "New"),
+        ("", "tags", ["a b"], ["a", "b"]),
+    ]
+    assert compared(extras=[{"key": "k", "value": "w"}, {"key": "l", "value": "1"}]) == [
+        ("", "k", "v", "w"),
+        ("", "l", None, "1"),
+    ]
+    assert compared() == []
+
+
+def test_another_organisation_is_one_difference() -> None:
+    assert compared(owner_org="o2", organization={"id": "o2", "name": "bio", "title": "Biology"}) == [
+        ("", "organization", "org1", "Biology")
+    ]
+
+
+def test_resources_are_compared_by_their_ids() -> None:
+    first = SHOWN["resources"][0]
+    second = {**first, "id": OTHER, "name": "S"}
+    assert compared(resources=[{**first, "url": "http://e.x/b.csv"}, second]) == [
+        ("R", "url", "http://e.x/a.csv", "http://e.x/b.csv"),
+        ("", "resources", None, "S"),
+    ]
+    assert compared(resources=[]) == [("", "resources", "R", None)]
+    both = [record.descriptor_of(shown(resources=order)) for order in ([first, second], [second, first])]
+    [turned] = differences.compared(*both)
+    assert (turned.old, turned.new) == (["R", "S"], ["S", "R"])
+
+
+def test_a_deletion_has_no_fields() -> None:
+    changed = differences.compared(record.descriptor_of(shown()), {})
+    assert ("title", "T2", None) in [(each.field, each.old, each.new) for each in changed]
+
+
+@pytest.mark.parametrize(
+    ("label", "description", "tag"),
+    [
+        ("v1.0", "First", ("v1.0", "First")),
+        ("Version 1.0", "", ("Version-1.0", "Version 1.0")),
+        ("Größe / 2024", "Checked", ("Groe-2024", "Größe / 2024: Checked")),
+        ("版本", "", ("版本", "版本")),  # the action says what is wrong with it
+    ],
+)
+def test_a_label_that_is_no_tag_becomes_one_and_stays_readable(
+    label: str, description: str, tag: tuple[str, str]
+) -> None:
+    assert versions.tag_of(label, description) == tag
 
 
 # Patience, and tokens

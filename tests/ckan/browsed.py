@@ -123,7 +123,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("heading", name="Compare versions").wait_for()
     compared = [row.inner_text().split("\t") for row in page.get_by_role("row").all()[1:]]
-    assert ["title changed", name, "Packages <for> tests"] in compared
+    assert ["Title", name, "Packages <for> tests"] in compared
     assert any("Bo Ek" in row[-1] for row in compared)
     ann.looks("compare")
 

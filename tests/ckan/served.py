@@ -54,7 +54,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
         browser.get("/dataset/cars/versions/compare", params={"from": versions[2], "to": versions[0]}).text
     )
     assert "Cars <3>" in compared
-    assert "title" in compared
+    assert '<th scope="row">Title</th>' in compared
 
     send(
         browser,
@@ -101,6 +101,24 @@ def test_the_reason_of_a_change_of_a_resource_is_recorded(portal: Portal, browse
     page = f"/dataset/cars/resource/{resource}/edit"
     send(browser, page, {"url": "https://e.x/b.csv", "name": "B", "save": "", "metastore_message": "Name it"})
     assert portal.act(portal.token, "dataset_revision_list", id="cars")[0]["message"] == "Name it"
+
+
+def test_the_message_of_the_first_form_of_a_new_dataset_is_that_of_its_first_version(
+    portal: Portal, browser: httpx.Client
+) -> None:
+    form = {
+        "name": "ferries",
+        "owner_org": "physics",
+        "title": "Ferries",
+        "private": "False",
+        "_ckan_phase": "1",
+        "save": "",
+    }
+    answer = send(browser, "/dataset/new", {**form, "pkg_name": "", "metastore_message": "Begin with ferries"})
+    assert answer.url.path.endswith("/resource/new")
+    send(browser, answer.url.path, {"id": "", "url": "https://e.x/f.csv", "name": "F", "save": "go-metadata"})
+    [only] = portal.act(portal.token, "dataset_revision_list", id="ferries")
+    assert only["message"] == "Begin with ferries"
 
 
 def test_an_uploaded_file_is_still_there_after_a_restoration(portal: Portal, browser: httpx.Client) -> None:
@@ -193,6 +211,20 @@ def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Por
     assert "in step" in portal.ckan("metastore", "status")
     newest = portal.act(portal.token, "dataset_revision_list", id="cars")[0]
     assert (newest["message"], newest["author"]["name"]) == ("Update dataset", "Ann Lee")
+
+
+def test_the_datasets_of_a_renamed_organisation_are_recorded_by_ckans_job_worker(portal: Portal) -> None:
+    portal.act(portal.token, "organization_create", name="biology", title="Biology")
+    names = [f"cells-{number}" for number in range(5)]
+    for name in names:
+        portal.act(portal.token, "package_create", name=name, owner_org="biology")
+    portal.act(portal.token, "organization_patch", id="biology", title="Biology and more")
+    with pytest.raises(RuntimeError, match="datasets with changes that wait: 2"):
+        portal.ckan("metastore", "status")
+    portal.ckan("jobs", "worker", "--burst")
+    assert "in step" in portal.ckan("metastore", "status")
+    newest = portal.act(portal.token, "dataset_revision_list", id=names[-1])[0]
+    assert (newest["message"], newest["author"]["name"]) == ("Change the organisation's name", "Ann Lee")
 
 
 def test_two_workers_that_change_one_dataset_leave_what_ckan_says(portal: Portal) -> None:

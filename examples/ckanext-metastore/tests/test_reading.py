@@ -79,6 +79,9 @@ def test_versions_are_compared_in_words(twice: Package) -> None:
     texts = [each["text"] for each in diff["changes"]]
     assert "title changed: 'Cars' → 'All cars'" in texts
     assert any(text.startswith("resource all-cars removed") for text in texts)
+    fields = [(each["resource"], each["field"], each["old"], each["new"]) for each in diff["fields"]]
+    assert ("", "title", "Cars", "All cars") in fields
+    assert ("", "resources", "All cars", None) in fields
     assert diff["old"]["message"] == "Create dataset"
     assert not any("metadata_modified" in text for text in texts)
 

@@ -85,7 +85,8 @@ def test_the_datasets_of_a_renamed_organisation_follow_it(store: Store, cars: Pa
 @pytest.mark.parametrize("action", ["organization_delete", "organization_purge"])
 def test_the_datasets_of_a_removed_organisation_are_recorded(store: Store, cars: Package, action: str) -> None:
     act(action, factories.Sysadmin()["name"], id=cars["organization"]["id"])
-    assert messages(store, place(cars))[0] == "Remove the organisation"
+    # CKAN 2.12 makes each of them an update of its own.
+    assert messages(store, place(cars))[0] in ("Remove the organisation", "Update dataset")
     assert "organization" not in store.dataset_read(place(cars)).descriptor["ckan"]
 
 

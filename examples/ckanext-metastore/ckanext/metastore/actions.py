@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import ckan.plugins.toolkit as tk
@@ -13,6 +14,7 @@ from ckanext.metastore import outbox, portal, settings
 from ckanext.metastore.auth import may_see_private
 from ckanext.metastore.authors import author
 from ckanext.metastore.chained import CHAINED
+from ckanext.metastore.differences import compared
 from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.patience import breaker
 from ckanext.metastore.record import package_of, replaced_files, restored
@@ -116,14 +118,15 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :param id: the id or name of the dataset
     :param from: a version's id or a tag
     :param to: another one (optional, default: the newest)
-    :rtype: dictionary: old, new (versions), patch (RFC 6902, of descriptors), changes (in words)
+    :rtype: dictionary: old, new (versions), patch (RFC 6902, of descriptors), changes (of descriptors, in words),
+        fields (of CKAN: dictionaries with field, resource, extra, old, new)
     """
     with _allowed("dataset_revision_diff", context, data_dict):
         versions, _ = _versions(context, data_dict)
         old, new = tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None
-        diff = _answer(lambda: versions.diff(old, new))
+        diff, descriptors = _answer(lambda: (versions.diff(old, new), versions.descriptors(old, new)))
         changes = [{**to_wire(change), "text": str(change)} for change in diff.changes]
-        return {**to_wire(diff), "changes": changes}
+        return {**to_wire(diff), "changes": changes, "fields": [asdict(each) for each in compared(*descriptors)]}
 
 
 def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:

@@ -206,7 +206,8 @@ def _committed(session: Any) -> None:
 
 
 def _rolled_back(session: Any) -> None:
-    session.info.pop(_ADDED, None)
+    if not session.in_nested_transaction():
+        session.info.pop(_ADDED, None)
 
 
 def record_soon(uuids: Iterable[str]) -> None:

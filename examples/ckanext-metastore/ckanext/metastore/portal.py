@@ -16,6 +16,7 @@ from ckanext.metastore.errors import plainly
 from ckanext.metastore.patience import breaker
 from ckanext.metastore.record import kept
 from ckanext.metastore.sync import Change
+from flask import has_request_context, session
 
 import metastore
 
@@ -55,6 +56,8 @@ def record(package_id: str, context: Any, default: str, **changes: Any) -> None:
     """
     if _is_recording(context):
         package = {**shown(locked(package_id).id), **changes}
+        if package["state"] == "draft":
+            _keep_for_later(package["id"], context.get(MESSAGE))
         _add(package["id"], kept(package, private_too=settings.current().private_too), context, default)
 
 
@@ -79,8 +82,25 @@ _DONE = "metastore_done"
 def _add(uuid: str, package: Any, context: Any, default: str) -> None:
     user = context.get("user") or ""
     who = author(user, emails=settings.current().emails)
-    message = str(context.get(MESSAGE) or default)
+    message = context.get(MESSAGE) or _kept_until_now(uuid, package) or default
     outbox.add(Change(uuid, package, who, message, datetime.now(UTC)), user)
+
+
+# The forms for a new dataset make a draft first, which has no versions. Its message is that of the first version.
+
+
+def _keep_for_later(uuid: str, message: str | None) -> None:
+    if message and has_request_context():
+        session[MESSAGE] = {**session.get(MESSAGE, {}), uuid: message}
+
+
+def _kept_until_now(uuid: str, package: Any) -> str | None:
+    if not has_request_context() or uuid not in session.get(MESSAGE, {}) or not package or package["state"] != "active":
+        return None
+    messages = dict(session[MESSAGE])
+    message = messages.pop(uuid)
+    session[MESSAGE] = messages
+    return str(message)
 
 
 def _is_recording(context: Any) -> bool:

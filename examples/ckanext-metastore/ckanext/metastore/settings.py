@@ -18,6 +18,7 @@ from ckanext.metastore.tokens import Signer
 
 import metastore
 from metastore import ckan
+from metastore.parse import parse_writable_id
 
 log = logging.getLogger(__name__)
 #: How many seconds a request waits for MetaStore, unless the settings say otherwise.
@@ -92,7 +93,7 @@ def current() -> Settings:
         raise Misconfigured("ckanext.metastore.options is not a JSON object")
     owner = _text("owner") or ckan.OWNER
     try:
-        ckan.dataset_id("any", owner=owner)
+        parse_writable_id(ckan.dataset_id("any", owner=owner))
     except metastore.InvalidInput as error:
         raise Misconfigured(f"ckanext.metastore.owner: {error}") from None
     return Settings(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import metastore
+from metastore.parse import is_tag_name
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,16 @@ class Versions:
         """Compare two versions, the second by default the newest."""
         return self.store.revision_diff(self.dataset_id, self._resolved(old), self._resolved(new))
 
+    def descriptors(self, *revisions: str | None) -> list[dict[str, Any]]:
+        """Return the descriptors of versions; that of a deletion is empty."""
+        descriptors = []
+        for revision in revisions:
+            try:
+                descriptors.append(self.read(revision).descriptor)
+            except metastore.DatasetDeleted:
+                descriptors.append({})
+        return descriptors
+
     def tags(self) -> list[metastore.Tag]:
         """Return the tags of versions, by name."""
         return [tag for tag in self.store.tag_list(self.dataset_id) if self._allows(tag.revision)]
@@ -92,6 +106,18 @@ class Versions:
         # A deletion tells as much as the version before it.
         told = revision.parent if revision.deleted else revision.id
         return told is None or not _was_private(self.store, self.dataset_id, told)
+
+
+def tag_of(label: str, description: str) -> tuple[str, str]:
+    """Return a tag's name and description for what somebody calls a version, such as "Version 1.0".
+
+    A label that is no name of a tag becomes one, `Version-1.0`, and is kept at the beginning of the description.
+    """
+    if is_tag_name(label):
+        return label, description
+    plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^\w.+,-]+", "-", plain).strip("-.")[:100]
+    return name or label, f"{label}: {description}" if description else label
 
 
 #: Which versions are of a private dataset, by revision id: a commit, which never changes.

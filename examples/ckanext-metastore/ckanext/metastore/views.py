@@ -7,7 +7,9 @@ from typing import Any
 import ckan.plugins.toolkit as tk
 from ckan.lib.plugins import lookup_package_plugin
 from ckanext.metastore.errors import Unavailable
+from ckanext.metastore.labels import label, labels_of
 from ckanext.metastore.record import PLACE
+from ckanext.metastore.versions import tag_of
 from flask import Blueprint, current_app, g
 
 blueprint = Blueprint("metastore", __name__, url_prefix="/dataset/<id>/versions")
@@ -39,12 +41,12 @@ def wrong(error: tk.ValidationError) -> tuple[str, int]:
 
 
 def _call(action: str, **said: Any) -> Any:
-    """Call an action as whoever asks."""
+    """Call an action with the rights of the visitor."""
     return tk.get_action(action)({"user": tk.current_user.name, "auth_user_obj": tk.current_user}, said)
 
 
 def _act(action: str, **said: Any) -> Any:
-    """Call an action; what is not there or not to be seen is one page."""
+    """Call an action; show one page for what is missing and for what the visitor may not see."""
     try:
         return _call(action, **said)
     except (tk.ObjectNotFound, tk.NotAuthorized):
@@ -131,11 +133,15 @@ def lead_to_version() -> Any:
 
 
 def compare(id: str) -> str:
-    """Show what lies between two versions."""
+    """Show the differences of two versions."""
     old, new = tk.request.args.get("from", ""), tk.request.args.get("to", "")
     if not old:
         return tk.abort(400, tk._("Choose two versions"))
-    return _page("compare", id, diff=_act("dataset_revision_diff", id=id, **{"from": old, "to": new}))
+    now = _act("package_show", id=id)
+    diff = _act("dataset_revision_diff", id=id, **{"from": old, "to": new})
+    names = labels_of(now["type"])
+    rows = [{**change, "label": label(change, names)} for change in diff["fields"]]
+    return _page("compare", id, diff=diff, rows=rows)
 
 
 def restore(id: str, revision: str) -> Any:
@@ -149,8 +155,9 @@ def restore(id: str, revision: str) -> Any:
 
 def tag(id: str, revision: str) -> Any:
     """Name a version."""
-    said = {name: tk.request.form.get(name, "").strip() for name in ("tag", "description")}
-    _do("dataset_tag_create", tk._("Tagged"), id=id, revision=revision, **said)
+    label, description = (tk.request.form.get(name, "").strip() for name in ("tag", "description"))
+    name, description = tag_of(label, description)
+    _do("dataset_tag_create", tk._("Tagged"), id=id, revision=revision, tag=name, description=description)
     return tk.redirect_to("metastore.versions", id=id)
 
 
