@@ -148,3 +148,30 @@ def test_a_long_history_is_searched_and_blamed_in_bounded_time() -> None:
     start = time.process_time()
     store.blame(CARS)
     assert time.process_time() - start < 0.1
+
+
+def test_a_service_reads_some_revisions_a_request_and_follows_the_part_from_page_to_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from metastore.service import part_history
+
+    from .loopback import TOKEN, serving
+
+    monkeypatch.setattr(part_history, "_READ", 2)
+    local = metastore.connect("memory:", author=ANN, validation="off")
+    local.dataset_create(CARS, {"resources": [stations(LAT)]})
+    for number in range(9):
+        local.dataset_patch(CARS, {"version": str(number)})
+    local.dataset_patch(CARS, {"resources": [stations(LAT, name="places")]})
+    local.dataset_patch(CARS, {"version": "last"})
+    with serving(local) as address, metastore.connect(address, token=TOKEN) as remote:
+        for part in ({"resource": "places"}, {"field": "places/lat"}, {"path": "/resources/0"}, {"path": "/none"}):
+            expected = [each.id for each in local.revision_list(CARS, **part)]
+            assert [each.id for each in remote.revision_list(CARS, **part)] == expected
+        page = remote._calls.get(f"/datasets/{CARS}/revisions", {"resource": "places", "limit": "1"})  # type: ignore[attr-defined]
+        assert "path=" in page.headers["link"]
+        assert "resource=" not in page.headers["link"]
+        assert remote.blame(CARS) == local.blame(CARS)
+        monkeypatch.setattr(part_history, "_MOST", 11)
+        with pytest.raises(InvalidInput, match="more than 11 revisions"):
+            remote.blame(CARS)

@@ -88,15 +88,10 @@ def changing(revisions: Iterable[Revision], reader: Reader, part: Part) -> Itera
         reader: Returns their descriptors.
         part: The part, as it is named in the first of them.
     """
-    return (revision for revision, changed, _ in _steps_back(revisions, reader, part) if changed)
+    return (revision for revision, changed, _ in steps_back(revisions, reader, part) if changed)
 
 
-def followed(revisions: Iterable[Revision], reader: Reader, part: Part, revision_id: str) -> Part:
-    """Return how a part is named before a revision; the other arguments are those of `changing`."""
-    return next((was for revision, _, was in _steps_back(revisions, reader, part) if revision.id == revision_id), part)
-
-
-def _steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
+def steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
     """Yield each revision, whether it changed the part, and how the part is named before it."""
     after: Any = _ABSENT
     for newer, older in pairwise(_with_end(revisions)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,10 +14,12 @@ from metastore.auth.access import allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
 from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotADescriptor, NotFound
+from metastore.history.parts import RevisionFilter, parse_part
 from metastore.pages import activity, formatting, markdown
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, readable, require_read
+from metastore.service.part_history import blamed, part_page
 from metastore.store.store import validate
 from metastore.store.summaries import changed_by
 from metastore.types import Dataset, DatasetId, Difference, Revision
@@ -142,7 +144,7 @@ def history(owner: str, name: str) -> str:
     """Show who changed a dataset, when and why, newest first."""
     subject = readable_id(owner, name)
     store, start, path = service().store, request.args.get("revision"), request.args.get("path") or None
-    revisions = list(store.revision_list(subject, start, limit=_ROWS + 1, path=path))
+    revisions, following = _page_of(subject, start, path)
     times = [each.created for each in store.revision_list(subject, limit=_SEEN)] if start is path is None else []
     named: dict[str, list[str]] = defaultdict(list)
     for tag in islice(store.tag_list(subject), 10 * _ROWS):
@@ -150,15 +152,27 @@ def history(owner: str, name: str) -> str:
     return render_template(
         "datasets/history.html",
         id=subject,
-        revisions=revisions[:_ROWS],
-        following=revisions[_ROWS].id if len(revisions) > _ROWS else None,
+        revisions=revisions,
+        following=following,
         start=start,
         path=path,
-        changes=_changes(subject, revisions[:_ROWS]) if request.args.get("changes") else None,
+        changes=_changes(subject, revisions) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+def _page_of(
+    subject: DatasetId, start: str | None, path: str | None
+) -> tuple[Sequence[Revision], Mapping[str, str | None] | None]:
+    """Return a page of revisions, and the parameters of the next one."""
+    part = parse_part(path)
+    if part is not None:
+        page = part_page(subject, start, part, RevisionFilter(), _ROWS)
+        return page.revisions, page.following
+    revisions = list(service().store.revision_list(subject, start, limit=_ROWS + 1))
+    return revisions[:_ROWS], {"revision": revisions[_ROWS].id} if len(revisions) > _ROWS else None
 
 
 def _changes(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:
@@ -170,7 +184,7 @@ def _changes(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str
 def blame(owner: str, name: str) -> str:
     """Show of each value which revision it comes from."""
     subject = readable_id(owner, name)
-    values = service().store.blame(subject, request.args.get("revision"))
+    values = blamed(subject, request.args.get("revision"))
     rows = [(value, shown(value.value)) for value in values[:_SHOWN_DIFFERENCES]]
     return render_template("datasets/blame.html", id=subject, rows=rows, more=len(values) - len(rows))
 

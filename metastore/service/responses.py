@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -153,11 +153,12 @@ def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None]
     return linked(shown[:size], after(shown[size - 1]) if len(shown) > size else None)
 
 
-def linked(shown: Sequence[Any], following: dict[str, str] | None) -> Response:
+def linked(shown: Sequence[Any], following: Mapping[str, str | None] | None) -> Response:
     """Answer with a page that is made already, and a link to the next one (RFC 8288), if it has parameters."""
     response = answer(shown)
     if following is not None:
-        query = urlencode({**request.args.to_dict(), **following, "limit": str(limit())})
+        parameters = {**request.args.to_dict(), **following, "limit": str(limit())}
+        query = urlencode({name: text for name, text in parameters.items() if text is not None})
         response.headers["Link"] = f'<{request.root_path}{quote(request.path)}?{query}>; rel="next"'
     return response
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from flask import Blueprint, Response, request
 
-from metastore.errors import InvalidInput, NotFound, StorageCorrupt
-from metastore.history.parts import Part, followed, parse_part, pointer
+from metastore.errors import InvalidInput
+from metastore.history.parts import RevisionFilter, parse_part
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
+from metastore.service.part_history import blamed, part_page
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
 
 revisions = Blueprint("revisions", __name__)
@@ -30,36 +31,21 @@ def revision_list(owner: str, name: str) -> Response:
     subject, store = _readable(owner, name), service().store
     start, wanted = request.args.get("revision"), requests.wanted_revisions()
     part = parse_part(*(wanted.pop(key) for key in ("path", "resource", "field")))
-    path = pointer(part) if part is not None else None
-    found = store.revision_list(subject, start, path=path, **wanted)
+    if part is not None:
+        page = part_page(subject, start, part, RevisionFilter.parse(**wanted), requests.limit())
+        return responses.linked(page.revisions, page.following)
 
     def after(last: Revision) -> dict[str, str] | None:
-        if last.parent is None:
-            return None
-        following: dict[str, str] = {"revision": last.parent}
-        return following if part is None else {**following, "path": pointer(_before(subject, start, part, last))}
+        return {"revision": last.parent} if last.parent is not None else None
 
-    return responses.page(found, after)
-
-
-def _before(subject: DatasetId, start: str | None, part: Part, last: Revision) -> Part:
-    """Return how a part is named before a revision, so that the next page goes on with it."""
-    store = service().store
-
-    def read(revision: Revision) -> bytes | None:
-        try:
-            return store.dataset_bytes(subject, revision.id)[1]
-        except (NotFound, StorageCorrupt):
-            return None
-
-    return followed(store.revision_list(subject, start), read, part, last.id)
+    return responses.page(store.revision_list(subject, start, **wanted), after)
 
 
 @revisions.get("/datasets/<owner>/<name>/blame")
 def blame(owner: str, name: str) -> Response:
     """Say of each value of a descriptor which revision it comes from."""
     revision = request.args.get("revision")
-    return responses.answer(service().store.blame(_readable(owner, name), revision), revision=revision)
+    return responses.answer(blamed(_readable(owner, name), revision), revision=revision)
 
 
 @revisions.get("/datasets/<owner>/<name>/revisions/<revision>")

@@ -1,0 +1,62 @@
+"""The history of parts, of which one request reads no more than some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+
+from metastore.errors import InvalidInput, NotFound, StorageCorrupt
+from metastore.history.parts import Part, RevisionFilter, pointer, steps_back
+from metastore.service.context import service
+from metastore.types import DatasetId, Revision, Value
+
+#: How many descriptors one request reads; a page may be short or empty, and still have a next one.
+_READ = 500
+#: How many revisions a dataset may have for a service to say where its values come from.
+_MOST = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class PartPage:
+    """A page of a list of revisions.
+
+    Attributes:
+        revisions: The revisions of the page; may be empty though there is a next page.
+        following: The parameters of the next page; None if there is none. None as a value drops a parameter.
+    """
+
+    revisions: tuple[Revision, ...]
+    following: dict[str, str | None] | None
+
+
+def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
+    """Return where each value of a descriptor comes from, if that takes a request a bounded time.
+
+    Raises:
+        InvalidInput: There are too many revisions to read.
+    """
+    store = service().store
+    if next(islice(store.revision_list(subject, revision), _MOST, None), None) is not None:
+        raise InvalidInput(f"this has more than {_MOST:,} revisions: call `metastore blame` where the store is")
+    return store.blame(subject, revision)
+
+
+def part_page(subject: DatasetId, start: str | None, part: Part, wanted: RevisionFilter, size: int) -> PartPage:
+    """Return the first revisions that changed a part, beginning with one of them."""
+    store = service().store
+
+    def read(revision: Revision) -> bytes | None:
+        try:
+            return store.dataset_bytes(subject, revision.id)[1]
+        except (NotFound, StorageCorrupt):
+            return None
+
+    page: list[Revision] = []
+    steps = steps_back(store.revision_list(subject, start), read, part)
+    for number, (revision, changed, former) in enumerate(steps, 1):
+        if changed and wanted.fits(revision):
+            page.append(revision)
+        if revision.parent is not None and (len(page) == size or number == _READ):
+            path = {"path": pointer(former), "resource": None, "field": None}
+            return PartPage(tuple(page), {"revision": revision.parent, **path})
+    return PartPage(tuple(page), None)
