@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import certifi
@@ -20,6 +21,7 @@ IDENTITY = {"NAME": "Tess Tester", "EMAIL": "tess@example.org"}
 _KEPT = ("METASTORE_SOAK", "METASTORE_TEST_", "METASTORE_LIVE_")
 #: Where Linux keeps files in memory, and how many bytes have to be free there for the files of a test run.
 _MEMORY, _ROOM = Path("/dev/shm"), 4 * 1024**3
+_DAY = 24 * 60 * 60  # seconds
 
 
 def isolate() -> None:
@@ -45,6 +47,9 @@ def _in_memory() -> Path | None:
     """Make a folder in memory, where nobody waits for a disk; with TMPDIR set, files are there and can be looked at."""
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
         return None
+    for left in _MEMORY.glob("metastore-tests-*"):  # by a run that was killed
+        if left.stat().st_uid == os.geteuid() and left.stat().st_mtime < time.time() - _DAY:
+            shutil.rmtree(left, ignore_errors=True)
     folder = _temporary("metastore-tests-", _MEMORY)
     folder.chmod(0o755)  # the tests' PostgreSQL is another user
     return folder
