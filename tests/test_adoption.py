@@ -73,6 +73,16 @@ def test_a_backup_has_what_has_no_id_as_it_is_and_brings_it_back(root: Path, tmp
     fsck(tmp_path / "back")
 
 
+def test_a_backup_follows_an_adoption(root: Path, tmp_path: Path) -> None:
+    backup(GitStorage(root), tmp_path / "copy")
+    assert all(not each.problem for each in adopt(GitStorage(root), change(), dry_run=False))
+    backup(GitStorage(root), tmp_path / "copy")
+    copied = metastore.connect(tmp_path / "copy")
+    assert set(map(str, copied.dataset_list())) == {"physics/cars", *NAMES.values()}
+    assert list(copied.verify()) == []
+    assert not any((tmp_path / "copy" / f"{name}.git").exists() for name in NAMES)
+
+
 def test_adopt_gives_ids_and_leads_from_the_former_paths(root: Path, command: Command) -> None:
     dry = command("adopt", "--dry-run", "-a", "Ann <ann@example.org>")
     assert dry.returncode == 0

@@ -113,6 +113,7 @@ class BackupRun:
             if not prefix:
                 self._copy_notes()
             self._remove_gone(prefix)
+        self._remove_adopted()
         return self._report()
 
     def _report(self) -> BackupReport:
@@ -204,6 +205,18 @@ class BackupRun:
         if not (new_id and self._holds_all(new_id, dataset_id)) and not self._is_purged(dataset_id):
             self._keep(dataset_id, "it is gone from the source, and was neither moved nor purged")
             return
+        self._take_away(dataset_id)
+
+    def _remove_adopted(self) -> None:
+        """Remove what had no id, once it has one in the source, where a link leads to it, and is copied as that."""
+        for owner, name, _ in self._target.unnamed():
+            former = DatasetId(owner, name)
+            link = self._source.path(former)
+            place = os.path.relpath(os.path.realpath(link), self._source.root).removesuffix(".git").split("/")
+            if os.path.islink(link) and len(place) == 2 and self._holds_all(DatasetId(*place), former):
+                self._take_away(former)
+
+    def _take_away(self, dataset_id: DatasetId) -> None:
         path = self._target.path(dataset_id)
         os.rename(path, gone := f"{self._aside}/{secrets.token_hex(8)}")
         sync_directory(os.path.dirname(path))
