@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import certifi
@@ -48,8 +49,10 @@ def _in_memory() -> Path | None:
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
         return None
     for left in _MEMORY.glob("metastore-tests-*"):  # by a run that was killed
-        if left.stat().st_uid == os.geteuid() and left.stat().st_mtime < time.time() - _DAY:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another run has just ended
+            status = left.stat()
+            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _DAY:
+                shutil.rmtree(left, ignore_errors=True)
     folder = _temporary("metastore-tests-", _MEMORY)
     folder.chmod(0o755)  # the tests' PostgreSQL is another user
     return folder
