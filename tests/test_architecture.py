@@ -24,7 +24,7 @@ from metastore.client.store import RemoteStore
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
-    "errors wording types parse forks",
+    "errors wording types parse printable forks",
     "files index_file",
     "git.objects git.cache",
     "http",

@@ -11,6 +11,7 @@ from metastore.descriptor import lfs
 from metastore.descriptor.document import DESCRIPTOR, check, decode, encode, load, same
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
+from metastore.printable import printable
 from metastore.types import BlobId, DatasetId, Finding
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _ADVICE = frozenset({"unknown-profile", "no-pointer"})
 _REMEMBERED = 256
 
 _log = logging.getLogger("metastore")
+#: How many places of findings a line of the log names, and with how many characters each.
+_LOGGED, _LOGGED_CHARACTERS = 5, 100
 
 
 class Document(NamedTuple):
@@ -122,12 +125,17 @@ class KnownFindings:
 
 
 def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
-    """Warn of the findings that a write added and count the others; called once, when the write has landed."""
-    known = 0
-    for finding in findings:
-        known += finding.known
-        if not finding.known:
-            _log.warning("%s: %s", dataset_id, finding)
+    """Warn of the findings of a write that has landed: one line with their number and places.
+
+    Their details stay out of the log, because they quote the descriptor.
+    """
+    found = tuple(findings)
+    pointers = [finding.pointer or "(descriptor)" for finding in found if not finding.known]
+    known = sum(finding.known for finding in found)
+    if pointers:
+        shown = ", ".join(printable(pointer[:_LOGGED_CHARACTERS]) for pointer in pointers[:_LOGGED])
+        more = f" and {len(pointers) - _LOGGED:,} more" if len(pointers) > _LOGGED else ""
+        _log.warning("%s breaks its profile in %d places: %s%s", dataset_id, len(pointers), shown, more)
     if known:
         _log.warning("%s: %d problem%s as before", dataset_id, known, "s" * (known != 1))
 

@@ -22,14 +22,17 @@ from metastore.service.guard import identity, readable, require_read
 from metastore.service.part_history import blamed, part_page
 from metastore.store.store import validate
 from metastore.store.summaries import changed_by
-from metastore.types import Dataset, DatasetId, Difference, Revision
+from metastore.types import Dataset, DatasetId, Difference, Finding, Revision, RevisionId
 from metastore.wording import contrast
 
 datasets = Blueprint("datasets", __name__)
 _ROWS = 50
 #: How far back the picture of the activity looks, in revisions.
 _SEEN = 1000
-_SHOWN_FINDINGS = 50
+_SHOWN_PROBLEMS = 100
+#: What the checks of the last revisions found: 100 findings of 300 characters each, so at most some 15 MB.
+_MOST_CHECKED = 250
+_checked: dict[RevisionId, tuple[Finding, ...]] = {}
 _SHOWN_DIFFERENCES = 1000
 #: How many lines of a comparison line by line are shown, and how much of each text is compared, in bytes.
 _SHOWN_LINES, _COMPARED = 1000, 100_000
@@ -92,24 +95,29 @@ def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:
 
 def _facts(found: Dataset) -> dict[str, Any]:
     seen = formatting.overview(found.descriptor, str(found.id))
-    findings = _findings(found)
     return {
         "id": found.id,
         "revision": found.revision,
         "seen": seen,
         "description": markdown.render(seen.description),
-        "findings": findings[:_SHOWN_FINDINGS],
-        "more_findings": max(0, len(findings) - _SHOWN_FINDINGS),
+        "findings": _findings(found),
         "text": found.bytes.decode("utf-8", "replace"),
         "lines": _lines(found),
     }
 
 
-def _findings(found: Dataset) -> list[Any]:
-    try:
-        return list(validate(found.bytes))
-    except InvalidInput as error:  # stored by somebody else
-        return [{"pointer": pointer, "detail": detail} for pointer, detail in error.problems]
+def _findings(found: Dataset) -> tuple[Finding, ...]:
+    """Return the findings of a revision, at most 100 and how many more; it is checked once, since it never changes."""
+    known = _checked.get(found.revision.id)
+    if known is None:
+        try:
+            known = validate(found.bytes)
+        except InvalidInput as error:  # stored by somebody else
+            known = tuple(Finding(pointer, detail) for pointer, detail in error.problems[:_SHOWN_PROBLEMS])
+        while len(_checked) >= _MOST_CHECKED:
+            _checked.pop(next(iter(_checked)), None)
+        _checked[found.revision.id] = known
+    return known
 
 
 def _lines(found: Dataset) -> dict[str, str]:

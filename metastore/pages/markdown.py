@@ -1,8 +1,10 @@
-"""Descriptions in Markdown (CommonMark), by anybody: what comes out of them is cleaned, and loads nothing."""
+"""Descriptions in Markdown (CommonMark): the HTML is cleaned, bounded in size, and loads nothing."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+import re
+import threading
+from collections import OrderedDict
 
 import nh3
 from markdown_it import MarkdownIt
@@ -13,15 +15,56 @@ _TAGS = {
     *("p", "br", "hr", "em", "strong", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
     *("table", "thead", "tbody", "tr", "th", "td", "h3", "h4", "h5", "h6"),
 }
-_LONGEST = 100_000
+#: Limits in characters: of the source, of the HTML, and of all HTML that is kept.
+_LONGEST, _LONGEST_HTML, _KEPT = 100_000, 500_000, 8_000_000
+_PARSER = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable("table")
+#: Where a label gets its target: each use of the label repeats it, so that a short text can become a long page.
+_DEFINITION = re.compile(r"\]:([^\n]*(?:\n[^\n]+)*)")
 
 
-@lru_cache(256)
+class _Cache:
+    """Rendered texts, the least recently used leaving first. Safe to share between threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
+        self._rendered: OrderedDict[str, Markup] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, text: str) -> Markup | None:
+        with self._lock:
+            if text in self._rendered:
+                self._rendered.move_to_end(text)
+            return self._rendered.get(text)
+
+    def put(self, text: str, html: Markup) -> None:
+        with self._lock:
+            if text in self._rendered:
+                return
+            self._rendered[text] = html
+            self._size += len(text) + len(html)
+            while self._size > self._most:
+                old, gone = self._rendered.popitem(last=False)
+                self._size -= len(old) + len(gone)
+
+
+_cache = _Cache(_KEPT)
+
+
 def render(text: str) -> Markup:
-    """Return Markdown as HTML that is safe to show; a text that is very long stays as it is."""
-    if len(text) > _LONGEST:
+    """Return Markdown as HTML that is safe to show; a text whose HTML would be very long is shown as it is."""
+    html = _cache.get(text)
+    if html is None:
+        html = _rendered(text)
+        _cache.put(text, html)
+    return html
+
+
+def _rendered(text: str) -> Markup:
+    if len(text) > _LONGEST or _expanded(text) > _LONGEST_HTML:
         return Markup("<p>{}</p>").format(text)
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    html = _PARSER.render(text)
+    if len(html) > _LONGEST_HTML:
+        return Markup("<p>{}</p>").format(text)
     for level in (4, 3, 2, 1):  # h1 becomes h3, …, so that they go on where the page's own end
         html = html.replace(f"<h{level}>", f"<h{level + 2}>").replace(f"</h{level}>", f"</h{level + 2}>")
     clean = nh3.clean(
@@ -32,3 +75,9 @@ def render(text: str) -> Markup:
         link_rel="nofollow noopener noreferrer",
     )
     return Markup(clean)  # noqa: S704 - nh3 has cleaned it
+
+
+def _expanded(text: str) -> int:
+    """Return an upper bound of the length of the HTML that link references add: each use repeats its definition."""
+    longest = max((len(found[1]) for found in _DEFINITION.finditer(text)), default=0)
+    return longest * text.count("]") if longest else 0

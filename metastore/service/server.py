@@ -12,7 +12,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
+from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.exceptions import BadRequest
 
 from metastore import config
 from metastore.auth.tokens import LONGEST
@@ -29,6 +31,7 @@ from metastore.errors import InvalidInput
 from metastore.service.context import request_id
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
 
 #: For how many seconds a stopping server lets requests finish.
@@ -134,7 +137,36 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        return self._make_app()
+        app = self._make_app()
+        app.wsgi_app = _Readable(app.wsgi_app)  # type: ignore[method-assign]
+        return app
+
+
+class _Readable:
+    """An application whose clients may send malformed chunks: reading them is a bad request, not a failure."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            environ["wsgi.input"] = _Chunks(environ["wsgi.input"])
+        return self._app(environ, start_response)
+
+
+class _Chunks:
+    """A body in chunks, read as Gunicorn reads it, with its errors in words."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes. Raises BadRequest: the chunks are malformed or end too early."""
+        try:
+            content: bytes = self._body.read() if size < 0 else self._body.read(size)
+        except (ParseException, NoMoreData):
+            raise BadRequest("the chunks of the body are malformed (RFC 9112, 7.1)") from None
+        return content
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # has no types

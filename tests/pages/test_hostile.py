@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from markupsafe import Markup
 
 import metastore
 from metastore import MetaStore, bundle
@@ -15,6 +17,7 @@ from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.errors import InvalidInput
+from metastore.pages import markdown
 from metastore.pages.json_lines import mark
 from metastore.types import Author, Change, DatasetId
 from metastore.web import create_app
@@ -169,3 +172,42 @@ def test_a_link_fills_in_no_form_that_changes_something(client: FlaskClient, que
     answer = client.get(f"/datasets/physics/cars/{query}")
     assert answer.status_code == 200
     assert "EVIL" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[x]: /" + "y" * 16_000 + "\n\n" + "[x]" * 7_000,
+        "[x]: /y\n'" + "t" * 16_000 + "'\n\n" + "[a][x]" * 7_000,
+        "> " * 30_000 + "x",
+        "* " * 30_000,
+        "`" * 50_000 + "a" + "`" * 49_999,
+        "|" * 99_000 + "\n" + "|-" * 400,
+        "&" * 99_000,
+    ],
+    ids=["references", "titles", "quotes", "lists", "ticks", "cells", "entities"],
+)
+def test_a_description_becomes_html_of_bounded_size(text: str) -> None:
+    assert len(markdown.render(text)) <= 1_000_000
+
+
+def test_rendered_descriptions_are_kept_within_a_bound_in_bytes() -> None:
+    cache = markdown._Cache(1000)
+    for number in range(100):
+        cache.put(str(number), Markup("x" * 100))
+    assert sum(len(text) + len(html) for text, html in cache._rendered.items()) <= 1000
+    assert cache.get("99") == "x" * 100
+
+
+def test_a_revision_is_checked_once_however_often_its_page_is_shown(
+    client: FlaskClient, store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bytes] = []
+    module = sys.modules["metastore.pages.datasets"]  # the package's own name is a blueprint
+    real = module.validate
+    monkeypatch.setattr(module, "validate", lambda content: calls.append(content) or real(content))
+    store.dataset_update("physics/cars", {"name": "cars", "keywords": list(range(300))})
+    pages = [client.get("/datasets/physics/cars").text for _ in range(3)]
+    assert len(calls) == 1
+    assert pages[0] == pages[2]
+    assert "more" in pages[2]

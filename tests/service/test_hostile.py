@@ -594,3 +594,15 @@ def test_a_request_that_expects_two_states_is_refused(there: Door) -> None:
         BUNDLE, data={"event": "e,1", "expected": 1}, content_type=JSON, headers={"If-Match": '"999"'}
     )
     assert answer.status_code == 422
+
+
+def test_many_findings_are_a_short_answer_and_a_line_of_log_that_quotes_nothing(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = {"keywords": [{"secret": number} for number in range(2000)]}
+    answer = door.admin.put(CARS, data=words, content_type=JSON)
+    found = answer.json["findings"]
+    assert (answer.status_code, len(found) <= 101, "more" in found[-1]["detail"]) == (201, True, True)
+    (line,) = [record.getMessage() for record in caplog.records if "profile" in record.getMessage()]
+    assert line.startswith("physics/cars breaks its profile in ")
+    assert (len(line) < 1000, "secret" in line) == (True, False)

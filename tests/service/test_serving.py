@@ -389,3 +389,19 @@ def test_below_a_path_our_links_have_the_path(service: Served) -> None:
     answer = service.ask(path, "PUT", {"name": "b"}, exact={"SCRIPT_NAME": "/metadata"})
     assert answer.status == 201
     assert answer.headers["Location"] == "/metadata/api/v1/datasets/physics/below"
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"0x4\r\nabcd\r\n0\r\n\r\n", b"zz\r\n", b"-1\r\n", b"4\r\nabcdXX0\r\n\r\n", b"5\r\nab"]
+)
+def test_malformed_chunks_are_400_in_one_line(service: Served, chunks: bytes) -> None:
+    head = f"PUT {CARS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.token}\r\nConnection: close\r\n"
+    before = service.log("err")
+    with service.connect() as connection:
+        connection.sendall(
+            f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunks
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert "Traceback" not in service.log("err").removeprefix(before)
