@@ -43,7 +43,7 @@ def test_a_visitor_finds_a_dataset_and_what_changed_in_it(person: Person, cars: 
     expect(page.get_by_role("heading", name="What changed")).to_be_visible()
     expect(page.locator("del", has_text="Cars").first).to_be_visible()
     expect(page.locator("ins", has_text="Cars and their speeds")).to_be_visible()
-    expect(page.get_by_text("renamed")).to_be_visible()
+    expect(page.get_by_text("renamed", exact=True)).to_be_visible()
     assert person.context.cookies() == []
 
 

@@ -420,6 +420,17 @@ def test_a_move_within_an_owner_opens_nothing_to_its_mover(closed: Door) -> None
     assert (answer.status_code, answer.data, answer.headers.get("ETag")) == (204, b"", None)
 
 
+def test_who_may_write_and_not_read_does_not_learn_what_stands_in_the_way_of_an_undo(
+    closed: Door, memory: MetaStore
+) -> None:
+    wrong = memory.dataset_update("physics/cars", {"secret-plans": "A"}).revision.id
+    memory.dataset_update("physics/cars", {"secret-plans": "B"})
+    writer = closed.comes("bo", "ds:physics/cars:update")
+    answer = writer.post(f"{CARS}/undo", json={"revision": wrong})
+    assert (answer.status_code, answer.json["kind"], answer.json["places"]) == (409, "merge-conflict", [])
+    assert "secret-plans" not in answer.text
+
+
 def test_who_may_write_and_not_read_learns_no_revision_but_their_own(closed: Door, memory: MetaStore) -> None:
     memory.dataset_update("physics/cars", {"title": "Secret"})
     head = memory.revision_read("physics/cars").id
