@@ -225,7 +225,7 @@ def record_soon(uuids: Iterable[str]) -> None:
 
 def _enqueue() -> None:
     try:
-        if all(job.meta.get("title") != _JOB for job in jobs.get_queue().jobs):
+        if all(job.meta.get("title") != _JOB for job in jobs.get_queue().get_jobs(length=50)):
             tk.enqueue_job(drain_all, title=_JOB)
     except Exception as error:  # Redis is away; the changes wait for another occasion
         log.error("the job that records changes cannot be queued: %s", error)
