@@ -63,7 +63,7 @@ def is_lock(name: str) -> bool:
 
 def stale_locks(folder: str) -> Iterator[str]:
     """Yield the files that killed writers left in a folder. Only ever called under the dataset's `flock`."""
-    with suppress(FileNotFoundError, NotADirectoryError):
+    with suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             if entry.name.endswith(_ASIDE) or (is_lock(entry.name) and _is_ours(entry.path)):
                 yield entry.path

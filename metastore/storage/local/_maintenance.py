@@ -132,7 +132,9 @@ def _ends_with_checksum(path: str) -> bool:
 
 def _left_over(path: str) -> Iterator[str]:
     """Find the unfinished files of interrupted writes. Objects are written before the lock is taken, so age counts."""
-    for name in os.listdir(path) if os.path.isdir(path) else ():
+    if not os.path.isdir(path):
+        return
+    for name in os.listdir(path):
         if _UNFINISHED_FILE.fullmatch(name):
             yield f"{path}/{name}"
     for folder in (path, *(folder for folder, _, _ in os.walk(f"{path}/refs"))):
