@@ -34,7 +34,7 @@ def fill(store: Path) -> None:
 
 
 def token(store: Path) -> str:
-    granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--expires", "1d"]
+    granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--bundles", "NOvA:write", "--expires", "1d"]
     done = subprocess.run(
         [*PROGRAM, "token", *granted, "--store", store], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -1,18 +1,23 @@
-"""Who may do what with datasets: scopes as tokens carry them, and one rule.
+"""Scopes as tokens carry them, and the one rule about what they allow.
 
 ```
 ds[:id[:action,…]]                   ds:physics/cars:read,update
 ds[:id[:subscope[:action,…]]]        ds:physics/cars:metadata:update
+bundles:group:action,…               bundles:NOvA:write
 ```
 
 `*`, an empty part and a missing part mean any; an id is `owner/name`, `name` (of the default owner), `owner/*`,
 `owner/` or `*`. That is the grammar of CKAN's ckanext-authz-service (`authzzie.py`, `Scope`), which issues such tokens,
 with what it leaves open read narrowly: an action list that is empty, more than four parts, and whatever is not known
 grant nothing. The third of three parts is a list of actions, as there.
+
+The scopes of bundles are ours, and have no short forms: a group or `*`, and `read`, `write` or both. Anyone reads
+bundles, so `read` adds nothing. `write` lets the groups file decide; without it, the token changes no bundle.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -26,6 +31,7 @@ ACTIONS = ("read", "list", "create", "update", "delete", "purge", "import")
 _ANY = frozenset({"read", "list", "create", "update", "patch", "delete", "purge"})
 _KNOWN = _ANY | {"import"}
 _READING = ("read", "list")
+_BUNDLES = re.compile(r"bundles:(\*|[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}):([a-z,]+)")
 _OURS = ("", "*", "metadata")  # the subscopes that are about descriptors; `data` is about files, which others keep
 
 
@@ -49,6 +55,29 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleGrant:
+    """The groups whose bundles somebody may change, as far as the groups file lets their user.
+
+    Attributes:
+        groups: The groups that are granted.
+        any_group: Whether every group is granted, `root` included.
+    """
+
+    groups: frozenset[str] = frozenset()
+    any_group: bool = False
+
+    def covers(self, group: str) -> bool:
+        """Tell whether it grants changes of a group's bundles."""
+        return self.any_group or group in self.groups
+
+
+#: What a token without a scope of bundles grants: reading, which anyone may.
+NO_BUNDLES = BundleGrant()
+#: The grant of a person who came without a token: the groups file alone decides.
+ALL_BUNDLES = BundleGrant(any_group=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Who is asking, and what they were granted.
 
@@ -56,7 +85,8 @@ class Identity:
         user: The token's subject. Without one nothing can be written.
         name: For people to read.
         email: An address, or None.
-        scopes: What was granted; may be empty.
+        scopes: What was granted on datasets; may be empty.
+        bundles: What was granted on bundles.
         anonymous: Whether there was no token.
         expires: Until when the token counts, in seconds since 1970; None where there was none.
     """
@@ -65,6 +95,7 @@ class Identity:
     name: str | None = None
     email: str | None = None
     scopes: tuple[Scope, ...] = ()
+    bundles: BundleGrant = NO_BUNDLES
     anonymous: bool = False
     expires: float | None = field(default=None, compare=False)
 
@@ -87,39 +118,66 @@ class Identity:
 ANONYMOUS = Identity(anonymous=True)
 
 
-def parse_scopes(claim: object, default_owner: str | None = None) -> tuple[Scope, ...]:
-    """Read what a token grants; never raises, and ignores what it does not understand.
+def scope_texts(claim: object) -> tuple[str, ...]:
+    """Return the scopes of a claim one by one; never raises, and ignores everything that is not text.
 
     Args:
         claim: Scopes in one text with spaces between, as CKAN writes them, or a list of them.
-        default_owner: Whose dataset an id without owner is; without it, nobody's.
     """
     if isinstance(claim, str):
-        texts: list[object] = list(claim.split(" "))
-    else:
-        texts = list(claim) if isinstance(claim, (list, tuple)) else []
-    return tuple(scope for text in texts if isinstance(text, str) for scope in _parse(text, default_owner))
+        return tuple(claim.split(" "))
+    return tuple(text for text in claim if isinstance(text, str)) if isinstance(claim, (list, tuple)) else ()
 
 
-def check_scopes(scopes: object, default_owner: str | None = None) -> tuple[Scope, ...]:
-    """Parse scopes that somebody wrote by hand, who would not notice that one of them is ignored.
+def parse_scopes(claim: object, default_owner: str | None = None) -> tuple[Scope, ...]:
+    """Read what a token grants on datasets; never raises, and ignores what it does not understand.
+
+    Args:
+        claim: As for `scope_texts`.
+        default_owner: Whose dataset an id without owner is; without it, nobody's.
+    """
+    return tuple(scope for text in scope_texts(claim) for scope in _parse(text, default_owner))
+
+
+def parse_bundle_scopes(claim: object) -> BundleGrant:
+    """Read what a token grants on bundles; never raises, and ignores what it does not understand.
+
+    Args:
+        claim: As for `scope_texts`.
+    """
+    found = [match for text in scope_texts(claim) if (match := _BUNDLES.fullmatch(text))]
+    groups = frozenset(match[1] for match in found if "write" in match[2].split(","))
+    return BundleGrant(groups - {"*"}, "*" in groups)
+
+
+def check_scopes(scopes: object, default_owner: str | None = None) -> tuple[str, ...]:
+    """Check scopes that somebody wrote by hand, who would not notice that one of them is ignored.
 
     Args:
         scopes: One text with spaces between, or a list.
         default_owner: As for `parse_scopes`.
+
+    Returns:
+        The scopes one by one.
 
     Raises:
         InvalidInput: One of them grants nothing.
     """
     texts = scopes.split() if isinstance(scopes, str) else scopes
     if not isinstance(texts, (list, tuple)) or not texts:
-        raise InvalidInput("a scope is a text such as 'ds:physics/*:create,read,update'")
+        raise InvalidInput("a scope is a text such as 'ds:physics/*:create,read,update' or 'bundles:NOvA:write'")
     for text in texts:
-        if not parse_scopes([text], default_owner):
+        if not (parse_scopes([text], default_owner) or _is_of_bundles(text)):
             raise InvalidInput(
-                f"the scope {text!r} grants nothing: write one such as 'ds:physics/*:create,read,update'"
+                f"the scope {text!r} grants nothing: write one such as 'ds:physics/*:create,read,update' or "
+                "'bundles:NOvA:write'"
             )
-    return parse_scopes(texts, default_owner)
+    return tuple(texts)
+
+
+def _is_of_bundles(text: object) -> bool:
+    match = _BUNDLES.fullmatch(text) if isinstance(text, str) else None
+    return match is not None and {"read", "write"}.issuperset(match[2].split(","))
 
 
 def _parse(text: str, default_owner: str | None) -> Iterator[Scope]:

@@ -17,7 +17,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from metastore.auth.access import Identity, Scope, check_scopes, parse_scopes
+from metastore.auth.access import (
+    ALL_BUNDLES,
+    Identity,
+    check_scopes,
+    parse_bundle_scopes,
+    parse_scopes,
+    scope_texts,
+)
 from metastore.auth.keys import ALGORITHMS, Key, pyjwt
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
 
@@ -98,15 +105,21 @@ class Verifier:
         claims = _read_json(self._signed(token, head))
         self._check_times(claims)
         self._check_parties(claims)
-        return replace(self.identity(claims), expires=_time(claims, "exp"))
+        bundles = parse_bundle_scopes(list(self._scopes(claims)))
+        return replace(self.person(claims), bundles=bundles, expires=_time(claims, "exp"))
 
-    def identity(self, claims: Mapping[str, Any]) -> Identity:
-        """Return whom claims name that somebody else has checked, such as an OpenID Connect provider's."""
+    def person(self, claims: Mapping[str, Any]) -> Identity:
+        """Return the person whom claims name that a provider or a proxy has checked.
+
+        No scope limits which bundles they may change: they came without a token, and the groups file decides.
+        """
+        scopes = parse_scopes(list(self._scopes(claims)), self._default_owner)
         return Identity(
             _word(_find(claims, self._user_claim)),
             _line(claims.get("name")),
             _line(claims.get("email")),
-            tuple(dict.fromkeys(self._scopes(claims))),
+            tuple(dict.fromkeys(scopes)),
+            ALL_BUNDLES,
         )
 
     def _signed(self, token: str, head: Mapping[str, Any]) -> bytes:
@@ -156,9 +169,10 @@ class Verifier:
         if self._audience is not None and self._audience not in audiences:
             raise AuthenticationError("the token is meant for somebody else (aud)")
 
-    def _scopes(self, claims: Mapping[str, Any]) -> Iterator[Scope]:
+    def _scopes(self, claims: Mapping[str, Any]) -> Iterator[str]:
+        """Return the scopes that claims carry, and those that the mapping adds for what they say."""
         for claim in self._scope_claims:
-            yield from parse_scopes(claims.get(claim), self._default_owner)
+            yield from scope_texts(claims.get(claim))
         for claim, values in self._mapping.items():
             given = _find(claims, claim)
             for value in given if isinstance(given, list) else [given]:
@@ -185,7 +199,7 @@ def issue(
     Args:
         secret: The service's own key, 32 bytes or more.
         user: The subject.
-        scopes: What is granted, such as `ds:physics/*:create,read,update`.
+        scopes: What is granted, such as `ds:physics/*:create,read,update` and `bundles:NOvA:write`.
         expires: From now, for how long it counts.
         now: Seconds since 1970.
         name: The user's name, for revisions.

@@ -14,15 +14,16 @@ Names are separated by spaces and commas and are case-sensitive. A group without
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from metastore.auth.access import ALL_BUNDLES, BundleGrant
 from metastore.bundle.checks import check_user
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
+from metastore.files import SmallFiles
 from metastore.forks import ForkSafeLock
 
 #: The group of the superusers, who alone may change its bundles.
@@ -38,11 +39,13 @@ class Membership:
         groups: The groups in the order of the file, without `root`.
         admins: Each group and its admins.
         superusers: The users listed under `root`.
+        unreadable: Whether the file is missing or broken. Then there are no groups, and nobody changes a bundle.
     """
 
     groups: tuple[str, ...]
     admins: Mapping[str, frozenset[str]]
     superusers: frozenset[str]
+    unreadable: bool = False
 
 
 def parse_groups(text: str) -> Membership:
@@ -73,16 +76,18 @@ def parse_groups(text: str) -> Membership:
 
 
 class Groups:
-    """A groups file that is read again when it changes. If it becomes unreadable, its last good content stays in force.
+    """The groups and their members, from a file that is read again when it changes. Safe to share between threads.
 
-    Safe to share between threads.
+    While the file is missing or broken, nobody changes a bundle. The last good content would not do: two processes may
+    have read different ones, and somebody who left the file in between could still change bundles in one of them.
+
+    Attributes:
+        grant: Narrows what the file allows to what a token grants.
     """
 
-    def __init__(self, membership: Membership, path: Path | None = None, seen: object = None) -> None:
-        self._membership = membership
-        self._path = path
-        self._seen = seen
-        self._mutex = ForkSafeLock()
+    def __init__(self, source: _Text | _File, grant: BundleGrant = ALL_BUNDLES) -> None:
+        self._source = source
+        self.grant = grant
 
     @classmethod
     def load(cls, path: str | Path) -> Groups:
@@ -91,9 +96,7 @@ class Groups:
         Raises:
             InvalidInput: The file cannot be read or parsed.
         """
-        file = Path(path)
-        seen = _state(file)  # before reading, so that a change during the read is noticed later
-        return cls(_read(file), file, seen)
+        return cls(_File(Path(path)))
 
     @classmethod
     def parse(cls, text: str) -> Groups:
@@ -102,28 +105,75 @@ class Groups:
         Raises:
             InvalidInput: The text cannot be parsed.
         """
-        return cls(parse_groups(text))
+        return cls(_Text(parse_groups(text)))
+
+    def limited_to(self, grant: BundleGrant) -> Groups:
+        """Return the same groups for a caller who may change only the bundles that a token grants."""
+        return Groups(self._source, grant)
 
     def current(self) -> Membership:
         """Return the content of the file now."""
-        if self._path is None:
-            return self._membership
-        with self._mutex:
-            seen = _state(self._path)
-            if seen != self._seen:
-                self._seen = seen
-                try:
-                    self._membership = _read(self._path)
-                except InvalidInput as error:
-                    _log.warning("the groups file stays as it was: %s", error)
-            return self._membership
+        return self._source.read()
 
     def of(self, user: str | None) -> tuple[str, ...]:
         """Return the groups whose bundles a user may change; for a superuser all groups, with `root` last."""
         members = self.current()
-        if user is not None and user in members.superusers:
-            return (*members.groups, ROOT)
-        return tuple(group for group in members.groups if user in members.admins[group])
+        is_superuser = user is not None and user in members.superusers
+        groups = (*members.groups, ROOT) if is_superuser else members.groups
+        return tuple(
+            group for group in groups if self.grant.covers(group) and (is_superuser or user in members.admins[group])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    membership: Membership
+
+    def read(self) -> Membership:
+        return self.membership
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = SmallFiles()
+        self._mutex = ForkSafeLock()
+        self._content = self._look()
+        self._membership = _parsed(path, self._content)
+
+    def read(self) -> Membership:
+        with self._mutex:
+            content = self._look()
+            if content != self._content:
+                self._content = content
+                self._membership = self._read_again()
+            return self._membership
+
+    def _read_again(self) -> Membership:
+        try:
+            return _parsed(self._path, self._content)
+        except InvalidInput as error:
+            _log.warning("nobody can change bundles until the groups file is mended: %s", error)
+            return Membership((), {}, frozenset(), unreadable=True)
+
+    def _look(self) -> bytes | str:
+        """Return the content of the file, or as text why it cannot be read."""
+        try:
+            content = self._files.read(str(self._path))
+        except OSError as error:
+            return error.strerror or str(error)
+        return "there is no such file" if content is None else content
+
+
+def _parsed(path: Path, content: bytes | str) -> Membership:
+    """Parse what `_File` found. Raises InvalidInput."""
+    if isinstance(content, str):
+        raise InvalidInput(f"the groups file {path} cannot be read: {content}")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(f"the groups file {path} cannot be read: it is not UTF-8 text") from None
+    return parse_groups(text)
 
 
 def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> None:
@@ -136,12 +186,17 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
             rule holds for each, so that nobody makes a bundle collectable who could not change it afterwards.
 
     Raises:
-        PermissionDenied: The user may not make the change; the message says why.
+        PermissionDenied: The user may not make the change; the message says why, and `scope` which scope is missing.
     """
-    members = groups.current()
-    if user is None or user == "":
-        raise PermissionDenied("anyone may read bundles; to change one, say who you are")
+    states = tuple(states)
+    members = check_member(groups, user)
     check_user(user)
+    for group in dict.fromkeys(state.ifb_group for state in states):
+        if not groups.grant.covers(group):
+            scope = f"bundles:{group}:write"
+            raise PermissionDenied(
+                f"the token does not grant changes of {group}'s bundles: it needs {scope}", scope=scope
+            )
     if user in members.superusers:
         return
     for state in states:
@@ -151,6 +206,20 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
             raise PermissionDenied(f"{user} is not an admin of {state.ifb_group}, which owns {state.name}")
         if state.writable:
             raise PermissionDenied(f"{state.name} is collectable: only superusers create or change such bundles")
+
+
+def check_member(groups: Groups, user: str | None) -> Membership:
+    """Return the content of the groups file for a user who wants to change something.
+
+    Raises:
+        PermissionDenied: The user is unknown, or the file cannot be read now.
+    """
+    if user is None or user == "":
+        raise PermissionDenied("anyone may read bundles; to change one, say who you are")
+    members = groups.current()
+    if members.unreadable:
+        raise PermissionDenied("the groups file cannot be read now, and nobody can change bundles until it is mended")
+    return members
 
 
 def check_name_use(groups: Groups, user: str | None, newest: Snapshot | None, after: Bundle) -> None:
@@ -174,20 +243,3 @@ def check_name_use(groups: Groups, user: str | None, newest: Snapshot | None, af
         raise PermissionDenied(f"the name {after.name} belonged to {newest.bundle.ifb_group} and can return only there")
     if after.ifb_group not in (*members.groups, ROOT):
         raise InvalidInput(f"the groups file has no group {after.ifb_group!r}", pointer="/ifb_group")
-
-
-def _read(path: Path) -> Membership:
-    try:
-        return parse_groups(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"the groups file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidInput(f"the groups file {path} cannot be read: it is not UTF-8 text") from None
-
-
-def _state(path: Path) -> object:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
+from metastore.auth.access import BundleGrant
 from metastore.bundle._importing import Import, first_lines
 from metastore.bundle._writer import Request, Writer
 from metastore.bundle.checks import (
@@ -57,7 +59,15 @@ class BundleRegistry:
     ) -> None:
         self.groups = groups
         self._record = record
+        self._clock = clock
         self._writer = Writer(record, groups, clock)
+
+    def limited_to(self, grant: BundleGrant) -> BundleRegistry:
+        """Return the same registry for a caller who may change only the bundles that a token grants."""
+        limited = copy(self)
+        limited.groups = self.groups.limited_to(grant)
+        limited._writer = Writer(self._record, limited.groups, self._clock)
+        return limited
 
     def __enter__(self) -> Self:
         return self

@@ -47,7 +47,13 @@ def _root() -> None:
 
 
 @command(_root, "token")
-@click.option("--scope", "scopes", multiple=True, required=True, metavar="SCOPE", help="What is granted; repeatable.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="What is granted; repeatable.")
+@click.option(
+    "--bundles",
+    multiple=True,
+    metavar="GROUP:write",
+    help="Grants changes of a group's bundles, as far as the groups file lets the user; repeatable, * for any group.",
+)
 @click.option("--user", required=True, help="Whose token it is.")
 @click.option("--name", help="The user's name, for revisions.")
 @click.option("--email", type=_Email(), help="The user's address, for revisions.")
@@ -55,13 +61,22 @@ def _root() -> None:
     "--expires", type=_Duration(), default="1d", show_default=True, help="For how long it counts, such as 8h."
 )
 def token(
-    app: App, scopes: tuple[str, ...], user: str, name: str | None, email: str | None, expires: timedelta
+    app: App,
+    scopes: tuple[str, ...],
+    bundles: tuple[str, ...],
+    user: str,
+    name: str | None,
+    email: str | None,
+    expires: timedelta,
 ) -> None:
     """Issue a token for the service.
 
     It is signed with the service's own key, which is made if there is none yet. A SCOPE is such as
-    ds:physics/cars:read,update.
+    ds:physics/cars:read,update. Without --bundles the token only reads bundles.
     """
+    texts = [*" ".join(scopes).split(), *(f"bundles:{each}" for each in bundles)]
+    if not texts:
+        raise click.UsageError("say what the token grants: --scope, --bundles, or both")
     from metastore import config
     from metastore.auth.tokens import issue
 
@@ -69,7 +84,6 @@ def token(
     if app.store_url is not None:
         settings = replace(settings, url=app.store_url)
     service, now = settings.service, time.time()
-    texts = " ".join(scopes).split()
     made = issue(
         config.own_secret(settings),
         user=user,

@@ -8,7 +8,8 @@ from typing import Any
 
 from flask import request
 
-from metastore.bundle.policy import check_change
+from metastore.auth.access import ALL_BUNDLES
+from metastore.bundle.policy import check_change, check_member
 from metastore.bundle.port import CHANGEABLE, Bundle, LogEntry
 from metastore.errors import InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.devices import Pasted, read
@@ -55,10 +56,11 @@ def why_not(*states: Bundle) -> str | None:
 
 def own_groups() -> tuple[str, ...]:
     """Return the groups in which the caller may make bundles. Raises PermissionDenied: there are none."""
-    user = identity().user
-    found = registry().groups.of(user)
-    if user is None:
-        raise PermissionDenied("anyone may read bundles; to make one, say who you are")
+    user, groups = identity().user, registry().groups
+    check_member(groups, user)
+    found = groups.of(user)
+    if not found and groups.limited_to(ALL_BUNDLES).of(user):
+        raise PermissionDenied("the token that you signed in with does not grant changes of bundles")
     if not found:
         raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins create bundles")
     return found

@@ -58,7 +58,7 @@ def end() -> Response:
         claims = provider.authorize_access_token().get("userinfo")
     if not claims:
         raise AuthenticationError("the provider does not say who you are")
-    remember(named(service().verifier.identity(claims)))
+    remember(named(service().verifier.person(claims)))
     return redirect(onward, 303)
 
 

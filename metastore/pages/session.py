@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Request, flash, redirect, render_template, r
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
-from metastore.auth.access import ANONYMOUS, Identity, Scope
+from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
 from metastore.errors import AuthenticationError
 from metastore.service.context import service
 from metastore.service.guard import named
@@ -29,20 +29,21 @@ class Cookies(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        """Tell whether the cookie is for HTTPS alone."""
-        return request.is_secure
+        """Tell whether the cookie is for HTTPS alone: it is where the service's public address is."""
+        return request.is_secure or (service().settings.public_url or "").startswith("https://")
 
 
 def identity() -> Identity:
     """Return who looks at a page: whom the proxy names, else who is signed in, else nobody."""
     user = _remote_user()
     if user is not None:
-        return service().verifier.identity({service().settings.user_claim: user})
+        return service().verifier.person({service().settings.user_claim: user})
     said = session.get("who")
     if not isinstance(said, dict) or said.get("until", 0) < time.time():
         return ANONYMOUS
     scopes = tuple(Scope(owner, name, frozenset(actions)) for owner, name, actions in said["scopes"])
-    return Identity(said["user"], said["name"], said["email"], scopes)
+    groups, any_group = said.get("bundles") or ((), False)  # a cookie from before there were such scopes grants none
+    return Identity(said["user"], said["name"], said["email"], scopes, BundleGrant(frozenset(groups), any_group))
 
 
 def _remote_user() -> str | None:
@@ -75,6 +76,7 @@ def remember(who: Identity) -> None:
         "name": who.name,
         "email": who.email,
         "scopes": scopes,
+        "bundles": (sorted(who.bundles.groups), who.bundles.any_group),
         "until": int(min(now + LASTS, who.expires or now + LASTS)),
     }
 

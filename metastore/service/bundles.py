@@ -1,4 +1,4 @@
-"""Bundles over HTTP: anyone reads; who changes them is the token's user, and the groups file decides."""
+"""Bundles over HTTP: anyone reads; the token's scopes and the groups file decide who changes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metastore.errors import (
 )
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import identity, named
+from metastore.service.guard import bundle_grant, identity, named
 from metastore.storage.retry import LostRace, retry
 
 bundles = Blueprint("bundles", __name__)
@@ -29,11 +29,11 @@ CSV = "text/csv"
 
 
 def registry() -> BundleRegistry:
-    """Return the registry. Raises NotFound: this service has none."""
+    """Return the registry, limited to what the caller was granted. Raises NotFound: this service has none."""
     found = service().bundles
     if found is None:
         raise NotFound("this service keeps no bundles")
-    return found
+    return found.limited_to(bundle_grant())
 
 
 def _user() -> str:
@@ -159,13 +159,13 @@ def bundle_copy(name: str) -> Response:
 @bundles.post("/bundles/<name>/restore")
 def bundle_restore(name: str) -> Response:
     """Make a bundle what it was at a snapshot, a deleted one too."""
-    return _back(name, registry().bundle_restore)
+    return _back(name, BundleRegistry.bundle_restore)
 
 
 @bundles.post("/bundles/<name>/undo")
 def bundle_undo(name: str) -> Response:
     """Take the change that a snapshot made out of a bundle."""
-    return _back(name, registry().bundle_undo)
+    return _back(name, BundleRegistry.bundle_undo)
 
 
 def _back(name: str, call: Callable[..., Bundle]) -> Response:
@@ -174,7 +174,7 @@ def _back(name: str, call: Callable[..., Bundle]) -> Response:
     if type(given.get("snapshot")) is not int:
         raise InvalidInput("the member 'snapshot' has to be the number of a snapshot", pointer="/snapshot")
     expected = requests.expected_snapshot(given)
-    return _written(call(name, given["snapshot"], user=user, comment=_comment(given), expected=expected))
+    return _written(call(registry(), name, given["snapshot"], user=user, comment=_comment(given), expected=expected))
 
 
 @bundles.get("/log")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import g, request
 
-from metastore.auth.access import ANONYMOUS, Identity, allows, require
+from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
 from metastore.service.context import service
 from metastore.service.watch import USER
@@ -29,6 +29,12 @@ def identity() -> Identity:
         found = g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
         request.environ[USER] = found.user
     return found
+
+
+def bundle_grant() -> BundleGrant:
+    """Return what the caller was granted on bundles: nothing before `identity` was asked, as reading needs no token."""
+    known: Identity = g.get("identity", ANONYMOUS)
+    return known.bundles
 
 
 def _token() -> str | None:

@@ -43,7 +43,7 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromiu
 def token(user: str, *scopes: str) -> str:
     """Return a token as an operator would issue it."""
     email = f"{user}@example.org"
-    granted = list(scopes or ("ds:*:*",))
+    granted = list(scopes or ("ds:*:*", "bundles:*:write"))
     return issue(
         SECRET, user=user, scopes=granted, expires=timedelta(hours=1), now=time.time(), name=user.title(), email=email
     )

@@ -173,7 +173,7 @@ def test_what_is_wrong_in_a_form_stands_at_its_field_in_words_for_people(plain: 
 
 def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, beam: list[int]) -> None:
     page = person.goes_to("/bundles?text=beam")
-    expect(page.get_by_text("Anyone may read bundles; to make one, say who you are.")).to_be_visible()
+    expect(page.get_by_text("Anyone may read bundles; to change one, say who you are.")).to_be_visible()
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Beam":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +19,7 @@ from playwright.sync_api import Browser, expect
 
 import metastore
 from metastore import bundle
+from metastore.auth.access import ALL_BUNDLES, NO_BUNDLES, Identity, parse_bundle_scopes, parse_scopes
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier, issue
@@ -68,6 +71,44 @@ def test_over_https_the_cookie_is_for_https_alone(client: FlaskClient) -> None:
     answer = client.post("/sign-in", data=said, base_url=home, headers={"Referer": f"{home}/sign-in"})
     assert answer.status_code == 303
     assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def test_behind_a_proxy_with_https_the_cookie_is_for_https_alone() -> None:
+    answer = sign_in(make_app(public_url="https://metastore.example.org").test_client(), token("ann"))
+    assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def test_a_session_keeps_all_that_is_known_of_who_signed_in() -> None:
+    granted = parse_bundle_scopes(["bundles:NOvA:write", "bundles:MINOS:write"])
+    who = Identity("ann", "Ann", "ann@example.org", parse_scopes("ds:a/b:read ds:c/*"), granted)
+    assert {field.name for field in dataclasses.fields(Identity)} == {
+        *("user", "name", "email", "scopes", "bundles"),
+        *("anonymous", "expires"),  # who signed in is not, and the cookie has an end of its own
+    }
+    for bundles in (granted, NO_BUNDLES, ALL_BUNDLES):
+        with make_app().test_request_context():
+            session.remember(replace(who, bundles=bundles))
+            assert session.identity() == replace(who, bundles=bundles)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "status"),
+    [
+        (("ds:*:*",), 403),
+        (("ds:*:*", "bundles:MINOS:write"), 403),
+        (("bundles:NOvA:read",), 403),
+        (("bundles:NOvA:write",), 303),
+        (("bundles:*:write",), 303),
+    ],
+)
+@pytest.mark.parametrize("user", ["ann", "carol"])
+def test_who_signs_in_with_a_token_changes_the_bundles_that_it_names(
+    client: FlaskClient, user: str, scopes: tuple[str, ...], status: int
+) -> None:
+    sign_in(client, token(user, *scopes))
+    form = {"name": "Beam", "ifb_group": "NOvA", "event": "e,a9", "storage": "short", "devices": "E:TOR860"}
+    answer = client.post("/new-bundle", data={**form, "step": "store", "csrf_token": csrf(client, "/datasets/new")})
+    assert answer.status_code == status
 
 
 def test_a_session_lasts_no_longer_than_its_token(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

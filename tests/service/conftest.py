@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 
 import metastore
 from metastore import MetaStore, bundle
-from metastore.auth.access import Identity, parse_scopes
+from metastore.auth.access import Identity, parse_bundle_scopes, parse_scopes
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
 from metastore.errors import AuthenticationError
@@ -29,6 +29,8 @@ GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
 #: What an editor of an organisation holds, as CKAN grants it for one dataset, and for all.
 EDITOR = ("ds:physics/cars", "ds:physics/*:create,list,read")
 ADMIN = ("ds:*:*",)
+#: The scope that lets the groups file decide which bundles a token's user may change.
+BUNDLES = "bundles:*:write"
 
 
 class Authority:
@@ -40,7 +42,10 @@ class Authority:
     def identify(self, token: str) -> Identity:
         try:
             said = json.loads(token)
-            return Identity(said["user"], said.get("name"), said.get("email"), parse_scopes(list(said["scopes"])))
+            texts = list(said["scopes"])
+            return Identity(
+                said["user"], said.get("name"), said.get("email"), parse_scopes(texts), parse_bundle_scopes(texts)
+            )
         except (ValueError, LookupError, TypeError, AttributeError):
             raise AuthenticationError("the token is no token") from None
 

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from metastore import MetaStore
 from metastore.errors import NotFound
 
-from .conftest import ADMIN, API, CARS, EDITOR, ENVELOPE, Authority, Caller, Door
+from .conftest import ADMIN, API, BUNDLES, CARS, EDITOR, ENVELOPE, Authority, Caller, Door
 
 JSON, MERGE = "application/json", "application/merge-patch+json"
 NEW = f"{API}/datasets/physics/new"
@@ -270,22 +270,42 @@ BUNDLE_WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", BUNDLE_WRITES)
 def test_the_groups_file_decides_who_changes_bundles(door: Door, name: str) -> None:
-    ann = door.comes("ann")
+    ann = door.comes("ann", BUNDLES)
     assert ann.put(BUNDLE, json=STATE).status_code == 201
     assert ann.patch(BUNDLE, json={"event": "e,36"}).status_code == 200
     before = door.anybody.get(f"{API}/log").json
     method, url, body = BUNDLE_WRITES[name]
     assert getattr(door.anybody, method)(url, **body).status_code == 401
     assert getattr(door.comes(None), method)(url, **body).status_code == 401
-    refused = getattr(door.comes("bo", *ADMIN), method)(url, **body)
+    refused = getattr(door.comes("bo", *ADMIN, BUNDLES), method)(url, **body)
     assert (refused.status_code, refused.json["kind"]) == (403, "permission-denied")
     assert door.anybody.get(f"{API}/log").json == before
     assert getattr(ann, method)(url, **body).status_code in (200, 201)
     assert door.anybody.get(f"{API}/log").json[0]["user"] == "ann"
 
 
+#: What a superuser's token holds that may not change NOvA's bundles, whatever else it grants.
+NARROW = [(), ("ds:physics/cars",), ADMIN, ("bundles:*:read",), ("bundles:MINOS:write",), ("bundles:root:write",)]
+
+
+@pytest.mark.parametrize("scopes", NARROW)
+@pytest.mark.parametrize("name", BUNDLE_WRITES)
+def test_a_superusers_token_changes_no_bundle_that_its_scopes_do_not_name(
+    door: Door, name: str, scopes: tuple[str, ...]
+) -> None:
+    ann = door.comes("ann", BUNDLES)
+    ann.put(BUNDLE, json=STATE)
+    ann.patch(BUNDLE, json={"event": "e,36"})
+    before = door.anybody.get(f"{API}/log").json
+    method, url, body = BUNDLE_WRITES[name]
+    refused = getattr(door.comes("carol", *scopes), method)(url, **body)
+    assert (refused.status_code, refused.json["kind"]) == (403, "permission-denied")
+    assert 'error="insufficient_scope", scope="bundles:NOvA:write"' in refused.headers["WWW-Authenticate"]
+    assert door.anybody.get(f"{API}/log").json == before
+
+
 def test_bundles_are_read_by_anyone_even_where_datasets_are_not(closed: Door) -> None:
-    assert closed.comes("ann").put(BUNDLE, json=STATE).status_code == 201
+    assert closed.comes("ann", BUNDLES).put(BUNDLE, json=STATE).status_code == 201
     for url in (BUNDLE, f"{API}/bundles", f"{BUNDLE}/log", f"{API}/log", f"{API}/snapshots/1"):
         assert closed.anybody.get(url).status_code == 200
 

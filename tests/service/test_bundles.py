@@ -15,7 +15,7 @@ from metastore import MetaStore
 from metastore.bundle import BundleRegistry
 from metastore.web import create_app
 
-from .conftest import API, Authority, Door
+from .conftest import API, BUNDLES, Authority, Door
 
 FILE = Path(__file__).parent.parent.parent / "examples" / "bundles.json"
 REAL = [each for each in json.loads(FILE.read_text())["bundles"] if each.get("devices")]
@@ -24,7 +24,7 @@ STATE = {"event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TORTGT", "E:HP121[
 
 
 def make(door: Door, **changes: Any) -> TestResponse:
-    return door.comes("ann").put(NUMI, json=STATE | changes)
+    return door.comes("ann", BUNDLES).put(NUMI, json=STATE | changes)
 
 
 def links(door: Door, url: str) -> list[Any]:
@@ -41,7 +41,7 @@ def links(door: Door, url: str) -> list[Any]:
 def test_a_real_bundle_comes_back_as_given(door: Door, given: dict[str, Any]) -> None:
     url = f"{API}/bundles/{given['name']}"
     state = {"event": given["event"], "ifb_group": "MINOS", "devices": given["devices"], "hosts": ["acq01"]}
-    made = door.comes("bo").put(f"{url}?comment=First", json=state)
+    made = door.comes("bo", BUNDLES).put(f"{url}?comment=First", json=state)
     assert (made.status_code, made.headers["Location"]) == (201, url)
     read = door.anybody.get(url)
     assert (read.json["event"], read.json["devices"]) == (given["event"], sorted(set(given["devices"])))
@@ -51,16 +51,16 @@ def test_a_real_bundle_comes_back_as_given(door: Door, given: dict[str, Any]) ->
 def test_a_put_sends_back_what_a_read_said(door: Door) -> None:
     make(door)
     read = door.anybody.get(NUMI)
-    unchanged = door.comes("ann").put(NUMI, json=read.json)
+    unchanged = door.comes("ann", BUNDLES).put(NUMI, json=read.json)
     assert (unchanged.status_code, unchanged.headers["ETag"]) == (200, read.headers["ETag"])
-    changed = door.comes("ann").put(NUMI, json=read.json | {"event": "e,1d", "comment": "Why"})
+    changed = door.comes("ann", BUNDLES).put(NUMI, json=read.json | {"event": "e,1d", "comment": "Why"})
     assert changed.json["event"] == "e,1d"
     assert door.anybody.get(f"{NUMI}/log").json[0]["comment"] == "Why"
 
 
 def test_a_put_says_the_whole_state(door: Door) -> None:
     make(door, hosts=["acq01"], udp=True)
-    made = door.comes("ann").put(NUMI, json=STATE)
+    made = door.comes("ann", BUNDLES).put(NUMI, json=STATE)
     assert (made.json["hosts"], made.json["udp"]) == ([], False)
 
 
@@ -69,7 +69,7 @@ def test_a_put_says_the_whole_state(door: Door) -> None:
 )
 def test_what_never_changes_or_is_unsafe_is_422_with_a_pointer(door: Door, member: str, value: Any) -> None:
     make(door)
-    answer = door.comes("carol").put(NUMI, json=STATE | {member: value})
+    answer = door.comes("carol", BUNDLES).put(NUMI, json=STATE | {member: value})
     assert answer.status_code == 422
     assert answer.json["errors"][0]["pointer"].startswith(f"/{member}")
     assert len(door.anybody.get(f"{NUMI}/log").json) == 1
@@ -78,7 +78,7 @@ def test_what_never_changes_or_is_unsafe_is_422_with_a_pointer(door: Door, membe
 def test_a_patch_changes_devices(door: Door) -> None:
     make(door)
     body = {"add_devices": ["E:TR101D"], "remove_devices": ["E:HP121[]"], "comment": "Replaced"}
-    patched = door.comes("ann").patch(NUMI, json=body)
+    patched = door.comes("ann", BUNDLES).patch(NUMI, json=body)
     assert patched.json["devices"] == ["E:TORTGT", "E:TR101D"]
     (line, _) = door.anybody.get(f"{NUMI}/log").json
     assert (line["added"], line["removed"], line["user"], line["comment"]) == (1, 1, "ann", "Replaced")
@@ -88,29 +88,29 @@ def test_a_patch_changes_devices(door: Door) -> None:
 def test_a_stale_if_match_is_412(door: Door, tag: str) -> None:
     old = make(door).json["snapshot"]
     match = {"If-Match": tag.format(old)}
-    assert door.comes("ann").patch(NUMI, json={"event": "e,1d"}, headers=match).status_code == 200
+    assert door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,1d"}, headers=match).status_code == 200
     for lost in (
-        door.comes("ann").patch(NUMI, json={"event": "e,36"}, headers=match),
-        door.comes("ann").put(NUMI, json=STATE, headers=match),
-        door.comes("ann").delete(NUMI, headers=match),
+        door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,36"}, headers=match),
+        door.comes("ann", BUNDLES).put(NUMI, json=STATE, headers=match),
+        door.comes("ann", BUNDLES).delete(NUMI, headers=match),
     ):
         assert (lost.status_code, lost.json["expected"], lost.json["actual"]) == (412, old, old + 1)
-    assert door.comes("ann").put(NUMI, json=STATE, headers={"If-None-Match": "*"}).status_code == 412
+    assert door.comes("ann", BUNDLES).put(NUMI, json=STATE, headers={"If-None-Match": "*"}).status_code == 412
 
 
 def test_expected_in_a_body_conflicts_with_409(door: Door) -> None:
     old = make(door).json["snapshot"]
-    door.comes("ann").patch(NUMI, json={"event": "e,1d"})
+    door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,1d"})
     body = {"snapshot": old, "expected": old}
-    assert door.comes("ann").post(f"{NUMI}/restore", json=body).status_code == 409
-    assert door.comes("ann").patch(NUMI, json={"event": "e,36", "expected": old}).status_code == 409
+    assert door.comes("ann", BUNDLES).post(f"{NUMI}/restore", json=body).status_code == 409
+    assert door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,36", "expected": old}).status_code == 409
 
 
 def test_what_stands_in_the_way_of_an_undo_is_named(door: Door) -> None:
     make(door)
-    wrong = door.comes("ann").patch(NUMI, json={"event": "e,1d"}).json["snapshot"]
-    door.comes("ann").patch(NUMI, json={"event": "e,36"})
-    answer = door.comes("ann").post(f"{NUMI}/undo", json={"snapshot": wrong})
+    wrong = door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,1d"}).json["snapshot"]
+    door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,36"})
+    answer = door.comes("ann", BUNDLES).post(f"{NUMI}/undo", json={"snapshot": wrong})
     assert (answer.status_code, answer.json["kind"]) == (409, "merge-conflict")
     assert [place["where"] for place in answer.json["places"]] == ["event"]
 
@@ -123,7 +123,7 @@ def test_what_is_known_already_is_not_sent_again(door: Door) -> None:
 
 def test_a_deleted_one_is_gone_and_can_be_restored(door: Door) -> None:
     old = make(door).json["snapshot"]
-    gone = door.comes("ann").delete(NUMI, json={"comment": "Not needed"})
+    gone = door.comes("ann", BUNDLES).delete(NUMI, json={"comment": "Not needed"})
     assert (gone.status_code, gone.json["deleted"], gone.json["comment"]) == (200, True, "Not needed")
     read = door.anybody.get(NUMI)
     assert (read.status_code, read.json["kind"], read.json["snapshot"]["id"]) == (
@@ -131,23 +131,23 @@ def test_a_deleted_one_is_gone_and_can_be_restored(door: Door) -> None:
         "bundle-deleted",
         gone.json["id"],
     )
-    back = door.comes("ann").post(f"{NUMI}/restore", json={"snapshot": old, "comment": "Needed"})
+    back = door.comes("ann", BUNDLES).post(f"{NUMI}/restore", json={"snapshot": old, "comment": "Needed"})
     assert (back.status_code, back.json["devices"]) == (200, sorted(STATE["devices"]))
     assert [line["action"] for line in door.anybody.get(f"{NUMI}/log").json] == ["restore", "delete", "create"]
 
 
 def test_a_copy_is_a_new_bundle(door: Door) -> None:
     make(door)
-    copy = door.comes("ann").post(f"{NUMI}/copy", json={"to": "NuMI2"})
+    copy = door.comes("ann", BUNDLES).post(f"{NUMI}/copy", json={"to": "NuMI2"})
     assert (copy.status_code, copy.headers["Location"]) == (201, f"{API}/bundles/NuMI2")
-    assert door.comes("ann").post(f"{NUMI}/copy", json={"to": "NuMI2"}).status_code == 409
-    assert door.comes("ann").post(f"{NUMI}/copy", json={}).status_code == 422
+    assert door.comes("ann", BUNDLES).post(f"{NUMI}/copy", json={"to": "NuMI2"}).status_code == 409
+    assert door.comes("ann", BUNDLES).post(f"{NUMI}/copy", json={}).status_code == 422
 
 
 def test_an_older_state_is_read_by_snapshot_and_by_time(door: Door) -> None:
     old = make(door).json["snapshot"]
     then = door.anybody.get(f"{API}/snapshots/{old}").json
-    door.comes("ann").patch(NUMI, json={"event": "e,1d"})
+    door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,1d"})
     for query in (f"snapshot={old}", f"at={then['created']}"):
         assert door.anybody.get(f"{NUMI}?{query}").json["event"] == "e,a9"
     assert then["bundle"]["devices"] == sorted(STATE["devices"])
@@ -175,7 +175,7 @@ def test_lists_are_filtered_and_cut_into_pages(door: Door) -> None:
     for number in range(5):
         group, user = (("NOvA", "ann"), ("MINOS", "bo"))[number % 2]
         state = {"event": "e,a9", "ifb_group": group, "devices": [f"E:DEV{number}"]}
-        door.comes(user).put(f"{API}/bundles/B{number}", json=state)
+        door.comes(user, BUNDLES).put(f"{API}/bundles/B{number}", json=state)
     assert [each["name"] for each in links(door, f"{API}/bundles?limit=2")] == ["B0", "B1", "B2", "B3", "B4"]
     assert [each["name"] for each in links(door, f"{API}/bundles?limit=1&group=NOvA")] == ["B0", "B2", "B4"]
     assert [each["name"] for each in links(door, f"{API}/bundles?device=E:DEV3")] == ["B3"]
@@ -191,14 +191,14 @@ def test_a_list_as_csv_goes_back_in_by_import(door: Door) -> None:
     (row,) = csv.DictReader(io.StringIO(exported.text))
     assert row["name"] == "NuMI"
     text = exported.text.replace("e,a9", "e,1d")
-    done = door.comes("ann").post(f"{API}/bundles?comment=Bulk", data=text, content_type="text/csv")
+    done = door.comes("ann", BUNDLES).post(f"{API}/bundles?comment=Bulk", data=text, content_type="text/csv")
     assert [line["outcome"] for line in done.json] == ["updated"]
     assert door.anybody.get(NUMI).json["event"] == "e,1d"
 
 
 def test_an_import_is_one_transaction_or_a_report(door: Door) -> None:
     rows = [{"name": "A1", **STATE}, {"name": "A2", "event": "e,a9", "ifb_group": "MINOS"}]
-    ann = door.comes("ann")
+    ann = door.comes("ann", BUNDLES)
     whole = ann.post(f"{API}/bundles", json=rows)
     assert (whole.status_code, whole.json["detail"][:6]) == (403, "line 2")
     dry = ann.post(f"{API}/bundles?dry_run=true", json=rows)
@@ -216,5 +216,5 @@ def test_a_service_without_bundles_says_so(memory: MetaStore, authority: Authori
 
 def test_the_record_holds(door: Door, registry: BundleRegistry) -> None:
     make(door)
-    door.comes("ann").patch(NUMI, json={"event": "e,1d"})
+    door.comes("ann", BUNDLES).patch(NUMI, json={"event": "e,1d"})
     assert [check.problem for check in registry.bundle_verify()] == [None]

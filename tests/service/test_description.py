@@ -15,7 +15,7 @@ import pytest
 import metastore
 
 from ..conftest import real_descriptor
-from .conftest import API, ENVELOPE, Door
+from .conftest import API, BUNDLES, ENVELOPE, Door
 from .described import AUTOMATIC, DOCUMENT, operations, parameters, problems, resolve, template
 
 DATA = Path(metastore.__file__).parent / "data"
@@ -102,7 +102,7 @@ def test_the_examples_are_the_real_samples() -> None:
 
 def test_each_operation_answers_as_described_with_real_data(door: Door) -> None:
     """Calls everything once; the client holds each answer to the description."""
-    importer = door.comes("carol", "ds:*:*", "ds:*:*:import", name="Carol", email="carol@example.org")
+    importer = door.comes("carol", "ds:*:*", "ds:*:*:import", BUNDLES, name="Carol", email="carol@example.org")
     _play_datasets(door, importer)
     _play_bundles(door, importer)
     for path in ("/openapi.json", "/docs", "/docs/docs.js", "/docs/LICENSE", "/healthz", "/readyz", "/metrics"):
