@@ -35,9 +35,11 @@ call("compact", store.storage.compact(metastore.DatasetId("chemistry", "boats"))
 call("purge", store.dataset_purge("chemistry/boats"))
 """
 TRACED = "fsync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat,open,openat,unlink,unlinkat,rmdir,access,faccessat"
-#: Where something is made, or thrown away, that does not count; and files that are locked and hold nothing.
+#: Where something is made, or thrown away, that does not count; and files that are locked and hold nothing: a lock of
+#: ours that comes back is stale, and is removed by the next writer. The feed's clock is reserved ahead; where the stamp
+#: of a change is lost, the times of the references stand in for it.
 ASIDE = re.compile(r"/objects/tmp_pack_\w+|/_metastore/tmp/\w+")
-LOCKS = re.compile(r"/_metastore/(locks|turns)(/|$)|/tmp_object_\w+$")
+LOCKS = re.compile(r"/_metastore/(locks|turns)(/|$)|/tmp_object_\w+$|/_metastore/feed/clock$|/changed$|\.lock$")
 
 
 class Event(NamedTuple):

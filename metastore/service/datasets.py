@@ -48,7 +48,7 @@ def _search(deleted: bool | None) -> Response:
     """Answer with what was found among the datasets that the caller may read."""
     query = request.args
     if "prefix" in query:
-        raise InvalidInput("prefix belongs to a list of ids; a search has owner", pointer="prefix")
+        raise InvalidInput("prefix belongs to a list of ids; a search has owner")
     wanted = Wanted.parse(
         query.get("q", ""),
         {name: query.get(name) for name in FACETS},
