@@ -284,6 +284,8 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str])
         "/",
         "/sign-in",
         "/datasets",
+        "/search?q=cars&order=id",
+        "/search?q=%22",
         "/datasets/new",
         "/nope",
         compare,
@@ -298,7 +300,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str])
 
 def test_a_page_fits_a_phone(person: Person, cars: list[str]) -> None:
     person.page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/", "/datasets", CARS, f"{CARS}/history", f"{CARS}/compare?from={cars[0]}"):
+    for path in ("/", "/datasets", "/search?q=cars", CARS, f"{CARS}/history", f"{CARS}/compare?from={cars[0]}"):
         page = person.goes_to(path)
         width = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert width <= 0, f"{path} is {width} pixels too wide"
