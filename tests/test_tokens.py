@@ -646,7 +646,7 @@ def test_a_url_that_keys_cannot_come_from_is_refused(url: str) -> None:
 
 def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jwt", None)
-    with pytest.raises(InvalidInput, match=r"extra \[web\]"):
+    with pytest.raises(InvalidInput, match=r"metastore-records\[web\]"):
         Verifier([])
 
 

@@ -31,7 +31,8 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.parse import make_author
-from metastore.types import Author, DatasetId, shortened
+from metastore.printable import printable
+from metastore.types import Author, Dataset, DatasetId, shortened
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
@@ -173,6 +174,15 @@ def say(text: str, **style: Any) -> None:
     app = context.find_object(App) if context else None
     if app is None or not app.quiet or style.get("fg") == "red":
         click.secho(text, err=True, color=wants_color(), **style)
+
+
+def tell_findings(made: Dataset) -> None:
+    """Warn of what a write added that breaks the profile, and count the rest; the log quotes no descriptor."""
+    for finding in made.findings:
+        if not finding.known:
+            say(printable(f"WARNING: {made.id}: {finding}"))
+    if known := sum(finding.known for finding in made.findings):
+        say(f"WARNING: {made.id}: {known} problem{'s' * (known != 1)} as before")
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
@@ -376,6 +386,7 @@ def set_up_logging() -> None:
     """Let the library's warnings reach the person, in plain words."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` says more
     logger = logging.getLogger("metastore")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.WARNING)

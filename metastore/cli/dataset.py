@@ -11,7 +11,7 @@ import click
 
 from metastore import validate
 from metastore.catalogue.batches import Chosen, undo_all
-from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say, unnamed_of
+from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say, tell_findings, unnamed_of
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
@@ -36,6 +36,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
     if app.is_new():
         validate(content)  # a descriptor that is refused leaves no empty store behind
     made = app.writer().dataset_create(dataset_id, content, message=message, at=at)
+    tell_findings(made)
     say(f"Created {made.id}.", fg="green")
     app.data(made, made.revision.id)
 
@@ -248,6 +249,7 @@ def _tell(app: App, made: Dataset, before: str, done: str) -> None:
     if made.revision.id == before:
         say(f"{made.id} says this already: no revision was made.")
     else:
+        tell_findings(made)
         say(f"{done} {made.id}.", fg="green")
     app.data(made, made.revision.id)
 

@@ -28,7 +28,7 @@ _ADVICE = frozenset({"unknown-profile", "no-pointer"})
 #: How many revisions' findings are remembered.
 _REMEMBERED = 256
 
-_log = logging.getLogger("metastore")
+_log = logging.getLogger("metastore.findings")
 #: How many places of findings a line of the log names, and with how many characters each.
 _LOGGED, _LOGGED_CHARACTERS = 5, 100
 
@@ -135,7 +135,8 @@ def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
     if pointers:
         shown = ", ".join(printable(pointer[:_LOGGED_CHARACTERS]) for pointer in pointers[:_LOGGED])
         more = f" and {len(pointers) - _LOGGED:,} more" if len(pointers) > _LOGGED else ""
-        _log.warning("%s breaks its profile in %d places: %s%s", dataset_id, len(pointers), shown, more)
+        places = "place" if len(pointers) == 1 else "places"
+        _log.warning("%s breaks its profile in %d %s: %s%s", dataset_id, len(pointers), places, shown, more)
     if known:
         _log.warning("%s: %d problem%s as before", dataset_id, known, "s" * (known != 1))
 

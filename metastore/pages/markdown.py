@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import OrderedDict
 
 import nh3
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+from metastore.forks import ForkSafeLock
 
 #: No images: a page loads nothing from elsewhere. Headings of a description stand below the page's own.
 _TAGS = {
@@ -28,7 +29,7 @@ class _Cache:
     def __init__(self, most: int) -> None:
         self._most, self._size = most, 0
         self._rendered: OrderedDict[str, Markup] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(self, text: str) -> Markup | None:
         with self._lock:

@@ -194,7 +194,7 @@ def test_some_are_exported(bundle: Run, numi: str) -> None:
         (
             ("list", "--groups", "missing.conf"),
             2,
-            "groups file missing.conf cannot be read: No such file or directory\n",
+            "groups file missing.conf cannot be read: there is no such file\n",
         ),
         (("list", "--bundles", "nowhere"), 5, "there is no store at"),
         (("list", "--bundles", "ftp://x"), 2, "no storage is called 'ftp'"),
