@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -38,6 +39,13 @@ class Answer:
         return json.loads(self.body)
 
 
+def _opened(request: urllib.request.Request) -> Any:
+    try:
+        return urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        return error
+
+
 class Served:
     """A running service."""
 
@@ -58,7 +66,10 @@ class Served:
         exact: Mapping[str, str] = MappingProxyType({}),
         **headers: str,
     ) -> Answer:
-        """Send one request; `If_Match="…"` is a header. A body is sent as JSON, with a token."""
+        """Send one request; `If_Match="…"` is a header. A body is sent as JSON, with a token.
+
+        Raises OSError where the connection is cut, at whatever point of the answer.
+        """
         sent = {name.replace("_", "-"): value for name, value in headers.items()} | dict(exact)
         if method != "GET":
             sent |= {"Authorization": f"Bearer {self.token}"}
@@ -69,11 +80,10 @@ class Served:
             f"http://127.0.0.1:{port or self.port}{path}", data, method=method, headers=sent
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with _opened(request) as answer:
                 return Answer(answer.status, answer.headers, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return Answer(error.code, error.headers, error.read())
+        except http.client.HTTPException as error:  # cut in the middle of the answer
+            raise ConnectionError(f"the answer was cut: {error!r}") from error
 
     def connect(self, port: int | None = None) -> socket.socket:
         """Open a connection, to misbehave on it."""
