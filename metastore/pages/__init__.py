@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from metastore.errors import AuthenticationError, DatasetMoved, DatasetNotFound, MetastoreError
-from metastore.pages import formatting, oidc, session
+from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
+from metastore.pages import formatting, oidc, refusals, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
+from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
@@ -27,9 +29,8 @@ from metastore.service import problems, responses
 from metastore.service.context import Service
 from metastore.service.guard import may_read
 
+AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
-#: No form has more fields; how many bytes a form may have before anyone signed in.
-_MOST_FIELDS, _LARGEST_OF_STRANGERS = 100, 256 * 1024
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -57,7 +58,18 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (home, search, sign_in, bundles, bundle_forms, bundle_import, record, dataset_forms, datasets):
+    for part in (
+        home,
+        search,
+        sign_in,
+        bundles,
+        bundle_forms,
+        bundle_import,
+        record,
+        dataset_editor,
+        dataset_forms,
+        datasets,
+    ):
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)
@@ -66,58 +78,59 @@ def install(app: Flask, served: Service) -> None:
     @pages.before_request
     def know_the_caller() -> None:
         g.identity = session.identity()
-        _check_size()
+        refusals.check_size()
         protection.protect()
+        session.sign_in_on_the_form(refusals.SIGN_IN)
+        refusals.check_signed_in()
 
     pages.after_request(_secure)
     pages.register_error_handler(MetastoreError, _of_ours)
     pages.register_error_handler(CSRFError, _of_werkzeug)
     pages.register_error_handler(HTTPException, _of_werkzeug)
     pages.register_error_handler(Exception, _of_unknown)
-    pages.app_context_processor(lambda: {"formatting": formatting, "me": g.get("identity"), "stays": session.stays})
+    pages.app_context_processor(_known_to_all)
     app.register_blueprint(pages)
     app.register_error_handler(404, _nowhere)
 
 
-def _check_size() -> None:
-    """Refuse a form that is larger than anybody's, before anything is made of it.
-
-    Raises:
-        RequestEntityTooLarge: It has more fields than any, or is large and from nobody who is signed in.
-    """
-    if request.method != "POST":
-        return
-    content = request.get_data()
-    if content.count(b"&") > _MOST_FIELDS and request.mimetype == "application/x-www-form-urlencoded":
-        raise RequestEntityTooLarge("the form has too many fields")
-    if g.identity.anonymous and len(content) > _LARGEST_OF_STRANGERS:
-        raise RequestEntityTooLarge("sign in first: the form is too large for somebody who is not signed in")
+def _known_to_all() -> dict[str, Any]:
+    """Return what every template may use."""
+    return {
+        "formatting": formatting,
+        "me": g.get("identity"),
+        "stays": session.stays,
+        "refusal": g.get("refusal"),
+    }
 
 
-def _of_ours(error: MetastoreError) -> tuple[str, int] | AnyResponse:
+def _of_ours(error: MetastoreError) -> AnyPage:
     if isinstance(error, DatasetMoved):
         if may_read(error.new_id):
             return redirect(problems.moved(error), 308)
         error = DatasetNotFound(error.dataset_id)
-    if isinstance(error, AuthenticationError) and error.missing and request.method == "POST":
-        # It came from a form of ours, or it would have been refused before: so it may be shown and sent again.
-        typed = [(name, value) for name, value in request.form.items(multi=True) if name != "csrf_token"]
-        return render_template("again.html", typed=typed), 401
+    page = refusals.answer(error)
+    if page is not None:
+        return page
     error = problems.plainly(error)
-    status = problems.status_of(error)
-    return render_template("error.html", error=error, status=status), status
+    return _error_page(formatting.said(error), problems.status_of(error))
 
 
-def _of_werkzeug(error: HTTPException) -> tuple[str, int] | HTTPException:
+def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
     status = error.code or 500
     if status < 400:
         return error
-    return render_template("error.html", error=error.description, status=status), status
+    expired = "This form has expired. Open the page again, and send it from there."
+    detail = expired if isinstance(error, CSRFError) else error.description or ""
+    return refusals.answer(error) or _error_page(detail, status)
 
 
-def _of_unknown(error: Exception) -> tuple[str, int]:
+def _of_unknown(error: Exception) -> AnyPage:
     _log.exception("%s %s failed", request.method, request.path)
-    return render_template("error.html", error="The service failed; its log says why.", status=500), 500
+    return refusals.answer(error) or _error_page("The service's log says why.", 500)
+
+
+def _error_page(detail: str, status: int) -> tuple[str, int]:
+    return render_template("error.html", detail=formatting.sentence(detail), status=status), status
 
 
 def _nowhere(error: NotFound) -> Response | HTTPException:

@@ -1,4 +1,4 @@
-"""Pages that change a bundle: new, edit, copy, delete, restore; nothing that was typed is lost when one fails."""
+"""Pages that change a bundle: new, edit, copy, delete, restore, undo. Refused forms are drawn again: `refusals`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from metastore.bundle.port import Bundle, BundleDiff, Snapshot
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,
+    BundleNotFound,
+    Conflict,
     InvalidInput,
-    MetastoreError,
-    PermissionDenied,
     RevisionConflict,
 )
 from metastore.pages import bundle_parts as parts
 from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
+from metastore.pages.refusals import drawn_again_by, is_explained
 from metastore.service.bundles import registry
-from metastore.service.guard import identity, named
-from metastore.service.problems import plainly, status_of
+from metastore.service.guard import identity
 
 bundle_forms = Blueprint("bundle_forms", __name__)
 Page = str | tuple[str, int] | Response
@@ -43,23 +43,12 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
         "bundles/form.html",
         name=name,
         typed=typed,
-        groups=parts.own_groups(),
+        groups=parts.groups_to_choose(typed.ifb_group),
         superuser=parts.is_superuser(),
         pasted=typed.pasted if typed.devices else None,
         rules=devices,
         **{"problem": None, "others": None, "newest": None, **more},
     )
-
-
-def _refused(typed: Typed, error: MetastoreError, name: str | None = None) -> Page:
-    """Draw the form again with what is wrong; whoever may not have one sees what they typed all the same."""
-    if identity().anonymous:  # who typed this was signed in when the form was drawn
-        named(identity())
-    error = plainly(error)
-    try:
-        return _form(typed, name, problem=error), status_of(error)
-    except PermissionDenied:
-        return render_template("bundles/lost.html", name=name, typed=typed, problem=error), status_of(error)
 
 
 # New
@@ -76,25 +65,32 @@ def new() -> str:
     return _form(replace(typed, name="", expected="", run=False, writable=typed.writable and parts.is_superuser()))
 
 
+def _new_again(error: Exception) -> str:
+    return _form(Typed.of_form(request.form), problem=_of_fields(error))
+
+
+def _of_fields(error: Exception) -> Exception | None:
+    """Return the error if the form shows it at its fields, or above them; what else happened stands above the form."""
+    return error if isinstance(error, (InvalidInput, AlreadyExists)) else None
+
+
 @bundle_forms.post("/new-bundle")
+@drawn_again_by(_new_again)
 def create() -> Page:
     """Show what would be made, or make it."""
     typed, step = Typed.of_form(request.form), request.form.get("step")
     if step == "back":
         return _form(typed)
-    try:
-        made = make_bundle(typed.values())
-        if step == "store":
-            registry().bundle_create(made, user=identity().user, comment=typed.comment)
-            return _to(made.name, f"{made.name} was created.")
-        _check_new(made)
-    except MetastoreError as error:
-        return _refused(typed, error)
+    made = make_bundle(typed.values())
+    if step == "store":
+        registry().bundle_create(made, user=identity().user, comment=typed.comment)
+        return _to(made.name, f"Created {made.name}.")
+    _check_new(made)
     return render_template("bundles/preview.html", name=None, typed=typed, after=made, diff=None, pasted=typed.pasted)
 
 
 def _check_new(bundle: Bundle) -> None:
-    """Make sure that a bundle could be made. Raises MetastoreError: it could not, and why."""
+    """Check that a bundle can be created. Raises MetastoreError: it cannot, and why."""
     check_change(registry().groups, identity().user, [bundle])
     (line,) = registry().bundle_import([Row(1, bundle)], user=identity().user, dry_run=True)
     if line.outcome in ("updated", "unchanged"):
@@ -120,19 +116,27 @@ def edit(name: str) -> str:
     return _form(Typed.of_bundle(now, comment, more), name)
 
 
+def _edited_again(error: Exception, name: str) -> str:
+    """Draw the form with what was typed, with what is wrong or with what others changed meanwhile."""
+    newest = _newest_even_deleted(name)
+    typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
+    if newest.deleted:
+        is_explained()
+        return _form(replace(typed, expected=str(newest.id)), name, newest=newest)
+    if isinstance(error, RevisionConflict):
+        others = _since(name, snapshot_number(typed.expected), newest)
+        return _form(replace(typed, expected=str(newest.id)), name, others=others, newest=newest, base=typed.expected)
+    return _form(typed, name, problem=_of_fields(error))
+
+
 @bundle_forms.post("/bundles/<name>/edit")
+@drawn_again_by(_edited_again)
 def update(name: str) -> Page:
-    """Show what would change, or change it; who was overtaken sees what the others did, beside what they typed."""
-    typed = replace(Typed.of_form(request.form), name=name)
+    """Show what would change, or change it."""
+    newest = _newest(name)
+    typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
     answer = {"back": _again, "merge": _merge, "store": _store}.get(request.form.get("step", ""), _preview)
-    try:
-        newest = _newest(name)
-        typed = replace(typed, ifb_group=newest.bundle.ifb_group)
-        return answer(typed, newest)
-    except RevisionConflict:
-        return _overtaken(typed), 409
-    except MetastoreError as error:
-        return _refused(typed, error, name)
+    return answer(typed, newest)
 
 
 def _again(typed: Typed, newest: Snapshot) -> Page:
@@ -151,7 +155,7 @@ def _store(typed: Typed, newest: Snapshot) -> Page:
     same = _after(typed, newest) == newest.bundle
     who, expected = identity().user, snapshot_number(typed.expected)
     registry().bundle_update(newest.name, typed.values(), user=who, comment=typed.comment, expected=expected)
-    return _to(newest.name, "It is so already: nothing was changed." if same else "The change is stored.")
+    return _to(newest.name, "No changes to save." if same else "Saved.")
 
 
 def _after(typed: Typed, newest: Snapshot) -> Bundle:
@@ -169,14 +173,6 @@ def _newest(name: str) -> Snapshot:
     return registry().bundle_snapshot(registry().bundle_read(name).snapshot or 0)
 
 
-def _overtaken(typed: Typed) -> str:
-    """Draw the form with what was typed, and what others changed since it was drawn."""
-    newest = _newest(typed.name)
-    others = _since(typed.name, snapshot_number(typed.expected), newest)
-    kept = replace(typed, expected=str(newest.id))
-    return _form(kept, typed.name, others=others, newest=newest, base=typed.expected)
-
-
 def _since(name: str, expected: int, newest: Snapshot) -> BundleDiff:
     old = registry().bundle_snapshot(expected)
     if old.name != name:
@@ -189,105 +185,120 @@ def _merge(typed: Typed, newest: Snapshot) -> Page:
     base = registry().bundle_snapshot(snapshot_number(request.form.get("base")))
     mine = apply_changes(newest.bundle, typed.values())
     made = Typed.of_bundle(parts.merged(mine, base.bundle, newest.bundle), comment=typed.comment)
-    flash("Their changes are in the form now, with yours. See the preview before you store it.")
+    flash("The form now has their changes and yours. Look at the preview before you save.")
     return _form(replace(made, expected=str(newest.id)), typed.name)
 
 
-# Copy, delete, restore: a question and an answer
+# Copy, delete, restore, undo: a question and an answer
 
 
-def _confirm(kind: str, name: str, problem: MetastoreError | None = None, **more: Any) -> Page:
-    problem = plainly(problem) if problem else None
-    page = render_template(f"bundles/{kind}.html", name=name, given=request.form, problem=problem, **more)
-    return (page, status_of(problem)) if problem else page
+def _confirm(kind: str, name: str, problem: Exception | None = None, **more: Any) -> str:
+    """Ask before something is done; after a conflict, first show what others changed."""
+    overtaken = isinstance(problem, RevisionConflict)
+    if overtaken and not more["newest"].deleted:
+        more["others"] = _since(name, snapshot_number(request.form.get("expected")), more["newest"])
+    shown = None if overtaken or not isinstance(problem, (InvalidInput, Conflict)) else problem
+    return render_template(
+        f"bundles/{kind}.html", name=name, given=request.form, problem=shown, overtaken=overtaken, **more
+    )
 
 
 @bundle_forms.get("/bundles/<name>/copy")
-def copy(name: str) -> Page:
+def copy(name: str) -> str:
     """Ask for the name of a copy."""
-    found = registry().bundle_read(name)
-    return _confirm("copy", name, bundle=found, why_not=parts.why_not(found))
+    return _ask_to_copy(None, name)
+
+
+def _ask_to_copy(problem: Exception | None, name: str) -> str:
+    bundle = registry().bundle_read(name)
+    return _confirm("copy", name, problem, bundle=bundle, why_not=None if problem else parts.why_not(bundle))
 
 
 @bundle_forms.post("/bundles/<name>/copy")
+@drawn_again_by(_ask_to_copy)
 def make_copy(name: str) -> Page:
     """Make a bundle like another one."""
     given = request.form
-    try:
-        made = registry().bundle_copy(
-            name, given.get("new_name", "").strip(), user=identity().user, comment=given.get("comment")
-        )
-    except MetastoreError as error:
-        return _confirm("copy", name, error, bundle=registry().bundle_read(name), why_not=None)
-    return _to(made.name, f"{made.name} was made, like {name}.")
+    made = registry().bundle_copy(
+        name, given.get("new_name", "").strip(), user=identity().user, comment=given.get("comment")
+    )
+    return _to(made.name, f"Copied {name} to {made.name}.")
 
 
 @bundle_forms.get("/bundles/<name>/delete")
-def delete(name: str) -> Page:
+def delete(name: str) -> str:
     """Ask whether to delete a bundle."""
     newest = _newest(name)
     check_change(registry().groups, identity().user, [newest.bundle])
     return _confirm("delete", name, newest=newest)
 
 
+def _ask_to_delete(problem: Exception, name: str) -> str:
+    return _confirm("delete", name, problem, newest=_newest_even_deleted(name))
+
+
 @bundle_forms.post("/bundles/<name>/delete")
+@drawn_again_by(_ask_to_delete)
 def remove(name: str) -> Page:
     """Delete a bundle; its record stays."""
     expected = snapshot_number(request.form.get("expected"))
     try:
         registry().bundle_delete(name, user=identity().user, comment=parts.reason(), expected=expected)
-    except BundleDeleted:
-        return _to(name, f"{name} was deleted by somebody else meanwhile.")
-    except MetastoreError as error:
-        return _confirm("delete", name, error, newest=_newest(name))
-    return _to(name, f"{name} was deleted.")
+    except BundleDeleted as error:
+        return _to(name, f"{error.snapshot.user} deleted {name} before you did.")
+    return _to(name, f"Deleted {name}.")
 
 
 @bundle_forms.get("/snapshots/<number>/restore")
-def restore(number: str) -> Page:
+def restore(number: str) -> str:
     """Ask whether to make a bundle what it was."""
     then = registry().bundle_snapshot(snapshot_number(number))
     newest = _newest_even_deleted(then.name)
     check_change(registry().groups, identity().user, [newest.bundle, then.bundle])
-    return _ask_to_restore(then, newest)
+    return _ask_to_restore(None, number)
+
+
+def _ask_to_restore(problem: Exception | None, number: str) -> str:
+    then = registry().bundle_snapshot(snapshot_number(number))
+    newest = _newest_even_deleted(then.name)
+    return _confirm("restore", then.name, problem, then=then, newest=newest, diff=diff(newest, then))
 
 
 @bundle_forms.post("/snapshots/<number>/restore")
+@drawn_again_by(_ask_to_restore)
 def put_back(number: str) -> Page:
     """Make a bundle what it was, by a new change."""
     then = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
-    try:
-        registry().bundle_restore(then.name, then.id, user=identity().user, comment=parts.reason(), expected=expected)
-    except MetastoreError as error:
-        return _ask_to_restore(then, _newest_even_deleted(then.name), error)
-    return _to(then.name, f"{then.name} is what it was at snapshot {then.id}.")
+    registry().bundle_restore(then.name, then.id, user=identity().user, comment=parts.reason(), expected=expected)
+    return _to(then.name, f"Restored {then.name} to snapshot {then.id}.")
 
 
 @bundle_forms.get("/snapshots/<number>/undo")
-def undo(number: str) -> Page:
+def undo(number: str) -> str:
     """Ask whether to take one change out."""
     last = registry().bundle_snapshot(snapshot_number(number))
-    newest = _newest_even_deleted(last.name)
-    check_change(registry().groups, identity().user, [newest.bundle])
-    return _confirm("undo", last.name, None, last=last, newest=newest)
+    check_change(registry().groups, identity().user, [_newest_even_deleted(last.name).bundle])
+    return _ask_to_undo(None, number)
+
+
+def _ask_to_undo(problem: Exception | None, number: str) -> str:
+    last = registry().bundle_snapshot(snapshot_number(number))
+    return _confirm("undo", last.name, problem, last=last, newest=_newest_even_deleted(last.name))
 
 
 @bundle_forms.post("/snapshots/<number>/undo")
+@drawn_again_by(_ask_to_undo)
 def take_out(number: str) -> Page:
     """Take one change out, by a new change."""
     last = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
-    try:
-        registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)
-    except MetastoreError as error:
-        return _confirm("undo", last.name, error, last=last, newest=_newest_even_deleted(last.name))
-    return _to(last.name, f"Snapshot {last.id} of {last.name} was undone.")
+    registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)
+    return _to(last.name, f"Undid snapshot {last.id} of {last.name}.")
 
 
 def _newest_even_deleted(name: str) -> Snapshot:
-    return registry().bundle_snapshot(registry().bundle_log(name, limit=1)[0].id)
-
-
-def _ask_to_restore(then: Snapshot, newest: Snapshot, problem: MetastoreError | None = None) -> Page:
-    return _confirm("restore", then.name, problem, then=then, newest=newest, diff=diff(newest, then))
+    log = registry().bundle_log(name, limit=1)
+    if not log:
+        raise BundleNotFound(name)
+    return registry().bundle_snapshot(log[0].id)

@@ -17,11 +17,11 @@ from metastore.bundle.checks import apply_changes
 from metastore.bundle.difference import diff
 from metastore.bundle.exchange import ImportLine, Row, read_rows
 from metastore.bundle.port import BundleDiff
-from metastore.errors import InvalidInput, MetastoreError
+from metastore.errors import InvalidInput
 from metastore.pages import bundle_parts as parts
+from metastore.pages.refusals import drawn_again_by, text_of
 from metastore.service.bundles import registry
-from metastore.service.guard import identity, named
-from metastore.service.problems import plainly, status_of
+from metastore.service.guard import identity
 
 bundle_import = Blueprint("bundle_import", __name__)
 Page = str | tuple[str, int] | Response
@@ -61,27 +61,32 @@ def ask() -> str:
     return _form()
 
 
+def _form(problem: Exception | None = None, text: str = "") -> str:
+    comment = request.form.get("comment", "")
+    return render_template("bundles/import.html", problem=problem, comment=comment, largest=LARGEST, text=text)
+
+
+def _form_again(error: Exception) -> str:
+    """Draw the form again; a browser forgets which file was chosen, so its text stands in the form."""
+    file = request.files.get("file")
+    text = text_of(file) if file else request.form.get("text", "")
+    kept = text if len(text) <= LARGEST else ""
+    return _form(error if isinstance(error, InvalidInput) else None, kept)
+
+
 @bundle_import.post("/import-bundles")
+@drawn_again_by(_form_again)
 def answer() -> Page:
     """Show what a file would change; or, once that was seen, change it."""
-    named(identity())
     parts.own_groups()
-    try:
-        text = _text()
-        rows = read_rows(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
-        plan = _plan(rows)
-        if request.form.get("step") != "store":
-            return _preview(text, plan)
-        if request.form.get("seen") != plan.seen:
-            return _preview(text, plan, meanwhile=True), 409
-        return _store(rows, plan)
-    except MetastoreError as error:
-        return _form(plainly(error)), status_of(error)
-
-
-def _form(problem: MetastoreError | None = None) -> str:
-    comment = request.form.get("comment", "")
-    return render_template("bundles/import.html", problem=problem, comment=comment, largest=LARGEST)
+    text = _text()
+    rows = read_rows(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
+    plan = _plan(rows)
+    if request.form.get("step") != "store":
+        return _preview(text, plan)
+    if request.form.get("seen") != plan.seen:
+        return _preview(text, plan, meanwhile=True), 409
+    return _store(rows, plan)
 
 
 def _text() -> str:

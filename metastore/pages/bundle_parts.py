@@ -66,6 +66,14 @@ def own_groups() -> tuple[str, ...]:
     return found
 
 
+def groups_to_choose(chosen: str) -> tuple[str, ...]:
+    """Return the groups that a form offers: the caller's; if they have none any more, the one that they chose."""
+    try:
+        return own_groups()
+    except PermissionDenied:
+        return (chosen,) if chosen else ()
+
+
 def is_superuser() -> bool:
     """Tell whether the caller may make bundles collectable."""
     return identity().user in registry().groups.current().superusers

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 
-from metastore.auth.access import allows
+from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
 from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotADescriptor, NotFound
@@ -49,7 +49,14 @@ def index() -> str:
     ids = list(islice(readable(service().store.dataset_list(prefix, after=after), lambda each: each), _ROWS + 1))
     rows = [_row(each) for each in ids[:_ROWS]]
     following = ids[_ROWS - 1] if len(ids) > _ROWS else None
-    return render_template("datasets/index.html", rows=rows, prefix=prefix, following=following, after=after)
+    return render_template(
+        "datasets/index.html",
+        rows=rows,
+        prefix=prefix,
+        following=following,
+        after=after,
+        may_create=bool(owners_of(identity())),
+    )
 
 
 def _row(dataset_id: DatasetId) -> dict[str, Any]:
@@ -250,6 +257,12 @@ def readable_id(owner: str, name: str) -> DatasetId:
     subject = requests.dataset_id(owner, name)
     require_read(subject)
     return subject
+
+
+def owners_of(who: Identity) -> list[str]:
+    """Return the owners under which somebody may create datasets; `*` stands for all."""
+    granted = {scope.owner or "*" for scope in who.scopes if "create" in scope.actions and scope.name is None}
+    return ["*"] if "*" in granted else sorted(granted)
 
 
 def can(subject: DatasetId) -> frozenset[str]:

@@ -178,6 +178,12 @@ def said(error: object) -> str:
     return text.removesuffix(f" (at {pointer})") if pointer else text
 
 
+def sentence(text: str) -> str:
+    """Return a text as a sentence: with a capital and a full stop."""
+    text = text.strip()
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
+
+
 def at(error: object, field: str) -> list[str]:
     """Return what an error says of one field of a form, by the field's name."""
     problems = getattr(error, "problems", ())

@@ -55,7 +55,7 @@ def test_an_admin_sees_what_a_file_changes_and_then_stores_just_that(person: Per
     csv = 'name,event,ifb_group,devices\nBeam,e,NOvA,E:TOR860 E:NEW\nFresh,"e,1d",NOvA,E:TOR861\n'
     page.get_by_label("Why?").fill("From the spreadsheet")
     choose(page, "bundles.csv", csv)
-    expect(page.get_by_role("status")).to_contain_text("Nothing is stored yet")
+    expect(page.get_by_role("status")).to_contain_text("Nothing was saved yet")
     expect(page.locator("details", has_text="Beam")).to_contain_text("E:NEW")
     expect(page.locator("section", has_text="Created")).to_contain_text("Fresh")
     assert site.registry.bundle_read("Beam").devices == {"E:TOR860"}
@@ -88,7 +88,7 @@ def test_what_is_refused_is_said_by_line_and_the_others_can_be_imported(person: 
     assert "Fresh" in names
     assert not {"Other", "Odd", "Odd2"} & set(names)
     choose(person.goes_to(PATH), "same.json", json.dumps([NEW]))
-    expect(page.get_by_role("status")).to_have_text("There is nothing to store.")
+    expect(page.get_by_role("status")).to_have_text("No changes to save.")
     expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
 
 
@@ -173,7 +173,7 @@ def test_rubbish_is_refused_in_words_and_changes_nothing(
     answer = send(client, content)
     assert answer.status_code in (200, 400, 422)
     if answer.status_code == 200:
-        assert "There is nothing to store." in answer.text
+        assert "No changes to save." in answer.text
     else:
         assert 'role="alert"' in answer.text
     assert list(registry.bundle_list()) == []

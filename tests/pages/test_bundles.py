@@ -68,10 +68,10 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.get_by_label("Devices").fill("E:TOR860\nE:TOR861")
     page.get_by_label("Why?").fill("For the shift")
     button(page, "Preview")
-    expect(page.get_by_role("status")).to_contain_text("Nothing is stored yet")
+    expect(page.get_by_role("status")).to_contain_text("Nothing was saved yet")
     assert "Morning" not in [each.name for each in site.registry.bundle_list()]
     button(page, "Create")
-    expect(page.get_by_role("status")).to_contain_text("Morning was created")
+    expect(page.get_by_role("status")).to_contain_text("Created Morning")
 
     # Two edit at once: the second sees what the first did, loses nothing, and takes it over.
     page.get_by_role("link", name="Edit").click()
@@ -83,14 +83,14 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     theirs.get_by_label("Hosts").fill("h1, h2")
     theirs.get_by_label("Why?").fill("I was first")
     button(theirs, "Preview")
-    button(theirs, "Store")
+    button(theirs, "Save")
     button(page, "Preview")
     expect(page.get_by_role("alert")).to_contain_text("carol changed it")
     expect(page.get_by_role("alert")).to_contain_text("I was first")
     expect(page.get_by_role("alert")).to_contain_text("E:THEIRS")
     expect(page.get_by_label("Devices")).to_have_value("E:TOR861\nE:MINE")
     expect(page.get_by_label("Why?")).to_have_value("Mine")
-    button(page, "Take their changes over")
+    button(page, "Merge their changes")
     expect(page.get_by_label("Devices")).to_have_value("E:MINE\nE:THEIRS\nE:TOR861")
     button(page, "Preview")
     expect(page.locator(".devices.removed")).to_have_text("− E:TOR860")
@@ -98,7 +98,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     button(page, "Change something")
     expect(page.get_by_label("Hosts")).to_have_value("h1 h2")
     button(page, "Preview")
-    button(page, "Store")
+    button(page, "Save")
     now = site.registry.bundle_read("Morning")
     assert (now.devices, now.hosts) == ({"E:MINE", "E:THEIRS", "E:TOR861"}, ("h1", "h2"))
 
@@ -113,7 +113,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.get_by_role("link", name="Put this device back").click()
     expect(page.get_by_label("Devices")).to_have_value("E:MINE\nE:THEIRS\nE:TOR861\nE:TOR860")
     button(page, "Preview")
-    button(page, "Store")
+    button(page, "Save")
     assert "E:TOR860" in site.registry.bundle_read("Morning").devices
     page.get_by_role("link", name="Record").last.click()
     page.get_by_role("row").last.get_by_role("link").click()
@@ -209,7 +209,7 @@ def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     expect(page.get_by_role("alert")).to_contain_text("only a collectable (writable) bundle can run")
     page.get_by_label("Collectable").check()
     button(page, "Preview")
-    button(page, "Store")
+    button(page, "Save")
     expect(page.get_by_text("a collector may read it, and one should be running now")).to_be_visible()
     another.signs_in("ann")
     theirs = another.goes_to("/bundles/Beam")
@@ -237,7 +237,7 @@ def test_without_scripts_on_a_small_screen_everything_works(plain: Person, beam:
     button(page, "Preview")
     expect(page.locator(".pointed-out")).to_contain_text("More than once, and counted once: E:TOR860")
     expect(page.locator(".pointed-out")).to_contain_text("In none of the usual forms")
-    button(page, "Store")
+    button(page, "Save")
     assert site.registry.bundle_read("Beam").devices == {"E:TOR860", "odd!"}
     page.goto(f"{site.url}/snapshots/{beam[0]}/restore")
     page.locator("[name=comment]").fill(" ")
@@ -303,7 +303,7 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
     page.get_by_label("Devices").evaluate("(area, text) => { area.value = text; }", "\n".join(devices))
     button(page, "Preview")
     expect(page.get_by_role("heading", name="10 devices added")).to_be_visible()
-    button(page, "Store")
+    button(page, "Save")
     assert site.registry.bundle_read(made.name).devices == set(devices)
     page = person.goes_to(f"/bundles?text={SCRIPT}&device={SCRIPT}&event={SCRIPT}&group={SCRIPT}")
     expect(page.get_by_text("There is no such bundle.")).to_be_visible()
@@ -339,7 +339,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
     button(page, "Preview")
     found |= {"preview": wrong} if (wrong := person.violations()) else {}
     site.registry.bundle_update("Beam", {"udp": True, "add_devices": ["E:NEW"]}, user="carol", comment="First")
-    button(page, "Store")
+    button(page, "Save")
     expect(page.get_by_role("alert")).to_be_visible()
     found |= {"conflict": wrong} if (wrong := person.violations()) else {}
     assert found == {}

@@ -63,7 +63,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("datapackage.json").fill('{"title": "Autos", "resources": []}')
     page.get_by_label("Why?").fill("Shorter")
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     newest = site.store.revision_read("physics/cars")
     assert (newest.author.name, newest.author.email, newest.message) == ("Ann", "ann@example.org", "Shorter")
@@ -89,11 +89,11 @@ def test_what_is_wrong_in_a_descriptor_is_marked_and_nothing_typed_is_lost(
     page = person.goes_to(f"{CARS}/edit")
     typed = '{\n  "title": "x",\n  "resources": [\n    {"name": "y", "path": "/etc/passwd"}\n  ]\n}'
     page.get_by_label("datapackage.json").fill(typed)
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.locator(".places")).to_contain_text("Line 4")
     expect(page.get_by_label("datapackage.json")).to_have_value(typed)
     page.get_by_label("datapackage.json").fill('{\n  "title": }')
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     expect(page.locator(".places")).to_contain_text("Line 2")
     expect(page.get_by_text("not JSON")).to_have_count(1)
     assert site.store.revision_read("physics/cars").id == cars[-1]
@@ -108,16 +108,16 @@ def test_who_was_overtaken_sees_the_other_change_beside_what_they_typed(
     theirs = another.goes_to(f"{CARS}/edit")
     theirs.get_by_label("datapackage.json").fill('{"title": "Theirs", "resources": []}')
     theirs.get_by_label("Why?").fill("I was first")
-    theirs.get_by_role("button", name="Store").click()
+    theirs.get_by_role("button", name="Save").click()
     mine.get_by_label("datapackage.json").fill('{"title": "Mine", "resources": []}')
     mine.get_by_label("Why?").fill("So was I")
-    mine.get_by_role("button", name="Store").click()
+    mine.get_by_role("button", name="Save").click()
     expect(mine.get_by_role("alert")).to_contain_text("I was first")
     expect(mine.get_by_role("alert")).to_contain_text("Theirs")
     expect(mine.get_by_label("datapackage.json")).to_have_value('{"title": "Mine", "resources": []}')
     expect(mine.get_by_label("Why?")).to_have_value("So was I")
     assert site.store.dataset_read("physics/cars").descriptor["title"] == "Theirs"
-    mine.get_by_role("button", name="Store").click()
+    mine.get_by_role("button", name="Save").click()
     assert [each.author.name for each in site.store.revision_list("physics/cars", limit=2)] == ["Ann", "Bo"]
 
 
@@ -136,22 +136,22 @@ def test_two_changes_of_different_members_are_put_together_and_seen_before_they_
     theirs = site.store.revision_read("physics/cars").id
     page.get_by_label("Why?").fill("Mine")
     box.fill(json.dumps(mine))
-    page.get_by_role("button", name="Store").click()
-    expect(page.get_by_role("alert")).to_contain_text("Somebody else was faster")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile")
     assert person.violations() == []
     box.fill(json.dumps(mine)[:-1])
-    for name in ("Store", "Take their changes over"):  # what is no JSON is not taken for an answer
+    for name in ("Save", "Merge their changes"):  # what is no JSON is not taken for an answer
         page.get_by_role("button", name=name).click()
         expect(page.locator(".places")).to_contain_text("not JSON")
-        expect(page.get_by_text("Somebody else was faster")).to_be_visible()
+        expect(page.get_by_text("Changed meanwhile")).to_be_visible()
     box.fill(json.dumps(mine))
-    page.get_by_role("button", name="Take their changes over").click()
+    page.get_by_role("button", name="Merge their changes").click()
     expect(page.locator(".differences tbody tr")).to_have_count(1)
     expect(page.locator(".differences tbody tr")).to_have_text("titleTheirsMine")
     assert person.violations() == []
     assert site.store.revision_read("physics/cars").id == theirs
     expect(page.get_by_label("Why?")).to_have_value("Mine")
-    page.get_by_role("button", name="Store").click()
+    page.get_by_role("button", name="Save").click()
     made = site.store.dataset_read("physics/cars")
     resource = {"name": "velocities", "path": "speeds.csv", "format": "tsv", "bytes": 7}
     said = {"title": "Mine", "description": "Theirs", "version": "2", "resources": [resource, {"name": "b"}]}

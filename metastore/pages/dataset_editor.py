@@ -1,0 +1,147 @@
+"""Pages with the descriptor of a dataset to be written: new ones, and those to be edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, render_template, request
+from werkzeug.wrappers import Response
+
+from metastore.descriptor.document import check, decode, encode
+from metastore.descriptor.merge import merge
+from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
+from metastore.pages.dataset_forms import expected, to_dataset, written
+from metastore.pages.datasets import between, can, owners_of, readable_id, shown
+from metastore.pages.json_lines import mark
+from metastore.pages.refusals import drawn_again_by, is_explained
+from metastore.parse import parse_dataset_id
+from metastore.service.context import service
+from metastore.service.guard import identity, named, writer
+from metastore.types import DatasetId
+
+dataset_editor = Blueprint("dataset_editor", __name__)
+Page = str | tuple[str, int] | Response
+#: How many of the places that two people changed at once are shown.
+_MOST_CLASHES = 100
+_EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
+
+
+# New
+
+
+@dataset_editor.get("/datasets/new")
+def new() -> str:
+    """Ask for a new dataset, if the caller may create any."""
+    if not owners_of(named(identity())):
+        raise PermissionDenied("you may not create datasets: ask for the scope ds:<owner>/*:create")
+    return _new({"text": _EMPTY})
+
+
+def _new(given: Any, **more: Any) -> str:
+    page: dict[str, Any] = {"problem": None, "places": (), "wrong_id": None, **more}
+    largest = service().store.max_bytes
+    return render_template("datasets/new.html", given=given, owners=owners_of(identity()), largest=largest, **page)
+
+
+def _new_again(error: Exception) -> str:
+    given = request.form
+    about_id = isinstance(error, (Conflict, PermissionDenied)) or not _is_id(given.get("id", ""))
+    if about_id and isinstance(error, (Conflict, InvalidInput)):
+        return _new(given, wrong_id=error)
+    if isinstance(error, InvalidInput):
+        return _new(given, problem=error, places=mark(given.get("text", ""), error))
+    return _new(given)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        parse_dataset_id(text.strip())
+    except InvalidInput:
+        return False
+    return True
+
+
+@dataset_editor.post("/datasets/new")
+@drawn_again_by(_new_again)
+def create() -> Page:
+    """Make a dataset."""
+    given = request.form
+    subject = parse_dataset_id(given.get("id", "").strip())
+    service().store.dataset_create(subject, given.get("text", ""), **written("create", subject))
+    return to_dataset(subject, f"Created {subject}.")
+
+
+# Edit
+
+
+@dataset_editor.get("/datasets/<owner>/<name>/edit")
+def edit(owner: str, name: str) -> str:
+    """Show the descriptor to be changed."""
+    subject = readable_id(owner, name)
+    writer(subject, "update")
+    dataset = service().store.dataset_read(subject)
+    return _editor(subject, {"text": dataset.bytes.decode(), "expected": dataset.revision.id})
+
+
+def _editor_again(error: Exception, owner: str, name: str) -> str:
+    """Draw the editor with what was typed, with the places of what is wrong or with what others changed meanwhile."""
+    subject, given = readable_id(owner, name), request.form
+    if isinstance(error, RevisionConflict):
+        beside = _beside(subject, str(error.expected))
+        kept = {**_typed(given), "expected": beside["newest"].id, "base": str(error.expected)}
+        return _editor(subject, kept, **beside)
+    if isinstance(error, (DatasetDeleted, AlreadyExists)):
+        is_explained()
+        beside = _beside(subject, given.get("base") or given.get("expected", ""))
+        return _editor(subject, {**given, "expected": beside["newest"].id}, **beside)
+    beside = _beside(subject, given["base"]) if given.get("base") else {}
+    if isinstance(error, InvalidInput):
+        return _editor(subject, given, problem=error, places=mark(given.get("text", ""), error), **beside)
+    return _editor(subject, given, **beside)
+
+
+@dataset_editor.post("/datasets/<owner>/<name>/edit")
+@drawn_again_by(_editor_again)
+def update(owner: str, name: str) -> Page:
+    """Change the descriptor, or bring a deleted dataset back with it."""
+    subject, store, given = readable_id(owner, name), service().store, request.form
+    step, text = given.get("step"), given.get("text", "")
+    if step == "merge":
+        return _merge(subject, given)
+    if step == "create":
+        store.dataset_create(subject, text, **written("create", subject))
+        return to_dataset(subject, f"Brought {subject} back.")
+    before = store.revision_read(subject)
+    made = store.dataset_update(subject, text, expected=expected(), **written("update", subject))
+    return to_dataset(subject, "No changes to save." if made.revision.id == before.id else "Saved.")
+
+
+def _typed(given: Any) -> dict[str, str]:
+    return {"text": given.get("text", ""), "message": given.get("message", "")}
+
+
+def _beside(subject: DatasetId, base: str) -> dict[str, Any]:
+    """Return what others changed since a revision, to be shown beside what was typed."""
+    newest = service().store.revision_read(subject)
+    return {"newest": newest, "others": [] if newest.deleted else between(subject, base, newest)}
+
+
+def _merge(subject: DatasetId, given: Any) -> str:
+    """Take what others changed into what was typed, for the editor to look at; nothing is stored."""
+    writer(subject, "update")
+    store = service().store
+    mine = decode(given.get("text", ""))
+    check(mine)
+    base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
+    # Read as text, since numbers stay as they were written.
+    before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
+    merged, clashes = merge(before, mine, theirs)
+    kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
+    rows = [(each.where, shown(each.old), shown(each.new)) for each in clashes[:_MOST_CLASHES]]
+    return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
+
+
+def _editor(subject: DatasetId, given: Any, **more: Any) -> str:
+    page: dict[str, Any] = {"problem": None, "places": (), **more}
+    largest = service().store.max_bytes
+    return render_template("datasets/edit.html", id=subject, given=given, can=can(subject), largest=largest, **page)
