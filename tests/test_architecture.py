@@ -160,6 +160,7 @@ PUBLIC_CALLS = {
     "max_bytes",
     "project_read",
     "resource_read",
+    "part_history",
     "revision_diff",
     "revision_list",
     "revision_read",

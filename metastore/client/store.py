@@ -18,7 +18,7 @@ from metastore.descriptor.file_changes import Document
 from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, OutcomeUnknown, RevisionConflict, TagNotFound
-from metastore.history.parts import RevisionFilter, parse_part, pointer
+from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
 from metastore.http.responses import Response
 from metastore.parse import AnyAuthor, AnyId, AnyTime, is_tag_name, make_time, parse_dataset_id, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
@@ -143,6 +143,11 @@ class RemoteStore(Store):
             "grep": grep,
         }
         return self._calls.items(Revision, f"{_path(parse_dataset_id(dataset_id))}/revisions", query, limit)
+
+    def part_history(
+        self, dataset_id: AnyId, revision: str | None, part: Part
+    ) -> Iterator[tuple[Revision, bool, Part]]:
+        raise InvalidInput(f"{self._http.address} is a service: ask it for the revision_list of a part")
 
     def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
         query = {"revision": parse_revision(revision)}

@@ -19,7 +19,8 @@ from metastore.types import Revision, shortened
 Part = tuple[str, ...]
 #: Returns the descriptor of a revision as it is stored, or None where there is none.
 Reader = Callable[[Revision], bytes | None]
-_ABSENT = object()
+#: Stands for a part that a descriptor does not have.
+ABSENT: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +81,28 @@ def pointer(part: Part) -> str:
     return "".join(f"/{escape(step)}" for step in part)
 
 
-def changing(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[Revision]:
-    """Yield the revisions that changed a part, newest first.
-
-    Args:
-        revisions: A revision and its ancestors.
-        reader: Returns their descriptors.
-        part: The part, as it is named in the first of them.
-    """
-    return (revision for revision, changed, _ in steps_back(revisions, reader, part) if changed)
-
-
 def steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
     """Yield each revision, whether it changed the part, and how the part is named before it."""
-    after: Any = _ABSENT
-    for newer, older in pairwise(_with_end(revisions)):
+    after: Any = ABSENT
+    for newer, older in pairwise(with_end(revisions)):
         assert newer is not None
-        if after is _ABSENT:
+        if after is ABSENT:
             after = read(reader(newer))
-            part = _by_names(after, part)
+            part = by_names(after, part)
         before = read(reader(older)) if older is not None else None
-        former = _former(after, before, part)
-        yield newer, _value(after, part) != _value(before, former), former
-        after, part = before, former
+        changed, part = step_back(after, before, part)
+        yield newer, changed, part
+        after = before
 
 
-def _with_end(revisions: Iterable[Revision]) -> Iterator[Revision | None]:
+def step_back(after: Any, before: Any, part: Part) -> tuple[bool, Part]:
+    """Tell whether a part differs between a descriptor and the one before it, and how it is named there."""
+    former = _former(after, before, part)
+    return _value(after, part) != _value(before, former), former
+
+
+def with_end(revisions: Iterable[Revision]) -> Iterator[Revision | None]:
+    """Yield revisions, and None behind the last."""
     yield from revisions
     yield None
 
@@ -118,16 +115,16 @@ def _value(document: Any, part: Part) -> Any:
 
 def _step(value: Any, step: str) -> Any:
     if isinstance(value, dict):
-        return value.get(step, _ABSENT)
+        return value.get(step, ABSENT)
     if not isinstance(value, list):
-        return _ABSENT
+        return ABSENT
     if step.isdecimal():
-        return value[int(step)] if int(step) < len(value) else _ABSENT
+        return value[int(step)] if int(step) < len(value) else ABSENT
     keyed = named_lists(value)
-    return keyed[0].get(step.removeprefix("="), _ABSENT) if keyed else _ABSENT
+    return keyed[0].get(step.removeprefix("="), ABSENT) if keyed else ABSENT
 
 
-def _by_names(document: Any, part: Part) -> Part:
+def by_names(document: Any, part: Part) -> Part:
     """Replace positions in lists by names, where the things there have names."""
     steps = []
     for step in part:

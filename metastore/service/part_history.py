@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from metastore.errors import InvalidInput, NotFound, StorageCorrupt
-from metastore.history.parts import Part, RevisionFilter, pointer, steps_back
+from metastore.errors import InvalidInput
+from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
 from metastore.types import DatasetId, Revision, Value
 
@@ -44,15 +44,8 @@ def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
 def part_page(subject: DatasetId, start: str | None, part: Part, wanted: RevisionFilter, size: int) -> PartPage:
     """Return the first revisions that changed a part, beginning with one of them."""
     store = service().store
-
-    def read(revision: Revision) -> bytes | None:
-        try:
-            return store.dataset_bytes(subject, revision.id)[1]
-        except (NotFound, StorageCorrupt):
-            return None
-
     page: list[Revision] = []
-    steps = steps_back(store.revision_list(subject, start), read, part)
+    steps = store.part_history(subject, start, part)
     for number, (revision, changed, former) in enumerate(steps, 1):
         if changed and wanted.fits(revision):
             page.append(revision)

@@ -16,6 +16,7 @@ from metastore.descriptor import file_changes
 from metastore.descriptor.document import find_resource
 from metastore.descriptor.file_changes import AnyDescriptor, Document, Validation
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
+from metastore.history.parts import Part
 from metastore.parse import (
     AnyAuthor,
     AnyId,
@@ -219,6 +220,23 @@ class Store(ABC):
             since: Only revisions of this time or later.
             until: Only revisions of this time or earlier.
             grep: Only revisions whose message contains this text, in upper or lower case.
+        """
+
+    @abstractmethod
+    def part_history(
+        self, dataset_id: AnyId, revision: str | None, part: Part
+    ) -> Iterator[tuple[Revision, bool, Part]]:
+        """Yield revisions, newest first, whether each changed a part, and how the part is named before it.
+
+        Revisions that did not change the part may be left out.
+
+        Args:
+            dataset_id: A live or deleted dataset.
+            revision: The first revision; None for the newest.
+            part: What `metastore.history.parts.parse_part` returns.
+
+        Raises:
+            InvalidInput: The store is a service: ask it for the `revision_list` of a part.
         """
 
     @abstractmethod

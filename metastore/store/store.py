@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metastore.descriptor import file_changes, lfs
 from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
@@ -30,7 +31,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.history.blame import blame
-from metastore.history.parts import RevisionFilter, changing, parse_part
+from metastore.history.parts import Part, RevisionFilter, parse_part
 from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage import retry
@@ -66,6 +67,9 @@ from metastore.types import (
     TagSpec,
     Value,
 )
+
+if TYPE_CHECKING:
+    from metastore.history.index import PartIndex
 
 #: Of how many revisions the values are remembered with where they come from.
 _REMEMBERED = 32
@@ -125,7 +129,15 @@ class MetaStore(Store):
     def storage(self) -> Storage:
         return self._storage
 
+    @cached_property
+    def _parts(self) -> PartIndex:
+        from metastore.history.index import PartIndex
+
+        return PartIndex(self._storage.private("history.sqlite"))
+
     def close(self) -> None:
+        if "_parts" in self.__dict__:
+            self._parts.close()
         self._finder.close()
         self._storage.close()
 
@@ -172,8 +184,15 @@ class MetaStore(Store):
         first = self.revision_read(identity, revision)
         found = self._storage.history(identity, first.id)
         if part is not None:
-            found = changing(found, self._descriptors.reader(identity), part)
+            found = (revision for revision, changed, _ in self.part_history(identity, first.id, part) if changed)
         return islice(filter(wanted.fits, found), parse_limit(limit))
+
+    def part_history(
+        self, dataset_id: AnyId, revision: str | None, part: Part
+    ) -> Iterator[tuple[Revision, bool, Part]]:
+        identity = parse_dataset_id(dataset_id)
+        history, reader = partial(self._storage.history, identity), self._descriptors.reader(identity)
+        return self._parts.steps_back(history, reader, self.revision_read(identity, revision), part)
 
     def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
         identity = parse_dataset_id(dataset_id)
