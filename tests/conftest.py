@@ -21,6 +21,7 @@ from metastore.storage.memory import MemoryStorage
 from metastore.storage.port import Storage
 from metastore.types import Author, Change
 
+from .bundle.postgres_server import new_storage
 from .hosts import backends
 from .loopback import TOKEN, serving
 from .once import compile_routes_once
@@ -44,6 +45,7 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "git-synced": lambda folder: GitStorage(folder / "store"),
     "github": backends.github,
     "gitlab": backends.gitlab,
+    "postgres": lambda folder: new_storage(),
 }
 #: Those that serve one owner, `physics`, as a Git host's account does.
 OF_ONE_OWNER = {"github", "gitlab"}
@@ -52,7 +54,13 @@ OF_ONE_OWNER = {"github", "gitlab"}
 #: Left out of `make check`: they start browsers, servers and children, or walk whole grids.
 SLOW = (
     *("tests/pages/", "tests/hosts/", "tests/ckan/", "tests/service/test_serving", "tests/service/test_schemathesis"),
-    *("tests/service/test_examples", "tests/bundle/test_postgres", "tests/bundle/test_concurrency", "tests/test_kill"),
+    *(
+        "tests/service/test_examples",
+        "tests/bundle/test_postgres",
+        "tests/test_postgres",
+        "tests/bundle/test_concurrency",
+        "tests/test_kill",
+    ),
     *("tests/test_crash_points", "tests/test_backup", "tests/test_giftless", "tests/test_mirror", "tests/test_fuzz"),
     *("tests/test_concurrency", "tests/test_model", "tests/test_faults", "tests/test_durability", "tests/test_docs"),
     *("tests/client/test_lost_answers", "tests/test_verify", "tests/bundle/test_model", "tests/test_lfs"),

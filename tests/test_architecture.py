@@ -27,7 +27,7 @@ ROOMS = [
     "errors wording types parse printable forks",
     "files index_file",
     "git.objects git.cache",
-    "http",
+    "http postgres",
     "git",
     "descriptor ckan",
     "history",
@@ -47,7 +47,8 @@ ROOMS = [
 #: Which packages of others each room may use; a package that is not named here may be used by none.
 FOREIGN = {
     "pygit2": {"storage.local", "connecting"},
-    "psycopg psycopg_pool yoyo": {"bundle.postgres"},
+    "psycopg psycopg_pool yoyo": {"postgres", "bundle.postgres", "storage.postgres"},
+    "zstandard": {"storage.postgres"},
     "httpx": {"http", "storage.connect"},
     "jwt": {"auth", "storage.github"},
     "cryptography": {"auth.keys"},

@@ -19,6 +19,7 @@ from metastore.storage.port import Storage
 from metastore.store.store import MetaStore
 from metastore.types import DatasetId
 
+from .bundle.postgres_server import new_storage
 from .conftest import ANN, ticking
 from .hosts.backends import github, gitlab, stop
 from .processes import SOAK, fsck
@@ -162,6 +163,13 @@ class GitLikeMemory(LikeMemory):
         return GitStorage(self.root, sync=False)
 
 
+class PostgresLikeMemory(LikeMemory):
+    datasets = ("a/x", "a/y", "b/x")
+
+    def make(self) -> Storage:
+        return new_storage()
+
+
 class GitHubLikeMemory(LikeMemory):
     def make(self) -> Storage:
         return github(self.root)
@@ -181,6 +189,7 @@ def played(machine: type[LikeMemory], examples: int, steps: int) -> Any:
 
 
 TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 40, 60 if SOAK else 30)
+TestPostgresLikeMemory = played(PostgresLikeMemory, 300 if SOAK else 8, 60 if SOAK else 30)
 # A host answers over sockets: fewer plays say as much in the same time.
 TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)
 TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)

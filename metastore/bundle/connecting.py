@@ -30,15 +30,8 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
     return BundleRegistry(VersionedRecord(storage, storage.private("bundles.sqlite")), groups, **clock)
 
 
-def migrate_bundles(dsn: str, role: str | None) -> tuple[str, ...]:
-    """See `metastore.bundle.postgres.migrate.migrate`."""
-    with needs_extra("postgres"):
-        from metastore.bundle.postgres.migrate import migrate
-    return migrate(dsn, role=role)
-
-
 def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
-    options.pop("create", None)  # `metastore bundle migrate` creates the tables
+    options.pop("create", None)  # `metastore database migrate` creates the tables
     if unknown := sorted(set(options) - {"pool_size", "patience"}):
         raise InvalidInput(f"a database has no option {unknown[0]!r}; its options are patience and pool_size")
     with needs_extra("postgres"):

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import metastore
-from metastore.cli import bundle, compare, dataset, files, revision, search, serve, token, transfer, upkeep
+from metastore.cli import bundle, compare, database, dataset, files, revision, search, serve, token, transfer, upkeep
 from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
 
@@ -73,7 +73,7 @@ def cli(context: click.Context) -> None:
 
 for option in COMMON:
     cli = option(cli)
-for module in (dataset, search, revision, compare, files, upkeep, transfer, bundle, token, serve):
+for module in (dataset, search, revision, compare, files, upkeep, transfer, bundle, database, token, serve):
     for each in module.COMMANDS:
         cli.add_command(each)
 

@@ -235,24 +235,6 @@ def export(app: App, names: tuple[str, ...], format: str | None, output: Path | 
     say(f"Exported to {output}.", fg="green")
 
 
-@_command(
-    "migrate", click.option("--role", help="Gets what an application needs; otherwise metastore_app, if it is there.")
-)
-def migrate(app: App, role: str | None) -> None:
-    """Make or update the tables in PostgreSQL.
-
-    Bundles that are there already are taken over. Start it as the role that shall own the record; it is safe to start
-    it on several machines at once, and again.
-    """
-    url = _url(app)
-    if not url.startswith(("postgresql://", "postgres://")):
-        raise InvalidInput("only a PostgreSQL database is migrated: give --bundles postgresql://…")
-    from metastore.bundle.connecting import migrate_bundles
-
-    made = migrate_bundles(url, role)
-    app.data({"migrations": made}, "\n".join(made) or "Everything was up to date.")
-
-
 _OUTCOMES = ("created", "updated", "unchanged", "failed")
 
 

@@ -100,6 +100,15 @@ class Repository(ABC):
         found = {name: self.tag_target(name) for name in self.tag_names()}
         return {name: target for name, target in found.items() if target is not None}
 
+    def leads_to(self, revision_id: str) -> bool:
+        """Tell whether a commit is on the branch. Raises StorageCorrupt."""
+        return any(revision_id in stretch for stretch in _stretches(self))
+
+    def starting_with(self, digits: str) -> set[str]:
+        """Return the commits of the branch whose ids start with some digits. Raises StorageCorrupt."""
+        ids = (commit_id for stretch in _stretches(self) for commit_id in stretch.split())
+        return {commit_id for commit_id in ids if commit_id.startswith(digits)}
+
     def reference_targets(self) -> Mapping[str, str]:
         """Return every reference by its full name, and the object that it holds.
 
@@ -161,8 +170,7 @@ def resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
 
 
 def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> str:
-    ids = (commit_id for stretch in _stretches(repository) for commit_id in stretch.split())
-    found = {commit_id for commit_id in ids if commit_id.startswith(text)}
+    found = repository.starting_with(text)
     found |= {target for target in _tag_targets(repository) if target.startswith(text)}
     if len(found) == 1:
         return found.pop()
@@ -187,7 +195,7 @@ def _proven(repository: Repository, revision_id: str) -> bool:
             return False
     except KeyError:
         return False
-    if any(revision_id in stretch for stretch in _stretches(repository)):
+    if repository.leads_to(revision_id):
         remember(repository, revision_id)
         return True
     return revision_id in _tag_targets(repository)

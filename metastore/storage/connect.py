@@ -16,7 +16,7 @@ HOST_OPTIONS = (
     *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
     *("private", "description", "topic"),
 )
-STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *HOST_OPTIONS)
+STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", "pool_size", *HOST_OPTIONS)
 
 
 def is_service(url: str | Path) -> bool:
@@ -37,7 +37,9 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if is_service(text):
         raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
     scheme = _scheme(text)
-    given = [name for name in HOST_OPTIONS if name in options]
+    if "pool_size" in options and scheme not in _DATABASES:
+        raise InvalidInput("only a store in a PostgreSQL database has the option 'pool_size'")
+    given = [name for name in HOST_OPTIONS if name in options and not (name == "patience" and scheme in _DATABASES)]
     if given and scheme not in _HOSTS:
         raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
     return _BACKENDS[scheme](text, options)
@@ -138,7 +140,18 @@ def _open_plain_git(text: str, options: dict[str, Any]) -> Storage:
     return open_plain_git(text, **{name: options[name] for name in ("cache_bytes", *_PLAIN_OPTIONS) if name in options})
 
 
+def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
+    with needs_extra("postgres"):
+        from metastore.storage.postgres.storage import PostgresStorage
+    storage = PostgresStorage(
+        text, **{name: options[name] for name in ("cache_bytes", "pool_size", "patience") if name in options}
+    )
+    storage.check()
+    return storage
+
+
 _PLAIN_OPTIONS = ("token", "timeout", "patience", "longest")
+_DATABASES = {"postgresql", "postgres"}
 _HOSTS = {"github", "gitlab", "git+https", "git+http"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
@@ -148,4 +161,6 @@ _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "gitlab": _open_gitlab,
     "git+https": _open_plain_git,
     "git+http": _open_plain_git,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
 }

@@ -21,13 +21,17 @@ import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
+from metastore.postgres.migrate import migrate
+
+if TYPE_CHECKING:
+    from metastore.storage.postgres.storage import PostgresStorage
 
 _numbers = itertools.count()
 
@@ -172,3 +176,13 @@ def new_record() -> PostgresRecord:
     record = PostgresRecord(dsn)
     weakref.finalize(record, drop_database, dsn)
     return record
+
+
+def new_storage() -> PostgresStorage:
+    """Make a storage without any dataset; its database is dropped when nobody holds the storage any more."""
+    from metastore.storage.postgres.storage import PostgresStorage  # not every environment has zstandard
+
+    dsn = new_database(server_dsn(), _template())
+    storage = PostgresStorage(dsn)
+    weakref.finalize(storage, drop_database, dsn)
+    return storage

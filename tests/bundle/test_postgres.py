@@ -23,7 +23,6 @@ from metastore import bundle
 from metastore.bundle._chains import chain_hash
 from metastore.bundle.port import Bundle, Filter, LogFilter, Snapshot, Write
 from metastore.bundle.postgres._queries import log_query
-from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import (
     BundleNotFound,
@@ -33,6 +32,7 @@ from metastore.errors import (
     StorageBusy,
     StorageUnavailable,
 )
+from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import migrated_database, server_dsn
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -602,7 +602,7 @@ def test_the_url_of_a_database_is_a_registry(dsn: str) -> None:
 
 
 def test_a_database_without_the_tables_says_what_to_do() -> None:
-    with pytest.raises(StorageUnavailable, match="run `metastore bundle migrate`"):
+    with pytest.raises(StorageUnavailable, match="run `metastore database migrate`"):
         PostgresRecord(server_dsn()).check()
 
 

@@ -15,9 +15,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from metastore.bundle.port import Filter, LogFilter, Snapshot, Write
-from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import OutcomeUnknown, RevisionConflict, StorageUnavailable
+from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import Server, migrated_database, new_server
 from tests.bundle.test_postgres import AT, NUMI, put
 
@@ -174,7 +174,7 @@ def test_a_change_somebody_else_made_meanwhile_is_not_taken_for_the_lost_one(
     (first,) = put(record, NUMI)
     other = PostgresRecord(dsn)
     monkeypatch.setattr(
-        "metastore.bundle.postgres._database.time.sleep",
+        "metastore.postgres.database.time.sleep",
         lambda seconds: put(other, replace(NUMI, event="e,2"), user="bo"),
     )
     proxy.cut = "before"
@@ -195,7 +195,7 @@ def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
         if other.newest("NuMI").bundle.event == "e,1":
             put(other, replace(NUMI, event="e,2"), user="bo")
 
-    monkeypatch.setattr("metastore.bundle.postgres._database.time.sleep", meanwhile)
+    monkeypatch.setattr("metastore.postgres.database.time.sleep", meanwhile)
     proxy.cut = "after"
     (mine,) = put(record, replace(NUMI, event="e,1"))
     assert (mine.user, mine.bundle.event) == ("ann", "e,1")

@@ -20,9 +20,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.listing import Listing
 from metastore.bundle.port import Filter, LogFilter
-from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import StorageUnavailable
+from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import drop_database, migrated_database, new_database, server_dsn
 from tests.bundle.test_postgres import AT, INSERT, NUMI, put, typed
 

@@ -16,13 +16,13 @@ from psycopg import errors as pg
 from metastore import bundle
 from metastore.bundle import Groups
 from metastore.bundle.port import Filter, LogFilter
-from metastore.bundle.postgres.migrate import migrate
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
+from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
-FILES = ("0001.record",)
+FILES = ("0001.record", "0002.datasets")
 #: As a laboratory's own program may have made them.
 OLD_TABLES = """
     CREATE TABLE bundles (
@@ -137,7 +137,7 @@ def test_one_who_was_killed_half_way_stops_nobody(dsn: str) -> None:
     record.close()
 
 
-def test_the_file_can_run_again(dsn: str) -> None:
+def test_the_files_can_run_again(dsn: str) -> None:
     migrate(dsn)
     typed(dsn, "INSERT INTO bundles (name, event, ifb_group) VALUES ('NuMI', 'e,a9', 'NOvA')")
     typed(dsn, "DELETE FROM _yoyo_migration")

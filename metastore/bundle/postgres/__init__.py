@@ -1,1 +1,1 @@
-"""Bundles in PostgreSQL: `record` keeps them in tables, and `migrate` creates the tables."""
+"""Bundles in PostgreSQL: `record` keeps them in tables; `metastore.postgres` connects, and creates the tables."""

@@ -1,6 +1,6 @@
 """The record of bundles in PostgreSQL: tables that other programs may read and change with SQL, and triggers.
 
-The tables and triggers are defined in `migrations/`, and created by `metastore.bundle.postgres.migrate`. This module
+The tables and triggers are defined in `migrations/`, and created by `metastore.postgres.migrate`. This module
 reads them and changes `bundles` and `bundle_variables`. The database itself writes each snapshot, at COMMIT.
 """
 
@@ -21,7 +21,6 @@ from psycopg.rows import dict_row
 from metastore.bundle._chains import check_chains
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
-from metastore.bundle.postgres._database import Database, database_errors
 from metastore.bundle.postgres._queries import (
     SELECT_BY_NUMBER,
     SELECT_CURRENT,
@@ -47,6 +46,7 @@ from metastore.errors import (
     RevisionConflict,
     SnapshotNotFound,
 )
+from metastore.postgres.database import Database, database_errors
 
 _TRIES = 30
 _COLLISIONS = errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors
-from psycopg.abc import Buffer
+from psycopg import errors, waiting
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -19,6 +19,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from metastore.errors import (
     InvalidInput,
     MetastoreError,
+    OutcomeUnknown,
     PermissionDenied,
     StorageBusy,
     StorageCorrupt,
@@ -26,8 +27,8 @@ from metastore.errors import (
 )
 
 #: The result of `metastore_schema()` in a database that this version can use.
-SCHEMA = 1
-_MIGRATE = "run `metastore bundle migrate` with its URL, as the role that owns the tables"
+SCHEMA = 2
+_MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
 #: What the sessions of this package rely on. A connection with a search path finds its tables there: see `_pin`.
 _SETTINGS = {
     "datestyle": "ISO, YMD",
@@ -39,8 +40,30 @@ _SETTINGS = {
     "default_transaction_deferrable": "off",
     "lock_timeout": "0",
 }
+#: What a URL leaves open: a host that is gone is noticed in seconds, not in the hours of the system's defaults.
+_DEFAULTS = {
+    "application_name": "metastore",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+#: How often a wait for the server looks at the clock, in seconds.
+_INTERVAL = 0.1
+
+
+class TooLate(psycopg.OperationalError):
+    """A statement had no answer in time. Its connection is closed; the server may carry it out all the same."""
+
+
+class Doubtful(psycopg.OperationalError):
+    """The server warned about a COMMIT: replicas may lack it, so that a failover could undo it."""
+
+
 #: Classes of PostgreSQL's errors, the library's error for each, and advice. The first that fits counts.
 _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], str], ...] = (
+    ((Doubtful,), OutcomeUnknown, ""),
     ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, _MIGRATE),
     ((errors.InsufficientPrivilege,), PermissionDenied, ""),
     ((errors.ReadOnlySqlTransaction,), StorageUnavailable, ""),
@@ -62,7 +85,6 @@ _PIN = """SELECT metastore_schema(), set_config('search_path', quote_ident(nspna
     FROM pg_proc JOIN pg_namespace AS n ON n.oid = pronamespace
     WHERE pg_proc.oid = to_regprocedure('metastore_schema()')"""
 _Answer = TypeVar("_Answer")
-_Pool = ConnectionPool[psycopg.Connection[Any]]
 
 
 def check_dsn(dsn: str) -> str:
@@ -75,7 +97,8 @@ def check_dsn(dsn: str) -> str:
         parts = {key: str(value) for key, value in conninfo_to_dict(dsn).items() if value is not None}
         for port in parts.get("port", "").split(","):
             int(port or 0)
-        return make_conninfo(**{"application_name": "metastore", **parts, "client_encoding": "utf8"})
+        several = {"target_session_attrs": "read-write"} if "," in parts.get("host", "") else {}
+        return make_conninfo(**{**_DEFAULTS, **several, **parts, "client_encoding": "utf8"})
     except (psycopg.Error, ValueError):
         raise InvalidInput(
             "the URL of the database cannot be read: postgresql://user:password@host:port/name,"
@@ -83,9 +106,51 @@ def check_dsn(dsn: str) -> str:
         ) from None
 
 
-def connect(dsn: str) -> psycopg.Connection[Any]:
+class Connection(psycopg.Connection[Any]):
+    """A connection that never cancels a statement, since that could be a COMMIT.
+
+    A COMMIT that waits for a replica and is cancelled is reported as done, and the next failover undoes it. So where
+    psycopg would cancel (at Ctrl-C), and at the deadline, this connection is closed instead.
+
+    Attributes:
+        deadline: When a statement has to be answered, on the monotonic clock; None for never.
+        warning: The last warning of the server, or None.
+    """
+
+    deadline: float | None = None
+    warning: str | None = None
+
+    def wait(self, gen: PQGen[_Answer], *_: object, **__: object) -> _Answer:
+        """Wait as psycopg does, but cancel nothing."""
+        try:
+            return waiting.wait(_until(gen, self.deadline), self.pgconn.socket, _INTERVAL)
+        except (KeyboardInterrupt, SystemExit, TooLate):
+            self.pgconn.finish()
+            raise
+
+    def heed(self, notice: errors.Diagnostic) -> None:
+        """Remember a notice that is a warning."""
+        if (notice.sqlstate or "").startswith("01"):
+            self.warning = notice.message_primary
+
+
+def _until(gen: PQGen[_Answer], deadline: float | None) -> PQGen[_Answer]:
+    """Go through a generator of psycopg, at most until a deadline, which ends it with `TooLate`."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and deadline is not None and time.monotonic() > deadline:
+                raise TooLate("the server did not answer in time")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        answer: _Answer = done.value
+        return answer
+
+
+def connect(dsn: str) -> Connection:
     """Open a connection that commits every statement by itself, with `prepare`."""
-    connection = psycopg.connect(check_dsn(dsn), autocommit=True)
+    connection = Connection.connect(check_dsn(dsn), autocommit=True)
     prepare(connection)
     return connection
 
@@ -134,6 +199,9 @@ def _lost(error: psycopg.OperationalError) -> bool:
     return isinstance(error, gone) or error.sqlstate is None
 
 
+_Pool = ConnectionPool[Connection]
+
+
 class Database:
     """A database, with a pool of connections for each process: a forked child opens its own.
 
@@ -141,12 +209,14 @@ class Database:
         dsn: The database, in libpq's syntax.
         size: The largest number of connections per process.
         patience: How many seconds a call waits for a connection, a lock, or a server that is restarting.
+        timeout: How many seconds more a statement may take. Then its connection is closed.
     """
 
-    def __init__(self, dsn: str, *, size: int, patience: float) -> None:
+    def __init__(self, dsn: str, *, size: int, patience: float, timeout: float = 60.0) -> None:
         self._dsn = check_dsn(dsn)
         self._size = size
         self.patience = patience
+        self._timeout = timeout
         # One per process id: a child must neither use nor close its parent's connections.
         self._pools: dict[int, _Pool] = {}
 
@@ -155,17 +225,21 @@ class Database:
         if pool := self._pools.pop(os.getpid(), None):
             pool.close()
 
-    def patiently(self, work: Callable[[psycopg.Connection[Any]], _Answer]) -> _Answer:
+    def patiently(self, work: Callable[[Connection], _Answer]) -> _Answer:
         """Run `work` with a connection; if the connection is lost, again with another one, while `patience` lasts.
 
-        `work` must be safe to repeat. Errors are PostgreSQL's own.
+        `work` must be safe to repeat. Errors are PostgreSQL's own, `TooLate` for a statement that was not answered in
+        time, and `Doubtful` if a replica may lack what was committed.
         """
         pool = self._pools.get(os.getpid()) or self._open()
         deadline, pause = time.monotonic() + self.patience, 0.05
         while True:
             try:
                 with self._connection(pool, max(deadline - time.monotonic(), 0.1)) as connection:
-                    return work(connection)
+                    answer = work(connection)
+                    if connection.warning is not None:
+                        raise Doubtful(connection.warning)
+                    return answer
             except PoolTimeout:
                 raise
             except psycopg.OperationalError as error:
@@ -176,26 +250,29 @@ class Database:
             pool.check()
 
     @contextmanager
-    def apart(self) -> Iterator[psycopg.Connection[Any]]:
+    def apart(self) -> Iterator[Connection]:
         """Open a connection outside of the pool, for work that takes long."""
         with connect(self._dsn) as connection:
             _pin(connection)
             yield connection
 
-    def _configure(self, connection: psycopg.Connection[Any]) -> None:
+    def _configure(self, connection: Connection) -> None:
         """Prepare a connection of the pool."""
         prepare(connection)
+        connection.add_notice_handler(connection.heed)
         _pin(connection)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.patience * 1000)}ms",))
 
     @contextmanager
-    def _connection(self, pool: _Pool, seconds: float) -> Iterator[psycopg.Connection[Any]]:
+    def _connection(self, pool: _Pool, seconds: float) -> Iterator[Connection]:
         try:
             connection = pool.getconn(seconds)
         except PoolTimeout:
             # The pool does not say whether the server is away or all connections are in use.
             connect(self._dsn).close()
             raise
+        connection.warning = None
+        connection.deadline = time.monotonic() + self.patience + self._timeout
         try:
             yield connection
         finally:
@@ -207,6 +284,7 @@ class Database:
             pass
         opened: _Pool = ConnectionPool(
             self._dsn,
+            connection_class=Connection,
             kwargs={"autocommit": True},
             configure=self._configure,
             min_size=0,
@@ -229,7 +307,7 @@ def _pin(connection: psycopg.Connection[Any]) -> None:
     try:
         row = connection.execute(_PIN.encode()).fetchone()
     except errors.UndefinedFunction:
-        raise StorageUnavailable(f"this database has no record of bundles yet: {_MIGRATE}") from None
+        raise StorageUnavailable(f"this database has no tables of metastore yet: {_MIGRATE}") from None
     version = row[0] if row else 0
     if version < SCHEMA:
         raise StorageUnavailable(f"the tables in this database are of an older metastore: {_MIGRATE}")

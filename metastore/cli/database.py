@@ -1,0 +1,82 @@
+"""`metastore database …`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from metastore.cli.base import FOUND_PROBLEMS, App, command
+from metastore.errors import InvalidInput, needs_extra
+
+
+@click.group()
+def database() -> None:
+    """The PostgreSQL database that keeps datasets and bundles: its tables, its roles, its state."""
+
+
+COMMANDS = (database,)
+_URL = click.option(
+    "--url", metavar="URL", help="The database. Otherwise --store, METASTORE_BUNDLES_URL or the store's URL."
+)
+
+
+def _command(name: str, *options: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., Any]) -> Any:
+        for option in reversed((*options, _URL)):
+            function = option(function)
+        return command(database, name)(function)
+
+    return decorate
+
+
+@_command(
+    "migrate",
+    click.option("--role", help="Gets what an application needs; otherwise metastore_app, if it is there."),
+)
+def migrate(app: App, url: str | None, role: str | None) -> None:
+    """Create or update the tables.
+
+    Existing tables of bundles are taken over. Run it as the role that owns the tables. You can repeat it, and start it
+    on several machines at once.
+    """
+    with needs_extra("postgres"):
+        from metastore.postgres.migrate import migrate
+    applied = migrate(_url(app, url), role=role)
+    app.data({"migrations": applied}, "\n".join(applied) or "Everything was up to date.")
+
+
+@_command("status")
+def status(app: App, url: str | None) -> None:
+    """Show versions, sizes, replicas, and what puts changes or the feed at risk.
+
+    Exit code 1 if the tables have to be migrated, if acknowledged changes could be lost, or if the feed is held up.
+    """
+    with needs_extra("postgres"):
+        from metastore.postgres.status import status
+    state = status(_url(app, url))
+    app.data(state, str(state))
+    if state.risks or state.stalls or state.schema != state.wanted:
+        raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+@_command("roles")
+def roles(app: App, url: str | None) -> None:
+    """Create the roles metastore_app and metastore_reader, and give them their rights.
+
+    They cannot log in: grant them to the roles that do. Run it as the role that owns the tables and may create roles.
+    """
+    with needs_extra("postgres"):
+        from metastore.postgres.roles import set_up_roles
+    app.rows(set_up_roles(_url(app, url)), str)
+
+
+def _url(app: App, url: str | None) -> str:
+    from metastore import config
+
+    settings = config.load()
+    for candidate in (url, app.bundles_url, app.store_url, settings.bundles_url, settings.url):
+        if candidate and candidate.startswith(("postgresql://", "postgres://")):
+            return candidate
+    raise InvalidInput("name the database: --url postgresql://user@host/name")

@@ -1,0 +1,1 @@
+"""A PostgreSQL database that bundles and datasets share: connections, errors and migrations."""

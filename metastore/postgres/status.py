@@ -1,0 +1,145 @@
+"""The state of a database: versions, sizes, whether it can lose acknowledged changes, and what stalls the feed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import errors
+
+from metastore.errors import StorageUnavailable
+from metastore.postgres.database import SCHEMA, Connection, connect, database_errors
+
+_SETTINGS = """SELECT name, setting FROM pg_settings
+    WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'synchronous_standby_names')"""
+_SIZES = """SELECT pg_database_size(current_database()), pg_is_in_recovery(),
+    (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset')),
+    (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset_revision'))"""
+_REPLICAS = "SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication"
+#: Transactions that write and are older than a minute: the cursors of the feed wait for them.
+_STALLS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(state, ''),
+    extract(epoch FROM clock_timestamp() - xact_start)::bigint FROM pg_stat_activity
+    WHERE backend_xid IS NOT NULL AND xact_start < clock_timestamp() - %s * interval '1 second' ORDER BY xact_start"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A transaction that keeps the cursors of the change feed from advancing.
+
+    Attributes:
+        pid: The process on the server; `pg_terminate_backend` ends it.
+        user: The role.
+        application: What the client calls itself.
+        state: What it does, such as `idle in transaction`.
+        seconds: How long it has been open.
+    """
+
+    pid: int
+    user: str
+    application: str
+    state: str
+    seconds: int
+
+    def __str__(self) -> str:
+        return (
+            f"process {self.pid} of {self.user} ({self.application or 'no name'}) has had a transaction open"
+            f" for {self.seconds} s ({self.state}): followers of the feed get the changes since then again and again"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of a database.
+
+    Attributes:
+        server: The version of PostgreSQL.
+        schema: The version of the tables; 0 if there are none.
+        wanted: The version of the tables that this MetaStore needs.
+        is_replica: Whether it only follows another server.
+        bytes: The size of the database.
+        datasets: About how many datasets there are, as of the last `ANALYZE`.
+        revisions: About how many revisions there are.
+        replicas: How many servers follow, and how many of them each COMMIT waits for.
+        risks: Why acknowledged changes could be lost; empty if they cannot.
+        stalls: The transactions that hold the change feed up.
+    """
+
+    server: str
+    schema: int
+    wanted: int
+    is_replica: bool
+    bytes: int
+    datasets: int
+    revisions: int
+    replicas: tuple[int, int]
+    risks: tuple[str, ...]
+    stalls: tuple[Stall, ...]
+
+    def __str__(self) -> str:
+        version = f"version {self.schema}" if self.schema == self.wanted else f"version {self.schema}: migrate it"
+        lines = [
+            f"PostgreSQL {self.server}{', a replica' if self.is_replica else ''}; tables: {version}",
+            f"{self.bytes:,} bytes; about {self.datasets:,} datasets and {self.revisions:,} revisions",
+            f"replicas: {self.replicas[0]}, of which {self.replicas[1]} synchronous",
+            *(f"risk: {risk}" for risk in self.risks),
+            *(f"stall: {stall}" for stall in self.stalls),
+        ]
+        return "\n".join(lines)
+
+
+def status(dsn: str, *, patience: float = 60.0) -> Status:
+    """Look at a database.
+
+    Args:
+        dsn: The database.
+        patience: From how many seconds on an open transaction is a stall.
+
+    Raises:
+        StorageUnavailable: It cannot be reached.
+    """
+    with database_errors(), connect(dsn) as connection:
+        settings = dict(connection.execute(_SETTINGS.encode()).fetchall())
+        size, is_replica, datasets, revisions = _row(connection, _SIZES)
+        replicas, synchronous = _row(connection, _REPLICAS)
+        stalls = connection.execute(_STALLS.encode(), (patience,)).fetchall()
+        return Status(
+            server=settings["server_version"],
+            schema=_schema(connection),
+            wanted=SCHEMA,
+            is_replica=is_replica,
+            bytes=size,
+            datasets=datasets or 0,
+            revisions=revisions or 0,
+            replicas=(replicas, synchronous),
+            risks=tuple(_risks(settings, replicas)),
+            stalls=tuple(Stall(*stall) for stall in stalls),
+        )
+
+
+def _risks(settings: dict[str, str], replicas: int) -> list[str]:
+    """Name the settings that can lose acknowledged changes."""
+    risks = []
+    if settings["fsync"] == "off":
+        risks.append("fsync is off: a crash of the machine can damage the database")
+    if settings["synchronous_commit"] == "off":
+        risks.append("synchronous_commit is off: a crash loses the last changes")
+    elif replicas and not settings["synchronous_standby_names"]:
+        risks.append("no replica is synchronous (synchronous_standby_names): a failover loses the last changes")
+    elif settings["synchronous_standby_names"] and settings["synchronous_commit"] == "local":
+        risks.append("synchronous_commit is local: a failover loses the last changes")
+    return risks
+
+
+def _schema(connection: Connection) -> int:
+    try:
+        version: int = _row(connection, "SELECT metastore_schema()")[0]
+        return version
+    except errors.UndefinedFunction:
+        return 0
+
+
+def _row(connection: Connection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query.encode()).fetchone()
+    if row is None:
+        raise StorageUnavailable("the database answered nothing")
+    return row

@@ -1,0 +1,1 @@
+"""Datasets in a PostgreSQL database: `storage` is the storage, `packing` how objects are kept."""

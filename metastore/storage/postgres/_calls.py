@@ -1,0 +1,142 @@
+"""Calls of the database: rows for reads, and functions that change a dataset, until their outcome is known."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import psycopg
+
+from metastore.errors import (
+    AlreadyExists,
+    DatasetMoved,
+    DatasetNotFound,
+    MetastoreError,
+    OutcomeUnknown,
+    RevisionConflict,
+    StorageBusy,
+    TagNotFound,
+)
+from metastore.postgres.database import Connection, Database, database_errors
+from metastore.storage.postgres import _queries
+from metastore.types import DatasetId
+
+Arrays = dict[str, list[Any]]
+Values = Mapping[str, Any]
+
+
+class Calls:
+    """Calls of a database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self, query: str, values: Any = None) -> list[Any]:
+        """Return the rows of a query that may be repeated."""
+        with database_errors():
+            return self._database.patiently(lambda connection: _run(connection, query, values))
+
+    def raise_missing(self, dataset_id: DatasetId) -> NoReturn:
+        """Raise DatasetMoved or DatasetNotFound for an id without a dataset."""
+        if rows := self.rows(_queries.FORWARD, (dataset_id.owner, dataset_id.name)):
+            raise DatasetMoved(dataset_id, DatasetId(*rows[0]))
+        raise DatasetNotFound(dataset_id)
+
+    def make(
+        self,
+        query: str,
+        dataset_id: DatasetId,
+        place: int | None,
+        values: Values,
+        expected: str | None = None,
+        rest: Callable[[], Iterator[Arrays]] | None = None,
+    ) -> None:
+        """Call a function that changes a dataset, until its outcome is known.
+
+        Args:
+            query: The call.
+            dataset_id: The dataset.
+            place: Its key, as it was read; None for one that is to be made.
+            values: The arguments of the call.
+            expected: The id that the caller believes the head, or the tag, to have.
+            rest: Returns further objects, which are stored in the same transaction.
+
+        Raises:
+            DatasetNotFound: There is no such dataset any more.
+            StorageBusy: Another one was made there.
+            AlreadyExists: The id or tag is taken.
+            RevisionConflict: It has another head, or the tag another id.
+            TagNotFound: There is no such tag.
+            OutcomeUnknown: The connection was lost, and the server stays away.
+        """
+        identity = {"owner": dataset_id.owner, "name": dataset_id.name, "place": place}
+        outcome, actual = self._once(query, {"attempt": uuid.uuid4(), **identity, **values}, rest)
+        if outcome == "done":
+            return
+        if outcome == "missing":
+            self.raise_missing(dataset_id)
+        if outcome == "replaced":
+            raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again")
+        tag = str(values.get("old_name") or values.get("new_name"))
+        if outcome == "tag-missing":
+            raise TagNotFound(dataset_id, tag)
+        if outcome == "taken":
+            raise AlreadyExists(_taken(dataset_id, values))
+        subject = f"{dataset_id}@{tag}" if outcome == "tag-conflict" else dataset_id
+        raise RevisionConflict(subject, expected=expected, actual=actual.hex() if actual else None)
+
+    def _once(
+        self, query: str, values: Values, rest: Callable[[], Iterator[Arrays]] | None
+    ) -> tuple[str, bytes | None]:
+        """Run a write. It is sent again if the connection is lost, and made once, since it carries its own id."""
+        lost = False
+
+        def work(connection: Connection) -> tuple[str, bytes | None]:
+            nonlocal lost
+            try:
+                if rest is None:
+                    return _outcome(connection, query, values)
+                with connection.transaction():
+                    answer = _outcome(connection, query, values)
+                    if answer[0] == "done":
+                        self._put_rest(connection, values, rest())
+                return answer
+            except psycopg.OperationalError:
+                lost = lost or connection.closed
+                raise
+
+        try:
+            with database_errors():
+                return self._database.patiently(work)
+        except OutcomeUnknown:
+            raise
+        except MetastoreError as error:
+            if lost:
+                raise OutcomeUnknown(f"the connection was lost during the change, and then: {error}") from error
+            raise
+
+    def _put_rest(self, connection: Connection, values: Values, chunks: Iterator[Arrays]) -> None:
+        """Store the objects of a write that were too many for its statement."""
+        (place,) = _run(connection, _queries.PLACE, values)[0]
+        for chunk in chunks:
+            connection.deadline = time.monotonic() + self._database.patience
+            _run(connection, _queries.PUT, {"place": place, **chunk})
+
+
+def _run(connection: Connection, query: str, values: Any) -> list[Any]:
+    cursor = connection.execute(query.encode(), values or None, binary=True)
+    return cursor.fetchall() if cursor.description is not None else []
+
+
+def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:
+    outcome, actual = _run(connection, query, values)[0]
+    return outcome, actual
+
+
+def _taken(dataset_id: DatasetId, values: Values) -> object:
+    """Return what a change found to be taken: the new id, the tag, or the dataset itself."""
+    if "new_owner" in values:
+        return DatasetId(values["new_owner"], values["new_name"])
+    return f"tag {values['new_name']} of {dataset_id}" if "new_name" in values else dataset_id

@@ -1,0 +1,115 @@
+"""How objects are kept in a row: as they are, compressed, or compressed against a keyframe.
+
+A keyframe is an object that is kept without a base: whatever is read takes one further object at most. Versions of a
+large descriptor differ little, so that each takes some hundred bytes beside its keyframe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import zstandard
+
+from metastore import git
+from metastore.errors import StorageCorrupt
+from metastore.git.objects import GitObject
+
+_LEVEL = 3
+#: Objects below this size are kept as they are, in bytes. SQL looks into trees that are.
+_SMALL = {git.TREE: 2048, git.BLOB: 128, git.COMMIT: 4096, git.TAG: 4096}
+
+
+class Keyframe(NamedTuple):
+    """An object that others are kept against; `size` is what it takes in its row, in bytes."""
+
+    id: str
+    content: bytes
+    size: int
+
+
+class Row(NamedTuple):
+    """An object as it is kept."""
+
+    id: bytes
+    kind: str
+    packed: bool
+    base: bytes | None
+    data: bytes
+
+
+class Packer:
+    """Packs the objects of one write, each against the keyframe of what it replaces.
+
+    Args:
+        keyframe: Returns the keyframe of the object that the parent has under a name, or None. The root tree has the
+            name ''.
+    """
+
+    def __init__(self, keyframe: Callable[[str], Keyframe | None] = lambda name: None) -> None:
+        self._keyframe = keyframe
+        self._keyframes: dict[str, Keyframe | None] = {}
+        self._names: dict[str, str] = {}  # of objects that a commit or tree before them names
+
+    def rows(self, objects: Mapping[str, GitObject]) -> Iterator[Row]:
+        """Yield objects as they are to be kept. What names others may come after them only in a `dict`."""
+        if isinstance(objects, dict):
+            for each in objects.values():
+                self._note(each)
+        for identity in objects:
+            found = objects[identity]
+            self._note(found)
+            yield self._row(identity, found)
+
+    def _note(self, found: GitObject) -> None:
+        if found.kind == git.COMMIT:
+            self._names[next(git.links(found))] = ""
+        elif found.kind == git.TREE:
+            self._names.update((entry.id, name) for name, entry in git.parse_tree(found.content).items())
+
+    def _row(self, identity: str, found: GitObject) -> Row:
+        raw = bytes.fromhex(identity)
+        if len(found.content) < _SMALL[found.kind]:
+            return Row(raw, found.kind, False, None, found.content)
+        name = f"{found.kind} {self._names.pop(identity, identity)}"
+        if name not in self._keyframes:
+            self._keyframes[name] = self._keyframe(name.partition(" ")[2])
+        keyframe = self._keyframes[name]
+        if keyframe is not None:
+            data = _compress(found.content, keyframe.content)
+            if len(data) <= _most(keyframe.size):
+                return Row(raw, found.kind, True, bytes.fromhex(keyframe.id), data)
+        data = _compress(found.content)
+        packed = len(data) < len(found.content)
+        row = Row(raw, found.kind, packed, None, data if packed else found.content)
+        self._keyframes[name] = Keyframe(identity, found.content, len(row.data))
+        return row
+
+
+def _most(keyframe: int) -> int:
+    """Return how large an object may be beside its keyframe before it becomes one itself, in bytes."""
+    return max(keyframe // 12, min(keyframe // 2, 256))
+
+
+def _compress(content: bytes, base: bytes | None = None) -> bytes:
+    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=_dictionary(base)).compress(content)
+
+
+def unpack(identity: str, packed: bool, data: bytes, base: bytes | None) -> bytes:
+    """Return the content of an object from its row, and the content of its base.
+
+    Raises:
+        StorageCorrupt: It cannot be read.
+    """
+    if not packed:
+        return data
+    try:
+        return zstandard.ZstdDecompressor(dict_data=_dictionary(base)).decompress(data)
+    except zstandard.ZstdError as error:
+        raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None
+
+
+def _dictionary(base: bytes | None) -> zstandard.ZstdCompressionDict | None:
+    if base is None:
+        return None
+    return zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)

@@ -1,0 +1,87 @@
+"""The SQL of datasets in PostgreSQL: one statement for each write, and for most reads.
+
+The tables and functions are in `metastore/postgres/migrations`. Values are always parameters; the text is put together
+from this module alone.
+"""
+
+from __future__ import annotations
+
+_OBJECT = "{0}.kind, {0}.packed, {0}.data, {0}.base, b{0}.packed, b{0}.data"
+_BASE = "LEFT JOIN dataset_object AS b{0} ON b{0}.dataset = {0}.dataset AND b{0}.id = {0}.base"
+
+
+def _look(revision: str) -> str:
+    """Return a query for a dataset, a revision, its tree, and the file of a name in the tree.
+
+    The name is searched in the bytes of the tree, and may be found in an id: the caller looks whether it is.
+    """
+    place = "position(%(needle)s::bytea IN t.data)"
+    return f"""SELECT d.pk, d.head, r.id, r.body, t.id, {_OBJECT.format("t")}, f.id, {_OBJECT.format("f")}
+FROM dataset AS d
+LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND {revision}
+LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = r.tree {_BASE.format("t")}
+LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed AND {place} > 0
+    AND f.id = substring(t.data FROM {place} + length(%(needle)s::bytea) FOR 20) {_BASE.format("f")}
+WHERE d.owner = %(owner)s AND d.name = %(name)s"""
+
+
+NEWEST = _look("r.n = d.n")
+BY_ID = _look("r.id = %(revision)s")
+
+FORWARD = """SELECT d.owner, d.name FROM dataset_forward AS f JOIN dataset AS d ON d.pk = f.dataset
+WHERE f.owner = %s AND f.name = %s"""
+
+_OBJECTS = (
+    f"SELECT o.id, {_OBJECT.format('o')} FROM dataset_object AS o {_BASE.format('o')} WHERE o.dataset = %(place)s"
+)
+#: Select an object; for a commit of the branch, also those before it, as `limit` says.
+GET = f"""{_OBJECTS} AND o.id = %(id)s
+UNION ALL (SELECT r.id, 'commit', false, r.body, NULL, NULL, NULL FROM dataset_revision AS r
+    WHERE r.dataset = %(place)s
+        AND r.n <= (SELECT n FROM dataset_revision WHERE dataset = %(place)s AND id = %(id)s)
+    ORDER BY r.n DESC LIMIT %(limit)s)"""
+GET_MANY = f"{_OBJECTS} AND o.id = ANY(%(ids)s)"
+IDS = "SELECT encode(id, 'hex') FROM dataset_object WHERE dataset = %s AND id > %s ORDER BY id LIMIT %s"
+IS_BLOB = "SELECT FROM dataset_object WHERE dataset = %s AND id = %s AND kind = 'blob'"
+ON_BRANCH = "SELECT FROM dataset_revision WHERE dataset = %s AND id = %s"
+STARTING = "SELECT encode(id, 'hex') FROM dataset_revision WHERE dataset = %s AND id BETWEEN %s AND %s"
+TAG = "SELECT encode(target, 'hex') FROM dataset_tag WHERE dataset = %s AND name = %s"
+#: Select the tags of a dataset, each with its object.
+TAGS = f"""SELECT g.name, g.target, {_OBJECT.format("o")} FROM dataset_tag AS g
+LEFT JOIN dataset_object AS o ON o.dataset = g.dataset AND o.id = g.target {_BASE.format("o")}
+WHERE g.dataset = %s ORDER BY g.name"""
+
+PLACE = "SELECT pk FROM dataset WHERE owner = %(owner)s AND name = %(name)s"
+_OBJECT_ARRAYS = "%(ids)s::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)s::bytea[], %(datas)s::bytea[]"
+_HERE = "%(attempt)s, %(owner)s, %(name)s, %(place)s"
+PUT = f"SELECT metastore_dataset_put(%(place)s, {_OBJECT_ARRAYS})"
+WRITE = f"""SELECT * FROM metastore_dataset_write({_HERE}, %(parent)s,
+    {_OBJECT_ARRAYS}, %(revisions)s::bytea[], %(bodies)s::bytea[])"""
+SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
+    %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""
+MOVE = f"SELECT * FROM metastore_dataset_move({_HERE}, %(parent)s, %(new_owner)s, %(new_name)s)"
+PURGE = f"SELECT * FROM metastore_dataset_purge({_HERE}, %(parent)s)"
+SETTLE = "SELECT metastore_dataset_settle(%s)"
+
+#: What may not be listed unless it is asked for: the owners that start with `_`.
+LIST = """SELECT owner, name FROM dataset
+WHERE (owner, name) > (%(owner)s, %(name)s) AND owner >= %(from)s AND starts_with(owner || '/' || name, %(prefix)s)
+    AND (%(hidden)s OR NOT starts_with(owner, '_')) AND (%(deleted)s::boolean IS NULL OR deleted = %(deleted)s)
+ORDER BY owner, name LIMIT %(limit)s"""
+
+FEED = "SELECT left(md5(id || system_identifier), 16) FROM dataset_feed, pg_control_system()"
+#: Select what changed after a place in the feed, and whether all before it is known.
+TOUCHED = """SELECT xid::text, pos, owner, name, xid < pg_snapshot_xmin(pg_current_snapshot()) FROM dataset_change
+WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY xid, pos LIMIT %s"""
+PING = "SELECT metastore_schema()"
+
+#: Select rows that do not agree with each other: the id of the dataset, and the problem.
+STRAYS = """SELECT d.owner || '/' || d.name, 'its branch does not end with its head' FROM dataset AS d
+    LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND r.n = d.n WHERE r.id IS DISTINCT FROM d.head
+UNION ALL SELECT d.owner || '/' || d.name, format('it has %s revisions, not %s', count(r.n), d.n + 1)
+    FROM dataset AS d JOIN dataset_revision AS r ON r.dataset = d.pk
+    GROUP BY d.pk HAVING count(r.n) <> d.n + 1 OR min(r.n) <> 0
+UNION ALL SELECT 'dataset ' || r.dataset, 'its revisions are there, but it is not' FROM dataset_revision AS r
+    LEFT JOIN dataset AS d ON d.pk = r.dataset WHERE d.pk IS NULL GROUP BY r.dataset
+UNION ALL SELECT 'dataset ' || o.dataset, 'its objects are there, but it is not' FROM dataset_object AS o
+    LEFT JOIN dataset AS d ON d.pk = o.dataset WHERE d.pk IS NULL GROUP BY o.dataset"""

@@ -1,0 +1,191 @@
+"""One dataset in PostgreSQL, as a repository of Git's objects: for reading. Writes are functions of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+from metastore import git
+from metastore.errors import StorageCorrupt
+from metastore.git.cache import Cache
+from metastore.git.history import Repository
+from metastore.git.objects import GitObject, object_id
+from metastore.storage.port import Storage
+from metastore.storage.postgres import _queries
+from metastore.storage.postgres._calls import Arrays, Calls
+from metastore.storage.postgres._packing import Keyframe, Packer, Row, unpack
+from metastore.types import BlobId, RevisionId
+
+#: How many commits are read at once, and how many other objects.
+_COMMITS, _OBJECTS = 100, 500
+#: How large the objects of one statement may be together, in bytes.
+_MOST_BYTES = 4 * 1024 * 1024
+
+
+class PostgresRepository(Repository):
+    """The objects and references of one dataset.
+
+    Args:
+        calls: Of the database.
+        cache: May be shared.
+        place: The key of the dataset in its table.
+        head: The newest revision.
+    """
+
+    branch = Storage.branch
+
+    def __init__(self, calls: Calls, cache: Cache, place: int, head: RevisionId) -> None:
+        super().__init__(cache)
+        self.place = place
+        self._calls = calls
+        self._head = head
+        self._near: dict[str, GitObject] = {}  # what came with the last answer
+        self.remember_on_branch(head)
+
+    def remember_on_branch(self, revision: str) -> None:
+        """Note that a commit is known to be on the branch."""
+        self.on_branch[revision] = None
+
+    def head(self) -> RevisionId:
+        return self._head
+
+    def get(self, object_id: str) -> GitObject:
+        found: GitObject | None = self._near.get(object_id) or self.cache.get(object_id)
+        return found or self.read_uncached(object_id)
+
+    def read_uncached(self, object_id: str) -> GitObject:
+        try:
+            raw = bytes.fromhex(object_id)
+        except ValueError:
+            raise KeyError(object_id) from None
+        self._near = {}
+        for identity, *columns in self._calls.rows(_queries.GET, {"place": self.place, "id": raw, "limit": _COMMITS}):
+            self.take(identity, columns)
+        return self._near[object_id]
+
+    def take(self, raw: bytes | None, columns: Sequence[Any]) -> None:
+        """Keep an object that came with an answer, if one did.
+
+        Args:
+            raw: Its id.
+            columns: Its kind, whether it is packed, its data, its base, and whether that is packed, and its data.
+
+        Raises:
+            StorageCorrupt: It is not the object of this id.
+        """
+        if raw is None or columns[0] is None:
+            return
+        identity = raw.hex()
+        kind, packed, data, base_id, base_packed, base_data = columns
+        base = None
+        if base_id is not None:
+            if base_data is None:
+                raise StorageCorrupt(f"the object {identity} cannot be read: its base {base_id.hex()} is missing")
+            base = self._unpacked(base_id.hex(), kind, base_packed, base_data, None)
+        self._near[identity] = self._unpacked(identity, kind, packed, data, base)
+        if kind in (git.BLOB, git.TREE):
+            keyframe = (base_id or raw).hex(), len(base_data if base_id else data)
+            self.cache.put(("keyframe", self.place, identity), keyframe, 300)
+
+    def _unpacked(self, identity: str, kind: str, packed: bool, data: bytes, base: GitObject | None) -> GitObject:
+        """Return an object from its row. Raises StorageCorrupt."""
+        known: GitObject | None = self.cache.get(identity)
+        if known is not None:
+            return known
+        found = GitObject(kind, unpack(identity, packed, data, base.content if base else None))
+        if object_id(kind, found.content) != identity:
+            raise StorageCorrupt(f"the object {identity} has been changed: its content has another id")
+        self.cache.put(identity, found, len(found.content) + 300)
+        return found
+
+    def keyframe(self, identity: str) -> Keyframe | None:
+        """Return what a new version of an object is kept against, or None if there is no such object."""
+        for _ in range(2):
+            if known := self.cache.get(("keyframe", self.place, identity)):
+                base, size = known
+                return Keyframe(base, self.get(base).content, size)
+            try:
+                self.read_uncached(identity)
+            except KeyError:
+                return None
+        return None
+
+    def packer(self, parent: str | None) -> Packer:
+        """Return what packs the objects of a revision that follows on `parent`."""
+        if parent is None:
+            return Packer()
+        tree = git.parse_commit(self.get(parent).content).tree
+
+        def keyframe(name: str) -> Keyframe | None:
+            entry = git.find_entry(self.tree(tree), name) if name else git.Entry("40000", tree)
+            return self.keyframe(entry.id) if entry else None
+
+        return Packer(keyframe)
+
+    def prepare(
+        self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
+    ) -> None:
+        """Read nothing ahead: commits come in pages anyway, and what they lead to is cached as it is read."""
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        for values in arrays(Packer().rows(objects)):
+            self._calls.rows(_queries.PUT, {"place": self.place, **values})
+
+    def has_blob(self, blob: BlobId) -> bool:
+        return bool(self._calls.rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
+
+    def leads_to(self, revision_id: str) -> bool:
+        return bool(self._calls.rows(_queries.ON_BRANCH, (self.place, bytes.fromhex(revision_id))))
+
+    def starting_with(self, digits: str) -> set[str]:
+        ends = [bytes.fromhex(digits.ljust(40, filler)) for filler in "0f"]
+        return {row[0] for row in self._calls.rows(_queries.STARTING, (self.place, *ends))}
+
+    def stored(self) -> Iterator[str]:
+        """Yield the ids of all objects but the commits of the branch."""
+        last = ""
+        while page := self._calls.rows(_queries.IDS, (self.place, bytes.fromhex(last), _OBJECTS)):
+            yield from (row[0] for row in page)
+            last = page[-1][0]
+
+    def tag_names(self) -> list[str]:
+        return list(self.tag_targets())
+
+    def tag_target(self, name: str) -> str | None:
+        rows = self._calls.rows(_queries.TAG, (self.place, name))
+        return rows[0][0] if rows else None
+
+    def tag_targets(self) -> Mapping[str, str]:
+        targets = {}
+        for name, target, *columns in self._calls.rows(_queries.TAGS, (self.place,)):
+            self.take(target, columns)
+            targets[name] = target.hex()
+        return targets
+
+    def set_head(self, new: RevisionId) -> None:
+        _by_the_storage()
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        _by_the_storage()
+
+
+def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
+    """Yield objects as arrays for a function of the database, of some megabytes at once; at least once."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        if chunk and size + len(row.data) > _MOST_BYTES:
+            yield _arrays(chunk)
+            chunk, size = [], 0
+        chunk.append(row)
+        size += len(row.data) + 100
+    yield _arrays(chunk)
+
+
+def _arrays(rows: Sequence[Row]) -> Arrays:
+    names = "ids", "kinds", "packs", "bases", "datas"
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
+
+
+def _by_the_storage() -> NoReturn:
+    raise NotImplementedError("references move in the function of the database that writes the objects")

@@ -1,0 +1,308 @@
+"""Datasets in the tables of a PostgreSQL database, for any number of processes on any number of machines.
+
+The tables and functions are in `metastore/postgres/migrations`. Each write is one call of a function, which compares,
+changes and commits. It carries an id of its own, so that it is made once however often it is sent, and so that
+`settle` tells exactly whether it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
+
+from metastore import git
+from metastore.errors import (
+    PathNotFound,
+    TagNotFound,
+)
+from metastore.forks import ForkSafeLock
+from metastore.git.cache import Cache
+from metastore.git.history import Repository, checked_commit, commit_at, object_at, revision_of
+from metastore.git.objects import GitObject
+from metastore.git.verify import Inspect, verify
+from metastore.parse import is_tag_name, looks_like_revision
+from metastore.postgres.database import Database, database_errors
+from metastore.storage.attempts import attempt
+from metastore.storage.objects import ObjectStorage, tag_object, tag_of
+from metastore.storage.postgres import _queries
+from metastore.storage.postgres._calls import Arrays, Calls
+from metastore.storage.postgres._feed import touched
+from metastore.storage.postgres._packing import Packer
+from metastore.storage.postgres._repository import PostgresRepository, arrays
+from metastore.types import Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
+
+_PAGE = 500
+_TURNS = 64
+#: Below all ids, in the order of the list.
+_START = DatasetId("", "")
+
+
+class _Looked(NamedTuple):
+    """What one look at a dataset found: the revision that was asked for (None if it is not on the branch)."""
+
+    repository: PostgresRepository
+    revision: RevisionId | None
+
+
+class PostgresStorage(ObjectStorage):
+    """Datasets in a PostgreSQL database.
+
+    Safe to share between threads, and usable after a fork.
+
+    Args:
+        dsn: The database, in libpq's syntax; several hosts may be named.
+        pool_size: The largest number of connections per process.
+        patience: How many seconds a call waits for a connection, a lock, or a server that is away.
+        cache_bytes: How much of what was read is kept in memory.
+
+    Raises:
+        StorageUnavailable: The database cannot be reached, or has to be migrated.
+    """
+
+    may_arrive_late = True
+
+    def __init__(
+        self, dsn: str, *, pool_size: int = 10, patience: float = 30.0, cache_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self.database = Database(dsn, size=pool_size, patience=patience, timeout=5.0)
+        self._calls = Calls(self.database)
+        self._cache_bytes = cache_bytes
+        self._cache = Cache(cache_bytes)
+        self._turns = [ForkSafeLock() for _ in range(_TURNS)]
+
+    @contextmanager
+    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
+        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process
+            yield
+
+    def check(self) -> None:
+        """Check that the database can be reached and has the tables. No connection is kept.
+
+        Raises:
+            StorageUnavailable: It cannot be reached, or has to be migrated; the message says how.
+        """
+        with database_errors(), self.database.apart():
+            pass
+
+    # Reading
+
+    @contextmanager
+    def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
+        yield self._look(dataset_id, revision).repository
+
+    def _look(
+        self, dataset_id: DatasetId, revision: str | None, path: str | None = None, cache: Cache | None = None
+    ) -> _Looked:
+        """Read a dataset, a revision with its tree, and the file of a name in it, in one statement.
+
+        Raises:
+            DatasetNotFound: There is no such dataset.
+            DatasetMoved: It has another id now.
+        """
+        values: dict[str, Any] = {"owner": dataset_id.owner, "name": dataset_id.name}
+        values["needle"] = b" %s\0" % path.encode(errors="surrogateescape") if path and "\0" not in path else None
+        if revision is not None:
+            values["revision"] = bytes.fromhex(revision) if _is_full(revision) else b""
+        rows = self._calls.rows(_queries.NEWEST if revision is None else _queries.BY_ID, values)
+        if not rows:
+            self._calls.raise_missing(dataset_id)
+        place, head, commit, body, tree, *columns = rows[0]
+        repository = PostgresRepository(self._calls, cache or self._cache, place, RevisionId(head.hex()))
+        repository.take(commit, (git.COMMIT, False, body, None, None, None))
+        repository.take(tree, columns[:6])
+        repository.take(columns[6], columns[7:])
+        if commit is None:
+            return _Looked(repository, None)
+        repository.remember_on_branch(commit.hex())
+        return _Looked(repository, RevisionId(commit.hex()))
+
+    def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
+        if revision is None or _is_full(revision):
+            repository, commit_id = self._look(dataset_id, revision, path)
+            if commit_id is not None:
+                commit = commit_at(repository, commit_id)
+                blob = repository.entry(commit.tree, path)
+                content = object_at(repository, blob).content if blob is not None else None
+                return revision_of(commit_id, commit), content
+        return super().find(dataset_id, revision, path)
+
+    def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
+        if revision is None or _is_full(revision):
+            repository, commit_id = self._look(dataset_id, revision)
+            if commit_id is not None:
+                return revision_of(commit_id, commit_at(repository, commit_id))
+        return super().resolve(dataset_id, revision)
+
+    def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
+        repository, commit_id = self._look(dataset_id, revision_id, path)
+        commit = checked_commit(dataset_id, repository, commit_id or revision_id)
+        blob = repository.entry(commit.tree, path)
+        if blob is None:
+            raise PathNotFound(dataset_id, revision_id, path)
+        return object_at(repository, blob).content
+
+    def ids(
+        self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
+    ) -> Iterator[DatasetId]:
+        values = {"prefix": prefix, "from": prefix.partition("/")[0], "hidden": prefix.startswith("_")}
+        last = after or _START
+        while True:
+            place = {"owner": last.owner, "name": last.name, "deleted": deleted, "limit": _PAGE}
+            page = [DatasetId(*row) for row in self._calls.rows(_queries.LIST, {**values, **place})]
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1]
+
+    def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
+        return touched(self._calls, since)
+
+    # Writing
+
+    @contextmanager
+    def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        yield  # a function of the database compares and sets
+
+    def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
+        return  # a function of the database compares the key, too
+
+    def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
+        self._write(dataset_id, None, objects, head, None)
+
+    def _advance(
+        self,
+        dataset_id: DatasetId,
+        repository: Repository,
+        objects: Mapping[str, GitObject],
+        head: RevisionId,
+        parent: RevisionId,
+    ) -> None:
+        assert isinstance(repository, PostgresRepository)
+        self._write(dataset_id, repository, objects, head, parent)
+
+    def _write(
+        self,
+        dataset_id: DatasetId,
+        repository: PostgresRepository | None,
+        objects: Mapping[str, GitObject],
+        head: RevisionId,
+        parent: RevisionId | None,
+    ) -> None:
+        """Add revisions with all objects that they need: by one statement, unless these are many megabytes."""
+        branch = _branch(objects, head, parent)
+
+        def chunks() -> Iterator[Arrays]:
+            packer = repository.packer(parent) if repository else Packer()
+            return arrays(row for row in packer.rows(objects) if row.id.hex() not in branch)
+
+        packed = chunks()
+        values = {
+            **next(packed),
+            "parent": _raw(parent),
+            "revisions": [bytes.fromhex(each) for each in branch],
+            "bodies": list(branch.values()),
+        }
+        is_all = next(packed, None) is None
+        rest = None if is_all else lambda: islice(chunks(), 1, None)
+        self._calls.make(_queries.WRITE, dataset_id, repository.place if repository else None, values, parent, rest)
+
+    def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
+        repository = self._look(dataset_id, None).repository
+        with attempt(parent):
+            values = {"parent": bytes.fromhex(parent), "new_owner": new_id.owner, "new_name": new_id.name}
+            self._calls.make(_queries.MOVE, dataset_id, repository.place, values, parent)
+
+    def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
+        repository = self._look(dataset_id, None).repository
+        with attempt(parent):
+            self._calls.make(_queries.PURGE, dataset_id, repository.place, {"parent": bytes.fromhex(parent)}, parent)
+
+    def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
+        identity, made = tag_object(new)
+        with attempt(expected, identity):
+            repository = self._look(dataset_id, new.revision).repository
+            checked_commit(dataset_id, repository, new.revision)
+            self._set_tag(dataset_id, repository, (name, expected), (new.name, identity), made)
+        return tag_of(new, identity)
+
+    def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
+        with attempt(expected):
+            self._set_tag(dataset_id, self._look(dataset_id, None).repository, (name, expected), (None, None), {})
+
+    def _add_tag(
+        self, dataset_id: DatasetId, repository: Repository, objects: Mapping[str, GitObject], name: str, target: str
+    ) -> None:
+        assert isinstance(repository, PostgresRepository)
+        self._set_tag(dataset_id, repository, (None, None), (name, target), objects)
+
+    def _set_tag(
+        self,
+        dataset_id: DatasetId,
+        repository: PostgresRepository,
+        old: tuple[str | None, str | None],
+        new: tuple[str | None, str | None],
+        objects: Mapping[str, GitObject],
+    ) -> None:
+        """Replace a tag by another one; None stands for no tag."""
+        (old_name, expected), (new_name, target) = old, new
+        if old_name is not None and not is_tag_name(old_name):
+            raise TagNotFound(dataset_id, old_name)
+        tag = objects.get(target) if target else None
+        content = tag.content if tag and tag.kind == git.TAG else None
+        if others := {identity: objects[identity] for identity in objects if identity != target or content is None}:
+            repository.put(others)
+        values = {"old_name": old_name, "expected": _raw(expected), "new_name": new_name, "target": _raw(target)}
+        values |= {"revision": _raw(_leads_to(target, content)), "content": content}
+        self._calls.make(_queries.SET_TAG, dataset_id, repository.place, values, expected)
+
+    # The rest of the port
+
+    @contextmanager
+    def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
+        yield self._look(dataset_id, None, cache=Cache(self._cache_bytes)).repository
+
+    def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
+        with self._open_uncached(dataset_id) as repository:
+            assert isinstance(repository, PostgresRepository)
+            yield from verify(repository, dataset_id, inspect, repository.stored())
+
+    def _left_over(self, *, repair: bool) -> Iterator[Damage]:
+        for where, problem in self._calls.rows(_queries.STRAYS):
+            yield Damage(where, "unreadable", problem)
+
+    def compact(self, dataset_id: DatasetId) -> None:
+        self._look(dataset_id, None)  # objects are compressed as they are written
+
+    def ping(self) -> None:
+        self._calls.rows(_queries.PING)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def _is_full(revision: str) -> bool:
+    return len(revision) == 40 and looks_like_revision(revision)
+
+
+def _raw(identity: str | None) -> bytes | None:
+    return bytes.fromhex(identity) if identity else None
+
+
+def _branch(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:
+    """Return the commits from the one after `parent` to `head`, the oldest first, with their contents."""
+    found: dict[str, bytes] = {}
+    at: str | None = head
+    while at and at != parent:
+        found[at] = objects[at].content
+        at = git.parse_commit(found[at]).parent
+    return dict(reversed(found.items()))
+
+
+def _leads_to(target: str | None, content: bytes | None) -> str | None:
+    """Return the commit that a reference leads to, or None; `content` is that of a tag, or None for a commit."""
+    if content is None:
+        return target
+    tag = git.parse_tag(content)
+    return tag.target if tag.kind == git.COMMIT else None

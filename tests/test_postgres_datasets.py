@@ -1,0 +1,265 @@
+"""Datasets in PostgreSQL: what goes beyond the contract of every storage."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+from psycopg.conninfo import make_conninfo
+
+import metastore
+from metastore.errors import InvalidInput, PermissionDenied, StorageCorrupt
+from metastore.postgres.roles import set_up_roles
+from metastore.postgres.status import status
+from metastore.storage.copy import copy
+from metastore.storage.local.storage import GitStorage
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import DatasetId
+
+from .bundle.postgres_server import migrated_database
+from .conftest import ANN, change, real_descriptor, ticking
+from .processes import fsck
+from .test_storage_contract import CARS, tag_of
+
+RECIPE = Path(__file__).parent.parent / "docs" / "howto" / "postgres-datasets.md"
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+def storage(dsn: str) -> Iterator[PostgresStorage]:
+    made = PostgresStorage(dsn, patience=5)
+    yield made
+    made.close()
+
+
+def typed(dsn: str, statement: str) -> list[tuple[object, ...]]:
+    """Run SQL as somebody at a terminal does."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def vega(edit: int = 0) -> bytes:
+    """Return a large descriptor, edited so many times."""
+    text = (Path(__file__).parent.parent / "examples/catalogue/vega/datasets/datapackage.json").read_bytes()
+    for number in range(edit):
+        text = text.replace(b"the ", b"a %d " % number, 1)
+    return text
+
+
+def test_a_history_copied_there_and_back_is_the_same_to_the_byte(storage: PostgresStorage, tmp_path: Path) -> None:
+    first, last = GitStorage(tmp_path / "first", sync=False), GitStorage(tmp_path / "last", sync=False)
+    with metastore.MetaStore(first, author=ANN, clock=ticking(), lfs_url="https://lfs.example.org/{name}") as store:
+        for name in ("okfn/compression", "vega/datasets"):
+            store.dataset_create(name, real_descriptor(name))
+            store.dataset_patch(name, {"title": "Ours"})
+            store.tag_create(name, "v1", description="One")
+            store.dataset_delete(name)
+            store.dataset_create(name, {"resources": [{"name": "r", "path": "r.csv", "bytes": 1, "hash": "a" * 64}]})
+        assert copy(first, storage, deleted=True).not_copied == ()
+        assert copy(storage, last, deleted=True).not_copied == ()
+    assert list(storage.verify()) == []
+    fsck(tmp_path / "last")
+    for name in ("okfn/compression", "vega/datasets"):
+        assert everything(tmp_path / "first", name) == everything(tmp_path / "last", name)
+
+
+def everything(root: Path, name: str) -> str:
+    """Return all references and objects of a repository, as Git tells them."""
+    ask = "git for-each-ref && git cat-file --batch-check --batch-all-objects"
+    return subprocess.run(
+        ["sh", "-c", ask], cwd=root / f"{name}.git", check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_a_history_of_many_megabytes_is_copied_at_once(storage: PostgresStorage, tmp_path: Path) -> None:
+    local = GitStorage(tmp_path, sync=False)
+    made = local.create(CARS, {"a": os.urandom(3_000_000)}, change())
+    for _ in range(3):
+        made = local.append(CARS, {"a": os.urandom(3_000_000)}, change(), parent=made.id)
+    copy(local, storage)
+    assert storage.resolve(CARS, None) == made
+    assert list(storage.verify()) == []
+    again = local.append(CARS, {"b": os.urandom(6_000_000), "c": os.urandom(6_000_000)}, change(), parent=made.id)
+    copy(local, storage)
+    assert storage.read(CARS, again.id, "c") == local.read(CARS, again.id, "c")
+
+
+def test_versions_of_a_large_descriptor_take_two_kilobytes_each(storage: PostgresStorage, dsn: str) -> None:
+    revision = storage.create(CARS, {"datapackage.json": vega()}, change())
+    before = sum(size for (size,) in typed(dsn, "SELECT length(data) FROM dataset_object"))  # type: ignore[misc]
+    for number in range(1, 65):
+        revision = storage.append(CARS, {"datapackage.json": vega(number)}, change(), parent=revision.id)
+    after = sum(size for (size,) in typed(dsn, "SELECT length(data) FROM dataset_object"))  # type: ignore[misc]
+    assert (after - before) / 64 < 2000
+    assert before < 32_000
+    fresh = PostgresStorage(dsn)
+    for number, each in enumerate(reversed(list(fresh.history(CARS, revision.id)))):
+        assert fresh.read(CARS, each.id, "datapackage.json") == vega(number)
+    assert (
+        typed(dsn, "SELECT FROM dataset_object AS o JOIN dataset_object AS b ON b.id = o.base WHERE b.base > ''") == []
+    )
+    fresh.close()
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: apt-get install zstd")
+@pytest.mark.parametrize("content", [b'{"name": "cars"}', vega()], ids=["small", "large"])
+def test_a_descriptor_is_read_with_psql_as_the_page_says(
+    storage: PostgresStorage, dsn: str, content: bytes, tmp_path: Path
+) -> None:
+    section = RECIPE.read_text().partition("## Read a descriptor")[2]
+    recipe = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0]
+    assert len(recipe.splitlines()) <= 10
+
+    def read() -> bytes:
+        environment = {**os.environ, "METASTORE_STORE": dsn}
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", recipe], env=environment, capture_output=True, check=True, cwd=tmp_path
+        ).stdout
+
+    first = storage.create(CARS, {"datapackage.json": content, "README.md": b"Hello"}, change())
+    assert read() == content
+    storage.append(CARS, {"datapackage.json": content + b"\n"}, change(), parent=first.id)
+    assert read() == content + b"\n"
+
+
+def test_what_was_changed_by_hand_is_found_by_its_id(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"a": b"1", "b": vega()}, change())
+    second = storage.append(CARS, {"b": vega(1)}, change(), parent=first.id)
+    as_owner = "ALTER TABLE {0} DISABLE TRIGGER USER; UPDATE {0} SET {1}; ALTER TABLE {0} ENABLE TRIGGER USER"
+    for table, mend, told in (
+        ("dataset_object", "data = '2' WHERE data = '1'", "has been changed"),
+        ("dataset_object", "data = substring(data FROM 2) WHERE base IS NOT NULL", "cannot be read"),
+        ("dataset_revision", "body = body || 'x' WHERE n = 0", "has been changed"),
+    ):
+        typed(dsn, f"CREATE TABLE kept AS SELECT * FROM {table}")
+        typed(dsn, as_owner.format(table, mend))
+        assert [told in each.detail for each in storage.verify()] != []
+        assert all(told in each.detail or "dead" in each.detail for each in storage.verify())
+        typed(
+            dsn,
+            f"ALTER TABLE {table} DISABLE TRIGGER USER; DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept",
+        )
+        typed(dsn, f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER metastore_stays; DROP TABLE kept")
+        assert list(storage.verify()) == []
+    typed(dsn, f"UPDATE dataset SET head = '\\x{first.id}'")
+    assert any("does not end with its head" in each.detail for each in storage.verify())
+    typed(dsn, f"UPDATE dataset SET head = '\\x{second.id}'")
+    typed(dsn, "ALTER TABLE dataset_object DISABLE TRIGGER USER; DELETE FROM dataset_object WHERE base IS NULL")
+    fresh = PostgresStorage(dsn)
+    with pytest.raises(StorageCorrupt, match="missing"):
+        fresh.read(CARS, second.id, "b")
+    fresh.close()
+
+
+APPEND_ONLY = [
+    "UPDATE dataset_revision SET body = ''",
+    "DELETE FROM dataset_revision",
+    "UPDATE dataset_object SET data = ''",
+    "DELETE FROM dataset_object",
+    "UPDATE dataset_change SET action = ''",
+    "DELETE FROM dataset_change",
+    *(f"TRUNCATE dataset{name}" for name in ("", "_revision", "_object", "_tag", "_forward", "_change")),
+]
+
+
+@pytest.mark.parametrize("statement", APPEND_ONLY)
+def test_what_was_written_is_refused_a_change_even_to_the_owner(
+    storage: PostgresStorage, dsn: str, statement: str
+) -> None:
+    storage.create(CARS, {"a": b"1"}, change())
+    with pytest.raises(pg.InsufficientPrivilege, match="stays"):
+        typed(dsn, statement)
+
+
+@pytest.fixture
+def as_application(dsn: str) -> Iterator[str]:
+    set_up_roles(dsn)
+    typed(dsn, "CREATE ROLE portal LOGIN IN ROLE metastore_app; CREATE ROLE page LOGIN IN ROLE metastore_reader")
+    yield make_conninfo(dsn, user="portal")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for role in ("portal", "page", "metastore_app", "metastore_reader"):
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_an_application_uses_every_call_and_cannot_rewrite_history_in_sql(as_application: str) -> None:
+    storage = PostgresStorage(as_application)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    tag = storage.tag_create(CARS, tag_of("v1", second.id))
+    storage.tag_delete(CARS, "v1", expected=tag.id)
+    storage.rename(CARS, DatasetId("physics", "boats"), parent=second.id)
+    for statement in (
+        *APPEND_ONLY,
+        "UPDATE dataset SET head = ''",
+        "DELETE FROM dataset",
+        "INSERT INTO dataset_tag VALUES (1, 'v1', '')",
+        "INSERT INTO dataset_change (owner, name, action) VALUES ('a', 'b', 'c')",
+        "SELECT set_config('metastore.purging', '1', false); DELETE FROM dataset_revision",
+        "ALTER TABLE dataset DISABLE TRIGGER ALL",
+        "CREATE OR REPLACE FUNCTION metastore_dataset_settle(this uuid) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    ):
+        with pytest.raises(pg.InsufficientPrivilege):
+            typed(as_application, statement)
+    storage.purge(DatasetId("physics", "boats"), parent=second.id)
+    left = typed(as_application, "SELECT action, tag IS NOT NULL FROM dataset_change ORDER BY pos")
+    actions = ["create", "append", "tag", "tag", "move", "move", "purge"]
+    assert left == [(action, action == "tag") for action in actions]
+    storage.close()
+
+
+def test_an_application_cannot_put_a_revision_where_it_does_not_follow(as_application: str) -> None:
+    storage = PostgresStorage(as_application)
+    storage.create(CARS, {"a": b"1"}, change())
+    other = DatasetId("physics", "boats")
+    made = storage.create(other, {"a": b"2"}, change())
+    with storage.objects(other) as repository, pytest.raises(InvalidInput, match="does not follow"):
+        storage.adopt(CARS, {made.id: repository.get(made.id)}, made.id, parent=storage.resolve(CARS, None).id)
+    assert len(list(storage.history(CARS, storage.resolve(CARS, None).id))) == 1
+    storage.close()
+
+
+def test_a_reader_reads_and_changes_nothing(as_application: str) -> None:
+    storage, reader = PostgresStorage(as_application), PostgresStorage(make_conninfo(as_application, user="page"))
+    made = storage.create(CARS, {"a": b"1"}, change())
+    assert reader.read(CARS, made.id, "a") == b"1"
+    with pytest.raises(PermissionDenied):
+        reader.create(DatasetId("a", "b"), {"a": b"1"}, change())
+    for each in (storage, reader):
+        each.close()
+
+
+def test_status_names_what_puts_changes_and_the_feed_at_risk(dsn: str) -> None:
+    with psycopg.connect(dsn, application_name="forgotten") as other:
+        other.execute("SELECT pg_current_xact_id()")
+        state = status(dsn, patience=0)
+    assert (state.schema, state.is_replica, state.replicas) == (state.wanted, False, (0, 0))
+    assert [(stall.application, stall.state) for stall in state.stalls] == [("forgotten", "idle in transaction")]
+    assert "forgotten" in str(state)
+    assert any("fsync" in risk for risk in state.risks)  # as the tests have it
+    assert status(dsn).stalls == ()
+
+
+def test_the_feed_misses_nothing_while_a_transaction_is_open(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    (cursor, _), *_ = storage.touched(None)
+    with psycopg.connect(dsn) as late:
+        late.execute("INSERT INTO dataset_change (owner, name, action) VALUES ('physics', 'late', 'create')")
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+        seen = list(storage.touched(cursor))
+        assert [each for _, each in seen] == [CARS]
+    again = list(storage.touched(seen[-1][0]))
+    assert [each for _, each in again] == [DatasetId("physics", "late"), CARS]
+    assert list(storage.touched(again[-1][0])) == []
