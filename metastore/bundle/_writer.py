@@ -80,7 +80,8 @@ class Writer:
         """Create a bundle. Raises AlreadyExists."""
         newest = self.newest(bundle.name)
         if newest and not newest.deleted:
-            check_change(self._groups, request.user, [newest.bundle, bundle])
+            # Of whom the other bundle is does not matter: the name is taken, and anyone may read bundles.
+            check_change(self._groups, request.user, [bundle])
             raise AlreadyExists(f"bundle {bundle.name}")
         check_name_use(self._groups, request.user, newest, bundle)
         write = Write(action, bundle, newest.id if newest else None)

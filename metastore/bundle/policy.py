@@ -235,11 +235,14 @@ def check_name_use(groups: Groups, user: str | None, newest: Snapshot | None, af
         PermissionDenied: The user may not make the change, or the name belonged to another group.
         InvalidInput: The group of the bundle does not exist.
     """
-    check_change(groups, user, [*([newest.bundle] if newest else []), after])
-    if newest and newest.bundle.ifb_group == after.ifb_group:
-        return
+    check_change(groups, user, [after])
     members = groups.current()
-    if newest and user not in members.superusers:
+    of_another = newest is not None and newest.bundle.ifb_group != after.ifb_group
+    if newest and of_another and user not in members.superusers:
         raise PermissionDenied(f"the name {after.name} belonged to {newest.bundle.ifb_group} and can return only there")
+    if newest:
+        check_change(groups, user, [newest.bundle])
+    if newest and not of_another:
+        return
     if after.ifb_group not in (*members.groups, ROOT):
         raise InvalidInput(f"the groups file has no group {after.ifb_group!r}", pointer="/ifb_group")

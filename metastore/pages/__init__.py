@@ -18,6 +18,7 @@ from metastore.pages import formatting, oidc, refusals, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
+from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
@@ -31,6 +32,8 @@ from metastore.service.guard import may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
+_OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
+_PARTS = (home, search, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -58,18 +61,7 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
-    for part in (
-        home,
-        search,
-        sign_in,
-        bundles,
-        bundle_forms,
-        bundle_import,
-        record,
-        dataset_editor,
-        dataset_forms,
-        datasets,
-    ):
+    for part in _PARTS:
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
         oidc.install(app, served.settings)

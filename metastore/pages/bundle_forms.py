@@ -71,7 +71,9 @@ def _new_again(error: Exception) -> str:
 
 def _of_fields(error: Exception) -> Exception | None:
     """Return the error if the form shows it at its fields, or above them; what else happened stands above the form."""
-    return error if isinstance(error, (InvalidInput, AlreadyExists)) else None
+    if isinstance(error, AlreadyExists):
+        return InvalidInput("there is a bundle of this name already: choose another name", pointer="/name")
+    return error if isinstance(error, InvalidInput) else None
 
 
 @bundle_forms.post("/new-bundle")
@@ -92,11 +94,19 @@ def create() -> Page:
 def _check_new(bundle: Bundle) -> None:
     """Check that a bundle can be created. Raises MetastoreError: it cannot, and why."""
     check_change(registry().groups, identity().user, [bundle])
-    (line,) = registry().bundle_import([Row(1, bundle)], user=identity().user, dry_run=True)
-    if line.outcome in ("updated", "unchanged"):
+    if _is_taken(bundle.name):
         raise AlreadyExists(f"bundle {bundle.name}")
+    (line,) = registry().bundle_import([Row(1, bundle)], user=identity().user, dry_run=True)
     if line.outcome == "failed":
         raise InvalidInput(line.reason or "it cannot be made")
+
+
+def _is_taken(name: str) -> bool:
+    try:
+        registry().bundle_read(name)
+    except BundleNotFound:
+        return False
+    return True
 
 
 # Edit
@@ -211,7 +221,13 @@ def copy(name: str) -> str:
 
 def _ask_to_copy(problem: Exception | None, name: str) -> str:
     bundle = registry().bundle_read(name)
-    return _confirm("copy", name, problem, bundle=bundle, why_not=None if problem else parts.why_not(bundle))
+    return _confirm(
+        "copy",
+        name,
+        problem and (_of_fields(problem) or problem),
+        bundle=bundle,
+        why_not=None if problem else parts.why_not(bundle),
+    )
 
 
 @bundle_forms.post("/bundles/<name>/copy")

@@ -11,7 +11,7 @@ from metastore.descriptor.document import check, decode, encode
 from metastore.descriptor.merge import merge
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
 from metastore.pages.dataset_forms import expected, to_dataset, written
-from metastore.pages.datasets import between, can, owners_of, readable_id, shown
+from metastore.pages.datasets import between, can, owners_of, readable_id, text_of_value
 from metastore.pages.json_lines import mark
 from metastore.pages.refusals import drawn_again_by, is_explained
 from metastore.parse import parse_dataset_id
@@ -137,7 +137,7 @@ def _merge(subject: DatasetId, given: Any) -> str:
     before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
     merged, clashes = merge(before, mine, theirs)
     kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
-    rows = [(each.where, shown(each.old), shown(each.new)) for each in clashes[:_MOST_CLASHES]]
+    rows = [(each.where, text_of_value(each.old), text_of_value(each.new)) for each in clashes[:_MOST_CLASHES]]
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,8 +21,7 @@ from metastore.service.guard import identity, readable, require_read
 from metastore.service.part_history import blamed, part_page
 from metastore.store.store import validate
 from metastore.store.summaries import changed_by
-from metastore.types import Dataset, DatasetId, Difference, Finding, Revision, RevisionId
-from metastore.wording import contrast
+from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
 _ROWS = 50
@@ -33,13 +31,9 @@ _SHOWN_PROBLEMS = 100
 #: What the checks of the last revisions found: 100 findings of 300 characters each, so at most some 15 MB.
 _MOST_CHECKED = 250
 _checked: dict[RevisionId, tuple[Finding, ...]] = {}
-_SHOWN_DIFFERENCES = 1000
-#: How many lines of a comparison line by line are shown, and how much of each text is compared, in bytes.
-_SHOWN_LINES, _COMPARED = 1000, 100_000
-#: What is a long text, in characters; and how many of them are compared by words on one page, which takes a while.
-_LONG, _MOST_LONG = 1_000, 50
-#: How many changes within one text are shown, and with how many words around each.
-_SHOWN_PLACES, _CONTEXT = 10, 12
+_SHOWN_VALUES = 1000
+#: How much of a value a table shows, in characters.
+_LONGEST_VALUE = 400
 
 
 @datasets.get("/datasets")
@@ -200,56 +194,8 @@ def blame(owner: str, name: str) -> str:
     """Show of each value which revision it comes from."""
     subject = readable_id(owner, name)
     values = blamed(subject, request.args.get("revision"))
-    rows = [(value, shown(value.value)) for value in values[:_SHOWN_DIFFERENCES]]
+    rows = [(value, text_of_value(value.value)) for value in values[:_SHOWN_VALUES]]
     return render_template("datasets/blame.html", id=subject, rows=rows, more=len(values) - len(rows))
-
-
-@datasets.get("/datasets/<owner>/<name>/compare")
-def compare(owner: str, name: str) -> str:
-    """Show what lies between two revisions: in words, by resource, and as they are stored."""
-    subject = readable_id(owner, name)
-    if not request.args.get("from"):
-        raise InvalidInput("choose two revisions to compare, in the history")
-    sides = request.args["from"], request.args.get("to") or None
-    try:
-        diff = service().store.revision_diff(subject, *sides)
-    except NotADescriptor as problem:
-        old, new = (service().store.revision_read(subject, name) for name in sides)
-        lines = list(islice(_lines_between(subject, old, new), _SHOWN_LINES))
-        return render_template(
-            "datasets/lines.html", id=subject, old=old, new=new, problem=problem, lines=lines, most=_SHOWN_LINES
-        )
-    return render_template(
-        "datasets/compare.html",
-        id=subject,
-        diff=diff,
-        groups=_grouped(diff.changes[:_SHOWN_DIFFERENCES]),
-        more=max(0, len(diff.changes) - _SHOWN_DIFFERENCES),
-    )
-
-
-def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator[str]:
-    """Compare what two revisions hold line by line, whatever it is."""
-    texts = [
-        b"" if side.deleted else service().store.dataset_bytes(subject, side.id)[1][:_COMPARED] for side in (old, new)
-    ]
-    before, after = (text.decode("utf-8", "replace").splitlines() for text in texts)
-    return difflib.unified_diff(before, after, old.id[:12], new.id[:12], lineterm="")
-
-
-def _grouped(differences: Iterable[Difference]) -> dict[str, list[dict[str, Any]]]:
-    """Return differences by what they are about: the dataset as a whole first, then its parts."""
-    groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
-    long = 0
-    for each in differences:
-        first, _, rest = each.where.partition(" › ")
-        part = first if rest or first.startswith("resource ") else "The dataset"
-        is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
-        long += is_long
-        old, new = _beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
-        row = {"kind": each.kind, "where": rest or first, "old": old, "new": new}
-        groups.setdefault(part, []).append(row)
-    return {part: rows for part, rows in groups.items() if rows}
 
 
 def readable_id(owner: str, name: str) -> DatasetId:
@@ -282,24 +228,9 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
     return list(changes(before, after))
 
 
-def _beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
-    """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
-    if old is None or new is None or not by_words:
-        return [(shown(old), False)] if old is not None else [], [(shown(new), False)] if new is not None else []
-    excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_SHOWN_PLACES)
-    rest = [(f" (and {more} more)", False)] if more else []
-    before = [piece for each in excerpts for piece in ((each.before, False), (each.old, True), (each.after, False))]
-    after = [piece for each in excerpts for piece in ((each.before, False), (each.new, True), (each.after, False))]
-    return before + rest, after + rest
-
-
-def shown(value: Any) -> str:
+def text_of_value(value: Any) -> str:
     """Return a value of a descriptor as people read it; text without its quotation marks."""
     if value is None:
         return ""
-    text = _text(value)
-    return text if len(text) <= 400 else f"{text[:399]}…"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else to_line(value)
+    text = value if isinstance(value, str) else to_line(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -53,11 +54,12 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page = person.goes_to("/bundles")
     page.get_by_role("link", name="New bundle").click()
     # A list pasted from a spreadsheet is understood, and what is odd about it is said while it is typed.
-    page.get_by_label("Devices").fill('Device\tE:TOR860\n"E:TOR861";E:TOR860\nE:X')
+    page.get_by_label("Devices").fill('Device\tE:TOR860\tToroid\n"E:TOR861";E:TOR860\nE:X')
     said = page.locator("#devices-said")
     expect(said).to_contain_text("4 devices")
     expect(said).to_contain_text("heading of a column; take it out, unless it is a device: Device")
     expect(said).to_contain_text("counted once: E:TOR860")
+    expect(said).to_contain_text("stands in a further column; if it is a device, put it on a line of its own: Toroid")
     page.get_by_label("Devices").fill("Device\nE:TOR860\nE:TOR861\n<b>")
     expect(said).to_contain_text("Cannot be a device")
     page.get_by_label("Name", exact=True).fill("Morning")
@@ -393,3 +395,35 @@ def test_the_record_says_what_and_why_on_a_phone(plain: Person, beam: list[int])
         found = page.get_by_text(said).first.bounding_box()
         assert found is not None, said
         assert found["x"] + found["width"] <= 360, said
+
+
+@pytest.mark.parametrize("name", ["Theirs", "Gone"])
+def test_a_taken_name_is_said_at_its_field_and_blames_no_group(plain: Person, site: Site, name: str) -> None:
+    site.registry.bundle_create({"name": name, "event": "e,a9", "ifb_group": "MINOS"}, user="carol")
+    if name == "Gone":
+        site.registry.bundle_delete(name, user="carol")
+    plain.signs_in("ann")
+    page = plain.goes_to("/new-bundle")
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Event").fill("e,a9")
+    button(page, "Preview")
+    said = page.get_by_role("alert")
+    if name == "Theirs":
+        expect(page.locator("#name-wrong")).to_have_text("there is a bundle of this name already: choose another name")
+    else:
+        expect(said).to_contain_text("The name Gone belonged to MINOS and can return only there")
+    expect(said).not_to_contain_text("admin")
+
+
+def test_devices_are_read_down_columns_that_fit_the_window(person: Person, site: Site) -> None:
+    devices = [f"E:TR{number:03}D" for number in range(200)]
+    site.registry.bundle_create({"name": "Long", "event": "e,a9", "ifb_group": "NOvA", "devices": devices}, user="ann")
+    page = person.goes_to("/bundles/Long")
+    boxes = page.locator(".tall .devices li").evaluate_all(
+        "(items) => items.map((item) => (({x, y}) => [item.textContent, x, y])(item.getBoundingClientRect()))"
+    )
+    assert [text for text, _, _ in boxes] == devices
+    window = page.locator(".tall").bounding_box()
+    assert window
+    for (_, x, y), (name, next_x, next_y) in pairwise(boxes):
+        assert (next_x == x and next_y > y) or abs(next_y - y) < window["height"], name

@@ -16,11 +16,17 @@ if (list) {
   const headings = new Set(list.dataset.headings.split(" "));
   let waiting = 0;
   const listed = (words) => words.slice(0, 20).join(", ") + (words.length > 20 ? ` and ${words.length - 20} more` : "");
+  const wordsOf = (cell) => cell.split(/\s+/).map((word) => word.replace(/^["'“”„‘’]+|["'“”„‘’]+$/g, "")).filter(Boolean);
+  const isUsual = (words) => words.every((word) => usual.test(word));
   const look = () => {
-    const seen = new Set(), doubles = new Set();
-    for (const each of list.value.split(/[\s,;]+/)) {
-      const word = each.replace(/^["'“”„‘’]+|["'“”„‘’]+$/g, "");
-      if (word) (seen.has(word) ? doubles : seen).add(word);
+    const seen = new Set(), doubles = new Set(), beside = new Set();
+    for (const line of list.value.split("\n")) {
+      const cells = line.split(/[\t,;]/).map(wordsOf).filter((words) => words.length);
+      const isTable = line.includes("\t") || (cells.length && isUsual(cells[0]));
+      cells.forEach((words, index) => {
+        if (index && isTable && !isUsual(words)) beside.add(words.join(" "));
+        else for (const word of words) (seen.has(word) ? doubles : seen).add(word);
+      });
     }
     const found = [[`${seen.size.toLocaleString()} ${seen.size === 1 ? "device" : "devices"}`, ""]];
     const notes = [
@@ -30,6 +36,7 @@ if (list) {
       ["In none of the usual forms, such as E:TOR860 or dip/acc/x:y; kept as it is",
         (word) => device.test(word) && !usual.test(word) && !headings.has(word.toLowerCase())],
     ];
+    if (beside.size) found.push(["Not taken, since it stands in a further column; if it is a device, put it on a line of its own", listed([...beside])]);
     for (const [note, is] of notes) {
       const words = [...seen].filter(is);
       if (words.length) found.push([note, listed(words)]);

@@ -1,0 +1,225 @@
+"""Two revisions of a dataset beside each other: in words, each difference as a whole, and line by line."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+
+from metastore.descriptor.document import to_line
+from metastore.errors import InvalidInput, NotADescriptor, NotFound
+from metastore.pages.datasets import can, readable_id, text_of_value
+from metastore.service.context import address, service
+from metastore.types import DatasetId, Diff, Difference, Revision
+from metastore.wording import contrast
+
+compare = Blueprint("compare", __name__)
+Piece = tuple[str, bool]
+#: How many differences a page shows; further pages show the rest.
+_ROWS = 500
+#: How many lines of a comparison line by line a page shows; the file has them all.
+_LINES = 1000
+#: How many lines may differ between the first and the last difference to be compared one by one, which takes a while.
+_COMPARED_LINES = 20_000
+#: What is a long text, in characters; and how many of them are compared by words on one page, which takes a while.
+_LONG, _MOST_LONG = 1_000, 50
+#: How many changes within one text are shown, and with how many words around each.
+_PLACES, _CONTEXT = 10, 12
+#: How many of the newest revisions, and of the tags, are offered to choose from.
+_OFFERED = 50
+_KINDS = ("added", "removed", "changed", "renamed")
+
+
+@compare.get("/datasets/<owner>/<name>/compare")
+def show(owner: str, name: str) -> str | tuple[str, int]:
+    """Show what lies between two revisions, or ask which."""
+    subject = readable_id(owner, name)
+    sides = request.args.get("from", "").strip(), request.args.get("to", "").strip() or None
+    if not sides[0]:
+        return _page("datasets/compare.html", subject, sides, diff=None)
+    try:
+        diff = service().store.revision_diff(subject, *sides)
+    except NotADescriptor as problem:
+        old, new = (service().store.revision_read(subject, side) for side in sides)
+        return _page_of_lines(subject, sides, old, new, problem)
+    except (InvalidInput, NotFound) as problem:
+        return _page("datasets/compare.html", subject, sides, diff=None, problem=problem), 404
+    if request.args.get("view") == "text":
+        return _page_of_lines(subject, sides, diff.old, diff.new)
+    only = request.args.get("only", "")
+    if only.isascii() and only.isdecimal() and int(only) < len(diff.changes):
+        return _page("datasets/difference.html", subject, sides, diff=diff, row=_whole(diff.changes[int(only)]))
+    return _page_of_differences(subject, sides, diff)
+
+
+def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **more: Any) -> str:
+    page: dict[str, Any] = {"problem": None, "others": _choices(subject), "can": can(subject), **more}
+    page["asked"] = {"from": sides[0], "to": sides[1] or ""}
+    if diff := more.get("diff"):
+        page |= {"old": diff.old, "new": diff.new}
+    if "old" in page:
+        page["link"] = (
+            f"{address(request.root_path)}/datasets/{subject}/compare?from={page['old'].id}&to={page['new'].id}"
+        )
+    return render_template(template, id=subject, **page)
+
+
+def _choices(subject: DatasetId) -> list[tuple[str, str]]:
+    """Return what a side may be, each with words on it: tags, newest first, then the newest revisions."""
+    store = service().store
+    tags = sorted(islice(store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
+    revisions = store.revision_list(subject, limit=_OFFERED)
+    return [(tag.name, f"tag of {tag.created:%Y-%m-%d}") for tag in tags] + [
+        (each.id[:12], f"{each.created:%Y-%m-%d} {each.message.splitlines()[0][:60] if each.message else ''}")
+        for each in revisions
+    ]
+
+
+def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff: Diff) -> str:
+    kind = request.args.get("kind", "")
+    start = request.args.get("start", "")
+    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    found = [(number, each) for number, each in enumerate(diff.changes) if kind in ("", each.kind)]
+    return _page(
+        "datasets/compare.html",
+        subject,
+        sides,
+        diff=diff,
+        groups=_grouped(found[first : first + _ROWS]),
+        counts={each: count for each, count in _by_kind(diff.changes).items() if count},
+        kind=kind,
+        first=first,
+        shown=min(_ROWS, len(found) - first),
+        total=len(found),
+        previous=max(0, first - _ROWS) if first else None,
+        following=first + _ROWS if len(found) > first + _ROWS else None,
+    )
+
+
+def _by_kind(changes: Iterable[Difference]) -> dict[str, int]:
+    counts = Counter(each.kind for each in changes)
+    return {kind: counts[kind] for kind in _KINDS}
+
+
+def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[dict[str, Any]]]:
+    """Return differences by what they are about: the dataset as a whole first, then its parts."""
+    groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
+    long = 0
+    for number, each in differences:
+        part, where = _part(each.where)
+        is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
+        long += is_long
+        old, new = _beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
+        row = {"kind": each.kind, "where": where, "old": old, "new": new, "number": number}
+        row["is_cut"] = _is_cut(each.old, old) or _is_cut(each.new, new)
+        groups.setdefault(part, []).append(row)
+    return {part: rows for part, rows in groups.items() if rows}
+
+
+def _part(where: str) -> tuple[str, str]:
+    """Return what a difference is about, and where in it."""
+    first, _, rest = where.partition(" › ")
+    return (first if rest or first.startswith("resource ") else "The dataset"), rest or first
+
+
+def _is_cut(value: Any, pieces: Sequence[Piece]) -> bool:
+    return value is not None and len(_text(value)) > sum(len(text) for text, _ in pieces)
+
+
+def _beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:
+    """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
+    if old is None or new is None or not by_words:
+        return [(text_of_value(old), False)] if old is not None else [], (
+            [(text_of_value(new), False)] if new is not None else []
+        )
+    excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_PLACES)
+    rest = [(f" (and {more} more)", False)] if more else []
+    before = [piece for each in excerpts for piece in ((each.before, False), (each.old, True), (each.after, False))]
+    after = [piece for each in excerpts for piece in ((each.before, False), (each.new, True), (each.after, False))]
+    return before + rest, after + rest
+
+
+def _whole(difference: Difference) -> dict[str, Any]:
+    """Return one difference with nothing left out."""
+    part, where = _part(difference.where)
+    return {"part": part, "kind": difference.kind, "where": where, "old": difference.old, "new": difference.new}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else to_line(value)
+
+
+# Line by line
+
+
+def _page_of_lines(
+    subject: DatasetId,
+    sides: tuple[str, str | None],
+    old: Revision,
+    new: Revision,
+    problem: NotADescriptor | None = None,
+) -> str:
+    lines = list(islice(_lines_between(subject, old, new), _LINES + 1))
+    return _page(
+        "datasets/lines.html",
+        subject,
+        sides,
+        old=old,
+        new=new,
+        problem=problem,
+        lines=lines[:_LINES],
+        more=len(lines) > _LINES,
+    )
+
+
+@compare.get("/datasets/<owner>/<name>/compare.diff")
+def as_text(owner: str, name: str) -> Response:
+    """Send the comparison line by line, whole, as `diff -u` writes it."""
+    subject = readable_id(owner, name)
+    if not request.args.get("from"):
+        raise InvalidInput("say with ?from= which revision to compare")
+    sides = request.args["from"], request.args.get("to") or None
+    old, new = (service().store.revision_read(subject, side) for side in sides)
+    text = "".join(f"{line}\n" for line in _lines_between(subject, old, new))
+    return Response(text.encode("utf-8", "replace"), mimetype="text/plain")
+
+
+def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator[str]:
+    """Compare what two revisions hold line by line, whatever it is."""
+    texts = (b"" if side.deleted else service().store.dataset_bytes(subject, side.id)[1] for side in (old, new))
+    before, after = (text.decode("utf-8", "replace").splitlines() for text in texts)
+    return unified(before, after, old.id[:12], new.id[:12])
+
+
+def unified(before: Sequence[str], after: Sequence[str], old: str, new: str, context: int = 3) -> Iterator[str]:
+    """Compare lines as `diff -u` does, in time that stays bounded for long texts.
+
+    Lines that are equal at the beginning and at the end are left out of the comparison. If more than 20,000 are left,
+    they are shown as removed and added.
+    """
+    shorter = min(len(before), len(after))
+    head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    tail = next((n for n in range(shorter - head) if before[-1 - n] != after[-1 - n]), shorter - head)
+    first, left = max(0, head - context), max(0, tail - context)
+    a, b = before[first : len(before) - left], after[first : len(after) - left]
+    if len(a) + len(b) > _COMPARED_LINES:
+        yield from (f"--- {old}", f"+++ {new}", f"@@ -{first + 1},{len(a)} +{first + 1},{len(b)} @@")
+        yield from (f"-{line}" for line in a)
+        yield from (f"+{line}" for line in b)
+        return
+    for line in difflib.unified_diff(a, b, old, new, lineterm="", n=context):
+        yield _moved(line, first) if line.startswith("@@ ") else line
+
+
+def _moved(heading: str, by: int) -> str:
+    """Return the heading of a hunk with the line numbers of the whole text."""
+    _, old, new, _ = heading.split(" ")
+    sides = []
+    for side in (old, new):
+        start, comma, length = side[1:].partition(",")
+        sides.append(f"{side[0]}{int(start) + by}{comma}{length}")
+    return f"@@ {' '.join(sides)} @@"

@@ -1,0 +1,142 @@
+"""The page that compares two revisions: everything can be seen, and each side chosen."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from html import unescape
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+import metastore
+from metastore import MetaStore
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
+from metastore.pages.compare import unified
+from metastore.web import create_app
+
+from .conftest import SECRET
+from .test_hostile import sign_in
+
+COMPARE = "/datasets/physics/cars/compare"
+
+
+@pytest.fixture
+def store() -> MetaStore:
+    made = metastore.connect("memory:", author="Setup", validation="off")
+    made.dataset_create("physics/cars", {"title": "Cars", "version": "1.0.0"}, at="2024-05-01T10:00:00Z")
+    made.tag_create("physics/cars", "v1")
+    return made
+
+
+@pytest.fixture
+def client(store: MetaStore) -> FlaskClient:
+    return create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),))).test_client()
+
+
+def main(page: str) -> str:
+    """Return the text of what a page is about."""
+    content = page.split("<main", 1)[1].split("</main", 1)[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", content)).split())
+
+
+def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClient, store: MetaStore) -> None:
+    text = "".join(f"a{n:04} " for n in range(400)).strip()
+    store.dataset_patch("physics/cars", {"description": text, "one": 1})
+    for link_of, side in (("from=v1", "After"), ("from=HEAD&to=v1", "Before")):
+        page = client.get(f"{COMPARE}?{link_of}").text
+        assert "a0399" not in main(page)
+        (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">See all of it', page))
+        assert f"{side} {text}" in main(client.get(link).text)
+
+
+def test_differences_beyond_a_page_are_reached_by_links_forward_and_back(client: FlaskClient, store: MetaStore) -> None:
+    store.dataset_patch("physics/cars", {f"member{n:04}": n for n in range(1203)})
+    seen, urls, url = set[str](), list[str](), f"{COMPARE}?from=v1"
+    while url:
+        page = client.get(url).text
+        urls.append(url)
+        seen |= set(re.findall(r"member\d{4}", page))
+        following = re.search(r'rel="next" href="([^"]*)"', page)
+        url = unescape(following[1]) if following else ""
+    assert (len(seen), len(urls)) == (1203, 3)
+    assert "1,001 to 1,203 of 1,203 differences" in page
+    back = re.search(r'rel="prev" href="([^"]*)"', page)
+    assert back
+    assert unescape(back[1]) == urls[1]
+
+
+@pytest.mark.parametrize("side", ["v1", "2024-05-02", "HEAD~1"])
+def test_a_side_is_a_tag_a_date_or_a_revision(client: FlaskClient, store: MetaStore, side: str) -> None:
+    store.dataset_patch("physics/cars", {"title": "Autos", "version": "1.0.1"}, at="2024-06-01T10:00:00Z")
+    page = client.get(f"{COMPARE}?from={side}")
+    said = main(page.text)
+    assert said.index("patch Title changed; version changed.") < said.index("Before")
+    old, new = (each.id for each in reversed(list(store.revision_list("physics/cars"))))
+    assert f'value="http://localhost{COMPARE}?from={old}&amp;to={new}"' in page.text
+    assert '<option value="v1">' in page.text
+
+
+def test_a_comparison_without_sides_asks_for_them_and_says_which_is_not_there(client: FlaskClient) -> None:
+    assert (client.get(COMPARE).status_code, 'name="from"' in client.get(COMPARE).text) == (200, True)
+    answer = client.get(f"{COMPARE}?from=v77&to=v1")
+    assert answer.status_code == 404
+    assert 'value="v77"' in answer.text
+    assert "has no revision 'v77'" in main(answer.text)
+
+
+def test_differences_are_filtered_by_kind_swapped_and_undone(client: FlaskClient, store: MetaStore) -> None:
+    sign_in(client)
+    store.dataset_patch("physics/cars", {"title": "Autos", "version": None, "homepage": "https://example.org"})
+    newest = store.revision_read("physics/cars")
+    page = client.get(f"{COMPARE}?from=v1").text
+    links = {
+        " ".join(text.split()): unescape(href) for href, text in re.findall(r'<a[^>]*href="([^"]*)"[^>]*>([^<]*)', page)
+    }
+    assert {"All 3", "1 added", "1 removed", "1 changed"} <= links.keys()
+    added = main(client.get(links["1 added"]).text)
+    assert "homepage added" in added
+    assert "title changed" not in added.split("Before")[1]
+    assert links["Undo this change"] == f"/datasets/physics/cars/undo?revision={newest.id}"
+    swapped = main(client.get(links["Swap"]).text)
+    assert "homepage removed" in swapped
+
+
+def test_a_comparison_line_by_line_and_as_a_file_is_what_diff_says(
+    client: FlaskClient, store: MetaStore, tmp_path: Path
+) -> None:
+    resources = [{"name": f"r{n}", "path": f"{n}.csv"} for n in range(500)]
+    store.dataset_patch("physics/cars", {"resources": resources})
+    old = store.revision_read("physics/cars")
+    resources[499]["path"] = "last.csv"
+    resources[3]["path"] = "third.csv"
+    store.dataset_patch("physics/cars", {"resources": resources})
+    page = client.get(f"{COMPARE}?from={old.id}&view=text").text
+    assert "third.csv" in page
+    assert "last.csv" in page
+    text = client.get(f"{COMPARE}.diff?from={old.id}")
+    assert text.mimetype == "text/plain"
+    (tmp_path / "x.json").write_bytes(store.dataset_json("physics/cars", old.id)[1])
+    applied = subprocess.run(["patch", "-s", "x.json"], input=text.data, cwd=tmp_path, capture_output=True, check=False)
+    assert applied.returncode == 0, applied.stdout
+    assert (tmp_path / "x.json").read_bytes() == store.dataset_json("physics/cars")[1]
+
+
+def test_long_texts_are_compared_line_by_line_in_bounded_time() -> None:
+    one, other = ([f"{n * step % 7}" for n in range(200_000)] for step in (3, 5))
+    start = time.process_time()
+    lines = list(unified(one, other, "a", "b"))
+    assert len(lines) > 200_000
+    same = list(unified([*one, "x", *other], [*one, "y", *other], "a", "b"))
+    assert same[2:] == [
+        "@@ -199998,7 +199998,7 @@",
+        *(f" {each}" for each in one[-3:]),
+        "-x",
+        "+y",
+        *(f" {n}" for n in other[:3]),
+    ]
+    assert time.process_time() - start < 5
