@@ -16,8 +16,10 @@ import pytest
 import metastore
 from metastore.errors import RevisionConflict, StorageBusy
 from metastore.storage.local import _locks as locks
-from metastore.storage.local._references import refuses_pushes
+from metastore.storage.local._config import lacking
+from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
+from metastore.storage.objects import next_objects
 from metastore.types import DatasetId
 
 from .conftest import ANN, change
@@ -257,9 +259,9 @@ def test_whether_a_configuration_refuses_pushes_is_told_as_git_tells_it(
     (repository / "config").write_bytes(b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n" + config)
     push = ["git", "-c", "safe.directory=*", "push", "-q", "origin", "main:refs/heads/other"]
     refused = subprocess.run(push, cwd=tmp_path / "clone", capture_output=True).returncode != 0
-    assert refuses_pushes((repository / "config").read_bytes()) is refused is CONFIGS[config]
+    assert (b"hideRefs" not in lacking((repository / "config").read_bytes())) is refused is CONFIGS[config]
     WRITES["append"][1](storage)
-    assert refuses_pushes((repository / "config").read_bytes())
+    assert lacking((repository / "config").read_bytes()) == b""
 
 
 def test_a_repository_put_back_as_the_documentation_says_refuses_pushes_at_once(
@@ -277,8 +279,65 @@ def test_a_repository_put_back_as_the_documentation_says_refuses_pushes_at_once(
     store.dataset_update(CARS, {"name": "cars"})
 
 
+#: Each of them deletes objects, or packs, that nothing leads to.
+DELETING = (
+    ["repack", "-a", "-d", "-q"],
+    ["repack", "-A", "-d", "-q"],
+    ["repack", "--cruft", "--cruft-expiration=now", "-d", "-q"],
+    ["prune", "--expire=now"],
+    ["gc", "--prune=now", "-q"],
+    ["gc", "--prune=now", "--cruft", "-q"],
+    ["multi-pack-index", "expire"],
+    ["maintenance", "run", "--quiet", "--task=loose-objects", "--task=incremental-repack", "--task=gc"],
+)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["loose", "packed"])
+@pytest.mark.parametrize("command", DELETING, ids=" ".join)
+def test_git_deletes_no_object_whose_reference_is_about_to_be_set(
+    command: list[str], packed: bool, storage: GitStorage, repository: Path
+) -> None:
+    head = storage.resolve(CARS, None).id
+    with storage.open(CARS) as opened:
+        objects, commit = next_objects(opened, head, {"a": os.urandom(64)}, change())
+        opened.put(objects)
+    if packed:
+        storage.pack_loose(CARS)
+        storage.append(CARS, {"b": b"1"}, change(), parent=head)
+        storage.pack_loose(CARS)
+        beside(repository, "multi-pack-index", "write")
+    for _ in range(2):  # what is packed as a piece of rubbish by the first run is deleted by the second one
+        beside(repository, *command)
+    with GitStorage(storage.layout.root).open(CARS) as opened:
+        assert {identity: opened.read_uncached(identity) for identity in objects} == objects
+    git(repository, "update-ref", "refs/heads/main", commit)
+    git(repository, "fsck", "--strict", "--no-dangling")
+
+
+def beside(repository: Path, *command: str) -> None:
+    """Run Git, which may refuse."""
+    run = ["git", "-c", "safe.directory=*", "-c", "gc.auto=0", *command]
+    done = subprocess.run(run, cwd=repository, capture_output=True, text=True)
+    assert done.returncode == 0 or "precious-objects" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("write", [*WRITES, "pack"])
+def test_a_repository_that_git_made_keeps_its_objects_from_the_first_write_on(
+    write: str, storage: GitStorage, repository: Path
+) -> None:
+    (repository / "config").write_bytes(b"[core]\n\tbare = true\n[extensions]\n\tpreciousObjects = false\n")
+    storage.compact(CARS) if write == "pack" else WRITES[write][1](storage)
+    assert git(repository, "config", "--bool", "extensions.preciousObjects") == "true"
+    assert git(repository, "config", "--bool", "core.multiPackIndex") == "false"
+    assert git(repository, "config", "receive.hideRefs") == "refs"
+
+
 LOOPS = (
     ["gc", "-q"],
+    ["gc", "--prune=now", "-q"],
+    ["repack", "-a", "-d", "-q"],
+    ["repack", "-a", "-q"],
+    ["prune-packed"],
     ["pack-refs", "--all"],
     ["maintenance", "run", "--quiet"],
     ["multi-pack-index", "write", "--no-progress"],
@@ -302,7 +361,8 @@ def test_nothing_acknowledged_is_lost_while_git_works_beside_writers(tmp_path: P
     root, deadline = tmp_path / "store", time.monotonic() + SECONDS
     GitStorage(root, sync=False).create(CARS, {"a": b"0"}, change())
     writers = [Revisions(root, deadline), Revisions(root, deadline), *(Tags(root, deadline, each) for each in "xy")]
-    beside = [Loop(root, deadline, command) for command in LOOPS] + [Clones(root, tmp_path, deadline)]
+    beside = [*(Loop(root, deadline, command) for command in LOOPS), Clones(root, tmp_path, deadline)]
+    beside.append(Backups(root, tmp_path / "backup", deadline))
     for thread in (*writers, *beside):
         thread.start()
     for thread in (*writers, *beside):
@@ -319,6 +379,7 @@ def test_nothing_acknowledged_is_lost_while_git_works_beside_writers(tmp_path: P
     assert tags == expected
     assert len(acknowledged) > 10
     fsck(root)
+    assert list(GitStorage(root).verify()) == list(GitStorage(tmp_path / "backup").verify()) == []
 
 
 class Worker(threading.Thread):
@@ -377,7 +438,7 @@ class Tags(Worker):
 class Loop(Worker):
     def __init__(self, root: Path, deadline: float, command: list[str]) -> None:
         super().__init__(root, deadline)
-        self.command, self.name_of_loop = command, f" {command[0]}"
+        self.command, self.name_of_loop = command, " " + " ".join(command)
 
     def work(self) -> None:
         run = ["git", "-c", "safe.directory=*", "-c", "gc.auto=0", *self.command]
@@ -401,3 +462,15 @@ class Clones(Worker):
             capture_output=True,
         )
         shutil.rmtree(target, ignore_errors=True)
+
+
+class Backups(Worker):
+    def __init__(self, root: Path, target: Path, deadline: float) -> None:
+        super().__init__(root, deadline)
+        self.storage, self.target = GitStorage(root, sync=False), target
+
+    def work(self) -> None:
+        report = backup(self.storage, self.target)
+        assert report.kept == ()
+        # A storage keeps no journal, so that nothing accounts for the tags that were removed.
+        assert all(lost.reference.startswith("refs/tags/") for lost in report.lost)

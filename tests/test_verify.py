@@ -147,9 +147,16 @@ def tag_of_another_kind(path: Path) -> None:
     point(path, put(path, "tag", b"object %s\ntype commit\ntag x\ntagger %s\n\nx\n" % (blob, WHO)), "refs/tags/x")
 
 
+def repack(path: Path) -> None:
+    """Pack with Git, in a repository that lets it delete objects, and that it looks for an index over packs in."""
+    git(path, "config", "extensions.preciousObjects", "false")
+    git(path, "config", "core.multiPackIndex", "true")
+    git(path, "repack", "-adq")
+
+
 def packed(then: Callable[[Path], None]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        git(path, "repack", "-adq")
+        repack(path)
         then(path)
 
     return damage
@@ -183,7 +190,7 @@ def index_of_another_version(path: Path) -> None:
 
 def with_extra(command: str, pattern: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        git(path, "repack", "-adq")
+        repack(path)
         git(path, *command.split())
         flip(pattern, -1)(path)
 

@@ -8,23 +8,31 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
+from metastore.git.delta import patched, result_size
 from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id
 
 _NUMBERS = {COMMIT: 1, TREE: 2, BLOB: 3, TAG: 4}
-_KINDS = {number: kind for kind, number in _NUMBERS.items()}
-_BY_OFFSET, _BY_ID = 6, 7
+KINDS_BY_NUMBER = {number: kind for kind, number in _NUMBERS.items()}
+BY_OFFSET, BY_ID = 6, 7
 _NO_BASE: int | str | None = None
-_HEADER = b"PACK\0\0\0\2"
+HEADER = b"PACK\0\0\0\2"
 _CHUNK = 16 * 1024
 
 
 def to_pack(objects: Mapping[str, GitObject]) -> bytes:
     """Return a pack of these objects, each as a whole."""
-    parts = [_HEADER, len(objects).to_bytes(4)]
-    for found in objects.values():
-        parts += _head(_NUMBERS[found.kind], len(found.content)), zlib.compress(found.content)
-    content = b"".join(parts)
+    content = b"".join([HEADER, len(objects).to_bytes(4), *map(whole, objects.values())])
     return content + hashlib.sha1(content, usedforsecurity=False).digest()
+
+
+def whole(found: GitObject) -> bytes:
+    """Return the entry of an object in a pack, as a whole."""
+    return _head(_NUMBERS[found.kind], len(found.content)) + zlib.compress(found.content)
+
+
+def as_difference(difference: bytes, distance: int) -> bytes:
+    """Return the entry of an object as a difference to another one, which lies so many bytes in front of it."""
+    return _head(BY_OFFSET, len(difference)) + _distance(distance) + zlib.compress(difference)
 
 
 def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
@@ -67,17 +75,17 @@ class _Room:
 
 def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
     digest = hashlib.sha1(content[:-20], usedforsecurity=False).digest()
-    if not content.startswith(_HEADER) or digest != content[-20:]:
+    if not content.startswith(HEADER) or digest != content[-20:]:
         raise ValueError("its checksum is wrong")
     view, position = memoryview(content)[:-20], 12
     for _ in range(int.from_bytes(content[8:12])):
         offset, base = position, _NO_BASE
-        number, size, position = _read_head(view, position)
+        number, size, position = read_entry_head(view, position)
         room.take(size)
-        if number == _BY_OFFSET:
-            distance, position = _read_distance(view, position)
+        if number == BY_OFFSET:
+            distance, position = read_distance(view, position)
             base = offset - distance
-        elif number == _BY_ID:
+        elif number == BY_ID:
             base, position = bytes(view[position : position + 20]).hex(), position + 20
         inflated, position = _inflate(view, position, size)
         yield _Entry(offset, number, base, inflated)
@@ -92,9 +100,10 @@ def _resolved(entries: Iterator[_Entry], room: _Room) -> dict[str, GitObject]:
         for entry in waiting:
             base = ids.get(entry.base) if isinstance(entry.base, int) else entry.base
             if entry.base is None:
-                found = GitObject(_KINDS[entry.number], entry.content)
+                found = GitObject(KINDS_BY_NUMBER[entry.number], entry.content)
             elif base in objects:
-                found = GitObject(objects[base].kind, _patched(objects[base].content, entry.content, room))
+                room.take(result_size(entry.content))
+                found = GitObject(objects[base].kind, patched(objects[base].content, entry.content))
             else:
                 left.append(entry)
                 continue
@@ -115,7 +124,16 @@ def _head(number: int, size: int) -> bytes:
     return bytes([*out, byte])
 
 
-def _read_head(view: memoryview, position: int) -> tuple[int, int, int]:
+def _distance(distance: int) -> bytes:
+    out = bytearray([distance & 127])
+    while distance := distance >> 7:
+        distance -= 1
+        out.append(distance & 127 | 128)
+    return bytes(reversed(out))
+
+
+def read_entry_head(view: bytes | memoryview, position: int) -> tuple[int, int, int]:
+    """Read the head of an entry: its number, the size of its content, and where the head ends. Raises IndexError."""
     byte = view[position]
     number, size, shift = byte >> 4 & 7, byte & 15, 4
     while byte & 128:
@@ -126,7 +144,8 @@ def _read_head(view: memoryview, position: int) -> tuple[int, int, int]:
     return number, size, position + 1
 
 
-def _read_distance(view: memoryview, position: int) -> tuple[int, int]:
+def read_distance(view: bytes | memoryview, position: int) -> tuple[int, int]:
+    """Read how far the base of a difference lies in front of it, and where that ends. Raises IndexError."""
     byte = view[position]
     distance = byte & 127
     while byte & 128:
@@ -153,43 +172,3 @@ def _inflate(view: memoryview, position: int, size: int) -> tuple[bytes, int]:
     if len(content) != size or not inflater.eof:
         raise ValueError("an object is of another size than announced")
     return content, position - len(inflater.unused_data)
-
-
-def _patched(base: bytes, delta: bytes, room: _Room) -> bytes:
-    """Apply a difference: copy pieces of the base, insert new ones."""
-    _, position = _read_size(delta, 0)
-    size, position = _read_size(delta, position)
-    room.take(size)
-    out = bytearray()
-    while position < len(delta) and len(out) <= size:
-        command = delta[position]
-        position += 1
-        if command & 128:
-            start, position = _read_sparse(delta, position, command & 15, 4)
-            length, position = _read_sparse(delta, position, command >> 4 & 7, 3)
-            out += base[start : start + (length or 0x10000)]
-        else:
-            out += delta[position : position + command]
-            position += command
-    if len(out) != size:
-        raise ValueError("a difference does not fit")
-    return bytes(out)
-
-
-def _read_size(delta: bytes, position: int) -> tuple[int, int]:
-    size, shift, byte = 0, 0, 128
-    while byte & 128:
-        byte = delta[position]
-        size |= (byte & 127) << shift
-        shift, position = shift + 7, position + 1
-    return size, position
-
-
-def _read_sparse(delta: bytes, position: int, present: int, most: int) -> tuple[int, int]:
-    """Read a number of which only the bytes that are not zero are there."""
-    value = 0
-    for number in range(most):
-        if present >> number & 1:
-            value |= delta[position] << 8 * number
-            position += 1
-    return value, position

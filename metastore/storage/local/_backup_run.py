@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from metastore.errors import StorageCorrupt
@@ -25,6 +25,7 @@ from metastore.types import DatasetId
 _PREFIXES = ("", "_")
 #: So many new datasets are made durable together; a few are not worth waiting for all that others write.
 _BATCH, _FEW = 256, 16
+_TRIES = 10
 _log = logging.getLogger("metastore.storage")
 
 
@@ -139,12 +140,7 @@ class BackupRun:
             if not os.path.isdir(source):
                 return False
             try:
-                copied = None
-                if os.path.isdir(target):
-                    copied = copy_onto(source, target, self._aside, dataset_id, self._accounts, check=self._check)
-                if copied is None:
-                    copied = copy_new(source, made := f"{self._aside}/{secrets.token_hex(8)}")
-                    self._new.append((made, dataset_id))
+                copied = self._copy(dataset_id, source, target)
             except StorageCorrupt as error:
                 self._keep(dataset_id, str(error))
                 return False
@@ -155,6 +151,18 @@ class BackupRun:
         if copied.incomplete:
             self._keep(dataset_id, "the source has not all the objects that it had")
         return not copied.changed
+
+    def _copy(self, dataset_id: DatasetId, source: str, target: str) -> Copied:
+        for left in reversed(range(_TRIES)):
+            with suppress(FileNotFoundError) if left else nullcontext():  # Git packs the source
+                copied = None
+                if os.path.isdir(target):
+                    copied = copy_onto(source, target, self._aside, dataset_id, self._accounts, check=self._check)
+                if copied is None:
+                    copied = copy_new(source, made := f"{self._aside}/{secrets.token_hex(8)}")
+                    self._new.append((made, dataset_id))
+                return copied
+        raise AssertionError
 
     def _put_in_place(self) -> None:
         """Make new copies durable, then let them count."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple, Protocol
 
-import pygit2
-
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
 from metastore.git import links
@@ -216,17 +214,30 @@ def _readable_references(repository: GitRepository) -> dict[str, str]:
 
 
 def _object_files(path: str) -> Iterator[tuple[str, int]]:
-    for folder in os.listdir(f"{path}/objects"):
+    """Yield the object files of a repository and their sizes: loose objects first, since what Git packs goes there.
+
+    Raises:
+        FileNotFoundError: Git removed one meanwhile.
+    """
+    for folder in sorted(os.listdir(f"{path}/objects")):
         if re.fullmatch("pack|[0-9a-f]{2}", folder):
-            names = set(os.listdir(f"{path}/objects/{folder}"))
+            names = _names(f"{path}/objects/{folder}")
             for name in names:
                 # An index may have come into being between the pack and us.
                 if _is_object(folder, name) and name.replace(".idx", ".pack") in names:
                     yield f"objects/{folder}/{name}", os.stat(f"{path}/objects/{folder}/{name}").st_size
 
 
+def _names(folder: str) -> set[str]:
+    """List a folder in which files are renamed: such a file may be missed, under either name."""
+    names: set[str] | None = None
+    while names != (now := set(os.listdir(folder))):
+        names = now
+    return names
+
+
 def _is_object(folder: str, name: str) -> bool:
-    pattern = r"pack-[0-9a-f]{40}\.(pack|idx)" if folder == "pack" else "[0-9a-f]{38}"
+    pattern = r"[\w.-]+\.(pack|idx)" if folder == "pack" else "[0-9a-f]{38}"
     return re.fullmatch(pattern, name) is not None
 
 
@@ -322,10 +333,7 @@ class _Checksum:
 
 def _missing(theirs: GitRepository, ours: GitRepository) -> set[str]:
     """Return the objects that the copy has and the source has not; MetaStore itself never drops any."""
-    try:
-        return ours.database.ids() - theirs.database.ids()
-    except pygit2.GitError as error:
-        raise StorageCorrupt(f"the objects of {theirs.path} or {ours.path} cannot be listed: {error}") from error
+    return ours.database.ids() - theirs.database.ids()
 
 
 def _switch(repository: GitRepository, old: _State, new: _State) -> None:

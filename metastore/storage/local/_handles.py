@@ -8,7 +8,7 @@ from metastore.forks import ForkSafeLock
 from metastore.storage.local._repository import GitRepository
 from metastore.types import DatasetId
 
-#: libgit2 keeps each pack's file open for as long as a handle is kept: 64 times 8 stays below the usual 1024.
+#: A handle keeps the index of each pack open: 64 times 8 stays below the usual 1024.
 _MOST = 64
 
 

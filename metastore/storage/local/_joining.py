@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.storage.local._packs import IDS_AT, INDEX_HEADER, aside, install, pack_names, read_index, remove_packs
+from metastore.git.pack import HEADER
+from metastore.storage.local._packs import (
+    FAR,
+    IDS_AT,
+    Row,
+    aside,
+    install,
+    name_pack,
+    pack_names,
+    read_index,
+    remove_packs,
+)
 
-_HEADER = b"PACK\0\0\0\2"
-_FAR = 0x8000_0000  # from this offset on, the index has it in a table of its own
 _CHUNK = 1024 * 1024
-
-
-class _Row(NamedTuple):
-    id: bytes
-    crc: bytes
-    offset: int
 
 
 class _Pack(NamedTuple):
     name: str
-    rows: list[_Row]
+    rows: list[Row]
 
 
 def join(path: str, *, most: int, sync: bool) -> int:
@@ -76,10 +78,10 @@ def _choose(packs: list[_Pack]) -> tuple[list[_Pack], list[str]]:
 
 
 def _write(path: str, packs: list[_Pack], folder: str) -> str:
-    rows: list[_Row] = []
+    rows: list[Row] = []
     digest = hashlib.sha1(usedforsecurity=False)
     with open(f"{folder}/joined", "wb") as out:
-        head = _HEADER + sum(len(pack.rows) for pack in packs).to_bytes(4)
+        head = HEADER + sum(len(pack.rows) for pack in packs).to_bytes(4)
         digest.update(head)
         out.write(head)
         for pack in packs:
@@ -87,11 +89,7 @@ def _write(path: str, packs: list[_Pack], folder: str) -> str:
             rows += (row._replace(offset=row.offset + moved) for row in pack.rows)
             _copy(f"{path}/objects/pack/{pack.name}.pack", len(pack.rows), out, digest)
         out.write(digest.digest())
-    name = f"pack-{digest.hexdigest()}"
-    os.rename(f"{folder}/joined", f"{folder}/{name}.pack")
-    with open(f"{folder}/{name}.idx", "wb") as out:
-        out.write(_index_content(rows, digest.digest()))
-    return name
+    return name_pack(folder, "joined", rows, digest.digest())
 
 
 def _copy(path: str, count: int, out: BinaryIO, digest: hashlib._Hash) -> None:
@@ -106,7 +104,7 @@ def _copy(path: str, count: int, out: BinaryIO, digest: hashlib._Hash) -> None:
             whole.update(chunk)
             digest.update(chunk)
             out.write(chunk)
-        if head != _HEADER + count.to_bytes(4) or pack.read() != whole.digest():
+        if head != HEADER + count.to_bytes(4) or pack.read() != whole.digest():
             raise StorageCorrupt(f"{path} is damaged")
 
 
@@ -117,36 +115,9 @@ def _read_index(path: str, name: str) -> _Pack:
     rows = []
     for number in range(count):
         offset = int.from_bytes(data[offsets_at + 4 * number : offsets_at + 4 * number + 4])
-        if offset >= _FAR:
-            at = far_at + 8 * (offset - _FAR)
+        if offset >= FAR:
+            at = far_at + 8 * (offset - FAR)
             offset = int.from_bytes(data[at : at + 8])
         identity = data[IDS_AT + 20 * number : IDS_AT + 20 * number + 20]
-        rows.append(_Row(identity, data[crcs_at + 4 * number : crcs_at + 4 * number + 4], offset))
+        rows.append(Row(identity, data[crcs_at + 4 * number : crcs_at + 4 * number + 4], offset))
     return _Pack(name, rows)
-
-
-def _index_content(rows: list[_Row], pack_checksum: bytes) -> bytes:
-    rows = sorted(rows)
-    per_byte = [0] * 256
-    for row in rows:
-        per_byte[row.id[0]] += 1
-    far: list[int] = []
-    offsets = []
-    for row in rows:
-        if row.offset >= _FAR:
-            offsets.append(_FAR + len(far))
-            far.append(row.offset)
-        else:
-            offsets.append(row.offset)
-    content = b"".join(
-        [
-            INDEX_HEADER,
-            *(number.to_bytes(4) for number in accumulate(per_byte)),
-            *(row.id for row in rows),
-            *(row.crc for row in rows),
-            *(offset.to_bytes(4) for offset in offsets),
-            *(offset.to_bytes(8) for offset in far),
-            pack_checksum,
-        ]
-    )
-    return content + hashlib.sha1(content, usedforsecurity=False).digest()

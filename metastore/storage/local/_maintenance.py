@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageCorrupt, StorageError
@@ -15,7 +14,7 @@ from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
-from metastore.storage.local._packs import index_ids, pack_names, remove_packs
+from metastore.storage.local._packs import UNFINISHED, index_ids, pack_names, readable_packs, remove_packs
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.layout import Layout, is_stale
 from metastore.types import Damage, DatasetId
@@ -23,9 +22,11 @@ from metastore.types import Damage, DatasetId
 if TYPE_CHECKING:
     from metastore.storage.local.storage import GitStorage
 
-#: The files that libgit2 and `metastore.storage.local._packs` write objects into, below `objects`. A person cannot
-#: choose these names; below `refs`, where a person can, only what `_locks` knows as ours is a left-over.
-_UNFINISHED_OBJECTS = re.compile(r"tmp_pack_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*")
+#: The files that objects are written into, below `objects`; the last two are libgit2's, for an older version of us. A
+#: person cannot choose these names; below `refs`, where a person can, only what `_locks` knows as ours is a left-over.
+_UNFINISHED_OBJECTS = re.compile(
+    r"tmp_(pack|object)_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*"
+)
 #: The files beside a repository's own that `metastore.files.replace_file` writes, named after process and thread.
 _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.)?new")
 #: The endings of files whose last 20 bytes are a checksum; the last one is of `multi-pack-index` and `commit-graph`.
@@ -44,14 +45,15 @@ def compact(repository: GitRepository) -> None:
         StorageCorrupt: An object cannot be read; nothing has changed.
     """
     database = repository.database
-    loose = dict(database.loose())
-    packs = {name: index_ids(repository.path, name) for name in pack_names(repository.path)}
+    loose, packs = dict(database.loose()), pack_names(repository.path)
+    ids = database.ids().union(loose)
     if not loose and len(packs) <= 1:
         return
-    new = database.pack([*loose, *chain.from_iterable(packs.values())])
+    new = database.pack(sorted(ids))
     for file in loose.values():
-        os.unlink(file)
-    remove_packs(repository.path, packs.keys() - {new})
+        with suppress(FileNotFoundError):  # Git may have packed it, too
+            os.unlink(file)
+    remove_packs(repository.path, packs - {new})
 
 
 def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
@@ -100,7 +102,7 @@ def _unreadable(storage: GitStorage, dataset_id: DatasetId, inspect: Inspect) ->
 def _stored(repository: GitRepository) -> Iterator[str]:
     """Yield the id of every object, also of those to which no reference leads; damaged indexes are passed over."""
     yield from (identity for identity, _ in repository.database.loose())
-    for name in pack_names(repository.path):
+    for name in readable_packs(repository.path):
         with suppress(StorageCorrupt):
             yield from index_ids(repository.path, name)
 
@@ -110,6 +112,8 @@ def _pack_faults(path: str) -> Iterator[str]:
     described = [f"pack/{name}" for name in sorted(os.listdir(f"{path}/objects/pack"))]
     for name in [*described, "info/commit-graph"]:
         stem, ending = os.path.splitext(f"{path}/objects/{name}")
+        if name.startswith(f"pack/{UNFINISHED}") and not is_stale(stem + ending):
+            continue
         if ending == ".pack" and not os.path.exists(f"{stem}.idx") and is_stale(stem + ending):
             yield f"objects/{name} has no index, so that Git reads nothing from it"
         elif ending == ".idx" and not os.path.exists(f"{stem}.pack") and os.path.exists(stem + ending):

@@ -1,31 +1,31 @@
 """The objects of one repository on disk: loose ones in files of their own, the others in packs.
 
-libgit2 writes both and reads packs. Loose objects are read by hand, since libgit2 never comes back from one that was
-cut short. Formats: gitformat-pack(5), and "Loose Objects" in gitrepository-layout(5).
+All by hand: libgit2 never comes back from a loose object that was cut short, and see `_pack_reader` for packs. Formats:
+gitformat-pack(5), and "Loose Objects" in gitrepository-layout(5).
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-import pygit2
-
-from metastore.errors import StorageCorrupt, StorageUnavailable
-from metastore.files import read_file, sync_directory
+from metastore.errors import StorageCorrupt
+from metastore.files import read_file, sync_directory, write_file
+from metastore.git import BLOB, COMMIT, TAG, TREE
 from metastore.git.objects import GitObject, object_id
-from metastore.storage.local._packs import KINDS, in_memory, index_ids, pack_names, write_pack
+from metastore.storage.local._pack_reader import Packs
+from metastore.storage.local._packs import index_ids, readable_packs, write_pack
 
-_NAMES = {int(number): name for name, number in KINDS.items()}
+_KINDS = (COMMIT, TREE, BLOB, TAG)
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
-_TRIES = 10
-#: What libgit2's failures become, beside KeyError for what is missing.
-_LIBGIT2_ERRORS = (pygit2.GitError, OSError, ValueError)
+_TRIES = 50
+_FASTEST = 1  # a loose object is compressed better when it is packed
 
 
 class ObjectDatabase:
@@ -34,31 +34,19 @@ class ObjectDatabase:
     Args:
         path: The repository's folder.
         sync: Whether what is written is made durable.
-
-    Raises:
-        StorageCorrupt: It cannot be opened.
     """
 
     def __init__(self, path: str, *, sync: bool) -> None:
         self._path = path
         self._sync = sync
-        self._open()
-
-    def _open(self) -> None:
-        """Find out anew which packs there are.
-
-        Only the objects are opened, without the configuration: it takes a third of the time, and syncing is ours to
-        choose.
-        """
+        self._packs: Packs | None = None
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
-        try:
-            self._packs = pygit2.Odb()
-            self._packs.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
-            self._all = pygit2.Odb()
-            self._all.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
-            self._all.add_backend(pygit2.OdbBackendLoose(f"{self._path}/objects", -1, self._sync, 0, 0), 2)
-        except (KeyError, *_LIBGIT2_ERRORS) as error:
-            raise StorageCorrupt(f"{self._path} is no repository that can be read: {error}") from error
+
+    def _open(self) -> Packs:
+        """Find out which packs there are now."""
+        self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
+        self._packs = Packs(self._path)
+        return self._packs
 
     def knows_all_packs(self) -> bool:
         """Tell whether packs came or went since this was opened: it would hold on to those that are gone.
@@ -93,16 +81,32 @@ class ObjectDatabase:
             if content is None:
                 raise
             raise StorageCorrupt(f"{self._path}: the object {identity} is damaged") from None
-        except _LIBGIT2_ERRORS as error:
+        except (ValueError, FileNotFoundError) as error:
             raise StorageCorrupt(f"{self._path}: the object {identity} cannot be read: {error}") from error
 
     def _read_packed(self, identity: str) -> GitObject:
-        try:
-            kind, content = self._packs.read(identity)
-        except (KeyError, *_LIBGIT2_ERRORS):  # perhaps it was packed, or the pack that it was in went, this very moment
-            self._open()
-            kind, content = self._packs.read(identity)
-        return GitObject(_NAMES[int(kind)], content)
+        """Read an object from a pack, and look again for as long as packs come and go.
+
+        What is in no pack may have been packed this very moment, or its pack may have gone: only packs that stayed are
+        to be believed.
+        """
+        if self._packs:
+            with suppress(KeyError, ValueError, FileNotFoundError):
+                return self._packs.read(identity)
+        for _ in range(_TRIES):
+            before = self._pack_files()
+            packs = self._open()
+            try:
+                return packs.read(identity)
+            except (KeyError, ValueError, FileNotFoundError):
+                if before == self._pack_files():
+                    raise
+        return self._open().read(identity)
+
+    def _pack_files(self) -> set[str]:
+        with suppress(FileNotFoundError):
+            return set(os.listdir(f"{self._path}/objects/pack"))
+        return set()
 
     def write(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably.
@@ -111,33 +115,43 @@ class ObjectDatabase:
             StorageUnavailable: They cannot be written.
         """
         if len(objects) >= _MANY:
-            write_pack(in_memory(objects), objects, self._path, sync=self._sync)
+            write_pack(objects.__getitem__, objects, self._path, sync=self._sync)
             return
+        folders = {f"{self._path}/objects"}
         for identity, made in objects.items():
-            self._drop_damaged(identity)
-            stored = self._write_loose(made)
-            if stored != identity:
-                raise StorageCorrupt(f"{self._path}: an object was stored as {stored} and not as {identity}")
-        if self._sync:
-            sync_directory(f"{self._path}/objects")
+            if not self._has(identity):
+                self._write_loose(identity, made)
+            folders.add(os.path.dirname(self._loose_path(identity)))
+        for folder in folders if self._sync else ():
+            with suppress(FileNotFoundError):  # it is in a pack
+                sync_directory(folder)
 
-    def _write_loose(self, made: GitObject) -> str:
-        for left in reversed(range(_TRIES)):
-            try:
-                return str(self._all.write(KINDS[made.kind], made.content))
-            except (pygit2.GitError, OSError) as error:
-                # `git gc` removes folders of objects that are empty, also one that was made for this object just now.
-                if not left or "No such file" not in str(error):
-                    raise StorageUnavailable(f"an object could not be written below {self._path}: {error}") from error
-        raise AssertionError
+    def _has(self, identity: str) -> bool:
+        """Tell whether an object can be read, as far as is known without another look at the packs."""
+        content = read_file(self._loose_path(identity))
+        if content is not None and _parse_loose(identity, content):
+            return True
+        with suppress(KeyError, ValueError, FileNotFoundError):
+            (self._packs or self._open()).read(identity)
+            return True
+        return False
 
-    def _drop_damaged(self, identity: str) -> None:
-        """Make room for an object: libgit2 writes none whose file is there, be it damaged."""
-        path = self._loose_path(identity)
-        content = read_file(path)
-        if content is not None and not _parse_loose(identity, content):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+    def _write_loose(self, identity: str, made: GitObject) -> None:
+        head = b"%s %d\0" % (made.kind.encode(), len(made.content))
+        path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{secrets.token_hex(8)}"
+        try:
+            write_file(aside, zlib.compress(head + made.content, _FASTEST), sync=self._sync)
+            for _ in range(_TRIES):  # `git gc` removes folders of objects that are empty, also one that was just made
+                with suppress(FileExistsError):
+                    os.mkdir(os.path.dirname(path))
+                with suppress(FileNotFoundError):
+                    os.replace(aside, path)
+                    return
+            os.replace(aside, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside)
+            raise
 
     def loose(self) -> Iterator[tuple[str, str]]:
         """Yield the id and file of every object that has a file of its own."""
@@ -152,17 +166,19 @@ class ObjectDatabase:
 
     def ids(self) -> set[str]:
         """Return the id of every object, packed or loose. Raises StorageCorrupt."""
-        packed = (index_ids(self._path, name) for name in pack_names(self._path))
-        return {identity for identity, _ in self.loose()}.union(*packed)
+        ids = {identity for identity, _ in self.loose()}
+        for name in readable_packs(self._path):
+            try:
+                ids.update(index_ids(self._path, name))
+            except StorageCorrupt:
+                if os.path.exists(f"{self._path}/objects/pack/{name}.idx"):
+                    raise
+        return ids
 
     def pack(self, ids: Iterable[str]) -> str:
-        """Write objects that are here into one more pack, after making sure that they can be read; return its name."""
-        wanted = dict.fromkeys(ids)
-        for identity in wanted:
-            if os.path.exists(self._loose_path(identity)):
-                self.read(identity)
-        self._open()
-        return write_pack(self._all, wanted, self._path, sync=self._sync)
+        """Write objects that are here into one more pack, and return its name. Raises StorageCorrupt."""
+        self._packs = None
+        return write_pack(self.read, ids, self._path, sync=self._sync)
 
     def pack_loose(self) -> int:
         """Put all loose objects into one pack. Only ever called under the dataset's lock.
@@ -189,4 +205,4 @@ def _parse_loose(identity: str, content: bytes) -> GitObject | None:
         kind = head.split()[0].decode()
     except (zlib.error, IndexError, UnicodeDecodeError):
         return None
-    return GitObject(kind, body) if kind in KINDS and object_id(kind, body) == identity else None
+    return GitObject(kind, body) if kind in _KINDS and object_id(kind, body) == identity else None

@@ -6,53 +6,170 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import accumulate
+from typing import BinaryIO, NamedTuple
 
-import pygit2
-from pygit2.enums import ObjectType
-
-from metastore import git
-from metastore.errors import StorageCorrupt, StorageUnavailable
+from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, sync_file
-from metastore.git.objects import GitObject
+from metastore.git.delta import difference
+from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
+from metastore.git.pack import HEADER, as_difference, whole
 from metastore.storage.local._locks import git_locked
 
-KINDS = {
-    git.COMMIT: ObjectType.COMMIT,
-    git.TREE: ObjectType.TREE,
-    git.BLOB: ObjectType.BLOB,
-    git.TAG: ObjectType.TAG,
-}
+#: How the names of Git's unfinished packs begin.
+UNFINISHED = ".tmp-"
 #: How the index of a pack begins, and where in it the ids are.
 INDEX_HEADER = b"\xfftOc\0\0\0\2"
 IDS_AT = 8 + 256 * 4
+FAR = 0x8000_0000  # from this offset on, the index has it in a table of its own
+#: A smaller object is written as a whole, and a difference is worth it if it is so many times smaller.
+_WORTH, _GAIN = 200, 2
 
 
-def write_pack(source: pygit2.Odb, ids: Iterable[str], path: str, *, sync: bool) -> str:
+class Row(NamedTuple):
+    """What an index says of an object: its id, the checksum of its entry, and where the entry begins."""
+
+    id: bytes
+    crc: bytes
+    offset: int
+
+
+def write_pack(read: Callable[[str], GitObject], ids: Iterable[str], path: str, *, sync: bool) -> str:
     """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
+
+    Not done by libgit2, which works on a pack without Python's lock and with locks of its own: a child that is forked
+    meanwhile would wait for them for ever.
+
+    Args:
+        read: Returns an object by its id, or raises KeyError; called twice for each.
+        ids: Which objects.
+        path: The repository's folder.
+        sync: Whether the pack is made durable before it counts.
 
     Returns:
         The pack's name, without folder and ending.
+
+    Raises:
+        StorageCorrupt: An object cannot be read; nothing has changed.
     """
-    git = pygit2.Repository()
-    git.set_odb(source)
     with aside(path) as folder:
         try:
-            builder = pygit2.PackBuilder(git)
-            for identity in ids:
-                builder.add(pygit2.Oid(hex=identity))
-            builder.write(folder)
-        except (KeyError, ValueError) as error:
-            raise StorageCorrupt(f"not all objects below {path} can be read: {error}") from error
-        except pygit2.GitError as error:
-            raise StorageUnavailable(f"a pack could not be written below {path}: {error}") from error
-        finally:
-            git.free()  # it is part of a reference cycle, and would keep old packs open until that is collected
-        name = next(file for file in os.listdir(folder) if file.endswith(".idx")).removesuffix(".idx")
+            name = _write(read, dict.fromkeys(ids), folder)
+        except KeyError as error:
+            raise StorageCorrupt(f"{path}: the object {error} is missing") from error
         install(folder, name, path, sync=sync)
     return name
+
+
+def _write(read: Callable[[str], GitObject], ids: Iterable[str], folder: str) -> str:
+    order = _ordered(read, ids)
+    rows: list[Row] = []
+    versions = _Versions(None)
+    with open(f"{folder}/new", "wb") as out:
+        digest = hashlib.sha1(usedforsecurity=False)
+        _put(out, digest, HEADER + len(order).to_bytes(4))
+        for identity, file in order:
+            if versions.file != file:
+                versions = _Versions(file)
+            offset, entry = out.tell(), versions.entry(read(identity), out.tell())
+            rows.append(Row(bytes.fromhex(identity), zlib.crc32(entry).to_bytes(4), offset))
+            _put(out, digest, entry)
+        out.write(digest.digest())
+    return name_pack(folder, "new", rows, digest.digest())
+
+
+def _put(out: BinaryIO, digest: hashlib._Hash, content: bytes) -> None:
+    digest.update(content)
+    out.write(content)
+
+
+def _ordered(read: Callable[[str], GitObject], ids: Iterable[str]) -> list[tuple[str, tuple[str, str]]]:
+    """Order objects so that versions of a file follow one another, by size as Git does; a file is a kind and a name."""
+    sizes: dict[str, tuple[str, int]] = {}
+    names: dict[str, str] = {}
+    for identity in ids:
+        found = read(identity)
+        sizes[identity] = found.kind, -len(found.content)
+        if found.kind == TREE:
+            with suppress(ValueError):
+                names.update((entry.id, name) for name, entry in parse_tree(found.content).items())
+    files = {identity: (kind, names.get(identity, "")) for identity, (kind, _) in sizes.items()}
+    return [(identity, files[identity]) for identity in sorted(sizes, key=lambda each: (files[each], sizes[each][1]))]
+
+
+class _Version(NamedTuple):
+    number: int
+    offset: int
+    content: bytes
+
+
+class _Versions:
+    """The versions of one file as they are written to a pack: each a difference to one before it.
+
+    Not to the one just before it, or reading the last of a thousand would take a thousand steps; but to the one whose
+    number has one bit less, as in a skip list, which takes ten.
+    """
+
+    def __init__(self, file: tuple[str, str] | None) -> None:
+        self.file = file
+        self._bases: list[_Version] = []  # the last version, its base, the base of that, …, the first; last one last
+
+    def entry(self, found: GitObject, offset: int) -> bytes:
+        """Return the entry of the next version, which is written at an offset."""
+        size = len(found.content)
+        if found.kind not in (BLOB, TREE) or size < _WORTH:
+            return whole(found)
+        number = self._bases[-1].number + 1 if self._bases else 0
+        while self._bases and self._bases[-1].number > number & (number - 1):
+            self._bases.pop()
+        if self._bases:
+            base = self._bases[-1]
+            delta = difference(base.content, found.content, longest=size // _GAIN)
+            if delta is not None:
+                self._bases.append(_Version(number, offset, found.content))
+                return as_difference(delta, offset - base.offset)
+        self._bases = [_Version(0, offset, found.content)]
+        return whole(found)
+
+
+def name_pack(folder: str, name: str, rows: list[Row], checksum: bytes) -> str:
+    """Give a pack that was made aside its name, and its index; return the name."""
+    new = f"pack-{checksum.hex()}"
+    os.rename(f"{folder}/{name}", f"{folder}/{new}.pack")
+    with open(f"{folder}/{new}.idx", "wb") as out:
+        out.write(index_content(rows, checksum))
+    return new
+
+
+def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:
+    """Return the index of a pack."""
+    rows = sorted(rows)
+    per_byte = [0] * 256
+    for row in rows:
+        per_byte[row.id[0]] += 1
+    far: list[int] = []
+    offsets = []
+    for row in rows:
+        if row.offset >= FAR:
+            offsets.append(FAR + len(far))
+            far.append(row.offset)
+        else:
+            offsets.append(row.offset)
+    content = b"".join(
+        [
+            INDEX_HEADER,
+            *(number.to_bytes(4) for number in accumulate(per_byte)),
+            *(row.id for row in rows),
+            *(row.crc for row in rows),
+            *(offset.to_bytes(4) for offset in offsets),
+            *(offset.to_bytes(8) for offset in far),
+            pack_checksum,
+        ]
+    )
+    return content + hashlib.sha1(content, usedforsecurity=False).digest()
 
 
 @contextmanager
@@ -77,7 +194,16 @@ def install(folder: str, name: str, path: str, *, sync: bool) -> None:
 
 
 def pack_names(path: str) -> set[str]:
-    """Return the names of the packs of the repository at a path, without folder and ending."""
+    """Return the names of the packs of the repository at a path that are whole, without folder and ending."""
+    return {name for name in readable_packs(path) if not name.startswith(UNFINISHED)}
+
+
+def readable_packs(path: str) -> set[str]:
+    """Return the names of all packs of the repository at a path, without folder and ending.
+
+    Git calls one that it has not finished `.tmp-…`. It may hold the only copy of an object: `git prune-packed` removes
+    what it finds there. So it is read, but neither joined nor removed.
+    """
     files = os.listdir(f"{path}/objects/pack")
     return {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
 
@@ -116,29 +242,3 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
         for ending in (".idx", ".pack", ".rev", ".bitmap"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/objects/pack/{name}{ending}")
-
-
-def in_memory(objects: Mapping[str, GitObject]) -> pygit2.Odb:
-    """Return a database of these objects, for `write_pack`."""
-    odb = pygit2.Odb()
-    odb.add_backend(_MemoryBackend(objects), 1)
-    return odb
-
-
-class _MemoryBackend(pygit2.OdbBackend):
-    """Lets libgit2 pack objects that are in memory only."""
-
-    def __init__(self, objects: Mapping[str, GitObject]) -> None:
-        super().__init__()
-        self._objects = objects
-
-    def read_cb(self, oid: Any) -> tuple[int, bytes]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], content
-
-    def read_header_cb(self, oid: Any) -> tuple[int, int]:
-        kind, content = self._objects[str(oid)]
-        return KINDS[kind], len(content)
-
-    def exists_cb(self, oid: Any) -> bool:
-        return str(oid) in self._objects

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
 from metastore.files import make_folders, read_file, sync_directory
 from metastore.parse import is_tag_name
+from metastore.storage.local._config import protect
 from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks
 from metastore.storage.local._packed_refs import find_packed, packed_content, read_packed
 
@@ -25,9 +26,6 @@ HEADS, TAGS = "refs/heads/", "refs/tags/"
 Read = Callable[[str], bytes | None]
 _SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
-_SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*(\".*\")?\s*\]\s*(.*)", re.DOTALL)
-_HIDDEN = re.compile(r"\s*hiderefs\s*=\s*\"?([^\"#;\s]*)\"?\s*([#;].*)?", re.IGNORECASE)
-_REFUSING = b"[receive]\n\thideRefs = refs\n"
 _TRIES = 10
 
 
@@ -123,7 +121,7 @@ class References:
         """
         wanted = sorted(set(names))
         self._clear_stale(wanted)
-        self.refuse_pushes()
+        protect(self._path, sync=self._sync)
         with git_locked(f"{self._path}/{name}" for name in wanted):
             self._locked = frozenset(wanted)
             try:
@@ -185,15 +183,6 @@ class References:
             packed = {**read_packed(self._packed_path), **references}
             self._write_packed(packed, next(iter(packed.values()), ""))
 
-    def refuse_pushes(self) -> None:
-        """Make a repository that Git made refuse pushes, as ours do: who pushes does not wait for the `flock`."""
-        path = f"{self._path}/config"
-        if not refuses_pushes(read_file(path) or b""):
-            with git_locked([path]):
-                content = read_file(path) or b""
-                lines = content if content.endswith(b"\n") or not content else content + b"\n"
-                replace_locked(path, lines + _REFUSING, sync=self._sync)
-
     def _loose_target(self, name: str) -> str | None:
         content = read_file(f"{self._path}/{name}")
         return None if content is None else self._id_in(content, name)
@@ -229,14 +218,3 @@ class References:
                     for path in stale_locks(folder):
                         os.unlink(path)
                     self._cleared[folder] = os.stat(folder).st_mtime_ns
-
-
-def refuses_pushes(config: bytes) -> bool:
-    """Tell whether the configuration of a repository hides all references from pushes; see git-config(1)."""
-    section, hidden = "", ""
-    for line in config.decode(errors="replace").splitlines():
-        if header := _SECTION.fullmatch(line):
-            section, line = "" if header[2] else header[1].lower(), header[3]
-        if section in ("receive", "transfer") and (found := _HIDDEN.fullmatch(line)):
-            hidden = found[1]
-    return hidden == "refs"

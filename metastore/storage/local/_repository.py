@@ -11,6 +11,7 @@ from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
 from metastore.git.history import Repository
 from metastore.git.objects import GitObject
+from metastore.storage.local._config import new_config
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._references import HEADS, TAGS, Read, References
 from metastore.storage.port import Storage
@@ -18,14 +19,6 @@ from metastore.types import RevisionId
 
 #: Of more objects than these none is worth keeping in the cache.
 _FEW = 64
-_CONFIG = b"""\
-[core]
-\trepositoryformatversion = 0
-\tfilemode = true
-\tbare = true
-[receive]
-\thideRefs = refs
-"""
 
 
 class GitRepository(Repository):
@@ -151,7 +144,7 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
     """Make a repository with one branch, durable but for its own name."""
     for folder in ("", "/objects", "/objects/pack", "/refs", "/refs/heads", "/refs/tags"):
         os.mkdir(path + folder)
-    write_file(f"{path}/config", _CONFIG, sync=sync)
+    write_file(f"{path}/config", new_config(), sync=sync)
     write_file(f"{path}/HEAD", f"ref: {HEADS}{Storage.branch}\n".encode(), sync=sync)
     write_file(f"{path}/{HEADS}{Storage.branch}", f"{head}\n".encode(), sync=sync)
     GitRepository(path, cache, sync=sync).put(objects)

@@ -39,6 +39,7 @@ from metastore.git.history import Repository, expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.verify import Inspect
 from metastore.storage.attempts import attempt
+from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._repository import GitRepository, make_repository
@@ -267,8 +268,9 @@ class GitStorage(ObjectStorage):
     def compact(self, dataset_id: DatasetId) -> None:
         from metastore.storage.local._maintenance import compact
 
-        with self.lock(dataset_id), self._open(dataset_id) as repository:
-            compact(repository)  # type: ignore[arg-type]
+        with self.lock(dataset_id), self.open(dataset_id) as repository:
+            protect(repository.path, sync=self._sync)
+            compact(repository)
 
     def ping(self) -> None:
         with storage_errors():

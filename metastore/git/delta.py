@@ -1,0 +1,168 @@
+"""Differences between two objects, as packs keep them: pieces to copy and bytes to insert. See gitformat-pack(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+#: How long a piece has to be to be found in the base.
+_BLOCK = 32
+_MOST_COPIED, _MOST_INSERTED = 0xFFFF, 127
+_FIRST_STEP = 64
+#: After so many bytes that are not in the base, the rest is not looked for.
+_MOST_MISSED = 8192
+
+
+def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
+    """Return what makes `target` of `base`, or None if that takes more than `longest` bytes."""
+    start = _common(base, 0, target, 0)
+    end = _common_end(base, target, start)
+    parts = [_size(len(base)), _size(len(target)), *_copies(0, start)]
+    inserted = 0
+    for at, position, length in _pieces(base, target, start, end):
+        if length:
+            parts += _copies(at, length)
+        else:
+            parts += _inserts(target, at, position)
+            inserted += position - at
+            if inserted > longest:
+                return None
+    parts += _copies(len(base) - end, end)
+    found = b"".join(parts)
+    return found if len(found) <= longest else None
+
+
+def patched(base: bytes, delta: bytes) -> bytes:
+    """Return what a difference makes of its base.
+
+    Raises:
+        ValueError: It does not fit; IndexError if it was cut short.
+    """
+    _, position = _read_size(delta, 0)
+    size, position = _read_size(delta, position)
+    out = bytearray()
+    while position < len(delta) and len(out) <= size:
+        command = delta[position]
+        position += 1
+        if command & 128:
+            start, position = _read_sparse(delta, position, command & 15, 4)
+            length, position = _read_sparse(delta, position, command >> 4 & 7, 3)
+            out += base[start : start + (length or 0x10000)]
+        else:
+            out += delta[position : position + command]
+            position += command
+    if len(out) != size:
+        raise ValueError("a difference does not fit")
+    return bytes(out)
+
+
+def result_size(delta: bytes) -> int:
+    """Return how many bytes a difference makes. Raises IndexError: it was cut short."""
+    return _read_size(delta, _read_size(delta, 0)[1])[0]
+
+
+def _pieces(base: bytes, target: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield what lies between the common start and end.
+
+    Yields:
+        `(at, _, length)` for a piece of the base, `(from, to, 0)` for bytes of the target that are not in the base.
+    """
+    known = {base[at : at + _BLOCK]: at for at in range(start, len(base) - end - _BLOCK + 1, _BLOCK)}
+    position = literal = start
+    stop = len(target) - end
+    while known and position + _BLOCK <= stop and position - literal <= _MOST_MISSED:
+        at = known.get(target[position : position + _BLOCK])
+        if at is None:
+            position += 1
+            continue
+        while position > literal and at and base[at - 1] == target[position - 1]:
+            at, position = at - 1, position - 1
+        length = min(_common(base, at, target, position), stop - position)
+        if position > literal:
+            yield literal, position, 0
+        yield at, position, length
+        position = literal = position + length
+    if literal < stop:
+        yield literal, stop, 0
+
+
+def _common(base: bytes, at: int, target: bytes, position: int) -> int:
+    """Return how many bytes from two places on are the same."""
+    length, step = 0, _FIRST_STEP
+    most = min(len(base) - at, len(target) - position)
+    while length < most:
+        step = min(step, most - length)
+        first, second = at + length, position + length
+        if base[first : first + step] == target[second : second + step]:
+            length, step = length + step, 2 * step
+        elif step == 1:
+            break
+        else:
+            step //= 2
+            most = min(most, length + 2 * step + 1)
+    return length
+
+
+def _common_end(base: bytes, target: bytes, start: int) -> int:
+    """Return how many bytes at the ends are the same, beside the `start` that is."""
+    most = min(len(base), len(target)) - start
+    length, step = 0, _FIRST_STEP
+    while length < most:
+        step = min(step, most - length)
+        first, second = len(base) - length, len(target) - length
+        if base[first - step : first] == target[second - step : second]:
+            length, step = length + step, 2 * step
+        elif step == 1:
+            break
+        else:
+            step //= 2
+            most = min(most, length + 2 * step + 1)
+    return length
+
+
+def _copies(at: int, length: int) -> Iterator[bytes]:
+    for place in range(at, at + length, _MOST_COPIED):
+        yield _copy(place, min(_MOST_COPIED, at + length - place))
+
+
+def _copy(at: int, length: int) -> bytes:
+    """Return a command to copy; zero bytes of the numbers are left out, and the first byte says which are there."""
+    command, out = 128, bytearray(1)
+    for bit, byte in enumerate((*at.to_bytes(4, "little"), *length.to_bytes(2, "little"))):
+        if byte:
+            command |= 1 << bit
+            out.append(byte)
+    out[0] = command
+    return bytes(out)
+
+
+def _inserts(target: bytes, start: int, stop: int) -> Iterator[bytes]:
+    for place in range(start, stop, _MOST_INSERTED):
+        piece = target[place : min(stop, place + _MOST_INSERTED)]
+        yield bytes([len(piece)]) + piece
+
+
+def _size(size: int) -> bytes:
+    out = bytearray()
+    while size > 127:
+        out.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*out, size])
+
+
+def _read_size(delta: bytes, position: int) -> tuple[int, int]:
+    size, shift, byte = 0, 0, 128
+    while byte & 128:
+        byte = delta[position]
+        size |= (byte & 127) << shift
+        shift, position = shift + 7, position + 1
+    return size, position
+
+
+def _read_sparse(delta: bytes, position: int, present: int, most: int) -> tuple[int, int]:
+    """Read a number of which only the bytes that are not zero are there."""
+    value = 0
+    for number in range(most):
+        if present >> number & 1:
+            value |= delta[position] << 8 * number
+            position += 1
+    return value, position

@@ -1,0 +1,66 @@
+"""What the configuration of a dataset's repository says, so that Git's own programs lose nothing of it.
+
+* `receive.hideRefs`: pushes are refused, since who pushes does not wait for the dataset's `flock`.
+* `extensions.preciousObjects`: Git deletes no object. A writer stores objects before it sets the reference to them, and
+  `git repack -a -d`, `git prune` and `git gc --prune=now` delete what no reference led to when they looked. No order of
+  writing is safe from that, as git-gc(1) says under "Notes"; this setting is. Git obeys it in repositories of version 0
+  too, where other programs ignore it.
+* `core.multiPackIndex`: `git multi-pack-index expire` would delete a pack whose objects the index finds in others, and
+  the index may be older than our packing, which removes those.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from metastore.files import read_file
+from metastore.storage.local._locks import git_locked, replace_locked
+
+_WANTED = (
+    ("receive", "hideRefs", "refs"),
+    ("extensions", "preciousObjects", "true"),
+    ("core", "multiPackIndex", "false"),
+)
+_SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*(\".*\")?\s*\]\s*(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\s*([\w-]+)\s*=\s*\"?([^\"#;\s]*)\"?\s*([#;].*)?")
+
+
+def new_config() -> bytes:
+    """Return the configuration of a new repository."""
+    head = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+    return head + lacking(head)
+
+
+def protect(path: str, *, sync: bool) -> None:
+    """Let the repository at a path say what ours say. Only ever called under the dataset's `flock`.
+
+    Raises:
+        StorageBusy: Git has locked the configuration.
+    """
+    file = f"{path}/config"
+    if lacking(read_file(file) or b""):
+        with git_locked([file]):
+            content = read_file(file) or b""
+            lines = content if content.endswith(b"\n") or not content else content + b"\n"
+            replace_locked(file, lines + lacking(content), sync=sync)
+
+
+def lacking(config: bytes) -> bytes:
+    """Return the lines that a configuration needs at its end to protect its repository; see git-config(1)."""
+    found = {(section, name): value for section, name, value in _variables(config)}
+    return b"".join(
+        f"[{section}]\n\t{name} = {value}\n".encode()
+        for section, name, value in _WANTED
+        if found.get((section, name.lower())) != value
+    )
+
+
+def _variables(config: bytes) -> Iterator[tuple[str, str, str]]:
+    section = ""
+    for line in config.decode(errors="replace").splitlines():
+        if header := _SECTION.fullmatch(line):
+            section, line = "" if header[2] else header[1].lower(), header[3]
+        if variable := _VARIABLE.fullmatch(line):
+            # `transfer.hideRefs` counts for pushes as well.
+            yield "receive" if section == "transfer" else section, variable[1].lower(), variable[2]

@@ -1,0 +1,161 @@
+"""Reading objects from packs. Format: gitformat-pack(5).
+
+Not done by libgit2: it remembers packs that are gone where a `multi-pack-index` still names them, and its locks stay
+locked in a child that is forked at the wrong moment.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import zlib
+from collections import OrderedDict
+from contextlib import suppress
+
+from metastore.git.delta import patched
+from metastore.git.objects import GitObject, object_id
+from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
+from metastore.storage.local._packs import FAR, IDS_AT, INDEX_HEADER, readable_packs
+
+_CHUNK = 4096
+_MOST_CHUNK = 1024 * 1024
+#: How many of the objects that were read last are kept: they may be bases of the next ones.
+_BASES, _LARGEST_BASE = 8, 256 * 1024
+#: What a damaged pack leads to.
+_FAULTS = (ValueError, IndexError, zlib.error)
+
+
+class Packs:
+    """The packs of the repository at a path, as they are when this is made. Not safe to share between threads."""
+
+    def __init__(self, path: str) -> None:
+        self._packs: list[_Pack] = []
+        for name in sorted(readable_packs(path)):
+            with suppress(FileNotFoundError, *_FAULTS):  # gone again, or damaged, which `verify` says
+                self._packs.append(_Pack(f"{path}/objects/pack/{name}"))
+
+    def read(self, identity: str) -> GitObject:
+        """Return an object, after comparing its content with its id.
+
+        Raises:
+            KeyError: It is in no pack.
+            ValueError: It cannot be read.
+            FileNotFoundError: Its pack is gone.
+        """
+        fault: Exception = KeyError(identity)
+        raw = bytes.fromhex(identity)
+        for pack in self._packs:
+            offset = pack.find(raw)
+            if offset is None:
+                continue
+            try:
+                found = pack.read(offset)
+            except (FileNotFoundError, *_FAULTS) as error:  # it may be in another one as well
+                fault = error if isinstance(error, FileNotFoundError) else ValueError(f"its pack is damaged: {error}")
+                continue
+            if object_id(*found) == identity:
+                return found
+            fault = ValueError("its content is not that of its id")
+        try:
+            raise fault
+        finally:
+            del fault  # it refers to this frame
+
+
+class _Pack:
+    """A pack and its index. Only the index stays open: a store may have many handles, and few files may be open."""
+
+    def __init__(self, stem: str) -> None:
+        self._path = f"{stem}.pack"
+        self._bases: OrderedDict[int, GitObject] = OrderedDict()
+        with open(f"{stem}.idx", "rb") as file:
+            self._index = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if self._index[: len(INDEX_HEADER)] != INDEX_HEADER:
+            raise ValueError("its index is of another version")
+        fanout = self._index[len(INDEX_HEADER) : IDS_AT]
+        self._before = [0, *(int.from_bytes(fanout[at : at + 4]) for at in range(0, len(fanout), 4))]
+        self._count = self._before[-1]
+        if self._before != sorted(self._before) or len(self._index) < IDS_AT + 28 * self._count + 40:
+            raise ValueError("its index is damaged")
+
+    def find(self, identity: bytes) -> int | None:
+        """Return where an object begins, or None."""
+        first = IDS_AT + 20 * self._before[identity[0]]
+        stop = IDS_AT + 20 * self._before[identity[0] + 1]
+        place = self._index.find(identity, first, stop)
+        while place >= 0 and (place - IDS_AT) % 20:  # the end of an id and the beginning of the next one
+            place = self._index.find(identity, place + 1, stop)
+        if place < 0:
+            return None
+        offset = self._number(IDS_AT + 24 * self._count + (place - IDS_AT) // 5, 4)
+        return self._number(IDS_AT + 28 * self._count + 8 * (offset - FAR), 8) if offset >= FAR else offset
+
+    def _number(self, place: int, size: int) -> int:
+        return int.from_bytes(self._index[place : place + size])
+
+    def read(self, offset: int) -> GitObject:
+        """Return the object at a place. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
+        if (known := self._bases.get(offset)) is not None:
+            return known
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return self._read(descriptor, offset)
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int, place: int) -> GitObject:
+        deltas: dict[int, bytes] = {}
+        while (found := self._bases.get(place)) is None:
+            if place in deltas:
+                raise ValueError("a difference is a base of itself")
+            number, base, content = self._entry(descriptor, place)
+            if base is None:
+                found = self._keep(place, GitObject(KINDS_BY_NUMBER[number], content))
+                break
+            deltas[place], place = content, base
+        for place, delta in reversed(deltas.items()):
+            found = self._keep(place, GitObject(found.kind, patched(found.content, delta)))
+        return found
+
+    def _keep(self, place: int, found: GitObject) -> GitObject:
+        if len(found.content) <= _LARGEST_BASE:
+            self._bases[place] = found
+            if len(self._bases) > _BASES:
+                self._bases.popitem(last=False)
+        return found
+
+    def _entry(self, descriptor: int, offset: int) -> tuple[int, int | None, bytes]:
+        """Return what an entry is: an object of a kind, or a difference to a base."""
+        chunk = os.pread(descriptor, _CHUNK, offset)
+        number, size, position = read_entry_head(chunk, 0)
+        base = None
+        if number == BY_OFFSET:
+            distance, position = read_distance(chunk, position)
+            base = offset - distance
+            if base <= 0:
+                raise ValueError("the base of a difference lies before the pack")
+        elif number == BY_ID:
+            base = self.find(chunk[position : position + 20])
+            position += 20
+            if base is None:
+                raise ValueError("the base of a difference is missing")
+        elif number not in KINDS_BY_NUMBER:
+            raise ValueError("an object is of no kind")
+        return number, base, _inflated(descriptor, chunk[position:], offset + len(chunk), size)
+
+
+def _inflated(descriptor: int, start: bytes, place: int, size: int) -> bytes:
+    """Return what is compressed in a file from its start on, which was read already, and from a place on."""
+    inflater = zlib.decompressobj()
+    content = inflater.decompress(start, size + 1)
+    while not inflater.eof and len(content) <= size:
+        data = inflater.unconsumed_tail
+        if not data:
+            data = os.pread(descriptor, min(_MOST_CHUNK, size + _CHUNK), place)
+            place += len(data)
+            if not data:
+                raise ValueError("it was cut short")
+        content += inflater.decompress(data, size + 1 - len(content))
+    if len(content) != size or not inflater.eof:
+        raise ValueError("an object is of another size than announced")
+    return content
