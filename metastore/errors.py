@@ -333,15 +333,25 @@ class OutcomeUnknown(StorageError):
             removal of a tag, and if only a service knows it. Of a bundle, its snapshot in words.
         before: The id of the newest revision, or of the tag, before the change; None if there was none.
         change: The call, as a `ChangeRequest`; None if it was a call on a bundle, or on a storage itself.
+        attempt: The id by which a storage recognises the request itself; None if it gives none.
     """
 
     kind = "outcome-unknown"
 
-    def __init__(self, message: str, wanted: str | None = None, *, before: str | None = None, change: Any = None):
+    def __init__(
+        self,
+        message: str,
+        wanted: str | None = None,
+        *,
+        before: str | None = None,
+        change: Any = None,
+        attempt: str | None = None,
+    ) -> None:
         super().__init__(f"{message}: whether the change was made is not known")
         self.wanted = wanted
         self.before = before
         self.change = change
+        self.attempt = attempt
 
 
 @contextmanager

@@ -379,7 +379,8 @@ def _facts_of(error: OutcomeUnknown) -> str:
     """Return what `metastore settle` needs to know of an error, as JSON."""
     from metastore.wire import to_text
 
-    return to_text({"change": error.change, "before": error.before, "wanted": error.wanted})
+    facts = {"change": error.change, "before": error.before, "wanted": error.wanted}
+    return to_text(facts | ({"attempt": error.attempt} if error.attempt else {}))
 
 
 def set_up_logging() -> None:

@@ -122,8 +122,10 @@ def _unknown(text: str) -> OutcomeUnknown:
     try:
         facts = from_wire(dict, json.loads(text))
         facts = facts.get("error", facts)
-        before, wanted = (from_wire(str | None, facts.get(name)) for name in ("before", "wanted"))
-        return OutcomeUnknown("", wanted, before=before, change=from_wire(ChangeRequest, facts.get("change")))
+        names = "before", "wanted", "attempt"
+        before, wanted, attempt = (from_wire(str | None, facts.get(name)) for name in names)
+        change = from_wire(ChangeRequest, facts.get("change"))
+        return OutcomeUnknown("", wanted, before=before, change=change, attempt=attempt)
     except ValueError as error:
         raise InvalidInput(f"this is not what a command printed of an unknown outcome: {error}") from None
 

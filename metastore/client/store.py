@@ -202,7 +202,7 @@ class RemoteStore(Store):
         return self._calls.feed(since)
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
-        return settle(self, error, may_arrive_late=True)
+        return settle(self, error)
 
     def _create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id = request.dataset_id

@@ -196,7 +196,7 @@ def _meaning(error: psycopg.Error) -> MetastoreError:
 def _lost(error: psycopg.OperationalError) -> bool:
     """Tell whether the connection was lost, rather than the statement refused."""
     gone = errors.AdminShutdown, errors.CrashShutdown, errors.CannotConnectNow, errors.IdleInTransactionSessionTimeout
-    return isinstance(error, gone) or error.sqlstate is None
+    return isinstance(error, gone) or (error.sqlstate is None and not isinstance(error, Doubtful))
 
 
 _Pool = ConnectionPool[Connection]

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
-from metastore.errors import PathNotFound
+from metastore.errors import OutcomeUnknown, PathNotFound
 from metastore.git.verify import Inspect, no_inspection
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
@@ -242,6 +242,14 @@ class Storage(ABC):
         Raises:
             StorageUnavailable: It still cannot be.
         """
+
+    def was_made(self, error: OutcomeUnknown) -> bool | None:
+        """Tell whether the change was made whose outcome was unknown; if not, it will not be made any more.
+
+        Returns:
+            None if this storage does not recognise the request: what it would have changed has to be looked at.
+        """
+        return None
 
     @abstractmethod
     def ping(self) -> None:

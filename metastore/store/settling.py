@@ -21,6 +21,7 @@ from metastore.errors import (
     RevisionNotFound,
     TagNotFound,
 )
+from metastore.storage.port import Storage
 from metastore.store.base import Store
 from metastore.types import ChangeRequest, DatasetId, JournalEntry, Outcome, Revision, Tag
 
@@ -44,18 +45,21 @@ def naming(request: ChangeRequest) -> Iterator[None]:
         raise
 
 
-def settle(store: Store, error: OutcomeUnknown, *, may_arrive_late: bool) -> Outcome:
+def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) -> Outcome:
     """See `Store.settle`.
 
     Args:
         store: Where the change was to be made.
         error: What the call raised.
-        may_arrive_late: Whether a request that was lost may still be carried out, so that only a state that excludes
-            the change shows that it was not made.
+        storage: Where the store keeps it; None if only the service knows. Then a request that was lost may still be
+            carried out, so that only a state that excludes the change shows that it was not made.
     """
     if error.change is None:
         raise InvalidInput("this error names no call on a dataset, so it cannot be settled")
+    may_arrive_late = storage is None or storage.may_arrive_late
     try:
+        if storage and (made := storage.was_made(error)) is not None:
+            return Outcome.LANDED if made else Outcome.NOT_LANDED
         found = look(store, error.change, error.before, error.wanted)
     except Conflict:
         return Outcome.NOT_LANDED

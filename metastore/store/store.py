@@ -251,7 +251,7 @@ class MetaStore(Store):
         return verify(self._storage, repair=repair, heads=heads or {})
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
-        outcome = settle(self, error, may_arrive_late=self._storage.may_arrive_late)
+        outcome = settle(self, error, self._storage)
         if outcome is Outcome.LANDED:
             try:
                 self._storage.confirm(*(each for each in (error.change.dataset_id, error.change.new_id) if each))

@@ -21,7 +21,7 @@ from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import Server, migrated_database, new_server
 from tests.bundle.test_postgres import AT, NUMI, put
 
-#: The comment of every change here: what tells it from other requests.
+#: The comment of every change here.
 WHY = b"Why"
 
 
@@ -33,12 +33,14 @@ class Proxy:
             not come back. Once.
         down: Nobody gets through any more.
         stays_down: A cut also takes it down.
+        marker: Bytes by which a change is told from other requests.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.cut = ""
         self.down = self.stays_down = False
         self.cuts = 0
+        self.marker = WHY
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -78,7 +80,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                if self.cut and WHY in data:
+                if self.cut and self.marker in data:
                     if self.cut == "before":
                         break
                     if self.cut == "late":

@@ -110,12 +110,14 @@ class Calls:
         try:
             with database_errors():
                 return self._database.patiently(work)
-        except OutcomeUnknown:
+        except OutcomeUnknown as error:
+            error.attempt = str(values["attempt"])
             raise
         except MetastoreError as error:
-            if lost:
-                raise OutcomeUnknown(f"the connection was lost during the change, and then: {error}") from error
-            raise
+            if not lost:
+                raise
+            problem = f"the connection was lost during the change, and then: {error}"
+            raise OutcomeUnknown(problem, attempt=str(values["attempt"])) from error
 
     def _put_rest(self, connection: Connection, values: Values, chunks: Iterator[Arrays]) -> None:
         """Store the objects of a write that were too many for its statement."""

@@ -61,7 +61,7 @@ SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
     %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""
 MOVE = f"SELECT * FROM metastore_dataset_move({_HERE}, %(parent)s, %(new_owner)s, %(new_name)s)"
 PURGE = f"SELECT * FROM metastore_dataset_purge({_HERE}, %(parent)s)"
-SETTLE = "SELECT metastore_dataset_settle(%s)"
+SETTLE = "SELECT metastore_dataset_settle(%s::uuid)"
 
 #: What may not be listed unless it is asked for: the owners that start with `_`.
 LIST = """SELECT owner, name FROM dataset

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from metastore import git
 from metastore.errors import (
+    OutcomeUnknown,
     PathNotFound,
     TagNotFound,
 )
@@ -274,6 +275,12 @@ class PostgresStorage(ObjectStorage):
 
     def compact(self, dataset_id: DatasetId) -> None:
         self._look(dataset_id, None)  # objects are compressed as they are written
+
+    def was_made(self, error: OutcomeUnknown) -> bool | None:
+        if error.attempt is None:
+            return None
+        made: bool = self._calls.rows(_queries.SETTLE, (error.attempt,))[0][0]
+        return made
 
     def ping(self) -> None:
         self._calls.rows(_queries.PING)

@@ -1,0 +1,372 @@
+"""Writes to PostgreSQL whose answers are lost: each is made once, and an unknown outcome is settled exactly."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+import metastore
+from metastore import MetaStore, Outcome
+from metastore.errors import (
+    InvalidInput,
+    MetastoreError,
+    OutcomeUnknown,
+    RevisionConflict,
+    StorageBusy,
+    StorageUnavailable,
+)
+from metastore.postgres.database import Database, check_dsn, database_errors
+from metastore.storage.postgres.storage import PostgresStorage
+
+from .bundle.postgres_server import Server, migrated_database, new_server
+from .bundle.test_postgres_faults import Proxy
+from .conftest import ANN, change
+from .processes import SOAK
+from .test_settle import WRITES
+from .test_storage_contract import CARS, tag_of
+
+#: The function that each write calls last.
+FUNCTIONS = {"purge": b"dataset_purge(", "move": b"dataset_move(", "tag": b"dataset_tag("}
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    parts = conninfo_to_dict(dsn)
+    made = Proxy(str(parts["host"]), int(parts.get("port") or 5432))
+    yield made
+    made.close()
+
+
+def through(proxy: Proxy, dsn: str, patience: float) -> PostgresStorage:
+    return PostgresStorage(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=patience)
+
+
+def filled(storage: PostgresStorage) -> MetaStore:
+    """Return a store as `test_settle` expects it."""
+    store = MetaStore(storage, author=ANN, validation="off")
+    store.dataset_create("physics/cars", {"n": 1})
+    store.tag_create("physics/cars", "v1")
+    store.dataset_update("physics/cars", {"n": 2})
+    store.dataset_create("physics/gone", {"n": 1})
+    store.dataset_delete("physics/gone")
+    return store
+
+
+def whole(dsn: str) -> Any:
+    storage = PostgresStorage(dsn)
+    store = MetaStore(storage)
+    ids = list(store.dataset_list(deleted=None))
+    found = [(each, list(store.revision_list(each)), list(store.tag_list(each))) for each in ids]
+    assert list(storage.verify()) == []
+    store.close()
+    return found
+
+
+def marker(write: str) -> bytes:
+    return next((name for action, name in FUNCTIONS.items() if write.startswith(action)), b"dataset_write(")
+
+
+@pytest.mark.parametrize("cut", ["before", "after"] if SOAK else ["after"])
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_around_which_the_connection_is_cut_is_made_once(write: str, cut: str, dsn: str, proxy: Proxy) -> None:
+    filled(PostgresStorage(dsn)).close()
+    storage = through(proxy, dsn, 5)
+    store = MetaStore(storage, author=ANN, validation="off")
+    proxy.marker, proxy.cut = marker(write), cut
+    WRITES[write](store)
+    assert proxy.cuts == 1
+    whole(dsn)
+    with psycopg.connect(dsn) as connection:
+        made = connection.execute("SELECT count(*), count(DISTINCT attempt) FROM dataset_change WHERE owner <> ''")
+        total, attempts = made.fetchone() or (0, 0)
+        assert total == attempts + (write == "move")
+    store.close()
+
+
+@pytest.mark.parametrize("cut", ["before", "after", "late"] if SOAK else ["after", "late"])
+@pytest.mark.parametrize("write", WRITES)
+def test_an_unknown_outcome_is_settled_exactly_and_stays_so(write: str, cut: str, dsn: str, proxy: Proxy) -> None:
+    filled(PostgresStorage(dsn)).close()
+    before = whole(dsn)
+    store = MetaStore(through(proxy, dsn, 0.3), author=ANN, validation="off")
+    store.storage.ping()
+    proxy.marker, proxy.cut, proxy.stays_down = marker(write), cut, True
+    with pytest.raises(OutcomeUnknown) as caught:
+        WRITES[write](store)
+    proxy.down = proxy.stays_down = False
+    error = caught.value
+    assert error.change is not None
+    outcome = store.settle(error)
+    # Where a deletion is, the first attempt of "create again" finds the id taken.
+    assert outcome == (Outcome.LANDED if cut == "after" and write != "create again" else Outcome.NOT_LANDED)
+    if cut == "late":
+        proxy.deliver()
+    assert (whole(dsn) == before) == (outcome == Outcome.NOT_LANDED)
+    assert store.settle(error) == outcome
+    store.close()
+
+
+def test_a_commit_is_not_cancelled_at_the_deadline_but_its_connection_closed(dsn: str) -> None:
+    storage = PostgresStorage(dsn, patience=1)
+    storage.database._timeout = 0.0
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(SLOW_COMMIT.encode())
+        with pytest.raises(OutcomeUnknown) as caught:
+            storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+        assert storage.was_made(caught.value) is True
+    assert storage.resolve(CARS, None).parent == first.id
+    storage.close()
+
+
+#: A commit that takes two seconds, as one that waits for a replica.
+SLOW_COMMIT = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON dataset_change DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.action = 'append') EXECUTE FUNCTION slow()"""
+
+
+def test_ctrl_c_during_a_commit_cancels_nothing(dsn: str) -> None:
+    storage = PostgresStorage(dsn)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(SLOW_COMMIT.encode())
+        timer = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+        timer.join()
+        for _ in range(50):
+            if other.execute("SELECT count(*) FROM dataset_change").fetchone() == (2,):
+                break
+            time.sleep(0.1)
+    assert storage.resolve(CARS, None).parent == first.id
+    storage.close()
+
+
+def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
+    storage = PostgresStorage(dsn)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(SLOW_COMMIT.replace("PERFORM pg_sleep(2)", "RAISE WARNING ''canceling wait''").encode())
+    with pytest.raises(OutcomeUnknown, match="canceling wait") as caught:
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    assert caught.value.before == first.id
+    assert storage.was_made(caught.value) is True
+    storage.close()
+
+
+def errors_of(dsn: str, trigger: str) -> type[MetastoreError]:
+    """Return what a write raises where a trigger does this, after checking that it changed nothing."""
+    storage = PostgresStorage(dsn, patience=1)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(SLOW_COMMIT.replace("PERFORM pg_sleep(2)", trigger).encode())
+    with pytest.raises(MetastoreError) as caught:
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    assert storage.resolve(CARS, None) == first
+    assert list(storage.verify()) == []
+    storage.close()
+    return type(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("serialization_failure", StorageBusy),
+        ("deadlock_detected", StorageBusy),
+        ("lock_not_available", StorageBusy),
+        ("query_canceled", StorageBusy),
+        ("disk_full", StorageUnavailable),
+        ("read_only_sql_transaction", StorageUnavailable),
+        ("check_violation", InvalidInput),
+    ],
+)
+def test_a_refusal_of_the_server_has_changed_nothing(code: str, error: type[MetastoreError], dsn: str) -> None:
+    assert errors_of(dsn, f"RAISE ''no'' USING ERRCODE = ''{code}''") is error
+
+
+def set_for_all(dsn: str, setting: str) -> None:
+    """Change a setting of the database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET {setting}'.encode())
+
+
+def test_a_statement_timeout_has_changed_nothing(dsn: str) -> None:
+    set_for_all(dsn, "statement_timeout = 300")
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(SLOW_COMMIT.replace("DEFERRABLE INITIALLY DEFERRED", "").encode())
+    storage = PostgresStorage(dsn, patience=5)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with pytest.raises(StorageBusy, match="statement timeout"):
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    assert storage.resolve(CARS, None) == first
+    storage.close()
+
+
+def test_writers_beyond_the_pool_wait_and_are_told_when_it_takes_too_long(dsn: str) -> None:
+    storage = PostgresStorage(dsn, pool_size=1, patience=0.5)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    held, done = threading.Event(), threading.Event()
+
+    def hold(connection: Any) -> None:
+        held.set()
+        done.wait()
+
+    thread = threading.Thread(target=lambda: storage.database.patiently(hold))
+    thread.start()
+    held.wait()
+    with pytest.raises(StorageBusy):
+        storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    done.set()
+    thread.join()
+    assert storage.resolve(CARS, None) == first
+    storage.close()
+
+
+def test_a_lock_that_others_hold_too_long_is_busy_and_changes_nothing(dsn: str) -> None:
+    storage = PostgresStorage(dsn, patience=0.5)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn) as other:
+        other.execute("SELECT FROM dataset FOR UPDATE")
+        for write in (
+            lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+            lambda: storage.tag_create(CARS, tag_of("v1", first.id)),
+            lambda: storage.purge(CARS, parent=first.id),
+        ):
+            with pytest.raises(StorageBusy):
+                write()
+    storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    storage.close()
+
+
+def test_connections_that_broke_while_nobody_looked_are_replaced(dsn: str) -> None:
+    storage = PostgresStorage(dsn)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    assert storage.resolve(CARS, None) == second
+    storage.close()
+
+
+def test_of_several_hosts_the_one_that_answers_is_taken(dsn: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        parts = conninfo_to_dict(dsn)
+        hosts = f"127.0.0.1:{nobody.getsockname()[1]},{parts['host']}:{parts['port']}"
+        url = f"postgresql://{parts['user']}@{hosts}/{parts['dbname']}"
+        with metastore.connect(url, author=ANN, patience=5, pool_size=2) as store:
+            store.dataset_create(CARS, {"n": 1})
+            assert store.dataset_read(CARS).descriptor == {"n": 1}
+    assert conninfo_to_dict(check_dsn(url))["target_session_attrs"] == "read-write"
+
+
+def test_a_server_that_only_follows_takes_no_writes(dsn: str) -> None:
+    set_for_all(dsn, "default_transaction_read_only = on")
+    storage = PostgresStorage(dsn)
+    assert list(storage.ids()) == []
+    with pytest.raises(StorageUnavailable, match="read-only"):
+        storage.create(CARS, {"a": b"1"}, change())
+    storage.close()
+
+
+def test_a_server_that_is_stopped_for_a_while_leaves_no_doubt_behind(dsn: str) -> None:
+    database = Database(dsn, size=1, patience=0.2, timeout=0.2)
+
+    def stuck(connection: Any) -> None:
+        connection.execute("SELECT pg_sleep(5)")
+
+    start = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="did not answer in time"), database_errors():
+        database.patiently(stuck)
+    assert time.monotonic() - start < 3
+    database.close()
+
+
+def _writer(storage: PostgresStorage, name: str, said: list[str], unknown: list[OutcomeUnknown], done: Any) -> None:
+    dataset_id = metastore.DatasetId("physics", name)
+    head = storage.create(dataset_id, {"a": b"0"}, change()).id
+    number = 0
+    while not done.is_set():
+        number += 1
+        try:
+            head = storage.append(dataset_id, {"a": b"%d" % number}, change(), parent=head).id
+        except OutcomeUnknown as error:
+            unknown.append(error)
+            return
+        said.append(head)
+
+
+@pytest.mark.parametrize("how", ["immediate", "kill"])
+def test_a_server_that_crashes_and_starts_again_loses_and_doubles_nothing(how: str) -> None:
+    from metastore.postgres.migrate import migrate
+
+    server = new_server()
+    try:
+        migrate(server.dsn)
+        _crash(server, how)
+    finally:
+        server.stop("immediate")
+
+
+def _crash(server: Server, how: str) -> None:
+    storage = PostgresStorage(server.dsn, patience=30)
+    done = threading.Event()
+    said: list[list[str]] = [[] for _ in range(4)]
+    unknown: list[OutcomeUnknown] = []
+    threads = [
+        threading.Thread(target=_writer, args=(storage, f"n{number}", said[number], unknown, done))
+        for number in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        time.sleep(0.5)
+        if how == "kill":
+            server.kill()
+        else:
+            server.stop("immediate")
+        server.start()
+    time.sleep(1)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert unknown == []
+    for number, acknowledged in enumerate(said):
+        dataset_id = metastore.DatasetId("physics", f"n{number}")
+        history = list(storage.history(dataset_id, storage.resolve(dataset_id, None).id))
+        assert [revision.id for revision in reversed(history)][1:] == acknowledged
+        assert len(acknowledged) > 10
+    assert list(storage.verify()) == []
+    storage.close()
+
+
+def test_a_stale_writer_is_told_also_after_a_cut(dsn: str, proxy: Proxy) -> None:
+    storage, other = through(proxy, dsn, 5), PostgresStorage(dsn)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    storage.tag_create(CARS, tag_of("v1", first.id))
+    theirs = other.tag_update(CARS, "v1", tag_of("v1", first.id, "Theirs"), expected=storage.tag(CARS, "v1").id)
+    proxy.marker, proxy.cut = b"dataset_tag(", "after"
+    with pytest.raises(RevisionConflict) as caught:
+        storage.tag_update(CARS, "v1", tag_of("v1", first.id, "Ours"), expected=first.id)
+    assert (proxy.cuts, caught.value.actual) == (1, theirs.id)
+    storage.close()
+    other.close()
