@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import click
 import metastore
 from metastore.cli import bundle, compare, database, dataset, files, revision, search, serve, token, transfer, upkeep
 from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
+from metastore.cli.output import show
 from metastore.errors import InvalidInput, MetastoreError
 
 _EPILOG = """\b
@@ -98,7 +100,9 @@ def run() -> None:
     except click.ClickException as error:
         if as_json:
             sys.exit(show_error(InvalidInput(error.format_message()), as_json=True))
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        show(*text.getvalue().splitlines(), err=True)  # it may quote what a script was given
         sys.exit(EXIT_CODES[InvalidInput])
     except MetastoreError as error:
         sys.exit(show_error(error, as_json=as_json))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import wait_for_host
+from metastore.cli.output import paint, show, show_bytes
 from metastore.errors import (
     AuthenticationError,
     Conflict,
@@ -151,14 +152,16 @@ class App:
     def _settings(self, settings: Settings) -> Settings:
         return settings if self.store_url is None else replace(settings, url=self.store_url)
 
-    def data(self, value: Any, text: str | bytes | None = None) -> None:
-        """Print a result: as JSON on one line where that was asked for, else as text."""
+    def data(self, value: Any, text: str | Sequence[str] | bytes | None = None) -> None:
+        """Print a result: as JSON on one line where that was asked for, else as a line, as lines, or as it is."""
         from metastore.wire import to_text
 
         if self.json or text is None:
-            click.echo(to_text(value))
+            show(to_text(value))
+        elif isinstance(text, bytes):
+            show_bytes(text)
         else:
-            click.echo(text, nl=not isinstance(text, bytes))
+            show(*([text] if isinstance(text, str) else text))
 
     def rows(self, values: Iterable[Any], text: Callable[[Any], str] = str) -> None:
         """Print one result a line, as they come."""
@@ -168,19 +171,17 @@ class App:
 
 def say(text: str, **style: Any) -> None:
     """Tell the person something, on stderr; with --quiet only what went wrong, which is red."""
-    from metastore.config import wants_color
-
     context = click.get_current_context(silent=True)
     app = context.find_object(App) if context else None
     if app is None or not app.quiet or style.get("fg") == "red":
-        click.secho(text, err=True, color=wants_color(), **style)
+        show(paint(text, **style), err=True)
 
 
 def tell_findings(made: Dataset) -> None:
     """Warn of what a write added that breaks the profile, and count the rest; the log quotes no descriptor."""
     for finding in made.findings:
         if not finding.known:
-            say(printable(f"WARNING: {made.id}: {finding}"))
+            say(f"WARNING: {made.id}: {finding}")
     if known := sum(finding.known for finding in made.findings):
         say(f"WARNING: {made.id}: {known} problem{'s' * (known != 1)} as before")
 
@@ -358,7 +359,7 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         from metastore.wire import to_text
 
         facts = {name: value for name, value in vars(error).items() if name != "problems"}
-        click.echo(to_text({"error": {"kind": error.kind, "message": str(error), **facts}}), err=True)
+        show(to_text({"error": {"kind": error.kind, "message": str(error), **facts}}), err=True)
     else:
         say(f"Error: {error}", fg="red")
         problems = error.problems if isinstance(error, InvalidInput) else ()
@@ -383,10 +384,17 @@ def _facts_of(error: OutcomeUnknown) -> str:
     return to_text(facts | ({"attempt": error.attempt} if error.attempt else {}))
 
 
+class _OneLine(logging.Formatter):
+    """Writes a message on one line, whatever it quotes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        return printable(super().formatMessage(record))
+
+
 def set_up_logging() -> None:
     """Let the library's warnings reach the person, in plain words."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
     handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` says more
     logger = logging.getLogger("metastore")
     logger.handlers[:] = [handler]

@@ -16,6 +16,7 @@ from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
 from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say
 from metastore.cli.bundle_options import ATTRIBUTES, EXPECTED, WHERE, WHO
+from metastore.cli.output import show, show_bytes
 from metastore.errors import InvalidInput, PermissionDenied
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def list_bundles(app: App, **wanted: Any) -> None:
         app.rows(found)
     else:
         for line in bundle_text.table(map(bundle_text.cells, found)):
-            click.echo(line)
+            show(line)
 
 
 @_command(
@@ -71,7 +72,7 @@ def list_bundles(app: App, **wanted: Any) -> None:
 def read(app: App, name: str, snapshot: int | None, at: datetime | None) -> None:
     """Print a bundle with all its devices."""
     found = _open(app).bundle_read(name, snapshot=snapshot, at=at)
-    app.data(found, bundle_text.text(found))
+    app.data(found, bundle_text.lines(found))
 
 
 @_command("create", NAME, click.option("--group", "ifb_group", required=True), *ATTRIBUTES, writes=True)
@@ -153,7 +154,7 @@ def log(app: App, **wanted: Any) -> None:
 def snapshot(app: App, number: int) -> None:
     """Print a change: who, when, why, and the whole state after it."""
     found = _open(app).bundle_snapshot(number)
-    app.data(found, bundle_text.snapshot_text(found))
+    app.data(found, bundle_text.snapshot_lines(found))
 
 
 @_command("diff", click.argument("snapshot_a", type=int), click.argument("snapshot_b", type=int, required=False))
@@ -166,7 +167,7 @@ def diff(app: App, snapshot_a: int, snapshot_b: int | None) -> None:
     if app.json:
         app.data(found)
     elif lines := list(bundle_text.diff_lines(found)):
-        click.echo("\n".join(lines))
+        app.data(found, lines)
     else:
         say("No difference.")
 
@@ -228,7 +229,7 @@ def export(app: App, names: tuple[str, ...], format: str | None, output: Path | 
     pieces = _open(app).bundle_export(names or None, format=format or by_name)
     if output is None:
         for piece in pieces:
-            click.echo(piece, nl=False)
+            show_bytes(piece.encode())
         return
     with output.open("w", encoding="utf-8", newline="") as file:
         file.writelines(pieces)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import click
-
 from metastore.bundle.port import Bundle, BundleDiff, LogEntry, Snapshot
+from metastore.cli.output import paint
 
 _HEADER = ("NAME", "EVENT", "GROUP", "RUN", "STORAGE", "HOSTS", "DEVICES", "UPDATED")
 
@@ -32,43 +31,41 @@ def table(rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
         page = []
 
 
-def text(found: Bundle) -> str:
+def lines(found: Bundle) -> list[str]:
     """Return a bundle with all its devices."""
     flags = {"run": found.run, "udp": found.udp, "collectable": found.writable}
-    return "\n".join(
-        [
-            f"bundle   {found.name}",
-            f"event    {found.event}",
-            f"group    {found.ifb_group}",
-            f"storage  {found.storage}",
-            f"flags    {', '.join(name for name, value in flags.items() if value) or '(none)'}",
-            f"hosts    {' '.join(found.hosts) or '(none)'}",
-            f"updated  {found.updated:%Y-%m-%d %H:%M:%S} UTC, snapshot {found.snapshot}",
-            f"devices  {len(found.devices)}",
-            *(f"  {device}" for device in sorted(found.devices)),
-        ]
-    )
+    return [
+        f"bundle   {found.name}",
+        f"event    {found.event}",
+        f"group    {found.ifb_group}",
+        f"storage  {found.storage}",
+        f"flags    {', '.join(name for name, value in flags.items() if value) or '(none)'}",
+        f"hosts    {' '.join(found.hosts) or '(none)'}",
+        f"updated  {found.updated:%Y-%m-%d %H:%M:%S} UTC, snapshot {found.snapshot}",
+        f"devices  {len(found.devices)}",
+        *(f"  {device}" for device in sorted(found.devices)),
+    ]
 
 
-def snapshot_text(found: Snapshot) -> str:
+def snapshot_lines(found: Snapshot) -> list[str]:
     """Return who, when, why, and the state."""
     after = f"after {found.previous}" if found.previous else "the first"
-    lines = [
+    head = [
         f"snapshot {found.id} ({after})",
         f"action   {found.action}",
         f"user     {found.user}",
         f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
         f"hash     {found.hash}",
-        *(["", found.comment] if found.comment else []),
+        *(["", *(f"    {line}" for line in found.comment.split("\n"))] if found.comment else []),
     ]
-    return "\n".join([*lines, "", text(found.bundle)])
+    return [*head, "", *lines(found.bundle)]
 
 
 def log_line(entry: LogEntry) -> str:
     """Return a change on one line."""
     why = f"  ({entry.comment.split(chr(10), 1)[0]})" if entry.comment else ""
-    action = click.style(entry.action, fg="red" if entry.deleted else None)
-    number = click.style(str(entry.id), fg="yellow")
+    action = paint(entry.action, fg="red" if entry.deleted else None)
+    number = paint(str(entry.id), fg="yellow")
     return (
         f"{number}  {entry.created:%Y-%m-%d %H:%M}  {entry.user}  {action} {entry.name}  {entry.changed}{why}".rstrip()
     )
@@ -77,9 +74,9 @@ def log_line(entry: LogEntry) -> str:
 def diff_lines(found: BundleDiff) -> Iterator[str]:
     """Yield the differences, coloured."""
     for name, (old, new) in found.attributes.items():
-        yield click.style(f"~ {name}: {_said(old)} → {_said(new)}", fg="yellow")
-    yield from (click.style(f"- {device}", fg="red") for device in found.removed)
-    yield from (click.style(f"+ {device}", fg="green") for device in found.added)
+        yield paint(f"~ {name}: {_said(old)} → {_said(new)}", fg="yellow")
+    yield from (paint(f"- {device}", fg="red") for device in found.removed)
+    yield from (paint(f"+ {device}", fg="green") for device in found.added)
 
 
 def _said(value: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable
 from heapq import merge as merged
 from itertools import groupby, repeat
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from metastore.cli.base import FOUND_PROBLEMS, App, command, read_input, say
+from metastore.cli.output import paint, show
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import Difference
 
@@ -142,7 +144,7 @@ def _print_words(found: Comparison) -> None:
         say("No difference.")
     for change in found.changes:
         sign, colour = _SIGNS[change.kind]
-        click.echo(click.style(f"{sign} {change}", fg=colour))
+        show(paint(f"{sign} {change}", fg=colour))
 
 
 def _print_lines(found: Comparison, *, only: bool) -> None:
@@ -155,16 +157,10 @@ def _print_lines(found: Comparison, *, only: bool) -> None:
 
 
 def _print_unified(found: Comparison) -> None:
-    old, new = (text.splitlines(keepends=True) for text in found.texts())
-    lines = difflib.unified_diff(old, new, *found.labels)
-    for line in _styled(line if line.endswith("\n") else f"{line}\n" for line in lines):
-        click.echo(line, nl=False)
-
-
-def _styled(lines: Iterator[str]) -> Iterator[str]:
+    old, new = ([line.rstrip("\n") for line in io.StringIO(text, newline="\n")] for text in found.texts())
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in lines:
-        yield click.style(line, fg=colours.get(line[0])) if line[0] in colours else line
+    for line in difflib.unified_diff(old, new, *found.labels, lineterm=""):
+        show(paint(line, fg=colours.get(line[:1])))
 
 
 COMMANDS = tuple(_root.commands.values())

@@ -44,7 +44,7 @@ def migrate(app: App, url: str | None, role: str | None) -> None:
     with needs_extra("postgres"):
         from metastore.postgres.migrate import migrate
     applied = migrate(_url(app, url), role=role)
-    app.data({"migrations": applied}, "\n".join(applied) or "Everything was up to date.")
+    app.data({"migrations": applied}, applied or ["Everything was up to date."])
 
 
 @_command("status")
@@ -56,7 +56,7 @@ def status(app: App, url: str | None) -> None:
     with needs_extra("postgres"):
         from metastore.postgres.status import status
     state = status(_url(app, url))
-    app.data(state, str(state))
+    app.data(state, str(state).splitlines())
     if state.risks or state.stalls or state.schema != state.wanted:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 

@@ -12,6 +12,7 @@ import click
 from metastore import validate
 from metastore.catalogue.batches import Chosen, undo_all
 from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say, tell_findings, unnamed_of
+from metastore.cli.output import show_bytes
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 
@@ -48,7 +49,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
 def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
     """Print a descriptor as it is, or as it was at a REVISION or tag, exactly as stored."""
     if raw:
-        click.echo(app.reader().dataset_bytes(dataset_id, revision)[1], nl=False)
+        show_bytes(app.reader().dataset_bytes(dataset_id, revision)[1])
         return
     found = app.reader().dataset_read(dataset_id, revision)
     app.data(found, found.bytes)

@@ -19,6 +19,7 @@ from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli.bars import Bar
 from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
+from metastore.cli.output import show
 from metastore.descriptor.document import DESCRIPTOR, encode
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.types import DatasetId, Finding
@@ -112,7 +113,7 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
     count = len(findings)
     say(f"{name}: {count or 'no'} problem{'s' * (count != 1)}", fg="red" if findings else "green")
     for finding in findings:
-        click.echo(f"{name}: {finding}")
+        show(f"{name}: {finding}")
 
 
 @command(_root, "import")
@@ -238,11 +239,11 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose:
 
 
 def _tell_line(line: ImportLine) -> None:
-    click.echo(str(line))
+    show(str(line))
     for change in line.changes:
-        click.echo(f"  {change}")
+        show(f"  {change}")
     for finding in line.findings:
-        click.echo(f"  finding: {finding}")
+        show(f"  finding: {finding}")
 
 
 @command(_root, "export")

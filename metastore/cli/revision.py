@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from metastore.cli.base import TIME, App, command, say
 from metastore.cli.compare import Comparison, comparing
+from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import JournalEntry, Revision, Tag, Value, first_line, shortened
 
@@ -65,7 +67,7 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
             app.data(found, _line(found))
             continue
         changed = changed_by(store, dataset_id, found)
-        app.data({**to_wire(found), "summary": changed}, f"{_line(found)}\n    {changed}")
+        app.data({**to_wire(found), "summary": changed}, [_line(found), f"    {changed}"])
 
 
 @command(_root, "blame")
@@ -91,9 +93,9 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
         f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
         *(["deleted  yes"] if found.deleted else []),
         "",
-        found.message,
+        *_indented(found.message),
     ]
-    app.data(found, "\n".join(text))
+    app.data(found, text)
 
 
 @command(revision, "diff")
@@ -150,8 +152,13 @@ def tag_create(
 def tag_read(app: App, dataset_id: str, name: str) -> None:
     """Say what a tag names, and who made it."""
     found = app.reader().tag_read(dataset_id, name)
-    head = f"{found.name} -> {found.revision}\nauthor   {found.author}\ncreated  {found.created:%Y-%m-%d %H:%M:%S} UTC"
-    app.data(found, f"{head}\n\n{found.description}".rstrip())
+    text = [
+        f"{found.name} -> {found.revision}",
+        f"author   {found.author}",
+        f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
+        *(["", *_indented(found.description)] if found.description else []),
+    ]
+    app.data(found, text)
 
 
 @command(tag, "list")
@@ -234,7 +241,7 @@ def project_read(app: App, dataset_id: str) -> None:
         *(f"tag      {each}" for each in found.tags),
         *(f"issue    #{each.number} {each.title} ({each.state})" for each in found.issues),
     ]
-    app.data(found, "\n".join(lines))
+    app.data(found, lines)
 
 
 @command(_root, "journal")
@@ -268,17 +275,22 @@ def changes(app: App, since: str | None) -> None:
 COMMANDS = (revision, tag, resource, project, *_root.commands.values())
 
 
+def _indented(text: str) -> Iterator[str]:
+    """Yield the lines of a text that a person wrote, so that none passes for one of ours."""
+    return (f"    {line}".rstrip() for line in text.split("\n"))
+
+
 def _line(revision: Revision) -> str:
-    flag = click.style(" deleted", fg="red") if revision.deleted else ""
+    flag = paint(" deleted", fg="red") if revision.deleted else ""
     subject = revision.message.split("\n", 1)[0]
     when = f"{revision.created:%Y-%m-%d %H:%M}"
-    return f"{click.style(revision.id[:12], fg='yellow')} {when} {revision.author.name}: {subject}{flag}"
+    return f"{paint(revision.id[:12], fg='yellow')} {when} {revision.author.name}: {subject}{flag}"
 
 
 def _blamed(value: Value) -> str:
     revision = value.revision
     who = f"{revision.created:%Y-%m-%d} {revision.author.name}: {first_line(revision.message)}"
-    return f"{click.style(revision.id[:12], fg='yellow')} {value.where}: {shortened(value.value)} ({who})"
+    return f"{paint(revision.id[:12], fg='yellow')} {value.where}: {shortened(value.value)} ({who})"
 
 
 def _journal_line(entry: JournalEntry) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import click
 
 from metastore.cli.base import TIME, App, command, say
+from metastore.cli.output import paint, show
 from metastore.search.values import FACETS, Hit, Results
 
 _ORDERS = click.Choice(["relevance", "changed", "id", "title"])
@@ -53,21 +55,21 @@ def search(
         app.data(results)
         return
     for hit in results.hits:
-        click.echo(_line(hit))
+        show(*_lines(hit))
     for facet, counts in results.facets.items():
-        click.echo(f"\n{facet}")
+        show("")
+        show(facet)
         for each in counts[:20]:
-            click.echo(f"{each.count:7} {each.value}")
+            show(f"{each.count:7} {each.value}")
     _tell(results)
 
 
-def _line(hit: Hit) -> str:
-    title = click.style(hit.title, bold=True)
-    deleted = click.style("  (deleted)", fg="red") if hit.deleted else ""
-    snippet = "".join(
-        click.style(part, fg="yellow") if marked % 2 else part for marked, part in enumerate(hit.snippet.split("**"))
-    )
-    return f"{hit.id}  {title}{deleted}" + (f"\n    {snippet}" if snippet else "")
+def _lines(hit: Hit) -> Iterator[str]:
+    deleted = paint("  (deleted)", fg="red") if hit.deleted else ""
+    yield f"{hit.id}  {paint(hit.title, bold=True)}{deleted}"
+    if hit.snippet:
+        parts = enumerate(hit.snippet.split("**"))
+        yield "    " + "".join(paint(part, fg="yellow") if marked % 2 else part for marked, part in parts)
 
 
 def _tell(results: Results) -> None:

@@ -205,7 +205,7 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
         GitStorage(source, create=False), local(app), wanted, parse_dataset_id(new_id) if new_id else wanted
     )
     if found or app.json:
-        app.data({"recovered": found}, "\n".join(found))
+        app.data({"recovered": found}, found)
     else:
         say(f"The store has all that the backup has of {wanted}.", fg="green")
 

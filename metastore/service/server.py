@@ -28,6 +28,7 @@ from werkzeug.exceptions import BadRequest
 from metastore import config
 from metastore.auth.tokens import LONGEST
 from metastore.errors import InvalidInput
+from metastore.printable import printable
 from metastore.service.context import request_id
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # nobody reads it: no reason to fail a request
-            os.write(self._descriptor, f"{record.msg}\n".encode(errors="backslashreplace"))
+            os.write(self._descriptor, f"{printable(record.msg)}\n".encode())
 
 
 class _JsonLines(logging.Formatter):
@@ -256,7 +257,7 @@ class _JsonLines(logging.Formatter):
             said["traceback"] = self.formatException(record.exc_info)
         if (known := request_id()) is not None:
             said["request_id"] = known
-        return json.dumps(said, ensure_ascii=False)
+        return printable(json.dumps(said, ensure_ascii=False))
 
 
 def set_up_logging() -> None:

@@ -11,10 +11,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 import metastore
+from metastore.printable import printable
 from metastore.service import server
 
 from ..processes import SOAK
@@ -118,6 +120,34 @@ def test_metrics_are_those_of_all_processes_together(tmp_path: Path) -> None:
             running.ask("/healthz")
         text = running.ask("/metrics").body.decode()
         assert 'metastore_http_requests_total{method="GET",route="/healthz",status="200"} 30.0' in text
+
+
+def test_no_request_forges_a_line_of_a_log_or_puts_its_body_there(tmp_path: Path) -> None:
+    evil = "\x1b[2J\r\n\x9b2J\u202e\u2028{}"
+    marked = {"name": "MARK", "title": evil + "MARK", "resources": [{"MARK": "MARK"}], "licenses": "MARK"}
+    sent = 0
+    with served(tmp_path) as running:
+        for method, body in (
+            ("PUT", marked),
+            ("PATCH", {"title": "MARK"}),
+            ("PATCH", [{"op": "MARK"}]),
+            ("PUT", "MARK"),
+        ):
+            running.ask(f"{CARS}?message=MARK", method, body)
+            running.ask(CARS, method, body)
+            running.ask(CARS, method, body, If_Match='"MARK"')
+            running.ask("/api/v1/bundles/NuMI", method, body)
+            running.ask(f"/api/v1/{quote(evil, safe='')}", method, body)
+            sent += 5
+        assert running.ask(CARS).status == 200
+    lines = (tmp_path / "out").read_bytes().decode().split("\n")[:-1]
+    assert len(lines) == sent + 1
+    errors = (tmp_path / "err").read_bytes().decode().split("\n")[:-1]
+    assert all("path" in json.loads(line) for line in lines)
+    assert any(json.loads(line)["logger"] == "metastore.findings" for line in errors if line.startswith("{"))
+    for line in (*lines, *errors):
+        assert "MARK" not in line
+        assert line == printable(line)
 
 
 def test_the_access_log_is_json_on_stdout(service: Served) -> None:
