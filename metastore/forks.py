@@ -3,19 +3,28 @@
 A forked child has a copy of its parent's memory, but only the thread that forked. A lock that another thread held stays
 locked in the child for ever, and a connection that both use mixes up their answers. Everything that cannot be used by
 both processes is registered here, and made anew in the child.
+
+Python's locks of modules, and those of C libraries, cannot be made anew. We import on use, perhaps in a thread; a child
+that is forked meanwhile and wants that module waits without end. So a fork waits for imports, and for what is
+`undisturbed`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import _bootstrap
 from typing import Any, TypeVar
 
 _Owner = TypeVar("_Owner")
 _resets: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
 _abandoned: list[object] = []
+#: How long a fork waits for imports, in seconds.
+_PATIENCE = 10.0
 
 
 def register(owner: _Owner, reset: Callable[[_Owner], None]) -> None:
@@ -29,11 +38,37 @@ def abandon(thing: object) -> None:
 
 
 def _after_fork() -> None:
+    _quiet.release()
     for owner, reset in tuple(_resets.items()):
         reset(owner)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+_quiet = threading.RLock()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no other thread fork meanwhile; for short work of C libraries whose locks a child would find locked."""
+    with _quiet:
+        yield
+
+
+def _before_fork() -> None:
+    """Wait until no other thread imports. Python's own list of its locks is read; without it there is no wait."""
+    deadline = time.monotonic() + _PATIENCE
+    _quiet.acquire()
+    while _imports_elsewhere() and time.monotonic() < deadline:
+        _quiet.release()  # what is imported may want it
+        time.sleep(0.001)
+        _quiet.acquire()
+
+
+def _imports_elsewhere() -> bool:
+    locks = [reference() for reference in tuple(getattr(_bootstrap, "_module_locks", {}).values())]
+    return any(getattr(lock, "owner", None) not in (None, threading.get_ident()) for lock in locks)
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_quiet.release, after_in_child=_after_fork)
 
 
 class ForkSafeLock:

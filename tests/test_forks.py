@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
+import importlib
 import re
+import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +17,15 @@ import pytest
 
 import metastore
 from metastore import forks
+from metastore.auth.key_sources import UrlKeys
 from metastore.forks import ForkSafeLock
+from metastore.parse import parse_dataset_id
+from metastore.storage.local.storage import GitStorage
+from metastore.store.store import MetaStore
 
-from .processes import in_child
+from .conftest import ANN
+from .key_server import key_server
+from .processes import SOAK, in_child
 
 
 @contextmanager
@@ -80,9 +91,92 @@ def test_an_owner_that_is_gone_is_not_reset() -> None:
     assert in_child(lambda: resets == [] or 1 / 0) == 0
 
 
+def test_a_fork_waits_for_what_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(0.5); VALUE = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def use() -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        assert importlib.import_module("slow_to_import").VALUE == 1
+
+    thread = threading.Thread(target=importlib.import_module, args=("slow_to_import",))
+    thread.start()
+    time.sleep(0.2)
+    assert in_child(use) == 0
+    thread.join()
+
+
 def test_every_lock_of_the_package_is_fork_safe() -> None:
     """Semaphores are made by `http.client`, which makes them anew in a child."""
     package = Path(metastore.__file__).parent
     raw = re.compile(r"threading\.(R?Lock|Condition)\(|register_at_fork")
     using = {str(path.relative_to(package)) for path in package.rglob("*.py") if raw.search(path.read_text())}
     assert using == {"forks.py"}
+
+
+CHILDREN = 10_000 if SOAK else 60
+
+
+def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_keys(tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path, author=ANN, validation="off", sync=False)
+    assert isinstance(store, MetaStore)
+    names = [f"physics/cars{number}" for number in range(3)]
+    for name in names:
+        store.dataset_create(name, {"n": 0})
+    with key_server() as server:
+        server.answer('{"keys": []}')
+        keys = UrlKeys(server.url, pause=0)
+        at_work: list[Callable[[], object]] = [
+            lambda: pack(store, names[0]),
+            lambda: store.dataset_update(names[1], {"n": time.time_ns()}),
+            lambda: [store.dataset_read(name) for name in names],
+            keys.refresh,
+        ]
+        with always(*at_work):
+            ended = [in_child(lambda: in_time(store, names, keys)) for _ in range(CHILDREN)]
+    print(f"{CHILDREN} children, {ended.count(-signal.SIGALRM)} hung, {CHILDREN - ended.count(0)} failed")
+    assert set(ended) == {0}
+
+
+def pack(store: MetaStore, name: str) -> None:
+    store.dataset_update(name, {"n": time.time_ns()})
+    storage, dataset_id = store.storage, parse_dataset_id(name)
+    assert isinstance(storage, GitStorage)
+    storage.pack_loose(dataset_id)
+    storage.compact(dataset_id)
+
+
+def in_time(store: MetaStore, names: list[str], keys: UrlKeys) -> None:
+    """Do everything once; a child that hangs is killed by the alarm."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's own handler would make a failure of it
+    faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
+    signal.alarm(30)
+    for name in names:
+        store.dataset_read(name)
+    pack(store, names[2])
+    keys.refresh()
+
+
+@contextmanager
+def always(*calls: Callable[[], object]) -> Iterator[None]:
+    """Make calls again and again, each in a thread of its own."""
+    done, failed = threading.Event(), list[Exception]()
+
+    def repeat(call: Callable[[], object]) -> None:
+        try:
+            while not done.is_set():
+                call()
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=repeat, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []

@@ -13,6 +13,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
+from metastore.forks import undisturbed
 from metastore.http.body import ENCODING, BadBody, read_body
 from metastore.http.credentials import is_loopback
 from metastore.http.responses import NotSent, Response, ResponseLost, Unreadable
@@ -169,8 +170,11 @@ class Connection:
 
     def _pool(self) -> httpx.Client:
         pool = self._pools.get(os.getpid())
-        # Two threads may both make one; both use the first, without a lock that a fork could copy while it is held.
-        return pool or self._pools.setdefault(os.getpid(), self._new_pool())
+        # Two threads may both make one; both use the first.
+        if pool is None:
+            with undisturbed():  # OpenSSL initialises itself, and reads certificates
+                pool = self._pools.setdefault(os.getpid(), self._new_pool())
+        return pool
 
     def _new_pool(self) -> httpx.Client:
         import httpx

@@ -42,6 +42,8 @@ from metastore.storage.attempts import attempt
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
+from metastore.storage.local._joining import join
+from metastore.storage.local._maintenance import compact, damage_of_dataset, damage_of_store
 from metastore.storage.local._repository import GitRepository, make_repository
 from metastore.storage.local.layout import Layout
 from metastore.storage.objects import ObjectStorage
@@ -256,18 +258,12 @@ class GitStorage(ObjectStorage):
         return touched(self.layout, since)
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
-        from metastore.storage.local._maintenance import damage_of_store
-
         return damage_of_store(self.layout, repair=repair)
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
-        from metastore.storage.local._maintenance import damage_of_dataset
-
         return damage_of_dataset(self, dataset_id, inspect, repair=repair)
 
     def compact(self, dataset_id: DatasetId) -> None:
-        from metastore.storage.local._maintenance import compact
-
         with self.lock(dataset_id), self.open(dataset_id) as repository:
             protect(repository.path, sync=self._sync)
             compact(repository)
@@ -299,12 +295,9 @@ class GitStorage(ObjectStorage):
 
     def pack_loose(self, dataset_id: DatasetId) -> None:
         """Put a dataset's loose objects into one pack, and the packs into one when there are many."""
-        from metastore.storage.local import _joining as joining
-        from metastore.storage.local._maintenance import compact
-
         with self.lock(dataset_id), self.open(dataset_id) as repository:
             repository.database.pack_loose()
-            if joining.join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
+            if join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
                 compact(repository)
 
     # Handles
