@@ -379,6 +379,8 @@ def test_nothing_acknowledged_is_lost_while_git_works_beside_writers(tmp_path: P
     assert tags == expected
     assert len(acknowledged) > 10
     fsck(root)
+    over_packs = "objects/pack/multi-pack-index names packs that are gone"
+    assert [each for each in GitStorage(root).verify(repair=True) if each.detail != over_packs] == []
     assert list(GitStorage(root).verify()) == list(GitStorage(tmp_path / "backup").verify()) == []
 
 

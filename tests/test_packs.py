@@ -119,6 +119,31 @@ def test_an_index_over_packs_that_are_gone_stops_nobody(storage: GitStorage) -> 
     Path(path, "objects/pack/multi-pack-index").write_bytes(index)
     for reader in (storage, other, GitStorage(storage.layout.root)):
         expect_everything(reader, revisions)
+    assert [damage.detail for damage in storage.verify()] == ["objects/pack/multi-pack-index names packs that are gone"]
+    assert [damage.repaired for damage in storage.verify(repair=True)] == [True]
+    assert list(storage.verify()) == []
+
+
+def test_an_index_over_packs_that_are_there_is_no_damage(storage: GitStorage, path: Path) -> None:
+    grow_beside(storage)
+    git(path, "multi-pack-index", "write")
+    assert list(storage.verify()) == []
+
+
+def test_what_git_keeps_beside_a_pack_goes_with_it(storage: GitStorage, path: Path) -> None:
+    grow_beside(storage)
+    for name in pack_names(str(path)):
+        for ending in ("rev", "mtimes", "bitmap"):
+            (path / f"objects/pack/{name}.{ending}").write_bytes(b"")
+    storage.compact(CARS)
+    assert sorted(file.suffix for file in (path / "objects/pack").iterdir()) == [".idx", ".pack"]
+
+
+def grow_beside(storage: GitStorage) -> None:
+    """Make a second pack."""
+    storage.compact(CARS)
+    storage.append(CARS, {"a": b"2"}, change(), parent=storage.resolve(CARS, None).id)
+    storage.pack_loose(CARS)
 
 
 def unfinished(storage: GitStorage) -> tuple[Path, str]:

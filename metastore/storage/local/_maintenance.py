@@ -14,7 +14,14 @@ from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
-from metastore.storage.local._packs import UNFINISHED, index_ids, pack_names, readable_packs, remove_packs
+from metastore.storage.local._packs import (
+    UNFINISHED,
+    index_ids,
+    names_gone_packs,
+    pack_names,
+    readable_packs,
+    remove_packs,
+)
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.layout import Layout, is_stale
 from metastore.types import Damage, DatasetId
@@ -33,6 +40,7 @@ _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.
 _WITH_CHECKSUM = (".pack", ".idx", ".rev", ".bitmap", "")
 _CACHE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
+_OVER_PACKS = "objects/pack/multi-pack-index"
 
 
 def compact(repository: GitRepository) -> None:
@@ -81,7 +89,8 @@ def damage_of_dataset(
         for file in left_over if repair else ():
             _remove(file)
     for file in left_over:  # outside of the lock, since the caller may want to write
-        detail = f"{os.path.relpath(file, path)} was left by an interrupted write"
+        why = "names packs that are gone" if file.endswith(_OVER_PACKS) else "was left by an interrupted write"
+        detail = f"{os.path.relpath(file, path)} {why}"
         yield Damage(str(dataset_id), "left-over-file", detail, repair)
     yield from _unreadable(storage, dataset_id, inspect)
 
@@ -143,6 +152,8 @@ def _left_over(path: str) -> Iterator[str]:
             yield f"{path}/{name}"
     for folder in (path, *(folder for folder, _, _ in os.walk(f"{path}/refs"))):
         yield from stale_locks(folder)
+    if names_gone_packs(path):
+        yield f"{path}/{_OVER_PACKS}"
     for folder, folders, files in os.walk(f"{path}/objects"):
         for name in [*folders, *files]:
             found = os.path.join(folder, name)

@@ -9,7 +9,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
@@ -228,6 +228,19 @@ def index_ids(path: str, name: str) -> list[str]:
     return [ids[start : start + 20].hex() for start in range(0, len(ids), 20)]
 
 
+def names_gone_packs(path: str) -> bool:
+    """Tell whether there is an index over packs (git-multi-pack-index(1)) of which one is gone."""
+    content = read_file(f"{path}/objects/pack/multi-pack-index") or b""
+    rows = [
+        content[place : place + 12] for place in range(12, 12 + 12 * (content[6] + 1 if len(content) > 6 else 0), 12)
+    ]
+    for row, following in pairwise(rows):
+        if row.startswith(b"PNAM"):
+            names = content[int.from_bytes(row[4:]) : int.from_bytes(following[4:])].split(b"\0")
+            return any(name and not os.path.exists(f"{path}/objects/pack/".encode() + name) for name in names)
+    return False
+
+
 def remove_packs(path: str, names: Iterable[str]) -> None:
     """Remove packs whose objects are in others; readers who know them find the others.
 
@@ -239,6 +252,6 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
         with git_locked([several]), suppress(FileNotFoundError):
             os.unlink(several)
     for name in names:
-        for ending in (".idx", ".pack", ".rev", ".bitmap"):
+        for ending in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/objects/pack/{name}{ending}")
