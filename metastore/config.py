@@ -54,7 +54,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import InvalidInput
-from metastore.settings import FORMER_NAMES, NAMES, ServiceSettings, Settings, make
+from metastore.settings import FORMER_NAMES, NAMES, OPEN_WHEN_UNSET, ServiceSettings, Settings, make
 
 if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
     from metastore.store.base import Store
 
-__all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "own_secret", "verifier"]
+__all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "openness", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
 #: How alike two names are, of 1, for one to be a misspelling of the other; people have variables of their own as well.
 _ALIKE = 0.9
@@ -89,6 +89,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for variable in environ:
         if variable.upper().startswith(_PREFIX) and variable not in known:
             _warn_of(variable)
+    for name in OPEN_WHEN_UNSET:
+        if environ.get(variables[name]) == "":
+            raise InvalidInput(
+                f"{variables[name]} is empty, and unset it would restrict nothing: give a value, or unset it"
+            )
     outside = {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
     for former, name in FORMER_NAMES.items():
         if value := environ.get(f"{_PREFIX}{former.upper()}"):
@@ -161,6 +166,26 @@ def verifier(settings: Settings) -> Verifier:
             mapping=service.claims,
             default_owner=service.default_owner,
         )
+
+
+def openness(settings: Settings) -> str:
+    """Return one line that says what a service with these settings opens to whom."""
+    service = settings.service
+    read = "datasets and bundles" if service.public_read else "bundles, but not datasets"
+    issuers = [
+        issuer
+        for issuer, trusted in (
+            ("this service", has_own_key(settings)),
+            (service.jwt_issuer or "whoever has the keys that the settings name", _others_issue(service)),
+        )
+        if trusted
+    ]
+    names = f"; {', '.join(service.remote_user_from)} may name the user of a page" if service.remote_user_from else ""
+    change = f"members of the groups in {settings.groups_file}" if settings.groups_file else "nobody"
+    return (
+        f"Without a token anyone reads {read}. Tokens are issued by {' and '.join(issuers)}. "
+        f"Bundles are changed by {change}{names}."
+    )
 
 
 def own_secret(settings: Settings) -> str:

@@ -269,6 +269,17 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
 }
 #: The names of settings in a file. In the environment they are in upper case, after `METASTORE_`.
 NAMES = tuple(_PARSERS)
+#: Settings that restrict something: an empty one is a mistake, and must not pass for one that is unset.
+OPEN_WHEN_UNSET = (
+    "public_read",
+    "require_if_match",
+    "jwt_algorithms",
+    "jwt_issuer",
+    "jwt_audience",
+    "validation",
+    "version_rule",
+    "max_bytes",
+)
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
 _OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes")

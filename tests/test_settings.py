@@ -9,7 +9,7 @@ import pytest
 
 from metastore import config
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
-from metastore.settings import NAMES, ServiceSettings
+from metastore.settings import NAMES, OPEN_WHEN_UNSET, ServiceSettings
 
 from .test_tokens import SECRET, jwk, key_set, pem, private, private_pem, signed
 
@@ -42,7 +42,33 @@ def test_nothing_set_is_open_for_reading_alone() -> None:
 
 
 def test_an_empty_variable_is_none() -> None:
-    assert config.load({f"METASTORE_{name.upper()}": "" for name in NAMES if name != "claims"}) == config.load({})
+    names = [name for name in NAMES if name != "claims" and name not in OPEN_WHEN_UNSET]
+    assert config.load({f"METASTORE_{name.upper()}": "" for name in names}) == config.load({})
+
+
+@pytest.mark.parametrize("name", OPEN_WHEN_UNSET)
+def test_an_empty_variable_that_would_restrict_something_is_a_mistake(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"METASTORE_{name.upper()} is empty"):
+        config.load({f"METASTORE_{name.upper()}": ""})
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, ["reads datasets and bundles", "issued by this service.", "changed by nobody"]),
+        ({"PUBLIC_READ": "off"}, ["reads bundles, but not datasets"]),
+        ({"JWT_SECRET": SECRET}, ["issued by whoever has the keys"]),
+        ({"JWT_SECRET": SECRET, "JWT_ISSUER": "https://id.example.org"}, ["issued by https://id.example.org."]),
+        ({"JWT_SECRET": SECRET, "KEY_FILE": "key"}, ["issued by this service and whoever"]),
+        ({"GROUPS_FILE": "groups.conf"}, ["changed by members of the groups in groups.conf"]),
+        ({"REMOTE_USER_FROM": "127.0.0.1"}, ["127.0.0.1 may name the user of a page"]),
+    ],
+    ids=str,
+)
+def test_one_line_says_what_is_open_to_whom(variables: dict[str, str], words: list[str]) -> None:
+    line = config.openness(config.load({f"METASTORE_{name}": value for name, value in variables.items()}))
+    assert "\n" not in line
+    assert all(each in line for each in words), line
 
 
 @pytest.mark.parametrize("word", ["on", "On", "TRUE", "yes", "1"])
@@ -181,7 +207,8 @@ def test_no_other_variable_gives_an_alarm(warned: pytest.LogCaptureFixture) -> N
     live = ("LIVE_GITHUB_TOKEN", "LIVE_GITHUB_OWNER", "LIVE_GITLAB_TOKEN", "LIVE_GITLAB_GROUP", "VERSION", "IMAGE")
     others = {"_METASTORE_COMPLETE": "x", "PATH": "x", "MYMETASTORE_URI": "x", "METASTORE_": "x"}
     config.load({f"METASTORE_{word}": "x" for word in (*words, *live)} | others)
-    config.load({f"METASTORE_{name.upper()}": "" for name in NAMES if name != "claims"} | {"METASTORE_CONFIG": ""})
+    unset = [name for name in NAMES if name != "claims" and name not in OPEN_WHEN_UNSET]
+    config.load({f"METASTORE_{name.upper()}": "" for name in unset} | {"METASTORE_CONFIG": ""})
     assert warned.records == []
 
 

@@ -63,12 +63,11 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
 
 
 def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_key: bool) -> None:
+    from metastore import config
+
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     say(f"Serving {_shown(settings.url)} at http://{host}:{address[1]} - Ctrl-C stops it.", bold=True)
-    if settings.service.public_read:
-        say("Datasets can be read without a token; writing needs one.")
-    else:
-        say("Reading datasets and writing need a token; bundles can be read without one.")
+    say(config.openness(settings))
     if own_key:
         store = f" --store {shlex.quote(option)}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")

@@ -338,6 +338,8 @@ def test_a_child_and_threads_share_a_store_without_sharing_connections(remote: M
         ("https://host/?token=secret", {}, "neither"),
         ("https://host/#x", {}, "neither"),
         ("https://host", {"token": "a b"}, "printable ASCII"),
+        ("http://host", {"token": "ab"}, "not sent to host unencrypted"),
+        ("http://10.0.0.7:8000", {"token": "ab"}, "not sent to 10.0.0.7 unencrypted"),
         ("https://host", {"token": "secret\n"}, "printable ASCII"),
         ("https://host", {"token": 5}, "printable ASCII"),
         ("https://host", {"timeout": 0}, "timeout"),

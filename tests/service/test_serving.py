@@ -52,7 +52,7 @@ def run(folder: Path, *arguments: object, **environment: str) -> subprocess.Comp
 def test_the_start_says_where_who_may_and_how_to_get_in(service: Served) -> None:
     said = service.log("err")
     assert f"Serving {service.folder}/store at http://127.0.0.1:{service.port}" in said
-    assert "can be read without a token" in said
+    assert "Without a token anyone reads datasets" in said
     assert "metastore token --user" in said
     assert service.token not in said
 
