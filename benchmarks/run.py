@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
-from benchmarks import bundles_postgres, hosts, pages, peer, processes, scale, service, single
+from benchmarks import bundles_postgres, datasets_postgres, hosts, pages, peer, processes, scale, service, single
 from benchmarks.table import printed, say
 
 SECTIONS = {
@@ -28,6 +28,7 @@ SECTIONS = {
     "listing": ("Many datasets", scale.listing),
     "writers": ("Writers side by side", processes.side_by_side),
     "bundles": ("Bundles in PostgreSQL", bundles_postgres.rows),
+    "datasets": ("Datasets in PostgreSQL", datasets_postgres.rows),
     "pages": ("Pages", pages.rows),
     "service": ("The service over HTTP", service.rows),
     "starting": ("Starting", processes.starting),

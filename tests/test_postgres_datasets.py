@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 
 import metastore
-from metastore.errors import InvalidInput, PermissionDenied, StorageCorrupt
+from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, PermissionDenied, StorageCorrupt
 from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
@@ -26,7 +26,7 @@ from metastore.types import DatasetId
 from .bundle.postgres_server import migrated_database
 from .conftest import ANN, change, real_descriptor, ticking
 from .processes import fsck
-from .test_storage_contract import CARS, tag_of
+from .test_storage_contract import BOATS, CARS, tag_of
 
 RECIPE = Path(__file__).parent.parent / "docs" / "howto" / "postgres-datasets.md"
 
@@ -82,6 +82,28 @@ def everything(root: Path, name: str) -> str:
     return subprocess.run(
         ["sh", "-c", ask], cwd=root / f"{name}.git", check=True, capture_output=True, text=True
     ).stdout
+
+
+def test_what_a_storage_remembers_of_a_dataset_makes_no_write_wrong(storage: PostgresStorage, dsn: str) -> None:
+    other = PostgresStorage(dsn)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    other.rename(CARS, BOATS, parent=second.id)
+    with pytest.raises(DatasetMoved):
+        storage.append(CARS, {"a": b"3"}, change(), parent=second.id)
+    other.rename(BOATS, CARS, parent=second.id)
+    third = storage.append(CARS, {"a": b"3"}, change(), parent=second.id)
+    other.purge(CARS, parent=third.id)
+    with pytest.raises(DatasetNotFound):
+        storage.append(CARS, {"a": b"4"}, change(), parent=third.id)
+    storage.create(CARS, {"a": b"1"}, change())
+    storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    other.purge(CARS, parent=second.id)
+    other.create(CARS, {"a": b"1"}, change())
+    other.append(CARS, {"a": b"2"}, change(), parent=first.id)  # the same ids in another dataset
+    storage.append(CARS, {"c": b""}, change(), parent=second.id)
+    assert list(other.verify()) == []
+    other.close()
 
 
 def test_a_history_of_many_megabytes_is_copied_at_once(storage: PostgresStorage, tmp_path: Path) -> None:

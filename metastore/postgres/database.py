@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -202,6 +203,13 @@ def _lost(error: psycopg.OperationalError) -> bool:
 _Pool = ConnectionPool[Connection]
 
 
+class _Held(threading.local):
+    """The connection that a thread holds for several calls, with the id of its process."""
+
+    connection: Connection | None = None
+    process = 0
+
+
 class Database:
     """A database, with a pool of connections for each process: a forked child opens its own.
 
@@ -219,6 +227,7 @@ class Database:
         self._timeout = timeout
         # One per process id: a child must neither use nor close its parent's connections.
         self._pools: dict[int, _Pool] = {}
+        self._held = _Held()
 
     def close(self) -> None:
         """Close this process's connections; the next call opens them again."""
@@ -250,6 +259,33 @@ class Database:
             pool.check()
 
     @contextmanager
+    def one_at_a_time(self, subject: str) -> Iterator[None]:
+        """Keep all others that want the same, on any machine, waiting until the body ends.
+
+        All calls of this thread in the body use one connection. Nobody may rely on being alone: if the connection is
+        lost, the next one begins.
+
+        Raises:
+            StorageBusy: The wait took longer than `patience`.
+        """
+        with ExitStack() as stack:
+            with database_errors():
+                pool = self._pools.get(os.getpid()) or self._open()
+                connection = stack.enter_context(self._connection(pool, self.patience))
+                try:
+                    connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (subject,))
+                except psycopg.OperationalError as error:
+                    if not _lost(error):
+                        raise
+            self._held.connection, self._held.process = connection, os.getpid()
+            try:
+                yield
+            finally:
+                self._held.connection = None
+                with suppress(psycopg.Error):
+                    connection.execute("SELECT pg_advisory_unlock_all()")
+
+    @contextmanager
     def apart(self) -> Iterator[Connection]:
         """Open a connection outside of the pool, for work that takes long."""
         with connect(self._dsn) as connection:
@@ -265,18 +301,26 @@ class Database:
 
     @contextmanager
     def _connection(self, pool: _Pool, seconds: float) -> Iterator[Connection]:
+        held = self._held.connection
+        if held is not None and self._held.process == os.getpid() and not held.closed:
+            self._begin(held)
+            yield held
+            return
         try:
             connection = pool.getconn(seconds)
         except PoolTimeout:
             # The pool does not say whether the server is away or all connections are in use.
             connect(self._dsn).close()
             raise
-        connection.warning = None
-        connection.deadline = time.monotonic() + self.patience + self._timeout
+        self._begin(connection)
         try:
             yield connection
         finally:
             pool.putconn(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        connection.warning = None
+        connection.deadline = time.monotonic() + self.patience + self._timeout
 
     def _open(self) -> _Pool:
         """Open this process's pool, after checking that the database is ready."""

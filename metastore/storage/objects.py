@@ -55,6 +55,10 @@ class ObjectStorage(Storage):
         do. A write compares again.
         """
 
+    def _open_to_append(self, dataset_id: DatasetId, parent: RevisionId) -> AbstractContextManager[Repository]:
+        """Open a repository to add a revision. It may be remembered: the write compares everything again."""
+        return self._open(dataset_id, parent)
+
     @abstractmethod
     def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
         """Keep every other writer away from these ids."""
@@ -88,7 +92,7 @@ class ObjectStorage(Storage):
         *,
         parent: RevisionId,
     ) -> Revision:
-        with attempt(parent) as ids, self._open(dataset_id, parent) as repository:
+        with attempt(parent) as ids, self._open_to_append(dataset_id, parent) as repository:
             expect_head(dataset_id, repository, parent)
             objects, commit = next_objects(repository, parent, changes, change)
             ids.wanted = commit

@@ -131,6 +131,11 @@ class PostgresRepository(Repository):
         for values in arrays(Packer().rows(objects)):
             self._calls.rows(_queries.PUT, {"place": self.place, **values})
 
+    def written(self, objects: Mapping[str, GitObject]) -> None:
+        """Cache objects that were written, which the next write reads."""
+        for identity, found in objects.items():
+            self.cache.put(identity, found, len(found.content) + 300)
+
     def has_blob(self, blob: BlobId) -> bool:
         return bool(self._calls.rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
 

@@ -8,7 +8,7 @@ changes and commits. It carries an id of its own, so that it is made once howeve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from metastore import git
 from metastore.errors import (
     OutcomeUnknown,
     PathNotFound,
+    StorageBusy,
+    StorageCorrupt,
     TagNotFound,
 )
 from metastore.forks import ForkSafeLock
@@ -32,10 +34,11 @@ from metastore.storage.postgres._calls import Arrays, Calls
 from metastore.storage.postgres._feed import touched
 from metastore.storage.postgres._packing import Packer
 from metastore.storage.postgres._repository import PostgresRepository, arrays
-from metastore.types import Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
+from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
 _PAGE = 500
 _TURNS = 64
+_PLACES = 10_000
 #: Below all ids, in the order of the list.
 _START = DatasetId("", "")
 
@@ -69,13 +72,16 @@ class PostgresStorage(ObjectStorage):
     ) -> None:
         self.database = Database(dsn, size=pool_size, patience=patience, timeout=5.0)
         self._calls = Calls(self.database)
+        #: Key and head of datasets, as they were a moment ago.
+        self._places: dict[DatasetId, tuple[int, RevisionId]] = {}
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
         self._turns = [ForkSafeLock() for _ in range(_TURNS)]
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process
+        # One thread of this process at most waits for the others, and holds a connection.
+        with self._turns[hash(dataset_id) % _TURNS], self.database.one_at_a_time(str(dataset_id)):
             yield
 
     def check(self) -> None:
@@ -92,6 +98,39 @@ class PostgresStorage(ObjectStorage):
     @contextmanager
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
         yield self._look(dataset_id, revision).repository
+
+    def append(
+        self,
+        dataset_id: DatasetId,
+        changes: Mapping[str, bytes | BlobId | None],
+        change: Change,
+        *,
+        parent: RevisionId,
+    ) -> Revision:
+        place, head = self._places.get(dataset_id, (0, None))
+        try:
+            return super().append(dataset_id, changes, change, parent=parent)
+        except (StorageBusy, StorageCorrupt):
+            if head != parent or self._look(dataset_id, None).repository.place == place:
+                raise
+        # It was remembered, and another dataset with this revision is there now.
+        return super().append(dataset_id, changes, change, parent=parent)
+
+    @contextmanager
+    def _open_to_append(self, dataset_id: DatasetId, parent: RevisionId) -> Iterator[Repository]:
+        place, head = self._places.get(dataset_id, (0, None))
+        if head == parent:
+            yield PostgresRepository(self._calls, self._cache, place, parent)
+        else:
+            yield self._look(dataset_id, parent).repository
+
+    def _remember(self, dataset_id: DatasetId, place: int, head: RevisionId) -> None:
+        """Keep in mind where a dataset is, for the next write."""
+        self._places.pop(dataset_id, None)
+        self._places[dataset_id] = place, head
+        if len(self._places) > _PLACES:
+            with suppress(StopIteration, RuntimeError):  # another thread did it
+                self._places.pop(next(iter(self._places)), None)
 
     def _look(
         self, dataset_id: DatasetId, revision: str | None, path: str | None = None, cache: Cache | None = None
@@ -111,6 +150,7 @@ class PostgresStorage(ObjectStorage):
             self._calls.raise_missing(dataset_id)
         place, head, commit, body, tree, *columns = rows[0]
         repository = PostgresRepository(self._calls, cache or self._cache, place, RevisionId(head.hex()))
+        self._remember(dataset_id, place, repository.head())
         repository.take(commit, (git.COMMIT, False, body, None, None, None))
         repository.take(tree, columns[:6])
         repository.take(columns[6], columns[7:])
@@ -207,7 +247,12 @@ class PostgresStorage(ObjectStorage):
         }
         is_all = next(packed, None) is None
         rest = None if is_all else lambda: islice(chunks(), 1, None)
-        self._calls.make(_queries.WRITE, dataset_id, repository.place if repository else None, values, parent, rest)
+        place = repository.place if repository else None
+        self._places.pop(dataset_id, None)  # and if it fails, it is read again
+        self._calls.make(_queries.WRITE, dataset_id, place, values, parent, rest)
+        if repository is not None:
+            self._remember(dataset_id, repository.place, head)
+            repository.written(objects if is_all else {})
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         repository = self._look(dataset_id, None).repository

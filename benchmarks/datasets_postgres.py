@@ -1,0 +1,204 @@
+"""Datasets in a real PostgreSQL, beside the same statements through psycopg without the library."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+import metastore
+from benchmarks.documents import SMALL, descriptor
+from benchmarks.table import Note, Row, in_turn, say
+from metastore.storage.port import Storage
+from metastore.storage.postgres import _queries
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import Author, Change, DatasetId
+from tests.bundle.postgres_server import migrated_database
+
+_WRITERS = 8
+#: Calls something again and again for the time of a measurement, with a number that counts up.
+Repeat = Callable[[Callable[[int], object]], None]
+_WHO = Author("Ann Lee", "ann@example.org")
+_FILE = "datapackage.json"
+_PLAIN = b"SELECT data FROM plain WHERE name = %s"
+
+
+def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
+    """Read and write, alone and side by side."""
+    try:
+        with migrated_database() as dsn:
+            yield from _reads(dsn, rounds=200 if quick else 2000)
+            yield from _writes(dsn, seconds=1.0 if quick else 4.0)
+    except (RuntimeError, psycopg.OperationalError) as error:
+        yield Note(f"Datasets in PostgreSQL are left out: there is no server ({' '.join(str(error).split())}).")
+
+
+def _change() -> Change:
+    return Change(_WHO, "Why", datetime.now(UTC))
+
+
+def _reads(dsn: str, rounds: int) -> Iterator[Row]:
+    vega = (Path(__file__).parent.parent / "examples/catalogue/vega/datasets" / _FILE).read_bytes()
+    storage = PostgresStorage(dsn)
+    with psycopg.connect(dsn, autocommit=True) as plain:
+        plain.execute("CREATE TABLE plain (name text PRIMARY KEY, data bytea)")
+        for name, content in (("1 kB", _small(0)), ("136 kB", vega)):
+            dataset_id = DatasetId("read", name.replace(" ", "").lower())
+            first = storage.create(dataset_id, {_FILE: content}, _change())
+            storage.append(dataset_id, {_FILE: content + b"\n"}, _change(), parent=first.id)
+            plain.execute("INSERT INTO plain VALUES (%s, %s)", (name, content + b"\n"))
+            fresh = PostgresStorage(dsn, cache_bytes=0)
+            times = in_turn(
+                rounds,
+                ours=lambda n, dataset_id=dataset_id, fresh=fresh: fresh.find(dataset_id, None, _FILE),
+                warm=lambda n, dataset_id=dataset_id: storage.find(dataset_id, None, _FILE),
+                plain=lambda n, name=name: plain.execute(_PLAIN, (name,), binary=True).fetchone(),
+            )
+            other = "SELECT of the same bytes"
+            yield Row(f"read newest, {name}, nothing cached", times["ours"], other, times["plain"], target=2)
+            yield Row(f"read newest, {name}", times["warm"], other, times["plain"], target=2)
+            fresh.close()
+    storage.close()
+
+
+def _writes(dsn: str, seconds: float) -> Iterator[Row]:
+    for what, ours, theirs, target in (
+        ("create", _create, _create_bare, 0.5),
+        ("update, a dataset each", _update, _update_bare, 0.5),
+    ):
+        say(f"{what}, {_WRITERS} writers")
+        values = [_rate(work, dsn, seconds) for work in (ours, theirs)]
+        other = "the same statements alone"
+        title = f"{what}, {_WRITERS} processes"
+        yield Row(title, values[0], other, values[1], unit="changes/s", more_is_better=True, target=target)
+    say("one dataset")
+    storage = PostgresStorage(dsn)
+    storage.create(DatasetId("one", "d0"), {_FILE: _small(0)}, _change())
+    landed = _rate(_patch_one, dsn, seconds)
+    yield Row(f"update one dataset, {_WRITERS} processes", landed, unit="changes/s", more_is_better=True, target=200)
+    storage.close()
+
+
+def _small(number: int) -> bytes:
+    return json.dumps({**descriptor(SMALL), "version": str(number)}).encode()
+
+
+def _rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> float:
+    """Return how many calls a second all processes made together."""
+    context = multiprocessing.get_context("fork")  # a storage can be used after a fork, and nothing is imported again
+    pipes = [context.Pipe() for _ in range(_WRITERS)]
+    processes = [
+        context.Process(target=_run, args=(work, dsn, number, seconds, theirs))
+        for number, (_, theirs) in enumerate(pipes)
+    ]
+    for process in processes:
+        process.start()
+    for ours, _ in pipes:
+        ours.recv()
+    start = time.perf_counter()
+    for ours, _ in pipes:
+        ours.send(None)
+    count = sum(ours.recv() for ours, _ in pipes)
+    took = time.perf_counter() - start
+    for process in processes:
+        process.join()
+    return count / took
+
+
+def _run(work: Callable[[str, int, Repeat], None], dsn: str, writer: int, seconds: float, pipe: Any) -> None:
+    def repeat(call: Callable[[int], object]) -> None:
+        call(0)
+        pipe.send(None)
+        pipe.recv()
+        end, count = time.perf_counter() + seconds, 0
+        while time.perf_counter() < end:
+            count += 1
+            call(count)
+        pipe.send(count)
+
+    work(dsn, writer, repeat)
+
+
+def _create(dsn: str, writer: int, repeat: Repeat) -> None:
+    storage, content, start = PostgresStorage(dsn), _small(0), uuid.uuid4().hex[:8]
+
+    def create(number: int) -> None:
+        storage.create(DatasetId("c", f"{start}-{number}"), {_FILE: content}, _change())
+
+    repeat(create)
+    storage.close()
+
+
+def _update(dsn: str, writer: int, repeat: Repeat) -> None:
+    storage: Storage = PostgresStorage(dsn)
+    dataset_id = DatasetId("u", f"{writer}-{uuid.uuid4().hex[:8]}")
+    storage.create(dataset_id, {_FILE: _small(0)}, _change())
+
+    def update(number: int) -> None:
+        head = storage.find(dataset_id, None, _FILE)[0]
+        storage.append(dataset_id, {_FILE: _small(number)}, _change(), parent=head.id)
+
+    repeat(update)
+    storage.close()
+
+
+def _patch_one(dsn: str, writer: int, repeat: Repeat) -> None:
+    storage = PostgresStorage(dsn)
+    store = metastore.MetaStore(storage, author=_WHO, validation="off")
+    repeat(lambda n: store.dataset_patch("one/d0", {f"w{writer}": n}))
+    store.close()
+
+
+def _values(name: str, body: bytes, tree: bytes, head: bytes) -> dict[str, Any]:
+    """Return the arguments of a write, as large as ours, with ids that nobody computed."""
+    blob = os.urandom(20)
+    return {
+        **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None},
+        **{"ids": [blob, tree], "kinds": ["blob", "tree"], "packs": [False, False], "bases": [None, None]},
+        **{"datas": [_SMALL, tree * 3], "revisions": [head], "bodies": [body]},
+    }
+
+
+_SMALL = b"x" * 600
+
+
+def _body(tree: bytes, parent: bytes | None) -> bytes:
+    lines = [f"tree {tree.hex()}", *([f"parent {parent.hex()}"] if parent else []), "author x <x@y> 1 +0000" + " " * 80]
+    return "\n".join(lines).encode()
+
+
+def _create_bare(dsn: str, writer: int, repeat: Repeat) -> None:
+    start = uuid.uuid4().hex[:8]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+
+        def create(number: int) -> None:
+            tree, head = os.urandom(20), os.urandom(20)
+            values = _values(f"{start}-{number}", _body(tree, None), tree, head)
+            connection.execute(_queries.WRITE.encode(), values, binary=True).fetchone()
+
+        repeat(create)
+
+
+def _update_bare(dsn: str, writer: int, repeat: Repeat) -> None:
+    name = f"{writer}-{uuid.uuid4().hex[:8]}"
+    tree, head = os.urandom(20), os.urandom(20)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_queries.WRITE.encode(), _values(name, _body(tree, None), tree, head))
+        look = {"owner": "b", "name": name, "needle": b" datapackage.json\0"}
+
+        def update(number: int) -> None:
+            row = connection.execute(_queries.NEWEST.encode(), look, binary=True).fetchone()
+            assert row
+            tree, new = os.urandom(20), os.urandom(20)
+            values = _values(name, _body(tree, row[1]), tree, new) | {"place": row[0], "parent": row[1]}
+            connection.execute(_queries.WRITE.encode(), values, binary=True).fetchone()
+
+        repeat(update)
