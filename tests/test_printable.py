@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -131,8 +132,23 @@ def _commit(repository: Path, content: bytes) -> None:
     git("update-ref", "refs/heads/main", made)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_what_others_wrote_forges_nothing_on_a_terminal(folder: Path, command: str) -> None:
+#: Runs each command of a JSON list as a process of its own would, with a line between them that no text has.
+ONE_BY_ONE = r"""
+import json, sys
+from metastore.cli.app import run
+for number, command in enumerate(json.loads(sys.argv[1])):
+    print(f"\n<< {number} >>", flush=True)
+    sys.argv = ["metastore", *command.split(" ")]
+    try:
+        run()
+    except SystemExit:
+        sys.stdout.flush()
+"""
+
+
+@pytest.fixture(scope="module")
+def screens(folder: Path) -> dict[str, str]:
+    """What each command writes on a terminal, without the codes that are ours."""
     environment = {
         "METASTORE_STORE": "store",
         "METASTORE_GROUPS_FILE": "groups.conf",
@@ -141,10 +157,19 @@ def test_what_others_wrote_forges_nothing_on_a_terminal(folder: Path, command: s
         "PYTHONPATH": str(Path(metastore.__file__).parents[1]),
         "LANG": "C.UTF-8",
     }
-    _, written = on_terminal([sys.executable, "-m", "metastore", *command.split(" ")], cwd=folder, env=environment)
+    _, written = on_terminal(
+        [sys.executable, "-c", ONE_BY_ONE, json.dumps(COMMANDS)], cwd=folder, env={**os.environ, **environment}
+    )
     text = re.sub(r"\x1b\[(\d+m|K|\?25[hl])", "", written.decode().replace("\r\n", "\n"))
     text = re.sub(r"\r(?=\w* *\[)", "", text)  # a progress bar draws itself again
-    assert text
+    parts = re.split(r"^<< \d+ >>$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(COMMANDS, parts, strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_others_wrote_forges_nothing_on_a_terminal(screens: dict[str, str], command: str) -> None:
+    text = screens[command]
+    assert text.strip()
     assert "Traceback" not in text
     assert not [hex(ord(each)) for each in text if ord(each) in CONTROLS and each not in "\n\t"], text
     if "--raw" not in command:  # which prints nothing but a file, line by line
