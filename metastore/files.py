@@ -64,14 +64,14 @@ def sync_file(path: str) -> None:
         _close(descriptor)
 
 
-def make_folders(path: str, *, sync: bool) -> None:
-    """Make a folder, and those above it, where there are none."""
+def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
+    """Make a folder, with at most the rights of `mode`, and those above it, where there are none."""
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
     make_folders(above, sync=sync)
     with suppress(FileExistsError):
-        os.mkdir(path)
+        os.mkdir(path, mode)
     if sync:
         sync_directory(above)
 

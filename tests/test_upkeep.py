@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+
+import pytest
+
+from metastore import config
 
 from .test_cli import WRITE, Run, cars, run
 
@@ -11,6 +17,29 @@ __all__ = ["cars", "run"]  # the fixtures
 
 def test_verify_says_in_json_how_much_was_read_also_where_all_is_well(run: Run, cars: str, tmp_path: Path) -> None:
     assert run("verify", "--json").json == {"datasets": 1, "problems": 0, "repaired": 0}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
+def test_a_new_store_and_its_backup_let_no_other_user_in(run: Run, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        run("dataset", "create", "physics/cars", "-", *WRITE, stdin=b"{}")
+        run("backup", "kept")
+    finally:
+        os.umask(before)
+    for folder in (Path(config.load().url), Path("kept")):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o750 & ~umask
+
+
+def test_verify_names_a_store_that_all_users_can_read_though_the_service_hides_it(
+    run: Run, cars: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(config.load().url).chmod(0o755)
+    assert "Every user of this machine" not in run("verify").err
+    monkeypatch.setenv("METASTORE_PUBLIC_READ", "off")
+    assert "Every user of this machine" in run("verify").err
+    Path(config.load().url).chmod(0o750)
+    assert "Every user of this machine" not in run("verify").err
 
 
 def test_verify_compares_with_heads_that_it_printed_earlier(run: Run, cars: str, tmp_path: Path) -> None:

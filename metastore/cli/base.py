@@ -308,15 +308,24 @@ def local(app: App) -> GitStorage:
 
 def unnamed_of(store: Store) -> list[str]:
     """Return the repositories of a local store that have no id."""
+    storage = _in_folder(store)
+    return [f"{owner}/{name}" for owner, name, _ in storage.layout.unnamed()] if storage is not None else []
+
+
+def local_root(store: Store) -> str | None:
+    """Return the folder of a local store; None for any other store."""
+    storage = _in_folder(store)
+    return storage.layout.root if storage is not None else None
+
+
+def _in_folder(store: Store) -> GitStorage | None:
     from metastore.storage.local.storage import GitStorage
 
     try:
         storage = store.storage
     except InvalidInput:  # it is a service
-        return []
-    if not isinstance(storage, GitStorage):
-        return []
-    return [f"{owner}/{name}" for owner, name, _ in storage.layout.unnamed()]
+        return None
+    return storage if isinstance(storage, GitStorage) else None
 
 
 def read_input(source: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from metastore.cli.base import (
     command,
     go_through,
     local,
+    local_root,
     read_input,
     say,
 )
@@ -63,6 +66,21 @@ def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None
         say(f"{found} problem{'s' * (found != 1)} found.", fg="red")
         raise click.exceptions.Exit(FOUND_PROBLEMS)
     say("Everything is readable.", fg="green")
+    if _is_open_to_all(store):
+        say(
+            "Every user of this machine can read the store, though METASTORE_PUBLIC_READ is off: chmod o-rwx",
+            fg="yellow",
+        )
+
+
+def _is_open_to_all(store: Store) -> bool:
+    """Tell whether the folder of a store lets others in, while the service lets nobody read without a token."""
+    from metastore import config
+
+    if config.load().service.public_read:
+        return False
+    folder = local_root(store)
+    return folder is not None and bool(os.stat(folder).st_mode & stat.S_IXOTH)
 
 
 def _heads(file: str | None) -> dict[str, str]:

@@ -22,6 +22,8 @@ MARK = "metastore.json"
 PRIVATE = "_metastore"
 FORMAT = 1
 _LOCKS = 1024
+#: The rights of a new store's folder: it lets nobody in but its user and, for a service, its group.
+_ROOT_MODE = 0o750
 #: How long something in `tmp` may be under way before it counts as left over, in seconds.
 _STALE = 3600.0
 
@@ -63,6 +65,7 @@ class Layout:
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
             raise StorageUnavailable(f"there is no store at {self.root}")
+        make_folders(self.root, sync=self.sync, mode=_ROOT_MODE)
         self._write_mark(identity or secrets.token_hex(16))
 
     def _write_mark(self, identity: str) -> None:
