@@ -63,6 +63,14 @@ def test_list_and_verify_name_what_has_no_id(root: Path, command: Command) -> No
     assert found == dict.fromkeys(NAMES, "not-an-id")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_about_what_has_no_id_leads_to_adopt(name: str, command: Command) -> None:
+    done = command("dataset", "read", name)
+    assert done.returncode == 2
+    assert "`metastore adopt` gives this repository an id" in done.stderr
+    assert "adopt" not in command("dataset", "read", "Not/There").stderr
+
+
 def test_a_backup_has_what_has_no_id_as_it_is_and_brings_it_back(root: Path, tmp_path: Path) -> None:
     backup(GitStorage(root), tmp_path / "copy")
     backup(GitStorage(root), tmp_path / "copy")

@@ -197,7 +197,12 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
                 app.require_author()
             if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
-            return function(app, *args, **kwargs)
+            try:
+                return function(app, *args, **kwargs)
+            except InvalidInput as error:
+                if app and _is_unnamed(app, kwargs.get("dataset_id")):
+                    raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
+                raise
 
         options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
         decorated: Any = run
@@ -304,6 +309,14 @@ def local(app: App) -> GitStorage:
     if not isinstance(storage, GitStorage):
         raise InvalidInput("only a store in a folder can be used this way")
     return storage
+
+
+def _is_unnamed(app: App, text: str | None) -> bool:
+    """Tell whether a text is no id, and yet what a repository of a local store is called."""
+    try:
+        return text is not None and text in unnamed_of(app.reader())
+    except MetastoreError:
+        return False
 
 
 def unnamed_of(store: Store) -> list[str]:
