@@ -44,7 +44,7 @@ debian:  # git and git-lfs are what the tests clone with, strace sees what reach
 run: $(READY) debian  ## see it work: store, revise, compare, revert and clone real data packages; keep bundles; serve
 	$(BIN)/python examples/tour.py
 	$(BIN)/python examples/bundles.py
-	$(BIN)/python examples/serve.py
+	$(BIN)/python examples/serve.py $(if $(filter postgres,$(STORE)),--postgres)
 
 test:  ## everything that has to hold; says how long it took
 	@start=$$(date +%s); $(MAKE) --no-print-directory -j2 unit others; code=$$?; \

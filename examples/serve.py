@@ -27,13 +27,24 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 PROGRAM = [sys.executable, "-m", "metastore"]
 
 
-def fill(store: Path) -> None:
+def new_database() -> str:
+    """Start a PostgreSQL server that ends with this program, and return the URL of a database with the tables."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.bundle.postgres_server import new_server
+
+    url = new_server().dsn
+    subprocess.run([*PROGRAM, "database", "migrate", "--url", url], check=True, stdout=subprocess.DEVNULL)
+    step(f"A throw-away database keeps the datasets and bundles: psql {url}")
+    return url
+
+
+def fill(store: str) -> None:
     with metastore.connect(store, author="Ann Lee <ann@example.org>") as made:
         for file in sorted(CATALOGUE.glob("*/*/datapackage.json")):
             made.dataset_create(f"{file.parent.parent.name}/{file.parent.name}", file.read_bytes())
 
 
-def token(store: Path) -> str:
+def token(store: str) -> str:
     granted = ["--user", "ann", "--name", "Ann Lee", "--scope", "ds:*:*", "--bundles", "NOvA:write", "--expires", "1d"]
     done = subprocess.run(
         [*PROGRAM, "token", *granted, "--store", store], check=True, stdout=subprocess.PIPE, text=True
@@ -59,14 +70,15 @@ def explain(address: str, made: str) -> None:
     show([f"node {CATALOGUE.parent}/service.mjs"])
 
 
-def run(root: Path) -> None:
-    store = root / "store"
+def run(root: Path, store: str) -> None:
+    os.environ["METASTORE_KEY_FILE"] = str(root / "token.key")
     fill(store)
     (root / "groups.conf").write_text("groups = NOvA\nNOvA = ann\nroot = carol\n")
     os.environ["METASTORE_GROUPS_FILE"] = str(root / "groups.conf")
     with (root / "access.log").open("wb") as log:
         server = subprocess.Popen(
-            [*PROGRAM, "serve", "--port", "0", "--store", store], stdout=log, stderr=subprocess.PIPE, text=True
+            [*PROGRAM, "serve", "--port", "0", "--store", store],
+            **{"cwd": root, "stdout": log, "stderr": subprocess.PIPE, "text": True},
         )
         try:
             assert server.stderr is not None
@@ -91,13 +103,15 @@ def wait(server: subprocess.Popen[str], address: str, root: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", metavar="DIR", type=Path, help="a new folder for the store and the log")
-    folder: Path = parser.parse_args().store or Path(tempfile.mkdtemp(prefix="metastore-service-"))
+    parser.add_argument("--postgres", action="store_true", help="keep the datasets in a throw-away PostgreSQL server")
+    options = parser.parse_args()
+    folder: Path = options.store or Path(tempfile.mkdtemp(prefix="metastore-service-"))
     if folder.exists() and any(folder.iterdir()):
         parser.error(f"{folder} is not empty: name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("metastore").setLevel(logging.ERROR)
     os.environ.pop("METASTORE_STORE", None)
     try:
-        run(folder.absolute())
+        run(folder.absolute(), new_database() if options.postgres else str(folder.absolute() / "store"))
     except KeyboardInterrupt:
         click.echo("Ended.")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, PermissionDenied, StorageCorrupt
@@ -285,3 +288,31 @@ def test_the_feed_misses_nothing_while_a_transaction_is_open(storage: PostgresSt
     again = list(storage.touched(seen[-1][0]))
     assert [each for _, each in again] == [DatasetId("physics", "late"), CARS]
     assert list(storage.touched(again[-1][0])) == []
+
+
+def test_a_service_on_a_database_answers_and_tells_nobody_the_password(dsn: str, tmp_path: Path) -> None:
+    parts = conninfo_to_dict(dsn)
+    place = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+    url = f"postgresql://{parts['user']}:hidden-one@{place}?password=hidden-two"
+    with metastore.connect(url, author=ANN) as store:
+        store.dataset_create(CARS, {"name": "cars"})
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("METASTORE_")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "metastore", "serve", "--port", "0", "--store", url],
+        **{"cwd": tmp_path, "env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
+    )
+    try:
+        assert server.stderr
+        address = None
+        said = []
+        while address is None:
+            said.append(server.stderr.readline())
+            assert said[-1], "the service ended"
+            address = re.search(r"http://\S+", said[-1])
+        with urllib.request.urlopen(f"{address[0]}/api/v1/datasets") as answer:
+            assert json.load(answer) == ["physics/cars"]
+    finally:
+        server.terminate()
+        rest = "".join(server.communicate())
+    assert f"Serving postgresql://{place} at" in "".join(said)
+    assert "hidden" not in "".join(said) + rest

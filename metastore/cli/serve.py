@@ -69,16 +69,18 @@ def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_
     say(f"Serving {_shown(settings.url)} at http://{host}:{address[1]} - Ctrl-C stops it.", bold=True)
     say(config.openness(settings))
     if own_key:
-        store = f" --store {shlex.quote(option)}" if option is not None else ""
+        store = f" --store {shlex.quote(_shown(option))}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")
     if settings.groups_file is None:
         say("Bundles can only be read: METASTORE_GROUPS_FILE names nobody who may change them.")
 
 
 def _shown(url: str) -> str:
-    """Return a URL without the password that may be in it."""
+    """Return a URL without the password that may be in it, in front of the host or among libpq's parameters."""
     parts = urlsplit(url)
-    return url.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1) if "@" in parts.netloc else url
+    if "@" in parts.netloc:
+        url = url.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1)
+    return url.partition("?")[0] if url.startswith(("postgresql://", "postgres://")) else url
 
 
 COMMANDS = tuple(_root.commands.values())
