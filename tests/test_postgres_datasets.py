@@ -23,6 +23,7 @@ from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
 from metastore.storage.local.storage import GitStorage
+from metastore.storage.postgres import _queries
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
 
@@ -189,6 +190,15 @@ def test_what_was_changed_by_hand_is_found_by_its_id(storage: PostgresStorage, d
     fresh.close()
 
 
+def test_the_feed_is_in_the_order_of_numbers_not_of_digits(storage: PostgresStorage, dsn: str) -> None:
+    insert = "INSERT INTO dataset_change (xid, owner, name, action) VALUES ('{0}', 'a', 'n{0}', 'create')"
+    for xid in (10, 9, 100, 99):
+        typed(dsn, insert.format(xid))
+    seen = list(storage.touched(None))
+    assert [each.name for _, each in seen] == ["n9", "n10", "n99", "n100"]
+    assert [each.name for _, each in storage.touched(seen[1][0])] == ["n99", "n100"]
+
+
 APPEND_ONLY = [
     "UPDATE dataset_revision SET body = ''",
     "DELETE FROM dataset_revision",
@@ -316,3 +326,37 @@ def test_a_service_on_a_database_answers_and_tells_nobody_the_password(dsn: str,
         rest = "".join(server.communicate())
     assert f"Serving postgresql://{place} at" in "".join(said)
     assert "hidden" not in "".join(said) + rest
+
+
+#: Each statement that a call waits for, with values.
+PLANNED = {
+    "NEWEST": {"owner": "a", "name": "b", "needle": b" x\0"},
+    "BY_ID": {"owner": "a", "name": "b", "needle": None, "revision": b"x"},
+    "FORWARD": ("a", "b"),
+    "GET": {"place": 1, "id": b"x", "limit": 100},
+    "IDS": (1, b"", 500),
+    "IS_BLOB": (1, b"x"),
+    "ON_BRANCH": (1, b"x"),
+    "STARTING": (1, b"a", b"b"),
+    "TAG": (1, "v1"),
+    "TAGS": (1,),
+    "TOUCHED": ("0", 0, 500),
+    "LIST": {
+        **{"owner": "a", "name": "b", "from": "p", "first": "", "until": "q", "last": "", "prefix": "p"},
+        **{"hidden": False, "deleted": False, "limit": 500},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLANNED)
+def test_each_statement_finds_its_rows_by_an_index_and_needs_no_sort(name: str, dsn: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        # So few rows would be read as a whole otherwise.
+        connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        rows = connection.execute(f"EXPLAIN {getattr(_queries, name)}".encode(), PLANNED[name]).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Seq Scan" not in plan, plan
+    assert "Sort" not in plan, plan
+    if name == "LIST":
+        assert "until" not in plan
+        assert plan.count("ROW(owner, name)") == 3, plan

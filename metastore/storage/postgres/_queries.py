@@ -65,14 +65,15 @@ SETTLE = "SELECT metastore_dataset_settle(%s::uuid)"
 
 #: What may not be listed unless it is asked for: the owners that start with `_`.
 LIST = """SELECT owner, name FROM dataset
-WHERE (owner, name) > (%(owner)s, %(name)s) AND owner >= %(from)s AND starts_with(owner || '/' || name, %(prefix)s)
+WHERE (owner, name) > (%(owner)s, %(name)s) AND (owner, name) >= (%(from)s, %(first)s)
+    AND (owner, name) <= (%(until)s, %(last)s) AND starts_with(owner || '/' || name, %(prefix)s)
     AND (%(hidden)s OR NOT starts_with(owner, '_')) AND (%(deleted)s::boolean IS NULL OR deleted = %(deleted)s)
 ORDER BY owner, name LIMIT %(limit)s"""
 
 FEED = "SELECT left(md5(id || system_identifier), 16) FROM dataset_feed, pg_control_system()"
 #: Select what changed after a place in the feed, and whether all before it is known.
 TOUCHED = """SELECT xid::text, pos, owner, name, xid < pg_snapshot_xmin(pg_current_snapshot()) FROM dataset_change
-WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY xid, pos LIMIT %s"""
+WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY dataset_change.xid, pos LIMIT %s"""
 PING = "SELECT metastore_schema()"
 
 #: Select rows that do not agree with each other: the id of the dataset, and the problem.

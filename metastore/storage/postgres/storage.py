@@ -41,6 +41,8 @@ _TURNS = 64
 _PLACES = 10_000
 #: Below all ids, in the order of the list.
 _START = DatasetId("", "")
+#: Behind everything that an id may have.
+_LAST = "\U0010ffff"
 
 
 class _Looked(NamedTuple):
@@ -187,7 +189,10 @@ class PostgresStorage(ObjectStorage):
     def ids(
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
     ) -> Iterator[DatasetId]:
-        values = {"prefix": prefix, "from": prefix.partition("/")[0], "hidden": prefix.startswith("_")}
+        owner, slash, name = prefix.partition("/")
+        ends = (owner, name + _LAST) if slash else (owner + _LAST, "")
+        values = {"prefix": prefix, "hidden": prefix.startswith("_")}
+        values |= {"from": owner, "first": name, "until": ends[0], "last": ends[1]}
         last = after or _START
         while True:
             place = {"owner": last.owner, "name": last.name, "deleted": deleted, "limit": _PAGE}
