@@ -16,7 +16,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
-from benchmarks import bundles_postgres, datasets_postgres, hosts, pages, peer, processes, scale, service, single
+from benchmarks import (
+    bundles_postgres,
+    datasets_postgres,
+    hosts,
+    pages,
+    peer,
+    processes,
+    scale,
+    service,
+    single,
+    upkeep,
+)
 from benchmarks.table import printed, say
 
 SECTIONS = {
@@ -26,6 +37,7 @@ SECTIONS = {
     "pointers": ("Many resources", scale.pointers),
     "updates": ("Many revisions", scale.updates),
     "listing": ("Many datasets", scale.listing),
+    "upkeep": ("Looking after a store", upkeep.upkeep),
     "writers": ("Writers side by side", processes.side_by_side),
     "bundles": ("Bundles in PostgreSQL", bundles_postgres.rows),
     "datasets": ("Datasets in PostgreSQL", datasets_postgres.rows),

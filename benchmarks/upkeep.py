@@ -1,0 +1,85 @@
+"""What those who look after a store wait for: the first backup beside `cp -a`, and a dataset with 50,000 tags."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import metastore
+from benchmarks.documents import SMALL, descriptor
+from benchmarks.single import AUTHOR
+from benchmarks.table import Row, say
+from metastore.git.objects import TAG, GitObject, object_id, tag_content
+from metastore.parse import make_author, parse_dataset_id
+from metastore.storage.local.backup import backup
+from metastore.storage.local.storage import GitStorage
+from metastore.types import TagSpec
+
+_AT = datetime(2024, 5, 1, tzinfo=UTC)
+
+
+def upkeep(folder: Path, *, quick: bool) -> Iterator[Row]:
+    """Back up 2,000 new datasets, and read 50,000 packed tags."""
+    yield from _backup(folder / "upkeep", 200 if quick else 2_000)
+    yield from _tags(folder / "tags", 5_000 if quick else 50_000)
+
+
+def _backup(folder: Path, count: int) -> Iterator[Row]:
+    say(f"backup of {count:,} datasets")
+    root, document = folder / "store", descriptor(SMALL)
+    store = metastore.connect(root, author=AUTHOR, sync=False, validation="off")
+    for number in range(count):
+        store.dataset_create(f"many/d{number}", document)
+    os.sync()
+    ours, theirs = [], []
+    for turn in range(3):
+        theirs.append(_timed(partial(_copied, root, folder / f"copy{turn}")))
+        ours.append(_timed(partial(backup, GitStorage(root), folder / f"backup{turn}")))
+    yield Row(
+        f"first backup of {count:,} datasets, verified and durable", min(ours), "cp -a and sync", min(theirs), 2.0
+    )
+    again = _timed(lambda: backup(GitStorage(root), folder / "backup0"))
+    yield Row("… the next backup, with nothing new", again)
+    shutil.rmtree(folder)
+
+
+def _copied(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)
+    subprocess.run(["sync", "-f", target], check=True)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _tags(root: Path, count: int) -> Iterator[Row]:
+    say(f"{count:,} tags")
+    store = metastore.connect(root, author=AUTHOR, sync=False, validation="off")
+    head, name = store.dataset_create("many/tags", descriptor(SMALL)).revision.id, parse_dataset_id("many/tags")
+    objects, references = {}, {}
+    for number in range(count):
+        content = tag_content(TagSpec(f"v{number}", head, "A version", make_author(AUTHOR), _AT))
+        identity = object_id(TAG, content)
+        objects[identity], references[f"refs/tags/v{number}"] = GitObject(TAG, content), identity
+    storage = GitStorage(root, sync=False)
+    with storage.lock(name), storage.open(name) as repository:
+        repository.put(objects)
+        repository.references.add_all(references)
+    reader = metastore.connect(root)
+    yield Row(
+        f"list {count:,} packed tags, nothing read before", _timed(lambda: list(reader.tag_list(name))), target=1.0
+    )
+    yield Row("… the first 100 of them", _timed(lambda: list(islice(metastore.connect(root).tag_list(name), 100))))
+    each = _timed(lambda: [reader.tag_read(name, f"v{number}") for number in range(100)]) / 100
+    yield Row("… one of them", each, target=0.001)
+    yield Row("… verify", _timed(lambda: list(GitStorage(root).verify())))
+    shutil.rmtree(root)
