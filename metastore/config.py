@@ -44,6 +44,8 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
+import hmac
 import logging
 import os
 import pwd
@@ -208,15 +210,36 @@ def own_secret(settings: Settings) -> str:
 def session_secret(settings: Settings) -> str:
     """Return what the sessions of the pages are signed with; it is made if there is none yet.
 
+    It changes with the keys that the settings name and with the service's own: who signed in by a token of a former key
+    has to sign in again.
+
     Raises:
         InvalidInput: The file is open to others, or holds something else.
         StorageUnavailable: It cannot be read or made.
     """
     from metastore.auth.own_key import own_key
+
+    service = settings.service
+    trusted = [
+        *service.jwt_secret,
+        *service.jwt_key,
+        *service.jwks_url,
+        service.oidc_issuer,
+        service.oidc_client_secret,
+    ]
+    if has_own_key(settings):
+        trusted.append(own_secret(settings))
+    secret = own_key(session_file(settings, "key"))
+    return hmac.new(secret.encode(), repr(trusted).encode(), hashlib.sha256).hexdigest()
+
+
+def session_file(settings: Settings, ending: str) -> str:
+    """Return the path of a file about the sessions of the pages: beside the store, else in the working directory."""
     from metastore.storage.connect import private_file
 
-    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, "session.key")
-    return own_key(beside or os.path.abspath("metastore-session.key"))
+    name = f"session.{ending}"
+    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, name)
+    return beside or os.path.abspath(f"metastore-{name}")
 
 
 def has_own_key(settings: Settings) -> bool:

@@ -63,8 +63,8 @@ def create_app(
 def open_service(settings: Settings) -> context.Service:
     """Open what the settings name. Raises as `create_app` does."""
     store, registry = config.open_store(settings), config.open_bundles(settings)
-    secret_key = config.session_secret(settings)
-    return context.Service(store, config.verifier(settings), registry, settings.service, secret_key)
+    secret_key, ended = config.session_secret(settings), config.session_file(settings, "ended.sqlite")
+    return context.Service(store, config.verifier(settings), registry, settings.service, secret_key, ended)
 
 
 def make_app(served: context.Service) -> Flask:

@@ -48,14 +48,15 @@ def install(app: Flask, served: Service) -> None:
 
     Args:
         app: With the routes of the API; no page of theirs is changed.
-        served: What it serves; its `secret_key` signs the sessions of those who are signed in.
+        served: What it serves; its `secret_key` signs the sessions of those who are signed in, and `ended_sessions` is
+            where it is noted who has signed out.
 
     Raises:
         InvalidInput: A provider is set up to sign in at, and its extra is not installed.
     """
     app.secret_key = served.secret_key
     app.response_class = responses.Text
-    app.session_interface = session.Cookies()
+    session.install(app, served.ended_sessions)
     app.config.update(SESSION_COOKIE_NAME="metastore", SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_HTTPONLY=True)
     app.config.update(WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too

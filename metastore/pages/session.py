@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import secrets
+import sqlite3
 import time
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Request, flash, g, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, Request, current_app, flash, g, redirect, render_template, request, session, url_for
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
 from metastore.errors import AuthenticationError
+from metastore.index_file import IndexFile, transaction
 from metastore.service.context import service
 from metastore.service.guard import named
 
 sign_in = Blueprint("session", __name__)
 #: For how long somebody stays signed in at most, in seconds; with a token, no longer than it counts.
 LASTS = 8 * 60 * 60
+
+
+#: The longest cookie that every browser keeps (RFC 6265, section 6.1), less its name and attributes.
+_LONGEST = 4096 - 200
+_ENDED = "metastore.ended"
+
+
+class EndedSessions:
+    """The sessions that were ended by their users, until they would have ended anyway; a cookie can be copied.
+
+    Args:
+        path: An SQLite file that all processes of the service share; None to keep them in memory.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._file = IndexFile(path, "CREATE TABLE ended (id TEXT PRIMARY KEY, until INTEGER NOT NULL)", 1)
+
+    def add(self, session_id: str, until: int) -> None:
+        """End a session, and forget those that are over."""
+
+        def change(database: sqlite3.Connection) -> None:
+            with transaction(database):
+                database.execute("DELETE FROM ended WHERE until < ?", (int(time.time()),))
+                database.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session_id, until))
+
+        self._file.ask(change)
+
+    def __contains__(self, session_id: str) -> bool:
+        query = "SELECT 1 FROM ended WHERE id = ?"
+        return self._file.ask(lambda database: database.execute(query, (session_id,)).fetchone()) is not None
+
+
+def install(app: Flask, ended_sessions: str | None) -> None:
+    """Let an application keep sessions; those that have ended are noted in a file."""
+    app.session_interface = Cookies()
+    app.extensions[_ENDED] = EndedSessions(ended_sessions)
 
 
 class Cookies(SecureCookieSessionInterface):
@@ -39,10 +78,10 @@ def identity() -> Identity:
     if user is not None:
         return service().verifier.person({service().settings.user_claim: user})
     said = session.get("who")
-    if not isinstance(said, dict) or said.get("until", 0) < time.time():
+    if not isinstance(said, dict) or said.get("until", 0) < time.time() or said["id"] in current_app.extensions[_ENDED]:
         return ANONYMOUS
     scopes = tuple(Scope(owner, name, frozenset(actions)) for owner, name, actions in said["scopes"])
-    groups, any_group = said.get("bundles") or ((), False)  # a cookie from before there were such scopes grants none
+    groups, any_group = said["bundles"]
     return Identity(said["user"], said["name"], said["email"], scopes, BundleGrant(frozenset(groups), any_group))
 
 
@@ -62,7 +101,11 @@ def stays() -> bool:
 
 
 def remember(who: Identity) -> None:
-    """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token."""
+    """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token.
+
+    Raises:
+        AuthenticationError: Browsers would not keep a cookie with so many scopes.
+    """
     now = time.time()
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
     before = session.get("who")
@@ -72,6 +115,7 @@ def remember(who: Identity) -> None:
     if of_forms is not None:
         session["csrf_token"] = of_forms
     session["who"] = {
+        "id": secrets.token_hex(16),
         "user": who.user,
         "name": who.name,
         "email": who.email,
@@ -79,6 +123,10 @@ def remember(who: Identity) -> None:
         "bundles": (sorted(who.bundles.groups), who.bundles.any_group),
         "until": int(min(now + LASTS, who.expires or now + LASTS)),
     }
+    serializer = current_app.session_interface.get_signing_serializer(current_app)  # type: ignore[attr-defined]
+    if serializer is not None and len(serializer.dumps(dict(session))) > _LONGEST:
+        session.clear()
+        raise AuthenticationError("the token has too many scopes for a cookie: sign in with one that has fewer")
 
 
 def sign_in_on_the_form(field: str) -> None:
@@ -128,6 +176,9 @@ def check() -> tuple[str, int] | Response:
 @sign_in.post("/sign-out")
 def leave() -> Response:
     """Sign out."""
+    said = session.get("who")
+    if isinstance(said, dict):
+        current_app.extensions[_ENDED].add(said["id"], said["until"])
     session.clear()
     flash("You are signed out.")
     return redirect(url_for("pages.home.index"), 303)

@@ -28,6 +28,7 @@ class Service:
         bundles: The registry of bundles, or None where none is served.
         settings: How the service behaves.
         secret_key: Signs the sessions of the pages.
+        ended_sessions: The file of the sessions that have ended; None to keep them in memory.
     """
 
     store: Store
@@ -35,6 +36,7 @@ class Service:
     bundles: BundleRegistry | None = None
     settings: ServiceSettings = field(default_factory=ServiceSettings)
     secret_key: str = field(default="", repr=False)
+    ended_sessions: str | None = None
 
     def close(self) -> None:
         """Free what is held open."""

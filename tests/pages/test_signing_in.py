@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import secrets
 import time
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,7 +20,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
 import metastore
-from metastore import bundle
+from metastore import bundle, config
 from metastore.auth.access import ALL_BUNDLES, NO_BUNDLES, Identity, parse_bundle_scopes, parse_scopes
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
@@ -61,6 +63,52 @@ def test_the_cookie_holds_no_token_and_no_script_reads_it(client: FlaskClient) -
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert token("ann").split(".")[2] not in cookie
+
+
+def test_a_copied_cookie_ends_when_its_user_signs_out(client: FlaskClient) -> None:
+    sign_in(client, token("ann"))
+    copied = client.get_cookie("metastore")
+    assert copied is not None
+    thief = client.application.test_client()
+    thief.set_cookie("metastore", copied.value)
+    assert thief.get(EDIT).status_code == 200
+    client.post("/sign-out", data={"csrf_token": csrf(client)})
+    assert thief.get(EDIT).status_code != 200
+    sign_in(client, token("ann"))
+    assert client.get(EDIT).status_code == 200
+    assert thief.get(EDIT).status_code != 200
+
+
+def test_the_end_of_a_session_is_known_to_all_processes_and_after_a_restart(tmp_path: Path) -> None:
+    one, other = (session.EndedSessions(str(tmp_path / "ended.sqlite")) for _ in range(2))
+    one.add("over", 1)
+    one.add("a", 4_000_000_000)
+    assert "a" in other
+    assert "b" not in other
+    other.add("b", 4_000_000_000)
+    assert all(each in session.EndedSessions(str(tmp_path / "ended.sqlite")) for each in "ab")
+    assert "over" not in one  # nothing is kept for ever
+
+
+def test_another_key_ends_the_sessions_that_a_former_one_began(tmp_path: Path) -> None:
+    def secret(**variables: str) -> str:
+        names = {"METASTORE_STORE": str(tmp_path), **{f"METASTORE_{name}": each for name, each in variables.items()}}
+        return config.session_secret(config.load(names))
+
+    begun = secret()
+    assert begun == secret()
+    assert begun not in (tmp_path / "_metastore/session.key").read_text()
+    (tmp_path / "_metastore/token.key").unlink()
+    assert secret() != begun
+    assert secret(JWT_SECRET="x" * 40) != secret(JWT_SECRET="y" * 40)
+
+
+def test_a_token_with_too_many_scopes_for_a_cookie_is_refused_in_words(client: FlaskClient) -> None:
+    scopes = [f"ds:physics/{secrets.token_hex(30)}:read" for _ in range(80)]
+    answer = sign_in(client, token("ann", *scopes))
+    assert answer.status_code == 401
+    assert "too many scopes for a cookie" in answer.text
+    assert client.get(EDIT).status_code != 200
 
 
 def test_over_https_the_cookie_is_for_https_alone(client: FlaskClient) -> None:
