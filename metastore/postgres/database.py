@@ -237,18 +237,15 @@ class Database:
     def patiently(self, work: Callable[[Connection], _Answer]) -> _Answer:
         """Run `work` with a connection; if the connection is lost, again with another one, while `patience` lasts.
 
-        `work` must be safe to repeat. Errors are PostgreSQL's own, `TooLate` for a statement that was not answered in
-        time, and `Doubtful` if a replica may lack what was committed.
+        `work` must be safe to repeat. Errors are PostgreSQL's own, and `TooLate` for a statement that was not answered
+        in time.
         """
         pool = self._pools.get(os.getpid()) or self._open()
         deadline, pause = time.monotonic() + self.patience, 0.05
         while True:
             try:
                 with self._connection(pool, max(deadline - time.monotonic(), 0.1)) as connection:
-                    answer = work(connection)
-                    if connection.warning is not None:
-                        raise Doubtful(connection.warning)
-                    return answer
+                    return work(connection)
             except PoolTimeout:
                 raise
             except psycopg.OperationalError as error:
@@ -257,6 +254,17 @@ class Database:
             time.sleep(pause)
             pause = min(pause * 2, 1)
             pool.check()
+
+    def surely(self, work: Callable[[Connection], _Answer]) -> _Answer:
+        """Run `work`, which writes, as `patiently` does; `Doubtful` if a replica may lack what was committed."""
+
+        def heeded(connection: Connection) -> _Answer:
+            answer = work(connection)
+            if connection.warning is not None:
+                raise Doubtful(connection.warning)
+            return answer
+
+        return self.patiently(heeded)
 
     @contextmanager
     def one_at_a_time(self, subject: str) -> Iterator[None]:

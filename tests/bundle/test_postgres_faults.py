@@ -218,6 +218,22 @@ def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, pro
     record.close()
 
 
+def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
+    record = PostgresRecord(dsn)
+    (first,) = put(record, NUMI)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(
+            "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN RAISE WARNING ''canceling wait for synchronous replication''; RETURN NULL; END'; "
+            "CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON snapshot_bundles DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION warn()"
+        )
+    with pytest.raises(OutcomeUnknown, match="synchronous replication"):
+        put(record, replace(NUMI, event="e,1d"))
+    assert record.newest("NuMI").previous == first.id
+    record.close()
+
+
 def test_a_server_out_of_reach_is_unavailable(dsn: str, proxy: Proxy) -> None:
     record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=0.5)
     put(record, NUMI)

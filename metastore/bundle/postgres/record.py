@@ -169,7 +169,7 @@ class _Change:
         """Make the change; repeat it after a collision, as long as the expected snapshots are the newest."""
         for attempt in range(_TRIES):
             try:
-                return self._database.patiently(self._try)
+                return self._database.surely(self._try)
             except psycopg.Error as error:
                 if not isinstance(error, _COLLISIONS) or attempt == _TRIES - 1:
                     if self._lost:

@@ -38,6 +38,13 @@ class Calls:
         with database_errors():
             return self._database.patiently(lambda connection: _run(connection, query, values))
 
+    def was_made(self, attempt: str) -> bool:
+        """Tell whether a write was made; from now on it is not made any more."""
+        with database_errors():
+            rows = self._database.surely(lambda connection: _run(connection, _queries.SETTLE, (attempt,)))
+        made: bool = rows[0][0]
+        return made
+
     def raise_missing(self, dataset_id: DatasetId) -> NoReturn:
         """Raise DatasetMoved or DatasetNotFound for an id without a dataset."""
         if rows := self.rows(_queries.FORWARD, (dataset_id.owner, dataset_id.name)):
@@ -109,7 +116,7 @@ class Calls:
 
         try:
             with database_errors():
-                return self._database.patiently(work)
+                return self._database.surely(work)
         except OutcomeUnknown as error:
             error.attempt = str(values["attempt"])
             raise

@@ -327,10 +327,7 @@ class PostgresStorage(ObjectStorage):
         self._look(dataset_id, None)  # objects are compressed as they are written
 
     def was_made(self, error: OutcomeUnknown) -> bool | None:
-        if error.attempt is None:
-            return None
-        made: bool = self._calls.rows(_queries.SETTLE, (error.attempt,))[0][0]
-        return made
+        return self._calls.was_made(error.attempt) if error.attempt is not None else None
 
     def ping(self) -> None:
         self._calls.rows(_queries.PING)
