@@ -247,7 +247,7 @@ class Storage(ABC):
         """Tell whether the change was made whose outcome was unknown; if not, it will not be made any more.
 
         Returns:
-            None if this storage does not recognise the request: what it would have changed has to be looked at.
+            Whether it was made; or None, where only what it would have changed can tell.
         """
         return None
 
