@@ -575,6 +575,42 @@ def test_a_quiet_command_prints_results_and_errors_alone(run: Run, cars: str) ->
     assert (again.code, again.err) == (4, "Error: physics/boats exists already\n")
 
 
+def test_a_quiet_command_shows_neither_bar_nor_summary(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "in/physics/cars"
+    folder.mkdir(parents=True)
+    (folder / "datapackage.json").write_text("{}")
+    (tmp_path / "bad.json").write_text("{")
+    for arguments in (
+        ("import", "in", *WRITE[:2]),
+        ("export", "out"),
+        ("copy", "metastore-data", "other"),
+        ("pack",),
+        ("backup", "saved"),
+        ("restore", "saved", "back"),
+        ("verify",),
+    ):
+        done = run(*arguments, "-q")
+        assert (done.code, done.out, done.err) == (0, "", ""), arguments
+    assert run("export", "out", "-q", "--json").json["exported"] == 1
+    failed = run("import", "bad.json", "--owner", "physics", "-q", *WRITE[:2])
+    assert (failed.code, failed.out, failed.err.startswith("bad.json: not JSON")) == (1, "", True)
+
+
+def test_a_copy_from_or_to_a_service_is_refused_before_a_store_is_made(run: Run, cars: str, tmp_path: Path) -> None:
+    with serving(metastore.connect("memory:", author="Setup")) as address:
+        for role, *arguments in (
+            ("source", address, "pulled"),
+            ("target", "metastore-data", address),
+            ("source", address, "pulled", "--dry-run"),
+        ):
+            refused = run("copy", *arguments)
+            assert (refused.code, refused.out) == (2, "")
+            assert f"the {role} is a service" in refused.err
+        assert not (tmp_path / "pulled").exists()
+    missing = run("copy", "absent", "pulled")
+    assert (missing.code, (tmp_path / "pulled").exists()) == (5, False)
+
+
 def test_colours_follow_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\033[" not in run("init", "one").err
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -14,11 +15,17 @@ import click
 _UP, _CLEAR = "\033[A", "\r\033[K"
 
 
+def bar_stream() -> TextIO:
+    """Return where bars are drawn: stderr, or nowhere with `--quiet`."""
+    context = click.get_current_context(silent=True)
+    return io.StringIO() if context and getattr(context.obj, "quiet", False) else sys.stderr
+
+
 class Bar:
     """A progress bar that learns its length as it goes."""
 
     def __init__(self, label: str) -> None:
-        self._bar: Any = click.progressbar(length=1, label=label, file=sys.stderr)
+        self._bar: Any = click.progressbar(length=1, label=label, file=bar_stream())
 
     def __enter__(self) -> Bar:
         self._bar.__enter__()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metastore.cli.bars import wait_for_host
+from metastore.cli.bars import bar_stream, wait_for_host
 from metastore.cli.output import paint, show, show_bytes
 from metastore.errors import (
     AuthenticationError,
@@ -163,6 +163,11 @@ class App:
         else:
             show(*([text] if isinstance(text, str) else text))
 
+    def summary(self, value: Any, text: str) -> None:
+        """Print the counts of what was done: as JSON where that was asked for, else as a line unless `--quiet`."""
+        if self.json or not self.quiet:
+            self.data(value, text)
+
     def rows(self, values: Iterable[Any], text: Callable[[Any], str] = str) -> None:
         """Print one result a line, as they come."""
         for value in values:
@@ -261,7 +266,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         is_flag=True,
         expose_value=False,
         callback=_be_quiet,
-        help="Print results and errors, and nothing else.",
+        help="Print results and errors, and neither bars nor counts.",
     ),
 )
 WRITING: tuple[Callable[..., Any], ...] = (
@@ -288,7 +293,7 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
         What failed, and why; a dataset that is not there any more is no failure.
     """
     failures = []
-    with click.progressbar(ids, label=label, file=sys.stderr) as bar:
+    with click.progressbar(ids, label=label, file=bar_stream()) as bar:
         for dataset_id in bar:
             try:
                 work(dataset_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ import click
 import metastore
 from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
-from metastore.cli.bars import Bar
+from metastore.cli.bars import Bar, bar_stream
 from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
 from metastore.cli.output import show
 from metastore.descriptor.document import DESCRIPTOR, encode
@@ -46,7 +45,7 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
     """
     from metastore.descriptor.describe import describe as describe_folder
 
-    with click.progressbar(length=0, label="Reading", file=sys.stderr) as bar:
+    with click.progressbar(length=0, label="Reading", file=bar_stream()) as bar:
 
         def progress(done: int, total: int, path: str) -> None:
             bar.length = total
@@ -233,7 +232,7 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose:
     text = ", ".join(f"{count} {name}" for name, count in {**shown, "findings": findings}.items())
     told = [line for line in lines if line.outcome != "unchanged" or line.findings]
     facts = {**counts, "findings": findings, "failures": failures, "lines": told, "dry_run": dry_run}
-    app.data(facts, text + (" (dry run)" if dry_run else ""))
+    app.summary(facts, text + (" (dry run)" if dry_run else ""))
     if failures:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
@@ -289,7 +288,7 @@ def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
     told = [line for line in lines if line.outcome != "unchanged"]
     failures = [line for line in lines if line.outcome == "failed"]
     facts = {"exported": exported, **counts, "failures": failures, "lines": told, "dry_run": dry_run}
-    app.data(facts, text + (" (dry run)" if dry_run else ""))
+    app.summary(facts, text + (" (dry run)" if dry_run else ""))
     if counts["failed"] or counts["kept"]:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 

@@ -9,7 +9,7 @@ import click
 
 from metastore.cli.bars import Bar
 from metastore.cli.base import FOUND_PROBLEMS, App, command, local, say
-from metastore.errors import AlreadyExists
+from metastore.errors import AlreadyExists, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,12 +44,18 @@ def init(app: App, url: str | None) -> None:
 def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool, slowly: bool) -> None:
     """Copy datasets to another store.
 
-    SOURCE and TARGET are paths or URLs. Histories, tags and ids are the same there. A copy skips what TARGET has, so
-    an interrupted one can be started again; what differs there stays as it is. With --slowly, a copy to GitHub sends no
-    more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
+    SOURCE and TARGET are paths or URLs, but not those of services. Histories, tags and ids are the same at both. A copy
+    skips what TARGET has, so an interrupted one can be started again; what differs there stays as it is. With --slowly,
+    a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
     """
+    from metastore.storage.connect import is_service
     from metastore.storage.copy import copy as copy_all
 
+    for role, url in ("source", source), ("target", target):  # the URL may hold a password
+        if is_service(url):
+            raise InvalidInput(
+                f"the {role} is a service, which cannot be copied from or to: name the store that it serves"
+            )
     theirs = app.open(source, create=False)
     if dry_run and "://" not in target and not Path(target).exists():
         target = "memory:"  # as empty as the folder that would be made
@@ -65,7 +71,7 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
             progress=bar.show,
         )
     would = "would be " if dry_run else ""
-    app.data(
+    app.summary(
         report,
         f"{report.datasets} datasets, {report.unchanged} of them there already; "
         f"{report.revisions} revisions and {report.tags} tags {would}copied",
@@ -101,7 +107,7 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
     with Bar("Mirroring") as bar:
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
     would = "would be " if dry_run else ""
-    app.data(
+    app.summary(
         report,
         f"{report.datasets} datasets, {report.unchanged} of them there already; "
         f"{report.references} references {would}pushed",

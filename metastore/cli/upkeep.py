@@ -163,7 +163,7 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
         store.revision_read(dataset_id)
     failures = go_through(ids, "Packing", store.storage.compact)
     packed = len(ids) - len(failures)
-    app.data({"packed": packed, "failures": failures}, f"{packed} packed")
+    app.summary({"packed": packed, "failures": failures}, f"{packed} packed")
     if failures:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
@@ -274,4 +274,4 @@ COMMANDS = (*_root.commands.values(), completion)
 
 def _tell(app: App, report: Any) -> None:
     mended = f", {report.mended} mended" if report.mended else ""
-    app.data(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes{mended}")
+    app.summary(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes{mended}")
