@@ -1,4 +1,4 @@
-"""Where in a JSON text an error is: JSON Pointers (RFC 6901) to lines."""
+"""Where in a JSON text an error is: JSON Pointers (RFC 6901) to lines and columns."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from dataclasses import dataclass
 from metastore.errors import InvalidInput
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-_LINE = re.compile(r"line (\d+)")
+_PLACE = re.compile(r"line (\d+)(?:, column (\d+))?")
 #: A text that is longer, in characters, is not searched: that takes a second a million.
 _LONGEST = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a text that something is wrong with; line 0 where none can be told."""
+    """A place in a text that something is wrong with.
+
+    Attributes:
+        line: Counted from 1; 0 if it cannot be told.
+        column: Counted from 1, in characters; 1 if it cannot be told.
+        detail: The problem, in a sentence.
+        excerpt: The line, shortened.
+    """
 
     line: int
+    column: int
     detail: str
     excerpt: str
 
@@ -29,23 +37,24 @@ def mark(text: str, error: Exception) -> tuple[Place, ...]:
     if not isinstance(error, InvalidInput):
         return ()
     lines = text.splitlines()
-    known = _lines_of(text, {pointer for pointer, _ in error.problems if pointer})
+    known = _places_of(text, {pointer for pointer, _ in error.problems if pointer})
     found = []
     for pointer, detail in error.problems:
-        said = _LINE.search(detail)
-        number = known.get(pointer, 0) if pointer else int(said[1]) if said else 0
-        excerpt = lines[number - 1].strip()[:120] if 0 < number <= len(lines) else ""
-        found.append(Place(number, detail, excerpt))
-    return tuple(sorted(found, key=lambda place: place.line))
+        said = _PLACE.search(detail)
+        named = (int(said[1]), int(said[2] or 1)) if said else (0, 1)
+        line, column = known.get(pointer, (0, 1)) if pointer else named
+        excerpt = lines[line - 1].strip()[:120] if 0 < line <= len(lines) else ""
+        found.append(Place(line, column, detail, excerpt))
+    return tuple(sorted(found, key=lambda place: (place.line, place.column)))
 
 
-def _lines_of(text: str, wanted: Set[str]) -> dict[str, int]:
-    """Return the lines on which these parts of a document begin; nothing for what is no JSON, or very long or deep."""
+def _places_of(text: str, wanted: Set[str]) -> dict[str, tuple[int, int]]:
+    """Return the lines and columns of these parts of a document; none if it is no JSON, or very long or deep."""
     if not wanted or len(text) > _LONGEST:
         return {}
     try:
         json.loads(text)
-        return _Walk(text, wanted).lines
+        return _Walk(text, wanted).places
     except (ValueError, RecursionError):
         return {}
 
@@ -58,18 +67,21 @@ class _Walk:
         self._wanted = wanted
         self._at = 0
         self._line = 1
-        self.lines: dict[str, int] = {}
+        self._line_start = 0
+        self.places: dict[str, tuple[int, int]] = {}
         self._value("")
 
     def _skip(self, characters: str = " \t\r\n") -> None:
         while self._at < len(self._text) and self._text[self._at] in characters:
-            self._line += self._text[self._at] == "\n"
             self._at += 1
+            if self._text[self._at - 1] == "\n":
+                self._line += 1
+                self._line_start = self._at
 
     def _value(self, pointer: str) -> None:
         self._skip()
         if pointer in self._wanted:
-            self.lines[pointer] = self._line
+            self.places[pointer] = (self._line, self._at - self._line_start + 1)
         start = self._text[self._at]
         if start in "{[":
             self._at += 1

@@ -311,3 +311,29 @@ def test_a_form_of_another_site_changes_nothing(person: Person, cars: list[str],
     answer = person.context.request.post(f"{site.url}{CARS}/delete", form={"message": "forged"})
     assert answer.status == 400
     assert site.store.revision_read("physics/cars").id == cars[-1]
+
+
+def test_what_is_wrong_is_reached_by_line_and_column_in_an_editor_with_line_numbers(
+    person: Person, cars: list[str]
+) -> None:
+    person.signs_in("ann")
+    page = person.goes_to(f"{CARS}/edit")
+    lines = ["{", '  "resources": [', *(f'    {{"name": "r{n}", "path": "a.csv"}},' for n in range(200))]
+    lines += ['    {"name": "r", "path": "/etc/passwd"}', "  ],", *(f'  "x{n}": {n},' for n in range(90)), '  "y": 1}']
+    page.get_by_label("datapackage.json").fill("\n".join(lines))
+    expect(page.locator(".numbers div")).to_have_count(len(lines))
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("link", name="Line 203, column 27").click()
+    box = page.get_by_label("datapackage.json")
+    selected = box.evaluate("(box) => box.value.slice(box.selectionStart, box.selectionEnd)")
+    assert selected == '"/etc/passwd"}'
+    expect(box).to_be_focused()
+    number, text = (
+        page.locator(place).first.evaluate(
+            "(each) => { const b = each.getBoundingClientRect(); return [b.top, b.bottom]; }"
+        )
+        for place in (".numbers .wrong-line", ".editor textarea")
+    )
+    assert text[0] < number[0] < number[1] < text[1]
+    expect(page.locator(".wrong-line")).to_have_text("203")
+    assert person.violations() == []

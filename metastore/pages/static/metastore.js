@@ -15,6 +15,54 @@ for (const form of document.querySelectorAll("form[data-largest]")) {
   });
 }
 
+// Editors: line numbers beside the text, and links such as "Line 12" that lead to the place.
+for (const text of document.querySelectorAll("textarea.numbered")) {
+  const numbers = document.createElement("div");
+  numbers.className = "numbers";
+  numbers.setAttribute("aria-hidden", "true");
+  const editor = document.createElement("div");
+  editor.className = "editor";
+  text.wrap = "off";
+  text.before(editor);
+  editor.append(numbers, text);
+  const links = [...document.querySelectorAll("a[data-line]")];
+  const wrong = new Set(links.map((link) => Number(link.dataset.line)));
+  let drawn = 0;
+  const draw = () => {
+    const count = text.value.split("\n").length;
+    if (count !== drawn) {
+      drawn = count;
+      numbers.replaceChildren(...Array.from({ length: count }, (_, index) => {
+        const line = document.createElement("div");
+        line.textContent = index + 1;
+        if (wrong.has(index + 1)) line.className = "wrong-line";
+        return line;
+      }));
+    }
+    numbers.scrollTop = text.scrollTop;
+  };
+  const goTo = (line, column) => {
+    const lines = text.value.split("\n");
+    const start = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0);
+    const end = start + (lines[line - 1] || "").length;
+    text.focus();
+    text.setSelectionRange(Math.min(start + column - 1, end), end);
+    const height = parseFloat(getComputedStyle(text).lineHeight);
+    text.scrollTop = Math.max(0, (line - 1) * height - text.clientHeight / 2);
+    text.scrollLeft = 0;
+    draw();
+  };
+  text.addEventListener("scroll", () => { numbers.scrollTop = text.scrollTop; });
+  text.addEventListener("input", draw);
+  for (const link of links) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      goTo(Number(link.dataset.line), Number(link.dataset.column || 1));
+    });
+  }
+  draw();
+}
+
 // Times: the reader's own zone in front, UTC beside it.
 for (const time of document.querySelectorAll("time[datetime]")) {
   const local = new Date(time.dateTime);
