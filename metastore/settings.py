@@ -41,6 +41,7 @@ class ServiceSettings:
         oidc_client_secret: The client secret.
         public_url: The address of the service for its users, without a trailing slash; None means the request's own.
         clone_url: The address to clone datasets from, with `{owner}` and `{name}` in it, or None.
+        rate_at_once: How many costly requests of one caller a process works on at once; None for any number.
     """
 
     public_read: bool = True
@@ -63,6 +64,7 @@ class ServiceSettings:
     oidc_client_secret: str | None = field(default=None, repr=False)
     public_url: str | None = None
     clone_url: str | None = None
+    rate_at_once: int | None = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,14 @@ def _version_rule(text: str) -> None:
 def _size(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdecimal() or not int(value):
         raise InvalidInput(f"this is a number of bytes, not {shortened(value)}")
+    return int(value)
+
+
+def _rate(value: Any) -> int | None:
+    if value is False or str(value).lower() == "off":
+        return None
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,3}", str(value)):
+        raise InvalidInput(f"this is off or a number from 1 to 9999, not {shortened(value)}")
     return int(value)
 
 
@@ -266,6 +276,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "oidc_client_secret": _text,
     "public_url": _public_url,
     "clone_url": _checked(_template),
+    "rate_at_once": _rate,
 }
 #: The names of settings in a file. In the environment they are in upper case, after `METASTORE_`.
 NAMES = tuple(_PARSERS)
@@ -279,6 +290,7 @@ OPEN_WHEN_UNSET = (
     "validation",
     "version_rule",
     "max_bytes",
+    "rate_at_once",
 )
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}

@@ -13,7 +13,7 @@ from flask import Flask
 from metastore import config, pages
 from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings, Settings
-from metastore.service import context, operation, problems
+from metastore.service import context, operation, problems, rate
 from metastore.service.bundles import bundles as bundle_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.description import description as description_routes
@@ -75,6 +75,7 @@ def make_app(served: context.Service) -> Flask:
     context.install(app, served)
     problems.install(app)
     app.before_request(refuse_unknown_parameters)
+    rate.install(app, served.settings.rate_at_once)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
     app.register_blueprint(description_routes)

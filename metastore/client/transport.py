@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,7 +81,9 @@ class Transport:
     def write(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes
     ) -> Response:
-        """Send a write, and repeat it only as long as it was not sent. `ResponseLost` says that no response came.
+        """Send a write, and repeat it only if it was not sent, or was refused for now (429) before anything was done.
+
+        `ResponseLost` says that no response came.
 
         Raises:
             StorageUnavailable: The service was not reached.
@@ -92,7 +95,7 @@ class Transport:
             headers=headers,
             content=content or None,
             repeatable=False,
-            transient=(),
+            transient=(HTTPStatus.TOO_MANY_REQUESTS,),
         )
 
     def pauses(self) -> Iterator[float]:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from metastore.descriptor.difference import DEEPEST, place_in_words
-from metastore.descriptor.document import decode, encode
-from metastore.descriptor.matching import named_lists, renamed
+from metastore.descriptor.document import decode
+from metastore.descriptor.matching import equal, named_lists, renamed
 from metastore.types import Difference
 
 #: Stands for an absent member.
 _ABSENT = object()
+#: How many clashes are told one by one.
+_MOST_CLASHES = 1_000
 #: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
 _WHOLE = frozenset({("fields",), ("primaryKey",), ("uniqueKeys",)})
 
@@ -32,7 +34,8 @@ def merge(
         theirs: The second changed descriptor.
 
     Returns:
-        The merged descriptor, and the clashes: places that both sides changed. `old` is theirs, `new` is mine.
+        The merged descriptor, and the clashes: places that both sides changed, the first 1,000 of them. `old` is
+        theirs, `new` is mine.
     """
     merging = _Merge()
     merged = merging.values(base, mine, theirs, ())
@@ -73,7 +76,7 @@ class _Merge:
             if place[-1:] not in _WHOLE and all(map(_are_texts, (before, mine, theirs))):
                 return self._listed(_numbered(before), _numbered(mine), _numbered(theirs), place)
         old, new = (None if side is _ABSENT else side for side in (theirs, mine))
-        self._clash(place_in_words(*place), old, new)
+        self._clash(place, old, new)
         return mine
 
     def _things(
@@ -84,7 +87,7 @@ class _Merge:
         merged = self._listed(base, ours, others, place)
         names = Counter(str(item["name"]) for item in merged if "name" in item)
         for name in (name for name, count in names.items() if count > 1):  # one side renamed what the other added
-            self._clash(place_in_words(*place, name), theirs.get(name), mine.get(name))
+            self._clash((*place, name), theirs.get(name), mine.get(name))
         return merged
 
     def _listed(
@@ -96,7 +99,7 @@ class _Merge:
         before, ours, others = ([key for key in side if key in shared] for side in (base, mine, theirs))
         moved_here, moved_there = ours != before, others != before
         if moved_here and moved_there and ours != others:
-            self._clash(f"order of {place_in_words(*place)}", list(map(_name, others)), list(map(_name, ours)))
+            self._clash(place, list(map(_name, others)), list(map(_name, ours)), of="order of ")
         lead, follow = (theirs, mine) if moved_there and not moved_here else (mine, theirs)
         return [members[key] for key in _together(list(lead), list(follow)) if key in members]
 
@@ -112,8 +115,9 @@ class _Merge:
         }
         return {key: value for key, value in merged.items() if value is not _ABSENT}
 
-    def _clash(self, where: str, theirs: Any, mine: Any) -> None:
-        self.clashes.append(Difference("changed", where, old=theirs, new=mine))
+    def _clash(self, place: tuple[str, ...], theirs: Any, mine: Any, *, of: str = "") -> None:
+        if len(self.clashes) < _MOST_CLASHES:
+            self.clashes.append(Difference("changed", of + place_in_words(*place), old=theirs, new=mine))
 
 
 def _as_in_base(base: dict[str, Any], side: dict[str, Any]) -> dict[str, Any]:
@@ -156,4 +160,4 @@ def _same(a: Any, b: Any) -> bool:
     """Return whether two values are written alike: 1.10 and 1.1 are not."""
     if a is _ABSENT or b is _ABSENT:
         return a is b
-    return encode(a, sort=True) == encode(b, sort=True)
+    return equal(a, b)

@@ -12,6 +12,8 @@ from metastore.errors import InvalidInput
 _LONGEST = 200
 #: How many bytes a value takes, roughly, beside its text.
 _EACH = 30
+#: How many operations a patch may have, and how many items of lists they may shift in all, which takes about a second.
+_MOST_OPERATIONS, _MOST_SHIFTS = 50_000, 1_000_000_000
 _NEITHER = "a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)"
 
 
@@ -65,10 +67,16 @@ def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
 def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
     import jsonpatch
 
-    document, left = _copy(document), MAX_BYTES
+    if len(operations) > _MOST_OPERATIONS:
+        raise InvalidInput(
+            f"a patch has at most {_MOST_OPERATIONS} operations, not {len(operations)}: replace the descriptor",
+            pointer="",
+        )
+    document, left, shifts = _copy(document), MAX_BYTES, _MOST_SHIFTS
     for index, operation in enumerate(operations):
         try:
             left = _left_after(document, operation, left)
+            shifts = _shifts_left_after(document, operation, shifts)
             document = _apply(document, operation)
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
             if isinstance(error, RecursionError):
@@ -102,6 +110,25 @@ def _left_after(document: Any, operation: Any, left: int) -> int:
     left -= _length(pointer.resolve(document), left)
     if left < 0:
         raise ValueError(f"all in all the patch copies or compares more than {MAX_BYTES} bytes")
+    return left
+
+
+def _shifts_left_after(document: Any, operation: Any, left: int) -> int:
+    """Return how many items the next operations may shift: adding or removing one shifts all that stand behind it.
+
+    Raises:
+        ValueError: It is too much already.
+    """
+    import jsonpatch
+
+    if not isinstance(operation, dict) or operation.get("op") not in ("add", "remove", "move", "copy"):
+        return left
+    pointers = [operation[name] for name in ("from", "path") if name in operation]
+    for pointer in pointers:
+        holder = jsonpatch.JsonPointer(pointer).to_last(document)[0] if pointer else None
+        left -= len(holder) if isinstance(holder, list) and not pointer.endswith("/-") else 0
+    if left < 0:
+        raise ValueError("all in all the patch shifts too many items of long lists: replace the lists")
     return left
 
 

@@ -10,6 +10,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
@@ -91,7 +92,8 @@ class Connection:
         """Send a request, and repeat it where that is safe.
 
         A request that was not sent is always repeated. A lost response, or a transient status, leads to another try
-        only if the request is `repeatable`. After the last try a transient response is returned as it is.
+        only if the request is `repeatable`; a transient 429 always does, since nothing was done. After the last try a
+        transient response is returned as it is.
 
         Args:
             method: The HTTP method.
@@ -113,7 +115,8 @@ class Connection:
             try:
                 outcome = self.send(method, url, query=query, headers=headers, content=content)
                 wanted = outcome.retry_after or 0.0
-                if not repeatable or outcome.status not in transient or wanted > LONGEST_PAUSE:
+                was_tried = not repeatable and outcome.status != HTTPStatus.TOO_MANY_REQUESTS
+                if was_tried or outcome.status not in transient or wanted > LONGEST_PAUSE:
                     return outcome
             except NotSent as error:
                 outcome, wanted = error, 0.0

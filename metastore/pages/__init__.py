@@ -26,7 +26,7 @@ from metastore.pages.home import home
 from metastore.pages.record import record
 from metastore.pages.search import search
 from metastore.pages.session import sign_in
-from metastore.service import problems, responses
+from metastore.service import problems, rate, responses
 from metastore.service.context import Service
 from metastore.service.guard import may_read
 
@@ -71,6 +71,7 @@ def install(app: Flask, served: Service) -> None:
     @pages.before_request
     def know_the_caller() -> None:
         g.identity = session.identity()
+        rate.enter()
         refusals.check_size()
         protection.protect()
         session.sign_in_on_the_form(refusals.SIGN_IN)

@@ -107,6 +107,16 @@ def test_too_many_requests_is_busy(remote: MetaStore, proxy: Proxy) -> None:
         remote.dataset_read(CARS)
 
 
+def test_a_write_that_was_refused_for_now_is_sent_again_after_what_the_service_asks(
+    remote: MetaStore, proxy: Proxy
+) -> None:
+    pauses = no_waiting(remote)
+    proxy.spoil["PUT"] = [faults.says("429 Too Many Requests", Retry_After="4")]
+    created = remote.dataset_create("physics/new", {"name": "new"})
+    assert remote.dataset_read("physics/new").revision == created.revision
+    assert (len(pauses), pauses[0] >= 4) == (1, True)
+
+
 def test_nobody_there_is_said_and_nothing_is_unknown() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"

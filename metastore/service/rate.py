@@ -1,0 +1,159 @@
+"""How many costly requests one caller has at once: a few are worked on, some wait, and further ones are a 429.
+
+What is limited is how many there are at once, not how many there are in an hour: a long import of one request after
+another is no flood. A caller is the user of a token or session, else the address that a request comes from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import TooManyRequests
+
+from metastore.errors import AuthenticationError
+from metastore.service.guard import identity
+
+#: How many requests of one caller wait for each that is worked on, and for how many seconds.
+WAITING_FOR_EACH, PATIENCE = 7, 10.0
+#: After how many seconds it is worth asking again.
+RETRY_AFTER = 1
+#: The endpoints that cost much though they only read. Everything that is not a read costs much too.
+_COSTLY = (
+    "blame",
+    "bundle_diff",
+    "bundle_list",
+    "bundle_log",
+    "compare.as_text",
+    "compare.show",
+    "record.export",
+    "revision_diff",
+    "search.index",
+)
+_NAME = "metastore.rate"
+
+
+@dataclass
+class Places:
+    """The places of callers in one process. Safe to share between threads.
+
+    Attributes:
+        at_once: How many requests of one caller are worked on at once.
+        patience: For how many seconds a request waits for its turn.
+    """
+
+    at_once: int
+    patience: float = PATIENCE
+    _present: Counter[str] = field(default_factory=Counter)
+    _working: Counter[str] = field(default_factory=Counter)
+    _free: threading.Condition = field(default_factory=threading.Condition)
+
+    def take(self, caller: str) -> bool:
+        """Wait for a place, and tell whether there was one: it then has to be given back."""
+        end = time.monotonic() + self.patience
+        with self._free:
+            if self._present[caller] >= self.at_once * (1 + WAITING_FOR_EACH):
+                return False
+            self._present[caller] += 1
+            if not self._free.wait_for(lambda: self._working[caller] < self.at_once, end - time.monotonic()):
+                self._leave(self._present, caller)
+                return False
+            self._working[caller] += 1
+            return True
+
+    def give_back(self, caller: str) -> None:
+        """Make room for the next request of the caller."""
+        with self._free:
+            self._leave(self._working, caller)
+            self._leave(self._present, caller)
+            self._free.notify_all()
+
+    @staticmethod
+    def _leave(counter: Counter[str], caller: str) -> None:
+        counter[caller] -= 1
+        if not counter[caller]:
+            del counter[caller]  # callers come and go for months
+
+
+def install(app: Flask, at_once: int | None) -> None:
+    """Limit an application; None limits nothing.
+
+    The routes of the API are limited from here. The pages call `enter` when they know who is signed in.
+    """
+    if at_once is None:
+        return
+    app.extensions[_NAME] = Places(at_once)
+    app.before_request(_enter_api)
+    app.after_request(_after)
+    app.teardown_request(_leave)
+
+
+def _enter_api() -> None:
+    if not (request.endpoint or "").startswith("pages."):
+        enter()
+
+
+def enter() -> None:
+    """Wait until the caller of this request has few others at work, if it is a costly one.
+
+    Raises:
+        TooManyRequests: Too many of them wait already, or this one waited for too long.
+    """
+    places: Places | None = current_app.extensions.get(_NAME)
+    if places is None or not _costs_much():
+        return
+    caller = _caller()
+    if not places.take(caller):
+        raise TooManyRequests(
+            "Too many costly requests of yours are being answered: send fewer at once, and this one again later.",
+            retry_after=RETRY_AFTER,
+        )
+    g.rate_place = caller
+
+
+def _costs_much() -> bool:
+    if request.method not in ("GET", "HEAD"):
+        return request.method != "OPTIONS"
+    name = request.endpoint or ""
+    return name.endswith(_COSTLY) or (name.endswith("dataset_list") and "q" in request.args)
+
+
+def _caller() -> str:
+    try:
+        user = identity().user
+    except AuthenticationError:  # which the route itself answers
+        user = None
+    return f"user {user}" if user is not None else f"address {_address()}"
+
+
+def _address() -> str:
+    """Return where a request comes from; a proxy on this machine says so in the last of `X-Forwarded-For`."""
+    peer = request.remote_addr or ""
+    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    try:
+        is_near = not peer or ipaddress.ip_address(peer).is_loopback
+        return str(ipaddress.ip_address(said)) if said and is_near else peer
+    except ValueError:
+        return peer
+
+
+def _after(response: Response) -> Response:
+    """Keep the place of an answer that is made while it is sent, and say when to ask again."""
+    if response.status_code == TooManyRequests.code:
+        response.headers.setdefault("Retry-After", str(RETRY_AFTER))
+    caller = g.get("rate_place")
+    if caller is not None and response.is_streamed:
+        places: Places = current_app.extensions[_NAME]
+        response.call_on_close(lambda: places.give_back(caller))
+        g.pop("rate_place")
+    return response
+
+
+def _leave(error: BaseException | None) -> None:
+    caller = g.pop("rate_place", None)
+    if caller is not None:
+        current_app.extensions[_NAME].give_back(caller)

@@ -1,0 +1,119 @@
+"""What one call may cost: each transformation of its worst input costs seconds and memory that are bounded.
+
+Each case runs in a process of its own, which the system ends if it takes more processor time or memory than the limits
+here. They are generous, since machines differ: the aim is two seconds and 200 MB.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from metastore.bundle.exchange import read_rows
+from metastore.descriptor.difference import changes, json_patch
+from metastore.descriptor.merge import merge
+from metastore.descriptor.patch import patched
+from metastore.descriptor.profiles import findings
+from metastore.errors import InvalidInput
+from metastore.pages.markdown import render
+
+#: In seconds of the processor, and in bytes beyond what the process has when it starts.
+SECONDS, MEMORY = 10, 1 << 30
+MANY = 100_000
+FORK = multiprocessing.get_context("fork")
+
+
+def package(**more: Any) -> dict[str, Any]:
+    return {"name": "cars", "resources": [{"name": "cars", "path": "cars.csv"}], **more}
+
+
+def things(prefix: str, count: int = MANY) -> list[dict[str, str]]:
+    return [{"name": f"{prefix}{n}", "path": f"{prefix}{n}.csv", "title": str(n)} for n in range(count)]
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert len(changes(old, new)) <= 10_000
+    assert len(json_patch(old, new)) <= 10_000
+
+
+def refused(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        call()
+
+
+def clash() -> None:
+    base, mine, theirs = (package(**{f"k{n}": n * sign for n in range(MANY)}) for sign in (1, 2, 3))
+    assert len(merge(base, mine, theirs)[1]) == 1_000
+
+
+def shift(operations: list[dict[str, Any]], count: int) -> None:
+    refused(
+        lambda: patched(package(x=list(range(count))), operations), "shifts too many items|at most 50000 operations"
+    )
+
+
+def many_rows() -> None:
+    rows = "".join(f"n{n},e,G,E:T{n}\n" for n in range(MANY))
+    assert len(read_rows(f"name,event,ifb_group,devices\n{rows}", "csv")) == MANY
+
+
+FRONT = {"op": "add", "path": "/x/0", "value": 1}
+CASES: dict[str, Callable[[], object]] = {
+    "a list changed throughout": lambda: compare(
+        package(x=[{"v": n} for n in range(MANY)]), package(x=[{"v": -n} for n in range(MANY)])
+    ),
+    "things in the opposite order": lambda: compare(
+        package(resources=things("r")), package(resources=things("r")[::-1])
+    ),
+    "all things renamed": lambda: compare(package(resources=things("r")), package(resources=things("q"))),
+    "one giant text": lambda: compare(package(x="ab " * 5_000_000), package(x="ba " * 5_000_000)),
+    "many members": lambda: compare(
+        package(**{f"k{n}": n for n in range(3 * MANY)}), package(**{f"k{n}": -n for n in range(3 * MANY)})
+    ),
+    "a merge that clashes throughout": clash,
+    "a patch that shifts a long list": lambda: shift([FRONT] * 50_000, 10 * MANY),
+    "a patch that turns a long list around": lambda: shift(
+        [{"op": "move", "from": "/x/0", "path": "/x/-"}] * 50_000, MANY
+    ),
+    "a patch of too many operations": lambda: shift([{"op": "test", "path": "/x", "value": 1}] * 500_000, 1),
+    "wrong keywords": lambda: findings(package(keywords=list(range(5 * MANY)))),
+    "resources that are wrong": lambda: findings(package(resources=[{}] * (5 * MANY))),
+    "open brackets": lambda: render("[" * MANY),
+    "open emphasis": lambda: render("**a *a " * 30_000),
+    "quotations within quotations": lambda: render((">" * 5_000 + "a\n") * 20),
+    "a wide table": lambda: render("|" + "a|" * 1_000 + "\n|" + "-|" * 1_000 + "\n" + "|a\n" * MANY),
+    "rows of bundles": many_rows,
+}
+
+#: Cases that take seconds, and so are left to the long tests.
+_LONG = (
+    "a list changed throughout",
+    "things in the opposite order",
+    "all things renamed",
+    "many members",
+    "a merge that clashes throughout",
+    "open brackets",
+    "a patch that shifts a long list",
+)
+
+
+def _within_limits(case: str) -> None:
+    with open("/proc/self/statm") as sizes:
+        size = int(sizes.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+    CASES[case]()
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.soak if case in _LONG else ()) for case in CASES]
+)
+def test_a_worst_case_is_answered_or_refused_within_bounds(case: str) -> None:
+    process = FORK.Process(target=_within_limits, args=(case,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
