@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
 from metastore.http.connection import Connection
-from metastore.http.credentials import is_loopback
+from metastore.http.credentials import refuse_unencrypted
 from metastore.http.responses import Response
 
 #: Statuses of a read that may be different in a moment: the service's, or those of a proxy in front of it.
@@ -47,8 +47,8 @@ class Transport:
     ) -> None:
         self.address = _address(url)
         token = _checked_token(token)
-        if token is not None and self.address.startswith("http://") and not is_loopback(self.address):
-            raise InvalidInput(f"a token is not sent to {urlsplit(self.address).hostname} unencrypted: use https")
+        if token is not None:
+            refuse_unencrypted(self.address)
         if type(retries) is not int or not 0 <= retries <= 100:
             raise InvalidInput(f"retries is a number from 0 to 100, not {retries!r}")
         self.connection = Connection(

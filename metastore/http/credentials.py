@@ -62,9 +62,19 @@ def check_base(url: str) -> str:
         raise InvalidInput("the address of a host's API looks like https://git.example.org/api/v3")
     if "@" in parts.netloc:
         raise InvalidInput("the address of a host's API holds no token: give it as an option")
+    refuse_unencrypted(url)
+    return url.rstrip("/")
+
+
+def refuse_unencrypted(url: str) -> None:
+    """Refuse an address to which a token would travel in the clear.
+
+    Raises:
+        InvalidInput: The scheme is `http`, and the host is not this machine.
+    """
+    parts = urlsplit(url)
     if parts.scheme == "http" and not is_loopback(url):
         raise InvalidInput(f"a token is not sent to {parts.hostname} unencrypted: use https")
-    return url.rstrip("/")
 
 
 def is_loopback(url: str) -> bool:

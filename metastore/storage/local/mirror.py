@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
 from metastore.git.history import Repository, ancestry
-from metastore.http.credentials import Token, is_loopback
+from metastore.http.credentials import Token, refuse_unencrypted
 from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -110,8 +110,8 @@ class Remote:
             raise InvalidInput(
                 "a remote's address holds no password: set METASTORE_MIRROR_TOKEN, or let Git ask for it"
             )
-        if token and parts.scheme == "http" and not is_loopback(template):
-            raise InvalidInput(f"a token is not sent to {parts.hostname} unencrypted: use https")
+        if token:
+            refuse_unencrypted(template)
         if user is not None and (not user.isprintable() or ":" in user):
             raise InvalidInput("a user name at a remote is printable text without a colon")
         self._template = template
