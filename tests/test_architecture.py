@@ -46,7 +46,7 @@ ROOMS = [
 ]
 #: Which packages of others each room may use; a package that is not named here may be used by none.
 FOREIGN = {
-    "pygit2": {"connecting"},
+    "pygit2": {"storage.local", "connecting"},
     "psycopg psycopg_pool yoyo": {"postgres", "bundle.postgres", "storage.postgres"},
     "zstandard": {"storage.postgres"},
     "httpx": {"http", "storage.connect"},

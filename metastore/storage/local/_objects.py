@@ -1,7 +1,8 @@
 """The objects of one repository on disk: loose ones in files of their own, the others in packs.
 
-All by hand: libgit2 never comes back from a loose object that was cut short, and see `_pack_reader` for packs. Formats:
-gitformat-pack(5), and "Loose Objects" in gitrepository-layout(5).
+libgit2 reads packs. What it does not find there is looked for by hand, see `_pack_reader`. Loose objects are read and
+written by hand, since libgit2 never comes back from one that was cut short. Formats: gitformat-pack(5), and "Loose
+Objects" in gitrepository-layout(5).
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
+import pygit2
+from pygit2.enums import ObjectType
+
+from metastore import forks
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
 from metastore.git import BLOB, COMMIT, TAG, TREE
@@ -22,6 +27,7 @@ from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import index_ids, readable_packs, write_pack
 
 _KINDS = (COMMIT, TREE, BLOB, TAG)
+_NAMES = {ObjectType.COMMIT: COMMIT, ObjectType.TREE: TREE, ObjectType.BLOB: BLOB, ObjectType.TAG: TAG}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
 _TRIES = 50
@@ -40,12 +46,13 @@ class ObjectDatabase:
         self._path = path
         self._sync = sync
         self._packs: Packs | None = None
+        self._libgit2: pygit2.Odb | None = None
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
 
     def _open(self) -> Packs:
         """Find out which packs there are now."""
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
-        self._packs = Packs(self._path)
+        self._libgit2, self._packs = None, Packs(self._path)
         return self._packs
 
     def knows_all_packs(self) -> bool:
@@ -76,7 +83,7 @@ class ObjectDatabase:
         if content is not None and (found := _parse_loose(identity, content)):
             return found
         try:
-            return self._read_packed(identity)
+            return self._read_by_libgit2(identity) or self._read_packed(identity)
         except KeyError:
             if content is None:
                 raise
@@ -84,8 +91,21 @@ class ObjectDatabase:
         except (ValueError, FileNotFoundError) as error:
             raise StorageCorrupt(f"{self._path}: the object {identity} cannot be read: {error}") from error
 
+    def _read_by_libgit2(self, identity: str) -> GitObject | None:
+        """Return an object that libgit2 finds in a pack; it compares the content with the id.
+
+        Its locks would stay locked in a child that is forked meanwhile, so a fork waits.
+        """
+        with suppress(KeyError, ValueError, OSError, pygit2.GitError), forks.undisturbed():
+            if self._libgit2 is None:
+                self._libgit2 = pygit2.Odb()
+                self._libgit2.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
+            kind, content = self._libgit2.read(identity)
+            return GitObject(_NAMES[ObjectType(kind)], content)
+        return None
+
     def _read_packed(self, identity: str) -> GitObject:
-        """Read an object from a pack, and look again for as long as packs come and go.
+        """Read an object from a pack by hand, and look again for as long as packs come and go.
 
         What is in no pack may have been packed this very moment, or its pack may have gone: only packs that stayed are
         to be believed.
@@ -177,7 +197,7 @@ class ObjectDatabase:
 
     def pack(self, ids: Iterable[str]) -> str:
         """Write objects that are here into one more pack, and return its name. Raises StorageCorrupt."""
-        self._packs = None
+        self._packs = self._libgit2 = None
         return write_pack(self.read, ids, self._path, sync=self._sync)
 
     def pack_loose(self) -> int:

@@ -1,7 +1,7 @@
 """Reading objects from packs. Format: gitformat-pack(5).
 
-Not done by libgit2: it remembers packs that are gone where a `multi-pack-index` still names them, and its locks stay
-locked in a child that is forked at the wrong moment.
+For what libgit2 does not find: it sees no pack that Git has not finished, and it remembers packs that are gone where a
+`multi-pack-index` still names them. A writer, too, has to know that an object is in a pack that is still there.
 """
 
 from __future__ import annotations
