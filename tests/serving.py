@@ -125,11 +125,11 @@ def served(folder: Path, *options: str, **environment: str) -> Iterator[Served]:
 
 
 @contextmanager
-def behind_nginx(port: int, folder: Path) -> Iterator[int]:
-    """Run a real nginx with the configuration that we ship in front of a port; yields its own port."""
+def behind_nginx(port: int, folder: Path, edit: Callable[[str], str] = str) -> Iterator[int]:
+    """Run a real nginx with the configuration that we ship, edited, in front of a port; yields its own port."""
     ours = free_port()
     site = NGINX.read_text().replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("listen 80;", f"listen {ours};")
-    (folder / "site.conf").write_text(site)
+    (folder / "site.conf").write_text(edit(site))
     names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
     user = "user root;" if os.getuid() == 0 else ""  # who may write into our folder

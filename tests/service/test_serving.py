@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -435,3 +436,15 @@ def test_malformed_chunks_are_400_in_one_line(service: Served, chunks: bytes) ->
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 400"), answer
     assert "Traceback" not in service.log("err").removeprefix(before)
+
+
+def test_below_a_path_the_proxy_keeps_what_is_counted_from_strangers(service: Served, tmp_path: Path) -> None:
+    def edit(site: str) -> str:
+        site = site.replace("location / {", "location /metadata/ {\n        proxy_set_header SCRIPT_NAME /metadata;")
+        site = site.replace("location = /metrics", "location = /metadata/metrics")
+        return re.sub(r"allow .*;", "", site)  # we are no stranger here
+
+    with behind_nginx(service.port, tmp_path, edit) as port:
+        assert service.ask("/metadata/healthz", port=port).status == 200
+        assert service.ask("/metadata/metrics", port=port).status == 403
+        assert service.ask("/metadata/datasets/physics/cars", port=port).status == 200
