@@ -138,7 +138,9 @@ def purge(
     """Remove a deleted dataset and its whole history for ever."""
     store = app.reader()
     head = store.revision_read(dataset_id)
-    if not yes and (head.deleted or force):  # else it is refused anyway
+    if not head.deleted and not force:
+        raise InvalidInput(f"{dataset_id} is live: delete it first, or give --force")
+    if not yes:
         if app.json or not sys.stdin.isatty():
             raise InvalidInput("a purge cannot be undone, and nobody can be asked here: it needs --yes")
         click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)

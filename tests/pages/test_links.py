@@ -82,7 +82,7 @@ def crawl(client: FlaskClient) -> dict[str, int]:
         if kind(url) in kinds:
             continue
         kinds.add(kind(url))
-        answer = client.get(url)
+        answer = client.get(url, buffered=True)  # a download that nobody reads keeps its place
         statuses[url] = answer.status_code
         if location := answer.headers.get("Location"):
             queue.extend(targets(f'<a href="{location}">', url))
