@@ -72,7 +72,7 @@ class Model:
     def create(self, user: str | None, action: str, state: Bundle) -> Bundle:
         before, deleted = self.newest(state.name)
         if before and not deleted:
-            self.permit(user, before, state)
+            self.permit(user, state)
             raise AlreadyExists("")
         return self.put(user, action, state)
 
