@@ -31,6 +31,8 @@ _NAMES = {ObjectType.COMMIT: COMMIT, ObjectType.TREE: TREE, ObjectType.BLOB: BLO
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
 _TRIES = 50
+#: How often to look for a missing object among packs that stay the same, and how long to wait in between, in seconds.
+_LOOKS, _PAUSE = 3, 0.01
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
 
@@ -113,14 +115,21 @@ class ObjectDatabase:
         if self._packs:
             with suppress(KeyError, ValueError, FileNotFoundError):
                 return self._packs.read(identity)
+        looks = 0
         for _ in range(_TRIES):
             before = self._pack_files()
             packs = self._open()
             try:
                 return packs.read(identity)
             except (KeyError, ValueError, FileNotFoundError):
-                if before == self._pack_files():
+                looks += before == self._pack_files()
+                if looks == _LOOKS:
                     raise
+            # Git gives a finished pack its name in several steps, in between which neither name is complete.
+            time.sleep(_PAUSE)
+            content = read_file(self._loose_path(identity))
+            if content is not None and (found := _parse_loose(identity, content)):
+                return found
         return self._open().read(identity)
 
     def _pack_files(self) -> set[str]:
