@@ -97,13 +97,14 @@ def test_a_write_around_which_the_connection_is_cut_is_made_once(write: str, cut
     store.close()
 
 
-@pytest.mark.parametrize("cut", ["before", "after", "late"] if SOAK else ["late"])
+@pytest.mark.parametrize("cut", ["before", "after", "late"] if SOAK else ["after", "late"])
 @pytest.mark.parametrize("write", WRITES)
 def test_an_unknown_outcome_is_settled_exactly_and_stays_so(write: str, cut: str, dsn: str, proxy: Proxy) -> None:
     filled(PostgresStorage(dsn)).close()
     before = whole(dsn)
     store = MetaStore(through(proxy, dsn, 0.3), author=ANN, validation="off")
-    store.storage.ping()
+    database = store.storage.database  # type: ignore[attr-defined]
+    database.patiently(lambda _: database.patiently(lambda _: None))  # two are open, as when the pool grows under load
     proxy.marker, proxy.cut, proxy.stays_down = marker(write), cut, True
     with pytest.raises(OutcomeUnknown) as caught:
         WRITES[write](store)

@@ -32,7 +32,7 @@ class Proxy:
         cut: `before`: a change does not reach the server; `late`: not before the test says so; `after`: its answer does
             not come back. Once.
         down: Nobody gets through any more.
-        stays_down: A cut also takes it down.
+        stays_down: A cut also takes it down, for connections that are open, too.
         marker: Bytes by which a change is told from other requests.
     """
 
@@ -44,6 +44,7 @@ class Proxy:
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
+        self._clients: list[socket.socket] = []
         self._open: list[socket.socket] = []
         self._held = b""
         self._late: tuple[socket.socket, threading.Thread]
@@ -63,6 +64,7 @@ class Proxy:
                     client.close()
                     continue
                 server = socket.create_connection(self._server)
+                self._clients.append(client)
                 self._open += [client, server]
                 changed = threading.Event()
                 answers = threading.Thread(target=self._answers, args=(client, server, changed), daemon=True)
@@ -104,7 +106,7 @@ class Proxy:
             self.cut = ""
             self.cuts += 1
             self.down = self.stays_down
-        for each in sockets:
+        for each in (*sockets, *(self._clients if self.down else ())):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
