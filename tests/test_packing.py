@@ -59,6 +59,40 @@ def storage(tmp_path: Path) -> GitStorage:
     return GitStorage(tmp_path / "store", sync=False, cache_bytes=0)
 
 
+def test_packs_stay_whose_objects_are_all_in_a_damaged_one(storage: GitStorage) -> None:
+    revisions = grow(storage, 3)
+    path = storage.layout.path(CARS)
+    before = pack_names(path)
+    with storage.lock(CARS), storage.open(CARS) as repository:
+        name = repository.database.pack(sorted(repository.database.ids()))
+    file = Path(f"{path}/objects/pack/{name}.pack")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    file.chmod(0o644)
+    file.write_bytes(content)
+    with pytest.raises(StorageCorrupt, match="is damaged"):
+        joining.join(path, most=1, sync=False)
+    assert before < pack_names(path)
+    for ending in ("pack", "idx"):
+        os.unlink(f"{path}/objects/pack/{name}.{ending}")
+    expect_everything(GitStorage(storage.layout.root, cache_bytes=0), revisions)
+
+
+@pytest.mark.parametrize("packs", [1, 3])
+def test_an_index_whose_pack_is_gone_counts_for_no_pack(storage: GitStorage, packs: int) -> None:
+    """Git gives a pack its name file by file; if we remove one of that name in between, its index is left alone."""
+    revisions = grow(storage, packs)
+    path = storage.layout.path(CARS)
+    with storage.lock(CARS), storage.open(CARS) as repository:
+        repository.database.pack_loose()
+        name = repository.database.pack(sorted(repository.database.ids()))
+    os.unlink(f"{path}/objects/pack/{name}.pack")
+    joining.join(path, most=1, sync=False)
+    storage.compact(CARS)
+    os.unlink(f"{path}/objects/pack/{name}.idx")
+    expect_everything(GitStorage(storage.layout.root, cache_bytes=0), revisions)
+
+
 def test_many_packs_become_one_with_the_same_objects(storage: GitStorage) -> None:
     revisions = grow(storage, packs=9)
     path = storage.layout.path(CARS)

@@ -168,6 +168,20 @@ def test_an_object_in_a_pack_that_git_has_not_finished_is_read_and_stays(storage
     assert ObjectDatabase(str(path), sync=False).read(blob).content == b"only here"
 
 
+def test_an_object_is_found_while_git_gives_its_pack_a_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = object_id(BLOB, b"only here")
+    name = write_pack({blob: GitObject(BLOB, b"only here")}.__getitem__, [blob], str(path), sync=False)
+    index = path / f"objects/pack/{name}.idx"
+    half = index.rename(index.with_name(f".tmp-7-{name}.idx"))  # Git renames the pack first
+
+    def pause(seconds: float) -> None:
+        with suppress(FileNotFoundError):
+            half.rename(index)
+
+    monkeypatch.setattr("metastore.storage.local._objects.time.sleep", pause)
+    assert ObjectDatabase(str(path), sync=False).read(blob).content == b"only here"
+
+
 @pytest.mark.parametrize("how", ["unfinished", "loose"])
 def test_a_backup_has_what_git_packed_under_any_name(how: str, storage: GitStorage, path: Path, tmp_path: Path) -> None:
     if how == "unfinished":

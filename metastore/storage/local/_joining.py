@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
 from metastore.git.pack import HEADER
@@ -59,6 +60,9 @@ def join(path: str, *, most: int, sync: bool) -> int:
             name = _write(path, chosen, folder)
             install(folder, name, path, sync=sync)
         surplus += [pack.name for pack in chosen if pack.name != name]
+    elif surplus:
+        for _ in _objects(path, chosen[0]):  # what is damaged is in those that would go, too
+            pass
     remove_packs(path, surplus)
     return len(pack_names(path))
 
@@ -87,25 +91,27 @@ def _write(path: str, packs: list[_Pack], folder: str) -> str:
         for pack in packs:
             moved = out.tell() - len(head)
             rows += (row._replace(offset=row.offset + moved) for row in pack.rows)
-            _copy(f"{path}/objects/pack/{pack.name}.pack", len(pack.rows), out, digest)
+            for chunk in _objects(path, pack):
+                digest.update(chunk)
+                out.write(chunk)
         out.write(digest.digest())
     return name_pack(folder, "joined", rows, digest.digest())
 
 
-def _copy(path: str, count: int, out: BinaryIO, digest: hashlib._Hash) -> None:
-    """Copy the objects of a pack after comparing it with its checksum."""
+def _objects(path: str, pack: _Pack) -> Iterator[bytes]:
+    """Yield what is between the header and the checksum of a pack; raise StorageCorrupt at the end if it is damaged."""
+    file = f"{path}/objects/pack/{pack.name}.pack"
     whole = hashlib.sha1(usedforsecurity=False)
-    with open(path, "rb") as pack:
-        left = os.fstat(pack.fileno()).st_size - 32
-        head = pack.read(12)
+    with open(file, "rb") as content:
+        left = os.fstat(content.fileno()).st_size - 32
+        head = content.read(12)
         whole.update(head)
-        while left > 0 and (chunk := pack.read(min(left, _CHUNK))):
+        while left > 0 and (chunk := content.read(min(left, _CHUNK))):
             left -= len(chunk)
             whole.update(chunk)
-            digest.update(chunk)
-            out.write(chunk)
-        if head != HEADER + count.to_bytes(4) or pack.read() != whole.digest():
-            raise StorageCorrupt(f"{path} is damaged")
+            yield chunk
+        if head != HEADER + len(pack.rows).to_bytes(4) or content.read() != whole.digest():
+            raise StorageCorrupt(f"{file} is damaged")
 
 
 def _read_index(path: str, name: str) -> _Pack:

@@ -194,8 +194,13 @@ def install(folder: str, name: str, path: str, *, sync: bool) -> None:
 
 
 def pack_names(path: str) -> set[str]:
-    """Return the names of the packs of the repository at a path that are whole, without folder and ending."""
-    return {name for name in readable_packs(path) if not name.startswith(UNFINISHED)}
+    """Return the names of the packs of the repository at a path that are whole, without folder and ending.
+
+    An index alone is none: Git renames a pack and its index one after the other, perhaps while we remove an older pack
+    of the same name.
+    """
+    files = set(os.listdir(f"{path}/objects/pack"))
+    return {name for name in _indexed(files) if f"{name}.pack" in files and not name.startswith(UNFINISHED)}
 
 
 def readable_packs(path: str) -> set[str]:
@@ -204,7 +209,10 @@ def readable_packs(path: str) -> set[str]:
     Git calls one that it has not finished `.tmp-…`. It may hold the only copy of an object: `git prune-packed` removes
     what it finds there. So it is read, but neither joined nor removed.
     """
-    files = os.listdir(f"{path}/objects/pack")
+    return _indexed(os.listdir(f"{path}/objects/pack"))
+
+
+def _indexed(files: Iterable[str]) -> set[str]:
     return {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
 
 
