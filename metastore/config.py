@@ -94,7 +94,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for name in OPEN_WHEN_UNSET:
         if environ.get(variables[name]) == "":
             raise InvalidInput(
-                f"{variables[name]} is empty, and unset it would restrict nothing: give a value, or unset it"
+                f"{variables[name]} is empty: give it a value, or unset it if nothing is to be restricted"
             )
     outside = {name: environ[variable] for name, variable in variables.items() if environ.get(variable)}
     for former, name in FORMER_NAMES.items():
@@ -173,21 +173,16 @@ def verifier(settings: Settings) -> Verifier:
 def openness(settings: Settings) -> str:
     """Return one line that says what a service with these settings opens to whom."""
     service = settings.service
-    read = "datasets and bundles" if service.public_read else "bundles, but not datasets"
-    issuers = [
-        issuer
-        for issuer, trusted in (
-            ("this service", has_own_key(settings)),
-            (service.jwt_issuer or "whoever has the keys that the settings name", _others_issue(service)),
-        )
-        if trusted
-    ]
-    names = f"; {', '.join(service.remote_user_from)} may name the user of a page" if service.remote_user_from else ""
-    change = f"members of the groups in {settings.groups_file}" if settings.groups_file else "nobody"
-    return (
-        f"Without a token anyone reads {read}. Tokens are issued by {' and '.join(issuers)}. "
-        f"Bundles are changed by {change}{names}."
-    )
+    readable = "datasets and bundles" if service.public_read else "bundles, but not datasets,"
+    issuers = ["this service"] if has_own_key(settings) else []
+    if _others_issue(service):
+        issuers.append(service.jwt_issuer or "whoever has the keys in the settings")
+    editors = f"Members of the groups in {settings.groups_file}" if settings.groups_file else "Nobody"
+    line = f"Anyone may read {readable} without a token. Tokens come from {' and '.join(issuers)}. "
+    line += f"{editors} may change bundles."
+    if service.remote_user_from:
+        line += f" {', '.join(service.remote_user_from)} may name the user of a page."
+    return line
 
 
 def own_secret(settings: Settings) -> str:

@@ -55,12 +55,12 @@ def test_an_empty_variable_that_would_restrict_something_is_a_mistake(name: str)
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({}, ["reads datasets and bundles", "issued by this service.", "changed by nobody"]),
-        ({"PUBLIC_READ": "off"}, ["reads bundles, but not datasets"]),
-        ({"JWT_SECRET": SECRET}, ["issued by whoever has the keys"]),
-        ({"JWT_SECRET": SECRET, "JWT_ISSUER": "https://id.example.org"}, ["issued by https://id.example.org."]),
-        ({"JWT_SECRET": SECRET, "KEY_FILE": "key"}, ["issued by this service and whoever"]),
-        ({"GROUPS_FILE": "groups.conf"}, ["changed by members of the groups in groups.conf"]),
+        ({}, ["read datasets and bundles without", "come from this service.", "Nobody may change bundles."]),
+        ({"PUBLIC_READ": "off"}, ["read bundles, but not datasets, without"]),
+        ({"JWT_SECRET": SECRET}, ["come from whoever has the keys"]),
+        ({"JWT_SECRET": SECRET, "JWT_ISSUER": "https://id.example.org"}, ["come from https://id.example.org."]),
+        ({"JWT_SECRET": SECRET, "KEY_FILE": "key"}, ["come from this service and whoever"]),
+        ({"GROUPS_FILE": "groups.conf"}, ["Members of the groups in groups.conf may change bundles."]),
         ({"REMOTE_USER_FROM": "127.0.0.1"}, ["127.0.0.1 may name the user of a page"]),
     ],
     ids=str,

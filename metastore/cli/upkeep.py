@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -67,10 +68,8 @@ def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None
         raise click.exceptions.Exit(FOUND_PROBLEMS)
     say("Everything is readable.", fg="green")
     if _is_open_to_all(store):
-        say(
-            "Every user of this machine can read the store, though METASTORE_PUBLIC_READ is off: chmod o-rwx",
-            fg="yellow",
-        )
+        say("Every user of this machine can read the store, though METASTORE_PUBLIC_READ is off.", fg="yellow")
+        say(f"  To close it, run: chmod o-rwx {shlex.quote(str(local_root(store)))}")
 
 
 def _is_open_to_all(store: Store) -> bool:

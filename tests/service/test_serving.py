@@ -53,7 +53,7 @@ def run(folder: Path, *arguments: object, **environment: str) -> subprocess.Comp
 def test_the_start_says_where_who_may_and_how_to_get_in(service: Served) -> None:
     said = service.log("err")
     assert f"Serving {service.folder}/store at http://127.0.0.1:{service.port}" in said
-    assert "Without a token anyone reads datasets" in said
+    assert "Anyone may read datasets and bundles without a token" in said
     assert "metastore token --user" in said
     assert service.token not in said
 
