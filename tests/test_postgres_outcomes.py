@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -121,40 +122,76 @@ def test_an_unknown_outcome_is_settled_exactly_and_stays_so(write: str, cut: str
     store.close()
 
 
+#: A commit of a second revision does this first.
+AT_COMMIT = """
+CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS 'BEGIN %s; RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON dataset_change DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NEW.action = 'append') EXECUTE FUNCTION at_commit()"""
+#: It waits until `held_commits` lets it go, as one that waits for a replica does.
+WAIT = "PERFORM pg_advisory_xact_lock(7)"
+
+
+@contextmanager
+def held_commits(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """Let commits wait until the connection that is returned unlocks 7."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute((AT_COMMIT % WAIT).encode())
+        other.execute("SELECT pg_advisory_lock(7)")
+        yield other
+
+
+def eventually(connection: psycopg.Connection[Any], query: LiteralString, expected: Any) -> None:
+    """Ask until the answer is this one, for at most 30 s."""
+    for _ in range(600):
+        if connection.execute(query).fetchone() == (expected,):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{query!r} is still not {expected}")
+
+
 def test_a_commit_is_not_cancelled_at_the_deadline_but_its_connection_closed(dsn: str) -> None:
-    storage = PostgresStorage(dsn, patience=1)
+    storage, settling = PostgresStorage(dsn, patience=1), PostgresStorage(dsn)
     storage.database._timeout = 0.0
     first = storage.create(CARS, {"a": b"1"}, change())
-    with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute(SLOW_COMMIT.encode())
+    with held_commits(dsn) as other:
         with pytest.raises(OutcomeUnknown) as caught:
             storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
-        assert storage.was_made(caught.value) is True
-    assert storage.resolve(CARS, None).parent == first.id
+        other.execute("SELECT pg_advisory_unlock(7)")
+        assert settling.was_made(caught.value) is True
+    assert settling.resolve(CARS, None).parent == first.id
     storage.close()
+    settling.close()
 
 
-#: A commit that takes two seconds, as one that waits for a replica.
-SLOW_COMMIT = """
-CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON dataset_change DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.action = 'append') EXECUTE FUNCTION slow()"""
+def test_a_write_cannot_be_settled_while_its_commit_goes_on(dsn: str) -> None:
+    storage, settling = PostgresStorage(dsn, patience=1), PostgresStorage(dsn, patience=1)
+    storage.database._timeout = 0.0
+    first = storage.create(CARS, {"a": b"1"}, change())
+    with held_commits(dsn):
+        with pytest.raises(OutcomeUnknown) as caught:
+            storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+        with pytest.raises(StorageBusy, match="try again"):
+            settling.was_made(caught.value)
+    storage.close()
+    settling.close()
 
 
 def test_ctrl_c_during_a_commit_cancels_nothing(dsn: str) -> None:
     storage = PostgresStorage(dsn)
     first = storage.create(CARS, {"a": b"1"}, change())
-    with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute(SLOW_COMMIT.encode())
-        timer = threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT))
-        timer.start()
+    with held_commits(dsn) as other:
+
+        def interrupt() -> None:
+            eventually(other, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 1)
+            signal.raise_signal(signal.SIGINT)
+
+        interrupting = threading.Thread(target=interrupt)
+        interrupting.start()
         with pytest.raises(KeyboardInterrupt):
             storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
-        timer.join()
-        for _ in range(50):
-            if other.execute("SELECT count(*) FROM dataset_change").fetchone() == (2,):
-                break
-            time.sleep(0.1)
+        interrupting.join()
+        other.execute("SELECT pg_advisory_unlock(7)")
+        eventually(other, "SELECT count(*) FROM dataset_change", 2)
     assert storage.resolve(CARS, None).parent == first.id
     storage.close()
 
@@ -163,7 +200,7 @@ def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
     storage = PostgresStorage(dsn)
     first = storage.create(CARS, {"a": b"1"}, change())
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute(SLOW_COMMIT.replace("PERFORM pg_sleep(2)", "RAISE WARNING ''canceling wait''").encode())
+        other.execute((AT_COMMIT % "RAISE WARNING ''canceling wait''").encode())
     with pytest.raises(OutcomeUnknown, match="canceling wait") as caught:
         storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
     assert caught.value.before == first.id
@@ -176,7 +213,7 @@ def errors_of(dsn: str, trigger: str) -> type[MetastoreError]:
     storage = PostgresStorage(dsn, patience=1)
     first = storage.create(CARS, {"a": b"1"}, change())
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute(SLOW_COMMIT.replace("PERFORM pg_sleep(2)", trigger).encode())
+        other.execute((AT_COMMIT % trigger).encode())
     with pytest.raises(MetastoreError) as caught:
         storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
     assert storage.resolve(CARS, None) == first
@@ -210,7 +247,7 @@ def set_for_all(dsn: str, setting: str) -> None:
 def test_a_statement_timeout_has_changed_nothing(dsn: str) -> None:
     set_for_all(dsn, "statement_timeout = 300")
     with psycopg.connect(dsn, autocommit=True) as other:
-        other.execute(SLOW_COMMIT.replace("DEFERRABLE INITIALLY DEFERRED", "").encode())
+        other.execute((AT_COMMIT % "PERFORM pg_sleep(2)").replace("DEFERRABLE INITIALLY DEFERRED", "").encode())
     storage = PostgresStorage(dsn, patience=5)
     first = storage.create(CARS, {"a": b"1"}, change())
     with pytest.raises(StorageBusy, match="statement timeout"):
