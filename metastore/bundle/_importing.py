@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metastore.bundle._writer import Request, Writer, tries
+from metastore.bundle._writer import Request, Writer
 from metastore.bundle.checks import apply_changes, check_name, make_bundle
 from metastore.bundle.exchange import ImportLine, Row, at_line
 from metastore.bundle.policy import Groups, check_change, check_name_use
 from metastore.bundle.port import Write
 from metastore.errors import InvalidInput, PermissionDenied, RevisionConflict
+from metastore.storage.retry import LostRace, retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,18 @@ class Import:
             InvalidInput: Of the first row that cannot be imported, unless `report` is set; names its line.
             PermissionDenied: Likewise.
         """
-        for _ in tries("the bundles are being changed by too many others; try again"):
-            outcomes: list[ImportLine] = []
-            writes: list[Write] = []
-            for row in rows:
-                write, outcome = self._outcome(row)
-                outcomes.append(outcome)
-                writes += [write] if write else []
+
+        def attempt() -> Sequence[ImportLine]:
+            planned = [self._outcome(row) for row in rows]
+            writes = [write for write, _ in planned if write is not None]
             try:
                 if writes and not self.dry_run:
                     self.writer.commit(writes, self.request)
-                return outcomes
-            except RevisionConflict:
-                continue
-        raise AssertionError("unreachable")
+            except RevisionConflict as error:
+                raise LostRace from error
+            return [line for _, line in planned]
+
+        return retry(attempt, "a bundle of this import")
 
     def _outcome(self, row: Row) -> tuple[Write | None, ImportLine]:
         try:

@@ -5,9 +5,7 @@ A change that loses a race against another one is computed again from the newer 
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,11 +19,8 @@ from metastore.errors import (
     BundleNotFound,
     MetastoreError,
     RevisionConflict,
-    StorageBusy,
 )
-
-#: How often a change is computed before giving up.
-_TRIES = 30
+from metastore.storage.retry import LostRace, retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +123,20 @@ class Writer:
         check_name(name)
         if snapshot := self._write_from_memory(name, compute, request, deleted):
             return snapshot
-        for _ in tries(f"bundle {name} is being changed by too many others; try again"):
+
+        def attempt() -> Snapshot:
             newest = self._record.newest(name)
             write = _computed(newest, compute, request, deleted)
             if write is None:
                 return newest
             try:
                 return self.commit([write], request)[0]
-            except RevisionConflict:
+            except RevisionConflict as error:
                 if request.expected is not None:
                     raise
-        raise AssertionError("unreachable")
+                raise LostRace from error
+
+        return retry(attempt, f"bundle {name}")
 
     def _write_from_memory(self, name: str, compute: Compute, request: Request, deleted: bool) -> Snapshot | None:
         """Write a change computed from a remembered snapshot, which saves reading the newest one.
@@ -159,18 +157,6 @@ class Writer:
             return self.commit([replace(write, follows=remembered.hash)], request)[0]
         except RevisionConflict:
             return None
-
-
-def tries(problem: str) -> Iterator[None]:
-    """Yield for each attempt at a change, with growing random pauses in between.
-
-    Raises:
-        StorageBusy: All attempts are used up; the message is `problem`.
-    """
-    for attempt in range(_TRIES):
-        yield
-        time.sleep(random.uniform(0, 0.002 * (attempt + 1)))
-    raise StorageBusy(problem)
 
 
 def _computed(newest: Snapshot, compute: Compute, request: Request, deleted: bool) -> Write | None:

@@ -7,8 +7,6 @@ reads them and changes `bundles` and `bundle_variables`. The database itself wri
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,10 +43,11 @@ from metastore.errors import (
     OutcomeUnknown,
     RevisionConflict,
     SnapshotNotFound,
+    StorageBusy,
 )
 from metastore.postgres.database import Database, database_errors
+from metastore.storage.retry import LostRace, retry
 
-_TRIES = 30
 _COLLISIONS = errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation
 _PAGE = 500
 
@@ -167,16 +166,18 @@ class _Change:
 
     def make(self) -> Sequence[Snapshot]:
         """Make the change; repeat it after a collision, as long as the expected snapshots are the newest."""
-        for attempt in range(_TRIES):
-            try:
-                return self._database.surely(self._try)
-            except psycopg.Error as error:
-                if not isinstance(error, _COLLISIONS) or attempt == _TRIES - 1:
-                    if self._lost:
-                        raise self._unknown() from error
-                    raise
-            time.sleep(random.uniform(0, 0.005 * (attempt + 1)))
-        raise AssertionError("unreachable")
+        try:
+            return retry(self._attempt, "the record of bundles")
+        except (psycopg.Error, StorageBusy) as error:
+            if self._lost:
+                raise self._unknown() from error
+            raise
+
+    def _attempt(self) -> Sequence[Snapshot]:
+        try:
+            return self._database.surely(self._try)
+        except _COLLISIONS as error:
+            raise LostRace from error
 
     def _try(self, connection: psycopg.Connection[Any]) -> Sequence[Snapshot]:
         try:
