@@ -10,26 +10,26 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from metastore.descriptor import document, lfs
+from metastore.descriptor import lfs, resources
 from metastore.errors import InvalidInput
 
 
-@given(st.from_regex(document._PLAIN, fullmatch=True))
+@given(st.from_regex(resources._PLAIN, fullmatch=True))
 def test_a_plain_path_breaks_no_rule(path: str) -> None:
-    assume(path.lower() not in document.OWN_FILES)
-    with mock.patch.object(document, "_PLAIN", re.compile("(?!)")):
-        document.check({"resources": [{"path": path}]})
+    assume(path.lower() not in resources.OWN_FILES)
+    with mock.patch.object(resources, "_PLAIN", re.compile("(?!)")):
+        resources.check({"resources": [{"path": path}]})
 
 
 def test_control_characters_are_those_of_unicode() -> None:
     for character in map(chr, range(0x3000)):
-        assert bool(document._CONTROL.search(character)) == (unicodedata.category(character) == "Cc")
+        assert bool(resources._CONTROL.search(character)) == (unicodedata.category(character) == "Cc")
 
 
 @pytest.mark.parametrize("path", ["a/.git/b", "a/.g\u200cit/b", "a/.GIT", "GIT~1/a", "a/\u00adgit~2", ".gitmodules"])
 def test_names_that_some_file_system_takes_for_gits_own_are_refused(path: str) -> None:
     with pytest.raises(InvalidInput, match="Git keeps for itself"):
-        document.check({"resources": [{"path": path}]})
+        resources.check({"resources": [{"path": path}]})
 
 
 @given(st.from_regex(lfs._PLAIN, fullmatch=True))

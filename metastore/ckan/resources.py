@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from metastore.ckan.fields import RESOURCE, beyond, from_json, in_order, laid_over, text, to_ckan, to_standard, untold
-from metastore.descriptor.document import check, is_url
+from metastore.descriptor.resources import check, is_url
 from metastore.errors import InvalidInput
 
 #: The member of a CKAN resource that holds the members without a field in CKAN, as JSON text.

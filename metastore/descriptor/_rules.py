@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
-from metastore.descriptor.document import local_path, resources, why_unsafe, words_of
 from metastore.descriptor.lfs import sha256_of
+from metastore.descriptor.resources import local_path, resources, why_unsafe, words_of
 from metastore.types import Finding
 
 #: A hash whose method is spelt in a way that no program looks for.

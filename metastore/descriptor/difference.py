@@ -8,8 +8,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from metastore.descriptor.document import SINGULAR, escape
+from metastore.descriptor.document import escape
 from metastore.descriptor.matching import Pairing, equal, named_lists, renamed, text_of
+from metastore.descriptor.resources import SINGULAR
 from metastore.types import Difference
 
 #: How many levels of objects and lists are looked into; what is below is compared as a whole. A resource's field's

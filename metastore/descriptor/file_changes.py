@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metastore.descriptor import lfs
-from metastore.descriptor.document import DESCRIPTOR, check, decode, encode, load, same
+from metastore.descriptor.document import DESCRIPTOR, decode, encode, load, same
+from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
 from metastore.printable import printable

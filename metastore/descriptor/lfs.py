@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metastore.descriptor.document import DESCRIPTOR, encode, local_path, resources
+from metastore.descriptor.document import DESCRIPTOR, encode
+from metastore.descriptor.resources import local_path, resources
 from metastore.errors import InvalidInput
 from metastore.types import DatasetId
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from metastore.descriptor._rules import broken_rules
 from metastore.descriptor._schema_errors import SchemaError, Schemas
-from metastore.descriptor.document import escape, load, words_of
+from metastore.descriptor.document import escape, load
+from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
 from metastore.types import Finding
 

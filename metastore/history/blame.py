@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from metastore.descriptor.difference import place_in_words
-from metastore.descriptor.document import SINGULAR, escape
+from metastore.descriptor.document import escape
 from metastore.descriptor.matching import Pairing, named_lists, renamed, text_of
+from metastore.descriptor.resources import SINGULAR
 from metastore.history._documents import plain, read
 from metastore.history.parts import Reader
 from metastore.types import Revision, Value

@@ -7,8 +7,9 @@ from typing import Any
 from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response
 
-from metastore.descriptor.document import check, decode, encode
+from metastore.descriptor.document import decode, encode
 from metastore.descriptor.merge import merge
+from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
 from metastore.pages.dataset_forms import expected, to_dataset, written
 from metastore.pages.datasets import between, can, owners_of, readable_id, text_of_value

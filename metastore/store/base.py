@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from metastore.descriptor import file_changes
-from metastore.descriptor.document import find_resource
 from metastore.descriptor.file_changes import AnyDescriptor, Document, Validation
+from metastore.descriptor.resources import find_resource
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
 from metastore.history.parts import Part
 from metastore.parse import (

@@ -1,0 +1,146 @@
+"""What a descriptor is made of: its resources, which of their paths are safe, and what its parts are called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from posixpath import normpath
+from typing import Any
+
+from metastore.descriptor.document import DESCRIPTOR
+from metastore.errors import InvalidInput
+
+#: Files that MetaStore writes itself; no resource may have such a path.
+OWN_FILES = frozenset({DESCRIPTOR, ".gitattributes", ".lfsconfig", ".metastore-deleted"})
+_LONGEST_PART = 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
+#: Nearly all paths fit this, and then break no rule of `why_unsafe`. It is much faster than the rules.
+_PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+#: The name of a list to the word for one of its items.
+SINGULAR = {
+    "resources": "resource",
+    "fields": "field",
+    "keywords": "keyword",
+    "licenses": "licence",
+    "contributors": "contributor",
+    "sources": "source",
+    "foreignKeys": "foreign key",
+    "views": "view",
+    "tables": "table",
+}
+
+
+def check(descriptor: Any) -> None:
+    """Refuse a descriptor that is unsafe to store.
+
+    Raises:
+        InvalidInput: It is not an object; the path of a resource is unsafe (see `why_unsafe`); or two resources
+            have the same name, so that one would hide the other.
+    """
+    if not isinstance(descriptor, dict):
+        raise InvalidInput("a descriptor is a JSON object", pointer="")
+    problems: list[tuple[str, str]] = []
+    seen: dict[str, int] = {}
+    for index, resource in resources(descriptor):
+        name = resource.get("name")
+        if isinstance(name, str) and seen.setdefault(name, index) != index:
+            detail = f"the name {name!r} belongs to resource {seen[name]} already"
+            problems.append((f"/resources/{index}/name", detail))
+        for pointer, path in _paths(index, resource):
+            if problem := why_unsafe(path):
+                problems.append((pointer, f"the path {path[:100]!r} {problem}"))
+    if problems:
+        raise InvalidInput(problems[0][1], pointer=problems[0][0], problems=tuple(problems))
+
+
+def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    path = resource.get("path")
+    if isinstance(path, str):
+        yield f"/resources/{index}/path", path
+    elif isinstance(path, list):
+        yield from ((f"/resources/{index}/path/{n}", part) for n, part in enumerate(path) if isinstance(part, str))
+
+
+def resources(descriptor: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the position and value of each resource that is an object, and skip anything else."""
+    listed = descriptor.get("resources")
+    for index, resource in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(resource, dict):
+            yield index, resource
+
+
+def find_resource(descriptor: Mapping[str, Any], wanted: str) -> dict[str, Any] | None:
+    """Return the resource with this name, else with this id, else with this path; None if there is none."""
+    for member in ("name", "id", "path"):
+        for _, resource in resources(descriptor):
+            if resource.get(member) == wanted:
+                return resource
+    return None
+
+
+def local_path(resource: Mapping[str, Any]) -> str | None:
+    """Return the normalised path of a resource's single local file; None for URLs, several paths or inline data."""
+    path = resource.get("path")
+    if not isinstance(path, str) or not path or is_url(path):
+        return None
+    return normpath(path)
+
+
+def is_url(path: str) -> bool:
+    """Tell whether a resource's path is a URL."""
+    return _URL.match(path) is not None
+
+
+def why_unsafe(path: str) -> str | None:
+    """Return why a path must not be followed, as a predicate such as `is absolute`; None for a safe path or a URL."""
+    if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path) and path.lower() not in OWN_FILES):
+        return None
+    if _CONTROL.search(path):
+        return "has control characters"
+    parts = path.replace("\\", "/").split("/")
+    if not parts[0] or re.match(r"[A-Za-z]:", path) or path.startswith("~"):
+        return "is absolute; write it relative to the descriptor" if path else "is empty"
+    if ".." in parts:
+        return "leaves the dataset"
+    if normpath(path).lower() in OWN_FILES:
+        return "is a file of MetaStore's own"
+    if any(_is_git_folder(part) for part in parts):
+        return "is one that Git keeps for itself"
+    if any(part.startswith(".") and part != "." for part in parts[:-1]):
+        return "is in a folder whose name begins with a dot"
+    if normpath(path) == "." or path.endswith("/"):
+        return "is no file"
+    if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts):
+        return f"has a part of more than {_LONGEST_PART} bytes, which file systems do not take"
+    return None
+
+
+def _is_git_folder(part: str) -> bool:
+    """Tell whether some file system takes a name for `.git` or `.gitmodules`: see `is_ntfs_dot_generic` in Git."""
+    if not part.isascii():  # no ASCII character is invisible
+        part = "".join(character for character in part if unicodedata.category(character) != "Cf")
+    visible = part.lower()
+    return visible.startswith(".git") or re.match(r"(g[^~]{,5})?~[1-9]", visible) is not None
+
+
+def words_of(document: Any, path: Iterable[str | int]) -> str:
+    """Return where a path leads, in words and names: `the type of field 'lat' of resource 'stations'`."""
+    said: list[str] = []
+    name, value, ends_in_item = "descriptor", document, False
+    for part in path:
+        value = value[part] if isinstance(value, (dict, list)) else None  # type: ignore[index]
+        ends_in_item = isinstance(part, int)
+        if isinstance(part, int):
+            own = value.get("name") if isinstance(value, dict) else None
+            said[-1:] = [f"{SINGULAR.get(name, f'item of {name}')} {_quoted(own) if own else part + 1}"]
+        else:
+            name = part if len(part) <= _LONGEST_PART else f"{part[:_LONGEST_PART]}…"
+            said.append(name)
+    words = " of ".join(reversed([word for word in said if word != "schema"] or said)) or "descriptor"
+    return words if ends_in_item else f"the {words}"
+
+
+def _quoted(name: Any) -> str:
+    return repr(name if len(name) <= _LONGEST_PART else f"{name[:_LONGEST_PART]}…") if isinstance(name, str) else "?"
