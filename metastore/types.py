@@ -368,8 +368,8 @@ class Damage:
 
     Attributes:
         where: A dataset id, or a file of the store.
-        kind: `unreadable`, `left-over-file`, `not-an-id`, `not-a-descriptor`, or for a head kept elsewhere `replaced`
-            or `gone`; on GitLab also `lfs-is-on` and `left-over-project`.
+        kind: `unreadable`, `left-over-file`, `not-an-id`, `not-a-descriptor`, `search-index`, or for a head kept
+            elsewhere `replaced` or `gone`; on GitLab also `lfs-is-on` and `left-over-project`.
         detail: A sentence.
         repaired: Whether it was repaired.
     """

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import shutil
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ import metastore
 from metastore import InvalidInput, Store
 from metastore.search.values import Results
 from metastore.search.words import Term, parse_query
+from metastore.types import DatasetId, Revision
 
 from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
 
@@ -227,8 +233,8 @@ STEPS = st.lists(st.tuples(st.sampled_from(["write", "delete", "back"]), TEXTS, 
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=STEPS)
-def test_an_index_and_reading_everything_agree_about_any_moment(tmp_path_factory: Any, steps: Any) -> None:
+@given(steps=STEPS, first=st.integers(-2, 3))
+def test_an_index_and_reading_everything_agree_about_any_moment(tmp_path_factory: Any, steps: Any, first: int) -> None:
     stores = [metastore.connect(url, author=ANN, sync=False) for url in (tmp_path_factory.mktemp("s") / "s", "memory:")]
     moment = 10
     for action, text, step in steps:
@@ -242,7 +248,7 @@ def test_an_index_and_reading_everything_agree_about_any_moment(tmp_path_factory
             else:
                 store.dataset_create("a/b", {"title": text}, at=day(moment))
         stores[0].dataset_search()  # indexed step by step
-    for at, deleted in itertools.product([None, *map(day, range(-2, 30, 2))], (True, False, None)):
+    for at, deleted in itertools.product([None, *map(day, range(first, 30, 6))], (True, False, None)):
         for query in ("salt", "-salt", '"sea salt"', ""):
             by_index, by_scan = (store.dataset_search(query, at=at, deleted=deleted) for store in stores)
             assert by_index.hits == by_scan.hits, (at, deleted, query)
@@ -295,3 +301,99 @@ def test_processes_that_index_at_once_do_no_harm(tmp_path: Path) -> None:
         for child in children:
             child.join()
         assert store.dataset_search("salt").total == 150
+
+
+def local(root: Path) -> metastore.MetaStore:
+    return metastore.connect(root, author=ANN, sync=False, validation="off")
+
+
+def test_what_vanished_without_a_trace_is_not_counted_on(tmp_path: Path) -> None:
+    with local(tmp_path / "store") as store:
+        for number in range(3):
+            store.dataset_create(f"a/d{number}", {"title": "Salt"})
+        assert store.dataset_search("salt").total == 3
+        shutil.rmtree(tmp_path / "store" / "a" / "d1.git")
+        results = store.dataset_search("salt", order="id")
+        assert (found(results), results.total) == (["a/d0", "a/d2"], 2)
+
+
+def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) -> None:
+    with local(tmp_path / "store") as store:
+        for number in range(3):
+            store.dataset_create(f"a/d{number}", {"title": "Salt"})
+        store.dataset_search("salt")
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "a" / "d1.git")
+    with local(tmp_path / "copy") as store:
+        results = store.dataset_search("salt", order="id", limit=1)
+        assert (found(results), results.total) == (["a/d0"], 2)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE texts SET title = 'Wrong'",
+        "UPDATE texts SET until = 0 WHERE until IS NOT NULL",
+        "DELETE FROM facets",
+        "DELETE FROM now",
+        "DELETE FROM past",
+        "DELETE FROM datasets",
+        "INSERT INTO datasets (owner, name, place, changed) VALUES ('a', 'ghost', 'a' || char(1) || 'ghost', 0)",
+    ],
+)
+def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("physics/ocean", OCEAN)
+        assert list(store.verify()) == []
+        store.dataset_search("salinity")
+        store.dataset_update("physics/ocean", OCEAN | {"title": "Changed since the search"})
+        assert list(store.verify()) == []
+        store.dataset_create("physics/cars", CARS)
+        store.dataset_search("cars")
+    with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database, database:
+        database.execute(damage)
+    with local(tmp_path) as store:
+        damages = list(store.verify(repair=True))
+        assert {each.kind for each in damages} == {"search-index"}
+        assert all(each.repaired for each in damages)
+        assert list(store.verify()) == []
+        assert store.dataset_search("salinity").total == 0
+        assert found(store.dataset_search("changed")) == ["physics/ocean"]
+
+
+def test_an_index_whose_writer_was_killed_is_right_afterwards(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        for number in range(3):
+            store.dataset_create(f"a/d{number}", {"title": f"Salt {number}"})
+        child = multiprocessing.get_context("fork").Process(target=_die_while_indexing, args=(tmp_path,))
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+        assert found(store.dataset_search("salt", order="id")) == ["a/d0", "a/d1", "a/d2"]
+        assert list(store.verify()) == []
+
+
+def _die_while_indexing(root: Path) -> None:
+    with local(root) as store:
+        index = store._finder._index
+        original = store._finder.content
+
+        def content(dataset_id: DatasetId, revision: Revision) -> bytes:
+            if dataset_id == "a/d1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(dataset_id, revision)
+
+        index._source.content = content  # type: ignore[method-assign]
+        store.dataset_search("salt")
+
+
+def test_what_plain_git_commits_and_takes_back_is_found(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/b", {"title": "Salt"})
+        store.dataset_update("a/b", {"title": "Pepper"})
+        assert found(store.dataset_search("pepper")) == ["a/b"]
+        git = ["git", "-C", str(tmp_path / "a" / "b.git"), "-c", "safe.directory=*"]
+        subprocess.run([*git, "update-ref", "HEAD", "HEAD~1"], check=True)
+        store._finder.expire()  # as a second later
+        assert (found(store.dataset_search("pepper")), found(store.dataset_search("salt"))) == ([], ["a/b"])
+        assert list(store.verify()) == []

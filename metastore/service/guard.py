@@ -61,9 +61,11 @@ def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 
-def sees() -> Callable[[DatasetId], bool]:
-    """Return what tells whether the caller may know of a dataset, for use outside of the request too."""
+def sees() -> Callable[[DatasetId], bool] | None:
+    """Return what tells whether the caller may know of a dataset that a search finds; None if of each."""
     who = identity()
+    if service().settings.public_read:
+        return None
     return lambda dataset_id: _may_read(who, dataset_id)
 
 

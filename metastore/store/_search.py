@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from metastore.errors import PathNotFound
 from metastore.search.scan import scan
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
-from metastore.types import DatasetId, FeedEntry, Revision
+from metastore.types import Damage, DatasetId, FeedEntry, Revision
 
 if TYPE_CHECKING:
     from metastore.search.index import SearchIndex
@@ -37,6 +38,11 @@ class Finder:
     def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         """Find datasets, among those that the caller may read."""
         return self._index.find(wanted, may_read) if self._has_index else scan(self, wanted, may_read)
+
+    def verify(self, *, repair: bool) -> Iterator[Damage]:
+        """Compare the index with the storage, if there is one already."""
+        if self._has_index and os.path.exists(self._storage.private(_FILE) or ""):
+            yield from self._index.verify(repair=repair)
 
     def expire(self) -> None:
         """Look at what changed before the next search."""

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,7 +248,8 @@ class MetaStore(Store):
         return feed(self._storage, since)
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
-        return verify(self._storage, repair=repair, heads=heads or {})
+        damages = verify(self._storage, repair=repair, heads=heads or {})
+        return chain(damages, self._finder.verify(repair=repair))
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
         outcome = settle(self, error, self._storage)

@@ -65,3 +65,20 @@ def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
         "following": None,
         "scanned": app.extensions["metastore"].store.storage.private("x") is None,
     }
+
+
+def test_neither_order_nor_cursor_tells_in_how_many_hidden_datasets_a_word_is(tmp_path: Path) -> None:
+    answers = []
+    for hidden in (0, 9):
+        at = "2024-05-01T00:00:00Z"
+        with metastore.connect(tmp_path / str(hidden), author="Setup", validation="off", sync=False) as store:
+            for name in ("salt", "waves", "salty"):
+                store.dataset_create(f"open/{name}", {"title": name, "description": "salt and waves"}, at=at)
+            for number in range(hidden):
+                store.dataset_create(f"secret/d{number}", {"title": "waves"}, at=at)
+            app = create_app(store, verifier=Authority(), settings=replace(ServiceSettings(), public_read=False))  # type: ignore[arg-type]
+            answers.append([ask(app, f"q={query}&limit=1", "ds:open/*:read") for query in ("waves", "salt waves")])
+    for fewer, more in zip(*answers, strict=True):
+        for answer in (fewer, more):
+            answer["hits"] = [hit["id"] for hit in answer["hits"]]
+        assert fewer == more

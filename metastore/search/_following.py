@@ -1,0 +1,184 @@
+"""Writing the index of a search: it follows the change feed, and has each text with the moments at which it held."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from metastore.errors import InvalidInput, NotFound, StorageCorrupt
+from metastore.index_file import transaction
+from metastore.search.documents import Document, document
+from metastore.search.scan import Source
+from metastore.search.values import sort_key
+from metastore.search.words import fold, words_of
+from metastore.types import DatasetId, FeedEntry, Revision
+
+FORMAT = 1
+SCHEMA = """
+CREATE TABLE meta (cursor TEXT);
+INSERT INTO meta VALUES (NULL);
+CREATE TABLE datasets (
+    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL UNIQUE, head TEXT,
+    changed INTEGER NOT NULL
+);
+CREATE TABLE texts (
+    id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER, deleted INTEGER NOT NULL,
+    title TEXT NOT NULL, digest BLOB NOT NULL
+);
+CREATE INDEX texts_of_dataset ON texts (dataset, until);
+CREATE TABLE facets (
+    facet TEXT NOT NULL, folded TEXT NOT NULL, text INTEGER NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (facet, folded, text)
+) WITHOUT ROWID;
+CREATE INDEX facets_of_text ON facets (text);
+CREATE VIRTUAL TABLE now USING fts5 (title, words, tokenize = 'ascii');
+CREATE VIRTUAL TABLE past USING fts5 (title, words, tokenize = 'ascii')
+"""
+#: Stands between two texts, so that no phrase reaches across. No query has it, since it is neither letter nor digit.
+_GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
+#: How many datasets are indexed in one transaction.
+_BATCH = 100
+
+
+def follow(database: sqlite3.Connection, source: Source) -> None:
+    """Index what changed since the cursor that the index covers."""
+    while True:
+        (covered,) = database.execute("SELECT cursor FROM meta").fetchone()
+        try:
+            if _follow_from(database, source, covered):
+                return
+        except InvalidInput:  # the cursor is of another version
+            with transaction(database):
+                _empty(database)
+
+
+def _follow_from(database: sqlite3.Connection, source: Source, covered: str | None) -> bool:
+    """Index batch by batch; return False to begin again, where the index now covers another cursor."""
+    entries = source.changes(covered)
+    while batch := _batch(entries):
+        with transaction(database):
+            if database.execute("SELECT cursor FROM meta").fetchone()[0] != covered:
+                return False  # another process went on from there
+            if covered is not None and _feed(covered) != _feed(batch[0].cursor):
+                _empty(database)  # the index came with a copied store, and may have what the copy has not
+                return False
+            for entry in batch:
+                _index(database, source, entry)
+            covered = batch[-1].cursor
+            database.execute("UPDATE meta SET cursor = ?", (covered,))
+    return True
+
+
+def _feed(cursor: str) -> str:
+    return cursor.partition(".")[0]
+
+
+def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
+    return [entry for _, entry in zip(range(_BATCH), entries, strict=False)]
+
+
+def _empty(database: sqlite3.Connection) -> None:
+    for table in ("datasets", "texts", "facets", "now", "past"):
+        database.execute(f"DELETE FROM {table}")
+    database.execute("UPDATE meta SET cursor = NULL")
+
+
+def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry) -> None:
+    if entry.action not in ("changed", "deleted"):
+        forget(database, entry.dataset_id)
+        return
+    try:
+        index_dataset(database, source, entry.dataset_id)
+    except (NotFound, StorageCorrupt):  # gone since, which the feed tells next; or damaged, which `verify` tells
+        forget(database, entry.dataset_id)
+
+
+def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[DatasetId]) -> None:
+    """Index some datasets from scratch, and forget those that the store does not have."""
+    with transaction(database):
+        for dataset_id in dataset_ids:
+            forget(database, dataset_id)
+            try:
+                index_dataset(database, source, dataset_id)
+            except (NotFound, StorageCorrupt):
+                forget(database, dataset_id)
+
+
+def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId) -> None:
+    """Index the revisions of a dataset that the index does not have. Raises NotFound and StorageCorrupt."""
+    row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
+    new: list[Revision] = []
+    for revision in source.history(dataset_id):
+        if row is not None and revision.id == row["head"]:
+            break
+        new.append(revision)
+    else:
+        if row is not None:  # the history is another one
+            forget(database, dataset_id)
+        values = (dataset_id.owner, dataset_id.name, sort_key(dataset_id))
+        database.execute("INSERT INTO datasets (owner, name, place, changed) VALUES (?, ?, ?, 0)", values)
+        row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
+    for revision in reversed(new):
+        seen = document(dataset_id, source.content(dataset_id, revision))
+        _add(database, row["id"], seen, int(revision.created.timestamp()), deleted=revision.deleted)
+    if new:
+        changed = int(new[0].created.timestamp())
+        database.execute("UPDATE datasets SET head = ?, changed = ? WHERE id = ?", (new[0].id, changed, row["id"]))
+
+
+def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> None:
+    """Add the text of a revision behind those before it, unless it is still the same text."""
+    digest = hashlib.blake2b(repr((seen, deleted)).encode(), digest_size=16).digest()
+    newest = database.execute("SELECT * FROM texts WHERE dataset = ? AND until IS NULL", (dataset,)).fetchone()
+    if newest is not None and newest["digest"] == digest and newest["since"] <= since:
+        return
+    if newest is not None:
+        database.execute(
+            "INSERT INTO past (rowid, title, words) SELECT rowid, * FROM now WHERE rowid = ?", (newest["id"],)
+        )
+        database.execute("DELETE FROM now WHERE rowid = ?", (newest["id"],))
+    # A clock may have gone back: what came before a revision does not hold beyond its time.
+    ends = "UPDATE texts SET until = ? WHERE dataset = ? AND (until IS NULL OR until > ?)"
+    database.execute(ends, (since, dataset, since))
+    values = (dataset, since, deleted, seen.title, digest)
+    added = database.execute(
+        "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (?, ?, ?, ?, ?)", values
+    )
+    text = added.lastrowid
+    words = " ".join(word or _GAP for word in seen.words())
+    database.execute(
+        "INSERT INTO now (rowid, title, words) VALUES (?, ?, ?)", (text, " ".join(words_of(seen.title)), words)
+    )
+    database.executemany(
+        "INSERT INTO facets VALUES (?, ?, ?, ?)",
+        [(facet, fold(value), text, value) for facet, values in seen.values.items() for value in values],
+    )
+
+
+def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
+    """Remove a dataset from the index."""
+    row = database.execute("SELECT id FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
+    if row is None:
+        return
+    texts = "(SELECT id FROM texts WHERE dataset = ?)"
+    for table, column in (("now", "rowid"), ("past", "rowid"), ("facets", "text"), ("texts", "id")):
+        database.execute(f"DELETE FROM {table} WHERE {column} IN {texts}", (row["id"],))
+    database.execute("DELETE FROM datasets WHERE id = ?", (row["id"],))
+
+
+def known_ids(database: sqlite3.Connection) -> list[DatasetId]:
+    """Return all datasets that the index has."""
+    return [DatasetId(*row) for row in database.execute("SELECT owner, name FROM datasets ORDER BY place")]
+
+
+def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
+    """Return all that the index has of a dataset, in the form that it has in every index."""
+    texts = """SELECT t.id, d.head, d.changed, t.since, t.until, t.deleted, t.title, t.digest, n.title, n.words,
+            p.title, p.words
+        FROM datasets d LEFT JOIN texts t ON t.dataset = d.id
+        LEFT JOIN now n ON n.rowid = t.id LEFT JOIN past p ON p.rowid = t.id WHERE d.place = ? ORDER BY t.id"""
+    facets = "SELECT facet, folded, value FROM facets WHERE text = ? ORDER BY facet, folded"
+    rows = database.execute(texts, (sort_key(dataset_id),)).fetchall()
+    return [(*text, *map(tuple, database.execute(facets, (number,)))) for number, *text in rows]
