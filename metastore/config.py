@@ -23,9 +23,9 @@
 | `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
 | `METASTORE_CORS_ORIGINS` | origins whose pages may call the service | none |
 | `METASTORE_DEFAULT_OWNER` | whose dataset an id without owner is, in a scope | nobody's |
-| `METASTORE_JWT_KEY` | public keys of whoever issues tokens: PEM text, files, URLs | the service's own key |
+| `METASTORE_JWT_KEY` | public keys of those who issue tokens: PEM text, files, URLs | the service's own key |
 | `METASTORE_JWKS_URL` | URLs of key sets | none |
-| `METASTORE_JWT_SECRET` | secrets shared with whoever issues tokens | none |
+| `METASTORE_JWT_SECRET` | secrets shared with those who issue tokens | none |
 | `METASTORE_JWT_ALGORITHMS` | what tokens may be signed with | what the keys fit |
 | `METASTORE_JWT_ISSUER` | what `iss` has to be | anything |
 | `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
@@ -44,23 +44,19 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
-import hmac
 import logging
 import os
 import pwd
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metastore.errors import InvalidInput
 from metastore.settings import FORMER_NAMES, NAMES, OPEN_WHEN_UNSET, ServiceSettings, Settings, make
+from metastore.trust import openness, own_secret, verifier
 
 if TYPE_CHECKING:
-    from metastore.auth.key_sources import KeySource
-    from metastore.auth.tokens import Verifier
     from metastore.bundle.registry import BundleRegistry
     from metastore.store.base import Store
 
@@ -146,162 +142,8 @@ def _read_file(path: str) -> dict[str, Any]:
     return found
 
 
-def verifier(settings: Settings) -> Verifier:
-    """Make what says who sent a token: with the keys that the settings name, else with the service's own.
-
-    Nothing is fetched yet. The service's own key is made if there is none.
-
-    Raises:
-        InvalidInput: A key cannot be used; the message names the setting.
-        StorageUnavailable: The service's own key cannot be read or made.
-    """
-    from metastore.auth.tokens import Verifier
-
-    service = settings.service
-    sources = tuple(_key_sources(settings))
-    with _naming("claims"):
-        return Verifier(
-            sources,
-            issuer=service.jwt_issuer,
-            audience=service.jwt_audience,
-            user_claim=service.user_claim,
-            mapping=service.claims,
-            default_owner=service.default_owner,
-        )
-
-
-def openness(settings: Settings) -> str:
-    """Return one line that says what a service with these settings opens to whom."""
-    service = settings.service
-    readable = "datasets and bundles" if service.public_read else "bundles, but not datasets,"
-    issuers = ["this service"] if has_own_key(settings) else []
-    if _others_issue(service):
-        issuers.append(service.jwt_issuer or "whoever has the keys in the settings")
-    editors = f"Members of the groups in {settings.groups_file}" if settings.groups_file else "Nobody"
-    line = f"Anyone may read {readable} without a token. Tokens come from {' and '.join(issuers)}. "
-    line += f"{editors} may change bundles."
-    if service.remote_user_from:
-        line += f" {', '.join(service.remote_user_from)} may name the user of a page."
-    return line
-
-
-def own_secret(settings: Settings) -> str:
-    """Return the key that the service signs its own tokens with; it is made if there is none yet.
-
-    Raises:
-        InvalidInput: The service has no key of its own, since others issue its tokens; or the key file is no such file.
-        StorageUnavailable: It cannot be read or made.
-    """
-    from metastore.auth.own_key import own_key
-
-    if _others_issue(settings.service) and not settings.service.key_file:
-        raise InvalidInput(
-            "whoever has the keys of METASTORE_JWT_KEY, METASTORE_JWKS_URL or METASTORE_JWT_SECRET issues the tokens "
-            "here; set METASTORE_KEY_FILE to have a key of our own beside"
-        )
-    return own_key(_own_key_path(settings))
-
-
-def session_secret(settings: Settings) -> str:
-    """Return what the sessions of the pages are signed with; it is made if there is none yet.
-
-    It changes with the keys that the settings name and with the service's own: who signed in by a token of a former key
-    has to sign in again.
-
-    Raises:
-        InvalidInput: The file is open to others, or holds something else.
-        StorageUnavailable: It cannot be read or made.
-    """
-    from metastore.auth.own_key import own_key
-
-    service = settings.service
-    trusted = [
-        *service.jwt_secret,
-        *service.jwt_key,
-        *service.jwks_url,
-        service.oidc_issuer,
-        service.oidc_client_secret,
-    ]
-    if has_own_key(settings):
-        trusted.append(own_secret(settings))
-    secret = own_key(session_file(settings, "key"))
-    return hmac.new(secret.encode(), repr(trusted).encode(), hashlib.sha256).hexdigest()
-
-
-def session_file(settings: Settings, ending: str) -> str:
-    """Return the path of a file about the sessions of the pages: beside the store, else in the working directory."""
-    from metastore.storage.connect import private_file
-
-    name = f"session.{ending}"
-    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, name)
-    return beside or os.path.abspath(f"metastore-{name}")
-
-
-def has_own_key(settings: Settings) -> bool:
-    """Tell whether the service takes tokens of its own, as `metastore token` issues them."""
-    return bool(settings.service.key_file) or not _others_issue(settings.service)
-
-
-def _others_issue(service: ServiceSettings) -> bool:
-    return bool(service.jwt_key or service.jwks_url or service.jwt_secret)
-
-
-def _own_key_path(settings: Settings) -> str:
-    from metastore.storage.connect import private_file
-
-    if settings.service.key_file:
-        return settings.service.key_file
-    if settings.url.startswith(("http:", "https:")):
-        raise InvalidInput("the store is a service elsewhere: tokens for it are issued there")
-    path = private_file(settings.url, "token.key")
-    if path is None:
-        path = os.path.abspath("metastore.key")
-        _log.warning("the store is no folder to keep a key in: tokens are signed with %s; see METASTORE_KEY_FILE", path)
-    return path
-
-
-def _key_sources(settings: Settings) -> Iterator[KeySource]:
-    from metastore.auth.key_sources import GivenKeys, UrlKeys
-    from metastore.auth.keys import secret_key
-
-    service = settings.service
-    algorithms = service.jwt_algorithms
-    with _naming("METASTORE_JWT_KEY"):
-        yield from [_key_source(text, algorithms) for text in service.jwt_key]
-    with _naming("METASTORE_JWKS_URL"):
-        yield from [UrlKeys(url, algorithms) for url in service.jwks_url]
-    with _naming("METASTORE_JWT_SECRET"):
-        yield from [GivenKeys(secret_key(secret, algorithms)) for secret in service.jwt_secret]
-    if has_own_key(settings):
-        yield GivenKeys(secret_key(own_secret(settings)))
-
-
-def _key_source(text: str, algorithms: tuple[str, ...]) -> KeySource:
-    from metastore.auth.key_sources import FileKeys, GivenKeys, UrlKeys
-    from metastore.auth.keys import parse_keys
-
-    if text.lstrip().startswith(("-----BEGIN", "{")):
-        return GivenKeys(*parse_keys(text, algorithms))
-    if text.startswith(("http://", "https://")):
-        return UrlKeys(text, algorithms)
-    if not os.path.exists(text):  # whatever it is, it may be a secret
-        raise InvalidInput(
-            "this is neither PEM text nor a URL nor a file that is there; secrets are METASTORE_JWT_SECRET"
-        )
-    return FileKeys(text, algorithms)
-
-
-@contextmanager
-def _naming(setting: str) -> Iterator[None]:
-    """Say of which setting an error speaks."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise InvalidInput(f"{setting}: {error}") from None
-
-
 def open_store(settings: Settings, *, url: str | None = None, **options: Any) -> Store:
-    """Open the store that the settings name, or another one; `options` go before theirs.
+    """Open the store that the settings name, or the one at `url`; `options` take precedence over the settings.
 
     Raises what `metastore.connect` raises.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from metastore import config, pages
+from metastore import config, pages, trust
 from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems, rate
@@ -63,8 +63,8 @@ def create_app(
 def open_service(settings: Settings) -> context.Service:
     """Open what the settings name. Raises as `create_app` does."""
     store, registry = config.open_store(settings), config.open_bundles(settings)
-    secret_key, ended = config.session_secret(settings), config.session_file(settings, "ended.sqlite")
-    return context.Service(store, config.verifier(settings), registry, settings.service, secret_key, ended)
+    secret_key, ended = trust.session_secret(settings), trust.session_file(settings, "ended.sqlite")
+    return context.Service(store, trust.verifier(settings), registry, settings.service, secret_key, ended)
 
 
 def make_app(served: context.Service) -> Flask:

@@ -37,7 +37,7 @@ ROOMS = [
     "events wire store",
     "catalogue",
     "client",
-    "connecting settings",
+    "connecting settings trust",
     "config",
     "service",
     "pages",

@@ -186,7 +186,7 @@ def test_where_others_issue_tokens_ours_is_refused_unless_it_has_a_file(
     monkeypatch.setenv("METASTORE_JWT_KEY", theirs["JWT_KEY"])
     done = run(*READ)
     assert (done.code, done.out) == (2, "")
-    assert "issues the tokens here" in done.err
+    assert "issues the tokens of this service" in done.err
     assert os.listdir(tmp_path) == ["stdin"]
     monkeypatch.setenv("METASTORE_KEY_FILE", "our.key")
     assert identity(run(*READ).out.strip(), **theirs, KEY_FILE="our.key")
@@ -195,7 +195,7 @@ def test_where_others_issue_tokens_ours_is_refused_unless_it_has_a_file(
 def test_a_service_elsewhere_issues_its_own_tokens(run: Run) -> None:
     done = run(*READ, "--store", "https://metastore.example.org")
     assert done.code == 2
-    assert "issued there" in done.err
+    assert "issues the tokens" in done.err
 
 
 def test_a_store_that_is_no_folder_has_its_key_here_and_says_so(run: Run, tmp_path: Path) -> None:

@@ -57,9 +57,9 @@ def test_an_empty_variable_that_would_restrict_something_is_a_mistake(name: str)
     [
         ({}, ["read datasets and bundles without", "come from this service.", "Nobody may change bundles."]),
         ({"PUBLIC_READ": "off"}, ["read bundles, but not datasets, without"]),
-        ({"JWT_SECRET": SECRET}, ["come from whoever has the keys"]),
+        ({"JWT_SECRET": SECRET}, ["come from the holders of the keys"]),
         ({"JWT_SECRET": SECRET, "JWT_ISSUER": "https://id.example.org"}, ["come from https://id.example.org."]),
-        ({"JWT_SECRET": SECRET, "KEY_FILE": "key"}, ["come from this service and whoever"]),
+        ({"JWT_SECRET": SECRET, "KEY_FILE": "key"}, ["come from this service and the holders"]),
         ({"GROUPS_FILE": "groups.conf"}, ["Members of the groups in groups.conf may change bundles."]),
         ({"REMOTE_USER_FROM": "127.0.0.1"}, ["127.0.0.1 may name the user of a page"]),
     ],
@@ -280,7 +280,7 @@ def test_issuer_audience_algorithms_user_and_claims_reach_the_verifier(here: Pat
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"JWT_KEY": "nothing.pem"}, "METASTORE_JWT_KEY: this is neither PEM text nor a URL"),
+        ({"JWT_KEY": "nothing.pem"}, "METASTORE_JWT_KEY: this is neither PEM text, nor a URL"),
         ({"JWT_KEY": "http://u:p@x/"}, "METASTORE_JWT_KEY: public keys need no password"),
         ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "RS256"}, "METASTORE_JWT_SECRET: a shared secret fits none"),
         ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "HS512"}, "METASTORE_JWT_SECRET: a shared secret fits none"),

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from metastore.cli.base import App, command, say
+from metastore.cli.base import App, say
+from metastore.cli.options import command
 from metastore.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
     SIGTERM lets requests in flight finish. The access log goes to stdout, errors to stderr, one line of JSON each.
     """
     with needs_extra("web"):
-        from metastore import config, web
+        from metastore import config, trust, web
         from metastore.service import server
     settings = config.load()
     if app.store_url is not None:
@@ -52,7 +53,7 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
     web.open_service(settings).close()
     if settings.url.startswith("memory:"):  # each process has its own
         workers = 1
-    address, own_key = listener.getsockname(), config.has_own_key(settings)
+    address, own_key = listener.getsockname(), trust.has_own_key(settings)
     serving = server.Serving(
         listener,
         workers or max(2, os.cpu_count() or 1),
@@ -63,11 +64,11 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
 
 
 def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_key: bool) -> None:
-    from metastore import config
+    from metastore import trust
 
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     say(f"Serving {_shown(settings.url)} at http://{host}:{address[1]} - Ctrl-C stops it.", bold=True)
-    say(config.openness(settings))
+    say(trust.openness(settings))
     if own_key:
         store = f" --store {shlex.quote(_shown(option))}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 
 import metastore
-from metastore import bundle, config
+from metastore import bundle, config, trust
 from metastore.auth.access import ALL_BUNDLES, NO_BUNDLES, Identity, parse_bundle_scopes, parse_scopes
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
@@ -93,7 +93,7 @@ def test_the_end_of_a_session_is_known_to_all_processes_and_after_a_restart(tmp_
 def test_another_key_ends_the_sessions_that_a_former_one_began(tmp_path: Path) -> None:
     def secret(**variables: str) -> str:
         names = {"METASTORE_STORE": str(tmp_path), **{f"METASTORE_{name}": each for name, each in variables.items()}}
-        return config.session_secret(config.load(names))
+        return trust.session_secret(config.load(names))
 
     begun = secret()
     assert begun == secret()
