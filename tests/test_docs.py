@@ -30,7 +30,7 @@ import metastore
 from metastore import bundle, ckan, config, errors, events, types
 from metastore.bundle.port import BundleRecord
 from metastore.cli.app import cli
-from metastore.cli.base import EXIT_CODES, FOUND_PROBLEMS
+from metastore.cli.problems import EXIT_CODES, FOUND_PROBLEMS
 from metastore.storage.port import Storage
 
 ROOT = Path(__file__).parent.parent

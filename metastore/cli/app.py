@@ -12,8 +12,10 @@ import click
 
 import metastore
 from metastore.cli import bundle, compare, database, dataset, files, revision, search, serve, token, transfer, upkeep
-from metastore.cli.base import COMMON, EXIT_CODES, App, say, set_up_logging, show_error
+from metastore.cli.base import App, say
+from metastore.cli.options import COMMON
 from metastore.cli.output import show
+from metastore.cli.problems import EXIT_CODES, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
 
 _EPILOG = """\b

@@ -1,14 +1,10 @@
-"""What the commands share: options, output, and errors turned into sentences and exit codes."""
+"""The options that every command has, the store that they lead to, and what commands read and print."""
 
 from __future__ import annotations
 
-import functools
-import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,43 +13,21 @@ import click
 from metastore.cli.bars import bar_stream, wait_for_host
 from metastore.cli.output import paint, show, show_bytes
 from metastore.errors import (
-    AuthenticationError,
-    Conflict,
     DatasetNotFound,
     InvalidInput,
-    MergeConflict,
-    MetastoreError,
-    NotADescriptor,
-    NotFound,
-    OutcomeUnknown,
     PathNotFound,
-    PermissionDenied,
     StorageCorrupt,
-    StorageError,
 )
 from metastore.parse import make_author
-from metastore.printable import printable
-from metastore.types import Author, Dataset, DatasetId, shortened
+from metastore.types import Author, Dataset, DatasetId
 
 if TYPE_CHECKING:
     from metastore.settings import Settings
     from metastore.storage.local.storage import GitStorage
     from metastore.store.base import Store
 
-#: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
-EXIT_CODES: dict[type, int] = {
-    InvalidInput: 2,
-    NotFound: 3,
-    Conflict: 4,
-    StorageError: 5,
-    AuthenticationError: 6,
-    PermissionDenied: 6,
-}
-FOUND_PROBLEMS = 1
 #: The length of a full id, in hex digits.
 _FULL = 40
-#: The store lost something that its backup has.
-KEPT_IN_BACKUP = 7
 
 
 class App:
@@ -191,101 +165,6 @@ def tell_findings(made: Dataset) -> None:
         say(f"WARNING: {made.id}: {known} problem{'s' * (known != 1)} as before")
 
 
-def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
-    """Make a function a command with the options that all have, those that write, and those with `--expected`."""
-
-    def decorate(function: Callable[..., Any]) -> click.Command:
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            app = click.get_current_context().find_object(App)
-            if writes and app:
-                app.require_author()
-            if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
-                kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
-            try:
-                return function(app, *args, **kwargs)
-            except InvalidInput as error:
-                if app and _is_unnamed(app, kwargs.get("dataset_id")):
-                    raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
-                raise
-
-        options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
-        decorated: Any = run
-        for option in reversed(options):
-            decorated = option(decorated)
-        made: click.Command = group.command(name)(decorated)
-        return made
-
-    return decorate
-
-
-def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback that keeps an option's value in the `App`, wherever on the line it stands."""
-
-    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value not in (None, False):  # not given here, but perhaps in front of the command
-            setattr(context.ensure_object(App), attribute, value)
-
-    return callback
-
-
-def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
-    keep("quiet")(context, parameter, value)
-    if value:
-        logging.getLogger("metastore").setLevel(logging.ERROR)
-
-
-class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
-        if len(value) == len("2024-05-01"):
-            return at.replace(tzinfo=UTC)  # a plain date begins at midnight in UTC
-        if at.tzinfo is None:
-            self.fail(f"{value!r} has no time zone: write {at.isoformat()}Z for UTC", param, ctx)
-        return at
-
-
-TIME = _Time()
-COMMON: tuple[Callable[..., Any], ...] = (
-    click.option(
-        "--store",
-        metavar="URL",
-        expose_value=False,
-        callback=keep("store_url"),
-        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_STORE, else ./metastore-data.",
-    ),
-    click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
-    click.option(
-        "-q",
-        "--quiet",
-        is_flag=True,
-        expose_value=False,
-        callback=_be_quiet,
-        help="Print results and errors, and neither bars nor counts.",
-    ),
-)
-WRITING: tuple[Callable[..., Any], ...] = (
-    click.option(
-        "-a",
-        "--author",
-        metavar="'NAME <EMAIL>'",
-        expose_value=False,
-        callback=keep("author"),
-        help="Who. Otherwise METASTORE_AUTHOR, else Git's user.name and user.email.",
-    ),
-    click.option("-m", "--message", metavar="TEXT", help="Why."),
-    click.option("--at", type=TIME, metavar="TIME", help="When, for imports; otherwise now."),
-)
-EXPECTING: tuple[Callable[..., Any], ...] = (
-    click.option("--expected", metavar="ID", help="Only if this still is the newest; otherwise a conflict."),
-)
-
-
 def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId], None]) -> list[dict[str, str]]:
     """Do something with each dataset, with a bar; one that is damaged or gone does not keep the others from it.
 
@@ -314,14 +193,6 @@ def local(app: App) -> GitStorage:
     if not isinstance(storage, GitStorage):
         raise InvalidInput("only a store in a folder can be used this way")
     return storage
-
-
-def _is_unnamed(app: App, text: str | None) -> bool:
-    """Tell whether a text is no id, and yet what a repository of a local store is called."""
-    try:
-        return text is not None and text in unnamed_of(app.reader())
-    except MetastoreError:
-        return False
 
 
 def unnamed_of(store: Store) -> list[str]:
@@ -374,55 +245,3 @@ def write_output(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise InvalidInput(f"{path} cannot be written: {error.strerror}") from None
-
-
-def show_error(error: MetastoreError, *, as_json: bool) -> int:
-    """Say what is wrong, on stderr.
-
-    Returns:
-        The exit code.
-    """
-    if as_json:
-        from metastore.wire import to_text
-
-        facts = {name: value for name, value in vars(error).items() if name != "problems"}
-        show(to_text({"error": {"kind": error.kind, "message": str(error), **facts}}), err=True)
-    else:
-        say(f"Error: {error}", fg="red")
-        problems = error.problems if isinstance(error, InvalidInput) else ()
-        for pointer, detail in problems[1:] if len(problems) > 1 else ():
-            say(f"  {pointer or '(descriptor)'}: {detail}")
-        for place in error.places if isinstance(error, MergeConflict) else ():
-            say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
-        if isinstance(error, NotADescriptor):
-            say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
-        if isinstance(error, OutcomeUnknown) and error.change is not None:
-            say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
-        if isinstance(error, AuthenticationError) and error.missing:
-            say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
-    return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
-
-
-def _facts_of(error: OutcomeUnknown) -> str:
-    """Return what `metastore settle` needs to know of an error, as JSON."""
-    from metastore.wire import to_text
-
-    facts = {"change": error.change, "before": error.before, "wanted": error.wanted}
-    return to_text(facts | ({"attempt": error.attempt} if error.attempt else {}))
-
-
-class _OneLine(logging.Formatter):
-    """Writes a message on one line, whatever it quotes."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
-        return printable(super().formatMessage(record))
-
-
-def set_up_logging() -> None:
-    """Let the library's warnings reach the person, in plain words."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` says more
-    logger = logging.getLogger("metastore")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.WARNING)

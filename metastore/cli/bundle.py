@@ -14,9 +14,10 @@ from metastore.bundle.checks import warnings
 from metastore.bundle.exchange import FORMATS, ImportLine, read_rows
 from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
-from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say
-from metastore.cli.bundle_options import ATTRIBUTES, EXPECTED, WHERE, WHO
+from metastore.cli.base import App, read_input, say
+from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, command
 from metastore.cli.output import show, show_bytes
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, PermissionDenied
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, command, read_input, say
+from metastore.cli.base import App, read_input, say
+from metastore.cli.options import command
 from metastore.cli.output import paint, show
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import Difference
 

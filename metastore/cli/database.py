@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import FOUND_PROBLEMS, App, command
+from metastore.cli.base import App
+from metastore.cli.options import command
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, needs_extra
 
 

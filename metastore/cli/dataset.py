@@ -11,8 +11,10 @@ import click
 
 from metastore import validate
 from metastore.catalogue.batches import Chosen, undo_all
-from metastore.cli.base import FOUND_PROBLEMS, TIME, App, command, read_input, say, tell_findings, unnamed_of
+from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
+from metastore.cli.options import TIME, command
 from metastore.cli.output import show_bytes
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
 

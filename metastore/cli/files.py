@@ -17,8 +17,10 @@ import metastore
 from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli.bars import Bar, bar_stream
-from metastore.cli.base import FOUND_PROBLEMS, WRITING, App, command, read_input, say, write_output
+from metastore.cli.base import App, read_input, say, write_output
+from metastore.cli.options import WRITING, command
 from metastore.cli.output import show
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.descriptor.document import DESCRIPTOR, encode
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.types import DatasetId, Finding

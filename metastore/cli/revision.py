@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import TIME, App, command, say
+from metastore.cli.base import App, say
 from metastore.cli.compare import Comparison, comparing
+from metastore.cli.options import TIME, command
 from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import JournalEntry, Revision, Tag, Value, first_line, shortened

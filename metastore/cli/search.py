@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import TIME, App, command, say
+from metastore.cli.base import App, say
+from metastore.cli.options import TIME, command
 from metastore.cli.output import paint, show
 from metastore.search.values import FACETS, Hit, Results
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import App, command
+from metastore.cli.base import App
+from metastore.cli.options import command
 from metastore.parse import is_email
 
 _LONGEST = timedelta(days=3660)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import Bar
-from metastore.cli.base import FOUND_PROBLEMS, App, command, local, say
+from metastore.cli.base import App, local, say
+from metastore.cli.options import command
+from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import AlreadyExists, InvalidInput
 
 if TYPE_CHECKING:

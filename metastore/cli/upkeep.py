@@ -15,18 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import Bar
-from metastore.cli.base import (
-    EXIT_CODES,
-    FOUND_PROBLEMS,
-    KEPT_IN_BACKUP,
-    App,
-    command,
-    go_through,
-    local,
-    local_root,
-    read_input,
-    say,
-)
+from metastore.cli.base import App, go_through, local, local_root, read_input, say
+from metastore.cli.options import command
+from metastore.cli.problems import EXIT_CODES, FOUND_PROBLEMS, KEPT_IN_BACKUP
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
 from metastore.parse import make_time
 from metastore.types import Change, ChangeRequest, DatasetId, Outcome

@@ -1,0 +1,154 @@
+"""Commands and their options: those of every command, of those that write, and of `metastore bundle`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from metastore.cli.base import App, unnamed_of
+from metastore.errors import InvalidInput, MetastoreError
+
+
+def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that keeps an option's value in the `App`, wherever on the line it stands."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value not in (None, False):  # not given here, but perhaps in front of the command
+            setattr(context.ensure_object(App), attribute, value)
+
+    return callback
+
+
+def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    keep("quiet")(context, parameter, value)
+    if value:
+        logging.getLogger("metastore").setLevel(logging.ERROR)
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
+        if len(value) == len("2024-05-01"):
+            return at.replace(tzinfo=UTC)  # a plain date begins at midnight in UTC
+        if at.tzinfo is None:
+            self.fail(f"{value!r} has no time zone: write {at.isoformat()}Z for UTC", param, ctx)
+        return at
+
+
+TIME = _Time()
+COMMON: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--store",
+        metavar="URL",
+        expose_value=False,
+        callback=keep("store_url"),
+        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_STORE, else ./metastore-data.",
+    ),
+    click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_be_quiet,
+        help="Print results and errors, and neither bars nor counts.",
+    ),
+)
+WRITING: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "-a",
+        "--author",
+        metavar="'NAME <EMAIL>'",
+        expose_value=False,
+        callback=keep("author"),
+        help="Who. Otherwise METASTORE_AUTHOR, else Git's user.name and user.email.",
+    ),
+    click.option("-m", "--message", metavar="TEXT", help="Why."),
+    click.option("--at", type=TIME, metavar="TIME", help="When, for imports; otherwise now."),
+)
+EXPECTING: tuple[Callable[..., Any], ...] = (
+    click.option("--expected", metavar="ID", help="Only if this still is the newest; otherwise a conflict."),
+)
+#: Of `metastore bundle`.
+WHERE: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--bundles",
+        metavar="URL",
+        expose_value=False,
+        callback=keep("bundles_url"),
+        help="Where bundles are kept. Otherwise --store, else METASTORE_BUNDLES_URL, else METASTORE_STORE.",
+    ),
+    click.option(
+        "--groups",
+        metavar="FILE",
+        expose_value=False,
+        callback=keep("groups_file"),
+        help="Who is in which group. Otherwise METASTORE_GROUPS_FILE; needed for changes.",
+    ),
+)
+WHO: tuple[Callable[..., Any], ...] = (
+    click.option(
+        "--user",
+        expose_value=False,
+        callback=keep("user"),
+        help="Who. Otherwise METASTORE_USER, else the login name.",
+    ),
+    click.option("-m", "--comment", metavar="TEXT", help="Why."),
+)
+EXPECTED = click.option("--expected", type=int, metavar="NUMBER", help="Only if this still is the newest snapshot.")
+ATTRIBUTES: tuple[Callable[..., Any], ...] = (
+    click.option("--event", help="When the devices are read, such as e,a9."),
+    click.option("--storage", type=click.Choice(["long", "short"]), help="How long readings are kept."),
+    click.option("--run/--no-run", default=None, help="Whether a collector should be running now."),
+    click.option("--udp/--no-udp", default=None, help="Whether UDP messages should be sent."),
+    click.option("--collectable/--not-collectable", "writable", default=None, help="Whether it may have a collector."),
+    click.option("--host", "hosts", multiple=True, help="Where the collector may run; give it again for more."),
+    click.option("--device", "devices", multiple=True, help="All its devices; give it again for more."),
+    click.option("--devices-from", metavar="FILE", help="All its devices, from a file (or - for stdin), one a line."),
+)
+
+
+def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
+    """Make a function a command with the options that all have, those that write, and those with `--expected`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            app = click.get_current_context().find_object(App)
+            if writes and app:
+                app.require_author()
+            if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
+                kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
+            try:
+                return function(app, *args, **kwargs)
+            except InvalidInput as error:
+                if app and _is_unnamed(app, kwargs.get("dataset_id")):
+                    raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
+                raise
+
+        options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
+        decorated: Any = run
+        for option in reversed(options):
+            decorated = option(decorated)
+        made: click.Command = group.command(name)(decorated)
+        return made
+
+    return decorate
+
+
+def _is_unnamed(app: App, text: str | None) -> bool:
+    """Tell whether a text is no id, and yet what a repository of a local store is called."""
+    try:
+        return text is not None and text in unnamed_of(app.reader())
+    except MetastoreError:
+        return False

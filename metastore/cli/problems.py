@@ -1,0 +1,89 @@
+"""Errors as sentences and exit codes, and the log as lines for people."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+
+from metastore.cli.base import say
+from metastore.cli.output import show
+from metastore.errors import (
+    AuthenticationError,
+    Conflict,
+    InvalidInput,
+    MergeConflict,
+    MetastoreError,
+    NotADescriptor,
+    NotFound,
+    OutcomeUnknown,
+    PermissionDenied,
+    StorageError,
+)
+from metastore.printable import printable
+from metastore.types import shortened
+
+#: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
+EXIT_CODES: dict[type, int] = {
+    InvalidInput: 2,
+    NotFound: 3,
+    Conflict: 4,
+    StorageError: 5,
+    AuthenticationError: 6,
+    PermissionDenied: 6,
+}
+FOUND_PROBLEMS = 1
+#: The store lost something that its backup has.
+KEPT_IN_BACKUP = 7
+
+
+def show_error(error: MetastoreError, *, as_json: bool) -> int:
+    """Say what is wrong, on stderr.
+
+    Returns:
+        The exit code.
+    """
+    if as_json:
+        from metastore.wire import to_text
+
+        facts = {name: value for name, value in vars(error).items() if name != "problems"}
+        show(to_text({"error": {"kind": error.kind, "message": str(error), **facts}}), err=True)
+    else:
+        say(f"Error: {error}", fg="red")
+        problems = error.problems if isinstance(error, InvalidInput) else ()
+        for pointer, detail in problems[1:] if len(problems) > 1 else ():
+            say(f"  {pointer or '(descriptor)'}: {detail}")
+        for place in error.places if isinstance(error, MergeConflict) else ():
+            say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
+        if isinstance(error, NotADescriptor):
+            say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
+        if isinstance(error, OutcomeUnknown) and error.change is not None:
+            say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
+        if isinstance(error, AuthenticationError) and error.missing:
+            say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
+    return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
+
+
+def _facts_of(error: OutcomeUnknown) -> str:
+    """Return what `metastore settle` needs to know of an error, as JSON."""
+    from metastore.wire import to_text
+
+    facts = {"change": error.change, "before": error.before, "wanted": error.wanted}
+    return to_text(facts | ({"attempt": error.attempt} if error.attempt else {}))
+
+
+class _OneLine(logging.Formatter):
+    """Writes a message on one line, whatever it quotes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        return printable(super().formatMessage(record))
+
+
+def set_up_logging() -> None:
+    """Let the library's warnings reach the person, in plain words."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` says more
+    logger = logging.getLogger("metastore")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.WARNING)
