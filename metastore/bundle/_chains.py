@@ -1,12 +1,13 @@
-"""The hash chain of each name: compute a link, and check that the chain is intact."""
+"""The hash chain of each name: compute a link, and check that it is intact and has the heads kept elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from metastore.bundle.port import ChainCheck, Snapshot
+from metastore.bundle.port import BundleRecord, ChainCheck, LogFilter, Snapshot
 
 
 def chain_hash(snapshot: Snapshot, previous_hash: str) -> str:
@@ -100,3 +101,20 @@ def _broken_link(before: Snapshot | None, snapshot: Snapshot) -> str | None:
     if not intact:
         return f"snapshot {snapshot.id} or the one before it was altered"
     return None
+
+
+def verify(record: BundleRecord, heads: Mapping[str, str]) -> Iterator[ChainCheck]:
+    """Check the chain of each name, and that it still has the head that was kept elsewhere."""
+    kept = dict(heads)
+    for check in record.chains():
+        head = kept.pop(check.name, check.head)
+        if check.problem is None and head != check.head and not _has(record, check.name, head):
+            check = replace(check, problem=f"its record was rewritten: {head[:12]}… is no longer in it")
+        yield check
+    for name in sorted(kept):
+        yield ChainCheck(name, 0, "", "its record is gone")
+
+
+def _has(record: BundleRecord, name: str, head: str) -> bool:
+    lines = record.log(LogFilter(name=name, limit=None))
+    return any(record.snapshot(line.id).hash == head for line in lines)

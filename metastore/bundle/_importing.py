@@ -14,33 +14,31 @@ from metastore.errors import InvalidInput, PermissionDenied, RevisionConflict
 from metastore.storage.retry import LostRace, retry
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
-    """One import.
+def import_rows(
+    writer: Writer, groups: Groups, rows: Sequence[Row], request: Request, *, atomic: bool, dry_run: bool
+) -> Sequence[ImportLine]:
+    """Import rows, in one transaction if `atomic`. Without it, and in a dry run, rows that fail are reported.
 
-    Attributes:
-        writer: Writes the changes.
-        groups: The groups and their members.
-        request: Who asks for it.
-        report: Whether rows that cannot be imported are reported in the result instead of raised.
-        dry_run: Whether to write nothing.
-        lines: The name of each bundle to the first line that has it.
+    Raises:
+        MetastoreError: Of the first row that cannot be imported and is not reported; the message names its line.
     """
+    task = _Import(writer, groups, request, report=not atomic or dry_run, dry_run=dry_run, lines=_first_lines(rows))
+    batches = [rows] if atomic or dry_run else [[row] for row in rows]
+    return [outcome for batch in batches for outcome in task.run(batch)]
 
+
+@dataclass(frozen=True, slots=True)
+class _Import:
     writer: Writer
     groups: Groups
     request: Request
     report: bool
     dry_run: bool
+    #: The name of each bundle to the first line that has it.
     lines: Mapping[object, int]
 
     def run(self, rows: Sequence[Row]) -> Sequence[ImportLine]:
-        """Import rows in one transaction; repeat it after a lost race.
-
-        Raises:
-            InvalidInput: Of the first row that cannot be imported, unless `report` is set; names its line.
-            PermissionDenied: Likewise.
-        """
+        """Import rows in one transaction; repeat it after a lost race."""
 
         def attempt() -> Sequence[ImportLine]:
             planned = [self._outcome(row) for row in rows]
@@ -80,7 +78,7 @@ class Import:
         return Write("import", after, newest.id), "updated"
 
 
-def first_lines(rows: Sequence[Row]) -> dict[object, int]:
+def _first_lines(rows: Sequence[Row]) -> dict[object, int]:
     """Return the name of each bundle and the first line that has it."""
     lines: dict[object, int] = {}
     for row in rows:

@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from metastore.bundle.checks import check_comment, check_name, check_user
+from metastore.bundle.difference import take_out
 from metastore.bundle.policy import Groups, check_change, check_name_use
 from metastore.bundle.port import Bundle, BundleRecord, Snapshot, Write
 from metastore.errors import (
     AlreadyExists,
     BundleDeleted,
     BundleNotFound,
+    InvalidInput,
+    MergeConflict,
     MetastoreError,
     RevisionConflict,
 )
@@ -105,6 +108,50 @@ class Writer:
             return None if after == newest.bundle else Write("update", after, newest.id)
 
         return self.write(name, write, request).bundle
+
+    def delete(self, name: str, request: Request) -> Snapshot:
+        """Delete a live bundle; return the snapshot of the deletion. Raises BundleDeleted, RevisionConflict."""
+
+        def compute(newest: Snapshot) -> Write:
+            check_change(self._groups, request.user, [newest.bundle])
+            return Write("delete", newest.bundle, newest.id, deleted=True)
+
+        return self.write(name, compute, request)
+
+    def restore(self, then: Bundle, request: Request) -> Bundle:
+        """Return a live or deleted bundle to an earlier state. Raises InvalidInput, RevisionConflict."""
+
+        def compute(newest: Snapshot) -> Write | None:
+            check_name_use(self._groups, request.user, newest, then)
+            if newest.bundle.ifb_group != then.ifb_group and not newest.deleted:
+                raise InvalidInput(f"{then.name} belongs to {newest.bundle.ifb_group} now, and a group never changes")
+            if newest.bundle == then and not newest.deleted:
+                return None
+            return Write("restore", then, newest.id)
+
+        return self.write(then.name, compute, request, deleted=True).bundle
+
+    def undo(self, last: Snapshot, before: Snapshot, request: Request) -> Bundle:
+        """Take the change from one snapshot to the next out of a bundle; undoing a deletion brings the bundle back.
+
+        Raises:
+            MergeConflict: A later change stands in the way.
+            RevisionConflict: `request.expected` is not the newest snapshot.
+        """
+
+        def undelete(newest: Snapshot) -> Write:
+            check_name_use(self._groups, request.user, newest, before.bundle)
+            if newest.id != last.id:
+                raise MergeConflict(f"bundle {last.name}", ())
+            return Write("restore", before.bundle, newest.id)
+
+        def compute(now: Bundle) -> Bundle:
+            check_change(self._groups, request.user, [now])
+            return take_out(now, last.bundle, before.bundle)
+
+        if last.deleted:
+            return self.write(last.name, undelete, request, deleted=True).bundle
+        return self.update(last.name, compute, request)
 
     def write(self, name: str, compute: Compute, request: Request, *, deleted: bool = False) -> Snapshot:
         """Compute a change from the newest snapshot and write it; repeat it after a lost race.

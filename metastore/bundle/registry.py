@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from metastore.auth.access import BundleGrant
-from metastore.bundle._importing import Import, first_lines
+from metastore.bundle._chains import verify
+from metastore.bundle._importing import import_rows
 from metastore.bundle._writer import Request, Writer
 from metastore.bundle.checks import (
     LARGEST,
@@ -22,10 +23,10 @@ from metastore.bundle.checks import (
     check_time,
     make_bundle,
 )
-from metastore.bundle.difference import diff, take_out
+from metastore.bundle.difference import diff
 from metastore.bundle.exchange import ImportLine, Row, write_rows
 from metastore.bundle.listing import BundleLine, Listing
-from metastore.bundle.policy import Groups, check_change, check_name_use
+from metastore.bundle.policy import Groups
 from metastore.bundle.port import (
     Bundle,
     BundleDiff,
@@ -35,9 +36,8 @@ from metastore.bundle.port import (
     LogEntry,
     LogFilter,
     Snapshot,
-    Write,
 )
-from metastore.errors import BundleDeleted, InvalidInput, MergeConflict, SnapshotNotFound
+from metastore.errors import BundleDeleted, InvalidInput, SnapshotNotFound
 
 
 class BundleRegistry:
@@ -180,20 +180,7 @@ class BundleRegistry:
             heads: Names to heads that were kept elsewhere, each of which must still be in its chain. This reveals a
                 record that was rewritten or cut short so that its chains hold.
         """
-        kept = dict(heads or {})
-        for check in self._record.chains():
-            head = kept.pop(check.name, check.head)
-            if check.problem is None and not self._is_in_chain(head, check):
-                check = replace(check, problem=f"its record was rewritten: {head[:12]}… is no longer in it")
-            yield check
-        for name in sorted(kept):
-            yield ChainCheck(name, 0, "", "its record is gone")
-
-    def _is_in_chain(self, head: str, check: ChainCheck) -> bool:
-        if head == check.head:
-            return True
-        lines = self._record.log(LogFilter(name=check.name, limit=None))
-        return any(self._record.snapshot(line.id).hash == head for line in lines)
+        return verify(self._record, heads or {})
 
     def _snapshot_of(self, name: str, number: int) -> Snapshot:
         snapshot = self.bundle_snapshot(number)
@@ -246,12 +233,7 @@ class BundleRegistry:
             BundleDeleted: The bundle is already deleted.
             RevisionConflict: `expected` is not the newest snapshot.
         """
-
-        def compute(newest: Snapshot) -> Write:
-            check_change(self.groups, user, [newest.bundle])
-            return Write("delete", newest.bundle, newest.id, deleted=True)
-
-        return self._writer.write(name, compute, Request(user, comment, expected))
+        return self._writer.delete(name, Request(user, comment, expected))
 
     def bundle_copy(self, name: str, new_name: str, *, user: str | None, comment: str | None = None) -> Bundle:
         """Create a bundle that is like another one, under a new name, in the same group.
@@ -278,16 +260,7 @@ class BundleRegistry:
             RevisionConflict: `expected` is not the newest snapshot.
         """
         then = self._snapshot_of(check_name(name), snapshot).bundle
-
-        def compute(newest: Snapshot) -> Write | None:
-            check_name_use(self.groups, user, newest, then)
-            if newest.bundle.ifb_group != then.ifb_group and not newest.deleted:
-                raise InvalidInput(f"{name} belongs to {newest.bundle.ifb_group} now, and a group never changes")
-            if newest.bundle == then and not newest.deleted:
-                return None
-            return Write("restore", then, newest.id)
-
-        return self._writer.write(name, compute, Request(user, comment, expected), deleted=True).bundle
+        return self._writer.restore(then, Request(user, comment, expected))
 
     def bundle_undo(
         self,
@@ -312,23 +285,7 @@ class BundleRegistry:
         before = self.bundle_snapshot(last.previous) if last.previous is not None else None
         if before is None or before.deleted:
             raise InvalidInput(f"snapshot {snapshot} created {name}: to undo that, delete it")
-        if last.deleted:
-            return self._undo_deletion(last, before, Request(user, comment or f"Undo {snapshot}", expected))
-
-        def compute(now: Bundle) -> Bundle:
-            check_change(self.groups, user, [now])
-            return take_out(now, last.bundle, before.bundle)
-
-        return self._writer.update(name, compute, Request(user, comment or f"Undo {snapshot}", expected))
-
-    def _undo_deletion(self, last: Snapshot, before: Snapshot, request: Request) -> Bundle:
-        def compute(newest: Snapshot) -> Write:
-            check_name_use(self.groups, request.user, newest, before.bundle)
-            if newest.id != last.id:
-                raise MergeConflict(f"bundle {last.name}", ())
-            return Write("restore", before.bundle, newest.id)
-
-        return self._writer.write(last.name, compute, request, deleted=True).bundle
+        return self._writer.undo(last, before, Request(user, comment or f"Undo {snapshot}", expected))
 
     # Many at once
 
@@ -373,17 +330,8 @@ class BundleRegistry:
             MetastoreError: With `atomic`, of the first row that cannot be imported; the message names its line.
         """
         numbered = [row if isinstance(row, Row) else Row(line, row) for line, row in enumerate(rows, 1)]
-        check_comment(comment)
-        task = Import(
-            writer=self._writer,
-            groups=self.groups,
-            request=Request(user, comment),
-            report=not atomic or dry_run,
-            dry_run=dry_run,
-            lines=first_lines(numbered),
-        )
-        batches = [numbered] if atomic or dry_run else [[row] for row in numbered]
-        return [outcome for batch in batches for outcome in task.run(batch)]
+        request = Request(user, check_comment(comment))
+        return import_rows(self._writer, self.groups, numbered, request, atomic=atomic, dry_run=dry_run)
 
 
 def _repeatable(changes: Mapping[str, Any]) -> Mapping[str, Any]:

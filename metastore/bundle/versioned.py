@@ -12,17 +12,17 @@ Questions by device, group or user go to `metastore.bundle._index`, which can be
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-from metastore.bundle._bundle_file import decode_snapshot, encode_snapshot, path_of
 from metastore.bundle._chains import chain_hash, check_chains
 from metastore.bundle._index import Index
 from metastore.bundle.listing import BundleLine, Listing
-from metastore.bundle.port import Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
+from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
 from metastore.errors import (
     BundleNotFound,
     DatasetNotFound,
@@ -147,7 +147,7 @@ class VersionedRecord(BundleRecord):
 
     def _read(self, revision: RevisionId, name: str) -> Snapshot | None:
         try:
-            snapshot = decode_snapshot(self._storage.read(BUNDLES, revision, path_of(name)))
+            snapshot = _decode(self._storage.read(BUNDLES, revision, path_of(name)))
         except PathNotFound:
             return None
         if snapshot.name != name:
@@ -228,7 +228,7 @@ def make_snapshot(number: int, write: Write, user: str, comment: str, at: dateti
 
 def _files(snapshots: Sequence[Snapshot]) -> FileChanges:
     registry = {"last": snapshots[-1].id, "changed": [snapshot.name for snapshot in snapshots]}
-    files = {path_of(snapshot.name): encode_snapshot(snapshot) for snapshot in snapshots}
+    files = {path_of(snapshot.name): _encode(snapshot) for snapshot in snapshots}
     return {REGISTRY: (json.dumps(registry, indent=2, ensure_ascii=False) + "\n").encode(), **files}
 
 
@@ -240,3 +240,52 @@ def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime
     except InvalidInput:  # Git cannot keep any part of this name; the file has it
         author = Author("unknown")
     return Change(author, make_message(comment) or f"{actions}{more}", make_time(at))
+
+
+def path_of(name: str) -> str:
+    """Return the path of a bundle's file. The 256 folders keep trees small."""
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}/bundle.json"
+
+
+def _encode(snapshot: Snapshot) -> bytes:
+    """Return the content of a snapshot's file."""
+    state = {key: getattr(snapshot.bundle, key) for key in STATE}
+    document = {
+        **state,
+        "hosts": list(snapshot.bundle.hosts),
+        "devices": sorted(snapshot.bundle.devices),
+        "deleted": snapshot.deleted,
+        "snapshot": snapshot.id,
+        "previous": snapshot.previous,
+        "created": snapshot.created.astimezone(UTC).isoformat(),
+        "user": snapshot.user,
+        "action": snapshot.action,
+        "comment": snapshot.comment,
+        "hash": snapshot.hash,
+    }
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _decode(content: bytes) -> Snapshot:
+    """Read a snapshot from its file.
+
+    Raises:
+        StorageCorrupt: The file is not a snapshot.
+    """
+    try:
+        document = json.loads(content)
+        created = datetime.fromisoformat(document["created"])
+        return Snapshot(
+            id=document["snapshot"],
+            name=document["name"],
+            created=created,
+            user=document["user"],
+            comment=document["comment"],
+            action=document["action"],
+            bundle=Bundle.of({key: document[key] for key in STATE}, updated=created, snapshot=document["snapshot"]),
+            deleted=document["deleted"],
+            previous=document["previous"],
+            hash=document["hash"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageCorrupt(f"the file of a bundle cannot be read: {error!r}") from None

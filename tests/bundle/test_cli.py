@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from metastore import config
-from metastore.bundle._bundle_file import path_of
-from metastore.bundle.versioned import BUNDLES
+from metastore.bundle.versioned import BUNDLES, path_of
 from metastore.storage.local.storage import GitStorage
 
 from ..conftest import change

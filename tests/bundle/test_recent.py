@@ -9,8 +9,7 @@ import pytest
 
 from metastore.bundle import BundleRegistry, Groups
 from metastore.bundle.port import Bundle, Snapshot
-from metastore.bundle.postgres._snapshot_cache import SnapshotCache
-from metastore.bundle.postgres.record import PostgresRecord
+from metastore.bundle.postgres.record import PostgresRecord, SnapshotCache
 from metastore.errors import BundleDeleted, PermissionDenied, RevisionConflict
 from tests.bundle.postgres_server import migrated_database
 from tests.bundle.test_postgres import AT, NUMI

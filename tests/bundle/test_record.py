@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle._bundle_file import path_of
-from metastore.bundle.versioned import BUNDLES, REGISTRY
+from metastore.bundle.versioned import BUNDLES, REGISTRY, path_of
 from metastore.errors import InvalidInput, StorageBusy, StorageCorrupt
 
 from ..conftest import EPOCH, change, ticking

@@ -36,7 +36,6 @@ from metastore.bundle.postgres._queries import (
     to_log_entry,
     to_snapshot,
 )
-from metastore.bundle.postgres._snapshot_cache import SnapshotCache
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -50,6 +49,8 @@ from metastore.storage.retry import LostRace, retry
 
 _COLLISIONS = errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation
 _PAGE = 500
+#: The largest number of snapshots, and of devices in each: a few megabytes in all.
+_CACHED, _CACHED_DEVICES = 100, 1_000
 
 
 class PostgresRecord(BundleRecord):
@@ -239,6 +240,31 @@ class _Change:
             f" by {self._user} at {self._at.isoformat()}"
         )
         return OutcomeUnknown(f"the connection was lost during the change; look for {wanted}", wanted)
+
+
+class SnapshotCache:
+    """The newest snapshots of bundles that this process changed, so that the next change need not read them.
+
+    They may be out of date: the server compares number and hash, and refuses a change of anything but the newest. Safe
+    to share between threads.
+    """
+
+    def __init__(self) -> None:
+        # No lock, which a forked child could inherit locked: each operation on the dictionary is atomic.
+        self._snapshots: dict[str, Snapshot] = {}
+
+    def get(self, name: str) -> Snapshot | None:
+        """Return the snapshot of a name; None if there is none."""
+        return self._snapshots.get(name)
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot in place of the name's earlier one, unless deleted or large. A full cache is cleared."""
+        if snapshot.deleted or len(snapshot.bundle.devices) > _CACHED_DEVICES:
+            self._snapshots.pop(snapshot.name, None)
+            return
+        if len(self._snapshots) >= _CACHED:
+            self._snapshots.clear()
+        self._snapshots[snapshot.name] = snapshot
 
 
 def _arguments(write: Write) -> dict[str, Any]:
