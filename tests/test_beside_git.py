@@ -15,11 +15,11 @@ import pytest
 
 import metastore
 from metastore.errors import RevisionConflict, StorageBusy
+from metastore.git.history import next_objects
 from metastore.storage.local import _locks as locks
 from metastore.storage.local._config import lacking
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
-from metastore.storage.objects import next_objects
 from metastore.types import DatasetId
 
 from .conftest import ANN, change

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from metastore.git.history import tag_object
 from metastore.git.objects import GitObject
 from metastore.storage.local import _packed_refs as packed_refs
 from metastore.storage.local.storage import GitStorage
-from metastore.storage.objects import tag_object
 from metastore.types import DatasetId
 
 from .conftest import change

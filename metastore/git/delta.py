@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-#: How long a piece has to be to be found in the base.
+#: The length of the pieces of the base that are looked up, in bytes.
 _BLOCK = 32
 _MOST_COPIED, _MOST_INSERTED = 0xFFFF, 127
 _FIRST_STEP = 64
-#: After so many bytes that are not in the base, the rest is not looked for.
+#: The search ends after this many bytes that are not in the base.
 _MOST_MISSED = 8192
 
 
 def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
-    """Return what makes `target` of `base`, or None if that takes more than `longest` bytes."""
+    """Return the delta that turns `base` into `target`, or None if it takes more than `longest` bytes."""
     start = _common(base, 0, target, 0)
     end = _common_end(base, target, start)
     parts = [_size(len(base)), _size(len(target)), *_copies(0, start)]
@@ -32,10 +32,11 @@ def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
 
 
 def patched(base: bytes, delta: bytes) -> bytes:
-    """Return what a difference makes of its base.
+    """Apply a delta to its base.
 
     Raises:
-        ValueError: It does not fit; IndexError if it was cut short.
+        ValueError: The delta is for another base, or damaged.
+        IndexError: The delta was cut short.
     """
     _, position = _read_size(delta, 0)
     size, position = _read_size(delta, position)
@@ -51,12 +52,12 @@ def patched(base: bytes, delta: bytes) -> bytes:
             out += delta[position : position + command]
             position += command
     if len(out) != size:
-        raise ValueError("a difference does not fit")
+        raise ValueError("a delta does not fit its base")
     return bytes(out)
 
 
 def result_size(delta: bytes) -> int:
-    """Return how many bytes a difference makes. Raises IndexError: it was cut short."""
+    """Return the size of what a delta makes, in bytes. Raises IndexError if the delta was cut short."""
     return _read_size(delta, _read_size(delta, 0)[1])[0]
 
 
@@ -86,30 +87,31 @@ def _pieces(base: bytes, target: bytes, start: int, end: int) -> Iterator[tuple[
 
 
 def _common(base: bytes, at: int, target: bytes, position: int) -> int:
-    """Return how many bytes from two places on are the same."""
-    length, step = 0, _FIRST_STEP
-    most = min(len(base) - at, len(target) - position)
-    while length < most:
-        step = min(step, most - length)
-        first, second = at + length, position + length
-        if base[first : first + step] == target[second : second + step]:
-            length, step = length + step, 2 * step
-        elif step == 1:
-            break
-        else:
-            step //= 2
-            most = min(most, length + 2 * step + 1)
-    return length
+    """Return how many bytes are the same from two positions on."""
+
+    def same(done: int, step: int) -> bool:
+        first, second = at + done, position + done
+        return base[first : first + step] == target[second : second + step]
+
+    return _extent(min(len(base) - at, len(target) - position), same)
 
 
 def _common_end(base: bytes, target: bytes, start: int) -> int:
-    """Return how many bytes at the ends are the same, beside the `start` that is."""
-    most = min(len(base), len(target)) - start
+    """Return how many bytes are the same at both ends, beyond the first `start` bytes."""
+
+    def same(done: int, step: int) -> bool:
+        first, second = len(base) - done, len(target) - done
+        return base[first - step : first] == target[second - step : second]
+
+    return _extent(min(len(base), len(target)) - start, same)
+
+
+def _extent(most: int, same: Callable[[int, int], bool]) -> int:
+    """Return how many bytes, at most `most`, are the same; `same(done, step)` compares `step` bytes after `done`."""
     length, step = 0, _FIRST_STEP
     while length < most:
         step = min(step, most - length)
-        first, second = len(base) - length, len(target) - length
-        if base[first - step : first] == target[second - step : second]:
+        if same(length, step):
             length, step = length + step, 2 * step
         elif step == 1:
             break

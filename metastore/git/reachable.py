@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.history import Repository, object_at
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository, object_at
 
 
 class Needed(Mapping[str, GitObject]):

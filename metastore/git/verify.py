@@ -1,22 +1,30 @@
-"""Reading all of a repository, and saying what is wrong with it: what `git fsck --full --strict` finds, and more.
+"""Read all of a repository and report what is wrong with it: what `git fsck --full --strict` finds, and more.
 
-One check for every storage. A storage brings the repository, opened so that nothing comes from a cache.
+The check is the same for every storage. A storage opens the repository so that nothing comes from a cache.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git._faults import faults
-from metastore.git.history import DELETED_TREE, Repository
-from metastore.git.objects import GitObject
+from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject
+from metastore.git.repository import DELETED_TREE, Repository
 from metastore.types import Damage, DatasetId
 
 #: Says what is wrong with the content of a file in the root of a dataset (id, path, content), or None.
 Inspect = Callable[[DatasetId, str, bytes], str | None]
 _UNREADABLE = "unreadable"
+_FILE_MODES = (b"100644", b"100755", b"100664", b"120000", b"160000")
+_FOLDER_MODE, _LINK_MODE = b"40000", b"160000"
+_ID = re.compile(rb"[0-9a-f]{40}")
+_IDENTITY = re.compile(rb"[^<>\n]* <[^<>\n]*> (0|[1-9][0-9]*) [+-][0-9]{4}")
+_LATEST = 2**63 - 1
+#: Names that a checkout on Windows or macOS would take for `.git`.
+_GIT_FOLDER = re.compile(r"(\.git|git~1)[ .]*(:.*)?", re.IGNORECASE | re.DOTALL)
+_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
@@ -56,7 +64,7 @@ class _Check:
             yield self._damage(str(error))
             return
         for name, target in sorted(references.items()):
-            kind = git.COMMIT if name.startswith("refs/heads/") else None
+            kind = COMMIT if name.startswith("refs/heads/") else None
             yield from self._follow(target, kind, name)
         for identity in stored:
             if identity not in self._kinds:
@@ -84,26 +92,26 @@ class _Check:
             yield self._damage(f"the object {identity} is a {actual}, but {leads} needs a {kind}")
 
     def _look_at(self, identity: str, found: GitObject, *, follow: bool) -> Iterator[Damage]:
-        problems = [f"the {found.kind} {identity}: {problem}" for problem in faults(found)]
+        problems = [f"the {found.kind} {identity}: {problem}" for problem in _faults(found)]
         yield from map(self._damage, problems)
         if problems or not follow:
             return
         self._waiting += self._links(identity, found)
-        if found.kind == git.COMMIT:
+        if found.kind == COMMIT:
             yield from self._look_into(identity, git.parse_commit(found.content).tree)
 
     def _links(self, identity: str, found: GitObject) -> Iterator[tuple[str, str | None, str]]:
         """Yield what an object leads to, each with the kind that it has to be of."""
         leads = f"the {found.kind} {identity}"
-        if found.kind == git.TREE:
+        if found.kind == TREE:
             for entry in git.parse_tree(found.content).values():
                 if entry.mode != "160000":  # a submodule: its commits are in another repository
-                    yield entry.id, git.TREE if entry.mode == "40000" else git.BLOB, leads
-        elif found.kind == git.COMMIT:
+                    yield entry.id, TREE if entry.mode == "40000" else BLOB, leads
+        elif found.kind == COMMIT:
             tree, *parents = git.links(found)
-            yield from ((parent, git.COMMIT, leads) for parent in reversed(parents))
-            yield tree, git.TREE, leads
-        elif found.kind == git.TAG:
+            yield from ((parent, COMMIT, leads) for parent in reversed(parents))
+            yield tree, TREE, leads
+        elif found.kind == TAG:
             tag = git.parse_tag(found.content)
             yield tag.target, tag.kind, leads
 
@@ -128,3 +136,119 @@ class _Check:
 
     def _damage(self, detail: str) -> Damage:
         return Damage(str(self._where), _UNREADABLE, detail)
+
+
+# The rules that `git fsck --strict` holds single objects to. Their names: git-fsck(1), "fsck messages".
+
+
+def _faults(found: GitObject) -> Iterator[str]:
+    """Yield what breaks the format of an object, a sentence each."""
+    if found.kind == TREE:
+        yield from _of_tree(found.content)
+    elif found.kind == COMMIT:
+        yield from _of_commit(found.content)
+    elif found.kind == TAG:
+        yield from _of_tag(found.content)
+    elif found.kind != BLOB:
+        yield f"its kind {found.kind!r} is unknown"
+
+
+def _of_tree(content: bytes) -> Iterator[str]:
+    rows = []
+    position = 0
+    while position < len(content):
+        zero = content.find(b"\0", position)
+        mode, space, name = content[position:zero].partition(b" ")
+        if zero < 0 or not space or zero + 21 > len(content) or not re.fullmatch(b"[0-7]+", mode):
+            yield "it cannot be read to its end"
+            return
+        rows.append((mode, name, content[zero + 1 : zero + 21]))
+        position = zero + 21
+    for mode, name, identity in rows:
+        yield from _of_entry(mode, name, identity)
+    names = [name for _, name, _ in rows]
+    keys = [name + b"/" if mode.lstrip(b"0") == _FOLDER_MODE else name for mode, name, _ in rows]
+    if len(set(names)) < len(names):
+        yield "it has two entries of one name"
+    elif keys != sorted(keys):
+        yield "its entries are not in order"
+
+
+def _of_entry(mode: bytes, name: bytes, identity: bytes) -> Iterator[str]:
+    shown = name.decode(errors="replace")
+    if mode.startswith(b"0"):
+        yield f"the mode of {shown!r} begins with a zero"
+    if mode.lstrip(b"0") not in (*_FILE_MODES, _FOLDER_MODE):
+        yield f"{shown!r} has the mode {mode.decode()}, which Git does not know"
+    if not any(identity):
+        yield f"{shown!r} leads to the object of only zeros"
+    if not name or b"/" in name or name in (b".", b"..") or _is_git_folder(name):
+        yield f"an entry is called {shown!r}"
+
+
+def _is_git_folder(name: bytes) -> bool:
+    text = _IGNORED_BY_HFS.sub("", name.decode(errors="replace"))
+    return _GIT_FOLDER.fullmatch(text) is not None
+
+
+def _of_commit(content: bytes) -> Iterator[str]:
+    head, lines = _head(content)
+    if head is not None:
+        yield head
+        return
+    if b"\0" in content:
+        yield "it contains a NUL character"
+    if not lines or not _is_id(lines.pop(0), b"tree"):
+        yield "it does not begin with a tree"
+        return
+    while lines and lines[0].startswith(b"parent "):
+        if not _is_id(line := lines.pop(0), b"parent"):
+            yield f"its parent {line[7:60]!r} is not an id"
+    for role in (b"author", b"committer"):
+        yield from _of_role(role, lines)
+
+
+def _of_role(role: bytes, lines: list[bytes]) -> Iterator[str]:
+    """Take the lines of one role off the front."""
+    count = 0
+    while lines and lines[0].startswith(role + b" "):
+        yield from _of_identity(role.decode(), lines.pop(0)[len(role) + 1 :])
+        count += 1
+    if count != 1:
+        yield f"it has {count or 'no'} {role.decode()}{'s' * (count > 1)}"
+
+
+def _of_identity(role: str, line: bytes) -> Iterator[str]:
+    match = _IDENTITY.fullmatch(line)
+    if match is None or int(match[1]) > _LATEST:
+        yield f"its {role} {line[:80].decode(errors='replace')!r} is not 'Name <email> seconds +zone'"
+
+
+def _of_tag(content: bytes) -> Iterator[str]:
+    head, lines = _head(content)
+    if head is not None:
+        yield head
+        return
+    if not lines or not _is_id(lines[0], b"object"):
+        yield "it does not begin with an object"
+    elif len(lines) < 2 or lines[1] not in (b"type commit", b"type tree", b"type blob", b"type tag"):
+        yield "it does not say which kind of object it names"
+    elif len(lines) < 3 or not lines[2].startswith(b"tag "):
+        yield "it has no name"
+    elif len(lines) > 3 and lines[3].startswith(b"tagger "):
+        yield from _of_identity("tagger", lines[3][7:])
+
+
+def _head(content: bytes) -> tuple[str | None, list[bytes]]:
+    """Return what is wrong with the header as a whole, or None, and its lines."""
+    header, blank, _ = content.partition(b"\n\n")
+    if not blank and not content.endswith(b"\n"):
+        return "its header has no end", []
+    if b"\0" in header:
+        return "its header contains a NUL character", []
+    return None, header.rstrip(b"\n").split(b"\n")
+
+
+def _is_id(line: bytes, name: bytes) -> bool:
+    word, _, identity = line.partition(b" ")
+    return word == name and _ID.fullmatch(identity) is not None

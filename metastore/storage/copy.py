@@ -25,9 +25,9 @@ from metastore.errors import (
     RevisionNotFound,
     StorageCorrupt,
 )
-from metastore.git.history import ancestry
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.git.reachable import Needed
+from metastore.git.repository import ancestry
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, StorageBusy
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, expect_head, is_deleted
+from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository
 from metastore.storage.cursors import fields_of
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage

@@ -14,27 +14,26 @@ from metastore import git
 from metastore.errors import (
     AlreadyExists,
     DatasetNotFound,
-    InvalidInput,
     PathNotFound,
     StorageCorrupt,
     TagNotFound,
 )
 from metastore.git.history import (
-    Repository,
-    ancestry,
     changes_path,
     checked_commit,
-    commit_at,
     expect_head,
     expect_tag,
-    object_at,
+    next_objects,
     read_tag,
     remember,
     resolve,
     revision_of,
     tag_at,
+    tag_object,
+    tag_of,
 )
-from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.objects import GitObject
+from metastore.git.repository import Repository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, no_inspection, verify
 from metastore.storage.attempts import attempt
 from metastore.storage.port import Storage
@@ -269,49 +268,3 @@ def _commit_id(dataset_id: DatasetId, repository: Repository, revision: str | No
     newest: str = repository.newest()
     remember(repository, newest)
     return newest
-
-
-def next_objects(
-    repository: Repository | None,
-    parent: RevisionId | None,
-    changes: Mapping[str, bytes | BlobId | None],
-    change: Change,
-) -> tuple[dict[str, GitObject], RevisionId]:
-    """Compute the objects of the next commit, and its id."""
-    objects: dict[str, GitObject] = {}
-    blobs: dict[str, BlobId | None] = {}
-    for path, content in changes.items():
-        if isinstance(content, bytes):
-            blob = blob_id(content)
-            objects[blob] = GitObject(git.BLOB, content)
-            blobs[path] = blob
-        else:
-            if content is not None:
-                _has_blob(repository, path, content)
-            blobs[path] = content
-    if repository and parent:
-        tree, trees = git.change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
-    else:
-        tree, trees = git.change_tree(None, blobs, lambda tree: b"")
-    content = git.commit_content(tree, parent, change)
-    commit = RevisionId(object_id(git.COMMIT, content))
-    objects.update(trees)
-    objects[commit] = GitObject(git.COMMIT, content)
-    return objects, commit
-
-
-def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
-    if not repository or not repository.has_blob(blob):
-        raise InvalidInput(f"there is no blob {blob} to put at {path}")
-
-
-def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
-    """Return the id and the object that a tag becomes."""
-    content = git.tag_content(tag)
-    identity = object_id(git.TAG, content)
-    return identity, {identity: GitObject(git.TAG, content)}
-
-
-def tag_of(tag: TagSpec, identity: str) -> Tag:
-    """Return a tag as it is once its reference is set."""
-    return Tag(tag.name, identity, tag.revision, tag.description, tag.author, tag.at)

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, StorageBusy
 from metastore.git.cache import Cache
-from metastore.git.history import Repository
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, SmartHttp
+from metastore.git.repository import Repository
 from metastore.http.client import LONGEST, Host
 from metastore.http.credentials import Token
 from metastore.storage.naming import OWN_OWNER

@@ -20,9 +20,9 @@ from metastore.errors import (
     TagNotFound,
 )
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, ancestry
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
+from metastore.git.repository import Repository, ancestry
 from metastore.http.responses import ResponseLost
 from metastore.parse import is_tag_name
 from metastore.storage.port import Storage

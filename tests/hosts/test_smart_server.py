@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from metastore.errors import PermissionDenied, RevisionConflict, StorageError, StorageUnavailable
+from metastore.git.history import next_objects
 from metastore.git.protocol import NONE, SmartHttp
 from metastore.http.client import Host
 from metastore.http.credentials import Token
 from metastore.http.responses import ResponseLost
 from metastore.storage.gitlab.connect import open_gitlab
 from metastore.storage.gitlab.storage import GitLabStorage
-from metastore.storage.objects import next_objects
 from metastore.types import DatasetId, TagSpec
 
 from ..conftest import ANN, EPOCH, change

@@ -20,8 +20,8 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.git.cache import Cache
-from metastore.git.history import commit_at
 from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.repository import commit_at
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 from metastore.storage.github._api import GitHubApi, RestRepository
 from metastore.storage.github._graphql import Move, Rejected

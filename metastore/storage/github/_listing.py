@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from metastore.errors import MetastoreError
 from metastore.forks import ForkSafeLock
-from metastore.git.history import DELETED_TREE
+from metastore.git.repository import DELETED_TREE
 from metastore.http.fields import Fields
 from metastore.http.responses import ResponseLost
 from metastore.storage.github import _queries

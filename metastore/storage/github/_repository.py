@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from metastore import git
 from metastore.errors import StorageBusy, StorageError
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, ancestry, commit_at
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository, ancestry, commit_at
 from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Redirected
 from metastore.storage.github import _queries

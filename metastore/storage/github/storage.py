@@ -24,8 +24,18 @@ from metastore.errors import (
 )
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, checked_commit, commit_at, expect_head, resolve, revision_of, tag_at
+from metastore.git.history import (
+    checked_commit,
+    expect_head,
+    next_objects,
+    resolve,
+    revision_of,
+    tag_at,
+    tag_object,
+    tag_of,
+)
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository, commit_at
 from metastore.http.client import Host
 from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
@@ -39,7 +49,7 @@ from metastore.storage.github._lifecycle import Maker
 from metastore.storage.github._listing import Listing
 from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
-from metastore.storage.objects import ObjectStorage, next_objects, tag_object, tag_of
+from metastore.storage.objects import ObjectStorage
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 _TURNS = 64

@@ -38,9 +38,10 @@ from metastore.errors import (
 )
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, expect_head, is_deleted
+from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
+from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
 from metastore.http.responses import Missing

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from metastore.errors import StorageCorrupt
 from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
-from metastore.git.history import Repository
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository
 from metastore.storage.local._config import new_config
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._references import HEADS, TAGS, Read, References

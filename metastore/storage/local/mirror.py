@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
-from metastore.git.history import Repository, ancestry
+from metastore.git.repository import Repository, ancestry
 from metastore.http.credentials import Token, refuse_unencrypted
 from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage

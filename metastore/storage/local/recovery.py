@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput
-from metastore.git.history import Repository, ancestry
 from metastore.git.reachable import Needed
+from metastore.git.repository import Repository, ancestry
 from metastore.storage.local._copying import KEPT
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, RevisionId

@@ -35,8 +35,9 @@ from metastore.errors import (
 )
 from metastore.files import locked, remove_tree, storage_errors
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, expect_head, is_deleted
+from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
 from metastore.storage.attempts import attempt
 from metastore.storage.local._config import protect

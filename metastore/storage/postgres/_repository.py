@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.history import Repository
 from metastore.git.objects import GitObject, object_id
+from metastore.git.repository import Repository
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls

@@ -22,13 +22,14 @@ from metastore.errors import (
 )
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
-from metastore.git.history import Repository, checked_commit, commit_at, object_at, revision_of
+from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
 from metastore.git.objects import GitObject
+from metastore.git.repository import Repository, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name, looks_like_revision
 from metastore.postgres.database import Database, database_errors
 from metastore.storage.attempts import attempt
-from metastore.storage.objects import ObjectStorage, tag_object, tag_of
+from metastore.storage.objects import ObjectStorage
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls
 from metastore.storage.postgres._feed import touched

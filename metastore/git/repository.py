@@ -1,0 +1,200 @@
+"""The objects and references of one dataset, and how they are read; each storage of Git objects brings its own.
+
+Objects are read by id. A branch names the newest commit, and each commit its parents.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
+
+from metastore import git
+from metastore.errors import StorageCorrupt
+from metastore.git.cache import Cache
+from metastore.git.objects import Commit, GitObject, blob_id
+from metastore.types import DELETED, DELETED_CONTENT, BlobId, RevisionId
+
+#: The id of the whole tree of a deletion.
+DELETED_TREE = git.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
+_STRETCH = 64
+
+
+class Repository(ABC):
+    """The objects and references of one dataset."""
+
+    #: The branch that HEAD names.
+    branch: str
+
+    def __init__(self, cache: Cache) -> None:
+        #: Holds what is true of an object's id for ever; may be shared between repositories.
+        self.cache = cache
+        #: Ids proven to be on the branch; the newest of them are kept.
+        self.on_branch: dict[str, None] = {}
+
+    @abstractmethod
+    def head(self) -> RevisionId:
+        """Return the newest commit of the branch."""
+
+    def newest(self) -> RevisionId:
+        """Return the newest commit of the branch, for a read; a write compares `head`."""
+        return self.head()
+
+    @abstractmethod
+    def get(self, object_id: str) -> GitObject:
+        """Return an object. Raises KeyError."""
+
+    @abstractmethod
+    def read_uncached(self, object_id: str) -> GitObject:
+        """Read an object of this very dataset from where it is stored. Raises KeyError."""
+
+    @abstractmethod
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        """Store objects, durably; they are not visible before a reference leads to them."""
+
+    def branch_locked(self) -> AbstractContextManager[None]:
+        """Keep programs that do not know the dataset's lock, such as Git itself, from moving the branch.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not come to its end.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def set_head(self, new: RevisionId) -> None:
+        """Move the branch, durably. Only ever called under `branch_locked`, after `head` was compared there."""
+
+    @abstractmethod
+    def tag_names(self) -> list[str]:
+        """Return the names of all tags, sorted."""
+
+    @abstractmethod
+    def tag_target(self, name: str) -> str | None:
+        """Return the object that a tag's reference holds, or None."""
+
+    def tags_locked(self, *names: str) -> AbstractContextManager[None]:
+        """Keep programs that do not know the dataset's lock, such as Git itself, from changing tags.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not come to its end.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """Set or (None) remove references of tags, durably and all at once.
+
+        Only ever called under `tags_locked` with these names, after they were compared there.
+
+        Raises:
+            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+        """
+
+    def prepare(  # noqa: B027 - what is at hand needs no preparation
+        self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
+    ) -> None:
+        """Expect that a commit and those before it (down to a known one) are read soon, and fetch them together."""
+
+    def tag_targets(self) -> Mapping[str, str]:
+        """Return the object that the reference of each tag holds, by name."""
+        found = {name: self.tag_target(name) for name in self.tag_names()}
+        return {name: target for name, target in found.items() if target is not None}
+
+    def leads_to(self, revision_id: str) -> bool:
+        """Tell whether a commit is on the branch. Raises StorageCorrupt."""
+        return any(revision_id in stretch for stretch in _stretches(self))
+
+    def starting_with(self, digits: str) -> set[str]:
+        """Return the commits of the branch whose ids start with some digits. Raises StorageCorrupt."""
+        ids = (commit_id for stretch in _stretches(self) for commit_id in stretch.split())
+        return {commit_id for commit_id in ids if commit_id.startswith(digits)}
+
+    def reference_targets(self) -> Mapping[str, str]:
+        """Return every reference by its full name, and the object that it holds.
+
+        Raises:
+            StorageCorrupt: A reference cannot be read.
+        """
+        tags = {f"refs/tags/{name}": target for name, target in self.tag_targets().items()}
+        return {f"refs/heads/{self.branch}": self.head(), **tags}
+
+    def has_blob(self, blob: BlobId) -> bool:
+        """Tell whether a blob is in this very dataset; the cache, which others share, does not count."""
+        try:
+            return self.read_uncached(blob).kind == git.BLOB
+        except KeyError:
+            return False
+
+    def tree(self, tree_id: str) -> bytes:
+        """Return the content of a tree. Raises StorageCorrupt."""
+        kind, content = object_at(self, tree_id)
+        if kind != git.TREE:
+            raise StorageCorrupt(f"the object {tree_id} is no tree")
+        return content
+
+    def entry(self, tree: str, path: str) -> BlobId | None:
+        """Return the blob at a path below a tree, or None where there is none. Raises StorageCorrupt."""
+        key = tree, path
+        blob: BlobId | None = self.cache.get(key)
+        if blob is None:
+            blob = git.find_blob(tree, path, self.tree)
+            if blob is not None:
+                self.cache.put(key, blob, 300)
+        return blob
+
+
+def ancestry(repository: Repository, commit_id: str | None) -> Iterator[tuple[str, Commit]]:
+    """Yield a commit and its first parents."""
+    while commit_id:
+        commit = commit_at(repository, commit_id)
+        yield commit_id, commit
+        commit_id = commit.parent
+
+
+def _stretches(repository: Repository) -> Iterator[str]:
+    """Yield the ids of the branch, newest first, many at a time with spaces between.
+
+    They are remembered, since what comes before a commit never changes: a history of 10,000 is only read once.
+    """
+    start: str | None = repository.head()
+    while start:
+        key = "stretch", start
+        found: tuple[str, str | None] | None = repository.cache.get(key)
+        if found is None:
+            found = _stretch(repository, start)
+            repository.cache.put(key, found, len(found[0]) + 300)
+        ids, start = found
+        yield ids
+
+
+def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
+    """Return ids from a commit on, and the commit behind them, where the next stretch begins."""
+    ids: list[str] = []
+    for commit_id, _ in ancestry(repository, start):
+        if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
+            return " ".join(ids), commit_id
+        ids.append(commit_id)
+    return " ".join(ids), None
+
+
+def object_at(repository: Repository, identity: str) -> GitObject:
+    """Return an object that has to be there. Raises StorageCorrupt."""
+    try:
+        return repository.get(identity)
+    except KeyError:
+        raise StorageCorrupt(f"the object {identity} is missing") from None
+
+
+def commit_at(repository: Repository, commit_id: str) -> Commit:
+    """Return a commit that has to be there. Raises StorageCorrupt."""
+    kind, content = object_at(repository, commit_id)
+    try:
+        if kind == git.COMMIT:
+            return _parse_commit(content)
+    except (ValueError, KeyError):
+        pass
+    raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
+
+
+_parse_commit = lru_cache(4096)(git.parse_commit)
