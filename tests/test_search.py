@@ -154,6 +154,31 @@ def test_results_are_ordered_and_paged(corpus: Store, order: str, expected: str)
     assert seen == [names[letter] for letter in expected]
 
 
+@pytest.mark.parametrize("order", ["changed", "id", "title"])
+def test_pages_lead_back_as_they_led_on(corpus: Store, order: str) -> None:
+    first = corpus.dataset_search(order=order, limit=1)
+    second = corpus.dataset_search(order=order, limit=1, after=first.following)
+    third = corpus.dataset_search(order=order, limit=1, after=second.following)
+    assert (first.preceding, third.following) == (None, None)
+    assert corpus.dataset_search(order=order, limit=1, before=third.preceding).hits == second.hits
+    back = corpus.dataset_search(order=order, limit=2, before=third.preceding)
+    assert (back.hits, back.preceding, back.following) == (first.hits + second.hits, None, second.following)
+    assert corpus.dataset_search(order=order, before=first.following, limit=1).hits == ()
+
+
+def test_datasets_are_found_by_whether_a_check_finds_fault_with_them(corpus: Store) -> None:
+    corpus.dataset_create("a/bare", {"title": "No resources"})
+    assert found(corpus.dataset_search(findings=True)) == ["a/bare"]
+    assert corpus.dataset_search(findings=False).total == 3
+    wrong = CARS | {"resources": [CARS["resources"][0] | {"bytes": "many"}]}  # type: ignore[index, dict-item]
+    corpus.dataset_update("physics/cars", CARS | {"version": 1})
+    corpus.dataset_update("physics/cars", wrong)
+    assert found(corpus.dataset_search(findings=True)) == ["a/bare", "physics/cars"]
+    right = CARS | {"resources": [CARS["resources"][0] | {"bytes": 7}]}  # type: ignore[index, dict-item]
+    corpus.dataset_update("physics/cars", right)  # has the words that it had at first
+    assert found(corpus.dataset_search(findings=True)) == ["a/bare"]
+
+
 def test_a_word_in_the_title_counts_more(corpus: Store) -> None:
     assert found(corpus.dataset_search("means")) == ["weather/rain", "physics/ocean"]
 
@@ -199,6 +224,9 @@ def test_what_is_moved_purged_and_restored_is_followed(corpus: Store) -> None:
         ({"after": "x"}, "after is the `following`"),
         ({"at": "yesterday"}, "a time looks like"),
         ({"at": day(1), "changed_since": day(1)}, "not both"),
+        ({"at": day(1), "findings": True}, "not both"),
+        ({"before": "x"}, "before is the `preceding`"),
+        ({"after": "x", "before": "x"}, "not both"),
     ],
 )
 def test_what_cannot_be_asked_is_said(corpus: Store, arguments: dict[str, Any], message: str) -> None:

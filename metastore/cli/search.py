@@ -31,6 +31,7 @@ def _root() -> None:
 @click.option("--contributor", help="Only with this contributor.")
 @click.option("--changed-since", type=TIME, metavar="TIME", help="Only those changed then or later.")
 @click.option("--deleted", is_flag=True, help="The deleted ones instead, by their last text.")
+@click.option("--findings/--no-findings", default=None, help="Only those that a check finds fault with, or the others.")
 @click.option("--at", type=TIME, metavar="TIME", help="As the datasets were then.")
 @click.option("--order", type=_ORDERS, default="relevance", help="What comes first; by default what fits best.")
 @click.option(

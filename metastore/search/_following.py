@@ -15,13 +15,13 @@ from metastore.search.values import sort_key
 from metastore.search.words import fold, words_of
 from metastore.types import DatasetId, FeedEntry, Revision
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = """
-CREATE TABLE meta (cursor TEXT);
-INSERT INTO meta VALUES (NULL);
+CREATE TABLE meta (cursor TEXT, judge TEXT);
+INSERT INTO meta VALUES (NULL, NULL);
 CREATE TABLE datasets (
     id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL UNIQUE, head TEXT,
-    changed INTEGER NOT NULL
+    changed INTEGER NOT NULL, findings INTEGER
 );
 CREATE TABLE texts (
     id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER, deleted INTEGER NOT NULL,
@@ -95,6 +95,29 @@ def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry) -> No
         forget(database, entry.dataset_id)
 
 
+def check(database: sqlite3.Connection, source: Source) -> None:
+    """Find out whether a check finds fault with each dataset, unless that is known."""
+    judge = source.judge()
+    with transaction(database):
+        if database.execute("SELECT judge FROM meta").fetchone()[0] != judge:
+            database.execute("UPDATE datasets SET findings = NULL")
+            database.execute("UPDATE meta SET judge = ?", (judge,))
+    unknown = "SELECT id, owner, name FROM datasets WHERE findings IS NULL LIMIT ?"
+    while rows := database.execute(unknown, (_BATCH,)).fetchall():
+        with transaction(database):
+            for row in rows:
+                findings = _has_findings(source, DatasetId(row["owner"], row["name"]))
+                database.execute("UPDATE datasets SET findings = ? WHERE id = ?", (findings, row["id"]))
+
+
+def _has_findings(source: Source, dataset_id: DatasetId) -> bool:
+    try:
+        revision = next(iter(source.history(dataset_id)))
+        return source.has_findings(source.content(dataset_id, revision))
+    except (NotFound, StorageCorrupt):  # the next search leaves it out, or `verify` names it
+        return True
+
+
 def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[DatasetId]) -> None:
     """Index some datasets from scratch, and forget those that the store does not have."""
     with transaction(database):
@@ -125,7 +148,9 @@ def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Data
         _add(database, row["id"], seen, int(revision.created.timestamp()), deleted=revision.deleted)
     if new:
         changed = int(new[0].created.timestamp())
-        database.execute("UPDATE datasets SET head = ?, changed = ? WHERE id = ?", (new[0].id, changed, row["id"]))
+        database.execute(
+            "UPDATE datasets SET head = ?, changed = ?, findings = NULL WHERE id = ?", (new[0].id, changed, row["id"])
+        )
 
 
 def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.index_file import IndexFile
-from metastore.search._following import FORMAT, SCHEMA, follow, known_ids, reindex, rows_of
+from metastore.search._following import FORMAT, SCHEMA, check, follow, known_ids, reindex, rows_of
 from metastore.search.documents import document
 from metastore.search.scan import Source, revision_at
 from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
@@ -57,6 +57,8 @@ class SearchIndex:
             started = self._clock()
             self._file.ask(lambda database: follow(database, self._source))
             self._followed = started
+        if wanted.findings is not None:
+            self._file.ask(lambda database: check(database, self._source))
         for _ in range(_TRIES):
             results, gone = self._file.ask(lambda database: _find(database, self._source, wanted, may_read))
             if not gone:
@@ -102,14 +104,15 @@ def _find(
     (total,) = database.execute(
         f"SELECT count(*) FROM (SELECT 1 FROM ({found}) LIMIT {MOST_COUNTED + 1})", values
     ).fetchone()
-    page, more = _page(database, wanted, found, values)
+    page, is_first, is_last = _page(database, wanted, found, values)
     hits, gone = _hits(source, page, wanted)
     results = Results(
         hits,
         min(total, MOST_COUNTED),
         total > MOST_COUNTED,
         {facet: _facet(database, facet, found, values) for facet in wanted.facets},
-        cursor(page[-1]["key"], page[-1]["place"]) if more else None,
+        None if is_last else cursor(page[-1]["key"], page[-1]["place"]),
+        None if is_first else cursor(page[0]["key"], page[0]["place"]),
     )
     return results, gone
 
@@ -131,11 +134,17 @@ def _hits(source: Source, rows: list[sqlite3.Row], wanted: Wanted) -> tuple[tupl
 
 def _page(
     database: sqlite3.Connection, wanted: Wanted, found: str, values: list[Any]
-) -> tuple[list[sqlite3.Row], bool]:
-    behind = "WHERE (key, place) > (?, ?)" if wanted.after else ""
-    query = f"SELECT * FROM ({found}) {behind} ORDER BY key, place LIMIT ?"
-    rows = database.execute(query, [*values, *(wanted.after or ()), wanted.limit + 1]).fetchall()
-    return rows[: wanted.limit], len(rows) > wanted.limit
+) -> tuple[list[sqlite3.Row], bool, bool]:
+    """Return a page, and whether it is the first and the last one."""
+    backwards, place = wanted.before is not None, wanted.before or wanted.after or []
+    within = f"WHERE (key, place) {'<' if backwards else '>'} (?, ?)" if place else ""
+    order = "key DESC, place DESC" if backwards else "key, place"
+    query = f"SELECT * FROM ({found}) {within} ORDER BY {order} LIMIT ?"
+    rows = database.execute(query, [*values, *place, wanted.limit + 1]).fetchall()
+    page, more = rows[: wanted.limit], len(rows) > wanted.limit
+    if backwards:
+        return page[::-1], not more, not page
+    return page, not place or not page, not more
 
 
 def _facet(database: sqlite3.Connection, facet: str, found: str, values: list[Any]) -> tuple[FacetCount, ...]:
@@ -194,6 +203,8 @@ def _conditions(table: str, wanted: Wanted, sought: list[Term]) -> Iterator[tupl
         yield "t.since <= ? AND (t.until IS NULL OR t.until > ?)", [moment, moment]
     if wanted.deleted is not None:
         yield "t.deleted = ?", [wanted.deleted]
+    if wanted.findings is not None:
+        yield "d.findings = ?", [wanted.findings]
     if wanted.changed_since is not None:
         yield "d.changed >= ?", [wanted.changed_since.timestamp()]
     for facet, folded in wanted.filters.items():

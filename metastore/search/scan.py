@@ -26,6 +26,12 @@ class Source(Protocol):
     def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
         """Return the descriptor of a revision as it is stored; an empty one if there is none."""
 
+    def has_findings(self, content: bytes) -> bool:
+        """Tell whether a check finds fault with a descriptor."""
+
+    def judge(self) -> str:
+        """Return a text that is another one if the check is another one."""
+
     def changes(self, since: str | None) -> Iterator[FeedEntry]:
         """Return what changed since a cursor of the feed."""
 
@@ -41,16 +47,27 @@ class _Match:
 def scan(source: Source, wanted: Wanted, may_read: MayRead | None = None) -> Results:
     """Find by reading all datasets, or at least those that the caller may read."""
     matches = sorted(_matches(source, wanted, may_read), key=_place)
-    behind = [match for match in matches if wanted.after is None or list(_place(match)) > wanted.after]
-    page = behind[: wanted.limit]
+    page, is_first, is_last = _page(matches, wanted)
     return Results(
         tuple(_hit(match, wanted) for match in page),
         min(len(matches), MOST_COUNTED),
         len(matches) > MOST_COUNTED,
         {facet: _count(facet, matches[:MOST_COUNTED]) for facet in wanted.facets},
-        cursor(*_place(page[-1])) if len(behind) > len(page) else None,
+        None if is_last else cursor(*_place(page[-1])),
+        None if is_first else cursor(*_place(page[0])),
         scanned=True,
     )
+
+
+def _page(matches: list[_Match], wanted: Wanted) -> tuple[list[_Match], bool, bool]:
+    """Return a page, and whether it is the first and the last one."""
+    if wanted.before is not None:
+        ahead = [match for match in matches if list(_place(match)) < wanted.before]
+        page = ahead[-wanted.limit :]
+        return page, len(page) == len(ahead) or not page, len(ahead) == len(matches) or not page
+    behind = [match for match in matches if wanted.after is None or list(_place(match)) > wanted.after]
+    page = behind[: wanted.limit]
+    return page, len(behind) == len(matches) or not page, len(page) == len(behind)
 
 
 def _place(match: _Match) -> tuple[Any, str]:
@@ -66,7 +83,8 @@ def _matches(source: Source, wanted: Wanted, may_read: MayRead | None) -> Iterat
             if revision is not None and _is_wanted(revision, wanted):
                 seen = _document(source, dataset_id, revision)
                 words = seen.words()
-                if seen.fits(wanted.filters) and all(term.is_in(words) != term.negated for term in wanted.terms):
+                fits = seen.fits(wanted.filters) and all(term.is_in(words) != term.negated for term in wanted.terms)
+                if fits and _has_wanted_findings(source, dataset_id, revision, wanted):
                     yield _Match(dataset_id, seen, revision, _key(source, dataset_id, seen, revision, wanted))
         except (NotFound, StorageCorrupt):  # purged meanwhile, or not readable: `verify` names it
             continue
@@ -80,6 +98,12 @@ def revision_at(source: Source, dataset_id: DatasetId, at: datetime | None) -> R
 def _is_wanted(revision: Revision, wanted: Wanted) -> bool:
     is_new = wanted.changed_since is None or revision.created >= wanted.changed_since
     return is_new and wanted.deleted in (None, revision.deleted)
+
+
+def _has_wanted_findings(source: Source, dataset_id: DatasetId, revision: Revision, wanted: Wanted) -> bool:
+    if wanted.findings is None:
+        return True
+    return source.has_findings(source.content(dataset_id, revision)) == wanted.findings
 
 
 def _document(source: Source, dataset_id: DatasetId, revision: Revision) -> Document:

@@ -71,6 +71,7 @@ class Results:
         more_than_total: Whether there are more than `total`.
         facets: Facet -> values, the most frequent first, among the datasets counted in `total`.
         following: What to pass as `after` for the next page; None on the last one.
+        preceding: What to pass as `before` for the page before; None on the first one.
         scanned: Whether there is no index, so that all datasets were read.
     """
 
@@ -79,6 +80,7 @@ class Results:
     more_than_total: bool = False
     facets: Mapping[str, tuple[FacetCount, ...]] = field(default_factory=dict)
     following: str | None = None
+    preceding: str | None = None
     scanned: bool = False
 
 
@@ -91,7 +93,9 @@ class Wanted:
         terms: What it means.
         filters: Facet -> the folded value that a dataset must have; an empty one for no value at all.
         deleted: False for live datasets, True for deleted ones, None for both.
+        findings: True for datasets that a check finds fault with, False for the others, None for both.
         after: The place of the last hit of the page before: its key and its `sort_key`.
+        before: The place of the first hit of the page behind.
     """
 
     query: str
@@ -99,10 +103,12 @@ class Wanted:
     filters: dict[str, str]
     changed_since: datetime | None
     deleted: bool | None
+    findings: bool | None
     at: datetime | None
     order: Order
     facets: tuple[str, ...]
     after: list[Any] | None
+    before: list[Any] | None
     limit: int
 
     @classmethod
@@ -113,10 +119,12 @@ class Wanted:
         *,
         changed_since: AnyTime | None,
         deleted: bool | None,
+        findings: bool | None = None,
         at: AnyTime | None,
         order: str,
         facets: Sequence[str],
         after: str | None,
+        before: str | None = None,
         limit: int,
     ) -> Wanted:
         """Check what a caller asks.
@@ -138,6 +146,10 @@ class Wanted:
             raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
         if at is not None and changed_since is not None:
             raise InvalidInput("give at or changed_since, not both")
+        if at is not None and findings is not None:
+            raise InvalidInput("give at or findings, not both: the check is about datasets as they are")
+        if after is not None and before is not None:
+            raise InvalidInput("give after or before, not both")
         terms = parse_query(query)
         return cls(
             query,
@@ -145,10 +157,12 @@ class Wanted:
             {name: fold(value) for name, value in given.items()},
             None if changed_since is None else make_time(changed_since),
             deleted,
+            findings,
             None if at is None else make_time(at),
             "id" if order == "relevance" and all(term.negated for term in terms) else order,  # type: ignore[arg-type]
             tuple(dict.fromkeys(facets)),
-            _from_cursor(after),
+            _from_cursor(after, "after is the `following`"),
+            _from_cursor(before, "before is the `preceding`"),
             limit,
         )
 
@@ -159,10 +173,12 @@ class Wanted:
             **self.filters,
             "changed_since": self.changed_since.isoformat() if self.changed_since else None,
             "deleted": "any" if self.deleted is None else "true" if self.deleted else None,
+            "findings": None if self.findings is None else str(self.findings).lower(),
             "at": self.at.isoformat() if self.at else None,
             "order": self.order,
             "facets": ",".join(self.facets) or None,
             "after": cursor(*self.after) if self.after else None,
+            "before": cursor(*self.before) if self.before else None,
             "limit": str(self.limit),
         }
 
@@ -177,7 +193,7 @@ def cursor(key: Any, dataset_key: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([key, dataset_key]).encode()).decode().rstrip("=")
 
 
-def _from_cursor(text: str | None) -> list[Any] | None:
+def _from_cursor(text: str | None, what: str) -> list[Any] | None:
     if text is None:
         return None
     try:
@@ -187,7 +203,7 @@ def _from_cursor(text: str | None) -> list[Any] | None:
             return [key, dataset_key]
     except (ValueError, TypeError):
         pass
-    raise InvalidInput("after is the `following` of a page of the same search")
+    raise InvalidInput(f"{what} of a page of the same search")
 
 
 def counts(values: dict[str, tuple[str, int]]) -> tuple[FacetCount, ...]:

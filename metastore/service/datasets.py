@@ -28,7 +28,7 @@ from metastore.types import Dataset, DatasetId
 
 datasets = Blueprint("datasets", __name__)
 #: The parameters that make a search of a list of ids, and how many hits a page of it has.
-SEARCH = ("q", *FACETS, "changed_since", "at", "order", "facets")
+SEARCH = ("q", *FACETS, "changed_since", "findings", "at", "order", "facets", "before")
 _HITS = 50
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
@@ -54,10 +54,12 @@ def _search(deleted: bool | None) -> Response:
         {name: query.get(name) for name in FACETS},
         changed_since=query.get("changed_since"),
         deleted=deleted,
+        findings=requests.flag("findings"),
         at=query.get("at"),
         order=query.get("order", "relevance"),
         facets=[name for name in query.get("facets", "").split(",") if name],
         after=query.get("after"),
+        before=query.get("before"),
         limit=requests.limit() if "limit" in query else _HITS,
     )
     return responses.answer(service().store.search(wanted, sees()))

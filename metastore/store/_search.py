@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from metastore.descriptor.document import DESCRIPTOR
+from metastore.descriptor.document import DESCRIPTOR, load
+from metastore.descriptor.profiles import Profiles
 from metastore.errors import PathNotFound
 from metastore.search.scan import scan
 from metastore.search.values import MayRead, Results, Wanted
@@ -24,9 +27,10 @@ Changes = Callable[[str | None], Iterator[FeedEntry]]
 class Finder:
     """Finds datasets in a storage; it is the `Source` of a search."""
 
-    def __init__(self, storage: Storage, changes: Changes) -> None:
+    def __init__(self, storage: Storage, changes: Changes, profiles: Profiles) -> None:
         self._storage = storage
         self.changes = changes
+        self._profiles = profiles
         self._has_index = storage.private(_FILE) is not None
 
     @cached_property
@@ -60,6 +64,17 @@ class Finder:
 
     def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
         return self._storage.history(dataset_id, self._storage.resolve(dataset_id, None).id)
+
+    def has_findings(self, content: bytes) -> bool:
+        try:
+            return bool(self._profiles.findings(load(content)))
+        except (ValueError, AttributeError):  # it is no descriptor
+            return True
+
+    def judge(self) -> str:
+        from metastore import __version__  # it changes with the rules
+
+        return hashlib.sha256(json.dumps([__version__, dict(self._profiles.own)], sort_keys=True).encode()).hexdigest()
 
     def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
         if revision.deleted and revision.parent is not None:

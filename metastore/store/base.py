@@ -142,10 +142,12 @@ class Store(ABC):
         contributor: str | None = None,
         changed_since: AnyTime | None = None,
         deleted: bool | None = False,
+        findings: bool | None = None,
         at: AnyTime | None = None,
         order: str = "relevance",
         facets: Sequence[str] = (),
         after: str | None = None,
+        before: str | None = None,
         limit: int = 50,
     ) -> Results:
         """Find datasets: by words anywhere in the descriptor, and by filters, which all have to fit.
@@ -165,10 +167,12 @@ class Store(ABC):
             contributor: Only those with this contributor.
             changed_since: Only those whose newest revision was made then or later. Not together with `at`.
             deleted: False for live datasets, True for deleted ones, which are found by their last text, None for both.
+            findings: True for the datasets that a check finds fault with, False for the others. Not together with `at`.
             at: Search the datasets as they were at this moment.
             order: `relevance`, `changed` (newest first), `id` or `title`.
             facets: What to count the results by: any of owner, licence, keyword, format, field, contributor.
             after: The `following` of the page before.
+            before: The `preceding` of the page behind.
             limit: The largest number of hits, at most 1000.
 
         Raises:
@@ -177,8 +181,8 @@ class Store(ABC):
         filters = {"owner": owner, "licence": licence, "keyword": keyword, "format": format, "field": field}
         filters["contributor"] = contributor
         times: dict[str, Any] = {"changed_since": changed_since, "at": at}
-        page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "limit": limit}
-        return self.search(Wanted.parse(query, filters, deleted=deleted, **times, **page))
+        page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "before": before, "limit": limit}
+        return self.search(Wanted.parse(query, filters, deleted=deleted, findings=findings, **times, **page))
 
     @abstractmethod
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:

@@ -117,7 +117,7 @@ class MetaStore(Store):
         self._storage = storage
         self._descriptors = Descriptors(storage)
         self._journal = Journal(storage)
-        self._finder = Finder(storage, self.changes)
+        self._finder = Finder(storage, self.changes, self._profiles)
         self._fallback_author = fallback_author
         self._lfs_url = lfs.check_url(lfs_url) if lfs_url else None
         self._known = KnownFindings(self._profiles, with_pointers=lfs_url is not None)

@@ -63,6 +63,7 @@ def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
         "more_than_total": False,
         "facets": {"licence": [], "owner": []},
         "following": None,
+        "preceding": None,
         "scanned": app.extensions["metastore"].store.storage.private("x") is None,
     }
 
