@@ -122,7 +122,8 @@ def connect(url: str | Path, **options: Any) -> Store:
     Args:
         url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` for trying things out;
             `https://metastore.example.org` for a service; `github://owner` and `gitlab://group` for Git hosts;
-            `git+https://git.example.org/{owner}/{name}.git` for any Git server.
+            `git+https://git.example.org/{owner}/{name}.git` for any Git server; `postgresql://user@host/name` for a
+            PostgreSQL database.
         **options: For any store: `author` (an `Author`, `"Name <email>"` or a pair: who writes, unless a call says
             otherwise; without it, Git's own configuration is asked), `lfs_url` (a Git LFS server's address with
             `{owner}` and `{name}` in it), `validation` (`warn`, `strict` or `off`), `profiles` (a folder of JSON
@@ -130,8 +131,10 @@ def connect(url: str | Path, **options: Any) -> Store:
             (of a descriptor; 32 MiB), `clock`. For a folder: `create` (False:
             there must be a store already), `sync` (False: not durable, for tests and repeatable imports),
             `cache_bytes` (64 MiB), `auto_pack`. A service has `token`, `timeout` (10 seconds to connect, 60 to wait),
-            `retries` (3), `author` and `max_bytes`. A Git host has `token`, and those that
-            `metastore.storage.github.connect.open_github` and `GitHubStorage` list.
+            `retries` (3), `author` and `max_bytes`. A database has `pool_size` (10), `patience` (30 seconds) and
+            `durable` (`required`, `warn` or `off`: what to do if it can lose acknowledged changes). A Git host has
+            `token`, and those that `metastore.storage.github.connect.open_github` and `GitHubStorage`
+            list.
 
     Raises:
         InvalidInput: The URL or an option is wrong.

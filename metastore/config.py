@@ -11,6 +11,7 @@
 | `METASTORE_VERSION_RULE` | `off`, `warn` or `refuse`: a `version` that claims less than a write changes | `off` |
 | `METASTORE_GRADES` | a JSON file with the rules that grade differences | those of MetaStore |
 | `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
+| `METASTORE_DURABLE` | a database that can lose acknowledged changes: `required` refuses it, `warn`, `off` | `warn` |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories alone |
@@ -102,7 +103,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     settings = make(
         {**inside, **outside}, lambda name: variables[name] if name in outside else f"{name} in the file {path}"
     )
-    return settings if settings.user else replace(settings, user=_login_name())
+    return replace(settings, user=settings.user or _login_name(), states=_folder_for_states())
 
 
 @functools.cache
@@ -170,10 +171,12 @@ def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) 
     """
     from metastore.bundle.connecting import connect_bundles
     from metastore.bundle.policy import Groups
+    from metastore.storage.connect import is_database
 
     place = url or settings.bundles_url or settings.url
     groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
-    return connect_bundles(place, groups, **host_options(settings, place), **options)
+    durable = {"durable": settings.options["durable"]} if "durable" in settings.options and is_database(place) else {}
+    return connect_bundles(place, groups, **{**durable, **host_options(settings, place), **options})
 
 
 def wants_color() -> bool | None:
@@ -191,6 +194,12 @@ def metrics_folder() -> str | None:
 def share_metrics(folder: str) -> None:
     """Let this process and its children count together; before anything is counted."""
     os.environ[_METRICS_FOLDER] = folder
+
+
+def _folder_for_states() -> str:
+    """Return where programs keep the states of this user, as the XDG Base Directory Specification says."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    return named if os.path.isabs(named) else os.path.expanduser("~/.local/state")
 
 
 def _login_name() -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from metastore.errors import InvalidInput
 from metastore.parse import make_author
-from metastore.storage.connect import STORAGE_OPTIONS, is_service, open_storage
+from metastore.storage.connect import DATABASE_OPTIONS, STORAGE_OPTIONS, is_database, is_service, open_storage
 from metastore.store.base import Store
 from metastore.store.store import MetaStore
 from metastore.types import Author
@@ -38,6 +38,7 @@ _REMOTE_OPTIONS = {"author", "token", "timeout", "retries", "max_bytes"}
 def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the store at this URL takes: settings may name others too."""
     known = _REMOTE_OPTIONS if is_service(url) else _ALL_OPTIONS
+    known = known if is_database(url) else known - set(DATABASE_OPTIONS)
     return {name: value for name, value in options.items() if name in known}
 
 

@@ -80,6 +80,7 @@ class Settings:
         tokens: Kind of host (`service`, `github`, `gitlab`, `git`) -> the token for a store there.
         mirror_token: The password at the remote of a mirror.
         mirror_user: The user name that goes with it.
+        states: The folder for what programs keep about a user: a store without a folder has its keys below it.
         service: The settings of a service.
     """
 
@@ -91,6 +92,7 @@ class Settings:
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
     mirror_token: str | None = field(default=None, repr=False)
     mirror_user: str | None = None
+    states: str = "~/.local/state"
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
@@ -155,6 +157,11 @@ def _validation(text: str) -> None:
 def _version_rule(text: str) -> None:
     if text not in ("off", "warn", "refuse"):
         raise InvalidInput(f"this is off, warn or refuse, not {shortened(text)}")
+
+
+def _durable(text: str) -> None:
+    if text not in ("off", "warn", "required"):
+        raise InvalidInput(f"this is off, warn or required, not {shortened(text)}")
 
 
 def _size(value: Any) -> int:
@@ -253,6 +260,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "version_rule": _checked(_version_rule),
     "grades": _text,
     "max_bytes": _size,
+    "durable": _checked(_durable),
     "bundles_url": _text,
     "groups_file": _text,
     "user": _text,
@@ -290,9 +298,10 @@ OPEN_WHEN_UNSET = (
     "validation",
     "version_rule",
     "max_bytes",
+    "durable",
     "rate_at_once",
 )
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
-_OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes")
+_OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "durable")
 _TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token", "git": "git_token"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,8 +16,6 @@ from metastore.settings import ServiceSettings, Settings
 if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
     from metastore.auth.tokens import Verifier
-
-_log = logging.getLogger("metastore.config")
 
 
 def verifier(settings: Settings) -> Verifier:
@@ -98,17 +96,15 @@ def session_secret(settings: Settings) -> str:
     ]
     if has_own_key(settings):
         trusted.append(own_secret(settings))
-    secret = own_key(session_file(settings, "key"))
+    # Services that share a key file share sessions too, though they share no folder.
+    shared = bool(service.key_file) and not _has_folder(settings)
+    secret = own_secret(settings) if shared else own_key(session_file(settings, "key"))
     return hmac.new(secret.encode(), repr(trusted).encode(), hashlib.sha256).hexdigest()
 
 
 def session_file(settings: Settings, ending: str) -> str:
-    """Return the path of a file about sessions: beside the store, or else in the working directory."""
-    from metastore.storage.connect import private_file
-
-    name = f"session.{ending}"
-    beside = None if settings.url.startswith(("http:", "https:")) else private_file(settings.url, name)
-    return beside or os.path.abspath(f"metastore-{name}")
+    """Return the path of a file about the sessions of the pages."""
+    return _private_file(settings, f"session.{ending}")
 
 
 def has_own_key(settings: Settings) -> bool:
@@ -121,19 +117,40 @@ def _others_issue(service: ServiceSettings) -> bool:
 
 
 def _own_key_path(settings: Settings) -> str:
-    from metastore.storage.connect import private_file
-
     if settings.service.key_file:
         return settings.service.key_file
     if settings.url.startswith(("http:", "https:")):
         raise InvalidInput("the store is a service on another machine, which issues the tokens for it")
-    path = private_file(settings.url, "token.key")
-    if path is None:
-        path = os.path.abspath("metastore.key")
-        _log.warning(
-            "the store is not a folder that can keep a key: tokens are signed with %s; see METASTORE_KEY_FILE", path
-        )
-    return path
+    return _private_file(settings, "token.key")
+
+
+def _private_file(settings: Settings, name: str) -> str:
+    """Return the path of a file that only the service's user reads.
+
+    It is in the store's folder. For a store without one, it is in a folder for this store below `Settings.states`: a
+    token for one store must not count at another one.
+    """
+    from metastore.storage.connect import private_file
+
+    if _has_folder(settings) and (beside := private_file(settings.url, name)):
+        return beside
+    states = os.path.expanduser(settings.states)
+    return os.path.join(states, "metastore", _folder_name(settings.url), name)
+
+
+def _has_folder(settings: Settings) -> bool:
+    """Tell whether the store is a folder."""
+    from metastore.storage.connect import is_service, private_file
+
+    return not is_service(settings.url) and private_file(settings.url, "token.key") is not None
+
+
+def _folder_name(url: str) -> str:
+    """Return the name of the folder for a store: the same for each user and password, another for another store."""
+    scheme, _, rest = url.partition(":")
+    place = rest.partition("?")[0].removeprefix("//").rpartition("@")[2]
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{scheme.replace('postgresql', 'postgres')}-{place}").strip("-.")
+    return f"{readable[:60]}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
 
 def _key_sources(settings: Settings) -> Iterator[KeySource]:

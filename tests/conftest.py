@@ -28,6 +28,9 @@ from .once import compile_routes_once
 from .processes import SOAK
 
 compile_routes_once()
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(
+    prefix="metastore-state-"
+)  # keys of services on stores without a folder
 # Machines are shared, and slow at times.
 hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)
 hypothesis.settings.load_profile("metastore")

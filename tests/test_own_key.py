@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import config
+from metastore import config, trust
 from metastore.auth.access import allows
 from metastore.auth.own_key import _make, own_key
 from metastore.errors import InvalidInput, StorageUnavailable
@@ -198,11 +198,50 @@ def test_a_service_elsewhere_issues_its_own_tokens(run: Run) -> None:
     assert "issues the tokens" in done.err
 
 
-def test_a_store_that_is_no_folder_has_its_key_here_and_says_so(run: Run, tmp_path: Path) -> None:
+@pytest.fixture
+def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "metastore"
+
+
+def test_a_store_that_is_no_folder_has_its_key_in_the_users_folder_for_states(
+    run: Run, tmp_path: Path, states: Path
+) -> None:
     done = run(*READ, "--store", "memory:")
-    assert done.code == 0
-    assert f"tokens are signed with {tmp_path}/metastore.key" in done.err
+    assert (done.code, done.err) == (0, "")
     assert identity(done.out.strip(), URL="memory:")
+    assert [path.name for path in states.glob("memory-*/*")] == ["token.key"]
+    assert sorted(os.listdir(tmp_path)) == ["state", "stdin"]
+
+
+@pytest.mark.parametrize("home", ["", "relative"])
+def test_without_a_usable_folder_for_states_the_home_folder_has_one(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", home)
+    trust.own_secret(config.load({"METASTORE_STORE": "memory:"}))
+    assert len(list(tmp_path.glob(".local/state/metastore/memory-*/token.key"))) == 1
+
+
+def secret_of(url: str) -> str:
+    return trust.own_secret(config.load({"METASTORE_STORE": url}))
+
+
+def test_each_database_has_a_key_of_its_own_whoever_connects(states: Path) -> None:
+    key = secret_of("postgresql://ann:hidden@db1,db2/catalogue?target_session_attrs=any")
+    assert secret_of("postgres://bo@db1,db2/catalogue") == key
+    assert secret_of("postgresql://ann@db1,db2/other") != key
+    assert not [path for path in states.iterdir() if "hidden" in path.name or "ann" in path.name]
+
+
+def test_services_that_share_a_key_file_share_sessions(states: Path, tmp_path: Path) -> None:
+    named = {"METASTORE_STORE": "postgresql://db/catalogue", "METASTORE_KEY_FILE": str(tmp_path / "our.key")}
+    session = trust.session_secret(config.load(named))
+    assert os.listdir(tmp_path) == ["our.key"]
+    assert trust.session_secret(config.load({**named, "METASTORE_STORE": "postgresql://db2/catalogue"})) == session
+    (tmp_path / "our.key").unlink()
+    assert trust.session_secret(config.load(named)) != session
 
 
 @pytest.mark.parametrize("url", ["", "nowhere://x", "file://host/x"])

@@ -311,6 +311,7 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
             "validation": "off",
             "version_rule": "warn",
             "max_bytes": "7",
+            "durable": "off",
             "rate_at_once": "7",
             "public_read": "off",
         },

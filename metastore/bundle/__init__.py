@@ -34,8 +34,9 @@ def connect(url: str | Path, *, groups: Groups | str | Path, **options: Any) -> 
         groups: The groups and their members: a `Groups`, or the path of a groups file, which is read again when it
             changes.
         **options: The storage's options, and `clock`. A database takes `pool_size`, the largest number of connections
-            per process (10), and `patience`, the seconds that a call waits for a connection, a lock, or a server that
-            is restarting (10).
+            per process (10), `patience`, the seconds that a call waits for a connection, a lock, or a server that
+            is restarting (10), and `durable`: `required` refuses a database that can lose acknowledged changes,
+            `warn` names the risk in the log, `off` does neither.
 
     Raises:
         InvalidInput: The URL, an option or the groups file is wrong.

@@ -32,10 +32,11 @@ def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRe
 
 def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
     options.pop("create", None)  # `metastore database migrate` creates the tables
-    if unknown := sorted(set(options) - {"pool_size", "patience"}):
-        raise InvalidInput(f"a database has no option {unknown[0]!r}; its options are patience and pool_size")
+    if unknown := sorted(set(options) - {"pool_size", "patience", "durable"}):
+        raise InvalidInput(f"a database has no option {unknown[0]!r}; its options are durable, patience and pool_size")
     with needs_extra("postgres"):
         from metastore.bundle.postgres.record import PostgresRecord
+    durable = options.pop("durable", "warn")
     record = PostgresRecord(url, **options)
-    record.check()
+    record.check(durable)
     return record

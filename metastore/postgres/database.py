@@ -156,6 +156,15 @@ def connect(dsn: str) -> Connection:
     return connection
 
 
+def confirm(connection: psycopg.Connection[Any]) -> None:
+    """Wait until all that was committed before is as durable as a COMMIT of this session.
+
+    What can be seen may not have reached a replica yet: a session that was ended while it waited for one leaves its
+    transaction committed on this server alone. So what an earlier attempt did counts as done only after this.
+    """
+    connection.execute(b"SELECT pg_logical_emit_message(true, 'metastore', '')")
+
+
 def prepare(connection: psycopg.Connection[Any]) -> None:
     """Set what this package relies on, whatever the settings of the server, the database and the role."""
     calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
@@ -221,7 +230,7 @@ class Database:
     """
 
     def __init__(self, dsn: str, *, size: int, patience: float, timeout: float = 60.0) -> None:
-        self._dsn = check_dsn(dsn)
+        self.dsn = check_dsn(dsn)
         self._size = size
         self.patience = patience
         self._timeout = timeout
@@ -296,7 +305,7 @@ class Database:
     @contextmanager
     def apart(self) -> Iterator[Connection]:
         """Open a connection outside of the pool, for work that takes long."""
-        with connect(self._dsn) as connection:
+        with connect(self.dsn) as connection:
             _pin(connection)
             yield connection
 
@@ -318,7 +327,7 @@ class Database:
             connection = pool.getconn(seconds)
         except PoolTimeout:
             # The pool does not say whether the server is away or all connections are in use.
-            connect(self._dsn).close()
+            connect(self.dsn).close()
             raise
         self._begin(connection)
         try:
@@ -335,7 +344,7 @@ class Database:
         with self.apart():
             pass
         opened: _Pool = ConnectionPool(
-            self._dsn,
+            self.dsn,
             connection_class=Connection,
             kwargs={"autocommit": True},
             configure=self._configure,

@@ -9,10 +9,9 @@ from psycopg import errors
 
 from metastore.errors import StorageUnavailable
 from metastore.postgres.database import SCHEMA, Connection, connect, database_errors
+from metastore.postgres.risks import risks
 
-_SETTINGS = """SELECT name, setting FROM pg_settings
-    WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'synchronous_standby_names')"""
-_SIZES = """SELECT pg_database_size(current_database()), pg_is_in_recovery(),
+_SIZES = """SELECT current_setting('server_version'), pg_database_size(current_database()), pg_is_in_recovery(),
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset')),
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset_revision'))"""
 _REPLICAS = "SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication"
@@ -98,12 +97,11 @@ def status(dsn: str, *, patience: float = 60.0) -> Status:
         StorageUnavailable: It cannot be reached.
     """
     with database_errors(), connect(dsn) as connection:
-        settings = dict(connection.execute(_SETTINGS.encode()).fetchall())
-        size, is_replica, datasets, revisions = _row(connection, _SIZES)
+        server, size, is_replica, datasets, revisions = _row(connection, _SIZES)
         replicas, synchronous = _row(connection, _REPLICAS)
         stalls = connection.execute(_STALLS.encode(), (patience,)).fetchall()
         return Status(
-            server=settings["server_version"],
+            server=server,
             schema=_schema(connection),
             wanted=SCHEMA,
             is_replica=is_replica,
@@ -111,23 +109,9 @@ def status(dsn: str, *, patience: float = 60.0) -> Status:
             datasets=datasets or 0,
             revisions=revisions or 0,
             replicas=(replicas, synchronous),
-            risks=tuple(_risks(settings, replicas)),
+            risks=risks(connection, dsn),
             stalls=tuple(Stall(*stall) for stall in stalls),
         )
-
-
-def _risks(settings: dict[str, str], replicas: int) -> list[str]:
-    """Name the settings that can lose acknowledged changes."""
-    risks = []
-    if settings["fsync"] == "off":
-        risks.append("fsync is off: a crash of the machine can damage the database")
-    if settings["synchronous_commit"] == "off":
-        risks.append("synchronous_commit is off: a crash loses the last changes")
-    elif replicas and not settings["synchronous_standby_names"]:
-        risks.append("no replica is synchronous (synchronous_standby_names): a failover loses the last changes")
-    elif settings["synchronous_standby_names"] and settings["synchronous_commit"] == "local":
-        risks.append("synchronous_commit is local: a failover loses the last changes")
-    return risks
 
 
 def _schema(connection: Connection) -> int:

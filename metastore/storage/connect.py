@@ -16,7 +16,9 @@ HOST_OPTIONS = (
     *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
     *("private", "description", "topic"),
 )
-STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", "pool_size", *HOST_OPTIONS)
+#: The options of a store in a database.
+DATABASE_OPTIONS = ("pool_size", "durable")
+STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *DATABASE_OPTIONS, *HOST_OPTIONS)
 
 
 def is_service(url: str | Path) -> bool:
@@ -37,12 +39,18 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     if is_service(text):
         raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
     scheme = _scheme(text)
-    if "pool_size" in options and scheme not in _DATABASES:
-        raise InvalidInput("only a store in a PostgreSQL database has the option 'pool_size'")
+    of_databases = [name for name in DATABASE_OPTIONS if name in options]
+    if of_databases and scheme not in _DATABASES:
+        raise InvalidInput(f"only a store in a PostgreSQL database has the option {of_databases[0]!r}")
     given = [name for name in HOST_OPTIONS if name in options and not (name == "patience" and scheme in _DATABASES)]
     if given and scheme not in _HOSTS:
         raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
     return _BACKENDS[scheme](text, options)
+
+
+def is_database(url: str | Path) -> bool:
+    """Return whether a URL names a PostgreSQL database."""
+    return isinstance(url, str) and url.partition("://")[0].lower() in _DATABASES
 
 
 def is_new(url: str | Path) -> bool:
@@ -146,7 +154,7 @@ def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
     storage = PostgresStorage(
         text, **{name: options[name] for name in ("cache_bytes", "pool_size", "patience") if name in options}
     )
-    storage.check()
+    storage.check(options.get("durable", "warn"))
     return storage
 
 

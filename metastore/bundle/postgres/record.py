@@ -44,7 +44,8 @@ from metastore.errors import (
     SnapshotNotFound,
     StorageBusy,
 )
-from metastore.postgres.database import Database, database_errors
+from metastore.postgres.database import Database, confirm, database_errors
+from metastore.postgres.risks import Durable, check
 from metastore.storage.retry import LostRace, retry
 
 _COLLISIONS = errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation
@@ -66,14 +67,9 @@ class PostgresRecord(BundleRecord):
         self._database = Database(dsn, size=pool_size, patience=patience)
         self._cache = SnapshotCache()
 
-    def check(self) -> None:
-        """Check that the database can be reached and has the tables. No connection is kept.
-
-        Raises:
-            StorageUnavailable: It cannot be reached, or has to be migrated; the message says how.
-        """
-        with database_errors(), self._database.apart():
-            pass
+    def check(self, durable: Durable = "warn") -> None:
+        """See `metastore.postgres.risks.check`."""
+        check(self._database, durable)
 
     def newest(self, name: str) -> Snapshot:
         rows = self._rows(SELECT_NEWEST, (name,))
@@ -216,6 +212,8 @@ class _Change:
                 snapshots.append(after)
             elif before := _rows(connection, SELECT_BY_NUMBER, (write.expected,)):
                 snapshots.append(to_snapshot(before[0]))  # this write changed nothing
+        if changed:
+            confirm(connection)
         return snapshots if changed else []
 
     def _snapshot(self, write: Write, number: int, digest: str) -> Snapshot:

@@ -19,7 +19,7 @@ from metastore.errors import (
     StorageBusy,
     TagNotFound,
 )
-from metastore.postgres.database import Connection, Database, database_errors
+from metastore.postgres.database import Connection, Database, confirm, database_errors
 from metastore.storage.postgres import _queries
 from metastore.types import DatasetId
 
@@ -103,12 +103,9 @@ class Calls:
         def work(connection: Connection) -> tuple[str, bytes | None]:
             nonlocal lost
             try:
-                if rest is None:
-                    return _outcome(connection, query, values)
-                with connection.transaction():
-                    answer = _outcome(connection, query, values)
-                    if answer[0] == "done":
-                        self._put_rest(connection, values, rest())
+                answer = self._attempt(connection, query, values, rest)
+                if lost and answer[0] == "done":  # perhaps by an earlier attempt
+                    confirm(connection)
                 return answer
             except psycopg.OperationalError:
                 lost = lost or connection.closed
@@ -125,6 +122,18 @@ class Calls:
                 raise
             problem = f"the connection was lost during the change, and then: {error}"
             raise OutcomeUnknown(problem, attempt=str(values["attempt"])) from error
+
+    def _attempt(
+        self, connection: Connection, query: str, values: Values, rest: Callable[[], Iterator[Arrays]] | None
+    ) -> tuple[str, bytes | None]:
+        """Run a write once, with the objects that were too many for its statement in the same transaction."""
+        if rest is None:
+            return _outcome(connection, query, values)
+        with connection.transaction():
+            answer = _outcome(connection, query, values)
+            if answer[0] == "done":
+                self._put_rest(connection, values, rest())
+        return answer
 
     def _put_rest(self, connection: Connection, values: Values, chunks: Iterator[Arrays]) -> None:
         """Store the objects of a write that were too many for its statement."""

@@ -27,7 +27,8 @@ from metastore.git.objects import GitObject
 from metastore.git.repository import Repository, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name, looks_like_revision
-from metastore.postgres.database import Database, database_errors
+from metastore.postgres.database import Database
+from metastore.postgres.risks import Durable, check
 from metastore.storage.attempts import attempt
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.postgres import _queries
@@ -87,14 +88,9 @@ class PostgresStorage(ObjectStorage):
         with self._turns[hash(dataset_id) % _TURNS], self.database.one_at_a_time(str(dataset_id)):
             yield
 
-    def check(self) -> None:
-        """Check that the database can be reached and has the tables. No connection is kept.
-
-        Raises:
-            StorageUnavailable: It cannot be reached, or has to be migrated; the message says how.
-        """
-        with database_errors(), self.database.apart():
-            pass
+    def check(self, durable: Durable = "warn") -> None:
+        """See `metastore.postgres.risks.check`."""
+        check(self.database, durable)
 
     # Reading
 

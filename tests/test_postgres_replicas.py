@@ -1,0 +1,168 @@
+"""A server whose COMMITs wait for a replica: a change counts as made only when the replica has it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+import metastore
+from metastore import config
+from metastore.bundle.postgres.record import PostgresRecord
+from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.postgres.migrate import migrate
+from metastore.postgres.risks import _warn
+from metastore.storage.postgres.storage import PostgresStorage
+
+from .bundle.postgres_server import Server, new_server
+from .bundle.test_postgres import NUMI, put
+from .conftest import change
+from .test_postgres_outcomes import eventually
+from .test_storage_contract import CARS
+
+Admin = psycopg.Connection[Any]
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+#: End the sessions of MetaStore that wait, and return when they are gone.
+_END = """SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+    WHERE wait_event = 'SyncRep' AND application_name = 'metastore'"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    made = new_server()
+    migrate(made.dsn)
+    yield made
+    made.stop("immediate")
+
+
+@pytest.fixture
+def admin(server: Server) -> Iterator[Admin]:
+    """Return a session that waits for no replica."""
+    with psycopg.connect(server.dsn, autocommit=True, options="-c synchronous_commit=local") as made:
+        yield made
+        _replicate_to(made, "")
+
+
+def _replicate_to(admin: Admin, replica: str) -> None:
+    """Let each COMMIT wait for a replica of this name; with an empty one, let go all that wait."""
+    admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{replica}'".encode())
+    admin.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def _replica_away(server: Server, admin: Admin) -> Iterator[None]:
+    """Let each COMMIT wait for a replica that is away, while the body runs; one session waits already."""
+
+    def commit_until_one_waits() -> None:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            while not over.is_set():
+                connection.execute("SELECT pg_logical_emit_message(true, 'test', '')")
+
+    over, committing = threading.Event(), threading.Thread(target=commit_until_one_waits)
+    _replicate_to(admin, "away")
+    committing.start()
+    try:
+        eventually(admin, _WAITING, 1)  # some moments after the settings were read again
+        yield
+    finally:
+        over.set()
+        _replicate_to(admin, "")
+        committing.join()
+
+
+def _end_while_it_waits(server: Server, admin: Admin, write: Callable[[], object]) -> None:
+    """Run a write whose session is ended while it waits for a replica.
+
+    Its transaction is then committed on this server alone. The write has to go on waiting for the replica.
+    """
+    answers: list[object] = []
+    writer = threading.Thread(target=lambda: answers.append(write()))
+    with _replica_away(server, admin):
+        writer.start()
+        eventually(admin, _WAITING, 2)
+        admin.execute(_END)
+        eventually(admin, _WAITING, 2)
+        assert answers == []
+    writer.join()
+    assert len(answers) == 1
+
+
+def test_a_change_of_a_dataset_that_is_there_but_on_no_replica_is_not_acknowledged(
+    server: Server, admin: Admin
+) -> None:
+    storage = PostgresStorage(server.dsn, patience=120)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    _end_while_it_waits(server, admin, lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id))
+    assert storage.resolve(CARS, None).parent == first.id
+    storage.close()
+
+
+def test_a_change_of_a_bundle_that_is_there_but_on_no_replica_is_not_acknowledged(server: Server, admin: Admin) -> None:
+    record = PostgresRecord(server.dsn, patience=120)
+    _end_while_it_waits(server, admin, lambda: put(record, NUMI))
+    assert record.newest("NuMI").bundle.name == "NuMI"
+    record.close()
+
+
+@contextmanager
+def _settings(server: Server, admin: Admin, **settings: str) -> Iterator[None]:
+    """Let all new sessions have these settings while the body runs."""
+    for name, value in settings.items():
+        admin.execute(f"ALTER SYSTEM SET {name} = {value}".encode())
+    admin.execute("SELECT pg_reload_conf()")
+    for name, value in settings.items():
+        while _shown(server, name) != value:
+            time.sleep(0.01)
+    yield
+    admin.execute("ALTER SYSTEM RESET ALL")
+    admin.execute("SELECT pg_reload_conf()")
+
+
+def _shown(server: Server, name: str) -> str:
+    with psycopg.connect(server.dsn) as fresh:
+        row = fresh.execute("SELECT current_setting(%s)", (name,)).fetchone()
+    return str(row[0]) if row else ""
+
+
+@pytest.mark.parametrize("name", ["fsync", "synchronous_commit"])
+def test_a_database_that_can_lose_changes_is_named_once_and_refused_where_none_may_be_lost(
+    name: str, server: Server, admin: Admin, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn.cache_clear()
+    risk = f"{name} is off"
+    with _settings(server, admin, **{"fsync": "on", name: "off"}):
+        with pytest.raises(StorageUnavailable, match=risk):
+            metastore.connect(server.dsn, durable="required")
+        with pytest.raises(StorageUnavailable, match=risk):
+            config.open_bundles(config.load({"METASTORE_STORE": server.dsn, "METASTORE_DURABLE": "required"}))
+        metastore.connect(server.dsn, durable="off").close()
+        assert caplog.messages == []
+        for _ in range(2):
+            metastore.connect(server.dsn).close()
+        assert [message.split(": ")[1] for message in caplog.messages] == [risk]
+
+
+def test_a_cluster_without_a_synchronous_replica_can_lose_changes(server: Server, admin: Admin) -> None:
+    several = server.dsn.replace("127.0.0.1", f"127.0.0.1:{server.port},127.0.0.1")
+    with _settings(server, admin, fsync="on"):
+        metastore.connect(server.dsn, durable="required").close()
+        with pytest.raises(StorageUnavailable, match="no replica is synchronous"):
+            metastore.connect(several, durable="required")
+        with _replica_away(server, admin):
+            metastore.connect(several, durable="required").close()
+
+
+def test_only_a_database_has_a_setting_for_what_it_may_lose(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="only a store in a PostgreSQL database"):
+        metastore.connect(tmp_path, durable="required")
+    with pytest.raises(InvalidInput, match="required, warn, off"):
+        PostgresStorage("postgresql://db").check("always")  # type: ignore[arg-type]
+    config.open_store(config.load({"METASTORE_STORE": str(tmp_path), "METASTORE_DURABLE": "required"})).close()
+    with pytest.raises(InvalidInput, match="off, warn or required"):
+        config.load({"METASTORE_DURABLE": "always"})
