@@ -17,7 +17,7 @@ import pytest
 import metastore
 from metastore.cli import app, main
 from metastore.errors import OutcomeUnknown
-from metastore.store.store import MetaStore
+from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
 
 from .conftest import CATALOGUE, real_descriptor
@@ -628,13 +628,13 @@ def test_a_plain_date_is_a_time(run: Run) -> None:
 def test_an_unknown_outcome_ends_with_the_command_that_finds_out(
     as_json: bool, run: Run, cars: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(store: MetaStore, request: ChangeRequest) -> None:
+    def fail(writer: StorageWriter, request: ChangeRequest) -> None:
         raise OutcomeUnknown("the disk failed", wanted, before=None if landed else cars, change=request)
 
     for landed in (True, False):
         wanted = cars if landed else "f" * 40
         with monkeypatch.context() as patched:
-            patched.setattr(MetaStore, "_delete", fail)
+            patched.setattr(StorageWriter, "delete", fail)
             failed = run("dataset", "delete", "physics/cars", *WRITE, *(["--json"] if as_json else []))
         assert failed.code == 5
         line = failed.err.strip().splitlines()[-1].strip()

@@ -14,7 +14,7 @@ from metastore.client.transport import Transport
 from metastore.errors import StorageBusy
 from metastore.http.responses import Response
 from metastore.parse import encodable, parse_limit
-from metastore.types import FeedEntry
+from metastore.types import DatasetId, FeedEntry
 
 _Value = TypeVar("_Value")
 Query = Mapping[str, str | None]
@@ -23,6 +23,11 @@ API = "/api/v1"
 _LARGEST_PAGE = 1000
 #: How often the feed is asked again for what many datasets did within the same second, and how long to wait.
 _FEED_TRIES, _FEED_PAUSE = 10, 0.5
+
+
+def dataset_path(dataset_id: DatasetId) -> str:
+    """Return the path of a dataset, behind `API`."""
+    return f"/datasets/{dataset_id}"
 
 
 class Calls:

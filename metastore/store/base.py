@@ -1,7 +1,7 @@
 """The calls on datasets, the same for every store: `MetaStore` has a storage underneath, `RemoteStore` a service.
 
-Each signature and docstring stands here once. Reading calls are implemented by the stores. Writing calls are parsed
-here into a `ChangeRequest`, which the stores carry out.
+Each signature and docstring stands here once. The stores implement the reading calls. The writing calls are parsed here
+into a `ChangeRequest`, which the `Writer` of the store carries out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from metastore.descriptor import file_changes
-from metastore.descriptor.file_changes import AnyDescriptor, Document, Validation
+from metastore.descriptor.file_changes import AnyDescriptor
 from metastore.descriptor.resources import find_resource
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
 from metastore.history.parts import Part
@@ -31,6 +31,7 @@ from metastore.parse import (
 )
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
+from metastore.store.writer import Writer
 from metastore.types import (
     ChangeRequest,
     Damage,
@@ -63,11 +64,13 @@ class Store(ABC):
     that is no longer the newest, the write raises `RevisionConflict`, even where nothing would change.
     """
 
-    def __init__(self, author: AnyAuthor | None, validation: Validation, max_bytes: int) -> None:
+    #: Carries out the writing calls; each store makes its own.
+    _writer: Writer
+
+    def __init__(self, author: AnyAuthor | None, max_bytes: int) -> None:
         if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
             raise InvalidInput(f"max_bytes is a number of bytes, not {max_bytes!r}")
         self._author = make_author(author) if author is not None else None
-        self._validation: Validation = validation
         self._max_bytes = max_bytes
 
     def __enter__(self) -> Self:
@@ -369,7 +372,7 @@ class Store(ABC):
             AlreadyExists: A live dataset has this id.
         """
         request = self._request("create", dataset_id, author, message, at, "Create dataset")
-        return self._create(request, self._prepare(descriptor))
+        return self._writer.create(request, self._writer.prepare(descriptor))
 
     def dataset_update(
         self,
@@ -388,7 +391,7 @@ class Store(ABC):
             RevisionConflict: `expected` is not the newest revision.
         """
         request = self._request("update", dataset_id, author, message, at, "Update dataset", expected)
-        return self._update(request, self._prepare(descriptor))
+        return self._writer.update(request, self._writer.prepare(descriptor))
 
     def dataset_patch(
         self,
@@ -410,7 +413,7 @@ class Store(ABC):
             RevisionConflict: `expected` is not the newest revision.
         """
         request = self._request("patch", dataset_id, author, message, at, "Patch dataset", expected)
-        return self._patch(request, file_changes.patch_text(patch, self._max_bytes))
+        return self._writer.patch(request, file_changes.patch_text(patch, self._max_bytes))
 
     def dataset_delete(
         self,
@@ -427,7 +430,7 @@ class Store(ABC):
             DatasetDeleted: The dataset was deleted before.
             RevisionConflict: `expected` is not the newest revision.
         """
-        return self._delete(self._request("delete", dataset_id, author, message, at, "Delete dataset", expected))
+        return self._writer.delete(self._request("delete", dataset_id, author, message, at, "Delete dataset", expected))
 
     def dataset_purge(
         self,
@@ -447,7 +450,7 @@ class Store(ABC):
         """
         identity = parse_writable_id(dataset_id)
         request = self._request("purge", identity, author, message, at, f"Purge {identity}", expected)
-        self._purge(request, force=force)
+        self._writer.purge(request, force=force)
 
     def dataset_move(
         self,
@@ -468,7 +471,7 @@ class Store(ABC):
         """
         identity, target = parse_writable_id(dataset_id), parse_writable_id(new_id)
         default = f"Move {identity} to {target}"
-        return self._move(self._request("move", identity, author, message, at, default, expected, new_id=target))
+        return self._writer.move(self._request("move", identity, author, message, at, default, expected, new_id=target))
 
     def dataset_revert(
         self,
@@ -493,7 +496,7 @@ class Store(ABC):
             )
         default = f"Revert to {target.id[:12]}"
         request = self._request("revert", dataset_id, author, message, at, default, expected, revision=target.id)
-        return self._revert(request)
+        return self._writer.revert(request)
 
     def dataset_undo(
         self,
@@ -525,7 +528,7 @@ class Store(ABC):
         request = self._request(
             "undo", identity, author, message, at, default, expected, revision=last.id, since=since.id
         )
-        return self._undo(request)
+        return self._writer.undo(request)
 
     def tag_create(
         self,
@@ -544,7 +547,7 @@ class Store(ABC):
             DatasetDeleted: The revision is a deletion.
         """
         request = self._request("tag_create", dataset_id, author, description, at, "", tag=parse_tag_name(name))
-        return self._tag_create(replace(request, revision=self._live(request.dataset_id, revision).id))
+        return self._writer.tag_create(replace(request, revision=self._live(request.dataset_id, revision).id))
 
     def tag_update(
         self,
@@ -578,7 +581,7 @@ class Store(ABC):
         )
         if (new.new_name, new.revision, new.description) == (old.name, old.revision, old.description):
             return old
-        return self._tag_update(new, old)
+        return self._writer.tag_update(new, old)
 
     def tag_delete(
         self,
@@ -597,40 +600,7 @@ class Store(ABC):
             RevisionConflict: `expected` is not the tag's `id`.
         """
         request = self._request("tag_delete", dataset_id, author, message, at, f"Delete tag {name}", expected, tag=name)
-        self._tag_delete(request, self._expected_tag(request))
-
-    @abstractmethod
-    def _create(self, request: ChangeRequest, document: Document) -> Dataset: ...
-
-    @abstractmethod
-    def _update(self, request: ChangeRequest, document: Document) -> Dataset: ...
-
-    @abstractmethod
-    def _patch(self, request: ChangeRequest, patch: Any) -> Dataset: ...
-
-    @abstractmethod
-    def _delete(self, request: ChangeRequest) -> Revision: ...
-
-    @abstractmethod
-    def _purge(self, request: ChangeRequest, *, force: bool) -> None: ...
-
-    @abstractmethod
-    def _move(self, request: ChangeRequest) -> Dataset: ...
-
-    @abstractmethod
-    def _revert(self, request: ChangeRequest) -> Dataset: ...
-
-    @abstractmethod
-    def _undo(self, request: ChangeRequest) -> Dataset: ...
-
-    @abstractmethod
-    def _tag_create(self, request: ChangeRequest) -> Tag: ...
-
-    @abstractmethod
-    def _tag_update(self, request: ChangeRequest, old: Tag) -> Tag: ...
-
-    @abstractmethod
-    def _tag_delete(self, request: ChangeRequest, old: Tag) -> None: ...
+        self._writer.tag_delete(request, self._expected_tag(request))
 
     def _request(
         self,
@@ -666,9 +636,6 @@ class Store(ABC):
         if dots and all(revision.id != since.id for revision in self.revision_list(dataset_id, last.id)):
             raise InvalidInput(f"{since.id[:12]} does not come before {last.id[:12]}")
         return since, last
-
-    def _prepare(self, descriptor: Any) -> Document:
-        return file_changes.prepare(descriptor, self._validation, self._max_bytes)
 
     def _live(self, dataset_id: DatasetId, revision: str | None) -> Revision:
         target = self.revision_read(dataset_id, revision)

@@ -1,0 +1,300 @@
+"""Writes on a storage: read the newest revision, compute what changes, append it atomically.
+
+A caller who gives `expected` is told of a lost race. For one who does not, the change is computed again on the new
+state: see `metastore.storage.retry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from metastore.descriptor import file_changes, lfs
+from metastore.descriptor.document import DESCRIPTOR, decode
+from metastore.descriptor.file_changes import Document, FileChanges, KnownFindings, Validation
+from metastore.descriptor.patch import patched
+from metastore.descriptor.profiles import Profiles
+from metastore.errors import (
+    AlreadyExists,
+    DatasetDeleted,
+    DatasetNotFound,
+    InvalidInput,
+    PathNotFound,
+    RevisionConflict,
+)
+from metastore.parse import make_time
+from metastore.storage import retry
+from metastore.store._descriptors import Descriptors, understand
+from metastore.store._undo import Undo
+from metastore.store._versions import Versions
+from metastore.store.base import Store
+from metastore.store.journal import Journal
+from metastore.store.settling import naming
+from metastore.store.writer import Writer
+from metastore.types import (
+    DELETED,
+    DELETED_CONTENT,
+    Author,
+    Change,
+    ChangeRequest,
+    Dataset,
+    DatasetId,
+    Revision,
+    RevisionId,
+    Tag,
+    TagSpec,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a store demands of each write, and what it adds; see the arguments of `MetaStore`."""
+
+    validation: Validation
+    profiles: Profiles
+    versions: Versions
+    lfs_url: str | None
+    fallback_author: Callable[[], Author | None]
+    clock: Callable[[], datetime]
+
+
+class StorageWriter(Writer):
+    """Writes to the storage of a store.
+
+    Args:
+        store: Reads what is written next, and is the sender of events.
+        journal: Takes a line for each change that leaves no revision.
+        rules: What the store demands of writes.
+        expire: Called after each change of a dataset, so that the next search sees it.
+    """
+
+    def __init__(self, store: Store, journal: Journal, rules: Rules, expire: Callable[[], None]) -> None:
+        self._store = store
+        self._storage = store.storage
+        self._descriptors = Descriptors(store.storage)
+        self._journal = journal
+        self._rules = rules
+        self._known = KnownFindings(rules.profiles, with_pointers=rules.lfs_url is not None)
+        self._expire = expire
+
+    def prepare(self, descriptor: Any) -> Document:
+        rules, pointers = self._rules, self._rules.lfs_url is not None
+        most = self._store.max_bytes
+        return file_changes.prepare(descriptor, rules.validation, most, profiles=rules.profiles, with_pointers=pointers)
+
+    def create(self, request: ChangeRequest, document: Document) -> Dataset:
+        dataset_id, change = request.dataset_id, self._change(request)
+        files = file_changes.first_files(document, self._lfs_config(dataset_id))
+        unread = [None]  # almost always the id is free: the first attempt does not look
+
+        def read_head() -> Revision | None:
+            return unread.pop() if unread else self._deletion(dataset_id)
+
+        def compute(head: Revision | None) -> tuple[FileChanges, Change]:
+            return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
+
+        with self._naming(request, change):
+            before, after = retry.append(self._storage, dataset_id, read_head, compute)
+        dataset = self._written(request, after, document)
+        self._tell_dataset(request, before, after)
+        return dataset
+
+    def update(self, request: ChangeRequest, document: Document) -> Dataset:
+        return self._replace(request, lambda content: document)
+
+    def patch(self, request: ChangeRequest, patch: Any) -> Dataset:
+        def compute(content: bytes | None) -> Document:
+            current = decode(content, max_bytes=max(self._store.max_bytes, len(content))) if content is not None else {}
+            return self.prepare(patched(current, patch))
+
+        return self._replace(request, compute)
+
+    def delete(self, request: ChangeRequest) -> Revision:
+        def compute(head: Revision) -> FileChanges:
+            if head.deleted:
+                raise DatasetDeleted(request.dataset_id, head)
+            return {**dict.fromkeys(self._storage.paths(request.dataset_id, head.id)), DELETED: DELETED_CONTENT}
+
+        return self._append(request, compute)[1]
+
+    def revert(self, request: ChangeRequest) -> Dataset:
+        dataset = self._store.dataset_read(request.dataset_id, request.revision)
+        target = self._storage.paths(request.dataset_id, dataset.revision.id)
+
+        def compute(head: Revision) -> FileChanges:
+            return file_changes.revert_files(self._storage.paths(request.dataset_id, head.id), target)
+
+        return replace(dataset, revision=self._append(request, compute)[1])
+
+    def undo(self, request: ChangeRequest) -> Dataset:
+        dataset_id, document = request.dataset_id, None
+        since, last = (self._store.revision_read(dataset_id, name) for name in (request.since, request.revision))
+        undo = Undo(self._storage, dataset_id, since, last)
+
+        def compute(head: Revision) -> FileChanges:
+            nonlocal document
+            if head.id == last.id:  # nothing came later: a revert, to the byte
+                document = None
+                return file_changes.revert_files(
+                    self._storage.paths(dataset_id, head.id), self._storage.paths(dataset_id, since.id)
+                )
+            document, changes = self._changed(
+                dataset_id, head, lambda content: self.prepare(undo.descriptor(head, content))
+            )
+            return changes | undo.files(head)
+
+        _, after = self._append(request, compute)
+        return self._written(request, after, document) if document else self._descriptors.dataset(dataset_id, after)
+
+    def purge(self, request: ChangeRequest, *, force: bool) -> None:
+        change, head = self._change(request), self._head(request)
+        if not head.deleted and not force:
+            raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
+        details = {"revision": head.id}
+        with self._naming(request, change), self._journal.line("purge", request.dataset_id, details, change):
+            self._storage.purge(request.dataset_id, parent=head.id)
+        self._tell_dataset(request, head, None)
+
+    def move(self, request: ChangeRequest) -> Dataset:
+        dataset_id, new_id = request.dataset_id, request.new_id
+        assert new_id is not None
+        change, head = self._change(request), self._head(request)
+        if head.deleted:
+            raise DatasetDeleted(dataset_id, head)
+        dataset = self._descriptors.dataset(dataset_id, head)
+        if new_id != dataset_id:
+            details = {"new_id": str(new_id), "revision": head.id}
+            with self._naming(request, change), self._journal.line("move", dataset_id, details, change):
+                self._storage.rename(dataset_id, new_id, parent=head.id)
+            self._tell_dataset(request, head, head)
+        return replace(dataset, id=new_id)
+
+    def tag_create(self, request: ChangeRequest) -> Tag:
+        change = self._change(request)
+        spec = _tag_spec(change, request.tag, request.revision, request.message)
+        with self._naming(request, change):
+            tag = self._storage.tag_create(request.dataset_id, spec)
+        self._tell_tag("create", request, None, tag)
+        return tag
+
+    def tag_update(self, request: ChangeRequest, old: Tag) -> Tag:
+        change = self._change(request)
+        spec = _tag_spec(change, request.new_name, request.revision, request.description)
+        details = {"tag": old.name, "tag_id": old.id, "new_name": spec.name}
+        details |= {"old_revision": old.revision, "revision": spec.revision}
+        with self._naming(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
+            new = self._storage.tag_update(request.dataset_id, old.name, spec, expected=old.id)
+        self._tell_tag("update", request, old, new)
+        return new
+
+    def tag_delete(self, request: ChangeRequest, old: Tag) -> None:
+        change = self._change(request)
+        details = {"tag": old.name, "tag_id": old.id, "revision": old.revision, "description": old.description}
+        with self._naming(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
+            self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
+        self._tell_tag("delete", request, old, None)
+
+    def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
+        """Replace the descriptor of a live dataset by the one computed from it."""
+        document = None
+
+        def files(head: Revision) -> FileChanges:
+            nonlocal document
+            document, changes = self._changed(request.dataset_id, head, compute)
+            return changes
+
+        return self._written(request, self._append(request, files)[1], document)
+
+    def _changed(
+        self, dataset_id: DatasetId, head: Revision, compute: Callable[[bytes | None], Document]
+    ) -> tuple[Document, FileChanges]:
+        """Return the new descriptor of a live dataset, and the files that change with it."""
+        if head.deleted:
+            raise DatasetDeleted(dataset_id, head)
+        paths = self._storage.paths(dataset_id, head.id)
+
+        def read(path: str) -> bytes:
+            return self._storage.read(dataset_id, head.id, path)
+
+        old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
+        document = compute(old)
+        if old is not None:
+            document = self._known.marked(document, head.id, old)
+        if old is not None and file_changes.unchanged(old, document):
+            return document._replace(content=old, value=understand(dataset_id, head, old)), {}
+        if old is not None:
+            self._rules.versions.check(dataset_id, old, document)
+        return document, file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
+
+    def _written(self, request: ChangeRequest, after: Revision, document: Document | None) -> Dataset:
+        assert document is not None
+        self._known.remember(after.id, document.findings)
+        file_changes.log_findings(request.dataset_id, document.findings)
+        return Dataset(request.dataset_id, after, document.value, document.content, document.findings)
+
+    def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
+        """Append a revision; return the one before, and the new one, or the same if no file changes."""
+        change = self._change(request)
+        with self._naming(request, change):
+            before, after = retry.append(
+                self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
+            )
+        if before != after:
+            self._tell_dataset(request, before, after)
+        return before, after
+
+    def _head(self, request: ChangeRequest) -> Revision:
+        head = self._storage.resolve(request.dataset_id, None)
+        if request.expected not in (None, head.id):
+            raise RevisionConflict(request.dataset_id, expected=request.expected, actual=head.id)
+        return head
+
+    def _deletion(self, dataset_id: DatasetId) -> Revision | None:
+        """Return the deletion that a creation continues from. Raises AlreadyExists."""
+        with suppress(DatasetNotFound):
+            head = self._storage.resolve(dataset_id, None)
+            if not head.deleted:
+                raise AlreadyExists(dataset_id)
+            return head
+        return None
+
+    def _files_again(self, dataset_id: DatasetId, deletion: Revision, files: Mapping[str, bytes]) -> FileChanges:
+        """Return the files that bring a deleted dataset back; its data still lie where its `.lfsconfig` said."""
+        changes: FileChanges = {**files, DELETED: None}
+        if deletion.parent and lfs.CONFIG in files:
+            with suppress(PathNotFound):
+                changes[lfs.CONFIG] = self._storage.read(dataset_id, deletion.parent, lfs.CONFIG)
+        return changes
+
+    def _change(self, request: ChangeRequest) -> Change:
+        author = request.author or self._rules.fallback_author()
+        if author is None:
+            raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
+        return Change(author, request.message, request.at or make_time(self._rules.clock()))
+
+    def _naming(self, request: ChangeRequest, change: Change) -> AbstractContextManager[None]:
+        return naming(replace(request, author=change.author, at=change.at))
+
+    def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
+        return lfs.config_of(self._rules.lfs_url, dataset_id) if self._rules.lfs_url else None
+
+    def _tell_dataset(self, request: ChangeRequest, before: Revision | None, after: Revision | None) -> None:
+        from metastore import events
+
+        self._expire()
+        event = events.DatasetEvent(request.action, request.dataset_id, before, after, request.new_id)
+        events.send(events.dataset_changed, self._store, event)
+
+    def _tell_tag(self, action: str, request: ChangeRequest, before: Tag | None, after: Tag | None) -> None:
+        from metastore import events
+
+        events.send(events.tag_changed, self._store, events.TagEvent(action, request.dataset_id, before, after))
+
+
+def _tag_spec(change: Change, name: str | None, revision: str | None, description: str | None) -> TagSpec:
+    assert name is not None
+    assert revision is not None
+    return TagSpec(name, RevisionId(revision), description or "", change.author, change.at)
