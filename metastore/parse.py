@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from metastore.errors import InvalidInput
-from metastore.types import Author, DatasetId, shortened
+from metastore.types import Author, DatasetId
+from metastore.wording import shortened
 
 #: A dataset id, or what `parse_dataset_id` makes one of.
 AnyId = str | tuple[str, str]

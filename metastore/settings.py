@@ -13,7 +13,7 @@ from metastore.auth.keys import ALGORITHMS, check_key_url, secret_key
 from metastore.descriptor.lfs import check_url
 from metastore.errors import InvalidInput
 from metastore.parse import make_author, parse_dataset_id
-from metastore.types import shortened
+from metastore.wording import shortened
 
 
 @dataclass(frozen=True, slots=True)

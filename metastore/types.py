@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, Self
 
+from metastore.wording import contrasted, shortened
+
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
 
@@ -254,7 +256,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.kind in ("changed", "renamed"):
-            return f"{self.where} {self.kind}{_contrasted(self.old, self.new)}"
+            return f"{self.where} {self.kind}{contrasted(self.old, self.new)}"
         return f"{self.where} {self.kind}: {shortened(self.new if self.kind == 'added' else self.old)}"
 
 
@@ -383,35 +385,6 @@ class Damage:
         return f"{self.where}: {self.detail}" + (" (repaired)" if self.repaired else "")
 
 
-#: How long values may be, in characters, for both to be told whole.
-_SHORT = 78
-
-
 def first_line(text: str) -> str:
     """Return the subject of a message."""
     return text.split("\n", 1)[0]
-
-
-def _contrasted(old: object, new: object) -> str:
-    """Return how a value changed: both values if they are short, else only what changed in them."""
-    from metastore import wording
-
-    texts = [value if isinstance(value, str) else repr(value) for value in (old, new)]
-    alone = wording.only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
-    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
-    if not alone and max(map(len, texts)) <= _SHORT:
-        note = " (the same number, written otherwise)" if numbers and old == new else ""
-        return f": {shortened(old)} → {shortened(new)}{note}"
-    excerpts, more = wording.contrast(*texts)
-    pairs = [f"'{e.before}{e.old}{e.after}' → '{e.before}{e.new}{e.after}'" for e in excerpts]
-    places = len(excerpts) + more
-    head = f" in {places} places" if places > 1 else ""
-    tail = f" (only {alone})" if alone else ""
-    return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
-
-
-def shortened(value: object) -> str:
-    """Return a value as text of at most 80 characters, for messages."""
-    text = value if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
-    text = str(text)
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,4 +1,4 @@
-"""Two texts beside each other: what changed in them, with a few words around it, in bounded time."""
+"""Values in messages, and two texts beside each other: what changed, with a few words around it, in bounded time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _LONGEST_PART = 160
 #: How long a token may be, in characters, so that a text without spaces is cut as well.
 _LONGEST_TOKEN = 40
 _LONGEST_LOOKED_AT = 100_000
+#: How long values may be, in characters, for both to be told whole.
+_SHORT = 78
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 
 Span = tuple[int, int, int, int]
@@ -40,6 +42,29 @@ class Excerpt:
     old: str
     new: str
     after: str
+
+
+def contrasted(old: object, new: object) -> str:
+    """Return how a value changed: both values if they are short, else only what changed in them."""
+    texts = [value if isinstance(value, str) else repr(value) for value in (old, new)]
+    alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
+    if not alone and max(map(len, texts)) <= _SHORT:
+        note = " (the same number, written otherwise)" if numbers and old == new else ""
+        return f": {shortened(old)} → {shortened(new)}{note}"
+    excerpts, more = contrast(*texts)
+    pairs = [f"'{e.before}{e.old}{e.after}' → '{e.before}{e.new}{e.after}'" for e in excerpts]
+    places = len(excerpts) + more
+    head = f" in {places} places" if places > 1 else ""
+    tail = f" (only {alone})" if alone else ""
+    return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
+
+
+def shortened(value: object) -> str:
+    """Return a value as text of at most 80 characters, for messages."""
+    text = value if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
+    text = str(text)
+    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tuple[Excerpt, ...], int]:

@@ -16,7 +16,8 @@ from metastore.bundle.listing import ORDERS, Listing
 from metastore.bundle.port import STATE, Bundle, Filter, LogFilter
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
-from metastore.types import Finding, shortened
+from metastore.types import Finding
+from metastore.wording import shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")

@@ -21,7 +21,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.printable import printable
-from metastore.types import shortened
+from metastore.wording import shortened
 
 #: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
 EXIT_CODES: dict[type, int] = {

@@ -13,7 +13,8 @@ from metastore.cli.compare import Comparison, comparing
 from metastore.cli.options import TIME, command
 from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
-from metastore.types import JournalEntry, Revision, Tag, Value, first_line, shortened
+from metastore.types import JournalEntry, Revision, Tag, Value, first_line
+from metastore.wording import shortened
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
 

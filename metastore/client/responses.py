@@ -33,8 +33,9 @@ from metastore.errors import (
 )
 from metastore.http.responses import Response, ResponseLost
 from metastore.parse import parse_dataset_id
-from metastore.types import ChangeRequest, Dataset, DatasetId, Difference, Finding, Revision, shortened
+from metastore.types import ChangeRequest, Dataset, DatasetId, Difference, Finding, Revision
 from metastore.wire import from_wire
+from metastore.wording import shortened
 
 JSON = "application/json"
 ENVELOPE = "application/vnd.metastore+json"

@@ -13,7 +13,8 @@ from metastore.descriptor.matching import named_lists, renamed
 from metastore.errors import InvalidInput
 from metastore.history._documents import read
 from metastore.parse import AnyTime, make_time
-from metastore.types import Revision, shortened
+from metastore.types import Revision
+from metastore.wording import shortened
 
 #: The steps that lead to a part: names of members, positions in lists, or `=` and the name of a thing in a list.
 Part = tuple[str, ...]

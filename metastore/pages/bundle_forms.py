@@ -12,15 +12,8 @@ from metastore.bundle.checks import apply_changes, make_bundle
 from metastore.bundle.difference import diff
 from metastore.bundle.exchange import Row
 from metastore.bundle.policy import check_change
-from metastore.bundle.port import Bundle, BundleDiff, Snapshot
-from metastore.errors import (
-    AlreadyExists,
-    BundleDeleted,
-    BundleNotFound,
-    Conflict,
-    InvalidInput,
-    RevisionConflict,
-)
+from metastore.bundle.port import Bundle, Snapshot
+from metastore.errors import AlreadyExists, BundleDeleted, BundleNotFound, Conflict, InvalidInput, RevisionConflict
 from metastore.pages import bundle_parts as parts
 from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
@@ -128,13 +121,13 @@ def edit(name: str) -> str:
 
 def _edited_again(error: Exception, name: str) -> str:
     """Draw the form with what was typed, with what is wrong or with what others changed meanwhile."""
-    newest = _newest_even_deleted(name)
+    newest = parts.newest_even_deleted(name)
     typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
     if newest.deleted:
         is_explained()
         return _form(replace(typed, expected=str(newest.id)), name, newest=newest)
     if isinstance(error, RevisionConflict):
-        others = _since(name, snapshot_number(typed.expected), newest)
+        others = parts.since(name, snapshot_number(typed.expected), newest)
         return _form(replace(typed, expected=str(newest.id)), name, others=others, newest=newest, base=typed.expected)
     return _form(typed, name, problem=_of_fields(error))
 
@@ -143,7 +136,7 @@ def _edited_again(error: Exception, name: str) -> str:
 @drawn_again_by(_edited_again)
 def update(name: str) -> Page:
     """Show what would change, or change it."""
-    newest = _newest(name)
+    newest = parts.newest(name)
     typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
     answer = {"back": _again, "merge": _merge, "store": _store}.get(request.form.get("step", ""), _preview)
     return answer(typed, newest)
@@ -178,18 +171,6 @@ def _after(typed: Typed, newest: Snapshot) -> Bundle:
     return after
 
 
-def _newest(name: str) -> Snapshot:
-    """Return the newest snapshot of a live bundle. Raises BundleNotFound."""
-    return registry().bundle_snapshot(registry().bundle_read(name).snapshot or 0)
-
-
-def _since(name: str, expected: int, newest: Snapshot) -> BundleDiff:
-    old = registry().bundle_snapshot(expected)
-    if old.name != name:
-        raise InvalidInput(f"snapshot {expected} is of {old.name}, not of {name}")
-    return diff(old, newest)
-
-
 def _merge(typed: Typed, newest: Snapshot) -> Page:
     """Take the others' changes into what was typed."""
     base = registry().bundle_snapshot(snapshot_number(request.form.get("base")))
@@ -206,7 +187,7 @@ def _confirm(kind: str, name: str, problem: Exception | None = None, **more: Any
     """Ask before something is done; after a conflict, first show what others changed."""
     overtaken = isinstance(problem, RevisionConflict)
     if overtaken and not more["newest"].deleted:
-        more["others"] = _since(name, snapshot_number(request.form.get("expected")), more["newest"])
+        more["others"] = parts.since(name, snapshot_number(request.form.get("expected")), more["newest"])
     shown = None if overtaken or not isinstance(problem, (InvalidInput, Conflict)) else problem
     return render_template(
         f"bundles/{kind}.html", name=name, given=request.form, problem=shown, overtaken=overtaken, **more
@@ -244,13 +225,13 @@ def make_copy(name: str) -> Page:
 @bundle_forms.get("/bundles/<name>/delete")
 def delete(name: str) -> str:
     """Ask whether to delete a bundle."""
-    newest = _newest(name)
+    newest = parts.newest(name)
     check_change(registry().groups, identity().user, [newest.bundle])
     return _confirm("delete", name, newest=newest)
 
 
 def _ask_to_delete(problem: Exception, name: str) -> str:
-    return _confirm("delete", name, problem, newest=_newest_even_deleted(name))
+    return _confirm("delete", name, problem, newest=parts.newest_even_deleted(name))
 
 
 @bundle_forms.post("/bundles/<name>/delete")
@@ -269,14 +250,14 @@ def remove(name: str) -> Page:
 def restore(number: str) -> str:
     """Ask whether to make a bundle what it was."""
     then = registry().bundle_snapshot(snapshot_number(number))
-    newest = _newest_even_deleted(then.name)
+    newest = parts.newest_even_deleted(then.name)
     check_change(registry().groups, identity().user, [newest.bundle, then.bundle])
     return _ask_to_restore(None, number)
 
 
 def _ask_to_restore(problem: Exception | None, number: str) -> str:
     then = registry().bundle_snapshot(snapshot_number(number))
-    newest = _newest_even_deleted(then.name)
+    newest = parts.newest_even_deleted(then.name)
     return _confirm("restore", then.name, problem, then=then, newest=newest, diff=diff(newest, then))
 
 
@@ -294,13 +275,13 @@ def put_back(number: str) -> Page:
 def undo(number: str) -> str:
     """Ask whether to take one change out."""
     last = registry().bundle_snapshot(snapshot_number(number))
-    check_change(registry().groups, identity().user, [_newest_even_deleted(last.name).bundle])
+    check_change(registry().groups, identity().user, [parts.newest_even_deleted(last.name).bundle])
     return _ask_to_undo(None, number)
 
 
 def _ask_to_undo(problem: Exception | None, number: str) -> str:
     last = registry().bundle_snapshot(snapshot_number(number))
-    return _confirm("undo", last.name, problem, last=last, newest=_newest_even_deleted(last.name))
+    return _confirm("undo", last.name, problem, last=last, newest=parts.newest_even_deleted(last.name))
 
 
 @bundle_forms.post("/snapshots/<number>/undo")
@@ -311,10 +292,3 @@ def take_out(number: str) -> Page:
     expected = snapshot_number(request.form.get("expected"))
     registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)
     return _to(last.name, f"Undid snapshot {last.id} of {last.name}.")
-
-
-def _newest_even_deleted(name: str) -> Snapshot:
-    log = registry().bundle_log(name, limit=1)
-    if not log:
-        raise BundleNotFound(name)
-    return registry().bundle_snapshot(log[0].id)

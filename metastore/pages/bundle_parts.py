@@ -9,9 +9,10 @@ from typing import Any
 from flask import request
 
 from metastore.auth.access import ALL_BUNDLES
+from metastore.bundle.difference import diff
 from metastore.bundle.policy import check_change, check_member
-from metastore.bundle.port import CHANGEABLE, Bundle, LogEntry
-from metastore.errors import InvalidInput, PermissionDenied, SnapshotNotFound
+from metastore.bundle.port import CHANGEABLE, Bundle, BundleDiff, LogEntry, Snapshot
+from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.devices import Pasted, read
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
@@ -183,3 +184,24 @@ def merged(mine: Bundle, base: Bundle, theirs: Bundle) -> Bundle:
     taken = {key: getattr(theirs, key) for key in CHANGEABLE if getattr(mine, key) == getattr(base, key)}
     gone, come = base.devices - theirs.devices, theirs.devices - base.devices
     return replace(mine, **taken, devices=(mine.devices - gone) | come, snapshot=theirs.snapshot)
+
+
+def newest(name: str) -> Snapshot:
+    """Return the newest snapshot of a live bundle. Raises BundleNotFound."""
+    return registry().bundle_snapshot(registry().bundle_read(name).snapshot or 0)
+
+
+def since(name: str, expected: int, newest: Snapshot) -> BundleDiff:
+    """Return what changed since a snapshot of the same bundle. Raises InvalidInput: it is of another one."""
+    old = registry().bundle_snapshot(expected)
+    if old.name != name:
+        raise InvalidInput(f"snapshot {expected} is of {old.name}, not of {name}")
+    return diff(old, newest)
+
+
+def newest_even_deleted(name: str) -> Snapshot:
+    """Return the newest snapshot of a name, which may be its deletion. Raises BundleNotFound."""
+    log = registry().bundle_log(name, limit=1)
+    if not log:
+        raise BundleNotFound(name)
+    return registry().bundle_snapshot(log[0].id)

@@ -18,7 +18,7 @@ from werkzeug.exceptions import NotFound
 
 from metastore.errors import InvalidInput
 from metastore.service.requests import JSON
-from metastore.types import shortened
+from metastore.wording import shortened
 
 description = Blueprint("description", __name__)
 _DATA = files("metastore") / "data"

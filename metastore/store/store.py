@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -13,18 +14,13 @@ from metastore.descriptor import file_changes, lfs
 from metastore.descriptor.document import MAX_BYTES
 from metastore.descriptor.file_changes import AnyDescriptor, Validation
 from metastore.descriptor.profiles import Profiles
-from metastore.errors import (
-    InvalidInput,
-    OutcomeUnknown,
-    StorageError,
-)
+from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
 from metastore.history.blame import blame
 from metastore.history.parts import Part, RevisionFilter, parse_part
 from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
-from metastore.store._feed import feed
 from metastore.store._naming import is_plain, resolve
 from metastore.store._search import Finder
 from metastore.store._storage_writer import Rules, StorageWriter
@@ -55,6 +51,7 @@ if TYPE_CHECKING:
 
 #: Of how many revisions the values are remembered with where they come from.
 _REMEMBERED = 32
+_log = logging.getLogger("metastore.storage")
 
 
 class MetaStore(Store):
@@ -232,7 +229,7 @@ class MetaStore(Store):
         return islice(entries, parse_limit(limit))
 
     def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
-        return feed(self._storage, since)
+        return _feed(self._storage, since)
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         damages = verify(self._storage, repair=repair, heads=heads or {})
@@ -246,6 +243,29 @@ class MetaStore(Store):
             except StorageError:
                 return Outcome.UNKNOWN
         return outcome
+
+
+def _feed(storage: Storage, since: str | None) -> Iterator[FeedEntry]:
+    """Return the newest state of each dataset that was touched. Raises InvalidInput for a text that is no cursor."""
+    touched = storage.touched(since)
+    return (
+        FeedEntry(dataset_id, *_state(storage, dataset_id), cursor)
+        for cursor, dataset_id in touched
+        if not dataset_id.owner.startswith("_")
+    )
+
+
+def _state(storage: Storage, dataset_id: DatasetId) -> tuple[str, Revision | None, DatasetId | None]:
+    try:
+        revision = storage.resolve(dataset_id, None)
+    except DatasetMoved as error:
+        return "moved", None, error.new_id
+    except DatasetNotFound:
+        return "purged", None, None
+    except StorageCorrupt as error:  # one bad repository does not stop the feed for the others
+        _log.warning("the change feed passes over %s: %s", dataset_id, error)
+        return "unreadable", None, None
+    return ("deleted" if revision.deleted else "changed"), revision, None
 
 
 def validate(
