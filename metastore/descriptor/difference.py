@@ -61,6 +61,8 @@ def _in_words_of_the_rfc(action: str, path: Path, value: Any) -> dict[str, Any]:
 
 
 def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operation]:
+    if equal(old, new):
+        return
     if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         for key in old:
             if key in new:
@@ -70,7 +72,7 @@ def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operatio
         yield from (("add", (*path, key), new[key]) for key in new if key not in old)
     elif level < DEEPEST and isinstance(old, list) and isinstance(new, list) and len(old) + len(new) <= _LONGEST:
         yield from _of_lists(old, new, path, level)
-    elif not equal(old, new):
+    else:
         yield "replace", path, new
 
 
@@ -153,10 +155,10 @@ def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level:
 
 
 def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[Difference]:
+    if equal(old, new):
+        return
     if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         yield from _objects(old, new, (*where, key), level)
-    elif equal(old, new):
-        return
     elif level < DEEPEST and (named := named_lists(old, new)) is not None:
         yield from _named(named[0], named[1], where, SINGULAR.get(key, key), level)
     elif level < DEEPEST and _have_items(old, new) and (pairing := Pairing(old, new)).finds_any:

@@ -175,7 +175,10 @@ def equal(a: Any, b: Any) -> bool:
     """Return whether two values are written alike: 1.10 and 1.1 are not, nor are 1 and True."""
     if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
         return bool(a == b)
-    return text_of(a) == text_of(b)
+    if a != b:
+        return False
+    # Much faster than the texts; it differs where members stand in another order as well.
+    return repr(a) == repr(b) or text_of(a) == text_of(b)
 
 
 def text_of(value: Any) -> str:
