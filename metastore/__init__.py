@@ -120,7 +120,7 @@ def connect(url: str | Path, **options: Any) -> Store:
     """Open a store; one is made where there is nothing yet.
 
     Args:
-        url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` for trying things out;
+        url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` or `:memory:` for trying things out;
             `https://metastore.example.org` for a service; `github://owner` and `gitlab://group` for Git hosts;
             `git+https://git.example.org/{owner}/{name}.git` for any Git server; `postgresql://user@host/name` for a
             PostgreSQL database.

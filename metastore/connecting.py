@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,26 @@ def connect(url: str | Path, **options: Any) -> Store:
     """See `metastore.connect`."""
     if is_service(url):
         return _open_service(os.fspath(url), options)
+    _check(options, _ALL_OPTIONS, "connect")
     storage_options = {name: options.pop(name) for name in STORAGE_OPTIONS if name in options}
-    unknown = sorted(set(options) - _STORE_OPTIONS)
-    if unknown:
-        raise InvalidInput(f"connect has no option {unknown[0]!r}; it has {', '.join(sorted(_ALL_OPTIONS))}")
-    return MetaStore(open_storage(url, **storage_options), fallback_author=git_author, **options)
+    storage = open_storage(url, **storage_options)
+    return MetaStore(storage, fallback_author=git_author, url=shown(os.fspath(url)), **options)
+
+
+def shown(url: str) -> str:
+    """Return a URL without the secrets that it may hold: user, password and query."""
+    scheme, colon, rest = url.partition("://")
+    if not colon:
+        return "" if "=" in url else url  # a path, or libpq's key=value …
+    place, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
+
+
+def _check(options: Mapping[str, Any], known: Set[str], who: str) -> None:
+    for name in sorted(set(options) - known):
+        near = get_close_matches(name, sorted(known), 1)
+        advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+        raise InvalidInput(f"{who} has no option {name!r}: {advice}")
 
 
 _STORE_OPTIONS = {"author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "clock"}
@@ -45,8 +61,7 @@ def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
 def _open_service(url: str, options: dict[str, Any]) -> Store:
     from metastore.client.store import RemoteStore
 
-    if unknown := sorted(set(options) - _REMOTE_OPTIONS):
-        raise InvalidInput(f"a service has no option {unknown[0]!r}; it has {', '.join(sorted(_REMOTE_OPTIONS))}")
+    _check(options, _REMOTE_OPTIONS, "a service")
     return RemoteStore(url, **options)
 
 

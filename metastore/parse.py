@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from metastore.errors import InvalidInput
-from metastore.types import Author, DatasetId
+from metastore.types import Author, DatasetId, Revision, Tag
 from metastore.wording import shortened
 
 #: A dataset id, or what `parse_dataset_id` makes one of.
 AnyId = str | tuple[str, str]
 #: An author, or what `make_author` makes one of.
 AnyAuthor = Author | str | tuple[str, str]
-
+#: A revision: by name, or as a call returned it. A tag stands for the revision that it names.
+AnyRevision = str | Revision | Tag
 #: A time, or the text that `make_time` makes one of (ISO 8601).
 AnyTime = datetime | str
 
@@ -96,26 +97,32 @@ def is_tag_name(text: str) -> bool:
     return isinstance(text, str) and _TAG.fullmatch(text) is not None and text not in (".", "..")
 
 
-def parse_revision(text: str | None) -> str | None:
-    """Check that a revision name is a string, or None for the newest revision.
+def parse_revision(revision: AnyRevision | None) -> str | None:
+    """Return the name of a revision, or None for the newest.
 
     Raises:
-        InvalidInput: It is of another type.
+        InvalidInput: It is neither text nor a revision or tag.
     """
-    if text is not None and not isinstance(text, str):
-        raise InvalidInput(f"a revision is named by text, such as an id or a tag, not {type(text).__name__}")
-    return text
+    if isinstance(revision, Revision):
+        return revision.id
+    if isinstance(revision, Tag):
+        return revision.revision
+    if revision is not None and not isinstance(revision, str):
+        raise InvalidInput(f"a revision is its id, a tag's name, a Revision or a Tag, not {type(revision).__name__}")
+    return revision
 
 
-def parse_expected(text: str | None) -> str | None:
-    """Check that an expected state is named by the full id of a revision or tag.
+def parse_expected(expected: AnyRevision | None) -> str | None:
+    """Return the full id that a caller expects, of a revision or of a tag; None if any will do.
 
     Raises:
         InvalidInput: It is something else.
     """
-    if text is not None and not (isinstance(text, str) and len(text) == 40 and looks_like_revision(text)):
-        raise InvalidInput(f"expected is a full id of 40 hex digits, as a read returns it, not {str(text)[:60]!r}")
-    return text
+    if isinstance(expected, Revision | Tag):
+        return parse_revision(expected)
+    if expected is None or (isinstance(expected, str) and len(expected) == 40 and looks_like_revision(expected)):
+        return expected
+    raise InvalidInput(f"expected is a full id of 40 hex digits, as a read returns it, not {str(expected)[:60]!r}")
 
 
 def parse_limit(limit: int | None) -> int | None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, NewType, Self
 
 from metastore.wording import contrasted, shortened
+from metastore.packages import make_package
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
@@ -236,6 +237,23 @@ class Dataset:
 
     def __str__(self) -> str:
         return f"{self.id} at {self.revision}"
+
+    def to_package(self, library: str = "frictionless", *, basepath: str | None = None) -> Any:
+        """Return the descriptor as a package of another library, which reads the files that it describes.
+
+        Nothing is read or fetched before the package is asked for data.
+
+        Args:
+            library: `frictionless` or `datapackage`.
+            basepath: Where relative paths start: a folder, such as a clone of the dataset, or a URL.
+
+        Returns:
+            A `frictionless.Package` or a `datapackage.Package`.
+
+        Raises:
+            InvalidInput: The library is not installed, or does not take the descriptor.
+        """
+        return make_package(self.descriptor, library, basepath)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from metastore.client.store import RemoteStore
 PACKAGE = Path(metastore.__file__).parent
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
-    "errors wording types parse printable forks",
+    "errors wording lazy packages types parse printable forks",
     "files index_file",
     "git.objects git.cache",
     "http postgres",
@@ -54,7 +54,7 @@ FOREIGN = {
     "cryptography": {"auth.keys"},
     "jsonschema_rs": {"descriptor"},
     "jsonpatch jsonpointer": {"descriptor", "store"},
-    "frictionless": {"descriptor"},
+    "frictionless": {"descriptor", "packages"},
     "blinker": {"events"},
     "flask werkzeug markupsafe yaml": {"service", "pages", "web"},
     "flask_wtf authlib joserfc requests markdown_it nh3": {"pages"},

@@ -203,8 +203,9 @@ def test_blocks_are_found_with_their_reason_and_output(tmp_path: Path) -> None:
     ]
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text()):
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_beside_the_docs_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text()):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 

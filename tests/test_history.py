@@ -47,7 +47,7 @@ def test_an_unknown_revision_fails_at_the_call_and_not_in_the_loop(store: MetaSt
 @pytest.mark.parametrize("odd", [5, b"HEAD", ["HEAD"]])
 def test_what_is_no_text_names_no_revision(store: MetaStore, revisions: list[str], odd: Any) -> None:
     for call in (store.dataset_read, store.revision_list, store.dataset_revert, store.revision_diff):
-        with pytest.raises(InvalidInput, match="named by text"):
+        with pytest.raises(InvalidInput, match="a Revision or a Tag, not"):
             call(CARS, odd)
     with pytest.raises(TagNotFound):
         store.tag_read(CARS, odd)
@@ -234,7 +234,7 @@ def test_the_journal_says_who_moved_purged_and_retagged_what_and_why(store: Meta
         ("tag_delete", CARS, "Ann Lee", "Not needed"),
         ("tag_update", CARS, "Bo", "Better name"),
     ]
-    move = next(store.journal(CARS, limit=1))
+    move = store.journal(CARS, limit=1)[0]
     assert move.details == {"new_id": "physics/y", "revision": first}
     assert [line.action for line in store.journal("physics/y", since=move.created)] == ["purge"]
 

@@ -13,6 +13,7 @@ from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood, unde
 from metastore.client.transport import Transport
 from metastore.errors import StorageBusy
 from metastore.http.responses import Response
+from metastore.lazy import LazyList
 from metastore.parse import encodable, parse_limit
 from metastore.types import DatasetId, FeedEntry
 
@@ -47,12 +48,12 @@ class Calls:
         """Return a value of a kind."""
         return understood(self.get(path, query), responses.value(kind))
 
-    def items(self, kind: Any, path: str, query: Query, limit: int | None) -> Iterator[Any]:
+    def items(self, kind: Any, path: str, query: Query, limit: int | None) -> LazyList[Any]:
         """Return the items of a list. The first page is read at once, so that the call itself raises errors."""
         parse_limit(limit)
         if limit is not None:
             query = {**query, "limit": str(min(max(limit, 1), _LARGEST_PAGE))}
-        return islice(self._following(kind, path, query, self._page(kind, path, query)), limit)
+        return LazyList(lambda: islice(self._following(kind, path, query, self._page(kind, path, query)), limit))
 
     def _following(self, kind: Any, path: str, query: Query, page: tuple[Any, Query | None]) -> Iterator[Any]:
         while True:

@@ -15,7 +15,17 @@ from metastore.descriptor.document import MAX_BYTES
 from metastore.errors import InvalidInput, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
 from metastore.http.responses import Response
-from metastore.parse import AnyAuthor, AnyId, AnyTime, is_tag_name, make_time, parse_dataset_id, parse_revision
+from metastore.lazy import LazyList
+from metastore.parse import (
+    AnyAuthor,
+    AnyId,
+    AnyRevision,
+    AnyTime,
+    is_tag_name,
+    make_time,
+    parse_dataset_id,
+    parse_revision,
+)
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.store.base import Store
 from metastore.store.settling import settle
@@ -85,21 +95,21 @@ class RemoteStore(Store):
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         return self.storage
 
-    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
         return understood(self._descriptor(dataset_id, revision), responses.dataset)
 
-    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         found = self.revision_read(dataset_id, revision)
         path, query = f"{dataset_path(parse_dataset_id(dataset_id))}/raw", {"revision": found.id}
         return found, understood(self._calls.get(path, query, accept=responses.RAW), responses.raw)
 
-    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         _, revision_read, content, _ = understood(self._descriptor(dataset_id, revision), responses.enveloped)
         return revision_read, content
 
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
-    ) -> Iterator[DatasetId]:
+    ) -> LazyList[DatasetId]:
         last = str(parse_dataset_id(after)) if after is not None else None
         which = "any" if deleted is None else "true" if deleted else None
         query = {"prefix": prefix or None, "after": last, "deleted": which}
@@ -114,7 +124,7 @@ class RemoteStore(Store):
     def revision_list(
         self,
         dataset_id: AnyId,
-        revision: str | None = None,
+        revision: AnyRevision | None = None,
         *,
         limit: int | None = None,
         path: str | None = None,
@@ -124,7 +134,7 @@ class RemoteStore(Store):
         since: AnyTime | None = None,
         until: AnyTime | None = None,
         grep: str | None = None,
-    ) -> Iterator[Revision]:
+    ) -> LazyList[Revision]:
         part, wanted = parse_part(path, resource, field), RevisionFilter.parse(author, since, until, grep)
         query = {
             "revision": parse_revision(revision),
@@ -137,22 +147,22 @@ class RemoteStore(Store):
         return self._calls.items(Revision, f"{dataset_path(parse_dataset_id(dataset_id))}/revisions", query, limit)
 
     def part_history(
-        self, dataset_id: AnyId, revision: str | None, part: Part
+        self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
         raise InvalidInput(f"{self._http.address} is a service: ask it for the revision_list of a part")
 
-    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+    def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
         query = {"revision": parse_revision(revision)}
         values: tuple[Value, ...] = self._calls.read(
             tuple[Value, ...], f"{dataset_path(parse_dataset_id(dataset_id))}/blame", query
         )
         return values
 
-    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+    def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
         # By the list: a text that is neither an id nor a tag's name cannot stand in a path.
-        return next(self.revision_list(dataset_id, revision, limit=1))
+        return self.revision_list(dataset_id, revision, limit=1)[0]
 
-    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+    def revision_diff(self, dataset_id: AnyId, revision_a: AnyRevision, revision_b: AnyRevision | None = None) -> Diff:
         first = parse_revision(revision_a)
         query = {"from": "HEAD" if first is None else first, "to": parse_revision(revision_b)}
         diff: Diff = self._calls.read(Diff, f"{dataset_path(parse_dataset_id(dataset_id))}/diff", query)
@@ -165,7 +175,7 @@ class RemoteStore(Store):
         tag: Tag = self._calls.read(Tag, f"{dataset_path(identity)}/tags/{name}")
         return tag
 
-    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+    def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
         return self._calls.items(Tag, f"{dataset_path(parse_dataset_id(dataset_id))}/tags", {}, None)
 
     def project_read(self, dataset_id: AnyId) -> Project:
@@ -180,7 +190,7 @@ class RemoteStore(Store):
         since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[JournalEntry]:
+    ) -> LazyList[JournalEntry]:
         query = {
             "dataset": str(parse_dataset_id(dataset_id)) if dataset_id is not None else None,
             "since": make_time(since).isoformat() if since is not None else None,
@@ -196,7 +206,7 @@ class RemoteStore(Store):
     def settle(self, error: OutcomeUnknown) -> Outcome:
         return settle(self, error)
 
-    def _descriptor(self, dataset_id: AnyId, revision: str | None) -> Response:
+    def _descriptor(self, dataset_id: AnyId, revision: AnyRevision | None) -> Response:
         query = {"revision": parse_revision(revision)}
         return self._calls.get(dataset_path(parse_dataset_id(dataset_id)), query, accept=ENVELOPE)
 

@@ -12,14 +12,15 @@ from metastore.descriptor.document import DESCRIPTOR, decode, encode, load, same
 from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
+from metastore.packages import Package, values_of
 from metastore.printable import printable
 from metastore.types import BlobId, DatasetId, Finding
 
 if TYPE_CHECKING:
     from metastore.descriptor.profiles import Profiles
 
-#: A descriptor as ordinary values, or as JSON text, whose numbers are then kept as written.
-AnyDescriptor = Mapping[str, Any] | str | bytes
+#: A descriptor as ordinary values, as another library's package, or as JSON text, whose numbers are kept as written.
+AnyDescriptor = Mapping[str, Any] | str | bytes | Package
 Validation = Literal["off", "warn", "strict"]
 FileChanges = dict[str, bytes | BlobId | None]
 
@@ -53,7 +54,7 @@ def prepare(
     """Check a descriptor and write it as it will be stored.
 
     Args:
-        descriptor: Ordinary values, or JSON text.
+        descriptor: Ordinary values, JSON text, or a package of another library.
         validation: What to do where it breaks its profile.
         max_bytes: The largest descriptor, in bytes.
         profiles: The profiles to judge by, if not only the vendored ones.
@@ -62,9 +63,11 @@ def prepare(
     Raises:
         InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
     """
-    value = decode(descriptor, max_bytes=max_bytes) if isinstance(descriptor, (str, bytes)) else descriptor
-    if isinstance(value, Mapping) and not isinstance(value, dict):
-        value = dict(value)
+    if isinstance(descriptor, (str, bytes)):
+        value = decode(descriptor, max_bytes=max_bytes)
+    else:
+        value = descriptor if isinstance(descriptor, Mapping) else values_of(descriptor)
+        value = dict(value) if isinstance(value, Mapping) else value
     check(value)
     content = encode(value)
     if len(content) > max_bytes:

@@ -86,6 +86,8 @@ def private_file(url: str | Path, name: str) -> str | None:
 
 
 def _scheme(text: str) -> str:
+    if text == ":memory:":  # as sqlite3 spells it
+        return "memory"
     scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
     if scheme not in _BACKENDS:
         known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)

@@ -17,9 +17,11 @@ from metastore.descriptor.file_changes import AnyDescriptor
 from metastore.descriptor.resources import find_resource
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
 from metastore.history.parts import Part
+from metastore.lazy import LazyList
 from metastore.parse import (
     AnyAuthor,
     AnyId,
+    AnyRevision,
     AnyTime,
     make_author,
     make_message,
@@ -54,9 +56,10 @@ class Store(ABC):
 
     `dataset_id` is `owner/name` or a pair. `revision` is a full id, a tag, `HEAD`, the branch, or an abbreviated id of
     7 digits or more, tried in this order; None is the newest. `REVISION~2` is the second before a revision. A time with
-    a zone, or a date (midnight in UTC), is the newest revision at that moment. Every call can raise `DatasetNotFound`
-    (`DatasetMoved` if it is known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments,
-    and `StorageError`. Lists are lazy.
+    a zone, or a date (midnight in UTC), is the newest revision at that moment. A `Revision`, or a `Tag` for its
+    revision, can stand for the id, in `expected` too. Every call can raise `DatasetNotFound` (`DatasetMoved` if it is
+    known where the dataset went), `RevisionNotFound`, `InvalidInput` for malformed arguments, and `StorageError`.
+    Lists are read as they are walked through: see `metastore.lazy.LazyList`.
 
     Every write takes `author` (an `Author`, `"Name <email>"` or a pair), `message` (why) and `at` (when, for imports:
     a datetime with a time zone, or text such as `2024-05-01T12:00:00Z`). A write that raises has changed nothing,
@@ -98,7 +101,7 @@ class Store(ABC):
         return self._max_bytes
 
     @abstractmethod
-    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
         """Return a dataset as it is, or as it was at a revision or tag.
 
         Raises:
@@ -108,7 +111,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         """Return what is stored, byte for byte, with its revision; it is not read, and may be no JSON.
 
         Raises:
@@ -117,13 +120,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         """Return a descriptor exactly as it is stored, with its revision; otherwise like `dataset_read`."""
 
     @abstractmethod
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
-    ) -> Iterator[DatasetId]:
+    ) -> LazyList[DatasetId]:
         """Return ids in order.
 
         Args:
@@ -199,7 +202,7 @@ class Store(ABC):
     def revision_list(
         self,
         dataset_id: AnyId,
-        revision: str | None = None,
+        revision: AnyRevision | None = None,
         *,
         limit: int | None = None,
         path: str | None = None,
@@ -209,7 +212,7 @@ class Store(ABC):
         since: AnyTime | None = None,
         until: AnyTime | None = None,
         grep: str | None = None,
-    ) -> Iterator[Revision]:
+    ) -> LazyList[Revision]:
         """Return a revision and those before it, newest first; also of a deleted dataset.
 
         The next page begins with the `parent` of the last revision of this one. With `path`, `resource` or `field`, the
@@ -231,7 +234,7 @@ class Store(ABC):
 
     @abstractmethod
     def part_history(
-        self, dataset_id: AnyId, revision: str | None, part: Part
+        self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
         """Yield revisions, newest first, whether each changed a part, and how the part is named before it.
 
@@ -247,7 +250,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+    def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
         """Return each value of a descriptor with the revision that gave it its present form.
 
         Things are followed where they were renamed. The numbers of a list, and its texts, are one value.
@@ -257,11 +260,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+    def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
         """Return who made a revision, when and why; also of a deleted dataset."""
 
     @abstractmethod
-    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+    def revision_diff(self, dataset_id: AnyId, revision_a: AnyRevision, revision_b: AnyRevision | None = None) -> Diff:
         """Compare two revisions; a deletion counts as an empty descriptor.
 
         Returns:
@@ -277,10 +280,10 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+    def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
         """Return all tags, by name."""
 
-    def resource_read(self, dataset_id: AnyId, resource: str, revision: str | None = None) -> dict[str, Any]:
+    def resource_read(self, dataset_id: AnyId, resource: str, revision: AnyRevision | None = None) -> dict[str, Any]:
         """Return one resource of a descriptor: by name, else by id, else by path.
 
         Raises:
@@ -304,7 +307,7 @@ class Store(ABC):
         since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[JournalEntry]:
+    ) -> LazyList[JournalEntry]:
         """Return who moved, purged and retagged datasets, newest first; a purge leaves its line here.
 
         Args:
@@ -363,7 +366,8 @@ class Store(ABC):
     ) -> Dataset:
         """Store a new dataset, or continue the history of a deleted one.
 
-        The descriptor is ordinary values, or JSON as text or bytes, whose numbers are then kept as written.
+        The descriptor is ordinary values, a package of frictionless, datapackage or dplib, or JSON as text or bytes,
+        whose numbers are then kept as written.
 
         Returns:
             The dataset, with the `findings` of the check.
@@ -379,7 +383,7 @@ class Store(ABC):
         dataset_id: AnyId,
         descriptor: AnyDescriptor,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -398,7 +402,7 @@ class Store(ABC):
         dataset_id: AnyId,
         patch: Mapping[str, Any] | Sequence[Any] | str | bytes,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -419,7 +423,7 @@ class Store(ABC):
         self,
         dataset_id: AnyId,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -437,7 +441,7 @@ class Store(ABC):
         dataset_id: AnyId,
         *,
         force: bool = False,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -457,7 +461,7 @@ class Store(ABC):
         dataset_id: AnyId,
         new_id: AnyId,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -476,9 +480,9 @@ class Store(ABC):
     def dataset_revert(
         self,
         dataset_id: AnyId,
-        to_revision: str,
+        to_revision: AnyRevision,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -501,9 +505,9 @@ class Store(ABC):
     def dataset_undo(
         self,
         dataset_id: AnyId,
-        revision: str,
+        revision: AnyRevision,
         *,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -521,10 +525,10 @@ class Store(ABC):
             DatasetDeleted: The dataset was deleted after the change.
             RevisionConflict: `expected` is not the newest revision.
         """
-        identity = parse_writable_id(dataset_id)
-        since, last = self._span(identity, revision)
-        name = last.id[:12] if ".." not in revision else f"{since.id[:12]}..{last.id[:12]}"
-        default = f"Undo {name}: {first_line(last.message)}" if ".." not in revision else f"Undo {name}"
+        identity, changes = parse_writable_id(dataset_id), parse_revision(revision) or ""
+        since, last = self._span(identity, changes)
+        name = last.id[:12] if ".." not in changes else f"{since.id[:12]}..{last.id[:12]}"
+        default = f"Undo {name}: {first_line(last.message)}" if ".." not in changes else f"Undo {name}"
         request = self._request(
             "undo", identity, author, message, at, default, expected, revision=last.id, since=since.id
         )
@@ -534,7 +538,7 @@ class Store(ABC):
         self,
         dataset_id: AnyId,
         name: str,
-        revision: str | None = None,
+        revision: AnyRevision | None = None,
         *,
         description: str = "",
         author: AnyAuthor | None = None,
@@ -556,8 +560,8 @@ class Store(ABC):
         *,
         new_name: str | None = None,
         description: str | None = None,
-        revision: str | None = None,
-        expected: str | None = None,
+        revision: AnyRevision | None = None,
+        expected: str | Tag | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -571,7 +575,9 @@ class Store(ABC):
             AlreadyExists: The dataset has another tag of the new name.
             RevisionConflict: `expected` is not the tag's `id`.
         """
-        request = self._request("tag_update", dataset_id, author, message, at, f"Update tag {name}", expected, tag=name)
+        request = self._request(
+            "tag_update", dataset_id, author, message, at, f"Update tag {name}", _tag_id(expected), tag=name
+        )
         old = self._expected_tag(request)
         new = replace(
             request,
@@ -588,7 +594,7 @@ class Store(ABC):
         dataset_id: AnyId,
         name: str,
         *,
-        expected: str | None = None,
+        expected: str | Tag | None = None,
         author: AnyAuthor | None = None,
         message: str | None = None,
         at: AnyTime | None = None,
@@ -599,7 +605,9 @@ class Store(ABC):
             TagNotFound: The dataset has no tag of this name.
             RevisionConflict: `expected` is not the tag's `id`.
         """
-        request = self._request("tag_delete", dataset_id, author, message, at, f"Delete tag {name}", expected, tag=name)
+        request = self._request(
+            "tag_delete", dataset_id, author, message, at, f"Delete tag {name}", _tag_id(expected), tag=name
+        )
         self._writer.tag_delete(request, self._expected_tag(request))
 
     def _request(
@@ -610,7 +618,7 @@ class Store(ABC):
         message: str | None,
         at: AnyTime | None,
         default: str,
-        expected: str | None = None,
+        expected: AnyRevision | None = None,
         **facts: Any,
     ) -> ChangeRequest:
         return ChangeRequest(
@@ -625,7 +633,7 @@ class Store(ABC):
 
     def _span(self, dataset_id: DatasetId, text: str) -> tuple[Revision, Revision]:
         """Return the revision before the changes that a text names, and the last of them."""
-        begin, dots, end = (parse_revision(text) or "").partition("..")
+        begin, dots, end = text.partition("..")
         last = self.revision_read(dataset_id, (end or None) if dots else begin)
         before = begin if dots else last.parent
         if not before:
@@ -637,7 +645,7 @@ class Store(ABC):
             raise InvalidInput(f"{since.id[:12]} does not come before {last.id[:12]}")
         return since, last
 
-    def _live(self, dataset_id: DatasetId, revision: str | None) -> Revision:
+    def _live(self, dataset_id: DatasetId, revision: AnyRevision | None) -> Revision:
         target = self.revision_read(dataset_id, revision)
         if target.deleted:
             raise DatasetDeleted(dataset_id, target)
@@ -650,3 +658,7 @@ class Store(ABC):
             subject = f"{request.dataset_id}@{request.tag}"
             raise RevisionConflict(subject, expected=request.expected, actual=tag.id)
         return tag
+
+
+def _tag_id(expected: str | Tag | None) -> str | None:
+    return expected.id if isinstance(expected, Tag) else expected

@@ -17,7 +17,17 @@ from metastore.descriptor.profiles import Profiles
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
 from metastore.history.blame import blame
 from metastore.history.parts import Part, RevisionFilter, parse_part
-from metastore.parse import AnyAuthor, AnyId, AnyTime, make_time, parse_dataset_id, parse_limit, parse_revision
+from metastore.lazy import LazyList
+from metastore.parse import (
+    AnyAuthor,
+    AnyId,
+    AnyRevision,
+    AnyTime,
+    make_time,
+    parse_dataset_id,
+    parse_limit,
+    parse_revision,
+)
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
@@ -70,6 +80,7 @@ class MetaStore(Store):
         grades: A JSON file with the rules that grade differences, or its rows; None for those of MetaStore.
         max_bytes: The size of the largest descriptor, in bytes.
         clock: Returns the time, with a time zone.
+        url: Where the store is, for `repr`; without secrets.
 
     Raises:
         InvalidInput: An argument makes no sense.
@@ -88,6 +99,7 @@ class MetaStore(Store):
         grades: str | Path | Sequence[Mapping[str, Any]] | None = None,
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        url: str = "",
     ) -> None:
         if validation not in ("off", "warn", "strict"):
             raise InvalidInput(f"validation is off, warn or strict, not {validation!r}")
@@ -108,6 +120,10 @@ class MetaStore(Store):
             clock=clock,
         )
         self._writer = StorageWriter(self, self._journal, rules, self._finder.expire)
+        self._url = url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._url or type(self._storage).__name__}>"
 
     @property
     def storage(self) -> Storage:
@@ -125,26 +141,26 @@ class MetaStore(Store):
         self._finder.close()
         self._storage.close()
 
-    def dataset_read(self, dataset_id: AnyId, revision: str | None = None) -> Dataset:
+    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
         identity = parse_dataset_id(dataset_id)
         return self._descriptors.dataset(identity, self._live(identity, revision))
 
-    def dataset_bytes(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         return self._descriptors.stored(*self._named(dataset_id, revision))
 
-    def dataset_json(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         return self._descriptors.content(*self._named(dataset_id, revision))
 
-    def _named(self, dataset_id: AnyId, revision: str | None) -> tuple[DatasetId, str | None]:
+    def _named(self, dataset_id: AnyId, revision: AnyRevision | None) -> tuple[DatasetId, str | None]:
         """Return an id and the name of a revision as a storage knows it."""
         identity, name = parse_dataset_id(dataset_id), parse_revision(revision)
         return identity, name if is_plain(name) else self.revision_read(identity, name).id
 
     def dataset_list(
         self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
-    ) -> Iterator[DatasetId]:
-        last = parse_dataset_id(after) if after is not None else None
-        return islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), parse_limit(limit))
+    ) -> LazyList[DatasetId]:
+        last, most = parse_dataset_id(after) if after is not None else None, parse_limit(limit)
+        return LazyList(lambda: islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), most))
 
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         return self._finder.find(wanted, may_read)
@@ -152,7 +168,7 @@ class MetaStore(Store):
     def revision_list(
         self,
         dataset_id: AnyId,
-        revision: str | None = None,
+        revision: AnyRevision | None = None,
         *,
         limit: int | None = None,
         path: str | None = None,
@@ -162,23 +178,26 @@ class MetaStore(Store):
         since: AnyTime | None = None,
         until: AnyTime | None = None,
         grep: str | None = None,
-    ) -> Iterator[Revision]:
+    ) -> LazyList[Revision]:
         identity, part = parse_dataset_id(dataset_id), parse_part(path, resource, field)
-        wanted = RevisionFilter.parse(author, since, until, grep)
+        wanted, most = RevisionFilter.parse(author, since, until, grep), parse_limit(limit)
         first = self.revision_read(identity, revision)
-        found = self._storage.history(identity, first.id)
-        if part is not None:
-            found = (revision for revision, changed, _ in self.part_history(identity, first.id, part) if changed)
-        return islice(filter(wanted.fits, found), parse_limit(limit))
+
+        def walk() -> Iterator[Revision]:
+            if part is None:
+                return self._storage.history(identity, first.id)
+            return (revision for revision, changed, _ in self.part_history(identity, first.id, part) if changed)
+
+        return LazyList(lambda: islice(filter(wanted.fits, walk()), most))
 
     def part_history(
-        self, dataset_id: AnyId, revision: str | None, part: Part
+        self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
         identity = parse_dataset_id(dataset_id)
         history, reader = partial(self._storage.history, identity), self._descriptors.reader(identity)
         return self._parts.steps_back(history, reader, self.revision_read(identity, revision), part)
 
-    def blame(self, dataset_id: AnyId, revision: str | None = None) -> tuple[Value, ...]:
+    def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
         identity = parse_dataset_id(dataset_id)
         first = self._live(identity, revision)
         key = identity, first.id
@@ -189,10 +208,10 @@ class MetaStore(Store):
             self._blamed[key] = found  # a revision never changes, nor does what came before it
         return self._blamed[key]
 
-    def revision_read(self, dataset_id: AnyId, revision: str | None = None) -> Revision:
+    def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
         return resolve(self._storage, parse_dataset_id(dataset_id), parse_revision(revision))
 
-    def revision_diff(self, dataset_id: AnyId, revision_a: str, revision_b: str | None = None) -> Diff:
+    def revision_diff(self, dataset_id: AnyId, revision_a: AnyRevision, revision_b: AnyRevision | None = None) -> Diff:
         identity = parse_dataset_id(dataset_id)
         old, new = self.revision_read(identity, revision_a), self.revision_read(identity, revision_b)
         before, after = self._descriptors.value(identity, old), self._descriptors.value(identity, new)
@@ -201,10 +220,10 @@ class MetaStore(Store):
     def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
         return self._storage.tag(parse_dataset_id(dataset_id), name)
 
-    def tag_list(self, dataset_id: AnyId) -> Iterator[Tag]:
+    def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
         identity = parse_dataset_id(dataset_id)
         self._storage.resolve(identity, None)
-        return self._storage.tags(identity)
+        return LazyList(lambda: iter(self._storage.tags(identity)))
 
     def project_read(self, dataset_id: AnyId) -> Project:
         dataset = self.dataset_read(dataset_id)
@@ -218,15 +237,15 @@ class MetaStore(Store):
         since: AnyTime | None = None,
         before: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[JournalEntry]:
+    ) -> LazyList[JournalEntry]:
         identity = parse_dataset_id(dataset_id) if dataset_id is not None else None
-        start = make_time(since) if since is not None else None
-        entries = (
-            entry
-            for entry in self._journal.entries(parse_revision(before))
-            if identity in (None, entry.dataset_id) and (start is None or entry.created >= start)
-        )
-        return islice(entries, parse_limit(limit))
+        start, most = make_time(since) if since is not None else None, parse_limit(limit)
+        last = parse_revision(before)
+
+        def fits(entry: JournalEntry) -> bool:
+            return identity in (None, entry.dataset_id) and (start is None or entry.created >= start)
+
+        return LazyList(lambda: islice(filter(fits, self._journal.entries(last)), most))
 
     def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
         return _feed(self._storage, since)

@@ -192,7 +192,7 @@ def test_a_lost_write_under_which_somebody_else_wrote_is_found(
     made = remote.dataset_patch(CARS, {"b": 2})
     assert made.descriptor == {"a": 1, "b": 2}
     assert [each.author.name for each in served.revision_list(CARS, limit=2)] == ["Bo", "Ann Lee"]
-    assert next(served.revision_list(CARS)).parent == made.revision.id
+    assert served.revision_list(CARS)[0].parent == made.revision.id
 
 
 def test_a_lost_write_that_somebody_else_forestalled_is_a_conflict_or_computed_anew(

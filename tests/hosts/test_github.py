@@ -608,7 +608,7 @@ def test_ids_are_those_of_local_git(store: MetaStore, tmp_path: Path) -> None:
         each.dataset_create(CARS, real_descriptor("frictionless/zipped-resources"))
         each.dataset_patch(CARS, {"title": "Äpfel"}, message="Why\n\nBecause")
         each.dataset_delete(CARS)
-        each.tag_create(CARS, "v1", next(each.revision_list(CARS)).parent, description="First")
+        each.tag_create(CARS, "v1", each.revision_list(CARS)[0].parent, description="First")
     assert list(store.revision_list(CARS)) == list(local.revision_list(CARS))
     assert list(store.tag_list(CARS)) == list(local.tag_list(CARS))
     local.close()
