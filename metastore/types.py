@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, Self
 
-from metastore.wording import contrasted, shortened
 from metastore.packages import make_package
+from metastore.wording import contrasted, shortened
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)

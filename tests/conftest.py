@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -97,6 +98,17 @@ def opened(name: str, folder: Path) -> Iterator[Storage]:
     yield made
     made.close()
     backends.stop(made)
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_put_back() -> Iterator[None]:
+    """Take back what a command, run in this process, set up: it would go on writing to a stream that is closed."""
+    yield
+    for name in ("metastore", "metastore.access", "gunicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
 
 
 @pytest.fixture(params=STORAGES)
