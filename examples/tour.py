@@ -19,7 +19,7 @@ from telling import Told, command, show, step
 import metastore
 
 CATALOGUE = Path(__file__).parent / "catalogue"
-COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "renamed": "cyan"}
+COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "renamed": "cyan", "moved": "cyan"}
 
 
 def git(*arguments: object) -> None:

@@ -261,10 +261,12 @@ class Difference:
     """One difference between two descriptors, for people.
 
     Attributes:
-        kind: `added`, `removed`, `changed` or `renamed`.
-        where: Plain words and names, such as `resource cars › field speed › type`.
-        old: The value before; None when added.
-        new: The value after; None when removed.
+        kind: `added`, `removed`, `changed`, `renamed` or `moved`.
+        where: Plain words and names, such as `resource cars › field speed › type`; the former ones if it was renamed
+            or moved.
+        old: The value before; None when added. The former name, or in words the former place, such as `resource cars`
+            or `behind speed`, or `the front` of a list.
+        new: The value after; None when removed. The new name, or the new place; a list if it is in several now.
     """
 
     kind: str
@@ -275,6 +277,9 @@ class Difference:
     def __str__(self) -> str:
         if self.kind in ("changed", "renamed"):
             return f"{self.where} {self.kind}{contrasted(self.old, self.new)}"
+        if self.kind == "moved":
+            places = self.new if isinstance(self.new, list) else [self.new]
+            return f"{self.where} moved from {self.old} to {' and '.join(places)}"
         return f"{self.where} {self.kind}: {shortened(self.new if self.kind == 'added' else self.old)}"
 
 

@@ -53,7 +53,11 @@ def contrasted(old: object, new: object) -> str:
         note = " (the same number, written otherwise)" if numbers and old == new else ""
         return f": {shortened(old)} → {shortened(new)}{note}"
     excerpts, more = contrast(*texts)
-    pairs = [f"'{e.before}{e.old}{e.after}' → '{e.before}{e.new}{e.after}'" for e in excerpts]
+    quotes = ["'" if isinstance(value, str) else "" for value in (old, new)]
+    pairs = [
+        f"{quotes[0]}{e.before}{e.old}{e.after}{quotes[0]} → {quotes[1]}{e.before}{e.new}{e.after}{quotes[1]}"
+        for e in excerpts
+    ]
     places = len(excerpts) + more
     head = f" in {places} places" if places > 1 else ""
     tail = f" (only {alone})" if alone else ""

@@ -122,6 +122,18 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_files_and_revisions_are_graded_by_the_deployments_own_table(
+    run: Run, cars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules, file = tmp_path / "rules.json", tmp_path / "cars.json"
+    rules.write_text('[{"grade": "major", "kinds": ["added"], "place": "title"}]')
+    file.write_text('{"name": "cars", "n": 1.10, "title": "Cars"}')
+    monkeypatch.setenv("METASTORE_GRADES", str(rules))
+    assert run("dataset", "patch", "physics/cars", '{"title": "Cars"}', *WRITE).code == 0
+    for command in (("diff", "physics/cars@HEAD~1", str(file)), ("revision", "diff", "physics/cars", "HEAD~1")):
+        assert run(*command, "--grade").out == "major\n"
+
+
 def test_what_changes_nothing_says_so(run: Run, cars: str) -> None:
     run("tag", "create", "physics/cars", "v1", *WRITE)
     assert "nothing was changed" in run("tag", "update", "physics/cars", "v1", *WRITE).err
@@ -147,6 +159,11 @@ def test_files_datasets_and_stores_are_compared(run: Run, cars: str, tmp_path: P
         "physics/boats: only in the other store",
         "physics/cars: name changed; n removed; version removed",
     ]
+    broken = tmp_path / "other" / "physics" / "cars.git"
+    for loose in broken.glob("objects/??/*"):
+        loose.unlink()
+    said = run("diff", "--with", other)
+    assert said.out.startswith("physics/boats: only in the other store\nphysics/cars: cannot be compared: ")
     for wrong in (("diff",), ("diff", str(file), "-"), ("diff", str(file), "none.json")):
         assert run(*wrong, stdin=b"[]").code == 2
 

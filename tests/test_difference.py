@@ -70,6 +70,76 @@ def test_what_was_put_between_is_added_and_the_rest_is_left_alone() -> None:
     )
 
 
+LAT = {"name": "lat", "type": "number", "title": "Latitude", "unit": "deg", "example": 1}
+CC0 = [{"name": "CC0-1.0", "path": "https://creativecommons.org/publicdomain/zero/1.0/"}]
+
+
+def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
+    return {"name": name, "schema": {"fields": [{"name": "id"}, *fields]}, **more}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            [table("a", LAT), table("b")],
+            [table("a"), table("b", {**LAT, "example": 2})],
+            [
+                "resource a › schema › field lat moved from resource a to resource b",
+                "resource b › schema › field lat › example changed: 1 → 2",
+            ],
+        ),
+        (
+            [table("a", LAT), table("b")],
+            [table("a"), table("b", {"name": "lat", "type": "string"})],
+            [
+                f"resource a › schema › field lat removed: {str(LAT)[:77]}…",
+                "resource b › schema › field lat added: {'name': 'lat', 'type': 'string'}",
+            ],
+        ),
+        (
+            [table("a"), table("b"), table("c"), table("d")],
+            [table("a"), table("c"), table("d"), table("b")],
+            ["resource b moved from behind a to behind d"],
+        ),
+        (
+            [table(name) for name in "abcdefgh"],
+            [table(name) for name in "hgfedcba"],
+            [f"resource order changed: {list('abcdefgh')} → {list('hgfedcba')}"],
+        ),
+        (
+            [table("a", sources=CC0), table("b", sources=CC0), table("c"), table("d")],
+            [table("a"), table("b"), table("c", sources=CC0), table("d", sources=CC0)],
+            [
+                f"resource {name} › sources {kind}: {str(CC0)[:77]}…"
+                for name, kind in zip("abcd", ["removed"] * 2 + ["added"] * 2, strict=True)
+            ],
+        ),
+    ],
+    ids=["moved", "too different", "in its list", "more than moved", "two that are alike"],
+)
+def test_what_moved_is_told_as_moved_and_never_guessed(old: Any, new: Any, said: list[str]) -> None:
+    found = [str(each) for each in changes({"resources": old}, {"resources": new})]
+    assert found == said
+
+
+def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwise_are_told() -> None:
+    resources = [{"name": "a"}, {"name": "b"}]
+    before = {"licenses": CC0, "resources": resources}
+    after = {"resources": [{**each, "licenses": CC0} for each in resources]}
+    assert [str(each) for each in changes(before, after)] == [
+        "licenses moved from the dataset to resource a and resource b"
+    ]
+    assert [str(each) for each in changes(after, before)] == [
+        "resource a › licenses moved from resource a to the dataset",
+        "resource b › licenses moved from resource b to the dataset",
+    ]
+    assert [str(each) for each in changes({"license": "CC0-1.0"}, {"licenses": CC0})] == [
+        "license renamed: 'license' → 'licenses'",
+        f"licenses changed: 'CC0-1.0' → {CC0}",
+    ]
+
+
 def test_more_changes_than_anybody_reads_are_one_of_the_member() -> None:
     old, new = ({"title": title, "many": {str(n): title for n in range(12_000)}} for title in ("Old", "New"))
     assert [each["path"] for each in json_patch(old, new)] == ["/title", "/many"]

@@ -87,7 +87,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"resources": [{"name": "x", "path": "p"}, {"name": "y", "path": "q"}]},
             {"resources": [{"name": "y", "path": "q"}, {"name": "x", "path": "p"}]},
-            ["resource order changed: ['x', 'y'] → ['y', 'x']"],
+            ["resource x moved from the front to behind y"],
         ),
         (
             {"resources": [{"name": "x", "path": "p", "hash": "1"}]},

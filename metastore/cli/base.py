@@ -22,6 +22,7 @@ from metastore.parse import make_author
 from metastore.types import Author, Dataset, DatasetId
 
 if TYPE_CHECKING:
+    from metastore.descriptor.grade import Grades
     from metastore.settings import Settings
     from metastore.storage.local.storage import GitStorage
     from metastore.store.base import Store
@@ -122,6 +123,13 @@ class App:
 
         folder: str | None = config.load().options.get("profiles")
         return folder
+
+    def grades(self) -> Grades:
+        """Return the rules for grades that the settings name, or those of MetaStore."""
+        from metastore import config
+        from metastore.descriptor.grade import Grades
+
+        return Grades.load(config.load().options.get("grades"))
 
     def _settings(self, settings: Settings) -> Settings:
         return settings if self.store_url is None else replace(settings, url=self.store_url)

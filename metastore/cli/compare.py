@@ -17,10 +17,11 @@ from metastore.cli.base import App, read_input, say
 from metastore.cli.options import command
 from metastore.cli.output import paint, show
 from metastore.cli.problems import FOUND_PROBLEMS
-from metastore.errors import InvalidInput, NotADescriptor
-from metastore.types import Difference
+from metastore.errors import InvalidInput, NotADescriptor, NotFound, StorageCorrupt
+from metastore.types import DatasetId, Difference
 
 if TYPE_CHECKING:
+    from metastore.descriptor.grade import Grades
     from metastore.store.base import Store
 
 
@@ -96,7 +97,7 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
         _compare_stores(app, app.reader(), app.open(other, create=False))
         return None
     texts = (_text(app, a, None), _text(app, b or a, other))
-    return _compared((a, b or a), *texts)
+    return _compared((a, b or a), *texts, app.grades())
 
 
 def _text(app: App, name: str, url: str | None) -> bytes:
@@ -108,17 +109,17 @@ def _text(app: App, name: str, url: str | None) -> bytes:
     return store.dataset_json(dataset_id, revision or None)[1]
 
 
-def _compared(labels: tuple[str, str], old: bytes, new: bytes) -> Comparison:
+def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -> Comparison:
     from metastore.descriptor.difference import changes, json_patch
     from metastore.descriptor.document import decode
-    from metastore.descriptor.grade import default, next_version, summary
+    from metastore.descriptor.grade import next_version, summary
 
     before, after = (decode(text, max_bytes=len(text)) for text in (old, new))
     for label, value in zip(labels, (before, after), strict=True):
         if not isinstance(value, dict):
             raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")
     found = changes(before, after)
-    grade = default().grade(found)
+    grade = grades.grade(found)
     patch, line, version = json_patch(before, after), summary(found), next_version(before.get("version"), grade)
     value = {"patch": patch, "changes": found, "summary": line, "grade": grade, "version": version}
     return Comparison(value, patch, found, line, grade, version, labels, lambda: (old.decode(), new.decode()))
@@ -126,19 +127,35 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes) -> Comparison:
 
 def _compare_stores(app: App, here: Store, there: Store) -> None:
     """Print each dataset that is in one store alone, or differs."""
+    grades = app.grades()
     sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]
     for dataset_id, group in groupby(merged(*sides), key=lambda pair: pair[0]):
         found = {side for _, side in group}
         if len(found) == 2:
-            texts = [store.dataset_bytes(dataset_id)[1] for store in (here, there)]
-            difference = "" if texts[0] == texts[1] else _compared((str(dataset_id),) * 2, *texts).summary
+            difference = _in_both(dataset_id, here, there, grades)
         else:
             difference = "only in the other store" if found == {1} else "only in this store"
         if difference:
             app.data({"dataset": str(dataset_id), "difference": difference}, f"{dataset_id}: {difference}")
 
 
-_SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow"), "renamed": (">", "cyan")}
+def _in_both(dataset_id: DatasetId, here: Store, there: Store, grades: Grades) -> str:
+    """Return on one line how a dataset differs between two stores, or why it cannot be compared."""
+    name = str(dataset_id)
+    try:
+        old, new = (store.dataset_bytes(dataset_id)[1] for store in (here, there))
+        return "" if old == new else _compared((name, name), old, new, grades).summary
+    except (InvalidInput, NotFound, StorageCorrupt) as error:
+        return f"cannot be compared: {error}"
+
+
+_SIGNS = {
+    "added": ("+", "green"),
+    "removed": ("-", "red"),
+    "changed": ("~", "yellow"),
+    "renamed": (">", "cyan"),
+    "moved": (">", "cyan"),
+}
 
 
 def _print_words(found: Comparison) -> None:

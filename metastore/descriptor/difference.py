@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from metastore.descriptor._moves import reordered, with_moves
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import Pairing, equal, named_lists, renamed, text_of
 from metastore.descriptor.resources import SINGULAR
@@ -23,6 +24,8 @@ _LONGEST = 100_000
 _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: How much of a name is said in words.
 _LONGEST_NAME = 200
+#: Members that mean the same, in versions of the specification: one that takes the other's place is renamed.
+_SPELLINGS = {"license": "licenses", "licenses": "license"}
 
 
 Path = tuple[str, ...]
@@ -135,18 +138,31 @@ def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
     """Return the differences in words: lists of named things are compared by name, renamed resources found by path.
 
-    Where there are more than 10,000, members of the descriptor are compared as wholes, or the descriptor.
+    A thing that went in one place and came in another, such as a field of two resources, is told as moved. Where there
+    are more than 10,000 differences, members of the descriptor are compared as wholes, or the descriptor.
     """
     for level in (0, DEEPEST - 1):
         found = tuple(islice(_objects(old, new, (), level), _MOST + 1))
         if len(found) <= _MOST:
-            return found
+            return tuple(with_moves(found, _within))
     return (Difference("changed", "descriptor", old=old, new=new),)
+
+
+def _within(old: Any, new: Any, where: str) -> Iterator[Difference]:
+    """Compare two things that are one, at a place in words."""
+    parts = tuple(where.split(" › "))
+    return _values(old, new, parts[:-1], parts[-1], len(parts))
 
 
 def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level: int) -> Iterator[Difference]:
     for key in (*old, *(key for key in new if key not in old)):
-        if key not in new:
+        other = _SPELLINGS.get(key)
+        if other and key in new and key not in old and other in old and other not in new:
+            continue  # told where the other one was
+        if other and key not in new and other in new and other not in old:
+            yield Difference("renamed", place_in_words(*where, key), old=key, new=other)
+            yield from _values(old[key], new[other], where, other, level + 1)
+        elif key not in new:
             yield Difference("removed", place_in_words(*where, key), old=old[key])
         elif key not in old:
             yield Difference("added", place_in_words(*where, key), new=new[key])
@@ -216,5 +232,8 @@ def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, lev
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
     kept = [names.get(name, name) for name in old if names.get(name, name) in new]
     known = set(kept)
-    if kept != [name for name in new if name in known]:
-        yield Difference("changed", place_in_words(*where, f"{what} order"), old=list(old), new=list(new))
+    now_kept = [name for name in new if name in known]
+    if kept != now_kept:
+        at = {name: number for number, name in enumerate(now_kept)}
+        staying = (kept[left] for left, _ in _longest_rise([(n, at[name]) for n, name in enumerate(kept)]))
+        yield from reordered(kept, now_kept, staying, place_in_words(*where, what))

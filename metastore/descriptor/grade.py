@@ -21,10 +21,12 @@ from metastore.types import Difference
 
 #: From the least to the most.
 GRADES = ("patch", "minor", "major")
-_KINDS = frozenset({"added", "removed", "changed", "renamed"})
+_KINDS = frozenset({"added", "removed", "changed", "renamed", "moved"})
 _SEMANTIC = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?![\w.])")
-#: Each type, and the types that hold all its values.
+#: Each type, and the types that hold all its values; `int` and `float` are of early drafts of the specification.
 _WIDER = {
+    "int": {"integer", "number", "string", "any"},
+    "float": {"number", "string", "any"},
     "integer": {"number", "string", "any"},
     "year": {"integer", "number", "string", "any"},
     "boolean": {"string", "any"},
@@ -119,7 +121,8 @@ def _rule(number: int, row: Any) -> Rule:
     if grade not in GRADES or not known or not isinstance(place, str) or not place or when not in ("", *_CONDITIONS):
         raise InvalidInput(
             f"row {number} of the rules for grades needs a grade (major, minor, patch), kinds (added, removed, "
-            f"changed, renamed), a place such as 'resource * › title', and no condition but {', '.join(_CONDITIONS)}"
+            f"changed, renamed, moved), a place such as 'resource * › title', and no condition "
+            f"but {', '.join(_CONDITIONS)}"
         )
     return Rule(grade, frozenset(map(str, kinds)), place, when)
 
@@ -155,8 +158,15 @@ def _is_no_stricter(difference: Difference) -> bool:
     return old is not None and new is not None and new <= old
 
 
-def _strictness(name: Any) -> int | None:
-    text = re.sub(r"[\s_]+", "-", str(name).lower()).replace("creative-commons-", "cc-")
+def _strictness(licence: Any) -> int | None:
+    """Return what a licence asks for, or the strictest of several; None if one is not known."""
+    if isinstance(licence, list):
+        ranks = [_strictness(item) for item in licence]
+        return None if None in ranks else max((rank for rank in ranks if rank is not None), default=None)
+    if isinstance(licence, dict):
+        ranks = [_strictness(licence[key]) for key in ("name", "id", "type", "title") if key in licence]
+        return next((rank for rank in ranks if rank is not None), None)
+    text = re.sub(r"[\s_]+", "-", str(licence).lower()).replace("creative-commons-", "cc-")
     return next((rank for names, rank in _STRICTNESS.items() if text.startswith(names)), None)
 
 
@@ -187,13 +197,13 @@ def _numbers(version: Any) -> tuple[int, ...] | None:
 
 #: How many parts a summary has at most.
 _MOST_PARTS = 5
-_DONE = ("added", "removed", "renamed", "changed")
+_DONE = ("added", "removed", "renamed", "moved", "changed")
 
 
 def summary(differences: Iterable[Difference]) -> str:
     """Return differences on one line, such as `2 resources added; 3 fields changed in stations; licence changed`."""
     resources: dict[str, set[str]] = {}
-    fields: dict[str, Counter[str]] = {}
+    members: dict[str, dict[str, None]] = {}
     inside: dict[str, set[str]] = {}
     others: dict[str, set[str]] = {}
     for difference in differences:
@@ -207,12 +217,14 @@ def summary(differences: Iterable[Difference]) -> str:
             kind = difference.kind if len(parts) == 3 else "changed"
             inside.setdefault(name, set()).add(f"{kind} {parts[2]}")
         else:
-            fields.setdefault(name, Counter())["changed"] += 1
+            members.setdefault(name, {})[parts[1]] = None
     lines = [_counted("resource", {kind: len(names) for kind, names in resources.items()})] if resources else []
     for name, changes in inside.items():
         kinds = Counter(change.split(" ", 1)[0] for change in changes)
-        lines.append(f"{_counted('field', kinds)} in {name}")
-    changed = [name for name in fields if name not in inside]
+        beside = list(members.get(name, ()))
+        also = f", {' and '.join(beside) if len(beside) < 3 else f'{len(beside)} members'} changed" if beside else ""
+        lines.append(f"{_counted('field', kinds)}{also} in {name}")
+    changed = [name for name in members if name not in inside]
     if changed:
         lines.append(f"{', '.join(changed[:2])} changed" if len(changed) < 3 else f"{len(changed)} resources changed")
     lines += [f"{thing} {next(iter(kinds)) if len(kinds) == 1 else 'changed'}" for thing, kinds in others.items()]

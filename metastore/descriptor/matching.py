@@ -109,6 +109,14 @@ def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter
     return content * names if names >= _NAMES_ALIKE else 0.0
 
 
+def are_alike(a: Any, b: Any) -> bool:
+    """Tell whether two values of one name are one thing: equal, or objects with most of their content alike."""
+    if not isinstance(a, dict) or not isinstance(b, dict):
+        return equal(a, b)
+    before, after = _leaves(a, None), _leaves(b, None)
+    return 2 * (before & after).total() >= _ALIKE * (before.total() + after.total())
+
+
 def _names_alike(a: str, b: str) -> float:
     ratio = difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
     shortened = len(min(a, b, key=len)) > 1 and (a.startswith(b) or b.startswith(a))  # such as lat and latitude

@@ -31,7 +31,7 @@ _LONG, _MOST_LONG = 1_000, 50
 _PLACES, _CONTEXT = 10, 12
 #: How many of the newest revisions, and of the tags, are offered to choose from.
 _OFFERED = 50
-_KINDS = ("added", "removed", "changed", "renamed")
+_KINDS = ("added", "removed", "changed", "renamed", "moved")
 
 
 @compare.get("/datasets/<owner>/<name>/compare")

@@ -1,0 +1,108 @@
+"""Things that stand in another place: in another part of the descriptor, or elsewhere in their list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from metastore.descriptor.matching import are_alike, text_of
+from metastore.types import Difference
+
+#: Yields what differs between two values that are one thing, at a place in words.
+Compare = Callable[[Any, Any, str], Iterator[Difference]]
+#: How many things of a list are told to have moved; if there are more, the order changed.
+_MOST = 3
+
+
+def with_moves(differences: Iterable[Difference], compare: Compare) -> Iterator[Difference]:
+    """Tell what was removed in one place and added in others as moved.
+
+    A thing moved if it has the same name in both places, and the same content. If only one thing of a name was removed
+    and only one was added, most of the content is enough, and what else changed in it follows.
+    """
+    listed = list(differences)
+    moved: dict[int, list[Difference]] = {}
+    for gone, come in _pairs(listed):
+        old, new = [_parent(listed[at]) for at in gone], [_parent(listed[at]) for at in come]
+        for at in (*gone, *come):
+            moved[at] = []
+        for at, parent in zip(gone, old, strict=True):
+            moved[at] = [Difference("moved", listed[at].where, old=parent, new=new[0] if len(new) == 1 else new)]
+        if text_of(listed[gone[0]].old) != text_of(listed[come[0]].new):
+            moved[gone[0]] += compare(listed[gone[0]].old, listed[come[0]].new, listed[come[0]].where)
+    for at, difference in enumerate(listed):
+        yield from moved.get(at, (difference,))
+
+
+def _pairs(listed: Sequence[Difference]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the positions of what was removed, and of the same things where they were added."""
+    removed, added = _by_name(listed, "removed"), _by_name(listed, "added")
+    for name, gone in removed.items():
+        come = added.get(name, [])
+        for sources, targets in _same(name, gone, come, listed):
+            if {_parent(listed[at]) for at in sources}.isdisjoint(_parent(listed[at]) for at in targets):
+                yield sources, targets
+
+
+def _same(
+    name: str, gone: list[int], come: list[int], listed: Sequence[Difference]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield which things of one name are one. Which of several went where is not guessed."""
+    has_own_name = not name.rpartition(" ")[2].isdecimal()
+    if len(gone) == len(come) == 1 and has_own_name and are_alike(listed[gone[0]].old, listed[come[0]].new):
+        yield gone, come
+        return
+    after = _by_content(come, [listed[at].new for at in come])
+    for text, sources in _by_content(gone, [listed[at].old for at in gone]).items():
+        targets = after.get(text, [])
+        if targets and 1 in (len(sources), len(targets)):
+            yield sources, targets
+
+
+def _by_name(listed: Sequence[Difference], kind: str) -> dict[str, list[int]]:
+    """Return where the things are that were removed or added, by their last name; texts and numbers are no things."""
+    found = defaultdict[str, list[int]](list)
+    for at, difference in enumerate(listed):
+        value = difference.old if kind == "removed" else difference.new
+        if difference.kind == kind and _is_thing(value):
+            found[difference.where.rpartition(" › ")[2]].append(at)
+    return found
+
+
+def _by_content(positions: Iterable[int], values: Iterable[Any]) -> dict[str, list[int]]:
+    found = defaultdict[str, list[int]](list)
+    for at, value in zip(positions, values, strict=True):
+        found[text_of(value)].append(at)
+    return found
+
+
+def _is_thing(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+
+
+def _parent(difference: Difference) -> str:
+    return difference.where.rpartition(" › ")[0].removesuffix(" › schema") or "the dataset"
+
+
+def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str], what: str) -> Iterator[Difference]:
+    """Tell which of the things of a list stand elsewhere in it; if they are many, that the order changed.
+
+    Args:
+        before: The names of the things that both lists have, in their old order.
+        after: The same names in their new order.
+        staying: The names, as many as there are, that stand in the same order in both.
+        what: What the things are, with the place of the list in front.
+    """
+    fixed = set(staying)
+    moved = [name for name in after if name not in fixed]
+    if len(moved) > _MOST:
+        yield Difference("changed", f"{what} order", old=list(before), new=list(after))
+        return
+    for name in moved:
+        yield Difference("moved", f"{what} {name}", old=_position(name, before), new=_position(name, after))
+
+
+def _position(name: str, names: Sequence[str]) -> str:
+    at = names.index(name)
+    return f"behind {names[at - 1]}" if at else "the front"
