@@ -261,8 +261,9 @@ def test_all_datasets_are_checked_with_a_count_by_kind_also_where_one_cannot_be_
     counted = [line.split() for line in done.err.splitlines() if line.startswith("  ")]
     assert sum(int(count) for count, _ in counted) == len(lines)
     assert ["1", "invalid-input"] in counted
-    found = [json.loads(line) for line in run("check", "--all", "--json").out.splitlines()]
+    *found, last = [json.loads(line) for line in run("check", "--store", "metastore-data", "--json").out.splitlines()]
     assert [each["dataset"] for each in found] == ["physics/cars", "physics/fine", "physics/worse", "physics/zero"]
+    assert last == {"kinds": {kind: int(count) for count, kind in counted}}
     assert run("check").code == run("check", "--all", "x.json").code == 2
 
 

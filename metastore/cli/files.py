@@ -68,9 +68,10 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
 def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
     """Check descriptors against their profile.
 
-    Each of the FILES is checked against the profile that it declares; with `--all`, each dataset of the store, followed
-    by how many problems there are of each kind. Exit code 1 if there is a problem.
+    Each of the FILES is checked against the profile that it declares; with `--all`, or `--store` and no FILES, each
+    dataset of the store, followed by how many problems there are of each kind. Exit code 1 if there is a problem.
     """
+    whole_store = whole_store or (app.store_url is not None and not files)
     if bool(files) == whole_store:
         raise InvalidInput("give files to check, or --all, and not both")
     profiles = app.profiles()
@@ -81,7 +82,9 @@ def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
     for name, findings in found:
         kinds.update(finding.kind for finding in findings)
         _tell_checked(app, name, findings, dataset=whole_store)
-    if whole_store and not app.json:
+    if whole_store and app.json:
+        app.data({"kinds": dict(kinds.most_common())})
+    elif whole_store:
         for kind, count in kinds.most_common():
             say(f"{count:7} {kind}")
     if kinds:

@@ -281,7 +281,10 @@ def undo(number: str) -> str:
 
 def _ask_to_undo(problem: Exception | None, number: str) -> str:
     last = registry().bundle_snapshot(snapshot_number(number))
-    return _confirm("undo", last.name, problem, last=last, newest=parts.newest_even_deleted(last.name))
+    before = registry().bundle_snapshot(last.previous) if last.previous is not None else None
+    change = diff(before, last) if before is not None and not before.deleted and not last.deleted else None
+    newest = parts.newest_even_deleted(last.name)
+    return _confirm("undo", last.name, problem, last=last, newest=newest, change=change)
 
 
 @bundle_forms.post("/snapshots/<number>/undo")

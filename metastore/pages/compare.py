@@ -113,7 +113,7 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
         part, where = _part(each.where)
         is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
         long += is_long
-        old, new = _beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
+        old, new = beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
         row = {"kind": each.kind, "where": where, "old": old, "new": new, "number": number}
         row["is_cut"] = _is_cut(each.old, old) or _is_cut(each.new, new)
         groups.setdefault(part, []).append(row)
@@ -130,7 +130,7 @@ def _is_cut(value: Any, pieces: Sequence[Piece]) -> bool:
     return value is not None and len(_text(value)) > sum(len(text) for text, _ in pieces)
 
 
-def _beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:
+def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:
     """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
     if old is None or new is None or not by_words:
         return [(text_of_value(old), False)] if old is not None else [], (

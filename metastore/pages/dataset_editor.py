@@ -11,8 +11,9 @@ from metastore.descriptor.document import decode, encode
 from metastore.descriptor.merge import merge
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
+from metastore.pages.compare import beside
 from metastore.pages.dataset_forms import expected, to_dataset, written
-from metastore.pages.datasets import between, can, owners_of, readable_id, text_of_value
+from metastore.pages.datasets import between, can, owners_of, readable_id
 from metastore.pages.json_lines import mark
 from metastore.pages.refusals import drawn_again_by, is_explained
 from metastore.parse import parse_dataset_id
@@ -24,6 +25,8 @@ dataset_editor = Blueprint("dataset_editor", __name__)
 Page = str | tuple[str, int] | Response
 #: How many of the places that two people changed at once are shown.
 _MOST_CLASHES = 100
+#: In how many of them the words are compared, which takes a while for long texts.
+_COMPARED_CLASHES = 50
 _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 
 
@@ -138,7 +141,10 @@ def _merge(subject: DatasetId, given: Any) -> str:
     before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
     merged, clashes = merge(before, mine, theirs)
     kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
-    rows = [(each.where, text_of_value(each.old), text_of_value(each.new)) for each in clashes[:_MOST_CLASHES]]
+    rows = [
+        (each.where, *beside(each.old, each.new, by_words=number < _COMPARED_CLASHES))
+        for number, each in enumerate(clashes[:_MOST_CLASHES])
+    ]
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
 
 

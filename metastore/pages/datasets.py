@@ -191,11 +191,25 @@ def _changes(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str
 
 @datasets.get("/datasets/<owner>/<name>/blame")
 def blame(owner: str, name: str) -> str:
-    """Show of each value which revision it comes from."""
-    subject = readable_id(owner, name)
-    values = blamed(subject, request.args.get("revision"))
-    rows = [(value, text_of_value(value.value)) for value in values[:_SHOWN_VALUES]]
-    return render_template("datasets/blame.html", id=subject, rows=rows, more=len(values) - len(rows))
+    """Show of each value, or of those of one part, which revision it comes from."""
+    subject, revision, path = readable_id(owner, name), request.args.get("revision"), request.args.get("path", "")
+    part = f"{path.rstrip('/')}/"
+    values = [value for value in blamed(subject, revision) if f"{value.pointer}/".startswith(part)]
+    start = request.args.get("start", "")
+    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    texts = [(value, whole_text(value.value)) for value in values[first : first + _SHOWN_VALUES]]
+    rows = [(value, text if len(values) == 1 else shortened_text(text), text) for value, text in texts]
+    return render_template(
+        "datasets/blame.html",
+        id=subject,
+        revision=revision,
+        path=path,
+        rows=[(value, text, text != whole) for value, text, whole in rows],
+        first=first,
+        total=len(values),
+        previous=max(0, first - _SHOWN_VALUES) if first else None,
+        following=first + _SHOWN_VALUES if len(values) > first + _SHOWN_VALUES else None,
+    )
 
 
 def readable_id(owner: str, name: str) -> DatasetId:
@@ -229,8 +243,17 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
 
 
 def text_of_value(value: Any) -> str:
+    """Return a value of a descriptor as people read it, shortened; text without its quotation marks."""
+    return shortened_text(whole_text(value))
+
+
+def whole_text(value: Any) -> str:
     """Return a value of a descriptor as people read it; text without its quotation marks."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else to_line(value)
+    return value if isinstance(value, str) else to_line(value)
+
+
+def shortened_text(text: str) -> str:
+    """Return a text, cut where it is longer than a table shows."""
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

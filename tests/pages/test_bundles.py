@@ -201,6 +201,34 @@ def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, be
     assert person.context.cookies() == []
 
 
+def test_one_change_is_undone_and_what_stands_in_the_way_is_named(person: Person, site: Site) -> None:
+    registry = site.registry
+    registry.bundle_create(
+        {"name": "Undone", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860"]}, user="ann"
+    )
+    wrong = registry.bundle_update("Undone", {"event": "e,00", "devices": ["E:TYPO"]}, user="ann", comment="Oops")
+    registry.bundle_update("Undone", {"add_devices": ["E:LATER"]}, user="ann")
+    person.signs_in("ann")
+    page = person.goes_to(f"/snapshots/{wrong.snapshot}")
+    page.get_by_role("link", name="Undo this change").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Undo snapshot {wrong.snapshot} of Undone?")
+    expect(page.get_by_role("main")).to_contain_text("E:TYPO")
+    assert person.violations() == []
+    page.get_by_label("Why?").fill("A typing mistake")
+    button(page, "Undo it")
+    expect(page.get_by_role("status")).to_contain_text(f"Undid snapshot {wrong.snapshot} of Undone")
+    undone = registry.bundle_read("Undone")
+    assert (undone.event, undone.devices) == ("e,a9", {"E:TOR860", "E:LATER"})
+    assert registry.bundle_log("Undone")[0].comment == "A typing mistake"
+    changed = registry.bundle_update("Undone", {"event": "e,1d"}, user="ann")
+    newest = registry.bundle_update("Undone", {"event": "e,8f"}, user="ann")
+    page = person.goes_to(f"/snapshots/{changed.snapshot}/undo")
+    page.get_by_label("Why?").fill("No")
+    button(page, "Undo it")
+    expect(page.get_by_role("alert")).to_contain_text("stands in the way: event")
+    assert registry.bundle_read("Undone") == newest
+
+
 def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     person: Person, another: Person, beam: list[int], site: Site
 ) -> None:

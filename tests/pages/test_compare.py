@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -52,6 +53,46 @@ def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClien
         assert "a0399" not in main(page)
         (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">See all of it', page))
         assert f"{side} {text}" in main(client.get(link).text)
+
+
+def test_each_value_says_who_changed_it_when_and_why_and_a_cut_one_is_seen_as_a_whole(
+    client: FlaskClient, store: MetaStore
+) -> None:
+    text = "".join(f"a{n:04} " for n in range(400)).strip()
+    store.dataset_patch(
+        "physics/cars", {"description": text}, author="Bo Ek", message="Say <more>", at="2024-06-01T10:00:00Z"
+    )
+    page = client.get("/datasets/physics/cars/blame").text
+    assert '<tr title="Bo Ek, 2024-06-01 10:00 UTC: Say &lt;more&gt;">' in page
+    assert "a0399" not in main(page)
+    (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">See all of it', page))
+    whole = main(client.get(link).text)
+    assert f"description {text} Say" in whole
+    assert "version" not in whole
+
+
+def test_values_beyond_a_page_are_reached_by_links(client: FlaskClient, store: MetaStore) -> None:
+    store.dataset_patch("physics/cars", {f"member{n:04}": n for n in range(1001)})
+    first = client.get("/datasets/physics/cars/blame").text
+    assert "1 to 1,000 of 1,003 values" in main(first)
+    (link,) = (unescape(href) for href in re.findall(r'rel="next" href="([^"]*)"', first))
+    second = client.get(link).text
+    assert "1,001 to 1,003 of 1,003 values" in main(second)
+    assert "member1000" in main(second)
+    assert 'rel="prev"' in second
+
+
+def test_a_clash_in_a_long_text_shows_what_each_side_changed(client: FlaskClient, store: MetaStore) -> None:
+    text = "The table lists the places where water is measured, with the unit and the method. " * 20
+    base = store.dataset_patch("physics/cars", {"description": f"{text} until 2018"}).revision.id
+    store.dataset_patch("physics/cars", {"description": f"{text} until 2019"})
+    token = sign_in(client)
+    mine = json.dumps({"title": "Cars", "version": "1.0.0", "description": f"{text} until 2020"})
+    form = {"csrf_token": token, "text": mine, "base": base, "expected": base, "step": "merge", "message": ""}
+    page = client.post("/datasets/physics/cars/edit", data=form, headers={"Origin": "http://localhost"}).text
+    table = page.split("What both changed", 1)[1].split("</table", 1)[0]
+    assert "until <strong>2019</strong>" in table
+    assert "until <strong>2020</strong>" in table
 
 
 def test_differences_beyond_a_page_are_reached_by_links_forward_and_back(client: FlaskClient, store: MetaStore) -> None:

@@ -177,6 +177,7 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
     page = person.goes_to(f"{CARS}/undo?revision={later.id}")
     page.get_by_role("button", name="Undo it").click()
     expect(page.get_by_role("alert")).to_contain_text("stands in the way: version")
+    expect(page.locator("li", has_text="version: it is 3 now")).to_be_visible()
     assert person.violations() == []
 
 
