@@ -1,15 +1,12 @@
-"""One repository copied onto an older copy of itself. At every moment the copy is one whole state of the repository."""
+"""A repository copied onto an older copy of itself. At every moment the copy is one whole state of the repository."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import secrets
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import BinaryIO, NamedTuple, Protocol
+from contextlib import suppress
+from typing import NamedTuple, Protocol
 
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
@@ -17,15 +14,15 @@ from metastore.git import links
 from metastore.git.cache import Cache
 from metastore.git.reachable import Needed
 from metastore.storage.local._locks import git_locked, replace_locked
+from metastore.storage.local._object_files import copy_object, is_whole, object_files
 from metastore.storage.local._packed_refs import packed_content
 from metastore.storage.local._repository import GitRepository
 from metastore.types import DatasetId
 
-#: Where a backup keeps what the source lost: below it, the former name of the reference and the id that it held.
+#: A backup keeps what the source lost below this, by the reference's former name and the id that it held.
 KEPT = "refs/kept/"
 _FOLDERS = ("objects", "objects/pack", "refs", "refs/heads", "refs/tags")
 _SMALL_FILES = ("config", "former-ids", "HEAD")
-_CHUNK = 1024 * 1024
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 #: Tells whether the journal accounts for a tag that is gone or changed (repository, name, id that its reference held).
@@ -33,14 +30,14 @@ Accounted = Callable[[GitRepository, str, str], bool]
 
 
 class Journal(Protocol):
-    """What a journal accounts for; see `metastore.storage.local._accounts`."""
+    """A journal, which accounts for changes made on purpose; see `metastore.storage.local._accounts`."""
 
     def tag_changed(self, copy: GitRepository, name: str, held: str) -> bool: ...
     def purged(self, copy: GitRepository, dataset_id: DatasetId) -> bool: ...
 
 
 class Copied(NamedTuple):
-    """What copying a repository did.
+    """The result of copying a repository.
 
     Attributes:
         files: How many object files were copied.
@@ -48,7 +45,7 @@ class Copied(NamedTuple):
         changed: Whether the copy was out of date.
         incomplete: Whether the source lacks objects that the copy has, and no kept reference needs.
         lost: References that the source no longer has, and nothing accounts for: name and the id it held.
-        mended: How many object files of the copy were damaged, and were replaced.
+        mended: How many damaged object files of the copy were replaced.
     """
 
     files: int = 0
@@ -66,7 +63,7 @@ class _State(NamedTuple):
 
 
 def copy_new(source: str, target: str) -> Copied:
-    """Copy a repository to where there is none. Nothing is synced: the caller does that for many at once.
+    """Copy a repository to a path where there is none. The caller syncs many copies at once.
 
     Raises:
         StorageCorrupt: The source is damaged.
@@ -77,7 +74,7 @@ def copy_new(source: str, target: str) -> Copied:
     for folder in {*_FOLDERS, *map(os.path.dirname, state.objects)}:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     for path in state.objects:
-        _copy_object(f"{source}/{path}", f"{target}/{path}", path, sync=False)
+        copy_object(f"{source}/{path}", f"{target}/{path}", path, sync=False)
     for name, content in state.small.items():
         if content is not None:
             write_file(f"{target}/{name}", content, sync=False)
@@ -103,16 +100,16 @@ def copy_onto(
         check: Whether to read every object file of the copy, and to replace the damaged ones.
 
     Returns:
-        None if the copy is of an earlier dataset of this id, which was purged; nothing was copied then.
+        None if the copy is of an earlier dataset of this id, which was purged; then nothing was copied.
 
     Raises:
-        StorageCorrupt: The source is damaged; the copy is what it was.
+        StorageCorrupt: The source is damaged; the copy has not changed.
     """
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
     new, old = _state(theirs, theirs.references.all()), _state(ours, _readable_references(ours))
-    damaged = {path for path in old.objects if check and not _is_whole(f"{target}/{path}", path)}
+    damaged = {path for path in old.objects if check and not is_whole(f"{target}/{path}", path)}
     if new == old and not damaged:
         return Copied()
     _expect_targets(theirs, new)
@@ -122,7 +119,7 @@ def copy_onto(
     fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
         made = f"{aside}/{secrets.token_hex(8)}"
-        _copy_object(f"{source}/{path}", made, path, sync=True)
+        copy_object(f"{source}/{path}", made, path, sync=True)
         os.makedirs(os.path.dirname(f"{target}/{path}"), exist_ok=True)
         os.replace(made, f"{target}/{path}")
     for folder in {*_FOLDERS, *map(os.path.dirname, fresh), ""} if fresh else ():
@@ -160,7 +157,7 @@ def lost_references(
     new: dict[str, str],
     accounted: Accounted,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the references of a copy, and what they hold, that its source neither has nor went on from."""
+    """Yield the references of a copy, and the ids they hold, that its source neither has nor has gone on from."""
     for name, held in sorted(old.items()):
         if name.startswith(KEPT) or new.get(name) == held:
             continue
@@ -174,7 +171,7 @@ def lost_references(
 
 
 def _leads_to(repository: GitRepository, starts: Iterable[str], wanted: str) -> bool:
-    """Tell whether a commit is among the ancestors of what references hold; newest first, so near ones are quick."""
+    """Tell whether a commit is an ancestor of `starts`; newest first, so that near ones are quick."""
     waiting, seen = list(starts), set[str]()
     while waiting:
         identity = waiting.pop(0)
@@ -203,7 +200,7 @@ def _needed(repository: GitRepository, starts: Iterable[str]) -> set[str]:
 
 def _state(repository: GitRepository, references: dict[str, str]) -> _State:
     small = {name: read_file(f"{repository.path}/{name}") for name in _SMALL_FILES}
-    return _State(dict(_object_files(repository.path)), small, references)
+    return _State(dict(object_files(repository.path)), small, references)
 
 
 def _readable_references(repository: GitRepository) -> dict[str, str]:
@@ -211,34 +208,6 @@ def _readable_references(repository: GitRepository) -> dict[str, str]:
         return repository.references.all()
     except StorageCorrupt:  # a damaged copy is mended by copying
         return {}
-
-
-def _object_files(path: str) -> Iterator[tuple[str, int]]:
-    """Yield the object files of a repository and their sizes: loose objects first, since what Git packs goes there.
-
-    Raises:
-        FileNotFoundError: Git removed one meanwhile.
-    """
-    for folder in sorted(os.listdir(f"{path}/objects")):
-        if re.fullmatch("pack|[0-9a-f]{2}", folder):
-            names = _names(f"{path}/objects/{folder}")
-            for name in names:
-                # An index may have come into being between the pack and us.
-                if _is_object(folder, name) and name.replace(".idx", ".pack") in names:
-                    yield f"objects/{folder}/{name}", os.stat(f"{path}/objects/{folder}/{name}").st_size
-
-
-def _names(folder: str) -> set[str]:
-    """List a folder in which files are renamed: such a file may be missed, under either name."""
-    names: set[str] | None = None
-    while names != (now := set(os.listdir(folder))):
-        names = now
-    return names
-
-
-def _is_object(folder: str, name: str) -> bool:
-    pattern = r"[\w.-]+\.(pack|idx)" if folder == "pack" else "[0-9a-f]{38}"
-    return re.fullmatch(pattern, name) is not None
 
 
 def _expect_targets(repository: GitRepository, state: _State) -> None:
@@ -249,90 +218,8 @@ def _expect_targets(repository: GitRepository, state: _State) -> None:
             raise StorageCorrupt(f"{repository.path}: the object {identity} is missing") from None
 
 
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Let an error of the operating system name the file that it is about."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-
-
-def _copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
-    """Copy an object file while comparing it with its checksum. Raises StorageCorrupt; then there is no copy."""
-    checksum = _Checksum(name)
-    with open(source, "rb") as file:
-        with _naming(target):
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
-        try:
-            while chunk := file.read(_CHUNK):
-                checksum.update(chunk)
-                with _naming(target):
-                    _write(descriptor, chunk)
-            if sync:
-                with _naming(target):
-                    os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    if not checksum.is_right():
-        os.unlink(target)
-        raise StorageCorrupt(f"{source} is damaged: its checksum is wrong")
-
-
-def _write(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _is_whole(path: str, name: str) -> bool:
-    checksum = _Checksum(name)
-    with open(path, "rb") as file:
-        _feed(file, checksum)
-    return checksum.is_right()
-
-
-def _feed(file: BinaryIO, checksum: _Checksum) -> None:
-    while chunk := file.read(_CHUNK):
-        checksum.update(chunk)
-
-
-class _Checksum:
-    """The checksum of an object file: a loose object's is its name, a pack's and an index's are their last 20 bytes.
-
-    See gitformat-loose(5) and gitformat-pack(5).
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._is_pack = name.endswith((".pack", ".idx"))
-        self._digest = hashlib.sha1(usedforsecurity=False)
-        self._inflated = zlib.decompressobj()
-        self._end = b""
-        self._broken = False
-
-    def update(self, chunk: bytes) -> None:
-        """Take in the next part of the file."""
-        if self._is_pack:
-            chunk = self._end + chunk
-            self._digest.update(chunk[:-20])
-            self._end = chunk[-20:]
-            return
-        try:
-            self._digest.update(self._inflated.decompress(chunk))
-        except zlib.error:
-            self._broken = True
-
-    def is_right(self) -> bool:
-        """Tell whether the parts so far are a whole file."""
-        if self._is_pack:
-            return self._digest.digest() == self._end
-        complete = self._inflated.eof and not self._broken
-        return complete and self._digest.hexdigest() == "".join(self._name.split("/")[-2:])
-
-
 def _missing(theirs: GitRepository, ours: GitRepository) -> set[str]:
-    """Return the objects that the copy has and the source has not; MetaStore itself never drops any."""
+    """Return the objects that the copy has and the source lacks; MetaStore itself never drops any."""
     return ours.database.ids() - theirs.database.ids()
 
 
