@@ -24,7 +24,8 @@ from metastore.errors import (
     StorageBusy,
     StorageUnavailable,
 )
-from metastore.postgres.database import Database, check_dsn, database_errors
+from metastore.postgres.connection import check_dsn, database_errors
+from metastore.postgres.database import Database
 from metastore.storage.postgres.storage import PostgresStorage
 
 from .bundle.postgres_server import Server, migrated_database, new_server

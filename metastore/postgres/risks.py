@@ -10,7 +10,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from metastore.errors import InvalidInput, StorageUnavailable
-from metastore.postgres.database import Database, database_errors
+from metastore.postgres.connection import database_errors
+from metastore.postgres.database import Database
 
 #: What to do about a database that can lose acknowledged changes: refuse it, warn once, or nothing.
 Durable = Literal["required", "warn", "off"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from metastore.postgres.database import Connection, connect, database_errors
+from metastore.postgres.connection import Connection, connect, database_errors
 
 #: The roles that get rights by a migration, if they exist.
 APPLICATION, READER = "metastore_app", "metastore_reader"

@@ -44,7 +44,8 @@ from metastore.errors import (
     SnapshotNotFound,
     StorageBusy,
 )
-from metastore.postgres.database import Database, confirm, database_errors
+from metastore.postgres.connection import confirm, database_errors
+from metastore.postgres.database import Database
 from metastore.postgres.risks import Durable, check
 from metastore.storage.retry import LostRace, retry
 

@@ -19,7 +19,8 @@ from metastore.errors import (
     StorageBusy,
     TagNotFound,
 )
-from metastore.postgres.database import Connection, Database, confirm, database_errors
+from metastore.postgres.connection import Connection, confirm, database_errors
+from metastore.postgres.database import Database
 from metastore.storage.postgres import _queries
 from metastore.types import DatasetId
 
