@@ -16,8 +16,8 @@ from metastore.files import make_folders, sync_directory, sync_file
 from metastore.git.cache import Cache
 from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
+from metastore.storage.local._notes import Notes, target_of
 from metastore.storage.local._repository import GitRepository
-from metastore.storage.local.layout import target_of
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -187,10 +187,11 @@ class BackupRun:
 
     def _copy_notes(self) -> None:
         """Copy what is noted of ids without a dataset, and datasets that moved to an id that was passed already."""
-        for dataset_id in self._source.noted():
-            note = self._source.note(dataset_id)
-            if note and note != self._target.note(dataset_id):
-                self._target.write_note(dataset_id, new_id := target_of(note), note.get("former", []))
+        notes, copied = Notes(self._source), Notes(self._target)
+        for dataset_id in notes.ids():
+            note = notes.read(dataset_id)
+            if note and note != copied.read(dataset_id):
+                copied.write(dataset_id, new_id := target_of(note), note.get("former", []))
                 if new_id and not os.path.isdir(self._target.path(new_id)):
                     self._copy_dataset(new_id)
         self._put_in_place()
@@ -200,7 +201,7 @@ class BackupRun:
         for dataset_id in self._target.ids(prefix, None):
             if os.path.isdir(self._source.path(dataset_id)):
                 continue
-            new_id = self._source.moved_to(dataset_id)
+            new_id = Notes(self._source).moved_to(dataset_id)
             if new_id:
                 self._copy_dataset(new_id)
                 self._put_in_place()

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from metastore.files import storage_errors
 from metastore.storage.cursors import fields_of, with_last
 from metastore.storage.local._clock import CHANGED
+from metastore.storage.local._notes import Notes
 from metastore.storage.local.layout import Layout, is_id
 from metastore.types import DatasetId
 
@@ -93,7 +94,8 @@ def _everything(layout: Layout, last: _Row | None) -> Iterator[_Row]:
     if last is None or last.at == 0:
         for dataset_id in layout.ids("", last.dataset_id if last else None):
             yield _Row(0, dataset_id)
-    rows = (_Row(1, dataset_id) for dataset_id in layout.noted() if not os.path.isdir(layout.path(dataset_id)))
+    notes = Notes(layout)
+    rows = (_Row(1, dataset_id) for dataset_id in notes.ids() if not os.path.isdir(layout.path(dataset_id)))
     yield from _behind(rows, last)
 
 
@@ -107,12 +109,13 @@ def _behind(rows: Iterable[_Row], last: _Row | None) -> list[_Row]:
 
 def _due(layout: Layout, start: _Moment) -> Iterator[_Row]:
     """Yield what was changed after a moment by its stamp, or not before it by the time of its files."""
+    notes = Notes(layout)
     for owner, name, path in layout.folders():
         at = _mtime_ns(f"{path}/{CHANGED}")
         if (at > start.stamp or (at := _file_time(path)) >= start.system) and is_id(owner, name):
             yield _Row(at, DatasetId(owner, name))
-    for dataset_id in layout.noted():
-        at = _mtime_ns(layout.note_path(dataset_id))
+    for dataset_id in notes.ids():
+        at = _mtime_ns(notes.path(dataset_id))
         if at > start.stamp and not os.path.isdir(layout.path(dataset_id)):
             yield _Row(at, dataset_id)
 

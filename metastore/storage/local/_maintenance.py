@@ -14,6 +14,7 @@ from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
+from metastore.storage.local._notes import Notes
 from metastore.storage.local._packs import (
     UNFINISHED,
     index_ids,
@@ -40,7 +41,18 @@ _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.
 _WITH_CHECKSUM = (".pack", ".idx", ".rev", ".bitmap", "")
 _CACHE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
+#: Some of the 256 folders of loose objects, and how many objects in them call for packing.
+_SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 _OVER_PACKS = "objects/pack/multi-pack-index"
+
+
+def wants_packing(path: str) -> bool:
+    """Guess from 4 of 256 folders whether a repository has some 400 loose objects, much as `git gc --auto` does."""
+    loose = 0
+    for folder in _SAMPLE:
+        with suppress(OSError):
+            loose += len(os.listdir(f"{path}/objects/{folder}"))
+    return loose >= _MANY_SAMPLED
 
 
 def compact(repository: GitRepository) -> None:
@@ -73,8 +85,9 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
     for owner, name, _ in layout.unnamed():
         detail = "these names are no dataset id, so it is not listed: `metastore adopt` gives it one"
         yield Damage(f"{owner}/{name}", "not-an-id", detail)
-    for dataset_id in layout.noted():
-        if not layout.note(dataset_id) and not os.path.isdir(layout.path(dataset_id)):
+    notes = Notes(layout)
+    for dataset_id in notes.ids():
+        if not notes.read(dataset_id) and not os.path.isdir(layout.path(dataset_id)):
             detail = "the note of where this dataset moved, or that it was purged, cannot be read"
             yield Damage(str(dataset_id), "unreadable", detail)
 

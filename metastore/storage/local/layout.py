@@ -1,4 +1,4 @@
-"""The folders and files of a local store; what they mean is drawn in `metastore.storage.local.storage`."""
+"""The folders and files of a local store, which `metastore.storage.local.storage` draws."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
-from metastore.files import locked, make_folders, read_file, replace_file, sync_directory
+from metastore.files import locked, make_folders, read_file, replace_file, storage_errors, sync_directory
 from metastore.parse import parse_dataset_id
 from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId
@@ -29,7 +29,7 @@ _STALE = 3600.0
 
 
 class Layout:
-    """Where everything is.
+    """The paths of a store.
 
     Args:
         root: The store's folder.
@@ -42,19 +42,19 @@ class Layout:
         self.clock = Clock(self.private("feed"), sync=sync)
 
     def prepare(self, *, create: bool, identity: str | None = None) -> None:
-        """Check that the folder is a store; take over one without a mark; make one where there is nothing.
+        """Check that the folder is a store; adopt an older one without a mark; make one where there is nothing.
 
         Args:
-            create: Whether to make a store in a folder that is empty or not there.
+            create: Whether to make a store in a folder that is empty or missing.
             identity: The identity of a new store; otherwise a random one.
 
         Raises:
-            StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
+            StorageUnavailable: There is no store and `create` is false, or the folder holds other files.
             StorageCorrupt: Its mark cannot be read.
         """
         if os.path.exists(self.root) and not os.path.isdir(self.root):
             raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
-        # Looked at before the mark: whoever makes the store at the same time writes the mark before anything else.
+        # Listed before the mark is read: a process that makes the store meanwhile writes the mark first.
         present = os.listdir(self.root) if os.path.isdir(self.root) else []
         present = [name for name in present if name != PRIVATE]
         mark = read_file(f"{self.root}/{MARK}")
@@ -70,11 +70,11 @@ class Layout:
 
     def _write_mark(self, identity: str) -> None:
         mark = {"format": FORMAT, "about": "A store of MetaStore: see metastore --help", "store": identity}
-        self._replace(f"{self.root}/{MARK}", json.dumps(mark).encode() + b"\n")
+        self.replace(f"{self.root}/{MARK}", json.dumps(mark).encode() + b"\n")
         self.clock.tick()
 
     def identity(self) -> str | None:
-        """Return what tells this store from others, and what its backups share; None for a store of an old version."""
+        """Return the store's identity, which its backups share; None for a store of an old version."""
         try:
             identity = json.loads(read_file(f"{self.root}/{MARK}") or b"{}").get("store")
         except (ValueError, AttributeError):
@@ -94,8 +94,8 @@ class Layout:
             raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
 
     def _is_older_store(self, present: list[str]) -> bool:
-        """Tell whether a folder holds nothing but `<owner>/<name>.git`, as a predecessor or a person left them."""
-        with suppress(PermissionError):  # what nobody may look into is nobody's store
+        """Tell whether a folder holds only `<owner>/<name>.git`, as a predecessor or a person left them."""
+        with suppress(PermissionError):  # a folder that cannot be read is not a store
             return self._has_only_repositories(present)
         return False
 
@@ -129,28 +129,42 @@ class Layout:
         """Return the lock file of a dataset; many share one, and it is never removed."""
         return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
+    @contextmanager
+    def locked(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        """Keep writers and packers away from datasets while the body runs."""
+        with storage_errors(), locked(self.lock(dataset_id) for dataset_id in dataset_ids):
+            yield
+
+    @contextmanager
+    def changing(self, *dataset_ids: DatasetId) -> Iterator[None]:
+        """Lock datasets, and tell the change feed that they are being changed."""
+        with self.locked(*dataset_ids):
+            for dataset_id in dataset_ids:
+                self.stamp(self.path(dataset_id))
+            yield
+
     def turn(self, dataset_id: DatasetId) -> str:
-        """Return the file that is locked by whoever's turn it is to write again after a lost race."""
+        """Return the file that a writer locks for its turn to write again after a lost race."""
         return self.private(f"turns/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
     def aside(self) -> str:
-        """Return a new path on the same file system, for what is being made or thrown away."""
+        """Return a new path below `tmp`, on the same file system."""
         folder = self.private("tmp")
         make_folders(folder, sync=self.sync)
         return f"{folder}/{secrets.token_hex(8)}"
 
-    def _replace(self, path: str, content: bytes) -> None:
-        """Set a file's content; made aside, since in a folder of ids a left-over would pass for one."""
+    def replace(self, path: str, content: bytes) -> None:
+        """Replace a file by way of `tmp`, since a left-over in a folder of ids would pass for an id."""
         make_folders(os.path.dirname(path), sync=self.sync)
         replace_file(path, content, sync=self.sync, temporary=self.aside())
 
     def left_over(self) -> Iterator[str]:
-        """Yield what an interrupted create or purge left in `tmp`."""
+        """Yield the paths that an interrupted create or purge left in `tmp`."""
         with suppress(FileNotFoundError):
             yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
     def wait_for_writers(self) -> None:
-        """Return when everybody who holds a lock now has let go of it."""
+        """Return when each lock that is held now has been released."""
         folder = self.private("locks")
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
@@ -158,11 +172,11 @@ class Layout:
                     pass
 
     def put_in_place(self, source: str, dataset_id: DatasetId, revision: str) -> None:
-        """Rename a repository to where its id leads: the one step that makes it be there.
+        """Rename a repository to its id's path, which makes the dataset exist.
 
         Raises:
-            AlreadyExists: Something is there.
-            OutcomeUnknown: It is in place, but the disk would not confirm that it stays.
+            AlreadyExists: The path is taken.
+            OutcomeUnknown: It is in place, but the disk did not confirm it.
         """
         target = self.path(dataset_id)
         make_folders(os.path.dirname(target), sync=self.sync)
@@ -175,10 +189,10 @@ class Layout:
             raise
 
     def take_away(self, dataset_id: DatasetId, revision: str) -> str:
-        """Rename a repository to where no id leads, and return that path.
+        """Rename a repository to a path below `tmp`, and return that path.
 
         Raises:
-            OutcomeUnknown: It is away, but the disk would not confirm that it stays so.
+            OutcomeUnknown: It is away, but the disk did not confirm it.
         """
         aside = self.aside()
         self._rename(self.path(dataset_id), aside, revision)
@@ -193,10 +207,10 @@ class Layout:
             raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
 
     def confirm(self, dataset_id: DatasetId) -> None:
-        """Make durable what is at an id now: its references, that it is there, or that it is not."""
+        """Make the present state of an id durable: its references, or that it has no repository."""
         path = self.path(dataset_id)
         inside = [path, *(f"{path}/refs{part}" for part in ("", "/heads", "/tags"))]
-        around = [os.path.dirname(path), os.path.dirname(self.note_path(dataset_id)), self.private("tmp"), self.root]
+        around = [os.path.dirname(path), self.private(f"notes/{dataset_id.owner}"), self.private("tmp"), self.root]
         for folder in [*inside, *around] if self.sync else ():
             if os.path.isdir(folder):
                 sync_directory(folder)
@@ -235,66 +249,10 @@ class Layout:
                 yield from ((owner, name[:-4], f"{folder}/{name}") for name in names if name.endswith(".git"))
 
     def unnamed(self) -> Iterator[tuple[str, str, str]]:
-        """Yield owner, name and path of each repository whose folders' names are no id, such as `Ann/Our Cars.git`."""
+        """Yield owner, name and path of each repository whose folders do not name an id, such as `Ann/Our Cars.git`."""
         for owner, name, path in sorted(self.folders()):
             if not is_id(owner, name) and not os.path.islink(path) and os.path.isfile(f"{path}/HEAD"):
                 yield owner, name, path
-
-    # Notes: what is said of an id without a repository
-
-    def noted(self) -> Iterator[DatasetId]:
-        """Yield the ids that have a note, also those that have a repository again."""
-        notes = self.private("notes")
-        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
-            yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if is_id(owner, name))
-
-    def note(self, dataset_id: DatasetId) -> Mapping[str, Any]:
-        """Return `{"moved": id}`, `{"purged": true}` or nothing; with `former`, the ids that led there."""
-        try:
-            return dict(json.loads(read_file(self.note_path(dataset_id)) or b"{}"))
-        except (ValueError, TypeError):
-            return {}
-
-    def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
-        """Return where a dataset that moved away is now; a move that was cut off may have left several steps."""
-        passed = {dataset_id}
-        step = self._led_to(dataset_id)
-        while step is not None and step not in passed:
-            if os.path.isdir(self.path(step)):
-                return step
-            passed.add(step)
-            step = self._led_to(step)
-        return None
-
-    def write_note(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
-        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
-        content = {"moved": str(new_id)} if new_id else {"purged": True}
-        path, at = self.note_path(dataset_id), self.clock.tick()
-        self._replace(path, json.dumps({**content, "former": former}).encode())
-        os.utime(path, ns=(at, at))
-
-    @contextmanager
-    def noting(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> Iterator[None]:
-        """Write a note before the body moves or purges the dataset; if the body fails, put back the note before it.
-
-        A process that is killed in between leaves a note beside a dataset, and the dataset counts.
-        """
-        path = self.note_path(dataset_id)
-        before = read_file(path)
-        self.write_note(dataset_id, new_id, former)
-        try:
-            yield
-        except OutcomeUnknown:
-            raise
-        except BaseException:
-            with suppress(OSError):
-                self.remove_note(dataset_id) if before is None else self._replace(path, before)
-            raise
-
-    def remove_note(self, dataset_id: DatasetId) -> None:
-        """Forget what was said of an id."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.note_path(dataset_id))
 
     def former_ids(self, dataset_id: DatasetId) -> list[str]:
         """Return the ids that a dataset had before."""
@@ -304,45 +262,23 @@ class Layout:
         """Set the ids that a dataset had before."""
         replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
 
-    def leading_to(self, dataset_id: DatasetId) -> list[DatasetId]:
-        """Return the ids that still lead to where a dataset moved away or was purged."""
-        former = self.note(dataset_id).get("former")
-        found = map(_parsed, former if isinstance(former, list) else ())
-        return [older for older in found if older and self._led_to(older) == dataset_id]
-
-    def lead_past(self, older: DatasetId, dataset_id: DatasetId) -> None:
-        """Make an id that led to one without a dataset lead where that one leads. Only ever called under its lock."""
-        if self._led_to(older) == dataset_id:
-            self.write_note(older, self._led_to(dataset_id), self.note(older).get("former", []))
-
-    def _led_to(self, dataset_id: DatasetId) -> DatasetId | None:
-        return target_of(self.note(dataset_id))
-
-    def note_path(self, dataset_id: DatasetId) -> str:
-        """Return the file with what is said of an id without a repository; its time is that of the change."""
-        return self.private(f"notes/{dataset_id}")
-
     def stamp(self, repository: str) -> None:
         """Note in a repository, if there is one, that it is being changed. Called before the change can be seen."""
         if os.path.isdir(repository):
             stamp(repository, self.clock.tick(), self.aside())
 
 
-def target_of(note: Mapping[str, Any]) -> DatasetId | None:
-    """Return the id that the note of a move names."""
-    return _parsed(note.get("moved"))
-
-
-def _parsed(text: Any) -> DatasetId | None:
+def parsed_id(value: Any) -> DatasetId | None:
+    """Return the id that a text, or an owner and a name, make; None if they make none."""
     try:
-        return parse_dataset_id(text)
+        return parse_dataset_id(value)
     except InvalidInput:
         return None
 
 
 def is_id(owner: str, name: str) -> bool:
     """Tell whether an owner and a name make a dataset id."""
-    return _parsed((owner, name)) is not None
+    return parsed_id((owner, name)) is not None
 
 
 def is_stale(path: str) -> bool:

@@ -6,12 +6,12 @@
 <root>/_metastore/journal.git             the journal
 <root>/_metastore/notes/<owner>/<name>    an id without a dataset: where it moved, or that it was purged
 <root>/_metastore/locks/<number>          locked (flock) while a dataset is written; many ids share one
-<root>/_metastore/turns/<number>          locked by whoever writes again after a lost race
+<root>/_metastore/turns/<number>          locked by a writer that writes again after a lost race
 <root>/_metastore/feed/                   the store's own clock, for the change feed
 <root>/_metastore/tmp/                    what is being made or purged
 ```
 
-A dataset is made aside and renamed into place, so that it is there as a whole or not at all. A repository at an id
+A dataset is made in `tmp` and renamed into place, so that it exists as a whole or not at all. A repository at an id
 always counts more than a note. Network file systems are not supported: `flock` and `rename` do not hold there.
 """
 
@@ -26,7 +26,6 @@ from pathlib import Path
 from metastore import forks
 from metastore.errors import (
     AlreadyExists,
-    DatasetMoved,
     DatasetNotFound,
     StorageBusy,
     StorageCorrupt,
@@ -44,7 +43,8 @@ from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._joining import join
-from metastore.storage.local._maintenance import compact, damage_of_dataset, damage_of_store
+from metastore.storage.local._maintenance import compact, damage_of_dataset, damage_of_store, wants_packing
+from metastore.storage.local._notes import Notes
 from metastore.storage.local._repository import GitRepository, make_repository
 from metastore.storage.local.layout import Layout
 from metastore.storage.objects import ObjectStorage
@@ -52,7 +52,6 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Revision, Revisio
 
 _TRIES = 10
 _MOST_PACKS = 8  # each kept handle has them open
-_SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 _log = logging.getLogger("metastore.storage")
 
 
@@ -64,13 +63,13 @@ class GitStorage(ObjectStorage):
     Args:
         root: The store's folder.
         create: Whether to make a store where there is nothing (no folder, or an empty one).
-        sync: Whether changes are made durable (fsync) before they count; turn it off for tests and imports that can be
-            repeated.
-        cache_bytes: How much of what was read is kept in memory.
+        sync: Whether changes are made durable (fsync) before they count. Turn it off only for tests, and for imports
+            that can be repeated.
+        cache_bytes: The size of the cache of objects in memory.
         auto_pack: Whether writers pack a dataset whose history has many loose objects.
 
     Raises:
-        StorageUnavailable: There is no store and none is to be made, or the folder is somebody else's.
+        StorageUnavailable: There is no store and `create` is false, or the folder holds other files.
     """
 
     def __init__(
@@ -83,6 +82,7 @@ class GitStorage(ObjectStorage):
         auto_pack: bool = True,
     ) -> None:
         self.layout = Layout(os.path.abspath(root), sync=sync)
+        self.notes = Notes(self.layout)
         self._sync = sync
         self._auto_pack = auto_pack
         self._cache = Cache(cache_bytes)
@@ -106,22 +106,13 @@ class GitStorage(ObjectStorage):
         finally:
             self._handles.give_back(dataset_id, repository)
 
-    @contextmanager
-    def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
-        with self._locked(*dataset_ids):
-            for dataset_id in dataset_ids:
-                self.layout.stamp(self.layout.path(dataset_id))
-            yield
-
-    @contextmanager
-    def _locked(self, *dataset_ids: DatasetId) -> Iterator[None]:
-        with storage_errors(), locked(self.layout.lock(each) for each in dataset_ids):
-            yield
+    def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
+        return self.layout.changing(*dataset_ids)
 
     def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
         assert isinstance(repository, GitRepository)
         if not repository.is_current():
-            self._raise_missing(dataset_id)
+            self.notes.raise_missing(dataset_id)
             raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again")
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
@@ -134,15 +125,15 @@ class GitStorage(ObjectStorage):
             aside = self.layout.aside()
             try:
                 make_repository(aside, objects, head, self._cache, sync=self._sync)
-                self._lead_past(dataset_id)
+                self.notes.redirect(dataset_id)
                 with self._lock(dataset_id):
                     self.layout.put_in_place(aside, dataset_id, head)
-                    self._forget_note(dataset_id)
+                    self.notes.remove(dataset_id)
             finally:
                 remove_tree(aside)
 
     def _fill(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> bool:
-        """Make a dataset of an empty repository, as `git init --bare` leaves it; tell whether it was empty."""
+        """Make a dataset of a repository that `git init --bare` made; tell whether it was empty."""
         with suppress(StorageCorrupt), self._open(dataset_id) as repository:
             assert isinstance(repository, GitRepository)
             if repository.is_empty():
@@ -151,12 +142,12 @@ class GitStorage(ObjectStorage):
                     self._expect_same(dataset_id, repository)
                     if repository.is_empty():
                         repository.set_head(head)
-                        self._forget_note(dataset_id)
+                        self.notes.remove(dataset_id)
                         return True
         return False
 
     def take_in(self, path: str, dataset_id: DatasetId) -> None:
-        """Give an id to a repository in the store's folder; a link from the former path leads to it.
+        """Give an id to a repository in the store's folder, and link its former path to the new one.
 
         Raises:
             AlreadyExists: The id is taken.
@@ -165,13 +156,13 @@ class GitStorage(ObjectStorage):
         with storage_errors():
             head = GitRepository(path, self._cache, sync=self._sync).head()
             self.layout.expect_owner(dataset_id)
-            self._lead_past(dataset_id)
+            self.notes.redirect(dataset_id)
             with self._lock(dataset_id):
                 if os.path.lexists(self.layout.path(dataset_id)):
                     raise AlreadyExists(dataset_id)
                 self.layout.put_in_place(path, dataset_id, head)
-                self._forget_note(dataset_id)
-            with suppress(OSError):  # for those who clone it by its path
+                self.notes.remove(dataset_id)
+            with suppress(OSError):  # for clones of the former path
                 os.symlink(os.path.relpath(self.layout.path(dataset_id), os.path.dirname(path)), path)
 
     # The rest of the port
@@ -185,11 +176,11 @@ class GitStorage(ObjectStorage):
         parent: RevisionId,
     ) -> Revision:
         revision = super().append(dataset_id, changes, change, parent=parent)
-        if self._auto_pack and self._wants_packing(dataset_id):
+        if self._auto_pack and wants_packing(self.layout.path(dataset_id)):
             try:
                 self.pack_loose(dataset_id)
             except (StorageError, DatasetNotFound) as error:
-                # The revision has landed: what goes wrong in packing must not look as if it had not.
+                # The revision is written: a failure to pack must not look like a failure to write.
                 _log.warning("%s could not be packed: %s", dataset_id, error)
         return revision
 
@@ -210,7 +201,7 @@ class GitStorage(ObjectStorage):
         layout = self.layout
         with storage_errors():
             layout.expect_owner(new_id)
-            self._lead_past(new_id)
+            self.notes.redirect(new_id)
         with self._lock(dataset_id, new_id):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
@@ -218,9 +209,9 @@ class GitStorage(ObjectStorage):
                     raise AlreadyExists(new_id)
                 former = layout.former_ids(dataset_id)
                 layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
-            with attempt(parent), layout.noting(dataset_id, new_id, former):
+            with attempt(parent), self.notes.writing(dataset_id, new_id, former):
                 layout.put_in_place(layout.path(dataset_id), new_id, parent)
-            self._forget_note(new_id)
+            self.notes.remove(new_id)
         self._tidy(dataset_id)
 
     def purge(self, dataset_id: DatasetId, *, parent: RevisionId) -> None:
@@ -229,31 +220,17 @@ class GitStorage(ObjectStorage):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
                 former = layout.former_ids(dataset_id)
-            with attempt(parent), layout.noting(dataset_id, None, former):
+            with attempt(parent), self.notes.writing(dataset_id, None, former):
                 aside = layout.take_away(dataset_id, parent)
         remove_tree(aside)
         self._tidy(dataset_id)
 
-    def _lead_past(self, dataset_id: DatasetId) -> None:
-        """Make the ids that led to one without a dataset lead to where that one leads, before it is another's.
-
-        Each rename and purge ends with this; what was cut off before is done by whoever wants the id next.
-        """
-        for older in self.layout.leading_to(dataset_id):
-            with self._lock(older):
-                self.layout.lead_past(older, dataset_id)
-
     def _tidy(self, dataset_id: DatasetId) -> None:
-        """Do what follows a rename or purge, which has happened, and so cannot fail any more."""
+        """Finish a rename or purge, which has happened, so that this must not fail."""
         try:
-            self._lead_past(dataset_id)
+            self.notes.redirect(dataset_id)
         except (OSError, StorageUnavailable) as error:
             _log.warning("ids that led to %s still lead there: %s", dataset_id, error)
-
-    def _forget_note(self, dataset_id: DatasetId) -> None:
-        """Remove what was said of an id that has a dataset now; if it stays, it is not read."""
-        with suppress(OSError):
-            self.layout.remove_note(dataset_id)
 
     def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
         return touched(self.layout, since)
@@ -288,14 +265,14 @@ class GitStorage(ObjectStorage):
 
     def lock(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
         """Keep writers and packers away from a dataset, without changing it."""
-        return self._locked(dataset_id)
+        return self.layout.locked(dataset_id)
 
     def open(self, dataset_id: DatasetId) -> AbstractContextManager[GitRepository]:
         """Open a dataset's repository."""
         return self._open(dataset_id)  # type: ignore[return-value]
 
     def pack_loose(self, dataset_id: DatasetId) -> None:
-        """Put a dataset's loose objects into one pack, and the packs into one when there are many."""
+        """Put a dataset's loose objects into one pack; join the packs when there are many."""
         with self.lock(dataset_id), self.open(dataset_id) as repository:
             repository.database.pack_loose()
             if join(repository.path, most=_MOST_PACKS, sync=self._sync) > _MOST_PACKS:
@@ -311,27 +288,11 @@ class GitStorage(ObjectStorage):
             for _ in range(_TRIES):
                 with suppress(OSError, StorageCorrupt):
                     return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
-                self._raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
+                self.notes.raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
             return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
 
-    def _raise_missing(self, dataset_id: DatasetId) -> None:
-        """Raise the error for an id that has no repository; return if there is one.
-
-        Raises:
-            DatasetNotFound: There is nothing; `DatasetMoved` if a note says where the dataset went.
-            StorageCorrupt: Something else is in the repository's place, such as a file.
-        """
-        path = self.layout.path(dataset_id)
-        if os.path.isdir(path):
-            return
-        if os.path.lexists(path):
-            raise StorageCorrupt(f"{path} is not a folder, so it is no repository")
-        if new_id := self.layout.moved_to(dataset_id):
-            raise DatasetMoved(dataset_id, new_id) from None
-        raise DatasetNotFound(dataset_id) from None
-
     def _deleted_is(self, dataset_id: DatasetId, wanted: bool) -> bool:
-        """Look into a dataset without keeping it open. One that cannot be read is listed as live."""
+        """Tell whether a dataset is deleted, without keeping it open. One that cannot be read counts as live."""
         try:
             return is_deleted(GitRepository(self.layout.path(dataset_id), self._cache, sync=False)) is wanted
         except FileNotFoundError:
@@ -339,16 +300,7 @@ class GitStorage(ObjectStorage):
         except (OSError, StorageCorrupt):
             return not wanted
 
-    def _wants_packing(self, dataset_id: DatasetId) -> bool:
-        """Guess from 4 of the 256 folders whether there are some 400 loose objects, much as `git gc --auto` does."""
-        objects = f"{self.layout.path(dataset_id)}/objects"
-        loose = 0
-        for folder in _SAMPLE:
-            with suppress(OSError):
-                loose += len(os.listdir(f"{objects}/{folder}"))
-        return loose >= _MANY_SAMPLED
-
     def _after_fork(self) -> None:
-        """Open every repository again in a forked child; freeing the parent's handles could wait for a held lock."""
+        """Drop the parent's handles in a forked child, without freeing them: that could wait for a held lock."""
         forks.abandon(self._handles)
         self._handles = Handles()

@@ -1,0 +1,131 @@
+"""Notes of a local store: where the dataset of an id moved, or that it was purged.
+
+A repository at an id always counts more than a note, so a move or purge writes its note first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from metastore.errors import DatasetMoved, DatasetNotFound, OutcomeUnknown, StorageCorrupt
+from metastore.files import read_file
+from metastore.storage.local.layout import Layout, is_id, parsed_id
+from metastore.types import DatasetId
+
+
+class Notes:
+    """The notes of a store, a file each.
+
+    Args:
+        layout: The store's folders and files.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def ids(self) -> Iterator[DatasetId]:
+        """Yield the ids that have a note, also those that have a repository again."""
+        notes = self._layout.private("notes")
+        for owner in os.listdir(notes) if os.path.isdir(notes) else ():
+            yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if is_id(owner, name))
+
+    def path(self, dataset_id: DatasetId) -> str:
+        """Return the file of an id's note. The file's time is the time of the change, by the store's clock."""
+        return self._layout.private(f"notes/{dataset_id}")
+
+    def read(self, dataset_id: DatasetId) -> Mapping[str, Any]:
+        """Return `{"moved": id}` or `{"purged": true}`, with `former`, the ids that led there; empty without a note."""
+        try:
+            return dict(json.loads(read_file(self.path(dataset_id)) or b"{}"))
+        except (ValueError, TypeError):
+            return {}
+
+    def write(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
+        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
+        content = {"moved": str(new_id)} if new_id else {"purged": True}
+        path, at = self.path(dataset_id), self._layout.clock.tick()
+        self._layout.replace(path, json.dumps({**content, "former": former}).encode())
+        os.utime(path, ns=(at, at))
+
+    @contextmanager
+    def writing(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> Iterator[None]:
+        """Write a note before the body moves or purges the dataset; if the body fails, restore the previous note.
+
+        A process that is killed in between leaves a note beside a dataset, and the dataset counts.
+        """
+        path = self.path(dataset_id)
+        before = read_file(path)
+        self.write(dataset_id, new_id, former)
+        try:
+            yield
+        except OutcomeUnknown:
+            raise
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(path) if before is None else self._layout.replace(path, before)
+            raise
+
+    def remove(self, dataset_id: DatasetId) -> None:
+        """Remove the note of an id that has a dataset now. A note that cannot be removed stays, and is not read."""
+        with suppress(OSError):
+            os.unlink(self.path(dataset_id))
+
+    def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
+        """Return where a dataset that moved away is now. A move that was cut off may have left several steps."""
+        passed = {dataset_id}
+        step = self._target(dataset_id)
+        while step is not None and step not in passed:
+            if os.path.isdir(self._layout.path(step)):
+                return step
+            passed.add(step)
+            step = self._target(step)
+        return None
+
+    def raise_missing(self, dataset_id: DatasetId) -> None:
+        """Raise the error for an id without a repository; return if there is one.
+
+        Raises:
+            DatasetMoved: A note says where the dataset went.
+            DatasetNotFound: There is nothing.
+            StorageCorrupt: Something else is in the repository's place, such as a file.
+        """
+        path = self._layout.path(dataset_id)
+        try:
+            mode = os.stat(path).st_mode  # one look: a repository that is made meanwhile must not pass for a file
+        except OSError:
+            mode = None
+        if mode is not None and stat.S_ISDIR(mode):
+            return
+        if mode is not None or os.path.islink(path):
+            raise StorageCorrupt(f"{path} is not a folder, so it is not a repository")
+        if new_id := self.moved_to(dataset_id):
+            raise DatasetMoved(dataset_id, new_id) from None
+        raise DatasetNotFound(dataset_id) from None
+
+    def redirect(self, dataset_id: DatasetId) -> None:
+        """Make the ids that lead to an id without a dataset lead where that id leads, before another dataset takes it.
+
+        Each rename and purge ends with this. If it was cut off, the next one that wants the id does it.
+        """
+        former = self.read(dataset_id).get("former")
+        for older in map(parsed_id, former if isinstance(former, list) else ()):
+            if older and self._target(older) == dataset_id:
+                with self._layout.changing(older):
+                    self._redirect(older, dataset_id)
+
+    def _redirect(self, older: DatasetId, dataset_id: DatasetId) -> None:
+        if self._target(older) == dataset_id:  # still, under the lock
+            self.write(older, self._target(dataset_id), self.read(older).get("former", []))
+
+    def _target(self, dataset_id: DatasetId) -> DatasetId | None:
+        return target_of(self.read(dataset_id))
+
+
+def target_of(note: Mapping[str, Any]) -> DatasetId | None:
+    """Return the id that the note of a move names."""
+    return parsed_id(note.get("moved"))
