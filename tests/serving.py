@@ -23,6 +23,8 @@ from typing import Any
 from metastore.auth.tokens import issue
 from metastore.config import load, own_secret
 
+from .waiting import children, free_port, reachable, until
+
 BIN = Path(sys.executable).parent
 NGINX = Path(__file__).parent.parent / "examples" / "deploy" / "nginx.conf"
 _CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("METASTORE_", "PROMETHEUS_"))}
@@ -102,11 +104,6 @@ class Served:
         return (self.folder / name).read_text()
 
 
-def children(parent: int) -> list[int]:
-    """Return the ids of a process's children."""
-    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
 @contextmanager
 def served(folder: Path, *options: str, **environment: str) -> Iterator[Served]:
     """Run `metastore serve` with a store in a folder, on a port that is free."""
@@ -145,26 +142,3 @@ def behind_nginx(port: int, folder: Path, edit: Callable[[str], str] = str) -> I
     finally:
         process.terminate()
         process.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def reachable(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for something that has to become true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not become true"
-        time.sleep(0.02)

@@ -15,10 +15,8 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 import weakref
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -31,6 +29,7 @@ from psycopg.conninfo import make_conninfo
 
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.postgres.migrate import migrate
+from tests.waiting import children, free_port, runs, until
 
 if TYPE_CHECKING:
     from metastore.storage.postgres.storage import PostgresStorage
@@ -50,9 +49,7 @@ class Server:
         self._programs = programs()
         user = _unprivileged()
         self._user = ["runuser", "-u", user, "--"] if user else []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         if user:
             folder.chmod(0o755)
             shutil.chown(folder, user)
@@ -78,12 +75,14 @@ class Server:
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "-t", "120", "stop")
 
     def kill(self) -> None:
-        """Kill the server as the kernel does when memory is short; its children end by themselves."""
+        """Kill the server as the kernel does when memory is short, and wait until its children have ended."""
         lock = self.folder / "data" / "postmaster.pid"
-        os.kill(int(lock.read_text().split()[0]), signal.SIGKILL)
-        time.sleep(0.3)
-        for left in (lock, self.folder / f".s.PGSQL.{self.port}.lock"):  # in a container nobody may reap the dead
-            left.unlink(missing_ok=True)
+        server = int(lock.read_text().split()[0])
+        left = children(server)
+        os.kill(server, signal.SIGKILL)
+        until(lambda: not any(map(runs, left)))
+        for file in (lock, self.folder / f".s.PGSQL.{self.port}.lock"):  # in a container nobody may reap the dead
+            file.unlink(missing_ok=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._user, str(self._programs / program), *arguments]
@@ -152,7 +151,9 @@ def new_database(dsn: str, template: str | None = None) -> str:
     name = f"metastore_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         query = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(query.format(sql.Identifier(name), sql.Identifier(template or "template0")))
+        # Copying files takes less than half the time of logging each page, which PostgreSQL 15 and later prefer.
+        strategy = sql.SQL(" STRATEGY FILE_COPY" if connection.info.server_version >= 150000 else "")
+        connection.execute(query.format(sql.Identifier(name), sql.Identifier(template or "template0")) + strategy)
     return make_conninfo(dsn, dbname=name)
 
 

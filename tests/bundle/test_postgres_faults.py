@@ -6,9 +6,10 @@ import contextlib
 import os
 import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -17,9 +18,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from metastore.bundle.port import Filter, LogFilter, Snapshot, Write
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import OutcomeUnknown, RevisionConflict, StorageUnavailable
+from metastore.postgres.database import Database
 from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import Server, migrated_database, new_server
 from tests.bundle.test_postgres import AT, NUMI, put
+from tests.waiting import until
 
 #: The comment of every change here.
 WHY = b"Why"
@@ -66,6 +69,8 @@ class Proxy:
                 server = socket.create_connection(self._server)
                 self._clients.append(client)
                 self._open += [client, server]
+                if self.down:  # since we looked
+                    client.shutdown(socket.SHUT_RDWR)
                 changed = threading.Event()
                 answers = threading.Thread(target=self._answers, args=(client, server, changed), daemon=True)
                 answers.start()
@@ -84,9 +89,11 @@ class Proxy:
             while data := client.recv(65536):
                 if self.cut and self.marker in data:
                     if self.cut == "before":
+                        self._count()
                         break
                     if self.cut == "late":
                         self._held, self._late = data, (server, answers)
+                        self._count()
                         self._end(client)
                         return
                     changed.set()
@@ -97,18 +104,38 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
                 if changed.is_set():
+                    self._count()
                     break
                 client.sendall(data)
         self._end(client, server)
 
+    def _count(self) -> None:
+        """Note that a connection is cut, and not closed by its client, as the one that looks at the tables is."""
+        self.cut = ""
+        self.cuts += 1
+        self.down = self.stays_down
+
     def _end(self, *sockets: socket.socket) -> None:
-        if self.cut:
-            self.cut = ""
-            self.cuts += 1
-            self.down = self.stays_down
         for each in (*sockets, *(self._clients if self.down else ())):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+
+def open_hasty(database: Database) -> None:
+    """Open two connections, as when the pool grows under load, without haste; a lost one is soon given up."""
+    with giving_up_soon(database):
+        database._open()
+    database.patiently(lambda _: database.patiently(lambda _: None))
+
+
+@contextlib.contextmanager
+def giving_up_soon(database: Database) -> Iterator[None]:
+    """Let calls wait no longer for a server that is gone; what is open may take as long as ever."""
+    patience, database.patience = database.patience, 0.3
+    try:
+        yield
+    finally:
+        database.patience = patience
 
 
 @pytest.fixture
@@ -127,7 +154,7 @@ def proxy(dsn: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def record(dsn: str, proxy: Proxy) -> Iterator[PostgresRecord]:
-    made = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=5)
+    made = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=60)
     yield made
     made.close()
 
@@ -208,10 +235,11 @@ def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
 
 
 def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, proxy: Proxy) -> None:
-    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=1)
+    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=60)
+    open_hasty(record._database)
     (first,) = put(record, NUMI)
     proxy.cut, proxy.stays_down = "after", True
-    with pytest.raises(OutcomeUnknown) as caught:
+    with giving_up_soon(record._database), pytest.raises(OutcomeUnknown) as caught:
         put(record, replace(NUMI, event="e,1d"))
     proxy.down = False
     newest = record.newest("NuMI")
@@ -237,13 +265,15 @@ def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
 
 
 def test_a_server_out_of_reach_is_unavailable(dsn: str, proxy: Proxy) -> None:
-    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=0.5)
+    record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=60)
+    open_hasty(record._database)
     put(record, NUMI)
     proxy.cut, proxy.stays_down = "before", True
-    with pytest.raises((StorageUnavailable, OutcomeUnknown)):
-        put(record, replace(NUMI, event="e,1d"))
-    with pytest.raises(StorageUnavailable):
-        record.newest("NuMI")
+    with giving_up_soon(record._database):
+        with pytest.raises((StorageUnavailable, OutcomeUnknown)):
+            put(record, replace(NUMI, event="e,1d"))
+        with pytest.raises(StorageUnavailable):
+            record.newest("NuMI")
     proxy.down = False
     assert record.newest("NuMI").bundle == NUMI
     record.close()
@@ -292,49 +322,52 @@ def test_a_closed_record_opens_again(dsn: str) -> None:
 def test_a_server_that_crashes_and_starts_again_loses_and_doubles_nothing() -> None:
     server = new_server()
     try:
-        _crash_under_load(server)
+        _crash(server)
     finally:
         server.stop("immediate")
 
 
-def _crash_under_load(server: Server) -> None:
-    migrate(server.dsn)
-    record = PostgresRecord(server.dsn, patience=30)
-    acknowledged: list[Snapshot] = []
-    unknown: list[OutcomeUnknown] = []
+def crash_under_load(server: Server, write: Callable[[int], None], acknowledged: list[list[Any]], how: str) -> None:
+    """Let each of several writers write in a loop, and the server crash twice; stop it when all have written again."""
     done = threading.Event()
 
-    def write(writer: int) -> None:
-        newest: Snapshot | None = None
-        number = 0
+    def write_on(writer: int) -> None:
         while not done.is_set():
-            number += 1
-            state = replace(NUMI, name=f"B{writer}", devices=frozenset({f"E:{number:06}"}))
-            try:
-                (newest,) = record.write(
-                    [Write("update", state, newest.id if newest else None)], user=f"w{writer}", comment="", at=AT
-                )
-            except OutcomeUnknown as error:
-                unknown.append(error)
-                return
-            acknowledged.append(newest)
+            write(writer)
 
-    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
-    for thread in threads:
-        thread.start()
-    for _ in range(2):
-        time.sleep(0.7)
-        server.stop("immediate")
-        server.start()
-    time.sleep(1.5)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert not unknown
+    with ThreadPoolExecutor(len(acknowledged)) as pool:
+        writers = [pool.submit(write_on, writer) for writer in range(len(acknowledged))]
+        try:
+            for crashes in range(3):
+                more = [len(each) + 5 for each in acknowledged]
+                until(lambda more=more: any(map(Future.done, writers)) or more <= [*map(len, acknowledged)])
+                if crashes < 2:
+                    server.kill() if how == "kill" else server.stop("immediate")
+                    server.start()
+        finally:
+            done.set()
+        for future in writers:
+            future.result()
+
+
+def _crash(server: Server) -> None:
+    migrate(server.dsn)
+    record = PostgresRecord(server.dsn, patience=120)
+    acknowledged: list[list[Snapshot]] = [[] for _ in range(4)]
+
+    def write(writer: int) -> None:
+        made = acknowledged[writer]
+        state = replace(NUMI, name=f"B{writer}", devices=frozenset({f"E:{len(made):06}"}))
+        made += record.write(
+            [Write("update", state, made[-1].id if made else None)], user=f"w{writer}", comment="", at=AT
+        )
+
+    crash_under_load(server, write, acknowledged, "immediate")
+    snapshots = [snapshot for each in acknowledged for snapshot in each]
     kept = {line.id for line in record.log(LogFilter(limit=1_000_000))}
-    assert kept == {snapshot.id for snapshot in acknowledged}
-    assert len(acknowledged) == len(kept) > 20
-    for snapshot in acknowledged[:: len(acknowledged) // 20]:
+    assert kept == {snapshot.id for snapshot in snapshots}
+    assert len(snapshots) == len(kept)
+    for snapshot in snapshots[:: len(snapshots) // 20]:
         assert record.snapshot(snapshot.id) == snapshot
     assert [check.problem for check in record.chains()] == [None] * 4
     record.close()

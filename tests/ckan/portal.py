@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import psycopg
 from metastore import ckan
 from tests.bundle.postgres_server import new_server
 from tests.ckan import solr
+from tests.waiting import free_port
 
 CATALOGUE = Path(__file__).parent.parent.parent / "examples" / "catalogue"
 INI = """\
@@ -78,12 +78,6 @@ formatter = generic
 [formatter_generic]
 format = %(asctime)s %(levelname)-5.5s [%(name)s] %(message)s
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Portal:

@@ -18,7 +18,8 @@ import pytest
 
 import metastore
 from tests.ckan.conftest import links, send
-from tests.ckan.portal import Portal, free_port
+from tests.ckan.portal import Portal
+from tests.waiting import free_port
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ import jwt
 import pytest
 
 import metastore
-from tests.ckan.portal import Portal, free_port
+from tests.ckan.portal import Portal
 from tests.ckan.served_with_service import signed
 from tests.ckan.service import Service, make_keys
+from tests.waiting import free_port
 
 SECRET = "only-for-tests-and-as-long-as-a-shared-secret-has-to-be"
 OURS = "ckanext.authz_service"

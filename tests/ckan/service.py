@@ -11,7 +11,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.serving import BIN, free_port, reachable, until
+from tests.serving import BIN
+from tests.waiting import free_port, reachable, until
 
 
 class Service:

@@ -6,14 +6,13 @@ import base64
 import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
+from ..waiting import free_port, reachable, until
 from .server import HostServer, Reply, Request
 
 BACKEND = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-http-backend"
@@ -105,7 +104,7 @@ def nginx(folder: Path, upstream: str, *settings: str) -> Iterator[str]:
     """Run nginx in front of a server, with further settings of its `server` block; yield its address."""
     assert NGINX
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     (folder / "nginx.conf").write_text(f"""
         daemon off; pid nginx.pid; error_log error.log; worker_processes 1;
         events {{ worker_connections 64; }}
@@ -120,24 +119,8 @@ def nginx(folder: Path, upstream: str, *settings: str) -> Iterator[str]:
         }}""")
     process = subprocess.Popen([NGINX, "-p", folder, "-c", "nginx.conf", "-e", "error.log"])
     try:
-        _wait_for(port)
+        until(lambda: reachable(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("nginx does not start")
+        process.wait(60)

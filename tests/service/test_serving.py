@@ -21,7 +21,8 @@ from metastore.printable import printable
 from metastore.service import server
 
 from ..processes import SOAK
-from ..serving import BIN, Served, behind_nginx, free_port, served, until
+from ..serving import BIN, Served, behind_nginx, served
+from ..waiting import free_port, until
 
 CARS = "/api/v1/datasets/physics/cars"
 
