@@ -24,6 +24,7 @@ from metastore import (
 )
 from metastore.storage.port import Storage
 
+from .cases import cases
 from .conftest import ANN, EPOCH, REAL, change, real_descriptor
 
 CARS = "physics/cars"
@@ -72,8 +73,8 @@ def test_the_id_is_text_or_a_pair(store: MetaStore) -> None:
     assert str(made.id) == "physics/cars"
 
 
-@pytest.mark.parametrize(
-    ("bad", "hint"),
+@cases(
+    "bad, hint",
     [
         ("Physics/cars", "lower case: try 'physics'"),
         ("cars", "owner/name"),
@@ -132,7 +133,7 @@ def test_every_write_says_who_why_and_when(store: MetaStore) -> None:
     assert store.dataset_delete(CARS, author=Author("X", "y")).author == Author("X", "y")
 
 
-@pytest.mark.parametrize("author", ["", "<a@b>", ".,;", Author("", "a@b"), "\ud800", "x" * 1001])
+@cases("author", ["", "<a@b>", ".,;", Author("", "a@b"), "\ud800", "x" * 1001])
 def test_an_author_without_a_name_is_refused(store: MetaStore, author: str) -> None:
     with pytest.raises(InvalidInput):
         store.dataset_create(CARS, {}, author=author)
@@ -144,7 +145,7 @@ def test_without_any_author_nothing_is_written(storage: Storage) -> None:
         MetaStore(storage).dataset_create(CARS, {})
 
 
-@pytest.mark.parametrize("at", [datetime(2020, 1, 1), datetime(1969, 12, 31, tzinfo=UTC), "yesterday"])
+@cases("at", [datetime(2020, 1, 1), datetime(1969, 12, 31, tzinfo=UTC), "yesterday"])
 def test_a_time_that_git_cannot_keep_is_refused(store: MetaStore, at: datetime) -> None:
     with pytest.raises(InvalidInput):
         store.dataset_create(CARS, {}, at=at)
@@ -164,7 +165,7 @@ def test_update_replaces_the_descriptor(store: MetaStore) -> None:
     assert store.dataset_read(CARS, first.revision.id).descriptor == {"a": 1, "b": 2}
 
 
-@pytest.mark.parametrize(
+@cases(
     "write",
     [
         lambda store: store.dataset_update(CARS, {"b": 2, "a": 1}),
@@ -179,12 +180,14 @@ def test_a_write_that_changes_nothing_makes_no_revision(store: MetaStore, write:
     first = store.dataset_create(CARS, {"a": 1, "b": 2})
     assert write(store).revision == first.revision  # type: ignore[operator]
     assert write(store).bytes == first.bytes  # type: ignore[operator]
+    store.dataset_purge(CARS, force=True)
 
 
-@pytest.mark.parametrize("other", ['{"a": 1.0}', '{"a": true}', '{"a": "1"}', '{"a": 1.00}'])
+@cases("other", ['{"a": 1.0}', '{"a": true}', '{"a": "1"}', '{"a": 1.00}'])
 def test_values_that_only_python_takes_for_equal_are_a_change(store: MetaStore, other: str) -> None:
     first = store.dataset_create(CARS, {"a": 1})
     assert store.dataset_update(CARS, other).revision != first.revision
+    store.dataset_purge(CARS, force=True)
 
 
 def test_expected_makes_a_stale_write_a_conflict_even_where_nothing_would_change(store: MetaStore) -> None:
@@ -204,11 +207,12 @@ def test_expected_makes_a_stale_write_a_conflict_even_where_nothing_would_change
     assert store.dataset_read(CARS).revision.id == second
 
 
-@pytest.mark.parametrize("expected", ["", "abc", "HEAD", "A" * 40])
+@cases("expected", ["", "abc", "HEAD", "A" * 40])
 def test_expected_has_to_be_a_full_id(store: MetaStore, expected: str) -> None:
     store.dataset_create(CARS, {})
     with pytest.raises(InvalidInput, match="full id"):
         store.dataset_update(CARS, {"a": 1}, expected=expected)
+    store.dataset_purge(CARS, force=True)
 
 
 def test_merge_patch_sets_and_removes_members(store: MetaStore) -> None:
@@ -237,11 +241,12 @@ def test_json_patch_is_applied_whole_or_not_at_all(store: MetaStore) -> None:
     assert store.dataset_read(CARS).descriptor == {"a": 1, "list": [1, 2]}
 
 
-@pytest.mark.parametrize("patch", ["5", '"text"', 5, None, [{"op": "replace", "path": "", "value": []}]])
+@cases("patch", ["5", '"text"', 5, None, [{"op": "replace", "path": "", "value": []}]])
 def test_a_patch_that_makes_no_descriptor_is_refused(store: MetaStore, patch: object) -> None:
     store.dataset_create(CARS, {})
     with pytest.raises(InvalidInput):
         store.dataset_patch(CARS, patch)  # type: ignore[arg-type]
+    store.dataset_purge(CARS, force=True)
 
 
 def test_delete_keeps_history_and_tags_and_says_deleted(store: MetaStore) -> None:

@@ -19,6 +19,7 @@ from metastore import (
     wire,
 )
 
+from .cases import cases
 from .conftest import ANN, real_descriptor
 
 CARS = "physics/cars"
@@ -44,7 +45,7 @@ def test_an_unknown_revision_fails_at_the_call_and_not_in_the_loop(store: MetaSt
         store.revision_list(CARS, "nothing")
 
 
-@pytest.mark.parametrize("odd", [5, b"HEAD", ["HEAD"]])
+@cases("odd", [5, b"HEAD", ["HEAD"]])
 def test_what_is_no_text_names_no_revision(store: MetaStore, revisions: list[str], odd: Any) -> None:
     for call in (store.dataset_read, store.revision_list, store.dataset_revert, store.revision_diff):
         with pytest.raises(InvalidInput, match="a Revision or a Tag, not"):
@@ -76,8 +77,8 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
     assert store.dataset_patch(CARS, list(diff.patch)).descriptor == descriptor
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
+@cases(
+    "old, new, said",
     [
         ({"a": 1}, {"a": True}, ["a changed: 1 → True"]),
         ({"a": 1}, {"a": 1.0}, ["a changed: 1 → 1.0 (the same number, written otherwise)"]),
@@ -134,6 +135,7 @@ def test_differences_in_words(store: MetaStore, old: dict[str, Any], new: dict[s
     first = store.dataset_create(CARS, old)
     store.dataset_update(CARS, new)
     assert [str(each) for each in store.revision_diff(CARS, first.revision.id).changes] == said
+    store.dataset_purge(CARS, force=True)
 
 
 def test_another_spelling_is_told_and_its_patch_replayed_gives_the_same_bytes(store: MetaStore) -> None:
@@ -162,7 +164,7 @@ def test_a_tag_names_a_revision_and_is_read_at_it(store: MetaStore, revisions: l
         store.tag_create(CARS, "v3", "0" * 40)
 
 
-@pytest.mark.parametrize(
+@cases(
     "name",
     [
         "",
@@ -187,6 +189,7 @@ def test_a_tag_name_that_git_or_a_reader_would_mistake_is_refused(store: MetaSto
     with pytest.raises(InvalidInput):
         store.tag_create(CARS, name)
     assert list(store.tag_list(CARS)) == []
+    store.dataset_purge(CARS, force=True)
 
 
 def test_a_tag_is_renamed_described_anew_and_moved(store: MetaStore, revisions: list[str]) -> None:
@@ -273,7 +276,7 @@ def test_the_feed_brings_every_change_and_goes_on_behind_a_cursor(store: MetaSto
     assert moved.new_id == "physics/d"
 
 
-@pytest.mark.parametrize("cursor", ["", "yesterday", "2024-01-01T00:00:00", 5])
+@cases("cursor", ["", "yesterday", "2024-01-01T00:00:00", 5])
 def test_what_is_no_cursor_is_refused(store: MetaStore, cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         store.changes(cursor)

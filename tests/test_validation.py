@@ -16,15 +16,16 @@ from metastore import InvalidInput, MetaStore, ckan, validate
 from metastore.descriptor.profiles import Profiles
 from metastore.storage.port import Storage
 
-from .conftest import ANN, REAL, real_descriptor, ticking
+from .cases import cases
+from .conftest import ANN, OF_ONE_OWNER, REAL, real_descriptor, ticking
 
 CARS = "physics/cars"
 V2 = "https://datapackage.org/profiles/2.0/datapackage.json"
 
 
-@pytest.mark.parametrize("mode", ["off", "warn", "strict"])
-@pytest.mark.parametrize(
-    ("path", "reason"),
+@cases("mode", ["off", "warn", "strict"])
+@cases(
+    "path, reason",
     [
         ("/etc/passwd", "absolute"),
         ("//host/share", "absolute"),
@@ -63,11 +64,12 @@ def test_an_unsafe_path_is_refused_in_every_mode(storage: Storage, mode: Any, pa
     assert list(store.dataset_list()) == []
 
 
-@pytest.mark.parametrize(
+@cases(
     "path", ["data.csv", "./data.csv", "a/b/c.csv", "ünïcode ☃.csv", "a b.csv", ".data.csv", "a..b", "https://x/../y"]
 )
 def test_an_ordinary_path_is_accepted(store: MetaStore, path: str) -> None:
     store.dataset_create(CARS, {"resources": [{"name": "x", "path": path}]})
+    store.dataset_purge(CARS, force=True)
 
 
 def test_two_resources_of_one_name_would_hide_each_other(store: MetaStore) -> None:
@@ -76,8 +78,8 @@ def test_two_resources_of_one_name_would_hide_each_other(store: MetaStore) -> No
     assert [pointer for pointer, _ in caught.value.problems] == ["/resources/2/name", "/resources/3/path"]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
+@cases(
+    "text, said",
     [
         ("", "not JSON"),
         ("[]", "JSON object"),
@@ -101,8 +103,8 @@ def test_text_that_is_no_descriptor_is_refused(store: MetaStore, text: str | byt
         store.dataset_create(CARS, text)
 
 
-@pytest.mark.parametrize(
-    ("value", "said"),
+@cases(
+    "value, said",
     [
         ([], "JSON object"),
         (None, "JSON object"),
@@ -135,6 +137,15 @@ def test_the_largest_descriptor_is_configurable(storage: Storage) -> None:
             write()
 
 
+@pytest.mark.parametrize(
+    "store",
+    # What takes them, takes them whatever is below: the emulated hosts would only show how they are emulated.
+    [
+        *("git-synced", "postgres", "service"),
+        *(pytest.param(name, marks=pytest.mark.soak) for name in sorted(OF_ONE_OWNER)),
+    ],
+    indirect=True,
+)
 def test_ten_megabytes_are_stored_and_changed(store: MetaStore) -> None:
     rows = [{"name": f"r{n}", "path": f"{n}.csv", "title": "x" * 900} for n in range(11_000)]
     made = store.dataset_create(CARS, {"resources": rows})

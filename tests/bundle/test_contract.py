@@ -26,6 +26,7 @@ from metastore.errors import (
     SnapshotNotFound,
 )
 
+from ..cases import cases
 from ..conftest import EPOCH
 from .conftest import DATA, REAL, RECORDS, numi, opened, registry_of
 
@@ -285,8 +286,8 @@ def fill(registry: BundleRegistry) -> None:
     registry.bundle_delete("gone", user="ruth")
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
+@cases(
+    "wanted, found",
     [
         ({}, ["B_1", "B_2", "BxX", "a.b_c"]),
         ({"group": "MINOS"}, ["B_1"]),
@@ -307,7 +308,6 @@ def fill(registry: BundleRegistry) -> None:
         ({"after": "B_1", "limit": 1}, ["B_2"]),
         ({"group": "NOvA", "host": "h2", "run": True}, ["B_2"]),
     ],
-    ids=str,
 )
 def test_bundles_are_listed_by_name_and_filtered(
     several: BundleRegistry, wanted: dict[str, Any], found: list[str]
@@ -348,8 +348,8 @@ def test_a_line_says_who_changed_a_bundle_last_and_why(registry: BundleRegistry)
     assert registry.bundle_lines(Listing(deleted=True)) == []
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
+@cases(
+    "wanted, found",
     [
         ({"text": "b_"}, ["B_1", "B_2", "a.b_c"]),
         ({"text": "tor8"}, ["a.b_c"]),
@@ -372,14 +372,13 @@ def test_a_line_says_who_changed_a_bundle_last_and_why(registry: BundleRegistry)
         ({"order": "user", "limit": 1}, ["B_1"]),
         ({"limit": 0}, []),
     ],
-    ids=str,
 )
 def test_lines_are_filtered_and_ordered(several: BundleRegistry, wanted: dict[str, Any], found: list[str]) -> None:
     assert names(several.bundle_lines(Listing(**wanted))) == found
 
 
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
+@cases("order", ORDERS)
+@cases("descending", [False, True])
 def test_pages_in_any_order_put_together_are_the_whole(several: BundleRegistry, order: str, descending: bool) -> None:
     key, name = (lambda line: getattr(line, order)), (lambda line: line.name)
     whole = sorted(several.bundle_lines(Listing()), key=lambda line: (key(line), name(line)), reverse=descending)
@@ -447,8 +446,8 @@ def test_a_copy_and_a_return_say_what_came(registry: BundleRegistry) -> None:
     assert [line.changed for line in registry.bundle_log()] == ["+2 devices", "−2 devices", "+2 devices", "+2 devices"]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
+@cases(
+    "wanted, found",
     [
         ({"name": "Other"}, ["bo create Other"]),
         ({"name": "nothing"}, []),
@@ -464,7 +463,6 @@ def test_a_copy_and_a_return_say_what_came(registry: BundleRegistry) -> None:
         ({"before": 2**70, "limit": 1}, ["ruth delete NuMI"]),
         ({"before": -(2**70)}, []),
     ],
-    ids=str,
 )
 def test_the_log_is_filtered(history: BundleRegistry, wanted: dict[str, Any], found: list[str]) -> None:
     assert [f"{line.user} {line.action} {line.name}" for line in history.bundle_log(**wanted)] == found
@@ -678,7 +676,7 @@ def test_every_printable_user_is_kept_as_given(record: BundleRecord) -> None:
 ODD: list[Any] = [*NASTY, ["x"], {}, b"x"]
 
 
-@pytest.mark.parametrize("key", ["group", "device", "event", "run", "host", "prefix", "after", "limit"])
+@cases("key", ["group", "device", "event", "run", "host", "prefix", "after", "limit"])
 def test_an_odd_filter_finds_nothing_or_is_refused(history: BundleRegistry, key: str) -> None:
     for odd in ODD:
         with suppress(InvalidInput):
@@ -687,9 +685,7 @@ def test_an_odd_filter_finds_nothing_or_is_refused(history: BundleRegistry, key:
     assert len(history.bundle_log()) == 5
 
 
-@pytest.mark.parametrize(
-    "key", ["text", "group", "device", "event", "run", "deleted", "order", "descending", "after_key", "limit"]
-)
+@cases("key", ["text", "group", "device", "event", "run", "deleted", "order", "descending", "after_key", "limit"])
 def test_an_odd_list_finds_nothing_or_is_refused(history: BundleRegistry, key: str) -> None:
     for odd in ODD:
         for order in ("devices", "updated", "name"):
@@ -700,7 +696,7 @@ def test_an_odd_list_finds_nothing_or_is_refused(history: BundleRegistry, key: s
     assert names(history.bundle_lines(Listing())) == ["Other"]
 
 
-@pytest.mark.parametrize("key", ["name", "user", "device", "since", "until", "before", "limit"])
+@cases("key", ["name", "user", "device", "since", "until", "before", "limit"])
 def test_an_odd_filter_of_the_log_finds_nothing_or_is_refused(history: BundleRegistry, key: str) -> None:
     for odd in ODD:
         with suppress(InvalidInput):
