@@ -47,6 +47,23 @@ def cut_off_at(number: int, work: Callable[[], object]) -> bool:
     return ended == _CUT_OFF
 
 
+@contextmanager
+def calls_of(made: list[str]) -> Iterator[None]:
+    """Note the calls that change a file, in the order in which `cut_off_at` counts them."""
+
+    def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            made.append(name)
+            return real(*args, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in CALLS:
+            patched.setattr(os, name, noting(name, getattr(os, name)))
+        yield
+
+
 def _die_at(number: int) -> None:
     left = iter(range(number, -1, -1))
 

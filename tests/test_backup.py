@@ -414,7 +414,7 @@ def test_a_backup_killed_anywhere_is_whole_and_the_next_makes_it_good(
     before = contents(store)
     change_everything(store)
     after = contents(store)
-    for step in range(0, 1000, 1 if SOAK else 3):
+    for step in range(0, 1000, 1 if SOAK else 5):
         target = tmp_path / f"backup{step}"
         shutil.copytree(tmp_path / "older", target)
         ended = dying_at(monkeypatch, step, lambda to=target: backup(git_storage(store), to))

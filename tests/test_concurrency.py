@@ -153,19 +153,21 @@ def test_everything_at_once_on_the_same_ids_leaves_a_sound_store_and_a_full_jour
     assert sorted(line for line in kept if line[0] in ("move", "purge")) == sorted(said)
 
 
-def test_threads_share_a_store(store: metastore.MetaStore) -> None:
+def test_threads_share_a_store(store: metastore.MetaStore, request: pytest.FixtureRequest) -> None:
     store.dataset_create(CARS, {})
+    # Where each call is several requests, fewer calls meet as often.
+    rounds = ROUNDS if SOAK or request.node.callspec.params["store"] in ("memory", "git", "git-synced") else 3
 
     def work(number: int) -> None:
-        for n in range(ROUNDS):
+        for n in range(rounds):
             store.dataset_patch(CARS, {f"writer-{number}": n})
             store.dataset_read(CARS)
             store.tag_create(CARS, f"t{number}-{n}")
 
     with ThreadPoolExecutor(WRITERS) as threads:
         list(threads.map(work, range(WRITERS)))
-    assert len(list(store.revision_list(CARS))) == WRITERS * ROUNDS + 1
-    assert len(list(store.tag_list(CARS))) == WRITERS * ROUNDS
+    assert len(list(store.revision_list(CARS))) == WRITERS * rounds + 1
+    assert len(list(store.tag_list(CARS))) == WRITERS * rounds
 
 
 def test_a_store_that_was_used_works_after_a_fork_in_parent_and_child(tmp_path: Path) -> None:

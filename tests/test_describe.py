@@ -344,7 +344,7 @@ def test_nothing_is_fetched_and_no_other_file_is_read(tmp_path: Path, monkeypatc
     assert len(describe(tmp_path)["resources"]) == 7
 
 
-@pytest.mark.parametrize("size", [512 * 1024**2, pytest.param(3 * 1024**3, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("size", [256 * 1024**2, pytest.param(3 * 1024**3, marks=pytest.mark.soak)])
 def test_a_file_larger_than_memory_is_streamed(tmp_path: Path, size: int) -> None:
     with open(write(tmp_path, {"big.csv": b"a,b\n" + b"1,2\n" * 500_000}) / "big.csv", "ab") as file:
         file.truncate(size)

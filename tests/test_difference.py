@@ -14,9 +14,12 @@ from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.document import encode
 from metastore.descriptor.patch import patched
 
+from .processes import SOAK
 from .test_fuzz import nearby
 
 bounded = settings(suppress_health_check=list(HealthCheck))
+#: The limits only choose among the ways that the test without any goes: fewer examples each.
+few = settings(bounded, max_examples=500 if SOAK else 15)
 items = st.lists(st.integers(0, 9) | st.sampled_from(["1", True, 1.0, None, [], {}, [1]]), max_size=12)
 named = st.lists(
     st.fixed_dictionaries({"name": st.sampled_from("abcdefg")}, optional={"path": st.sampled_from("xyz"), "n": items}),
@@ -51,7 +54,7 @@ def test_a_patch_that_would_be_too_long_leads_there_as_well(
     for name, limit in limits.items():
         monkeypatch.setattr(difference, name, limit)
 
-    @bounded
+    @few
     @given(documents, documents)
     def whatever(old: Any, new: Any) -> None:
         leads(old, new)

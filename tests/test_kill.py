@@ -21,7 +21,7 @@ from .conftest import ANN, change
 from .processes import SOAK, fsck
 from .test_storage_contract import tag_of
 
-ROUNDS = 1000 if SOAK else 25
+ROUNDS = 1000 if SOAK else 12
 CARS = DatasetId("physics", "cars")
 
 

@@ -188,8 +188,8 @@ def played(machine: type[LikeMemory], examples: int, steps: int) -> Any:
     return test
 
 
-TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 40, 60 if SOAK else 30)
-TestPostgresLikeMemory = played(PostgresLikeMemory, 300 if SOAK else 8, 60 if SOAK else 30)
+TestGitLikeMemory = played(GitLikeMemory, 2000 if SOAK else 25, 60 if SOAK else 30)
+TestPostgresLikeMemory = played(PostgresLikeMemory, 300 if SOAK else 4, 60 if SOAK else 30)
 # A host answers over sockets: fewer plays say as much in the same time.
-TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)
-TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 4, 60 if SOAK else 25)
+TestGitHubLikeMemory = played(GitHubLikeMemory, 200 if SOAK else 2, 60 if SOAK else 25)
+TestGitLabLikeMemory = played(GitLabLikeMemory, 200 if SOAK else 2, 60 if SOAK else 25)

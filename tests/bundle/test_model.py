@@ -220,7 +220,7 @@ def test_random_calls_do_what_the_model_does(record: str) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Of,
         settings=settings(
-            max_examples=1000 if SOAK else 15,
+            max_examples=1000 if SOAK else 5 if record == "postgres" else 15,
             stateful_step_count=50 if SOAK else 20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -279,7 +279,7 @@ def test_the_truth_table(record: BundleRecord, verb: str) -> None:
     cases = [case for case in CASES if case.verb == verb]
     assert len(cases) >= 30
     if not SOAK and not in_memory(record):  # the table is the registry's; of a record it needs what was there before
-        cases = cases[::3]
+        cases = cases[::7]
     wrong = [case for number, case in enumerate(cases) if not holds(registry, case, f"B{number}")]
     assert wrong == []
     assert [check.problem for check in registry.bundle_verify() if check.problem] == []
@@ -301,7 +301,8 @@ SCOPES = {
 def test_the_truth_table_within_the_scopes_of_a_token(scopes: str) -> None:
     grant, groups = parse_bundle_scopes(scopes), Groups.parse(GROUPS)
     wrong = []
-    for case in CASES:
+    # A third of the table for each; together they try all of it. The soak tries all of it with each.
+    for case in CASES if SOAK else CASES[list(SCOPES).index(scopes) % 3 :: 3]:
         registry = BundleRegistry(VersionedRecord(MemoryStorage()), groups, clock=ticking())
         expected = allowed(case) and case.owner in SCOPES[scopes]
         if not holds(registry, case, "B", registry.limited_to(grant), expected):

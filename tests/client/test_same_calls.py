@@ -117,7 +117,7 @@ class RemoteLikeLocal(GitLikeMemory):
 
 TestRemoteLikeLocal = RemoteLikeLocal.TestCase
 TestRemoteLikeLocal.settings = settings(
-    max_examples=300 if SOAK else 8,
+    max_examples=300 if SOAK else 4,
     stateful_step_count=40 if SOAK else 20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
