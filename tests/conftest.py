@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,18 +24,17 @@ from metastore.types import Author, Change
 from .bundle.postgres_server import new_storage
 from .hosts import backends
 from .loopback import TOKEN, serving
+from .machine import temporary
 from .once import compile_routes_once
 from .processes import SOAK
 
 compile_routes_once()
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(
-    prefix="metastore-state-"
-)  # keys of services on stores without a folder
+os.environ["XDG_STATE_HOME"] = str(temporary("metastore-state-"))  # keys of services on stores without a folder
 # Machines are shared, and slow at times.
 hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)
 hypothesis.settings.load_profile("metastore")
 if not os.access(Path(__file__).parent.parent, os.W_OK):  # where what failed is remembered
-    set_hypothesis_home_dir(tempfile.mkdtemp())
+    set_hypothesis_home_dir(temporary("metastore-hypothesis-"))
 
 CATALOGUE = Path(__file__).parent.parent / "examples" / "catalogue"
 ANN = Author("Ann Lee", "ann@example.org")

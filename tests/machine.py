@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import suppress
@@ -27,13 +28,15 @@ _DAY = 24 * 60 * 60  # seconds
 
 def isolate() -> None:
     """Take this process, and the children to come, to a home folder that has nothing but a Git identity."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell lets what it runs in the background ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith(("GIT_", "METASTORE_", "XDG_")) and not name.startswith(_KEPT):
             del os.environ[name]
     if "TMPDIR" not in os.environ and (memory := _in_memory()):
         os.environ["TMPDIR"] = str(memory)
         tempfile.tempdir = None  # so that it is looked up again
-    home = _temporary("metastore-tests-home-")
+    home = temporary("metastore-tests-home-")
     os.environ["HOME"] = str(home)
     os.environ["GIT_CONFIG_NOSYSTEM"] = "1"
     for role in ("AUTHOR", "COMMITTER"):  # beside the file, for children that get another home
@@ -53,12 +56,12 @@ def _in_memory() -> Path | None:
             status = left.stat()
             if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _DAY:
                 shutil.rmtree(left, ignore_errors=True)
-    folder = _temporary("metastore-tests-", _MEMORY)
+    folder = temporary("metastore-tests-", _MEMORY)
     folder.chmod(0o755)  # the tests' PostgreSQL is another user
     return folder
 
 
-def _temporary(prefix: str, folder: Path | None = None) -> Path:
+def temporary(prefix: str, folder: Path | None = None) -> Path:
     """Make a folder that goes with this process."""
     path = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
     ours = os.getpid()  # a forked child ends without it
