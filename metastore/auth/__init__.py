@@ -1,5 +1,5 @@
-"""Who asks, and what they may do: tokens, the keys that they are checked with, and scopes.
+"""Authentication and authorisation: tokens, the keys that check them, and scopes.
 
-`tokens` turns a token's text into an identity, with keys from `key_sources` (`keys` parses them, `own_key` makes the
-service's own). `access` holds the one rule that decides. Nothing here knows HTTP.
+`tokens` turns a token into an identity. The keys come from `key_sources`, which `keys` parses; `own_key` makes the
+service's own. `access` holds the one rule that decides. No module here knows HTTP.
 """

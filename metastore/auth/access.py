@@ -6,13 +6,13 @@ ds[:id[:subscope[:action,…]]]        ds:physics/cars:metadata:update
 bundles:group:action,…               bundles:NOvA:write
 ```
 
-`*`, an empty part and a missing part mean any; an id is `owner/name`, `name` (of the default owner), `owner/*`,
-`owner/` or `*`. That is the grammar of CKAN's ckanext-authz-service (`authzzie.py`, `Scope`), which issues such tokens,
-with what it leaves open read narrowly: an action list that is empty, more than four parts, and whatever is not known
-grant nothing. The third of three parts is a list of actions, as there.
+`*`, an empty part and a missing part mean any. An id is `owner/name`, `name` (of the default owner), `owner/*`,
+`owner/` or `*`. This is the grammar of CKAN's ckanext-authz-service (`authzzie.py`, `Scope`), which issues such tokens:
+there, too, the third of three parts is a list of actions. Cases that it leaves open are read narrowly: an empty list of
+actions, a scope of more than four parts and an unknown word grant nothing.
 
-The scopes of bundles are ours, and have no short forms: a group or `*`, and `read`, `write` or both. Anyone reads
-bundles, so `read` adds nothing. `write` lets the groups file decide; without it, the token changes no bundle.
+The scopes of bundles are our own and have no short forms: a group or `*`, then `read`, `write` or both. Anyone may read
+bundles, so `read` adds nothing. With `write`, the groups file decides; without it, the token changes no bundle.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied
 from metastore.parse import make_author, parse_dataset_id
 from metastore.types import Author, DatasetId
 
-#: What can be asked of `allows`: `list` is whether a listing shows an id, `import` to write in another's name or time.
+#: The actions that `allows` knows. `list` shows an id in listings; `import` writes under another author or time.
 ACTIONS = ("read", "list", "create", "update", "delete", "purge", "import")
-#: What a scope that names no action grants. Not `import`: CKAN's `ds:org/x` was never meant to let one sign for others.
+#: The actions of a scope that names none. Not `import`: CKAN's `ds:org/x` was never meant to sign for others.
 _ANY = frozenset({"read", "list", "create", "update", "patch", "delete", "purge"})
 _KNOWN = _ANY | {"import"}
 _READING = ("read", "list")
 _BUNDLES = re.compile(r"bundles:(\*|[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}):([a-z,]+)")
-_OURS = ("", "*", "metadata")  # the subscopes that are about descriptors; `data` is about files, which others keep
+_OURS = ("", "*", "metadata")  # the subscopes of descriptors; `data` is about files, which are kept elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token grants on some datasets.
+    """The actions that a token grants on some datasets.
 
     Attributes:
         owner: The owner of the datasets; None for any.
-        name: The name of the one dataset; None for all of the owner's.
-        actions: What may be done, in the words of tokens: `patch` is there beside `update`.
+        name: The name of one dataset; None for all datasets of the owner.
+        actions: The granted actions, as tokens name them: both `patch` and `update` occur.
     """
 
     owner: str | None
@@ -50,13 +50,13 @@ class Scope:
     actions: frozenset[str]
 
     def covers(self, dataset_id: DatasetId) -> bool:
-        """Tell whether it is about a dataset."""
+        """Tell whether the scope includes a dataset."""
         return self.owner in (None, dataset_id.owner) and self.name in (None, dataset_id.name)
 
 
 @dataclass(frozen=True, slots=True)
 class BundleGrant:
-    """The groups whose bundles somebody may change, as far as the groups file lets their user.
+    """The groups whose bundles a user may change, within what the groups file allows.
 
     Attributes:
         groups: The groups that are granted.
@@ -67,28 +67,28 @@ class BundleGrant:
     any_group: bool = False
 
     def covers(self, group: str) -> bool:
-        """Tell whether it grants changes of a group's bundles."""
+        """Tell whether the bundles of a group may be changed."""
         return self.any_group or group in self.groups
 
 
-#: What a token without a scope of bundles grants: reading, which anyone may.
+#: The grant of a token without a scope of bundles: to read, as anyone may.
 NO_BUNDLES = BundleGrant()
-#: The grant of a person who came without a token: the groups file alone decides.
+#: The grant of a person who signed in without a token: the groups file alone decides.
 ALL_BUNDLES = BundleGrant(any_group=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is asking, and what they were granted.
+    """A caller, with the scopes that they were granted.
 
     Attributes:
-        user: The token's subject. Without one nothing can be written.
-        name: For people to read.
-        email: An address, or None.
-        scopes: What was granted on datasets; may be empty.
-        bundles: What was granted on bundles.
-        anonymous: Whether there was no token.
-        expires: Until when the token counts, in seconds since 1970; None where there was none.
+        user: The token's subject; None for a token that may only read.
+        name: The user's name for people, or None.
+        email: The user's address, or None.
+        scopes: The scopes on datasets; may be empty.
+        bundles: The grant on bundles.
+        anonymous: Whether the request had no token.
+        expires: The time at which the token expires, in seconds since 1970; None without a token.
     """
 
     user: str | None = None
@@ -101,10 +101,10 @@ class Identity:
 
     @property
     def author(self) -> Author:
-        """The author of what this user writes, by their name, else by the user; with the email, if there is one.
+        """The author of this user's revisions: the name, else the user, with the email if there is one.
 
         Raises:
-            InvalidInput: There is nothing that Git would take for a name.
+            InvalidInput: Git would accept neither as a name.
         """
         for name in (self.name, self.user):
             try:
@@ -114,15 +114,15 @@ class Identity:
         raise InvalidInput("the token names no user who could be a revision's author")
 
 
-#: Who sent no token.
+#: A caller without a token.
 ANONYMOUS = Identity(anonymous=True)
 
 
 def scope_texts(claim: object) -> tuple[str, ...]:
-    """Return the scopes of a claim one by one; never raises, and ignores everything that is not text.
+    """Return the scopes of a claim one by one. Never raises; ignores values that are not strings.
 
     Args:
-        claim: Scopes in one text with spaces between, as CKAN writes them, or a list of them.
+        claim: Scopes as one string, separated by spaces, as CKAN writes them; or a list of strings.
     """
     if isinstance(claim, str):
         return tuple(claim.split(" "))
@@ -130,38 +130,38 @@ def scope_texts(claim: object) -> tuple[str, ...]:
 
 
 def parse_scopes(claim: object, default_owner: str | None = None) -> tuple[Scope, ...]:
-    """Read what a token grants on datasets; never raises, and ignores what it does not understand.
+    """Parse a token's scopes on datasets. Never raises; ignores scopes that it does not understand.
 
     Args:
         claim: As for `scope_texts`.
-        default_owner: Whose dataset an id without owner is; without it, nobody's.
+        default_owner: The owner of an id that names none; without it, such an id grants nothing.
     """
     return tuple(scope for text in scope_texts(claim) for scope in _parse(text, default_owner))
 
 
 def parse_bundle_scopes(claim: object) -> BundleGrant:
-    """Read what a token grants on bundles; never raises, and ignores what it does not understand.
+    """Parse a token's scopes on bundles. Never raises; ignores scopes that it does not understand.
 
     Args:
         claim: As for `scope_texts`.
     """
-    found = [match for text in scope_texts(claim) if (match := _BUNDLES.fullmatch(text))]
-    groups = frozenset(match[1] for match in found if "write" in match[2].split(","))
+    matches = [match for text in scope_texts(claim) if (match := _BUNDLES.fullmatch(text))]
+    groups = frozenset(match[1] for match in matches if "write" in match[2].split(","))
     return BundleGrant(groups - {"*"}, "*" in groups)
 
 
 def check_scopes(scopes: object, default_owner: str | None = None) -> tuple[str, ...]:
-    """Check scopes that somebody wrote by hand, who would not notice that one of them is ignored.
+    """Check scopes that a person wrote, who would not notice that one is ignored.
 
     Args:
-        scopes: One text with spaces between, or a list.
+        scopes: One string, separated by spaces, or a list of strings.
         default_owner: As for `parse_scopes`.
 
     Returns:
         The scopes one by one.
 
     Raises:
-        InvalidInput: One of them grants nothing.
+        InvalidInput: A scope grants nothing.
     """
     texts = scopes.split() if isinstance(scopes, str) else scopes
     if not isinstance(texts, (list, tuple)) or not texts:
@@ -197,7 +197,7 @@ def _parse_actions(text: str) -> frozenset[str]:
 
 
 def _parse_target(text: str, default_owner: str | None) -> tuple[str | None, str | None] | None:
-    """Return owner and name, None for any; or None for an id that is none."""
+    """Return owner and name, each None for any; or None if the id is invalid."""
     if text in ("", "*"):
         return None, None
     owner, slash, name = text.partition("/")
@@ -211,15 +211,15 @@ def _parse_target(text: str, default_owner: str | None) -> tuple[str | None, str
 
 
 def allows(identity: Identity, action: str, dataset_id: DatasetId) -> bool:
-    """Tell whether somebody was granted an action on a dataset, be it there or not.
+    """Tell whether a caller may do an action on a dataset, whether or not the dataset exists.
 
-    `update` is granted by `patch` too. `create` is granted by scopes on all datasets of an owner alone, since CKAN
-    grants it so; it never lets anyone change what is there: ask for `update` then. `list` is granted where `read` is,
-    since what may not be read answers as if it were not there. `import` has to be named. Whoever has no user's name
-    may only read. Owners that begin with `_` are the store's own, and no token reaches them.
+    `patch` grants `update`, too. Only a scope on all datasets of an owner grants `create`, as in CKAN; to change an
+    existing dataset takes `update`. `read` grants `list`, since a dataset that may not be read is reported as missing.
+    `import` has to be named. A token without a user may only read. Owners that begin with `_` are the store's own, and
+    no token reaches them.
 
     Args:
-        identity: Who.
+        identity: The caller.
         action: One of `ACTIONS`.
         dataset_id: The dataset.
     """
@@ -235,18 +235,18 @@ def allows(identity: Identity, action: str, dataset_id: DatasetId) -> bool:
 
 
 def scope_needed(action: str, dataset_id: DatasetId) -> str:
-    """Return the narrowest scope that grants an action, as one asks an issuer for it."""
+    """Return the narrowest scope that grants an action, in the words that an issuer understands."""
     if action == "create":
         return f"ds:{dataset_id.owner}/*:create"
     return f"ds:{dataset_id}:metadata:{'read' if action == 'list' else action}"
 
 
 def require(identity: Identity, action: str, dataset_id: DatasetId) -> None:
-    """Make sure that somebody was granted an action on a dataset.
+    """Check that a caller may do an action on a dataset.
 
     Raises:
-        AuthenticationError: There was no token.
-        PermissionDenied: The token does not grant it; `scope` is what would.
+        AuthenticationError: The request had no token.
+        PermissionDenied: The token does not grant the action; `scope` names the scope that would.
     """
     if allows(identity, action, dataset_id):
         return
@@ -254,5 +254,5 @@ def require(identity: Identity, action: str, dataset_id: DatasetId) -> None:
         raise AuthenticationError(f"to {action} {dataset_id}, send a token", missing=True)
     scope = scope_needed(action, dataset_id)
     if identity.user is None and action not in _READING:
-        raise PermissionDenied("the token names no user, and nothing is written without one", scope=scope)
+        raise PermissionDenied("the token names no user, so it may only read", scope=scope)
     raise PermissionDenied(f"the token does not grant {action} on {dataset_id}: it needs {scope}", scope=scope)

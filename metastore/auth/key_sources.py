@@ -1,4 +1,4 @@
-"""Where keys come from: given, a file that may change, or a server that may be down."""
+"""Sources of keys: fixed keys, a file that may change, and a server that may be down."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _OK, _NO_CONTENT = 200, 204
 
 
 class KeySource(Protocol):
-    """Where keys come from."""
+    """A source of keys."""
 
     def keys(self) -> tuple[Key, ...]:
-        """Return the keys that count now.
+        """Return the current keys.
 
         Raises:
-            StorageUnavailable: None can be had.
+            StorageUnavailable: The source has no keys and cannot get any.
         """
 
     def refresh(self) -> bool:
-        """Look again, because no key fitted a token; tell whether there are other keys now."""
+        """Look for new keys, because none verified a token; tell whether the keys have changed."""
 
 
 class GivenKeys:
@@ -42,51 +42,53 @@ class GivenKeys:
         self._keys = keys
 
     def keys(self) -> tuple[Key, ...]:
-        """Return them."""
+        """Return the keys."""
         return self._keys
 
     def refresh(self) -> bool:
-        """Do nothing."""
+        """Return False."""
         return False
 
 
 class FileKeys:
-    """The keys of a file, read again when it changes; a broken one is warned of, and the last good one counts.
+    """The keys of a file, which is read again when it changes.
+
+    If the new content is broken, the previous keys stay in use and a warning is logged.
 
     Args:
-        path: PEM blocks, or a key set.
+        path: A file of PEM blocks, or a key set.
         algorithms: As for `metastore.auth.keys.parse_keys`.
 
     Raises:
-        InvalidInput: It cannot be read, or holds no key.
+        InvalidInput: The file cannot be read, or holds no key.
     """
 
     def __init__(self, path: str | Path, algorithms: Sequence[str] = ()) -> None:
         self._path = Path(path)
         self._algorithms = algorithms
-        self._seen = self._state()  # before reading: a change meanwhile is noticed then
+        self._seen = self._state()  # taken before the file is read, so that a change meanwhile is noticed
         self._keys = self._read()
 
     def keys(self) -> tuple[Key, ...]:
-        """Return the keys that the file holds now."""
+        """Return the file's current keys."""
         seen = self._state()
         if seen != self._seen:
             self._seen = seen
             try:
                 self._keys = self._read()
             except InvalidInput as error:
-                _log.warning("the keys stay as they were: %s", error)
+                _log.warning("the previous keys stay in use: %s", error)
         return self._keys
 
     def refresh(self) -> bool:
-        """Do nothing: each call of `keys` looks."""
+        """Return False: each call of `keys` looks at the file."""
         return False
 
     def _read(self) -> tuple[Key, ...]:
         try:
             content = self._path.read_text("utf-8")
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise InvalidInput(f"the key file {self._path} cannot be read: {reason}") from None
         try:
             return parse_keys(content, self._algorithms)
@@ -102,22 +104,22 @@ class FileKeys:
 
 
 class UrlKeys:
-    """The keys of a server, as PEM or a key set; fetched on first use, and again after `max_age`.
+    """The keys of a server, as PEM or a key set: fetched on first use, and again after `max_age`.
 
-    A token that fits no key leads to another fetch, but at most one per `pause`: anybody can invent tokens. While one
-    thread fetches, the others use the present keys. Keys survive a failed fetch. A response without keys (204, as from
-    a CKAN without any, or an empty set) removes them.
+    A token that no key verifies causes another fetch, but at most one per `pause`, since anyone can make up tokens.
+    While one thread fetches, the others use the present keys. A failed fetch keeps the keys. A response without keys
+    (204, as CKAN sends without any, or an empty set) removes them.
 
     Args:
-        url: http or https; redirects are not followed.
+        url: An http or https URL. Redirects are not followed.
         algorithms: As for `metastore.auth.keys.parse_keys`.
-        timeout: Of a fetch, in seconds.
-        pause: Between two fetches at least, in seconds.
-        max_age: After which keys are fetched again, in seconds.
-        clock: Seconds, from any start.
+        timeout: The limit of a fetch, in seconds.
+        pause: The least time between two fetches, in seconds.
+        max_age: The age at which keys are fetched again, in seconds.
+        clock: Returns seconds, counted from any start.
 
     Raises:
-        InvalidInput: It is no such URL.
+        InvalidInput: The URL is invalid.
     """
 
     def __init__(
@@ -137,15 +139,15 @@ class UrlKeys:
         self._algorithms = algorithms
         self._pause, self._max_age, self._clock = pause, max_age, clock
         self._keys: tuple[Key, ...] = ()
-        self._problem = "nobody asked yet"
+        self._problem = "no fetch has ended yet"
         self._may_ask = self._should_ask = -1e18  # times of the clock
         self._asking = ForkSafeLock()
 
     def keys(self) -> tuple[Key, ...]:
-        """Return the keys as they were last fetched.
+        """Return the keys of the last fetch.
 
         Raises:
-            StorageUnavailable: There are none, and none could be fetched just now.
+            StorageUnavailable: There are no keys, and none could be fetched.
         """
         if self._clock() >= self._should_ask:
             self._ask(lambda: self._should_ask)
@@ -154,7 +156,7 @@ class UrlKeys:
         return self._keys
 
     def refresh(self) -> bool:
-        """Fetch again, unless that was done just now; tell whether there are other keys."""
+        """Fetch again, unless the last fetch is younger than `pause`; tell whether the keys have changed."""
         before = self._keys
         self._ask(lambda: self._may_ask)
         return self._keys != before
@@ -182,7 +184,7 @@ class UrlKeys:
         self._should_ask = self._clock() + wait
 
     def _get(self) -> str | None:
-        """Fetch the text once, or None for no content. Redirects are not followed: they could choose the keys."""
+        """Fetch the text of the keys, or None for no content. No redirect is followed: it could choose the keys."""
         try:
             response = self._connection.send("GET", self._url, headers={"Accept": "*/*"})
         except (NotSent, ResponseLost) as error:
@@ -192,15 +194,15 @@ class UrlKeys:
         if response.status == _NO_CONTENT:
             return None
         if response.status != _OK:
-            raise _NoKeys(f"it answers {response.status}")
+            raise _NoKeys(f"the server answered with status {response.status}")
         try:
             return response.content.decode("utf-8")
         except ValueError:
-            raise _NoKeys("its answer makes no sense") from None
+            raise _NoKeys("the response is not UTF-8 text") from None
 
 
 class _NoKeys(Exception):
-    """A fetch brought no keys; the text says why, and is safe to show."""
+    """A fetch brought no keys. The message gives the reason, and is safe to show."""
 
 
 def shown(url: str) -> str:

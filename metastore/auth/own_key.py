@@ -1,4 +1,4 @@
-"""The key with which a service without any other one signs and checks its own tokens: a shared secret in a file."""
+"""The key of a service that has no other: a shared secret in a file, which signs and checks its own tokens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _TOO_OPEN = 0o077
 
 
 def own_key(path: str) -> str:
-    """Return the key of a file, which is made if need be; two who make it at once end with the same one.
+    """Return the key in a file, and make the file if it is missing. Two processes that make it at once get one key.
 
     Raises:
-        InvalidInput: The file can be read by others, or holds no key.
-        StorageUnavailable: It cannot be read or made.
+        InvalidInput: Others can read the file, or it holds no key.
+        StorageUnavailable: The file cannot be read or made.
     """
     with storage_errors():
         if (key := _read(path)) is None:
             _make(path)
             key = _read(path)
     if key is None:
-        raise InvalidInput(f"the key file {path} was removed while it was made")
+        raise InvalidInput(f"the key file {path} was removed while it was being made")
     return key
 
 
@@ -42,13 +42,13 @@ def _read(path: str) -> str | None:
         key = content.decode("ascii").strip()
         secret_key(key)
     except ValueError as error:
-        reason = str(error) if isinstance(error, InvalidInput) else "it is no text"
-        raise InvalidInput(f"the key file {path} holds no key: {reason}; remove it to have one made") from None
+        reason = str(error) if isinstance(error, InvalidInput) else "it is not text"
+        raise InvalidInput(f"the key file {path} holds no key: {reason}; remove it, and a new one is made") from None
     return key
 
 
 def _make(path: str) -> None:
-    """Put a new key in place, durable and whole, unless somebody else was faster."""
+    """Put a new key in place, durable and whole, unless another process was faster."""
     folder = os.path.dirname(os.path.abspath(path))
     make_folders(folder, sync=True)
     aside = f"{path}.{secrets.token_hex(8)}.new"

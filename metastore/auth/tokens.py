@@ -1,7 +1,7 @@
-"""A token's text -> who sent it: JSON Web Tokens (RFC 7519), as CKAN's authz-service and OIDC providers issue them.
+"""JSON Web Tokens (RFC 7519), as CKAN's authz-service and OIDC providers issue them, and the identities they carry.
 
-PyJWT checks signatures. What a token claims is checked here, strictly, with a clock that is passed in, and alike with
-every version of PyJWT: the versions differ in what they check, and some refuse CKAN's tokens for their `"sub": null`.
+PyJWT checks signatures only. Claims are checked here, since versions of PyJWT differ in their checks, and some refuse
+CKAN's tokens for their `"sub": null`.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailab
 if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
 
-#: The longest token that is looked at, in characters.
+#: The longest token that is accepted, in characters.
 LONGEST = 16_384
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
-_LAST = 253_402_300_799  # the end of the year 9999, in seconds: what is later was given in milliseconds
+_LAST = 253_402_300_799  # the end of the year 9999, in seconds; a greater number is one of milliseconds
 _LONGEST_NAME = 1000
 
 
 class Verifier:
-    """Says who sent a token, or refuses it. Safe to share between threads.
+    """Checks tokens, and tells who sent them. Safe to share between threads.
 
     Args:
-        keys: Where the keys are that tokens are signed with; each is tried that fits.
-        issuer: What the claim `iss` has to be; None to take any.
-        audience: What the claim `aud` has to be or contain; None to take any.
-        leeway: By how much clocks may differ, in seconds.
+        keys: The sources of the keys. Each key that fits the token is tried.
+        issuer: The required claim `iss`; None to accept any.
+        audience: The value that the claim `aud` has to be or contain; None to accept any.
+        leeway: The greatest difference between clocks, in seconds.
         user_claim: The claim that names the user.
         scope_claims: The claims that hold scopes; all of them count.
         mapping: Claim -> value -> scopes, for issuers that write roles or groups: a token whose claim is or contains
-            the value is granted the scopes. A claim inside of another is named with dots: `realm_access.roles`.
-        default_owner: Whose dataset an id without owner is, in a scope.
-        clock: Seconds since 1970.
+            the value gets the scopes. Dots name a claim inside another: `realm_access.roles`.
+        default_owner: The owner of an id that names none, in a scope.
+        clock: Returns seconds since 1970.
 
     Raises:
         InvalidInput: A scope of the mapping grants nothing, or PyJWT is not installed.
@@ -70,7 +70,7 @@ class Verifier:
         default_owner: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        pyjwt()  # that it is missing is said at the start, not at the first token
+        pyjwt()  # fails now if it is missing, not at the first token
         self._sources = tuple(keys)
         self._issuer = issuer
         self._audience = audience
@@ -85,23 +85,23 @@ class Verifier:
         }
 
     def identify(self, token: str) -> Identity:
-        """Return who sent a token.
+        """Return the sender of a token.
 
         Raises:
-            AuthenticationError: The token does not count; the message says why, and may be shown to whoever sent it.
-            StorageUnavailable: The keys cannot be had from where they are: nothing that the caller could mend.
+            AuthenticationError: The token is refused. The message gives the reason, and may be shown to the sender.
+            StorageUnavailable: The keys cannot be fetched, which the sender cannot mend.
         """
         if not isinstance(token, str) or not token:
             raise AuthenticationError("the token is empty")
         if len(token) > LONGEST:
-            raise AuthenticationError(f"the token is too long: at most {LONGEST} characters are looked at")
+            raise AuthenticationError(f"the token is too long: it may have at most {LONGEST} characters")
         if not _SHAPE.fullmatch(token):
-            raise AuthenticationError("this is no JSON Web Token in three parts")
+            raise AuthenticationError("this is not a JSON Web Token of three parts")
         head = _read_json(_decode(token.partition(".")[0]))
         if "crit" in head or "b64" in head:
-            raise AuthenticationError("the token asks for an extension that is not known here")
+            raise AuthenticationError("the token requires an extension that is not supported")
         if head.get("alg") not in ALGORITHMS:
-            raise AuthenticationError("the token is not signed, or with an algorithm that is not known here")
+            raise AuthenticationError("the token is not signed, or with an algorithm that is not supported")
         claims = _read_json(self._signed(token, head))
         self._check_times(claims)
         self._check_parties(claims)
@@ -109,9 +109,9 @@ class Verifier:
         return replace(self.person(claims), bundles=bundles, expires=_time(claims, "exp"))
 
     def person(self, claims: Mapping[str, Any]) -> Identity:
-        """Return the person whom claims name that a provider or a proxy has checked.
+        """Return the person that claims name, which a provider or a proxy has checked.
 
-        No scope limits which bundles they may change: they came without a token, and the groups file decides.
+        The groups file alone decides which bundles they may change, since they sent no token with scopes.
         """
         scopes = parse_scopes(list(self._scopes(claims)), self._default_owner)
         return Identity(
@@ -123,11 +123,11 @@ class Verifier:
         )
 
     def _signed(self, token: str, head: Mapping[str, Any]) -> bytes:
-        """Return what was signed.
+        """Return the signed bytes of a token.
 
         Raises:
-            AuthenticationError: By none of the keys.
-            StorageUnavailable: There is no telling, since keys are missing.
+            AuthenticationError: None of the keys verifies the signature.
+            StorageUnavailable: None of the keys at hand does, and others cannot be fetched.
         """
         for last in (False, True):
             missing = None
@@ -143,39 +143,39 @@ class Verifier:
                 break
         if missing:
             raise missing
-        raise AuthenticationError("the token is signed by none of the keys that count here")
+        raise AuthenticationError("the token is signed with none of the keys that are accepted here")
 
     def _look_again(self) -> bool:
-        found = [source.refresh() for source in self._sources]
-        return any(found)
+        changed = [source.refresh() for source in self._sources]  # a list, so that every source is asked
+        return any(changed)
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = self._clock()
         expires, begins, issued = (_time(claims, name) for name in ("exp", "nbf", "iat"))
         if expires is None:
-            raise AuthenticationError("the token never expires (it has no exp), and so does not count")
+            raise AuthenticationError("the token never expires: it needs the claim exp")
         if now >= expires + self._leeway:
             raise AuthenticationError(f"the token expired at {_shown(expires)}")
         if begins is not None and now < begins - self._leeway:
-            raise AuthenticationError(f"the token counts from {_shown(begins)} on")
+            raise AuthenticationError(f"the token is not valid before {_shown(begins)}")
         if issued is not None and now < issued - self._leeway:
-            raise AuthenticationError(f"the token says that it was issued at {_shown(issued)}, which is to come")
+            raise AuthenticationError(f"the token claims to be issued at {_shown(issued)}, which is in the future")
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         if self._issuer is not None and claims.get("iss") != self._issuer:
-            raise AuthenticationError("the token is from another issuer (iss) than the one that counts here")
-        given = claims.get("aud")
-        audiences = given if isinstance(given, list) else [given]
+            raise AuthenticationError("the token is from an issuer (iss) that is not accepted here")
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
         if self._audience is not None and self._audience not in audiences:
-            raise AuthenticationError("the token is meant for somebody else (aud)")
+            raise AuthenticationError("the token is for another audience (aud)")
 
     def _scopes(self, claims: Mapping[str, Any]) -> Iterator[str]:
-        """Return the scopes that claims carry, and those that the mapping adds for what they say."""
+        """Yield the scopes that claims carry, and those that the mapping adds for them."""
         for claim in self._scope_claims:
             yield from scope_texts(claims.get(claim))
         for claim, values in self._mapping.items():
-            given = _find(claims, claim)
-            for value in given if isinstance(given, list) else [given]:
+            content = _find(claims, claim)
+            for value in content if isinstance(content, list) else [content]:
                 if isinstance(value, str):
                     yield from values.get(value, ())
 
@@ -194,28 +194,28 @@ def issue(
     user_claim: str = "sub",
     default_owner: str | None = None,
 ) -> str:
-    """Make a token that a `Verifier` with the same secret takes.
+    """Make a token that a `Verifier` with the same secret accepts.
 
     Args:
         secret: The service's own key, 32 bytes or more.
         user: The subject.
-        scopes: What is granted, such as `ds:physics/*:create,read,update` and `bundles:NOvA:write`.
-        expires: From now, for how long it counts.
-        now: Seconds since 1970.
+        scopes: The granted scopes, such as `ds:physics/*:create,read,update` and `bundles:NOvA:write`.
+        expires: The time from now until the token expires.
+        now: The time, in seconds since 1970.
         name: The user's name, for revisions.
         email: The user's address, for revisions.
-        issuer: The claim `iss`, where the verifier asks for one.
-        audience: The claim `aud`, where the verifier asks for one.
-        user_claim: The claim that names the user, where the verifier looks for another than `sub`.
-        default_owner: Whose dataset an id without owner is, in a scope.
+        issuer: The claim `iss`, if the verifier requires one.
+        audience: The claim `aud`, if the verifier requires one.
+        user_claim: The claim that names the user, if the verifier reads another than `sub`.
+        default_owner: The owner of an id that names none, in a scope.
 
     Raises:
-        InvalidInput: A scope grants nothing, there is no user, or the time is none.
+        InvalidInput: A scope grants nothing, the user is empty, or the time is out of range.
     """
     if not _word(user):
-        raise InvalidInput("a token names a user: 1 to 1000 characters that can be printed")
+        raise InvalidInput("a token names a user: 1 to 1000 printable characters")
     if expires <= timedelta(0) or now + expires.total_seconds() > _LAST:
-        raise InvalidInput("a token expires later than now, and before the year 10000")
+        raise InvalidInput("a token has to expire in the future, and before the year 10000")
     check_scopes(list(scopes), default_owner)
     words = {"sub": user, "name": name, "email": email, "iss": issuer, "aud": audience, user_claim: user}
     claims: dict[str, Any] = {claim: word for claim, word in words.items() if word}
@@ -224,7 +224,7 @@ def issue(
 
 
 def _verified(token: str, head: Mapping[str, Any], keys: Iterable[Key]) -> bytes | None:
-    """Return what one of the keys signed, or None."""
+    """Return the bytes that one of the keys signed, or None."""
     jwt = pyjwt()
     algorithm, kid = head.get("alg"), head.get("kid")
     for key in keys:
@@ -250,7 +250,7 @@ def _decode(part: str) -> bytes:
 
 
 def _read_json(content: bytes) -> dict[str, Any]:
-    """Read a JSON object; one that says something twice is refused (RFC 7519, 4), as is what is no number in JSON."""
+    """Parse a JSON object. Duplicate names are refused (RFC 7519, 4), and so are NaN and Infinity."""
     try:
         value = _JSON.decode(content.decode())
     except (ValueError, RecursionError):
@@ -261,10 +261,10 @@ def _read_json(content: bytes) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError
-    return found
+    return members
 
 
 def _no_number(text: str) -> None:
@@ -275,13 +275,13 @@ _JSON = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
 
 
 def _find(claims: Mapping[str, Any], name: str) -> Any:
-    """Return a claim, or one inside of others that is named with dots; None where there is none."""
+    """Return a claim, or one inside others whose name has dots; None if there is none."""
     if name in claims:
         return claims[name]
-    found: Any = claims
+    claim: Any = claims
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+        claim = claim.get(part) if isinstance(claim, dict) else None
+    return claim
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:
@@ -289,7 +289,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LAST:
-        raise AuthenticationError(f"the token's {name} is no number of seconds since 1970")
+        raise AuthenticationError(f"the token's {name} is not a number of seconds since 1970")
     return value
 
 
@@ -298,10 +298,10 @@ def _shown(seconds: float) -> str:
 
 
 def _word(value: Any) -> str | None:
-    """Return a user's name exactly as it is, or None for what is none."""
+    """Return a user's name unchanged, or None if the value is not one."""
     return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST_NAME else None
 
 
 def _line(value: Any) -> str | None:
-    """Return a text for people, on one line, or None."""
+    """Return a name for people on one line, or None."""
     return _word(" ".join(value.split())) if isinstance(value, str) else None
