@@ -277,7 +277,8 @@ def test_a_token_that_never_expires_is_refused() -> None:
     "value", ["soon", "1800000000", True, [], {}, -1, (NOW + 900) * 1000, 10**400, 1e300, "2099-01-01T00:00:00Z"]
 )
 def test_a_time_that_is_none_is_refused(claim: str, value: object) -> None:
-    assert f"the token's {claim} is not a number" in refused(by_hand(json.dumps({**CLAIMS, claim: value})), with_secret())
+    token = by_hand(json.dumps({**CLAIMS, claim: value}))
+    assert f"the token's {claim} is not a number" in refused(token, with_secret())
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400"])
