@@ -20,7 +20,6 @@ Git is served by Git's own `git http-backend`. With GitLab's traps, each with it
 from __future__ import annotations
 
 import base64
-import gzip
 import re
 import shutil
 import subprocess
@@ -31,8 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
-from . import smart_server
-from .git_server import run_backend
+from . import repositories
 from .server import HostServer, Reply, Request
 
 _PATH = re.compile(r"[a-zA-Z0-9]+(?:[._-][a-zA-Z0-9]+)*")
@@ -202,7 +200,7 @@ class GitLab(HostServer):
             return problem
         number = max(self.projects, default=100) + 1
         folder = self.root / f"{number}.git"
-        self._make_repository(folder)
+        repositories.make(self.root, folder)
         facts = {"visibility": "private", "lfs_enabled": True, "description": None, "topics": []}
         made = Project(number, namespace, path, asked.get("name") or path, facts, folder)
         made.unknown_for = self.lag
@@ -210,16 +208,6 @@ class GitLab(HostServer):
         self.redirects.pop(made.full_path, None)
         self._set(made, asked)
         return Reply(201, self._shown(made))
-
-    def _make_repository(self, folder: Path) -> None:
-        template = self.root / "template.git"
-        if not template.exists():
-            subprocess.run(["git", "init", "-q", "--bare", "-b", "main", template], check=True)
-            # As Gitaly configures Git.
-            with (template / "config").open("a") as config:
-                config.write("[uploadpack]\n\tallowFilter = true\n\tallowAnySHA1InWant = true\n")
-                config.write("[http]\n\treceivepack = true\n")
-        shutil.copytree(template, folder)
 
     def _problem(self, namespace: str, path: str) -> Reply | None:
         if not _PATH.fullmatch(path) or path in RESERVED or path.endswith((".git", ".atom")):
@@ -251,7 +239,7 @@ class GitLab(HostServer):
             hook.unlink(missing_ok=True)
 
     def _shown(self, project: Project) -> dict[str, Any]:
-        empty = not (any(project.folder.glob("refs/*/*")) or (project.folder / "packed-refs").exists())
+        empty = repositories.is_empty(project.folder)
         return {
             "id": project.id,
             "name": project.name,
@@ -320,19 +308,10 @@ class GitLab(HostServer):
             return Reply(404, b"The project you were looking for could not be found.\n", {"Content-Type": "text/plain"})
         if user in self.readers and "receive-pack" in (found[2] + request.query.get("service", "")):
             return Reply(403, b"You are not allowed to push code to this project.\n", {"Content-Type": "text/plain"})
-        if self.in_process and not request.headers.get("user-agent", "").startswith("git"):
-            return self._quickly(request, project, found[2])
-        return self._backend(request, project, found[2])
-
-    def _quickly(self, request: Request, project: Project, below: str) -> Reply:
         refuses = bool(project.facts["lfs_enabled"])
-        query = urlencode(request.query)
-        body = gzip.decompress(request.body) if request.headers.get("content-encoding") == "gzip" else request.body
-        kind, content = smart_server.serve(str(project.folder), below, query, body, refuses_pointers=refuses)
-        return Reply(200, content, {"Content-Type": kind})
-
-    def _backend(self, request: Request, project: Project, below: str) -> Reply:
-        return run_backend(self.root, f"/{project.folder.name}{below}", request)
+        return repositories.answer(
+            self.root, project.folder, found[2], request, quick=self.in_process, refuses_pointers=refuses
+        )
 
 
 def address(group: str) -> str:

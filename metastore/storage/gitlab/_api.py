@@ -6,25 +6,17 @@ https://docs.gitlab.com/ee/api/projects.html, .../api/groups.html, .../api/issue
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from metastore.errors import (
-    AlreadyExists,
-    InvalidInput,
-    MetastoreError,
-    OutcomeUnknown,
-    StorageBusy,
-    StorageError,
-    StorageUnavailable,
-)
+from metastore.errors import AlreadyExists, InvalidInput, StorageError, StorageUnavailable
 from metastore.http.client import Host
-from metastore.http.fields import Fields, Unexpected, rows
-from metastore.http.responses import Redirected, Response, ResponseLost
-from metastore.storage.naming import OWN_OWNER, Naming
-from metastore.types import DatasetId
+from metastore.http.fields import Fields, rows
+from metastore.http.responses import Redirected, Response
+from metastore.storage.hosted.projects import MovedAway, Project, Projects, Wanted, issue_of
+from metastore.storage.naming import Naming
+from metastore.types import DatasetId, Issue
 
 #: Begins the names of repositories whose datasets have names that GitLab does not take.
 HEX_PREFIX = "metastore-hex."
@@ -35,7 +27,6 @@ _TAKEN_BY_GITLAB = {
 #: GitLab refuses the first two, and keeps a project's wiki and designs at its path with the others.
 _ENDINGS = (".git", ".atom", ".wiki", ".design")
 _PLAIN = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
-_TRIES = 3
 
 
 class GitLabNaming(Naming):
@@ -68,60 +59,33 @@ class GitLabNaming(Naming):
         return found if found and self.repository(found) == repository.lower() else None
 
 
-class Project(NamedTuple):
-    """A project as the API describes it."""
-
-    id: int
-    path: str
-    lfs_enabled: bool
-    last_activity: datetime
-    topics: tuple[str, ...]
-    is_going: bool
-
-    @classmethod
-    def of(cls, facts: Fields) -> Project:
-        """Read an answer. Raises StorageUnavailable."""
-        return cls(
-            facts.number("id"),
-            facts.text("path_with_namespace"),
-            "lfs_enabled" in facts and facts.truth("lfs_enabled"),  # not told to everybody
-            facts.moment("last_activity_at") if facts.optional_text("last_activity_at") else datetime.now(UTC),
-            facts.texts("topics") if "topics" in facts else (),
-            "marked_for_deletion_on" in facts and facts.optional_text("marked_for_deletion_on") is not None,
-        )
+def project_of(facts: Fields) -> Project:
+    """Read a project of an answer. Raises StorageUnavailable."""
+    return Project(
+        facts.number("id"),
+        facts.text("path_with_namespace"),
+        "lfs_enabled" in facts and facts.truth("lfs_enabled"),  # not told to everybody
+        facts.moment("last_activity_at") if facts.optional_text("last_activity_at") else datetime.now(UTC),
+        facts.texts("topics") if "topics" in facts else (),
+        "marked_for_deletion_on" in facts and facts.optional_text("marked_for_deletion_on") is not None,
+    )
 
 
-class MovedAway(Exception):
-    """A project is at another full path now. Never leaves a storage."""
+class GitLabApi(Projects):
+    """The projects of a group; see `Projects`."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
-
-
-class GitLabApi:
-    """The projects of a group.
-
-    Args:
-        host: The API.
-        group: The group's full path.
-    """
+    kind = "GitLab"
+    right_to_delete = "the role Owner"
+    right_to_push = "the role Reporter"
 
     def __init__(self, host: Host, group: str) -> None:
-        self._host = host
-        self.group = group
+        super().__init__(host, group)
         self._namespace: int | None = None
 
-    def full_path(self, name: str) -> str:
-        """Return the full path of a project of the group."""
-        return f"{self.group}/{name}"
+    def ping(self) -> None:
+        self._number_of_group()
 
-    def namespace(self) -> int:
-        """Return the group's number.
-
-        Raises:
-            StorageUnavailable: There is no such group, or the token may not see it.
-        """
+    def _number_of_group(self) -> int:
         if self._namespace is None:
             answer = self._host.call("GET", f"/groups/{quote(self.group, safe='')}", handled=(404,))
             if answer.status == 404:
@@ -130,14 +94,12 @@ class GitLabApi:
         return self._namespace
 
     def find(self, path: str) -> Project | None:
-        """Return the project at a full path, or None; `MovedAway` where it was there once."""
         found = self._look_up(f"/projects/{quote(path, safe='')}")
         if found and found.path.lower() != path.lower():
             raise MovedAway(found.path)
         return found
 
     def by_number(self, number: int) -> Project | None:
-        """Return a project wherever it is, or None."""
         return self._look_up(f"/projects/{number}")
 
     def _look_up(self, path: str) -> Project | None:
@@ -151,11 +113,10 @@ class GitLabApi:
             answer = self._host.call("GET", f"/projects/{number}", handled=(404,))
         if answer.status == 404:
             return None
-        project = Project.of(answer.fields("project"))
+        project = project_of(answer.fields("project"))
         return None if project.is_going else project
 
-    def projects(self) -> Iterator[Project]:
-        """Yield the projects of the group itself, a page at a time, but not those that are marked for deletion."""
+    def all(self) -> Iterator[Project]:
         query: dict[str, str | int] = {
             "pagination": "keyset",
             "order_by": "id",
@@ -164,32 +125,32 @@ class GitLabApi:
             "with_shared": "false",
         }
         for page in self._host.pages(f"/groups/{quote(self.group, safe='')}/projects", query=query):
-            projects = map(Project.of, rows(page.json(), "projects"))
+            projects = map(project_of, rows(page.json(), "projects"))
             yield from (project for project in projects if not project.is_going)
 
-    def create(self, asked: Mapping[str, Any]) -> Project:
-        """Make an empty project without Git LFS of its own, or return the one that is there.
-
-        Args:
-            asked: What the API takes; `path` is the name in the group.
-
-        Raises:
-            InvalidInput: GitLab does not take it; the message says why.
-        """
-        name = asked["path"]
-        body = {**asked, "namespace_id": self.namespace(), "lfs_enabled": False}
+    def create(self, wanted: Wanted) -> Project:
+        body = {
+            "name": wanted.title,
+            "path": wanted.name,
+            "visibility": "private" if wanted.private else "public",
+            "description": wanted.description,
+            "topics": [wanted.topic] if wanted.topic else [],
+            "namespace_id": self._number_of_group(),
+            "lfs_enabled": False,
+        }
         # Asked twice, the second answer is that the path is taken.
         answer = self._host.call("POST", "/projects", body=body, handled=(400,), repeatable=True)
+        path = self.full_path(wanted.name)
         if answer.status != 400:
-            made = Project.of(answer.fields("project"))
-            if made.path.lower() == self.full_path(name).lower():
+            made = project_of(answer.fields("project"))
+            if made.path.lower() == path.lower():
                 return made
-        found = self.find(self.full_path(name))
+        found = self._at(path)
         if found is None:
-            raise InvalidInput(f"GitLab makes no project {name}: {answer.message()}")
+            raise InvalidInput(f"GitLab makes no project {wanted.name}: {answer.message()}")
         return found
 
-    def without_lfs(self, project: Project) -> Project:
+    def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
         """Turn GitLab's own LFS off: with it on, it refuses pushes with pointers to what it does not have.
 
         Raises:
@@ -201,41 +162,32 @@ class GitLabApi:
         changed = answer.fields("project")
         if changed.truth("lfs_enabled"):
             raise StorageUnavailable(f"Git LFS cannot be turned off for {project.path}, so pointers would be refused")
-        return Project.of(changed)
+        return project_of(changed)
 
     def rename(self, project: Project, name: str, title: str, revision: str) -> None:
-        """Give a project another path in its group; GitLab forwards the old one.
-
-        Raises:
-            AlreadyExists: The path is taken.
-            OutcomeUnknown: The answer was lost, and GitLab cannot be asked.
-        """
         target = self.full_path(name)
+
+        def send() -> Response:
+            body = {"path": name, "name": title}
+            return self._host.call("PUT", f"/projects/{project.id}", body=body, handled=(400, 404, 405))
 
         def landed() -> bool:
             found = self.by_number(project.id)
             return found is not None and found.path.lower() == target.lower()
 
         def done(answer: Response) -> bool:
-            return Project.of(answer.fields("project")).path.lower() == target.lower()
+            return project_of(answer.fields("project")).path.lower() == target.lower()
 
-        answer = self._settled("PUT", project, {"path": name, "name": title}, done, landed, revision)
+        answer = self._settled(project, send, done, landed, revision)
         if answer and answer.status == 400:
-            try:
-                taken = self.find(target)
-            except MovedAway:
-                taken = None
+            taken = self._at(target)
             if taken and taken.id != project.id:
                 raise AlreadyExists(title)
             raise InvalidInput(f"GitLab renames no project to {name}: {answer.message()}")
 
     def remove(self, project: Project, revision: str) -> None:
-        """Let GitLab delete a project, which it does later: until then it is marked.
-
-        Raises:
-            PermissionDenied: The token's owner may not; that takes another role than a rename.
-            OutcomeUnknown: The answer was lost, and GitLab cannot be asked.
-        """
+        def send() -> Response:
+            return self._host.call("DELETE", f"/projects/{project.id}", handled=(400, 404, 405))
 
         def done(answer: Response) -> bool:
             return answer.status in (202, 204)
@@ -243,50 +195,12 @@ class GitLabApi:
         def landed() -> bool:
             return self.by_number(project.id) is None
 
-        answer = self._settled("DELETE", project, None, done, landed, revision)
+        answer = self._settled(project, send, done, landed, revision)
         if answer and answer.status == 400 and not landed():
             raise StorageError(f"GitLab does not delete {project.path}: {answer.message()}")
 
-    def _settled(
-        self,
-        method: str,
-        project: Project,
-        body: Any,
-        done: Callable[[Response], bool],
-        landed: Callable[[], bool],
-        revision: str,
-    ) -> Response | None:
-        """Change a project; if no answer says that it is done, read whether it is, and ask again if it is not."""
-        lost: Exception | None = None
-        for _ in range(_TRIES):
-            try:
-                answer = self._host.call(method, f"/projects/{project.id}", body=body, handled=(400, 404, 405))
-                if answer.status in (404, 405) and not lost:
-                    raise StorageBusy(f"{project.path} was moved or deleted meanwhile; try again")
-                if answer.status >= 400 or done(answer):
-                    return answer
-                lost = ResponseLost(answer.address, "answered something else")
-            except (ResponseLost, Unexpected) as error:
-                lost = error
-            except MetastoreError as error:
-                if lost:
-                    raise OutcomeUnknown(f"an answer of GitLab about {project.path} was lost", revision) from error
-                raise
-            try:
-                if landed():
-                    return None
-            except MetastoreError as error:
-                raise OutcomeUnknown(f"an answer of GitLab about {project.path} was lost", revision) from error
-        raise OutcomeUnknown(f"answers of GitLab about {project.path} were lost", revision) from lost
-
-    def issues(self, path: str) -> Iterator[Fields]:
-        """Yield the open issues of a project as the API describes them, a page at a time."""
-        for page in self._host.pages(
-            f"/projects/{quote(path, safe='')}/issues", query={"state": "opened", "per_page": 100}
-        ):
-            yield from rows(page.json(), "issues")
-
-
-def title_of(dataset_id: DatasetId) -> str:
-    """Return the name of a dataset's project for people, which has to be unique in its group."""
-    return dataset_id.name if dataset_id.owner != OWN_OWNER else f"{dataset_id.owner} {dataset_id.name}"
+    def issues(self, path: str) -> Iterator[Issue]:
+        query: dict[str, str | int] = {"state": "opened", "per_page": 100}
+        for page in self._host.pages(f"/projects/{quote(path, safe='')}/issues", query=query):
+            for each in rows(page.json(), "issues"):
+                yield issue_of(each, "iid", "web_url")

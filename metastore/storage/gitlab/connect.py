@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
-from metastore.http.client import LONGEST, Host
-from metastore.http.credentials import Token, is_loopback
+from metastore.http.client import LONGEST
 from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.hosted.connect import address_of, open_hosts
 
 _API = "/api/v4"
 
@@ -44,17 +43,10 @@ def open_gitlab(
         InvalidInput: The URL or an option makes no sense.
     """
     server, group = _parsed(url)
-    base = (api_url or _api_of(server)).rstrip("/")
-    if not token:
-        raise InvalidInput("GitLab needs a token: give it as an option, or as METASTORE_GITLAB_TOKEN")
-    if not base.endswith(_API):
-        raise InvalidInput(f"the address of GitLab's API ends in {_API}")
-    limits: dict[str, Any] = {"timeout": timeout, "patience": patience, "longest": longest, "sleep": sleep}
-    limits["extra"] = "gitlab"
-    rest = Host(base, Token(token), **limits)
-    # Git takes any user's name with a token for a password.
-    basic = base64.b64encode(f"oauth2:{token}".encode()).decode()
-    git = Host(base.removesuffix(_API), Token(basic, prefix="Basic "), **limits)
+    base = api_url or f"{address_of(server)}{_API}"
+    rest, git = open_hosts(
+        base, _API, token, kind="GitLab", timeout=timeout, patience=patience, longest=longest, sleep=sleep
+    )
     return GitLabStorage(rest, git, group, **options)
 
 
@@ -68,7 +60,3 @@ def _parsed(url: str) -> tuple[str, str]:
     if not group or "//" in group or parts.query or parts.fragment:
         raise InvalidInput("GitLab is named as gitlab://group/subgroup, or gitlab://host/group")
     return server, group
-
-
-def _api_of(server: str) -> str:
-    return f"{'http' if is_loopback(f'http://{server}') else 'https'}://{server}{_API}"

@@ -1,20 +1,21 @@
-"""Which datasets there are in a group on GitLab, and which of them were touched: a question a page of 100 projects."""
+"""Which datasets an owner has on a host, and which of them were touched: a question for each page of projects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project
-from metastore.storage.gitlab._moves import Moves
+from metastore.storage.hosted._moves import Moves
+from metastore.storage.hosted.projects import Project, Projects
+from metastore.storage.naming import Naming
 from metastore.types import DatasetId
 
-#: GitLab notes at most once an hour, and not at once, that a project was pushed to.
+#: GitLab notes at most once an hour, and not at once, that a project was pushed to; Gitea by a queue.
 _ACTIVITY_LAG = timedelta(hours=2)
 
 
 class Listing:
-    """The listings of one group.
+    """The listings of one owner.
 
     Args:
         api: The calls.
@@ -23,18 +24,18 @@ class Listing:
         moves: The ids that were moved or purged.
     """
 
-    def __init__(self, api: GitLabApi, naming: GitLabNaming, topic: str | None, moves: Moves) -> None:
+    def __init__(self, api: Projects, naming: Naming, topic: str | None, moves: Moves) -> None:
         self._api = api
         self._naming = naming
         self._topic = topic
         self._moves = moves
 
     def datasets(self, prefix: str, after: DatasetId | None) -> Iterator[tuple[DatasetId, Project]]:
-        """Yield what the group has, in order; GitLab's own order is that of its database's language."""
+        """Yield what the owner has, in order; a host's own order is that of its database's language."""
         found = {}
-        for project in self._api.projects():
-            group, _, name = project.path.rpartition("/")
-            dataset_id = self._naming.dataset(name) if group == self._api.group else None
+        for project in self._api.all():
+            is_ours = project.path.lower() == self._api.full_path(project.name).lower()
+            dataset_id = self._naming.dataset(project.name) if is_ours else None
             if self._topic and self._topic not in project.topics:
                 continue
             if dataset_id and self._naming.listed(dataset_id, prefix, after):

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from metastore.errors import MetastoreError, OutcomeUnknown, PermissionDenied, RevisionConflict
 from metastore.git.cache import Cache
 from metastore.git.protocol import NoRepository, SmartHttp
-from metastore.storage.gitlab._api import GitLabApi, GitLabNaming, Project, title_of
-from metastore.storage.naming import ASIDE_PREFIX
+from metastore.storage.hosted.projects import Project, Projects, title_of
+from metastore.storage.naming import ASIDE_PREFIX, Naming
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, RevisionId
 
@@ -20,7 +20,7 @@ _CACHE_BYTES = 1024 * 1024
 
 
 class Purging:
-    """The purges of one group.
+    """The purges of one owner.
 
     Args:
         api: The calls.
@@ -28,7 +28,7 @@ class Purging:
         naming: Which project holds which dataset.
     """
 
-    def __init__(self, api: GitLabApi, server: SmartHttp, naming: GitLabNaming) -> None:
+    def __init__(self, api: Projects, server: SmartHttp, naming: Naming) -> None:
         self._api, self._server, self._naming = api, server, naming
 
     def remove(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
@@ -37,17 +37,18 @@ class Purging:
         Raises:
             PermissionDenied: The token's owner may not delete it; it has its name again.
             RevisionConflict: Somebody pushed to it meanwhile; it has its name again.
-            OutcomeUnknown: GitLab did not say, and stays away.
+            OutcomeUnknown: The host did not say, and stays away.
         """
+        project = project._replace(path=self._api.full_path(aside))
         try:
-            head = self._repository(dataset_id, self._api.full_path(aside)).head()
+            head = self._repository(dataset_id, project.path).head()
             if head == parent:
                 self._api.remove(project, parent)
                 return
         except PermissionDenied as error:
             self._name_back(dataset_id, project, aside, parent)
             raise PermissionDenied(
-                f"{dataset_id} is not purged: deleting projects takes the role Owner, which is more than renaming them "
+                f"{dataset_id} is not purged: deleting it takes {self._api.right_to_delete}, more than renaming it "
                 f"({error})"
             ) from None
         except MetastoreError as error:
@@ -71,10 +72,9 @@ class Purging:
     # What interrupted purges leave
 
     def left_over(self, *, repair: bool) -> Iterator[Damage]:
-        """Yield the projects that interrupted purges left in the group, and remove them if asked to."""
-        for project in self._api.projects():
-            name = project.path.rpartition("/")[2]
-            if name.startswith(ASIDE_PREFIX) and project.last_activity < datetime.now(UTC) - _GIVEN_UP:
+        """Yield the projects that interrupted purges left, and remove them if asked to."""
+        for project in self._api.all():
+            if project.name.startswith(ASIDE_PREFIX) and project.last_activity < datetime.now(UTC) - _GIVEN_UP:
                 with suppress(NoRepository):  # it was deleted meanwhile
                     yield self._left_over(project, repair=repair)
 

@@ -1,4 +1,4 @@
-"""Which datasets of a group on GitLab moved or were purged: a dataset of the store's own, since GitLab has no list."""
+"""Which datasets of an owner moved or were purged: a dataset of the store's own, since no host has a list of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OURSELVES = Author("MetaStore")
 
 
 class Moves:
-    """The ids that were moved or purged: GitLab has no list of them.
+    """The ids that were moved or purged.
 
     Args:
         storage: Where the list is kept, as a dataset of the store's own.

@@ -1,0 +1,214 @@
+"""The repositories of one owner as a host's API tells of them; each kind of host has a subclass.
+
+They are called projects here, as GitLab calls them: a repository with a name, a number, and settings.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from metastore.errors import MetastoreError, OutcomeUnknown, StorageBusy
+from metastore.http.client import Host
+from metastore.http.fields import Fields, Unexpected
+from metastore.http.responses import Response, ResponseLost
+from metastore.types import DatasetId, Issue
+
+_TRIES = 3
+
+
+class Project(NamedTuple):
+    """A project as the API describes it.
+
+    Attributes:
+        id: Its number, which no other project of the host ever has.
+        path: Its full path, such as `labs/physics/cars`.
+        lfs_enabled: Whether the host refuses pushes with pointers to data that it does not have.
+        last_activity: When it was last written to, as far as the host notes it.
+        topics: Its topics.
+        is_going: Whether it is marked for deletion.
+    """
+
+    id: int
+    path: str
+    lfs_enabled: bool
+    last_activity: datetime
+    topics: tuple[str, ...]
+    is_going: bool
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+class Wanted(NamedTuple):
+    """A project that is to be made: its name in addresses, its name for people, and its settings."""
+
+    name: str
+    title: str
+    description: str
+    private: bool
+    topic: str | None
+
+
+class MovedAway(Exception):
+    """A project is at another full path now. Never leaves a storage."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class Projects(ABC):
+    """The projects of one owner.
+
+    Args:
+        host: The API.
+        group: The full path of the owner: a user, an organisation, or a group.
+    """
+
+    #: What the host is called in errors.
+    kind: str
+    #: The right to delete a project, which is more than the right to rename it.
+    right_to_delete: str
+    #: The right to read and push.
+    right_to_push: str
+
+    def __init__(self, host: Host, group: str) -> None:
+        self._host = host
+        self.group = group
+
+    def full_path(self, name: str) -> str:
+        """Return the full path of a project of the owner."""
+        return f"{self.group}/{name}"
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Return if the host knows the owner.
+
+        Raises:
+            StorageUnavailable: There is no such owner, or the token may not see it.
+        """
+
+    @abstractmethod
+    def find(self, path: str) -> Project | None:
+        """Return the project at a full path, or None; `MovedAway` where it was there once."""
+
+    @abstractmethod
+    def by_number(self, number: int) -> Project | None:
+        """Return a project wherever it is, or None."""
+
+    @abstractmethod
+    def all(self) -> Iterator[Project]:
+        """Yield the owner's projects, a page at a time, but not those that are marked for deletion."""
+
+    @abstractmethod
+    def create(self, wanted: Wanted) -> Project:
+        """Make an empty project, or return the one that is there.
+
+        Raises:
+            InvalidInput: The host does not take it; the message says why.
+        """
+
+    @abstractmethod
+    def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
+        """Set what a project needs before datasets are pushed to it; return it as it is then.
+
+        Raises:
+            StorageUnavailable: It cannot be set.
+        """
+
+    @abstractmethod
+    def rename(self, project: Project, name: str, title: str, revision: str) -> None:
+        """Give a project another path; the host forwards the old one.
+
+        Args:
+            project: The project, with its present path.
+            name: Its new name in addresses.
+            title: Its new name for people.
+            revision: For an error about an unknown outcome.
+
+        Raises:
+            AlreadyExists: The path is taken.
+            OutcomeUnknown: The answer was lost, and the host cannot be asked.
+        """
+
+    @abstractmethod
+    def remove(self, project: Project, revision: str) -> None:
+        """Delete a project, with its present path. A host may keep it, marked, for some days.
+
+        Raises:
+            PermissionDenied: The token's owner may not.
+            OutcomeUnknown: The answer was lost, and the host cannot be asked.
+        """
+
+    @abstractmethod
+    def issues(self, path: str) -> Iterator[Issue]:
+        """Yield the open issues of a project."""
+
+    # For subclasses
+
+    def _at(self, path: str) -> Project | None:
+        """Return the project at a full path, or None, also where one was once."""
+        try:
+            return self.find(path)
+        except MovedAway:
+            return None
+
+    def _settled(
+        self,
+        project: Project,
+        send: Callable[[], Response],
+        done: Callable[[Response], bool],
+        landed: Callable[[], bool],
+        revision: str,
+    ) -> Response | None:
+        """Change a project; if no answer says that it is done, read whether it is, and ask again if it is not.
+
+        Args:
+            project: The project.
+            send: Asks for the change; returns an answer that says why not, too.
+            done: Tells whether an answer says that it is done.
+            landed: Reads whether it is done.
+            revision: For an error about an unknown outcome.
+        """
+        lost: Exception | None = None
+        for _ in range(_TRIES):
+            try:
+                answer = send()
+                if answer.status in _ELSEWHERE:
+                    if not lost:
+                        raise StorageBusy(f"{project.path} was moved or deleted meanwhile; try again")
+                elif answer.status >= 400 or done(answer):
+                    return answer
+                else:
+                    lost = ResponseLost(answer.address, "answered something else")
+            except (ResponseLost, Unexpected) as error:
+                lost = error
+            except MetastoreError as error:
+                if lost:
+                    raise OutcomeUnknown(f"an answer of {self.kind} about {project.path} was lost", revision) from error
+                raise
+            try:
+                if landed():
+                    return None
+            except MetastoreError as error:
+                raise OutcomeUnknown(f"an answer of {self.kind} about {project.path} was lost", revision) from error
+        raise OutcomeUnknown(f"answers of {self.kind} about {project.path} were lost", revision) from lost
+
+
+#: The project is not at that address any more.
+_ELSEWHERE = (301, 302, 307, 404, 405)
+
+
+def issue_of(facts: Fields, number: str, address: str) -> Issue:
+    """Read an issue whose number and page have these names in the API."""
+    return Issue(facts.number(number), facts.text("title"), facts.text("state"), facts.text(address))
+
+
+def title_of(dataset_id: DatasetId) -> str:
+    """Return the name of a dataset's project for people, which GitLab wants to be unique in its group."""
+    return dataset_id.name if not dataset_id.owner.startswith("_") else f"{dataset_id.owner} {dataset_id.name}"
