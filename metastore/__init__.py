@@ -121,9 +121,9 @@ def connect(url: str | Path, **options: Any) -> Store:
 
     Args:
         url: A path or `file:///var/lib/metastore` for Git repositories in a folder; `memory:` or `:memory:` for trying
-            things out; `https://metastore.example.org` for a service; `github://owner` and `gitlab://group` for Git
-            hosts; `git+https://git.example.org/{owner}/{name}.git` for any Git server; `postgresql://user@host/name`
-            for a PostgreSQL database.
+            things out; `https://metastore.example.org` for a service; `github://owner`, `gitlab://group` and
+            `gitea://host/owner` for Git hosts; `git+https://git.example.org/{owner}/{name}.git` for any Git server;
+            `postgresql://user@host/name` for a PostgreSQL database.
         **options: For any store: `author` (an `Author`, `"Name <email>"` or a pair: who writes, unless a call says
             otherwise; without it, Git's own configuration is asked), `lfs_url` (a Git LFS server's address with
             `{owner}` and `{name}` in it), `validation` (`warn`, `strict` or `off`), `profiles` (a folder of JSON

@@ -14,6 +14,7 @@
 | `METASTORE_DURABLE` | a database that can lose acknowledged changes: `required` refuses it, `warn`, `off` | `warn` |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
+| `METASTORE_GITEA_TOKEN` | a token for a store on Gitea or Forgejo | no access |
 | `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories alone |
 | `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
 | `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |

@@ -77,7 +77,7 @@ class Settings:
         bundles_url: The registry of bundles, as `metastore.bundle.connect` takes it; None means the store's own.
         groups_file: The path of the groups file.
         user: The user who changes bundles on the command line.
-        tokens: Kind of host (`service`, `github`, `gitlab`, `git`) -> the token for a store there.
+        tokens: Kind of host (`service`, `github`, `gitlab`, `gitea`, `git`) -> the token for a store there.
         mirror_token: The password at the remote of a mirror.
         mirror_user: The user name that goes with it.
         states: The folder for what programs keep about a user: a store without a folder has its keys below it.
@@ -250,6 +250,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "token": _text,
     "github_token": _text,
     "gitlab_token": _text,
+    "gitea_token": _text,
     "git_token": _text,
     "mirror_token": _text,
     "mirror_user": _text,
@@ -304,4 +305,10 @@ OPEN_WHEN_UNSET = (
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
 _OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "durable")
-_TOKENS = {"service": "token", "github": "github_token", "gitlab": "gitlab_token", "git": "git_token"}
+_TOKENS = {
+    "service": "token",
+    "github": "github_token",
+    "gitlab": "gitlab_token",
+    "gitea": "gitea_token",
+    "git": "git_token",
+}

@@ -394,7 +394,7 @@ class Damage:
     Attributes:
         where: A dataset id, or a file of the store.
         kind: `unreadable`, `left-over-file`, `not-an-id`, `not-a-descriptor`, `search-index`, or for a head kept
-            elsewhere `replaced` or `gone`; on GitLab also `lfs-is-on` and `left-over-project`.
+            elsewhere `replaced` or `gone`; on GitLab also `lfs-is-on`, on GitLab and Gitea `left-over-project`.
         detail: A sentence.
         repaired: Whether it was repaired.
     """

@@ -49,8 +49,12 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
     "gitlab": backends.gitlab,
     "postgres": lambda folder: new_storage(),
 }
+#: Those that share all but their host's API with one above: the contract is enough, but in the soak.
+ALIKE: dict[str, Callable[[Path], Storage]] = {"gitea": backends.gitea}
+if SOAK:
+    STORAGES |= ALIKE
 #: Those that serve one owner, `physics`, as a Git host's account does.
-OF_ONE_OWNER = {"github", "gitlab"}
+OF_ONE_OWNER = {"github", "gitlab", *(ALIKE if SOAK else ())}
 
 
 #: Left out of `make check`: they start browsers, servers and children, or walk whole grids.
@@ -71,7 +75,9 @@ SLOW = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(SLOW) or any(f"[{name}" in item.name for name in ("github", "gitlab", "postgres")):
+        if item.nodeid.startswith(SLOW) or any(
+            f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "postgres")
+        ):
             item.add_marker(pytest.mark.slow)
 
 
@@ -92,7 +98,7 @@ REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob
 
 
 def opened(name: str, folder: Path) -> Iterator[Storage]:
-    made = STORAGES[name](folder)
+    made = {**STORAGES, **ALIKE}[name](folder)
     yield made
     made.close()
     backends.stop(made)

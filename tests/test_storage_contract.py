@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from metastore import git
@@ -19,12 +22,22 @@ from metastore.git.objects import blob_id
 from metastore.storage.port import Storage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 
-from .conftest import ANN, EPOCH, change
+from .conftest import ALIKE, ANN, EPOCH, OF_ONE_OWNER, STORAGES, change, opened
 
 CARS = DatasetId("physics", "cars")
 BOATS = DatasetId("physics", "boats")
 SHIPS = DatasetId("physics", "ships")
 NOWHERE = RevisionId("0" * 40)
+
+
+@pytest.fixture(params={**STORAGES, **ALIKE})
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params=sorted({*OF_ONE_OWNER, *ALIKE}))
+def storage_of_one(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
 
 
 def tag_of(name: str, revision: RevisionId, description: str = "") -> TagSpec:

@@ -224,9 +224,9 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
 def check_host(app: App, url: str, dry_run: bool) -> None:
     """Try a Git host.
 
-    URL is github://OWNER or gitlab://GROUP. Makes a private dataset called metastore-check-… there, does with it what a
-    store does, compares every id with those of the same history here, and purges it: some 50 to 80 requests. Exit code
-    1 if a step failed: the table says what to report.
+    URL is github://OWNER, gitlab://GROUP or gitea://HOST/OWNER. Makes a private dataset called metastore-check-… there,
+    does with it what a store does, compares every id with those of the same history here, and purges it: some 50 to 80
+    requests. Exit code 1 if a step failed: the table says what to report.
     """
     from metastore.storage.probe import check
 

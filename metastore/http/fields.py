@@ -39,6 +39,10 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._value
 
+    def is_null(self, name: str) -> bool:
+        """Tell whether a field is there, and null."""
+        return self._value.get(name, self) is None
+
     def text(self, name: str) -> str:
         """Return a string."""
         return str(self._get(name, str))

@@ -139,6 +139,17 @@ def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
     return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
 
 
+def _open_gitea(text: str, options: dict[str, Any]) -> Storage:
+    with needs_extra("gitea"):
+        import httpx  # noqa: F401 - names a missing extra early
+
+        from metastore.storage.gitea.connect import open_gitea
+    for name in ("app_id", "private_key", "installation"):
+        if name in options:
+            raise InvalidInput(f"a store on Gitea has no option {name!r}: it takes a token")
+    return open_gitea(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+
+
 def _open_plain_git(text: str, options: dict[str, Any]) -> Storage:
     with needs_extra("gitlab"):  # which brings the HTTP client, and nothing else
         import httpx  # noqa: F401 - names a missing extra early
@@ -162,13 +173,14 @@ def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
 
 _PLAIN_OPTIONS = ("token", "timeout", "patience", "longest")
 _DATABASES = {"postgresql", "postgres"}
-_HOSTS = {"github", "gitlab", "git+https", "git+http"}
+_HOSTS = {"github", "gitlab", "gitea", "git+https", "git+http"}
 _BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
     "github": _open_github,
     "gitlab": _open_gitlab,
+    "gitea": _open_gitea,
     "git+https": _open_plain_git,
     "git+http": _open_plain_git,
     "postgresql": _open_postgres,

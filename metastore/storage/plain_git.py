@@ -139,7 +139,9 @@ class PlainGitStorage(ObjectStorage):
 
 
 def _refuse(reason: str) -> NoReturn:
-    raise InvalidInput(f"Git alone {reason}. Stores on GitHub and GitLab can do that: github://, gitlab://")
+    raise InvalidInput(
+        f"Git alone {reason}. Stores on GitHub, GitLab, Gitea and Forgejo can: github://, gitlab://, gitea://"
+    )
 
 
 def open_plain_git(

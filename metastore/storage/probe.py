@@ -65,14 +65,16 @@ def check(storage: Storage, *, dry_run: bool = False) -> Iterator[Checked]:
     The dataset is called `metastore-check-` and a random number. It is purged in the end, also if a step fails.
 
     Args:
-        storage: A storage on GitHub or GitLab, which makes private repositories.
+        storage: A storage on GitHub, GitLab, Gitea or Forgejo, which makes private repositories.
         dry_run: Whether to ask only if the host is there, and to name the other steps.
 
     Raises:
         InvalidInput: The storage is not on a Git host.
     """
     if not hasattr(storage, "clone_template"):
-        raise InvalidInput("only a store on a Git host can be checked: github://OWNER or gitlab://GROUP")
+        raise InvalidInput(
+            "only a store on a Git host can be checked: github://OWNER, gitlab://GROUP or gitea://HOST/OWNER"
+        )
     run = _Run(storage)
     for number, (name, step) in enumerate(run.steps()):
         if dry_run and number:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metastore.storage.gitea.connect import open_gitea
+from metastore.storage.gitea.storage import GiteaStorage
 from metastore.storage.github.connect import open_github
 from metastore.storage.github.storage import GitHubStorage
 from metastore.storage.gitlab.connect import open_gitlab
@@ -11,6 +13,8 @@ from metastore.storage.gitlab.storage import GitLabStorage
 from metastore.storage.port import Storage
 
 from ..processes import SOAK
+from . import gitea as gitea_emulator
+from .gitea import Gitea
 from .github import TOKEN, GitHub
 from .gitlab import GitLab
 from .judges import judge
@@ -29,6 +33,14 @@ def gitlab(folder: Path) -> GitLabStorage:
     """Return a storage of `labs/physics` on a GitLab of its own."""
     hub = GitLab(folder / "gitlab", "labs/physics", in_process=not SOAK)
     storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=f"{hub.url}/api/v4")
+    storage.hub = hub  # type: ignore[attr-defined]
+    return storage
+
+
+def gitea(folder: Path) -> GiteaStorage:
+    """Return a storage of `physics` on a Gitea of its own."""
+    hub = Gitea(folder / "gitea", in_process=not SOAK)
+    storage = open_gitea(f"gitea://{hub.url.removeprefix('http://')}/physics", token=gitea_emulator.TOKEN)
     storage.hub = hub  # type: ignore[attr-defined]
     return storage
 

@@ -7,27 +7,30 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from metastore.errors import InvalidInput
 from metastore.storage.github.storage import GitHubStorage
-from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.hosted.storage import HostedStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.probe import MOST_REQUESTS, check
 
-from .backends import github, gitlab, stop
+from .backends import gitea, github, gitlab, stop
 from .github import TOKEN, GitHub
 from .server import HostServer, Reply, Request
 
-Hosted = GitHubStorage | GitLabStorage
+Hosted = GitHubStorage | HostedStorage
 
 
-@pytest.fixture(params=["github", "gitlab"])
+OPENERS: dict[str, Callable[[Path], Hosted]] = {"github": github, "gitlab": gitlab, "gitea": gitea}
+
+
+@pytest.fixture(params=OPENERS)
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosted]:
-    made: Hosted = github(tmp_path) if request.param == "github" else gitlab(tmp_path)
+    made = OPENERS[request.param](tmp_path)
     yield made
     made.close()
     stop(made)
@@ -60,7 +63,11 @@ def test_a_dry_run_makes_nothing(storage: Hosted) -> None:
     reach, *others = check(storage, dry_run=True)
     assert reach.ok
     assert {each.ok for each in others} == {None}
-    assert hub(storage).calls() in (["GET /rate_limit"], ["GET /api/v4/groups/labs/physics"])
+    assert hub(storage).calls() in (
+        ["GET /rate_limit"],
+        ["GET /api/v4/groups/labs/physics"],
+        ["GET /api/v1/orgs/physics"],
+    )
 
 
 def test_a_step_that_fails_is_told_and_the_rest_is_cleaned_up(storage: Hosted) -> None:
