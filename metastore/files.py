@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,30 @@ def sync_file(path: str) -> None:
         os.fsync(descriptor)
     finally:
         _close(descriptor)
+
+
+def is_folder(path: str) -> bool | None:
+    """Tell whether a path is a folder, or a symbolic link to one; None if nothing is there.
+
+    One look decides. After two, such as `isdir` and then `lexists`, a folder that others make in between would pass for
+    a file. Only a link is looked at again, to tell one that leads nowhere from one that others have moved.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    before: os.stat_result | None = None
+    while True:
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISLNK(status.st_mode):
+            return stat.S_ISDIR(status.st_mode)
+        with suppress(OSError):
+            return stat.S_ISDIR(os.stat(path).st_mode)
+        if before is not None and os.path.samestat(before, status):
+            return False
+        before = status
 
 
 def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from metastore import git
 from metastore.errors import (
     AlreadyExists,
+    DatasetMoved,
     DatasetNotFound,
     PathNotFound,
     StorageCorrupt,
@@ -238,8 +239,15 @@ class ObjectStorage(Storage):
         yield from self._left_over(repair=repair)
         for prefix in ("", "_"):
             for dataset_id in self.ids(prefix=prefix, deleted=None):
-                with suppress(DatasetNotFound):  # moved or purged meanwhile
-                    yield from self._verify_dataset(dataset_id, inspect, repair=repair)
+                with suppress(DatasetNotFound):  # purged meanwhile
+                    yield from self._verify_where_it_is(dataset_id, inspect, repair=repair)
+
+    def _verify_where_it_is(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
+        """Yield what is wrong with a dataset, which may move meanwhile: it may be too late to list it at its new id."""
+        try:
+            yield from self._verify_dataset(dataset_id, inspect, repair=repair)
+        except DatasetMoved as moved:
+            yield from self._verify_dataset(moved.new_id, inspect, repair=repair)
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
         """Yield, and remove if asked to, what interrupted writes left outside of the datasets."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
@@ -54,7 +55,7 @@ def join(path: str, *, most: int, sync: bool) -> int:
     names = pack_names(path)
     if len(names) <= most:
         return len(names)
-    chosen, surplus = _choose([_read_index(path, name) for name in names])
+    chosen, surplus = _choose(list(_read(path, names)))
     if len(chosen) > 1:
         with aside(path) as folder:
             name = _write(path, chosen, folder)
@@ -65,6 +66,12 @@ def join(path: str, *, most: int, sync: bool) -> int:
             pass
     remove_packs(path, surplus)
     return len(pack_names(path))
+
+
+def _read(path: str, names: Iterable[str]) -> Iterator[_Pack]:
+    for name in names:
+        with suppress(FileNotFoundError):  # Git may have removed it
+            yield _read_index(path, name)
 
 
 def _choose(packs: list[_Pack]) -> tuple[list[_Pack], list[str]]:

@@ -75,8 +75,9 @@ def _take(lock: str) -> None:
         try:
             os.symlink(_MARK, lock)
             return
-        except FileNotFoundError:  # Git removes folders of references that are empty
-            os.makedirs(os.path.dirname(lock), exist_ok=True)
+        except FileNotFoundError:  # Git removes folders of references that are empty, also while they are made
+            with suppress(FileNotFoundError, FileExistsError):
+                os.makedirs(os.path.dirname(lock), exist_ok=True)
         except FileExistsError:
             if _is_ours(lock):
                 with suppress(FileNotFoundError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from metastore.errors import DatasetNotFound, StorageCorrupt, StorageError
+from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
 from metastore.files import remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
@@ -43,6 +44,8 @@ _CACHE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
 #: Some of the 256 folders of loose objects, and how many objects in them call for packing.
 _SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
+#: How often, and after how many seconds each time, half a pack is looked at again.
+_LOOKS, _PAUSE = 3, 0.1
 _OVER_PACKS = "objects/pack/multi-pack-index"
 
 
@@ -95,7 +98,12 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
 def damage_of_dataset(
     storage: GitStorage, dataset_id: DatasetId, inspect: Inspect, *, repair: bool
 ) -> Iterator[Damage]:
-    """Yield what is wrong with a dataset. Raises DatasetNotFound."""
+    """Yield what is wrong with a dataset.
+
+    Raises:
+        DatasetNotFound: There is none.
+        StorageBusy: It was moved, purged or replaced meanwhile.
+    """
     path = storage.layout.path(dataset_id)
     with storage.lock(dataset_id):
         left_over = list(_left_over(path))
@@ -109,39 +117,71 @@ def damage_of_dataset(
 
 
 def _unreadable(storage: GitStorage, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:
-    path = storage.layout.path(dataset_id)
     try:
-        with storage.open(dataset_id), storage_errors():
-            yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
-            repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
-            yield from verify(repository, dataset_id, inspect, _stored(repository))
-    except DatasetNotFound:
+        with storage.open(dataset_id) as repository, storage_errors():
+            yield from _as_long_as_it_stays(repository, _damage(repository.path, dataset_id, inspect))
+    except (DatasetNotFound, StorageBusy):
         raise
     except StorageError as error:
         yield Damage(str(dataset_id), "unreadable", str(error))
+
+
+def _as_long_as_it_stays(repository: GitRepository, damages: Iterator[Damage]) -> Iterator[Damage]:
+    """Yield damages until a repository is moved, purged or replaced: what is missing then is no damage."""
+    for damage in damages:
+        if not repository.is_current():
+            raise StorageBusy(f"{repository.path} was moved, purged or replaced meanwhile; try again")
+        yield damage
+
+
+def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:
+    yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
+    repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
+    yield from verify(repository, dataset_id, inspect, _stored(repository))
 
 
 def _stored(repository: GitRepository) -> Iterator[str]:
     """Yield the id of every object, also of those to which no reference leads; damaged indexes are passed over."""
     yield from (identity for identity, _ in repository.database.loose())
     for name in readable_packs(repository.path):
-        with suppress(StorageCorrupt):
+        with suppress(StorageCorrupt, FileNotFoundError):
             yield from index_ids(repository.path, name)
 
 
 def _pack_faults(path: str) -> Iterator[str]:
-    """Compare each pack and each file that describes packs with its checksum."""
-    described = [f"pack/{name}" for name in sorted(os.listdir(f"{path}/objects/pack"))]
-    for name in [*described, "info/commit-graph"]:
-        stem, ending = os.path.splitext(f"{path}/objects/{name}")
-        if name.startswith(f"pack/{UNFINISHED}") and not is_stale(stem + ending):
-            continue
-        if ending == ".pack" and not os.path.exists(f"{stem}.idx") and is_stale(stem + ending):
+    """Find packs without an index and indexes without a pack; compare each file with its checksum.
+
+    Packs and indexes come and go one after the other, so that a half counts only if it stays one.
+    """
+    halves = set(_halves(path))
+    for _ in range(_LOOKS if halves else 0):
+        time.sleep(_PAUSE)
+        halves &= set(_halves(path))
+    for name in [*_pack_files(path), "info/commit-graph"]:
+        ending = os.path.splitext(name)[1]
+        if name in halves and ending == ".pack":
             yield f"objects/{name} has no index, so that Git reads nothing from it"
-        elif ending == ".idx" and not os.path.exists(f"{stem}.pack") and os.path.exists(stem + ending):
+        elif name in halves:
             yield f"objects/{name} belongs to no pack"
-        elif ending in _WITH_CHECKSUM and not _ends_with_checksum(stem + ending):
+        elif ending in _WITH_CHECKSUM and not _ends_with_checksum(f"{path}/objects/{name}"):
             yield f"objects/{name} is damaged: its checksum is wrong"
+
+
+def _halves(path: str) -> Iterator[str]:
+    """Yield the packs that have no index, some time after they were written, and the indexes that have no pack."""
+    names = _pack_files(path)
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if ending == ".pack" and f"{stem}.idx" not in names and is_stale(f"{path}/objects/{name}"):
+            yield name
+        if ending == ".idx" and f"{stem}.pack" not in names:
+            yield name
+
+
+def _pack_files(path: str) -> list[str]:
+    """Return the files below `objects/pack` that Git has finished, or given up."""
+    names = [f"pack/{name}" for name in sorted(os.listdir(f"{path}/objects/pack"))]
+    return [name for name in names if not name.startswith(f"pack/{UNFINISHED}") or is_stale(f"{path}/objects/{name}")]
 
 
 def _ends_with_checksum(path: str) -> bool:

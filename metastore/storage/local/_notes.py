@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from metastore.errors import DatasetMoved, DatasetNotFound, OutcomeUnknown, StorageCorrupt
-from metastore.files import read_file
+from metastore.files import is_folder, read_file
 from metastore.storage.local.layout import Layout, is_id, parsed_id
 from metastore.types import DatasetId
 
@@ -77,17 +76,18 @@ class Notes:
 
     def moved_to(self, dataset_id: DatasetId) -> DatasetId | None:
         """Return where a dataset that moved away is now. A move that was cut off may have left several steps."""
-        passed = {dataset_id}
+        passed = [dataset_id]
         step = self._target(dataset_id)
         while step is not None and step not in passed:
             if os.path.isdir(self._layout.path(step)):
                 return step
-            passed.add(step)
+            passed.append(step)
             step = self._target(step)
-        return None
+        # One that moved back meanwhile is at an id that was passed.
+        return next((step for step in passed[1:] if os.path.isdir(self._layout.path(step))), None)
 
     def raise_missing(self, dataset_id: DatasetId) -> None:
-        """Raise the error for an id without a repository; return if there is one.
+        """Raise the error for an id without a repository; return if there is one, perhaps since a moment ago.
 
         Raises:
             DatasetMoved: A note says where the dataset went.
@@ -95,17 +95,14 @@ class Notes:
             StorageCorrupt: Something else is in the repository's place, such as a file.
         """
         path = self._layout.path(dataset_id)
-        try:
-            mode = os.stat(path).st_mode  # one look: a repository that is made meanwhile must not pass for a file
-        except OSError:
-            mode = None
-        if mode is not None and stat.S_ISDIR(mode):
-            return
-        if mode is not None or os.path.islink(path):
+        there = is_folder(path)
+        if there is False:
             raise StorageCorrupt(f"{path} is not a folder, so it is not a repository")
-        if new_id := self.moved_to(dataset_id):
-            raise DatasetMoved(dataset_id, new_id) from None
-        raise DatasetNotFound(dataset_id) from None
+        if there is None:
+            if new_id := self.moved_to(dataset_id):
+                raise DatasetMoved(dataset_id, new_id) from None
+            if not os.path.lexists(path):  # the note goes when a dataset comes back
+                raise DatasetNotFound(dataset_id) from None
 
     def redirect(self, dataset_id: DatasetId) -> None:
         """Make the ids that lead to an id without a dataset lead where that id leads, before another dataset takes it.

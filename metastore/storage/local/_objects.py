@@ -13,13 +13,13 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pygit2
 from pygit2.enums import ObjectType
 
 from metastore import forks
-from metastore.errors import StorageCorrupt
+from metastore.errors import StorageBusy, StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
 from metastore.git import BLOB, COMMIT, TAG, TREE
 from metastore.git.objects import GitObject, object_id
@@ -194,15 +194,20 @@ class ObjectDatabase:
                         yield folder + file, f"{self._path}/objects/{folder}/{file}"
 
     def ids(self) -> set[str]:
-        """Return the id of every object, packed or loose. Raises StorageCorrupt."""
-        ids = {identity for identity, _ in self.loose()}
-        for name in readable_packs(self._path):
-            try:
-                ids.update(index_ids(self._path, name))
-            except StorageCorrupt:
-                if os.path.exists(f"{self._path}/objects/pack/{name}.idx"):
-                    raise
-        return ids
+        """Return the id of every object, packed or loose. Raises StorageCorrupt.
+
+        While packs come and go, what was in one that is gone may be in one that was not there yet: it looks again.
+        """
+        for left in reversed(range(_TRIES)):
+            before = self._pack_files()
+            with suppress(FileNotFoundError) if left else nullcontext():
+                ids = {identity for identity, _ in self.loose()}
+                for name in readable_packs(self._path):
+                    ids.update(index_ids(self._path, name))
+                if before == self._pack_files():
+                    return ids
+            time.sleep(_PAUSE)
+        raise StorageBusy(f"the packs of {self._path} come and go; try again")
 
     def pack(self, ids: Iterable[str]) -> str:
         """Write objects that are here into one more pack, and return its name. Raises StorageCorrupt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -220,25 +221,36 @@ def read_index(path: str, name: str) -> bytes:
     """Return the index of a pack, after comparing it with its checksum; libgit2 passes over damaged ones in silence.
 
     Raises:
+        FileNotFoundError: It is gone.
         StorageCorrupt: It is damaged, or not of version 2.
     """
     file = f"{path}/objects/pack/{name}.idx"
-    data = read_file(file) or b""
+    data = read_file(file)
+    if data is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
     if not data.startswith(INDEX_HEADER) or hashlib.sha1(data[:-20], usedforsecurity=False).digest() != data[-20:]:
         raise StorageCorrupt(f"{file} is damaged, or of another version")
     return data
 
 
 def index_ids(path: str, name: str) -> list[str]:
-    """Return the ids of the objects in a pack. Raises StorageCorrupt."""
+    """Return the ids of the objects in a pack. Raises FileNotFoundError or StorageCorrupt."""
     data = read_index(path, name)
     ids = data[IDS_AT : IDS_AT + 20 * int.from_bytes(data[IDS_AT - 4 : IDS_AT])]
     return [ids[start : start + 20].hex() for start in range(0, len(ids), 20)]
 
 
 def names_gone_packs(path: str) -> bool:
-    """Tell whether there is an index over packs (git-multi-pack-index(1)) of which one is gone."""
-    content = read_file(f"{path}/objects/pack/multi-pack-index") or b""
+    """Tell whether there is an index over packs (git-multi-pack-index(1)) of which one is gone.
+
+    Git replaces or removes the index before it removes a pack, so only an index that stayed is believed.
+    """
+    file = f"{path}/objects/pack/multi-pack-index"
+    content = read_file(file)
+    return content is not None and _names_gone_packs(path, content) and read_file(file) == content
+
+
+def _names_gone_packs(path: str, content: bytes) -> bool:
     rows = [
         content[place : place + 12] for place in range(12, 12 + 12 * (content[6] + 1 if len(content) > 6 else 0), 12)
     ]

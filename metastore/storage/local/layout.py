@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import os
@@ -13,7 +14,15 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
-from metastore.files import locked, make_folders, read_file, replace_file, storage_errors, sync_directory
+from metastore.files import (
+    is_folder,
+    locked,
+    make_folders,
+    read_file,
+    replace_file,
+    storage_errors,
+    sync_directory,
+)
 from metastore.parse import parse_dataset_id
 from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId
@@ -24,6 +33,8 @@ FORMAT = 1
 _LOCKS = 1024
 #: The rights of a new store's folder: it lets nobody in but its user and, for a service, its group.
 _ROOT_MODE = 0o750
+#: What the renaming of a folder says where something is already.
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 #: How long something in `tmp` may be under way before it counts as left over, in seconds.
 _STALE = 3600.0
 
@@ -52,11 +63,8 @@ class Layout:
             StorageUnavailable: There is no store and `create` is false, or the folder holds other files.
             StorageCorrupt: Its mark cannot be read.
         """
-        if os.path.exists(self.root) and not os.path.isdir(self.root):
-            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store")
         # Listed before the mark is read: a process that makes the store meanwhile writes the mark first.
-        present = os.listdir(self.root) if os.path.isdir(self.root) else []
-        present = [name for name in present if name != PRIVATE]
+        present = self._present()
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
             self._check_format(mark)
@@ -67,6 +75,14 @@ class Layout:
             raise StorageUnavailable(f"there is no store at {self.root}")
         make_folders(self.root, sync=self.sync, mode=_ROOT_MODE)
         self._write_mark(identity or secrets.token_hex(16))
+
+    def _present(self) -> list[str]:
+        try:
+            return [name for name in os.listdir(self.root) if name != PRIVATE]
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            raise StorageUnavailable(f"{self.root} is a file, not the folder of a store") from None
 
     def _write_mark(self, identity: str) -> None:
         mark = {"format": FORMAT, "about": "A store of MetaStore: see metastore --help", "store": identity}
@@ -117,8 +133,7 @@ class Layout:
         Raises:
             InvalidInput: No dataset can have this id.
         """
-        folder = f"{self.root}/{dataset_id.owner}"
-        if os.path.lexists(folder) and not os.path.isdir(folder):
+        if is_folder(f"{self.root}/{dataset_id.owner}") is False:
             raise InvalidInput(f"no dataset can be called {dataset_id}: the store has a file {dataset_id.owner}")
 
     def private(self, name: str) -> str:
@@ -183,8 +198,8 @@ class Layout:
         self.stamp(source)
         try:
             self._rename(source, target, revision)
-        except OSError:
-            if os.path.lexists(target):
+        except OSError as error:
+            if error.errno in _TAKEN:
                 raise AlreadyExists(dataset_id) from None
             raise
 
@@ -212,7 +227,7 @@ class Layout:
         inside = [path, *(f"{path}/refs{part}" for part in ("", "/heads", "/tags"))]
         around = [os.path.dirname(path), self.private(f"notes/{dataset_id.owner}"), self.private("tmp"), self.root]
         for folder in [*inside, *around] if self.sync else ():
-            if os.path.isdir(folder):
+            with suppress(FileNotFoundError, NotADirectoryError):
                 sync_directory(folder)
 
     def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from metastore import forks
@@ -118,9 +118,10 @@ class GitStorage(ObjectStorage):
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         with storage_errors():
             if os.path.lexists(self.layout.path(dataset_id)):
-                if self._fill(dataset_id, objects, head):
-                    return
-                raise AlreadyExists(dataset_id)
+                with suppress(DatasetNotFound):  # it was purged or moved meanwhile
+                    if self._fill(dataset_id, objects, head):
+                        return
+                    raise AlreadyExists(dataset_id)
             self.layout.expect_owner(dataset_id)
             aside = self.layout.aside()
             try:
@@ -239,7 +240,10 @@ class GitStorage(ObjectStorage):
         return damage_of_store(self.layout, repair=repair)
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
-        return damage_of_dataset(self, dataset_id, inspect, repair=repair)
+        for left in reversed(range(_TRIES)):
+            with suppress(StorageBusy) if left else nullcontext():  # it was replaced meanwhile
+                yield from damage_of_dataset(self, dataset_id, inspect, repair=repair)
+                return
 
     def compact(self, dataset_id: DatasetId) -> None:
         with self.lock(dataset_id), self.open(dataset_id) as repository:
