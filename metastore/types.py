@@ -265,18 +265,22 @@ class Difference:
         where: Plain words and names, such as `resource cars › field speed › type`; the former ones if it was renamed
             or moved.
         old: The value before; None when added. The former name, or in words the former place, such as `resource cars`
-            or `behind speed`, or `the front` of a list.
+            or `after speed`, or `the start` of a list.
         new: The value after; None when removed. The new name, or the new place; a list if it is in several now.
+        note: What stayed the same in a thing that was renamed, by which it was recognised, such as `path unchanged`;
+            otherwise empty.
     """
 
     kind: str
     where: str
     old: Any = None
     new: Any = None
+    note: str = ""
 
     def __str__(self) -> str:
         if self.kind in ("changed", "renamed"):
-            return f"{self.where} {self.kind}{contrasted(self.old, self.new)}"
+            note = f" ({self.note})" if self.note else ""
+            return f"{self.where} {self.kind}{contrasted(self.old, self.new)}{note}"
         if self.kind == "moved":
             places = self.new if isinstance(self.new, list) else [self.new]
             return f"{self.where} moved from {self.old} to {' and '.join(places)}"

@@ -157,7 +157,7 @@ def test_files_datasets_and_stores_are_compared(run: Run, cars: str, tmp_path: P
     assert run("diff", "physics/cars", "--with", other, "--summary").out.startswith("name changed")
     assert run("diff", "--with", other).out.splitlines() == [
         "physics/boats: only in the other store",
-        "physics/cars: name changed; n removed; version removed",
+        "physics/cars: name changed; n and version removed",
     ]
     broken = tmp_path / "other" / "physics" / "cars.git"
     for loose in broken.glob("objects/??/*"):

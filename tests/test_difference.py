@@ -103,7 +103,7 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
         (
             [table("a"), table("b"), table("c"), table("d")],
             [table("a"), table("c"), table("d"), table("b")],
-            ["resource b moved from behind a to behind d"],
+            ["resource b moved from after a to after d"],
         ),
         (
             [table(name) for name in "abcdefgh"],
@@ -139,7 +139,58 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
     ]
     assert [str(each) for each in changes({"license": "CC0-1.0"}, {"licenses": CC0})] == [
         "license renamed: 'license' → 'licenses'",
-        f"licenses changed: 'CC0-1.0' → {CC0}",
+        f"licence CC0-1.0 › path added: '{CC0[0]['path']}'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            {"sources": [{"title": "WHO", "web": "https://who.int"}]},
+            {"sources": [{"title": "WHO", "path": "https://who.int"}]},
+            ["source WHO › web renamed: 'web' → 'path' (value unchanged)"],
+        ),
+        ({"type": "any"}, {"format": "any"}, ["type removed: 'any'", "format added: 'any'"]),
+        ({"a": "same", "b": "same"}, {"c": "same"}, ["a removed: 'same'", "b removed: 'same'", "c added: 'same'"]),
+        (
+            {"fields": [{"id": "lat"}, {"id": "lon", "type": "number"}]},
+            {"fields": [{"name": "lat"}, {"name": "lon", "type": "string"}]},
+            [
+                "field lat › id renamed: 'id' → 'name' (value unchanged)",
+                "field lon › id renamed: 'id' → 'name' (value unchanged)",
+                "field lon › type changed: 'number' → 'string'",
+            ],
+        ),
+        (
+            {"licenses": [{"type": "odc-pddl", "url": "https://o.org/pddl"}]},
+            {"licenses": [{"name": "ODC-PDDL-1.0", "path": "https://o.org/pddl"}]},
+            [
+                "licence changed: 'odc-pddl' → 'ODC-PDDL-1.0'",
+                "licence ODC-PDDL-1.0 › url renamed: 'url' → 'path' (value unchanged)",
+            ],
+        ),
+        ({"license": "MIT"}, {"license": ["MIT"]}, ["license changed: 'MIT' → ['MIT']"]),
+        (
+            {"resources": [{"name": "x", "title": "x", "path": "p"}]},
+            {"resources": [{"name": "y", "title": "z", "path": "p"}]},
+            ["resource x renamed: 'x' → 'y' (path unchanged)", "resource y › title changed: 'x' → 'z'"],
+        ),
+    ],
+    ids=["member", "common words", "two that hold the same", "names", "licence", "form of a licence", "title as name"],
+)
+def test_what_is_called_otherwise_is_told_as_that(old: Any, new: Any, said: list[str]) -> None:
+    assert [str(each) for each in changes(old, new)] == said
+
+
+def test_fields_with_names_alike_are_paired_by_their_places() -> None:
+    old, new = (
+        {"fields": [{"name": name, "type": "number"} for name in ("year", *names, "days")]}
+        for names in (("mean (adjusted)", "trend"), ("mean", "trend (adjusted)"))
+    )
+    assert [str(each) for each in changes(old, new)] == [
+        "field mean (adjusted) renamed: 'mean (adjusted)' → 'mean' (type unchanged)",
+        "field trend renamed: 'trend' → 'trend (adjusted)' (type unchanged)",
     ]
 
 

@@ -88,12 +88,12 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"resources": [{"name": "x", "path": "p"}, {"name": "y", "path": "q"}]},
             {"resources": [{"name": "y", "path": "q"}, {"name": "x", "path": "p"}]},
-            ["resource x moved from the front to behind y"],
+            ["resource x moved from the start to after y"],
         ),
         (
             {"resources": [{"name": "x", "path": "p", "hash": "1"}]},
             {"resources": [{"name": "y", "path": "p", "hash": "2"}]},
-            ["resource x renamed: 'x' → 'y'", "resource y › hash changed: '1' → '2'"],
+            ["resource x renamed: 'x' → 'y' (path unchanged)", "resource y › hash changed: '1' → '2'"],
         ),
         (
             {"licenses": [{"name": "MIT"}]},
@@ -103,11 +103,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"licenses": [{"name": "CC0", "path": "p"}, {"name": "x"}]},
             {"licenses": [{"name": "CC0-1.0", "path": "p"}, {"name": "y"}]},
-            [
-                "licence CC0 renamed: 'CC0' → 'CC0-1.0'",
-                "licence x removed: {'name': 'x'}",
-                "licence y added: {'name': 'y'}",
-            ],
+            ["licence changed: 'CC0' → 'CC0-1.0'", "licence changed: 'x' → 'y'"],
         ),
         ({"resources": [{"name": "x"}, 5]}, {"resources": [5]}, ["resources changed: [{'name': 'x'}, 5] → [5]"]),
         ({"keywords": ["a", "b"]}, {"keywords": ["a", "b", "new"]}, ["keyword added: 'new'"]),
@@ -126,7 +122,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"fields": [{"name": "ID", "type": "integer"}]},
             {"fields": [{"name": "id", "type": "integer"}]},
-            ["field ID renamed: 'ID' → 'id'"],
+            ["field ID renamed: 'ID' → 'id' (type unchanged)"],
         ),
         ({"b": 1, "a": 2}, {"a": 2, "b": 1}, []),
     ],

@@ -105,4 +105,4 @@ def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str
 
 def _position(name: str, names: Sequence[str]) -> str:
     at = names.index(name)
-    return f"behind {names[at - 1]}" if at else "the front"
+    return f"after {names[at - 1]}" if at else "the start"

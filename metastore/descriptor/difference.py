@@ -10,7 +10,17 @@ from typing import Any
 
 from metastore.descriptor._moves import reordered, with_moves
 from metastore.descriptor.document import escape
-from metastore.descriptor.matching import Pairing, equal, named_lists, renamed, text_of
+from metastore.descriptor.matching import (
+    KEYS,
+    Pairing,
+    equal,
+    licences,
+    named_apart,
+    named_lists,
+    renamed,
+    respelled,
+    text_of,
+)
 from metastore.descriptor.resources import SINGULAR
 from metastore.types import Difference
 
@@ -24,9 +34,8 @@ _LONGEST = 100_000
 _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: How much of a name is said in words.
 _LONGEST_NAME = 200
-#: Members that mean the same, in versions of the specification: one that takes the other's place is renamed.
-_SPELLINGS = {"license": "licenses", "licenses": "license"}
-
+#: By which members a renamed thing is recognised, in this order; the type alone says little.
+_RECOGNISED_BY = ("path", "hash", "sha256", "data", "type")
 
 Path = tuple[str, ...]
 #: An operation of a patch: what is done, where, and with what.
@@ -155,13 +164,13 @@ def _within(old: Any, new: Any, where: str) -> Iterator[Difference]:
 
 
 def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level: int) -> Iterator[Difference]:
-    for key in (*old, *(key for key in new if key not in old)):
-        other = _SPELLINGS.get(key)
-        if other and key in new and key not in old and other in old and other not in new:
-            continue  # told where the other one was
-        if other and key not in new and other in new and other not in old:
-            yield Difference("renamed", place_in_words(*where, key), old=key, new=other)
-            yield from _values(old[key], new[other], where, other, level + 1)
+    names = respelled(old, new)
+    told = set(names.values())
+    for key in (*old, *(key for key in new if key not in old and key not in told)):
+        if key in names:
+            note = "value unchanged" if equal(old[key], new[names[key]]) else ""
+            yield Difference("renamed", place_in_words(*where, key), old=key, new=names[key], note=note)
+            yield from _values(old[key], new[names[key]], where, names[key], level + 1)
         elif key not in new:
             yield Difference("removed", place_in_words(*where, key), old=old[key])
         elif key not in old:
@@ -175,8 +184,11 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
         return
     if level < DEEPEST and isinstance(old, dict) and isinstance(new, dict):
         yield from _objects(old, new, (*where, key), level)
-    elif level < DEEPEST and (named := named_lists(old, new)) is not None:
-        yield from _named(named[0], named[1], where, SINGULAR.get(key, key), level)
+    elif level < DEEPEST and key in ("license", "licenses") and (before := licences(old)) and (after := licences(new)):
+        found = tuple(_named(before, after, _replaced(before, after), where, "licence", level))
+        yield from found or (Difference("changed", place_in_words(*where, key), old=old, new=new),)
+    elif level < DEEPEST and (named := named_lists(old, new) or named_apart(old, new)) is not None:
+        yield from _named(named[0], named[1], renamed(*named), where, SINGULAR.get(key, key), level)
     elif level < DEEPEST and _have_items(old, new) and (pairing := Pairing(old, new)).finds_any:
         yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
     else:
@@ -214,23 +226,54 @@ def place_in_words(*place: str) -> str:
     return " › ".join(part.replace(" › ", " > ") for part in parts)  # a name cannot look like two parts
 
 
-def _named(old: dict[str, Any], new: dict[str, Any], where: Path, what: str, level: int) -> Iterator[Difference]:
+def _replaced(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
+    """Return old names to new names of licences: renamed, or the only one that went to the only one that came."""
     names = renamed(old, new)
+    gone = [name for name in old if name not in new and name not in names]
+    come = [name for name in new if name not in old and name not in names.values()]
+    return {**names, gone[0]: come[0]} if len(gone) == len(come) == 1 else names
+
+
+def _named(
+    old: dict[str, Any], new: dict[str, Any], names: Mapping[str, str], where: Path, what: str, level: int
+) -> Iterator[Difference]:
+    """Tell two lists of named things, of which some were renamed; `what` is one thing."""
     now_called = set(names.values())
     for name, value in old.items():
         now = names.get(name, name)
         if now not in new:
             yield Difference("removed", place_in_words(*where, f"{what} {name}"), old=value)
             continue
+        before, after = value, new[now]
         if now != name:
-            yield Difference("renamed", place_in_words(*where, f"{what} {name}"), old=name, new=now)
-        before = {key: member for key, member in value.items() if now == name or member != name}
-        after = {key: member for key, member in new[now].items() if now == name or member != now}
+            before, after = _without_name(value, name), _without_name(after, now)
+            yield _renaming(name, now, before, after, where, what)
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
     for name in new:
         if name not in old and name not in now_called:
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
-    kept = [names.get(name, name) for name in old if names.get(name, name) in new]
+    yield from _moved([names.get(name, name) for name in old if names.get(name, name) in new], new, where, what)
+
+
+def _without_name(thing: Mapping[str, Any], name: str) -> dict[str, Any]:
+    called = next((key for key in (*KEYS, *thing) if thing.get(key) == name), None)
+    return {key: value for key, value in thing.items() if key != called}
+
+
+def _renaming(
+    name: str, now: str, before: Mapping[str, Any], after: Mapping[str, Any], where: Path, what: str
+) -> Difference:
+    """Tell that a thing has another name, and what shows that it is the same thing; a licence becomes another one."""
+    if what == "licence":
+        return Difference("changed", place_in_words(*where, what), old=name, new=now)
+    same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
+    other = "nothing else changed" if equal(before, after) else "recognised by its content"
+    note = next((f"{key} unchanged" for key in same), other)
+    return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now, note)
+
+
+def _moved(kept: Sequence[str], new: Iterable[str], where: Path, what: str) -> Iterator[Difference]:
+    """Tell which of the things that both lists have, in their old order, stand elsewhere in the new one."""
     known = set(kept)
     now_kept = [name for name in new if name in known]
     if kept != now_kept:

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib.resources import files
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,7 +105,7 @@ def default() -> Grades:
 
 def _read(source: str | Path | None) -> Any:
     if source is None:
-        return json.loads(resources.files("metastore").joinpath("data/grades.json").read_text("utf-8"))
+        return json.loads(files("metastore").joinpath("data/grades.json").read_text("utf-8"))
     try:
         rows = json.loads(Path(source).read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -166,7 +167,9 @@ def _strictness(licence: Any) -> int | None:
     if isinstance(licence, dict):
         ranks = [_strictness(licence[key]) for key in ("name", "id", "type", "title") if key in licence]
         return next((rank for rank in ranks if rank is not None), None)
-    text = re.sub(r"[\s_]+", "-", str(licence).lower()).replace("creative-commons-", "cc-")
+    text = re.sub(r"[\s_]+", "-", str(licence).lower())
+    for words, short in (("creative-commons-", "cc-"), ("open-data-commons-public-domain", "pddl")):
+        text = text.replace(words, short)
     return next((rank for names, rank in _STRICTNESS.items() if text.startswith(names)), None)
 
 
@@ -195,50 +198,86 @@ def _numbers(version: Any) -> tuple[int, ...] | None:
     return tuple(map(int, found.groups())) if found else None
 
 
-#: How many parts a summary has at most.
-_MOST_PARTS = 5
+#: How many parts a summary has at most, and how many names a part lists.
+_MOST_PARTS, _MOST_NAMES = 5, 3
+#: How long the parts may be in all, in characters, beyond the first; and how long a name.
+_LONGEST, _LONGEST_NAME = 200, 60
 _DONE = ("added", "removed", "renamed", "moved", "changed")
 
 
 def summary(differences: Iterable[Difference]) -> str:
     """Return differences on one line, such as `2 resources added; 3 fields changed in stations; licence changed`."""
-    resources: dict[str, set[str]] = {}
-    members: dict[str, dict[str, None]] = {}
-    inside: dict[str, set[str]] = {}
-    others: dict[str, set[str]] = {}
+    resources, others, inside = _Kinds(), _Kinds(), dict[str, tuple[_Kinds, _Kinds]]()
     for difference in differences:
         parts = difference.where.split(" › ")
         name = parts[0].removeprefix("resource ")
-        if not parts[0].startswith("resource ") or parts == ["resource order"]:
-            others.setdefault(_thing(parts[0]), set()).add(difference.kind if len(parts) == 1 else "changed")
+        if not parts[0].startswith("resource ") or (parts == ["resource order"] and difference.kind == "changed"):
+            others.add(_thing(parts[0]), difference.kind if len(parts) == 1 else "changed")
         elif len(parts) == 1:
-            resources.setdefault(difference.kind, set()).add(name)
-        elif len(parts) > 2 and parts[1] == "schema" and parts[2].startswith("field "):
-            kind = difference.kind if len(parts) == 3 else "changed"
-            inside.setdefault(name, set()).add(f"{kind} {parts[2]}")
+            resources.add(name, difference.kind)
         else:
-            members.setdefault(name, {})[parts[1]] = None
-    lines = [_counted("resource", {kind: len(names) for kind, names in resources.items()})] if resources else []
-    for name, changes in inside.items():
-        kinds = Counter(change.split(" ", 1)[0] for change in changes)
-        beside = list(members.get(name, ()))
-        also = f", {' and '.join(beside) if len(beside) < 3 else f'{len(beside)} members'} changed" if beside else ""
-        lines.append(f"{_counted('field', kinds)}{also} in {name}")
-    changed = [name for name in members if name not in inside]
-    if changed:
-        lines.append(f"{', '.join(changed[:2])} changed" if len(changed) < 3 else f"{len(changed)} resources changed")
-    lines += [f"{thing} {next(iter(kinds)) if len(kinds) == 1 else 'changed'}" for thing, kinds in others.items()]
-    more = len(lines) - _MOST_PARTS
-    return "; ".join(lines[:_MOST_PARTS]) + (f"; and {more} more" if more > 0 else "")
+            _add_inside(inside.setdefault(name, (_Kinds(), _Kinds())), parts[1:], difference.kind)
+    lines = [_counted("resource", resources)] if resources else []
+    where: dict[str, list[str]] = {}
+    for name, (fields, members) in inside.items():
+        words = [*([_counted("field", fields)] if fields else []), *_listed(members)]
+        where.setdefault(", ".join(words), []).append(name)
+    lines += [f"{phrase} in {_resources(names)}" for phrase, names in where.items()]
+    lines += _listed(others)
+    lengths = accumulate(len(line) for line in lines)
+    shown = max(1, sum(length <= _LONGEST for length in islice(lengths, _MOST_PARTS)))
+    more = len(lines) - shown
+    return "; ".join(lines[:shown]) + (f"; and {more} more" if more > 0 else "")
+
+
+class _Kinds(dict[str, str]):
+    """Things by name, each with what was done to it; `changed` if that is several."""
+
+    def add(self, name: str, kind: str) -> None:
+        self[name] = kind if self.get(name, kind) == kind else "changed"
+
+
+def _resources(names: Sequence[str]) -> str:
+    return " and ".join(map(_called, names)) if len(names) < 3 else f"{len(names)} resources"
+
+
+def _called(resource: str) -> str:
+    """Return a resource's name, cut if it is long; a number stands for one without a name."""
+    name = f"resource {resource}" if resource.isdecimal() else resource
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str) -> None:
+    """Note what was done in a resource: to its fields, and to its other members."""
+    parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else parts
+    done = kind if len(parts) == 1 else "changed"
+    is_field = parts[0].startswith("field ") and (parts[0] != "field order" or kind != "changed" or len(parts) > 1)
+    resource[0 if is_field else 1].add(_thing(parts[0]), done)
 
 
 def _thing(part: str) -> str:
-    """Return what a place outside the resources is called: `licence` for `licence CC0`."""
+    """Return what a place is called where only one of its kind is told: `licence` for `licence CC0`."""
     head = part.split(" ", 1)[0]
-    return head if head in ("licence", "contributor", "source", "view", "table") else part
+    name = head if head in ("licence", "contributor", "source", "view", "table") else part
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
-def _counted(noun: str, kinds: Mapping[str, int]) -> str:
-    first, *rest = [kind for kind in _DONE if kinds.get(kind)]
+def _counted(noun: str, things: Mapping[str, str]) -> str:
+    kinds = Counter(things.values())
+    first, *rest = [kind for kind in _DONE if kinds[kind]]
     head = f"{kinds[first]} {noun}{'s' * (kinds[first] != 1)} {first}"
     return ", ".join([head, *(f"{kinds[kind]} {kind}" for kind in rest)])
+
+
+def _listed(things: Mapping[str, str]) -> list[str]:
+    """Return a phrase for each kind, such as `bytes and hash changed`."""
+    by_kind: dict[str, list[str]] = {}
+    for name, kind in things.items():
+        by_kind.setdefault(kind, []).append(name)
+    return [f"{_enumerated(names)} {kind}" for kind, names in by_kind.items()]
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMES
+    shown = [*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

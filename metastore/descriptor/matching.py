@@ -23,6 +23,15 @@ _MOST_PAIRS, _MOST_LEAVES = 1_000, 500
 _ALIKE, _HALF_ALIKE, _NAMES_ALIKE = 0.75, 0.5, 0.6
 #: How many values say enough for a thing to be recognised by content alone: many fields share a type.
 _TELLING = 3
+#: How much it counts for two things with names alike that both stand at the same place of their lists.
+_SAME_PLACE = 0.25
+#: Members that mean the same, in versions of the specification: one that takes the other's place is renamed.
+_SPELLINGS = {"license": "licenses", "licenses": "license"}
+#: Members whose values are words that other members use as well, and how long the value of any other must be.
+_OF_COMMON_WORDS = frozenset({"type", "format", "profile", "encoding", "mediatype", "scheme", "version", "$schema"})
+_TELLING_LENGTH = 3
+#: What a licence is called by, however it is written; the first of its members that is a text.
+_LICENCE_NAMES = ("name", "id", "type", "title", "path", "url")
 
 
 def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
@@ -36,11 +45,57 @@ def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
     return None
 
 
+def named_apart(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Key two lists by members that differ, such as `id` then and `name` now; None if most names differ."""
+    before, after = named_lists(old), named_lists(new)
+    if before is None or after is None:
+        return None
+    shared = before[0].keys() & after[0].keys()
+    return (before[0], after[0]) if 2 * len(shared) > min(len(before[0]), len(after[0])) else None
+
+
+def licences(value: Any) -> dict[str, Any] | None:
+    """Key licences by what they are called, whether a text, an object or a list of such; None if they have no names."""
+    items = value if isinstance(value, list) else [value]
+    keyed = {}
+    for item in items:
+        thing = {"name": item} if isinstance(item, str) else item
+        members = [thing.get(key) for key in _LICENCE_NAMES] if isinstance(thing, dict) else []
+        keyed[next((name for name in members if isinstance(name, str)), "")] = thing
+    return keyed if items and "" not in keyed and len(keyed) == len(items) else None
+
+
+def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Return old members to new members of one object that hold the same, such as `web` and `path`.
+
+    They are one if they mean the same by the specification, or if they alone have the same value, and it is one that
+    no other member has by chance.
+    """
+    gone = {key: value for key, value in old.items() if key not in new}
+    come = {key: value for key, value in new.items() if key not in old}
+    pairs = {key: _SPELLINGS[key] for key in gone if _SPELLINGS.get(key) in come}
+    before, after = (_by_value(side) for side in (gone, come)) if gone and come else ({}, {})
+    for value, key in before.items():
+        if value in after and key not in pairs and after[value] not in pairs.values():
+            pairs[key] = after[value]
+    return pairs
+
+
+def _by_value(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that only one member has and that tell something, with the member."""
+    owners = defaultdict[str, list[str]](list)
+    for key, value in members.items():
+        shortest = _TELLING_LENGTH if isinstance(value, str) else 1
+        if key not in _OF_COMMON_WORDS and isinstance(value, (str, list, dict)) and len(value) >= shortest:
+            owners[text_of(value)].append(key)
+    return {value: keys[0] for value, keys in owners.items() if len(keys) == 1}
+
+
 def renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     """Return old names to new names of the things that were renamed.
 
     Two things are one if they alone have the same path, else the same hash or data, else if each is the other's closest
-    match and the two are alike.
+    match and the two are alike. Where names decide, it counts that both stand at the same place.
     """
     gone = dict.fromkeys(name for name in old if name not in new)
     come = dict.fromkeys(name for name in new if name not in old)
@@ -82,17 +137,34 @@ def _by_likeness(
     if len(left) * len(right) > _MOST_PAIRS:
         return []
     before, after = ({name: _leaves(side[name], name) for name in names} for side, names in ((old, left), (new, right)))
+    places, now = (dict(_places(side, other)) for side, other in ((old, new), (new, old)))
     scores = {(a, b): score for a in left for b in right if (score := _likeness(a, before[a], b, after[b]))}
-    of_left, of_right = defaultdict[_Key, list[float]](list), defaultdict[_Key, list[float]](list)
-    for (a, b), score in scores.items():
-        of_left[a].append(score)
-        of_right[b].append(score)
+    # Beside names, the place counts; where the content decides, it does not.
+    ranks = {
+        (a, b): score + _SAME_PLACE if score <= 1 and places[a] == now[b] else score for (a, b), score in scores.items()
+    }
+    of_left, of_right = (defaultdict[_Key, list[tuple[_Key, _Key]]](list) for _ in range(2))
+    for pair in scores:
+        of_left[pair[0]].append(pair)
+        of_right[pair[1]].append(pair)
     # What two things fit equally well is not guessed.
     return [
-        (a, b)
-        for (a, b), score in scores.items()
-        if all(score == max(side) and side.count(score) == 1 for side in (of_left[a], of_right[b]))
+        pair
+        for pair in scores
+        if all(
+            ranks[pair] == max(ranks[other] for other in rivals)
+            and [scores[other] for other in rivals].count(scores[pair]) == 1
+            for rivals in (of_left[pair[0]], of_right[pair[1]])
+        )
     ]
+
+
+def _places(side: Mapping[_Key, Any], other: Mapping[_Key, Any]) -> Iterator[tuple[_Key, tuple[object, int]]]:
+    """Yield where each thing stands: behind which thing that both lists have, and how far."""
+    anchor, distance = None, 0
+    for name in side:
+        anchor, distance = (name, 0) if name in other else (anchor, distance + 1)
+        yield name, (anchor, distance)
 
 
 def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter[tuple[str, str]]) -> float:

@@ -114,7 +114,7 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
         is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
         long += is_long
         old, new = beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
-        row = {"kind": each.kind, "where": where, "old": old, "new": new, "number": number}
+        row = {"kind": each.kind, "where": where, "old": old, "new": new, "note": each.note, "number": number}
         row["is_cut"] = _is_cut(each.old, old) or _is_cut(each.new, new)
         groups.setdefault(part, []).append(row)
     return {part: rows for part, rows in groups.items() if rows}

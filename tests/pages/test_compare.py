@@ -116,7 +116,7 @@ def test_a_side_is_a_tag_a_date_or_a_revision(client: FlaskClient, store: MetaSt
     store.dataset_patch("physics/cars", {"title": "Autos", "version": "1.0.1"}, at="2024-06-01T10:00:00Z")
     page = client.get(f"{COMPARE}?from={side}")
     said = main(page.text)
-    assert said.index("patch Title changed; version changed.") < said.index("Before")
+    assert said.index("patch Title and version changed.") < said.index("Before")
     old, new = (each.id for each in reversed(list(store.revision_list("physics/cars"))))
     assert f'value="http://localhost{COMPARE}?from={old}&amp;to={new}"' in page.text
     assert '<option value="v1">' in page.text
