@@ -15,8 +15,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import _bootstrap
 from typing import Any, TypeVar
 
@@ -46,11 +46,9 @@ def _after_fork() -> None:
 _quiet = threading.RLock()
 
 
-@contextmanager
-def undisturbed() -> Iterator[None]:
+def undisturbed() -> AbstractContextManager[object]:
     """Let no other thread fork meanwhile; for short work of C libraries whose locks a child would find locked."""
-    with _quiet:
-        yield
+    return _quiet
 
 
 def _before_fork() -> None:

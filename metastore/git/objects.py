@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from metastore.errors import InvalidInput
@@ -20,6 +21,7 @@ BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
 _FILE, _FOLDER = "100644", "40000"
 _BLANK = " \t\r"  # of the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_HEX = re.compile("[0-9a-f]{40}")
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
 
@@ -92,7 +94,7 @@ def parse_commit(content: bytes) -> Commit:
     Raises:
         ValueError: It is none.
     """
-    headers, message = _split(content, "tree", "author")
+    headers, message = _split(content, {"tree", "author"})
     author, created = _parse_identity(headers["author"])
     parent = headers.get("parent")
     return Commit(_id(headers["tree"]), RevisionId(_id(parent)) if parent else None, author, created, message)
@@ -104,7 +106,7 @@ def parse_tag(content: bytes) -> TagObject:
     Raises:
         ValueError: It is none.
     """
-    headers, message = _split(content, "object", "type", "tag")
+    headers, message = _split(content, {"object", "type", "tag"})
     author, created = _parse_identity(headers.get("tagger", "unknown <> 0 +0000"))
     return TagObject(_id(headers["object"]), headers["type"], headers["tag"], author, created, message)
 
@@ -270,30 +272,36 @@ def _identity(author: Author, at: datetime) -> str:
 
 def _parse_identity(text: str) -> tuple[Author, datetime]:
     who, _, when = text.rpartition(">")
+    words = when.split()
+    seconds = int(words[0]) if words else 0
+    return _parse_author(who), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
+
+
+@lru_cache(1024)  # a history has few authors
+def _parse_author(who: str) -> Author:
     name, _, email = who.partition("<")
-    seconds = int(when.split()[0]) if when.split() else 0
-    return Author(name.strip(_BLANK), email.strip(_BLANK)), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
+    return Author(name.strip(_BLANK), email.strip(_BLANK))
 
 
 def _id(text: str) -> str:
-    if not re.fullmatch("[0-9a-f]{40}", text):
+    if not _HEX.fullmatch(text):
         raise ValueError("not the id of an object")
     return text
 
 
-def _split(content: bytes, *needed: str) -> tuple[dict[str, str], str]:
+def _split(content: bytes, needed: Set[str]) -> tuple[dict[str, str], str]:
     """Split headers (the first of each name) and message; foreign encodings are honoured, broken ones replaced."""
     head, _, message = content.partition(b"\n\n")
     encoding = "utf-8"
     headers: dict[str, str] = {}
-    for line in head.split(b"\n"):
-        name, _, value = line.partition(b" ")
-        headers.setdefault(name.decode("ascii", "replace"), value.decode("utf-8", "replace"))
+    for line in head.decode("utf-8", "replace").split("\n"):
+        name, _, value = line.partition(" ")
+        headers.setdefault(name, value)
     try:
         encoding = headers.get("encoding", encoding)
         text = message.decode(encoding, "replace")
     except (LookupError, ValueError):
         text = message.decode("utf-8", "replace")
-    if not all(name in headers for name in needed):
+    if not headers.keys() >= needed:
         raise ValueError("not a commit or tag")
     return headers, text.rstrip("\n")
