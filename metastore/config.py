@@ -39,7 +39,7 @@
 | `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
 | `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
 | `METASTORE_PUBLIC_URL` | the service's address as its users know it | what each request was sent to |
-| `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | none |
+| `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | the service itself |
 """
 
 from __future__ import annotations

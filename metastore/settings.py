@@ -40,7 +40,7 @@ class ServiceSettings:
         oidc_client_id: The client id of this service at the provider.
         oidc_client_secret: The client secret.
         public_url: The address of the service for its users, without a trailing slash; None means the request's own.
-        clone_url: The address to clone datasets from, with `{owner}` and `{name}` in it, or None.
+        clone_url: The address to clone datasets from, with `{owner}` and `{name}` in it; None for the service itself.
         rate_at_once: How many costly requests of one caller a process works on at once; None for any number.
     """
 

@@ -15,6 +15,7 @@ from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings, Settings
 from metastore.service import context, operation, problems, rate
 from metastore.service.bundles import bundles as bundle_routes
+from metastore.service.clones import clones as clone_routes
 from metastore.service.datasets import datasets as dataset_routes
 from metastore.service.description import description as description_routes
 from metastore.service.description import refuse_unknown_parameters
@@ -78,6 +79,7 @@ def make_app(served: context.Service) -> Flask:
     rate.install(app, served.settings.rate_at_once)
     for routes in (dataset_routes, revision_routes, bundle_routes):
         app.register_blueprint(routes, url_prefix=API)
+    app.register_blueprint(clone_routes)
     app.register_blueprint(description_routes)
     operation.install(app, served)
     pages.install(app, served)

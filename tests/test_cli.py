@@ -614,17 +614,24 @@ def test_a_quiet_command_shows_neither_bar_nor_summary(run: Run, tmp_path: Path)
     assert (failed.code, failed.out, failed.err.startswith("bad.json: not JSON")) == (1, "", True)
 
 
-def test_a_copy_from_or_to_a_service_is_refused_before_a_store_is_made(run: Run, cars: str, tmp_path: Path) -> None:
+def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: str, tmp_path: Path) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    served.dataset_create("physics/cars", {"name": "cars"})
+    with serving(served) as address:
+        tried = run("copy", address, "pulled", "--dry-run")
+        assert (tried.code, (tmp_path / "pulled").exists()) == (0, False)
+        assert run("copy", address, "pulled").out.endswith("1 revisions and 0 tags copied\n")
+        served.dataset_patch("physics/cars", {"title": "Cars"})
+        again = run("copy", address, "pulled", "--json")
+        assert (again.code, again.json["revisions"]) == (0, 1)
+    assert run("--store", "pulled", "dataset", "read", "physics/cars").json["title"] == "Cars"
+
+
+def test_a_copy_to_a_service_or_from_nothing_makes_no_store(run: Run, cars: str, tmp_path: Path) -> None:
     with serving(metastore.connect("memory:", author="Setup")) as address:
-        for role, *arguments in (
-            ("source", address, "pulled"),
-            ("target", "metastore-data", address),
-            ("source", address, "pulled", "--dry-run"),
-        ):
-            refused = run("copy", *arguments)
-            assert (refused.code, refused.out) == (2, "")
-            assert f"the {role} is a service" in refused.err
-        assert not (tmp_path / "pulled").exists()
+        refused = run("copy", "metastore-data", address)
+    assert (refused.code, refused.out) == (2, "")
+    assert "the target is a service" in refused.err
     missing = run("copy", "absent", "pulled")
     assert (missing.code, (tmp_path / "pulled").exists()) == (5, False)
 

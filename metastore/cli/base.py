@@ -195,12 +195,15 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
 
 def local(app: App) -> GitStorage:
     """Return the local storage of the store that has to be there. Raises InvalidInput where it is another kind."""
+    from metastore.storage.connect import is_service
     from metastore.storage.local.storage import GitStorage
 
     storage = app.reader().storage
-    if not isinstance(storage, GitStorage):
-        raise InvalidInput("only a store in a folder can be used this way")
-    return storage
+    if isinstance(storage, GitStorage):
+        return storage
+    if is_service(url := app.url()):
+        raise InvalidInput(f"{url} is a service: verify, pack and back up where its store is")
+    raise InvalidInput("only a store in a folder can be used this way")
 
 
 def unnamed_of(store: Store) -> list[str]:
@@ -218,10 +221,7 @@ def local_root(store: Store) -> str | None:
 def _in_folder(store: Store) -> GitStorage | None:
     from metastore.storage.local.storage import GitStorage
 
-    try:
-        storage = store.storage
-    except InvalidInput:  # it is a service
-        return None
+    storage = store.storage
     return storage if isinstance(storage, GitStorage) else None
 
 

@@ -46,18 +46,16 @@ def init(app: App, url: str | None) -> None:
 def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool, slowly: bool) -> None:
     """Copy datasets to another store.
 
-    SOURCE and TARGET are paths or URLs, but not those of services. Histories, tags and ids are the same at both. A copy
-    skips what TARGET has, so an interrupted one can be started again; what differs there stays as it is. With --slowly,
-    a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
+    SOURCE and TARGET are paths or URLs; only SOURCE may be a service. Histories, tags and ids are the same at both. A
+    copy skips what TARGET has, so an interrupted one can be started again; what differs there stays as it is. With
+    --slowly, a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left
+    out.
     """
     from metastore.storage.connect import is_service
     from metastore.storage.copy import copy as copy_all
 
-    for role, url in ("source", source), ("target", target):  # the URL may hold a password
-        if is_service(url):
-            raise InvalidInput(
-                f"the {role} is a service, which cannot be copied from or to: name the store that it serves"
-            )
+    if is_service(target):  # the URL may hold a password
+        raise InvalidInput("the target is a service, which cannot be copied to: name the store that it serves")
     theirs = app.open(source, create=False)
     if dry_run and "://" not in target and not Path(target).exists():
         target = "memory:"  # as empty as the folder that would be made

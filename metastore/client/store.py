@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NoReturn
 
 from metastore.client import responses
 from metastore.client._service_writer import ServiceWriter
 from metastore.client.calls import Calls, dataset_path
+from metastore.client.histories import ServiceHistories
 from metastore.client.responses import ENVELOPE, understood
 from metastore.client.settling import Settling
 from metastore.client.transport import Transport
 from metastore.descriptor.document import MAX_BYTES
 from metastore.errors import InvalidInput, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
+from metastore.http.credentials import Nobody, Token
 from metastore.http.responses import Response
 from metastore.lazy import LazyList
 from metastore.parse import (
@@ -27,6 +28,7 @@ from metastore.parse import (
     parse_revision,
 )
 from metastore.search.values import MayRead, Results, Wanted
+from metastore.storage.port import Storage
 from metastore.store.base import Store
 from metastore.store.settling import settle
 from metastore.types import (
@@ -81,19 +83,26 @@ class RemoteStore(Store):
         self._http = Transport(url, token=token, timeout=timeout, retries=retries, longest=longest)
         self._calls = Calls(self._http)
         self._writer = ServiceWriter(self, self._calls, Settling(self, self._http))
+        self._credentials = Token(token) if token is not None else Nobody()
+        self._histories: ServiceHistories | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._http.address}>"
 
     def close(self) -> None:
         self._http.close()
+        if self._histories is not None:
+            self._histories.close()
 
     @property
-    def storage(self) -> NoReturn:
-        raise InvalidInput(f"{self._http.address} is a service: verify, pack and back up where its store is")
+    def storage(self) -> Storage:
+        """The histories of the service, to copy from; it takes no changes."""
+        if self._histories is None:
+            self._histories = ServiceHistories(self._http.address, self._credentials, self._listed)
+        return self._histories
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
-        return self.storage
+        raise InvalidInput(f"{self._http.address} is a service: verify, pack and back up where its store is")
 
     def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
         return understood(self._descriptor(dataset_id, revision), responses.dataset)
@@ -205,6 +214,9 @@ class RemoteStore(Store):
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
         return settle(self, error)
+
+    def _listed(self, prefix: str, deleted: bool | None) -> LazyList[DatasetId]:
+        return self.dataset_list(prefix, deleted=deleted)
 
     def _descriptor(self, dataset_id: AnyId, revision: AnyRevision | None) -> Response:
         query = {"revision": parse_revision(revision)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
@@ -21,8 +22,16 @@ _CHUNK = 16 * 1024
 
 def to_pack(objects: Mapping[str, GitObject]) -> bytes:
     """Return a pack of these objects, each as a whole."""
-    content = b"".join([HEADER, len(objects).to_bytes(4), *map(whole, objects.values())])
-    return content + hashlib.sha1(content, usedforsecurity=False).digest()
+    return b"".join(pack_parts(len(objects), objects.values()))
+
+
+def pack_parts(count: int, objects: Iterable[GitObject]) -> Iterator[bytes]:
+    """Yield the parts of a pack, whose objects are read one after the other, each as a whole."""
+    checksum = hashlib.sha1(usedforsecurity=False)
+    for part in chain([HEADER + count.to_bytes(4)], map(whole, objects)):
+        checksum.update(part)
+        yield part
+    yield checksum.digest()
 
 
 def whole(found: GitObject) -> bytes:

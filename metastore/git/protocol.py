@@ -1,4 +1,4 @@
-"""Git's smart HTTP protocol, without a clone: a repository's references, objects by id, and pushes.
+"""A client of Git's smart HTTP protocol, without a clone: a repository's references, objects by id, and pushes.
 
 Reading is by protocol version 2 (gitprotocol-v2(5)), which gives any object by its id; pushing by version 0
 (gitprotocol-pack(5)), where the server compares each reference with its old value under a lock of its own.
@@ -31,7 +31,7 @@ class NoRepository(Missing):
 
 #: What stands for a reference that is not there.
 NONE = "0" * 40
-_FLUSH, _DELIMITER = b"0000", b"0001"
+FLUSH, DELIMITER = b"0000", b"0001"
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
 #: Objects may have so many times as many bytes as an answer.
@@ -66,7 +66,7 @@ class SmartHttp:
         body = _request("ls-refs", ["symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", "ref-prefix refs/tags/"])
         branch, targets = None, {}
         content = self._ask(path, "upload-pack", body, _VERSION_2)
-        if not content.endswith(_FLUSH):  # an older version, for which the question is no question, says nothing
+        if not content.endswith(FLUSH):  # an older version, for which the question is no question, says nothing
             raise StorageUnavailable("the server does not answer in version 2 of Git's protocol")
         for line in _lines(content):
             target, _, rest = line.partition(" ")
@@ -127,10 +127,10 @@ class SmartHttp:
         capabilities = f"\0report-status atomic {'side-band-64k ' if side_band else ''}{_AGENT}"
         lines = []
         for name, (old, new) in updates.items():
-            lines.append(_packet(f"{old} {new} {name}{capabilities}"))
+            lines.append(pkt_line(f"{old} {new} {name}{capabilities}"))
             capabilities = ""
         deletes_only = all(new == NONE for _, new in updates.values())
-        body = b"".join(lines) + _FLUSH + (b"" if deletes_only else to_pack(objects))
+        body = b"".join(lines) + FLUSH + (b"" if deletes_only else to_pack(objects))
         content = self._ask(path, "receive-pack", body, {}, repeatable=False)
         try:
             report, words = _bands(content) if side_band else (content, "")
@@ -192,14 +192,15 @@ class SmartHttp:
         return list(_lines(answer.content))
 
 
-def _packet(text: str) -> bytes:
+def pkt_line(text: str) -> bytes:
+    """Return a line of text as a pkt-line (gitprotocol-common(5))."""
     content = text.encode() + b"\n"
     return b"%04x%s" % (len(content) + 4, content)
 
 
 def _request(command: str, arguments: Iterable[str]) -> bytes:
-    head = _packet(f"command={command}") + _packet(_AGENT) + _packet("object-format=sha1")
-    return head + _DELIMITER + b"".join(map(_packet, arguments)) + _FLUSH
+    head = pkt_line(f"command={command}") + pkt_line(_AGENT) + pkt_line("object-format=sha1")
+    return head + DELIMITER + b"".join(map(pkt_line, arguments)) + FLUSH
 
 
 def _packets(content: bytes) -> Iterator[bytes | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import GitObject
+from metastore.git.objects import COMMIT, TAG, GitObject
 from metastore.git.repository import Repository, object_at
 
 
@@ -21,26 +21,8 @@ class Needed(Mapping[str, GitObject]):
 
     def __init__(self, repository: Repository, start: str, known: str | None) -> None:
         self._repository = repository
-        self._ids: dict[str, None] = {}
         repository.prepare(start, known=known, with_trees=True, with_blobs=True)
-        there: set[str] = set()
-        if known:
-            tree = next(git.links(object_at(repository, known)))
-            there = {known, *self._walk(tree, set())}
-        self._ids = dict.fromkeys(self._walk(start, there))
-
-    def _walk(self, start: str, there: set[str]) -> Iterator[str]:
-        seen, waiting = {start, *there}, [] if start in there else [start]
-        while waiting:
-            identity = waiting.pop()
-            yield identity
-            found = object_at(self._repository, identity)
-            try:
-                new = [each for each in git.links(found) if each not in seen]
-            except ValueError:
-                raise StorageCorrupt(f"the object {identity} cannot be read") from None
-            seen.update(new)
-            waiting += new
+        self._ids = reachable(repository, [start], [known] if known else [])
 
     def __getitem__(self, identity: str) -> GitObject:
         if identity not in self._ids:
@@ -52,3 +34,89 @@ class Needed(Mapping[str, GitObject]):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+
+def reachable(
+    repository: Repository,
+    starts: Iterable[str],
+    known: Iterable[str] = (),
+    *,
+    behind: Collection[str] = (),
+    shallow: Collection[str] = (),
+) -> dict[str, None]:
+    """Return the ids of the objects that some need, in the order in which they name each other.
+
+    Args:
+        repository: Where to read them.
+        starts: Objects of any kind.
+        known: Commits that are there already, with all that their trees need.
+        behind: Commits that are there already; of their trees nothing is known.
+        shallow: Commits whose parents are left out.
+
+    Raises:
+        StorageCorrupt: An object is missing, or cannot be read.
+    """
+    seen: dict[str, None] = dict.fromkeys(behind)
+    for commit in known:
+        seen[commit] = None
+        _walk(repository, next(_links(repository, commit)), seen, shallow)
+    there = len(seen)
+    for start in starts:
+        _walk(repository, start, seen, shallow)
+    return dict.fromkeys(list(seen)[there:])
+
+
+def _walk(repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str]) -> None:
+    """Add an object, and those that it needs, to those that were seen."""
+    waiting = [start]
+    while waiting:
+        identity = waiting.pop()
+        if identity not in seen:
+            seen[identity] = None
+            links = _links(repository, identity)
+            waiting += [next(links)] if identity in shallow else links
+
+
+def _links(repository: Repository, identity: str) -> Iterator[str]:
+    try:
+        return iter(list(git.links(object_at(repository, identity))))
+    except ValueError:
+        raise StorageCorrupt(f"the object {identity} cannot be read") from None
+
+
+def boundary(repository: Repository, starts: Iterable[str], depth: int) -> tuple[set[str], set[str]]:
+    """Return the commits of a history that goes so deep, and those of them whose parents are left out.
+
+    Args:
+        repository: Where to read them.
+        starts: Commits, or tags of such.
+        depth: How many commits deep, at least 1.
+
+    Raises:
+        StorageCorrupt: An object is missing, or cannot be read.
+    """
+    level = set(filter(None, (peeled(repository, start) for start in starts)))
+    seen, cut = set(level), set[str]()
+    for left in range(depth - 1, -1, -1):
+        parents = {commit: list(_links(repository, commit))[1:] for commit in level}
+        if not left:
+            cut = {commit for commit, there in parents.items() if there}
+            break
+        level = {parent for there in parents.values() for parent in there} - seen
+        if not level:
+            break
+        seen |= level
+    return seen, cut
+
+
+def peeled(repository: Repository, identity: str) -> str | None:
+    """Return the commit that a tag leads to, or None; a commit is one itself.
+
+    Raises:
+        StorageCorrupt: An object is missing, or cannot be read.
+    """
+    found = object_at(repository, identity)
+    while found.kind == TAG:
+        identity = next(_links(repository, identity))
+        found = object_at(repository, identity)
+    return identity if found.kind == COMMIT else None

@@ -107,8 +107,11 @@ class Repository(ABC):
 
     def starting_with(self, digits: str) -> set[str]:
         """Return the commits of the branch whose ids start with some digits. Raises StorageCorrupt."""
-        ids = (commit_id for stretch in _stretches(self) for commit_id in stretch.split())
-        return {commit_id for commit_id in ids if commit_id.startswith(digits)}
+        return {commit_id for commit_id in self.on_the_branch() if commit_id.startswith(digits)}
+
+    def on_the_branch(self) -> Iterator[str]:
+        """Yield the commits of the branch, the newest first. Raises StorageCorrupt."""
+        return (commit_id for stretch in _stretches(self) for commit_id in stretch.split())
 
     def reference_targets(self) -> Mapping[str, str]:
         """Return every reference by its full name, and the object that it holds.

@@ -51,6 +51,18 @@ class Token:
         return False
 
 
+class Nobody:
+    """No credentials: what is public is read without."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return no header."""
+        return {}
+
+    def renew(self) -> bool:
+        """Return False: there is nothing to renew."""
+        return False
+
+
 def check_base(url: str) -> str:
     """Return an API's address without a slash at its end, if a token may be sent there.
 

@@ -141,10 +141,8 @@ def _lines(found: Dataset) -> dict[str, str]:
 
 
 def _clone_line(dataset_id: DatasetId) -> str:
-    """Return how to clone a dataset; nothing where the service was not told from where."""
-    template = service().settings.clone_url
-    if template is None:
-        return ""
+    """Return how to clone a dataset: from this service, or from where it was told that clones come from."""
+    template = service().settings.clone_url or f"{address(request.root_path)}/git/{{owner}}/{{name}}.git"
     return "git clone " + template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
 

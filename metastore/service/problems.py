@@ -73,7 +73,7 @@ _log = logging.getLogger("metastore")
 
 def install(app: Flask) -> None:
     """Let an application answer each error with a problem document."""
-    app.register_error_handler(MetastoreError, _of_ours)
+    app.register_error_handler(MetastoreError, of_ours)
     app.register_error_handler(HTTPException, of_werkzeug)
     app.register_error_handler(Exception, _of_unknown)
 
@@ -122,7 +122,8 @@ def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     return response
 
 
-def _of_ours(error: MetastoreError) -> Response:
+def of_ours(error: MetastoreError) -> Response:
+    """Keep an error of ours as the caller may read it."""
     error = plainly(_for_the_caller(error))
     status = status_of(error)
     if isinstance(error, Conflict):

@@ -19,7 +19,7 @@ from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.git.repository import Repository
 from metastore.http.client import LONGEST, Host
-from metastore.http.credentials import Token
+from metastore.http.credentials import Nobody, Token
 from metastore.storage.naming import OWN_OWNER
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.remote_repository import RemoteRepository
@@ -174,7 +174,7 @@ def open_plain_git(
         raise InvalidInput(f"a Git server is named as {_FORM}")
     user = parts.username or "oauth2"
     basic = base64.b64encode(f"{user}:{token}".encode()).decode()
-    credentials = Token(basic, prefix="Basic ") if token else _Nobody()
+    credentials = Token(basic, prefix="Basic ") if token else Nobody()
     base = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
     if token:
         Token(token)  # refuses a token that cannot be in a header
@@ -184,13 +184,3 @@ def open_plain_git(
 
 def _placeholders(path: str) -> set[str]:
     return {each for each in ("{owner}", "{name}") if each in path.split("/") or f"{each}.git" in path.split("/")}
-
-
-class _Nobody:
-    """No credentials: a public repository is read without."""
-
-    def headers(self) -> Mapping[str, str]:
-        return {}
-
-    def renew(self) -> bool:
-        return False

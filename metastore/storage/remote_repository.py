@@ -51,6 +51,8 @@ class RemoteRepository(Repository):
         super().__init__(cache)
         self._dataset_id, self._server, self._path = dataset_id, server, path
         self._waiting: dict[str, GitObject] = {}
+        #: A history that was fetched as a whole: the cache may have room for a part of it.
+        self._whole: dict[str, GitObject] = {}
         self.references = references if references is not None else server.references(path)
         #: The id that the last push brought: whether it was for us to push there is still to be confirmed.
         self.pushed: str | None = None
@@ -85,7 +87,7 @@ class RemoteRepository(Repository):
     # Objects
 
     def get(self, object_id: str) -> GitObject:
-        found = self._waiting.get(object_id) or self.cache.get(object_id)
+        found = self._waiting.get(object_id) or self._whole.get(object_id) or self.cache.get(object_id)
         if found is None:
             follows = self.cache.get(("parent", object_id))
             found = self._fetch(object_id, _STRETCH if follows else 1, "tree:0" if follows else None)[object_id]
@@ -98,7 +100,8 @@ class RemoteRepository(Repository):
         self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
     ) -> None:
         if with_trees:
-            self._fetch(start, None, None if with_blobs else "blob:none", known)
+            found = self._fetch(start, None, None if with_blobs else "blob:none", known)
+            self._whole = found if with_blobs else {}
         elif self.cache.get(start):
             self.cache.put(("parent", start), True, 100)
 

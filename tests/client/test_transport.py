@@ -16,6 +16,7 @@ import pytest
 import metastore
 from metastore import (
     AuthenticationError,
+    DatasetId,
     DatasetMoved,
     DatasetNotFound,
     InvalidInput,
@@ -26,6 +27,7 @@ from metastore import (
 )
 from metastore.config import ServiceSettings
 
+from ..conftest import change
 from ..loopback import TOKEN, serving, token
 from . import faults
 from .faults import Fault, Proxy, no_waiting
@@ -277,10 +279,6 @@ def test_a_message_of_any_length_and_kind_arrives(remote: MetaStore) -> None:
 
 
 def test_what_is_stored_comes_back_to_the_byte(remote: MetaStore, served: MetaStore) -> None:
-    from metastore import DatasetId
-
-    from ..conftest import change
-
     odd = b' {"a":1.10,\r\n\t"\\u00e9": ", \\"descriptor\\": ", "b": 1E5 , "descriptor": {}}  \n\n'
     served.storage.create(DatasetId("physics", "cars"), {"datapackage.json": odd}, change('Say ", "descriptor": '))
     assert remote.dataset_read(CARS).bytes == odd
@@ -367,6 +365,19 @@ def test_an_address_or_option_that_makes_no_sense_is_refused(url: str, options: 
 
 
 def test_what_only_a_local_store_has_is_refused_with_a_sentence(remote: MetaStore) -> None:
-    for call in (lambda: remote.storage, remote.verify):
+    remote.dataset_create("physics/cars", {"name": "cars"})
+    storage, head = remote.storage, remote.revision_read("physics/cars").id
+    cars, bikes = DatasetId("physics", "cars"), DatasetId("physics", "bikes")
+    for call in (
+        remote.verify,
+        lambda: storage.compact(cars),
+        lambda: storage.touched(None),
+        lambda: storage.create(bikes, {"datapackage.json": b"{}"}, change()),
+        lambda: storage.rename(cars, bikes, parent=head),
+        lambda: storage.purge(cars, parent=head),
+    ):
         with pytest.raises(InvalidInput, match="is a service"):
             call()
+    with pytest.raises(PermissionDenied, match="nobody pushes here"):
+        storage.append(cars, {"datapackage.json": b"{}"}, change(), parent=head)
+    assert [revision.id for revision in remote.revision_list("physics/cars")] == [head]

@@ -64,6 +64,7 @@ def application() -> Flask:
 
 
 APP = application()
+schemathesis.serializer.alias("application/x-git-upload-pack-request", "text/plain")
 description = schemathesis.openapi.from_wsgi("/openapi.json", APP)
 
 

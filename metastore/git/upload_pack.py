@@ -1,0 +1,210 @@
+"""The server's half of Git's smart HTTP protocol, for `git clone` and `git fetch`: references, and packs of objects.
+
+Protocol version 2 (gitprotocol-v2(5)), which Git speaks since 2.18, with shallow clones and without filters. A request
+is answered from itself alone, so any process can answer the next one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+from metastore.errors import InvalidInput
+from metastore.git.objects import GitObject
+from metastore.git.pack import pack_parts
+from metastore.git.protocol import DELIMITER, FLUSH, pkt_line
+from metastore.git.reachable import boundary, peeled, reachable
+from metastore.git.repository import Repository, object_at
+
+#: What the server can do, as the answer to the first request of a clone.
+CAPABILITIES = (
+    b"".join(map(pkt_line, ("version 2", "agent=metastore", "ls-refs", "fetch=shallow", "object-format=sha1"))) + FLUSH
+)
+#: The answer to a client that does not say that it speaks version 2.
+TOO_OLD = b"".join(
+    [
+        pkt_line("# service=git-upload-pack"),
+        FLUSH,
+        pkt_line("ERR this server speaks version 2 of Git's protocol: git -c protocol.version=2 clone …"),
+    ]
+)
+#: How much of a pack goes into one packet: 65,520 bytes with its length and its band (gitprotocol-common(5)).
+_BAND = 65515
+_ID = re.compile("[0-9a-f]{40}")
+
+
+def refusal(reason: str) -> bytes:
+    """Return the answer that Git shows to a person as a `remote error`."""
+    return pkt_line(f"ERR {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks for.
+
+    Attributes:
+        command: `ls-refs` or `fetch`.
+        arguments: The lines of the command.
+    """
+
+    command: str
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Request:
+        """Read a request.
+
+        Raises:
+            InvalidInput: It is none of version 2, or not for SHA-1 ids.
+        """
+        sections = list(_sections(body))
+        lines = sections[0] if sections else []
+        if not lines or not lines[0].startswith("command=") or len(sections) > 2:
+            raise InvalidInput("this is no request of version 2 of Git's protocol")
+        if any(line.startswith("object-format=") and line != "object-format=sha1" for line in lines):
+            raise InvalidInput("the ids of this repository are SHA-1")
+        return cls(lines[0].removeprefix("command="), tuple(sections[1] if len(sections) == 2 else ()))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of an argument that may be there several times."""
+        return [line.removeprefix(f"{name} ") for line in self.arguments if line.startswith(f"{name} ")]
+
+
+def references(repository: Repository, request: Request) -> Iterator[bytes]:
+    """Answer `ls-refs`: the branch that `HEAD` names, and the tags.
+
+    Raises:
+        StorageCorrupt: A reference cannot be read.
+    """
+    prefixes, head = tuple(request.values("ref-prefix")), repository.head()
+    branch = f"refs/heads/{repository.branch}"
+    symref = f" symref-target:{branch}" if "symrefs" in request.arguments else ""
+    lines = [f"{head} HEAD{symref}", f"{head} {branch}"]
+    for name, target in sorted(repository.tag_targets().items()):
+        commit = peeled(repository, target) if "peel" in request.arguments else None
+        lines.append(f"{target} refs/tags/{name}" + (f" peeled:{commit}" if commit not in (None, target) else ""))
+    for line in lines:
+        if not prefixes or line.split(" ")[1].startswith(prefixes):
+            yield pkt_line(line)
+    yield FLUSH
+
+
+@dataclass(slots=True)
+class Fetch:
+    """An answer to `fetch`: what comes before the pack, and the objects in it.
+
+    Attributes:
+        head: The sections before the pack.
+        ids: The objects to send; None where the client is to say more first.
+    """
+
+    head: list[bytes] = field(default_factory=list)
+    ids: dict[str, None] | None = None
+
+
+def negotiate(repository: Repository, request: Request) -> Fetch:
+    """Find out what a client lacks.
+
+    Only what the branch or a tag leads to is sent, and only such commits are acknowledged.
+
+    Raises:
+        InvalidInput: Something is asked for that is not there, or the request makes no sense.
+        StorageCorrupt: An object is missing, or cannot be read.
+    """
+    branch = _branch(repository)
+    targets = set(repository.tag_targets().values())
+    wants, haves = _ids(request, "want"), [have for have in _ids(request, "have") if have in branch or have in targets]
+    if missing := [want for want in wants if want not in branch and want not in targets]:
+        raise InvalidInput(f"upload-pack: not our ref {missing[0]}")
+    found = Fetch()
+    if "done" not in request.arguments:
+        found.head.append(pkt_line("acknowledgments"))
+        found.head += map(pkt_line, [f"ACK {have}" for have in haves] or ["NAK"])
+        if not haves:
+            found.head.append(FLUSH)
+            return found
+        found.head += [pkt_line("ready"), DELIMITER]
+    client_shallow, shallow, known = _ids(request, "shallow"), set[str](), haves
+    if depth := _depth(request):
+        seen, shallow = boundary(repository, wants, depth)
+        found.head.append(pkt_line("shallow-info"))
+        found.head += map(pkt_line, (f"shallow {commit}" for commit in sorted(shallow - set(client_shallow))))
+        found.head += map(pkt_line, (f"unshallow {commit}" for commit in client_shallow if commit in seen - shallow))
+        found.head.append(DELIMITER)
+        known = []  # the client may have them without what comes before them
+    newest = min((branch[have] for have in known if have in branch), default=len(branch))
+    behind = set() if client_shallow else {commit for commit, position in branch.items() if position > newest}
+    commits = [have for have in known if branch.get(have) == newest or (client_shallow and have in branch)]
+    found.ids = reachable(repository, wants, commits, behind=behind | (set(known) & targets), shallow=shallow)
+    if "include-tag" in request.arguments:
+        found.ids |= {tag: None for tag in targets if peeled(repository, tag) in found.ids}
+    return found
+
+
+def pack_of(repository: Repository, ids: dict[str, None], most: int) -> Iterator[bytes]:
+    """Yield the parts of a pack of objects.
+
+    Raises:
+        InvalidInput: They have more than `most` bytes in all.
+        StorageCorrupt: An object is missing, or cannot be read.
+    """
+    return pack_parts(len(ids), _bounded((object_at(repository, identity) for identity in ids), most))
+
+
+def packed(fetch: Fetch, pack: IO[bytes]) -> Iterator[bytes]:
+    """Yield an answer with its pack."""
+    yield from fetch.head
+    yield pkt_line("packfile")
+    while part := pack.read(_BAND):
+        yield b"%04x\1" % (len(part) + 5) + part
+    yield FLUSH
+
+
+def _bounded(objects: Iterable[GitObject], most: int) -> Iterator[GitObject]:
+    left = most
+    for found in objects:
+        left -= len(found.content)
+        if left < 0:
+            raise InvalidInput(f"the history has more than {most} bytes: fetch it in steps, with --depth and --deepen")
+        yield found
+
+
+def _branch(repository: Repository) -> dict[str, int]:
+    """Return the commits of the branch, the newest first, with their positions."""
+    return {commit: position for position, commit in enumerate(repository.on_the_branch())}
+
+
+def _ids(request: Request, name: str) -> list[str]:
+    found = list(dict.fromkeys(request.values(name)))
+    if wrong := [each for each in found if not _ID.fullmatch(each)]:
+        raise InvalidInput(f"{name} is followed by an id of 40 lower-case hex digits, not by {wrong[0][:60]!r}")
+    return found
+
+
+def _depth(request: Request) -> int:
+    """Return how many commits deep a clone is to be; 0 for all."""
+    if unknown := [line for line in request.arguments if line.startswith(("deepen-", "filter "))]:
+        raise InvalidInput(f"the server cannot do {unknown[0][:60]!r}; it can do --depth")
+    depth = (request.values("deepen") or ["0"])[-1]
+    if not re.fullmatch("[0-9]{1,10}", depth):
+        raise InvalidInput(f"deepen is followed by a number, not by {depth[:60]!r}")
+    return int(depth)
+
+
+def _sections(content: bytes) -> Iterator[list[str]]:
+    """Yield the lines of each section of a request, which a flush packet ends. Raises InvalidInput."""
+    position, lines = 0, list[str]()
+    while content[position : position + 4] != FLUSH:
+        start = content[position : position + 4]
+        if start == DELIMITER:
+            yield lines
+            position, lines = position + 4, []
+            continue
+        size = int(start, 16) if re.fullmatch(b"[0-9a-f]{4}", start) else 0
+        if size <= 4 or position + size > len(content):
+            raise InvalidInput("the request is not made of Git's packets")
+        lines.append(content[position + 4 : position + size].decode(errors="replace").removesuffix("\n"))
+        position += size
+    yield lines
