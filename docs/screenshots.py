@@ -9,6 +9,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Page, sync_playwright
 from werkzeug.serving import make_server
@@ -26,9 +27,9 @@ GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
 SECRET = "pictures are taken of a service that nobody else can reach"
 
 
-def fill() -> tuple[metastore.Store, bundle.BundleRegistry]:
-    """Make a store and a registry with a short history each."""
-    store = metastore.connect("memory:", author="Ann Lee <ann@example.org>", validation="off")
+def fill(folder: str) -> tuple[metastore.Store, bundle.BundleRegistry]:
+    """Make a store in a folder and a registry in memory, with a short history each."""
+    store = metastore.connect(folder, author="Ann Lee <ann@example.org>", validation="off", sync=False)
     for path in sorted((ROOT / "examples" / "catalogue").glob("*/*/datapackage.json")):
         store.dataset_create(f"{path.parent.parent.name}/{path.parent.name}", path.read_bytes(), message="First import")
     store.tag_create("vega/datasets", "v3.2.1", description="As published")
@@ -52,7 +53,12 @@ def take(page: Page, url: str, name: str) -> None:
 
 def main() -> None:
     """Serve, look, and write the pictures."""
-    store, registry = fill()
+    with TemporaryDirectory() as folder:
+        look(*fill(folder))
+
+
+def look(store: metastore.Store, registry: bundle.BundleRegistry) -> None:
+    """Serve a store and a registry, and take the pictures."""
     app = create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -61,6 +67,7 @@ def main() -> None:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1180, "height": 720})
+        take(page, f"{root}/datasets", "page-catalogue")
         take(page, f"{root}/datasets/vega/datasets", "page-dataset")
         take(page, f"{root}/datasets/vega/datasets/compare?from=v3.2.1", "page-compare")
         take(page, f"{root}/bundles", "page-bundles")

@@ -161,6 +161,7 @@ PUBLIC_CALLS = {
     "dataset_read",
     "dataset_revert",
     "dataset_search",
+    "is_indexed",
     "dataset_undo",
     "dataset_update",
     "journal",

@@ -18,13 +18,13 @@ from metastore.pages import formatting, oidc, refusals, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
+from metastore.pages.catalogue import catalogue
 from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
 from metastore.pages.record import record
-from metastore.pages.search import search
 from metastore.pages.session import sign_in
 from metastore.service import problems, rate, responses
 from metastore.service.context import Service
@@ -33,7 +33,7 @@ from metastore.service.guard import may_read
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
-_PARTS = (home, search, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
+_PARTS = (home, catalogue, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
 _SECURITY = {
     # Pico's icons are images within its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "

@@ -12,12 +12,12 @@ from flask import Blueprint, render_template, request
 from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
-from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError, NotADescriptor, NotFound
+from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
 from metastore.pages import activity, formatting, markdown
 from metastore.service import requests
 from metastore.service.context import address, service
-from metastore.service.guard import identity, readable, require_read
+from metastore.service.guard import identity, require_read
 from metastore.service.part_history import blamed, part_page
 from metastore.store.store import validate
 from metastore.store.summaries import changed_by
@@ -34,32 +34,6 @@ _checked: dict[RevisionId, tuple[Finding, ...]] = {}
 _SHOWN_VALUES = 1000
 #: How much of a value a table shows, in characters.
 _LONGEST_VALUE = 400
-
-
-@datasets.get("/datasets")
-def index() -> str:
-    """List datasets, by owner, with their latest change."""
-    prefix, after = request.args.get("prefix", "").strip().lower(), request.args.get("after") or None
-    ids = list(islice(readable(service().store.dataset_list(prefix, after=after), lambda each: each), _ROWS + 1))
-    rows = [_row(each) for each in ids[:_ROWS]]
-    following = ids[_ROWS - 1] if len(ids) > _ROWS else None
-    return render_template(
-        "datasets/index.html",
-        rows=rows,
-        prefix=prefix,
-        following=following,
-        after=after,
-        may_create=bool(owners_of(identity())),
-    )
-
-
-def _row(dataset_id: DatasetId) -> dict[str, Any]:
-    """Return what a line of the catalogue says; what cannot be read is named all the same."""
-    try:
-        found = service().store.dataset_read(dataset_id)
-    except MetastoreError:
-        return {"id": dataset_id, "title": "", "revision": None}
-    return {"id": dataset_id, "title": formatting.overview(found.descriptor, "").title, "revision": found.revision}
 
 
 @datasets.get("/datasets/<owner>/<name>")

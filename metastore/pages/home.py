@@ -1,4 +1,4 @@
-"""The first page: what there is, and what changed last."""
+"""The first page: a search, and what changed last."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ from itertools import islice
 
 from flask import Blueprint, render_template
 
+from metastore.pages.cards import Card, card
+from metastore.pages.datasets import owners_of
+from metastore.search.values import Wanted
 from metastore.service.context import service
-from metastore.service.guard import may_read
+from metastore.service.guard import identity, readable, sees
 
 home = Blueprint("home", __name__)
-_NEWEST = 8
+_NEWEST, _LINES = 6, 8
 
 
 @home.get("/")
 def index() -> str:
     """Show the ways in."""
-    served = service()
-    datasets = list(islice((each for each in served.store.dataset_list() if may_read(each)), _NEWEST))
-    log = served.bundles.bundle_log(limit=_NEWEST) if served.bundles else None
-    return render_template("home.html", datasets=datasets, log=log)
+    cards, total = _newest()
+    registry = service().bundles
+    log = registry.bundle_log(limit=_LINES) if registry else None
+    return render_template("home.html", cards=cards, total=total, log=log, may_create=bool(owners_of(identity())))
+
+
+def _newest() -> tuple[list[tuple[Card, str]], int | None]:
+    """Return the datasets that changed last, and how many there are; without an index the first ones by id."""
+    store = service().store
+    if not store.is_indexed:
+        ids = islice(readable(store.dataset_list(), lambda dataset_id: dataset_id), _NEWEST)
+        return [(card(dataset_id), "") for dataset_id in ids], None
+    wanted = Wanted.parse(
+        "", {}, changed_since=None, deleted=False, at=None, order="changed", facets=(), after=None, limit=_NEWEST
+    )
+    results = store.search(wanted, sees())
+    return [(card(hit.id, hit.revision), "") for hit in results.hits], results.total

@@ -15,7 +15,7 @@ from metastore.search.values import sort_key
 from metastore.search.words import fold, words_of
 from metastore.types import DatasetId, FeedEntry, Revision
 
-FORMAT = 2
+FORMAT = 3
 SCHEMA = """
 CREATE TABLE meta (cursor TEXT, judge TEXT);
 INSERT INTO meta VALUES (NULL, NULL);

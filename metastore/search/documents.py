@@ -118,7 +118,7 @@ def _first(value: Mapping[str, Any], *names: str) -> Any:
 
 def _format(resource: Mapping[str, Any]) -> Any:
     if isinstance(given := resource.get("format"), str) and given.strip():
-        return given.lower()
+        return given.strip().lstrip(".").lower()
     path = resource.get("path")
     first = path if isinstance(path, str) else next(iter(_items(path)), None)
     return splitext(first)[1][1:].lower() if isinstance(first, str) else None

@@ -31,7 +31,8 @@ class Finder:
         self._storage = storage
         self.changes = changes
         self._profiles = profiles
-        self._has_index = storage.private(_FILE) is not None
+        #: Whether there is a place for an index beside the storage.
+        self.is_indexed = storage.private(_FILE) is not None
 
     @cached_property
     def _index(self) -> SearchIndex:
@@ -41,11 +42,11 @@ class Finder:
 
     def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         """Find datasets, among those that the caller may read."""
-        return self._index.find(wanted, may_read) if self._has_index else scan(self, wanted, may_read)
+        return self._index.find(wanted, may_read) if self.is_indexed else scan(self, wanted, may_read)
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the storage, if there is one already."""
-        if self._has_index and os.path.exists(self._storage.private(_FILE) or ""):
+        if self.is_indexed and os.path.exists(self._storage.private(_FILE) or ""):
             yield from self._index.verify(repair=repair)
 
     def expire(self) -> None:

@@ -190,6 +190,11 @@ class Store(ABC):
         page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "before": before, "limit": limit}
         return self.search(Wanted.parse(query, filters, deleted=deleted, findings=findings, **times, **page))
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether a search has an index. Otherwise it takes as long as reading all datasets."""
+        return True
+
     @abstractmethod
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         """Carry out a search that is parsed already, among the datasets that `may_read` allows; None allows all.

@@ -162,6 +162,10 @@ class MetaStore(Store):
         last, most = parse_dataset_id(after) if after is not None else None, parse_limit(limit)
         return LazyList(lambda: islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), most))
 
+    @property
+    def is_indexed(self) -> bool:
+        return self._finder.is_indexed
+
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         return self._finder.find(wanted, may_read)
 

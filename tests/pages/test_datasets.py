@@ -31,9 +31,9 @@ def cars(site: Site) -> list[str]:
 def test_a_visitor_finds_a_dataset_and_what_changed_in_it(person: Person, cars: list[str]) -> None:
     page = person.goes_to("/")
     page.get_by_role("link", name="Datasets", exact=True).first.click()
-    page.get_by_label("Owner, or the beginning of an id").fill("physics/")
-    page.get_by_role("button", name="Show").click()
-    page.get_by_role("link", name="physics/cars").click()
+    page.get_by_role("main").get_by_label("Words").fill("speeds cars")
+    page.get_by_role("main").get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Cars and their speeds").click()
     expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()
     expect(page.locator("em", has_text="Speeds")).to_be_visible()
     expect(page.get_by_text("1.2 MB")).to_be_visible()

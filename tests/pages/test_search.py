@@ -1,14 +1,17 @@
-"""The page that finds datasets."""
+"""The catalogue, and the search of datasets, bundles and devices, as pages."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
 import metastore
+from metastore import bundle
 from metastore.auth.tokens import Verifier
 from metastore.web import create_app
 
@@ -29,11 +32,11 @@ def titles(page: str) -> list[str]:
 def test_words_and_filters_find_and_their_address_can_be_shared(client: FlaskClient) -> None:
     page = client.get("/search?q=sea&order=id").text
     assert titles(page) == ["Salt", "Waves of the sea"]
-    choice = re.search(r'<a href="([^"]*licence=CC0[^"]*)">CC0-1.0</a> <small>1</small>', page)
+    choice = re.search(r'<a rel="nofollow" href="([^"]*licence=CC0[^"]*)">CC0-1.0</a> <small>1</small>', page)
     assert choice
     chosen = client.get("/search" + unescape(choice[1])).text
     assert titles(chosen) == ["Salt"]
-    assert "Remove the filter licence: CC0-1.0" in chosen
+    assert "Remove the filter Licence: CC0-1.0" in chosen
 
 
 def test_a_snippet_is_text_and_marks_what_was_asked_for(client: FlaskClient) -> None:
@@ -51,4 +54,63 @@ def test_a_query_that_cannot_be_parsed_says_where(client: FlaskClient) -> None:
 
 def test_each_page_has_the_search_box(client: FlaskClient) -> None:
     for path in ("/", "/datasets", "/datasets/ocean/salt"):
-        assert 'aria-label="Search datasets"' in client.get(path).text
+        assert 'aria-label="Search datasets and bundles"' in client.get(path).text
+
+
+@pytest.fixture(params=["index", "list"])
+def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FlaskClient]:
+    url = tmp_path if request.param == "index" else "memory:"
+    with metastore.connect(url, author="Setup", validation="off", sync=False) as store:
+        for number in range(45):
+            store.dataset_create(
+                f"many/d{number:02}", {"title": f"Number {number}"}, at=f"2024-05-01T00:00:{number:02}Z"
+            )
+        salt = {"title": "Salt", "description": "The [sea](https://example.org) is **salty**. <b>Is it?</b>"}
+        salt |= {"licenses": [{"name": "CC0-1.0"}], "resources": [{"name": "a", "path": "a.CSV"}]}
+        store.dataset_create("ocean/salt", salt, message="As measured")
+        store.dataset_create("ocean/gone", {"title": "Gone for good?"})
+        store.dataset_delete("ocean/gone", message="No longer needed")
+        yield create_app(store, verifier=Verifier(())).test_client()
+
+
+def test_a_card_says_what_a_dataset_is(catalogue: FlaskClient) -> None:
+    page = catalogue.get("/datasets?owner=ocean").text
+    (card,) = re.findall(r'<li class="card.*?\n  </li>', page, re.DOTALL)
+    assert (
+        re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", card)))
+        .strip()
+        .startswith("Salt ocean /salt The sea is salty. Is it? CC0-1.0 csv 20")
+    )
+    assert "Setup · As measured" in card
+
+
+def test_pages_lead_through_all_datasets_and_back(catalogue: FlaskClient) -> None:
+    seen, url = list[str](), "/datasets?owner=many"
+    for _ in range(3):
+        page = catalogue.get(url).text
+        seen += titles(page)
+        following = re.search(r'rel="next" href="([^"]*)"', page)
+        url = "/datasets" + unescape(following[1]) if following else ""
+    assert (len(seen), len(set(seen)), url) == (45, 45, "")
+    assert "First page" in page or 'rel="prev"' in page
+    if previous := re.search(r'rel="prev" href="([^"]*)"', page):
+        assert titles(catalogue.get("/datasets" + unescape(previous[1])).text) == seen[20:40]
+
+
+def test_deleted_datasets_and_those_with_findings_are_found(catalogue: FlaskClient) -> None:
+    page = catalogue.get("/datasets?deleted=true").text
+    assert titles(page) == ["Gone for good?"]
+    assert "Setup · No longer needed" in page
+    assert titles(catalogue.get("/datasets?findings=false").text) == ["Salt"]
+
+
+def test_bundles_and_devices_are_found_by_the_same_box() -> None:
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
+    named = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TR101D"]}
+    registry.bundle_create(named, user="ann", comment="Import")
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
+    assert 'href="/bundles/NuMI"' in client.get("/search?q=TOR860").text
+    page = client.get("/search?q=E:TOR999").text
+    assert 'href="/bundles/NuMI"' not in page
+    assert "/log?device=E:TOR999" in unescape(page)

@@ -1,0 +1,86 @@
+"""Datasets as lists of them show them: a card each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from metastore.descriptor.document import decode
+from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError
+from metastore.search.documents import document
+from metastore.service.context import service
+from metastore.types import DatasetId, Revision, first_line
+
+_SUMMARY, _TITLE = 220, 200
+_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS = re.compile(r"[*`#>|]|<[^>]{1,200}>|^[-=]{3,}$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A dataset in a list.
+
+    Attributes:
+        id: The dataset.
+        title: Its title, else its name.
+        summary: How its description begins, without Markdown.
+        licences: Names of licences, of its resources' too.
+        formats: The formats of its resources.
+        revision: The revision that is shown; None if it cannot be read.
+    """
+
+    id: DatasetId
+    title: str
+    summary: str = ""
+    licences: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    revision: Revision | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the dataset is deleted; the card shows its last state."""
+        return self.revision is not None and self.revision.deleted
+
+    @property
+    def message(self) -> str:
+        """Why the revision was made, on one line."""
+        return _cut(first_line(self.revision.message), _TITLE) if self.revision else ""
+
+
+def card(dataset_id: DatasetId, revision: str | None = None) -> Card:
+    """Return the card of a dataset, now or at a revision; one that cannot be read has its name alone."""
+    try:
+        shown, content = _state(dataset_id, revision)
+    except MetastoreError:
+        return Card(dataset_id, dataset_id.name)
+    found = document(dataset_id, content)
+    licences, formats = found.values["licence"], found.values["format"]
+    return Card(dataset_id, _cut(found.title, _TITLE), _summary(content), licences[:3], formats[:6], shown)
+
+
+def _state(dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
+    store = service().store
+    try:
+        return store.dataset_bytes(dataset_id, revision)
+    except DatasetDeleted as error:
+        if error.revision is None or error.revision.parent is None:
+            raise
+        return error.revision, store.dataset_bytes(dataset_id, error.revision.parent)[1]
+
+
+def _summary(content: bytes) -> str:
+    try:
+        description = decode(content).get("description")
+    except InvalidInput:
+        return ""
+    if not isinstance(description, str):
+        return ""
+    text = _MARKS.sub("", _LINK.sub(r"\1", description[:4000]))
+    return _cut(text, _SUMMARY)
+
+
+def _cut(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    return f"{text[:most].rpartition(' ')[0] or text[:most]} …"

@@ -1,0 +1,159 @@
+"""The catalogue: datasets as cards, by words, filters and time, with counts. Its address can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, render_template, request
+from markupsafe import Markup, escape
+
+from metastore.bundle.listing import BundleLine, Listing
+from metastore.errors import InvalidInput
+from metastore.pages.cards import Card, card
+from metastore.pages.datasets import owners_of
+from metastore.search.values import FACETS, Results, Wanted
+from metastore.service.context import service
+from metastore.service.guard import identity, readable, sees
+
+catalogue = Blueprint("catalogue", __name__)
+_CARDS, _BUNDLES = 20, 5
+#: What the page counts the results by, and how many values of each it shows.
+_SHOWN_FACETS, _SHOWN_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8
+_FLAGS = ("deleted", "findings")
+_ASKED = ("q", *FACETS, "changed_since", "at", "order", *_FLAGS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of the catalogue.
+
+    Attributes:
+        cards: The datasets, each with a piece of text around the words that were asked for.
+        results: What the search says beside its hits; None if the store was listed by id, without counting.
+        first: The address of the first page, or None if it is this one.
+        previous: The address of the page before, or None.
+        following: The address of the next page, or None.
+    """
+
+    cards: list[tuple[Card, Markup]]
+    results: Results | None
+    first: str | None = None
+    previous: str | None = None
+    following: str | None = None
+
+
+@catalogue.get("/datasets")
+def index() -> str | tuple[str, int]:
+    """Show all datasets, or those of an owner, the newest change first."""
+    return _answer("changed")
+
+
+@catalogue.get("/search")
+def search() -> str | tuple[str, int]:
+    """Find datasets and bundles."""
+    return _answer("relevance")
+
+
+def _answer(order: str) -> str | tuple[str, int]:
+    given = {name: request.args[name].strip() for name in _ASKED if name in request.args}
+    given = {name: value for name, value in given.items() if value or name in FACETS}
+    problem = None
+    try:
+        page = _page(given, order)
+    except InvalidInput as error:
+        page, problem = _Page([], Results((), 0)), str(error)
+    text = render_template(
+        "catalogue.html",
+        is_search=request.path.endswith("/search"),
+        given=given,
+        page=page,
+        problem=problem,
+        order=given.get("order", order),
+        facets=_facets(page.results, given),
+        chosen={name: (given[name], _address(given, name)) for name in (*FACETS, *_FLAGS) if name in given},
+        address=lambda **more: _address({**given, **more}),
+        bundles=_bundles(given),
+        may_create=bool(owners_of(identity())),
+    )
+    return (text, 400) if problem else text
+
+
+def _page(given: dict[str, str], order: str) -> _Page:
+    if not service().store.is_indexed and not set(given) - {"owner", "order"} and given.get("order", "id") == "id":
+        return _listed(given)
+    filters: dict[str, str | None] = {name: given.get(name) for name in FACETS}
+    after, before = request.args.get("after") or None, request.args.get("before") or None
+    wanted = Wanted.parse(
+        given.get("q", ""),
+        filters,
+        changed_since=given.get("changed_since"),
+        deleted="deleted" in given,
+        findings={"": None, "true": True, "false": False}.get(given.get("findings", "")),
+        at=given.get("at"),
+        order=given.get("order", order if "q" in given or order == "changed" else "changed"),
+        facets=_SHOWN_FACETS,
+        after=after,
+        before=before,
+        limit=_CARDS,
+    )
+    results = service().store.search(wanted, sees())
+    return _Page(
+        [(card(hit.id, hit.revision), emphasized(hit.snippet) if wanted.terms else Markup("")) for hit in results.hits],
+        results,
+        _address(given) if after or before else None,
+        _address({**given, "before": results.preceding}) if results.preceding else None,
+        _address({**given, "after": results.following}) if results.following else None,
+    )
+
+
+def _listed(given: dict[str, str]) -> _Page:
+    """List by id where there is no index, so that a page reads no more datasets than it shows."""
+    after, owner = request.args.get("after") or None, given.get("owner")
+    ids = service().store.dataset_list(f"{owner}/" if owner else "", after=after)
+    page = list(islice(readable(ids, lambda dataset_id: dataset_id), _CARDS + 1))
+    return _Page(
+        [(card(dataset_id), Markup("")) for dataset_id in page[:_CARDS]],
+        None,
+        _address(given) if after else None,
+        following=_address({**given, "after": page[_CARDS - 1]}) if len(page) > _CARDS else None,
+    )
+
+
+def _facets(results: Results | None, given: dict[str, str]) -> dict[str, list[tuple[str, int, str]]]:
+    """Return of each facet the most frequent values, each with its count and the address that chooses it."""
+    if results is None:
+        return {}
+    return {
+        name: [
+            (each.value, each.count, _address({**given, name: each.value}))
+            for each in results.facets.get(name, ())[:_SHOWN_VALUES]
+        ]
+        for name in _SHOWN_FACETS
+        if name not in given
+    }
+
+
+def _bundles(given: dict[str, str]) -> tuple[list[BundleLine], str] | None:
+    """Return what bundles were searched for, and the first ones that have it in names, events, hosts or devices."""
+    registry, text = service().bundles, given.get("q", "").replace('"', "").rstrip("*")
+    if registry is None or not text or not request.path.endswith("/search"):
+        return None
+    return list(registry.bundle_lines(Listing(text=text, limit=_BUNDLES + 1))), text
+
+
+def _address(given: dict[str, Any], without: str = "") -> str:
+    return "?" + urlencode({name: value for name, value in given.items() if name != without})
+
+
+def emphasized(snippet: str) -> Markup:
+    """Return a snippet as HTML, with what was asked for marked."""
+    return Markup("").join(_marked(snippet.split("**")))
+
+
+def _marked(parts: list[str]) -> Iterator[Markup]:
+    for number, part in enumerate(parts):
+        yield Markup("<mark>{}</mark>").format(part) if number % 2 else escape(part)
