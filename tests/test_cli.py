@@ -100,6 +100,8 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert [line.split(": ", 1)[1] for line in listed] == ["Say what it is", "Create dataset"]
     summaries = run("revision", "list", "physics/cars", "--summary").out.splitlines()
     assert [line.strip() for line in summaries[1::2]] == ["title added", "created"]
+    assert run("changes", "--summary").out.rstrip().split("\t")[1:3] == ["changed", "physics/cars"]
+    assert run("changes", "--summary").out.endswith("\ttitle added\n")
     assert run("tag", "create", "physics/cars", "v1", cars, "-d", "First", *WRITE).code == 0
     assert run("tag", "list", "physics/cars").out == f"v1 -> {cars[:12]} (First)\n"
     assert run("tag", "update", "physics/cars", "v1", "--new-name", "v2", *WRITE).code == 0
@@ -119,6 +121,7 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     lines = run("journal", "--json").out.splitlines()
     assert [json.loads(line)["action"] for line in lines] == ["purge", "tag_delete", "move", "tag_update"]
     assert "purged" in run("changes").out
+    assert run("changes", "--summary", "--json").json["summary"] == ""
     assert run("verify").code == 0
 
 

@@ -260,18 +260,24 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 
 @command(_root, "changes")
 @click.option("--since", metavar="CURSOR", help="Go on behind this cursor of an earlier answer.")
-def changes(app: App, since: str | None) -> None:
+@click.option("--summary", is_flag=True, help="Say at the end of each line what the newest revision changed.")
+def changes(app: App, since: str | None, summary: bool) -> None:
     """List what changed since a cursor.
 
     With a cursor the oldest change comes first, so that another system can catch up; each line begins with its cursor.
     """
-    app.rows(
-        app.reader().changes(since),
-        lambda entry: (
-            f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t"
-            f"{entry.new_id or (entry.revision.id if entry.revision else '')}"
-        ),
-    )
+    from metastore.store.summaries import told
+    from metastore.wire import to_wire
+
+    store = app.reader()
+    for entry in store.changes(since):
+        target = entry.new_id or (entry.revision.id if entry.revision else "")
+        line = f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t{target}"
+        if summary:
+            changed = told(store, entry)
+            app.data({**to_wire(entry), "summary": changed}, f"{line}\t{changed}")
+        else:
+            app.data(entry, line)
 
 
 COMMANDS = (revision, tag, resource, project, *_root.commands.values())

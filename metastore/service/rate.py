@@ -34,6 +34,8 @@ _COSTLY = (
     "revision_diff",
     "search.index",
 )
+#: Endpoints that cost much only with a parameter.
+_COSTLY_WITH = {"dataset_list": "q", "changes": "summary"}
 _NAME = "metastore.rate"
 
 
@@ -119,7 +121,8 @@ def _costs_much() -> bool:
     if request.method not in ("GET", "HEAD"):
         return request.method != "OPTIONS"
     name = request.endpoint or ""
-    return name.endswith(_COSTLY) or (name.endswith("dataset_list") and "q" in request.args)
+    asked = _COSTLY_WITH.get(name.rpartition(".")[2])
+    return name.endswith(_COSTLY) or (asked is not None and asked in request.args)
 
 
 def _caller() -> str:

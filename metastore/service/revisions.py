@@ -13,10 +13,14 @@ from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
 from metastore.service.part_history import blamed, part_page
+from metastore.store.summaries import told
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
+from metastore.wire import to_wire
 
 revisions = Blueprint("revisions", __name__)
 _TAG_MEMBERS = ("name", "revision", "description")
+#: How many entries of the feed are summed up in one request, which reads two descriptors each.
+_MOST_SUMMARIES = 100
 
 
 def _readable(owner: str, name: str) -> DatasetId:
@@ -161,13 +165,17 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 @revisions.get("/changes")
 def changes() -> Response:
     """List what changed in pages; the last page links to where to go on later."""
+    with_summary = requests.flag("summary")
+    most = min(requests.limit(), _MOST_SUMMARIES) if with_summary else requests.limit()
     shown: list[FeedEntry] = []
     for entry in readable(service().store.changes(request.args.get("since")), lambda each: each.dataset_id):
         # A host's cursor includes its own moment: a page that ended within one would come again for ever.
-        if len(shown) >= requests.limit() and entry.cursor != shown[-1].cursor:
+        if len(shown) >= most and entry.cursor != shown[-1].cursor:
             break
         shown.append(_told(entry))
-    return responses.linked(shown, {"since": shown[-1].cursor} if shown else None)
+    store = service().store
+    rows = [{**to_wire(entry), "summary": told(store, entry)} for entry in shown] if with_summary else shown
+    return responses.linked(rows, {"since": shown[-1].cursor} if shown else None)
 
 
 def _told(entry: FeedEntry) -> FeedEntry:

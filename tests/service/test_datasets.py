@@ -342,6 +342,18 @@ def test_the_feed_goes_on_where_it_stopped(door: Door) -> None:
     assert later[-1]["revision"]["id"] == tag_of(door.anybody.get(CARS))
 
 
+def test_the_feed_says_what_each_newest_revision_changed_if_asked(door: Door) -> None:
+    put(door)
+    assert "summary" not in door.anybody.get(f"{API}/changes").json[0]
+    put(door, {"name": "cars", "title": "x"})
+    door.admin.put(f"{API}/datasets/physics/boats", json={"title": "Boats"})
+    door.admin.delete(f"{API}/datasets/physics/boats")
+    feed = door.anybody.get(f"{API}/changes?summary=true&limit=1")
+    rest = door.anybody.get(feed.headers["Link"].partition(">")[0][1:])
+    told = {each["dataset_id"]: each["summary"] for each in feed.json + rest.json}
+    assert told == {"physics/cars": "title added", "physics/boats": "deleted"}
+
+
 def test_pages_of_the_feed_get_on_even_where_all_changed_at_once(door: Door, memory: MetaStore) -> None:
     for number in range(9):
         memory.dataset_create(f"physics/n{number}", {})
