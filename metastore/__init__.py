@@ -66,6 +66,7 @@ from metastore.types import (
 if TYPE_CHECKING:
     from metastore.store.base import Store
     from metastore.store.store import MetaStore, validate
+    from metastore.wire import to_dict
 
 __version__ = "0.1.0"
 
@@ -112,6 +113,7 @@ __all__ = [
     "TagNotFound",
     "TooLarge",
     "connect",
+    "to_dict",
     "validate",
 ]
 
@@ -146,12 +148,12 @@ def connect(url: str | Path, **options: Any) -> Store:
 
 
 #: The module of each name that is loaded on use.
-_LAZY = {"Store": "base", "MetaStore": "store", "validate": "store"}
+_LAZY = {"Store": "store.base", "MetaStore": "store.store", "validate": "store.store", "to_dict": "wire"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(import_module(f"metastore.store.{_LAZY[name]}"), name)
+        return getattr(import_module(f"metastore.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'metastore' has no attribute {name!r}")
 
 

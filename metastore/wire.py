@@ -1,4 +1,4 @@
-"""Values as JSON, the same for every door: the command line's `--json`, and whatever speaks HTTP."""
+"""Values as JSON, the same for the command line's `--json`, for programs and over HTTP."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from metastore.descriptor.document import to_line
+from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
@@ -35,6 +36,22 @@ def to_wire(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_wire(member) for member in value]
     return value
+
+
+def to_dict(value: Any) -> dict[str, Any]:
+    """Return a value that a call returned as a dictionary for `json.dumps`.
+
+    The form is that of `--json` and of the REST service: a time is `2024-05-01T12:00:00Z`, an id `owner/name`.
+
+    Raises:
+        InvalidInput: It is no value of MetaStore.
+    """
+    if not is_dataclass(value) or isinstance(value, type):
+        raise InvalidInput(
+            f"to_dict takes a value that MetaStore returned, such as a Revision, not a {type(value).__name__}"
+        )
+    members: dict[str, Any] = to_wire(value)
+    return members
 
 
 def to_text(value: Any) -> str:

@@ -206,3 +206,12 @@ def test_a_descriptor_that_the_library_does_not_take_is_refused_in_its_words() -
         dataset.to_package()
     with pytest.raises(InvalidInput, match="the library is frictionless or datapackage, not 'pandas'"):
         dataset.to_package("pandas")
+
+
+def test_every_value_is_a_dictionary_in_the_form_of_the_service(store: Store) -> None:
+    revision, dataset = metastore.to_dict(store.revision_list(CARS)[1]), metastore.to_dict(store.dataset_read(CARS))
+    assert json.loads(json.dumps(revision)) == revision
+    assert revision["author"] == {"name": "Ann Lee", "email": "ann@example.org"}
+    assert (dataset["id"], dataset["descriptor"]["title"]) == (CARS, "Fast cars")
+    with pytest.raises(InvalidInput, match="not a str"):
+        metastore.to_dict(CARS)
