@@ -65,10 +65,11 @@ SLOW = (
         "tests/bundle/test_postgres",
         "tests/test_postgres",
         "tests/bundle/test_concurrency",
-        "tests/test_kill",
     ),
-    *("tests/test_crash_points", "tests/test_backup", "tests/test_giftless", "tests/test_mirror", "tests/test_fuzz"),
-    *("tests/test_concurrency", "tests/test_model", "tests/test_faults", "tests/test_durability", "tests/test_docs"),
+    *("tests/test_backup", "tests/test_giftless", "tests/test_mirror", "tests/test_fuzz"),
+    *("tests/harness/test_crash_points", "tests/harness/test_kill", "tests/harness/test_disks"),
+    "tests/harness/test_durability",
+    *("tests/test_concurrency", "tests/test_model", "tests/test_docs"),
     *("tests/client/test_lost_answers", "tests/test_verify", "tests/bundle/test_model", "tests/test_lfs"),
 )
 
@@ -79,6 +80,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "postgres")
         ):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Keep what a test counted; a soak prints it in the end."""
+    return lambda **numbers: record_property("counted", ", ".join(f"{n} {what}" for what, n in numbers.items()))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed") if SOAK else ():
+        for name, numbers in report.user_properties:
+            if name == "counted":
+                terminalreporter.write_line(f"{report.nodeid}: {numbers.replace('_', ' ')}")
 
 
 def change(message: str = "Why", *, author: Author = ANN, at: datetime = EPOCH) -> Change:

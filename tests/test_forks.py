@@ -118,7 +118,9 @@ def test_every_lock_of_the_package_is_fork_safe() -> None:
 CHILDREN = 10_000 if SOAK else 60
 
 
-def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_keys(tmp_path: Path) -> None:
+def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_keys(
+    tmp_path: Path, counted: Callable[..., None]
+) -> None:
     store = metastore.connect(tmp_path, author=ANN, validation="off", sync=False)
     assert isinstance(store, MetaStore)
     names = [f"physics/cars{number}" for number in range(3)]
@@ -135,7 +137,7 @@ def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_k
         ]
         with always(*at_work):
             ended = [in_child(lambda: in_time(store, names, keys)) for _ in range(CHILDREN)]
-    print(f"{CHILDREN} children, {ended.count(-signal.SIGALRM)} hung, {CHILDREN - ended.count(0)} failed")
+    counted(children=CHILDREN, hung=ended.count(-signal.SIGALRM), failed=CHILDREN - ended.count(0))
     assert set(ended) == {0}
 
 

@@ -21,7 +21,7 @@ from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 
 from .conftest import change
-from .test_beside_git import CARS, git
+from .harness.test_beside_git import CARS, git
 from .test_packing import expect_everything, grow
 
 _LETTERS = st.sampled_from([b"a", b"b", b"abcdefgh" * 8, b"0123456789abcdef" * 5])

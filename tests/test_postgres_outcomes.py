@@ -29,10 +29,11 @@ from metastore.postgres.database import Database
 from metastore.storage.postgres.storage import PostgresStorage
 
 from .bundle.postgres_server import Server, migrated_database, new_server
-from .bundle.test_postgres_faults import Proxy, crash_under_load, giving_up_soon, open_hasty
+from .bundle.test_postgres_faults import crash_under_load, giving_up_soon, open_hasty
 from .conftest import ANN, change
+from .harness.postgres_proxy import Proxy
+from .harness.test_settle import WRITES
 from .processes import SOAK
-from .test_settle import WRITES
 from .test_storage_contract import CARS, tag_of
 
 #: The function that each write calls last.

@@ -20,7 +20,7 @@ import metastore
 from tests.ckan.conftest import links, send
 from tests.ckan.portal import Portal
 from tests.ckan.service import Service
-from tests.client.faults import Exchange, Proxy, proxied
+from tests.harness.http_proxy import Exchange, Proxy, proxied
 from tests.waiting import free_port
 
 EVERYTHING = "ds:*:read,list,create,update,patch,delete,purge,import"

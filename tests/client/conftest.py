@@ -11,8 +11,8 @@ import metastore
 from metastore import MetaStore
 
 from ..conftest import ANN, EPOCH
+from ..harness.http_proxy import Proxy, no_waiting, proxied
 from ..loopback import TOKEN, serving
-from .faults import Proxy, no_waiting, proxied
 
 
 def noon() -> datetime:

@@ -19,8 +19,8 @@ from metastore import (
 )
 
 from ..conftest import ANN
-from . import faults
-from .faults import Exchange, Fault, Proxy
+from ..harness import http_proxy as faults
+from ..harness.http_proxy import Exchange, Fault, Proxy
 
 CARS = "physics/cars"
 METHODS = {"create": "PUT", "create again": "PUT", "update": "PUT", "patch": "PATCH", "json patch": "PATCH"} | {

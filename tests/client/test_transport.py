@@ -28,9 +28,9 @@ from metastore import (
 from metastore.config import ServiceSettings
 
 from ..conftest import change
+from ..harness import http_proxy as faults
+from ..harness.http_proxy import Fault, Proxy, no_waiting
 from ..loopback import TOKEN, serving, token
-from . import faults
-from .faults import Fault, Proxy, no_waiting
 
 CARS = "physics/cars"
 PROBLEM = "application/problem+json"

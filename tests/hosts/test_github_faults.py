@@ -28,7 +28,8 @@ from metastore.store.store import MetaStore
 from metastore.types import DatasetId, Revision, Tag
 
 from ..conftest import ANN, change, ticking
-from ..processes import SOAK, fsck, state
+from ..harness.faults import state
+from ..processes import SOAK, fsck
 from ..test_storage_contract import tag_of
 from .github import TOKEN, GitHub
 from .server import CUTS, Reply, Request, struck_calls

@@ -13,7 +13,8 @@ from metastore.store.store import MetaStore
 from metastore.types import DatasetId, Outcome
 
 from ..conftest import ANN, EPOCH
-from ..processes import SOAK, state
+from ..harness.faults import state
+from ..processes import SOAK
 from . import test_github_faults, test_gitlab_faults
 from .gitlab import GitLab
 from .server import struck_calls

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments: what was acknowledged is there, and everybody goes on."""
+"""`kill -9` of writers at random moments: what was acknowledged is there, and everybody goes on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -17,18 +19,25 @@ from metastore.errors import NotFound
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-from .conftest import ANN, change
-from .processes import SOAK, fsck
-from .test_storage_contract import tag_of
+from ..bundle.postgres_server import migrated_database
+from ..conftest import ANN, change
+from ..processes import SOAK, fsck
+from ..test_storage_contract import tag_of
 
 ROUNDS = 1000 if SOAK else 12
 CARS = DatasetId("physics", "cars")
 
 
-def work(root: Path, log: Path, seed: int) -> None:
+def connect(where: str, *, sync: bool = True) -> metastore.MetaStore:
+    store = metastore.connect(where, author=ANN, validation="off", sync=sync)
+    assert isinstance(store, metastore.MetaStore)
+    return store
+
+
+def work(where: str, log: Path, seed: int) -> None:
     """Write for ever, and note each call before it begins and when it has returned."""
     chance = random.Random(seed)
-    store = metastore.connect(root, author=ANN, validation="off", sync=seed % 2 == 0)
+    store = connect(where, sync=seed % 2 == 0)
     own, note = f"child/n{seed}", os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def say(*facts: object) -> None:
@@ -61,11 +70,11 @@ def work(root: Path, log: Path, seed: int) -> None:
 def replay(lines: list[list[Any]]) -> tuple[str, set[str], set[str], set[str], str | None]:
     """Return the id, revisions and tags that were acknowledged last, those of CARS, and what was under way."""
     own, revisions, tags, common, under_way = "", set[str](), set[str](), set[str](), None
-    for kind, name, where, said in lines:
+    for kind, name, at, said in lines:
         under_way = name if kind == "begin" else None
         if kind == "begin":
             continue
-        own = where
+        own = at
         if name in ("create", "purge"):
             revisions, tags = {said}, set()
         elif name != "move" and said:
@@ -73,12 +82,15 @@ def replay(lines: list[list[Any]]) -> tuple[str, set[str], set[str], set[str], s
     return own, revisions, tags, common, under_way
 
 
-def check(root: Path, log: Path) -> None:
-    own, revisions, tags, common, under_way = replay([json.loads(line) for line in log.read_text().splitlines()])
-    with metastore.connect(root, author=ANN, validation="off") as store:
+def check(where: str, log: Path) -> int:
+    """Look for all that was acknowledged, and return how many calls that were."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    acknowledged = sum(line[0] == "done" for line in lines)
+    own, revisions, tags, common, under_way = replay(lines)
+    with connect(where) as store:
         assert common <= {revision.id for revision in store.revision_list(CARS)}
         if under_way == "purge":
-            return
+            return acknowledged
         try:
             found = own if own and store.revision_read(own) else ""
         except metastore.DatasetMoved as error:
@@ -87,15 +99,16 @@ def check(root: Path, log: Path) -> None:
         if found:
             assert revisions <= {revision.id for revision in store.revision_list(found)}
             assert tags <= {tag.id for tag in store.tag_list(found)}
+    return acknowledged
 
 
-def kill_some(root: Path, logs: list[Path], seed: int) -> None:
+def kill_some(where: str, logs: list[Path], seed: int) -> None:
     children = []
     for number, log in enumerate(logs):
         child = os.fork()
         if not child:
             try:
-                work(root, log, seed * 10 + number)
+                work(where, log, seed * 10 + number)
             except BaseException as error:
                 os.write(2, f"a child failed: {error!r}\n".encode())
             finally:
@@ -108,26 +121,40 @@ def kill_some(root: Path, logs: list[Path], seed: int) -> None:
     assert ends == [-signal.SIGKILL] * len(children)
 
 
+@pytest.fixture(params=["git", "postgres"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return where a store is."""
+    if request.param == "git":
+        yield str(tmp_path / "store")
+        return
+    with migrated_database() as dsn:
+        yield f"postgresql://?{urlencode(dict(part.split('=', 1) for part in dsn.split()))}"
+
+
 @pytest.mark.timeout(3600)
-def test_what_was_acknowledged_before_a_kill_is_there_and_the_next_writer_works(tmp_path: Path) -> None:
-    root = tmp_path / "store"
-    store = metastore.connect(root, author=ANN, sync=False)
+def test_what_was_acknowledged_before_a_kill_is_there_and_the_next_writer_works(
+    where: str, tmp_path: Path, counted: Callable[..., None]
+) -> None:
+    in_folder = not where.startswith("postgresql:")
+    rounds, acknowledged = ROUNDS if in_folder else ROUNDS // 5, 0
+    store = connect(where, sync=False)
     store.dataset_create(CARS, {"n": 0})
-    for seed in range(ROUNDS):
+    for seed in range(rounds):
         if seed % 10 == 9:  # a store of a bounded size
             for each in list(store.dataset_list("child/", deleted=None)):
                 store.dataset_purge(each, force=True)
         logs = [tmp_path / f"log-{seed}-{number}" for number in range(3)]
-        kill_some(root, logs, seed)
-        for log in logs:
-            if log.exists():
-                check(root, log)
+        kill_some(where, logs, seed)
+        acknowledged += sum(check(where, log) for log in logs if log.exists())
         store.dataset_patch(CARS, {"seed": seed})
-        if seed % 5 == 0 or seed == ROUNDS - 1:
-            fsck(root)
+        if seed % 5 == 0 or seed == rounds - 1:
+            if in_folder:
+                fsck(Path(where))
             list(store.verify(repair=True))
             assert list(store.verify()) == []
     every_end_has_a_line(store)
+    store.close()
+    counted(rounds=rounds, kills=3 * rounds, acknowledged=acknowledged, lost=0)
 
 
 def every_end_has_a_line(store: metastore.MetaStore) -> None:

@@ -16,8 +16,9 @@ from metastore import MetaStore, Outcome, OutcomeUnknown, StorageUnavailable
 from metastore.errors import MetastoreError
 from metastore.storage.local.storage import GitStorage
 
-from .conftest import ANN, EPOCH
-from .processes import SOAK, failing
+from ..conftest import ANN, EPOCH
+from ..processes import SOAK
+from .faults import failing
 
 CARS, GONE = "physics/cars", "physics/gone"
 WRITES: dict[str, Callable[[MetaStore], Any]] = {
@@ -46,15 +47,19 @@ def connect(root: Path) -> MetaStore:
     return store
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template") / "store"
+def filled(root: Path) -> None:
     store = metastore.connect(root, author=ANN, validation="off", sync=False)
     store.dataset_create(CARS, {"n": 1})
     store.tag_create(CARS, "v1")
     store.dataset_update(CARS, {"n": 2})
     store.dataset_create(GONE, {"n": 1})
     store.dataset_delete(GONE)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template") / "store"
+    filled(root)
     return root
 
 

@@ -13,9 +13,10 @@ from metastore.errors import AlreadyExists, DatasetNotFound, TagNotFound
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, RevisionId
 
-from .conftest import change
-from .processes import SOAK, calls_of, cut_off_at, fsck, state, where
-from .test_storage_contract import tag_of
+from ..conftest import change
+from ..processes import SOAK, fsck
+from ..test_storage_contract import tag_of
+from .faults import calls_of, cut_off_at, state, where
 
 CARS, BOATS, SHIPS, PLANES = (DatasetId("physics", name) for name in ("cars", "boats", "ships", "planes"))
 OTHER = DatasetId("other", "owner")

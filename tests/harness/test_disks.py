@@ -19,9 +19,10 @@ from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-from .conftest import ANN, change
-from .processes import fsck, in_child, open_to_others, state, where
-from .test_storage_contract import tag_of
+from ..conftest import ANN, change
+from ..processes import fsck, in_child, open_to_others
+from ..test_storage_contract import tag_of
+from .faults import state, where
 
 CARS, BOATS, OTHER = DatasetId("physics", "cars"), DatasetId("physics", "boats"), DatasetId("other", "owner")
 NOBODY = 65534
