@@ -263,6 +263,33 @@ def test_a_deletion_has_no_fields() -> None:
     assert ("title", "T2", None) in [(each.field, each.old, each.new) for each in changed]
 
 
+def test_versions_name_the_fields_that_they_changed_as_far_as_the_reader_may_see(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown(title="One"))
+    recorder.record(shown(title="Two", notes="New"))
+    as_private = record.descriptor_of(shown(title="Secret", notes="New", private=True))
+    store.dataset_update(PLACE, as_private)
+    store.dataset_update(PLACE, record.descriptor_of(shown(title="Two", notes="New", resources=[])))
+    store.dataset_delete(PLACE)
+
+    def told(*, private_too: bool) -> list[list[str]]:
+        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), private_too)
+        return [[each["field"] for each in fields] for _, fields in reader.changes(limit=10)]
+
+    assert told(private_too=False) == [[], ["resources"], ["title", "notes"], []]
+    assert told(private_too=True) == [
+        [],
+        ["title", "private", "resources"],
+        ["title", "private"],
+        ["title", "notes"],
+        [],
+    ]
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), True)
+    assert len(reader.changes(limit=2)) == 2
+    assert reader.changes(limit=2)[1][1] != []
+
+
 @pytest.mark.parametrize(
     ("label", "description", "tag"),
     [

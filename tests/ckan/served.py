@@ -48,6 +48,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     assert len(versions) == 3
     page = unescape(browser.get("/dataset/cars/versions").text)
     assert "Number it" in page
+    assert '<small class="text-muted">Title</small>' in page
     assert "Love &lt;b&gt;it" in browser.get("/dataset/cars/versions").text
     assert "/dataset/cars/versions" in browser.get("/dataset/cars").text
 

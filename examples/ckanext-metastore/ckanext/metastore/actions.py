@@ -76,16 +76,24 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
     :param id: the id or name of the dataset
     :param revision: begin with this version: its id or a tag (optional)
     :param limit: at most so many (optional, default and most: 100). For the next page, begin with the last one's parent
-    :rtype: list of dictionaries: id, parent, author, message, created, deleted, tags
+    :param fields: whether to tell which fields each version changed (optional, default: no)
+    :rtype: list of dictionaries: id, parent, author, message, created, deleted, tags, and if asked for fields (of CKAN:
+        dictionaries with field, resource, extra)
     """
     with _allowed("dataset_revision_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
         begin, limit = data_dict.get("revision") or None, _number(data_dict, "limit", PAGE)
-        listed, revisions = _answer(lambda: (versions.tags(), versions.revisions(begin, limit=limit)))
+        with_fields = tk.asbool(data_dict.get("fields"))
+        read = versions.changes if with_fields else versions.revisions
+        listed, found = _answer(lambda: (versions.tags(), read(begin, limit=limit)))
         tags: dict[str, list[str]] = {}
         for tag in listed:
             tags.setdefault(tag.revision, []).append(tag.name)
-        return [{**to_wire(revision), "tags": tags.get(revision.id, [])} for revision in revisions]
+        told = found if with_fields else [(revision, None) for revision in found]
+        return [
+            {**to_wire(revision), "tags": tags.get(revision.id, []), **({} if fields is None else {"fields": fields})}
+            for revision, fields in told
+        ]
 
 
 @tk.side_effect_free

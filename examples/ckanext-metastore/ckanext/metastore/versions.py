@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
+
+from ckanext.metastore.differences import compared
 
 import metastore
 from metastore.parse import is_tag_name
@@ -37,6 +39,31 @@ class Versions:
             limit: The largest number of versions.
         """
         return list(islice(filter(self._seen, self.store.revision_list(self.dataset_id, begin)), limit))
+
+    def changes(self, begin: str | None = None, *, limit: int) -> list[tuple[metastore.Revision, list[dict[str, str]]]]:
+        """Return a version and those before it, newest first, each with the names of the fields that it changed.
+
+        A version is compared with the one before it that the reader may see. The first one, a deletion, and what brings
+        a dataset back change no field.
+        """
+        listed = self.revisions(begin, limit=limit + 1)
+        pairs = zip_longest(listed[:limit], listed[1 : limit + 1])
+        return [(new, self._changed(old, new)) for new, old in pairs]
+
+    def _changed(self, old: metastore.Revision | None, new: metastore.Revision) -> list[dict[str, str]]:
+        if old is None or old.deleted or new.deleted:
+            return []
+        names = _changed.get((old.id, new.id))
+        if names is None:
+            try:
+                changes = compared(*self.descriptors(old.id, new.id))
+            except metastore.NotADescriptor:  # pushed by plain Git
+                return []
+            names = tuple((each.field, each.resource, each.extra) for each in changes)
+            if len(_changed) > 10_000:
+                _changed.clear()
+            _changed[old.id, new.id] = names
+        return [{"field": field, "resource": resource, "extra": extra} for field, resource, extra in names]
 
     def newest(self) -> metastore.Revision:
         """Return the newest version.
@@ -120,6 +147,8 @@ def tag_of(label: str, description: str) -> tuple[str, str]:
     return name or label, f"{label}: {description}" if description else label
 
 
+#: Which fields differ between two versions, by revision ids: commits, which never change.
+_changed: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
 #: Which versions are of a private dataset, by revision id: a commit, which never changes.
 _private: dict[str, bool] = {}
 

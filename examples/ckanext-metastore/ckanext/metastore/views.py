@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -14,8 +15,8 @@ from flask import Blueprint, current_app, g
 
 blueprint = Blueprint("metastore", __name__, url_prefix="/dataset/<id>/versions")
 
-#: How many versions a page shows.
-PAGE = 50
+#: How many versions a page shows, and how many changed fields it names of each.
+PAGE, _MOST_LABELS = 50, 4
 
 
 @blueprint.before_request
@@ -62,15 +63,24 @@ def _page(template: str, id: str, **said: Any) -> str:
 
 def versions(id: str) -> str:
     """Show the history."""
-    _act("package_show", id=id)
+    package = _act("package_show", id=id)
     begin = tk.request.args.get("revision")
     try:
-        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE)
+        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True)
     except tk.ObjectNotFound:  # a draft, say
         listed = []
+    names = labels_of(package["type"])
+    listed = [{**each, "changed": _in_short(each["fields"], names)} for each in listed]
     tags = _act("dataset_tag_list", id=id) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
     return _page("versions", id, versions=listed, tags=tags, older=older)
+
+
+def _in_short(changes: list[dict[str, Any]], names: Mapping[str, str]) -> str:
+    """Return the labels of changed fields on one line."""
+    labels = [label(change, names) for change in changes]
+    more = len(labels) - _MOST_LABELS
+    return ", ".join([*labels[:_MOST_LABELS], *([tk._("{number} more").format(number=more)] if more > 0 else [])])
 
 
 def version(id: str, revision: str) -> str:
