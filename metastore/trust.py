@@ -1,4 +1,4 @@
-"""Whom a service trusts, by its settings: whose tokens it takes, what signs its sessions, and what it opens to whom."""
+"""The trust of a service, by its settings: the keys that it accepts, the key of its sessions, and its open parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The service: a thin layer of Flask over the same calls.
+"""The service: a thin layer of Flask over the calls of the library.
 
-`flask --app metastore.web run` tries it out, `metastore serve` and `gunicorn 'metastore.web:create_app()'` serve it.
+Try it with `flask --app metastore.web run`; serve it with `metastore serve` or `gunicorn 'metastore.web:create_app()'`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metastore.store.base import Store
 
 API = "/api/v1"
-#: What a body may have beyond the largest descriptor: the message of a write, and the names of members.
+#: The bytes that a body may have beyond the largest descriptor, for the message and the names of members.
 _ROOM = 1024 * 1024
 
 
@@ -41,13 +41,13 @@ def create_app(
     """Make the service.
 
     Args:
-        store: The datasets. Without it, everything that is not given is opened as the settings say; nothing set is a
-            store in `./metastore-data`.
-        verifier: Turns tokens into identities; without it, a given store can be read and not written.
-        bundles: The registry of bundles; without it, a given store is served without any.
+        store: The datasets. Without it, the settings say what to open, and no other argument counts. Without settings,
+            that is a store in `./metastore-data`.
+        verifier: Turns tokens into identities. Without it, the store can only be read.
+        bundles: The registry of bundles. Without it, the service has no bundles.
         settings: How the service behaves.
-        secret_key: Signs the sessions of the pages, the same in every process; without it, nobody stays signed in
-            from one process to the next.
+        secret_key: The key that signs the sessions of the pages, the same in every process. Without it, each process
+            makes its own, and a user has to sign in to each.
 
     Raises:
         InvalidInput: A setting makes no sense; the message names it.
@@ -62,7 +62,7 @@ def create_app(
 
 
 def open_service(settings: Settings) -> context.Service:
-    """Open what the settings name. Raises as `create_app` does."""
+    """Open the objects that the settings name. Raises as `create_app` does."""
     store, registry = config.open_store(settings), config.open_bundles(settings)
     secret_key, ended = trust.session_secret(settings), trust.session_file(settings, "ended.sqlite")
     return context.Service(store, trust.verifier(settings), registry, settings.service, secret_key, ended)

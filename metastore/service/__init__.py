@@ -1,5 +1,5 @@
-"""What the service is made of: `metastore.web` puts it together, one blueprint a noun.
+"""The parts of the service, which `metastore.web` puts together: one blueprint for each noun.
 
-A route parses (`requests`), asks who may (`guard`), makes one call, and answers (`answers`); what goes wrong becomes
-a problem document in one place (`problems`).
+A route checks rights (`guard`), parses the request (`requests`), makes one call and answers (`responses`). All errors
+become problem documents in one place (`problems`).
 """

@@ -29,39 +29,39 @@ CSV = "text/csv"
 
 
 def registry() -> BundleRegistry:
-    """Return the registry, limited to what the caller was granted. Raises NotFound: this service has none."""
-    found = service().bundles
-    if found is None:
+    """Return the registry, limited to the caller's grant. Raises NotFound: this service has none."""
+    whole = service().bundles
+    if whole is None:
         raise NotFound("this service keeps no bundles")
-    return found.limited_to(bundle_grant())
+    return whole.limited_to(bundle_grant())
 
 
 def _user() -> str:
-    """Return who changes something, which a token has to say. Raises AuthenticationError."""
+    """Return the user of the token, for a write. Raises AuthenticationError."""
     return named(identity()).user or ""
 
 
 @bundles.get("/bundles")
 def bundle_list() -> Response:
-    """List bundles in pages; as CSV all of them at once, as they come."""
-    given = request.args
-    found = registry().bundle_list(
-        group=given.get("group"),
-        device=given.get("device"),
-        event=given.get("event"),
+    """List bundles: in pages as JSON, all at once as CSV."""
+    query = request.args
+    matches = registry().bundle_list(
+        group=query.get("group"),
+        device=query.get("device"),
+        event=query.get("event"),
         run=requests.flag("run"),
-        host=given.get("host"),
-        prefix=given.get("prefix", ""),
-        after=given.get("after"),
+        host=query.get("host"),
+        prefix=query.get("prefix", ""),
+        after=query.get("after"),
     )
     if request.accept_mimetypes.best_match(("application/json", CSV)) == CSV:
-        return responses.streamed(write_rows(found, "csv"), CSV)
-    return responses.page(found, lambda last: {"after": last.name})
+        return responses.streamed(write_rows(matches, "csv"), CSV)
+    return responses.page(matches, lambda last: {"after": last.name})
 
 
 @bundles.post("/bundles")
 def bundle_import() -> Response:
-    """Create and update many, from a JSON list or CSV."""
+    """Create and update many bundles, from a JSON list or CSV."""
     user = _user()
     body = requests.body(requests.JSON, CSV)
     rows = read_rows(body.text, "csv" if body.type == CSV else "json")
@@ -80,21 +80,21 @@ def bundle_import() -> Response:
 def bundle_read(name: str) -> Response:
     """Answer with a bundle as it is, or as it was at a snapshot or a time."""
     at, snapshot = requests.time("at"), _number(request.args.get("snapshot"))
-    found = registry().bundle_read(name, snapshot=snapshot, at=at)
+    bundle = registry().bundle_read(name, snapshot=snapshot, at=at)
     if snapshot is not None:
-        return responses.answer(found, etag=str(snapshot))
-    if at is None and requests.is_known(str(found.snapshot)):
-        return responses.unchanged(str(found.snapshot))
-    return responses.answer(found, etag=str(found.snapshot))
+        return responses.answer(bundle, etag=str(snapshot))
+    if at is None and requests.is_known(str(bundle.snapshot)):
+        return responses.unchanged(str(bundle.snapshot))
+    return responses.answer(bundle, etag=str(bundle.snapshot))
 
 
 @bundles.put("/bundles/<name>")
 def bundle_put(name: str) -> Response:
-    """Make a bundle what the body says, be it there or not."""
+    """Replace a bundle with the body, or create it."""
     user = _user()
-    given = dict(requests.json_object())
-    comment = _comment(given)
-    bundle = make_bundle({**given, "name": _same_name(name, given)})
+    members = dict(requests.json_object())
+    comment = _comment(members)
+    bundle = make_bundle({**members, "name": _same_name(name, members)})
 
     def attempt() -> Response:
         try:
@@ -127,38 +127,38 @@ def _is_live(name: str) -> bool:
 
 @bundles.patch("/bundles/<name>")
 def bundle_patch(name: str) -> Response:
-    """Change what the body names: attributes, `devices`, `add_devices`, `remove_devices`."""
-    user, given = _user(), dict(requests.json_object())
-    comment, expected = _comment(given), requests.expected_snapshot(given)
-    given.pop("expected", None)
-    return _written(registry().bundle_update(name, given, user=user, comment=comment, expected=expected))
+    """Change the members that the body names: attributes, `devices`, `add_devices`, `remove_devices`."""
+    user, changes = _user(), dict(requests.json_object())
+    comment, expected = _comment(changes), requests.expected_snapshot(changes)
+    changes.pop("expected", None)
+    return _written(registry().bundle_update(name, changes, user=user, comment=comment, expected=expected))
 
 
 @bundles.delete("/bundles/<name>")
 def bundle_delete(name: str) -> Response:
     """Delete a bundle; its record stays."""
     user = _user()
-    given = requests.members(optional=True, allowed=("comment",))
-    done = registry().bundle_delete(
-        name, user=user, comment=_comment(dict(given)), expected=requests.expected_snapshot(given)
+    members = requests.members(optional=True, allowed=("comment",))
+    snapshot = registry().bundle_delete(
+        name, user=user, comment=_comment(dict(members)), expected=requests.expected_snapshot(members)
     )
-    return responses.changed(done, etag=str(done.id))
+    return responses.changed(snapshot, etag=str(snapshot.id))
 
 
 @bundles.post("/bundles/<name>/copy")
 def bundle_copy(name: str) -> Response:
-    """Make a bundle like another one."""
+    """Copy a bundle to another name."""
     user = _user()
-    given = dict(requests.members(allowed=("to", "comment")))
-    to = requests.text(given, "to")
+    members = dict(requests.members(allowed=("to", "comment")))
+    to = requests.text(members, "to")
     if not to:
         raise InvalidInput("the member 'to' is missing: the name of the copy", pointer="/to")
-    return _written(registry().bundle_copy(name, to, user=user, comment=_comment(given)), 201)
+    return _written(registry().bundle_copy(name, to, user=user, comment=_comment(members)), 201)
 
 
 @bundles.post("/bundles/<name>/restore")
 def bundle_restore(name: str) -> Response:
-    """Make a bundle what it was at a snapshot, a deleted one too."""
+    """Restore a bundle, also a deleted one, to its state at a snapshot."""
     return _back(name, BundleRegistry.bundle_restore)
 
 
@@ -170,37 +170,38 @@ def bundle_undo(name: str) -> Response:
 
 def _back(name: str, call: Callable[..., Bundle]) -> Response:
     user = _user()
-    given = dict(requests.members(allowed=("snapshot", "comment")))
-    if type(given.get("snapshot")) is not int:
+    members = dict(requests.members(allowed=("snapshot", "comment")))
+    snapshot = members.get("snapshot")
+    if type(snapshot) is not int:
         raise InvalidInput("the member 'snapshot' has to be the number of a snapshot", pointer="/snapshot")
-    expected = requests.expected_snapshot(given)
-    return _written(call(registry(), name, given["snapshot"], user=user, comment=_comment(given), expected=expected))
+    expected = requests.expected_snapshot(members)
+    return _written(call(registry(), name, snapshot, user=user, comment=_comment(members), expected=expected))
 
 
 @bundles.get("/log")
 @bundles.get("/bundles/<name>/log")
 def bundle_log(name: str | None = None) -> Response:
-    """List the record's changes, of one bundle or of all, newest first, in pages."""
-    given = request.args
-    found = registry().bundle_log(
+    """List the changes of one bundle or of all, newest first, in pages."""
+    query = request.args
+    entries = registry().bundle_log(
         name,
-        user=given.get("user"),
-        device=given.get("device"),
+        user=query.get("user"),
+        device=query.get("device"),
         since=requests.time("since"),
         until=requests.time("until"),
-        before=_number(given.get("before")),
+        before=_number(query.get("before")),
         limit=requests.limit() + 1,
     )
 
     def after(last: LogEntry) -> dict[str, str]:
         return {"before": str(last.id)}
 
-    return responses.page(found, after)
+    return responses.page(entries, after)
 
 
 @bundles.get("/snapshots/<snapshot>")
 def bundle_snapshot(snapshot: str) -> Response:
-    """Say who changed a bundle, when and why, and its whole state after it."""
+    """Answer with a snapshot: who changed a bundle, when and why, and its state after that."""
     return responses.answer(registry().bundle_snapshot(_snapshot(snapshot)), etag=snapshot)
 
 
@@ -223,21 +224,21 @@ def _number(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise InvalidInput(f"the number of a snapshot is written in digits, not {text[:20]!r}")
+        raise InvalidInput(f"the number of a snapshot has only digits, not {text[:20]!r}")
     return int(text)
 
 
-def _same_name(name: str, given: Mapping[str, Any]) -> str:
+def _same_name(name: str, members: Mapping[str, Any]) -> str:
     """Return the name in the URL. Raises InvalidInput: the body has another one."""
-    if given.get("name", name) != name:
+    if members.get("name", name) != name:
         raise InvalidInput(f"the URL names {name}, and the body another bundle", pointer="/name")
     return name
 
 
-def _comment(given: dict[str, Any]) -> str | None:
-    """Take the comment out of a body; otherwise it stands in the query."""
-    comment = requests.text(given, "comment")
-    given.pop("comment", None)
+def _comment(members: dict[str, Any]) -> str | None:
+    """Take the comment out of a body, or else from the query."""
+    comment = requests.text(members, "comment")
+    members.pop("comment", None)
     return comment if comment is not None else request.args.get("comment")
 
 

@@ -1,4 +1,4 @@
-"""What an application serves, handed to the routes."""
+"""The objects that an application serves, for its routes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Service:
     Attributes:
         store: The datasets.
         verifier: Turns tokens into identities.
-        bundles: The registry of bundles, or None where none is served.
+        bundles: The registry of bundles, or None to serve none.
         settings: How the service behaves.
-        secret_key: Signs the sessions of the pages.
+        secret_key: The key that signs the sessions of the pages.
         ended_sessions: The file of the sessions that have ended; None to keep them in memory.
     """
 
@@ -39,19 +39,19 @@ class Service:
     ended_sessions: str | None = None
 
     def close(self) -> None:
-        """Free what is held open."""
+        """Close the store and the registry."""
         self.store.close()
         if self.bundles is not None:
             self.bundles.close()
 
 
 def install(app: Flask, served: Service) -> None:
-    """Let the routes of an application find what they serve."""
+    """Make an application serve these objects."""
     app.extensions[_NAME] = served
 
 
 def service() -> Service:
-    """Return what the application of this request serves."""
+    """Return the objects that the application of this request serves."""
     served: Service = current_app.extensions[_NAME]
     return served
 
@@ -60,14 +60,14 @@ def address(path: str) -> str:
     """Return the absolute address of a path of this service.
 
     Args:
-        path: As `url_for` makes it: below where the service is mounted, if it is below a path.
+        path: A path from `url_for`, which includes the path that the service is mounted at.
     """
     public = service().settings.public_url
-    if public is None:  # whatever the request says: who asks for it is who is shown it
+    if public is None:  # the Host header can be trusted: only its sender is shown the address
         return request.host_url.rstrip("/") + path
     return public + path.removeprefix(request.root_path)
 
 
 def request_id() -> str | None:
-    """Return the id of the request that is being answered, if there is one."""
+    """Return the id of the current request, or None outside of one."""
     return request.environ.get(REQUEST_ID) if has_request_context() else None

@@ -27,7 +27,7 @@ from metastore.storage.retry import LostRace, retry
 from metastore.types import Dataset, DatasetId
 
 datasets = Blueprint("datasets", __name__)
-#: The parameters that make a search of a list of ids, and how many hits a page of it has.
+#: The parameters that turn a list of ids into a search, and the hits on a page of it.
 SEARCH = ("q", *FACETS, "changed_since", "findings", "at", "order", "facets", "before")
 _HITS = 50
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
@@ -35,7 +35,7 @@ MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patc
 
 @datasets.get("/datasets")
 def dataset_list() -> Response:
-    """List ids, in pages: of live datasets, with `deleted=true` of deleted ones, with `deleted=any` of both."""
+    """List ids in pages: live datasets, with `deleted=true` deleted ones, with `deleted=any` both."""
     query = request.args
     deleted = None if query.get("deleted") == "any" else bool(requests.flag("deleted"))
     if any(name in query for name in SEARCH):
@@ -45,10 +45,10 @@ def dataset_list() -> Response:
 
 
 def _search(deleted: bool | None) -> Response:
-    """Answer with what was found among the datasets that the caller may read."""
+    """Answer with the hits among the datasets that the caller may read."""
     query = request.args
     if "prefix" in query:
-        raise InvalidInput("prefix belongs to a list of ids; a search has owner")
+        raise InvalidInput("prefix is for lists of ids; in a search, use owner")
     wanted = Wanted.parse(
         query.get("q", ""),
         {name: query.get(name) for name in FACETS},
@@ -67,7 +67,7 @@ def _search(deleted: bool | None) -> Response:
 
 @datasets.get("/datasets/<owner>/<name>")
 def dataset_read(owner: str, name: str) -> Response:
-    """Answer with the descriptor, as it is stored."""
+    """Answer with the descriptor as it is stored."""
     subject, revision = requests.dataset_id(owner, name), request.args.get("revision")
     require_read(subject)
     store = service().store
@@ -81,7 +81,7 @@ def dataset_read(owner: str, name: str) -> Response:
 
 @datasets.get("/datasets/<owner>/<name>/raw")
 def dataset_raw(owner: str, name: str) -> Response:
-    """Answer with what a revision holds, byte for byte, whether it is JSON or not."""
+    """Answer with a revision's descriptor, byte for byte, whether it is JSON or not."""
     subject, revision = requests.dataset_id(owner, name), request.args.get("revision")
     require_read(subject)
     return responses.raw(*service().store.dataset_bytes(subject, revision), revision)
@@ -115,14 +115,14 @@ def dataset_put(owner: str, name: str) -> Response:
 
 
 def _replace(who: Identity, subject: DatasetId, content: Any, expected: str | None, change: dict[str, Any]) -> Response:
-    """Call what cannot create, so that a token with only `update` creates nothing, whatever happens meanwhile."""
+    """Make the call that cannot create, so that a token with only `update` creates nothing, even in a race."""
     require(who, "update", subject)
     dataset = service().store.dataset_update(subject, content, expected=expected, **signed(who, subject, change))
     return responses.written(dataset)
 
 
 def _create(who: Identity, subject: DatasetId, content: Any, change: dict[str, Any]) -> Response:
-    """Call what cannot replace, so that a token with only `create` overwrites nothing."""
+    """Make the call that cannot replace, so that a token with only `create` overwrites nothing."""
     require(who, "create", subject)
     return responses.written(service().store.dataset_create(subject, content, **signed(who, subject, change)), 201)
 
@@ -157,7 +157,7 @@ def dataset_patch(owner: str, name: str) -> Response:
 
 
 def _patch(body: requests.Body) -> Any:
-    """Return the patch. Raises InvalidInput: it is of the other kind than its media type says."""
+    """Return the patch. Raises InvalidInput: it does not have the form of its media type."""
     if body.type == requests.ENVELOPE:
         if not isinstance(body.members.get("patch"), (dict, list)):
             raise InvalidInput("the member 'patch' has to be an object or a list", pointer="/patch")
@@ -171,7 +171,7 @@ def _patch(body: requests.Body) -> Any:
 
 @datasets.delete("/datasets/<owner>/<name>")
 def dataset_delete(owner: str, name: str) -> Response:
-    """Delete, or with `purge=true` remove for ever."""
+    """Delete a dataset, or with `purge=true` remove it for ever."""
     subject = requests.dataset_id(owner, name)
     purge, force = requests.flag("purge"), requests.flag("force")
     who = writer(subject, "purge" if purge else "delete")
@@ -187,21 +187,21 @@ def dataset_delete(owner: str, name: str) -> Response:
 
 @datasets.post("/datasets/<owner>/<name>/revert")
 def dataset_revert(owner: str, name: str) -> Response:
-    """Put a dataset back to what it was; to bring back a deleted one takes the right to create it."""
+    """Put a dataset back to an earlier revision; for a deleted one, that takes the right to create it."""
     return _back(requests.dataset_id(owner, name), "to", service().store.dataset_revert)
 
 
 @datasets.post("/datasets/<owner>/<name>/undo")
 def dataset_undo(owner: str, name: str) -> Response:
-    """Take one change out; to undo a deletion takes the right to create the dataset."""
+    """Take one change out; for a deletion, that takes the right to create the dataset."""
     return _back(requests.dataset_id(owner, name), "revision", service().store.dataset_undo)
 
 
 def _back(subject: DatasetId, member: str, call: Callable[..., Dataset]) -> Response:
-    """Make a call that puts back what a member of the body names, for the state that the right was checked for."""
+    """Call the store with the revision that a member of the body names, for the state whose right was checked."""
     who = writer(subject, *(["create"] if requests.creates_only() else ["update", "create"]))
     members = requests.members(allowed=(member, *requests.CHANGE))
-    target, expected, change = _needed(members, member), requests.expected(members), requests.change(who, members)
+    target, expected, change = _required(members, member), requests.expected(members), requests.change(who, members)
 
     def attempt() -> Response:
         head = service().store.revision_read(subject)
@@ -225,14 +225,14 @@ def dataset_move(owner: str, name: str) -> Response:
     subject = requests.dataset_id(owner, name)
     who = writer(subject, "update")
     members = requests.members(allowed=("to", *requests.CHANGE))
-    target = parse_dataset_id(_needed(members, "to"))
+    target = parse_dataset_id(_required(members, "to"))
     require_move(subject, target)
     change = signed(who, subject, requests.change(who, members))
     dataset = service().store.dataset_move(subject, target, expected=requests.expected(members), **change)
     return responses.written(dataset, before=subject)
 
 
-def _needed(members: Mapping[str, Any], name: str) -> str:
+def _required(members: Mapping[str, Any], name: str) -> str:
     value = requests.text(members, name)
     if not value:
         raise InvalidInput(f"the member {name!r} is missing", pointer=f"/{name}")
@@ -249,7 +249,7 @@ def resource_read(owner: str, name: str, resource: str) -> Response:
 
 @datasets.get("/projects/<owner>/<name>")
 def project_read(owner: str, name: str) -> Response:
-    """Answer with a dataset, its tags, and its host's issues."""
+    """Answer with a dataset, its tags and the issues at its host."""
     subject = requests.dataset_id(owner, name)
     require_read(subject)
     return responses.answer(service().store.project_read(subject))

@@ -1,6 +1,6 @@
-"""How to call the service: its OpenAPI description at `/openapi.json`, and the page at `/docs` that shows it.
+"""The OpenAPI description at `/openapi.json`, and the page at `/docs` that shows it.
 
-The page is Swagger UI, kept beside it and loaded from nowhere else.
+The page is Swagger UI, which comes with this package: it loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metastore.wording import shortened
 
 description = Blueprint("description", __name__)
 _DATA = files("metastore") / "data"
-#: What the page loads, and the licences of that: name -> folder and media type.
+#: The files that the page loads, and their licences: name -> folder and media type.
 _FILES = {
     "docs.js": ("docs", "text/javascript"),
     "swagger-ui-bundle.js": ("swagger-ui", "text/javascript"),
@@ -30,7 +30,7 @@ _FILES = {
     "LICENSE": ("swagger-ui", "text/plain"),
     "NOTICE": ("swagger-ui", "text/plain"),
 }
-#: Nothing from elsewhere, no script and no style within the page. The style sheet has pictures in `data:` URLs.
+#: Nothing from elsewhere, no inline script or style. The style sheet has pictures in `data:` URLs.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,7 +39,7 @@ _POLICY = (
 
 @description.get("/openapi.json")
 def openapi() -> Response:
-    """Answer with the description, whose addresses are those of this service."""
+    """Answer with the description, with the address of this service."""
     return _answer(_described(request.root_path), JSON)
 
 
@@ -53,7 +53,7 @@ def docs() -> Response:
 
 @description.get("/docs/<file>")
 def docs_file(file: str) -> Response:
-    """Answer with a part of the page. Raises NotFound: it has no such part."""
+    """Answer with a file of the page. Raises NotFound: there is no such file."""
     if file not in _FILES:
         raise NotFound(f"the page has no part {file[:60]!r}")
     folder, media_type = _FILES[file]
@@ -61,20 +61,20 @@ def docs_file(file: str) -> Response:
 
 
 def load() -> dict[str, Any]:
-    """Read the description as it is kept."""
+    """Return the description as the package has it."""
     import yaml
 
-    # libyaml takes 50 ms and Python 370, so it is used where PyYAML was built with it.
+    # libyaml takes 50 ms and Python 370. Not every PyYAML is built with it.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: dict[str, Any] = yaml.load((_DATA / "openapi.yaml").read_bytes(), loader)  # noqa: S506 - a safe one
-    return found
+    document: dict[str, Any] = yaml.load((_DATA / "openapi.yaml").read_bytes(), loader)  # noqa: S506 - a safe one
+    return document
 
 
 def refuse_unknown_parameters() -> None:
-    """Refuse a parameter in the query that the description does not have: passed over, it would change the answer.
+    """Refuse a query parameter that the description lacks: a misspelt filter must not widen the response unnoticed.
 
     Raises:
-        InvalidInput: There is one; the message names those that are alike, or all.
+        InvalidInput: There is one; the message names similar parameters, or all.
     """
     if not request.args or request.url_rule is None or not request.url_rule.rule.startswith("/api/"):
         return
@@ -89,15 +89,15 @@ def refuse_unknown_parameters() -> None:
 
 @lru_cache(1)
 def _parameters() -> dict[tuple[str, str], frozenset[str]]:
-    """Return the names of the query's parameters by method and path, without the names in the path."""
+    """Return the names of query parameters by method and path. Braces in the path are empty."""
     document = load()
     components = document["components"]["parameters"]
     table = {}
     for path, item in document["paths"].items():
         for method in item.keys() & {"get", "put", "post", "patch", "delete"}:
             listed = [*item.get("parameters", ()), *item[method].get("parameters", ())]
-            whole = [components[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in listed]
-            names = frozenset(each["name"] for each in whole if each["in"] == "query")
+            resolved = [components[item["$ref"].rpartition("/")[2]] if "$ref" in item else item for item in listed]
+            names = frozenset(parameter["name"] for parameter in resolved if parameter["in"] == "query")
             table[method, re.sub("{[^}]*}", "{}", path)] = names
     return table
 
@@ -107,8 +107,8 @@ def _described(root: str) -> bytes:
     """Return the description as JSON.
 
     Args:
-        root: The path under which the service is mounted. Where a proxy has it in public the service cannot know, so
-            the address is a path alone, which is relative to where the description was read.
+        root: The path that the service is mounted at. The service does not know the public address of a proxy, so the
+            description has this path alone, which clients read relative to their own address.
     """
     return json.dumps({**load(), "servers": [{"url": root or "/"}]}, ensure_ascii=False).encode()
 
@@ -124,7 +124,7 @@ def _digest(content: bytes) -> str:
 
 
 def _answer(content: bytes, media_type: str) -> Response:
-    """Answer with what changes only with a new version of the service."""
+    """Answer with content that changes only with the version of the service."""
     response = Response(content, mimetype=media_type)
     response.set_etag(_digest(content))
     response.headers["Cache-Control"] = "no-cache"

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may."""
+"""The caller of a request, and the rights that a route checks."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _Item = TypeVar("_Item")
 
 
 def identity() -> Identity:
-    """Return who asks: whom the token names, or nobody.
+    """Return the caller: the user of the token, or `ANONYMOUS`.
 
     Raises:
-        AuthenticationError: There is a token, but no good one.
+        AuthenticationError: The token is refused.
     """
-    found: Identity | None = g.get("identity")
-    if found is None:
+    caller: Identity | None = g.get("identity")
+    if caller is None:
         token = _token()
-        found = g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
-        request.environ[USER] = found.user
-    return found
+        caller = g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
+        request.environ[USER] = caller.user
+    return caller
 
 
 def bundle_grant() -> BundleGrant:
-    """Return what the caller was granted on bundles: nothing before `identity` was asked, as reading needs no token."""
-    known: Identity = g.get("identity", ANONYMOUS)
-    return known.bundles
+    """Return the caller's grant on bundles. It is empty until `identity` is called, as reading needs no token."""
+    caller: Identity = g.get("identity", ANONYMOUS)
+    return caller.bundles
 
 
 def _token() -> str | None:
     """Return the token of the request: as Bearer (RFC 6750), or as the password of `_jwt`, which Git clients send."""
-    given = request.headers.get("Authorization")
-    if not given:
+    header = request.headers.get("Authorization")
+    if not header:
         return None
-    scheme, _, token = given.partition(" ")
+    scheme, _, token = header.partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
     basic = request.authorization
@@ -52,17 +52,17 @@ def _token() -> str | None:
 
 
 def may_read(dataset_id: DatasetId) -> bool:
-    """Tell whether the caller may know of a dataset."""
+    """Tell whether the caller may read a dataset, and so may know that it exists."""
     return _may_read(identity(), dataset_id)
 
 
 def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
-    is_own = dataset_id.owner.startswith("_")  # the store's own: the journal, the bundles
+    is_own = dataset_id.owner.startswith("_")  # the store's own, such as the journal and the record of bundles
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 
 def sees() -> Callable[[DatasetId], bool] | None:
-    """Return what tells whether the caller may know of a dataset that a search finds; None if of each."""
+    """Return a test for the datasets that a search may show the caller; None if it may show all."""
     who = identity()
     if service().settings.public_read:
         return None
@@ -70,7 +70,7 @@ def sees() -> Callable[[DatasetId], bool] | None:
 
 
 def require_read(dataset_id: DatasetId) -> None:
-    """Check that the caller may read a dataset; to others it does not exist.
+    """Check that the caller may read a dataset. To others, it does not exist.
 
     Raises:
         AuthenticationError: A token is needed.
@@ -92,11 +92,11 @@ def hiding_stored_values(dataset_id: DatasetId) -> Iterator[None]:
     except InvalidInput:
         if may_read(dataset_id):
             raise
-        raise InvalidInput("the change does not fit what is stored, and the token may not read that") from None
+        raise InvalidInput("the change does not fit the stored descriptor, which the token may not read") from None
 
 
 def require_reader() -> Identity:
-    """Ask for a token where reading needs one. Raises AuthenticationError."""
+    """Return the caller. Raises AuthenticationError: reading needs a token, and there is none."""
     who = identity()
     if who.anonymous and not service().settings.public_read:
         raise AuthenticationError("reading needs a token here", missing=True)
@@ -104,7 +104,7 @@ def require_reader() -> Identity:
 
 
 def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -> Iterator[_Item]:
-    """Pass on the items of a list that are about datasets which the caller may know of.
+    """Yield the items of a list whose datasets the caller may read.
 
     Raises:
         AuthenticationError: A token is needed.
@@ -114,12 +114,12 @@ def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -
 
 
 def writer(dataset_id: DatasetId, *actions: str) -> Identity:
-    """Return the caller, who must be somebody and may do at least one of the actions to a dataset.
+    """Return the caller, who must have a user and at least one of the rights on a dataset.
 
-    With several actions, the state of the dataset decides which of them a write is: `require` that one then.
+    With several actions, the state of the dataset decides which one the write is. `require` that one then.
 
     Raises:
-        AuthenticationError: There is no token, or it names nobody.
+        AuthenticationError: There is no token, or it names no user.
         PermissionDenied: The token allows none of the actions; the message names the first.
     """
     who = identity()
@@ -129,7 +129,7 @@ def writer(dataset_id: DatasetId, *actions: str) -> Identity:
 
 
 def signed(who: Identity, dataset_id: DatasetId, change: dict[str, Any]) -> dict[str, Any]:
-    """Return a change that its writer may sign: another author, or a time, needs the right to import.
+    """Return a change that its writer may sign. Another author, or a time, needs the right to import.
 
     Raises:
         PermissionDenied: The token does not grant `import`.
@@ -147,7 +147,7 @@ def require_move(source: DatasetId, target: DatasetId) -> None:
     not read it yet.
 
     Raises:
-        AuthenticationError: There is no token, or it names nobody.
+        AuthenticationError: There is no token, or it names no user.
         PermissionDenied: The token does not grant one of the actions; the error names it.
     """
     for action in ("update",) if source.owner == target.owner else ("delete", "update"):
@@ -159,13 +159,9 @@ def require_move(source: DatasetId, target: DatasetId) -> None:
 
 
 def named(who: Identity) -> Identity:
-    """Check that there is somebody to name as author.
-
-    Raises:
-        AuthenticationError: There is no token, or it names nobody.
-    """
+    """Return the caller. Raises AuthenticationError: there is no token, or it names no user."""
     if who.anonymous:
         raise AuthenticationError("writing needs a token", missing=True)
     if who.user is None:
-        raise AuthenticationError("the token names nobody: it has no subject, so it writes nothing")
+        raise AuthenticationError("the token names no user (it has no subject), so it may not write")
     return who

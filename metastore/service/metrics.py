@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus; a few names, each with few values, whatever comes in."""
+"""The service's metrics for Prometheus. Requests cannot make the number of series grow without bound."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from metastore import config, events
 
-#: Upper ends of the buckets of durations, in seconds.
+#: The upper bounds of the buckets of durations, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 #: The media type of Prometheus' text format.
@@ -15,7 +15,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The counters of one process; the processes of one server share theirs through a folder."""
+    """The metrics of one process. The processes of a server share theirs through a folder."""
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -41,18 +41,18 @@ class Metrics:
         self.conflicts = Counter(
             "metastore_conflicts", "Writes refused since something else is there.", registry=self.registry
         )
-        # What `labels` does for each call costs more than the counting itself.
+        # A call of `labels` costs more than the counting itself.
         self._requests: Any = functools.cache(requests.labels)
         self._durations: Any = functools.cache(durations.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request; `route` is the pattern and not the path, so that ids make no new series."""
+        """Count a request. `route` is the pattern of the path, so that ids add no new series."""
         known = method if method in _METHODS else "other"
         self._requests(known, route, status).inc()
         self._durations(known, route).observe(seconds)
 
     def follow(self, store: Any) -> None:
-        """Count what is written to a store."""
+        """Count the writes to a store."""
         events.dataset_changed.connect(self._written, sender=store)
         events.tag_changed.connect(self._written, sender=store)
 
@@ -61,7 +61,7 @@ class Metrics:
         self._writes.labels(kind + event.action).inc()
 
     def text(self) -> bytes:
-        """Return all of it as Prometheus reads it, of all processes where they share a folder."""
+        """Return the metrics in Prometheus' text format, of all processes that share the folder."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -74,5 +74,5 @@ class Metrics:
 
 @functools.cache
 def metrics() -> Metrics:
-    """Return this process's counters."""
+    """Return this process's metrics."""
     return Metrics()

@@ -1,4 +1,4 @@
-"""For whoever runs the service: does it live, can it answer, what does it do."""
+"""Routes for operators: `/healthz`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("metastore")
 
 
 def install(app: Flask, served: Service) -> None:
-    """Watch every request of an application, and let it say how it is."""
+    """Watch every request of an application, and add these routes."""
     app.register_blueprint(operation)
     metrics().follow(served.store)
     app.wsgi_app = Watch(app.wsgi_app, served.settings.cors_origins)  # type: ignore[method-assign]
@@ -27,13 +27,13 @@ def install(app: Flask, served: Service) -> None:
 
 @operation.get("/healthz")
 def health() -> Response:
-    """Say that the process lives."""
+    """Answer that the process is alive."""
     return _fresh(Response('{"status": "alive"}', mimetype="application/json"))
 
 
 @operation.get("/readyz")
 def ready() -> Response:
-    """Say whether what is served can be reached; why not is in the log alone."""
+    """Answer whether the storages can be reached. Only the log has the reason if not."""
     served = service()
     parts: dict[str, Callable[[], object]] = {"datasets": served.store.storage.ping}
     if (registry := served.bundles) is not None:
@@ -51,7 +51,7 @@ def ready() -> Response:
 
 @operation.get("/metrics")
 def measured() -> Response:
-    """Say what was counted, for Prometheus."""
+    """Answer with the metrics, for Prometheus."""
     return _fresh(Response(metrics().text(), content_type=TEXT))
 
 

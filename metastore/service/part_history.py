@@ -1,4 +1,4 @@
-"""The history of parts, of which one request reads no more than some."""
+"""The history of parts, in pages that take a bounded number of reads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
 from metastore.types import DatasetId, Revision, Value
 
-#: How many descriptors one request reads; a page may be short or empty, and still have a next one.
+#: The descriptors that one request reads at most. A page may be short or empty, and still have a next one.
 _READ = 500
-#: How many revisions a dataset may have for a service to say where its values come from.
+#: The revisions that a dataset may have for `blame`.
 _MOST = 2_000
 
 
@@ -30,19 +30,19 @@ class PartPage:
 
 
 def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
-    """Return where each value of a descriptor comes from, if that takes a request a bounded time.
+    """Return the revision that each value of a descriptor comes from.
 
     Raises:
-        InvalidInput: There are too many revisions to read.
+        InvalidInput: The dataset has too many revisions to read in one request.
     """
     store = service().store
     if next(islice(store.revision_list(subject, revision), _MOST, None), None) is not None:
-        raise InvalidInput(f"this has more than {_MOST:,} revisions: call `metastore blame` where the store is")
+        raise InvalidInput(f"there are more than {_MOST:,} revisions: run `metastore blame` on the store's own machine")
     return store.blame(subject, revision)
 
 
 def part_page(subject: DatasetId, start: str | None, part: Part, wanted: RevisionFilter, size: int) -> PartPage:
-    """Return the first revisions that changed a part, beginning with one of them."""
+    """Return the first revisions that changed a part, from the revision `start` back."""
     store = service().store
     page: list[Revision] = []
     steps = store.part_history(subject, start, part)

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): one table from classes to statuses, looked up along each class's bases."""
+"""Errors as problem details (RFC 9457). One table maps classes to statuses; a class without one has its base's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from metastore.wire import to_wire
 
 #: The media type of problem details.
 PROBLEM = "application/problem+json"
-#: Classes to statuses. Three depend on the request as well: see `status_of`.
+#: The status of each class. `status_of` adds the cases that depend on the request.
 STATUSES: dict[type[Exception], int] = {
     InvalidInput: 400,
     TooLarge: 413,
@@ -55,24 +55,24 @@ STATUSES: dict[type[Exception], int] = {
     NotADescriptor: 422,
     OutcomeUnknown: 504,
 }
-#: After how many seconds it is worth asking again.
+#: The seconds after which a retry makes sense.
 _RETRY_AFTER = {StorageBusy: 1, StorageError: 5}
-#: What is said of a storage's failure: its own words name paths and hosts, which are the operator's to know.
+#: The texts for failures of a storage, whose own messages name paths and hosts that only the operator may know.
 _PLAINLY: dict[type[StorageError], str] = {
-    StorageBusy: "Too much is going on at once: try again in a moment.",
-    StorageError: "What this needs, such as the storage, does not answer or cannot be used: try again later.",
-    StorageCorrupt: "What is stored cannot be understood. The operator finds more in the log.",
+    StorageBusy: "The storage is busy: try again in a moment.",
+    StorageError: "The storage, or a server that this needs, does not answer or cannot be used: try again later.",
+    StorageCorrupt: "The stored data cannot be read. The log of the service has the details.",
     OutcomeUnknown: "The storage did not answer, or could not confirm the change",
 }
 #: Stands for a revision id that the caller may not read.
 _HIDDEN = "a newer one"
-#: Attributes of errors that the document says elsewhere, or in other words.
+#: Attributes of errors that the document has elsewhere, or in another form.
 _SAID = {"pointer", "problems", "missing"}
 _log = logging.getLogger("metastore")
 
 
 def install(app: Flask) -> None:
-    """Let an application answer each error with a problem document."""
+    """Make an application answer each error with a problem document."""
     app.register_error_handler(MetastoreError, of_ours)
     app.register_error_handler(HTTPException, of_werkzeug)
     app.register_error_handler(Exception, _of_unknown)
@@ -81,8 +81,8 @@ def install(app: Flask) -> None:
 def status_of(error: MetastoreError) -> int:
     """Return the status of an error.
 
-    An `InvalidInput` that points into a document means that the document was read and is not valid: 422. What was made
-    for another state is 412 if the request said so in `If-Match` or `If-None-Match`.
+    An `InvalidInput` that points into a document is a 422: the document was parsed, and is not valid. A conflict with
+    `If-Match` or `If-None-Match` is a 412.
     """
     if isinstance(error, InvalidInput) and error.pointer is not None:
         return 422
@@ -94,11 +94,7 @@ def status_of(error: MetastoreError) -> int:
 
 
 def plainly(error: MetastoreError) -> MetastoreError:
-    """Return an error as those outside may read it; what a storage itself says goes to the log, with the request's id.
-
-    Returns:
-        An error of the same class.
-    """
+    """Return an error of the same class without a storage's own message, which goes to the log."""
     if not isinstance(error, StorageError) or isinstance(error, NotADescriptor):
         return error
     _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
@@ -113,10 +109,10 @@ def plainly(error: MetastoreError) -> MetastoreError:
 
 def problem(status: int, detail: str, kind: str, **members: Any) -> Response:
     """Make a problem document (RFC 9457); `kind` and `errors` are members of our own."""
-    said = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
-    said["request_id"] = request_id()
-    text = json.dumps(said | to_wire(members), ensure_ascii=False)
-    # Half of a surrogate pair that somebody sent cannot be UTF-8; written so, it is what JSON writes.
+    document = {"type": "about:blank", "title": _words(status), "status": status, "detail": detail, "kind": kind}
+    document["request_id"] = request_id()
+    text = json.dumps(document | to_wire(members), ensure_ascii=False)
+    # Half of a surrogate pair is not valid UTF-8. This escapes it as JSON does.
     response = Response(text.encode("utf-8", "backslashreplace"), status, mimetype=PROBLEM)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -143,43 +139,43 @@ def of_ours(error: MetastoreError) -> Response:
 
 
 def _for_the_caller(error: MetastoreError) -> MetastoreError:
-    """Return an error without what the caller may not read."""
+    """Return an error without facts that the caller may not read."""
     if isinstance(error, DatasetMoved) and not may_read(error.new_id):
         return DatasetNotFound(error.dataset_id)
     if isinstance(error, DatasetDeleted) and not may_read(parse_dataset_id(str(error.dataset_id))):
-        return DatasetNotFound(error.dataset_id)  # who deleted it and why is no more theirs to read than the rest
+        return DatasetNotFound(error.dataset_id)  # the error names who deleted it and why
     if isinstance(error, RevisionConflict) and not _may_know_head(error.subject):
         return RevisionConflict(error.subject, error.expected, _HIDDEN)
     if isinstance(error, MergeConflict) and not _may_know_head(error.subject):
         return MergeConflict(error.subject, ())
     if isinstance(error, NotADescriptor) and not _may_know_head(error.dataset_id):
-        return InvalidInput("what is stored is no descriptor that could be changed: replace it")
+        return InvalidInput("the stored content is not a descriptor, so it cannot be changed: replace it")
     return error
 
 
 def _may_know_head(subject: object) -> bool:
-    """Tell whether the caller may know the newest revision of a dataset or tag; a bundle's can be read by all."""
+    """Tell whether the caller may know the newest revision of a dataset or tag; anyone may read a bundle's."""
     text = str(subject).partition("@")[0]
     return "/" not in text or may_read(parse_dataset_id(text))
 
 
 def _challenge(error: MetastoreError) -> str | None:
-    """Return what `WWW-Authenticate` says (RFC 6750, section 3)."""
+    """Return the value of `WWW-Authenticate` (RFC 6750, section 3), or None."""
     if isinstance(error, AuthenticationError):
-        said = "" if error.missing else f', error="invalid_token", error_description="{_quotable(str(error))}"'
-        return f'Bearer realm="metastore"{said}'
+        reason = "" if error.missing else f', error="invalid_token", error_description="{_quotable(str(error))}"'
+        return f'Bearer realm="metastore"{reason}'
     if isinstance(error, PermissionDenied) and error.scope is not None:
         return f'Bearer realm="metastore", error="insufficient_scope", scope="{_quotable(error.scope)}"'
     return None
 
 
 def _quotable(text: str) -> str:
-    """Return what may stand between the quotes of a challenge: printable ASCII without quote and backslash."""
+    """Return a text for between the quotes of a challenge: printable ASCII without quote and backslash."""
     return "".join(char if char.isascii() and char.isprintable() and char not in '"\\' else "'" for char in text)
 
 
 def moved(error: DatasetMoved) -> str:
-    """Return where the same request would be answered."""
+    """Return the path and query of the same request for the dataset's new id."""
     there = {"owner": error.new_id.owner, "name": error.new_id.name}
     path = url_for(request.endpoint or "", **{**(request.view_args or {}), **there})
     query = request.query_string.decode("ascii", "replace")
@@ -187,7 +183,7 @@ def moved(error: DatasetMoved) -> str:
 
 
 def of_werkzeug(error: HTTPException) -> Response:
-    """Keep what Flask itself refuses (404 of the router, 405, 413, 415, …) in the same form."""
+    """Answer an error of Flask itself (404 of the router, 405, 413, 415, …) in the same form."""
     status = error.code or 500
     if status < 400:  # a redirection
         return error.get_response()  # type: ignore[return-value]
@@ -199,7 +195,7 @@ def of_werkzeug(error: HTTPException) -> Response:
 
 
 def _words(status: int) -> str:
-    return HTTP_STATUS_CODES[status]  # not those of Python, which differ from version to version
+    return HTTP_STATUS_CODES[status]  # Python's own change from version to version
 
 
 def _kind(status: int) -> str:
@@ -208,4 +204,4 @@ def _kind(status: int) -> str:
 
 def _of_unknown(error: Exception) -> Response:
     _log.exception("%s %s failed", request.method, request.path)
-    return problem(500, "The service failed; its log says why.", "internal-server-error")
+    return problem(500, "The service failed. Its log has the reason.", "internal-server-error")

@@ -1,7 +1,7 @@
-"""How many costly requests one caller has at once: a few are worked on, some wait, and further ones are a 429.
+"""A limit on the costly requests that one caller has in progress: a few run, some wait, and the rest get a 429.
 
-What is limited is how many there are at once, not how many there are in an hour: a long import of one request after
-another is no flood. A caller is the user of a token or session, else the address that a request comes from.
+Requests are limited at one time, not per hour, so a long import that sends one after another is never slowed down. A
+caller is the user of a token or session, or else the address that a request comes from.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from werkzeug.exceptions import TooManyRequests
 from metastore.errors import AuthenticationError
 from metastore.service.guard import identity
 
-#: How many requests of one caller wait for each that is worked on, and for how many seconds.
+#: The requests of one caller that may wait for each one that runs, and the seconds that they wait.
 WAITING_FOR_EACH, PATIENCE = 7, 10.0
-#: After how many seconds it is worth asking again.
+#: The seconds after which a retry makes sense.
 RETRY_AFTER = 1
-#: The endpoints that cost much though they only read. Everything that is not a read costs much too.
+#: The endpoints whose reads are costly. Every write is costly, too.
 _COSTLY = (
     "blame",
     "bundle_diff",
@@ -44,8 +44,8 @@ class Places:
     """The places of callers in one process. Safe to share between threads.
 
     Attributes:
-        at_once: How many requests of one caller are worked on at once.
-        patience: For how many seconds a request waits for its turn.
+        at_once: The requests of one caller that run at once.
+        patience: The seconds that a request waits for its turn.
     """
 
     at_once: int
@@ -55,7 +55,7 @@ class Places:
     _free: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, caller: str) -> bool:
-        """Wait for a place, and tell whether there was one: it then has to be given back."""
+        """Wait for a place, and tell whether one was free. The caller has to give it back."""
         end = time.monotonic() + self.patience
         with self._free:
             if self._present[caller] >= self.at_once * (1 + WAITING_FOR_EACH):
@@ -78,13 +78,13 @@ class Places:
     def _leave(counter: Counter[str], caller: str) -> None:
         counter[caller] -= 1
         if not counter[caller]:
-            del counter[caller]  # callers come and go for months
+            del counter[caller]  # a process serves many callers in its life
 
 
 def install(app: Flask, at_once: int | None) -> None:
-    """Limit an application; None limits nothing.
+    """Limit an application; None sets no limit.
 
-    The routes of the API are limited from here. The pages call `enter` when they know who is signed in.
+    This limits the routes of the API. The pages call `enter` when they know who is signed in.
     """
     if at_once is None:
         return
@@ -100,10 +100,10 @@ def _enter_api() -> None:
 
 
 def enter() -> None:
-    """Wait until the caller of this request has few others at work, if it is a costly one.
+    """Wait for a place, if the request is a costly one.
 
     Raises:
-        TooManyRequests: Too many of them wait already, or this one waited for too long.
+        TooManyRequests: Too many requests of the caller wait already, or this one waited too long.
     """
     places: Places | None = current_app.extensions.get(_NAME)
     if places is None or not _costs_much():
@@ -111,7 +111,7 @@ def enter() -> None:
     caller = _caller()
     if not places.take(caller):
         raise TooManyRequests(
-            "Too many costly requests of yours are being answered: send fewer at once, and this one again later.",
+            "You have too many costly requests in progress: send fewer at once, and try this one again later.",
             retry_after=RETRY_AFTER,
         )
     g.rate_place = caller
@@ -128,24 +128,24 @@ def _costs_much() -> bool:
 def _caller() -> str:
     try:
         user = identity().user
-    except AuthenticationError:  # which the route itself answers
+    except AuthenticationError:  # the route reports it
         user = None
     return f"user {user}" if user is not None else f"address {_address()}"
 
 
 def _address() -> str:
-    """Return where a request comes from; a proxy on this machine says so in the last of `X-Forwarded-For`."""
+    """Return the address of the client; a proxy on this machine puts it last into `X-Forwarded-For`."""
     peer = request.remote_addr or ""
-    said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
     try:
         is_near = not peer or ipaddress.ip_address(peer).is_loopback
-        return str(ipaddress.ip_address(said)) if said and is_near else peer
+        return str(ipaddress.ip_address(forwarded)) if forwarded and is_near else peer
     except ValueError:
         return peer
 
 
 def _after(response: Response) -> Response:
-    """Keep the place of an answer that is made while it is sent, and say when to ask again."""
+    """Keep the place of a streamed response until it is sent, and set `Retry-After` on a 429."""
     if response.status_code == TooManyRequests.code:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER))
     caller = g.get("rate_place")

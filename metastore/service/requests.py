@@ -1,4 +1,4 @@
-"""What a request says, parsed at the edge: bodies, preconditions, parameters."""
+"""Requests, parsed at the edge: bodies, preconditions and parameters."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from metastore.types import Author, DatasetId
 
 _Expected = TypeVar("_Expected", str, int)
 JSON = "application/json"
-#: A document of our own around a descriptor or patch, with what else a write can say.
+#: Our own document around a descriptor or patch, which adds the other arguments of a write.
 ENVELOPE = "application/vnd.metastore+json"
-#: How many items a page of a list has, unless asked otherwise; and at most.
+#: The number of items on a page of a list, by default and at most.
 PAGE, LARGEST_PAGE = 100, 1000
 _ID, _NUMBER = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9]{1,18}")
 _LEADING = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
-#: Who writes, why and when.
+#: The parameters of a write: why, by whom and when.
 CHANGE = ("message", "author", "at")
 _ENVELOPED = ("descriptor", "patch", *CHANGE, "expected")
 
@@ -42,9 +42,9 @@ class Body:
     """The body of a request.
 
     Attributes:
-        type: Its media type.
-        text: As it came.
-        members: The members of our own envelope; empty where the body is the document itself.
+        type: The media type.
+        text: The bytes, unchanged.
+        members: The members of our own envelope; empty if the body is the document itself.
     """
 
     type: str
@@ -58,66 +58,67 @@ def dataset_id(owner: str, name: str) -> DatasetId:
 
 
 def body(*types: str) -> Body:
-    """Read the body, which has to be of one of these media types.
+    """Return the body, which has to be of one of these media types.
 
     Raises:
-        UnsupportedMediaType: It is of another one.
-        InvalidInput: It is no envelope, though it says so.
-        RequestEntityTooLarge: It is larger than the service takes.
+        UnsupportedMediaType: The body has another media type.
+        InvalidInput: The body is called an envelope and is not one.
+        RequestEntityTooLarge: The body is larger than the service accepts.
     """
     # A body without a type is not JSON: a page of another site can send one without asking (Fetch, "CORS-safelisted").
-    given = request.mimetype
-    if given not in types:
+    media_type = request.mimetype
+    if media_type not in types:
         known = ", ".join(types)
-        raise UnsupportedMediaType(f"the Content-Type has to be one of {known}, not {given or 'missing'}")
+        raise UnsupportedMediaType(f"the Content-Type has to be one of {known}, not {media_type or 'missing'}")
     text = request.get_data(cache=False)
     most = request.max_content_length
     if request.content_length is None and most is not None and len(text) >= most:
-        raise RequestEntityTooLarge  # what comes in chunks is cut off there, and what is left could look whole
-    return Body(given, text, _named(_members(text), _ENVELOPED) if given == ENVELOPE else {})
+        raise RequestEntityTooLarge  # chunks are cut off at the limit, and the rest could pass for a whole body
+    return Body(media_type, text, _checked(_members(text), _ENVELOPED) if media_type == ENVELOPE else {})
 
 
 def members(*, optional: bool = False, allowed: tuple[str, ...]) -> Mapping[str, Any]:
-    """Read a JSON object with members of these names, and `expected`.
+    """Return a body that is a JSON object with these members, and `expected`; empty for a missing, optional body.
 
     Raises:
-        UnsupportedMediaType: It is no JSON.
-        InvalidInput: It is no object, or has a member of another name.
+        UnsupportedMediaType: The body is not JSON.
+        InvalidInput: It is not an object, or has an unknown member.
     """
     if optional and not request.content_length and "Transfer-Encoding" not in request.headers:
         return {}
-    return _named(json_object(), (*allowed, "expected"))
+    return _checked(json_object(), (*allowed, "expected"))
 
 
-def _named(given: Mapping[str, Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
-    for name in given:
+def _checked(members: Mapping[str, Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
+    for name in members:
         if name not in allowed:
             known = ", ".join(allowed)
             raise InvalidInput(f"there is no member {name[:60]!r}; there are {known}", pointer=f"/{name[:60]}")
-    return given
+    return members
 
 
 def json_object() -> Mapping[str, Any]:
-    """Read a body that is a JSON object.
+    """Return a body that is a JSON object.
 
     Raises:
-        UnsupportedMediaType: It is no JSON.
-        InvalidInput: It is no object.
+        UnsupportedMediaType: The body is not JSON.
+        InvalidInput: It is not an object.
     """
     return _members(body(JSON).text)
 
 
 def _members(text: bytes) -> Mapping[str, Any]:
-    given = decode(text, max_bytes=len(text))  # it is no longer than the service takes
-    if not isinstance(given, dict):
+    value = decode(text, max_bytes=len(text))  # the service has limited the length already
+    if not isinstance(value, dict):
         raise InvalidInput("the body has to be a JSON object", pointer="")
-    return given
+    return value
 
 
 def change(who: Identity, members: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return who writes, why and when, as keyword arguments for a call of the store.
+    """Return the author, message and time of a write, as keyword arguments for a call of the store.
 
-    `message`, `author` and `at` stand in the query or among the members of a body. Without an author, it is the caller.
+    `message`, `author` and `at` come from the query or from the members of the body, which win. The default author is
+    the caller.
 
     Raises:
         InvalidInput: One of them is malformed.
@@ -129,31 +130,31 @@ def change(who: Identity, members: Mapping[str, Any] | None = None) -> dict[str,
     return signature | ({"at": at} if at is not None else {})
 
 
-def text(said: Mapping[str, Any], name: str) -> str | None:
-    """Return a member that is text, or None. Raises InvalidInput."""
-    value = said.get(name)
+def text(members: Mapping[str, Any], name: str) -> str | None:
+    """Return a member that is a string, or None if it is missing. Raises InvalidInput."""
+    value = members.get(name)
     if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"{name} is text", pointer=f"/{name}")
+        raise InvalidInput(f"{name} has to be a string", pointer=f"/{name}")
     return value
 
 
-def _author(given: Any) -> Author | None:
+def _author(value: Any) -> Author | None:
     from metastore.parse import make_author
 
-    if isinstance(given, dict) and set(given) <= {"name", "email"}:
-        given = Author(given.get("name", ""), given.get("email") or "")
-    return make_author(given) if given is not None else None
+    if isinstance(value, dict) and set(value) <= {"name", "email"}:
+        value = Author(value.get("name", ""), value.get("email") or "")
+    return make_author(value) if value is not None else None
 
 
-def _time(given: Any) -> datetime | None:
-    if given is None:
+def _time(value: Any) -> datetime | None:
+    if value is None:
         return None
     try:
-        at = datetime.fromisoformat(given)
+        at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         at = None
     if at is None or at.tzinfo is None:
-        raise InvalidInput(f"at is a time with a zone, such as 2024-05-01T12:00:00Z, not {str(given)[:60]!r}")
+        raise InvalidInput(f"at is a time with a zone, such as 2024-05-01T12:00:00Z, not {str(value)[:60]!r}")
     return at
 
 
@@ -162,63 +163,65 @@ def time(name: str) -> datetime | None:
     return _time(request.args.get(name))
 
 
-def expected(given: Mapping[str, Any] | None = None) -> str | None:
-    """Return the id that the caller last saw: from `If-Match`, or a body's `expected`.
+def expected(members: Mapping[str, Any] | None = None) -> str | None:
+    """Return the id that the caller last saw: from `If-Match`, or from the body's member `expected`.
 
     Raises:
-        InvalidInput: It is no id, or the two differ.
-        PreconditionFailed: What `If-Match` says was never the id of anything.
-        PreconditionRequired: There is none, and this service demands one.
+        InvalidInput: It is malformed, or the two differ.
+        PreconditionFailed: `If-Match` has a tag that this service never sent.
+        PreconditionRequired: Both are missing, and this service requires one.
     """
-    said = text(given or {}, "expected")
-    return if_match(_ID) if said is None else _agreed(said, if_match(_ID) if "If-Match" in request.headers else None)
+    member = text(members or {}, "expected")
+    if member is None:
+        return if_match(_ID)
+    return _agreed(member, if_match(_ID) if "If-Match" in request.headers else None)
 
 
-def expected_snapshot(given: Mapping[str, Any] | None = None) -> int | None:
-    """Return the number of the snapshot that the caller last saw; otherwise as `expected`."""
-    said = (given or {}).get("expected")
-    if said is not None:
-        if type(said) is not int:
+def expected_snapshot(members: Mapping[str, Any] | None = None) -> int | None:
+    """Return the number of the snapshot that the caller last saw, as `expected` does."""
+    member = (members or {}).get("expected")
+    if member is not None:
+        if type(member) is not int:
             raise InvalidInput("expected is the number of a snapshot", pointer="/expected")
-        found = if_match(_NUMBER) if "If-Match" in request.headers else None
-        return _agreed(said, int(found) if found is not None else None)
-    found = if_match(_NUMBER)
-    return int(found) if found is not None else None
+        tag = if_match(_NUMBER) if "If-Match" in request.headers else None
+        return _agreed(member, int(tag) if tag is not None else None)
+    tag = if_match(_NUMBER)
+    return int(tag) if tag is not None else None
 
 
-def _agreed(said: _Expected, found: _Expected | None) -> _Expected:
-    """Return what the body expects. Raises InvalidInput: `If-Match` expects something else."""
-    if found is not None and found != said:
-        raise InvalidInput("If-Match and the member 'expected' name two states", pointer="/expected")
-    return said
+def _agreed(member: _Expected, tag: _Expected | None) -> _Expected:
+    """Return the state that the body expects. Raises InvalidInput: `If-Match` expects another."""
+    if tag is not None and tag != member:
+        raise InvalidInput("If-Match and the member 'expected' name different states", pointer="/expected")
+    return member
 
 
 def if_match(pattern: re.Pattern[str]) -> str | None:
-    """Return what `If-Match` names, whatever a proxy made of it (`W/`, `-gzip`); None for `*`, or where it is missing.
+    """Return the id in `If-Match`, without what a proxy adds to it (`W/`, `-gzip`); None for `*` or a missing header.
 
     Raises:
-        InvalidInput: It has no entity-tag, or several.
-        PreconditionFailed: It is no tag of ours.
-        PreconditionRequired: It is missing, and this service demands it.
+        InvalidInput: The header has no entity-tag, or several.
+        PreconditionFailed: Its tag is not one of ours.
+        PreconditionRequired: It is missing, and this service requires it.
     """
     header = request.headers.get("If-Match")
     if header is None:
         if service().settings.require_if_match and "If-None-Match" not in request.headers:
-            raise PreconditionRequired("say which state the change is made for: If-Match with the ETag of a read")
+            raise PreconditionRequired("say which state the change is for: send If-Match with the ETag of a read")
         return None
     if header.strip() == "*":
         return None
     tags = _TAG.findall(header)
     if len(tags) != 1:
         raise InvalidInput("If-Match has to be one ETag, with its quotation marks, or *")
-    found = pattern.match(tags[0])
-    if found is None:
-        raise PreconditionFailed(f"{tags[0][:60]} is the ETag of no state: read again")
-    return found[0]
+    match = pattern.match(tags[0])
+    if match is None:
+        raise PreconditionFailed(f"{tags[0][:60]} is not the ETag of any state: read again")
+    return match[0]
 
 
 def creates_only() -> bool:
-    """Tell whether the request says that nothing may be there. Raises InvalidInput."""
+    """Tell whether the request only creates (`If-None-Match: *`). Raises InvalidInput."""
     header = request.headers.get("If-None-Match")
     if header is not None and header.strip() != "*":
         raise InvalidInput("If-None-Match of a write can only be *")
@@ -226,26 +229,26 @@ def creates_only() -> bool:
 
 
 def is_known(etag: str) -> bool:
-    """Tell whether the caller has this state already (`If-None-Match` of a read), whatever a proxy made of the tag."""
+    """Tell whether the caller has this state already (`If-None-Match` of a read), as `if_match` reads tags."""
     header = request.headers.get("If-None-Match")
     if header is None:
         return False
-    known = (_LEADING.match(tag) for tag in _TAG.findall(header))
-    return header.strip() == "*" or any(found is not None and found[0] == etag for found in known)
+    matches = (_LEADING.match(tag) for tag in _TAG.findall(header))
+    return header.strip() == "*" or any(match is not None and match[0] == etag for match in matches)
 
 
 def limit() -> int:
-    """Return how many items a page shall have. Raises InvalidInput."""
-    given = request.args.get("limit")
-    if given is None:
+    """Return the number of items on a page. Raises InvalidInput."""
+    text = request.args.get("limit")
+    if text is None:
         return PAGE
-    if not given.isascii() or not given.isdecimal() or not 0 < len(given) < 10 or int(given) < 1:
-        raise InvalidInput(f"limit is a number from 1 to {LARGEST_PAGE}, not {given[:20]!r}")
-    return min(int(given), LARGEST_PAGE)
+    if not text.isascii() or not text.isdecimal() or not 0 < len(text) < 10 or int(text) < 1:
+        raise InvalidInput(f"limit is a number from 1 to {LARGEST_PAGE}, not {text[:20]!r}")
+    return min(int(text), LARGEST_PAGE)
 
 
 def wanted_revisions() -> dict[str, Any]:
-    """Return the parameters that say which revisions are wanted, as keyword arguments for `revision_list`.
+    """Return the filters of a list of revisions, as keyword arguments for `revision_list`.
 
     Raises:
         InvalidInput: A time is malformed.
@@ -256,19 +259,19 @@ def wanted_revisions() -> dict[str, Any]:
 
 def flag(name: str) -> bool | None:
     """Return a parameter that is true or false, or None. Raises InvalidInput."""
-    given = request.args.get(name)
-    if given is None:
+    text = request.args.get(name)
+    if text is None:
         return None
-    if given.lower() not in ("true", "false", "1", "0"):
-        raise InvalidInput(f"{name} is true or false, not {given[:20]!r}")
-    return given.lower() in ("true", "1")
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise InvalidInput(f"{name} is true or false, not {text[:20]!r}")
+    return text.lower() in ("true", "1")
 
 
 def wants_little() -> bool:
-    """Tell whether the caller would rather have no body (`Prefer: return=minimal`, RFC 7240)."""
+    """Tell whether the caller prefers an empty response (`Prefer: return=minimal`, RFC 7240)."""
     return "return=minimal" in request.headers.get("Prefer", "").replace(" ", "").lower()
 
 
 def wants_envelope() -> bool:
-    """Tell whether the caller asks for our own media type."""
+    """Tell whether the caller accepts our own envelope."""
     return ENVELOPE in request.headers.get("Accept", "")

@@ -1,4 +1,4 @@
-"""What the service answers: bodies, entity-tags, how long they may be kept, and the pages of lists."""
+"""Responses: bodies, entity-tags, caching, and the pages of lists."""
 
 from __future__ import annotations
 
@@ -21,19 +21,14 @@ from metastore.types import Dataset, DatasetId, Finding, Revision
 from metastore.wire import to_wire
 
 _Item = TypeVar("_Item")
-#: A day: what is purged is gone from caches by then.
+#: A day, in seconds: by then, purged data is gone from caches.
 _KEPT = 86_400
 _VARY = "Authorization, Cookie, Accept, Accept-Encoding"
-
-
 _http_date = lru_cache(http_date)
 
 
 class Text(Response):
-    """An answer that may hold half of a surrogate pair, which cannot be UTF-8: Git takes what others push.
-
-    It is written as JSON writes it.
-    """
+    """A response that may hold half of a surrogate pair, since Git accepts any bytes. It is escaped as in JSON."""
 
     def set_data(self, value: bytes | str) -> None:
         """Set the body."""
@@ -41,7 +36,7 @@ class Text(Response):
 
 
 def answer(value: Any, status: int = 200, *, etag: str | None = None, revision: str | None = None) -> Response:
-    """Answer with a value as JSON; `revision` is what the URL says of it."""
+    """Answer with a value as JSON; `revision` is the revision that the URL names."""
     return _kept(_json(to_wire(value), status), etag, revision)
 
 
@@ -50,80 +45,80 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def streamed(parts: Iterable[str], media_type: str) -> Response:
-    """Answer with text, piece by piece as it comes."""
+    """Answer with text, one part at a time."""
     return _kept(Response((part.encode() for part in parts), mimetype=media_type), None, None)
 
 
 def unchanged(etag: str, revision: str | None = None) -> Response:
-    """Answer that the caller has this already."""
+    """Answer that the caller has this state already."""
     headers = [("ETag", f'"{etag}"'), ("Vary", _VARY), ("Cache-Control", _how_long(revision))]
     response = Text(status=304, headers=headers)
-    del response.headers["Content-Type"]  # there is none
+    del response.headers["Content-Type"]  # it has no body
     return response
 
 
-def descriptor(dataset_id: DatasetId, found: Revision, content: bytes, revision: str | None) -> Response:
-    """Answer with a descriptor, byte for byte as it is stored; within our envelope for those who ask for that."""
-    etag, media_type, body = f'"{found.id}"', JSON, [content]
+def descriptor(dataset_id: DatasetId, stored: Revision, content: bytes, revision: str | None) -> Response:
+    """Answer with a descriptor, byte for byte as it is stored, or in our envelope if the caller accepts that."""
+    etag, media_type, body = f'"{stored.id}"', JSON, [content]
     if wants_envelope():  # another representation, so another tag; the id stays its beginning
-        etag, media_type = f'"{found.id}+envelope"', ENVELOPE
-        body = _enveloped(dataset_id, found, content, ())
-    # All at once, which takes a third of the time that one by one takes.
+        etag, media_type = f'"{stored.id}+envelope"', ENVELOPE
+        body = _enveloped(dataset_id, stored, content, ())
+    # Setting all headers at once takes a third of the time.
     headers = [
         ("Content-Type", media_type),
         ("ETag", etag),
-        ("Last-Modified", _http_date(found.created)),
+        ("Last-Modified", _http_date(stored.created)),
         ("Vary", _VARY),
         ("Cache-Control", _how_long(revision)),
     ]
     return Text(body, headers=headers)
 
 
-def raw(found: Revision, content: bytes, revision: str | None) -> Response:
-    """Answer with bytes that may be anything, so that no browser takes them for a page."""
+def raw(stored: Revision, content: bytes, revision: str | None) -> Response:
+    """Answer with arbitrary bytes, in a way that no browser shows as a page."""
     response = Response(content, mimetype="application/octet-stream")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Disposition"] = 'attachment; filename="datapackage.json"'
     response.headers["Cache-Control"] = _how_long(revision)
     response.headers["Vary"] = _VARY
-    response.set_etag(f"{found.id}+raw")
+    response.set_etag(f"{stored.id}+raw")
     return response
 
 
 def _enveloped(dataset_id: DatasetId, revision: Revision, content: bytes, findings: Iterable[Finding]) -> list[bytes]:
-    """Put a descriptor into our envelope as it is, as its last member."""
-    said = json.dumps({"id": str(dataset_id), "revision": to_wire(revision), "findings": to_wire(list(findings))})
-    return [said[:-1].encode(), b', "descriptor": ', content, b"}"]
+    """Put a descriptor into our envelope unchanged, as its last member."""
+    head = json.dumps({"id": str(dataset_id), "revision": to_wire(revision), "findings": to_wire(list(findings))})
+    return [head[:-1].encode(), b', "descriptor": ', content, b"}"]
 
 
-def written(made: Dataset, status: int = 200, *, before: DatasetId | None = None) -> Response:
+def written(dataset: Dataset, status: int = 200, *, before: DatasetId | None = None) -> Response:
     """Answer a write with the stored descriptor and its findings.
 
-    A caller who may not read the dataset gets an empty answer, with the revision's id only if it is their own:
-    a change that changes nothing returns somebody else's. A dataset that the caller has just created is shown.
+    A caller who may not read the dataset gets an empty response. It has the revision's id only if the revision is
+    theirs: a write that changes nothing returns an earlier revision. A dataset that the caller just created is shown.
 
     Args:
-        made: The stored dataset.
+        dataset: The stored dataset.
         status: 201 for a created dataset.
-        before: The dataset's id before a move: the right to read that one counts.
+        before: The dataset's id before a move, which decides whether the caller may read it.
     """
-    known = status == 201 or may_read(before or made.id)
+    known = status == 201 or may_read(before or dataset.id)
     if wants_little() or not known:
         response = Response(status=204 if status == 200 else status)
         if wants_little():
             response.headers["Preference-Applied"] = "return=minimal"
     else:
-        parts = _enveloped(made.id, made.revision, made.bytes, made.findings)
+        parts = _enveloped(dataset.id, dataset.revision, dataset.bytes, dataset.findings)
         response = Response(parts, status, mimetype=ENVELOPE)
     if status == 201:
-        response.headers["Location"] = path_of(made.id)
-    response.headers["Content-Location"] = path_of(made.id)
-    is_own = known or made.revision.author == identity().author
-    return _fresh(response, made.revision.id if is_own else None)
+        response.headers["Location"] = path_of(dataset.id)
+    response.headers["Content-Location"] = path_of(dataset.id)
+    is_own = known or dataset.revision.author == identity().author
+    return _fresh(response, dataset.revision.id if is_own else None)
 
 
 def changed(value: Any, status: int = 200, *, etag: str | None = None, location: str | None = None) -> Response:
-    """Answer a write whose outcome is another value than a dataset."""
+    """Answer a write that returns something other than a dataset."""
     response = _json(to_wire(value), status)
     if location is not None:
         response.headers["Location"] = location
@@ -131,22 +126,22 @@ def changed(value: Any, status: int = 200, *, etag: str | None = None, location:
 
 
 def gone(*, etag: str | None = None) -> Response:
-    """Answer a write that leaves nothing to show."""
+    """Answer a write with an empty response."""
     return _fresh(Response(status=204), etag)
 
 
 def path_of(dataset_id: DatasetId, *more: str) -> str:
-    """Return the path of a dataset, or of something in it."""
+    """Return the path of a dataset, or of a part of it."""
     parts = (dataset_id.owner, dataset_id.name, *more)
     return f"{request.root_path}/api/v1/datasets/" + "/".join(quote(part, safe="") for part in parts)
 
 
 def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None]) -> Response:
-    """Answer with a page of a list, and a link to the next one.
+    """Answer with a page of a list, and a link to the next page.
 
     Args:
-        items: The page's items and at least one more, if there are more; not read further than that.
-        after: The last item to the parameters of the next page, or None if there can be none.
+        items: The items from the beginning of the page on. One more than a page is read.
+        after: Returns the parameters of the next page for the last item, or None if there is no next page.
     """
     size = limit()
     shown = list(islice(items, size + 1))
@@ -154,7 +149,7 @@ def page(items: Iterable[_Item], after: Callable[[_Item], dict[str, str] | None]
 
 
 def linked(shown: Sequence[Any], following: Mapping[str, str | None] | None) -> Response:
-    """Answer with a page that is made already, and a link to the next one (RFC 8288), if it has parameters."""
+    """Answer with the items of a page, and a link to the next page (RFC 8288) if `following` has its parameters."""
     response = answer(shown)
     if following is not None:
         parameters = {**request.args.to_dict(), **following, "limit": str(limit())}
@@ -179,7 +174,7 @@ def _kept(response: Response, etag: str | None, revision: str | None) -> Respons
 
 
 def _how_long(revision: str | None) -> str:
-    """Say who may keep an answer, and for how long: what a full id names never changes."""
+    """Return the `Cache-Control` of a read: the revision that a full id names never changes."""
     if revision is not None and len(revision) == 40 and looks_like_revision(revision):
         whose = "public" if service().settings.public_read else "private"
         return f"{whose}, max-age={_KEPT}, immutable"

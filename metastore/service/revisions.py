@@ -1,4 +1,4 @@
-"""What was, over HTTP: revisions, differences, tags, the journal and the feed of changes."""
+"""History over HTTP: revisions, differences, tags, the journal and the change feed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _readable(owner: str, name: str) -> DatasetId:
 
 @revisions.get("/datasets/<owner>/<name>/revisions")
 def revision_list(owner: str, name: str) -> Response:
-    """List revisions, newest first, in pages; those that changed a part, or that somebody made, or at some time."""
+    """List revisions, newest first, in pages; only those of a part, an author or a time, if the query asks for it."""
     subject, store = _readable(owner, name), service().store
     start, wanted = request.args.get("revision"), requests.wanted_revisions()
     part = parse_part(*(wanted.pop(key) for key in ("path", "resource", "field")))
@@ -47,18 +47,18 @@ def revision_list(owner: str, name: str) -> Response:
 
 @revisions.get("/datasets/<owner>/<name>/blame")
 def blame(owner: str, name: str) -> Response:
-    """Say of each value of a descriptor which revision it comes from."""
+    """Answer with the revision that each value of a descriptor comes from."""
     revision = request.args.get("revision")
     return responses.answer(blamed(_readable(owner, name), revision), revision=revision)
 
 
 @revisions.get("/datasets/<owner>/<name>/revisions/<revision>")
 def revision_read(owner: str, name: str, revision: str) -> Response:
-    """Say who made a revision, when and why."""
-    found = service().store.revision_read(_readable(owner, name), revision)
-    if requests.is_known(found.id):
-        return responses.unchanged(found.id, revision)
-    return responses.answer(found, etag=found.id, revision=revision)
+    """Answer with a revision: its author, time and message."""
+    stored = service().store.revision_read(_readable(owner, name), revision)
+    if requests.is_known(stored.id):
+        return responses.unchanged(stored.id, revision)
+    return responses.answer(stored, etag=stored.id, revision=revision)
 
 
 @revisions.get("/datasets/<owner>/<name>/diff")
@@ -73,21 +73,21 @@ def revision_diff(owner: str, name: str) -> Response:
 @revisions.get("/datasets/<owner>/<name>/tags")
 def tag_list(owner: str, name: str) -> Response:
     """List tags by name, in pages."""
-    behind = request.args.get("after", "")
-    found = service().store.tag_list(_readable(owner, name))
-    return responses.page((tag for tag in found if tag.name > behind), lambda last: {"after": last.name})
+    after = request.args.get("after", "")
+    tags = service().store.tag_list(_readable(owner, name))
+    return responses.page((tag for tag in tags if tag.name > after), lambda last: {"after": last.name})
 
 
 @revisions.get("/datasets/<owner>/<name>/tags/<tag>")
 def tag_read(owner: str, name: str, tag: str) -> Response:
-    """Say what a tag names, and who made it."""
-    found = service().store.tag_read(_readable(owner, name), tag)
-    return responses.unchanged(found.id) if requests.is_known(found.id) else responses.answer(found, etag=found.id)
+    """Answer with a tag: its revision and its author."""
+    stored = service().store.tag_read(_readable(owner, name), tag)
+    return responses.unchanged(stored.id) if requests.is_known(stored.id) else responses.answer(stored, etag=stored.id)
 
 
 @revisions.post("/datasets/<owner>/<name>/tags")
 def tag_create(owner: str, name: str) -> Response:
-    """Name a revision."""
+    """Tag a revision."""
     subject = requests.dataset_id(owner, name)
     who = writer(subject, "update")
     members = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
@@ -103,7 +103,7 @@ def tag_create(owner: str, name: str) -> Response:
 
 @revisions.patch("/datasets/<owner>/<name>/tags/<tag>")
 def tag_update(owner: str, name: str, tag: str) -> Response:
-    """Rename a tag, describe it, or let it name another revision."""
+    """Rename a tag, describe it, or move it to another revision."""
     subject = requests.dataset_id(owner, name)
     who = writer(subject, "update")
     members = requests.members(allowed=(*_TAG_MEMBERS, *requests.CHANGE))
@@ -133,28 +133,28 @@ def tag_delete(owner: str, name: str, tag: str) -> Response:
 
 
 def _written(subject: DatasetId, tag: Tag, status: int = 200) -> Response:
-    if not may_read(subject):  # the caller may not know which revision a tag names
+    if not may_read(subject):  # the caller may not know a tag's revision
         return responses.gone(etag=tag.id)
     return responses.changed(tag, status, etag=tag.id, location=responses.path_of(subject, "tags", tag.name))
 
 
 @revisions.get("/journal")
 def journal() -> Response:
-    """List who moved, purged and retagged what, newest first, in pages."""
-    given = request.args
-    subject = parse_dataset_id(given["dataset"]) if "dataset" in given else None
+    """List moves, purges and changes of tags, newest first, in pages."""
+    query = request.args
+    subject = parse_dataset_id(query["dataset"]) if "dataset" in query else None
     if subject is not None:
         require_read(subject)
-    found = service().store.journal(subject, since=requests.time("since"), before=given.get("before"))
+    entries = service().store.journal(subject, since=requests.time("since"), before=query.get("before"))
 
     def after(last: JournalEntry) -> dict[str, str]:
         return {"before": last.id}
 
-    return responses.page(map(_without_target, readable(found, lambda entry: entry.dataset_id)), after)
+    return responses.page(map(_without_target, readable(entries, lambda entry: entry.dataset_id)), after)
 
 
 def _without_target(entry: JournalEntry) -> JournalEntry:
-    """Return a line without the id that a dataset moved to, and the message that may repeat it, if the id is hidden."""
+    """Return an entry without the new id of a move, and without its message, if the caller may not read that id."""
     new_id = entry.details.get("new_id")
     if not isinstance(new_id, str) or may_read(parse_dataset_id(new_id)):
         return entry
@@ -164,20 +164,20 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 
 @revisions.get("/changes")
 def changes() -> Response:
-    """List what changed in pages; the last page links to where to go on later."""
+    """List changed datasets in pages. The last page links to the place from which to go on later."""
     with_summary = requests.flag("summary")
     most = min(requests.limit(), _MOST_SUMMARIES) if with_summary else requests.limit()
-    shown: list[FeedEntry] = []
-    for entry in readable(service().store.changes(request.args.get("since")), lambda each: each.dataset_id):
-        # A host's cursor includes its own moment: a page that ended within one would come again for ever.
-        if len(shown) >= most and entry.cursor != shown[-1].cursor:
+    page: list[FeedEntry] = []
+    for entry in readable(service().store.changes(request.args.get("since")), lambda entry: entry.dataset_id):
+        # A cursor of a Git host includes its own moment: a page that ended inside one would repeat for ever.
+        if len(page) >= most and entry.cursor != page[-1].cursor:
             break
-        shown.append(_told(entry))
+        page.append(_without_new_id(entry))
     store = service().store
-    rows = [{**to_wire(entry), "summary": told(store, entry)} for entry in shown] if with_summary else shown
-    return responses.linked(rows, {"since": shown[-1].cursor} if shown else None)
+    rows = [{**to_wire(entry), "summary": told(store, entry)} for entry in page] if with_summary else page
+    return responses.linked(rows, {"since": page[-1].cursor} if page else None)
 
 
-def _told(entry: FeedEntry) -> FeedEntry:
-    """Return an entry without the id that a dataset moved to, if the caller may not know that id."""
+def _without_new_id(entry: FeedEntry) -> FeedEntry:
+    """Return an entry without the id that a dataset moved to, if the caller may not read that dataset."""
     return entry if entry.new_id is None or may_read(entry.new_id) else replace(entry, new_id=None)

@@ -1,4 +1,4 @@
-"""The service under Gunicorn, with what a production needs set."""
+"""The service under Gunicorn, with settings for production."""
 
 from __future__ import annotations
 
@@ -35,31 +35,30 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Flask
 
-#: For how many seconds a stopping server lets requests finish.
+#: The seconds for which a stopping server lets requests finish.
 GRACE = 30
-#: For how many seconds an idle connection is kept: longer than a proxy keeps its own (60), so that the proxy closes.
+#: The seconds for which an idle connection is kept: longer than the 60 of a proxy, so that the proxy closes it.
 KEEP = 75
-#: For how many seconds a client may be silent in the middle of a request, or not take an answer.
+#: The seconds for which a client may be silent in the middle of a request, or not take a response.
 SILENCE = 30
-#: For how many seconds, and bytes, a client may go on sending when its connection ends, so that it reads the answer.
+#: The seconds and bytes for which a client may go on sending after its response, so that it reads the response.
 _LINGER, _MOST_UNWANTED = 2, 64 * 1024 * 1024
-#: For how many seconds a thread stays with one client while others may wait for one, and for how many milliseconds with
-#: one that says nothing.
+#: The seconds for which a thread stays with one client, and the milliseconds for which it waits for a silent one.
 _STAY, _PAUSE = 0.1, 10
-#: For how many seconds a process leaves a new connection to others, for each one that it has, up to so many.
+#: The seconds for which a process leaves a new connection to others, for each connection that it has, up to a number.
 _HANG_BACK, _CROWD = 0.0002, 10
 _FASTEST = Path("/dev/shm")  # noqa: S108 - a folder of random name is made in it
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How to serve.
+    """The parameters of a server.
 
     Attributes:
-        listener: Where requests come in; bound already.
-        workers: How many processes answer.
-        threads: How many requests each of them answers at once.
-        ready: Called when it serves, and can be stopped.
+        listener: A bound socket.
+        workers: The number of processes.
+        threads: The requests that each process answers at once.
+        ready: Called when the server serves, and can be stopped.
     """
 
     listener: socket.socket
@@ -69,23 +68,23 @@ class Serving:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind an address; port 0 is any that is free. What it accepts inherits its timeouts (socket(7)).
+    """Bind an address; port 0 chooses a free one. Accepted connections inherit the socket's timeouts (socket(7)).
 
     Raises:
-        InvalidInput: It cannot be bound; the message says why.
+        InvalidInput: The address cannot be bound; the message has the reason.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # Gunicorn's threads wait for ever
+        for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # without them, Gunicorn's threads wait for ever
             listener.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", SILENCE, 0))
         listener.bind((host, port))
         listener.listen(2048)
     except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{host}:{port} cannot be listened on: {reason}") from None
+        raise InvalidInput(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
 
 
@@ -94,7 +93,7 @@ def serve(make_app: Callable[[], Flask], serving: Serving) -> None:
 
     Args:
         make_app: Makes the application; called once in each worker, since connections do not survive a fork.
-        serving: How to serve.
+        serving: The parameters.
     """
     scratch = Path(tempfile.mkdtemp(prefix="metastore-", dir=_FASTEST if os.access(_FASTEST, os.W_OK) else None))
     config.share_metrics(str(scratch))
@@ -109,23 +108,23 @@ def serve(make_app: Callable[[], Flask], serving: Serving) -> None:
 class _Server(BaseApplication):  # type: ignore[misc]  # has no types
     def __init__(self, make_app: Callable[[], Flask], serving: Serving, scratch: str) -> None:
         self._make_app, self._serving, self._scratch = make_app, serving, scratch
-        self._bound = serving.listener.detach()  # ours would go on listening when Gunicorn's own is closed
+        self._bound = serving.listener.detach()  # our socket would go on listening after Gunicorn closes its own
         super().__init__(prog="metastore")
 
     def load_config(self) -> None:
-        given = {
+        values = {
             "bind": f"fd://{self._bound}",
             "workers": self._serving.workers,
             "threads": self._serving.threads,
             "worker_class": "metastore.service.server.Worker",
             "worker_connections": 1000,
-            "worker_tmp_dir": self._scratch,  # touched every second: not on a disk
+            "worker_tmp_dir": self._scratch,  # touched every second, so better not on a disk
             "timeout": 60,  # of a worker's loop, not of a request
             "graceful_timeout": GRACE,
             "keepalive": KEEP,
             "limit_request_line": 8190,
             "limit_request_fields": 64,
-            "limit_request_field_size": LONGEST + 512,  # a token, and what stands before it
+            "limit_request_field_size": LONGEST + 512,  # a token, and the scheme before it
             "control_socket_disable": True,
             "preload_app": False,
             "loglevel": "warning",
@@ -133,8 +132,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
             "when_ready": lambda server: self._serving.ready(),
             "child_exit": _forget,
         }
-        for name, value in given.items():
-            if name in self.cfg.settings:  # older versions know fewer
+        for name, value in values.items():
+            if name in self.cfg.settings:  # older versions of Gunicorn have fewer
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:
@@ -144,7 +143,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
 
 
 class _Readable:
-    """An application whose clients may send malformed chunks: reading them is a bad request, not a failure."""
+    """Makes a malformed chunk in a request a bad request, not a failure of the application."""
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
@@ -156,13 +155,13 @@ class _Readable:
 
 
 class _Chunks:
-    """A body in chunks, read as Gunicorn reads it, with its errors in words."""
+    """A body in chunks, which raises `BadRequest` where Gunicorn raises errors of its own."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
 
     def read(self, size: int = -1) -> bytes:
-        """Return at most so many bytes. Raises BadRequest: the chunks are malformed or end too early."""
+        """Return at most `size` bytes. Raises BadRequest: the chunks are malformed or end too early."""
         try:
             content: bytes = self._body.read() if size < 0 else self._body.read(size)
         except (ParseException, NoMoreData):
@@ -171,19 +170,19 @@ class _Chunks:
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
-    """Gunicorn's own threads, which do two things that are otherwise left to its one loop.
+    """Gunicorn's threads, which do two things that Gunicorn leaves to its one loop.
 
-    They answer a client that asks again at once: by way of the loop that costs about as much as an answer. And they
-    wait for clients that do not hang up: from 27 on the loop does that, two seconds each, and hears nobody else.
+    They answer the next request of the same client, since the way through the loop costs about as much as a response.
+    And they wait for clients that do not hang up. Gunicorn's loop waits two seconds for each, and serves nobody else.
     """
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection, later the more there are: so that the process that has fewer of them takes it."""
+        """Accept a new connection, later the more this process has, so that one with fewer is faster."""
         time.sleep(min(self.nr_conns, _CROWD) * _HANG_BACK)
         super().accept(listener)
 
     def handle(self, conn: Any) -> Any:
-        """Answer in a thread; False means that the loop has to close the connection."""
+        """Answer in a thread. False tells the loop to close the connection."""
         end = time.monotonic() + _STAY
         kept = super().handle(conn)
         while kept is True and self.alive and time.monotonic() < end and _asks_again(conn.sock):
@@ -194,14 +193,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
 
 
 def _asks_again(connection: socket.socket) -> bool:
-    """Tell whether a client soon sends something, or hangs up."""
+    """Tell whether a client sends something soon, or hangs up."""
     waiting = select.poll()
     waiting.register(connection, select.POLLIN)
     return bool(waiting.poll(_PAUSE))
 
 
 def _hang_up(connection: socket.socket) -> None:
-    """End a connection but for closing it; what comes after closing would destroy an answer that nobody has read."""
+    """End a connection, but do not close it: bytes that come after that would destroy a response on its way."""
     end, left = time.monotonic() + _LINGER, _MOST_UNWANTED
     with suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
@@ -213,23 +212,23 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]  # has no types
-    """Gunicorn's own words, in the form of all others."""
+    """Gunicorn's own log, in the form of all other logs."""
 
     def setup(self, cfg: Any) -> None:
-        """Set up what is logged; called by Gunicorn."""
+        """Set up logging; called by Gunicorn."""
         super().setup(cfg)
         set_up_logging()
 
 
 def _forget(server: Any, worker: Any) -> None:
-    """Let what a worker was doing when it ended not count as being done."""
+    """Remove a dead worker's requests from those in flight."""
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 class _Lines(logging.Handler):
-    """Writes ready lines, each at once: the kernel keeps them apart, and no thread waits for another one's disk."""
+    """Writes each line in one call: the kernel keeps lines apart, and no thread waits for another's disk."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
@@ -239,42 +238,42 @@ class _Lines(logging.Handler):
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError):  # nobody reads it: no reason to fail a request
+        with suppress(OSError):  # a closed log must not fail a request
             os.write(self._descriptor, f"{printable(record.msg)}\n".encode())
 
 
 class _JsonLines(logging.Formatter):
-    """Warnings and errors as the access log is written: one line of JSON each."""
+    """Formats warnings and errors like the access log: as one line of JSON each."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        if (known := request_id()) is not None:
-            said["request_id"] = known
-        return printable(json.dumps(said, ensure_ascii=False))
+            fields["traceback"] = self.formatException(record.exc_info)
+        if (current := request_id()) is not None:
+            fields["request_id"] = current
+        return printable(json.dumps(fields, ensure_ascii=False))
 
 
 def set_up_logging() -> None:
-    """Write the access log to stdout, and all else to stderr, one line of JSON each."""
-    # What our lines do not say need not be looked up for each (Python's logging HOWTO, "Optimization").
+    """Write the access log to stdout and everything else to stderr, as lines of JSON."""
+    # Our lines need none of these facts, which cost time (Python's logging HOWTO, "Optimization").
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     _only(logging.getLogger("metastore.access"), _Lines(sys.stdout.fileno()), logging.INFO)
-    words = logging.StreamHandler(sys.stderr)
-    words.setFormatter(_JsonLines())
-    words.addFilter(_is_news)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    handler.addFilter(_is_news)
     for name in ("metastore", "gunicorn.error"):
-        _only(logging.getLogger(name), words, logging.WARNING)
+        _only(logging.getLogger(name), handler, logging.WARNING)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line says more than that a client was silent for too long, which is no error of ours."""
+    """Tell whether to log a record: a client that was silent for too long is not an error of the service."""
     return record.exc_info is None or not isinstance(record.exc_info[1], BlockingIOError)
 
 

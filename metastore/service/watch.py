@@ -1,6 +1,6 @@
-"""Around every request: its id, a line of the log, the counters, and what browsers ask (CORS).
+"""A WSGI layer around every request: its id, the access log, the counters, and CORS.
 
-WSGI and not hooks of Flask, so that it also sees what Flask itself refuses, and the end of what is streamed.
+WSGI and not hooks of Flask, so that it also sees requests that Flask itself refuses, and the end of streamed responses.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from metastore.service.metrics import metrics
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-#: Where the environment of a request has its id, and who asks.
+#: The keys of a request's environment for its id and its user.
 REQUEST_ID, USER = "metastore.request_id", "metastore.user"
-#: What an id that a client or proxy chose may look like; any other is replaced.
+#: The form of an id that a client or proxy may choose; any other id is replaced.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-#: What pages of other origins may send, and see of an answer.
+#: The headers that pages of other origins may send, and may read.
 _ALLOWED = "Authorization, Content-Type, If-Match, If-None-Match, Prefer, X-Request-ID"
 _EXPOSED = "ETag, Link, Location, Content-Location, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-ID"
-#: For how many seconds a browser need not ask again.
+#: The seconds for which a browser remembers the permission.
 _REMEMBERED = "600"
-#: How much of a path is logged: a line of up to 4 kB goes out in one piece (PIPE_BUF, pipe(7)).
+#: The characters of a path that are logged: a line of up to 4 kB is written in one piece (PIPE_BUF, pipe(7)).
 _LONGEST = 500
 _access = logging.getLogger("metastore.access")
 
@@ -36,10 +36,10 @@ Headers = list[tuple[str, str]]
 
 
 class Watch:
-    """An application that is counted, logged and, if it is wanted, open to pages of other origins.
+    """Counts and logs the requests of an application, and opens it to pages of other origins.
 
     Args:
-        app: What answers.
+        app: The application.
         origins: The origins whose pages may call it; `*` for any.
     """
 
@@ -67,7 +67,7 @@ class Watch:
             raise
 
     def _open(self, environ: WSGIEnvironment, headers: Headers) -> None:
-        """Say which pages may read an answer (Fetch standard); none may send a user's cookies."""
+        """Add the headers of CORS (Fetch standard). No origin may send a user's cookies."""
         if "*" in self._origins:
             allowed = "*"
         else:
@@ -94,31 +94,31 @@ class Watch:
 
 
 class _Seen:
-    """What is known of a request so far."""
+    """The facts about a request so far."""
 
     __slots__ = ("environ", "id", "route", "sent", "started", "status")
 
     def __init__(self, environ: WSGIEnvironment) -> None:
         self.started = time.perf_counter()
         self.environ = environ
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.id = given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}"
+        header = environ.get("HTTP_X_REQUEST_ID", "")
+        self.id = header if _ID.fullmatch(header) else f"{random.getrandbits(64):016x}"
         self.status, self.route = 500, "none"
         self.sent = 0
         environ[REQUEST_ID] = self.id
 
     def answered(self, status: str) -> None:
-        """Note what the answer is; later Flask has forgotten the request, and with it the pattern of its path."""
+        """Note the status and the route. Later, Flask has forgotten the request."""
         self.status = int(status[:3])
         rule = getattr(self.environ.get("werkzeug.request"), "url_rule", None)
         if rule is not None:
             self.route = rule.rule
 
     def line(self, method: str, seconds: float) -> str:
-        """Return the request as one line of JSON; neither query nor token nor body is in it."""
+        """Return the request as one line of JSON, without query, token and body."""
         path = self.environ.get("PATH_INFO", "")[:_LONGEST].encode("latin-1").decode("utf-8", "replace")
         user = self.environ.get(USER)
-        # Put together by hand, since this is done for every request; what others chose is escaped.
+        # Formatted by hand for speed, since every request passes here. Values from outside are escaped.
         return (
             f'{{"time": "{_now()}", "method": {_text(method)}, "path": {_text(path)}, "route": {_text(self.route)}, '
             f'"status": {self.status}, "ms": {seconds * 1000:.2f}, "bytes": {self.sent}, '
@@ -131,7 +131,7 @@ def _now() -> str:
 
 
 class _Parts:
-    """The parts of an answer, counted; after the last one, or when it is closed, the request is done."""
+    """The parts of a response, whose bytes are counted. The request ends with the last part, or at `close`."""
 
     __slots__ = ("_done", "_ended", "_parts", "_seen")
 
@@ -145,7 +145,7 @@ class _Parts:
         self._end()
 
     def close(self) -> None:
-        """Free what the answer was made from."""
+        """Close the response's own parts."""
         try:
             if hasattr(self._parts, "close"):
                 self._parts.close()

@@ -376,7 +376,7 @@ def test_a_patch_that_does_not_fit_says_no_more_than_that(closed: Door, plans: N
     sent: dict[str, Any] = {"data": [operation], "content_type": "application/json-patch+json"}
     answer = closed.comes("bo", "ds:physics/cars:update").patch(CARS, **sent)
     assert answer.status_code == 400
-    assert answer.json["detail"] == "the change does not fit what is stored, and the token may not read that"
+    assert answer.json["detail"] == "the change does not fit the stored descriptor, which the token may not read"
     assert answer.json["errors"] == [{"detail": answer.json["detail"], "pointer": ""}]
     told = closed.comes("bo", "ds:physics/cars:update,read").patch(CARS, **sent)
     assert told.json["detail"] != answer.json["detail"]
