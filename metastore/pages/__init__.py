@@ -1,6 +1,6 @@
-"""Pages for people, over the same calls as the API: rendered here, working without JavaScript.
+"""Pages for people, over the same calls as the API. They are rendered here, and work without JavaScript.
 
-`install` adds them to an application. Everything that they load comes from `static`.
+`install` adds them to an application. They load everything from `static`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
 _PARTS = (home, catalogue, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
 _SECURITY = {
-    # Pico's icons are images within its style sheet (data:).
+    # The icons of Pico are images inside its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
@@ -47,12 +47,12 @@ def install(app: Flask, served: Service) -> None:
     """Add the pages to an application.
 
     Args:
-        app: With the routes of the API; no page of theirs is changed.
-        served: What it serves; its `secret_key` signs the sessions of those who are signed in, and `ended_sessions` is
-            where it is noted who has signed out.
+        app: An application with the routes of the API.
+        served: The objects that it serves. `secret_key` signs the sessions of users, and `ended_sessions` is the file
+            that notes which ones have ended.
 
     Raises:
-        InvalidInput: A provider is set up to sign in at, and its extra is not installed.
+        InvalidInput: The settings name a provider to sign in at, and the extra [oidc] is not installed.
     """
     app.secret_key = served.secret_key
     app.response_class = responses.Text
@@ -88,7 +88,7 @@ def install(app: Flask, served: Service) -> None:
 
 
 def _known_to_all() -> dict[str, Any]:
-    """Return what every template may use."""
+    """Return the names that every template may use."""
     return {
         "formatting": formatting,
         "me": g.get("identity"),
@@ -106,7 +106,7 @@ def _of_ours(error: MetastoreError) -> AnyPage:
     if page is not None:
         return page
     error = problems.plainly(error)
-    return _error_page(formatting.said(error), problems.status_of(error))
+    return _error_page(formatting.message(error), problems.status_of(error))
 
 
 def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
@@ -120,7 +120,7 @@ def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
 
 def _of_unknown(error: Exception) -> AnyPage:
     _log.exception("%s %s failed", request.method, request.path)
-    return refusals.answer(error) or _error_page("The service's log says why.", 500)
+    return refusals.answer(error) or _error_page("The log of the service has the reason.", 500)
 
 
 def _error_page(detail: str, status: int) -> tuple[str, int]:
@@ -128,7 +128,7 @@ def _error_page(detail: str, status: int) -> tuple[str, int]:
 
 
 def _nowhere(error: NotFound) -> Response | HTTPException:
-    """Answer people in HTML and programs in JSON where there is no page at all."""
+    """Answer an unknown path: people in HTML, programs in JSON."""
     of_page = (request.endpoint or "pages.").startswith("pages.") and not request.path.startswith("/api/")
     if not of_page or request.accept_mimetypes.best_match((problems.PROBLEM, "text/html")) != "text/html":
         return problems.of_werkzeug(error)
@@ -139,6 +139,6 @@ def _nowhere(error: NotFound) -> Response | HTTPException:
 
 def _secure(response: Response) -> Response:
     response.headers.update(_SECURITY)
-    # Who is signed in sees another page than who is not.
+    # A page depends on who is signed in.
     response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

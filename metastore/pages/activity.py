@@ -1,4 +1,4 @@
-"""A picture of how often a dataset changed: a bar a month, drawn as SVG."""
+"""A bar chart of the revisions of a dataset by month, as SVG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BAR, _GAP, _HEIGHT = 14, 3, 60
 
 
 def picture(times: Iterable[datetime]) -> Markup:
-    """Return bars for the months from the first to the last of these times; nothing where there are none."""
+    """Return a bar for each month from the first to the last of these times; empty if there are none."""
     counts = Counter((at.year, at.month) for at in times)
     if not counts:
         return Markup("")

@@ -1,4 +1,4 @@
-"""Pages that change a bundle: new, edit, copy, delete, restore, undo. Refused forms are drawn again: `refusals`."""
+"""Pages that change a bundle: new, edit, copy, delete, restore and undo. See `refusals` for refused forms."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ bundle_forms = Blueprint("bundle_forms", __name__)
 Page = str | tuple[str, int] | Response
 
 
-def _to(name: str, said: str) -> Response:
-    flash(said)
+def _to(name: str, message: str) -> Response:
+    flash(message)
     return redirect(url_for("pages.bundles.show", name=name), 303)
 
 
 def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
-    """Draw the form, of a new bundle or of one that is there."""
+    """Draw the form of a new or an existing bundle."""
     return render_template(
         "bundles/form.html",
         name=name,
@@ -49,7 +49,7 @@ def _form(typed: Typed, name: str | None = None, **more: Any) -> str:
 
 @bundle_forms.get("/new-bundle")
 def new() -> str:
-    """Ask for a new bundle, perhaps one like another."""
+    """Show the form of a new bundle, perhaps filled in from another bundle."""
     parts.own_groups()
     like = request.args.get("like")
     if not like:
@@ -63,7 +63,7 @@ def _new_again(error: Exception) -> str:
 
 
 def _of_fields(error: Exception) -> Exception | None:
-    """Return the error if the form shows it at its fields, or above them; what else happened stands above the form."""
+    """Return the error if the form itself shows it; any other reason stands above the form."""
     if isinstance(error, AlreadyExists):
         return InvalidInput("there is a bundle of this name already: choose another name", pointer="/name")
     return error if isinstance(error, InvalidInput) else None
@@ -72,26 +72,26 @@ def _of_fields(error: Exception) -> Exception | None:
 @bundle_forms.post("/new-bundle")
 @drawn_again_by(_new_again)
 def create() -> Page:
-    """Show what would be made, or make it."""
+    """Show a preview of the new bundle, or create it."""
     typed, step = Typed.of_form(request.form), request.form.get("step")
     if step == "back":
         return _form(typed)
-    made = make_bundle(typed.values())
+    bundle = make_bundle(typed.values())
     if step == "store":
-        registry().bundle_create(made, user=identity().user, comment=typed.comment)
-        return _to(made.name, f"Created {made.name}.")
-    _check_new(made)
-    return render_template("bundles/preview.html", name=None, typed=typed, after=made, diff=None, pasted=typed.pasted)
+        registry().bundle_create(bundle, user=identity().user, comment=typed.comment)
+        return _to(bundle.name, f"Created {bundle.name}.")
+    _check_new(bundle)
+    return render_template("bundles/preview.html", name=None, typed=typed, after=bundle, diff=None, pasted=typed.pasted)
 
 
 def _check_new(bundle: Bundle) -> None:
-    """Check that a bundle can be created. Raises MetastoreError: it cannot, and why."""
+    """Check that a bundle can be created. Raises MetastoreError: it cannot."""
     check_change(registry().groups, identity().user, [bundle])
     if _is_taken(bundle.name):
         raise AlreadyExists(f"bundle {bundle.name}")
     (line,) = registry().bundle_import([Row(1, bundle)], user=identity().user, dry_run=True)
     if line.outcome == "failed":
-        raise InvalidInput(line.reason or "it cannot be made")
+        raise InvalidInput(line.reason or "the bundle cannot be created")
 
 
 def _is_taken(name: str) -> bool:
@@ -107,20 +107,20 @@ def _is_taken(name: str) -> bool:
 
 @bundle_forms.get("/bundles/<name>/edit")
 def edit(name: str) -> str:
-    """Show the bundle to be changed; `back` names a snapshot whose removed devices are put back into the form."""
-    now = registry().bundle_read(name)
-    check_change(registry().groups, identity().user, [now])
+    """Show the form of a bundle. `back` names a snapshot whose removed devices are put back into the form."""
+    current = registry().bundle_read(name)
+    check_change(registry().groups, identity().user, [current])
     more: tuple[str, ...] = ()
     comment = ""
     if request.args.get("back"):
-        there = registry().bundle_snapshot(snapshot_number(request.args["back"]))
-        more = registry().bundle_diff(there.previous, there.id).removed if there.previous else ()
-        comment = f"Put back what snapshot {there.id} removed"
-    return _form(Typed.of_bundle(now, comment, more), name)
+        snapshot = registry().bundle_snapshot(snapshot_number(request.args["back"]))
+        more = registry().bundle_diff(snapshot.previous, snapshot.id).removed if snapshot.previous else ()
+        comment = f"Put back what snapshot {snapshot.id} removed"
+    return _form(Typed.of_bundle(current, comment, more), name)
 
 
 def _edited_again(error: Exception, name: str) -> str:
-    """Draw the form with what was typed, with what is wrong or with what others changed meanwhile."""
+    """Draw the form with the user's input, and with its mistakes or the changes that others made meanwhile."""
     newest = parts.newest_even_deleted(name)
     typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
     if newest.deleted:
@@ -135,7 +135,7 @@ def _edited_again(error: Exception, name: str) -> str:
 @bundle_forms.post("/bundles/<name>/edit")
 @drawn_again_by(_edited_again)
 def update(name: str) -> Page:
-    """Show what would change, or change it."""
+    """Show a preview of the changes, or save them."""
     newest = parts.newest(name)
     typed = replace(Typed.of_form(request.form), name=name, ifb_group=newest.bundle.ifb_group)
     answer = {"back": _again, "merge": _merge, "store": _store}.get(request.form.get("step", ""), _preview)
@@ -162,7 +162,7 @@ def _store(typed: Typed, newest: Snapshot) -> Page:
 
 
 def _after(typed: Typed, newest: Snapshot) -> Bundle:
-    """Return what would become of the newest state. Raises MetastoreError: nothing would, and why."""
+    """Return the state after the changes. Raises MetastoreError: they cannot be made."""
     expected = snapshot_number(typed.expected)
     after = apply_changes(newest.bundle, typed.values())
     check_change(registry().groups, identity().user, [newest.bundle, after])
@@ -172,19 +172,19 @@ def _after(typed: Typed, newest: Snapshot) -> Bundle:
 
 
 def _merge(typed: Typed, newest: Snapshot) -> Page:
-    """Take the others' changes into what was typed."""
+    """Merge the changes of others into the user's input."""
     base = registry().bundle_snapshot(snapshot_number(request.form.get("base")))
     mine = apply_changes(newest.bundle, typed.values())
-    made = Typed.of_bundle(parts.merged(mine, base.bundle, newest.bundle), comment=typed.comment)
+    merged = Typed.of_bundle(parts.merged(mine, base.bundle, newest.bundle), comment=typed.comment)
     flash("The form now has their changes and yours. Look at the preview before you save.")
-    return _form(replace(made, expected=str(newest.id)), typed.name)
+    return _form(replace(merged, expected=str(newest.id)), typed.name)
 
 
-# Copy, delete, restore, undo: a question and an answer
+# Copy, delete, restore, undo: each asks for confirmation
 
 
 def _confirm(kind: str, name: str, problem: Exception | None = None, **more: Any) -> str:
-    """Ask before something is done; after a conflict, first show what others changed."""
+    """Ask for confirmation. After a conflict, show the changes of others first."""
     overtaken = isinstance(problem, RevisionConflict)
     if overtaken and not more["newest"].deleted:
         more["others"] = parts.since(name, snapshot_number(request.form.get("expected")), more["newest"])
@@ -214,12 +214,12 @@ def _ask_to_copy(problem: Exception | None, name: str) -> str:
 @bundle_forms.post("/bundles/<name>/copy")
 @drawn_again_by(_ask_to_copy)
 def make_copy(name: str) -> Page:
-    """Make a bundle like another one."""
-    given = request.form
-    made = registry().bundle_copy(
-        name, given.get("new_name", "").strip(), user=identity().user, comment=given.get("comment")
+    """Copy a bundle to another name."""
+    form = request.form
+    copied = registry().bundle_copy(
+        name, form.get("new_name", "").strip(), user=identity().user, comment=form.get("comment")
     )
-    return _to(made.name, f"Copied {name} to {made.name}.")
+    return _to(copied.name, f"Copied {name} to {copied.name}.")
 
 
 @bundle_forms.get("/bundles/<name>/delete")
@@ -248,7 +248,7 @@ def remove(name: str) -> Page:
 
 @bundle_forms.get("/snapshots/<number>/restore")
 def restore(number: str) -> str:
-    """Ask whether to make a bundle what it was."""
+    """Ask whether to restore a bundle to a snapshot."""
     then = registry().bundle_snapshot(snapshot_number(number))
     newest = parts.newest_even_deleted(then.name)
     check_change(registry().groups, identity().user, [newest.bundle, then.bundle])
@@ -264,7 +264,7 @@ def _ask_to_restore(problem: Exception | None, number: str) -> str:
 @bundle_forms.post("/snapshots/<number>/restore")
 @drawn_again_by(_ask_to_restore)
 def put_back(number: str) -> Page:
-    """Make a bundle what it was, by a new change."""
+    """Restore a bundle to a snapshot, by a new change."""
     then = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
     registry().bundle_restore(then.name, then.id, user=identity().user, comment=parts.reason(), expected=expected)

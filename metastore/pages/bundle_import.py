@@ -1,4 +1,4 @@
-"""Pages that import a file of bundles: what it would change is shown first, and only that is then stored."""
+"""Pages that import a file of bundles. They show its changes first, and then store exactly those."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ bundle_import = Blueprint("bundle_import", __name__)
 Page = str | tuple[str, int] | Response
 #: The largest file, in bytes: its text goes to the browser and back. The command line takes larger ones.
 LARGEST = 5 * 1024 * 1024
-#: What programs are told behind a sentence.
+#: The JSON Pointer at the end of a message, which is for programs.
 _POINTER = re.compile(r" \(at /[^)]*\)$")
-#: Of how many bundles the page says what would change in them; and how many other lines it shows.
+#: The bundles whose changes the page shows, and the number of other lines.
 _DIFFERENCES, _LINES = 100, 500
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a file would change.
+    """The changes that a file would make.
 
     Attributes:
-        lines: What would become of each line.
-        changes: Bundles that would change, with what would.
-        counts: Outcome -> how many lines have it.
-        seen: A hash of all of it and of the states that it is computed from.
+        lines: The outcome of each line.
+        changes: The bundles that would change, each with its changes.
+        counts: Outcome -> number of lines.
+        seen: A hash of the plan and of the states that it was computed from.
     """
 
     lines: Sequence[ImportLine]
@@ -67,7 +67,7 @@ def _form(problem: Exception | None = None, text: str = "") -> str:
 
 
 def _form_again(error: Exception) -> str:
-    """Draw the form again; a browser forgets which file was chosen, so its text stands in the form."""
+    """Draw the form again, with the file's text in it: a browser forgets which file was chosen."""
     file = request.files.get("file")
     text = text_of(file) if file else request.form.get("text", "")
     kept = text if len(text) <= LARGEST else ""
@@ -77,7 +77,7 @@ def _form_again(error: Exception) -> str:
 @bundle_import.post("/import-bundles")
 @drawn_again_by(_form_again)
 def answer() -> Page:
-    """Show what a file would change; or, once that was seen, change it."""
+    """Show the changes that a file would make, or make them once they were seen."""
     parts.own_groups()
     text = _text()
     rows = read_rows(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
@@ -90,11 +90,11 @@ def answer() -> Page:
 
 
 def _text() -> str:
-    """Return the file: chosen, or sent along from the preview.
+    """Return the text of the file that was chosen, or that the preview sent along.
 
     Raises:
-        InvalidInput: There is none, or it is no UTF-8.
-        RequestEntityTooLarge: It is larger than a page takes.
+        InvalidInput: There is no file, or it is not UTF-8.
+        RequestEntityTooLarge: The file is larger than `LARGEST`.
     """
     file = request.files.get("file")
     content = file.read() if file else request.form.get("text", "").encode()
@@ -108,15 +108,15 @@ def _text() -> str:
         raise InvalidInput(f"the file is not UTF-8: byte {error.start} is wrong") from None
     if not text.strip():
         raise InvalidInput("choose a file that has bundles in it")
-    return text.replace("\r\n", "\n")  # as it was, before a browser sent it along
+    return text.replace("\r\n", "\n")  # browsers send text with CR LF
 
 
 def _plan(rows: Sequence[Row]) -> Plan:
-    """Find out what the rows would change, and change nothing."""
-    found = registry().bundle_import(rows, user=identity().user, comment=request.form.get("comment"), dry_run=True)
-    lines = [replace(line, reason=_POINTER.sub("", line.reason or "")) for line in found]
-    now = {each.name: each.snapshot for each in registry().bundle_list()}
-    states = [[line.line, str(line.name), line.outcome, line.reason, now.get(str(line.name))] for line in lines]
+    """Compute the changes that the rows would make, and change nothing."""
+    outcomes = registry().bundle_import(rows, user=identity().user, comment=request.form.get("comment"), dry_run=True)
+    lines = [replace(line, reason=_POINTER.sub("", line.reason or "")) for line in outcomes]
+    newest = {bundle.name: bundle.snapshot for bundle in registry().bundle_list()}
+    states = [[line.line, str(line.name), line.outcome, line.reason, newest.get(str(line.name))] for line in lines]
     wanted = [dict(row.values) if isinstance(row.values, dict) else str(row.values) for row in rows]
     seen = hashlib.sha256(json.dumps([states, wanted], sort_keys=True).encode()).hexdigest()
     changed = [(line, row) for line, row in zip(lines, rows, strict=True) if line.outcome == "updated"]
@@ -138,7 +138,7 @@ def _preview(text: str, plan: Plan, *, meanwhile: bool = False) -> str:
 
 
 def _store(rows: Sequence[Row], plan: Plan) -> Response:
-    """Import what can be; all at once where all can."""
+    """Import all rows at once, or those that can be imported if some cannot."""
     done = registry().bundle_import(
         rows, user=identity().user, comment=request.form.get("comment"), atomic=not plan.counts["failed"]
     )

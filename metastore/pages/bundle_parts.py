@@ -1,4 +1,4 @@
-"""What the pages of bundles share: who may do what and why not, what was typed, and changes in words."""
+"""Shared parts of the pages of bundles: rights with their reasons, the input of a form, and changes in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metastore.pages.devices import Pasted, read
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
 
-#: Attributes as people call them, in the order in which they are shown.
+#: Attributes with their labels, in the order of the pages.
 LABELS: Mapping[str, str] = {
     "event": "Event",
     "ifb_group": "Group",
@@ -38,15 +38,15 @@ _DONE = {
 
 
 def given(*keys: str) -> dict[str, str]:
-    """Return those parameters of the URL that links go on with; others could mean something to `url_for`."""
+    """Return the parameters of the URL that links keep. Others could have a meaning for `url_for`."""
     return {key: request.args[key] for key in keys if request.args.get(key)}
 
 
 def why_not(*states: Bundle) -> str | None:
-    """Return why the caller may not make a change, in a sentence; None if they may.
+    """Return the reason why the caller may not make a change, in a sentence; None if they may.
 
     Args:
-        *states: The bundle before and after, as far as there are any.
+        *states: The bundle before and after the change, where it exists.
     """
     try:
         check_change(registry().groups, identity().user, states)
@@ -56,19 +56,19 @@ def why_not(*states: Bundle) -> str | None:
 
 
 def own_groups() -> tuple[str, ...]:
-    """Return the groups in which the caller may make bundles. Raises PermissionDenied: there are none."""
+    """Return the groups in which the caller may create bundles. Raises PermissionDenied: there are none."""
     user, groups = identity().user, registry().groups
     check_member(groups, user)
-    found = groups.of(user)
-    if not found and groups.limited_to(ALL_BUNDLES).of(user):
+    own = groups.of(user)
+    if not own and groups.limited_to(ALL_BUNDLES).of(user):
         raise PermissionDenied("the token that you signed in with does not grant changes of bundles")
-    if not found:
+    if not own:
         raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins create bundles")
-    return found
+    return own
 
 
 def groups_to_choose(chosen: str) -> tuple[str, ...]:
-    """Return the groups that a form offers: the caller's; if they have none any more, the one that they chose."""
+    """Return the groups that a form offers: the caller's own; if they have none any more, the one that they chose."""
     try:
         return own_groups()
     except PermissionDenied:
@@ -81,26 +81,26 @@ def is_superuser() -> bool:
 
 
 def label(pointer: str) -> str:
-    """Return what the field of a form is called that a JSON Pointer leads to."""
+    """Return the label of the field that a JSON Pointer leads to."""
     field = pointer.split("/")[1] if "/" in pointer else ""
     return {"name": "Name", "devices": "Devices", "comment": "Why?", **LABELS}.get(field, field)
 
 
 def done(action: str) -> str:
-    """Return what somebody did, in a word."""
+    """Return an action as a past participle, such as `created`."""
     return _DONE.get(action, action)
 
 
 def changed(line: LogEntry) -> str:
-    """Return what a line of the record says: `+2 −1 devices, hosts`."""
+    """Return the changes of an entry in words, such as `+2 −1 devices, hosts`."""
     counts = " ".join(f"{sign}{n:,}" for sign, n in (("+", line.added), ("−", line.removed)) if n)
-    said = [f"{counts} device{'s' * (line.added + line.removed != 1)}"] if counts else []
-    labels = (LABELS.get(each, each) for each in line.attributes)
-    return ", ".join(said + [label if label[1:2].isupper() else label.lower() for label in labels])
+    devices = [f"{counts} device{'s' * (line.added + line.removed != 1)}"] if counts else []
+    labels = (LABELS.get(attribute, attribute) for attribute in line.attributes)
+    return ", ".join(devices + [label if label[1:2].isupper() else label.lower() for label in labels])
 
 
 def shown(value: Any) -> str:
-    """Return the value of an attribute as people read it."""
+    """Return the value of an attribute as a page shows it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (", ".join(value) if isinstance(value, tuple) else str(value)) or "–"
@@ -114,19 +114,19 @@ def snapshot_number(text: str | None) -> int:
 
 
 def reason() -> str:
-    """Return why somebody deletes or restores. Raises InvalidInput: they do not say."""
-    said = request.form.get("comment", "").strip()
-    if not said:
+    """Return the reason for a deletion or restore. Raises InvalidInput: it is missing."""
+    comment = request.form.get("comment", "").strip()
+    if not comment:
         raise InvalidInput("say why: others will read it in the record", pointer="/comment")
-    return said
+    return comment
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """What stands in the form of a bundle, just as it was typed.
+    """The input of a bundle's form, unchanged.
 
     Attributes:
-        expected: The snapshot from which the form was drawn; empty for a new bundle.
+        expected: The snapshot that the form was drawn from; empty for a new bundle.
     """
 
     name: str = ""
@@ -143,9 +143,10 @@ class Typed:
 
     @classmethod
     def of_form(cls, form: Mapping[str, str]) -> Typed:
-        """Take what was sent; browsers send lines with CR LF, and nothing for what is not ticked."""
+        """Read a form. Browsers send lines with CR LF, and omit a box that is not ticked."""
         flags: dict[str, Any] = {key: bool(form.get(key)) for key in ("run", "udp", "writable")}
-        texts: dict[str, Any] = {each.name: form.get(each.name, "") for each in fields(cls) if each.name not in flags}
+        names = (field.name for field in fields(cls) if field.name not in flags)
+        texts: dict[str, Any] = {name: form.get(name, "") for name in names}
         return cls(**{**texts, "devices": texts["devices"].replace("\r\n", "\n")}, **flags)
 
     @classmethod
@@ -160,30 +161,30 @@ class Typed:
 
     @property
     def pasted(self) -> Pasted:
-        """What there is among the devices."""
+        """The devices, parsed."""
         return read(self.devices)
 
     def values(self) -> dict[str, Any]:
-        """Return the attributes as the registry takes them; it says what is wrong with them.
+        """Return the attributes for the registry, which checks them.
 
         Raises:
-            InvalidInput: Something among the devices cannot be one; says on which lines.
+            InvalidInput: A word among the devices cannot be one; the problems name the lines.
         """
         pasted = self.pasted
         if pasted.refused:
             problems = tuple(("/devices", f"line {line}: {word[:80]}") for line, word in pasted.refused)
-            what = "a device has 3 to 255 characters, without quotation marks, < > \\ or `"
-            raise InvalidInput(f"not everything among the devices can be one: {what}", problems=problems)
+            rule = "a device has 3 to 255 characters, without quotation marks, < > \\ or `"
+            raise InvalidInput(f"some words in the list cannot be devices: {rule}", problems=problems)
         texts = {key: getattr(self, key).strip() for key in ("name", "event", "ifb_group", "storage")}
         flags = {key: getattr(self, key) for key in ("run", "udp", "writable")}
         return {**texts, **flags, "hosts": self.hosts.replace(",", " ").split(), "devices": pasted.devices}
 
 
 def merged(mine: Bundle, base: Bundle, theirs: Bundle) -> Bundle:
-    """Return what two people made of a bundle at the same time: where both changed an attribute, mine counts."""
+    """Merge two changes of a bundle. If both changed an attribute, mine counts."""
     taken = {key: getattr(theirs, key) for key in CHANGEABLE if getattr(mine, key) == getattr(base, key)}
-    gone, come = base.devices - theirs.devices, theirs.devices - base.devices
-    return replace(mine, **taken, devices=(mine.devices - gone) | come, snapshot=theirs.snapshot)
+    removed, added = base.devices - theirs.devices, theirs.devices - base.devices
+    return replace(mine, **taken, devices=(mine.devices - removed) | added, snapshot=theirs.snapshot)
 
 
 def newest(name: str) -> Snapshot:
@@ -192,7 +193,7 @@ def newest(name: str) -> Snapshot:
 
 
 def since(name: str, expected: int, newest: Snapshot) -> BundleDiff:
-    """Return what changed since a snapshot of the same bundle. Raises InvalidInput: it is of another one."""
+    """Return the changes since a snapshot of the bundle. Raises InvalidInput: the snapshot is of another one."""
     old = registry().bundle_snapshot(expected)
     if old.name != name:
         raise InvalidInput(f"snapshot {expected} is of {old.name}, not of {name}")

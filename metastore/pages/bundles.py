@@ -1,4 +1,4 @@
-"""Pages of bundles that only show: the list, a bundle, a snapshot and what it changed."""
+"""Pages that show bundles: the list, a bundle, a snapshot and its changes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from metastore.service.bundles import registry
 bundles = Blueprint("bundles", __name__)
 _ROWS = 50
 _NEWEST = 6
-#: How many devices a page shows unless asked for all.
+#: The devices that a page shows unless it is asked for all.
 _SHOWN = 1_000
-#: How many snapshots are offered to compare with.
+#: The snapshots that a page offers to compare with.
 _OFFERED = 200
 
 
@@ -31,34 +31,34 @@ def _parts() -> dict[str, Any]:
 
 @bundles.get("/bundles")
 def index() -> str:
-    """List bundles: filtered, in any order, a page at a time."""
+    """List bundles in pages, filtered and ordered as the URL says."""
     wanted = _listing()
-    found = registry().bundle_lines(replace(wanted, limit=_ROWS + 1))
+    lines = registry().bundle_lines(replace(wanted, limit=_ROWS + 1))
     groups = registry().groups.current().groups
     return render_template(
         "bundles/index.html",
-        lines=found[:_ROWS],
+        lines=lines[:_ROWS],
         wanted=wanted,
         given=parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending"),
-        following=_behind(wanted, found[_ROWS - 1]) if len(found) > _ROWS else None,
+        following=_behind(wanted, lines[_ROWS - 1]) if len(lines) > _ROWS else None,
         groups=dict.fromkeys([*groups, ROOT, *([wanted.group] if wanted.group else [])]),
         why_not=_why_not_new(),
     )
 
 
 def _listing() -> Listing:
-    """Read from the URL which list is wanted. Raises InvalidInput."""
-    given = request.args
-    texts: dict[str, Any] = {key: given.get(key, "").strip() or None for key in ("text", "group", "device", "event")}
-    run = {"": None, "true": True, "false": False}.get(given.get("run", ""))
-    order, after = given.get("order") or "name", given.get("after") or None
-    wanted = Listing(**texts, run=run, deleted=bool(given.get("deleted")), order=order)
-    key = _key(order, given.get("after_key", after)) if after else None
-    return replace(wanted, descending=bool(given.get("descending")), after=after, after_key=key)
+    """Return the list that the URL asks for. Raises InvalidInput."""
+    query = request.args
+    texts: dict[str, Any] = {key: query.get(key, "").strip() or None for key in ("text", "group", "device", "event")}
+    run = {"": None, "true": True, "false": False}.get(query.get("run", ""))
+    order, after = query.get("order") or "name", query.get("after") or None
+    wanted = Listing(**texts, run=run, deleted=bool(query.get("deleted")), order=order)
+    key = _key(order, query.get("after_key", after)) if after else None
+    return replace(wanted, descending=bool(query.get("descending")), after=after, after_key=key)
 
 
 def _key(order: str, text: str) -> Any:
-    """Read what the bundle before the page has in the order."""
+    """Parse the sort key of the bundle before the page."""
     kind = ORDERS.get(order, str)
     try:
         if kind is bool:
@@ -83,7 +83,7 @@ def _why_not_new() -> str | None:
 
 @bundles.get("/bundles.<any(csv, json):format>")
 def export(format: str) -> Response:
-    """Send all live bundles as a file, in the form that an import takes."""
+    """Send all live bundles as a file that can be imported."""
     text = (part.encode() for part in registry().bundle_export(format=format))
     media_type = {"csv": "text/csv", "json": "application/json"}[format]
     return Response(
@@ -93,9 +93,9 @@ def export(format: str) -> Response:
 
 @bundles.get("/bundles/<name>")
 def show(name: str) -> str | tuple[str, int]:
-    """Show a bundle as it is."""
+    """Show the current state of a bundle."""
     try:
-        found = registry().bundle_read(name)
+        bundle = registry().bundle_read(name)
     except BundleDeleted as error:
         gone = error.snapshot
         page = render_template("bundles/deleted.html", name=name, gone=gone, why_not=parts.why_not(gone.bundle))
@@ -105,26 +105,26 @@ def show(name: str) -> str | tuple[str, int]:
     return render_template(
         "bundles/show.html",
         name=name,
-        bundle=found,
+        bundle=bundle,
         log=log,
-        devices=_devices(found),
-        admins=sorted(members.admins.get(found.ifb_group, ())),
+        devices=_devices(bundle),
+        admins=sorted(members.admins.get(bundle.ifb_group, ())),
         superusers=sorted(members.superusers),
-        why_not=parts.why_not(found),
+        why_not=parts.why_not(bundle),
     )
 
 
 def _devices(bundle: Bundle) -> dict[str, Any]:
-    """Return the devices to show: those that were searched for, and not more than a page bears."""
+    """Return the devices to show: those that match the search, in a number that a page can hold."""
     searched = request.args.get("q", "").strip()
-    found = [each for each in sorted(bundle.devices) if searched.lower() in each.lower()]
-    shown = found if request.args.get("all") else found[:_SHOWN]
-    return {"shown": shown, "found": len(found), "all": len(bundle.devices), "searched": searched}
+    matches = [device for device in sorted(bundle.devices) if searched.lower() in device.lower()]
+    shown = matches if request.args.get("all") else matches[:_SHOWN]
+    return {"shown": shown, "found": len(matches), "all": len(bundle.devices), "searched": searched}
 
 
 @bundles.get("/snapshots/<number>")
 def snapshot(number: str) -> str:
-    """Show a snapshot: who, when, why, the whole state, and what lies between it and another one."""
+    """Show a snapshot: its user, time and comment, its state, and the changes since another one."""
     found = registry().bundle_snapshot(parts.snapshot_number(number))
     other = _other(found)
     now = registry().bundle_log(found.name, limit=1)[0]
@@ -145,7 +145,7 @@ def snapshot(number: str) -> str:
 
 
 def _other(found: Snapshot) -> Snapshot | None:
-    """Return the snapshot to compare with: the one asked for, else the one before; None for the first."""
+    """Return the snapshot to compare with: the requested one, or else the one before; None for the first."""
     if request.args.get("to"):
         return registry().bundle_snapshot(parts.snapshot_number(request.args["to"]))
     if found.previous is None:

@@ -1,4 +1,4 @@
-"""Two revisions of a dataset beside each other: in words, each difference as a whole, and line by line."""
+"""Pages that compare two revisions of a dataset: in words, one difference as a whole, and line by line."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from metastore.wording import contrast
 
 compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]
-#: How many differences a page shows; further pages show the rest.
+#: The differences on a page.
 _ROWS = 500
-#: How many lines of a comparison line by line a page shows; the file has them all.
+#: The lines of a comparison line by line on a page; the file has them all.
 _LINES = 1000
-#: How many lines may differ between the first and the last difference to be compared one by one, which takes a while.
+#: The most lines from the first to the last difference that are compared line by line, which takes time.
 _COMPARED_LINES = 20_000
-#: What is a long text, in characters; and how many of them are compared by words on one page, which takes a while.
+#: The length of a long text in characters, and the long texts that a page compares by words, which takes time.
 _LONG, _MOST_LONG = 1_000, 50
-#: How many changes within one text are shown, and with how many words around each.
+#: The changes that are shown inside one text, and the words around each.
 _PLACES, _CONTEXT = 10, 12
-#: How many of the newest revisions, and of the tags, are offered to choose from.
+#: The newest revisions, and the tags, that are offered to choose from.
 _OFFERED = 50
 _KINDS = ("added", "removed", "changed", "renamed", "moved")
 
 
 @compare.get("/datasets/<owner>/<name>/compare")
 def show(owner: str, name: str) -> str | tuple[str, int]:
-    """Show what lies between two revisions, or ask which."""
+    """Show the differences of two revisions, or ask which ones."""
     subject = readable_id(owner, name)
     sides = request.args.get("from", "").strip(), request.args.get("to", "").strip() or None
     if not sides[0]:
@@ -69,13 +69,13 @@ def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **mo
 
 
 def _choices(subject: DatasetId) -> list[tuple[str, str]]:
-    """Return what a side may be, each with words on it: tags, newest first, then the newest revisions."""
+    """Return the choices for a side, each with its label: tags, newest first, then the newest revisions."""
     store = service().store
     tags = sorted(islice(store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
     revisions = store.revision_list(subject, limit=_OFFERED)
     return [(tag.name, f"tag of {tag.created:%Y-%m-%d}") for tag in tags] + [
-        (each.id[:12], f"{each.created:%Y-%m-%d} {each.message.splitlines()[0][:60] if each.message else ''}")
-        for each in revisions
+        (stored.id[:12], f"{stored.created:%Y-%m-%d} {stored.message.splitlines()[0][:60] if stored.message else ''}")
+        for stored in revisions
     ]
 
 
@@ -83,45 +83,45 @@ def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff
     kind = request.args.get("kind", "")
     start = request.args.get("start", "")
     first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
-    found = [(number, each) for number, each in enumerate(diff.changes) if kind in ("", each.kind)]
+    rows = [(number, change) for number, change in enumerate(diff.changes) if kind in ("", change.kind)]
     return _page(
         "datasets/compare.html",
         subject,
         sides,
         diff=diff,
-        groups=_grouped(found[first : first + _ROWS]),
-        counts={each: count for each, count in _by_kind(diff.changes).items() if count},
+        groups=_grouped(rows[first : first + _ROWS]),
+        counts={name: count for name, count in _by_kind(diff.changes).items() if count},
         kind=kind,
         first=first,
-        shown=min(_ROWS, len(found) - first),
-        total=len(found),
+        shown=min(_ROWS, len(rows) - first),
+        total=len(rows),
         previous=max(0, first - _ROWS) if first else None,
-        following=first + _ROWS if len(found) > first + _ROWS else None,
+        following=first + _ROWS if len(rows) > first + _ROWS else None,
     )
 
 
 def _by_kind(changes: Iterable[Difference]) -> dict[str, int]:
-    counts = Counter(each.kind for each in changes)
+    counts = Counter(change.kind for change in changes)
     return {kind: counts[kind] for kind in _KINDS}
 
 
 def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[dict[str, Any]]]:
-    """Return differences by what they are about: the dataset as a whole first, then its parts."""
+    """Group differences by their subject: the dataset as a whole first, then its parts."""
     groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
     long = 0
-    for number, each in differences:
-        part, where = _part(each.where)
-        is_long = len(_text(each.old)) + len(_text(each.new)) > _LONG
+    for number, change in differences:
+        part, where = _part(change.where)
+        is_long = len(_text(change.old)) + len(_text(change.new)) > _LONG
         long += is_long
-        old, new = beside(each.old, each.new, by_words=not is_long or long <= _MOST_LONG)
-        row = {"kind": each.kind, "where": where, "old": old, "new": new, "note": each.note, "number": number}
-        row["is_cut"] = _is_cut(each.old, old) or _is_cut(each.new, new)
+        old, new = beside(change.old, change.new, by_words=not is_long or long <= _MOST_LONG)
+        row = {"kind": change.kind, "where": where, "old": old, "new": new, "note": change.note, "number": number}
+        row["is_cut"] = _is_cut(change.old, old) or _is_cut(change.new, new)
         groups.setdefault(part, []).append(row)
     return {part: rows for part, rows in groups.items() if rows}
 
 
 def _part(where: str) -> tuple[str, str]:
-    """Return what a difference is about, and where in it."""
+    """Return the part that a difference is in, and the place inside it."""
     first, _, rest = where.partition(" › ")
     return (first if rest or first.startswith("resource ") else "The dataset"), rest or first
 
@@ -131,20 +131,20 @@ def _is_cut(value: Any, pieces: Sequence[Piece]) -> bool:
 
 
 def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:
-    """Return the pieces of two values, each with whether it changed; of long text only what is around a change."""
+    """Return the pieces of two values, each with whether it changed; of a long text, only those around a change."""
     if old is None or new is None or not by_words:
         return [(text_of_value(old), False)] if old is not None else [], (
             [(text_of_value(new), False)] if new is not None else []
         )
     excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_PLACES)
     rest = [(f" (and {more} more)", False)] if more else []
-    before = [piece for each in excerpts for piece in ((each.before, False), (each.old, True), (each.after, False))]
-    after = [piece for each in excerpts for piece in ((each.before, False), (each.new, True), (each.after, False))]
+    before = [piece for part in excerpts for piece in ((part.before, False), (part.old, True), (part.after, False))]
+    after = [piece for part in excerpts for piece in ((part.before, False), (part.new, True), (part.after, False))]
     return before + rest, after + rest
 
 
 def _whole(difference: Difference) -> dict[str, Any]:
-    """Return one difference with nothing left out."""
+    """Return one difference in full."""
     part, where = _part(difference.where)
     return {"part": part, "kind": difference.kind, "where": where, "old": difference.old, "new": difference.new}
 
@@ -178,7 +178,7 @@ def _page_of_lines(
 
 @compare.get("/datasets/<owner>/<name>/compare.diff")
 def as_text(owner: str, name: str) -> Response:
-    """Send the comparison line by line, whole, as `diff -u` writes it."""
+    """Send the whole comparison line by line, in the form of `diff -u`."""
     subject = readable_id(owner, name)
     if not request.args.get("from"):
         raise InvalidInput("say with ?from= which revision to compare")
@@ -189,17 +189,17 @@ def as_text(owner: str, name: str) -> Response:
 
 
 def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator[str]:
-    """Compare what two revisions hold line by line, whatever it is."""
+    """Compare the stored bytes of two revisions line by line."""
     texts = (b"" if side.deleted else service().store.dataset_bytes(subject, side.id)[1] for side in (old, new))
     before, after = (text.decode("utf-8", "replace").splitlines() for text in texts)
     return unified(before, after, old.id[:12], new.id[:12])
 
 
 def unified(before: Sequence[str], after: Sequence[str], old: str, new: str, context: int = 3) -> Iterator[str]:
-    """Compare lines as `diff -u` does, in time that stays bounded for long texts.
+    """Compare lines as `diff -u` does, in bounded time.
 
-    Lines that are equal at the beginning and at the end are left out of the comparison. If more than 20,000 are left,
-    they are shown as removed and added.
+    Equal lines at the beginning and at the end are not compared. If more than 20,000 lines are left, they are shown as
+    removed and added.
     """
     shorter = min(len(before), len(after))
     head = next((n for n in range(shorter) if before[n] != after[n]), shorter)

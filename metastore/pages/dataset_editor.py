@@ -1,4 +1,4 @@
-"""Pages with the descriptor of a dataset to be written: new ones, and those to be edited."""
+"""Pages that create a dataset and edit its descriptor."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from metastore.types import DatasetId
 
 dataset_editor = Blueprint("dataset_editor", __name__)
 Page = str | tuple[str, int] | Response
-#: How many of the places that two people changed at once are shown.
+#: The clashes of two changes that a page shows.
 _MOST_CLASHES = 100
-#: In how many of them the words are compared, which takes a while for long texts.
+#: The clashes whose words are compared, which takes time for long texts.
 _COMPARED_CLASHES = 50
 _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 
@@ -35,7 +35,7 @@ _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 
 @dataset_editor.get("/datasets/new")
 def new() -> str:
-    """Ask for a new dataset, if the caller may create any."""
+    """Show the form of a new dataset, if the caller may create any."""
     if not owners_of(named(identity())):
         raise PermissionDenied("you may not create datasets: ask for the scope ds:<owner>/*:create")
     return _new({"text": _EMPTY})
@@ -68,10 +68,10 @@ def _is_id(text: str) -> bool:
 @dataset_editor.post("/datasets/new")
 @drawn_again_by(_new_again)
 def create() -> Page:
-    """Make a dataset."""
-    given = request.form
-    subject = parse_dataset_id(given.get("id", "").strip())
-    service().store.dataset_create(subject, given.get("text", ""), **written("create", subject))
+    """Create a dataset."""
+    form = request.form
+    subject = parse_dataset_id(form.get("id", "").strip())
+    service().store.dataset_create(subject, form.get("text", ""), **written("create", subject))
     return to_dataset(subject, f"Created {subject}.")
 
 
@@ -80,7 +80,7 @@ def create() -> Page:
 
 @dataset_editor.get("/datasets/<owner>/<name>/edit")
 def edit(owner: str, name: str) -> str:
-    """Show the descriptor to be changed."""
+    """Show the editor of a descriptor."""
     subject = readable_id(owner, name)
     writer(subject, "update")
     dataset = service().store.dataset_read(subject)
@@ -88,7 +88,7 @@ def edit(owner: str, name: str) -> str:
 
 
 def _editor_again(error: Exception, owner: str, name: str) -> str:
-    """Draw the editor with what was typed, with the places of what is wrong or with what others changed meanwhile."""
+    """Draw the editor with the user's input, and with its mistakes or the changes that others made meanwhile."""
     subject, given = readable_id(owner, name), request.form
     if isinstance(error, RevisionConflict):
         beside = _beside(subject, str(error.expected))
@@ -107,17 +107,17 @@ def _editor_again(error: Exception, owner: str, name: str) -> str:
 @dataset_editor.post("/datasets/<owner>/<name>/edit")
 @drawn_again_by(_editor_again)
 def update(owner: str, name: str) -> Page:
-    """Change the descriptor, or bring a deleted dataset back with it."""
-    subject, store, given = readable_id(owner, name), service().store, request.form
-    step, text = given.get("step"), given.get("text", "")
+    """Save the descriptor, or create a deleted dataset with it again."""
+    subject, store, form = readable_id(owner, name), service().store, request.form
+    step, text = form.get("step"), form.get("text", "")
     if step == "merge":
-        return _merge(subject, given)
+        return _merge(subject, form)
     if step == "create":
         store.dataset_create(subject, text, **written("create", subject))
         return to_dataset(subject, f"Brought {subject} back.")
     before = store.revision_read(subject)
-    made = store.dataset_update(subject, text, expected=expected(), **written("update", subject))
-    return to_dataset(subject, "No changes to save." if made.revision.id == before.id else "Saved.")
+    saved = store.dataset_update(subject, text, expected=expected(), **written("update", subject))
+    return to_dataset(subject, "No changes to save." if saved.revision.id == before.id else "Saved.")
 
 
 def _typed(given: Any) -> dict[str, str]:
@@ -125,25 +125,25 @@ def _typed(given: Any) -> dict[str, str]:
 
 
 def _beside(subject: DatasetId, base: str) -> dict[str, Any]:
-    """Return what others changed since a revision, to be shown beside what was typed."""
+    """Return the changes of others since a revision, which the page shows beside the user's input."""
     newest = service().store.revision_read(subject)
     return {"newest": newest, "others": [] if newest.deleted else between(subject, base, newest)}
 
 
 def _merge(subject: DatasetId, given: Any) -> str:
-    """Take what others changed into what was typed, for the editor to look at; nothing is stored."""
+    """Merge the changes of others into the user's input, and show the editor again. Nothing is stored."""
     writer(subject, "update")
     store = service().store
     mine = decode(given.get("text", ""))
     check(mine)
     base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
-    # Read as text, since numbers stay as they were written.
-    before, theirs = (decode(each.bytes, max_bytes=len(each.bytes)) for each in (base, newest))
+    # Decoded from the bytes, in which numbers have their original form.
+    before, theirs = (decode(dataset.bytes, max_bytes=len(dataset.bytes)) for dataset in (base, newest))
     merged, clashes = merge(before, mine, theirs)
     kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
     rows = [
-        (each.where, *beside(each.old, each.new, by_words=number < _COMPARED_CLASHES))
-        for number, each in enumerate(clashes[:_MOST_CLASHES])
+        (clash.where, *beside(clash.old, clash.new, by_words=number < _COMPARED_CLASHES))
+        for number, clash in enumerate(clashes[:_MOST_CLASHES])
     ]
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
 

@@ -1,4 +1,4 @@
-"""Pages that ask before they change a dataset: tag, revert, undo, delete, move."""
+"""Pages that ask for confirmation before they change a dataset: tag, revert, undo, delete and move."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Page = str | tuple[str, int] | Response
 
 
 def written(action: str, subject: DatasetId) -> dict[str, Any]:
-    """Return who writes and why, if they may. Raises AuthenticationError, PermissionDenied."""
+    """Return author and message of a write that the caller may make. Raises AuthenticationError, PermissionDenied."""
     who = writer(subject, action)
     return {"author": who.author, "message": request.form.get("message", "").strip() or None}
 
 
 def expected() -> str | None:
-    """Return the revision from which the form was drawn, if it says so."""
+    """Return the revision that the form was drawn from, or None."""
     return request.form.get("expected") or None
 
 
-def to_dataset(subject: DatasetId, said: str) -> Response:
-    """Lead on to a dataset, where a sentence says what was done."""
-    flash(said)
+def to_dataset(subject: DatasetId, message: str) -> Response:
+    """Redirect to a dataset, whose page shows the message."""
+    flash(message)
     return redirect(url_for("pages.datasets.show", owner=subject.owner, name=subject.name), 303)
 
 
@@ -49,7 +49,7 @@ def tag(owner: str, name: str) -> str:
 
 @dataset_forms.get("/datasets/<owner>/<name>/revert")
 def revert(owner: str, name: str) -> str:
-    """Ask whether to put a dataset back."""
+    """Ask whether to revert a dataset."""
     return _confirm("revert", readable_id(owner, name), _of_link("to"))
 
 
@@ -72,16 +72,16 @@ def move(owner: str, name: str) -> str:
 
 
 def _of_link(parameter: str) -> dict[str, str]:
-    """Return the revision that a link names; nothing else of a query goes into a form that changes something."""
+    """Return the revision that a link names. No other parameter of the URL may fill in a form that changes data."""
     return {parameter: request.args[parameter]} if parameter in request.args else {}
 
 
-#: The parameter that names the older revision which an action is about.
+#: The parameter that names the older revision of an action.
 _TARGETS = {"revert": "to", "undo": "revision", "tag": "revision"}
 
 
 def _confirm(action: str, subject: DatasetId, given: Any, problem: Exception | None = None) -> str:
-    """Show what is about to happen, and ask for the reason; after a conflict, first what others changed."""
+    """Show the changes of an action, and ask for the reason. After a conflict, show the changes of others first."""
     store = service().store
     newest = store.revision_read(subject)
     target = store.revision_read(subject, given.get(_TARGETS[action]) or None) if action in _TARGETS else newest
@@ -102,7 +102,7 @@ def _confirm(action: str, subject: DatasetId, given: Any, problem: Exception | N
 
 
 def _differences(action: str, subject: DatasetId, target: Revision, newest: Revision) -> list[Any]:
-    """Return what an action would take back."""
+    """Return the changes that an action would take back."""
     if action == "revert" and not target.deleted:
         return between(subject, target.id, newest)
     if action == "undo" and target.parent is not None:
@@ -111,14 +111,14 @@ def _differences(action: str, subject: DatasetId, target: Revision, newest: Revi
 
 
 def _others(subject: DatasetId, problem: Exception | None, newest: Revision) -> list[Any]:
-    """Return what others changed since the question was asked."""
+    """Return the changes of others since the form was drawn."""
     if not isinstance(problem, RevisionConflict) or newest.deleted:
         return []
     return between(subject, str(problem.expected), newest)
 
 
 def _asked_again(action: str) -> Callable[[Exception, str, str], str]:
-    """Return what draws the question of an action again."""
+    """Return the function that draws the form of an action again."""
 
     def draw(error: Exception, owner: str, name: str) -> str:
         return _confirm(action, readable_id(owner, name), request.form, error)
@@ -129,48 +129,46 @@ def _asked_again(action: str) -> Callable[[Exception, str, str], str]:
 @dataset_forms.post("/datasets/<owner>/<name>/tag")
 @drawn_again_by(_asked_again("tag"))
 def make_tag(owner: str, name: str) -> Page:
-    """Name a revision."""
-    subject, given = readable_id(owner, name), request.form
-    made = service().store.tag_create(
+    """Tag a revision."""
+    subject, form = readable_id(owner, name), request.form
+    created = service().store.tag_create(
         subject,
-        given.get("name", "").strip(),
-        given.get("revision") or None,
-        description=given.get("message", ""),
+        form.get("name", "").strip(),
+        form.get("revision") or None,
+        description=form.get("message", ""),
         author=written("update", subject)["author"],
     )
-    return to_dataset(subject, f"Tagged {made.name}.")
+    return to_dataset(subject, f"Tagged {created.name}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/revert")
 @drawn_again_by(_asked_again("revert"))
 def put_back(owner: str, name: str) -> Page:
-    """Put a dataset back to what it was."""
-    subject, given = readable_id(owner, name), request.form
+    """Revert a dataset to an earlier revision."""
+    subject, form = readable_id(owner, name), request.form
     store = service().store
     head = store.revision_read(subject)
     change = written("create" if head.deleted else "update", subject)
     expected_id = expected() or head.id
-    if expected_id != head.id:  # the right was checked for what is there, and for nothing else
+    if expected_id != head.id:  # the right was checked for this state only
         raise RevisionConflict(subject, expected=expected_id, actual=head.id)
-    made = store.dataset_revert(subject, given.get("to", ""), expected=expected_id, **change)
-    if made.revision.id == head.id:
+    reverted = store.dataset_revert(subject, form.get("to", ""), expected=expected_id, **change)
+    if reverted.revision.id == head.id:
         return to_dataset(subject, "No changes to save.")
-    return to_dataset(subject, f"Reverted to {given.get('to', '')[:12]} as revision {made.revision.id[:12]}.")
+    return to_dataset(subject, f"Reverted to {form.get('to', '')[:12]} as revision {reverted.revision.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/undo")
 @drawn_again_by(_asked_again("undo"))
 def take_out(owner: str, name: str) -> Page:
     """Take one change out."""
-    subject, given = readable_id(owner, name), request.form
+    subject, form = readable_id(owner, name), request.form
     store = service().store
     head = store.revision_read(subject)
     change = written("create" if head.deleted else "update", subject)
-    made = store.dataset_undo(subject, given.get("revision", ""), expected=expected() or head.id, **change)
-    same = made.revision.id == head.id
-    return to_dataset(
-        subject, "Nothing of that change was left." if same else f"Undone as revision {made.revision.id[:12]}."
-    )
+    undone = store.dataset_undo(subject, form.get("revision", ""), expected=expected() or head.id, **change).revision
+    same = undone.id == head.id
+    return to_dataset(subject, "Nothing of that change was left." if same else f"Undone as revision {undone.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")
@@ -187,10 +185,10 @@ def remove(owner: str, name: str) -> Page:
 
 @dataset_forms.post("/datasets/<owner>/<name>/move")
 @drawn_again_by(_asked_again("move"))
-def take_elsewhere(owner: str, name: str) -> Page:
+def rename(owner: str, name: str) -> Page:
     """Give a dataset another id."""
-    subject, given = readable_id(owner, name), request.form
-    target = parse_dataset_id(given.get("new_id", "").strip())
+    subject = readable_id(owner, name)
+    target = parse_dataset_id(request.form.get("new_id", "").strip())
     require_move(subject, target)
     service().store.dataset_move(subject, target, expected=expected(), **written("update", subject))
     return to_dataset(target, f"Moved {subject} to {target}. The old address leads here.")

@@ -1,7 +1,7 @@
-"""Lists of devices as people paste them: one a line, or cut out of a spreadsheet, quoted or not, twice or once.
+"""Lists of devices as people paste them: one on a line, or from a spreadsheet, perhaps quoted or repeated.
 
-A spreadsheet's second column, such as descriptions, is no list of devices: of a line's further cells only those count
-that look like devices. The rest is named, and left out.
+In further columns of a spreadsheet, such as descriptions, only cells that look like devices count. The others are
+reported and left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from metastore.bundle.checks import DEVICE, USUAL_DEVICE
 
 _CELLS, _WORDS = re.compile(r"[\t,;]"), re.compile(r"\s+")
 _QUOTES = "\"'“”„‘’"
-#: What stands above the columns of people's lists; no device is called so.
+#: The usual headings of columns, which are never names of devices.
 HEADINGS = frozenset(
     {
         *("device", "devices", "variable", "variables", "signal", "signals", "channel", "channels", "node", "nodes"),
@@ -28,12 +28,12 @@ class Pasted:
     """The words of a text, in the order of the text.
 
     Attributes:
-        devices: Each word once, whatever it is, without those of `beside`.
-        doubles: Those that came again.
-        headings: Those that look like the heading of a column.
-        unusual: Those that are devices in none of the usual forms, headings aside.
-        refused: Those that cannot be devices, each with its line.
-        beside: The cells of further columns, which are not taken.
+        devices: Each word once, without those of `beside`.
+        doubles: The words that are repeated.
+        headings: The words that look like the heading of a column.
+        unusual: The words that can be devices and have none of their usual forms, without headings.
+        refused: The words that cannot be devices, each with its line.
+        beside: The cells of further columns that were left out.
     """
 
     devices: tuple[str, ...]
@@ -45,7 +45,7 @@ class Pasted:
 
 
 def read(text: str) -> Pasted:
-    """Read a pasted list."""
+    """Parse a pasted list."""
     lines: dict[str, int] = {}
     doubles: dict[str, None] = {}
     beside: dict[str, None] = {}
@@ -64,10 +64,10 @@ def read(text: str) -> Pasted:
 
 
 def _row(line: str) -> tuple[list[str], list[str]]:
-    """Return the words of a line that stand for devices, and its cells that do not.
+    """Return the words of a line that count as devices, and the cells that do not.
 
-    The cells behind the first one count if they look like devices, and all cells of a line with commas or semicolons
-    whose first cell does not.
+    Cells after the first one count if they look like devices. If the first cell does not, all cells of a line with
+    commas or semicolons count.
     """
     cells = [words for cell in _CELLS.split(line) if (words := _words(cell))]
     if not cells:
@@ -83,7 +83,7 @@ def _row(line: str) -> tuple[list[str], list[str]]:
 
 
 def _words(cell: str) -> list[str]:
-    return [word for each in _WORDS.split(cell) if (word := each.strip(_QUOTES))]
+    return [word for quoted in _WORDS.split(cell) if (word := quoted.strip(_QUOTES))]
 
 
 def _is_usual(words: list[str]) -> bool:

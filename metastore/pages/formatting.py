@@ -1,4 +1,4 @@
-"""Values as pages show them: descriptors, whatever people put in them, and times, counts and errors."""
+"""Values as pages show them: descriptors, even invalid ones, and times, counts and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_FIELDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A contributor, a source or a licence: words, perhaps a link, perhaps what for."""
+    """A contributor, a source or a licence: a title, perhaps with a link and a role."""
 
     title: str
     link: str | None = None
@@ -49,7 +49,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A descriptor for people."""
+    """A descriptor as pages show it."""
 
     title: str
     description: str
@@ -63,11 +63,11 @@ class Overview:
 
 
 def overview(descriptor: Mapping[str, Any], otherwise: str) -> Overview:
-    """Read a descriptor for people; what is not as the specification says is passed over.
+    """Return a descriptor for people. Parts that break the specification are left out.
 
     Args:
-        descriptor: Of any kind.
-        otherwise: The title, if it has none.
+        descriptor: A descriptor, which may be invalid.
+        otherwise: The title for a descriptor without one.
     """
     resources = _list(descriptor, "resources")
     facts = [(label, _text(descriptor.get(key))) for key, label in _FACTS]
@@ -75,11 +75,11 @@ def overview(descriptor: Mapping[str, Any], otherwise: str) -> Overview:
         title=_text(descriptor.get("title")) or otherwise,
         description=_text(descriptor.get("description")),
         facts=tuple((label, value) for label, value in facts if value),
-        keywords=tuple(_text(each) for each in _values(descriptor.get("keywords")) if _text(each)),
+        keywords=tuple(text for keyword in _values(descriptor.get("keywords")) if (text := _text(keyword))),
         licenses=_parties(_list(descriptor, "licenses") or _list(descriptor, "license"), "title", "name"),
         contributors=_parties(_list(descriptor, "contributors"), "title", "email", detail=("role", "roles")),
         sources=_parties(_list(descriptor, "sources"), "title", "name", "path"),
-        resources=tuple(_resource(each, number) for number, each in enumerate(resources[:_MOST_RESOURCES], 1)),
+        resources=tuple(_resource(resource, n) for n, resource in enumerate(resources[:_MOST_RESOURCES], 1)),
         more_resources=max(0, len(resources) - _MOST_RESOURCES),
     )
 
@@ -87,28 +87,29 @@ def overview(descriptor: Mapping[str, Any], otherwise: str) -> Overview:
 _FACTS = (("name", "Name"), ("version", "Version"), ("created", "Created"), ("homepage", "Homepage"), ("id", "Id"))
 
 
-def _resource(given: Mapping[str, Any], number: int) -> Resource:
-    paths = [_text(each) for each in _values(given.get("path")) if _text(each)]
-    schema = given.get("schema")
+def _resource(resource: Mapping[str, Any], number: int) -> Resource:
+    paths = [text for path in _values(resource.get("path")) if (text := _text(path))]
+    schema = resource.get("schema")
     fields = _list(schema, "fields") if isinstance(schema, Mapping) else []
-    name = _text(given.get("name"))
     return Resource(
-        name=name or f"(resource {number})",
-        title=_text(given.get("title")),
-        path=", ".join(paths) or ("(in the descriptor)" if "data" in given else ""),
+        name=_text(resource.get("name")) or f"(resource {number})",
+        title=_text(resource.get("title")),
+        path=", ".join(paths) or ("(in the descriptor)" if "data" in resource else ""),
         link=_link(paths[0]) if len(paths) == 1 else None,
-        format=_text(given.get("format")) or _text(given.get("mediatype")),
-        size=size(given.get("bytes")),
-        hash=_text(given.get("hash")),
-        fields=tuple(
-            Field(_text(each.get("name")), _text(each.get("type")), _text(each.get("title") or each.get("description")))
-            for each in fields[:_MOST_FIELDS]
-        ),
+        format=_text(resource.get("format")) or _text(resource.get("mediatype")),
+        size=size(resource.get("bytes")),
+        hash=_text(resource.get("hash")),
+        fields=tuple(_field(field) for field in fields[:_MOST_FIELDS]),
     )
 
 
+def _field(field: Mapping[str, Any]) -> Field:
+    title = field.get("title") or field.get("description")
+    return Field(_text(field.get("name")), _text(field.get("type")), _text(title))
+
+
 def size(count: Any) -> str:
-    """Return a number of bytes for people: `1.2 MB`; nothing for what is no number."""
+    """Return a number of bytes for people, such as `1.2 MB`; an empty text for any other value."""
     if not isinstance(count, (int, float)) or isinstance(count, bool) or not 0 <= count < 1e24:
         return ""
     number = float(count)
@@ -119,37 +120,37 @@ def size(count: Any) -> str:
     return ""
 
 
-def _parties(given: Iterable[Mapping[str, Any]], *titles: str, detail: tuple[str, ...] = ()) -> tuple[Party, ...]:
-    found = []
-    for each in given:
-        title = next((text for key in titles if (text := _text(each.get(key)))), "")
-        link = _link(_text(each.get("path")))
-        said = ", ".join(_text(value) for key in detail for value in _values(each.get(key)) if _text(value))
+def _parties(items: Iterable[Mapping[str, Any]], *titles: str, detail: tuple[str, ...] = ()) -> tuple[Party, ...]:
+    parties = []
+    for item in items:
+        title = next((text for key in titles if (text := _text(item.get(key)))), "")
+        link = _link(_text(item.get("path")))
+        details = ", ".join(_text(value) for key in detail for value in _values(item.get(key)) if _text(value))
         if title or link:
-            found.append(Party(title or link or "", link, said))
-    return tuple(found)
+            parties.append(Party(title or link or "", link, details))
+    return tuple(parties)
 
 
-def _list(given: Any, key: str) -> list[Mapping[str, Any]]:
-    return [each for each in _values(given.get(key)) if isinstance(each, Mapping)]
+def _list(parent: Any, key: str) -> list[Mapping[str, Any]]:
+    return [item for item in _values(parent.get(key)) if isinstance(item, Mapping)]
 
 
-def _values(given: Any) -> list[Any]:
-    if isinstance(given, list):
-        return given
-    return [] if given is None else [given]
+def _values(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    return [] if value is None else [value]
 
 
-def _text(given: Any) -> str:
-    if isinstance(given, str):
-        return given
-    if given is None or isinstance(given, (list, Mapping)):
-        return "" if not given else json.dumps(given, ensure_ascii=False)
-    return str(given)
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (list, Mapping)):
+        return "" if not value else json.dumps(value, ensure_ascii=False)
+    return str(value)
 
 
 def _link(text: str) -> str | None:
-    """Return an address that may be followed; never a script's."""
+    """Return an http or https address unchanged, or None: a link must not run a script."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -158,7 +159,7 @@ def _link(text: str) -> str | None:
 
 
 def moment(at: datetime | None) -> Markup:
-    """Return a time in UTC; a script, where there is one, puts the reader's own zone in front."""
+    """Return a time in UTC. A script puts the reader's own zone in front, if the browser runs it."""
     if at is None:
         return Markup("")
     at = at.astimezone(UTC)
@@ -168,33 +169,33 @@ def moment(at: datetime | None) -> Markup:
 
 
 def count(number: int, noun: str) -> str:
-    """Return `1 device`, `2 devices`."""
+    """Return a number with its noun, such as `1 device` and `2 devices`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def said(error: object) -> str:
-    """Return what an error says, without the JSON Pointer that programs are told beside it."""
+def message(error: object) -> str:
+    """Return the message of an error without its JSON Pointer, which is for programs."""
     text, pointer = str(error), getattr(error, "pointer", None)
     return text.removesuffix(f" (at {pointer})") if pointer else text
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence: with a capital and a full stop."""
+    """Return a text as a sentence, with a capital and a full stop."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
 
 
 def at(error: object, field: str) -> list[str]:
-    """Return what an error says of one field of a form, by the field's name."""
+    """Return the problems of an error that are about one field of a form."""
     problems = getattr(error, "problems", ())
     return [detail for pointer, detail in problems if pointer.split("/")[1:2] == [field]]
 
 
 def yes_no(value: object) -> str:
-    """Return a flag in a word."""
+    """Return `yes` or `no`."""
     return "yes" if value else "no"
 
 
 def either(value: object, otherwise: str = "–") -> Markup:
-    """Return a value as text, or something to see where it is empty."""
+    """Return a value as text, or a dash if it is empty."""
     return escape(value if value not in (None, "", (), []) else otherwise)

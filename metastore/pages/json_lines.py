@@ -1,4 +1,4 @@
-"""Where in a JSON text an error is: JSON Pointers (RFC 6901) to lines and columns."""
+"""The places of errors in a JSON text: JSON Pointers (RFC 6901) to lines and columns."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from metastore.errors import InvalidInput
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PLACE = re.compile(r"line (\d+)(?:, column (\d+))?")
-#: A text that is longer, in characters, is not searched: that takes a second a million.
+#: The longest text that is searched, in characters: a million take a second.
 _LONGEST = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in a text that something is wrong with.
+    """The place of a problem in a text.
 
     Attributes:
-        line: Counted from 1; 0 if it cannot be told.
-        column: Counted from 1, in characters; 1 if it cannot be told.
+        line: Counted from 1; 0 if it is unknown.
+        column: Counted from 1, in characters; 1 if it is unknown.
         detail: The problem, in a sentence.
         excerpt: The line, shortened.
     """
@@ -33,23 +33,23 @@ class Place:
 
 
 def mark(text: str, error: Exception) -> tuple[Place, ...]:
-    """Return the places of a text that an error speaks of, first line first."""
+    """Return the places of an error's problems in a text, in the order of its lines."""
     if not isinstance(error, InvalidInput):
         return ()
     lines = text.splitlines()
     known = _places_of(text, {pointer for pointer, _ in error.problems if pointer})
-    found = []
+    places = []
     for pointer, detail in error.problems:
-        said = _PLACE.search(detail)
-        named = (int(said[1]), int(said[2] or 1)) if said else (0, 1)
+        match = _PLACE.search(detail)
+        named = (int(match[1]), int(match[2] or 1)) if match else (0, 1)
         line, column = known.get(pointer, (0, 1)) if pointer else named
         excerpt = lines[line - 1].strip()[:120] if 0 < line <= len(lines) else ""
-        found.append(Place(line, column, detail, excerpt))
-    return tuple(sorted(found, key=lambda place: (place.line, place.column)))
+        places.append(Place(line, column, detail, excerpt))
+    return tuple(sorted(places, key=lambda place: (place.line, place.column)))
 
 
 def _places_of(text: str, wanted: Set[str]) -> dict[str, tuple[int, int]]:
-    """Return the lines and columns of these parts of a document; none if it is no JSON, or very long or deep."""
+    """Return line and column of these parts of a document; none if it is not JSON, or very long or deep."""
     if not wanted or len(text) > _LONGEST:
         return {}
     try:
@@ -60,7 +60,7 @@ def _places_of(text: str, wanted: Set[str]) -> dict[str, tuple[int, int]]:
 
 
 class _Walk:
-    """Walks a text that is known to be JSON, and notes where the wanted values begin."""
+    """Walks a text of valid JSON, and notes where the wanted values begin."""
 
     def __init__(self, text: str, wanted: Set[str]) -> None:
         self._text = text
@@ -106,8 +106,8 @@ class _Walk:
         self._at += 1
 
     def _string(self) -> str:
-        found = _STRING.match(self._text, self._at)
-        assert found is not None
-        self._at = found.end()
-        name: str = json.loads(found[0])
+        match = _STRING.match(self._text, self._at)
+        assert match is not None
+        self._at = match.end()
+        name: str = json.loads(match[0])
         return name

@@ -1,4 +1,4 @@
-"""Descriptions in Markdown (CommonMark): the HTML is cleaned, bounded in size, and loads nothing."""
+"""Descriptions in Markdown (CommonMark). The HTML is sanitised and bounded in size, and loads nothing."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from markupsafe import Markup
 
 from metastore.forks import ForkSafeLock
 
-#: No images: a page loads nothing from elsewhere. Headings of a description stand below the page's own.
+#: No images, since a page loads nothing from elsewhere. A description's headings rank below the page's own.
 _TAGS = {
     *("p", "br", "hr", "em", "strong", "code", "pre", "blockquote", "ul", "ol", "li", "a"),
     *("table", "thead", "tbody", "tr", "th", "td", "h3", "h4", "h5", "h6"),
 }
-#: Limits in characters: of the source, of the HTML, and of all HTML that is kept.
+#: Limits in characters: of the source, of the HTML, and of the cache.
 _LONGEST, _LONGEST_HTML, _KEPT = 100_000, 500_000, 8_000_000
 _PARSER = MarkdownIt("commonmark", {"html": False, "maxNesting": 20}).enable("table")
-#: Where a label gets its target: each use of the label repeats it, so that a short text can become a long page.
+#: The definition of a link's target. Each use of its label repeats it, so a short text can become a long page.
 _DEFINITION = re.compile(r"\]:([^\n]*(?:\n[^\n]+)*)")
 
 
 class _Cache:
-    """Rendered texts, the least recently used leaving first. Safe to share between threads."""
+    """A cache of rendered texts, which drops the least recently used. Safe to share between threads."""
 
     def __init__(self, most: int) -> None:
         self._most, self._size = most, 0
@@ -44,15 +44,15 @@ class _Cache:
             self._rendered[text] = html
             self._size += len(text) + len(html)
             while self._size > self._most:
-                old, gone = self._rendered.popitem(last=False)
-                self._size -= len(old) + len(gone)
+                old_text, old_html = self._rendered.popitem(last=False)
+                self._size -= len(old_text) + len(old_html)
 
 
 _cache = _Cache(_KEPT)
 
 
 def render(text: str) -> Markup:
-    """Return Markdown as HTML that is safe to show; a text whose HTML would be very long is shown as it is."""
+    """Return Markdown as safe HTML. A text whose HTML would be very long is shown as plain text."""
     html = _cache.get(text)
     if html is None:
         html = _rendered(text)
@@ -66,7 +66,7 @@ def _rendered(text: str) -> Markup:
     html = _PARSER.render(text)
     if len(html) > _LONGEST_HTML:
         return Markup("<p>{}</p>").format(text)
-    for level in (4, 3, 2, 1):  # h1 becomes h3, …, so that they go on where the page's own end
+    for level in (4, 3, 2, 1):  # h1 becomes h3, and so on, below the page's own headings
         html = html.replace(f"<h{level}>", f"<h{level + 2}>").replace(f"</h{level}>", f"</h{level + 2}>")
     clean = nh3.clean(
         html,
@@ -79,6 +79,6 @@ def _rendered(text: str) -> Markup:
 
 
 def _expanded(text: str) -> int:
-    """Return an upper bound of the length of the HTML that link references add: each use repeats its definition."""
-    longest = max((len(found[1]) for found in _DEFINITION.finditer(text)), default=0)
+    """Return an upper bound for the length that link references add to the HTML."""
+    longest = max((len(match[1]) for match in _DEFINITION.finditer(text)), default=0)
     return longest * text.count("]") if longest else 0

@@ -19,7 +19,7 @@ _PATIENCE = 5  # seconds
 
 
 def install(app: Flask, settings: ServiceSettings) -> None:
-    """Let people sign in at the provider that the settings name.
+    """Add the provider that the settings name to an application.
 
     Raises:
         InvalidInput: Authlib is not installed.
@@ -38,7 +38,7 @@ def install(app: Flask, settings: ServiceSettings) -> None:
 
 @oidc.get("/sign-in/provider")
 def begin() -> Response:
-    """Send the reader to the provider."""
+    """Redirect to the provider."""
     session["next"] = request.args.get("next", "")
     back = address(url_for("pages.oidc.end"))
     with _Provider() as provider:
@@ -48,10 +48,10 @@ def begin() -> Response:
 
 @oidc.get("/sign-in/provider/back")
 def end() -> Response:
-    """Take the reader back, and believe what the provider signed.
+    """Sign the user in with the claims that the provider signed.
 
     Raises:
-        AuthenticationError: The provider says no, or somebody else than the provider speaks.
+        AuthenticationError: The provider refuses, or its answer is not genuine.
     """
     onward = here(session.get("next"))
     with _Provider() as provider:
@@ -63,7 +63,7 @@ def end() -> Response:
 
 
 class _Provider:
-    """The provider, with its errors in our words."""
+    """The provider, with its errors as errors of the library."""
 
     def __enter__(self) -> Any:
         from flask import current_app
@@ -78,6 +78,6 @@ class _Provider:
         from requests import RequestException
 
         if isinstance(error, RequestException):
-            raise StorageUnavailable("the provider where one signs in does not answer") from None
+            raise StorageUnavailable("the provider to sign in at does not answer") from None
         if isinstance(error, (AuthlibBaseError, JoseError)):
             raise AuthenticationError(f"signing in did not work: {getattr(error, 'error', None) or error}") from None

@@ -1,4 +1,4 @@
-"""Pages of the record: every change of one bundle or of all, filtered, in pages, and as a file."""
+"""Pages of the record: the changes of one bundle or of all, filtered, in pages and as a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metastore.service.bundles import registry
 
 record = Blueprint("record", __name__)
 _ROWS = 50
-#: How many lines of an export are read at once.
+#: The lines of an export that are read at once.
 _PART = 1_000
 _TYPES = {"csv": "text/csv", "json": "application/json"}
 
@@ -38,8 +38,8 @@ def of_bundle(name: str) -> str:
 
 def _page(name: str | None) -> str:
     wanted = _wanted(name)
-    found = _log(registry(), replace(wanted, limit=_ROWS + 1))
-    lines = found[:_ROWS]
+    entries = _log(registry(), replace(wanted, limit=_ROWS + 1))
+    lines = entries[:_ROWS]
     return render_template(
         "bundles/log.html",
         name=name,
@@ -47,12 +47,12 @@ def _page(name: str | None) -> str:
         words_of=_device_words(lines, wanted.device) if wanted.device else {},
         wanted=wanted,
         given=given("name", "user", "device", "since", "until"),
-        following=lines[-1].id if len(found) > _ROWS else None,
+        following=lines[-1].id if len(entries) > _ROWS else None,
     )
 
 
 def _wanted(name: str | None) -> LogFilter:
-    """Read from the URL which changes are wanted. Raises InvalidInput."""
+    """Return the filter that the URL asks for. Raises InvalidInput."""
     texts: dict[str, Any] = {key: request.args.get(key, "").strip() or None for key in ("name", "user", "device")}
     before = request.args.get("before")
     return LogFilter(
@@ -64,12 +64,12 @@ def _wanted(name: str | None) -> LogFilter:
 
 
 def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
-    """Return when a day in the URL begins, or so much later. Raises InvalidInput."""
-    said = request.args.get(key, "").strip()
+    """Return the beginning of a day in the URL, plus `later`. Raises InvalidInput."""
+    text = request.args.get(key, "").strip()
     try:
-        return datetime.strptime(said, "%Y-%m-%d").replace(tzinfo=UTC) + later if said else None
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + later if text else None
     except (ValueError, OverflowError):
-        raise InvalidInput(f"a day is written as 2024-05-31, not as {said[:40]!r}") from None
+        raise InvalidInput(f"a day is written as 2024-05-31, not as {text[:40]!r}") from None
 
 
 def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
@@ -78,26 +78,26 @@ def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
 
 
 def _device_words(lines: list[LogEntry], device: str) -> dict[int, str]:
-    """Return for each line whether the device came or went; where the counts leave it open, the snapshot tells."""
+    """Return for each line whether the device was added or removed."""
     return {line.id: "added" if _came(line, device) else "removed" for line in lines}
 
 
 def _came(line: LogEntry, device: str) -> bool:
     if not line.removed or not line.added:
-        return not line.removed
+        return not line.removed  # otherwise the counts do not tell, and the snapshot does
     return device in registry().bundle_snapshot(line.id).bundle.devices
 
 
 @record.get("/log/export")
 def export() -> Response:
-    """Send the changes that the page would show, all of them, as a file."""
+    """Send all changes that the page would show, as a file."""
     format = request.args.get("format", "csv")
     if format not in _TYPES:
         raise InvalidInput(f"the record is written as csv or json, not {format[:40]!r}")
     wanted = replace(_wanted(None), limit=_PART)
-    # The registry outlives the request, during which it can be asked for.
+    # Taken now, since the response is streamed when the request has ended.
     bundles = registry()
-    first = _log(bundles, wanted)  # what is wrong with the question is said before the answer begins
+    first = _log(bundles, wanted)  # an invalid filter fails before the response begins
     text = (part.encode() for part in write_log(_all(bundles, wanted, first), format))
     response = Response(text, mimetype=_TYPES[format])
     response.headers.set("Content-Disposition", "attachment", filename=f"{_file_name(wanted.name)}-record.{format}")
@@ -105,7 +105,7 @@ def export() -> Response:
 
 
 def _file_name(name: str | None) -> str:
-    """Return what a file about a bundle is called; what is asked for may be no bundle's name."""
+    """Return a file's name for a bundle. The name in the URL may be invalid."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name[:100]) if name else "bundles"
 
 

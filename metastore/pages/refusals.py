@@ -1,7 +1,7 @@
-"""Forms that are refused: each is drawn again with what was typed, one sentence on what happened, and a way to go on.
+"""Refused forms. Each is shown again with the user's input, one sentence on what happened, and a way to go on.
 
-A view that takes a form says with `drawn_again_by` how to draw it. Every error that leaves the view, or that keeps the
-request from reaching it, goes to `answer`, so that no view can lose what somebody typed.
+A view that takes a form names with `drawn_again_by` the function that draws it. Every error, of the view or
+before it, goes to `answer`, so that no view can lose a user's input.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from metastore.service.problems import plainly, status_of
 Page = str | tuple[str, int] | Response
 _View = TypeVar("_View", bound=Callable[..., Any])
 _log = logging.getLogger("metastore")
-#: A form has at most this many fields; and at most this many bytes if it comes from no page of ours, unsigned.
+#: The most fields of a form, and the most bytes of one from another site by a user who is not signed in.
 _MOST_FIELDS, _LARGEST_OF_STRANGERS = 100, 256 * 1024
-#: The field in which somebody signs in on the form that they were about to send.
+#: The field for a token, with which a user signs in on a refused form.
 SIGN_IN = "sign_in_token"
-#: Fields that belong to one drawing of a form, not to what was typed.
+#: Fields that belong to the page, not to the user's input.
 _OF_THE_PAGE = ("csrf_token", SIGN_IN)
-#: Views -> what draws their form again, from an error and the arguments of the path.
+#: View -> function that draws its form again, from an error and the arguments of the path.
 _drawn_by: dict[Callable[..., Any], Callable[..., Page]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a form was refused, as the page says it.
+    """The reason why a form was refused, for its page.
 
     Attributes:
-        sentence: What happened.
+        sentence: The reason.
         is_sure: Whether it is certain that nothing was saved.
-        sign_in: Whether the person has to sign in before they send it again.
-        step: Which button of the form was pressed; empty if it has only one.
-        provider: Where people sign in; None if they do so with a token alone.
+        sign_in: Whether the user has to sign in before they send the form again.
+        step: The button of the form that was pressed; empty if it has only one.
+        provider: The provider to sign in at; None if users sign in with a token only.
     """
 
     sentence: str
@@ -64,7 +64,7 @@ class Refusal:
 
 
 def drawn_again_by(draw: Callable[..., Page]) -> Callable[[_View], _View]:
-    """Name what draws the form of a view again: it takes the error, then the arguments of the path."""
+    """Name the function that draws a view's form again. It takes the error, then the arguments of the path."""
 
     def register(view: _View) -> _View:
         _drawn_by[view] = draw
@@ -74,10 +74,10 @@ def drawn_again_by(draw: Callable[..., Page]) -> Callable[[_View], _View]:
 
 
 def check_size() -> None:
-    """Refuse a form that no page of ours sends, before it is parsed.
+    """Refuse a form that none of our pages can send, before it is parsed.
 
     Raises:
-        RequestEntityTooLarge: It has too many fields, or is large and comes from a stranger.
+        RequestEntityTooLarge: It has too many fields, or is large, from another site, and its user is not signed in.
     """
     if request.method != "POST":
         return
@@ -85,14 +85,14 @@ def check_size() -> None:
     if content.count(b"&") > _MOST_FIELDS and request.mimetype == "application/x-www-form-urlencoded":
         raise RequestEntityTooLarge("the form has too many fields")
     if g.identity.anonymous and len(content) > _LARGEST_OF_STRANGERS and not _is_from_here():
-        raise RequestEntityTooLarge("sign in first: the form is too large for somebody who is not signed in")
+        raise RequestEntityTooLarge("sign in first: the form is too large for a user who is not signed in")
 
 
 def check_signed_in() -> None:
-    """Check that whoever sends a form that changes something is signed in.
+    """Check that the user of a form that changes something is signed in.
 
     Raises:
-        AuthenticationError: They are not.
+        AuthenticationError: The user is not signed in.
     """
     if request.method == "POST" and g.identity.anonymous and _drawer() is not None:
         raise AuthenticationError("you are not signed in any more", missing=True)
@@ -102,19 +102,19 @@ def answer(error: Exception) -> Page | None:
     """Draw the refused form again.
 
     Returns:
-        The page and its status; None if the request is no form that changes something, or if another site sent it.
+        The page and its status; None if the request is not a form that changes something, or came from another site.
     """
     draw = _drawer()
     if request.method != "POST" or draw is None or not _may_be_shown(error):
         return None
     error = plainly(error) if isinstance(error, MetastoreError) else error
     status = _status(error)
-    # The form itself shows what is wrong in its fields, and what others changed.
+    # The form itself shows mistakes in its fields, and the changes of others.
     explained = isinstance(error, (InvalidInput, Conflict))
     g.refusal = None if explained else _refusal(error)
     try:
         page = draw(error, **(request.view_args or {}))
-    except Exception as failure:  # what was typed is shown even where the form itself cannot be drawn
+    except Exception as failure:  # the input is shown even if the form cannot be drawn
         if not isinstance(failure, (MetastoreError, HTTPException)):
             _log.exception("%s %s: the form cannot be drawn again", request.method, request.path)
         g.refusal = g.refusal or _refusal(error)
@@ -123,7 +123,7 @@ def answer(error: Exception) -> Page | None:
 
 
 def is_explained() -> None:
-    """Note that the form itself says why it was refused, so that nothing stands above it."""
+    """Note that the form itself gives the reason, so that the page has none above it."""
     g.refusal = None
 
 
@@ -133,15 +133,15 @@ def _drawer() -> Callable[..., Page] | None:
 
 
 def _may_be_shown(error: Exception) -> bool:
-    """Tell whether what was sent may be shown with a button that sends it: it was typed into a page of ours.
+    """Tell whether the input may be shown with a button that sends it, since a user typed it into one of our pages.
 
-    Behind `CSRFProtect` it was. What it refused, or has not seen yet, is believed if the browser says where it is from.
+    `CSRFProtect` makes sure of that. For a request that it refused, or has not checked yet, the browser's word counts.
     """
     return not isinstance(error, (CSRFError, RequestEntityTooLarge)) or _is_from_here()
 
 
 def _is_from_here() -> bool:
-    """Tell whether a page of ours sent the request: browsers name the origin, and pages of others cannot change it."""
+    """Tell whether one of our pages sent the request: browsers name the origin, and other sites cannot change it."""
     origin = urlsplit(request.headers.get("Origin", "")).netloc
     return bool(origin) and origin in (request.host, urlsplit(service().settings.public_url or "").netloc)
 
@@ -153,19 +153,19 @@ def _status(error: Exception) -> int:
 
 
 def _refusal(error: Exception) -> Refusal:
-    nobody = getattr(g.get("identity"), "anonymous", True)
+    anonymous = getattr(g.get("identity"), "anonymous", True)
     return Refusal(
-        sentence=_sentence(error, nobody=nobody),
+        sentence=_sentence(error, anonymous=anonymous),
         is_sure=not isinstance(error, OutcomeUnknown) and _status(error) != 500,
-        sign_in=nobody or isinstance(error, AuthenticationError),
+        sign_in=anonymous or isinstance(error, AuthenticationError),
         step=request.form.get("step", ""),
         provider=service().settings.oidc_issuer,
     )
 
 
-def _sentence(error: Exception, *, nobody: bool) -> str:
-    """Return what happened, for people."""
-    if nobody and (isinstance(error, CSRFError) or (isinstance(error, AuthenticationError) and error.missing)):
+def _sentence(error: Exception, *, anonymous: bool) -> str:
+    """Return the reason, for people."""
+    if anonymous and (isinstance(error, CSRFError) or (isinstance(error, AuthenticationError) and error.missing)):
         return "You are not signed in any more."
     if isinstance(error, CSRFError):
         return "This form was opened before you signed in. Look at it again, then send it."
@@ -179,8 +179,8 @@ def _sentence(error: Exception, *, nobody: bool) -> str:
     if isinstance(error, HTTPException):
         return formatting.sentence(error.description or "Invalid request")
     if isinstance(error, MetastoreError):
-        return formatting.sentence(formatting.said(error))
-    return "Something went wrong. The service's log says why."
+        return formatting.sentence(formatting.message(error))
+    return "Something went wrong. The log of the service has the reason."
 
 
 def _deleted(subject: str, who: str, when: Any, why: str) -> str:
@@ -189,13 +189,13 @@ def _deleted(subject: str, who: str, when: Any, why: str) -> str:
 
 
 def _typed() -> list[tuple[str, str]]:
-    """Return the fields of the form as they were sent; a file becomes its text."""
+    """Return the fields of the form as they were sent, and the text of each file."""
     fields = [(name, value) for name, value in request.form.items(multi=True) if name not in _OF_THE_PAGE]
     return fields + [("text", text) for text in map(text_of, request.files.values()) if text]
 
 
 def text_of(file: Any) -> str:
-    """Return the text of a file that was sent; empty if it is none."""
+    """Return the text of an uploaded file; empty if it is not UTF-8."""
     file.seek(0)
     try:
         return str(file.read().decode("utf-8-sig"))

@@ -1,4 +1,4 @@
-"""Who is signed in to the pages: by a token, at a provider (see `oidc`), or at the proxy in front."""
+"""Signing in to the pages: with a token, at a provider (see `oidc`), or at the proxy in front."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ from metastore.service.context import service
 from metastore.service.guard import named
 
 sign_in = Blueprint("session", __name__)
-#: For how long somebody stays signed in at most, in seconds; with a token, no longer than it counts.
+#: The longest time that a user stays signed in, in seconds. A token that expires sooner ends the session.
 LASTS = 8 * 60 * 60
-
-
 #: The longest cookie that every browser keeps (RFC 6265, section 6.1), less its name and attributes.
 _LONGEST = 4096 - 200
 _ENDED = "metastore.ended"
 
 
 class EndedSessions:
-    """The sessions that were ended by their users, until they would have ended anyway; a cookie can be copied.
+    """The sessions that users have ended, kept until they would expire, since a cookie can be copied.
 
     Args:
-        path: An SQLite file that all processes of the service share; None to keep them in memory.
+        path: An SQLite file that all processes of the service share; None to keep the sessions in memory.
     """
 
     def __init__(self, path: str | None) -> None:
         self._file = IndexFile(path, "CREATE TABLE ended (id TEXT PRIMARY KEY, until INTEGER NOT NULL)", 1)
 
     def add(self, session_id: str, until: int) -> None:
-        """End a session, and forget those that are over."""
+        """End a session, and forget those that have expired."""
 
         def change(database: sqlite3.Connection) -> None:
             with transaction(database):
@@ -53,42 +51,42 @@ class EndedSessions:
 
 
 def install(app: Flask, ended_sessions: str | None) -> None:
-    """Let an application keep sessions; those that have ended are noted in a file."""
+    """Add sessions to an application, with a file for those that users have ended."""
     app.session_interface = Cookies()
     app.extensions[_ENDED] = EndedSessions(ended_sessions)
 
 
 class Cookies(SecureCookieSessionInterface):
-    """Sessions in signed cookies; over HTTPS they never go over anything else."""
+    """Sessions in signed cookies. A cookie that was set over HTTPS is sent over HTTPS only."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Begin an empty session where there is no cookie: making what checks cookies takes longer than all else."""
+        """Begin an empty session if there is no cookie: to make a serializer would take longer than all the rest."""
         if "Cookie" not in request.headers:
             return self.session_class()
         return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        """Tell whether the cookie is for HTTPS alone: it is where the service's public address is."""
+        """Tell whether the cookie is for HTTPS only, as it is if the service's public address is."""
         return request.is_secure or (service().settings.public_url or "").startswith("https://")
 
 
 def identity() -> Identity:
-    """Return who looks at a page: whom the proxy names, else who is signed in, else nobody."""
+    """Return the caller: the user that the proxy names, else the one who is signed in, else `ANONYMOUS`."""
     user = _remote_user()
     if user is not None:
         return service().verifier.person({service().settings.user_claim: user})
-    said = session.get("who")
-    if not isinstance(said, dict) or said.get("until", 0) < time.time() or said["id"] in current_app.extensions[_ENDED]:
+    who = session.get("who")
+    if not isinstance(who, dict) or who.get("until", 0) < time.time() or who["id"] in current_app.extensions[_ENDED]:
         return ANONYMOUS
-    scopes = tuple(Scope(owner, name, frozenset(actions)) for owner, name, actions in said["scopes"])
-    groups, any_group = said["bundles"]
-    return Identity(said["user"], said["name"], said["email"], scopes, BundleGrant(frozenset(groups), any_group))
+    scopes = tuple(Scope(owner, name, frozenset(actions)) for owner, name, actions in who["scopes"])
+    groups, any_group = who["bundles"]
+    return Identity(who["user"], who["name"], who["email"], scopes, BundleGrant(frozenset(groups), any_group))
 
 
 def _remote_user() -> str | None:
-    """Return whom a proxy names that may do so; anybody else can send such a header as well, and is not believed."""
+    """Return the user that a trusted proxy names. From any other address, such a header is ignored."""
     settings = service().settings
-    # Before ProxyFix, if there is one: its address comes from a header.
+    # The address before ProxyFix, which takes its own from a header.
     original = request.environ.get("werkzeug.proxy_fix.orig", request.environ)
     if (original.get("REMOTE_ADDR") or "unix") not in settings.remote_user_from:
         return None
@@ -96,24 +94,24 @@ def _remote_user() -> str | None:
 
 
 def stays() -> bool:
-    """Tell whether there is a session to end: who was signed in by the proxy signs out there."""
+    """Tell whether the caller has a session to end. A user of the proxy signs out there."""
     return "who" in session and _remote_user() is None
 
 
 def remember(who: Identity) -> None:
-    """Sign somebody in: the cookie holds who they are and what they were granted, signed, and no token.
+    """Sign a user in. The signed cookie holds their identity and scopes, but no token.
 
     Raises:
-        AuthenticationError: Browsers would not keep a cookie with so many scopes.
+        AuthenticationError: There are too many scopes for a cookie.
     """
     now = time.time()
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
     before = session.get("who")
-    # A form that the same user has open still counts; of anybody else's session nothing is kept.
-    of_forms = session.get("csrf_token") if isinstance(before, dict) and before.get("user") == who.user else None
+    # Forms that the same user has open stay valid. Nothing of another user's session is kept.
+    csrf_token = session.get("csrf_token") if isinstance(before, dict) and before.get("user") == who.user else None
     session.clear()
-    if of_forms is not None:
-        session["csrf_token"] = of_forms
+    if csrf_token is not None:
+        session["csrf_token"] = csrf_token
     session["who"] = {
         "id": secrets.token_hex(16),
         "user": who.user,
@@ -130,10 +128,10 @@ def remember(who: Identity) -> None:
 
 
 def sign_in_on_the_form(field: str) -> None:
-    """Sign in whoever sends a token with the form that they were about to send; the rest of it goes on as usual.
+    """Sign in a user who sends a token with a form. The form itself is then handled as usual.
 
     Raises:
-        AuthenticationError: The token does not count.
+        AuthenticationError: The token is refused.
     """
     token = request.form.get(field, "").strip() if request.method == "POST" else ""
     if token:
@@ -141,18 +139,20 @@ def sign_in_on_the_form(field: str) -> None:
         remember(g.identity)
 
 
-def here(given: str | None) -> str:
-    """Return a path of these pages to go on to, whatever is asked for: never another site."""
+def here(onward: str | None) -> str:
+    """Return the path to go on to, or that of the home page if it would lead to another site."""
     home = url_for("pages.home.index")
-    if not given or not given.startswith("/") or given.startswith("//") or "\\" in given or not given.isprintable():
+    if not onward or not onward.startswith("/") or onward.startswith("//"):
         return home
-    parts = urlsplit(given)
-    return home if parts.scheme or parts.netloc else given
+    if "\\" in onward or not onward.isprintable():
+        return home
+    parts = urlsplit(onward)
+    return home if parts.scheme or parts.netloc else onward
 
 
 @sign_in.get("/sign-in")
 def form() -> str:
-    """Ask for a token, or for where else one signs in."""
+    """Show the form for a token, or for the provider."""
     return _form(request.args.get("next", ""))
 
 
@@ -163,7 +163,7 @@ def _form(onward: str, problem: AuthenticationError | None = None) -> str:
 
 @sign_in.post("/sign-in")
 def check() -> tuple[str, int] | Response:
-    """Sign in with a token, pasted or sent by a portal."""
+    """Sign in with a token, which a user pasted or a portal sent."""
     onward = request.form.get("next", "")
     try:
         who = named(service().verifier.identify(request.form.get("token", "").strip()))
@@ -176,9 +176,9 @@ def check() -> tuple[str, int] | Response:
 @sign_in.post("/sign-out")
 def leave() -> Response:
     """Sign out."""
-    said = session.get("who")
-    if isinstance(said, dict):
-        current_app.extensions[_ENDED].add(said["id"], said["until"])
+    who = session.get("who")
+    if isinstance(who, dict):
+        current_app.extensions[_ENDED].add(who["id"], who["until"])
     session.clear()
     flash("You are signed out.")
     return redirect(url_for("pages.home.index"), 303)

@@ -141,9 +141,9 @@ def test_without_the_right_the_form_is_drawn_again(client: FlaskClient, path: st
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
-        (StorageBusy("database is locked in /srv"), 503, "Too much is going on at once: try again in a moment."),
+        (StorageBusy("database is locked in /srv"), 503, "The storage is busy: try again in a moment."),
         (OutcomeUnknown("no answer"), 504, "It is not known whether your change was saved"),
-        (RuntimeError("a fault of ours"), 500, "Something went wrong. The service's log says why."),
+        (RuntimeError("a fault of ours"), 500, "Something went wrong. The log of the service has the reason."),
     ],
 )
 def test_a_storage_that_fails_costs_nothing_that_was_typed(
