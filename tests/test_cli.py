@@ -287,7 +287,7 @@ def test_an_abbreviation_is_enough_to_say_which_revision_is_expected(run: Run, c
         (("dataset", "create", "physics/cars", "-", *WRITE), 2, "not JSON"),
         (("dataset", "create", "physics/new", "missing.json", *WRITE), 2, "No such file"),
         (("dataset", "patch", "physics/cars", "[1]", *WRITE), 2, "operation 0"),
-        (("dataset", "update", "physics/cars", "--at", "yesterday", *WRITE), 2, "no time such as"),
+        (("dataset", "update", "physics/cars", "--at", "yesterday", *WRITE), 2, "not a time such as"),
         (("dataset", "update", "physics/cars", "--at", "2024-01-01T00:00:00", *WRITE), 2, "no time zone"),
         (("dataset", "revert", "physics/cars"), 2, "Missing argument 'REVISION'"),
         (("dataset", "frobnicate"), 2, "No such command"),

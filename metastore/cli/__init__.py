@@ -1,4 +1,4 @@
-"""The command line: `metastore NOUN VERB`. Data goes to stdout, talk to stderr; `--json` on every command."""
+"""The command line: `metastore NOUN VERB`. Data goes to stdout, messages to stderr. Each command takes `--json`."""
 
 from __future__ import annotations
 

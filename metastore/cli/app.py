@@ -22,8 +22,6 @@ _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
 4 conflict or taken, 5 the storage failed, 6 not allowed, 130 interrupted.
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
-
-
 #: Names that people guess, and the commands that they stand for.
 SHORTCUTS = {
     "history": ("revision", "list"),
@@ -44,7 +42,7 @@ class _Top(click.Group):
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command; for one that there is not, name those that are alike."""
+        """Return the command. For an unknown one, fail and name similar ones."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             known = {**dict.fromkeys(self.commands), **dict.fromkeys(SHORTCUTS), **_by_verb(self)}
             near = [known[name] or name for name in difflib.get_close_matches(args[0], known, 3)]
@@ -59,10 +57,10 @@ class _Top(click.Group):
             formatter.write_dl([(name, " ".join(path)) for name, path in SHORTCUTS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command. Here and not in `run`, since click itself would end with 1, which says something else."""
+        """Run a command. A broken pipe ends it with 141, not with click's 1, which has another meaning here."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader, such as `head`, had enough
+        except BrokenPipeError:  # the reader, such as `head`, has ended
             _give_up_stdout()
             raise click.exceptions.Exit(141) from None
 
@@ -71,19 +69,19 @@ class _Top(click.Group):
 @click.version_option(metastore.__version__, prog_name="metastore", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Keep Data Package descriptors so that no change is without a trace and each can be put back."""
+    """Keep Data Package descriptors, so that every change leaves a trace and can be undone."""
     context.ensure_object(App)
 
 
 for option in COMMON:
     cli = option(cli)
 for module in (dataset, search, revision, compare, files, upkeep, transfer, bundle, database, token, serve):
-    for each in module.COMMANDS:
-        cli.add_command(each)
+    for command in module.COMMANDS:
+        cli.add_command(command)
 
 
 def _by_verb(top: click.Group) -> dict[str, str]:
-    """Return each verb of a noun, such as `revert`, with the whole command: people try it alone."""
+    """Return each verb of a noun, such as `revert`, with its whole command, since people try the verb alone."""
     nouns = {noun: group for noun, group in top.commands.items() if isinstance(group, click.Group)}
     return {verb: f"`{noun} {verb}`" for noun, group in reversed(nouns.items()) for verb in group.commands}
 
@@ -104,16 +102,16 @@ def run() -> None:
             sys.exit(show_error(InvalidInput(error.format_message()), as_json=True))
         text = io.StringIO()
         error.show(text)
-        show(*text.getvalue().splitlines(), err=True)  # it may quote what a script was given
+        show(*text.getvalue().splitlines(), err=True)  # the message may quote text of others
         sys.exit(EXIT_CODES[InvalidInput])
     except MetastoreError as error:
         sys.exit(show_error(error, as_json=as_json))
-    except OSError as error:  # what is printed cannot be written
+    except OSError as error:  # stdout cannot be written
         say(f"Error: {error.strerror}: {error.filename or 'stdout'}", fg="red")
         _give_up_stdout()
         sys.exit(5)
 
 
 def _give_up_stdout() -> None:
-    """Let what is still to be printed go nowhere: Python tries again at its end, and would complain."""
+    """Discard the rest of the output, since Python would try to write it at exit, and fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a person watches while a command works, on stderr: progress, and the waits that a host imposes."""
+"""Progress bars on stderr, for the work of a command and for the waits that a Git host imposes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, TextIO
 
 import click
 
-#: Of a terminal: to the line above; and away with what is on this one.
+#: Terminal codes: go up a line; clear this line.
 _UP, _CLEAR = "\033[A", "\r\033[K"
 
 
 def bar_stream() -> TextIO:
-    """Return where bars are drawn: stderr, or nowhere with `--quiet`."""
+    """Return the stream for bars: stderr, or with `--quiet` one that is discarded."""
     context = click.get_current_context(silent=True)
     return io.StringIO() if context and getattr(context.obj, "quiet", False) else sys.stderr
 
 
 class Bar:
-    """A progress bar that learns its length as it goes."""
+    """A progress bar whose length may change."""
 
     def __init__(self, label: str) -> None:
         self._bar: Any = click.progressbar(length=1, label=label, file=bar_stream())
@@ -35,23 +35,23 @@ class Bar:
         self._bar.__exit__(*error)
 
     def show(self, done: int, total: int) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         self._bar.length = total
         self._bar.update(done - self._bar.pos)
 
 
 def wait_for_host(seconds: float, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait because a host limits us, and show it: by a bar that fills and goes, or without a terminal by a sentence.
+    """Wait for the end of a host's rate limit, with a bar on a terminal and a sentence elsewhere.
 
-    The bar is one line below where the cursor is, which may be on the bar of the work that has to wait; afterwards the
-    cursor is there again.
+    The bar is one line below the cursor, which may be on the bar of the work that waits. Then the bar disappears, and
+    the cursor is where it was.
 
     Args:
-        seconds: How long.
+        seconds: The time to wait.
         sleep: Waits for some seconds.
     """
     if not sys.stderr.isatty():
-        click.echo(f"The host limits how often it is asked: waiting {math.ceil(seconds)} seconds.", err=True)
+        click.echo(f"The host limits requests: waiting {math.ceil(seconds)} seconds.", err=True)
         sleep(seconds)
         return
     click.echo(err=True)
@@ -83,6 +83,6 @@ def _fill(seconds: float, sleep: Callable[[float], None]) -> None:
     )
     bar.current_item = steps
     with bar:
-        for gone in range(1, steps + 1):
+        for step in range(1, steps + 1):
             sleep(seconds / steps)
-            bar.update(1, steps - gone)
+            bar.update(1, steps - step)

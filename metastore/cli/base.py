@@ -1,4 +1,4 @@
-"""The options that every command has, the store that they lead to, and what commands read and print."""
+"""The options of every command, the store that they name, and the input and output of commands."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FULL = 40
 
 
 class App:
-    """The options that every command has, and the store that they lead to."""
+    """The options of every command, and the store that they name."""
 
     def __init__(self) -> None:
         self.store_url: str | None = None
@@ -44,11 +44,11 @@ class App:
         self.user: str | None = None
 
     def reader(self) -> Store:
-        """Open a store that has to be there."""
+        """Open a store that exists."""
         return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> Store:
-        """Open a store, and make it if there is none; a person is told, since a path may be mistyped."""
+        """Open a store, and make it if there is none. Tell the user about that, since a path may be mistyped."""
         new = self.is_new()
         store = self.open(self.store_url, create=True, sync=sync)
         if new:
@@ -56,37 +56,37 @@ class App:
         return store
 
     def is_new(self) -> bool:
-        """Return whether there is no store yet, so that `writer` would make one."""
+        """Tell whether there is no store yet, so that `writer` would make one."""
         from metastore.storage.connect import is_new
 
         return is_new(self.url())
 
     def url(self) -> str:
-        """Return the URL of the store: the option, else the setting."""
+        """Return the URL of the store: the option, or else the setting."""
         from metastore import config
 
         return self._settings(config.load()).url
 
     def require_author(self) -> None:
-        """Say once, before anything is done, that nobody is named who writes.
+        """Check once, before the work begins, that a write has an author.
 
         Raises:
-            InvalidInput: Neither the options nor the settings nor Git name an author.
+            InvalidInput: Neither the options nor the settings nor Git name one.
         """
         from metastore import config, connecting
         from metastore.storage.connect import is_service
 
         settings = self._settings(config.load())
-        if is_service(settings.url):  # the token says who
+        if is_service(settings.url):  # the token names the author
             return
         if self.author is None and not (settings.options.get("author") or connecting.git_author()):
             raise InvalidInput(
-                "nobody is named who writes: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
+                "the change has no author: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
                 "or git config --global user.name"
             )
 
     def known_author(self) -> Author:
-        """Return who writes: the option, the setting, or Git's. Call `require_author` before."""
+        """Return the author: from the option, the setting or Git. Call `require_author` before."""
         from metastore import config, connecting
 
         named = self.author or config.load().options.get("author")
@@ -110,7 +110,7 @@ class App:
         return store
 
     def full_id(self, dataset_id: str | None, revision: str | None) -> str | None:
-        """Return the full id of a revision that was given as an abbreviation; anything else as it is."""
+        """Return the full id of an abbreviated revision; any other text unchanged."""
         from metastore.parse import looks_like_revision
 
         if dataset_id is None or revision is None or len(revision) == _FULL or not looks_like_revision(revision):
@@ -125,7 +125,7 @@ class App:
         return folder
 
     def grades(self) -> Grades:
-        """Return the rules for grades that the settings name, or those of MetaStore."""
+        """Return the rules for grades that the settings name, or the default ones."""
         from metastore import config
         from metastore.descriptor.grade import Grades
 
@@ -135,7 +135,7 @@ class App:
         return settings if self.store_url is None else replace(settings, url=self.store_url)
 
     def data(self, value: Any, text: str | Sequence[str] | bytes | None = None) -> None:
-        """Print a result: as JSON on one line where that was asked for, else as a line, as lines, or as it is."""
+        """Print a result: with `--json` as a line of JSON, otherwise as a line, as lines, or as bytes."""
         from metastore.wire import to_text
 
         if self.json or text is None:
@@ -146,38 +146,38 @@ class App:
             show(*([text] if isinstance(text, str) else text))
 
     def summary(self, value: Any, text: str) -> None:
-        """Print the counts of what was done: as JSON where that was asked for, else as a line unless `--quiet`."""
+        """Print the counts of a command: with `--json` as JSON, otherwise as a line unless `--quiet`."""
         if self.json or not self.quiet:
             self.data(value, text)
 
     def rows(self, values: Iterable[Any], text: Callable[[Any], str] = str) -> None:
-        """Print one result a line, as they come."""
+        """Print results as they come, each on its line."""
         for value in values:
             self.data(value, text(value))
 
 
 def say(text: str, **style: Any) -> None:
-    """Tell the person something, on stderr; with --quiet only what went wrong, which is red."""
+    """Print a message to stderr; with `--quiet` only errors, which are red."""
     context = click.get_current_context(silent=True)
     app = context.find_object(App) if context else None
     if app is None or not app.quiet or style.get("fg") == "red":
         show(paint(text, **style), err=True)
 
 
-def tell_findings(made: Dataset) -> None:
-    """Warn of what a write added that breaks the profile, and count the rest; the log quotes no descriptor."""
-    for finding in made.findings:
+def tell_findings(dataset: Dataset) -> None:
+    """Warn of each finding that a write added, and count the others. The log itself quotes no descriptor."""
+    for finding in dataset.findings:
         if not finding.known:
-            say(f"WARNING: {made.id}: {finding}")
-    if known := sum(finding.known for finding in made.findings):
-        say(f"WARNING: {made.id}: {known} problem{'s' * (known != 1)} as before")
+            say(f"WARNING: {dataset.id}: {finding}")
+    if known := sum(finding.known for finding in dataset.findings):
+        say(f"WARNING: {dataset.id}: {known} problem{'s' * (known != 1)} as before")
 
 
 def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId], None]) -> list[dict[str, str]]:
-    """Do something with each dataset, with a bar; one that is damaged or gone does not keep the others from it.
+    """Do some work for each dataset, with a progress bar. A dataset that is damaged does not stop the rest.
 
     Returns:
-        What failed, and why; a dataset that is not there any more is no failure.
+        The failures with their reasons. A dataset that has gone meanwhile is not a failure.
     """
     failures = []
     with click.progressbar(ids, label=label, file=bar_stream()) as bar:
@@ -194,7 +194,7 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
 
 
 def local(app: App) -> GitStorage:
-    """Return the local storage of the store that has to be there. Raises InvalidInput where it is another kind."""
+    """Return the local storage of an existing store. Raises InvalidInput: the store is not in a folder."""
     from metastore.storage.connect import is_service
     from metastore.storage.local.storage import GitStorage
 
@@ -203,7 +203,7 @@ def local(app: App) -> GitStorage:
         return storage
     if is_service(url := app.url()):
         raise InvalidInput(f"{url} is a service: verify, pack and back up where its store is")
-    raise InvalidInput("only a store in a folder can be used this way")
+    raise InvalidInput("this command needs a store in a folder")
 
 
 def unnamed_of(store: Store) -> list[str]:
@@ -229,12 +229,12 @@ def read_input(source: str) -> bytes:
     """Read a file, or stdin for `-`.
 
     Raises:
-        InvalidInput: It cannot be read.
+        InvalidInput: The file cannot be read.
     """
     if source == "-":
         stdin = sys.stdin.buffer
         if stdin.isatty():
-            say("Reading from the keyboard; end with Ctrl-D.")
+            say("Reading from the keyboard. End with Ctrl-D.")
         return stdin.read()
     try:
         return Path(source).read_bytes()
@@ -243,10 +243,10 @@ def read_input(source: str) -> bytes:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file, and the folders that it is in.
+    """Write a file, and make the folders that it needs.
 
     Raises:
-        InvalidInput: It cannot be written.
+        InvalidInput: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

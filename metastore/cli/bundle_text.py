@@ -12,16 +12,16 @@ from metastore.cli.output import paint
 _HEADER = ("NAME", "EVENT", "GROUP", "RUN", "STORAGE", "HOSTS", "DEVICES", "UPDATED")
 
 
-def cells(each: Bundle) -> tuple[str, ...]:
-    """Return a line of the table of bundles."""
-    running = "yes" if each.run else "no" if each.writable else "-"
-    updated = f"{each.updated:%Y-%m-%d %H:%M}" if each.updated else ""
-    hosts = " ".join(each.hosts) or "-"
-    return (each.name, each.event, each.ifb_group, running, each.storage, hosts, str(len(each.devices)), updated)
+def cells(bundle: Bundle) -> tuple[str, ...]:
+    """Return a row of the table of bundles."""
+    running = "yes" if bundle.run else "no" if bundle.writable else "-"
+    updated = f"{bundle.updated:%Y-%m-%d %H:%M}" if bundle.updated else ""
+    hosts, devices = " ".join(bundle.hosts) or "-", str(len(bundle.devices))
+    return (bundle.name, bundle.event, bundle.ifb_group, running, bundle.storage, hosts, devices, updated)
 
 
 def table(rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """Lay rows out in columns, some hundred at a time, so that a long list need not be held."""
+    """Lay rows out in columns, some hundred at a time, so that a long list does not fill the memory."""
     widths = [0] * len(_HEADER)
     page: list[tuple[str, ...]] = [_HEADER]
     while page := [*page, *islice(rows, 500)]:
@@ -31,34 +31,34 @@ def table(rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
         page = []
 
 
-def lines(found: Bundle) -> list[str]:
+def lines(bundle: Bundle) -> list[str]:
     """Return a bundle with all its devices."""
-    flags = {"run": found.run, "udp": found.udp, "collectable": found.writable}
+    flags = {"run": bundle.run, "udp": bundle.udp, "collectable": bundle.writable}
     return [
-        f"bundle   {found.name}",
-        f"event    {found.event}",
-        f"group    {found.ifb_group}",
-        f"storage  {found.storage}",
+        f"bundle   {bundle.name}",
+        f"event    {bundle.event}",
+        f"group    {bundle.ifb_group}",
+        f"storage  {bundle.storage}",
         f"flags    {', '.join(name for name, value in flags.items() if value) or '(none)'}",
-        f"hosts    {' '.join(found.hosts) or '(none)'}",
-        f"updated  {found.updated:%Y-%m-%d %H:%M:%S} UTC, snapshot {found.snapshot}",
-        f"devices  {len(found.devices)}",
-        *(f"  {device}" for device in sorted(found.devices)),
+        f"hosts    {' '.join(bundle.hosts) or '(none)'}",
+        f"updated  {bundle.updated:%Y-%m-%d %H:%M:%S} UTC, snapshot {bundle.snapshot}",
+        f"devices  {len(bundle.devices)}",
+        *(f"  {device}" for device in sorted(bundle.devices)),
     ]
 
 
-def snapshot_lines(found: Snapshot) -> list[str]:
-    """Return who, when, why, and the state."""
-    after = f"after {found.previous}" if found.previous else "the first"
+def snapshot_lines(snapshot: Snapshot) -> list[str]:
+    """Return a snapshot: its user, time, comment and state."""
+    after = f"after {snapshot.previous}" if snapshot.previous else "the first"
     head = [
-        f"snapshot {found.id} ({after})",
-        f"action   {found.action}",
-        f"user     {found.user}",
-        f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
-        f"hash     {found.hash}",
-        *(["", *(f"    {line}" for line in found.comment.split("\n"))] if found.comment else []),
+        f"snapshot {snapshot.id} ({after})",
+        f"action   {snapshot.action}",
+        f"user     {snapshot.user}",
+        f"created  {snapshot.created:%Y-%m-%d %H:%M:%S} UTC",
+        f"hash     {snapshot.hash}",
+        *(["", *(f"    {line}" for line in snapshot.comment.split("\n"))] if snapshot.comment else []),
     ]
-    return [*head, "", *lines(found.bundle)]
+    return [*head, "", *lines(snapshot.bundle)]
 
 
 def log_line(entry: LogEntry) -> str:
@@ -71,15 +71,15 @@ def log_line(entry: LogEntry) -> str:
     )
 
 
-def diff_lines(found: BundleDiff) -> Iterator[str]:
+def diff_lines(diff: BundleDiff) -> Iterator[str]:
     """Yield the differences, coloured."""
-    for name, (old, new) in found.attributes.items():
-        yield paint(f"~ {name}: {_said(old)} → {_said(new)}", fg="yellow")
-    yield from (paint(f"- {device}", fg="red") for device in found.removed)
-    yield from (paint(f"+ {device}", fg="green") for device in found.added)
+    for name, (old, new) in diff.attributes.items():
+        yield paint(f"~ {name}: {_text(old)} → {_text(new)}", fg="yellow")
+    yield from (paint(f"- {device}", fg="red") for device in diff.removed)
+    yield from (paint(f"+ {device}", fg="green") for device in diff.added)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return (
         " ".join(value) or "(none)"
         if isinstance(value, tuple)

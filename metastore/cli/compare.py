@@ -1,4 +1,4 @@
-"""`metastore diff`, and how every comparison is printed."""
+"""`metastore diff`, and the output of every comparison."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """What lies between two descriptors, and the texts of both."""
+    """The differences of two descriptors, and both texts."""
 
     value: Any
     patch: Any
@@ -36,40 +36,40 @@ class Comparison(NamedTuple):
     version: str | None
     labels: tuple[str, str]
     texts: Callable[[], tuple[str, str]]
-    #: Why there are only lines to compare.
+    #: The reason why only lines can be compared.
     problem: NotADescriptor | None = None
 
 
 def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]:
-    """Give a command that returns a `Comparison` the options for printing it."""
+    """Add the options for its output to a command that returns a `Comparison`."""
 
     @functools.wraps(function)
     def run(
         app: App, *args: Any, unified: bool, patch: bool, summary: bool, grade: bool, exit_code: bool, **kwargs: Any
     ) -> None:
-        found = function(app, *args, **kwargs)
-        if found is None:
+        result = function(app, *args, **kwargs)
+        if result is None:
             return
-        if found.problem is not None:
-            _print_lines(found, only=not (summary or grade or patch or app.json))
+        if result.problem is not None:
+            _print_lines(result, only=not (summary or grade or patch or app.json))
         elif summary or grade:
-            line = found.summary if summary else f"{found.grade or 'none'} {found.version or ''}".rstrip()
-            app.data({"summary": found.summary, "grade": found.grade, "version": found.version}, line)
+            line = result.summary if summary else f"{result.grade or 'none'} {result.version or ''}".rstrip()
+            app.data({"summary": result.summary, "grade": result.grade, "version": result.version}, line)
         elif patch or app.json:
-            app.data(found.patch if patch else found.value)
+            app.data(result.patch if patch else result.value)
         elif unified:
-            _print_unified(found)
+            _print_unified(result)
         else:
-            _print_words(found)
-        if exit_code and (found.patch or found.problem):
+            _print_words(result)
+        if exit_code and (result.patch or result.problem):
             raise click.exceptions.Exit(FOUND_PROBLEMS)
 
     options = (
-        click.option("--unified", is_flag=True, help="Line by line, as diff does."),
-        click.option("--patch", is_flag=True, help="As a JSON Patch (RFC 6902)."),
-        click.option("--summary", is_flag=True, help="On one line."),
+        click.option("--unified", is_flag=True, help="Compare line by line, as diff does."),
+        click.option("--patch", is_flag=True, help="Print a JSON Patch (RFC 6902)."),
+        click.option("--summary", is_flag=True, help="Print a summary on one line."),
         click.option("--grade", is_flag=True, help="Print major, minor or patch, and the version that should follow."),
-        click.option("--exit-code", is_flag=True, help="End with 1 if there is a difference."),
+        click.option("--exit-code", is_flag=True, help="Exit with 1 if there is a difference."),
     )
     for option in reversed(options):
         run = option(run)
@@ -78,16 +78,16 @@ def comparing(function: Callable[..., Comparison | None]) -> Callable[..., None]
 
 @click.group(invoke_without_command=True, hidden=True)
 def _root() -> None:
-    """Carry the command that has no noun."""
+    """Hold the command without a noun."""
 
 
 @command(_root, "diff")
 @click.argument("a", required=False)
 @click.argument("b", required=False)
-@click.option("--with", "other", metavar="URL", help="The store of B; without A and B, compare all of both stores.")
+@click.option("--with", "other", metavar="URL", help="The store of B. Without A and B, compare both stores.")
 @comparing
 def diff(app: App, a: str | None, b: str | None, other: str | None) -> Comparison | None:
-    """Compare two descriptors: files (`-` is stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
+    """Compare two descriptors: files (- for stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
 
     Examples: metastore diff physics/cars@v1 cars.json; metastore diff --with https://metastore.example.org
     """
@@ -101,7 +101,7 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
 
 
 def _text(app: App, name: str, url: str | None) -> bytes:
-    """Return a descriptor as it is stored or in a file."""
+    """Return a descriptor from a file or a store, byte for byte."""
     if name == "-" or Path(name).is_file() or name.endswith(".json"):
         return read_input(name)
     dataset_id, _, revision = name.partition("@")
@@ -118,29 +118,29 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -
     for label, value in zip(labels, (before, after), strict=True):
         if not isinstance(value, dict):
             raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")
-    found = changes(before, after)
-    grade = grades.grade(found)
-    patch, line, version = json_patch(before, after), summary(found), next_version(before.get("version"), grade)
-    value = {"patch": patch, "changes": found, "summary": line, "grade": grade, "version": version}
-    return Comparison(value, patch, found, line, grade, version, labels, lambda: (old.decode(), new.decode()))
+    differences = changes(before, after)
+    grade, line = grades.grade(differences), summary(differences)
+    patch, version = json_patch(before, after), next_version(before.get("version"), grade)
+    value = {"patch": patch, "changes": differences, "summary": line, "grade": grade, "version": version}
+    return Comparison(value, patch, differences, line, grade, version, labels, lambda: (old.decode(), new.decode()))
 
 
 def _compare_stores(app: App, here: Store, there: Store) -> None:
-    """Print each dataset that is in one store alone, or differs."""
+    """Print each dataset that differs or is in one store only."""
     grades = app.grades()
     sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]
     for dataset_id, group in groupby(merged(*sides), key=lambda pair: pair[0]):
-        found = {side for _, side in group}
-        if len(found) == 2:
+        present = {side for _, side in group}
+        if len(present) == 2:
             difference = _in_both(dataset_id, here, there, grades)
         else:
-            difference = "only in the other store" if found == {1} else "only in this store"
+            difference = "only in the other store" if present == {1} else "only in this store"
         if difference:
             app.data({"dataset": str(dataset_id), "difference": difference}, f"{dataset_id}: {difference}")
 
 
 def _in_both(dataset_id: DatasetId, here: Store, there: Store, grades: Grades) -> str:
-    """Return on one line how a dataset differs between two stores, or why it cannot be compared."""
+    """Return the differences of a dataset in two stores on one line, or why it cannot be compared."""
     name = str(dataset_id)
     try:
         old, new = (store.dataset_bytes(dataset_id)[1] for store in (here, there))
@@ -158,27 +158,27 @@ _SIGNS = {
 }
 
 
-def _print_words(found: Comparison) -> None:
-    if not found.changes:
-        say("No difference.")
-    for change in found.changes:
+def _print_words(result: Comparison) -> None:
+    if not result.changes:
+        say("No differences.")
+    for change in result.changes:
         sign, colour = _SIGNS[change.kind]
         show(paint(f"{sign} {change}", fg=colour))
 
 
-def _print_lines(found: Comparison, *, only: bool) -> None:
-    """Print the lines of two texts of which one is no descriptor. Raises NotADescriptor if something else is wanted."""
-    assert found.problem is not None
+def _print_lines(result: Comparison, *, only: bool) -> None:
+    """Print the lines of two texts, of which one is not a descriptor. Raises NotADescriptor: lines are not enough."""
+    assert result.problem is not None
     if not only:
-        raise found.problem
-    say(f"Compared line by line: {found.problem}.")
-    _print_unified(found)
+        raise result.problem
+    say(f"Compared line by line: {result.problem}.")
+    _print_unified(result)
 
 
-def _print_unified(found: Comparison) -> None:
-    old, new = ([line.rstrip("\n") for line in io.StringIO(text, newline="\n")] for text in found.texts())
+def _print_unified(result: Comparison) -> None:
+    old, new = ([line.rstrip("\n") for line in io.StringIO(text, newline="\n")] for text in result.texts())
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in difflib.unified_diff(old, new, *found.labels, lineterm=""):
+    for line in difflib.unified_diff(old, new, *result.labels, lineterm=""):
         show(paint(line, fg=colours.get(line[:1])))
 
 

@@ -15,12 +15,12 @@ from metastore.errors import InvalidInput, needs_extra
 
 @click.group()
 def database() -> None:
-    """The PostgreSQL database that keeps datasets and bundles: its tables, its roles, its state."""
+    """Set up and inspect a PostgreSQL database for datasets and bundles."""
 
 
 COMMANDS = (database,)
 _URL = click.option(
-    "--url", metavar="URL", help="The database. Otherwise --store, METASTORE_BUNDLES_URL or the store's URL."
+    "--url", metavar="URL", help="The database. Default: --store, METASTORE_BUNDLES_URL or METASTORE_STORE."
 )
 
 
@@ -35,13 +35,13 @@ def _command(name: str, *options: Callable[..., Any]) -> Callable[..., Any]:
 
 @_command(
     "migrate",
-    click.option("--role", help="Gets what an application needs; otherwise metastore_app, if it is there."),
+    click.option("--role", help="The role of an application. Default: metastore_app, if it exists."),
 )
 def migrate(app: App, url: str | None, role: str | None) -> None:
     """Create or update the tables.
 
-    Existing tables of bundles are taken over. Run it as the role that owns the tables. You can repeat it, and start it
-    on several machines at once.
+    Existing tables of bundles are adopted. Run the command as the role that owns the tables. It is safe to repeat it,
+    and to run it on several machines at once.
     """
     with needs_extra("postgres"):
         from metastore.postgres.migrate import migrate
@@ -51,9 +51,9 @@ def migrate(app: App, url: str | None, role: str | None) -> None:
 
 @_command("status")
 def status(app: App, url: str | None) -> None:
-    """Show versions, sizes, replicas, and what puts changes or the feed at risk.
+    """Show versions, sizes, replicas and risks.
 
-    Exit code 1 if the tables have to be migrated, if acknowledged changes could be lost, or if the feed is held up.
+    Exit code 1 if the tables have to be migrated, if acknowledged changes could be lost, or if the feed is blocked.
     """
     with needs_extra("postgres"):
         from metastore.postgres.status import status
@@ -67,7 +67,8 @@ def status(app: App, url: str | None) -> None:
 def roles(app: App, url: str | None) -> None:
     """Create the roles metastore_app and metastore_reader, and give them their rights.
 
-    They cannot log in: grant them to the roles that do. Run it as the role that owns the tables and may create roles.
+    These roles cannot log in: grant them to roles that can. Run the command as the role that owns the tables and may
+    create roles.
     """
     with needs_extra("postgres"):
         from metastore.postgres.roles import set_up_roles

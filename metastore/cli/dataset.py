@@ -24,7 +24,7 @@ ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
 @click.group()
 def dataset() -> None:
-    """Datasets: create, read, change, put back."""
+    """Create, read, change and revert datasets."""
 
 
 COMMANDS = (dataset,)
@@ -34,27 +34,27 @@ COMMANDS = (dataset,)
 @ID
 @FILE
 def create(app: App, dataset_id: str, file: str, message: str | None, at: datetime | None) -> None:
-    """Store a new dataset from a descriptor FILE (otherwise stdin); prints the revision's id."""
+    """Create a dataset from a descriptor in FILE, or from stdin; print the id of its revision."""
     content = read_input(file)
     if app.is_new():
-        validate(content)  # a descriptor that is refused leaves no empty store behind
-    made = app.writer().dataset_create(dataset_id, content, message=message, at=at)
-    tell_findings(made)
-    say(f"Created {made.id}.", fg="green")
-    app.data(made, made.revision.id)
+        validate(content)  # an invalid descriptor must not leave an empty store
+    created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
+    tell_findings(created)
+    say(f"Created {created.id}.", fg="green")
+    app.data(created, created.revision.id)
 
 
 @command(dataset, "read")
 @ID
 @click.argument("revision", required=False)
-@click.option("--raw", is_flag=True, help="Also what is not JSON.")
+@click.option("--raw", is_flag=True, help="Print the bytes, even if they are not JSON.")
 def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
-    """Print a descriptor as it is, or as it was at a REVISION or tag, exactly as stored."""
+    """Print the newest descriptor, or the one at a REVISION or tag, exactly as stored."""
     if raw:
         show_bytes(app.reader().dataset_bytes(dataset_id, revision)[1])
         return
-    found = app.reader().dataset_read(dataset_id, revision)
-    app.data(found, found.bytes)
+    stored = app.reader().dataset_read(dataset_id, revision)
+    app.data(stored, stored.bytes)
 
 
 @command(dataset, "update", writes=True, expects=True)
@@ -63,11 +63,11 @@ def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
 def update(
     app: App, dataset_id: str, file: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Replace a descriptor by FILE (otherwise stdin)."""
+    """Replace a descriptor with FILE, or with stdin."""
     store = app.reader()
     before = store.revision_read(dataset_id)
-    made = store.dataset_update(dataset_id, read_input(file), expected=expected, message=message, at=at)
-    _tell(app, made, before.id, "Updated")
+    updated = store.dataset_update(dataset_id, read_input(file), expected=expected, message=message, at=at)
+    _tell(app, updated, before.id, "Updated")
 
 
 @command(dataset, "patch", writes=True, expects=True)
@@ -78,7 +78,7 @@ def patch(
 ) -> None:
     """Change a part of a descriptor.
 
-    PATCH is JSON, a file with it, or stdin: an object is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902).
+    PATCH is JSON, a file with JSON, or stdin. An object is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902).
 
     Example: metastore dataset patch physics/cars '{"title": "Cars"}'
     """
@@ -87,14 +87,14 @@ def patch(
     if patch != "-" and not patch.lstrip().startswith(("{", "[")) and not Path(patch).exists():
         raise InvalidInput(f"{patch!r} is neither JSON (an object or a list) nor a file")
     content = patch if patch.lstrip().startswith(("{", "[")) else read_input(patch)
-    made = store.dataset_patch(dataset_id, content, expected=expected, message=message, at=at)
-    _tell(app, made, before.id, "Patched")
+    patched = store.dataset_patch(dataset_id, content, expected=expected, message=message, at=at)
+    _tell(app, patched, before.id, "Patched")
 
 
 @command(dataset, "edit", writes=True)
 @ID
 def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) -> None:
-    """Change a descriptor in $EDITOR; if somebody else changes it meanwhile, nothing typed is lost."""
+    """Change a descriptor in $EDITOR. If it changes meanwhile, your text is kept in a file."""
     store = app.reader()
     current = store.dataset_read(dataset_id)
     text = click.edit(current.bytes.decode(), extension=".json")
@@ -102,7 +102,7 @@ def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) ->
         say("Nothing was saved, so nothing has changed.")
         return
     try:
-        made = store.dataset_update(dataset_id, text, expected=current.revision.id, message=message, at=at)
+        edited = store.dataset_update(dataset_id, text, expected=current.revision.id, message=message, at=at)
     except MetastoreError as error:
         kept = _keep(text)
         again = f"metastore dataset update {dataset_id} {kept} --expected"
@@ -112,13 +112,13 @@ def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) ->
         else:
             say(f"What you typed is kept in {kept}: mend it, then `{again} {current.revision.id}`.")
         raise
-    _tell(app, made, current.revision.id, "Updated")
+    _tell(app, edited, current.revision.id, "Updated")
 
 
 @command(dataset, "delete", writes=True, expects=True)
 @ID
 def delete(app: App, dataset_id: str, message: str | None, at: datetime | None, expected: str | None) -> None:
-    """Mark a dataset as gone; its history stays, and `dataset revert` brings it back."""
+    """Delete a dataset. Its history stays, and `dataset revert` brings it back."""
     revision = app.reader().dataset_delete(dataset_id, expected=expected, message=message, at=at)
     say(f"Deleted {dataset_id}; `metastore dataset revert {dataset_id} {str(revision.parent)[:12]}` brings it back.")
     app.data(revision, revision.id)
@@ -126,8 +126,8 @@ def delete(app: App, dataset_id: str, message: str | None, at: datetime | None, 
 
 @command(dataset, "purge", writes=True, expects=True)
 @ID
-@click.option("--force", is_flag=True, help="Also a live one.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--force", is_flag=True, help="Purge even a live dataset.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def purge(
     app: App,
     dataset_id: str,
@@ -144,7 +144,7 @@ def purge(
         raise InvalidInput(f"{dataset_id} is live: delete it first, or give --force")
     if not yes:
         if app.json or not sys.stdin.isatty():
-            raise InvalidInput("a purge cannot be undone, and nobody can be asked here: it needs --yes")
+            raise InvalidInput("a purge cannot be undone, and there is no terminal to ask on: it needs --yes")
         click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)
     store.dataset_purge(dataset_id, force=force, expected=expected, message=message, at=at)
     say(f"Purged {dataset_id}.")
@@ -158,10 +158,10 @@ def purge(
 def move(
     app: App, dataset_id: str, new_id: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Give a dataset another id; its history goes with it, and the old id says where it went."""
+    """Give a dataset another id. Its history moves along, and the old id leads to the new one."""
     moved = app.reader().dataset_move(dataset_id, new_id, expected=expected, message=message, at=at)
     if str(moved.id) == dataset_id:
-        say(f"{dataset_id} is there already: nothing was moved.")
+        say(f"{dataset_id} has this id already: nothing was moved.")
     else:
         say(f"Moved {dataset_id} to {moved.id}.", fg="green")
     app.data(moved, moved.revision.id)
@@ -173,21 +173,21 @@ def move(
 def revert(
     app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Put a dataset back to what it was at a REVISION or tag, as a new revision; also a deleted one."""
+    """Revert a dataset, even a deleted one, to a REVISION or tag, by a new revision."""
     store = app.reader()
     before = store.revision_read(dataset_id)
-    made = store.dataset_revert(dataset_id, revision, expected=expected, message=message, at=at)
-    _tell(app, made, before.id, "Reverted")
+    reverted = store.dataset_revert(dataset_id, revision, expected=expected, message=message, at=at)
+    _tell(app, reverted, before.id, "Reverted")
 
 
 @command(dataset, "undo", writes=True, expects=True)
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
 @click.argument("revision", required=False)
-@click.option("--batch", metavar="ID", help="All changes with this batch id, such as those of one import.")
-@click.option("--by", metavar="TEXT", help="All changes by an author with this in the name or email.")
-@click.option("--since", type=TIME, metavar="TIME", help="Of those changes, the ones made then or later.")
-@click.option("--until", type=TIME, metavar="TIME", help="Of those changes, the ones made then or earlier.")
-@click.option("--dry-run", is_flag=True, help="Of many changes, only say what would be undone.")
+@click.option("--batch", metavar="ID", help="Undo all changes with this batch id, such as those of one import.")
+@click.option("--by", metavar="TEXT", help="Undo all changes by authors with this text in their name or email.")
+@click.option("--since", type=TIME, metavar="TIME", help="Of those changes, undo the ones made then or later.")
+@click.option("--until", type=TIME, metavar="TIME", help="Of those changes, undo the ones made then or earlier.")
+@click.option("--dry-run", is_flag=True, help="Only list the changes that would be undone; not for a single one.")
 def undo(
     app: App,
     dataset_id: str | None,
@@ -201,11 +201,11 @@ def undo(
     at: datetime | None,
     expected: str | None,
 ) -> None:
-    """Take out the change that a REVISION made, and keep those after it; or the changes of many datasets.
+    """Undo the change of a REVISION, and keep later ones; or undo changes of many datasets.
 
-    A..B takes out all changes after A up to B. Undoing a deletion brings the dataset back. Many changes are undone
-    dataset by dataset and reported; what was interrupted goes on when started again. Exit code 1 if a later change
-    stood in the way of one.
+    A..B undoes all changes after A up to B. To undo a deletion brings the dataset back. Many changes are undone one
+    dataset at a time. After an interruption, run the command again to go on. Exit code 1 if a later change conflicts
+    with one of them.
 
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
@@ -219,12 +219,12 @@ def undo(
         raise InvalidInput("give OWNER/NAME and REVISION, or --batch, --by or --since (which have --dry-run)")
     store = app.reader()
     before = store.revision_read(dataset_id)
-    made = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
-    if made.revision.id == before.id:
-        say(f"Nothing of that change is left in {made.id}: no revision was made.")
+    undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
+    if undone.revision.id == before.id:
+        say(f"Nothing of that change is left in {undone.id}: no revision was made.")
     else:
-        say(f"Undid {revision} in {made.id}.", fg="green")
-    app.data(made, made.revision.id)
+        say(f"Undid {revision} in {undone.id}.", fg="green")
+    app.data(undone, undone.revision.id)
 
 
 def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) -> None:
@@ -238,25 +238,25 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 
 @command(dataset, "list")
 @click.argument("prefix", default="")
-@click.option("--after", metavar="OWNER/NAME", help="Begin behind this one.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
-@click.option("--deleted", is_flag=True, help="The deleted ones instead.")
+@click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
+@click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
+@click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
 def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool) -> None:
-    """List datasets, sorted, one a line; with a PREFIX such as physics/ only those."""
+    """List datasets by id, each on its line; with a PREFIX such as physics/, only those."""
     store = app.reader()
     app.rows(store.dataset_list(prefix, after=after, limit=limit, deleted=deleted))
     unnamed = unnamed_of(store) if not (prefix or after or deleted) else []
     if unnamed:
-        say(f"Not listed, since their names are no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
+        say(f"Not listed, since they have no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
 
 
-def _tell(app: App, made: Dataset, before: str, done: str) -> None:
-    if made.revision.id == before:
-        say(f"{made.id} says this already: no revision was made.")
+def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
+    if dataset.revision.id == before:
+        say(f"{dataset.id} has this content already: no revision was made.")
     else:
-        tell_findings(made)
-        say(f"{done} {made.id}.", fg="green")
-    app.data(made, made.revision.id)
+        tell_findings(dataset)
+        say(f"{done} {dataset.id}.", fg="green")
+    app.data(dataset, dataset.revision.id)
 
 
 def _keep(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""`metastore describe`, `check`, `import` and `export`: between files and the store."""
+"""`metastore describe`, `check`, `import` and `export`: the commands on files."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the commands without a noun."""
 
 
 @command(_root, "describe")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", help="The package's name; otherwise the folder's.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
+@click.option("--name", help="The name of the package. Default: that of the folder.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to.")
 def describe(app: App, folder: Path, name: str | None, output: Path | None) -> None:
-    """Make a descriptor from real files.
+    """Make a descriptor from files.
 
-    Sizes, SHA-256, formats, and the columns of tables, of every file in FOLDER.
+    It has the size, SHA-256, format and columns of every file in FOLDER.
     """
     from metastore.descriptor.describe import describe as describe_folder
 
@@ -64,22 +64,22 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
 
 @command(_root, "check")
 @click.argument("files", nargs=-1)
-@click.option("--all", "whole_store", is_flag=True, help="Check the newest revision of all datasets of the store.")
+@click.option("--all", "whole_store", is_flag=True, help="Check the newest revision of all datasets in the store.")
 def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
     """Check descriptors against their profile.
 
-    Each of the FILES is checked against the profile that it declares; with `--all`, or `--store` and no FILES, each
-    dataset of the store, followed by how many problems there are of each kind. Exit code 1 if there is a problem.
+    Checks each of the FILES against the profile that it declares. With --all, or with --store and no FILES, it checks
+    each dataset of the store, and then counts the problems of each kind. Exit code 1 if there is a problem.
     """
     whole_store = whole_store or (app.store_url is not None and not files)
     if bool(files) == whole_store:
-        raise InvalidInput("give files to check, or --all, and not both")
+        raise InvalidInput("give files to check, or --all, but not both")
     profiles = app.profiles()
     kinds: Counter[str] = Counter()
-    found = (
+    checked = (
         _of_datasets(app, profiles) if whole_store else ((name, _checked(read_input(name), profiles)) for name in files)
     )
-    for name, findings in found:
+    for name, findings in checked:
         kinds.update(finding.kind for finding in findings)
         _tell_checked(app, name, findings, dataset=whole_store)
     if whole_store and app.json:
@@ -92,7 +92,7 @@ def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
 
 
 def _of_datasets(app: App, profiles: str | None) -> Iterator[tuple[str, tuple[Finding, ...]]]:
-    """Check each dataset; one that cannot be read is a finding, and does not keep the others from it."""
+    """Check each dataset. One that cannot be read is a finding, and does not stop the rest."""
     store = app.reader()
     for dataset_id in store.dataset_list():
         try:
@@ -122,26 +122,26 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
 
 @command(_root, "import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--owner", help="Owner of all; the name is then the descriptor's `name`. Otherwise taken from the path.")
-@click.option("--lower-case", is_flag=True, help="Turn ids into lower case.")
-@click.option("--only-new", "rule", flag_value="only-new", help="Leave alone what is in the store already.")
+@click.option("--owner", help="The owner of all; then the descriptor has the name. Default: both are in the path.")
+@click.option("--lower-case", is_flag=True, help="Convert ids to lower case.")
+@click.option("--only-new", "rule", flag_value="only-new", help="Skip datasets that are in the store already.")
 @click.option(
     "--if-unchanged-since-import",
     "rule",
     flag_value="if-unchanged",
-    help="Leave alone what was changed in the store since its last import.",
+    help="Skip datasets that were changed in the store since their last import.",
 )
 @click.option(
     "--merge",
     "base",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Merge with changes that were made in the store; DIR keeps what was imported last.",
+    help="Merge with changes that were made in the store. DIR keeps the descriptors of the last import.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be imported.")
-@click.option("--fast", is_flag=True, help="Do not wait for the disk; after a power cut, import again.")
-@click.option("-v", "--verbose", is_flag=True, help="Name each dataset, its changes and its findings.")
-@click.option("--batch", metavar="ID", help="What `metastore undo --batch` calls this import; otherwise one is made.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be imported.")
+@click.option("--fast", is_flag=True, help="Do not wait for the disk. After a power cut, import again.")
+@click.option("-v", "--verbose", is_flag=True, help="List each dataset, its changes and its findings.")
+@click.option("--batch", metavar="ID", help="The id of this import for `metastore undo --batch`. Default: a new one.")
 @WRITING[0]
 @WRITING[1]
 @WRITING[2]
@@ -158,11 +158,11 @@ def import_files(
     batch: str | None,
     **why: Any,
 ) -> None:
-    """Store many descriptors at once.
+    """Store many descriptors.
 
-    PATHS are folders with OWNER/NAME/datapackage.json below them, descriptors, JSON Lines (.jsonl), CSV, or what CKAN's
-    API returned. What is stored already and says the same is passed over, so that an interrupted import just goes on
-    when started again. What fails is reported with its reason, and the rest is imported; exit code 1 then.
+    PATHS are folders with OWNER/NAME/datapackage.json below them, descriptors, JSON Lines (.jsonl), CSV, or responses
+    of CKAN's API. Descriptors that are stored already are skipped, so after an interruption, run the command again.
+    Failures are reported with their reasons, and the rest is imported; then the exit code is 1.
     """
     from metastore.catalogue import sources
     from metastore.catalogue.imports import Importer
@@ -174,13 +174,13 @@ def import_files(
         raise InvalidInput(f"there is no {DESCRIPTOR} below {', '.join(map(str, paths))}")
     app.require_author()
     first, items = _first_good(sources.read(paths, owner=owner, lower_case=lower_case))
-    if not first and app.is_new():  # nothing can be stored: make no store
+    if not first and app.is_new():  # there is nothing to store, so make no store
         store = metastore.connect("memory:")
     elif dry_run:
         store = metastore.connect("memory:") if app.is_new() else app.reader()
     else:
         store = app.writer(sync=not fast)
-    logging.getLogger("metastore").setLevel(logging.ERROR)  # findings are counted below: the bar stays whole
+    logging.getLogger("metastore").setLevel(logging.ERROR)  # warnings would break the bar; findings are counted below
     importer = Importer(
         store,
         rule="merge" if base else rule or "replace",
@@ -198,14 +198,14 @@ def import_files(
 
 
 def _new_batch(at: datetime | None) -> str:
-    """Return an id for an import: its time, so that an import with a time repeats to the byte."""
+    """Return an id for an import. With `--at`, it has that time, so that the import repeats to the byte."""
     if at is not None:
         return f"import-{at:%Y%m%dT%H%M%S}"
     return f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:
-    """Tell whether any item can be stored, reading no further than that; return all items again."""
+    """Tell whether any item can be stored, and return all items. Items after the first good one are not read yet."""
     seen = []
     for item in items:
         seen.append(item)
@@ -235,8 +235,8 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose:
             _tell_line(line)
     shown = {name: count for name, count in counts.items() if count or name not in ("merged", "skipped")}
     text = ", ".join(f"{count} {name}" for name, count in {**shown, "findings": findings}.items())
-    told = [line for line in lines if line.outcome != "unchanged" or line.findings]
-    facts = {**counts, "findings": findings, "failures": failures, "lines": told, "dry_run": dry_run}
+    notable = [line for line in lines if line.outcome != "unchanged" or line.findings]
+    facts = {**counts, "findings": findings, "failures": failures, "lines": notable, "dry_run": dry_run}
     app.summary(facts, text + (" (dry run)" if dry_run else ""))
     if failures:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
@@ -253,16 +253,16 @@ def _tell_line(line: ImportLine) -> None:
 @command(_root, "export")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("prefix", default="")
-@click.option("--revision", metavar="TAG", help="Each dataset at this tag or revision; those without it are skipped.")
+@click.option("--revision", metavar="TAG", help="Export this tag or revision; datasets without it are skipped.")
 @click.option("--prune", is_flag=True, help="Remove the files of datasets that were deleted, moved or purged.")
-@click.option("--overwrite", is_flag=True, help="Write and remove files that somebody changed, too.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be written and removed.")
+@click.option("--overwrite", is_flag=True, help="Replace and remove files even if they were edited.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be written and removed.")
 def export(app: App, folder: Path, prefix: str, revision: str | None, **options: bool) -> None:
     """Write descriptors to files.
 
-    The newest of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX only those. A manifest in
-    FOLDER says what was written, so that the next export changes no file that somebody changed, and `--prune` removes
-    the files of datasets that are gone. Exit code 1 if a file was kept or a dataset could not be read.
+    The newest descriptor of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX, only of those whose
+    ids begin with it. A manifest in FOLDER lists the files, so that the next export keeps files that were edited, and
+    --prune removes the files of datasets that are gone. Exit code 1 if a file was kept or a dataset could not be read.
     """
     from metastore.catalogue.exports import export as export_all
 
@@ -290,9 +290,9 @@ def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
     exported = counts["written"] + counts["unchanged"]
     shown = {name: count for name, count in counts.items() if count and name not in ("written", "unchanged")}
     text = ", ".join([f"{exported} exported", *(f"{count} {name}" for name, count in shown.items())])
-    told = [line for line in lines if line.outcome != "unchanged"]
+    notable = [line for line in lines if line.outcome != "unchanged"]
     failures = [line for line in lines if line.outcome == "failed"]
-    facts = {"exported": exported, **counts, "failures": failures, "lines": told, "dry_run": dry_run}
+    facts = {"exported": exported, **counts, "failures": failures, "lines": notable, "dry_run": dry_run}
     app.summary(facts, text + (" (dry run)" if dry_run else ""))
     if counts["failed"] or counts["kept"]:
         raise click.exceptions.Exit(FOUND_PROBLEMS)

@@ -1,4 +1,4 @@
-"""Commands and their options: those of every command, of those that write, and of `metastore bundle`."""
+"""Options: those of every command, those of commands that write, and those of `metastore bundle`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from metastore.errors import InvalidInput, MetastoreError
 
 
 def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """Return a callback that keeps an option's value in the `App`, wherever on the line it stands."""
+    """Return a callback that keeps an option's value in the `App`. The option may stand anywhere on the line."""
 
     def callback(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-        if value not in (None, False):  # not given here, but perhaps in front of the command
+        if value not in (None, False):  # otherwise the option may stand before the command
             setattr(context.ensure_object(App), attribute, value)
 
     return callback
@@ -37,7 +37,7 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
         try:
             at = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
+            self.fail(f"{value!r} is not a time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
         if len(value) == len("2024-05-01"):
             return at.replace(tzinfo=UTC)  # a plain date begins at midnight in UTC
         if at.tzinfo is None:
@@ -52,7 +52,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         metavar="URL",
         expose_value=False,
         callback=keep("store_url"),
-        help="The store: a path, or the URL of a store or service. Otherwise METASTORE_STORE, else ./metastore-data.",
+        help="The store: a path, or the URL of a store or service. Default: METASTORE_STORE, or ./metastore-data.",
     ),
     click.option("--json", is_flag=True, expose_value=False, callback=keep("json"), help="Print JSON for programs."),
     click.option(
@@ -61,7 +61,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         is_flag=True,
         expose_value=False,
         callback=_be_quiet,
-        help="Print results and errors, and neither bars nor counts.",
+        help="Print only results and errors, without progress bars and counts.",
     ),
 )
 WRITING: tuple[Callable[..., Any], ...] = (
@@ -71,29 +71,29 @@ WRITING: tuple[Callable[..., Any], ...] = (
         metavar="'NAME <EMAIL>'",
         expose_value=False,
         callback=keep("author"),
-        help="Who. Otherwise METASTORE_AUTHOR, else Git's user.name and user.email.",
+        help="The author. Default: METASTORE_AUTHOR, or Git's user.name and user.email.",
     ),
-    click.option("-m", "--message", metavar="TEXT", help="Why."),
-    click.option("--at", type=TIME, metavar="TIME", help="When, for imports; otherwise now."),
+    click.option("-m", "--message", metavar="TEXT", help="The reason for the change."),
+    click.option("--at", type=TIME, metavar="TIME", help="The time of the change, for imports. Default: now."),
 )
 EXPECTING: tuple[Callable[..., Any], ...] = (
-    click.option("--expected", metavar="ID", help="Only if this still is the newest; otherwise a conflict."),
+    click.option("--expected", metavar="ID", help="Fail with a conflict unless this id is still the newest."),
 )
-#: Of `metastore bundle`.
+#: The options of `metastore bundle`.
 WHERE: tuple[Callable[..., Any], ...] = (
     click.option(
         "--bundles",
         metavar="URL",
         expose_value=False,
         callback=keep("bundles_url"),
-        help="Where bundles are kept. Otherwise --store, else METASTORE_BUNDLES_URL, else METASTORE_STORE.",
+        help="The store of bundles. Default: --store, METASTORE_BUNDLES_URL or METASTORE_STORE.",
     ),
     click.option(
         "--groups",
         metavar="FILE",
         expose_value=False,
         callback=keep("groups_file"),
-        help="Who is in which group. Otherwise METASTORE_GROUPS_FILE; needed for changes.",
+        help="The members of each group, needed for changes. Default: METASTORE_GROUPS_FILE.",
     ),
 )
 WHO: tuple[Callable[..., Any], ...] = (
@@ -101,25 +101,27 @@ WHO: tuple[Callable[..., Any], ...] = (
         "--user",
         expose_value=False,
         callback=keep("user"),
-        help="Who. Otherwise METASTORE_USER, else the login name.",
+        help="The user. Default: METASTORE_USER, or the login name.",
     ),
-    click.option("-m", "--comment", metavar="TEXT", help="Why."),
+    click.option("-m", "--comment", metavar="TEXT", help="The reason for the change."),
 )
-EXPECTED = click.option("--expected", type=int, metavar="NUMBER", help="Only if this still is the newest snapshot.")
+EXPECTED = click.option(
+    "--expected", type=int, metavar="NUMBER", help="Fail with a conflict unless this is still the newest snapshot."
+)
 ATTRIBUTES: tuple[Callable[..., Any], ...] = (
-    click.option("--event", help="When the devices are read, such as e,a9."),
+    click.option("--event", help="The event at which devices are read, such as e,a9."),
     click.option("--storage", type=click.Choice(["long", "short"]), help="How long readings are kept."),
     click.option("--run/--no-run", default=None, help="Whether a collector should be running now."),
     click.option("--udp/--no-udp", default=None, help="Whether UDP messages should be sent."),
     click.option("--collectable/--not-collectable", "writable", default=None, help="Whether it may have a collector."),
-    click.option("--host", "hosts", multiple=True, help="Where the collector may run; give it again for more."),
-    click.option("--device", "devices", multiple=True, help="All its devices; give it again for more."),
-    click.option("--devices-from", metavar="FILE", help="All its devices, from a file (or - for stdin), one a line."),
+    click.option("--host", "hosts", multiple=True, help="A host that the collector may run on; repeatable."),
+    click.option("--device", "devices", multiple=True, help="A device; repeat it for all devices of the bundle."),
+    click.option("--devices-from", metavar="FILE", help="A file (- for stdin) with all devices, one on a line."),
 )
 
 
 def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
-    """Make a function a command with the options that all have, those that write, and those with `--expected`."""
+    """Make a function a command, with the options of every command and those of its kind."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
@@ -140,14 +142,14 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
         decorated: Any = run
         for option in reversed(options):
             decorated = option(decorated)
-        made: click.Command = group.command(name)(decorated)
-        return made
+        result: click.Command = group.command(name)(decorated)
+        return result
 
     return decorate
 
 
 def _is_unnamed(app: App, text: str | None) -> bool:
-    """Tell whether a text is no id, and yet what a repository of a local store is called."""
+    """Tell whether a text names a repository of a local store that has no id."""
     try:
         return text is not None and text in unnamed_of(app.reader())
     except MetastoreError:

@@ -1,4 +1,4 @@
-"""Lines for a terminal, on which text of others can neither move the cursor nor hide or forge anything."""
+"""Output for a terminal. Text of others can neither move the cursor nor hide or forge anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from metastore.config import wants_color
 from metastore.printable import printable_lines
 
-#: Stands before each of our own style codes. It is random, so that no stored text passes for one.
+#: The prefix of our own style codes. It is random, so that no stored text can pass for one.
 _OURS = f"\x1b<{secrets.token_hex(8)}>"
 _STYLE = re.compile(re.escape(_OURS) + r"\[([\d;]+m)")
 
@@ -23,7 +23,7 @@ def paint(text: str, **style: Any) -> str:
 
 
 def show(*lines: str, err: bool = False) -> None:
-    """Print lines. Whatever could act on a terminal is escaped as in JSON, a line break too; tabs stay."""
+    """Print lines. Control characters, also line breaks, are escaped as in JSON; tabs stay."""
     click.echo("\n".join(map(_safe, lines)), err=err, color=wants_color())
 
 
@@ -35,7 +35,7 @@ def _safe(line: str) -> str:
 
 
 def show_bytes(content: bytes) -> None:
-    """Write bytes to stdout as they are; on a terminal, what could act on it is escaped."""
+    """Write bytes to stdout unchanged; on a terminal, control characters are escaped."""
     if sys.stdout.isatty():
         click.echo(printable_lines(content.decode("utf-8", "backslashreplace")), nl=False)
     else:

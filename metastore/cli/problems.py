@@ -1,4 +1,4 @@
-"""Errors as sentences and exit codes, and the log as lines for people."""
+"""Errors as messages and exit codes, and the log as lines for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from metastore.errors import (
 from metastore.printable import printable
 from metastore.wording import shortened
 
-#: Exit codes, looked up along the class's bases. 1 says that a check found something, 130 that Ctrl-C was pressed.
+#: Exit codes by class; a class without one has its base's. 1 means that a check found something, 130 Ctrl-C.
 EXIT_CODES: dict[type, int] = {
     InvalidInput: 2,
     NotFound: 3,
@@ -33,16 +33,12 @@ EXIT_CODES: dict[type, int] = {
     PermissionDenied: 6,
 }
 FOUND_PROBLEMS = 1
-#: The store lost something that its backup has.
+#: The store has lost something that its backup has.
 KEPT_IN_BACKUP = 7
 
 
 def show_error(error: MetastoreError, *, as_json: bool) -> int:
-    """Say what is wrong, on stderr.
-
-    Returns:
-        The exit code.
-    """
+    """Print an error to stderr, and return its exit code."""
     if as_json:
         from metastore.wire import to_text
 
@@ -60,12 +56,12 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         if isinstance(error, OutcomeUnknown) and error.change is not None:
             say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
         if isinstance(error, AuthenticationError) and error.missing:
-            say("  Set METASTORE_TOKEN to one; `metastore token`, run where the service is, issues them.")
+            say("  Set METASTORE_TOKEN to a token. `metastore token`, on the machine of the service, issues them.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
 
 
 def _facts_of(error: OutcomeUnknown) -> str:
-    """Return what `metastore settle` needs to know of an error, as JSON."""
+    """Return the facts of an error that `metastore settle` needs, as JSON."""
     from metastore.wire import to_text
 
     facts = {"change": error.change, "before": error.before, "wanted": error.wanted}
@@ -73,17 +69,17 @@ def _facts_of(error: OutcomeUnknown) -> str:
 
 
 class _OneLine(logging.Formatter):
-    """Writes a message on one line, whatever it quotes."""
+    """Writes each message on one line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
         return printable(super().formatMessage(record))
 
 
 def set_up_logging() -> None:
-    """Let the library's warnings reach the person, in plain words."""
+    """Print the library's warnings to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` says more
+    handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` prints them
     logger = logging.getLogger("metastore")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""`metastore revision`, `tag`, `resource`, `project`, `journal` and `changes`: what was, and how it is called."""
+"""`metastore revision`, `tag`, `resource`, `project`, `blame`, `journal` and `changes`: history and its names."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
 @click.group()
 def revision() -> None:
-    """Revisions: who changed a dataset, when, why and what."""
+    """Read and compare revisions: who changed a dataset, when, why and how."""
 
 
 @click.group()
 def tag() -> None:
-    """Tags: names for revisions."""
+    """Create, read, change and delete tags, which name revisions."""
 
 
 @click.group()
 def resource() -> None:
-    """Resources: the files that a descriptor describes."""
+    """Read resources, which describe the files of a dataset."""
 
 
 @click.group()
 def project() -> None:
-    """A dataset with what surrounds it."""
+    """Read a dataset together with its tags and issues."""
 
 
 @click.group(invoke_without_command=True, hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the commands without a noun."""
 
 
 @command(revision, "list")
 @ID
 @click.argument("revision", required=False)
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=0), help="The most revisions to list.")
 @click.option(
-    "--path", metavar="POINTER", help="That changed this part, such as /licenses or /resources/stations/title."
+    "--path", metavar="POINTER", help="Only changes of this part, such as /licenses or /resources/stations/title."
 )
-@click.option("--resource", metavar="NAME", help="That changed this resource, also under a former name.")
-@click.option("--field", metavar="RESOURCE/FIELD", help="That changed this field, also under a former name.")
-@click.option("--by", "author", metavar="TEXT", help="By an author with this in the name or email.")
-@click.option("--since", type=TIME, metavar="TIME", help="Made then or later.")
-@click.option("--until", type=TIME, metavar="TIME", help="Made then or earlier.")
-@click.option("--grep", metavar="TEXT", help="With this in the message.")
-@click.option("--summary", is_flag=True, help="Say on a second line what each changed.")
+@click.option("--resource", metavar="NAME", help="Only changes of this resource, also under former names.")
+@click.option("--field", metavar="RESOURCE/FIELD", help="Only changes of this field, also under former names.")
+@click.option("--by", "author", metavar="TEXT", help="Only by authors with this text in their name or email.")
+@click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Only up to this time.")
+@click.option("--grep", metavar="TEXT", help="Only with this text in the message.")
+@click.option("--summary", is_flag=True, help="Print the changes of each revision on a second line.")
 def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool, **wanted: Any) -> None:
-    """List revisions, newest first, beginning with REVISION or the newest."""
+    """List revisions, newest first, from REVISION or the newest one back."""
     from metastore.store.summaries import changed_by
     from metastore.wire import to_wire
 
     store = app.reader()
-    for found in store.revision_list(dataset_id, revision, **wanted):
+    for stored in store.revision_list(dataset_id, revision, **wanted):
         if not summary:
-            app.data(found, _line(found))
+            app.data(stored, _line(stored))
             continue
-        changed = changed_by(store, dataset_id, found)
-        app.data({**to_wire(found), "summary": changed}, [_line(found), f"    {changed}"])
+        changed = changed_by(store, dataset_id, stored)
+        app.data({**to_wire(stored), "summary": changed}, [_line(stored), f"    {changed}"])
 
 
 @command(_root, "blame")
@@ -77,7 +77,7 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
 @click.argument("revision", required=False)
 @click.option("--path", metavar="POINTER", default="", help="Only this part, such as /resources/0/schema.")
 def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
-    """Say of each value of a descriptor which revision it comes from: who, when and why."""
+    """Print the revision that each value of a descriptor comes from: who, when and why."""
     values = app.reader().blame(dataset_id, revision)
     app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), _blamed)
 
@@ -86,18 +86,18 @@ def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
 @ID
 @click.argument("revision", required=False)
 def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
-    """Say who made a revision, when and why."""
-    found = app.reader().revision_read(dataset_id, revision)
+    """Print a revision: its author, time and message."""
+    stored = app.reader().revision_read(dataset_id, revision)
     text = [
-        f"revision {found.id}",
-        f"parent   {found.parent or '(the first)'}",
-        f"author   {found.author}",
-        f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
-        *(["deleted  yes"] if found.deleted else []),
+        f"revision {stored.id}",
+        f"parent   {stored.parent or '(the first)'}",
+        f"author   {stored.author}",
+        f"created  {stored.created:%Y-%m-%d %H:%M:%S} UTC",
+        *(["deleted  yes"] if stored.deleted else []),
         "",
-        *_indented(found.message),
+        *_indented(stored.message),
     ]
-    app.data(found, text)
+    app.data(stored, text)
 
 
 @command(revision, "diff")
@@ -106,31 +106,31 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
 @click.argument("revision_b", required=False)
 @comparing
 def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | None) -> Comparison:
-    """Compare two revisions in words; without REVISION_B, with the newest."""
+    """Compare two revisions in words. The default of REVISION_B is the newest one."""
     store = app.reader()
 
     def text(side: Revision) -> str:
         return "" if side.deleted else store.dataset_bytes(dataset_id, side.id)[1].decode("utf-8", "replace")
 
     try:
-        found = store.revision_diff(dataset_id, revision_a, revision_b)
+        diff = store.revision_diff(dataset_id, revision_a, revision_b)
     except NotADescriptor as problem:
         old, new = (store.revision_read(dataset_id, name) for name in (revision_a, revision_b))
         sides = (old.id[:12], new.id[:12])
         return Comparison(None, None, (), "", "", None, sides, lambda: (text(old), text(new)), problem)
-    labels = (found.old.id[:12], found.new.id[:12])
+    labels = (diff.old.id[:12], diff.new.id[:12])
 
     def texts() -> tuple[str, str]:
-        return text(found.old), text(found.new)
+        return text(diff.old), text(diff.new)
 
-    return Comparison(found, found.patch, found.changes, found.summary, found.grade, found.version, labels, texts)
+    return Comparison(diff, diff.patch, diff.changes, diff.summary, diff.grade, diff.version, labels, texts)
 
 
 @command(tag, "create", writes=True)
 @ID
 @click.argument("name")
 @click.argument("revision", required=False)
-@click.option("-d", "--description", default="", help="What the tag stands for.")
+@click.option("-d", "--description", default="", help="The meaning of the tag.")
 def tag_create(
     app: App,
     dataset_id: str,
@@ -140,27 +140,27 @@ def tag_create(
     message: str | None,
     at: datetime | None,
 ) -> None:
-    """Name REVISION, or the newest one."""
+    """Tag REVISION, or the newest one."""
     if description and message:
-        raise InvalidInput("-d and -m both say what the tag stands for: give one of them")
-    made = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
-    say(f"Tagged {made.revision[:12]} of {dataset_id} as {made.name}.", fg="green")
-    app.data(made, made.id)
+        raise InvalidInput("-d and -m both describe the tag: give one of them")
+    created = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
+    say(f"Tagged {created.revision[:12]} of {dataset_id} as {created.name}.", fg="green")
+    app.data(created, created.id)
 
 
 @command(tag, "read")
 @ID
 @click.argument("name")
 def tag_read(app: App, dataset_id: str, name: str) -> None:
-    """Say what a tag names, and who made it."""
-    found = app.reader().tag_read(dataset_id, name)
+    """Print a tag: its revision, author, time and description."""
+    stored = app.reader().tag_read(dataset_id, name)
     text = [
-        f"{found.name} -> {found.revision}",
-        f"author   {found.author}",
-        f"created  {found.created:%Y-%m-%d %H:%M:%S} UTC",
-        *(["", *_indented(found.description)] if found.description else []),
+        f"{stored.name} -> {stored.revision}",
+        f"author   {stored.author}",
+        f"created  {stored.created:%Y-%m-%d %H:%M:%S} UTC",
+        *(["", *_indented(stored.description)] if stored.description else []),
     ]
-    app.data(found, text)
+    app.data(stored, text)
 
 
 @command(tag, "list")
@@ -173,9 +173,9 @@ def tag_list(app: App, dataset_id: str) -> None:
 @command(tag, "update", writes=True, expects=True)
 @ID
 @click.argument("name")
-@click.option("--new-name", help="Another name.")
-@click.option("-d", "--description", help="Another description.")
-@click.option("--revision", help="Another revision.")
+@click.option("--new-name", help="The new name.")
+@click.option("-d", "--description", help="The new description.")
+@click.option("--revision", help="The new revision.")
 def tag_update(
     app: App,
     dataset_id: str,
@@ -187,10 +187,10 @@ def tag_update(
     at: datetime | None,
     expected: str | None,
 ) -> None:
-    """Rename a tag, describe it anew, or let it name another revision."""
+    """Rename a tag, describe it, or move it to another revision."""
     store = app.reader()
     before = store.tag_read(dataset_id, name)
-    made: Tag = store.tag_update(
+    updated: Tag = store.tag_update(
         dataset_id,
         name,
         new_name=new_name,
@@ -200,11 +200,11 @@ def tag_update(
         message=message,
         at=at,
     )
-    if made == before:
-        say(f"The tag {name} says this already: nothing was changed.")
+    if updated == before:
+        say(f"The tag {name} is like that already: nothing was changed.")
     else:
-        say(f"Updated: {made}", fg="green")
-    app.data(made, made.id)
+        say(f"Updated: {updated}", fg="green")
+    app.data(updated, updated.id)
 
 
 @command(tag, "delete", writes=True, expects=True)
@@ -213,7 +213,7 @@ def tag_update(
 def tag_delete(
     app: App, dataset_id: str, name: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Remove a tag; the revision stays."""
+    """Delete a tag. Its revision stays."""
     app.reader().tag_delete(dataset_id, name, expected=expected, message=message, at=at)
     say(f"Removed tag {name} of {dataset_id}.")
     if app.json:
@@ -225,46 +225,46 @@ def tag_delete(
 @click.argument("resource")
 @click.argument("revision", required=False)
 def resource_read(app: App, dataset_id: str, resource: str, revision: str | None) -> None:
-    """Print one RESOURCE of a descriptor, found by name, else by id, else by path."""
+    """Print one RESOURCE of a descriptor, by its name, its id or its path."""
     from metastore.descriptor.document import encode
 
-    found = app.reader().resource_read(dataset_id, resource, revision)
-    app.data(found, encode(found))
+    content = app.reader().resource_read(dataset_id, resource, revision)
+    app.data(content, encode(content))
 
 
 @command(project, "read")
 @ID
 def project_read(app: App, dataset_id: str) -> None:
-    """Print a dataset with its owner, tags, and the issues that its host tracks."""
-    found = app.reader().project_read(dataset_id)
+    """Print a dataset with its owner, its tags and the issues at its host."""
+    whole = app.reader().project_read(dataset_id)
     lines = [
-        f"dataset  {found.dataset.id}: {found.dataset.descriptor.get('title', '(no title)')}",
-        f"newest   {found.dataset.revision}",
-        *(f"tag      {each}" for each in found.tags),
-        *(f"issue    #{each.number} {each.title} ({each.state})" for each in found.issues),
+        f"dataset  {whole.dataset.id}: {whole.dataset.descriptor.get('title', '(no title)')}",
+        f"newest   {whole.dataset.revision}",
+        *(f"tag      {tag}" for tag in whole.tags),
+        *(f"issue    #{issue.number} {issue.title} ({issue.state})" for issue in whole.issues),
     ]
-    app.data(found, lines)
+    app.data(whole, lines)
 
 
 @command(_root, "journal")
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=0), help="The most entries to list.")
 def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
-    """List moves, purges, changes of tags.
+    """List moves, purges and changes of tags.
 
-    Newest first: who, when, what, why.
+    Each line has the time, author, change and reason; the newest comes first.
     """
     app.rows(app.reader().journal(dataset_id, since=since, limit=limit), _journal_line)
 
 
 @command(_root, "changes")
-@click.option("--since", metavar="CURSOR", help="Go on behind this cursor of an earlier answer.")
-@click.option("--summary", is_flag=True, help="Say at the end of each line what the newest revision changed.")
+@click.option("--since", metavar="CURSOR", help="Begin after this cursor of an earlier list.")
+@click.option("--summary", is_flag=True, help="End each line with the changes of the newest revision.")
 def changes(app: App, since: str | None, summary: bool) -> None:
-    """List what changed since a cursor.
+    """List changed datasets since a cursor.
 
-    With a cursor the oldest change comes first, so that another system can catch up; each line begins with its cursor.
+    Each line begins with its cursor. With --since, the oldest change comes first, so that another system can catch up.
     """
     from metastore.store.summaries import told
     from metastore.wire import to_wire
@@ -284,7 +284,7 @@ COMMANDS = (revision, tag, resource, project, *_root.commands.values())
 
 
 def _indented(text: str) -> Iterator[str]:
-    """Yield the lines of a text that a person wrote, so that none passes for one of ours."""
+    """Indent the lines of a text, so that none can pass for a line of ours."""
     return (f"    {line}".rstrip() for line in text.split("\n"))
 
 

@@ -18,27 +18,27 @@ _ORDERS = click.Choice(["relevance", "changed", "id", "title"])
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the command, which has no noun."""
+    """Hold the command without a noun."""
 
 
 @command(_root, "search")
 @click.argument("words", nargs=-1)
-@click.option("--owner", help="Only this owner's.")
-@click.option("--licence", help="Only with this licence; '' for those without one, as with each filter.")
+@click.option("--owner", help="Only datasets of this owner.")
+@click.option("--licence", help="Only with this licence; '' for none, as in every filter.")
 @click.option("--keyword", help="Only with this keyword.")
 @click.option("--format", "format_", metavar="TEXT", help="Only with a resource of this format, such as csv.")
 @click.option("--field", help="Only with a field (column) of this name.")
 @click.option("--contributor", help="Only with this contributor.")
 @click.option("--changed-since", type=TIME, metavar="TIME", help="Only those changed then or later.")
-@click.option("--deleted", is_flag=True, help="The deleted ones instead, by their last text.")
-@click.option("--findings/--no-findings", default=None, help="Only those that a check finds fault with, or the others.")
-@click.option("--at", type=TIME, metavar="TIME", help="As the datasets were then.")
-@click.option("--order", type=_ORDERS, default="relevance", help="What comes first; by default what fits best.")
+@click.option("--deleted", is_flag=True, help="Search the last descriptors of deleted datasets instead.")
+@click.option("--findings/--no-findings", default=None, help="Only those with, or without, findings of a check.")
+@click.option("--at", type=TIME, metavar="TIME", help="Search the datasets as they were at this time.")
+@click.option("--order", type=_ORDERS, default="relevance", help="The order. Default: the best match first.")
 @click.option(
-    "--facet", "facets", multiple=True, type=click.Choice(FACETS), help="Count the results by this; repeat it."
+    "--facet", "facets", multiple=True, type=click.Choice(FACETS), help="Count the results by this; repeatable."
 )
-@click.option("--after", metavar="CURSOR", help="The next page, as the page before names it.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="At most so many.", show_default=True)
+@click.option("--after", metavar="CURSOR", help="The cursor of the next page, which each page prints.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most hits to list.", show_default=True)
 def search(
     app: App,
     words: tuple[str, ...],
@@ -49,8 +49,8 @@ def search(
 ) -> None:
     """Find datasets by WORDS anywhere in their descriptors, and by filters.
 
-    All words have to be there. Put '"two words"' in quotes for a phrase, write 'salin*' for how a word begins, and
-    'sea -ice' for what must not be there. Accents and case do not count.
+    A dataset has to have all words. Write '"two words"' for a phrase, 'salin*' for the beginning of a word, and
+    'sea -ice' to exclude a word. Accents and case do not count.
     """
     results = app.reader().dataset_search(" ".join(words), format=format_, changed_since=changed_since, at=at, **rest)
     if app.json:

@@ -1,4 +1,4 @@
-"""`metastore serve`: the service, with what a production needs set."""
+"""`metastore serve`: the service, with settings for production."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the command without a noun."""
 
 
 @command(_root, "serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 for any that is free."
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 for a free one."
 )
-@click.option("--workers", type=click.IntRange(1, 256), help="How many processes; otherwise one a core, two at least.")
+@click.option("--workers", type=click.IntRange(1, 256), help="The processes. Default: one per core, at least two.")
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=128,
     show_default=True,
-    help="How many requests each does at once.",
+    help="The requests that each process answers at once.",
 )
 def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> None:
     """Serve the store over HTTP.
 
-    SIGTERM lets requests in flight finish. The access log goes to stdout, errors to stderr, one line of JSON each.
+    SIGTERM stops the service when the requests in flight have finished. The access log goes to stdout and errors go to
+    stderr, as lines of JSON.
     """
     with needs_extra("web"):
         from metastore import config, trust, web
@@ -48,10 +49,10 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
     if app.store_url is not None:
         settings = replace(settings, url=app.store_url)
     listener = server.listen(host, port)
-    # Opened here once, so that a wrong setting is one sentence and not a traceback a process; and closed again, since
+    # Opened here once, so that a wrong setting is one message and not a traceback from each process; then closed, since
     # connections do not survive a fork.
     web.open_service(settings).close()
-    if settings.url.startswith("memory:"):  # each process has its own
+    if settings.url.startswith("memory:"):  # processes share no memory
         workers = 1
     address, own_key = listener.getsockname(), trust.has_own_key(settings)
     serving = server.Serving(
@@ -73,11 +74,11 @@ def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_
         store = f" --store {shlex.quote(_shown(option))}" if option is not None else ""
         say(f"To make a token:  metastore token --user YOU --scope 'ds:OWNER/*:create,read,update'{store}")
     if settings.groups_file is None:
-        say("Bundles can only be read: METASTORE_GROUPS_FILE names nobody who may change them.")
+        say("Bundles can only be read, since METASTORE_GROUPS_FILE is not set.")
 
 
 def _shown(url: str) -> str:
-    """Return a URL without the password that may be in it, in front of the host or among libpq's parameters."""
+    """Return a URL without its password, which may stand before the host or among libpq's parameters."""
     parts = urlsplit(url)
     if "@" in parts.netloc:
         url = url.replace(f"{parts.netloc.rpartition('@')[0]}@", "", 1)

@@ -24,10 +24,10 @@ class _Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        found = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
-        if not found:
-            self.fail(f"{value!r} is no duration such as 15m, 8h, 30d or 4w", param, ctx)
-        duration = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        match = re.fullmatch(r"([0-9]{1,6})([smhdw])", value)
+        if not match:
+            self.fail(f"{value!r} is not a duration such as 15m, 8h, 30d or 4w", param, ctx)
+        duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
         if not timedelta() < duration <= _LONGEST:
             self.fail(f"{value!r} is not between a second and ten years (3660d): no token can be withdrawn", param, ctx)
         return duration
@@ -38,28 +38,28 @@ class _Email(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not is_email(value):
-            self.fail(f"{value!r} is no address such as ann@example.org", param, ctx)
+            self.fail(f"{value!r} is not an address such as ann@example.org", param, ctx)
         return str(value)
 
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the command without a noun."""
 
 
 @command(_root, "token")
-@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="What is granted; repeatable.")
+@click.option("--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope to grant; repeatable.")
 @click.option(
     "--bundles",
     multiple=True,
     metavar="GROUP:write",
-    help="Grants changes of a group's bundles, as far as the groups file lets the user; repeatable, * for any group.",
+    help="Allow changes of a group's bundles, within the groups file; repeatable, * for any group.",
 )
-@click.option("--user", required=True, help="Whose token it is.")
+@click.option("--user", required=True, help="The user of the token.")
 @click.option("--name", help="The user's name, for revisions.")
 @click.option("--email", type=_Email(), help="The user's address, for revisions.")
 @click.option(
-    "--expires", type=_Duration(), default="1d", show_default=True, help="For how long it counts, such as 8h."
+    "--expires", type=_Duration(), default="1d", show_default=True, help="How long the token is valid, such as 8h."
 )
 def token(
     app: App,
@@ -72,12 +72,12 @@ def token(
 ) -> None:
     """Issue a token for the service.
 
-    It is signed with the service's own key, which is made if there is none yet. A SCOPE is such as
-    ds:physics/cars:read,update. Without --bundles the token only reads bundles.
+    The token is signed with the service's own key, which is made if it does not exist. An example of a SCOPE is
+    ds:physics/cars:read,update. Without --bundles, the token only reads bundles.
     """
-    texts = [*" ".join(scopes).split(), *(f"bundles:{each}" for each in bundles)]
+    texts = [*" ".join(scopes).split(), *(f"bundles:{grant}" for grant in bundles)]
     if not texts:
-        raise click.UsageError("say what the token grants: --scope, --bundles, or both")
+        raise click.UsageError("give the scopes of the token: --scope, --bundles, or both")
     from metastore import config
     from metastore.auth.tokens import issue
 
@@ -85,7 +85,7 @@ def token(
     if app.store_url is not None:
         settings = replace(settings, url=app.store_url)
     service, now = settings.service, time.time()
-    made = issue(
+    issued = issue(
         config.own_secret(settings),
         user=user,
         scopes=texts,
@@ -99,7 +99,7 @@ def token(
         default_owner=service.default_owner,
     )
     until = datetime.fromtimestamp(int(now + expires.total_seconds()), UTC)
-    app.data({"token": made, "user": user, "scopes": texts, "expires": until}, made)
+    app.data({"token": issued, "user": user, "scopes": texts, "expires": until}, issued)
 
 
 COMMANDS = tuple(_root.commands.values())

@@ -1,4 +1,4 @@
-"""`metastore init`, `copy` and `mirror`: a new store, a copy of one, and a Git remote kept up to date."""
+"""`metastore init`, `copy` and `mirror`: new stores, copies, and Git remotes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the commands without a noun."""
 
 
 @command(_root, "init")
 @click.argument("url", required=False)
 def init(app: App, url: str | None) -> None:
-    """Make a new store at URL, a path; otherwise where --store or METASTORE_STORE says."""
+    """Make a new store at URL, a path. Default: --store or METASTORE_STORE."""
     from metastore.storage.connect import is_new
 
     place = url or app.url()
@@ -39,17 +39,17 @@ def init(app: App, url: str | None) -> None:
 @command(_root, "copy")
 @click.argument("source")
 @click.argument("target")
-@click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
-@click.option("--deleted", is_flag=True, help="Deleted datasets too.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be copied.")
+@click.option("--prefix", default="", metavar="TEXT", help="Copy only ids with this prefix, such as physics/.")
+@click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be copied.")
 @click.option("--slowly", is_flag=True, help="Keep below the limits of a Git host, which may take hours.")
 def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool, slowly: bool) -> None:
     """Copy datasets to another store.
 
-    SOURCE and TARGET are paths or URLs; only SOURCE may be a service. Histories, tags and ids are the same at both. A
-    copy skips what TARGET has, so an interrupted one can be started again; what differs there stays as it is. With
-    --slowly, a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if anything was left
-    out.
+    SOURCE and TARGET are paths or URLs; only SOURCE may be a service. The copy has the same histories, tags and ids. It
+    skips everything that TARGET has already, so after an interruption, run it again; datasets that differ there stay
+    unchanged. With --slowly, a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if
+    anything was left out.
     """
     from metastore.storage.connect import is_service
     from metastore.storage.copy import copy as copy_all
@@ -58,7 +58,7 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
         raise InvalidInput("the target is a service, which cannot be copied to: name the store that it serves")
     theirs = app.open(source, create=False)
     if dry_run and "://" not in target and not Path(target).exists():
-        target = "memory:"  # as empty as the folder that would be made
+        target = "memory:"  # empty, like the folder that would be made
     ours = app.open(target, create=not dry_run)
     with Bar("Copying") as bar:
         report = copy_all(
@@ -82,15 +82,15 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
 @command(_root, "mirror")
 @click.argument("remote")
 @click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
-@click.option("--prefix", default="", metavar="TEXT", help="Only ids that begin so, such as physics/.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be pushed.")
+@click.option("--prefix", default="", metavar="TEXT", help="Push only ids with this prefix, such as physics/.")
+@click.option("--dry-run", is_flag=True, help="Only count what would be pushed.")
 def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool) -> None:
-    """Keep a Git remote up to date.
+    """Push datasets to a Git remote.
 
-    REMOTE is an address as Git takes it, such as https://git.example.org/{owner}/{name}.git. The repositories have to
-    be there. Branch and tags of all datasets are pushed, unless some are named. What somebody else changed there is
-    left alone. Exit code 1 if anything was left alone or refused. Without METASTORE_MIRROR_TOKEN, Git's credential
-    helpers and SSH keys are used. METASTORE_MIRROR_USER is the user name that goes with the token.
+    REMOTE is an address for Git, such as https://git.example.org/{owner}/{name}.git, and its repositories have to
+    exist. The branch and tags of all datasets, or of the named ones, are pushed. References that others have changed
+    there are left alone. Exit code 1 if any reference was left alone or refused. METASTORE_MIRROR_TOKEN and
+    METASTORE_MIRROR_USER log in; without a token, Git's credential helpers and SSH keys are used.
     """
     from metastore import config
     from metastore.parse import parse_dataset_id
@@ -100,9 +100,9 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
     settings = config.load()
     to = Remote(remote, settings.mirror_token, settings.mirror_user)
     storage = local(app)
-    ids = [parse_dataset_id(each) for each in dataset_ids]
-    for each in ids:
-        storage.resolve(each, None)  # raises for an unknown id before anything is pushed
+    ids = [parse_dataset_id(text) for text in dataset_ids]
+    for dataset_id in ids:
+        storage.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed
     ids = ids or list(storage.ids(prefix=prefix, deleted=None))
     with Bar("Mirroring") as bar:
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
@@ -116,7 +116,7 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
 
 def _end(left_out: Iterable[Any]) -> None:
-    """Say what was left out, and end with the exit code for that."""
+    """Report everything that was left out, and end with the exit code for that."""
     lines = list(map(str, left_out))
     for line in lines:
         say(line, fg="red")

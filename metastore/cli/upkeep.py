@@ -1,4 +1,4 @@
-"""`metastore verify`, `settle`, `pack`, `backup`, `restore`, `recover`, `check-host`, `completion`: for operators."""
+"""`metastore verify`, `settle`, `pack`, `backup` and other commands for operators."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 @click.group(hidden=True)
 def _root() -> None:
-    """Carry the commands that have no noun."""
+    """Hold the commands without a noun."""
 
 
 @command(_root, "verify")
-@click.option("--repair", is_flag=True, help="Remove what interrupted writes left behind.")
-@click.option("--heads", metavar="FILE", help="Revisions kept elsewhere, as --print-heads prints them.")
+@click.option("--repair", is_flag=True, help="Remove files that interrupted writes left behind.")
+@click.option("--heads", metavar="FILE", help="An output of --print-heads that was kept elsewhere.")
 @click.option("--print-heads", is_flag=True, help="Print the newest revision of each dataset.")
 def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None:
-    """Read the whole store, list what is wrong.
+    """Read the whole store, and list all damage.
 
-    Compares every object with its id, and reads every descriptor and line of the journal. With --heads, each
-    revision in FILE has to be in its dataset's history: a history that was replaced as a whole is found. Exit code 1
-    if anything is wrong.
+    Compares every object with its id, and reads every descriptor and every line of the journal. With --heads, each
+    revision in FILE has to be in its dataset's history, which finds a history that was replaced as a whole. Exit code
+    1 if there is any damage.
     """
     store = app.reader()
     found = repaired = 0
@@ -64,7 +64,7 @@ def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None
 
 
 def _is_open_to_all(store: Store) -> bool:
-    """Tell whether the folder of a store lets others in, while the service lets nobody read without a token."""
+    """Tell whether other users can enter the store's folder, while the service requires a token for reading."""
     from metastore import config
 
     if config.load().service.public_read:
@@ -84,21 +84,22 @@ def _heads(file: str | None) -> dict[str, str]:
 
 def _newest(store: Store, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
     for dataset_id in ids:
-        with suppress(StorageCorrupt):  # reported before
+        with suppress(StorageCorrupt):  # `verify` has reported it
             yield {"dataset": dataset_id, "head": store.revision_read(dataset_id).id}
 
 
 def _count(ids: Iterable[DatasetId]) -> int:
-    """Count datasets as `list` does: those of the store's own, such as the journal, are not among them."""
+    """Count datasets as `list` does, without the store's own, such as the journal."""
     return sum(not dataset_id.owner.startswith("_") for dataset_id in ids)
 
 
 @command(_root, "adopt", writes=True)
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 def adopt(app: App, dry_run: bool, message: str | None, at: datetime | None) -> None:
-    """Give ids to repositories whose folders are called otherwise.
+    """Give ids to repositories whose folders do not name any.
 
-    Datopian/GDX.git becomes datopian/gdx; a link from its former path leads there. Exit code 1 if one could get none.
+    Datopian/GDX.git becomes datopian/gdx, and a link from the former path leads there. Exit code 1 if a repository can
+    get no id.
     """
     from metastore.store.adoption import adopt as give_ids
 
@@ -114,19 +115,20 @@ def adopt(app: App, dry_run: bool, message: str | None, at: datetime | None) -> 
 @command(_root, "settle")
 @click.argument("change", metavar="JSON")
 def settle(app: App, change: str) -> None:
-    """Find out whether a change was made whose outcome was unknown.
+    """Find out whether a change of unknown outcome was made.
 
-    JSON is what the failed command printed. Exit code 0 if the change was made, 1 if it was not, 5 if that still
-    cannot be told: then a repeat with --expected is safe.
+    JSON is the text that the failed command printed. Exit code 0 if the change was made, 1 if it was not, and 5 if that
+    is still unknown; then it is safe to repeat the change with --expected.
     """
     outcome = app.reader().settle(_unknown(change))
-    app.data({"outcome": outcome}, f"The change has {outcome}." if outcome != Outcome.UNKNOWN else "It is not known.")
+    known = outcome != Outcome.UNKNOWN
+    app.data({"outcome": outcome}, f"The change has {outcome}." if known else "The outcome is still unknown.")
     if outcome != Outcome.LANDED:
         raise click.exceptions.Exit(FOUND_PROBLEMS if outcome == Outcome.NOT_LANDED else EXIT_CODES[StorageError])
 
 
 def _unknown(text: str) -> OutcomeUnknown:
-    """Return the error that `show_error` wrote."""
+    """Parse an error that `show_error` printed."""
     try:
         facts = from_wire(dict, json.loads(text))
         facts = facts.get("error", facts)
@@ -135,7 +137,7 @@ def _unknown(text: str) -> OutcomeUnknown:
         change = from_wire(ChangeRequest, facts.get("change"))
         return OutcomeUnknown("", wanted, before=before, change=change, attempt=attempt)
     except ValueError as error:
-        raise InvalidInput(f"this is not what a command printed of an unknown outcome: {error}") from None
+        raise InvalidInput(f"this is not the JSON that a command prints for an unknown outcome: {error}") from None
 
 
 @command(_root, "pack")
@@ -143,12 +145,12 @@ def _unknown(text: str) -> OutcomeUnknown:
 def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
     """Store histories in less space.
 
-    Of all datasets, unless some are named. Readers and writers go on meanwhile.
+    Packs all datasets, or the named ones. Readers and writers are not stopped.
     """
     from metastore.parse import parse_dataset_id
 
     store = app.reader()
-    ids = [parse_dataset_id(each) for each in dataset_ids] or list(store.dataset_list(deleted=None))
+    ids = [parse_dataset_id(text) for text in dataset_ids] or list(store.dataset_list(deleted=None))
     for dataset_id in ids if dataset_ids else ():
         store.revision_read(dataset_id)
     failures = go_through(ids, "Packing", store.storage.compact)
@@ -160,12 +162,12 @@ def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
 
 @command(_root, "backup")
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--check", is_flag=True, help="Read all of TARGET too, and replace what is damaged there.")
+@click.option("--check", is_flag=True, help="Also read all of TARGET, and replace damaged files there.")
 def backup(app: App, target: Path, check: bool) -> None:
     """Copy the store to a folder.
 
-    TARGET is consistent, and a store itself. Copying there again copies only what is new. What the store lost stays
-    in TARGET and is named, with exit code 7; `recover` brings it back.
+    TARGET is a consistent store itself. A later backup to it copies only new files. Anything that the store has lost
+    stays in TARGET and is reported, with exit code 7; `recover` brings it back.
     """
     from metastore.storage.local.backup import backup as copy
 
@@ -175,7 +177,7 @@ def backup(app: App, target: Path, check: bool) -> None:
     for lost in report.lost:
         say(str(lost), fg="red")
     for dataset_id in report.kept:
-        say(f"{dataset_id}: it looks damaged in the store, so the backup keeps what it had", fg="red")
+        say(f"{dataset_id}: it looks damaged in the store, so the backup keeps its older copy", fg="red")
     if report.lost or report.kept:
         raise click.exceptions.Exit(KEPT_IN_BACKUP)
 
@@ -186,7 +188,7 @@ def backup(app: App, target: Path, check: bool) -> None:
 def restore(app: App, source: Path, target: Path) -> None:
     """Make a store from a backup.
 
-    TARGET is a new folder; what was copied from SOURCE is verified.
+    TARGET is a new folder. The copy of SOURCE is verified.
     """
     from metastore.storage.local.backup import restore as copy
 
@@ -198,35 +200,36 @@ def restore(app: App, source: Path, target: Path) -> None:
 @command(_root, "recover")
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("dataset_id", metavar="OWNER/NAME")
-@click.option("--as", "new_id", metavar="OWNER/NAME", help="Bring it back at another id, which has to be free.")
+@click.option("--as", "new_id", metavar="OWNER/NAME", help="Bring the dataset back at another id, which is free.")
 def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None:
-    """Bring back what the store lost of a dataset.
+    """Bring back lost parts of a dataset.
 
-    SOURCE is a backup. The store gets the dataset, the branch or the tags that it lost; what it has stays as it is.
+    SOURCE is a backup. The store gets back the dataset, branch or tags that it has lost. Everything that it still has
+    stays unchanged.
     """
     from metastore.parse import parse_dataset_id
     from metastore.storage.local.recovery import recover as bring_back
     from metastore.storage.local.storage import GitStorage
 
-    wanted = parse_dataset_id(dataset_id)
-    found = bring_back(
-        GitStorage(source, create=False), local(app), wanted, parse_dataset_id(new_id) if new_id else wanted
+    old = parse_dataset_id(dataset_id)
+    recovered = bring_back(
+        GitStorage(source, create=False), local(app), old, parse_dataset_id(new_id) if new_id else old
     )
-    if found or app.json:
-        app.data({"recovered": found}, found)
+    if recovered or app.json:
+        app.data({"recovered": recovered}, recovered)
     else:
-        say(f"The store has all that the backup has of {wanted}.", fg="green")
+        say(f"The store has everything that the backup has of {old}.", fg="green")
 
 
 @command(_root, "check-host")
 @click.argument("url")
-@click.option("--dry-run", is_flag=True, help="Only reach the host, and name the steps.")
+@click.option("--dry-run", is_flag=True, help="Only connect to the host, and list the steps.")
 def check_host(app: App, url: str, dry_run: bool) -> None:
-    """Try a Git host.
+    """Test a Git host.
 
-    URL is github://OWNER, gitlab://GROUP or gitea://HOST/OWNER. Makes a private dataset called metastore-check-… there,
-    does with it what a store does, compares every id with those of the same history here, and purges it: some 50 to 80
-    requests. Exit code 1 if a step failed: the table says what to report.
+    URL is github://OWNER, gitlab://GROUP or gitea://HOST/OWNER. Creates a private dataset named metastore-check-…
+    there, changes it in all ways, compares every id with that of the same history in memory, and purges it. That takes
+    50 to 80 requests. Exit code 1 if a step failed; then report the table.
     """
     from metastore.storage.probe import check
 
@@ -247,16 +250,16 @@ def check_host(app: App, url: str, dry_run: bool) -> None:
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print a script that completes commands.
+    """Print a script for shell completion.
 
     Example: eval "$(metastore completion bash)"
     """
     from click.shell_completion import get_completion_class
 
     root = click.get_current_context().find_root().command
-    made = get_completion_class(shell)
-    assert made is not None
-    click.echo(made(root, {}, "metastore", "_METASTORE_COMPLETE").source())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    click.echo(completion_class(root, {}, "metastore", "_METASTORE_COMPLETE").source())
 
 
 COMMANDS = (*_root.commands.values(), completion)

@@ -44,7 +44,7 @@ def test_without_a_terminal_a_wait_is_a_sentence(capsys: pytest.CaptureFixture[s
     slept: list[float] = []
     wait_for_host(2.5, sleep=slept.append)
     assert slept == [2.5]
-    assert capsys.readouterr() == ("", "The host limits how often it is asked: waiting 3 seconds.\n")
+    assert capsys.readouterr() == ("", "The host limits requests: waiting 3 seconds.\n")
 
 
 def test_on_a_terminal_a_bar_fills_below_the_one_of_the_work_and_goes(tmp_path: Path) -> None:
