@@ -116,7 +116,7 @@ def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
         except InvalidInput as error:
             raise InvalidInput(f"{label(name)}: {error}") from None
     options = {name: values[name] for name in _OPTIONS if name in values}
-    of_service = {each.name: values[each.name] for each in fields(ServiceSettings) if each.name in values}
+    of_service = {field.name: values[field.name] for field in fields(ServiceSettings) if field.name in values}
     of_store = {name: values[name] for name in _OF_STORE if name in values}
     if of_service.get("oidc_issuer") and not of_service.get("oidc_client_id"):
         raise InvalidInput(f"{label('oidc_issuer')}: with a provider, {label('oidc_client_id')} has to be set as well")

@@ -59,37 +59,37 @@ def to_text(value: Any) -> str:
     return to_line(to_wire(value))
 
 
-def from_wire(kind: Any, said: Any) -> Any:
+def from_wire(kind: Any, value: Any) -> Any:
     """Turn what `to_wire` made, once it was JSON, back into a value.
 
     Members that a value has not are passed over: a newer service may say more.
 
     Args:
         kind: A class of `metastore.types`, or what one of its attributes is annotated with.
-        said: What came.
+        value: The decoded JSON.
 
     Raises:
         ValueError: It is no such value.
     """
     if kind is Any:
-        return said
+        return value
     if isinstance(kind, NewType):
         kind = kind.__supertype__
     if kind is DatasetId:
-        return parse_dataset_id(from_wire(str, said))
+        return parse_dataset_id(from_wire(str, value))
     if kind is datetime:
-        return _time(from_wire(str, said))
+        return _time(from_wire(str, value))
     if is_dataclass(kind):
-        return _value(kind, from_wire(dict, said))
+        return _value(kind, from_wire(dict, value))
     if get_origin(kind) in (types.UnionType, Union):  # the latter of a `NewType` and None
-        return None if said is None else from_wire(get_args(kind)[0], said)
+        return None if value is None else from_wire(get_args(kind)[0], value)
     if get_origin(kind) is tuple:
-        return tuple(from_wire(get_args(kind)[0], each) for each in from_wire(list, said))
+        return tuple(from_wire(get_args(kind)[0], item) for item in from_wire(list, value))
     if get_origin(kind) is Mapping:
-        return {name: from_wire(get_args(kind)[1], each) for name, each in from_wire(dict, said).items()}
-    if type(said) is not kind:
-        raise ValueError(f"{type(said).__name__} is not {kind.__name__}")
-    return said
+        return {name: from_wire(get_args(kind)[1], item) for name, item in from_wire(dict, value).items()}
+    if type(value) is not kind:
+        raise ValueError(f"{type(value).__name__} is not {kind.__name__}")
+    return value
 
 
 def _value(kind: Any, said: dict[str, Any]) -> Any:

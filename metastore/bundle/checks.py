@@ -46,34 +46,34 @@ _FILTERS: dict[str, Any] = {
 _KINDS = {str: "text", int: "number", bool: "true or false"}
 
 
-def make_bundle(given: Bundle | Mapping[str, Any]) -> Bundle:
+def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
     """Check a bundle that came from outside; what the registry sets (`updated`, `snapshot`) is dropped.
 
     Raises:
         InvalidInput: Something is missing, unknown or unsafe; `problems` names all of it.
     """
-    values = {name: getattr(given, name) for name in STATE} if isinstance(given, Bundle) else given
+    values = {name: getattr(bundle, name) for name in STATE} if isinstance(bundle, Bundle) else bundle
     if not isinstance(values, Mapping):
         raise InvalidInput("a bundle is an object with a name, an event, a group and devices")
     problems = [
         (f"/{key}", "is no attribute of a bundle") for key in values if key not in (*STATE, "updated", "snapshot")
     ]
     problems += [(f"/{key}", "is missing") for key in ("name", "event", "ifb_group") if key not in values]
-    made: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for key in STATE:
         if key in values:
             try:
-                made[key] = _CHECKS[key](values[key])
+                checked[key] = _CHECKS[key](values[key])
             except InvalidInput as error:
                 problems += [(f"/{key}{pointer}", detail) for pointer, detail in error.problems]
-    if made.get("run") and not made.get("writable"):
+    if checked.get("run") and not checked.get("writable"):
         problems.append(("/run", "only a collectable (writable) bundle can run"))
     if problems:
         pointer, detail = problems[0]
         raise InvalidInput(
             f"{pointer[1:]} {detail}" if detail.startswith("is ") else detail, pointer=pointer, problems=tuple(problems)
         )
-    return Bundle(**made)
+    return Bundle(**checked)
 
 
 def apply_changes(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:

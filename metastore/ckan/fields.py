@@ -119,17 +119,17 @@ RESOURCE = (
 )
 
 
-def to_standard(fields: tuple[Field, ...], said: Mapping[str, Any]) -> dict[str, Any]:
+def to_standard(fields: tuple[Field, ...], package: Mapping[str, Any]) -> dict[str, Any]:
     """Convert fields of CKAN to standard members."""
-    found = {field.standard: field.there(said.get(field.ckan)) for field in fields}
-    return {member: value for member, value in found.items() if value is not None}
+    members = {field.standard: field.there(package.get(field.ckan)) for field in fields}
+    return {member: value for member, value in members.items() if value is not None}
 
 
-def to_ckan(fields: tuple[Field, ...], said: Mapping[str, Any], *, foreign: bool) -> dict[str, Any]:
+def to_ckan(fields: tuple[Field, ...], package: Mapping[str, Any], *, foreign: bool) -> dict[str, Any]:
     """Convert standard members to fields of CKAN; those of a `foreign` descriptor only where CKAN would keep them."""
     usable = (field for field in fields if field.foreign or not foreign)
-    found = {field.ckan: field.back(said.get(field.standard)) for field in usable}
-    return {member: value for member, value in found.items() if value is not None}
+    members = {field.ckan: field.back(package.get(field.standard)) for field in usable}
+    return {member: value for member, value in members.items() if value is not None}
 
 
 def untold(said: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

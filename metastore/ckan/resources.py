@@ -19,34 +19,34 @@ _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.IGNORECASE)
 
 def describe(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Convert resources of CKAN to resources of a descriptor."""
-    made = []
+    described = []
     for index, (resource, view) in enumerate(zip(listed, _views(listed), strict=True)):
         foreign = from_json(resource.get(MEMBER))
         kept = isinstance(foreign, dict) and bool(foreign) and "ckan" not in foreign
-        said = laid_over(view, foreign if kept else {})
-        rest = untold(resource, _recovered(index, said, foreign=False))
+        members = laid_over(view, foreign if kept else {})
+        rest = untold(resource, _recovered(index, members, foreign=False))
         if kept:
             del rest[MEMBER]
-        made.append({**said, "ckan": rest} if rest else said)
-    return made
+        described.append({**members, "ckan": rest} if rest else members)
+    return described
 
 
 def pack(listed: Sequence[Mapping[str, Any]], *, foreign: bool) -> list[dict[str, Any]]:
     """Convert resources of a descriptor to resources of CKAN."""
-    made = []
+    packed = []
     for index, resource in enumerate(listed):
         rest = resource.get("ckan", {})
         recovered = _recovered(index, resource, foreign=foreign)
-        made.append({**recovered, **rest} if isinstance(rest, dict) else recovered)
-    for resource, ours, view in zip(listed, made, _views(made), strict=True):
-        said = {member: value for member, value in resource.items() if member != "ckan"}
-        more = beyond(said, view)
+        packed.append({**recovered, **rest} if isinstance(rest, dict) else recovered)
+    for resource, ours, view in zip(listed, packed, _views(packed), strict=True):
+        members = {member: value for member, value in resource.items() if member != "ckan"}
+        more = beyond(members, view)
         address = text(ours.get("url"))
-        if foreign and "path" in said and address and not is_url(address):
-            more["path"] = said["path"]  # CKAN would turn it into an address: "http://cars.csv"
+        if foreign and "path" in members and address and not is_url(address):
+            more["path"] = members["path"]  # CKAN would turn it into an address: "http://cars.csv"
         if more:
             ours[MEMBER] = in_order(more)
-    return made
+    return packed
 
 
 def _views(listed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -159,14 +159,14 @@ def _fact(hint: Any, said: Any) -> Any:
         return from_wire(str, said)
 
 
-def _more_facts(kind: type[MetastoreError], said: Mapping[str, Any], answer: Response) -> dict[str, Any]:
+def _more_facts(kind: type[MetastoreError], document: Mapping[str, Any], answer: Response) -> dict[str, Any]:
     if kind is AuthenticationError:
         return {"missing": "error=" not in answer.headers.get("www-authenticate", "")}
     if not issubclass(kind, InvalidInput):
         return {}
-    found = from_wire(tuple[Finding, ...], said.get("errors"))
-    pointer = found[0].pointer if found and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY else None
-    return {"pointer": pointer, "problems": tuple((each.pointer, each.detail) for each in found)}
+    problems = from_wire(tuple[Finding, ...], document.get("errors"))
+    pointer = problems[0].pointer if problems and answer.status == HTTPStatus.UNPROCESSABLE_ENTITY else None
+    return {"pointer": pointer, "problems": tuple((problem.pointer, problem.detail) for problem in problems)}
 
 
 def json_of(answer: Response) -> Any:
@@ -207,12 +207,12 @@ def enveloped(answer: Response) -> tuple[DatasetId, Revision, bytes, tuple[Findi
     if answer.media_type != ENVELOPE:
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
     # In a text of JSON this would have a backslash before the quotation mark.
-    head, found, rest = answer.content.partition(b', "descriptor": ')
-    if not found or not rest.endswith(b"}"):
+    head, separator, rest = answer.content.partition(b', "descriptor": ')
+    if not separator or not rest.endswith(b"}"):
         raise ValueError("it has no descriptor at its end")
-    said = from_wire(dict, load(head + b"}"))
-    findings = from_wire(tuple[Finding, ...], said.get("findings"))
-    return from_wire(DatasetId, said.get("id")), from_wire(Revision, said.get("revision")), rest[:-1], findings
+    members = from_wire(dict, load(head + b"}"))
+    findings = from_wire(tuple[Finding, ...], members.get("findings"))
+    return from_wire(DatasetId, members.get("id")), from_wire(Revision, members.get("revision")), rest[:-1], findings
 
 
 def dataset(answer: Response) -> Dataset:

@@ -86,10 +86,10 @@ class Fields:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of strings."""
-        found = self._get(name, list)
-        if not all(isinstance(each, str) for each in found):
+        items = self._get(name, list)
+        if not all(isinstance(item, str) for item in items):
             raise self._unexpected(name)
-        return tuple(found)
+        return tuple(items)
 
     def _get(self, name: str, kind: type | tuple[type, ...]) -> Any:
         value = self._value.get(name, self)  # itself: no value of JSON

@@ -108,18 +108,18 @@ class RemoteRepository(Repository):
     def _fetch(
         self, object_id: str, depth: int | None, filter_spec: str | None, known: str | None = None
     ) -> dict[str, GitObject]:
-        found = self._server.fetch(
+        objects = self._server.fetch(
             self._path, [object_id], haves=[known] if known else [], depth=depth, filter_spec=filter_spec
         )
-        if object_id not in found and object_id != known:
+        if object_id not in objects and object_id != known:
             raise StorageCorrupt(f"the server sent other objects for {object_id}")
-        for identity, each in found.items():
-            self.cache.put(identity, each, len(each.content) + 200)
-            if each.kind == git.COMMIT:
-                _, *parents = git.links(each)
+        for identity, git_object in objects.items():
+            self.cache.put(identity, git_object, len(git_object.content) + 200)
+            if git_object.kind == git.COMMIT:
+                _, *parents = git.links(git_object)
                 for parent in parents:
                     self.cache.put(("parent", parent), True, 200)
-        return found
+        return objects
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
         self._waiting.update(objects)

@@ -49,7 +49,7 @@ def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) 
     """See `Store.settle`.
 
     Args:
-        store: Where the change was to be made.
+        store: The store that the change was for.
         error: What the call raised.
         storage: Where the store keeps it; None if only the service knows. Then a request that was lost may still be
             carried out, so that only a state that excludes the change shows that it was not made.
@@ -58,8 +58,8 @@ def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) 
         raise InvalidInput("this error names no call on a dataset, so it cannot be settled")
     may_arrive_late = storage is None or storage.may_arrive_late
     try:
-        if storage and (made := storage.was_made(error)) is not None:
-            return Outcome.LANDED if made else Outcome.NOT_LANDED
+        if storage and (landed := storage.was_made(error)) is not None:
+            return Outcome.LANDED if landed else Outcome.NOT_LANDED
         found = look(store, error.change, error.before, error.wanted)
     except Conflict:
         return Outcome.NOT_LANDED

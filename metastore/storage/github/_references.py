@@ -35,8 +35,8 @@ class Mover:
     def move(self, moves: Sequence[Move]) -> Mapping[str, str | None] | None:
         """Move references, all or none; return where they are if not where they should be, or None when it is done.
 
-        Nothing is sent again before it was read that nothing had changed; and since each move is compared with what
-        was there before, it cannot be made twice.
+        A request is sent again only when a read shows that nothing has changed. Each move is compared with the state
+        before, so it cannot be made twice.
 
         Raises:
             OutcomeUnknown: GitHub did not say, and stays away.
@@ -57,11 +57,11 @@ class Mover:
                 if lost:
                     raise self._unknown(error, moves) from error
                 raise
-            found = self._where(moves, problem, lost)
-            if found is None:
+            actual = self._where(moves, problem, lost)
+            if actual is None:
                 return None
-            if any(found[each.name] != each.before for each in moves):
-                return found
+            if any(actual[move.name] != move.before for move in moves):
+                return actual
             if isinstance(problem, Rejected):
                 if lost:
                     break
@@ -71,13 +71,13 @@ class Mover:
     def _where(self, moves: Sequence[Move], problem: Exception, lost: bool) -> Mapping[str, str | None] | None:
         """Read where references are after a problem; None if they are where they were to go."""
         try:
-            names = {f"name{number}": each.name for number, each in enumerate(moves)}
-            found = self._same(self._api.graph.repository(_queries.current_question(len(moves)), self._name, **names))
+            names = {f"name{number}": move.name for number, move in enumerate(moves)}
+            answer = self._same(self._api.graph.repository(_queries.current_question(len(moves)), self._name, **names))
             where: dict[str, str | None] = {}
-            for number, each in enumerate(moves):
-                reference = found.optional(f"ref{number}")
-                where[each.name] = reference.below("target").oid("oid") if reference else None
-            if lost and all(self._arrived(each, where[each.name]) for each in moves):
+            for number, move in enumerate(moves):
+                reference = answer.optional(f"ref{number}")
+                where[move.name] = reference.below("target").oid("oid") if reference else None
+            if lost and all(self._arrived(move, where[move.name]) for move in moves):
                 return None
         except StorageError as error:
             if lost:

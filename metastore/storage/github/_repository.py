@@ -180,15 +180,15 @@ class GitHubRepository(Repository):
         self._blobs.update(dict.fromkeys(blobs[:_BLOBS]))
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
-        made = {identity: found for identity, found in objects.items() if found.kind == git.BLOB}
-        for identity, found in made.items():
-            if text_of(found.content) is None:
-                _expect(identity, self.api.put_blob(self.name, found.content))
-        for identity, found in objects.items():
-            if found.kind == git.COMMIT:
-                self._put_commit(identity, found, objects)
-            elif found.kind == git.TAG:
-                _expect(identity, self.api.put_tag(self.name, git.parse_tag(found.content)))
+        blobs = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.BLOB}
+        for identity, git_object in blobs.items():
+            if text_of(git_object.content) is None:
+                _expect(identity, self.api.put_blob(self.name, git_object.content))
+        for identity, git_object in objects.items():
+            if git_object.kind == git.COMMIT:
+                self._put_commit(identity, git_object, objects)
+            elif git_object.kind == git.TAG:
+                _expect(identity, self.api.put_tag(self.name, git.parse_tag(git_object.content)))
         self._keep(objects)
 
     def _put_commit(self, identity: str, made: GitObject, objects: Mapping[str, GitObject]) -> None:

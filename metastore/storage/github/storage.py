@@ -221,12 +221,12 @@ class GitHubStorage(ObjectStorage):
     # Tags
 
     def tag_create(self, dataset_id: DatasetId, tag: TagSpec) -> Tag:
-        identity, made = tag_object(tag)
+        identity, objects = tag_object(tag)
         self._known.twice(dataset_id, lambda: checked_commit(dataset_id, self._known.current(dataset_id), tag.revision))
         with attempt(None, identity), self._known.writing(dataset_id) as repository:
-            repository.put(made)
-            found = repository.move([Move(f"refs/tags/{tag.name}", None, identity)])
-        if found:
+            repository.put(objects)
+            actual = repository.move([Move(f"refs/tags/{tag.name}", None, identity)])
+        if actual:
             raise AlreadyExists(f"tag {tag.name} of {dataset_id}")
         return tag_of(tag, identity)
 
@@ -250,19 +250,19 @@ class GitHubStorage(ObjectStorage):
     def tag_delete(self, dataset_id: DatasetId, name: str, *, expected: str) -> None:
         self._move_tag(dataset_id, name, [Move(f"refs/tags/{name}", expected, None)], {})
 
-    def _move_tag(self, dataset_id: DatasetId, name: str, moves: list[Move], made: Mapping[str, GitObject]) -> None:
+    def _move_tag(self, dataset_id: DatasetId, name: str, moves: list[Move], objects: Mapping[str, GitObject]) -> None:
         with attempt(moves[0].before, moves[-1].after), self._known.writing(dataset_id) as repository:
             if not is_tag_name(name):
                 raise TagNotFound(dataset_id, name)
-            repository.put(made)
-            found = repository.move(moves)
-        if found is None:
-            return
-        actual = found[moves[0].name]
+            repository.put(objects)
+            actual = repository.move(moves)
         if actual is None:
+            return
+        current = actual[moves[0].name]
+        if current is None:
             raise TagNotFound(dataset_id, name)
-        if actual != moves[0].before:
-            raise RevisionConflict(f"{dataset_id}@{name}", expected=moves[0].before, actual=actual)
+        if current != moves[0].before:
+            raise RevisionConflict(f"{dataset_id}@{name}", expected=moves[0].before, actual=current)
         raise AlreadyExists(f"tag {moves[-1].name.removeprefix('refs/tags/')} of {dataset_id}")
 
     # The rest of the port

@@ -92,13 +92,16 @@ def _ordered(read: Callable[[str], GitObject], ids: Iterable[str]) -> list[tuple
     sizes: dict[str, tuple[str, int]] = {}
     names: dict[str, str] = {}
     for identity in ids:
-        found = read(identity)
-        sizes[identity] = found.kind, -len(found.content)
-        if found.kind == TREE:
+        git_object = read(identity)
+        sizes[identity] = git_object.kind, -len(git_object.content)
+        if git_object.kind == TREE:
             with suppress(ValueError):
-                names.update((entry.id, name) for name, entry in parse_tree(found.content).items())
+                names.update((entry.id, name) for name, entry in parse_tree(git_object.content).items())
     files = {identity: (kind, names.get(identity, "")) for identity, (kind, _) in sizes.items()}
-    return [(identity, files[identity]) for identity in sorted(sizes, key=lambda each: (files[each], sizes[each][1]))]
+    return [
+        (identity, files[identity])
+        for identity in sorted(sizes, key=lambda identity: (files[identity], sizes[identity][1]))
+    ]
 
 
 class _Version(NamedTuple):

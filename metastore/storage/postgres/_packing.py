@@ -54,12 +54,12 @@ class Packer:
     def rows(self, objects: Mapping[str, GitObject]) -> Iterator[Row]:
         """Yield objects as they are to be kept. What names others may come after them only in a `dict`."""
         if isinstance(objects, dict):
-            for each in objects.values():
-                self._note(each)
+            for git_object in objects.values():
+                self._note(git_object)
         for identity in objects:
-            found = objects[identity]
-            self._note(found)
-            yield self._row(identity, found)
+            git_object = objects[identity]
+            self._note(git_object)
+            yield self._row(identity, git_object)
 
     def _note(self, found: GitObject) -> None:
         if found.kind == git.COMMIT:
