@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject, object_id
 from metastore.git.repository import Repository
+from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls
 from metastore.storage.postgres._packing import Keyframe, Packer, Row, unpack
-from metastore.types import BlobId, RevisionId
+from metastore.types import BlobId, DatasetId, RevisionId
 
 #: How many commits are read at once, and how many other objects.
 _COMMITS, _OBJECTS = 100, 500
@@ -194,3 +195,65 @@ def _arrays(rows: Sequence[Row]) -> Arrays:
 
 def _by_the_storage() -> NoReturn:
     raise NotImplementedError("references move in the function of the database that writes the objects")
+
+
+class Looked(NamedTuple):
+    """A dataset and the revision that was asked for, which is None if it is not on the branch."""
+
+    repository: PostgresRepository
+    revision: RevisionId | None
+
+
+def look(calls: Calls, cache: Cache, dataset_id: DatasetId, revision: str | None, path: str | None = None) -> Looked:
+    """Read a dataset, a revision with its tree, and the file at a path in it, by one statement.
+
+    Args:
+        calls: Of the database.
+        cache: The cache of the repository.
+        dataset_id: The dataset.
+        revision: A full id; None for the newest revision.
+        path: A file in the root of the tree.
+
+    Raises:
+        DatasetNotFound: There is no such dataset.
+        DatasetMoved: It has another id now.
+    """
+    values: dict[str, Any] = {"owner": dataset_id.owner, "name": dataset_id.name}
+    values["needle"] = b" %s\0" % path.encode(errors="surrogateescape") if path and "\0" not in path else None
+    if revision is not None:
+        values["revision"] = bytes.fromhex(revision) if is_full(revision) else b""
+    rows = calls.rows(_queries.NEWEST if revision is None else _queries.BY_ID, values)
+    if not rows:
+        calls.raise_missing(dataset_id)
+    place, head, commit, body, tree, *columns = rows[0]
+    repository = PostgresRepository(calls, cache, place, RevisionId(head.hex()))
+    repository.take(commit, (git.COMMIT, False, body, None, None, None))
+    repository.take(tree, columns[:6])
+    repository.take(columns[6], columns[7:])
+    if commit is None:
+        return Looked(repository, None)
+    repository.remember_on_branch(commit.hex())
+    return Looked(repository, RevisionId(commit.hex()))
+
+
+def is_full(revision: str) -> bool:
+    """Tell whether a text is a full revision id."""
+    return len(revision) == 40 and looks_like_revision(revision)
+
+
+def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:
+    """Return the commits after `parent` up to `head`, the oldest first, with their contents."""
+    commits: dict[str, bytes] = {}
+    at: str | None = head
+    while at and at != parent:
+        commits[at] = objects[at].content
+        at = git.parse_commit(commits[at]).parent
+    return dict(reversed(commits.items()))
+
+
+def commit_of(target: str | None, content: bytes | None) -> str | None:
+    """Return the commit that a reference leads to, or None. `content` is that of a tag, or None for a commit."""
+    if content is None:
+        return target
+    tag = git.parse_tag(content)
+    return tag.target if tag.kind == git.COMMIT else None

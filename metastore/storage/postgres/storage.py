@@ -1,8 +1,8 @@
 """Datasets in the tables of a PostgreSQL database, for any number of processes on any number of machines.
 
 The tables and functions are in `metastore/postgres/migrations`. Each write is one call of a function, which compares,
-changes and commits. It carries an id of its own, so that it is made once however often it is sent, and so that
-`settle` tells exactly whether it was made.
+changes and commits. It carries an id of its own, so that it is made once even if it is sent again, and so that `settle`
+tells exactly whether it was made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any, NamedTuple
 
 from metastore import git
 from metastore.errors import (
@@ -26,7 +25,7 @@ from metastore.git.history import checked_commit, revision_of, tag_object, tag_o
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository, commit_at, object_at
 from metastore.git.verify import Inspect, verify
-from metastore.parse import is_tag_name, looks_like_revision
+from metastore.parse import is_tag_name
 from metastore.postgres.database import Database
 from metastore.postgres.risks import Durable, check
 from metastore.storage.attempts import attempt
@@ -35,23 +34,24 @@ from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls
 from metastore.storage.postgres._feed import touched
 from metastore.storage.postgres._packing import Packer
-from metastore.storage.postgres._repository import PostgresRepository, arrays
+from metastore.storage.postgres._repository import (
+    Looked,
+    PostgresRepository,
+    arrays,
+    commit_of,
+    is_full,
+    look,
+    new_commits,
+)
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
 _PAGE = 500
 _TURNS = 64
 _PLACES = 10_000
-#: Below all ids, in the order of the list.
+#: An id before all others.
 _START = DatasetId("", "")
-#: Behind everything that an id may have.
+#: A character after all that an id may have.
 _LAST = "\U0010ffff"
-
-
-class _Looked(NamedTuple):
-    """What one look at a dataset found: the revision that was asked for (None if it is not on the branch)."""
-
-    repository: PostgresRepository
-    revision: RevisionId | None
 
 
 class PostgresStorage(ObjectStorage):
@@ -63,7 +63,7 @@ class PostgresStorage(ObjectStorage):
         dsn: The database, in libpq's syntax; several hosts may be named.
         pool_size: The largest number of connections per process.
         patience: How many seconds a call waits for a connection, a lock, or a server that is away.
-        cache_bytes: How much of what was read is kept in memory.
+        cache_bytes: The size of the cache of objects in memory.
 
     Raises:
         StorageUnavailable: The database cannot be reached, or has to be migrated.
@@ -76,7 +76,7 @@ class PostgresStorage(ObjectStorage):
     ) -> None:
         self.database = Database(dsn, size=pool_size, patience=patience, timeout=5.0)
         self._calls = Calls(self.database)
-        #: Key and head of datasets, as they were a moment ago.
+        #: The key and head of datasets at the last look.
         self._places: dict[DatasetId, tuple[int, RevisionId]] = {}
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
@@ -84,7 +84,7 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        # One thread of this process at most waits for the others, and holds a connection.
+        # Only one thread of this process waits for other processes, since it holds a connection.
         with self._turns[hash(dataset_id) % _TURNS], self.database.one_at_a_time(str(dataset_id)):
             yield
 
@@ -112,7 +112,7 @@ class PostgresStorage(ObjectStorage):
         except (StorageBusy, StorageCorrupt):
             if head != parent or self._look(dataset_id, None).repository.place == place:
                 raise
-        # It was remembered, and another dataset with this revision is there now.
+        # The remembered key is out of date: another dataset with this revision is there now.
         return super().append(dataset_id, changes, change, parent=parent)
 
     @contextmanager
@@ -124,42 +124,23 @@ class PostgresStorage(ObjectStorage):
             yield self._look(dataset_id, parent).repository
 
     def _remember(self, dataset_id: DatasetId, place: int, head: RevisionId) -> None:
-        """Keep in mind where a dataset is, for the next write."""
+        """Remember the key and head of a dataset for the next write."""
         self._places.pop(dataset_id, None)
         self._places[dataset_id] = place, head
         if len(self._places) > _PLACES:
-            with suppress(StopIteration, RuntimeError):  # another thread did it
+            with suppress(StopIteration, RuntimeError):  # another thread has changed the dict
                 self._places.pop(next(iter(self._places)), None)
 
     def _look(
         self, dataset_id: DatasetId, revision: str | None, path: str | None = None, cache: Cache | None = None
-    ) -> _Looked:
-        """Read a dataset, a revision with its tree, and the file of a name in it, in one statement.
-
-        Raises:
-            DatasetNotFound: There is no such dataset.
-            DatasetMoved: It has another id now.
-        """
-        values: dict[str, Any] = {"owner": dataset_id.owner, "name": dataset_id.name}
-        values["needle"] = b" %s\0" % path.encode(errors="surrogateescape") if path and "\0" not in path else None
-        if revision is not None:
-            values["revision"] = bytes.fromhex(revision) if _is_full(revision) else b""
-        rows = self._calls.rows(_queries.NEWEST if revision is None else _queries.BY_ID, values)
-        if not rows:
-            self._calls.raise_missing(dataset_id)
-        place, head, commit, body, tree, *columns = rows[0]
-        repository = PostgresRepository(self._calls, cache or self._cache, place, RevisionId(head.hex()))
-        self._remember(dataset_id, place, repository.head())
-        repository.take(commit, (git.COMMIT, False, body, None, None, None))
-        repository.take(tree, columns[:6])
-        repository.take(columns[6], columns[7:])
-        if commit is None:
-            return _Looked(repository, None)
-        repository.remember_on_branch(commit.hex())
-        return _Looked(repository, RevisionId(commit.hex()))
+    ) -> Looked:
+        """See `look`."""
+        looked = look(self._calls, cache or self._cache, dataset_id, revision, path)
+        self._remember(dataset_id, looked.repository.place, looked.repository.head())
+        return looked
 
     def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
-        if revision is None or _is_full(revision):
+        if revision is None or is_full(revision):
             repository, commit_id = self._look(dataset_id, revision, path)
             if commit_id is not None:
                 commit = commit_at(repository, commit_id)
@@ -169,7 +150,7 @@ class PostgresStorage(ObjectStorage):
         return super().find(dataset_id, revision, path)
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
-        if revision is None or _is_full(revision):
+        if revision is None or is_full(revision):
             repository, commit_id = self._look(dataset_id, revision)
             if commit_id is not None:
                 return revision_of(commit_id, commit_at(repository, commit_id))
@@ -233,8 +214,8 @@ class PostgresStorage(ObjectStorage):
         head: RevisionId,
         parent: RevisionId | None,
     ) -> None:
-        """Add revisions with all objects that they need: by one statement, unless these are many megabytes."""
-        branch = _branch(objects, head, parent)
+        """Add revisions with all their objects, by one statement unless they are many megabytes."""
+        branch = new_commits(objects, head, parent)
 
         def chunks() -> Iterator[Arrays]:
             packer = repository.packer(parent) if repository else Packer()
@@ -244,13 +225,13 @@ class PostgresStorage(ObjectStorage):
         values = {
             **next(packed),
             "parent": _raw(parent),
-            "revisions": [bytes.fromhex(each) for each in branch],
+            "revisions": [bytes.fromhex(commit) for commit in branch],
             "bodies": list(branch.values()),
         }
         is_all = next(packed, None) is None
         rest = None if is_all else lambda: islice(chunks(), 1, None)
         place = repository.place if repository else None
-        self._places.pop(dataset_id, None)  # and if it fails, it is read again
+        self._places.pop(dataset_id, None)  # so that it is read again if the write fails
         self._calls.make(_queries.WRITE, dataset_id, place, values, parent, rest)
         if repository is not None:
             self._remember(dataset_id, repository.place, head)
@@ -302,7 +283,7 @@ class PostgresStorage(ObjectStorage):
         if others := {identity: objects[identity] for identity in objects if identity != target or content is None}:
             repository.put(others)
         values = {"old_name": old_name, "expected": _raw(expected), "new_name": new_name, "target": _raw(target)}
-        values |= {"revision": _raw(_leads_to(target, content)), "content": content}
+        values |= {"revision": _raw(commit_of(target, content)), "content": content}
         self._calls.make(_queries.SET_TAG, dataset_id, repository.place, values, expected)
 
     # The rest of the port
@@ -333,27 +314,5 @@ class PostgresStorage(ObjectStorage):
         self.database.close()
 
 
-def _is_full(revision: str) -> bool:
-    return len(revision) == 40 and looks_like_revision(revision)
-
-
 def _raw(identity: str | None) -> bytes | None:
     return bytes.fromhex(identity) if identity else None
-
-
-def _branch(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:
-    """Return the commits from the one after `parent` to `head`, the oldest first, with their contents."""
-    found: dict[str, bytes] = {}
-    at: str | None = head
-    while at and at != parent:
-        found[at] = objects[at].content
-        at = git.parse_commit(found[at]).parent
-    return dict(reversed(found.items()))
-
-
-def _leads_to(target: str | None, content: bytes | None) -> str | None:
-    """Return the commit that a reference leads to, or None; `content` is that of a tag, or None for a commit."""
-    if content is None:
-        return target
-    tag = git.parse_tag(content)
-    return tag.target if tag.kind == git.COMMIT else None
