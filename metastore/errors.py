@@ -310,7 +310,7 @@ class StorageCorrupt(StorageError):
 
 
 class NotADescriptor(StorageCorrupt):
-    """What a revision holds is not a JSON object, as somebody may have committed with Git. Its bytes can be read.
+    """The stored content of a revision is not a JSON object, as a commit by plain Git may have. Its bytes can be read.
 
     Attributes:
         dataset_id: The dataset.

@@ -121,7 +121,7 @@ def write_file(path: str, content: bytes, *, sync: bool) -> None:
 
 
 def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None = None) -> None:
-    """Set a file's content all at once: whoever reads it finds the old or the new, also after a power cut."""
+    """Replace a file's content at once: a reader finds the old or the new content, even after a power cut."""
     aside = temporary or f"{path}.{os.getpid()}-{threading.get_ident()}.new"
     try:
         write_file(aside, content, sync=sync)

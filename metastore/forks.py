@@ -2,10 +2,10 @@
 
 A forked child has a copy of its parent's memory, but only the thread that forked. A lock that another thread held stays
 locked in the child for ever, and a connection that both use mixes up their answers. Everything that cannot be used by
-both processes is registered here, and made anew in the child.
+both processes is registered here, and made again in the child.
 
-Python's locks of modules, and those of C libraries, cannot be made anew. We import on use, perhaps in a thread; a child
-that is forked meanwhile and wants that module waits without end. So a fork waits for imports, and for what is
+Python's locks of modules, and those of C libraries, cannot be made again. If a thread imports a module while another
+one forks, a child that needs this module waits for ever. So a fork waits for imports, and for calls that are
 `undisturbed`.
 """
 

@@ -14,7 +14,7 @@ _SHOWN = 5
 class LazyList(Sequence[Item], Generic[Item]):
     """A list of a store, read while it is walked through.
 
-    A loop holds one item at a time, and each loop reads anew. `items[0]`, `items[:10]` and `first()` read no
+    A loop holds one item at a time, and each loop reads again. `items[0]`, `items[:10]` and `first()` read no
     further than they need to. `len`, `list` and an index from the end read everything, once: from then on the list
     keeps what it read.
 

@@ -128,7 +128,7 @@ class ChangeRequest:
 
 
 class Outcome(StrEnum):
-    """What became of a change whose outcome was unknown."""
+    """The outcome of a change for which it was unknown at first."""
 
     LANDED = "landed"
     NOT_LANDED = "not landed"

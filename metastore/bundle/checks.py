@@ -1,4 +1,4 @@
-"""What may be a bundle: unsafe values are refused, unusual ones get a warning.
+"""The checks of a bundle: unsafe values are refused, unusual ones get a warning.
 
 The rules accept every name, event and device that is known to be in use; what is outside the grammars of ACNET (DRF2)
 and of dip and timber is merely unusual.

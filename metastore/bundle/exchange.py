@@ -43,7 +43,7 @@ class Row:
 
     @property
     def name(self) -> Any:
-        """The name as it was given, whatever it may be."""
+        """The name, unchecked."""
         if isinstance(self.values, Bundle):
             return self.values.name
         return self.values.get("name") if isinstance(self.values, Mapping) else None
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ImportLine:
-    """What became of a row.
+    """The outcome of a row.
 
     Attributes:
         line: As in `Row`.

@@ -41,7 +41,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class UndoLine:
-    """What became of one dataset.
+    """The outcome of one dataset.
 
     Attributes:
         dataset_id: The dataset.

@@ -40,7 +40,7 @@ Outcome = Literal["written", "unchanged", "removed", "stale", "kept", "skipped",
 
 @dataclass(frozen=True, slots=True)
 class ExportLine:
-    """What became of one file of an export.
+    """The outcome of one file of an export.
 
     Attributes:
         path: The path of the file in the folder, such as `physics/cars/datapackage.json`.

@@ -42,7 +42,7 @@ _TRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class ImportLine:
-    """What became of one descriptor.
+    """The outcome of one descriptor.
 
     Attributes:
         source: Where it was read.

@@ -1,4 +1,4 @@
-"""What a service answers, understood: values, and errors as the store raised them."""
+"""Responses of a service, parsed: values, and errors as the store raised them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What a commit object says; `parent` is the first parent."""
+    """The content of a commit; `parent` is the first parent."""
 
     tree: str
     parent: RevisionId | None
@@ -52,7 +52,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class TagObject:
-    """What an annotated tag object says; `kind` is the kind of its target."""
+    """The content of an annotated tag; `kind` is the kind of its target."""
 
     target: str
     kind: str
@@ -175,7 +175,7 @@ def change_tree(
 
     Args:
         root: The id of the tree to change; None for the empty one.
-        changes: POSIX path to the blob that shall be there, or None to remove the file.
+        changes: POSIX path -> the id of its new blob, or None to remove the file.
         read_tree: Returns the content of a tree object by id.
 
     Returns:

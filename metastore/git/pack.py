@@ -62,7 +62,7 @@ def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
 
 
 class _Entry(NamedTuple):
-    """What stands at an offset: an object, or a difference to a `base` (another's offset, or its id)."""
+    """The entry at an offset: an object, or a difference to a `base`, which is an offset or an id."""
 
     offset: int
     number: int

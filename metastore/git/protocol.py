@@ -39,7 +39,7 @@ _UNPACKED = 8
 
 
 class References(NamedTuple):
-    """What a repository's names lead to: `branch` is the one that HEAD names, None in an empty repository."""
+    """The references of a repository. `branch` is the one that HEAD names, or None in an empty repository."""
 
     branch: str | None
     targets: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What a revision touched in a descriptor, as keys that an index can hold."""
+"""The parts of a descriptor that a revision touched, as keys for an index."""
 
 from __future__ import annotations
 

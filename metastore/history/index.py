@@ -50,7 +50,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What is left to be walked: from which revision, how the part is named there, and the place just above it."""
+    """The rest of a walk: its next revision, the name of the part there, and the place just above it."""
 
     start: RevisionId
     part: Part

@@ -1,9 +1,9 @@
 """Copy datasets from one storage to another with their whole history, tags and ids.
 
 A copy keeps Git's ids: a revision or tag that would get another id is left out and reported. Between two storages of
-Git objects, the objects themselves are carried, whatever program made them. Between other storages the port's own calls
-repeat one revision after the other. They can only make what MetaStore makes: no merges, signatures, other time zones,
-executable files or lightweight tags.
+Git objects, the objects themselves are copied, even those of other programs. Between other storages the port's own
+calls repeat one revision after the other. They can only make what MetaStore makes: no merges, signatures, other time
+zones, executable files or lightweight tags.
 
 A copy skips what the target has, so an interrupted copy continues when it is started again. A dataset with another
 history at the target, or a tag with another content, is reported and never overwritten.
@@ -56,7 +56,7 @@ class NotCopied:
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What a copy did, or what a dry run would do.
+    """The result of a copy, or of a dry run.
 
     Attributes:
         datasets: The number of datasets at the source.

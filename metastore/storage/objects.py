@@ -1,4 +1,4 @@
-"""What storages of Git objects have in common: objects and references in, revisions and tags out.
+"""The common base of storages of Git objects: objects and references in, revisions and tags out.
 
 An adapter brings a `Repository` (objects and references of one dataset) and opens, locks and makes them; how revisions
 are resolved, read, appended and tagged is written once, here and in `metastore.git.history`.
@@ -44,7 +44,7 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, 
 class ObjectStorage(Storage):
     """A storage of Git objects; see the module."""
 
-    #: Whether objects go in and come out byte for byte, whoever made them; a host's API may know only some of them.
+    #: Whether any object goes in and comes out byte for byte. A host's API may support only some objects.
     carries_any_object = True
 
     @abstractmethod

@@ -237,7 +237,7 @@ class Storage(ABC):
         """Store the history of a dataset in less space. Nothing else changes."""
 
     def confirm(self, *dataset_ids: DatasetId) -> None:  # noqa: B027 - most storages have nothing to do
-        """Make durable what can be read of these ids now, after a change that could not be confirmed.
+        """Make the present state of these ids durable, after a change that could not be confirmed.
 
         Raises:
             StorageUnavailable: It still cannot be.

@@ -51,7 +51,7 @@ from metastore.types import (
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a store demands of each write, and what it adds; see the arguments of `MetaStore`."""
+    """The rules of a store for its writes; see the arguments of `MetaStore`."""
 
     validation: Validation
     profiles: Profiles

@@ -1,4 +1,4 @@
-"""Summaries of what a revision changed, on one line, for lists of revisions and for the feed."""
+"""The changes of a revision on one line, for lists of revisions and for the feed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _SOON_AFTER = 500
 
 
 class Mover:
-    """What moves the references of one repository.
+    """Moves the references of one repository.
 
     Args:
         api: The calls.

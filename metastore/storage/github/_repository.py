@@ -25,7 +25,7 @@ _BLOBS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen of a repository, and when (by the monotonic clock, in seconds).
+    """The last known state of a repository, and its time by the monotonic clock, in seconds.
 
     Attributes:
         node_id: GitHub's own id, another one for another repository of the same name.

@@ -7,8 +7,8 @@ github.com/OWNER/metastore-tmp.…            a dataset that is being made
 ```
 
 Objects go in by REST, references move by GraphQL's `updateRefs`, which compares before it sets: no write is ever lost,
-whoever else writes, pushes or forces. What GitHub cannot do in one step is written beside it: a rename compares the
-head just before it, and a purge first puts a mark on the branch that no writer builds on.
+even if others push or force. Two actions take GitHub more than one step: a rename compares the head just before it, and
+a purge first puts a mark on the branch that no writer builds on.
 """
 
 from __future__ import annotations

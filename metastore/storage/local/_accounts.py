@@ -1,4 +1,4 @@
-"""What the journal of a store accounts for: the datasets and tags that were removed or changed on purpose."""
+"""Accounts in the journal of a store for datasets and tags that were removed or changed on purpose."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class KeptReference:
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup or restore did.
+    """The result of a backup or restore.
 
     Attributes:
         datasets: How many datasets the source has; those of the store's own, such as the journal, are not counted.

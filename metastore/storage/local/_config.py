@@ -1,4 +1,4 @@
-"""What the configuration of a dataset's repository says, so that Git's own programs lose nothing of it.
+"""The configuration of a dataset's repository, which keeps Git's own programs from losing anything in it.
 
 * `receive.hideRefs`: pushes are refused, since who pushes does not wait for the dataset's `flock`.
 * `extensions.preciousObjects`: Git deletes no object. A writer stores objects before it sets the reference to them, and

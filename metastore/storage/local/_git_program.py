@@ -11,7 +11,7 @@ from metastore.errors import StorageUnavailable
 
 
 class Done(NamedTuple):
-    """What a run of Git ended with."""
+    """The result of a run of Git."""
 
     code: int
     output: str
@@ -29,7 +29,7 @@ class Done(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What a remote said to people, without its frames and empty lines."""
+        """The messages of a remote for people, without frames and empty lines."""
         lines = [line.removeprefix("remote:") for line in self.errors.splitlines() if line.startswith("remote:")]
         return " ".join(line.strip() for line in lines if re.search(r"\w", line))[:500]
 

@@ -1,4 +1,4 @@
-"""Joining packs: as many as there are into one, fast, since nothing is compressed anew. Format: gitformat-pack(5).
+"""Joining all packs into one, fast, since nothing is compressed again. Format: gitformat-pack(5).
 
 A pack is a header, the objects, and a checksum. An object may be a difference to another one that lies so many bytes in
 front of it, which stays true when the whole pack is moved; so the objects of several packs can stand one behind the

@@ -31,7 +31,7 @@ _WORTH, _GAIN = 200, 2
 
 
 class Row(NamedTuple):
-    """What an index says of an object: its id, the checksum of its entry, and where the entry begins."""
+    """The entry of a pack's index for an object: its id, its checksum and its offset in the pack."""
 
     id: bytes
     crc: bytes

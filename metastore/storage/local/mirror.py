@@ -58,7 +58,7 @@ class NotPushed:
 
 @dataclass(frozen=True, slots=True)
 class MirrorReport:
-    """What a mirroring did, or (as a rehearsal) would do.
+    """The result of mirroring, or of a dry run.
 
     Attributes:
         datasets: How many there were.

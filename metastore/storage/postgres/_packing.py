@@ -1,7 +1,7 @@
-"""How objects are kept in a row: as they are, compressed, or compressed against a keyframe.
+"""The form of objects in a row: unchanged, compressed, or compressed against a keyframe.
 
-A keyframe is an object that is kept without a base: whatever is read takes one further object at most. Versions of a
-large descriptor differ little, so that each takes some hundred bytes beside its keyframe.
+A keyframe is an object that is stored without a base, so a read takes one further object at most. Versions of a large
+descriptor differ little, so each takes some hundred bytes beside its keyframe.
 """
 
 from __future__ import annotations
