@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import graphlib
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from metastore.bundle import Bundle, Snapshot
 from metastore.client.store import RemoteStore
 
 PACKAGE = Path(metastore.__file__).parent
+DESIGN = Path(__file__).parent.parent / "docs" / "explanation" / "design.md"
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
     "errors wording lazy packages types parse printable forks",
@@ -144,6 +146,21 @@ def test_each_foreign_package_has_its_place() -> None:
 def test_only_the_configuration_reads_the_environment() -> None:
     reading = [name for name, tree in modules().items() if "os" in imports(name) and "attr='environ'" in ast.dump(tree)]
     assert reading == ["config"]
+
+
+def drawing() -> dict[str, str]:
+    """Return the sections of the drawing in the design, by the package or module that each begins with."""
+    text = DESIGN.read_text().partition("```text\n")[2].partition("\n```")[0]
+    return {section.split()[0].rstrip("/"): section for section in re.split(r"\n(?=\S)", text)}
+
+
+def test_the_drawing_names_each_package_and_public_module() -> None:
+    sections = drawing()
+    assert sections.keys() == {name.split(".")[0] for name in modules()}
+    for name in modules():
+        room, *inside = name.split(".")
+        for part in inside:
+            assert part.startswith("_") or re.search(rf"\b{part}\b", sections[room]), f"{name} is not drawn"
 
 
 PUBLIC_CALLS = {
