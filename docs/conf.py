@@ -42,7 +42,9 @@ nitpick_ignore_regex = [
     # Aliases for "an id, or what makes one", which the text explains.
     ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|Validation|VersionRule|RevisionId)"),
     # How a host is talked to is nobody's interface.
-    ("py:class", r"Host"),
+    ("py:class", r"Host|Projects"),
+    # The packages of other libraries, which the how-to on frictionless shows, and the type of what a list holds.
+    ("py:class", r"metastore\.packages\..*|Item"),
 ]
 
 

@@ -101,7 +101,7 @@ class Identity:
 
     @property
     def author(self) -> Author:
-        """The author of this user's revisions: the name, else the user, with the email if there is one.
+        """The author that this user's revisions name. It is the name, else the user, with the email if there is one.
 
         Raises:
             InvalidInput: Git would accept neither as a name.
