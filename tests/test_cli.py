@@ -160,8 +160,12 @@ def test_files_datasets_and_stores_are_compared(run: Run, cars: str, tmp_path: P
     assert run("diff", "physics/cars", "--with", other, "--summary").out.startswith("name changed")
     assert run("diff", "--with", other).out.splitlines() == [
         "physics/boats: only in the other store",
-        "physics/cars: name changed; n and version removed",
+        "physics/cars: name changed; n and version removed (major)",
     ]
+    (lone, both) = map(json.loads, run("diff", "--with", other, "--json").out.splitlines())
+    assert (lone["grade"], both["grade"]) == ("", "major")
+    value = run("diff", "physics/cars", "--with", other, "--json").json
+    assert (value["grade"], value["version"], len(value["changes"])) == ("major", None, 3)
     broken = tmp_path / "other" / "physics" / "cars.git"
     for loose in broken.glob("objects/??/*"):
         loose.unlink()

@@ -126,27 +126,31 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -
 
 
 def _compare_stores(app: App, here: Store, there: Store) -> None:
-    """Print each dataset that differs or is in one store only."""
+    """Print each dataset that differs or is in one store only, with the grade of the difference."""
     grades = app.grades()
     sides = [zip(store.dataset_list(), repeat(side)) for side, store in enumerate((here, there))]
     for dataset_id, group in groupby(merged(*sides), key=lambda pair: pair[0]):
         present = {side for _, side in group}
         if len(present) == 2:
-            difference = _in_both(dataset_id, here, there, grades)
+            difference, grade = _in_both(dataset_id, here, there, grades)
         else:
-            difference = "only in the other store" if present == {1} else "only in this store"
+            difference, grade = "only in the other store" if present == {1} else "only in this store", ""
         if difference:
-            app.data({"dataset": str(dataset_id), "difference": difference}, f"{dataset_id}: {difference}")
+            line = f"{dataset_id}: {difference}" + (f" ({grade})" if grade else "")
+            app.data({"dataset": str(dataset_id), "difference": difference, "grade": grade}, line)
 
 
-def _in_both(dataset_id: DatasetId, here: Store, there: Store, grades: Grades) -> str:
-    """Return the differences of a dataset in two stores on one line, or why it cannot be compared."""
+def _in_both(dataset_id: DatasetId, here: Store, there: Store, grades: Grades) -> tuple[str, str]:
+    """Return the differences of a dataset in two stores on one line, or why it cannot be compared; and their grade."""
     name = str(dataset_id)
     try:
         old, new = (store.dataset_bytes(dataset_id)[1] for store in (here, there))
-        return "" if old == new else _compared((name, name), old, new, grades).summary
+        if old == new:
+            return "", ""
+        comparison = _compared((name, name), old, new, grades)
+        return comparison.summary, comparison.grade
     except (InvalidInput, NotFound, StorageCorrupt) as error:
-        return f"cannot be compared: {error}"
+        return f"cannot be compared: {error}", ""
 
 
 _SIGNS = {
