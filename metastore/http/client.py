@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -15,7 +16,6 @@ from urllib.parse import urljoin, urlsplit
 from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.http.connection import Connection, backoff
 from metastore.http.credentials import Credentials, check_base
-from metastore.http.pace import Pace
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 
 #: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
@@ -23,6 +23,27 @@ LONGEST = 256 * 1024 * 1024
 #: How long a call may wait for the end of a limit, in seconds, if it is to go slowly.
 HOURS = 4 * 3600.0
 _Result = TypeVar("_Result")
+
+
+class _Pace:
+    """Keeps below a host's limits of changes, before the host has to refuse one.
+
+    Args:
+        limits: Pairs of a number of changes and a stretch of time, in seconds.
+    """
+
+    def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
+        self._limits = limits
+        self._times: deque[float] = deque(maxlen=max((count for count, _ in limits), default=0))
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next change may be sent, at a time in seconds since 1970."""
+        waits = [self._times[-count] + stretch - now for count, stretch in self._limits if len(self._times) >= count]
+        return max([0.0, *waits])
+
+    def note(self, now: float) -> None:
+        """Count a change that is sent at a time."""
+        self._times.append(now)
 
 
 class Host:
@@ -76,7 +97,7 @@ class Host:
         self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
-        self._pace: Pace | None = None
+        self._pace: _Pace | None = None
         #: How many requests were made so far; one that was repeated after a fault counts once.
         self.requests = 0
 
@@ -176,12 +197,12 @@ class Host:
 
     def slow_down(self) -> None:
         """Keep below the host's limits of changes from now on, and wait hours for the end of a limit."""
-        self._pace = Pace(self.limits_of_changes)
+        self._pace = _Pace(self.limits_of_changes)
         self._patience = max(self._patience, HOURS)
 
     # Limits
 
-    def _keep_pace(self, pace: Pace) -> None:
+    def _keep_pace(self, pace: _Pace) -> None:
         if (wait := pace.wait(self._clock())) > 0:
             self.waiting(wait)
         pace.note(self._clock())
