@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metastore.errors import MetastoreError, OutcomeUnknown
+from metastore.errors import MetastoreError, OutcomeUnknown, StorageUnavailable
 from metastore.storage.local.storage import GitStorage
 
 from ..processes import SOAK
@@ -55,3 +55,12 @@ def test_a_system_call_that_fails_gives_an_error_that_is_true(
                 break
         else:
             pytest.fail(f"more than {_MOST} calls of {call}")
+
+
+def test_a_folder_that_verify_cannot_list_is_named_as_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fill(tmp_path / "store")
+    with failing(monkeypatch, "scandir", 0, errno.EIO) as struck, pytest.raises(StorageUnavailable, match="the disk"):
+        list(storage.verify())
+    assert struck

@@ -237,11 +237,12 @@ class GitStorage(ObjectStorage):
         return touched(self.layout, since)
 
     def _left_over(self, *, repair: bool) -> Iterator[Damage]:
-        return damage_of_store(self.layout, repair=repair)
+        with storage_errors():
+            yield from damage_of_store(self.layout, repair=repair)
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
         for left in reversed(range(_TRIES)):
-            with suppress(StorageBusy) if left else nullcontext():  # it was replaced meanwhile
+            with suppress(StorageBusy) if left else nullcontext(), storage_errors():  # it was replaced meanwhile
                 yield from damage_of_dataset(self, dataset_id, inspect, repair=repair)
                 return
 
