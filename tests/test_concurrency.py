@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,20 @@ from metastore.errors import AlreadyExists, MetastoreError, NotFound, RevisionCo
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-from .conftest import ANN, change
+from .conftest import change
 from .processes import SOAK, fsck, in_child
+from .spawned import CARS, connect, patch_without_expected, run_and_note
 
 WRITERS = 8
 ROUNDS = 200 if SOAK else 10
-CARS = DatasetId("physics", "cars")
 IDS = [f"physics/{name}" for name in ("cars", "boats", "ships", "planes")]
-
-
-def connect(root: Path) -> metastore.MetaStore:
-    """Open the store of a test: in a folder, unless the URL of a database was written beside it."""
-    url = root.parent / "url"
-    return metastore.connect(url.read_text() if url.exists() else root, author=ANN, sync=False, validation="off")
 
 
 def together(method: str, work: Callable[..., None], root: Path, count: int = WRITERS) -> list[Any]:
     """Run `work(root, number, say)` in processes at the same time; return all that they said."""
     context = multiprocessing.get_context(method)
     start = context.Barrier(count)
-    children = [context.Process(target=_work, args=(work, root, number, start)) for number in range(count)]
+    children = [context.Process(target=run_and_note, args=(work, root, number, start)) for number in range(count)]
     for child in children:
         child.start()
     for child in children:
@@ -47,18 +42,6 @@ def together(method: str, work: Callable[..., None], root: Path, count: int = WR
     assert [child.exitcode for child in children] == [0] * count
     texts = [(root.parent / f"said-{number}").read_text() for number in range(count)]
     return [json.loads(line) for text in texts for line in text.splitlines()]
-
-
-def _work(work: Callable[..., None], root: Path, number: int, start: Any) -> None:
-    with (root.parent / f"said-{number}").open("w") as said:
-        start.wait()
-        work(root, number, lambda *facts: said.write(json.dumps(facts) + "\n"))
-
-
-def patch_without_expected(root: Path, number: int, say: Callable[..., object]) -> None:
-    store = connect(root)
-    for n in range(ROUNDS):
-        say(store.dataset_patch(CARS, {f"writer-{number}": n}).revision.id, number, n)
 
 
 def update_with_expected(root: Path, number: int, say: Callable[..., object]) -> None:
@@ -106,8 +89,8 @@ def test_writers_at_once_lose_no_acknowledged_revision(method: str, tmp_path: Pa
     root = tmp_path / "store"
     store = connect(root)
     store.dataset_create(CARS, {})
-    writers = WRITERS if SOAK or method == "fork" else 3  # each that is spawned imports the tests for seconds
-    said = together(method, patch_without_expected, root, writers)
+    writers = WRITERS if SOAK or method == "fork" else 3  # each that is spawned starts for a second
+    said = together(method, partial(patch_without_expected, rounds=ROUNDS), root, writers)
     history = list(store.revision_list(CARS))
     assert {revision for revision, _, _ in said} == {revision.id for revision in history[:-1]}
     assert len(said) == writers * ROUNDS == len(history) - 1

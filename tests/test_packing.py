@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from metastore.types import DatasetId, Revision
 
 from .conftest import change
 from .processes import SOAK
+from .spawned import read_until
 
 CARS = DatasetId("physics", "cars")
 TEXT = b"".join(
@@ -207,19 +207,11 @@ def test_a_removed_pack_is_not_held_open_for_long(storage: GitStorage, monkeypat
     assert not [file for file in ours if file.endswith((".pack (deleted)", ".idx (deleted)"))]
 
 
-def _read_for_ever(root: str, revisions: list[Revision], stop: Any, reads: Any) -> None:
-    storage = GitStorage(root, cache_bytes=0)
-    while not stop.is_set():
-        for number, revision in enumerate(revisions[1:]):
-            assert storage.read(CARS, revision.id, "a") == TEXT + b"%d" % number
-            reads.value += 1
-
-
 def test_readers_in_another_process_never_fail_while_packs_come_and_go(storage: GitStorage) -> None:
     revisions = grow(storage, packs=3)
     context = multiprocessing.get_context("spawn")
     stop, reads = context.Event(), context.Value("i", 0)
-    reader = context.Process(target=_read_for_ever, args=(str(storage.layout.root), revisions, stop, reads))
+    reader = context.Process(target=read_until, args=(stop, str(storage.layout.root), revisions[1:], TEXT, reads))
     reader.start()
     head = revisions[-1].id
     rounds = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,8 @@ from metastore.errors import RevisionConflict
 
 from .bundle.postgres_server import migrated_database
 from .processes import in_child
-from .test_concurrency import (
-    CARS,
-    ROUNDS,
-    connect,
-    create_all,
-    do_anything,
-    patch_without_expected,
-    together,
-    update_with_expected,
-)
+from .spawned import CARS, connect, patch_without_expected
+from .test_concurrency import ROUNDS, create_all, do_anything, together, update_with_expected
 
 
 @pytest.fixture
@@ -38,7 +31,7 @@ def root(tmp_path: Path) -> Iterator[Path]:
 def test_writers_at_once_lose_no_acknowledged_revision(root: Path) -> None:
     store = connect(root)
     store.dataset_create(CARS, {})
-    said = together("fork", patch_without_expected, root)
+    said = together("fork", partial(patch_without_expected, rounds=ROUNDS), root)
     history = list(store.revision_list(CARS))
     assert {revision for revision, _, _ in said} == {revision.id for revision in history[:-1]}
     assert len(said) == 8 * ROUNDS == len(history) - 1

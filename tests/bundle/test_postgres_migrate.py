@@ -20,6 +20,7 @@ from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import InvalidInput, MetastoreError, StorageUnavailable
 from metastore.postgres.migrate import migrate
 from tests.bundle.postgres_server import drop_database, new_database, server_dsn
+from tests.spawned import migrate_database
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
 FILES = ("0001.record", "0002.datasets")
@@ -104,15 +105,11 @@ def test_devices_of_no_bundle_stop_it_and_nothing_is_changed(dsn: str) -> None:
     assert migrate(dsn) == FILES
 
 
-def _migrate(dsn: str, results: multiprocessing.Queue[object]) -> None:
-    results.put(migrate(dsn))
-
-
 def test_several_may_start_at_once(dsn: str) -> None:
     typed(dsn, OLD_TABLES)
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[object] = context.Queue()
-    starting = [context.Process(target=_migrate, args=(dsn, results)) for _ in range(4)]
+    starting = [context.Process(target=migrate_database, args=(dsn, results)) for _ in range(4)]
     for process in starting:
         process.start()
     made = [results.get(timeout=120) for _ in starting]

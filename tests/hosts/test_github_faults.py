@@ -30,6 +30,7 @@ from metastore.types import DatasetId, Revision, Tag
 from ..conftest import ANN, change, ticking
 from ..harness.faults import state
 from ..processes import SOAK, fsck
+from ..spawned import patch_on_github
 from ..test_storage_contract import tag_of
 from .github import TOKEN, GitHub
 from .server import CUTS, Reply, Request, struck_calls
@@ -319,21 +320,13 @@ def test_an_interrupted_purge_is_gone_for_readers_and_ended_by_repair_or_create(
         }
 
 
-def _writes(url: str, name: str, count: int) -> None:
-    storage = open_github("github://physics", token=TOKEN, api_url=url)
-    store = MetaStore(storage, author=name, clock=ticking())
-    for number in range(count):
-        store.dataset_patch(CARS, {f"{name}-{number}": number})
-    storage.close()
-
-
 def test_two_processes_that_write_one_dataset_lose_nothing(tmp_path: Path) -> None:
     with GitHub(tmp_path) as hub:
         storage = open_github("github://physics", token=TOKEN, api_url=hub.url)
         store = MetaStore(storage, author=ANN, clock=ticking())
         store.dataset_create(CARS, {})
         context = multiprocessing.get_context("spawn")
-        writers = [context.Process(target=_writes, args=(hub.url, name, 8)) for name in ("ann", "bo")]
+        writers = [context.Process(target=patch_on_github, args=(hub.url, TOKEN, name, 8)) for name in ("ann", "bo")]
         for each in writers:
             each.start()
         for each in writers:
