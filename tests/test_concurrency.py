@@ -156,7 +156,7 @@ def test_threads_share_a_store(store: metastore.MetaStore, request: pytest.Fixtu
 def test_a_store_that_was_used_works_after_a_fork_in_parent_and_child(tmp_path: Path) -> None:
     store = connect(tmp_path)
     store.dataset_create(CARS, {"n": 0})
-    history = store.revision_list(CARS)
+    history = iter(store.revision_list(CARS))
     next(history)
     assert in_child(lambda: (store.dataset_patch(CARS, {"child": 1}), list(history))) == 0
     store.dataset_patch(CARS, {"parent": 1})

@@ -116,7 +116,7 @@ def test_of_many_revisions_that_are_late_each_loser_is_told_the_head(root: Path)
 def test_a_store_that_was_used_works_after_a_fork_in_parent_and_child(root: Path) -> None:
     store = connect(root)
     store.dataset_create(CARS, {"n": 0})
-    history = store.revision_list(CARS)
+    history = iter(store.revision_list(CARS))
     next(history)
 
     def child() -> Any:
