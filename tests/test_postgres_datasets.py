@@ -18,12 +18,19 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import metastore
-from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, PermissionDenied, StorageCorrupt
+from metastore.errors import (
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    PermissionDenied,
+    StorageBusy,
+    StorageCorrupt,
+)
 from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
 from metastore.storage.local.storage import GitStorage
-from metastore.storage.postgres import _queries
+from metastore.storage.postgres import _queries, _repository
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
 
@@ -108,6 +115,25 @@ def test_what_a_storage_remembers_of_a_dataset_makes_no_write_wrong(storage: Pos
     storage.append(CARS, {"c": b""}, change(), parent=second.id)
     assert list(other.verify()) == []
     other.close()
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_history_whose_dataset_is_purged_while_it_is_read_is_gone_and_not_damaged(
+    storage: PostgresStorage, dsn: str, monkeypatch: pytest.MonkeyPatch, follows: bool
+) -> None:
+    monkeypatch.setattr(_repository, "_COMMITS", 1)
+    head = storage.create(CARS, {"a": b"1"}, change())
+    for content in (b"2", b"3"):
+        head = storage.append(CARS, {"a": content}, change(), parent=head.id)
+    reader = PostgresStorage(dsn, cache_bytes=0)
+    history = reader.history(CARS, head.id)
+    assert next(history) == head
+    storage.purge(CARS, parent=head.id)
+    if follows:
+        storage.create(CARS, {"a": b"another"}, change())
+    with pytest.raises(StorageBusy if follows else DatasetNotFound):
+        list(history)
+    reader.close()
 
 
 def test_a_history_of_many_megabytes_is_copied_at_once(storage: PostgresStorage, tmp_path: Path) -> None:

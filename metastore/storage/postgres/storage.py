@@ -96,7 +96,25 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> Iterator[Repository]:
-        yield self._look(dataset_id, revision).repository
+        repository = self._look(dataset_id, revision).repository
+        with self._blaming_a_purge(dataset_id, repository):
+            yield repository
+
+    @contextmanager
+    def _blaming_a_purge(self, dataset_id: DatasetId, repository: PostgresRepository) -> Iterator[None]:
+        """Where an object is missing, look whether the dataset was purged after its head was read.
+
+        Raises:
+            DatasetNotFound: It was.
+            StorageBusy: It was, and there is another dataset of this id.
+            StorageCorrupt: It was not: the object is lost.
+        """
+        try:
+            yield
+        except StorageCorrupt:
+            if self._look(dataset_id, None).repository.place != repository.place:
+                raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again") from None
+            raise
 
     def append(
         self,
@@ -143,9 +161,10 @@ class PostgresStorage(ObjectStorage):
         if revision is None or is_full(revision):
             repository, commit_id = self._look(dataset_id, revision, path)
             if commit_id is not None:
-                commit = commit_at(repository, commit_id)
-                blob = repository.entry(commit.tree, path)
-                content = object_at(repository, blob).content if blob is not None else None
+                with self._blaming_a_purge(dataset_id, repository):
+                    commit = commit_at(repository, commit_id)
+                    blob = repository.entry(commit.tree, path)
+                    content = object_at(repository, blob).content if blob is not None else None
                 return revision_of(commit_id, commit), content
         return super().find(dataset_id, revision, path)
 
@@ -290,7 +309,9 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
-        yield self._look(dataset_id, None, cache=Cache(self._cache_bytes)).repository
+        repository = self._look(dataset_id, None, cache=Cache(self._cache_bytes)).repository
+        with self._blaming_a_purge(dataset_id, repository):
+            yield repository
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
         with self._open_uncached(dataset_id) as repository:
