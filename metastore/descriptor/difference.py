@@ -229,8 +229,9 @@ def place_in_words(*place: str) -> str:
 def _replaced(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
     """Return old names to new names of licences: renamed, or the only one that went to the only one that came."""
     names = renamed(old, new)
+    now_called = set(names.values())
     gone = [name for name in old if name not in new and name not in names]
-    come = [name for name in new if name not in old and name not in names.values()]
+    come = [name for name in new if name not in old and name not in now_called]
     return {**names, gone[0]: come[0]} if len(gone) == len(come) == 1 else names
 
 

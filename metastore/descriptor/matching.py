@@ -74,10 +74,11 @@ def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     gone = {key: value for key, value in old.items() if key not in new}
     come = {key: value for key, value in new.items() if key not in old}
     pairs = {key: _SPELLINGS[key] for key in gone if _SPELLINGS.get(key) in come}
-    before, after = (_by_value(side) for side in (gone, come)) if gone and come else ({}, {})
-    for value, key in before.items():
-        if value in after and key not in pairs and after[value] not in pairs.values():
-            pairs[key] = after[value]
+    for key, now in pairs.items():
+        del gone[key], come[now]
+    if gone and come:
+        before, after = _by_value(gone), _by_value(come)
+        pairs |= {key: after[value] for value, key in before.items() if value in after}
     return pairs
 
 
