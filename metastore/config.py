@@ -59,6 +59,7 @@ from metastore.settings import FORMER_NAMES, NAMES, OPEN_WHEN_UNSET, ServiceSett
 from metastore.trust import openness, own_secret, verifier
 
 if TYPE_CHECKING:
+    from metastore.bundle.policy import Groups
     from metastore.bundle.registry import BundleRegistry
     from metastore.store.base import Store
 
@@ -165,8 +166,12 @@ def host_options(settings: Settings, url: str) -> dict[str, Any]:
     return {"token": token} if token else {}
 
 
-def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) -> BundleRegistry:
-    """Open the registry of bundles that the settings name, or another; without a groups file nobody may change them.
+def open_bundles(
+    settings: Settings, *, url: str | None = None, groups: Groups | None = None, **options: Any
+) -> BundleRegistry:
+    """Open the registry of bundles that the settings name, or the one at `url`.
+
+    Without a groups file nobody may change bundles. `groups` takes precedence over the file that the settings name.
 
     Raises what `metastore.bundle.connect` raises.
     """
@@ -175,7 +180,8 @@ def open_bundles(settings: Settings, *, url: str | None = None, **options: Any) 
     from metastore.storage.connect import is_database
 
     place = url or settings.bundles_url or settings.url
-    groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
+    if groups is None:
+        groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
     durable = {"durable": settings.options["durable"]} if "durable" in settings.options and is_database(place) else {}
     return connect_bundles(place, groups, **{**durable, **host_options(settings, place), **options})
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from metastore import forks
-from metastore.errors import StorageUnavailable
+from metastore.errors import InvalidInput, StorageUnavailable
 
+_log = logging.getLogger("metastore.files")
+_Value = TypeVar("_Value")
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -184,6 +188,65 @@ class SmallFiles:
         if version != _version(path):
             raise KeyError(path)
         return content
+
+
+class WatchedFile(Generic[_Value]):
+    """A small file of text that is parsed again when it changes. Safe to share between threads.
+
+    While the file is missing or broken it has no value. The last good one would not do: two processes may have read
+    different ones, and what was removed in between would still count in one of them.
+
+    Args:
+        path: The file.
+        what: What the file is called in errors, such as `groups file`.
+        parse: Makes the value of a text, or raises InvalidInput.
+        meanwhile: What is the case while the file is missing or broken, for the log.
+
+    Raises:
+        InvalidInput: The file is missing or broken at the start.
+    """
+
+    def __init__(self, path: str | Path, what: str, parse: Callable[[str], _Value], meanwhile: str) -> None:
+        self._path, self._what, self._parse, self._meanwhile = str(path), what, parse, meanwhile
+        self._files, self._mutex = SmallFiles(), forks.ForkSafeLock()
+        self._content = self._look()
+        self._value: _Value | InvalidInput = self._parsed()
+
+    def read(self) -> _Value:
+        """Return the value of the file now. Raises InvalidInput: the file is missing or broken."""
+        with self._mutex:
+            content = self._look()
+            if content != self._content:
+                self._content = content
+                self._value = self._parsed_again()
+            value = self._value
+        if isinstance(value, InvalidInput):
+            raise InvalidInput(str(value))
+        return value
+
+    def _parsed_again(self) -> _Value | InvalidInput:
+        try:
+            return self._parsed()
+        except InvalidInput as error:
+            _log.warning("%s until the %s is mended: %s", self._meanwhile, self._what, error)
+            return error
+
+    def _parsed(self) -> _Value:
+        try:
+            if isinstance(self._content, bytes):
+                return self._parse(self._content.decode())
+            reason = self._content
+        except UnicodeDecodeError:
+            reason = "it is not UTF-8 text"
+        raise InvalidInput(f"the {self._what} {self._path} cannot be read: {reason}")
+
+    def _look(self) -> bytes | str:
+        """Return the content of the file, or as text why it cannot be read."""
+        try:
+            content = self._files.read(self._path)
+        except OSError as error:
+            return error.strerror or str(error)
+        return "there is no such file" if content is None else content
 
 
 def _version(path: str) -> tuple[int, ...] | None:

@@ -6,6 +6,8 @@ Try it with `flask --app metastore.web run`; serve it with `metastore serve` or 
 from __future__ import annotations
 
 import secrets
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -42,7 +44,7 @@ def create_app(
 
     Args:
         store: The datasets. Without it, the settings say what to open, and no other argument counts. Without settings,
-            that is a store in `./metastore-data`.
+            that is a store in `./metastore-data`. A line on stderr says what is open to whom.
         verifier: Turns tokens into identities. Without it, the store can only be read.
         bundles: The registry of bundles. Without it, the service has no bundles.
         settings: How the service behaves.
@@ -54,7 +56,10 @@ def create_app(
         StorageUnavailable: The store cannot be opened.
     """
     if store is None:
-        return make_app(open_service(config.load()))
+        loaded = config.load()
+        app = make_app(open_service(loaded))
+        print(trust.openness(loaded), file=sys.stderr)
+        return app
     secret_key = secret_key or secrets.token_hex(32)
     return make_app(
         context.Service(store, verifier or Verifier(()), bundles, settings or ServiceSettings(), secret_key)
@@ -66,6 +71,17 @@ def open_service(settings: Settings) -> context.Service:
     store, registry = config.open_store(settings), config.open_bundles(settings)
     secret_key, ended = trust.session_secret(settings), trust.session_file(settings, "ended.sqlite")
     return context.Service(store, trust.verifier(settings), registry, settings.service, secret_key, ended)
+
+
+def reopened(served: context.Service, settings: Settings) -> context.Service:
+    """Return the same service with connections of its own, which a forked process needs.
+
+    The keys and groups are those that were read at the start, and their files are looked at again on use. So a process
+    that starts later, while such a file is broken, refuses what the other processes refuse.
+    """
+    groups = served.bundles.groups if served.bundles is not None else None
+    registry = config.open_bundles(settings, groups=groups)
+    return replace(served, store=config.open_store(settings), bundles=registry)
 
 
 def make_app(served: context.Service) -> Flask:

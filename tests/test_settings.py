@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from metastore import config
-from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
+from metastore import config, web
+from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied, StorageUnavailable
 from metastore.settings import NAMES, OPEN_WHEN_UNSET, ServiceSettings
 
 from .test_tokens import SECRET, jwk, key_set, pem, private, private_pem, signed
@@ -69,6 +69,24 @@ def test_one_line_says_what_is_open_to_whom(variables: dict[str, str], words: li
     line = config.openness(config.load({f"METASTORE_{name}": value for name, value in variables.items()}))
     assert "\n" not in line
     assert all(each in line for each in words), line
+
+
+def test_a_process_that_starts_while_groups_and_keys_are_broken_serves_and_refuses(here: Path) -> None:
+    (here / "groups.conf").write_text("groups = NOvA\nNOvA = ann")
+    (here / "keys.pem").write_text(pem(private("RS")))
+    variables = {"METASTORE_GROUPS_FILE": "groups.conf", "METASTORE_JWT_KEY": "keys.pem", "METASTORE_STORE": "memory:"}
+    settings = config.load(variables)
+    parent = web.open_service(settings)
+    (here / "groups.conf").write_text("rubbish")
+    (here / "keys.pem").unlink()
+    worker = web.reopened(parent, settings)
+    assert worker.bundles is not None
+    with pytest.raises(PermissionDenied, match="groups file cannot be read now"):
+        worker.bundles.bundle_create({"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA"}, user="ann")
+    with pytest.raises(StorageUnavailable, match=r"keys\.pem cannot be read"):
+        worker.verifier.identify(signed())
+    with pytest.raises(InvalidInput):
+        web.open_service(settings)
 
 
 @pytest.mark.parametrize("word", ["on", "On", "TRUE", "yes", "1"])

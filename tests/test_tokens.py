@@ -441,16 +441,58 @@ def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest
     replace(path, pem(private("RS", 2)))
     refused(signed(private("RS", 1)), known)
     assert known.identify(signed(private("RS", 2))).user == "ann"
-    replace(path, "rubbish")
-    assert known.identify(signed(private("RS", 2))).user == "ann"
+
+
+def test_a_key_file_that_is_missing_or_broken_has_no_keys_until_it_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(pem(private("RS", 1)))
+    # Two processes: the second one never sees the keys between.
+    seeing, idle = (Verifier([FileKeys(path)], clock=lambda: NOW) for _ in range(2))
+    replace(path, pem(private("RS", 2)))
+    assert seeing.identify(signed(private("RS", 2))).user == "ann"
+    for break_it in (lambda: replace(path, "rubbish"), lambda: path.write_bytes(b"\xff"), path.unlink):
+        break_it()
+        for known in (seeing, idle):
+            for which in (1, 2):
+                with pytest.raises(StorageUnavailable):
+                    known.identify(signed(private("RS", which)))
+        with pytest.raises(InvalidInput, match=r"key file .*key\.pem"):
+            FileKeys(path)
+    assert caplog.text.count("until the key file is mended") == 2 * 3
+    beside = Verifier([file_keys_that_broke(path), GivenKeys(*parse_keys(pem(private("RS", 1))))], clock=lambda: NOW)
+    assert beside.identify(signed(private("RS", 1))).user == "ann"  # keys from elsewhere count on
+    replace(path, pem(private("RS", 2)))
+    for known in (seeing, idle):
+        assert known.identify(signed(private("RS", 2))).user == "ann"
+        refused(signed(private("RS", 1)), known)
+
+
+def file_keys_that_broke(path: Path) -> FileKeys:
+    replace(path, pem(private("RS", 2)))
+    keys = FileKeys(path)
     path.unlink()
-    assert known.identify(signed(private("RS", 2))).user == "ann"
-    assert "stay in use" in caplog.text
-    with pytest.raises(InvalidInput, match="cannot be read"):
-        FileKeys(path)
-    path.write_bytes(b"\xff")
-    with pytest.raises(InvalidInput, match="not UTF-8 text"):
-        FileKeys(path)
+    return keys
+
+
+def test_a_verifier_tells_whether_the_key_of_a_token_still_counts(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text(pem(private("RS", 1)))
+    known = Verifier([FileKeys(path), GivenKeys(secret_key(SECRET))], clock=lambda: NOW)
+    of_file = known.identify(signed(private("RS", 1))).key
+    of_secret = known.identify(issue(SECRET, user="ann", scopes=["ds"], expires=timedelta(hours=1), now=NOW)).key
+    assert of_file is not None
+    assert of_secret is not None
+    assert known.accepts(of_file)
+    assert known.accepts(of_secret)
+    replace(path, pem(private("RS", 2)))
+    assert not known.accepts(of_file)
+    path.unlink()
+    assert not known.accepts(of_file)
+    assert known.accepts(of_secret)
+    replace(path, pem(private("RS", 1)))
+    assert known.accepts(of_file)
 
 
 def replace(path: Path, content: str) -> None:

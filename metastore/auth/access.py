@@ -89,6 +89,7 @@ class Identity:
         bundles: The grant on bundles.
         anonymous: Whether the request had no token.
         expires: The time at which the token expires, in seconds since 1970; None without a token.
+        key: The fingerprint of the key that signed the token; None without a token.
     """
 
     user: str | None = None
@@ -98,6 +99,7 @@ class Identity:
     bundles: BundleGrant = NO_BUNDLES
     anonymous: bool = False
     expires: float | None = field(default=None, compare=False)
+    key: str | None = field(default=None, compare=False)
 
     @property
     def author(self) -> Author:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from metastore.auth.keys import Key, check_key_url, parse_keys
 from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.files import WatchedFile
 from metastore.forks import ForkSafeLock
 from metastore.http.connection import Connection
 from metastore.http.responses import NotSent, ResponseLost
@@ -51,9 +51,10 @@ class GivenKeys:
 
 
 class FileKeys:
-    """The keys of a file, which is read again when it changes.
+    """The keys of a file, which is read again when it changes. Safe to share between threads.
 
-    If the new content is broken, the previous keys stay in use and a warning is logged.
+    While the file is missing or broken, it has no keys. The last good ones would not do: two processes may have read
+    different ones, and a key that was removed in between would still count in one of them.
 
     Args:
         path: A file of PEM blocks, or a key set.
@@ -64,43 +65,28 @@ class FileKeys:
     """
 
     def __init__(self, path: str | Path, algorithms: Sequence[str] = ()) -> None:
-        self._path = Path(path)
-        self._algorithms = algorithms
-        self._seen = self._state()  # taken before the file is read, so that a change meanwhile is noticed
-        self._keys = self._read()
+        def parse(content: str) -> tuple[Key, ...]:
+            try:
+                return parse_keys(content, algorithms)
+            except InvalidInput as error:
+                raise InvalidInput(f"the key file {path}: {error}") from None
+
+        self._file = WatchedFile(path, "key file", parse, "no token that its keys signed is accepted")
 
     def keys(self) -> tuple[Key, ...]:
-        """Return the file's current keys."""
-        seen = self._state()
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                self._keys = self._read()
-            except InvalidInput as error:
-                _log.warning("the previous keys stay in use: %s", error)
-        return self._keys
+        """Return the keys that the file holds now.
+
+        Raises:
+            StorageUnavailable: The file is missing or broken.
+        """
+        try:
+            return self._file.read()
+        except InvalidInput as error:
+            raise StorageUnavailable(str(error)) from None
 
     def refresh(self) -> bool:
         """Return False: each call of `keys` looks at the file."""
         return False
-
-    def _read(self) -> tuple[Key, ...]:
-        try:
-            content = self._path.read_text("utf-8")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise InvalidInput(f"the key file {self._path} cannot be read: {reason}") from None
-        try:
-            return parse_keys(content, self._algorithms)
-        except InvalidInput as error:
-            raise InvalidInput(f"the key file {self._path}: {error}") from None
-
-    def _state(self) -> object:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class UrlKeys:

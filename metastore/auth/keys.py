@@ -6,6 +6,7 @@ could be used as a shared secret that everybody knows (RFC 8725, 2.1).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -41,6 +42,18 @@ class Key:
     algorithms: tuple[str, ...]
     value: Any = field(repr=False)
     kid: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Return 32 hex digits that identify the key, the same in every process."""
+        return hashlib.sha256(self.value if isinstance(self.value, bytes) else _der(self.value)).hexdigest()[:32]
+
+
+def _der(public_key: Any) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    content: bytes = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return content
 
 
 def pyjwt() -> Any:

@@ -102,11 +102,16 @@ class Verifier:
             raise AuthenticationError("the token requires an extension that is not supported")
         if head.get("alg") not in ALGORITHMS:
             raise AuthenticationError("the token is not signed, or with an algorithm that is not supported")
-        claims = _read_json(self._signed(token, head))
+        payload, key = self._signed(token, head)
+        claims = _read_json(payload)
         self._check_times(claims)
         self._check_parties(claims)
         bundles = parse_bundle_scopes(list(self._scopes(claims)))
-        return replace(self.person(claims), bundles=bundles, expires=_time(claims, "exp"))
+        return replace(self.person(claims), bundles=bundles, expires=_time(claims, "exp"), key=key.fingerprint)
+
+    def accepts(self, fingerprint: str) -> bool:
+        """Tell whether the key with this fingerprint is still accepted; an unavailable key is not."""
+        return any(key.fingerprint == fingerprint for source in self._sources for key in _available(source))
 
     def person(self, claims: Mapping[str, Any]) -> Identity:
         """Return the person that claims name, which a provider or a proxy has checked.
@@ -122,8 +127,8 @@ class Verifier:
             ALL_BUNDLES,
         )
 
-    def _signed(self, token: str, head: Mapping[str, Any]) -> bytes:
-        """Return the signed bytes of a token.
+    def _signed(self, token: str, head: Mapping[str, Any]) -> tuple[bytes, Key]:
+        """Return the signed bytes of a token, and the key that signed them.
 
         Raises:
             AuthenticationError: None of the keys verifies the signature.
@@ -133,12 +138,12 @@ class Verifier:
             missing = None
             for source in self._sources:
                 try:
-                    payload = _verified(token, head, source.keys())
+                    signed = _verified(token, head, source.keys())
                 except StorageUnavailable as error:
                     missing = error
                     continue
-                if payload is not None:
-                    return payload
+                if signed is not None:
+                    return signed
             if last or not self._look_again():
                 break
         if missing:
@@ -223,15 +228,22 @@ def issue(
     return str(pyjwt().encode(claims, secret, "HS256"))
 
 
-def _verified(token: str, head: Mapping[str, Any], keys: Iterable[Key]) -> bytes | None:
-    """Return the bytes that one of the keys signed, or None."""
+def _available(source: KeySource) -> tuple[Key, ...]:
+    try:
+        return source.keys()
+    except StorageUnavailable:
+        return ()
+
+
+def _verified(token: str, head: Mapping[str, Any], keys: Iterable[Key]) -> tuple[bytes, Key] | None:
+    """Return the bytes that one of the keys signed, with that key; or None."""
     jwt = pyjwt()
     algorithm, kid = head.get("alg"), head.get("kid")
     for key in keys:
         if algorithm not in key.algorithms or not (kid is None or key.kid in (None, kid)):
             continue
         try:
-            return bytes(_signatures().decode(token, key.value, algorithms=[algorithm]))
+            return bytes(_signatures().decode(token, key.value, algorithms=[algorithm])), key
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
     return None

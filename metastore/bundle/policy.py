@@ -13,7 +13,6 @@ Names are separated by spaces and commas and are case-sensitive. A group without
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,12 +22,10 @@ from metastore.auth.access import ALL_BUNDLES, BundleGrant
 from metastore.bundle.checks import check_user
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
-from metastore.files import SmallFiles
-from metastore.forks import ForkSafeLock
+from metastore.files import WatchedFile
 
 #: The group of the superusers, who alone may change its bundles.
 ROOT = "root"
-_log = logging.getLogger("metastore.bundle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,45 +132,13 @@ class _Text:
 
 class _File:
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files = SmallFiles()
-        self._mutex = ForkSafeLock()
-        self._content = self._look()
-        self._membership = _parsed(path, self._content)
+        self._file = WatchedFile(path, "groups file", parse_groups, "nobody can change bundles")
 
     def read(self) -> Membership:
-        with self._mutex:
-            content = self._look()
-            if content != self._content:
-                self._content = content
-                self._membership = self._read_again()
-            return self._membership
-
-    def _read_again(self) -> Membership:
         try:
-            return _parsed(self._path, self._content)
-        except InvalidInput as error:
-            _log.warning("nobody can change bundles until the groups file is mended: %s", error)
+            return self._file.read()
+        except InvalidInput:
             return Membership((), {}, frozenset(), unreadable=True)
-
-    def _look(self) -> bytes | str:
-        """Return the content of the file, or as text why it cannot be read."""
-        try:
-            content = self._files.read(str(self._path))
-        except OSError as error:
-            return error.strerror or str(error)
-        return "there is no such file" if content is None else content
-
-
-def _parsed(path: Path, content: bytes | str) -> Membership:
-    """Parse what `_File` found. Raises InvalidInput."""
-    if isinstance(content, str):
-        raise InvalidInput(f"the groups file {path} cannot be read: {content}")
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise InvalidInput(f"the groups file {path} cannot be read: it is not UTF-8 text") from None
-    return parse_groups(text)
 
 
 def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> None:

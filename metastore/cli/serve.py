@@ -51,7 +51,8 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
     listener = server.listen(host, port)
     # Opened here once, so that a wrong setting is one message and not a traceback from each process; then closed, since
     # connections do not survive a fork.
-    web.open_service(settings).close()
+    service = web.open_service(settings)
+    service.close()
     if settings.url.startswith("memory:"):  # processes share no memory
         workers = 1
     address, own_key = listener.getsockname(), trust.has_own_key(settings)
@@ -61,7 +62,7 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
         threads,
         ready=lambda: _tell(settings, address, app.store_url, own_key),
     )
-    server.serve(lambda: web.make_app(web.open_service(settings)), serving)
+    server.serve(lambda: web.make_app(web.reopened(service, settings)), serving)
 
 
 def _tell(settings: Settings, address: tuple[str, int], option: str | None, own_key: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
+from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Request, current_app, flash, g, redirect, render_template, request, session, url_for
@@ -76,11 +78,19 @@ def identity() -> Identity:
     if user is not None:
         return service().verifier.person({service().settings.user_claim: user})
     who = session.get("who")
-    if not isinstance(who, dict) or who.get("until", 0) < time.time() or who["id"] in current_app.extensions[_ENDED]:
+    if not isinstance(who, dict) or _is_over(who):
         return ANONYMOUS
     scopes = tuple(Scope(owner, name, frozenset(actions)) for owner, name, actions in who["scopes"])
     groups, any_group = who["bundles"]
     return Identity(who["user"], who["name"], who["email"], scopes, BundleGrant(frozenset(groups), any_group))
+
+
+def _is_over(who: dict[str, Any]) -> bool:
+    """Tell whether a session has ended: by time, by its user, or with the key that signed its token."""
+    if who.get("until", 0) < time.time() or who["id"] in current_app.extensions[_ENDED]:
+        return True
+    key = who.get("key")
+    return key is not None and not service().verifier.accepts(key)
 
 
 def _remote_user() -> str | None:
@@ -120,6 +130,7 @@ def remember(who: Identity) -> None:
         "scopes": scopes,
         "bundles": (sorted(who.bundles.groups), who.bundles.any_group),
         "until": int(min(now + LASTS, who.expires or now + LASTS)),
+        "key": who.key,
     }
     serializer = current_app.session_interface.get_signing_serializer(current_app)  # type: ignore[attr-defined]
     if serializer is not None and len(serializer.dumps(dict(session))) > _LONGEST:
@@ -171,6 +182,22 @@ def check() -> tuple[str, int] | Response:
         return _form(onward, error), 401
     remember(who)
     return redirect(here(onward), 303)
+
+
+@sign_in.get("/session")
+def show() -> str:
+    """Show what the session may do. Raises AuthenticationError: nobody is signed in."""
+    who: Identity = g.identity
+    if who.anonymous:
+        raise AuthenticationError("sign in first", missing=True)
+    scopes = [
+        {"of": f"{scope.owner or '*'}/{scope.name or '*'}", "actions": ", ".join(sorted(scope.actions))}
+        for scope in who.scopes
+    ]
+    registry = service().bundles
+    bundles = None if registry is None else registry.groups.limited_to(who.bundles).of(who.user)
+    until = datetime.fromtimestamp(session["who"]["until"], UTC) if stays() else None
+    return render_template("session.html", scopes=scopes, bundles=bundles, until=until)
 
 
 @sign_in.post("/sign-out")

@@ -103,6 +103,36 @@ def test_another_key_ends_the_sessions_that_a_former_one_began(tmp_path: Path) -
     assert secret(JWT_SECRET="x" * 40) != secret(JWT_SECRET="y" * 40)
 
 
+def test_a_page_shows_what_a_session_may_do(client: FlaskClient) -> None:
+    assert client.get("/session").status_code == 401
+    sign_in(client, token("ann", "ds:physics/*:read,update", "ds:okfn/gdp:create,read", "bundles:*:write"))
+    shown = client.get("/session").text
+    assert "<td>physics/*</td><td>read, update</td>" in shown
+    assert "<td>okfn/gdp</td><td>create, read</td>" in shown
+    assert "change the bundles of NOvA." in shown
+    assert "UTC</time>, or until you sign out" in shown
+    assert 'href="/session"' in client.get("/").text
+    sign_in(client, token("ann", "bundles:MINOS:write"))
+    shown = client.get("/session").text
+    assert "Nothing was granted to you on datasets" in shown
+    assert "change none" in shown
+
+
+def test_a_session_ends_with_the_key_that_signed_its_token(tmp_path: Path) -> None:
+    keys = GivenKeys(*(secret_key(name * 32) for name in "ab"))
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    store.dataset_create("physics/cars", {"title": "Cars"})
+    client = create_app(store, verifier=Verifier((keys,))).test_client()
+    hour = timedelta(hours=1)
+    sign_in(client, issue("a" * 32, user="ann", scopes=["ds"], expires=hour, now=time.time()))
+    assert client.get(EDIT).status_code == 200
+    keys._keys = (secret_key("b" * 32), secret_key("c" * 32))
+    assert client.get(EDIT).status_code == 401
+    sign_in(client, issue("b" * 32, user="ann", scopes=["ds"], expires=hour, now=time.time()))
+    keys._keys = (secret_key("c" * 32), secret_key("b" * 32))
+    assert client.get(EDIT).status_code == 200
+
+
 def test_a_token_with_too_many_scopes_for_a_cookie_is_refused_in_words(client: FlaskClient) -> None:
     scopes = [f"ds:physics/{secrets.token_hex(30)}:read" for _ in range(80)]
     answer = sign_in(client, token("ann", *scopes))
@@ -131,7 +161,11 @@ def test_a_session_keeps_all_that_is_known_of_who_signed_in() -> None:
     who = Identity("ann", "Ann", "ann@example.org", parse_scopes("ds:a/b:read ds:c/*"), granted)
     assert {field.name for field in dataclasses.fields(Identity)} == {
         *("user", "name", "email", "scopes", "bundles"),
-        *("anonymous", "expires"),  # who signed in is not, and the cookie has an end of its own
+        *(
+            "anonymous",
+            "expires",
+            "key",
+        ),  # who signed in is not; the cookie has an end of its own, and ends with the key
     }
     for bundles in (granted, NO_BUNDLES, ALL_BUNDLES):
         with make_app().test_request_context():

@@ -10,10 +10,12 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import jwt
 import pytest
 
 import metastore
@@ -22,6 +24,7 @@ from metastore.service import server
 
 from ..processes import SOAK
 from ..serving import BIN, Served, behind_nginx, served
+from ..test_tokens import pem, private
 from ..waiting import free_port, until
 
 CARS = "/api/v1/datasets/physics/cars"
@@ -95,15 +98,17 @@ def test_others_serve_the_application_with_nothing_set(tmp_path: Path, server: s
         "gunicorn": ["gunicorn", "--bind", f"127.0.0.1:{port}", "metastore.web:create_app()"],
     }[server]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("METASTORE_")}
-    process = subprocess.Popen(
-        [BIN / command[0], *command[1:]], cwd=tmp_path, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [BIN / command[0], *command[1:]], cwd=tmp_path, env=clean, stdout=subprocess.DEVNULL, stderr=err
+        )
     try:
         running = Served.__new__(Served)
         running.port = int(port)
         until(lambda: _answers(running))
         assert running.ask("/readyz").json == {"status": "ready"}
         assert (tmp_path / "metastore-data" / "_metastore").is_dir()
+        assert "Anyone may read datasets and bundles without a token" in (tmp_path / "err").read_text()
     finally:
         process.terminate()
         process.wait(60)
@@ -114,6 +119,41 @@ def _answers(running: Served) -> bool:
         return running.ask("/healthz").status == 200
     except OSError:
         return False
+
+
+@pytest.mark.soak
+def test_four_workers_refuse_alike_while_the_files_of_groups_and_keys_are_broken(tmp_path: Path) -> None:
+    groups, keys = tmp_path / "groups.conf", tmp_path / "keys.pem"
+    members = "groups = NOvA\nNOvA = ann"
+    groups.write_text(members)
+    keys.write_text(pem(private("RS")))
+    claims = {"sub": "ann", "scopes": "ds:*:* bundles:NOvA:write", "exp": time.time() + 3600}
+    token = jwt.encode(claims, private("RS"), "RS256")
+    settings = {"METASTORE_GROUPS_FILE": str(groups), "METASTORE_JWT_KEY": str(keys)}
+    with served(tmp_path, "--workers", "4", **settings) as running:
+        running.token = token
+
+        def statuses(path: str, body: dict[str, object]) -> set[int]:
+            return {running.ask(path, "PUT", body).status for _ in range(60)}
+
+        bundle = {"event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860"]}
+        assert statuses("/api/v1/bundles/NuMI", bundle) <= {200, 201}
+        groups.write_text("groups = NOvA\nNOvA = bo")
+        assert running.ask("/api/v1/bundles/NuMI", "PUT", bundle).status == 403  # one worker has seen it
+        groups.write_text("rubbish")
+        assert statuses("/api/v1/bundles/NuMI", bundle) == {403}
+        keys.write_text("rubbish")
+        assert statuses(CARS, {"name": "cars"}) == {503}
+        before = running.workers()
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: len(set(running.workers()) - {before[0]}) == 4)
+        until(lambda: _answers(running))
+        assert statuses(CARS, {"name": "cars"}) == {503}  # the new worker as well
+        keys.write_text(pem(private("RS")))
+        assert statuses(CARS, {"name": "cars"}) <= {200, 201}
+        assert statuses("/api/v1/bundles/NuMI", bundle) == {403}
+        groups.write_text(members)
+        assert statuses("/api/v1/bundles/NuMI", bundle) == {200}
 
 
 def test_metrics_are_those_of_all_processes_together(tmp_path: Path) -> None:
