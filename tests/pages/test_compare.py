@@ -122,6 +122,17 @@ def test_a_side_is_a_tag_a_date_or_a_revision(client: FlaskClient, store: MetaSt
     assert '<option value="v1">' in page.text
 
 
+def test_another_spelling_and_what_a_renamed_thing_is_known_by_are_shown(client: FlaskClient, store: MetaStore) -> None:
+    table = {"name": "cars", "path": "cars.csv"}
+    store.dataset_update("physics/cars", {"version": "1.0.0", "n": 1, "resources": [table]})
+    store.dataset_update(
+        "physics/cars", json.dumps({"version": "1.0.0", "n": 1.0, "resources": [{**table, "name": "autos"}]})
+    )
+    said = main(client.get(f"{COMPARE}?from=HEAD~1").text)
+    assert "n changed 1 1 .0" in said  # what is new stands apart
+    assert "renamed path unchanged" in said
+
+
 def test_a_comparison_without_sides_asks_for_them_and_says_which_is_not_there(client: FlaskClient) -> None:
     assert (client.get(COMPARE).status_code, 'name="from"' in client.get(COMPARE).text) == (200, True)
     answer = client.get(f"{COMPARE}?from=v77&to=v1")
