@@ -10,7 +10,9 @@ import pytest
 
 from metastore.errors import MetastoreError, OutcomeUnknown, StorageUnavailable
 from metastore.storage.local.storage import GitStorage
+from metastore.store.adoption import adopt
 
+from ..conftest import change
 from ..processes import SOAK
 from .faults import failing, state
 from .test_disks import ALL, WRITES, fill
@@ -63,4 +65,13 @@ def test_a_folder_that_verify_cannot_list_is_named_as_an_error_of_ours(
     storage = fill(tmp_path / "store")
     with failing(monkeypatch, "scandir", 0, errno.EIO) as struck, pytest.raises(StorageUnavailable, match="the disk"):
         list(storage.verify())
+    assert struck
+
+
+def test_a_folder_that_adopt_cannot_list_is_named_as_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fill(tmp_path / "store")
+    with failing(monkeypatch, "listdir", 0, errno.EIO) as struck, pytest.raises(StorageUnavailable, match="the disk"):
+        list(adopt(storage, change(), dry_run=True))
     assert struck

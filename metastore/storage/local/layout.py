@@ -265,7 +265,9 @@ class Layout:
 
     def unnamed(self) -> Iterator[tuple[str, str, str]]:
         """Yield owner, name and path of each repository whose folders do not name an id, such as `Ann/Our Cars.git`."""
-        for owner, name, path in sorted(self.folders()):
+        with storage_errors():
+            folders = sorted(self.folders())
+        for owner, name, path in folders:
             if not is_id(owner, name) and not os.path.islink(path) and os.path.isfile(f"{path}/HEAD"):
                 yield owner, name, path
 
