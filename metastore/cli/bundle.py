@@ -28,7 +28,7 @@ NAME = click.argument("name")
 
 @click.group()
 def bundle() -> None:
-    """Read and change bundles of devices, and the record of every change."""
+    """Read and change bundles of devices."""
 
 
 COMMANDS = (bundle,)
@@ -55,7 +55,10 @@ def _command(name: str, *options: Callable[..., Any], writes: bool = False) -> C
     click.option("--limit", type=click.IntRange(min=0), help="The most bundles to list."),
 )
 def list_bundles(app: App, **wanted: Any) -> None:
-    """List bundles by name; with a PREFIX, only those whose names begin with it."""
+    """List bundles.
+
+    With a PREFIX, it lists only bundles whose names begin with it.
+    """
     matches = _open(app).bundle_list(**wanted)
     if app.json:
         app.rows(matches)
@@ -117,7 +120,10 @@ def copy(app: App, name: str, new_name: str, comment: str | None) -> None:
 
 @_command("restore", NAME, click.argument("snapshot", type=int), EXPECTED, writes=True)
 def restore(app: App, name: str, snapshot: int, comment: str | None, expected: int | None) -> None:
-    """Restore a bundle, even a deleted one, to a SNAPSHOT, by a new change."""
+    """Restore a bundle to a SNAPSHOT.
+
+    That makes a new snapshot. It works for a deleted bundle, too.
+    """
     registry = _open(app, needs_groups=True)
     newest = registry.bundle_log(name, limit=1)
     restored = registry.bundle_restore(name, snapshot, user=_user(app), comment=comment, expected=expected)
@@ -153,7 +159,10 @@ def log(app: App, **wanted: Any) -> None:
 
 @_command("snapshot", click.argument("number", type=int))
 def snapshot(app: App, number: int) -> None:
-    """Print a snapshot: its user, time and comment, and the state of the bundle."""
+    """Print a snapshot.
+
+    A snapshot has the user, time and comment of a change, and the state of the bundle after it.
+    """
     stored = _open(app).bundle_snapshot(number)
     app.data(stored, bundle_text.snapshot_lines(stored))
 
@@ -201,7 +210,10 @@ def verify(app: App, heads: str | None) -> None:
     writes=True,
 )
 def import_bundles(app: App, file: str, format: str | None, each: bool, dry_run: bool, comment: str | None) -> None:
-    """Create and update bundles from JSON or CSV in FILE (- for stdin). Exit code 1 if one failed."""
+    """Create and update many bundles.
+
+    FILE has JSON or CSV (- for stdin). Exit code 1 if a bundle failed.
+    """
     rows = read_rows(read_input(file), format or ("csv" if file.lower().endswith(".csv") else "json"))
     registry, user = _open(app, writes=True), _user(app)
     try:
@@ -225,7 +237,10 @@ def import_bundles(app: App, file: str, format: str | None, each: bool, dry_run:
     click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to."),
 )
 def export(app: App, names: tuple[str, ...], format: str | None, output: Path | None) -> None:
-    """Write all or some bundles as JSON or CSV, which `bundle import` reads."""
+    """Write all or some bundles as JSON or CSV.
+
+    `metastore bundle import` reads the output.
+    """
     by_name = "csv" if output is not None and output.suffix.lower() == ".csv" else "json"
     pieces = _open(app).bundle_export(names or None, format=format or by_name)
     if output is None:

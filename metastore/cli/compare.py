@@ -87,7 +87,9 @@ def _root() -> None:
 @click.option("--with", "other", metavar="URL", help="The store of B. Without A and B, compare both stores.")
 @comparing
 def diff(app: App, a: str | None, b: str | None, other: str | None) -> Comparison | None:
-    """Compare two descriptors: files (- for stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
+    """Compare two descriptors.
+
+    A and B are files (- for stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
 
     Examples: metastore diff physics/cars@v1 cars.json; metastore diff --with https://metastore.example.org
     """

@@ -15,7 +15,7 @@ from metastore.errors import InvalidInput, needs_extra
 
 @click.group()
 def database() -> None:
-    """Set up and inspect a PostgreSQL database for datasets and bundles."""
+    """Set up and inspect a PostgreSQL database."""
 
 
 COMMANDS = (database,)
@@ -65,10 +65,10 @@ def status(app: App, url: str | None) -> None:
 
 @_command("roles")
 def roles(app: App, url: str | None) -> None:
-    """Create the roles metastore_app and metastore_reader, and give them their rights.
+    """Create the roles for an application.
 
-    These roles cannot log in: grant them to roles that can. Run the command as the role that owns the tables and may
-    create roles.
+    These are metastore_app and metastore_reader. They cannot log in: grant them to roles that can. Run the command as
+    the role that owns the tables and may create roles.
     """
     with needs_extra("postgres"):
         from metastore.postgres.roles import set_up_roles

@@ -34,7 +34,10 @@ COMMANDS = (dataset,)
 @ID
 @FILE
 def create(app: App, dataset_id: str, file: str, message: str | None, at: datetime | None) -> None:
-    """Create a dataset from a descriptor in FILE, or from stdin; print the id of its revision."""
+    """Create a dataset from a descriptor.
+
+    The descriptor is in FILE, or comes from stdin. Prints the id of the revision.
+    """
     content = read_input(file)
     if app.is_new():
         validate(content)  # an invalid descriptor must not leave an empty store
@@ -49,7 +52,10 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
 @click.argument("revision", required=False)
 @click.option("--raw", is_flag=True, help="Print the bytes, even if they are not JSON.")
 def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
-    """Print the newest descriptor, or the one at a REVISION or tag, exactly as stored."""
+    """Print a descriptor.
+
+    Prints the newest one, or the one at a REVISION or tag, exactly as it is stored.
+    """
     if raw:
         show_bytes(app.reader().dataset_bytes(dataset_id, revision)[1])
         return
@@ -173,7 +179,10 @@ def move(
 def revert(
     app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Revert a dataset, even a deleted one, to a REVISION or tag, by a new revision."""
+    """Revert a dataset to a REVISION or tag.
+
+    That makes a new revision. It works for a deleted dataset, too.
+    """
     store = app.reader()
     before = store.revision_read(dataset_id)
     reverted = store.dataset_revert(dataset_id, revision, expected=expected, message=message, at=at)
@@ -201,11 +210,11 @@ def undo(
     at: datetime | None,
     expected: str | None,
 ) -> None:
-    """Undo the change of a REVISION, and keep later ones; or undo changes of many datasets.
+    """Undo one change, or changes of many datasets.
 
-    A..B undoes all changes after A up to B. To undo a deletion brings the dataset back. Many changes are undone one
-    dataset at a time. After an interruption, run the command again to go on. Exit code 1 if a later change conflicts
-    with one of them.
+    Undoes the change of a REVISION, and keeps later ones. A..B undoes all changes after A up to B. To undo a deletion
+    brings the dataset back. Many changes are undone one dataset at a time. After an interruption, run the command again
+    to go on. Exit code 1 if a later change conflicts with one of them.
 
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
@@ -242,7 +251,10 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
 def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool) -> None:
-    """List datasets by id, each on its line; with a PREFIX such as physics/, only those."""
+    """List the ids of datasets.
+
+    With a PREFIX such as physics/, it lists only ids that begin with it.
+    """
     store = app.reader()
     app.rows(store.dataset_list(prefix, after=after, limit=limit, deleted=deleted))
     unnamed = unnamed_of(store) if not (prefix or after or deleted) else []

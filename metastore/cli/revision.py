@@ -21,7 +21,7 @@ ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
 @click.group()
 def revision() -> None:
-    """Read and compare revisions: who changed a dataset, when, why and how."""
+    """Read and compare revisions."""
 
 
 @click.group()
@@ -77,7 +77,10 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
 @click.argument("revision", required=False)
 @click.option("--path", metavar="POINTER", default="", help="Only this part, such as /resources/0/schema.")
 def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
-    """Print the revision that each value of a descriptor comes from: who, when and why."""
+    """Print the origin of each value of a descriptor.
+
+    Each line has a value and its revision: who, when and why.
+    """
     values = app.reader().blame(dataset_id, revision)
     app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), _blamed)
 

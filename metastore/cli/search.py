@@ -47,10 +47,10 @@ def search(
     at: datetime | None,
     **rest: Any,
 ) -> None:
-    """Find datasets by WORDS anywhere in their descriptors, and by filters.
+    """Find datasets.
 
-    A dataset has to have all words. Write '"two words"' for a phrase, 'salin*' for the beginning of a word, and
-    'sea -ice' to exclude a word. Accents and case do not count.
+    WORDS may be anywhere in a descriptor. A dataset has to have all of them. Write '"two words"' for a phrase, 'salin*'
+    for the beginning of a word, and 'sea -ice' to exclude a word. Accents and case do not count.
     """
     results = app.reader().dataset_search(" ".join(words), format=format_, changed_since=changed_since, at=at, **rest)
     if app.json:
