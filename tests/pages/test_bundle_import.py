@@ -49,7 +49,7 @@ def choose(page: Page, name: str, content: str) -> None:
 @needs_browser
 def test_an_admin_sees_what_a_file_changes_and_then_stores_just_that(person: Person, site: Site) -> None:
     site.registry.bundle_create(OLD, user="ann")
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to("/bundles")
     page.get_by_role("link", name="Import", exact=True).click()
     csv = 'name,event,ifb_group,devices\nBeam,e,NOvA,E:TOR860 E:NEW\nFresh,"e,1d",NOvA,E:TOR861\n'
@@ -74,7 +74,7 @@ def test_an_admin_sees_what_a_file_changes_and_then_stores_just_that(person: Per
 
 @needs_browser
 def test_what_is_refused_is_said_by_line_and_the_others_can_be_imported(person: Person, site: Site) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(PATH)
     choose(page, "bundles.json", json.dumps([NEW, BO, NEW | {"name": "Odd", "event": "<"}, {"name": "Odd2"}]))
     refused = page.locator("section", has_text="Refused")
@@ -97,7 +97,7 @@ def test_nothing_keeps_people_from_importing(browser: Browser, site: Site) -> No
     site.registry.bundle_create(OLD, user="ann")
     context = browser.new_context()
     person = Person(context, site)
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(PATH)
     assert person.violations() == []
     choose(page, "wrong.csv", "no,header\n")

@@ -79,7 +79,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Devices").fill("E:TOR861\nE:MINE")
     page.get_by_label("Why?").fill("Mine")
-    another.signs_in("carol")
+    another.is_signed_in("carol")
     theirs = another.goes_to("/bundles/Morning/edit")
     theirs.get_by_label("Devices").fill("E:TOR860\nE:TOR861\nE:THEIRS")
     theirs.get_by_label("Hosts").fill("h1, h2")
@@ -145,7 +145,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
 
 
 def test_what_is_wrong_in_a_form_stands_at_its_field_in_words_for_people(plain: Person, site: Site) -> None:
-    plain.signs_in("ann")
+    plain.is_signed_in("ann")
     page = plain.goes_to("/new-bundle")
     page.get_by_label("Name", exact=True).fill("Odd")
     page.get_by_label("Event").fill("e,<1>")
@@ -208,7 +208,7 @@ def test_one_change_is_undone_and_what_stands_in_the_way_is_named(person: Person
     )
     wrong = registry.bundle_update("Undone", {"event": "e,00", "devices": ["E:TYPO"]}, user="ann", comment="Oops")
     registry.bundle_update("Undone", {"add_devices": ["E:LATER"]}, user="ann")
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(f"/snapshots/{wrong.snapshot}")
     page.get_by_role("link", name="Undo this change").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Undo snapshot {wrong.snapshot} of Undone?")
@@ -232,7 +232,7 @@ def test_one_change_is_undone_and_what_stands_in_the_way_is_named(person: Person
 def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     person: Person, another: Person, beam: list[int], site: Site
 ) -> None:
-    person.signs_in("carol")
+    person.is_signed_in("carol")
     page = person.goes_to("/bundles/Beam/edit")
     page.get_by_label("Running").check()
     button(page, "Preview")
@@ -241,7 +241,7 @@ def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     button(page, "Preview")
     button(page, "Save")
     expect(page.get_by_text("a collector may read it, and one should be running now")).to_be_visible()
-    another.signs_in("ann")
+    another.is_signed_in("ann")
     theirs = another.goes_to("/bundles/Beam")
     expect(theirs.get_by_text("You cannot change it: Beam is collectable")).to_be_visible()
     assert theirs.get_by_role("link", name="Edit").count() == 0
@@ -318,7 +318,7 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
         {**hostile, "devices": devices}, user="carol", comment=f"{SCRIPT} \u202e{'x' * 4000}"
     )
     site.registry.bundle_update(made.name, {"devices": devices[10:]}, user="carol", comment=SCRIPT)
-    person.signs_in("carol")
+    person.is_signed_in("carol")
     person.page.set_viewport_size({"width": 360, "height": 740})
     last, first = (line.id for line in site.registry.bundle_log(made.name))
     one = f"/bundles/{made.name}"
@@ -355,7 +355,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
     paths += [f"/snapshots/{beam[-1]}?to={beam[0]}"]
     for path in paths:
         if path == "SIGN IN":
-            person.signs_in("ann")
+            person.is_signed_in("ann")
             continue
         person.goes_to(path)
         if wrong := person.violations():
@@ -376,7 +376,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
 
 
 def test_pages_fit_a_phone_and_a_screen_at_twice_the_size(person: Person, beam: list[int]) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     paths = ("/bundles", "/bundles/Beam", "/bundles/Beam/edit", "/log", f"/snapshots/{beam[-1]}", "/new-bundle")
     for width in (360, 640):  # a screen of 1280 at 200 % has room for 640 pixels of CSS
         person.page.set_viewport_size({"width": width, "height": 700})
@@ -410,7 +410,7 @@ def test_nothing_keeps_people_from_using_the_list_on_a_phone(plain: Person, pers
 
 
 def test_a_form_of_another_site_changes_nothing(person: Person, beam: list[int], site: Site) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     for path in ("/bundles/Beam/delete", "/bundles/Beam/edit", "/new-bundle", f"/snapshots/{beam[0]}/restore"):
         form = {"comment": "forged", "expected": str(beam[-1]), "step": "store"}
         assert person.context.request.post(site.url + path, form=form).status == 400
@@ -430,7 +430,7 @@ def test_a_taken_name_is_said_at_its_field_and_blames_no_group(plain: Person, si
     site.registry.bundle_create({"name": name, "event": "e,a9", "ifb_group": "MINOS"}, user="carol")
     if name == "Gone":
         site.registry.bundle_delete(name, user="carol")
-    plain.signs_in("ann")
+    plain.is_signed_in("ann")
     page = plain.goes_to("/new-bundle")
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Event").fill("e,a9")

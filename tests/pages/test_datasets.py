@@ -58,7 +58,7 @@ def test_an_old_revision_is_marked_as_such_and_can_be_cited(person: Person, cars
 
 
 def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], site: Site) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(CARS)
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("datapackage.json").fill('{"title": "Autos", "resources": []}')
@@ -85,7 +85,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
 def test_what_is_wrong_in_a_descriptor_is_marked_and_nothing_typed_is_lost(
     person: Person, cars: list[str], site: Site
 ) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(f"{CARS}/edit")
     typed = '{\n  "title": "x",\n  "resources": [\n    {"name": "y", "path": "/etc/passwd"}\n  ]\n}'
     page.get_by_label("datapackage.json").fill(typed)
@@ -102,9 +102,9 @@ def test_what_is_wrong_in_a_descriptor_is_marked_and_nothing_typed_is_lost(
 def test_who_was_overtaken_sees_the_other_change_beside_what_they_typed(
     person: Person, another: Person, cars: list[str], site: Site
 ) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     mine = person.goes_to(f"{CARS}/edit")
-    another.signs_in("bo")
+    another.is_signed_in("bo")
     theirs = another.goes_to(f"{CARS}/edit")
     theirs.get_by_label("datapackage.json").fill('{"title": "Theirs", "resources": []}')
     theirs.get_by_label("Why?").fill("I was first")
@@ -124,7 +124,7 @@ def test_who_was_overtaken_sees_the_other_change_beside_what_they_typed(
 def test_two_changes_of_different_members_are_put_together_and_seen_before_they_are_stored(
     person: Person, cars: list[str], site: Site
 ) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(f"{CARS}/edit")
     box = page.get_by_label("datapackage.json")
     mine = json.loads(box.input_value()) | {"version": "2", "title": "Mine"}
@@ -165,7 +165,7 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
 ) -> None:
     first = site.store.dataset_patch("physics/cars", {"title": "Wrong", "homepage": "https://example.org"}).revision
     later = site.store.dataset_patch("physics/cars", {"version": "2"}).revision
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(f"{CARS}/history")
     page.get_by_label(f"Undo {first.id[:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
@@ -182,7 +182,7 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
 
 
 def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: Site) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to("/datasets")
     page.get_by_role("link", name="New dataset").click()
     page.get_by_label("Id").fill("Physics/bikes")
@@ -206,7 +206,7 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
 
 
 def test_what_is_wrong_with_an_id_stands_at_its_field(person: Person, cars: list[str]) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to("/datasets/new")
     for typed, said in (("Physics/new", "lower case"), ("physics/cars", "exists already")):
         page.get_by_label("Id").fill(typed)
@@ -247,7 +247,7 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
     )
     site.store.tag_create("physics/hostile", "v1", description=hostile)
     site.store.dataset_patch("physics/hostile", {"title": f"{hostile}2"}, message=hostile)
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     for path in (
         "",
         "/history",
@@ -267,7 +267,7 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
 
 
 def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str]) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     found = {}
     compare = f"{CARS}/compare?from={cars[0]}"
     more = (
@@ -308,7 +308,7 @@ def test_a_page_fits_a_phone(person: Person, cars: list[str]) -> None:
 
 
 def test_a_form_of_another_site_changes_nothing(person: Person, cars: list[str], site: Site) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     answer = person.context.request.post(f"{site.url}{CARS}/delete", form={"message": "forged"})
     assert answer.status == 400
     assert site.store.revision_read("physics/cars").id == cars[-1]
@@ -317,7 +317,7 @@ def test_a_form_of_another_site_changes_nothing(person: Person, cars: list[str],
 def test_what_is_wrong_is_reached_by_line_and_column_in_an_editor_with_line_numbers(
     person: Person, cars: list[str]
 ) -> None:
-    person.signs_in("ann")
+    person.is_signed_in("ann")
     page = person.goes_to(f"{CARS}/edit")
     lines = ["{", '  "resources": [', *(f'    {{"name": "r{n}", "path": "a.csv"}},' for n in range(200))]
     lines += ['    {"name": "r", "path": "/etc/passwd"}', "  ],", *(f'  "x{n}": {n},' for n in range(90)), '  "y": 1}']

@@ -313,7 +313,7 @@ def test_a_session_that_ended_while_typing_is_taken_up_on_the_same_page_without_
     with serving() as site:
         site.registry.bundle_create({"name": "Typed", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
         person = Person(browser.new_context(java_script_enabled=False), site)
-        person.signs_in("ann")
+        person.is_signed_in("ann")
         page = person.goes_to(edit)
         box = page.get_by_label("datapackage.json" if "datasets" in edit else "Devices")
         typed = '{\n  "title": "Typed",\n  "resources": []\n}' if "datasets" in edit else "E:TYPED"
@@ -340,7 +340,7 @@ def test_a_session_that_ended_while_typing_is_taken_up_on_the_same_page_without_
 def test_a_refused_form_can_be_used_by_all_and_a_text_that_is_too_large_is_not_even_sent(browser: Browser) -> None:
     with serving() as site:
         person = Person(browser.new_context(), site)
-        person.signs_in("ann")
+        person.is_signed_in("ann")
         page = person.goes_to("/datasets/okfn/compression/edit")
         person.context.clear_cookies()
         page.get_by_label("Why?").fill("Mine")
