@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import metastore
-from metastore.errors import MetastoreError
+from metastore.errors import InvalidInput, MetastoreError
 from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
 from metastore.store.adoption import adopt
@@ -69,6 +70,33 @@ def test_an_error_about_what_has_no_id_leads_to_adopt(name: str, command: Comman
     assert done.returncode == 2
     assert "`metastore adopt` gives this repository an id" in done.stderr
     assert "adopt" not in command("dataset", "read", "Not/There").stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_call_about_what_has_no_id_leads_to_adopt(name: str, root: Path) -> None:
+    store = metastore.connect(root, author=ANN, validation="off")
+    calls: list[Callable[[str], object]] = [
+        store.dataset_read,
+        store.revision_list,
+        store.tag_list,
+        lambda name: store.dataset_update(name, {}),
+        lambda name: store.dataset_create(name, {}),
+        lambda name: store.dataset_move("physics/cars", name),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInput, match="`metastore adopt` gives this repository an id"):
+            call(name)
+        with pytest.raises(InvalidInput, match=r"^(?!.*adopt)"):
+            call("Not/There")
+
+
+NO_IDS = ["", "/", "../x", "a/../b", "./X", "X/\0", "\udcff/X", f"{'X' * 300}/x", 5, (), ("X", 5)]
+
+
+@pytest.mark.parametrize("text", NO_IDS)
+def test_what_is_no_id_at_all_is_refused_as_ever(text: Any, root: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^(?!.*adopt)"):
+        metastore.connect(root).dataset_read(text)
 
 
 def test_a_backup_has_what_has_no_id_as_it_is_and_brings_it_back(root: Path, tmp_path: Path) -> None:

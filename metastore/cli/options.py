@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from metastore.cli.base import App, unnamed_of
-from metastore.errors import InvalidInput, MetastoreError
+from metastore.cli.base import App
 
 
 def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -131,12 +130,7 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
                 app.require_author()
             if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
-            try:
-                return function(app, *args, **kwargs)
-            except InvalidInput as error:
-                if app and _is_unnamed(app, kwargs.get("dataset_id")):
-                    raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
-                raise
+            return function(app, *args, **kwargs)
 
         options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
         decorated: Any = run
@@ -146,11 +140,3 @@ def command(group: click.Group, name: str, *, writes: bool = False, expects: boo
         return result
 
     return decorate
-
-
-def _is_unnamed(app: App, text: str | None) -> bool:
-    """Tell whether a text names a repository of a local store that has no id."""
-    try:
-        return text is not None and text in unnamed_of(app.reader())
-    except MetastoreError:
-        return False

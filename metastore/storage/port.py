@@ -259,6 +259,10 @@ class Storage(ABC):
             StorageUnavailable: It does not.
         """
 
+    def is_unnamed(self, text: str) -> bool:
+        """Tell whether a text that is not a dataset id names a repository, such as `Datopian/GDX`."""
+        return False
+
     def private(self, name: str) -> str | None:
         """Return the path of a file beside the datasets that is no part of them, or None if there is no such place."""
         return None

@@ -457,7 +457,7 @@ class Store(ABC):
             InvalidInput: The dataset is live, and `force` was not given.
             RevisionConflict: `expected` is not the newest revision, or the dataset changed meanwhile.
         """
-        identity = parse_writable_id(dataset_id)
+        identity = self._writable(dataset_id)
         request = self._request("purge", identity, author, message, at, f"Purge {identity}", expected)
         self._writer.purge(request, force=force)
 
@@ -478,7 +478,7 @@ class Store(ABC):
             DatasetDeleted: The dataset was deleted: revert it first.
             RevisionConflict: `expected` is not the newest revision, or the dataset changed meanwhile.
         """
-        identity, target = parse_writable_id(dataset_id), parse_writable_id(new_id)
+        identity, target = self._writable(dataset_id), self._writable(new_id)
         default = f"Move {identity} to {target}"
         return self._writer.move(self._request("move", identity, author, message, at, default, expected, new_id=target))
 
@@ -498,7 +498,7 @@ class Store(ABC):
             InvalidInput: The older revision is a deletion.
             RevisionConflict: `expected` is not the newest revision.
         """
-        target = self.revision_read(parse_writable_id(dataset_id), to_revision)
+        target = self.revision_read(self._writable(dataset_id), to_revision)
         if target.deleted:
             raise InvalidInput(
                 f"revision {target.id[:12]} is the deletion of {dataset_id}: choose another, or delete it"
@@ -530,7 +530,7 @@ class Store(ABC):
             DatasetDeleted: The dataset was deleted after the change.
             RevisionConflict: `expected` is not the newest revision.
         """
-        identity, changes = parse_writable_id(dataset_id), parse_revision(revision) or ""
+        identity, changes = self._writable(dataset_id), parse_revision(revision) or ""
         since, last = self._span(identity, changes)
         name = last.id[:12] if ".." not in changes else f"{since.id[:12]}..{last.id[:12]}"
         default = f"Undo {name}: {first_line(last.message)}" if ".." not in changes else f"Undo {name}"
@@ -615,6 +615,10 @@ class Store(ABC):
         )
         self._writer.tag_delete(request, self._expected_tag(request))
 
+    def _writable(self, dataset_id: AnyId) -> DatasetId:
+        """Return the id of a dataset that callers may write to. Raises InvalidInput."""
+        return parse_writable_id(dataset_id)
+
     def _request(
         self,
         action: str,
@@ -628,7 +632,7 @@ class Store(ABC):
     ) -> ChangeRequest:
         return ChangeRequest(
             action,
-            parse_writable_id(dataset_id),
+            self._writable(dataset_id),
             make_author(author) if author is not None else self._author,
             (make_message(message) if message is not None else "") or default,
             make_time(at) if at is not None else None,

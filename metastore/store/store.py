@@ -141,8 +141,21 @@ class MetaStore(Store):
         self._finder.close()
         self._storage.close()
 
+    def _id(self, dataset_id: AnyId) -> DatasetId:
+        """Return a parsed id. The error about a repository that has none leads to `metastore adopt`."""
+        try:
+            return parse_dataset_id(dataset_id)
+        except InvalidInput as error:
+            text = "/".join(map(str, dataset_id)) if isinstance(dataset_id, tuple) else str(dataset_id)
+            if self._storage.is_unnamed(text):
+                raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
+            raise
+
+    def _writable(self, dataset_id: AnyId) -> DatasetId:
+        return super()._writable(self._id(dataset_id))
+
     def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
-        identity = parse_dataset_id(dataset_id)
+        identity = self._id(dataset_id)
         return self._descriptors.dataset(identity, self._live(identity, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
@@ -153,7 +166,7 @@ class MetaStore(Store):
 
     def _named(self, dataset_id: AnyId, revision: AnyRevision | None) -> tuple[DatasetId, str | None]:
         """Return an id and the name of a revision as a storage knows it."""
-        identity, name = parse_dataset_id(dataset_id), parse_revision(revision)
+        identity, name = self._id(dataset_id), parse_revision(revision)
         return identity, name if is_plain(name) else self.revision_read(identity, name).id
 
     def dataset_list(
@@ -183,7 +196,7 @@ class MetaStore(Store):
         until: AnyTime | None = None,
         grep: str | None = None,
     ) -> LazyList[Revision]:
-        identity, part = parse_dataset_id(dataset_id), parse_part(path, resource, field)
+        identity, part = self._id(dataset_id), parse_part(path, resource, field)
         wanted, most = RevisionFilter.parse(author, since, until, grep), parse_limit(limit)
         first = self.revision_read(identity, revision)
 
@@ -197,12 +210,12 @@ class MetaStore(Store):
     def part_history(
         self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
-        identity = parse_dataset_id(dataset_id)
+        identity = self._id(dataset_id)
         history, reader = partial(self._storage.history, identity), self._descriptors.reader(identity)
         return self._parts.steps_back(history, reader, self.revision_read(identity, revision), part)
 
     def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
-        identity = parse_dataset_id(dataset_id)
+        identity = self._id(dataset_id)
         first = self._live(identity, revision)
         key = identity, first.id
         if key not in self._blamed:
@@ -213,19 +226,19 @@ class MetaStore(Store):
         return self._blamed[key]
 
     def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
-        return resolve(self._storage, parse_dataset_id(dataset_id), parse_revision(revision))
+        return resolve(self._storage, self._id(dataset_id), parse_revision(revision))
 
     def revision_diff(self, dataset_id: AnyId, revision_a: AnyRevision, revision_b: AnyRevision | None = None) -> Diff:
-        identity = parse_dataset_id(dataset_id)
+        identity = self._id(dataset_id)
         old, new = self.revision_read(identity, revision_a), self.revision_read(identity, revision_b)
         before, after = self._descriptors.value(identity, old), self._descriptors.value(identity, new)
         return self._versions.diff(old, new, before, after)
 
     def tag_read(self, dataset_id: AnyId, name: str) -> Tag:
-        return self._storage.tag(parse_dataset_id(dataset_id), name)
+        return self._storage.tag(self._id(dataset_id), name)
 
     def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
-        identity = parse_dataset_id(dataset_id)
+        identity = self._id(dataset_id)
         self._storage.resolve(identity, None)
         return LazyList(lambda: iter(self._storage.tags(identity)))
 
@@ -242,7 +255,7 @@ class MetaStore(Store):
         before: str | None = None,
         limit: int | None = None,
     ) -> LazyList[JournalEntry]:
-        identity = parse_dataset_id(dataset_id) if dataset_id is not None else None
+        identity = self._id(dataset_id) if dataset_id is not None else None
         start, most = make_time(since) if since is not None else None, parse_limit(limit)
         last = parse_revision(before)
 

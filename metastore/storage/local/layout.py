@@ -267,9 +267,14 @@ class Layout:
         """Yield owner, name and path of each repository whose folders do not name an id, such as `Ann/Our Cars.git`."""
         with storage_errors():
             folders = sorted(self.folders())
-        for owner, name, path in folders:
-            if not is_id(owner, name) and not os.path.islink(path) and os.path.isfile(f"{path}/HEAD"):
-                yield owner, name, path
+        yield from (folder for folder in folders if self.is_unnamed(*folder[:2]))
+
+    def is_unnamed(self, owner: str, name: str) -> bool:
+        """Tell whether there is a repository whose folders do not name an id."""
+        if is_id(owner, name) or owner in ("", ".", "..") or owner.startswith("_"):
+            return False
+        path = f"{self.root}/{owner}/{name}.git"
+        return not os.path.islink(path) and os.path.isfile(f"{path}/HEAD")
 
     def former_ids(self, dataset_id: DatasetId) -> list[str]:
         """Return the ids that a dataset had before."""

@@ -255,6 +255,10 @@ class GitStorage(ObjectStorage):
         with storage_errors():
             os.listdir(self.layout.root)
 
+    def is_unnamed(self, text: str) -> bool:
+        parts = text.split("/")
+        return len(parts) == 2 and self.layout.is_unnamed(*parts)
+
     def private(self, name: str) -> str | None:
         return self.layout.private(name)
 
