@@ -54,6 +54,8 @@ STORAGES: dict[str, Callable[[Path], Storage]] = {
 ALIKE: dict[str, Callable[[Path], Storage]] = {"gitea": backends.gitea}
 if SOAK:
     STORAGES |= ALIKE
+#: Those that keep the part of the contract that Git alone can say.
+GIT_ALONE: dict[str, Callable[[Path], Storage]] = {"git+https": backends.plain_git}
 #: Those that serve one owner, `physics`, as a Git host's account does.
 OF_ONE_OWNER = {"github", "gitlab", *(ALIKE if SOAK else ())}
 
@@ -89,7 +91,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW) or any(
-            f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "postgres")
+            f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "git+https", "postgres")
         ):
             item.add_marker(pytest.mark.slow)
 
@@ -124,7 +126,7 @@ REAL = sorted(str(path.parent.relative_to(CATALOGUE)) for path in CATALOGUE.glob
 
 
 def opened(name: str, folder: Path) -> Iterator[Storage]:
-    made = {**STORAGES, **ALIKE}[name](folder)
+    made = {**STORAGES, **ALIKE, **GIT_ALONE}[name](folder)
     yield made
     made.close()
     backends.stop(made)

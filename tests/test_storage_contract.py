@@ -22,7 +22,7 @@ from metastore.git.objects import blob_id
 from metastore.storage.port import Storage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 
-from .conftest import ALIKE, ANN, EPOCH, OF_ONE_OWNER, STORAGES, change, opened
+from .conftest import ALIKE, ANN, EPOCH, GIT_ALONE, OF_ONE_OWNER, STORAGES, change, opened
 
 CARS = DatasetId("physics", "cars")
 BOATS = DatasetId("physics", "boats")
@@ -30,8 +30,20 @@ SHIPS = DatasetId("physics", "ships")
 NOWHERE = RevisionId("0" * 40)
 
 
-@pytest.fixture(params={**STORAGES, **ALIKE})
+@pytest.fixture(params={**STORAGES, **ALIKE, **GIT_ALONE})
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params={**STORAGES, **ALIKE})
+def storage_that_lists(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """A storage that can tell, move and purge what it has; Git alone cannot."""
+    yield from opened(request.param, tmp_path)
+
+
+@pytest.fixture(params=STORAGES)
+def storage_of_its_own(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """A storage that reads its histories as no other one does."""
     yield from opened(request.param, tmp_path)
 
 
@@ -195,7 +207,8 @@ def test_history_of_a_path_has_only_what_changed_it(storage: Storage) -> None:
     assert list(storage.history(CARS, fourth.id, path="d/b")) == [fourth, second, first]
 
 
-def test_listing_is_sorted_by_name(storage: Storage) -> None:
+def test_listing_is_sorted_by_name(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     ids = [DatasetId("physics", name) for name in ("b", "b.c", "b-c", "_x", "ba", "a", "b_c", "9")]
     for each in ids:
         storage.create(each, {"f": b""}, change())
@@ -248,7 +261,8 @@ def test_a_store_of_one_owner_refuses_ids_of_another_and_changes_nothing(storage
     assert storage_of_one.resolve(CARS, None) == first
 
 
-def test_a_renamed_dataset_keeps_everything_and_the_old_id_says_where_it_went(storage: Storage) -> None:
+def test_a_renamed_dataset_keeps_everything_and_the_old_id_says_where_it_went(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     tag = storage.tag_create(CARS, tag_of("v1", first.id))
     storage.rename(CARS, BOATS, parent=first.id)
@@ -266,7 +280,8 @@ def test_a_renamed_dataset_keeps_everything_and_the_old_id_says_where_it_went(st
         assert caught.value.new_id == BOATS
 
 
-def test_a_dataset_moved_twice_is_found_from_all_its_ids(storage: Storage) -> None:
+def test_a_dataset_moved_twice_is_found_from_all_its_ids(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.rename(CARS, BOATS, parent=first.id)
     storage.rename(BOATS, SHIPS, parent=first.id)
@@ -276,7 +291,8 @@ def test_a_dataset_moved_twice_is_found_from_all_its_ids(storage: Storage) -> No
     assert caught.value.new_id == SHIPS
 
 
-def test_a_dataset_can_move_back(storage: Storage) -> None:
+def test_a_dataset_can_move_back(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.rename(CARS, BOATS, parent=first.id)
     storage.rename(BOATS, CARS, parent=first.id)
@@ -286,7 +302,8 @@ def test_a_dataset_can_move_back(storage: Storage) -> None:
     assert caught.value.new_id == CARS
 
 
-def test_create_on_a_moved_id_ends_the_forwarding(storage: Storage) -> None:
+def test_create_on_a_moved_id_ends_the_forwarding(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.rename(CARS, BOATS, parent=first.id)
     new = storage.create(CARS, {"a": b"new"}, change())
@@ -298,7 +315,8 @@ def test_create_on_a_moved_id_ends_the_forwarding(storage: Storage) -> None:
     assert not isinstance(caught.value, DatasetMoved)
 
 
-def test_rename_refuses_a_taken_id_and_a_stale_parent(storage: Storage) -> None:
+def test_rename_refuses_a_taken_id_and_a_stale_parent(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"2"}, change())
     with pytest.raises(AlreadyExists) as caught:
@@ -310,7 +328,8 @@ def test_rename_refuses_a_taken_id_and_a_stale_parent(storage: Storage) -> None:
     assert list(storage.ids()) == [BOATS, CARS]
 
 
-def test_purge_removes_everything_and_frees_the_id(storage: Storage) -> None:
+def test_purge_removes_everything_and_frees_the_id(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.rename(CARS, BOATS, parent=first.id)
     with pytest.raises(RevisionConflict):
@@ -360,7 +379,8 @@ def test_a_tag_is_updated_renamed_and_removed_only_as_it_was_seen(storage: Stora
         storage.tag_delete(CARS, "v2", expected=new.id)
 
 
-def test_what_was_written_moved_or_purged_is_touched(storage: Storage) -> None:
+def test_what_was_written_moved_or_purged_is_touched(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     storage.create(BOATS, {"a": b"1"}, change())
     touched = list(storage.touched(None))
@@ -372,7 +392,8 @@ def test_what_was_written_moved_or_purged_is_touched(storage: Storage) -> None:
     assert {each for _, each in storage.touched(f"{'f' * 16}.5")} >= {CARS, BOATS, SHIPS}, "another feed begins anew"
 
 
-def test_compact_verify_and_ping_leave_everything_readable(storage: Storage) -> None:
+def test_compact_verify_and_ping_leave_everything_readable(storage_that_lists: Storage) -> None:
+    storage = storage_that_lists
     first = storage.create(CARS, {"a": b"1"}, change())
     second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
     storage.compact(CARS)
@@ -396,7 +417,8 @@ def test_blob_ids_are_texts_of_a_class_of_their_own(storage: Storage) -> None:
     assert list(storage.issues(CARS)) == []
 
 
-def test_every_revision_of_a_long_history_is_found(storage: Storage) -> None:
+def test_every_revision_of_a_long_history_is_found(storage_of_its_own: Storage) -> None:
+    storage = storage_of_its_own
     revisions = [storage.create(CARS, {"a": b"0"}, change())]
     for number in range(1, 150):
         revisions.append(storage.append(CARS, {"a": b"%d" % number}, change(), parent=revisions[-1].id))

@@ -168,15 +168,16 @@ class Host:
         if address:
             raise StorageUnavailable(f"{self._name()} leads from page to page in a circle")
 
-    def when_there(self, attempt: Callable[[], _Result]) -> _Result:
+    def when_there(self, attempt: Callable[[], _Result], *, within: float | None = None) -> _Result:
         """Call until the host knows what it has just made, within our patience.
 
         Hosts answer from machines that learn of a new repository one after the other: for seconds, some say 404.
 
         Args:
             attempt: Raises `Missing` if the host does not know it yet. It has to be safe to call again.
+            within: A shorter time than our patience, in seconds.
         """
-        left, count = self._patience, 0
+        left, count = self._patience if within is None else min(within, self._patience), 0
         while True:
             try:
                 return attempt()
@@ -260,7 +261,7 @@ class Host:
         if status < 300 or status == 304 or status in handled:
             return response
         if status < 400:
-            raise Redirected(urljoin(self._url(path), response.headers.get("location", "")))
+            raise self._redirected(response, self._url(path))
         message = response.message()
         if status == 401:
             raise StorageUnavailable(f"{self._name()} does not accept the token: {message}")
@@ -271,6 +272,12 @@ class Host:
                 f"{self._name()} does not allow the token's owner to {method} {path}: {message}{missing}"
             )
         raise StorageError(f"{self._name()} answered {status} to {method} {path}: {message}")
+
+    def _redirected(self, response: Response, address: str) -> StorageUnavailable:
+        location = urljoin(address, response.headers.get("location", ""))
+        if location == address:
+            return StorageUnavailable(f"{response.address} answered {response.status}, and not where to go instead")
+        return Redirected(location)
 
     def _url(self, path: str) -> str:
         """Return a whole address on our own host.

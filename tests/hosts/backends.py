@@ -10,10 +10,12 @@ from metastore.storage.github.connect import open_github
 from metastore.storage.github.storage import GitHubStorage
 from metastore.storage.gitlab.connect import open_gitlab
 from metastore.storage.gitlab.storage import GitLabStorage
+from metastore.storage.plain_git import PlainGitStorage, open_plain_git
 from metastore.storage.port import Storage
 
 from ..processes import SOAK
 from . import gitea as gitea_emulator
+from .git_server import GitServer
 from .gitea import Gitea
 from .github import TOKEN, GitHub
 from .gitlab import GitLab
@@ -25,6 +27,7 @@ def github(folder: Path) -> GitHubStorage:
     hub = GitHub(folder)
     hub.judges.append(judge)
     storage = open_github("github://physics", token=TOKEN, api_url=hub.url)
+    storage.host._connection.sleep = _no_time_passes
     storage.hub = hub  # type: ignore[attr-defined]
     return storage
 
@@ -32,7 +35,8 @@ def github(folder: Path) -> GitHubStorage:
 def gitlab(folder: Path) -> GitLabStorage:
     """Return a storage of `labs/physics` on a GitLab of its own."""
     hub = GitLab(folder / "gitlab", "labs/physics", in_process=not SOAK)
-    storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=f"{hub.url}/api/v4")
+    api = f"{hub.url}/api/v4"
+    storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=api, sleep=_no_time_passes)
     storage.hub = hub  # type: ignore[attr-defined]
     return storage
 
@@ -40,9 +44,24 @@ def gitlab(folder: Path) -> GitLabStorage:
 def gitea(folder: Path) -> GiteaStorage:
     """Return a storage of `physics` on a Gitea of its own."""
     hub = Gitea(folder / "gitea", in_process=not SOAK)
-    storage = open_gitea(f"gitea://{hub.url.removeprefix('http://')}/physics", token=gitea_emulator.TOKEN)
+    url = f"gitea://{hub.url.removeprefix('http://')}/physics"
+    storage = open_gitea(url, token=gitea_emulator.TOKEN, sleep=_no_time_passes)
     storage.hub = hub  # type: ignore[attr-defined]
     return storage
+
+
+def plain_git(folder: Path) -> PlainGitStorage:
+    """Return a storage on a Git server on which somebody has made empty repositories for `physics`."""
+    hub = GitServer(folder / "git", in_process=not SOAK)
+    for name in ("cars", "boats"):
+        hub.make(f"physics/{name}.git")
+    storage = open_plain_git(f"git+http://{hub.url.removeprefix('http://')}/{{owner}}/{{name}}.git", token="secret")
+    storage.hub = hub  # type: ignore[attr-defined]
+    return storage
+
+
+def _no_time_passes(seconds: float) -> None:
+    """In place of waiting: an emulated host lags by requests, and not by time."""
 
 
 def stop(storage: Storage) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -13,34 +12,10 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from ..waiting import free_port, reachable, until
+from . import repositories
 from .server import HostServer, Reply, Request
 
-BACKEND = f"{subprocess.check_output(['git', '--exec-path'], text=True).strip()}/git-http-backend"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-
-
-def run_backend(root: Path, path: str, request: Request, *, protocol: bool = True) -> Reply:
-    """Let `git http-backend` answer a request to `path` below a folder; see gitprotocol-http(5)."""
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(root),
-        "GIT_PROJECT_ROOT": str(root),
-        "GIT_HTTP_EXPORT_ALL": "1",
-        "PATH_INFO": path,
-        "QUERY_STRING": urlencode(request.query),
-        "REQUEST_METHOD": request.method,
-        "CONTENT_TYPE": request.headers.get("content-type", ""),
-        "CONTENT_LENGTH": str(len(request.body)),
-        "HTTP_CONTENT_ENCODING": request.headers.get("content-encoding", ""),
-        "GIT_PROTOCOL": request.headers.get("git-protocol", "") if protocol else "",
-        "REMOTE_USER": "somebody",
-        "REMOTE_ADDR": "127.0.0.1",
-    }
-    done = subprocess.run([BACKEND], input=request.body, env=environment, capture_output=True, check=False)
-    head, _, content = done.stdout.partition(b"\r\n\r\n")
-    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-    status = int(headers.pop("Status", "200").split()[0])
-    return Reply(status, content, headers)
 
 
 class GitServer(HostServer):
@@ -48,10 +23,14 @@ class GitServer(HostServer):
 
     `tokens` maps passwords to their owners, and `users` says which user name goes with a password; any, if it names
     none. Those in `readers` may not push.
+
+    Args:
+        root: The folder.
+        in_process: Whether to answer without a program of Git, to clients other than Git.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *, in_process: bool = False) -> None:
+        self.root, self.in_process = root, in_process
         self.users: dict[str, str] = {}
         self.readers: set[str] = set()
         #: Whether the server knows the header `Git-Protocol`; old ones and some proxies drop it.
@@ -64,6 +43,9 @@ class GitServer(HostServer):
     def make(self, path: str, **config: str) -> Path:
         """Make an empty repository with some configuration, such as `receive_fsckObjects="true"`."""
         folder = self.root / path
+        if self.in_process and not config:
+            repositories.make(self.root, folder)
+            return folder
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", folder], check=True)
         for name, value in {"http_receivepack": "true", **config}.items():
             key = name.replace("_", ".", 1)
@@ -96,7 +78,10 @@ class GitServer(HostServer):
             return Reply(404, b"There is no such repository.\n", {"Content-Type": "text/plain"})
         if user in self.readers and "receive-pack" in (found[2] + request.query.get("service", "")):
             return Reply(403, b"You may only read.\n", {"Content-Type": "text/plain"})
-        return run_backend(self.root, request.path, request, protocol=self.knows_protocol)
+        if self.in_process:
+            folder = self.root / found[1]
+            return repositories.answer(self.root, folder, found[2], request, quick=True, refuses_pointers=False)
+        return repositories.run_backend(self.root, request.path, request, protocol=self.knows_protocol)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ descriptions that both publish (`gitea_judge.py`). With their traps, each with i
 * A push to a repository that is not there is a 403, since it would make one, and reading it a 404; an archived one
   takes no push (`routers/web/repo/githttp.go`). Who may only read is refused by a hook (`hook_pre_receive.go`).
 * Issues that are turned off are a 404.
+* A repository that was just made answers 404 for a while (`lag`: so many requests to it), where several machines serve.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from urllib.parse import unquote, urlencode
 
 from . import repositories
 from .gitea_judge import judge
-from .server import HostServer, Reply, Request
+from .server import LAG, HostServer, Reply, Request
 
 TOKEN = "gitea-ann"
 _NAME = re.compile(r"[-.\w]+")
@@ -51,6 +52,7 @@ class Repository:
     folder: Path
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
     issues: list[dict[str, Any]] = field(default_factory=list)
+    unknown_for: int = 0
 
 
 class Gitea(HostServer):
@@ -72,6 +74,7 @@ class Gitea(HostServer):
         self.external_url = "https://git.example.org"
         self.most_entries = 50
         self.moved_status = 301
+        self.lag = LAG
         root.mkdir(parents=True, exist_ok=True)
         super().__init__()
         self.judges.append(judge)
@@ -116,8 +119,8 @@ class Gitea(HostServer):
                 return self._scoped("read:repository") or self._search(request, user)
             case "GET", ["repositories", number]:
                 found = self.repositories.get(int(number))
-                shown = found and user not in self.outsiders
-                return self._scoped("read:repository") or (Reply(200, self._shown(found)) if shown else _NOT_FOUND)
+                hidden = found is None or user in self.outsiders or self._lags(found)
+                return self._scoped("read:repository") or (_NOT_FOUND if hidden else Reply(200, self._shown(found)))
             case _, ["repos", owner, name, *below]:
                 return self._repository(request, owner, name, below, user)
         raise AssertionError(f"nobody expected {request.method} {request.path}")
@@ -151,7 +154,7 @@ class Gitea(HostServer):
         folder = self.root / f"{number}.git"
         repositories.make(self.root, folder)
         facts = {"private": asked["private"], "description": asked["description"], "archived": False, "topics": []}
-        made = Repository(number, name, {**facts, "has_issues": True}, folder)
+        made = Repository(number, name, {**facts, "has_issues": True}, folder, unknown_for=self.lag)
         self.repositories[number] = made
         self.redirects.pop(name.lower(), None)
         return Reply(201, self._shown(made))
@@ -180,7 +183,7 @@ class Gitea(HostServer):
         if found is None and name.lower() in self.redirects:
             there = self.repositories[self.redirects[name.lower()]]
             return self._moved("/".join(["/api/v1/repos", self.owner, there.name, *below]), request)
-        if found is None:
+        if found is None or self._lags(found):
             return _NOT_FOUND
         if below:
             return self._below(request, found, below)
@@ -231,6 +234,10 @@ class Gitea(HostServer):
             **found.facts,
         }
 
+    def _lags(self, found: Repository) -> bool:
+        found.unknown_for -= 1
+        return found.unknown_for >= 0
+
     def _moved(self, path: str, request: Request) -> Reply:
         query = f"?{urlencode(request.query)}" if request.query else ""
         return Reply(self.moved_status, b"", {"Location": f"{path}{query}"})
@@ -251,7 +258,7 @@ class Gitea(HostServer):
             return self._moved(f"/{self.owner}/{there.name}.git{below}", request)
         if repository is None and pushes:
             return _text(403, "Push to create is not enabled for organizations.")
-        if repository is None or user in self.outsiders or owner.lower() != self.owner:
+        if repository is None or user in self.outsiders or owner.lower() != self.owner or self._lags(repository):
             return _text(404, "Repository not found")
         if pushes and repository.facts["archived"]:
             return _text(403, "This repo is archived. You can view files and clone it, but cannot push.")

@@ -36,8 +36,8 @@ from urllib.parse import quote, unquote
 import pygit2
 
 from . import github_graphql, github_json
-from .git_server import run_backend
-from .server import HostServer, Reply, Request
+from .repositories import run_backend
+from .server import LAG, HostServer, Reply, Request
 
 TOKEN = "ghp_emulated"
 
@@ -115,7 +115,7 @@ class GitHub(HostServer):
         self.deletion_shown = True
         #: What a ruleset says to a change of a branch; empty for none.
         self.rules = ""
-        self.lag = self.undeletable = 0
+        self.lag, self.undeletable = LAG, 0
         self.longest_tree = 100_000
         self.default_branch = "main"
         self.repositories: dict[int, Repository] = {}
@@ -142,7 +142,6 @@ class GitHub(HostServer):
             str(self.folder / f"{self._number}.git"), bare=True, initial_head=self.default_branch
         )
         made = Repository(self._number, owner, name, git, **more)
-        made.unknown_for = self.lag
         self.repositories[made.number] = made
         self.redirects.pop((owner.lower(), name.lower()), None)
         return made
@@ -319,6 +318,7 @@ def _create(hub: GitHub, request: Request, login: str | None = None) -> Reply:
         }
         raise Refused(422, "Repository creation failed.", errors=[error])
     made = hub.make(owner, name, private=body.get("private", False), description=body.get("description"))
+    made.unknown_for = hub.lag
     if body.get("auto_init"):
         tree = made.git.TreeBuilder()
         tree.insert("README.md", made.git.create_blob(f"# {name}\n".encode()), 0o100644)

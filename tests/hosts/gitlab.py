@@ -31,7 +31,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from . import repositories
-from .server import HostServer, Reply, Request
+from .server import LAG, HostServer, Reply, Request
 
 _PATH = re.compile(r"[a-zA-Z0-9]+(?:[._-][a-zA-Z0-9]+)*")
 RESERVED = {"badges", "blame", "blob", "builds", "commits", "create", "files", "new", "raw", "refs", "tree", "wikis"}
@@ -83,7 +83,7 @@ class GitLab(HostServer):
         self.developers: set[str] = set()
         self.delayed = True
         self.external_url = "https://git.example.org"
-        self.lag = 0
+        self.lag = LAG
         self.outsiders: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
         super().__init__()

@@ -22,6 +22,8 @@ from ..processes import SOAK
 
 #: Before the request is carried out, in the middle of its answer, after it is carried out; after it with a 502.
 CUTS = ("cut-before", "cut-during", "cut-after", "bad-gateway-after")
+#: So many requests to a repository that was just made are answered 404, unless a test says otherwise.
+LAG = 2
 
 
 @dataclass(frozen=True)

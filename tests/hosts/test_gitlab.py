@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def test_python_gitlab_reads_what_was_written(server: GitLab, store: metastore.M
 
 def test_python_gitlab_meets_the_emulator_as_it_meets_gitlab(server: GitLab) -> None:
     server.external_url = server.url  # python-gitlab goes where GitLab says that it is
+    server.lag = 0  # and does not wait
     client = python_gitlab.Gitlab(server.url, private_token=TOKEN)
     group = client.groups.get("labs/physics")
     for name in ("b", "a", "c"):
@@ -347,13 +348,30 @@ def test_a_project_that_gitlab_forgets_right_after_the_first_push_is_asked_for_a
     assert storage.resolve(CARS, None) == made
 
 
+def test_a_new_project_whose_repository_is_not_known_everywhere_is_waited_for_by_others(
+    server: GitLab, storage: GitLabStorage
+) -> None:
+    made = storage.create(CARS, {"a": b"1"}, change())
+    for read in (lambda other: list(other.ids()), lambda other: other.resolve(CARS, None)):
+        slept: list[float] = []
+        fault = server.fault(Reply(404, b"", {"Content-Type": "text/plain"}), path="cars.git/", times=3)
+        assert read(opened(server, sleep=slept.append)) in ([CARS], made)
+        assert (fault.struck, len(slept)) == (3, 3)
+
+
 def test_a_project_whose_repository_nobody_shows_is_not_taken_for_absent(
     server: GitLab, storage: GitLabStorage
 ) -> None:
     storage.create(CARS, {"a": b"1"}, change())
     server.fault(Reply(404, b"", {"Content-Type": "text/plain"}), path="upload-pack", times=99)
-    with pytest.raises(StorageUnavailable, match="not its repository"):
-        opened(server).resolve(CARS, None)
+    project = server.project("labs/physics/cars")
+    assert project
+    project.created = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    slept: list[float] = []
+    for read in (lambda other: other.resolve(CARS, None), lambda other: list(other.ids())):
+        with pytest.raises(StorageUnavailable, match="not its repository"):
+            read(opened(server, sleep=slept.append))
+    assert slept == []
 
 
 def test_a_project_that_is_being_deleted_keeps_its_path(server: GitLab, storage: GitLabStorage) -> None:
@@ -421,6 +439,7 @@ def test_every_name_leads_to_one_project_and_back() -> None:
 def test_an_empty_project_is_no_dataset_and_is_taken_into_use(server: GitLab, storage: GitLabStorage) -> None:
     client = python_gitlab.Gitlab(server.url, private_token=TOKEN)
     client.projects.create({"name": "cars", "namespace_id": 11})
+    assert list(storage.ids(deleted=None)) == []
     with pytest.raises(DatasetNotFound):
         storage.resolve(CARS, None)
     assert list(storage.ids(deleted=None)) == []

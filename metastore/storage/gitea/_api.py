@@ -127,7 +127,7 @@ class GiteaApi(Projects):
             made = project_of(answer.fields("repository"))
             if made.path.lower() == path.lower():
                 return made
-        found = self._at(path)
+        found = self._taken(path) if answer.status == 409 else self._at(path)
         if found is None and answer.status == 409:
             raise AlreadyExists(wanted.title)
         if found is None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from metastore.errors import AlreadyExists, InvalidInput, StorageError, StorageUnavailable
 from metastore.http.client import Host
-from metastore.http.fields import Fields, rows
+from metastore.http.fields import Fields, Unexpected, rows
 from metastore.http.responses import Redirected, Response
 from metastore.storage.hosted.projects import MovedAway, Project, Projects, Wanted, issue_of
 from metastore.storage.naming import Naming
@@ -69,6 +69,14 @@ def project_of(facts: Fields) -> Project:
         facts.texts("topics") if "topics" in facts else (),
         "marked_for_deletion_on" in facts and facts.optional_text("marked_for_deletion_on") is not None,
     )
+
+
+def _is_about_the_path(answer: Response) -> bool:
+    """Tell whether GitLab refuses a path: since we send only those that it takes, another project has it."""
+    try:
+        return "path" in answer.fields("refusal").below("message")
+    except Unexpected:
+        return False
 
 
 class GitLabApi(Projects):
@@ -145,7 +153,7 @@ class GitLabApi(Projects):
             made = project_of(answer.fields("project"))
             if made.path.lower() == path.lower():
                 return made
-        found = self._at(path)
+        found = self._taken(path) if _is_about_the_path(answer) else self._at(path)
         if found is None:
             raise InvalidInput(f"GitLab makes no project {wanted.name}: {answer.message()}")
         return found

@@ -13,10 +13,12 @@ from typing import NamedTuple
 from metastore.errors import MetastoreError, OutcomeUnknown, StorageBusy
 from metastore.http.client import Host
 from metastore.http.fields import Fields, Unexpected
-from metastore.http.responses import Response, ResponseLost
+from metastore.http.responses import Missing, Response, ResponseLost
 from metastore.types import DatasetId, Issue
 
 _TRIES = 3
+#: How long to look for a project whose path is taken, in seconds.
+_LAG = 10.0
 
 
 class Project(NamedTuple):
@@ -156,6 +158,23 @@ class Projects(ABC):
         try:
             return self.find(path)
         except MovedAway:
+            return None
+
+    def _taken(self, path: str) -> Project | None:
+        """Return the project at a full path that the host calls taken, or None if it does not show us one.
+
+        If the answer to an earlier request to make it was lost, not every machine of the host may know it yet.
+        """
+
+        def attempt() -> Project:
+            project = self._at(path)
+            if project is None:
+                raise Missing(path)
+            return project
+
+        try:
+            return self._host.when_there(attempt, within=_LAG)
+        except Missing:
             return None
 
     def _settled(

@@ -8,9 +8,10 @@ are the API's: see `metastore.storage.hosted.projects`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import NamedTuple, NoReturn
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, NoReturn, TypeVar
 
 from metastore.errors import (
     AlreadyExists,
@@ -46,6 +47,9 @@ from metastore.types import Damage, DatasetId, Issue, RevisionId
 
 #: For so many seconds reads by a full id do not ask again where the dataset is.
 _FRESH = 5.0
+#: Some time after it was made, a repository is known to all machines of a host.
+_NEW = timedelta(minutes=5)
+_Result = TypeVar("_Result")
 
 
 class _View(NamedTuple):
@@ -138,10 +142,7 @@ class HostedStorage(ObjectStorage):
         """Find out where a dataset is, and what its names lead to. Raises DatasetNotFound or DatasetMoved."""
         before = self._views.pop(dataset_id, None)
         project = self._project(dataset_id)
-        try:
-            repository = self._repository(dataset_id, project.path)
-        except NoRepository:
-            self._raise_not_shown(dataset_id, project)
+        repository = self._of(dataset_id, project, lambda repository: repository)
         if repository.is_empty:
             raise DatasetNotFound(dataset_id)
         same = before and before.project.id == project.id and before.references == repository.references
@@ -149,14 +150,30 @@ class HostedStorage(ObjectStorage):
         self._views[dataset_id] = view
         return view
 
-    def _raise_not_shown(self, dataset_id: DatasetId, project: Project) -> NoReturn:
-        """Raise DatasetNotFound if a project without a repository is gone, and StorageUnavailable if it is not."""
-        if self._api.by_number(project.id) is None:
-            raise DatasetNotFound(dataset_id) from None
-        raise StorageUnavailable(
-            f"{self._api.kind} shows the project of {dataset_id}, but not its repository: the token's owner needs "
-            f"{self._api.right_to_push}, or the repository is turned off"
-        ) from None
+    def _of(self, dataset_id: DatasetId, project: Project, read: Callable[[RemoteRepository], _Result]) -> _Result:
+        """Read the repository of a project that the API shows; that of a new one may not be known everywhere yet.
+
+        Raises:
+            DatasetNotFound: The project is gone.
+            StorageUnavailable: The host does not show us the repository.
+        """
+
+        def attempt() -> _Result:
+            try:
+                return read(self._repository(dataset_id, project.path))
+            except NoRepository:
+                if self._api.by_number(project.id) is None:
+                    raise DatasetNotFound(dataset_id) from None
+                raise
+
+        is_new = datetime.now(UTC) - project.last_activity < _NEW
+        try:
+            return self.hosts[0].when_there(attempt) if is_new else attempt()
+        except NoRepository:
+            raise StorageUnavailable(
+                f"{self._api.kind} shows the project of {dataset_id}, but not its repository: the token's owner needs "
+                f"{self._api.right_to_push}, or the repository is turned off"
+            ) from None
 
     def _repository(self, dataset_id: DatasetId, path: str, references: References | None = None) -> RemoteRepository:
         return RemoteRepository(dataset_id, self._server, f"/{path}.git", self._cache, references)
@@ -253,11 +270,11 @@ class HostedStorage(ObjectStorage):
                     yield dataset_id
 
     def _is_listed(self, dataset_id: DatasetId, project: Project, deleted: bool | None) -> bool:
-        try:
-            repository = self._repository(dataset_id, project.path)
-            return not repository.is_empty and deleted in (None, is_deleted(repository))
-        except NoRepository:
-            self._raise_not_shown(dataset_id, project)
+        return self._of(
+            dataset_id,
+            project,
+            lambda repository: not repository.is_empty and deleted in (None, is_deleted(repository)),
+        )
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         name = self.naming.repository(new_id)
