@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from metastore.errors import StorageUnavailable
 from metastore.git.objects import GitObject
@@ -152,7 +153,7 @@ class SmartHttp:
                 handled=(404,),
             )
         except Redirected as moved:
-            raise NoRepository(path, moved.location) from None
+            raise _elsewhere(path, f"/git-{service}", moved) from None
         if answer.status == 404:
             raise NoRepository(path)
         if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":
@@ -185,11 +186,23 @@ class SmartHttp:
             answer = self._host.call(
                 "GET", f"{path}/info/refs", query={"service": f"git-{service}"}, headers=headers, handled=(404,)
             )
-        except Redirected:
-            raise NoRepository(path) from None
+        except Redirected as moved:
+            raise _elsewhere(path, "/info/refs", moved) from None
         if answer.status == 404:
             raise NoRepository(path)
         return list(_lines(answer.content))
+
+
+def _elsewhere(path: str, below: str, moved: Redirected) -> Redirected:
+    """Return the error for a redirect: only one that leads to the same place below another repository is a move.
+
+    Args:
+        path: The repository.
+        below: What was asked for below it.
+        moved: The redirect, which may lead to a page to sign in just as well.
+    """
+    is_move = urlsplit(moved.location).path.endswith(below)
+    return NoRepository(path, moved.location) if is_move else moved
 
 
 def pkt_line(text: str) -> bytes:
