@@ -28,7 +28,7 @@ from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.service import problems, rate, responses
 from metastore.service.context import Service
-from metastore.service.guard import may_read
+from metastore.service.guard import know, may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
@@ -39,7 +39,6 @@ _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -70,7 +69,7 @@ def install(app: Flask, served: Service) -> None:
 
     @pages.before_request
     def know_the_caller() -> None:
-        g.identity = session.identity()
+        know(session.identity())
         rate.enter()
         refusals.check_size()
         protection.protect()
@@ -133,7 +132,7 @@ def _nowhere(error: NotFound) -> Response | HTTPException:
     if not of_page or request.accept_mimetypes.best_match((problems.PROBLEM, "text/html")) != "text/html":
         return problems.of_werkzeug(error)
     if "identity" not in g:
-        g.identity = session.identity()
+        know(session.identity())
     return _secure(make_response(_of_werkzeug(error)))
 
 

@@ -17,7 +17,7 @@ from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
 from metastore.errors import AuthenticationError
 from metastore.index_file import IndexFile, transaction
 from metastore.service.context import service
-from metastore.service.guard import named
+from metastore.service.guard import know, named
 
 sign_in = Blueprint("session", __name__)
 #: The longest time that a user stays signed in, in seconds. A token that expires sooner ends the session.
@@ -109,7 +109,7 @@ def stays() -> bool:
 
 
 def remember(who: Identity) -> None:
-    """Sign a user in. The signed cookie holds their identity and scopes, but no token.
+    """Sign a user in, for this request too. The signed cookie holds their identity and scopes, but no token.
 
     Raises:
         AuthenticationError: There are too many scopes for a cookie.
@@ -136,6 +136,7 @@ def remember(who: Identity) -> None:
     if serializer is not None and len(serializer.dumps(dict(session))) > _LONGEST:
         session.clear()
         raise AuthenticationError("the token has too many scopes for a cookie: sign in with one that has fewer")
+    know(who)
 
 
 def sign_in_on_the_form(field: str) -> None:
@@ -146,8 +147,7 @@ def sign_in_on_the_form(field: str) -> None:
     """
     token = request.form.get(field, "").strip() if request.method == "POST" else ""
     if token:
-        g.identity = named(service().verifier.identify(token))
-        remember(g.identity)
+        remember(named(service().verifier.identify(token)))
 
 
 def here(onward: str | None) -> str:

@@ -128,7 +128,6 @@ def _answer(content: bytes, media_type: str) -> Response:
     response = Response(content, mimetype=media_type)
     response.set_etag(_digest(content))
     response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     response.make_conditional(request)
     return response

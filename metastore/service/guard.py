@@ -26,8 +26,14 @@ def identity() -> Identity:
     caller: Identity | None = g.get("identity")
     if caller is None:
         token = _token()
-        caller = g.identity = ANONYMOUS if token is None else service().verifier.identify(token)
-        request.environ[USER] = caller.user
+        caller = know(ANONYMOUS if token is None else service().verifier.identify(token))
+    return caller
+
+
+def know(caller: Identity) -> Identity:
+    """Set and return the caller of this request; the access log names their user."""
+    g.identity = caller
+    request.environ[USER] = caller.user
     return caller
 
 

@@ -77,7 +77,6 @@ def descriptor(dataset_id: DatasetId, stored: Revision, content: bytes, revision
 def raw(stored: Revision, content: bytes, revision: str | None) -> Response:
     """Answer with arbitrary bytes, in a way that no browser shows as a page."""
     response = Response(content, mimetype="application/octet-stream")
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Disposition"] = 'attachment; filename="datapackage.json"'
     response.headers["Cache-Control"] = _how_long(revision)
     response.headers["Vary"] = _VARY

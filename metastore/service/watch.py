@@ -55,7 +55,7 @@ class Watch:
 
         def start(status: str, headers: Headers, exc_info: Any = None) -> Any:
             seen.answered(status)
-            headers.append(("X-Request-ID", seen.id))
+            headers += [("X-Request-ID", seen.id), ("X-Content-Type-Options", "nosniff")]
             if self._origins:
                 self._open(environ, headers)
             return start_response(status, headers, exc_info)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 import re
 import secrets
 import time
@@ -116,6 +118,31 @@ def test_a_page_shows_what_a_session_may_do(client: FlaskClient) -> None:
     shown = client.get("/session").text
     assert "Nothing was granted to you on datasets" in shown
     assert "change none" in shown
+
+
+def test_the_log_names_the_user_of_a_session(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "metastore.access"):  # a line is written when an answer has been sent
+        client.get(EDIT).close()
+        sign_in(client, "no token").close()
+        sign_in(client, token("ann")).close()
+        client.get(EDIT).close()
+        client.get("/nowhere", headers={"Accept": "text/html"}).close()
+        client.post("/sign-out", data={"csrf_token": csrf(client)}).close()
+        client.get(EDIT).close()
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "metastore.access"]
+    users = [(line["method"], line["path"], line["status"], line["user"]) for line in lines]
+    assert users == [
+        ("GET", EDIT, 401, None),
+        ("GET", "/sign-in", 200, None),
+        ("POST", "/sign-in", 401, None),
+        ("GET", "/sign-in", 200, None),
+        ("POST", "/sign-in", 303, "ann"),
+        ("GET", EDIT, 200, "ann"),
+        ("GET", "/nowhere", 404, "ann"),
+        ("GET", "/sign-in", 200, "ann"),
+        ("POST", "/sign-out", 303, "ann"),
+        ("GET", EDIT, 401, None),
+    ]
 
 
 def test_a_session_ends_with_the_key_that_signed_its_token(tmp_path: Path) -> None:

@@ -261,7 +261,12 @@ def test_rubbish_in_an_address_is_refused(there: Door, segment: str) -> None:
             for other, value in named.items():
                 path = path.replace(f"{{{other}}}", value)
             query = {"from": "HEAD", "to": "HEAD"} if pattern.endswith("/diff") and "snapshot" not in pattern else {}
-            refused(there.admin.get(path, query_string=query), 400, 404, 405)
+            answer = there.admin.get(path, query_string=query)
+            if path.startswith("/git/") and answer.mimetype == "text/plain":  # which Git shows to people
+                assert answer.status_code in (400, 403, 404), answer.text
+                assert len(answer.text) > 10
+            else:
+                refused(answer, 400, 404, 405)
 
 
 @pytest.mark.parametrize("segment", SEGMENTS, ids=[each[:20] for each in SEGMENTS])
@@ -583,6 +588,23 @@ def test_a_patch_that_doubles_what_is_there_is_refused(door: Door) -> None:
     tests = [{"op": "test", "path": "", "value": 1}]
     assert door.admin.patch(CARS, data=text + tests, content_type=PATCH).status_code == 422
     assert door.anybody.get(CARS).json == {"a": ["x"]}
+
+
+def test_no_answer_is_taken_for_another_kind_than_it_says(there: Door) -> None:
+    paths = [
+        CARS,
+        f"{CARS}/diff?from=HEAD",
+        BUNDLE,
+        f"{API}/none",
+        "/",
+        "/sign-in",
+        "/metrics",
+        "/docs",
+        "/static/icon.svg",
+    ]
+    for path in paths:
+        for answer in (there.anybody.get(path), there.anybody.delete(path)):
+            assert answer.headers.getlist("X-Content-Type-Options") == ["nosniff"], path
 
 
 def test_a_request_that_expects_two_states_is_refused(there: Door) -> None:
