@@ -20,6 +20,8 @@ _LONGEST_PART = 160
 #: How long a token may be, in characters, so that a text without spaces is cut as well.
 _LONGEST_TOKEN = 40
 _LONGEST_LOOKED_AT = 100_000
+#: How much of what two long texts have in common is kept around their differences, in characters, to be shown.
+_AROUND = 2_000
 #: How long values may be, in characters, for both to be told whole.
 _SHORT = 78
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
@@ -74,6 +76,8 @@ def shortened(value: object) -> str:
 def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tuple[Excerpt, ...], int]:
     """Return the changes between two texts, with some words around each.
 
+    Of texts with more than 100,000 characters, so many are compared from their first difference on.
+
     Args:
         old: The text before.
         new: The text after.
@@ -83,6 +87,7 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
     Returns:
         The first changes, and how many more there are.
     """
+    old, new = _where_they_differ(old, new)
     a, b = _tokens(old), _tokens(new)
     spans = list(_joined(_changed(a, b)))
     show, reach = visible if only(old, new) else str, 2 * words
@@ -101,6 +106,30 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
             )
         )
     return tuple(excerpts), len(spans) - len(excerpts)
+
+
+def _where_they_differ(old: str, new: str) -> tuple[str, str]:
+    """Return two texts, if they are long without most of what they begin and end with alike, and cut."""
+    shorter = min(len(old), len(new))
+    if max(len(old), len(new)) <= _LONGEST_LOOKED_AT:
+        return old, new
+    begin = _in_common(old, new, shorter)
+    end = max(0, _in_common(old[::-1], new[::-1], shorter - begin) - _AROUND)
+    begin = max(0, begin - _AROUND)
+    old, new = (text[begin : len(text) - end][:_LONGEST_LOOKED_AT] for text in (old, new))
+    return old, new
+
+
+def _in_common(a: str, b: str, most: int) -> int:
+    """Return with how many characters both texts begin, by halving: comparing whole parts is fast."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def only(old: str, new: str) -> str:

@@ -6,20 +6,28 @@ here. They are generous, since machines differ: the aim is two seconds and 200 M
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import resource
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from metastore.bundle.exchange import read_rows
+from metastore.bundle.exchange import read_rows, write_rows
+from metastore.bundle.port import Bundle
+from metastore.ckan import to_descriptor, to_package
 from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.merge import merge
 from metastore.descriptor.patch import patched
 from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
+from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
+from metastore.search.documents import document
+from metastore.types import DatasetId
+from metastore.wording import contrast
 
 #: In seconds of the processor, and in bytes beyond what the process has when it starts.
 SECONDS, MEMORY = 10, 1 << 30
@@ -61,6 +69,35 @@ def many_rows() -> None:
     assert len(read_rows(f"name,event,ifb_group,devices\n{rows}", "csv")) == MANY
 
 
+def many_bundles() -> None:
+    long = Bundle("n", "e,a9", "G", updated=datetime(2026, 1, 1, tzinfo=UTC), devices=("=E:TOR860D",) * 1_000)
+    length = 0
+    for piece in write_rows((long for _ in range(1_000)), "csv"):
+        length += len(piece)
+    assert length > 10_000_000
+
+
+def ckan() -> None:
+    package_of_ckan = to_package(package(resources=things("r", 20_000), **{f"k{n}": [n] for n in range(20_000)}))
+    assert len(to_descriptor(package_of_ckan)["resources"]) == 20_000
+
+
+def texts() -> None:
+    words = [f"w{n % 9_973}" for n in range(1_000_000)]
+    excerpts, _ = contrast(" ".join(words), " ".join(reversed(words)))
+    assert sum(len(excerpt.old) + len(excerpt.new) for excerpt in excerpts) < 10_000
+
+
+def found() -> None:
+    words = [f"k{n}" for n in range(3 * MANY)]
+    document(DatasetId("physics", "cars"), json.dumps(package(keywords=words, description=" ".join(words))).encode())
+
+
+def marked() -> None:
+    text = '{"a": [' + "1,\n" * (30 * MANY) + "1]}"
+    assert len(mark(text, InvalidInput("wrong", pointer=f"/a/{20 * MANY}"))) == 1
+
+
 FRONT = {"op": "add", "path": "/x/0", "value": 1}
 CASES: dict[str, Callable[[], object]] = {
     "a list changed throughout": lambda: compare(
@@ -87,6 +124,11 @@ CASES: dict[str, Callable[[], object]] = {
     "quotations within quotations": lambda: render((">" * 5_000 + "a\n") * 20),
     "a wide table": lambda: render("|" + "a|" * 1_000 + "\n|" + "-|" * 1_000 + "\n" + "|a\n" * MANY),
     "rows of bundles": many_rows,
+    "long bundles as a table": many_bundles,
+    "a package of CKAN, there and back": ckan,
+    "two long texts beside each other": texts,
+    "what a search finds of a descriptor": found,
+    "a mistake far down in a form": marked,
 }
 
 #: Cases that take seconds, and so are left to the long tests.
@@ -98,6 +140,11 @@ _LONG = (
     "a merge that clashes throughout",
     "open brackets",
     "a patch that shifts a long list",
+    "long bundles as a table",
+    "a package of CKAN, there and back",
+    "two long texts beside each other",
+    "what a search finds of a descriptor",
+    "a mistake far down in a form",
 )
 
 

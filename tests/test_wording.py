@@ -68,3 +68,24 @@ def test_long_texts_are_compared_in_bounded_time_and_told_in_few_words(old: str,
     said = str(Difference("changed", "d", old, new))
     assert time.process_time() - start < 5
     assert len(said) < 5_000
+
+
+def test_a_change_in_the_middle_of_a_long_text_is_found_with_the_words_around_it() -> None:
+    words = " ".join(f"w{n}" for n in range(200_000))
+    old = f"{words} the sea is blue today {words}"
+    for new in (f"{words} the sea is deep blue today {words}", f"{words} the sky is blue today {words}"):
+        (excerpt,), more = contrast(old, new)
+        assert more == 0
+        assert excerpt.before.startswith("…")
+        assert excerpt.after.endswith("…")
+        assert excerpt.new.strip() in ("deep", "sky")
+        assert "the" in excerpt.before
+
+
+def test_of_two_long_texts_a_bounded_part_is_compared() -> None:
+    words = [f"w{n % 9_973}" for n in range(300_000)]
+    excerpts, _ = contrast(" ".join(words), " ".join(reversed(words)))
+    assert 0 < len(excerpts) <= 5
+    assert sum(len(excerpt.old) + len(excerpt.new) for excerpt in excerpts) < 10_000
+    assert contrast("a" * 1_000_000, "a" * 1_000_001)[0][0].new == "a"
+    assert contrast("a" * 1_000_000, "b" * 1_000_000)[0][0].new.startswith("b")

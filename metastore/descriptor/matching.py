@@ -112,20 +112,21 @@ def renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
 def _by_content(
     old: Mapping[str, Any], new: Mapping[str, Any], gone: Iterable[str], come: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
-    left, right = set(gone), set(come)
+    left, right = dict.fromkeys(gone), dict.fromkeys(come)
     for key in _CONTENT:
+        if not left or not right:
+            return
         before, after = _unique(old, left, key), _unique(new, right, key)
         for content, name in before.items():
             if content in after:
-                left.discard(name)
-                right.discard(after[content])
+                del left[name], right[after[content]]
                 yield name, after[content]
 
 
 def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[str, str]:
     """Return the values of a member that only one thing has, with the name of the thing."""
     owners: dict[str, list[str]] = {}
-    for name in sorted(names):
+    for name in names:
         if key in values[name]:
             owners.setdefault(text_of(values[name][key]), []).append(name)
     return {content: holders[0] for content, holders in owners.items() if len(holders) == 1}

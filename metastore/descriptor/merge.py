@@ -67,9 +67,9 @@ class _Merge:
             return theirs
         if _same(theirs, base):
             return mine
-        if len(place) < DEEPEST:
-            if isinstance(mine, dict) and isinstance(theirs, dict):
-                return self._members(base if isinstance(base, dict) else {}, mine, theirs, place)
+        if len(place) < DEEPEST and isinstance(mine, dict) and isinstance(theirs, dict):
+            return self._members(base if isinstance(base, dict) else {}, mine, theirs, place)
+        if len(place) < DEEPEST and isinstance(mine, list) and isinstance(theirs, list):
             before = [] if base is _ABSENT else base
             if (keyed := named_lists(before, mine, theirs)) is not None:
                 return self._things(keyed[0], keyed[1], keyed[2], place)
