@@ -16,8 +16,10 @@ EXTENSION := examples/ckanext-metastore
 AUTHZ_SERVICE ?=
 
 GIFTLESS_VENV := .venv-giftless
+# What looks at releases; apart, so that it chooses no version for us.
+AUDIT_VENV := .venv-audit
 
-.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -94,6 +96,20 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 	$(PYTHON) -m venv --without-pip --clear $(VENV)-wheel
 	$(INSTALL) $(VENV)-wheel --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
+
+$(AUDIT_VENV)/ready:
+	$(PYTHON) -m venv --without-pip $(AUDIT_VENV)
+	$(INSTALL) $(AUDIT_VENV) 'pip-audit>=2.7' 'cyclonedx-bom>=5'
+	touch $@
+
+audit: $(AUDIT_VENV)/ready  ## look for known vulnerabilities in what we build on; needs the JSON API of PyPI
+	$(AUDIT_VENV)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+sbom: wheel $(AUDIT_VENV)/ready  ## the wheel, and what a full installation of it consists of (CycloneDX), in dist
+	$(PYTHON) -m venv --without-pip --clear $(VENV)-release
+	$(INSTALL) $(VENV)-release --constraint constraints.txt "$$(echo dist/*.whl)[all]"
+	$(AUDIT_VENV)/bin/cyclonedx-py environment --output-reproducible \
+	  --output-file "$$(echo dist/*.whl | sed 's/-py3.*/.cdx.json/')" $(VENV)-release
 
 $(CKAN_VENV)/ready: pyproject.toml
 	@echo 'Installing CKAN $(CKAN) in $(CKAN_VENV), once: some minutes …'

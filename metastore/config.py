@@ -49,6 +49,7 @@ import functools
 import logging
 import os
 import pwd
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -129,10 +130,13 @@ def _read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             found = tomllib.load(file)
+            is_open = bool(os.fstat(file.fileno()).st_mode & stat.S_IROTH)
     except OSError as error:
         raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise InvalidInput(f"METASTORE_CONFIG: {path} is no TOML: {error}") from None
+    if is_open and any(name.endswith(("secret", "token")) for name in found):
+        _log.warning("%s holds secrets, and all users of this machine can read it: chmod o= %s", path, path)
     for former, name in FORMER_NAMES.items():
         if former in found:
             _warn_of_former(f"{former} in {path}", name, used=name not in found)

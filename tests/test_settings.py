@@ -71,6 +71,25 @@ def test_one_line_says_what_is_open_to_whom(variables: dict[str, str], words: li
     assert all(each in line for each in words), line
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "warned"),
+    [
+        (f'jwt_secret = "{SECRET}"', 0o644, True),
+        ('github_token = "x"', 0o604, True),
+        (f'jwt_secret = "{SECRET}"', 0o640, False),
+        ("public_read = false", 0o644, False),
+    ],
+)
+def test_a_file_with_secrets_that_all_users_can_read_is_warned_of(
+    here: Path, caplog: pytest.LogCaptureFixture, text: str, mode: int, warned: bool
+) -> None:
+    (here / "metastore.toml").touch(mode)
+    (here / "metastore.toml").chmod(mode)
+    from_file(here / "metastore.toml", text)
+    assert ("all users of this machine can read it" in caplog.text) is warned
+    assert SECRET not in caplog.text
+
+
 def test_a_process_that_starts_while_groups_and_keys_are_broken_serves_and_refuses(here: Path) -> None:
     (here / "groups.conf").write_text("groups = NOvA\nNOvA = ann")
     (here / "keys.pem").write_text(pem(private("RS")))

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -119,6 +120,30 @@ def _answers(running: Served) -> bool:
         return running.ask("/healthz").status == 200
     except OSError:
         return False
+
+
+@pytest.mark.soak
+def test_a_flood_by_one_token_leaves_others_served(tmp_path: Path) -> None:
+    with served(tmp_path, "--workers", "2", METASTORE_RATE_AT_ONCE="1") as running:
+        for sign in (1, -1):
+            running.ask(CARS, "PUT", {f"k{n}": n * sign for n in range(3_000)})
+        asked: Counter[int] = Counter()
+
+        def flood() -> None:
+            for _ in range(20):
+                asked[running.ask(f"{CARS}/diff?from=HEAD~1", Authorization=f"Bearer {running.token}").status] += 1
+
+        threads = [threading.Thread(target=flood) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        until(lambda: asked[429])
+        for number in range(20):  # by address: nobody's token
+            assert running.ask(f"{CARS}/diff?from=HEAD").status == 200
+            assert running.ask(CARS).status == 200, number
+        for thread in threads:
+            thread.join()
+    assert set(asked) == {200, 429}
+    assert asked.total() == 800
 
 
 @pytest.mark.soak
