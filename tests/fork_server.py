@@ -16,8 +16,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pygit2
+from pygit2.enums import ConfigLevel
 
 #: Shell and Python both take the second line: the path of Python may have spaces.
 _CLIENT = """#!/bin/sh
@@ -35,16 +38,16 @@ with socket.socket(socket.AF_UNIX) as server:
 
 
 @contextlib.contextmanager
-def forking(environment: Mapping[str, str]) -> Iterator[Path]:
+def forking() -> Iterator[Path]:
     """Run a server as long as the body; yield the folder of the command."""
     with tempfile.TemporaryDirectory(prefix="metastore-") as folder:  # a socket's path has at most 107 bytes
         programs = Path(folder)
-        with _running(programs, environment):
+        with _running(programs):
             yield programs
 
 
 @contextlib.contextmanager
-def _running(programs: Path, environment: Mapping[str, str]) -> Iterator[None]:
+def _running(programs: Path) -> Iterator[None]:
     address, command, client = (
         str(programs / "server"),
         Path(sys.executable).parent / "metastore",
@@ -57,7 +60,6 @@ def _running(programs: Path, environment: Mapping[str, str]) -> Iterator[None]:
         listener.listen(100)
         server = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno())],
-            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
@@ -99,6 +101,9 @@ def _answer(caller: socket.socket, main: Callable[[], object]) -> None:
         os.environ.clear()
         os.environ.update(environment)
         time.tzset()
+        tempfile.tempdir = None  # looked up again
+        pygit2.settings.search_path[ConfigLevel.GLOBAL] = environment["HOME"]
+        pygit2.settings.search_path[ConfigLevel.XDG] = f"{environment['XDG_CONFIG_HOME']}/git"
         os.chdir(folder)
         for number, file in enumerate(files):
             os.dup2(file, number)

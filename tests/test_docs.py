@@ -15,7 +15,6 @@ import inspect
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -86,9 +85,14 @@ for line in sys.stdin:
 
 
 class Runner:
-    """Runs the blocks of one page as one person would, one after the other."""
+    """Runs the blocks of one page as one person would, one after the other.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Empty; a home and a working folder are made there.
+        programs: Found before all others.
+    """
+
+    def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder / "work"
         self.folder.mkdir()
         (self.folder / "examples").symlink_to(ROOT / "examples")
@@ -96,7 +100,7 @@ class Runner:
         home.mkdir()
         (home / ".gitconfig").write_text("[user]\n\tname = Ann Lee\n\temail = ann@example.org\n")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("METASTORE_", "GIT_"))}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join((str(programs), str(Path(sys.executable).parent), os.environ["PATH"]))
         self.environment = {
             **inherited,
             "HOME": str(home),
@@ -107,12 +111,9 @@ class Runner:
         self.state = folder / "state"
         self.state.write_text("")
         self._python: subprocess.Popen[str] | None = None
-        self._open = contextlib.ExitStack()
-        self._forks = False
         self._port = str(free_port())
 
     def close(self) -> None:
-        self._open.close()
         if self._python:
             self._python.communicate()
         for left in self.folder.glob("*.pid"):  # a page that failed did not come to the block that stops it
@@ -129,11 +130,6 @@ class Runner:
         return self.shell(block.content)
 
     def shell(self, script: str) -> str:
-        if "metastore " in script and not self._forks:
-            self._forks = True
-            programs = self._open.enter_context(forking(self.environment))
-            self.environment["PATH"] = f"{programs}{os.pathsep}{self.environment['PATH']}"
-            self.state.write_text(f"{self.state.read_text()}export PATH={shlex.quote(self.environment['PATH'])}\n")
         whole = f"source {self.state}\nset -eu -o pipefail\n{script}\nexport -p >{self.state}\n"
         done = subprocess.run(
             ["bash", "-c", whole],
@@ -167,6 +163,13 @@ class Runner:
         return str(output)
 
 
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """Return the folder of a `metastore` that starts at once."""
+    with forking() as folder:
+        yield folder
+
+
 def matches(wanted: str, got: str) -> bool:
     pattern = ""
     for line in wanted.rstrip().splitlines():
@@ -176,8 +179,8 @@ def matches(wanted: str, got: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_block_runs_and_prints_what_is_shown(page: Path, tmp_path: Path) -> None:
-    runner = Runner(tmp_path)
+def test_every_block_runs_and_prints_what_is_shown(page: Path, tmp_path: Path, programs: Path) -> None:
+    runner = Runner(tmp_path, programs)
     try:
         for block in blocks(page):
             where = f"{page.relative_to(ROOT)}:{block.line}"
@@ -229,13 +232,13 @@ def test_links_beside_the_docs_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
-def test_every_example_runs(example: Path, tmp_path: Path) -> None:
-    assert Runner(tmp_path).shell(f"{sys.executable} {example}")
+def test_every_example_runs(example: Path, tmp_path: Path, programs: Path) -> None:
+    assert Runner(tmp_path, programs).shell(f"{sys.executable} {example}")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[path.name for path in EXAMPLES])
-def test_examples_write_into_new_folders_alone(example: Path, tmp_path: Path) -> None:
-    runner = Runner(tmp_path)
+def test_examples_write_into_new_folders_alone(example: Path, tmp_path: Path, programs: Path) -> None:
+    runner = Runner(tmp_path, programs)
     tour = f"{sys.executable} examples/{example.name} --store"
     runner.shell(f"{tour} new")
     assert "is not empty" in runner.shell(f"{tour} new || true")
