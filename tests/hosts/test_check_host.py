@@ -80,12 +80,19 @@ def test_a_step_that_fails_is_told_and_the_rest_is_cleaned_up(storage: Hosted) -
     assert names(storage) == []
 
 
-def test_a_host_that_changes_bytes_is_found_out_and_cleaned_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "kind"), [("commits", "commit"), ("trees", "tree"), ("blobs", "blob")])
+def test_a_host_that_changes_bytes_is_found_out_with_the_kind_and_cleaned_up(
+    tmp_path: Path, path: str, kind: str
+) -> None:
     storage = github(tmp_path)
     server: GitHub = storage.hub  # type: ignore[attr-defined]
-    server.fault(lambda reply: Reply(reply.status, {**reply.body, "sha": "0" * 40}), path="/git/commits", times=999)
+
+    def other(reply: Reply) -> Reply:
+        return Reply(reply.status, {**reply.body, "sha": "0" * 40})
+
+    server.fault(other, path=f"/git/{path}$", method="POST", times=999)
     create, *others = [each for each in check(storage) if each.ok is not None][1:]
-    assert "GitHub made 0000" in create.detail
+    assert f"GitHub made the {kind} 0000" in create.detail
     assert [each.step for each in others] == ["clean up"]
     assert server.repositories == {}
     storage.close()

@@ -183,12 +183,12 @@ class GitHubRepository(Repository):
         blobs = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.BLOB}
         for identity, git_object in blobs.items():
             if text_of(git_object.content) is None:
-                _expect(identity, self.api.put_blob(self.name, git_object.content))
+                _expect(git.BLOB, identity, self.api.put_blob(self.name, git_object.content))
         for identity, git_object in objects.items():
             if git_object.kind == git.COMMIT:
                 self._put_commit(identity, git_object, objects)
             elif git_object.kind == git.TAG:
-                _expect(identity, self.api.put_tag(self.name, git.parse_tag(git_object.content)))
+                _expect(git.TAG, identity, self.api.put_tag(self.name, git.parse_tag(git_object.content)))
         self._keep(objects)
 
     def _put_commit(self, identity: str, made: GitObject, objects: Mapping[str, GitObject]) -> None:
@@ -198,8 +198,8 @@ class GitHubRepository(Repository):
             lines, base = lines_of(commit.tree, base, objects, self.tree)
             for portion in portions(as_json(lines, objects)):
                 base = self.api.put_tree(self.name, portion, base)
-            _expect(commit.tree, str(base))
-        _expect(identity, self.api.put_commit(self.name, commit))
+            _expect(git.TREE, commit.tree, str(base))
+        _expect(git.COMMIT, identity, self.api.put_commit(self.name, commit))
 
     def _keep(self, objects: Mapping[str, GitObject]) -> None:
         for identity, found in objects.items():
@@ -234,7 +234,7 @@ class GitHubRepository(Repository):
         return target.oid("oid")
 
 
-def _expect(ours: str, theirs: str) -> None:
-    """Refuse an object that GitHub made otherwise: no reference leads to it yet."""
+def _expect(kind: str, ours: str, theirs: str) -> None:
+    """Refuse an object that GitHub made otherwise, naming its kind: no reference leads to it yet."""
     if ours != theirs:
-        raise StorageError(f"GitHub made {theirs} where {ours} was meant: nothing was changed")
+        raise StorageError(f"GitHub made the {kind} {theirs} where {ours} was meant: nothing was changed")
