@@ -70,6 +70,15 @@ class IndexFile:
                     self._recover(error)
         raise StorageCorrupt(f"the index {self.path or 'in memory'} cannot be built")
 
+    def remake(self) -> None:
+        """Make the tables again, empty, for other processes too."""
+
+        def make(database: sqlite3.Connection) -> None:
+            with transaction(database):
+                self._make_tables(database)
+
+        self.ask(make)
+
     def close(self) -> None:
         """Close the file; an index in memory is lost, and rebuilt on use."""
         with self._mutex:

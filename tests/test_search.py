@@ -367,6 +367,11 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
         "DELETE FROM past",
         "DELETE FROM datasets",
         "INSERT INTO datasets (owner, name, place, changed) VALUES ('a', 'ghost', 'a' || char(1) || 'ghost', 0)",
+        "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (99, 0, 0, 'Of no dataset', x'00')",
+        "INSERT INTO facets VALUES ('owner', 'ghost', 99, 'ghost')",
+        "INSERT INTO now (title, words) VALUES ('salinity', 'salinity')",
+        "DELETE FROM now_data WHERE id > 10",  # the words of all texts, with the texts left in place
+        "UPDATE datasets SET findings = NOT findings",
     ],
 )
 def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -> None:
@@ -377,7 +382,7 @@ def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -
         store.dataset_update("physics/ocean", OCEAN | {"title": "Changed since the search"})
         assert list(store.verify()) == []
         store.dataset_create("physics/cars", CARS)
-        store.dataset_search("cars")
+        store.dataset_search("cars", findings=True)
     with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database, database:
         database.execute(damage)
     with local(tmp_path) as store:

@@ -97,17 +97,22 @@ def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry) -> No
 
 def check(database: sqlite3.Connection, source: Source) -> None:
     """Find out whether a check finds fault with each dataset, unless that is known."""
-    judge = source.judge()
-    with transaction(database):
-        if database.execute("SELECT judge FROM meta").fetchone()[0] != judge:
-            database.execute("UPDATE datasets SET findings = NULL")
-            database.execute("UPDATE meta SET judge = ?", (judge,))
+    forget_findings_of_other_rules(database, source)
     unknown = "SELECT id, owner, name FROM datasets WHERE findings IS NULL LIMIT ?"
     while rows := database.execute(unknown, (_BATCH,)).fetchall():
         with transaction(database):
             for row in rows:
                 findings = _has_findings(source, DatasetId(row["owner"], row["name"]))
                 database.execute("UPDATE datasets SET findings = ? WHERE id = ?", (findings, row["id"]))
+
+
+def forget_findings_of_other_rules(database: sqlite3.Connection, source: Source) -> None:
+    """Forget what a check found by rules that are no longer those of the source."""
+    judge = source.judge()
+    with transaction(database):
+        if database.execute("SELECT judge FROM meta").fetchone()[0] != judge:
+            database.execute("UPDATE datasets SET findings = NULL")
+            database.execute("UPDATE meta SET judge = ?", (judge,))
 
 
 def _has_findings(source: Source, dataset_id: DatasetId) -> bool:
@@ -199,11 +204,27 @@ def known_ids(database: sqlite3.Connection) -> list[DatasetId]:
 
 
 def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
-    """Return all that the index has of a dataset, in the form that it has in every index."""
-    texts = """SELECT t.id, d.head, d.changed, t.since, t.until, t.deleted, t.title, t.digest, n.title, n.words,
-            p.title, p.words
+    """Return all that the index has of a dataset, in the form that it has in every index, and what a check found."""
+    texts = """SELECT t.id, d.findings, d.head, d.changed, t.since, t.until, t.deleted, t.title, t.digest,
+            n.title, n.words, p.title, p.words
         FROM datasets d LEFT JOIN texts t ON t.dataset = d.id
         LEFT JOIN now n ON n.rowid = t.id LEFT JOIN past p ON p.rowid = t.id WHERE d.place = ? ORDER BY t.id"""
     facets = "SELECT facet, folded, value FROM facets WHERE text = ? ORDER BY facet, folded"
     rows = database.execute(texts, (sort_key(dataset_id),)).fetchall()
     return [(*text, *map(tuple, database.execute(facets, (number,)))) for number, *text in rows]
+
+
+def has_loose_rows(database: sqlite3.Connection) -> bool:
+    """Whether the index has rows of no dataset, or its tables of words differ from the texts they are made of."""
+    loose = """SELECT 1 FROM texts WHERE dataset NOT IN (SELECT id FROM datasets)
+        UNION ALL SELECT 1 FROM facets WHERE text NOT IN (SELECT id FROM texts)
+        UNION ALL SELECT 1 FROM now WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NULL)
+        UNION ALL SELECT 1 FROM past WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NOT NULL)"""
+    try:
+        for table in ("now", "past"):
+            database.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorname != "SQLITE_CORRUPT_VTAB":
+            raise
+        return True
+    return database.execute(loose).fetchone() is not None

@@ -10,11 +10,23 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.index_file import IndexFile
-from metastore.search._following import FORMAT, SCHEMA, check, follow, known_ids, reindex, rows_of
+from metastore.search._following import (
+    FORMAT,
+    SCHEMA,
+    check,
+    follow,
+    forget,
+    forget_findings_of_other_rules,
+    has_loose_rows,
+    known_ids,
+    reindex,
+    rows_of,
+)
 from metastore.search.documents import document
 from metastore.search.scan import Source, revision_at
 from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
@@ -70,8 +82,13 @@ class SearchIndex:
         """Compare the index with the store: index each dataset a second time, elsewhere, and look for differences.
 
         Args:
-            repair: Index again what is wrong.
+            repair: Index again what is wrong; all of it where rows belong to no dataset.
         """
+        self._file.ask(lambda database: forget_findings_of_other_rules(database, self._source))
+        if self._file.ask(has_loose_rows):
+            if repair:
+                self._file.remake()
+            yield Damage("search.sqlite", "search-index", "the search index contradicts itself", repair)
         scratch = IndexFile(None, SCHEMA, FORMAT)
         with closing(scratch):
             for dataset_id in {**dict.fromkeys(self._source.ids()), **dict.fromkeys(self._file.ask(known_ids))}:
@@ -83,12 +100,19 @@ class SearchIndex:
     def _is_right(self, scratch: IndexFile, dataset_id: DatasetId) -> bool:
         for _ in range(_TRIES):  # it may be changed while we look
             self._file.ask(lambda database: follow(database, self._source))
-            scratch.ask(lambda database: reindex(database, self._source, [dataset_id]))
-            if self._file.ask(lambda database: rows_of(database, dataset_id)) == scratch.ask(
-                lambda database: rows_of(database, dataset_id)
-            ):
+            rows = self._file.ask(lambda database: rows_of(database, dataset_id))
+            checked = any(findings is not None for findings, *_ in rows)
+            if rows == scratch.ask(partial(self._rows_afresh, dataset_id=dataset_id, checked=checked)):
                 return True
         return False
+
+    def _rows_afresh(self, database: sqlite3.Connection, *, dataset_id: DatasetId, checked: bool) -> list[Any]:
+        reindex(database, self._source, [dataset_id])
+        if checked:
+            check(database, self._source)
+        rows = rows_of(database, dataset_id)
+        forget(database, dataset_id)  # so that the next one is alone, too
+        return rows
 
     def _reindex(self, dataset_ids: list[DatasetId]) -> None:
         self._file.ask(lambda database: reindex(database, self._source, dataset_ids))
