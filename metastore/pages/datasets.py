@@ -14,7 +14,12 @@ from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
-from metastore.pages import activity, formatting, markdown
+from metastore.pages import activity, markdown
+from metastore.pages.citing import Citation, authors_of, publisher_of
+from metastore.pages.overview import Overview
+from metastore.pages.places import place_of
+from metastore.pages.resources import resource_page
+from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, require_read
@@ -32,6 +37,12 @@ _SHOWN_PROBLEMS = 100
 _MOST_CHECKED = 250
 _checked: dict[RevisionId, tuple[Finding, ...]] = {}
 _SHOWN_VALUES = 1000
+#: How many versions a page of a dataset lists.
+_VERSIONS = 8
+#: What of a descriptor stands on its page, in characters and bytes; the file has all of it.
+_LONGEST_DESCRIPTION, _LONGEST_TEXT = 20_000, 64_000
+#: From how many bytes on versions are not compared on the page itself.
+_LARGE = 1_000_000
 #: How much of a value a table shows, in characters.
 _LONGEST_VALUE = 400
 
@@ -51,9 +62,7 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
     return render_template(
         "datasets/show.html",
         **_facts(found),
-        newest=newest,
         is_newest=newest.id == found.revision.id,
-        tags=list(islice(store.tag_list(subject), _ROWS)),
         can=can(subject),
     )
 
@@ -69,16 +78,33 @@ def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:
 
 
 def _facts(found: Dataset) -> dict[str, Any]:
-    seen = formatting.overview(found.descriptor, str(found.id))
+    seen = Overview(found.descriptor, str(found.id))
+    is_large = len(found.bytes) > _LARGE
+    versions, tags = versions_of(found.id, _VERSIONS, compared=not is_large)
+    lines = _lines(found)
     return {
         "id": found.id,
         "revision": found.revision,
         "seen": seen,
-        "description": markdown.render(seen.description),
-        "findings": _findings(found),
-        "text": found.bytes.decode("utf-8", "replace"),
-        "lines": _lines(found),
+        "description": markdown.render(seen.description[:_LONGEST_DESCRIPTION]),
+        "is_cut": len(seen.description) > _LONGEST_DESCRIPTION,
+        "findings": [(place_of(found.descriptor, finding.pointer or ""), finding) for finding in _findings(found)],
+        "markdown": markdown.render,
+        "text": "" if len(found.bytes) > _LONGEST_TEXT else found.bytes.decode("utf-8", "replace"),
+        "shown": resource_page(seen.resources, request.args),
+        "versions": versions,
+        "tags": tags,
+        "names": [each.tag.name for each in versions if each.tag.revision == found.revision.id],
+        "lines": lines,
+        "citation": _citation(found, seen, versions, lines["link"]),
     }
+
+
+def _citation(found: Dataset, seen: Overview, versions: Sequence[Version], link: str) -> Citation:
+    tag = next((each.tag.name for each in versions if each.tag.revision == found.revision.id), "")
+    authors = authors_of(seen.contributors, found.id)
+    publisher = publisher_of(seen.contributors)
+    return Citation(found.id, seen.title, authors, publisher, tag or seen.version, found.revision.created, link)
 
 
 def _findings(found: Dataset) -> tuple[Finding, ...]:
@@ -96,7 +122,7 @@ def _findings(found: Dataset) -> tuple[Finding, ...]:
 
 
 def _lines(found: Dataset) -> dict[str, str]:
-    """Return what to copy: the address of this very revision, and how to get it with curl and in Python."""
+    """Return what to copy: the address of this very revision, and how to get it with curl, in Python and in R."""
     root = address(request.root_path)
     api = f"{root}/api/v1/datasets/{found.id}?revision={found.revision.id}"
     python = (
@@ -111,6 +137,7 @@ def _lines(found: Dataset) -> dict[str, str]:
         "api": api,
         "curl": f"curl --fail '{api}'",
         "python": python,
+        "r": f'dataset <- jsonlite::fromJSON("{api}")\nprint(dataset$title)',
     }
 
 

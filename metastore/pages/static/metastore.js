@@ -72,3 +72,25 @@ for (const time of document.querySelectorAll("time[datetime]")) {
     time.textContent = `${here} (${time.dateTime.slice(11, 16)} UTC)`;
   }
 }
+
+// What people take along: a button that copies it.
+for (const part of document.querySelectorAll("[data-copy], pre.copy")) {
+  const text = part.dataset.copy || part.textContent;
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "copier", textContent: "Copy" });
+  button.setAttribute("aria-label", `Copy ${text.length > 40 ? `${text.slice(0, 40)}…` : text}`);
+  button.addEventListener("click", () => {
+    const done = () => {
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    };
+    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => {});
+    else { // The clipboard proper is only there over HTTPS.
+      const box = Object.assign(document.createElement("textarea"), { value: text, className: "hidden" });
+      document.body.append(box);
+      box.select();
+      if (document.execCommand("copy")) done();
+      box.remove();
+    }
+  });
+  part.after(button);
+}

@@ -1,0 +1,68 @@
+"""The resources that a page of a dataset shows: those searched for, a page of them, each with its first columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from metastore.pages.overview import Field, Resource
+
+_RESOURCES = 50
+#: How many columns are shown of one resource among others, of all on a page, and of a resource alone.
+_FIELDS, _FIELDS_ON_PAGE, _FIELDS_ALONE = 30, 300, 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePage:
+    """A page of resources.
+
+    Attributes:
+        cards: The resources, each with the columns that are shown of it.
+        words: What was searched for; empty for all.
+        found: How many resources have it.
+        total: How many resources there are.
+        start: How many of those found come before this page.
+        alone: Whether the page shows one resource whole.
+    """
+
+    cards: tuple[tuple[Resource, tuple[Field, ...]], ...]
+    words: str
+    found: int
+    total: int
+    start: int = 0
+    alone: bool = False
+
+    @property
+    def previous(self) -> int | None:
+        """Where the page before starts."""
+        return max(0, self.start - _RESOURCES) if self.start else None
+
+    @property
+    def following(self) -> int | None:
+        """Where the next page starts."""
+        end = self.start + len(self.cards)
+        return end if end < self.found and not self.alone else None
+
+
+def resource_page(resources: Sequence[Resource], asked: Mapping[str, str]) -> ResourcePage:
+    """Return what `find`, `start` and `resource` of an address ask for; numbers that lead nowhere are passed over."""
+    number = _number(asked.get("resource", ""))
+    if alone := [resource for resource in resources if resource.number == number]:
+        cards = tuple((resource, resource.fields[:_FIELDS_ALONE]) for resource in alone)
+        return ResourcePage(cards, "", 1, len(resources), alone=True)
+    words, start = asked.get("find", "").strip(), _number(asked.get("start", "")) or 0
+    hits = [resource for resource in resources if resource.has(words)] if words else resources
+    start = start if start < len(hits) else 0
+    return ResourcePage(tuple(_cards(hits[start : start + _RESOURCES])), words, len(hits), len(resources), start)
+
+
+def _cards(resources: Sequence[Resource]) -> Iterator[tuple[Resource, tuple[Field, ...]]]:
+    left = _FIELDS_ON_PAGE
+    for resource in resources:
+        fields = resource.fields[: min(_FIELDS, left)]
+        left -= len(fields)
+        yield resource, fields
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else None

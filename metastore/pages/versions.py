@@ -1,0 +1,67 @@
+"""The versions of a dataset: its tags, newest first, with what changed from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+
+from metastore.errors import MetastoreError
+from metastore.service.context import service
+from metastore.types import DatasetId, Tag
+
+_READ = 500
+#: What lies between two revisions never changes. 1,000 grades with their summaries take some 500 kB.
+_MOST_KNOWN = 1_000
+_known: dict[tuple[str, str], tuple[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A tag in a list of them.
+
+    Attributes:
+        tag: The tag.
+        before: The name of the tag before it in time, or None.
+        grade: `major`, `minor` or `patch`, compared to that tag; empty if nothing differs, or that is not known.
+        summary: What changed since that tag, on one line.
+    """
+
+    tag: Tag
+    before: str | None = None
+    grade: str = ""
+    summary: str = ""
+
+
+def versions_of(subject: DatasetId, most: int, *, compared: bool) -> tuple[list[Version], int]:
+    """Return the newest tags, and how many there are, of at most 500.
+
+    Args:
+        subject: The dataset.
+        most: How many tags to return.
+        compared: Whether to compare each to the one before, which takes a while for a descriptor of some megabytes.
+    """
+    tags = sorted(
+        islice(service().store.tag_list(subject), _READ), key=lambda tag: (tag.created, tag.name), reverse=True
+    )
+    pairs = zip_longest(tags, tags[1:])
+    return [_version(subject, tag, older, compared=compared) for tag, older in islice(pairs, most)], len(tags)
+
+
+def _version(subject: DatasetId, tag: Tag, older: Tag | None, *, compared: bool) -> Version:
+    if older is None:
+        return Version(tag)
+    grade, summary = _between(subject, older.revision, tag.revision) if compared else ("", "")
+    return Version(tag, older.name, grade, summary)
+
+
+def _between(subject: DatasetId, old: str, new: str) -> tuple[str, str]:
+    if (known := _known.get((old, new))) is not None:
+        return known
+    try:
+        diff = service().store.revision_diff(subject, old, new)
+    except MetastoreError:  # one of them is no descriptor, or gone; the comparison says which
+        return "", ""
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    _known[old, new] = diff.grade, diff.summary[:500]
+    return _known[old, new]

@@ -1,0 +1,215 @@
+"""The page of a dataset: its versions, its resources, what a check found, how to cite it, and how large it gets."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+import metastore
+from metastore.auth.tokens import Verifier
+from metastore.pages.places import place_of
+from metastore.store.base import Store
+from metastore.web import create_app
+
+PATH = "/datasets/ocean/salt"
+STATIONS = {
+    "name": "stations",
+    "title": "Where we measure",
+    "path": "https://example.org/stations.csv",
+    "hash": "sha256:" + "ab" * 32,
+    "bytes": 1234,
+    "description": "All *buoys*",
+    "licenses": [{"name": "CC0-1.0"}],
+    "dialect": {"delimiter": ";"},
+    "schema": {
+        "primaryKey": ["id"],
+        "fields": [
+            {"name": "id", "type": "integer", "constraints": {"required": True, "minimum": 1}},
+            {"name": "depth", "type": "number", "unit": "m", "title": "Depth", "description": "Below the surface"},
+            {"name": "day", "type": "date", "format": "%d.%m.%Y"},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def store() -> Store:
+    return metastore.connect("memory:", author="Ann", validation="off")
+
+
+@pytest.fixture
+def client(store: Store) -> FlaskClient:
+    return create_app(store, verifier=Verifier(())).test_client()
+
+
+def words(page: str) -> str:
+    """Return the text of a page on one line."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", page)))
+
+
+def test_a_card_has_all_that_is_said_of_a_resource(store: Store, client: FlaskClient) -> None:
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": [STATIONS]})
+    page = client.get(PATH).text
+    text = words(page)
+    for part in (
+        "stations: Where we measure",
+        "1.2 kB",
+        "sha256:abababababab…",
+        "Licence: CC0-1.0",
+        "Dialect: delimiter ;",
+        "Primary key: id",
+        "3 fields",
+        "Field Type Unit Meaning Values",
+        "id integer required, minimum 1",
+        "depth number m Depth: Below the surface",
+        "day date (%d.%m.%Y)",
+    ):
+        assert part in text, part
+    assert "All <em>buoys</em>" in page
+    assert 'href="https://example.org/stations.csv"' in page
+    assert f'data-copy="{STATIONS["hash"]}"' in page
+
+
+def test_columns_that_no_field_has_are_left_out(store: Store, client: FlaskClient) -> None:
+    plain = {"name": "a", "path": "a.csv", "schema": {"fields": [{"name": "x", "type": "string"}]}}
+    store.dataset_create("ocean/salt", {"resources": [plain]})
+    assert "Field Type x string" in words(client.get(PATH).text)
+
+
+def test_resources_are_searched_and_paged(store: Store, client: FlaskClient) -> None:
+    resources = [{"name": f"r{number}", "path": f"r{number}.csv"} for number in range(120)]
+    store.dataset_create("ocean/salt", {"resources": [*resources, STATIONS]})
+    seen, url = list[str](), PATH
+    for _ in range(3):
+        page = client.get(url).text
+        seen += re.findall(r"<h3>(\w+)", page)
+        following = re.search(r'rel="next" href="([^"]*)"', page)
+        url = unescape(following[1]) if following else ""
+    assert (len(seen), len(set(seen)), url) == (121, 121, "")
+    assert "101 to 121 of 121" in page
+    for query in ("STATIONS", "buoys", "depth"):
+        assert re.findall(r"<h3>(\w+)", client.get(f"{PATH}?find={query}").text) == ["stations"]
+    assert "No resource has “pepper” in its name" in words(client.get(f"{PATH}?find=pepper").text)
+    for nonsense in ("start=-1", "start=x", "start=999", "resource=999", "resource=²"):
+        assert client.get(f"{PATH}?{nonsense}").status_code == 200
+
+
+def test_a_resource_of_many_fields_is_shown_whole_by_a_link(store: Store, client: FlaskClient) -> None:
+    fields = [{"name": f"c{number}"} for number in range(72)]
+    store.dataset_create(
+        "ocean/salt", {"resources": [{"name": "a", "path": "a.csv"}, {**STATIONS, "schema": {"fields": fields}}]}
+    )
+    page = client.get(PATH).text
+    assert len(re.findall(r"<code>c\d+</code>", page)) == 30
+    link = re.search(r'href="([^"]*)">All 72 fields of stations', page)
+    assert link
+    alone = client.get(unescape(link[1])).text
+    assert len(re.findall(r"<code>c\d+</code>", alone)) == 72
+    assert re.findall(r"<h3>(\w+)", alone) == ["stations"]
+
+
+def test_versions_are_listed_newest_first_with_grade_and_what_changed(store: Store, client: FlaskClient) -> None:
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": [STATIONS]})
+    store.tag_create("ocean/salt", "v1", description="As published", at="2026-01-01T00:00:00Z")
+    store.dataset_update("ocean/salt", {"title": "Salt", "resources": []})
+    store.tag_create("ocean/salt", "v2", at="2026-02-01T00:00:00Z")
+    page = client.get(PATH).text
+    assert re.search(
+        r"Versions v2 major 2026-02-01 .* 1 resource removed Compare to v1 v1 2026-01-01 .* As published", words(page)
+    )
+    assert f'href="{PATH}/compare?to=v2&amp;from=v1"' in page
+    assert client.get(f"{PATH}/compare?to=v2&from=v1").status_code == 200
+
+
+def test_older_versions_are_counted_where_there_are_many(store: Store, client: FlaskClient) -> None:
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    for number in range(12):
+        store.tag_create("ocean/salt", f"v{number}", at=f"2026-01-{number + 1:02}T00:00:00Z")
+    text = words(client.get(PATH).text)
+    assert "Compare to v10" in text
+    assert "4 older versions and all changes are in the history" in text
+
+
+def test_an_old_revision_keeps_itself_in_the_links_of_its_resources(store: Store, client: FlaskClient) -> None:
+    resources = [{"name": f"r{number}", "path": f"r{number}.csv"} for number in range(60)]
+    old = store.dataset_create("ocean/salt", {"resources": resources}).revision.id
+    store.dataset_update("ocean/salt", {"resources": []})
+    page = client.get(f"{PATH}?revision={old}").text
+    following = re.search(r'rel="next" href="([^"]*)"', page)
+    assert following
+    assert "51 to 60 of 60" in client.get(unescape(following[1])).text
+    assert f'<input type="hidden" name="revision" value="{old}">' in page
+
+
+def test_what_a_check_found_is_said_of_a_place_in_words(store: Store, client: FlaskClient) -> None:
+    broken = {"resources": [{"name": f"a {number}", "path": "a.csv", "bytes": "many"} for number in range(12)]}
+    store.dataset_create("ocean/salt", broken)
+    text = words(client.get(PATH).text)
+    assert re.search(r"breaks the Data Package specification in \d+ places: resource a 0 › \w+", text)
+    assert re.search(r"\d+ more findings", text)
+    store.dataset_update("ocean/salt", {"resources": [STATIONS]})
+    assert "The descriptor follows the Data Package specification." in words(client.get(PATH).text)
+
+
+def test_a_revision_is_cited_with_its_tag_or_version(store: Store, client: FlaskClient) -> None:
+    people = [{"title": "Bo Ek", "role": "author"}, {"title": "Institute", "role": "publisher"}]
+    store.dataset_create(
+        "ocean/salt", {"title": "Salt", "version": "1.2", "contributors": people}, at="2026-01-01T00:00:00Z"
+    )
+    assert "Bo Ek (2026): Salt. Version 1.2. Institute. Dataset. http" in words(client.get(PATH).text)
+    store.tag_create("ocean/salt", "v3")
+    page = client.get(PATH).text
+    assert "Version v3." in words(page)
+    assert "@misc{ocean_salt_2026," in page
+    assert "jsonlite::fromJSON" in page
+
+
+def large(kind: str) -> dict[str, Any]:
+    """Return a descriptor of more than 1 MB."""
+    long = "word " * 40
+    fields = [{"name": f"c{number}", "description": long} for number in range(400)]
+    if kind == "resources":
+        return {
+            "resources": [{"name": f"r{n}", "description": long, "schema": {"fields": fields[:40]}} for n in range(120)]
+        }
+    if kind == "fields":
+        return {"resources": [{"name": f"r{n}", "schema": {"fields": fields}} for n in range(16)]}
+    return {
+        "description": long * 3_000,
+        "title": long * 500,
+        "keywords": [long] * 600,
+        "sources": [{"title": long}] * 600,
+        "contributors": [{"title": long, "role": long}] * 600,
+        "licenses": [{"name": long * 10}] * 300,
+    }
+
+
+@pytest.mark.parametrize("kind", ["resources", "fields", "texts"])
+def test_a_descriptor_of_megabytes_gives_a_page_below_300_kb(store: Store, client: FlaskClient, kind: str) -> None:
+    content = json.dumps(large(kind))
+    assert len(content) > 1_000_000
+    store.dataset_create("ocean/salt", content)
+    page = client.get(PATH)
+    assert page.status_code == 200
+    assert len(page.data) < 300_000
+    assert f'href="/api/v1{PATH}/raw?revision=' in page.text
+
+
+@pytest.mark.parametrize(
+    ("pointer", "place"),
+    [
+        ("", ""),
+        ("/resources", "resources"),
+        ("/resources/0", "resource stations"),
+        ("/resources/0/schema/fields/1/type", "resource stations › field depth › type"),
+        ("/resources/7/x", "resource 8 › x"),
+        ("/a~1b/c", "a/b › c"),
+    ],
+)
+def test_a_pointer_is_put_into_words(pointer: str, place: str) -> None:
+    assert place_of({"resources": [STATIONS], "a/b": {"c": 1}}, pointer) == place
