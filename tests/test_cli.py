@@ -245,6 +245,16 @@ def test_export_writes_what_import_reads(run: Run, tmp_path: Path) -> None:
     assert exported == real_descriptor("okfn/compression")
 
 
+def test_a_long_list_has_date_author_title_and_reason_of_each_dataset(run: Run, cars: str) -> None:
+    title = '{"title": "Old\\u001b[31m"}'
+    run("dataset", "create", "physics/old", *WRITE, "--at", "2024-05-01T12:00:00Z", stdin=title.encode())
+    run("dataset", "delete", "physics/old", *WRITE, "-m", "No longer needed", "--at", "2024-05-02T12:00:00Z")
+    line = run("dataset", "list", "--long", "--deleted").out
+    assert line == "physics/old  2024-05-02  Ann Lee  Old\\u001b[31m  (No longer needed)\n"
+    listed = run("dataset", "list", "--long", "--json", "physics/cars").json
+    assert (listed["id"], listed["title"], listed["revision"]["id"]) == ("physics/cars", "cars", cars)
+
+
 def test_check_lists_findings_and_fails_on_any(run: Run) -> None:
     good = str(CATALOGUE / "okfn/compression/datapackage.json")
     bad = str(CATALOGUE / "vega/datasets/datapackage.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
 from metastore.cli.options import TIME, command
 from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS
-from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
-from metastore.types import Dataset
+from metastore.errors import InvalidInput, MetastoreError, NotFound, RevisionConflict, StorageCorrupt
+from metastore.search.documents import document
+from metastore.store.base import Store
+from metastore.store.summaries import last_state
+from metastore.types import Dataset, DatasetId, Revision, first_line
 
 FILE = click.argument("file", default="-")
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
@@ -250,13 +254,15 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
-def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool) -> None:
+@click.option("--long", "is_long", is_flag=True, help="Add when, by whom and why each was changed last, and its title.")
+def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool, is_long: bool) -> None:
     """List the ids of datasets.
 
     With a PREFIX such as physics/, it lists only ids that begin with it.
     """
     store = app.reader()
-    app.rows(store.dataset_list(prefix, after=after, limit=limit, deleted=deleted))
+    ids = store.dataset_list(prefix, after=after, limit=limit, deleted=deleted)
+    app.rows((_listed(store, dataset_id) for dataset_id in ids) if is_long else ids)
     unnamed = unnamed_of(store) if not (prefix or after or deleted) else []
     if unnamed:
         say(f"Not listed, since they have no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
@@ -269,6 +275,31 @@ def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
         tell_findings(dataset)
         say(f"{done} {dataset.id}.", fg="green")
     app.data(dataset, dataset.revision.id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A line of a long list; a dataset that cannot be read has its id, and why."""
+
+    id: DatasetId
+    title: str = ""
+    revision: Revision | None = None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.revision is None:
+            return f"{self.id}  {self.problem}"
+        reason = first_line(self.revision.message)
+        line = f"{self.id}  {self.revision.created:%Y-%m-%d}  {self.revision.author.name}  {self.title}"
+        return f"{line}  ({reason})" if reason else line
+
+
+def _listed(store: Store, dataset_id: DatasetId) -> _Listed:
+    try:
+        revision, content = last_state(store, dataset_id)
+    except (NotFound, StorageCorrupt) as error:
+        return _Listed(dataset_id, problem=str(error))
+    return _Listed(dataset_id, document(dataset_id, content).title, revision)
 
 
 def _keep(text: str) -> Path:

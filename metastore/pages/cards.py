@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from metastore.descriptor.document import decode
-from metastore.errors import DatasetDeleted, InvalidInput, MetastoreError
+from metastore.errors import InvalidInput, MetastoreError
 from metastore.search.documents import document
 from metastore.service.context import service
+from metastore.store.summaries import last_state
 from metastore.types import DatasetId, Revision, first_line
 
 _SUMMARY, _TITLE = 220, 200
@@ -50,22 +51,12 @@ class Card:
 def card(dataset_id: DatasetId, revision: str | None = None) -> Card:
     """Return the card of a dataset, now or at a revision; one that cannot be read has its name alone."""
     try:
-        shown, content = _state(dataset_id, revision)
+        shown, content = last_state(service().store, dataset_id, revision)
     except MetastoreError:
         return Card(dataset_id, dataset_id.name)
     found = document(dataset_id, content)
     licences, formats = found.values["licence"], found.values["format"]
     return Card(dataset_id, _cut(found.title, _TITLE), _summary(content), licences[:3], formats[:6], shown)
-
-
-def _state(dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
-    store = service().store
-    try:
-        return store.dataset_bytes(dataset_id, revision)
-    except DatasetDeleted as error:
-        if error.revision is None or error.revision.parent is None:
-            raise
-        return error.revision, store.dataset_bytes(dataset_id, error.revision.parent)[1]
 
 
 def _summary(content: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metastore.errors import NotADescriptor, NotFound
+from metastore.errors import DatasetDeleted, NotADescriptor, NotFound
 from metastore.parse import AnyId
 from metastore.store.base import Store
 from metastore.types import FeedEntry, Revision
@@ -21,3 +21,17 @@ def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
 def told(store: Store, entry: FeedEntry) -> str:
     """Return what the newest revision of a dataset in the feed changed; empty if the entry has no revision."""
     return changed_by(store, entry.dataset_id, entry.revision) if entry.revision is not None else ""
+
+
+def last_state(store: Store, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
+    """Return a revision and its descriptor; of a deletion, the deletion and the descriptor before it.
+
+    Raises:
+        NotFound: There is no such dataset or revision, or nothing came before the deletion.
+    """
+    try:
+        return store.dataset_bytes(dataset_id, revision)
+    except DatasetDeleted as error:
+        if error.revision is None or error.revision.parent is None:
+            raise
+        return error.revision, store.dataset_bytes(dataset_id, error.revision.parent)[1]

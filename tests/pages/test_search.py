@@ -114,3 +114,48 @@ def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     page = client.get("/search?q=E:TOR999").text
     assert 'href="/bundles/NuMI"' not in page
     assert "/log?device=E:TOR999" in unescape(page)
+
+
+@pytest.fixture(scope="module")
+def ten() -> FlaskClient:
+    """Serve datasets among which each question of a data manager has another answer."""
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    cc_by, bo = {"licenses": [{"name": "CC-BY-4.0"}]}, {"contributors": [{"title": "Bo Ek"}]}
+    path = {"name": "a", "path": "a.csv"}
+    then, now = "2026-02-01T00:00:00Z", "2026-03-05T00:00:00Z"
+    store.dataset_create("ask/licence", {"title": "Licence", **cc_by}, at=then)
+    store.dataset_create(
+        "ask/field", {"title": "Field", "resources": [path | {"schema": {"fields": [{"name": "lat"}]}}]}, at=then
+    )
+    store.dataset_create("ask/person", {"title": "Person", **bo}, at=then)
+    store.dataset_create(
+        "ask/word", {"title": "Word", "resources": [path | {"format": "tsv", "description": "buoys"}]}, at=then
+    )
+    store.dataset_create("ask/past", {"title": "Past", "description": "It was CC-BY"}, at=then)
+    store.dataset_update("ask/past", {"title": "Present"}, at=now)
+    store.dataset_create("ask/gone", {"title": "Gone"}, at=then)
+    store.dataset_delete("ask/gone", at=now)
+    return create_app(store, verifier=Verifier(())).test_client()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("licence=CC-BY-4.0", ["Licence"]),
+        ("field=lat", ["Field"]),
+        ("contributor=Bo+Ek", ["Person"]),
+        ("changed_since=2026-03-01T00:00:00Z&order=changed", ["Present"]),
+        ("licence=", ["Field", "Person", "Present", "Word"]),
+        ("findings=true", ["Licence", "Person", "Present"]),
+        ("deleted=true&q=", ["Gone"]),
+        ("q=CC-BY&at=2026-03-01T00:00:00Z&order=id", ["Licence", "Past"]),
+        ("q=buoys", ["Word"]),
+        ("format=csv", ["Field"]),
+    ],
+)
+def test_each_question_of_a_data_manager_has_the_same_answer_by_page_and_request(
+    ten: FlaskClient, question: str, answer: list[str]
+) -> None:
+    assert sorted(titles(ten.get(f"/search?{question}").text)) == answer
+    hits = ten.get(f"/api/v1/datasets?{question}").get_json()["hits"]
+    assert sorted(hit["title"] for hit in hits) == answer
