@@ -16,6 +16,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import TooManyRequests
 
 from metastore.errors import AuthenticationError
+from metastore.service.datasets import SEARCH
 from metastore.service.guard import identity
 
 #: The requests of one caller that may wait for each one that runs, and the seconds that they wait.
@@ -28,14 +29,15 @@ _COSTLY = (
     "bundle_diff",
     "bundle_list",
     "bundle_log",
+    "catalogue.index",
+    "catalogue.search",
     "compare.as_text",
     "compare.show",
     "record.export",
     "revision_diff",
-    "search.index",
 )
-#: Endpoints that cost much only with a parameter.
-_COSTLY_WITH = {"dataset_list": "q", "changes": "summary"}
+#: Endpoints that cost much only with one of these parameters.
+_COSTLY_WITH = {"dataset_list": SEARCH, "changes": ("summary",)}
 _NAME = "metastore.rate"
 
 
@@ -121,8 +123,8 @@ def _costs_much() -> bool:
     if request.method not in ("GET", "HEAD"):
         return request.method != "OPTIONS"
     name = request.endpoint or ""
-    asked = _COSTLY_WITH.get(name.rpartition(".")[2])
-    return name.endswith(_COSTLY) or (asked is not None and asked in request.args)
+    parameters = _COSTLY_WITH.get(name.rpartition(".")[2], ())
+    return name.endswith(_COSTLY) or any(parameter in request.args for parameter in parameters)
 
 
 def _caller() -> str:

@@ -139,3 +139,34 @@ def test_off_limits_nothing(memory: MetaStore, slow: Slow) -> None:
             assert slow.begun.acquire(timeout=30)
         slow.go.set()
         assert {each.result().status_code for each in asked} == {200}
+
+
+@pytest.mark.parametrize(
+    ("path", "is_costly"),
+    [
+        ("/search?q=salt", True),
+        ("/datasets", True),
+        ("/datasets?owner=physics", True),
+        ("/datasets/physics/cars/blame", True),
+        ("/datasets/physics/cars/compare", True),
+        ("/datasets/physics/cars", False),
+        ("/api/v1/datasets", False),
+        ("/api/v1/datasets?prefix=physics/", False),
+        ("/api/v1/datasets?q=salt", True),
+        ("/api/v1/datasets?licence=", True),
+        ("/api/v1/datasets?findings=true", True),
+        ("/api/v1/datasets?order=changed", True),
+        ("/api/v1/datasets/physics/cars/diff?from=HEAD", True),
+        ("/api/v1/changes", False),
+        ("/api/v1/changes?summary=true", True),
+    ],
+)
+def test_searches_and_comparisons_are_costly_by_request_and_page(memory: MetaStore, path: str, is_costly: bool) -> None:
+    with application(memory, 1).test_request_context(path):
+        assert rate._costs_much() is is_costly
+
+
+def test_each_costly_endpoint_is_there(memory: MetaStore) -> None:
+    endpoints = [rule.endpoint for rule in application(memory, 1).url_map.iter_rules()]
+    names = {*rate._COSTLY, *rate._COSTLY_WITH}
+    assert {name for name in names if not any(endpoint.endswith(name) for endpoint in endpoints)} == set()
