@@ -116,6 +116,24 @@ def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     assert "/log?device=E:TOR999" in unescape(page)
 
 
+def test_a_device_leads_to_where_it_was_and_where_it_is_now() -> None:
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
+    for name in ("Old", "New"):
+        named = {"name": name, "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TR101D"]}
+        registry.bundle_create(named, user="ann", comment="Import")
+    registry.bundle_update("Old", {"remove_devices": ["E:TOR860"]}, user="ann", comment="It drifts")
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
+    link = re.search(r'href="([^"]*)"><code>E:TOR860</code>', client.get("/bundles/New").text)
+    assert link
+    record = client.get(unescape(link[1])).text
+    assert "It drifts" in record
+    now = re.search(r'href="([^"]*)">Bundles that have E:TOR860 now', record)
+    assert now
+    bundles = client.get(unescape(now[1])).text
+    assert ('href="/bundles/New"' in bundles, 'href="/bundles/Old"' in bundles) == (True, False)
+
+
 @pytest.fixture(scope="module")
 def ten() -> FlaskClient:
     """Serve datasets among which each question of a data manager has another answer."""
