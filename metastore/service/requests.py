@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -18,9 +19,10 @@ from werkzeug.exceptions import (
 
 from metastore.auth.access import Identity
 from metastore.descriptor.document import decode
-from metastore.errors import InvalidInput
+from metastore.errors import AuthenticationError, InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
+from metastore.service.guard import may_read
 from metastore.types import Author, DatasetId
 
 _Expected = TypeVar("_Expected", str, int)
@@ -53,8 +55,19 @@ class Body:
 
 
 def dataset_id(owner: str, name: str) -> DatasetId:
-    """Parse the id in a path. Raises InvalidInput."""
-    return parse_dataset_id((owner, name))
+    """Parse the id in a path.
+
+    Raises:
+        InvalidInput: It is not an id. The message leads to `metastore adopt` if the store has a repository of that
+            name, and the caller might read it under the id that it gets.
+    """
+    try:
+        return parse_dataset_id((owner, name))
+    except InvalidInput:
+        with suppress(AuthenticationError):
+            if may_read(DatasetId(owner.lower(), name.lower())):
+                service().store.revision_read((owner, name))
+        raise
 
 
 def body(*types: str) -> Body:

@@ -469,3 +469,17 @@ def test_who_may_write_and_not_read_learns_no_revision_but_their_own(closed: Doo
     assert head[:12] not in told
     assert [answer.status_code for answer in answers] == [204, 204, 412, 204, 204, 204, 204]
     assert answers[-1].headers["ETag"].strip('"') == next(memory.changes()).revision.id  # type: ignore[union-attr]
+
+
+def test_a_repository_without_an_id_is_named_to_those_who_might_read_it(
+    closed: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.storage, "is_unnamed", lambda text: text == "Datopian/GDX")
+    address = f"{API}/datasets/Datopian/GDX"
+    told = closed.comes("ann", "ds:datopian/*:read").get(address)
+    assert told.status_code == 400
+    assert "`metastore adopt`" in told.json["detail"]  # type: ignore[index]
+    refused = Caller(closed.app.test_client(), "no token")
+    for caller in (closed.anybody, refused, closed.comes("ben", "ds:physics/*:read")):
+        answer = caller.get(address)
+        assert (answer.status_code, "adopt" in answer.text) == (400, False)
