@@ -107,6 +107,15 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+#: Browsers draw a page before its scripts have run, and what they add moves the rest: nobody is to click meanwhile.
+_HIDE_UNTIL_READY = """
+const hidden = new CSSStyleSheet();
+hidden.replaceSync("html { visibility: hidden }");
+document.adoptedStyleSheets = [hidden];
+document.addEventListener("DOMContentLoaded", () => { document.adoptedStyleSheets = []; });
+"""
+
+
 class Person:
     """Somebody in front of a browser of their own."""
 
@@ -159,6 +168,7 @@ class Person:
 @pytest.fixture
 def person(browser: Browser, site: Site) -> Iterator[Person]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(_HIDE_UNTIL_READY)
     yield (somebody := Person(context, site))
     context.close()
     assert somebody.complaints == []
@@ -167,6 +177,7 @@ def person(browser: Browser, site: Site) -> Iterator[Person]:
 @pytest.fixture
 def another(browser: Browser, site: Site) -> Iterator[Person]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(_HIDE_UNTIL_READY)
     yield (somebody := Person(context, site))
     context.close()
     assert somebody.complaints == []

@@ -15,16 +15,10 @@ for (const form of document.querySelectorAll("form[data-largest]")) {
   });
 }
 
-// Editors: line numbers beside the text, and links such as "Line 12" that lead to the place.
-for (const text of document.querySelectorAll("textarea.numbered")) {
-  const numbers = document.createElement("div");
-  numbers.className = "numbers";
-  numbers.setAttribute("aria-hidden", "true");
-  const editor = document.createElement("div");
-  editor.className = "editor";
-  text.wrap = "off";
-  text.before(editor);
-  editor.append(numbers, text);
+// Editors: line numbers beside the text, and links such as "Line 12" that lead to the place. The page has their place
+// already: a text that is moved while somebody types loses the cursor.
+for (const editor of document.querySelectorAll(".editor")) {
+  const numbers = editor.querySelector(".numbers"), text = editor.querySelector("textarea");
   const links = [...document.querySelectorAll("a[data-line]")];
   const wrong = new Set(links.map((link) => Number(link.dataset.line)));
   let drawn = 0;
