@@ -79,16 +79,16 @@ def test_a_system_call_that_fails_anywhere_gives_an_error_that_is_true(
     shutil.copytree(template, tmp_path / "done")
     EVERY[what](connect(tmp_path / "done"))  # what it imports is imported now
     before, done = whole(template), whole(tmp_path / "done")
-    number, struck = 0, True
+    number, step, struck = 0, 1 if SOAK or what != "verify" else 9, True  # verify lists some hundred folders
     while struck:
-        number += 1
+        number += step
         root = tmp_path / str(number)
         shutil.copytree(template, root)
         ended, struck = refused_by_the_kernel(CALLS[call], number, tmp_path / "log", lambda root=root: made(what, root))
         assert ended in (0, 1, 2), f"{call} number {number}"
         assert ended == 2 or whole(root) == (before if ended else done), f"{call} number {number}"
         shutil.rmtree(root)
-    counted(calls_that_failed=number - 1)
+    counted(calls_that_failed=number // step - 1)
 
 
 def made(what: str, root: Path) -> int:
