@@ -209,6 +209,15 @@ def test_objects_that_no_branch_or_tag_leads_to_are_not_sent(small: MetaStore, d
     assert f"not our ref {tree}" in answer.text
 
 
+def test_a_tag_on_an_old_revision_is_sent_without_what_the_client_has(small: MetaStore, door: Door) -> None:
+    small.dataset_update("physics/cars", {"name": "cars", "title": "Cars"})
+    head, first = history(small)
+    tag = small.tag_create("physics/cars", "first", first, description="The first").id
+    asked = lines("command=fetch", "|", f"want {tag}", f"have {head}", "done", "")
+    pack = door.anybody.post(POST, data=asked).data.partition(b"PACK\0\0\0\2")[2]
+    assert int.from_bytes(pack[:4]) == 1
+
+
 def test_a_compressed_request_is_bounded_when_it_is_unpacked(small: MetaStore, door: Door) -> None:
     wanted = lines("command=ls-refs", "")
     compressed = {"Content-Encoding": "gzip"}
