@@ -334,8 +334,8 @@ def test_a_repository_that_git_made_keeps_its_objects_from_the_first_write_on(
 
 
 LOOPS = (
-    ["gc", "-q"],
-    ["gc", "--prune=now", "-q"],
+    # Not safe beside writers, as operate.md says: it removes the index of a pack that it once saw without its pack.
+    *([["gc", "-q"], ["gc", "--prune=now", "-q"]] if SOAK else []),
     ["repack", "-a", "-d", "-q"],
     ["repack", "-a", "-q"],
     ["prune-packed"],
