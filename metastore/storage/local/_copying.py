@@ -69,6 +69,7 @@ def copy_new(source: str, target: str) -> Copied:
         StorageCorrupt: The source is damaged.
     """
     theirs = GitRepository(source, Cache(0), sync=False)
+    theirs.database.index_again()  # a copy of a pack without its index could not be read
     state = _state(theirs, theirs.references.all())
     _expect_targets(theirs, state)
     for folder in {*_FOLDERS, *map(os.path.dirname, state.objects)}:
@@ -108,6 +109,7 @@ def copy_onto(
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
+    theirs.database.index_again()
     new, old = _state(theirs, theirs.references.all()), _state(ours, _readable_references(ours))
     damaged = {path for path in old.objects if check and not is_whole(f"{target}/{path}", path)}
     if new == old and not damaged:

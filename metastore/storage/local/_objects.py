@@ -19,10 +19,11 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from metastore import forks
-from metastore.errors import StorageBusy, StorageCorrupt
+from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
 from metastore.files import read_file, sync_directory, write_file
 from metastore.git import BLOB, COMMIT, TAG, TREE
 from metastore.git.objects import GitObject, object_id
+from metastore.storage.local._git_program import run
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import index_ids, readable_packs, write_pack
 
@@ -49,6 +50,7 @@ class ObjectDatabase:
         self._sync = sync
         self._packs: Packs | None = None
         self._libgit2: pygit2.Odb | None = None
+        self._indexed: set[str] = set()
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
 
     def _open(self) -> Packs:
@@ -131,6 +133,21 @@ class ObjectDatabase:
             if content is not None and (found := _parse_loose(identity, content)):
                 return found
         return self._open().read(identity)
+
+    def index_again(self) -> bool:
+        """Index each pack that has no index; tell whether there was one that was not tried before.
+
+        `git gc` removes by name an index that it once saw without its pack; the pack may have been made again since.
+        Git makes the new index: where `gc` ran, it is installed.
+        """
+        files = self._pack_files()
+        packs = {name.removesuffix(".pack") for name in files if name.startswith("pack-") and name.endswith(".pack")}
+        lacking = {name for name in packs if f"{name}.idx" not in files} - self._indexed
+        for name in lacking:
+            with suppress(StorageUnavailable):
+                run(["git", "-C", "/", "index-pack", f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"])
+        self._indexed |= lacking
+        return bool(lacking)
 
     def _pack_files(self) -> set[str]:
         with suppress(FileNotFoundError):

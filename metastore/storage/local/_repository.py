@@ -28,12 +28,13 @@ class GitRepository(Repository):
         path: The repository's folder.
         cache: Holds objects by id; may be shared between repositories, since an id tells the content.
         sync: Whether changes are made durable before they count.
+        mends: Whether a pack that lost its index gets one again when an object is missing.
     """
 
-    def __init__(self, path: str, cache: Cache, *, sync: bool) -> None:
+    def __init__(self, path: str, cache: Cache, *, sync: bool, mends: bool = False) -> None:
         super().__init__(cache)
         self.path = path
-        self._sync = sync
+        self._sync, self._mends = sync, mends
         self._files = SmallFiles()
         self._found: RevisionId | None = None
         # While the folder is open its inode number cannot be given to another one: that is how we know it again.
@@ -125,9 +126,18 @@ class GitRepository(Repository):
     def get(self, object_id: str) -> GitObject:
         found = self.cache.get(object_id)
         if found is None:
-            found = self.database.read(object_id)
+            found = self._read_indexed_again(object_id)
             self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
+
+    def _read_indexed_again(self, object_id: str) -> GitObject:
+        """Read an object, also from a pack that lost its index. Raises KeyError."""
+        try:
+            return self.database.read(object_id)
+        except KeyError:
+            if not self._mends or not self.database.index_again():
+                raise
+            return self.database.read(object_id)
 
     def read_uncached(self, object_id: str) -> GitObject:
         """Read an object from disk, comparing its content with its id. Raises KeyError."""

@@ -296,9 +296,9 @@ class GitStorage(ObjectStorage):
                 return kept
             for _ in range(_TRIES):
                 with suppress(OSError, StorageCorrupt):
-                    return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+                    return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync, mends=True)
                 self.notes.raise_missing(dataset_id)  # and if it does not raise, one was made meanwhile
-            return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync)
+            return GitRepository(self.layout.path(dataset_id), self._cache, sync=self._sync, mends=True)
 
     def _deleted_is(self, dataset_id: DatasetId, wanted: bool) -> bool:
         """Tell whether a dataset is deleted, without keeping it open. One that cannot be read counts as live."""
