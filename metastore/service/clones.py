@@ -1,7 +1,6 @@
 """`git clone` from the service: every dataset is a repository at `/git/{owner}/{name}.git`, which nobody pushes to.
 
-Git speaks to people through plain text, so that errors are answered as text here, and a token is asked for as Git asks
-for one: as the password of the user `_jwt`.
+Git shows people plain text, so errors are plain text here. It asks for a token as the password of the user `_jwt`.
 """
 
 from __future__ import annotations

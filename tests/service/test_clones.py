@@ -218,11 +218,12 @@ def test_a_tag_on_an_old_revision_is_sent_without_what_the_client_has(small: Met
     assert int.from_bytes(pack[:4]) == 1
 
 
-def test_a_compressed_request_is_bounded_when_it_is_unpacked(small: MetaStore, door: Door) -> None:
+def test_a_request_is_bounded_also_when_it_is_unpacked(small: MetaStore, door: Door) -> None:
     wanted = lines("command=ls-refs", "")
     compressed = {"Content-Encoding": "gzip"}
     assert door.anybody.post(POST, data=gzip.compress(wanted), headers=compressed).data.endswith(b"main\n0000")
     assert door.anybody.post(POST, data=b"rubbish", headers=compressed).status_code == 400
+    assert door.anybody.post(POST, data=bytes(8 * 1024 * 1024 + 1)).status_code == 413
     bomb = zlib.compressobj(9, wbits=31)
     content = b"".join(bomb.compress(bytes(1024 * 1024)) for _ in range(16)) + bomb.flush()
     assert door.anybody.post(POST, data=content, headers=compressed).status_code == 413
