@@ -14,6 +14,16 @@ SOAK = os.environ.get("METASTORE_SOAK") == "1"
 
 def in_child(work: Callable[[], object]) -> int:
     """Run in a forked child; return how it ended: 0, 1 after an exception, 9 when cut off, or minus the signal."""
+    return in_children(work)[0]
+
+
+def in_children(*works: Callable[[], object]) -> list[int]:
+    """Run each in a forked child of its own, all at once; return how they ended, as `in_child` does."""
+    children = [_forked(work) for work in works]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def _forked(work: Callable[[], object]) -> int:
     child = os.fork()
     if not child:
         status = 1
@@ -24,7 +34,7 @@ def in_child(work: Callable[[], object]) -> int:
             traceback.print_exc()
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return child
 
 
 def open_to_others(folder: Path) -> None:

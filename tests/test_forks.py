@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from metastore.store.store import MetaStore
 
 from .conftest import ANN
 from .key_server import key_server
-from .processes import SOAK, in_child
+from .processes import SOAK, in_child, in_children
 
 
 @contextmanager
@@ -115,7 +116,8 @@ def test_every_lock_of_the_package_is_fork_safe() -> None:
     assert using == {"forks.py"}
 
 
-CHILDREN = 10_000 if SOAK else 60
+#: How many children there are, and how many of them at a time.
+CHILDREN, AT_ONCE = 10_000 if SOAK else 60, 5
 
 
 def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_keys(
@@ -123,7 +125,7 @@ def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_k
 ) -> None:
     store = metastore.connect(tmp_path, author=ANN, validation="off", sync=False)
     assert isinstance(store, MetaStore)
-    names = [f"physics/cars{number}" for number in range(3)]
+    names = [f"physics/cars{number}" for number in range(2 + AT_ONCE)]
     for name in names:
         store.dataset_create(name, {"n": 0})
     with key_server() as server:
@@ -135,8 +137,10 @@ def test_no_child_hangs_that_is_forked_while_threads_pack_read_write_and_fetch_k
             lambda: [store.dataset_read(name) for name in names],
             keys.refresh,
         ]
+        ended: list[int] = []
         with always(*at_work):
-            ended = [in_child(lambda: in_time(store, names, keys)) for _ in range(CHILDREN)]
+            for _ in range(CHILDREN // AT_ONCE):
+                ended += in_children(*(partial(in_time, store, name, keys) for name in names[2:]))
     counted(children=CHILDREN, hung=ended.count(-signal.SIGALRM), failed=CHILDREN - ended.count(0))
     assert set(ended) == {0}
 
@@ -149,14 +153,14 @@ def pack(store: MetaStore, name: str) -> None:
     storage.compact(dataset_id)
 
 
-def in_time(store: MetaStore, names: list[str], keys: UrlKeys) -> None:
-    """Do everything once; a child that hangs is killed by the alarm."""
+def in_time(store: MetaStore, name: str, keys: UrlKeys) -> None:
+    """Do everything once, and change one dataset; a child that hangs is killed by the alarm."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's own handler would make a failure of it
     faulthandler.register(signal.SIGALRM, file=sys.__stderr__, chain=True)
     signal.alarm(30)
-    for name in names:
-        store.dataset_read(name)
-    pack(store, names[2])
+    for dataset_id in store.dataset_list():
+        store.dataset_read(dataset_id)
+    pack(store, name)
     keys.refresh()
 
 

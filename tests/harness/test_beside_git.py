@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -185,7 +187,7 @@ def test_what_git_does_under_its_lock_is_seen_by_the_writer_that_waits(storage: 
 @pytest.mark.parametrize("command", [["gc", "-q"], ["pack-refs", "--all"]], ids=" ".join)
 def test_an_update_while_git_packs_the_branch_is_kept(command: list[str], storage: GitStorage, tmp_path: Path) -> None:
     """Git has written the old value into `packed-refs`, and is about to remove the file with the new one."""
-    with slow_git(storage, "unlink", "./refs/heads/main", command):
+    with slow_git(storage, "unlink", "./refs/heads/main", command, seconds=1):  # the writer waits for Git
         revision = storage.append(CARS, {"a": b"2"}, change(), parent=storage.resolve(CARS, None).id)
     assert GitStorage(storage.layout.root).resolve(CARS, None) == revision
     fsck(tmp_path / "store")
@@ -197,7 +199,7 @@ def test_changes_of_tags_while_git_packs_references_are_kept(
     command: list[str], storage: GitStorage, repository: Path, tmp_path: Path
 ) -> None:
     """Git has written both tags into `packed-refs.new`, and is about to rename it."""
-    with slow_git(storage, "rename", f"{repository}/./packed-refs", command):
+    with slow_git(storage, "rename", "packed-refs.new", command, seconds=1):  # the writer waits for Git
         WRITES["rename a tag"][1](storage)
         storage.tag_delete(CARS, "v2", expected=storage.tag(CARS, "v2").id)
     assert [tag.name for tag in GitStorage(storage.layout.root).tags(CARS)] == ["v3"]
@@ -205,25 +207,42 @@ def test_changes_of_tags_while_git_packs_references_are_kept(
 
 
 @contextmanager
-def slow_git(storage: GitStorage, call: str, path: str, command: list[str]) -> Iterator[None]:
-    """Run the body while Git is halted before a system call on a path."""
-    repository = storage.layout.path(CARS)
-    inject = ["-P", path, "-e", f"inject={call}:delay_enter=1000000"]
-    log = f"{storage.layout.root}/../trace"
-    process = subprocess.Popen(
-        ["strace", "-f", "-o", log, *inject, "git", "-c", "safe.directory=*", *command],
-        cwd=repository,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 10
-    while f"{call}(" not in (Path(log).read_text() if os.path.exists(log) else "") and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield
-    _, said = process.communicate(timeout=20)
+def slow_git(storage: GitStorage, call: str, path: str, command: list[str], seconds: int = 200) -> Iterator[None]:
+    """Run the body while Git is halted before a system call on a path: until the body has ended, or for some seconds.
+
+    Of `rename`, strace compares no paths: the first one of each process is delayed.
+    """
+    log, repository = Path(f"{storage.layout.root}/../trace"), storage.layout.path(CARS)
+    waiting = ["sh", "-c", 'kill -STOP $$; exec git -c "safe.directory=*" "$@"', "sh", *command]
+    git_program = subprocess.Popen(waiting, cwd=repository, stderr=subprocess.PIPE, text=True)
+    os.waitid(os.P_PID, git_program.pid, os.WSTOPPED | os.WNOWAIT)
+    which = [f"trace={call}", "-e", f"inject={call}:delay_enter={seconds * 1_000_000}:when=1"]
+    of_path = ["-P", path] if call != "rename" else []
+    tracing = ["strace", "-f", "-o", str(log), *of_path, "-e", *which, "-p", str(git_program.pid)]
+    strace = subprocess.Popen(tracing, cwd=repository, stderr=subprocess.PIPE, text=True)
+    status = Path(f"/proc/{git_program.pid}/status")
+    wait_for(lambda: "TracerPid:\t0\n" not in status.read_text() or strace.poll() is not None)
+    os.kill(git_program.pid, signal.SIGCONT)
+    at_it = re.compile(rf" {call}\(.*{re.escape(path)}")
+    wait_for(lambda: bool(log.exists() and at_it.search(log.read_text())) or git_program.poll() is not None)
+    halted = git_program.poll() is None
+    try:
+        if halted:
+            yield
+    finally:
+        strace.terminate()  # it lets go of Git, which does the call now
+        _, said = strace.communicate()
+        git_program.communicate()
     if "ptrace" in said or "Operation not permitted" in said:
         pytest.skip("strace may not trace here")
+    assert halted, "Git did not come to the call"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_branch_and_tags_that_git_packed_are_read_and_written(storage: GitStorage, repository: Path) -> None:
@@ -389,6 +408,74 @@ def test_verify_names_what_a_pack_without_its_index_hides_and_changes_nothing(
     assert not unindexed.exists()
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_pack_is_read_whose_new_index_git_gc_removes_as_garbage(storage: GitStorage, repository: Path) -> None:
+    """`git gc` has seen the index alone; before it removes it, `git repack` makes the same pack again."""
+    git(repository, "repack", "-a", "-q")
+    (index,) = (repository / "objects" / "pack").glob("*.idx")
+    index.with_suffix(".pack").unlink()
+    with slow_git(storage, "unlink", f"./objects/pack/{index.name}", ["gc", "-q"]):
+        git(repository, "repack", "-a", "-q")
+        git(repository, "prune-packed")
+        assert list(storage.verify()) == []
+    assert not index.exists()
+    assert index.with_suffix(".pack").exists()
+    assert GitStorage(storage.layout.root).find(CARS, "v1", "a")[1] == b"1"
+    assert list(GitStorage(storage.layout.root).verify()) == []
+    fsck(Path(storage.layout.root))
+
+
+def test_packing_does_not_remove_half_of_a_pack_that_git_is_making_again(storage: GitStorage, repository: Path) -> None:
+    """`git repack` has put the pack in its place, and has yet to do so with its index."""
+    git(repository, "repack", "-a", "-q")
+    (index,) = (repository / "objects" / "pack").glob("*.idx")
+    unfinished = index.with_name(f".tmp-1234-{index.name}")
+    shutil.copy(index, unfinished)
+    storage.compact(CARS)
+    assert index.with_suffix(".pack").exists()
+    unfinished.rename(index)
+    assert {file.stem for file in index.parent.glob("*.idx")} == {file.stem for file in index.parent.glob("*.pack")}
+    storage.compact(CARS)
+    assert len(list(index.parent.glob("*.pack"))) == 1
+
+
+def age(file: Path) -> None:
+    """Let a file be older than whatever is at work."""
+    os.utime(file, (time.time() - 7200,) * 2)
+
+
+def test_repair_indexes_a_pack_that_lost_its_index(storage: GitStorage, unindexed: Path) -> None:
+    pack = unindexed.with_suffix(".pack")
+    age(pack)
+    (damage,) = GitStorage(storage.layout.root).verify(repair=True)
+    assert str(damage) == f"physics/cars: objects/pack/{pack.name} had no index (repaired)"
+    assert list(GitStorage(storage.layout.root).verify()) == []
+
+
+def test_repair_removes_an_index_without_a_pack_only_if_its_objects_are_elsewhere(
+    storage: GitStorage, repository: Path
+) -> None:
+    git(repository, "repack", "-a", "-q")
+    (index,) = (repository / "objects" / "pack").glob("*.idx")
+    index.with_suffix(".pack").unlink()
+    age(index)
+    (lost, *_) = (path for path in repository.glob("objects/??/*"))
+    aside = lost.rename(repository / "aside")
+    assert [damage.repaired for damage in storage.verify(repair=True) if index.name in str(damage)] == [False]
+    aside.rename(lost)
+    assert [damage.repaired for damage in storage.verify(repair=True) if index.name in str(damage)] == [True]
+    assert not index.exists()
+    assert list(storage.verify()) == []
+
+
+def test_packing_takes_in_a_pack_that_lost_its_index(storage: GitStorage, unindexed: Path) -> None:
+    storage.append(CARS, {"a": b"2"}, change(), parent=GitStorage(storage.layout.root).resolve(CARS, None).id)
+    unindexed.unlink(missing_ok=True)
+    storage.compact(CARS)
+    assert len(list(unindexed.parent.glob("*.pack"))) == 1
+    assert GitStorage(storage.layout.root).find(CARS, "v1", "a")[1] == b"1"
+
+
 def test_a_damaged_pack_without_an_index_is_tried_once(
     storage: GitStorage, unindexed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -399,7 +486,7 @@ def test_a_damaged_pack_without_an_index_is_tried_once(
     program = objects.run
     monkeypatch.setattr(objects, "run", lambda command: (runs.append(command), program(command))[1])
     database = objects.ObjectDatabase(str(unindexed.parents[2]), sync=False)
-    assert [database.index_again(), database.index_again()] == [True, False]
+    assert [database.index_again(), database.index_again()] == [{pack.stem}, set()]
     assert len(runs) == 1
     assert not unindexed.exists()
 

@@ -16,6 +16,7 @@ from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
+from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._packs import (
     UNFINISHED,
     index_ids,
@@ -68,6 +69,7 @@ def compact(repository: GitRepository) -> None:
         StorageCorrupt: An object cannot be read; nothing has changed.
     """
     database = repository.database
+    database.index_again()
     loose, packs = dict(database.loose()), pack_names(repository.path)
     ids = database.ids().union(loose)
     if not loose and len(packs) <= 1:
@@ -109,11 +111,40 @@ def damage_of_dataset(
         left_over = list(_left_over(path))
         for file in left_over if repair else ():
             _remove(file)
+        mended = list(_mend_packs(path)) if repair else []
+    for detail in mended:
+        yield Damage(str(dataset_id), "unreadable", detail, repaired=True)
     for file in left_over:  # outside of the lock, since the caller may want to write
         why = "names packs that are gone" if file.endswith(_OVER_PACKS) else "was left by an interrupted write"
         detail = f"{os.path.relpath(file, path)} {why}"
         yield Damage(str(dataset_id), "left-over-file", detail, repair)
     yield from _unreadable(storage, dataset_id, inspect)
+
+
+def _mend_packs(path: str) -> Iterator[str]:
+    """Index packs without an index, and remove indexes without a pack whose objects are all elsewhere."""
+    if not os.path.isdir(f"{path}/objects/pack") or not (halves := list(_halves(path))):
+        return
+    database = ObjectDatabase(path, sync=True)
+    database.index_again()
+    for name in halves:
+        stem, ending = os.path.splitext(f"{path}/objects/{name}")
+        if ending == ".pack" and os.path.exists(f"{stem}.idx"):
+            yield f"objects/{name} had no index"
+        elif ending == ".idx" and is_stale(f"{path}/objects/{name}") and _is_elsewhere(path, os.path.basename(stem)):
+            _remove(f"{path}/objects/{name}")
+            yield f"objects/{name} belonged to no pack; its objects are elsewhere"
+
+
+def _is_elsewhere(path: str, name: str) -> bool:
+    """Tell whether all objects of an index that has no pack can be read."""
+    database = ObjectDatabase(path, sync=False)
+    try:
+        for identity in index_ids(path, name):
+            database.read(identity)
+    except (KeyError, StorageCorrupt, FileNotFoundError):
+        return False
+    return True
 
 
 def _unreadable(storage: GitStorage, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:

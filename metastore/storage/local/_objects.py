@@ -134,8 +134,8 @@ class ObjectDatabase:
                 return found
         return self._open().read(identity)
 
-    def index_again(self) -> bool:
-        """Index each pack that has no index; tell whether there was one that was not tried before.
+    def index_again(self) -> set[str]:
+        """Index each pack that has no index; return the names of those that were not tried before.
 
         `git gc` removes by name an index that it once saw without its pack; the pack may have been made again since.
         Git makes the new index: where `gc` ran, it is installed.
@@ -147,7 +147,7 @@ class ObjectDatabase:
             with suppress(StorageUnavailable):
                 run(["git", "-C", "/", "index-pack", f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"])
         self._indexed |= lacking
-        return bool(lacking)
+        return lacking
 
     def _pack_files(self) -> set[str]:
         with suppress(FileNotFoundError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import zlib
@@ -267,9 +268,10 @@ def _names_gone_packs(path: str, content: bytes) -> bool:
 def remove_packs(path: str, names: Iterable[str]) -> None:
     """Remove packs whose objects are in others; readers who know them find the others.
 
-    An index over several packs (git-multi-pack-index(1)) goes first: it would name packs that are gone.
+    An index over several packs (git-multi-pack-index(1)) goes first: it would name packs that are gone. A pack that Git
+    is making again stays: half of it would be left.
     """
-    names = list(names)
+    names = set(names) - _made_again(path)
     several = f"{path}/objects/pack/multi-pack-index"
     if names and os.path.exists(several):
         with git_locked([several]), suppress(FileNotFoundError):
@@ -278,3 +280,9 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
         for ending in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/objects/pack/{name}{ending}")
+
+
+def _made_again(path: str) -> set[str]:
+    """Return the packs of which Git has yet to rename a file: `.tmp-PROCESS-pack-….idx` is the last one."""
+    files = os.listdir(f"{path}/objects/pack")
+    return {file[file.rindex("pack-") :].split(".")[0] for file in files if re.match(r"\.tmp-\d+-pack-", file)}
