@@ -16,6 +16,8 @@ EXTENSION := examples/ckanext-metastore
 AUTHZ_SERVICE ?=
 
 GIFTLESS_VENV := .venv-giftless
+# Its Python is the system's, since the user postgres runs it, who may not read a home.
+CLUSTER_VENV := .venv-cluster
 # What looks at releases; apart, so that it chooses no version for us.
 AUDIT_VENV := .venv-audit
 
@@ -72,6 +74,13 @@ giftless: $(READY)  # an LFS server that others wrote; without it the tests that
 	@test -e $(GIFTLESS_VENV)/ready || { $(PYTHON) -m venv --without-pip $(GIFTLESS_VENV) && \
 	  $(INSTALL) $(GIFTLESS_VENV) --requirement tests/giftless.txt && touch $(GIFTLESS_VENV)/ready; } || \
 	  echo 'giftless cannot be installed'
+
+.PHONY: cluster
+cluster: $(READY) debian  ## what the tests of a cluster need beside PostgreSQL: etcd from Debian, Patroni from PyPI
+	@test -e $(CLUSTER_VENV)/ready || { /usr/bin/python3 -m venv --without-pip $(CLUSTER_VENV) && \
+	  $(INSTALL) $(CLUSTER_VENV) 'patroni[etcd3,psycopg3]>=4.1,<5' && cd $(CLUSTER_VENV) && \
+	  { command -v etcd >/dev/null || { apt-get update -qq; apt-get download -qq etcd-server && dpkg -x etcd-server_*.deb .; }; } && \
+	  touch ready; } || echo 'etcd and Patroni cannot be installed: the tests of a cluster are skipped'
 
 unit: $(READY) debian giftless
 	$(PYTEST) -m 'not soak'
@@ -133,7 +142,7 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
-soak: $(READY) debian giftless  ## the long versions of the tests
+soak: $(READY) debian giftless cluster  ## the long versions of the tests
 	METASTORE_SOAK=1 $(PYTEST) --timeout 3600
 
 test-all:  ## the tests on every supported Python that is installed

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from metastore.storage.postgres.storage import PostgresStorage
 
 from .bundle.postgres_server import Server, new_server
 from .bundle.test_postgres import NUMI, put
+from .bundle.test_postgres_faults import giving_up_soon
 from .conftest import change
 from .test_postgres_outcomes import eventually
 from .test_storage_contract import CARS
 
 Admin = psycopg.Connection[Any]
+SPLIT = metastore.DatasetId("physics", "split")
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 #: End the sessions of MetaStore that wait, and return when they are gone.
 _END = """SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
@@ -108,6 +111,54 @@ def test_a_change_of_a_bundle_that_is_there_but_on_no_replica_is_not_acknowledge
     _end_while_it_waits(server, admin, lambda: put(record, NUMI))
     assert record.newest("NuMI").bundle.name == "NuMI"
     record.close()
+
+
+@contextmanager
+def _split(server: Server, admin: Admin, *, before: Callable[[str], object]) -> Iterator[str]:
+    """Promote a replica whose server goes on: both take writes, but those of the old one wait for its replica.
+
+    Args:
+        server: The old one.
+        admin: A session there.
+        before: Called with the address of both, the old one first, while the replica still follows.
+    """
+    replica = new_server(server)
+    both = f"postgresql://postgres@127.0.0.1:{server.port},127.0.0.1:{replica.port}/postgres"
+    try:
+        _replicate_to(admin, "*")
+        eventually(admin, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'", 1)
+        before(both)
+        replica.promote()
+        eventually(admin, "SELECT count(*) FROM pg_stat_replication", 0)
+        yield both
+    finally:
+        replica.stop("immediate")
+
+
+def test_where_two_servers_take_writes_all_goes_to_the_one_that_was_promoted_last_or_to_none(
+    server: Server, admin: Admin
+) -> None:
+    storages: list[PostgresStorage] = []
+    records: list[PostgresRecord] = []
+
+    def write_before(both: str) -> None:
+        storages.append(PostgresStorage(both, patience=120))
+        records.append(PostgresRecord(both, patience=120))
+        storages[0].create(SPLIT, {"a": b"1"}, change())
+        put(records[0], replace(NUMI, name="Split"))
+
+    with _split(server, admin, before=write_before) as both:
+        second = storages[0].append(SPLIT, {"a": b"2"}, change(), parent=storages[0].resolve(SPLIT, None).id)
+        put(records[0], replace(NUMI, name="Split", event="e,1d"))
+        storages.append(PostgresStorage(both))
+        assert storages[1].resolve(SPLIT, None) == second
+        # The change was tried on the old server too; what waits there is undone when it follows the new one.
+        assert admin.execute(_WAITING).fetchone() != (0,)
+    for storage in storages:  # the new server is away now
+        with giving_up_soon(storage.database), pytest.raises(StorageUnavailable):
+            storage.ping()
+    for each in (*storages, *records):
+        each.close()
 
 
 @contextmanager

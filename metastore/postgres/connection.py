@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -50,6 +50,8 @@ _DEFAULTS = {
 }
 #: The time between two looks at the clock while waiting for the server, in seconds.
 _INTERVAL = 0.1
+#: How long a statement waits before it looks for another primary, in seconds.
+_LOOK = 2.0
 #: Read the version of the tables, and make the schema of the function that knows it the search path.
 _PIN = """SELECT metastore_schema(), set_config('search_path', quote_ident(nspname) || ', pg_temp', false)
     FROM pg_proc JOIN pg_namespace AS n ON n.oid = pronamespace
@@ -116,15 +118,19 @@ class Connection(psycopg.Connection[Any]):
     Attributes:
         deadline: The time by which a statement has to be answered, on the monotonic clock; None for no limit.
         warning: The last warning of the server, or None.
+        timeline: What the server writes, if there are several hosts; see `metastore.postgres.primary`.
+        newest_timeline: Returns that of the primary. A statement that waits for long asks whether it is still the same.
     """
 
     deadline: float | None = None
     warning: str | None = None
+    timeline: int = 0
+    newest_timeline: Callable[[], int] | None = None
 
     def wait(self, gen: PQGen[_Answer], *_: object, **__: object) -> _Answer:
         """Wait for the server as psycopg does, without cancelling."""
         try:
-            return waiting.wait(_until(gen, self.deadline), self.pgconn.socket, _INTERVAL)
+            return waiting.wait(_until(gen, self), self.pgconn.socket, _INTERVAL)
         except (KeyboardInterrupt, SystemExit, TooLate):
             self.pgconn.finish()
             raise
@@ -135,25 +141,23 @@ class Connection(psycopg.Connection[Any]):
             self.warning = notice.message_primary
 
 
-def _until(gen: PQGen[_Answer], deadline: float | None) -> PQGen[_Answer]:
-    """Run a generator of psycopg, and raise `TooLate` at the deadline."""
+def _until(gen: PQGen[_Answer], connection: Connection) -> PQGen[_Answer]:
+    """Run a generator of psycopg, and raise `TooLate` at the deadline, or when another server is the primary."""
     try:
         wanted = next(gen)
+        look = time.monotonic() + _LOOK
         while True:
             ready = yield wanted
-            if not ready and deadline is not None and time.monotonic() > deadline:
+            if not ready and connection.deadline is not None and time.monotonic() > connection.deadline:
                 raise TooLate("the server did not answer in time")
+            if not ready and connection.newest_timeline and time.monotonic() > look:
+                if connection.timeline < connection.newest_timeline():
+                    raise TooLate("the server is not the primary any more, and did not answer")
+                look = time.monotonic() + _LOOK
             wanted = gen.send(ready)
     except StopIteration as done:
         answer: _Answer = done.value
         return answer
-
-
-def connect(dsn: str) -> Connection:
-    """Open a prepared connection that commits each statement by itself."""
-    connection = Connection.connect(check_dsn(dsn), autocommit=True)
-    prepare(connection)
-    return connection
 
 
 def confirm(connection: psycopg.Connection[Any]) -> None:

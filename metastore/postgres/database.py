@@ -16,15 +16,17 @@ from metastore.postgres.connection import (
     Connection,
     Doubtful,
     check_dsn,
-    connect,
     database_errors,
     is_lost,
     pin,
     prepare,
 )
+from metastore.postgres.primary import Primary
 
 _Answer = TypeVar("_Answer")
 _Pool = ConnectionPool[Connection]
+#: How old the knowledge may be which host is the primary, in seconds.
+_LOOK = 30.0
 
 
 class _Held(threading.local):
@@ -52,6 +54,7 @@ class Database:
         # One per process id: a child must neither use nor close its parent's connections.
         self._pools: dict[int, _Pool] = {}
         self._held = _Held()
+        self._primary = Primary(self.dsn)
 
     def close(self) -> None:
         """Close this process's connections; the next call opens them again."""
@@ -119,13 +122,15 @@ class Database:
     @contextmanager
     def apart(self) -> Iterator[Connection]:
         """Open a connection outside of the pool, for long work."""
-        with connect(self.dsn) as connection:
+        with self._primary.connect() as connection:
             pin(connection)
             yield connection
 
     def _configure(self, connection: Connection) -> None:
         """Prepare a connection of the pool."""
+        self._begin(connection)
         prepare(connection)
+        self._primary.adopt(connection)
         connection.add_notice_handler(connection.heed)
         pin(connection)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.patience * 1000)}ms",))
@@ -138,15 +143,26 @@ class Database:
             yield held
             return
         try:
-            connection = pool.getconn(seconds)
+            connection = self._of_primary(pool, seconds)
         except PoolTimeout:
             # The pool does not say whether the server is away or all connections are in use.
-            connect(self.dsn).close()
+            self._primary.connect().close()
             raise
         self._begin(connection)
         try:
             yield connection
         finally:
+            pool.putconn(connection)
+
+    def _of_primary(self, pool: _Pool, seconds: float) -> Connection:
+        """Return a connection of the pool, after closing those to a server that is not the primary any more."""
+        deadline = time.monotonic() + seconds
+        timeline = self._primary.timeline(_LOOK)
+        while True:
+            connection = pool.getconn(max(deadline - time.monotonic(), 0.1))
+            if connection.timeline >= timeline:
+                return connection
+            connection.close()
             pool.putconn(connection)
 
     def _begin(self, connection: Connection) -> None:
@@ -158,7 +174,7 @@ class Database:
         with self.apart():
             pass
         opened: _Pool = ConnectionPool(
-            self.dsn,
+            self._primary.dsn,
             connection_class=Connection,
             kwargs={"autocommit": True},
             configure=self._configure,

@@ -16,14 +16,17 @@ from metastore.postgres.database import Database
 #: What to do about a database that can lose acknowledged changes: refuse it, warn once, or nothing.
 Durable = Literal["required", "warn", "off"]
 _SETTINGS = """SELECT current_setting('fsync'), current_setting('synchronous_commit'),
-    current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)"""
+    current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication), pg_is_in_recovery()"""
 _log = logging.getLogger("metastore.postgres")
 
 
 def risks(connection: psycopg.Connection[Any], dsn: str) -> tuple[str, ...]:
-    """Name what can lose acknowledged changes of a session at this address; empty if nothing can."""
+    """Name what can lose acknowledged changes of a session at this address; empty if nothing can.
+
+    A replica does not know whether the primary waits for replicas.
+    """
     row = connection.execute(_SETTINGS.encode()).fetchone()
-    fsync, commit, synchronous, replicas = row or ("on", "on", "", 0)
+    fsync, commit, synchronous, replicas, is_replica = row or ("on", "on", "", 0, False)
     found = []
     if fsync == "off":
         found.append("fsync is off: a crash of the machine can damage the database")
@@ -31,7 +34,7 @@ def risks(connection: psycopg.Connection[Any], dsn: str) -> tuple[str, ...]:
         found.append("synchronous_commit is off: a crash loses the last changes")
     elif synchronous and commit == "local":
         found.append("synchronous_commit is local: a failover loses the last changes")
-    elif not synchronous and (replicas or "," in str(conninfo_to_dict(dsn).get("host"))):
+    elif not synchronous and not is_replica and (replicas or "," in str(conninfo_to_dict(dsn).get("host"))):
         found.append("no replica is synchronous (synchronous_standby_names): a failover loses the last changes")
     return tuple(found)
 

@@ -42,9 +42,10 @@ class Server:
 
     Args:
         folder: Empty; the server's data and log are kept there.
+        follows: The server whose replica it is.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, follows: Server | None = None) -> None:
         self.folder = folder
         self._programs = programs()
         user = _unprivileged()
@@ -53,9 +54,11 @@ class Server:
         if user:
             folder.chmod(0o755)
             shutil.chown(folder, user)
-        self._run(
-            "initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"
-        )
+        data = "-D", f"{folder}/data", "-U", "postgres", "--no-sync"
+        if follows:
+            self._run("pg_basebackup", *data, "-R", "-c", "fast", "-h", "127.0.0.1", "-p", str(follows.port))
+        else:
+            self._run("initdb", *data, "-A", "trust", "-E", "UTF8", "--no-locale")
         with (folder / "data" / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
@@ -70,6 +73,10 @@ class Server:
 
     def start(self) -> None:
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-l", f"{self.folder}/log", "-w", "-t", "120", "start")
+
+    def promote(self) -> None:
+        """Let a replica take writes."""
+        self._run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-t", "120", "promote")
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "-t", "120", "stop")
@@ -124,10 +131,10 @@ def _packaged() -> Path:
     return found[-1].parent
 
 
-def new_server() -> Server:
-    """Start a server that lives as long as this process, or until it is stopped."""
+def new_server(follows: Server | None = None) -> Server:
+    """Start a server, or a replica of one, that lives as long as this process, or until it is stopped."""
     folder = Path(tempfile.mkdtemp(prefix="metastore-pg-"))
-    server = Server(folder)
+    server = Server(folder, follows)
 
     def end() -> None:
         with contextlib.suppress(RuntimeError):
