@@ -41,6 +41,19 @@ _LICENCES = (
     ("cc-by-sa", "odbl", "odc-odbl", "gfdl", "gpl", "agpl"),
     ("cc-by", "odc-by", "mit", "bsd", "apache", "ogl", "uk-ogl", "other-at"),
 )
+#: Words of licences' titles, and what they are in their names.
+_LICENCE_WORDS = (
+    ("creative-commons-", "cc-"),
+    ("cc-zero", "cc0"),
+    ("cc-attribution", "cc-by"),
+    ("non-commercial", "nc"),
+    ("noncommercial", "nc"),
+    ("share-alike", "sa"),
+    ("sharealike", "sa"),
+    ("no-derivatives", "nd"),
+    ("noderivatives", "nd"),
+    ("open-data-commons-public-domain", "pddl"),
+)
 _STRICTNESS = dict(zip(_LICENCES, (0, 4, 3, 2, 1), strict=True))
 
 
@@ -54,7 +67,7 @@ class Rule:
         place: Their place in words; `*` stands for anything within one part, `**` for anything.
         when: A condition on the values: `wider` (the new type holds all values of the old), `any` (the type is `any`
             or `string`, as a missing one), `looser` (a limit lets more through), `no-stricter` (the licence asks for no
-            more than before); empty for none.
+            more than before), `default` (only `default` was written out or left out); empty for none.
     """
 
     grade: str
@@ -144,6 +157,11 @@ def _is_any(difference: Difference) -> bool:
     return difference.new in ("any", "string")
 
 
+def _is_default(difference: Difference) -> bool:
+    values = (difference.old, difference.new)
+    return values in ((None, "default"), ("default", None))
+
+
 def _is_looser(difference: Difference) -> bool:
     old, new, limit = difference.old, difference.new, difference.where.rpartition(" › ")[2]
     if limit in ("required", "unique"):
@@ -168,12 +186,18 @@ def _strictness(licence: Any) -> int | None:
         ranks = [_strictness(licence[key]) for key in ("name", "id", "type", "title") if key in licence]
         return next((rank for rank in ranks if rank is not None), None)
     text = re.sub(r"[\s_]+", "-", str(licence).lower())
-    for words, short in (("creative-commons-", "cc-"), ("open-data-commons-public-domain", "pddl")):
+    for words, short in _LICENCE_WORDS:
         text = text.replace(words, short)
     return next((rank for names, rank in _STRICTNESS.items() if text.startswith(names)), None)
 
 
-_CONDITIONS = {"wider": _is_wider, "any": _is_any, "looser": _is_looser, "no-stricter": _is_no_stricter}
+_CONDITIONS = {
+    "wider": _is_wider,
+    "any": _is_any,
+    "looser": _is_looser,
+    "no-stricter": _is_no_stricter,
+    "default": _is_default,
+}
 
 
 def next_version(version: Any, grade: str) -> str | None:
