@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NewType, Self
 
 from metastore.packages import make_package
-from metastore.wording import contrasted, shortened
+from metastore.wording import contrasted, spelled
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
@@ -284,7 +284,7 @@ class Difference:
         if self.kind == "moved":
             places = self.new if isinstance(self.new, list) else [self.new]
             return f"{self.where} moved from {self.old} to {' and '.join(places)}"
-        return f"{self.where} {self.kind}: {shortened(self.new if self.kind == 'added' else self.old)}"
+        return f"{self.where} {self.kind}: {spelled(self.new if self.kind == 'added' else self.old, 80)}"
 
 
 @dataclass(frozen=True, slots=True)

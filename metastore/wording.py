@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,6 +23,10 @@ _LONGEST_TOKEN = 40
 _LONGEST_LOOKED_AT = 100_000
 #: How much of what two long texts have in common is kept around their differences, in characters, to be shown.
 _AROUND = 2_000
+#: How long a value is that stands for itself in a message, in characters.
+_SHORTENED = 80
+#: How deep objects and lists are told.
+_DEEPEST = 50
 #: How long values may be, in characters, for both to be told whole.
 _SHORT = 78
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
@@ -48,12 +53,12 @@ class Excerpt:
 
 def contrasted(old: object, new: object) -> str:
     """Return how a value changed: both values if they are short, else only what changed in them."""
-    texts = [value if isinstance(value, str) else repr(value) for value in (old, new)]
+    texts = [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
     if not alone and max(map(len, texts)) <= _SHORT:
         note = " (the same number, written otherwise)" if numbers and old == new else ""
-        return f": {shortened(old)} → {shortened(new)}{note}"
+        return f": {spelled(old, _SHORTENED)} → {spelled(new, _SHORTENED)}{note}"
     excerpts, more = contrast(*texts)
     quotes = ["'" if isinstance(value, str) else "" for value in (old, new)]
     pairs = [
@@ -67,10 +72,55 @@ def contrasted(old: object, new: object) -> str:
 
 
 def shortened(value: object) -> str:
-    """Return a value as text of at most 80 characters, for messages."""
+    """Return what a caller passed as text of at most 80 characters, for messages; as Python spells it."""
     text = value if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
     text = str(text)
-    return text if len(text) <= 80 else text[:77] + "…"
+    return text if len(text) <= _SHORTENED else text[: _SHORTENED - 3] + "…"
+
+
+def spelled(value: object, most: int | None = None) -> str:
+    """Return a value of a descriptor as text: as JSON spells it, but a single text between `'`.
+
+    Args:
+        value: A value that JSON has.
+        most: The characters that the text has at most; None for all.
+    """
+    parts: list[str] = []
+    length = 0
+    for part in _spelled(value, 0) if not isinstance(value, str) else (repr(value),):
+        parts.append(part)
+        length += len(part)
+        if most is not None and length > most:
+            return "".join(parts)[: most - 3] + "…"
+    return "".join(parts)
+
+
+def _spelled(value: object, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield _quoted(value)
+    elif value is None or isinstance(value, bool):
+        yield {None: "null", True: "true", False: "false"}[value]
+    elif depth > _DEEPEST:
+        yield "…"
+    elif isinstance(value, Mapping):
+        for number, (name, member) in enumerate(value.items()):
+            yield f"{', ' if number else '{'}{_quoted(str(name))}: "
+            yield from _spelled(member, depth + 1)
+        yield "}" if value else "{}"
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield ", " if number else "["
+            yield from _spelled(item, depth + 1)
+        yield "]" if value else "[]"
+    else:
+        yield str(value)  # a number as it was written
+
+
+def _quoted(text: str) -> str:
+    quoted = json.dumps(text, ensure_ascii=False)
+    if quoted.isprintable():
+        return quoted
+    return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in quoted)
 
 
 def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tuple[Excerpt, ...], int]:

@@ -96,8 +96,8 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
             [table("a", LAT), table("b")],
             [table("a"), table("b", {"name": "lat", "type": "string"})],
             [
-                f"resource a › schema › field lat removed: {str(LAT)[:77]}…",
-                "resource b › schema › field lat added: {'name': 'lat', 'type': 'string'}",
+                f"resource a › schema › field lat removed: {json.dumps(LAT)[:77]}…",
+                'resource b › schema › field lat added: {"name": "lat", "type": "string"}',
             ],
         ),
         (
@@ -108,13 +108,13 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
         (
             [table(name) for name in "abcdefgh"],
             [table(name) for name in "hgfedcba"],
-            [f"resource order changed: {list('abcdefgh')} → {list('hgfedcba')}"],
+            ["resource order changed: " + " → ".join(json.dumps(list(order)) for order in ("abcdefgh", "hgfedcba"))],
         ),
         (
             [table("a", sources=CC0), table("b", sources=CC0), table("c"), table("d")],
             [table("a"), table("b"), table("c", sources=CC0), table("d", sources=CC0)],
             [
-                f"resource {name} › sources {kind}: {str(CC0)[:77]}…"
+                f"resource {name} › sources {kind}: {json.dumps(CC0)[:77]}…"
                 for name, kind in zip("abcd", ["removed"] * 2 + ["added"] * 2, strict=True)
             ],
         ),
@@ -170,7 +170,7 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
                 "licence ODC-PDDL-1.0 › url renamed: 'url' → 'path' (value unchanged)",
             ],
         ),
-        ({"license": "MIT"}, {"license": ["MIT"]}, ["license changed: 'MIT' → ['MIT']"]),
+        ({"license": "MIT"}, {"license": ["MIT"]}, ["license changed: 'MIT' → [\"MIT\"]"]),
         (
             {"resources": [{"name": "x", "title": "x", "path": "p"}]},
             {"resources": [{"name": "y", "title": "z", "path": "p"}]},
@@ -226,3 +226,21 @@ def test_what_is_nested_deeper_than_descriptors_are_is_compared_as_a_whole() -> 
     (operation,) = json_patch({"a": old}, {"a": new})
     assert operation["path"].count("/") == 12
     assert len(changes({"a": old}, {"a": new})) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "how"),
+    [
+        ({"path": "a.csv"}, {"path": "a.csv"}, "path unchanged"),
+        ({"path": "a.csv", "title": "The net"}, {"path": "b.csv", "title": "The net"}, "recognised by its content"),
+        ({"path": "a.csv"}, {"path": "b.csv", "schema": {"fields": [{"name": "z"}]}}, None),
+    ],
+)
+def test_a_resource_with_another_name_and_schema_is_renamed_if_path_or_content_shows_it(
+    old: Any, new: Any, how: str | None
+) -> None:
+    old = table("a", LAT, {"name": "x"}, {"name": "y"}, **old)
+    new = table("b", LAT, {"name": "x"}, {"name": "z"}) | new
+    found = [str(each) for each in changes({"resources": [old]}, {"resources": [new]})]
+    assert found[0].startswith(f"resource a renamed: 'a' → 'b' ({how})" if how else "resource a removed: ")
+    assert ('resource b › schema › field z added: {"name": "z"}' in found) is (how is not None)

@@ -80,7 +80,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
 @cases(
     "old, new, said",
     [
-        ({"a": 1}, {"a": True}, ["a changed: 1 → True"]),
+        ({"a": 1}, {"a": True}, ["a changed: 1 → true"]),
         ({"a": 1}, {"a": 1.0}, ["a changed: 1 → 1.0 (the same number, written otherwise)"]),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, ["a › b changed: 1 → 2"]),
         ({"a": [1]}, {"a": [2]}, ["a changed: [1] → [2]"]),
@@ -105,9 +105,9 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
             {"licenses": [{"name": "CC0-1.0", "path": "p"}, {"name": "y"}]},
             ["licence changed: 'CC0' → 'CC0-1.0'", "licence changed: 'x' → 'y'"],
         ),
-        ({"resources": [{"name": "x"}, 5]}, {"resources": [5]}, ["resources changed: [{'name': 'x'}, 5] → [5]"]),
+        ({"resources": [{"name": "x"}, 5]}, {"resources": [5]}, ['resources changed: [{"name": "x"}, 5] → [5]']),
         ({"keywords": ["a", "b"]}, {"keywords": ["a", "b", "new"]}, ["keyword added: 'new'"]),
-        ({"keywords": ["a", "b"]}, {"keywords": ["b", "a"]}, ["keyword order changed: ['a', 'b'] → ['b', 'a']"]),
+        ({"keywords": ["a", "b"]}, {"keywords": ["b", "a"]}, ['keyword order changed: ["a", "b"] → ["b", "a"]']),
         (
             {"keywords": ["a", "a", "b"]},
             {"keywords": ["c", "a", "b"]},

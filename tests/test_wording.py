@@ -33,7 +33,11 @@ SENTENCE = "The table lists the places where water is measured, with the unit an
         ("Cafe\u0301", "Caf\u00e9", "d changed: 'Cafe\\u0301' → 'Café' (only Unicode form)"),
         ("zero\u200bwidth", "zerowidth", "d changed: 'zero\\u200bwidth' → 'zerowidth' (only invisible characters)"),
         ("A", "B", "d changed: 'A' → 'B'"),
-        ({"a": 1}, {"a": 2}, "d changed: {'a': 1} → {'a': 2}"),
+        ({"a": 1}, {"a": 2}, 'd changed: {"a": 1} → {"a": 2}'),
+        (True, None, "d changed: true → null"),
+        ("True", True, "d changed: 'True' → true"),
+        ([None, False, 'a"b\u202e'], [], r'd changed: [null, false, "a\"b\u202e"] → []'),
+        ({}, [{}], "d changed: {} → [{}]"),
     ],
 )
 def test_a_change_is_seen(old: object, new: object, said: str) -> None:

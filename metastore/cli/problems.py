@@ -21,7 +21,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.printable import printable
-from metastore.wording import shortened
+from metastore.wording import spelled
 
 #: Exit codes by class; a class without one has its base's. 1 means that a check found something, 130 Ctrl-C.
 EXIT_CODES: dict[type, int] = {
@@ -37,6 +37,10 @@ FOUND_PROBLEMS = 1
 KEPT_IN_BACKUP = 7
 
 
+def _state(value: object) -> str:
+    return "missing" if value is None else spelled(value, 80)
+
+
 def show_error(error: MetastoreError, *, as_json: bool) -> int:
     """Print an error to stderr, and return its exit code."""
     if as_json:
@@ -50,7 +54,7 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         for pointer, detail in problems[1:] if len(problems) > 1 else ():
             say(f"  {pointer or '(descriptor)'}: {detail}")
         for place in error.places if isinstance(error, MergeConflict) else ():
-            say(f"  {place.where}: it is {shortened(place.new)} now, and was {shortened(place.old)} before the change")
+            say(f"  {place.where}: it is {_state(place.new)} now, and was {_state(place.old)} before the change")
         if isinstance(error, NotADescriptor):
             say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
         if isinstance(error, OutcomeUnknown) and error.change is not None:

@@ -14,7 +14,7 @@ from metastore.cli.options import TIME, command
 from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import JournalEntry, Revision, Tag, Value, first_line
-from metastore.wording import shortened
+from metastore.wording import spelled
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME")
 
@@ -301,7 +301,7 @@ def _line(revision: Revision) -> str:
 def _blamed(value: Value) -> str:
     revision = value.revision
     who = f"{revision.created:%Y-%m-%d} {revision.author.name}: {first_line(revision.message)}"
-    return f"{paint(revision.id[:12], fg='yellow')} {value.where}: {shortened(value.value)} ({who})"
+    return f"{paint(revision.id[:12], fg='yellow')} {value.where}: {spelled(value.value, 80)} ({who})"
 
 
 def _journal_line(entry: JournalEntry) -> str:

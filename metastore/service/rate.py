@@ -37,7 +37,7 @@ _COSTLY = (
     "revision_diff",
 )
 #: Endpoints that cost much only with one of these parameters.
-_COSTLY_WITH = {"dataset_list": SEARCH, "changes": ("summary",)}
+_COSTLY_WITH = {"dataset_list": SEARCH, "changes": ("summary",), "revision_list": ("summary",)}
 _NAME = "metastore.rate"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 from flask import Blueprint, Response, request
 
@@ -13,13 +14,13 @@ from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
 from metastore.service.part_history import blamed, part_page
-from metastore.store.summaries import told
-from metastore.types import DatasetId, FeedEntry, JournalEntry, Revision, Tag
+from metastore.store.summaries import changed_by, told
+from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
 from metastore.wire import to_wire
 
 revisions = Blueprint("revisions", __name__)
 _TAG_MEMBERS = ("name", "revision", "description")
-#: How many entries of the feed are summed up in one request, which reads two descriptors each.
+#: How many revisions are summed up in one request, which reads two descriptors each.
 _MOST_SUMMARIES = 100
 
 
@@ -33,16 +34,25 @@ def _readable(owner: str, name: str) -> DatasetId:
 def revision_list(owner: str, name: str) -> Response:
     """List revisions, newest first, in pages; only those of a part, an author or a time, if the query asks for it."""
     subject, store = _readable(owner, name), service().store
+    with_summary, size = _summed_up()
     start, wanted = request.args.get("revision"), requests.wanted_revisions()
     part = parse_part(*(wanted.pop(key) for key in ("path", "resource", "field")))
     if part is not None:
-        page = part_page(subject, start, part, RevisionFilter.parse(**wanted), requests.limit())
-        return responses.linked(page.revisions, page.following)
+        page = part_page(subject, start, part, RevisionFilter.parse(**wanted), size)
+        shown, following = page.revisions, page.following
+    else:
+        read = tuple(islice(store.revision_list(subject, start, **wanted), size + 1))
+        shown, following = read[:size], {"revision": read[size - 1].parent} if len(read) > size else None
+    if not with_summary:
+        return responses.linked(shown, following)
+    rows = [{**to_wire(stored), "summary": changed_by(store, subject, stored)} for stored in shown]
+    return responses.linked(rows, following)
 
-    def after(last: Revision) -> dict[str, str] | None:
-        return {"revision": last.parent} if last.parent is not None else None
 
-    return responses.page(store.revision_list(subject, start, **wanted), after)
+def _summed_up() -> tuple[bool, int]:
+    """Tell whether the caller asks for summaries, and how many entries a page has at most."""
+    with_summary = bool(requests.flag("summary"))
+    return with_summary, min(requests.limit(), _MOST_SUMMARIES) if with_summary else requests.limit()
 
 
 @revisions.get("/datasets/<owner>/<name>/blame")
@@ -165,8 +175,7 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 @revisions.get("/changes")
 def changes() -> Response:
     """List changed datasets in pages. The last page links to the place from which to go on later."""
-    with_summary = requests.flag("summary")
-    most = min(requests.limit(), _MOST_SUMMARIES) if with_summary else requests.limit()
+    with_summary, most = _summed_up()
     page: list[FeedEntry] = []
     for entry in readable(service().store.changes(request.args.get("since")), lambda entry: entry.dataset_id):
         # A cursor of a Git host includes its own moment: a page that ended inside one would repeat for ever.

@@ -342,6 +342,21 @@ def test_the_feed_goes_on_where_it_stopped(door: Door) -> None:
     assert later[-1]["revision"]["id"] == tag_of(door.anybody.get(CARS))
 
 
+def test_a_list_of_revisions_says_what_each_changed_if_asked(door: Door) -> None:
+    put(door)
+    put(door, {"name": "cars", "title": "x"})
+    put(door, {"name": "cars", "title": "x", "resources": [{"name": "r", "path": "r.csv"}]})
+    door.admin.delete(CARS)
+    assert "summary" not in door.anybody.get(f"{CARS}/revisions").json[0]
+    first = door.anybody.get(f"{CARS}/revisions?summary=true&limit=3")
+    rest = door.anybody.get(first.headers["Link"].partition(">")[0][1:])
+    told = [revision["summary"] for revision in first.json + rest.json]
+    assert told == ["deleted", "resources added", "title added", "created"]
+    part = door.anybody.get(f"{CARS}/revisions?summary=true&path=/title").json
+    assert [revision["summary"] for revision in part] == ["deleted", "title added"]
+    assert door.anybody.get(f"{CARS}/revisions?summary=perhaps").status_code == 400
+
+
 def test_the_feed_says_what_each_newest_revision_changed_if_asked(door: Door) -> None:
     put(door)
     assert "summary" not in door.anybody.get(f"{API}/changes").json[0]

@@ -159,6 +159,8 @@ def test_off_limits_nothing(memory: MetaStore, slow: Slow) -> None:
         ("/api/v1/datasets/physics/cars/diff?from=HEAD", True),
         ("/api/v1/changes", False),
         ("/api/v1/changes?summary=true", True),
+        ("/api/v1/datasets/physics/cars/revisions", False),
+        ("/api/v1/datasets/physics/cars/revisions?summary=true", True),
     ],
 )
 def test_searches_and_comparisons_are_costly_by_request_and_page(memory: MetaStore, path: str, is_costly: bool) -> None:
