@@ -21,9 +21,10 @@ from blinker import Signal
 
 from metastore.types import DatasetId, Revision, Tag
 
-#: Sent with a `DatasetEvent` after create, update, patch, delete, revert, undo, move and purge.
+#: Sent with a `DatasetEvent` after create, update, patch, delete, revert, undo, move and purge, and when revisions were
+#: received.
 dataset_changed = Signal()
-#: Sent with a `TagEvent` after a tag was created, updated or deleted.
+#: Sent with a `TagEvent` after a tag was created, updated, deleted or received.
 tag_changed = Signal()
 
 _log = logging.getLogger("metastore.events")
@@ -34,7 +35,8 @@ class DatasetEvent:
     """A change of a dataset.
 
     Attributes:
-        action: `create`, `update`, `patch`, `delete`, `revert`, `undo`, `move` or `purge`.
+        action: `create`, `update`, `patch`, `delete`, `revert`, `undo`, `move`, `purge`, or `receive` for
+            revisions that were made elsewhere.
         dataset_id: The dataset id before the change.
         before: The newest revision before the change; None for a new dataset.
         after: The newest revision after the change; None for a purge.
@@ -53,7 +55,7 @@ class TagEvent:
     """A change of a tag.
 
     Attributes:
-        action: `create`, `update` or `delete`.
+        action: `create`, `update`, `delete`, or `receive` for a tag that was made elsewhere.
         dataset_id: The dataset of the tag.
         before: The tag before the change; None for a new tag.
         after: The tag after the change; None for a deleted tag.

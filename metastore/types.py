@@ -355,7 +355,8 @@ class JournalEntry:
 
     Attributes:
         id: The revision of the journal that holds the line.
-        action: `move`, `purge`, `tag_update`, `tag_delete`, `adopt`, or `withdrawn`: the change before it was not made.
+        action: `move`, `purge`, `tag_update`, `tag_delete`, `adopt`, `receive` (of history that was made elsewhere),
+            or `withdrawn`: the change before it was not made.
         dataset_id: The dataset id before the change.
         details: What changed: `new_id`, `revision`, `tag`, `old` and so on.
         author: Who.

@@ -647,11 +647,45 @@ def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: 
     assert run("--store", "pulled", "dataset", "read", "physics/cars").json["title"] == "Cars"
 
 
-def test_a_copy_to_a_service_or_from_nothing_makes_no_store(run: Run, cars: str, tmp_path: Path) -> None:
-    with serving(metastore.connect("memory:", author="Setup")) as address:
-        refused = run("copy", "metastore-data", address)
-    assert (refused.code, refused.out) == (2, "")
-    assert "the target is a service" in refused.err
+def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_dataset(
+    run: Run, cars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    run("dataset", "create", "physics/cars", cars, *WRITE)
+    with serving(served) as address:
+        refused = run("push", address)
+        assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
+        monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
+        assert run("push", address, "--dry-run").out.endswith("1 revisions and 0 tags would be copied\n")
+        assert run("push", address).out.endswith("1 revisions and 0 tags copied\n")
+        served.dataset_patch("physics/cars", {"title": "Cars"})
+        served.dataset_create("physics/bikes", {"name": "bikes"})
+        served.dataset_delete("physics/bikes")
+        assert run("pull", address).out.endswith("3 revisions and 0 tags copied\n")
+        assert run("dataset", "list", "--deleted").out == "physics/bikes\n"
+        served.dataset_patch("physics/cars", {"title": "Autos"})
+        run("dataset", "patch", "physics/cars", '{"title": "Motors"}', *WRITE)
+        for way in ("pull", "push"):
+            conflict = run(way, address)
+            assert (conflict.code, "physics/cars: it has another history" in conflict.err) == (1, True)
+        both = run("copy", address, address)
+        assert (both.code, "for one service" in both.err) == (2, True)
+    assert served.dataset_read("physics/cars").descriptor["title"] == "Autos"
+
+
+def test_the_journal_is_copied_when_asked_as_far_as_it_goes_on(run: Run, cars: str) -> None:
+    run("dataset", "create", "physics/cars", cars, *WRITE)
+    run("dataset", "move", "physics/cars", "physics/autos", *WRITE)
+    first = run("copy", "metastore-data", "other", "--journal")
+    assert "1 revisions and 0 tags and 1 lines of the journal copied" in first.out
+    assert run("--store", "other", "journal", "--json").json["action"] == "move"
+    run("--store", "other", "dataset", "move", "physics/autos", "physics/cars", *WRITE)
+    run("dataset", "move", "physics/autos", "physics/bikes", *WRITE)
+    again = run("copy", "metastore-data", "other", "--journal")
+    assert (again.code, "_metastore/journal: it has another history" in again.err) == (1, True)
+
+
+def test_a_copy_from_nothing_makes_no_store(run: Run, tmp_path: Path) -> None:
     missing = run("copy", "absent", "pulled")
     assert (missing.code, (tmp_path / "pulled").exists()) == (5, False)
 

@@ -1,8 +1,8 @@
-"""`metastore init`, `copy` and `mirror`: new stores, copies, and Git remotes."""
+"""`metastore init`, `copy`, `pull`, `push` and `mirror`: new stores, copies, and Git remotes."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,30 +36,88 @@ def init(app: App, url: str | None) -> None:
     app.data({"store": place}, place)
 
 
+_SELECTING: tuple[Callable[..., Any], ...] = (
+    click.option("--prefix", default="", metavar="TEXT", help="Copy only ids with this prefix, such as physics/."),
+    click.option("--dry-run", is_flag=True, help="Only count what would be copied."),
+    click.option("--slowly", is_flag=True, help="Keep below the limits of a Git host, which may take hours."),
+)
+
+
+def _selecting(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what is copied, and how fast."""
+    for option in reversed(_SELECTING):
+        function = option(function)
+    return function
+
+
 @command(_root, "copy")
 @click.argument("source")
 @click.argument("target")
-@click.option("--prefix", default="", metavar="TEXT", help="Copy only ids with this prefix, such as physics/.")
 @click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")
-@click.option("--dry-run", is_flag=True, help="Only count what would be copied.")
-@click.option("--slowly", is_flag=True, help="Keep below the limits of a Git host, which may take hours.")
-def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run: bool, slowly: bool) -> None:
+@click.option("--journal", is_flag=True, help="Also copy the journal, to a store whose journal goes on from there.")
+@_selecting
+def copy(app: App, source: str, target: str, journal: bool, **options: Any) -> None:
     """Copy datasets to another store.
 
-    SOURCE and TARGET are paths or URLs; only SOURCE may be a service. The copy has the same histories, tags and ids. It
-    skips everything that TARGET has already, so after an interruption, run it again; datasets that differ there stay
-    unchanged. With --slowly, a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if
-    anything was left out.
+    SOURCE and TARGET are paths or URLs. The copy has the same histories, tags and ids. It skips everything that TARGET
+    has already, so after an interruption, run it again; datasets that differ there stay unchanged. A service as TARGET
+    needs a METASTORE_TOKEN that grants read, create, update and import. With --slowly, a copy to GitHub sends no more
+    than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
     """
-    from metastore.storage.connect import is_service
+    _copy(app, source, target, journal=journal, **options)
+
+
+@command(_root, "pull")
+@click.argument("url")
+@_selecting
+def pull(app: App, url: str, **options: Any) -> None:
+    """Bring the store up to date with another one.
+
+    Copies from URL, which is a service or another store, what the store lacks: datasets, revisions, deletions and tags.
+    A dataset that was changed on both sides is a conflict: it is named and stays unchanged. Exit code 1 if there is a
+    conflict.
+    """
+    _copy(app, url, app.url(), deleted=True, **options)
+
+
+@command(_root, "push")
+@click.argument("url")
+@_selecting
+def push(app: App, url: str, **options: Any) -> None:
+    """Bring another store up to date with this one.
+
+    Copies to URL, which is a service or another store, what it lacks: datasets, revisions, deletions and tags. A
+    dataset that was changed on both sides is a conflict: it is named and stays unchanged. A service needs a
+    METASTORE_TOKEN that grants read, create, update, delete and import. Exit code 1 if there is a conflict.
+    """
+    _copy(app, app.url(), url, deleted=True, **options)
+
+
+def _copy(
+    app: App,
+    source: str,
+    target: str,
+    *,
+    prefix: str,
+    deleted: bool,
+    dry_run: bool,
+    slowly: bool,
+    journal: bool = False,
+) -> None:
+    from metastore.storage.connect import is_new, is_service
     from metastore.storage.copy import copy as copy_all
 
-    if is_service(target):  # the URL may hold a password
-        raise InvalidInput("the target is a service, which cannot be copied to: name the store that it serves")
+    if is_service(source) and is_service(target):
+        raise InvalidInput("METASTORE_TOKEN is for one service: copy to a store of your own, and from there")
+    if journal and (is_service(source) or is_service(target)):
+        raise InvalidInput("a service neither gives nor takes the journal: copy it where its store is")
     theirs = app.open(source, create=False)
-    if dry_run and "://" not in target and not Path(target).exists():
+    new = is_new(target)
+    if dry_run and new:
         target = "memory:"  # empty, like the folder that would be made
-    ours = app.open(target, create=not dry_run)
+    ours = app.open(target) if is_service(target) else app.open(target, create=not dry_run)
+    if new and not dry_run:
+        say(f"Made a new store at {target}.")
     with Bar("Copying") as bar:
         report = copy_all(
             theirs.storage,
@@ -68,13 +126,14 @@ def copy(app: App, source: str, target: str, prefix: str, deleted: bool, dry_run
             deleted=deleted,
             dry_run=dry_run,
             slowly=slowly,
+            journal=journal,
             progress=bar.show,
         )
-    would = "would be " if dry_run else ""
+    would, lines = "would be " if dry_run else "", f" and {report.journal} lines of the journal" if journal else ""
     app.summary(
         report,
         f"{report.datasets} datasets, {report.unchanged} of them there already; "
-        f"{report.revisions} revisions and {report.tags} tags {would}copied",
+        f"{report.revisions} revisions and {report.tags} tags{lines} {would}copied",
     )
     _end(report.not_copied)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
@@ -54,11 +55,30 @@ def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
     Raises:
         StorageCorrupt: It is no whole pack, needs objects that are not in it, or holds too much.
     """
-    room = _Room(longest)
+    try:
+        return unpacked(content, longest=longest)
+    except ValueError as error:
+        raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
+
+
+def unpacked(content: bytes, *, longest: int, most: int | None = None) -> dict[str, GitObject]:
+    """Return the objects of a pack by id, as `from_pack` does.
+
+    Args:
+        content: The pack.
+        longest: How many bytes its objects may have in all.
+        most: How many objects it may have; None for any number.
+
+    Raises:
+        ValueError: It is no whole pack, needs objects that are not in it, or holds too much.
+    """
+    room, count = _Room(longest), int.from_bytes(content[8:12])
+    if most is not None and count > most:
+        raise ValueError(f"it has {count} objects, which is more than {most}")
     try:
         return _resolved(_entries(content, room), room)
-    except (IndexError, ValueError, zlib.error) as error:
-        raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
+    except (LookupError, zlib.error) as error:
+        raise ValueError(str(error)) from None
 
 
 class _Entry(NamedTuple):
@@ -100,27 +120,25 @@ def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
         yield _Entry(offset, number, base, inflated)
 
 
-def _resolved(entries: Iterator[_Entry], room: _Room) -> dict[str, GitObject]:
+def _resolved(entries: Iterable[_Entry], room: _Room) -> dict[str, GitObject]:
+    """Return the objects of entries: of whole ones first, then of differences to what is known by then."""
     objects: dict[str, GitObject] = {}
-    ids: dict[int, str] = {}
-    waiting = list(entries)
-    while waiting:
-        left = []
-        for entry in waiting:
-            base = ids.get(entry.base) if isinstance(entry.base, int) else entry.base
-            if entry.base is None:
-                found = GitObject(KINDS_BY_NUMBER[entry.number], entry.content)
-            elif base in objects:
-                room.take(result_size(entry.content))
-                found = GitObject(objects[base].kind, patched(objects[base].content, entry.content))
-            else:
-                left.append(entry)
-                continue
-            ids[entry.offset] = identity = object_id(found.kind, found.content)
-            objects[identity] = found
-        if len(left) == len(waiting):
-            raise ValueError("it is not complete")
-        waiting = left
+    ready = list[tuple[_Entry, GitObject]]()
+    waiting = defaultdict[int | str, list[_Entry]](list)
+    for entry in entries:
+        if entry.base is None:
+            ready.append((entry, GitObject(KINDS_BY_NUMBER[entry.number], entry.content)))
+        else:
+            waiting[entry.base].append(entry)
+    while ready:
+        entry, found = ready.pop()
+        identity = object_id(found.kind, found.content)
+        objects[identity] = found
+        for follower in (*waiting.pop(entry.offset, ()), *waiting.pop(identity, ())):
+            room.take(result_size(follower.content))
+            ready.append((follower, GitObject(found.kind, patched(found.content, follower.content))))
+    if waiting:
+        raise ValueError("it is not complete")
     return objects
 
 

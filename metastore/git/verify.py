@@ -33,7 +33,12 @@ def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | Non
 
 
 def verify(
-    repository: Repository, dataset_id: DatasetId, inspect: Inspect, stored: Iterable[str] = ()
+    repository: Repository,
+    dataset_id: DatasetId,
+    inspect: Inspect,
+    stored: Iterable[str] = (),
+    *,
+    known: Callable[[str], bool] = lambda identity: False,
 ) -> Iterator[Damage]:
     """Read every object that the references lead to, along all parents, and yield what is wrong.
 
@@ -42,15 +47,19 @@ def verify(
         dataset_id: Whose repository it is.
         inspect: Called once with each version of each file in the root of a revision.
         stored: Ids of further objects, to which no reference may lead; what they name may be missing.
+        known: Tells of a commit whether it was verified before, with all that it needs.
     """
-    yield from _Check(repository, dataset_id, inspect).run(stored)
+    yield from _Check(repository, dataset_id, inspect, known).run(stored)
 
 
 class _Check:
-    def __init__(self, repository: Repository, dataset_id: DatasetId, inspect: Inspect) -> None:
+    def __init__(
+        self, repository: Repository, dataset_id: DatasetId, inspect: Inspect, known: Callable[[str], bool]
+    ) -> None:
         self._repository = repository
         self._where = dataset_id
         self._inspect = inspect
+        self._known = known
         self._kinds: dict[str, str | None] = {}  # of what was read; None for what could not be
         self._inspected: set[tuple[str, str]] = set()
         #: What is still to be read: an object, the kind that it has to be of, and what leads to it.
@@ -76,6 +85,8 @@ class _Check:
             yield from self._read(*self._waiting.pop())
 
     def _read(self, identity: str, kind: str | None, leads: str, *, follow: bool = True) -> Iterator[Damage]:
+        if identity not in self._kinds and kind in (COMMIT, None) and self._known(identity):
+            self._kinds[identity] = COMMIT
         if identity not in self._kinds:
             self._kinds[identity] = None
             try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from metastore.errors import PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.errors import MetastoreError, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.http.connection import Connection, backoff
 from metastore.http.credentials import Credentials, check_base
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
@@ -58,6 +58,7 @@ class Host:
         patience: How long a call may wait in all while the host limits us, in seconds.
         concurrency: How many requests may be under way at once.
         longest: The longest body to read, in bytes.
+        unauthorized: Makes the error for a token that is missing or not accepted, from a sentence.
         sleep: Waits, in seconds.
         clock: Returns the time, in seconds since 1970.
     """
@@ -78,6 +79,7 @@ class Host:
         patience: float = 90.0,
         concurrency: int = 8,
         longest: int = LONGEST,
+        unauthorized: Callable[[str], MetastoreError] = StorageUnavailable,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -94,6 +96,7 @@ class Host:
         self._credentials = credentials
         self._patience = patience
         self.longest = longest
+        self._unauthorized = unauthorized
         self.waiting = sleep
         self._clock = clock
         self._limited_until = 0.0
@@ -264,7 +267,7 @@ class Host:
             raise self._redirected(response, self._url(path))
         message = response.message()
         if status == 401:
-            raise StorageUnavailable(f"{self._name()} does not accept the token: {message}")
+            raise self._unauthorized(f"{self._name()} does not accept the token: {message}")
         if status == 403:
             needed = response.headers.get("x-accepted-github-permissions", "")[:100]
             missing = f" (the token needs {needed})" if needed else ""

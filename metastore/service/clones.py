@@ -1,4 +1,4 @@
-"""`git clone` from the service: every dataset is a repository at `/git/{owner}/{name}.git`, which nobody pushes to.
+"""Datasets for Git: each is a repository at `/git/{owner}/{name}.git`. Who may import can push to it.
 
 Git shows people plain text, so errors are plain text here. It asks for a token as the password of the user `_jwt`.
 """
@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from metastore.errors import InvalidInput, MetastoreError, PermissionDenied
 from metastore.git import upload_pack
 from metastore.git.repository import Repository
-from metastore.service import problems, requests
+from metastore.service import problems, pushes, requests
 from metastore.service.context import service
 from metastore.service.guard import require_read
 from metastore.storage.objects import ObjectStorage
@@ -32,10 +32,13 @@ _MOST, _IN_MEMORY = 256 * 1024 * 1024, 8 * 1024 * 1024
 
 @clones.get("/git/<owner>/<name>.git/info/refs")
 def clone_capabilities(owner: str, name: str) -> Response:
-    """Say what the server can do: the first request of a clone."""
+    """Say what the server can do: the first request of a clone or push."""
     subject = _readable(owner, name)
-    if request.args.get("service") != _SERVICE:
-        raise PermissionDenied("nobody pushes here: change datasets through the API, the pages or the command line")
+    wanted = request.args.get("service")
+    if wanted == pushes.SERVICE:
+        return _answer(pushes.capabilities(subject), "advertisement", pushes.SERVICE)
+    if wanted != _SERVICE:
+        raise PermissionDenied("this address is for git clone and git push")
     with _storage().objects(subject):  # whether there is one
         pass
     speaks_2 = "version=2" in request.headers.get("Git-Protocol", "").split(":")
@@ -52,6 +55,12 @@ def clone(owner: str, name: str) -> Response:
             return _answered(repository, asked)
         except InvalidInput as error:
             return _answer(upload_pack.refusal(str(error)))
+
+
+@clones.post("/git/<owner>/<name>.git/git-receive-pack")
+def receive(owner: str, name: str) -> Response:
+    """Take revisions and tags that were made elsewhere, and report on each reference."""
+    return _answer(pushes.receive(_readable(owner, name)), service_name=pushes.SERVICE)
 
 
 @clones.errorhandler(MetastoreError)
@@ -129,7 +138,7 @@ def _spooled(parts: Iterable[bytes]) -> IO[bytes]:
     return file
 
 
-def _answer(body: bytes | Iterable[bytes], kind: str = "result") -> Response:
-    response = Response(body, content_type=f"application/x-{_SERVICE}-{kind}")
+def _answer(body: bytes | Iterable[bytes], kind: str = "result", service_name: str = _SERVICE) -> Response:
+    response = Response(body, content_type=f"application/x-{service_name}-{kind}")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -22,12 +22,14 @@ from metastore.errors import (
     DatasetNotFound,
     InvalidInput,
     NotFound,
+    PermissionDenied,
     RevisionNotFound,
     StorageCorrupt,
 )
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.git.reachable import Needed
 from metastore.git.repository import ancestry
+from metastore.storage.lines import JOURNAL
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
@@ -64,6 +66,7 @@ class CopyReport:
         revisions: The number of revisions that the target lacked.
         tags: The number of tags that the target lacked.
         not_copied: The datasets and tags that were left out.
+        journal: The number of lines of the journal that the target lacked, if the journal was copied too.
     """
 
     datasets: int
@@ -71,6 +74,7 @@ class CopyReport:
     revisions: int
     tags: int
     not_copied: tuple[NotCopied, ...] = ()
+    journal: int = 0
 
 
 class _LeftOut(Exception):
@@ -85,6 +89,7 @@ def copy(
     deleted: bool = False,
     dry_run: bool = False,
     slowly: bool = False,
+    journal: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> CopyReport:
     """Copy datasets to another storage.
@@ -96,6 +101,7 @@ def copy(
         deleted: Whether to copy deleted datasets too.
         dry_run: Whether to report only what would be copied.
         slowly: Whether to keep below the limits of a target on a Git host, and to wait for hours if it limits us.
+        journal: Whether to copy the journal too. A target that has other lines keeps its own, and is reported.
         progress: Called after each dataset with the numbers of datasets done and in all.
 
     Raises:
@@ -111,7 +117,8 @@ def copy(
     for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which), 1):
         run.copy(dataset_id)
         progress(done, max(done, total))
-    return CopyReport(done, run.unchanged, run.revisions, run.tags, tuple(run.not_copied))
+    lines = run.copy_journal() if journal else 0
+    return CopyReport(done, run.unchanged, run.revisions, run.tags, tuple(run.not_copied), lines)
 
 
 class _Run:
@@ -136,6 +143,18 @@ class _Run:
             self._copy_tags(dataset_id)
         self.unchanged += before == (self.revisions, self.tags, len(self.not_copied))
 
+    def copy_journal(self) -> int:
+        """Copy the journal, which is a dataset but counts for none, and return the number of lines."""
+        try:
+            self._source.resolve(JOURNAL, None)
+        except DatasetNotFound:
+            return 0
+        unchanged, revisions = self.unchanged, self.revisions
+        self.copy(JOURNAL)
+        lines = self.revisions - revisions
+        self.unchanged, self.revisions = unchanged, revisions
+        return lines
+
     def _reporting(self, dataset_id: DatasetId, tag: str | None = None) -> _Reporting:
         return _Reporting(self.not_copied, dataset_id, tag)
 
@@ -157,7 +176,7 @@ class _Run:
             if ours is not None:
                 raise _LeftOut(f"it has another history at the target, which is at {ours[:12]}")
         if self._pair:
-            self._carry_revisions(dataset_id, head, ours)
+            self._carry_revisions(dataset_id, [revision.id for revision in new[::-1]], ours)
             self.revisions += len(new)
         else:
             self._repeat_revisions(dataset_id, new[::-1])
@@ -229,12 +248,17 @@ class _Run:
 
     # Object by object
 
-    def _carry_revisions(self, dataset_id: DatasetId, head: RevisionId, ours: RevisionId | None) -> None:
+    def _carry_revisions(self, dataset_id: DatasetId, ids: list[RevisionId], ours: RevisionId | None) -> None:
+        """Carry revisions over, oldest first, on top of the newest one of the target."""
         assert self._pair
         source, target = self._pair
-        if not self._dry_run:
-            with source.objects(dataset_id) as repository:
+        if self._dry_run:
+            return
+        step = target.adopts_at_once or len(ids)
+        with source.objects(dataset_id) as repository:
+            for head in [*ids[step - 1 : -1 : step], ids[-1]]:
                 target.adopt(dataset_id, Needed(repository, head, ours), head, parent=ours)
+                ours = head
 
     def _carry_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
         assert self._pair
@@ -258,7 +282,7 @@ class _Reporting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> bool:
         if isinstance(error, Conflict):
             reason = f"the target was changed meanwhile ({error}); copy again"
-        elif isinstance(error, (_LeftOut, NotFound, InvalidInput, StorageCorrupt)):
+        elif isinstance(error, (_LeftOut, NotFound, InvalidInput, StorageCorrupt, PermissionDenied)):
             reason = str(error)
         else:
             return False

@@ -46,6 +46,8 @@ class ObjectStorage(Storage):
 
     #: Whether any object goes in and comes out byte for byte. A host's API may support only some objects.
     carries_any_object = True
+    #: How many revisions of a history are adopted at once; None for all of them.
+    adopts_at_once: int | None = None
 
     @abstractmethod
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> AbstractContextManager[Repository]:

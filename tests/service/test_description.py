@@ -58,7 +58,7 @@ def test_what_writes_needs_a_token_and_what_reads_may_go_without() -> None:
     for method, path, said in operations():
         needed = said.get("security", DOCUMENT["security"])
         reads = method == "GET" or said["operationId"] == "clone"  # Git asks with POST
-        assert (needed == [{"token": []}]) != reads, f"{method} {path}"
+        assert (not needed or {} in needed) == reads, f"{method} {path}"
 
 
 def test_every_component_is_used() -> None:
@@ -131,6 +131,8 @@ def _play_datasets(door: Door, importer: Any) -> None:
     clone = "/git/okfn/compression.git"
     door.anybody.get(f"{clone}/info/refs?service=git-upload-pack", headers={"Git-Protocol": "version=2"})
     door.anybody.post(f"{clone}/git-upload-pack", data=b"0014command=ls-refs\n0000")
+    importer.get(f"{clone}/info/refs?service=git-receive-pack")
+    importer.post(f"{clone}/git-receive-pack", data=b"0000", content_type="application/x-git-receive-pack-request")
     for path in (
         "",
         "/revisions?limit=1&path=/title",

@@ -1,0 +1,99 @@
+"""Objects that came from elsewhere for a repository, and the check that they are whole and sound before they count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from metastore.errors import InvalidInput
+from metastore.git.cache import Cache
+from metastore.git.objects import GitObject
+from metastore.git.repository import DELETED_TREE, Repository, ancestry, commit_at, object_at
+from metastore.git.verify import Inspect, verify
+from metastore.types import DatasetId, RevisionId
+
+_CACHE_BYTES = 1024 * 1024
+
+
+class Received(Repository):
+    """A repository as it would be: objects that came over those that are there, and one reference that has moved.
+
+    What did not come has to be in this very dataset. The cache of the repository does not count, since other datasets
+    may share it.
+
+    Args:
+        came: The objects that came, by id.
+        there: The repository; None for a new one.
+        branch: The branch of the dataset.
+        name: The full name of the reference.
+        target: The id that it leads to.
+    """
+
+    def __init__(
+        self, came: Mapping[str, GitObject], there: Repository | None, branch: str, name: str, target: str
+    ) -> None:
+        super().__init__(Cache(_CACHE_BYTES))
+        self.branch = branch
+        self._came, self._there, self._name, self._target = came, there, name, target
+        #: The objects that came and that the reference needs; complete after `check`.
+        self.needed: dict[str, GitObject] = {}
+
+    def check(self, dataset_id: DatasetId, inspect: Inspect) -> None:
+        """Check all that the reference leads to as `verify` does, but for what the branch led to before.
+
+        Args:
+            dataset_id: The dataset.
+            inspect: As for `verify`.
+
+        Raises:
+            InvalidInput: Something is missing or wrong, or the branch would not go on from where it is.
+        """
+        known = self._there.leads_to if self._there is not None else lambda identity: False
+        for damage in verify(self, dataset_id, inspect, known=known):
+            raise InvalidInput(damage.detail)
+        if self._there is None or self._name != f"refs/heads/{self.branch}":
+            return
+        before = self._there.head()
+        if not any(commit_id == before for commit_id, _ in ancestry(self, self._target)):
+            raise InvalidInput(f"{self._target[:12]} does not follow on {before[:12]}, the newest revision")
+
+    @cached_property
+    def is_deletion(self) -> bool:
+        """Whether the reference leads to the deletion of a dataset. Raises StorageCorrupt."""
+        return commit_at(self, self._target).tree == DELETED_TREE
+
+    def file(self, path: str) -> bytes | None:
+        """Return a file of the revision that the reference leads to, or None. Raises StorageCorrupt."""
+        blob = self.entry(commit_at(self, self._target).tree, path)
+        return object_at(self, blob).content if blob is not None else None
+
+    def get(self, object_id: str) -> GitObject:
+        if object_id in self._came:
+            self.needed[object_id] = self._came[object_id]
+            return self._came[object_id]
+        if self._there is None:
+            raise KeyError(object_id)
+        return self._there.read_uncached(object_id)
+
+    read_uncached = get
+
+    def head(self) -> RevisionId:
+        return RevisionId(self._target)
+
+    def reference_targets(self) -> Mapping[str, str]:
+        return {self._name: self._target}
+
+    def tag_names(self) -> list[str]:
+        return []
+
+    def tag_target(self, name: str) -> str | None:
+        return None
+
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        raise NotImplementedError("objects that came are read alone")
+
+    def set_head(self, new: RevisionId) -> None:
+        raise NotImplementedError("objects that came are read alone")
+
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        raise NotImplementedError("objects that came are read alone")

@@ -1,0 +1,135 @@
+"""`git push` to the service, for histories that were made elsewhere: `metastore copy` sends them so, too.
+
+Revisions name authors and times of their own, so a push needs the right to import, beside the rights for what it does.
+The branch of a dataset only goes on, tags are only added, and nothing is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+
+from metastore.auth.access import Identity, require
+from metastore.errors import Conflict, DatasetMoved, DatasetNotFound, InvalidInput, NotFound, PermissionDenied
+from metastore.git.objects import GitObject
+from metastore.git.pack import unpacked
+from metastore.git.receive_pack import Push, Update, advertisement, report
+from metastore.parse import make_time
+from metastore.service.context import service
+from metastore.service.guard import identity, named
+from metastore.store.receiving import HEADS, TAGS, Receiver
+from metastore.types import Change, DatasetId, Revision
+
+SERVICE = "git-receive-pack"
+#: How many bytes a push may have, how many its objects may have in all, and how many there may be.
+_LONGEST, _UNPACKED, _OBJECTS = 64 * 1024 * 1024, 256 * 1024 * 1024, 200_000
+#: What Git sends first where the body is long, to learn whether the token counts.
+_PROBE = b"0000"
+
+
+def capabilities(dataset_id: DatasetId) -> bytes:
+    """Return the answer to the first request of a push: the references, and what the server can do.
+
+    Raises:
+        AuthenticationError: There is no token, or it names no user.
+        PermissionDenied: The token does not grant `import`.
+        DatasetMoved: The dataset has another id now.
+    """
+    _importer(dataset_id)
+    try:
+        with _receiver().storage.objects(dataset_id) as repository:
+            return advertisement(repository.reference_targets())
+    except DatasetMoved:
+        raise
+    except DatasetNotFound:
+        return advertisement({})
+
+
+def receive(dataset_id: DatasetId) -> bytes:
+    """Take what was pushed, and return the report.
+
+    Raises:
+        AuthenticationError: There is no token, or it names no user.
+        PermissionDenied: The token does not grant `import`.
+        InvalidInput: The request is none of Git's, or its pack cannot be read.
+        RequestEntityTooLarge: The request is too large.
+    """
+    who = _importer(dataset_id)
+    receiver, body = _receiver(), _body()
+    if body == _PROBE:
+        return b""
+    push = Push.parse(body)
+    try:
+        objects = unpacked(push.pack, longest=_UNPACKED, most=_OBJECTS) if push.pack else {}
+    except ValueError as error:
+        raise InvalidInput(f"the pack cannot be read: {error}") from None
+    if push.atomic and len(push.updates) > 1:
+        reason = "push one reference at a time, or without --atomic"
+        return report({update.name: reason for update in push.updates})
+    ordered = sorted(push.updates, key=lambda update: not update.name.startswith(HEADS))
+    return report({update.name: _refusal(receiver, dataset_id, update, objects, who) for update in ordered})
+
+
+def _refusal(
+    receiver: Receiver, dataset_id: DatasetId, update: Update, objects: Mapping[str, GitObject], who: Identity
+) -> str | None:
+    """Carry an update out and return None, or return why not."""
+    try:
+        _carry_out(receiver, dataset_id, update, objects, who)
+    except (Conflict, InvalidInput, NotFound, PermissionDenied) as error:
+        return " ".join(str(error).split())[:900]
+    return None
+
+
+def _carry_out(
+    receiver: Receiver, dataset_id: DatasetId, update: Update, objects: Mapping[str, GitObject], who: Identity
+) -> None:
+    change = Change(who.author, f"Receive {update.name}", make_time(datetime.now(UTC)))
+
+    def allow(before: Revision | None, deletes: bool) -> None:
+        for action in _actions(before, deletes):
+            require(who, action, dataset_id)
+
+    if update.new is None:
+        raise InvalidInput("a push removes nothing")
+    if update.name.startswith(TAGS):
+        require(who, "update", dataset_id)
+        receiver.tag(dataset_id, update, objects, change)
+    elif update.name.startswith(HEADS):
+        receiver.revisions(dataset_id, update, objects, change, allow)
+    else:
+        raise InvalidInput("a push brings the branch of a dataset, and tags")
+
+
+def _actions(before: Revision | None, deletes: bool) -> tuple[str, ...]:
+    """Return the rights that a push needs beside `import`, by what was there and what will be."""
+    if before is None:
+        return ("create", "delete") if deletes else ("create",)
+    if before.deleted:
+        return ("update",) if deletes else ("create",)
+    return ("delete",) if deletes else ("update",)
+
+
+def _importer(dataset_id: DatasetId) -> Identity:
+    who = named(identity())
+    require(who, "import", dataset_id)
+    return who
+
+
+def _receiver() -> Receiver:
+    return Receiver.of(service().store)
+
+
+def _body() -> bytes:
+    if request.mimetype != f"application/x-{SERVICE}-request":  # which no page of another site can send
+        raise UnsupportedMediaType(f"Git sends application/x-{SERVICE}-request")
+    if request.content_encoding:
+        raise UnsupportedMediaType("a push is not compressed beyond its pack")
+    request.max_content_length = _LONGEST
+    content = request.get_data(cache=False)
+    if request.content_length is None and len(content) >= _LONGEST:
+        raise RequestEntityTooLarge  # chunks are cut off at the limit
+    return content
