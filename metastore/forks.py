@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 _Owner = TypeVar("_Owner")
 _resets: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
 _abandoned: list[object] = []
-#: How long a fork waits for imports, in seconds.
-_PATIENCE = 10.0
+#: How long a fork waits for imports that come no further, in seconds.
+_PATIENCE = 30.0
 
 
 def register(owner: _Owner, reset: Callable[[_Owner], None]) -> None:
@@ -52,18 +52,26 @@ def undisturbed() -> AbstractContextManager[object]:
 
 
 def _before_fork() -> None:
-    """Wait until no other thread imports. Python's own list of its locks is read; without it there is no wait."""
-    deadline = time.monotonic() + _PATIENCE
+    """Wait until no other thread imports, or until what it imports comes no further: it may wait for this thread.
+
+    Python's own list of its locks is read; without it there is no wait.
+    """
     _quiet.acquire()
-    while _imports_elsewhere() and time.monotonic() < deadline:
+    known, deadline = set[str](), 0.0
+    while importing := _imports_elsewhere():
+        if importing != known:
+            known, deadline = importing, time.monotonic() + _PATIENCE
+        elif time.monotonic() >= deadline:
+            return
         _quiet.release()  # what is imported may want it
         time.sleep(0.001)
         _quiet.acquire()
 
 
-def _imports_elsewhere() -> bool:
-    locks = [reference() for reference in tuple(getattr(_bootstrap, "_module_locks", {}).values())]
-    return any(getattr(lock, "owner", None) not in (None, threading.get_ident()) for lock in locks)
+def _imports_elsewhere() -> set[str]:
+    """Return the names of the modules that other threads import."""
+    locks = {name: reference() for name, reference in tuple(getattr(_bootstrap, "_module_locks", {}).items())}
+    return {name for name, lock in locks.items() if getattr(lock, "owner", None) not in (None, threading.get_ident())}
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_quiet.release, after_in_child=_after_fork)

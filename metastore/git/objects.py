@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -274,7 +274,7 @@ def _parse_identity(text: str) -> tuple[Author, datetime]:
     who, _, when = text.rpartition(">")
     words = when.split()
     seconds = int(words[0]) if words else 0
-    return _parse_author(who), _EPOCH + timedelta(seconds=max(0, min(seconds, _LATEST)))
+    return _parse_author(who), datetime.fromtimestamp(max(0, min(seconds, _LATEST)), UTC)
 
 
 @lru_cache(1024)  # a history has few authors

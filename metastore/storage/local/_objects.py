@@ -28,7 +28,12 @@ from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import index_ids, readable_packs, write_pack
 
 _KINDS = (COMMIT, TREE, BLOB, TAG)
-_NAMES = {ObjectType.COMMIT: COMMIT, ObjectType.TREE: TREE, ObjectType.BLOB: BLOB, ObjectType.TAG: TAG}
+_NAMES: dict[int, str] = {
+    ObjectType.COMMIT: COMMIT,
+    ObjectType.TREE: TREE,
+    ObjectType.BLOB: BLOB,
+    ObjectType.TAG: TAG,
+}
 #: From this many objects on, one pack is written instead of a file for each.
 _MANY = 64
 _TRIES = 50
@@ -51,6 +56,7 @@ class ObjectDatabase:
         self._packs: Packs | None = None
         self._libgit2: pygit2.Odb | None = None
         self._indexed: set[str] = set()
+        self._last_was_packed = False
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
 
     def _open(self) -> Packs:
@@ -83,7 +89,10 @@ class ObjectDatabase:
             KeyError: There is none.
             StorageCorrupt: It is damaged.
         """
+        if self._last_was_packed and (found := self._read_by_libgit2(identity)):  # as its neighbours mostly are
+            return found
         content = read_file(self._loose_path(identity))
+        self._last_was_packed = content is None
         if content is not None and (found := _parse_loose(identity, content)):
             return found
         try:
@@ -105,7 +114,7 @@ class ObjectDatabase:
                 self._libgit2 = pygit2.Odb()
                 self._libgit2.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
             kind, content = self._libgit2.read(identity)
-            return GitObject(_NAMES[ObjectType(kind)], content)
+            return GitObject(_NAMES[kind], content)
         return None
 
     def _read_packed(self, identity: str) -> GitObject:
