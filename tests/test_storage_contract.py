@@ -30,7 +30,7 @@ SHIPS = DatasetId("physics", "ships")
 NOWHERE = RevisionId("0" * 40)
 
 
-@pytest.fixture(params={**STORAGES, **ALIKE, **GIT_ALONE})
+@pytest.fixture(params={**STORAGES, **GIT_ALONE})
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     yield from opened(request.param, tmp_path)
 

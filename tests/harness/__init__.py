@@ -11,7 +11,7 @@ the order on the disk       `strace`                            local: `test_dur
 full, read-only, damaged    a small file system, another user   local: `test_disks`, `test_verify`
 an answer is cut or late    `http_proxy.Proxy`                  service: `client/test_lost_answers`, the CKAN extension
 …                           `postgres_proxy.Proxy`              PostgreSQL: `test_postgres_outcomes`, its bundles
-…                           `hosts/server.HostServer.fault`     GitHub, GitLab, plain Git: `hosts/test_*_faults`
+…                           `hosts/server.HostServer.fault`     GitHub, GitLab, Gitea, Git: `hosts/test_faults`
 the outcome is unknown      all of them                         `test_settle` here and of hosts, PostgreSQL, service
 the clock steps             `test_feed.SteppedClock`            local: `test_feed`; PostgreSQL numbers its changes
 Git works beside            Git's housekeeping, in loops        local: `test_beside_git`

@@ -40,6 +40,9 @@ class GitServer(HostServer):
         super().__init__()
         self.tokens["secret"] = "ann"
 
+    def take(self, other: GitServer) -> None:
+        shutil.copytree(other.root, self.root, dirs_exist_ok=True)
+
     def make(self, path: str, **config: str) -> Path:
         """Make an empty repository with some configuration, such as `receive_fsckObjects="true"`."""
         folder = self.root / path

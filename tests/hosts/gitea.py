@@ -81,7 +81,6 @@ class Gitea(HostServer):
         self.tokens[TOKEN] = "ann"
 
     def take(self, other: Gitea) -> None:
-        """Hold what another one holds, and go on from there."""
         self.redirects = dict(other.redirects)
         for each in other.repositories.values():
             folder = self.root / each.folder.name

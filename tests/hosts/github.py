@@ -24,9 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -145,6 +146,14 @@ class GitHub(HostServer):
         self.repositories[made.number] = made
         self.redirects.pop((owner.lower(), name.lower()), None)
         return made
+
+    def take(self, other: GitHub) -> None:
+        self.redirects, self._number = dict(other.redirects), other._number
+        for each in other.repositories.values():
+            folder = self.folder / Path(each.git.path).name
+            shutil.copytree(each.git.path, folder)
+            git = pygit2.Repository(str(folder))
+            self.repositories[each.number] = replace(each, git=git, topics=list(each.topics), issues=list(each.issues))
 
     # HTTP
 

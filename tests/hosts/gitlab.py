@@ -90,7 +90,6 @@ class GitLab(HostServer):
         self.tokens["glpat-ann"] = "ann"
 
     def take(self, other: GitLab) -> None:
-        """Hold what another one holds, and go on from there."""
         self.redirects = dict(other.redirects)
         for each in other.projects.values():
             folder = self.root / each.folder.name

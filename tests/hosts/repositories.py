@@ -43,11 +43,12 @@ def make(root: Path, folder: Path) -> None:
     """Make an empty repository, configured as hosts configure Git."""
     template = root / "template.git"
     if not template.exists():
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", template], check=True)
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", "--template=", template], check=True)
         with (template / "config").open("a") as config:
             config.write("[uploadpack]\n\tallowFilter = true\n\tallowAnySHA1InWant = true\n")
             config.write("[http]\n\treceivepack = true\n")
     shutil.copytree(template, folder)
+    (folder / "hooks").mkdir()
 
 
 def is_empty(folder: Path) -> bool:

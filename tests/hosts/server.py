@@ -145,6 +145,10 @@ class HostServer:
         """Carry out a request. Called under the lock: a host's own transactions are not what is tested."""
         raise NotImplementedError
 
+    def take(self, other: Any) -> None:
+        """Hold what another host of this kind holds, and go on from there."""
+        raise NotImplementedError
+
     def fault(self, kind: str | Reply | Callable[[Reply], Reply], **options: Any) -> Fault:
         """Let something go wrong; see `Fault`."""
         made = Fault(kind, **options)

@@ -1,6 +1,6 @@
 """Gitea and Forgejo as a storage: what the contract does not say, and the traps of the host.
 
-What is as on GitLab (caches, races, lost answers) is in test_gitlab.py; faults are in test_gitlab_faults.py.
+What is as on GitLab (caches, races, lost answers) is in test_gitlab.py; faults are in test_faults.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from metastore import git
@@ -221,12 +220,8 @@ class Maker:
     def _delete_marked(self, repository: GitHubRepository, parent: RevisionId, mark: RevisionId) -> None:
         try:
             self._delete(repository)
-        except ResponseLost as error:
-            with suppress(StorageError):
-                found = self._api.get(repository.name)
-                if found is None or found.node_id != repository.seen.node_id:
-                    return
-            raise OutcomeUnknown(f"{repository.name} is marked as purged, and may not be gone", parent) from error
+        except ResponseLost:
+            self._delete_again(repository, parent)
         except MetastoreError as error:
             try:
                 self._force(repository.seen.node_id, [Move(f"refs/heads/{repository.branch}", mark, parent)])
@@ -237,6 +232,15 @@ class Maker:
             if isinstance(error, Redirected):
                 raise StorageBusy(f"{repository.name} was moved meanwhile; try again") from None
             raise
+
+    def _delete_again(self, repository: GitHubRepository, parent: RevisionId) -> None:
+        """Ask what became of a deletion whose answer was lost, and repeat it if the repository is still there."""
+        try:
+            found = self._api.get(repository.name)
+            if found and found.node_id == repository.seen.node_id:
+                self._delete(repository)
+        except (MetastoreError, ResponseLost) as error:
+            raise OutcomeUnknown(f"{repository.name} is marked as purged, and may not be gone", parent) from error
 
     def _delete(self, repository: GitHubRepository) -> None:
         """Delete a repository. GitHub may answer 404 to a token that may see it and not delete it."""
