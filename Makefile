@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# One more than there are cores: some tests wait for others' answers.
-JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 1)
+# Two more than there are cores: many tests wait for a browser, a server or a disk.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || echo 1) + 2)
 INSTALL := $(BIN)/python .ci/install.py
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 

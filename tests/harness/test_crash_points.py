@@ -106,15 +106,16 @@ def test_a_write_that_is_cut_off_anywhere_happened_as_a_whole_or_not_at_all(
 
 
 def _cuts(calls: list[str]) -> list[int]:
-    """Return before which calls to cut: before each, and the end; but of a row of calls alike the first and last two.
+    """Return before which calls to cut: in the soak before each, and the end.
 
-    In between, a folder more or less is made or taken away, which nobody can tell apart.
+    Else, of a row of calls alike the first and last two: in between, a folder more or less is made or taken away, which
+    nobody can tell apart. And of what is then left every second one, since a write is a chain of steps, each of which
+    takes some calls.
     """
-    return [
-        number
-        for number in range(len(calls) + 1)
-        if SOAK or len(set(calls[max(number - 2, 0) : number + 2])) > 1 or number > len(calls) - 2
-    ]
+    if SOAK:
+        return list(range(len(calls) + 1))
+    telling = [n for n in range(len(calls)) if len(set(calls[max(n - 2, 0) : n + 2])) > 1]
+    return [*telling[::2], len(calls)]
 
 
 def _after(write: str, template: Path, root: Path, calls: list[str]) -> object:

@@ -259,7 +259,9 @@ def test_without_scripts_on_a_small_screen_everything_works(plain: Person, beam:
     plain.signs_in("ann")
     page = plain.goes_to("/bundles")
     page.get_by_role("link", name="Devices", exact=True).last.click()
+    page.wait_for_url("**order=devices*")
     page.get_by_role("link", name="Devices", exact=True).last.click()
+    page.wait_for_url("**descending=1*")
     counts = [int(cell) for cell in page.locator("tbody td.number").all_inner_texts()]
     assert counts == sorted(counts, reverse=True)
     page.goto(f"{site.url}/bundles/Beam/edit")
@@ -282,7 +284,7 @@ def test_the_record_is_read_by_page_and_sent_as_a_file(person: Person, site: Sit
         site.registry.bundle_update("Busy", {"event": f"e,{number}"}, user="ann", comment=f"\t-{number}")
     page = person.goes_to("/log?name=Busy&user=ann")
     page.get_by_role("link", name="Older changes").click()
-    assert page.get_by_role("row").count() == 12
+    expect(page.get_by_role("row")).to_have_count(12)
     expect(page.get_by_role("row").last).to_contain_text("created")
     with page.expect_download() as waited:
         page.get_by_role("link", name="CSV").click()
@@ -311,7 +313,7 @@ def test_the_record_is_read_by_page_and_sent_as_a_file(person: Person, site: Sit
 
 
 def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None:
-    devices = [f"E:D{number:05}" for number in range(10_000)] + ["&{constructor.constructor('x')()}".replace("'", "")]
+    devices = [f"E:D{number:05}" for number in range(3_000)] + ["&{constructor.constructor('x')()}".replace("'", "")]
     devices += ["\u202egnirts" + "x" * 240]
     hostile = {"name": "x" * 64, "event": "e," + "&" * 250, "ifb_group": "NOvA", "hosts": ["h" * 253] * 2}
     made = site.registry.bundle_create(
@@ -348,10 +350,10 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, beam: list[int],
     site.registry.bundle_create({"name": "Gone", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
     gone = site.registry.bundle_delete("Gone", user="ann", comment="Over").id
     found = {}
-    paths = ["/bundles?order=devices", "/bundles/Beam", f"/snapshots/{beam[-1]}", "SIGN IN"]
+    paths = ["/bundles?order=devices", "SIGN IN"]
     paths += ["/bundles?device=E:NONE", "/bundles?deleted=1", "/new-bundle", "/bundles/Gone", "/log"]
     paths += [f"/bundles/Beam{each}" for each in ("", "/edit", "/copy", "/delete", "/log?device=E:TOR860")]
-    paths += [f"/snapshots/{each}" for each in (gone, f"{beam[0]}/restore", f"{gone}/restore")]
+    paths += [f"/snapshots/{each}" for each in (gone, f"{gone}/restore")]
     paths += [f"/snapshots/{beam[-1]}?to={beam[0]}"]
     for path in paths:
         if path == "SIGN IN":

@@ -193,7 +193,7 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
     page.get_by_role("link", name="Move").click()
     page.get_by_label("New id").fill("physics/bicycles")
     page.get_by_role("button", name="Move").click()
-    assert page.url.endswith("/datasets/physics/bicycles")
+    page.wait_for_url("**/datasets/physics/bicycles")
     page.goto(f"{site.url}/datasets/physics/bikes")
     assert page.url.endswith("/datasets/physics/bicycles")
     page.get_by_role("link", name="Delete").click()

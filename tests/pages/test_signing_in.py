@@ -365,7 +365,7 @@ def test_somebody_signs_in_at_a_provider(browser: Browser) -> None:
             page.locator("input[name=sub]").fill("ann")
             page.get_by_role("button", name="Authorize").click()
             expect(page.get_by_text("Signed in as")).to_be_visible()
-            assert page.url == f"{site.url}/datasets/okfn/compression"
+            expect(page).to_have_url(f"{site.url}/datasets/okfn/compression")
             page.get_by_role("link", name="Edit").click()
             page.get_by_label("datapackage.json").fill('{"title": "New", "resources": []}')
             page.get_by_role("button", name="Save").click()
