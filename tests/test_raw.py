@@ -124,7 +124,7 @@ def test_its_page_shows_it_as_text_with_a_sentence() -> None:
     client = create_app(store).test_client()
     page = client.get(f"/datasets/physics/cars?revision={broken}")
     assert page.status_code == 200
-    assert "This revision is not a descriptor" in page.text
+    assert "This revision is not a valid descriptor" in page.text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
     assert "<script>alert(1)" not in page.text
     lines = client.get(f"/datasets/physics/cars/compare?from={broken}&to={newest}")

@@ -1,7 +1,7 @@
-"""Changes of many datasets that belong together, such as those of one import, and undoing them as a whole.
+"""Batches: changes of many datasets that belong together, such as those of one import, and can be undone together.
 
-They share an id, in a trailer of their messages: `git log --grep` finds it on every storage. Each dataset is undone by
-itself, so what was interrupted can be started again.
+They share an id in a trailer of their messages, which `git log --grep` finds on every storage. Datasets are undone one
+by one, so an interrupted undo can be repeated.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from metastore.types import DatasetId, Difference, Revision
 if TYPE_CHECKING:
     from metastore.store.base import Store
 
-#: The trailers of the changes of a batch, and of what takes them out.
+#: The trailers of the changes of a batch, and of the changes that undo them.
 BATCH, UNDONE = "Batch", "Undone-Batch"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which changes are to be undone: those of a batch, or of some author in some time.
+    """Selects the changes to undo: those of a batch, or of an author in a period.
 
     Attributes:
         batch: The id of the batch; None for any.
@@ -45,8 +45,8 @@ class UndoLine:
 
     Attributes:
         dataset_id: The dataset.
-        outcome: `undone`, `deleted` (its creation was undone), `unchanged` (nothing of the changes was left),
-            `conflict` (a later change stands in the way) or `failed`.
+        outcome: `undone`, `deleted` (its creation was undone), `unchanged` (there was nothing left to undo),
+            `conflict` (with a later change) or `failed`.
         revisions: The ids of the changes, newest first.
         reason: A sentence for `conflict` and `failed`; else empty.
     """
@@ -66,17 +66,17 @@ def has_trailer(message: str, name: str, value: str) -> bool:
 
 
 def undo_all(store: Store, chosen: Chosen, *, message: str | None = None, dry_run: bool = False) -> Iterator[UndoLine]:
-    """Undo the chosen changes dataset by dataset, and yield what became of each dataset that has some.
+    """Undo the chosen changes dataset by dataset, and yield the outcome of each dataset that has any.
 
     Args:
         store: The store.
-        chosen: Which changes.
-        message: Why; None says what was undone.
-        dry_run: Whether to write nothing, and only say what would be done.
+        chosen: The changes to undo.
+        message: The reason; None for a default that names the batch.
+        dry_run: Whether to write nothing, and only report what would be done.
 
     Raises:
         InvalidInput: Nothing is chosen.
-        StorageError: The store fails. What was undone stays; the same call goes on from there.
+        StorageError: The store fails. Finished datasets stay undone; the same call continues from there.
     """
     if chosen == Chosen():
         raise InvalidInput("say what to undo: a batch, or an author, or a time")

@@ -1,7 +1,7 @@
 """Write a store's descriptors to a folder, and keep the folder in step with the store.
 
-The folder holds OWNER/NAME/datapackage.json, and a manifest that says what an export wrote. So the next one knows which
-files have been changed by somebody else, which it leaves alone, and which belong to datasets that are gone.
+The folder holds OWNER/NAME/datapackage.json and a manifest of the files that exports wrote. From the manifest, the next
+export knows the files that somebody else changed, which it keeps, and those whose datasets are gone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MANIFEST = ".metastore-export.json"
 _FORMAT = 1
-#: After how many files the manifest is written, so that little is unknown to it when the process is killed.
+#: The manifest is saved after this many files, so that it lacks few of them if the process is killed.
 _BATCH = 200
 
 Outcome = Literal["written", "unchanged", "removed", "stale", "kept", "skipped", "failed"]
@@ -68,21 +68,21 @@ def export(
     dry_run: bool = False,
     through: Callable[[list[DatasetId]], Iterable[DatasetId]] = iter,
 ) -> list[ExportLine]:
-    """Write each dataset's descriptor to a file, and say what became of each file.
+    """Write each dataset's descriptor to a file, and return the outcome of each file.
 
     Args:
         store: The store to read.
-        folder: Created if there is none.
+        folder: The folder; created if it does not exist.
         prefix: Only ids that start with this text.
         revision: A tag or another name of a revision; datasets without it are skipped. None means the newest.
         prune: Whether to remove the files of datasets that were deleted, moved or purged.
-        overwrite: Whether to write and remove files that somebody changed, too.
+        overwrite: Whether to also write and remove files that somebody changed.
         dry_run: Whether to change nothing.
         through: Passes the ids on, one by one; for a progress bar.
 
     Raises:
         InvalidInput: The manifest cannot be read, or the folder cannot be written to.
-        StorageError: The store fails. The manifest knows what has been written.
+        StorageError: The store fails. The manifest lists the files that have been written.
     """
     run = _Run(folder, overwrite=overwrite, dry_run=dry_run)
     lines: list[ExportLine] = []
@@ -98,7 +98,7 @@ def export(
 
 
 def exported_unchanged(file: Path, content: bytes) -> bool:
-    """Return whether a file is as an export wrote it: storing it again could only undo later changes."""
+    """Tell whether a file is as an export wrote it. Importing it again could only undo later changes."""
     if file.name != DESCRIPTOR or len(file.parts) < 3:
         return False
     known = _read_manifest(file.parents[2] / MANIFEST)
@@ -200,7 +200,9 @@ def _read_manifest(file: Path) -> dict[str, str]:
     except OSError as error:
         raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InvalidInput(f"{file} is damaged; remove it, and an export keeps every file that differs") from None
+        raise InvalidInput(
+            f"{file} is damaged: remove it, then the next export keeps every file that differs"
+        ) from None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Store the descriptors of a catalogue, with or without regard to changes that were made in the store meanwhile."""
+"""Stores the descriptors of a catalogue. A rule decides about datasets that were changed in the store meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: The trailer of each revision that an import made; `git log --grep` finds it too.
 TRAILER = "Imported-From"
-#: How a dataset is treated that is in the store already.
+#: The treatment of a dataset that is in the store already.
 Rule = Literal["replace", "only-new", "if-unchanged", "merge"]
 Outcome = Literal["created", "updated", "merged", "unchanged", "skipped", "failed"]
 #: How often a write that lost a race is tried again.
@@ -76,13 +76,13 @@ class Importer:
 
     Args:
         store: The store to write to.
-        rule: How to treat a dataset that is in the store: `replace` it, import `only-new` ones, replace it
+        rule: The treatment of a dataset that is in the store: `replace` it, import `only-new` ones, replace it
             `if-unchanged` since its last import, or `merge` the changes of both sides.
-        base: A folder that keeps each descriptor as it was imported last; needed to merge more than once.
+        base: A folder that keeps each descriptor as last imported; needed to merge more than once.
         dry_run: Whether to store nothing, and only report.
-        message: Why; None says which file was imported.
-        at: When; None is now.
-        batch: What the changes of this import have in common, so that they can be undone as a whole; None for nothing.
+        message: The reason; None for a default that names the imported file.
+        at: The time of the changes; None is now.
+        batch: An id that all changes of this import carry, so that they can be undone together; None for no id.
     """
 
     def __init__(
@@ -97,16 +97,16 @@ class Importer:
         batch: str | None = None,
     ) -> None:
         if (rule == "merge") != (base is not None):
-            raise InvalidInput("merging needs a folder that keeps what was imported last, and nothing else does")
+            raise InvalidInput("merging needs a folder that keeps the last import, and the other rules take none")
         self._store, self._rule, self._base, self._dry_run = store, rule, base, dry_run
         self._message, self._at, self._batch = message, at, batch
         self._sources: dict[DatasetId, str] = {}
 
     def run(self, items: Iterable[Item]) -> Iterator[ImportLine]:
-        """Store each item, and yield what became of it.
+        """Store each item, and yield its outcome.
 
         Raises:
-            StorageError: The store fails. What was imported stays; the same import continues from there.
+            StorageError: The store fails. Imported items stay stored; the same import continues from there.
         """
         for item in items:
             try:

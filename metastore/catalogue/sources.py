@@ -1,4 +1,4 @@
-"""Read descriptors from files: folders of descriptors, JSON Lines, CSV, and what CKAN's API returns."""
+"""Reads descriptors from files: folders of descriptors, JSON Lines, CSV, and responses of CKAN's API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
-#: Members that CKAN gives every dataset and no descriptor has.
+#: Members of every CKAN dataset that no descriptor has.
 _OF_CKAN = {"owner_org", "num_resources"}
 
 
@@ -24,10 +24,10 @@ class Item:
     """One descriptor of a source.
 
     Attributes:
-        source: Where it was read: a path, with the number of the line or entry where there are several.
-        content: The descriptor as JSON; empty where it cannot be read.
-        dataset_id: The id that it has by its path or its source; None to be named by its `name`.
-        problem: Why it cannot be read, or None.
+        source: The path it was read from, with the number of the line or entry if the file has several.
+        content: The descriptor as JSON; empty if it cannot be read.
+        dataset_id: The id that its path or its source gives it; None to take it from its `name`.
+        problem: The reason why it cannot be read, or None.
     """
 
     source: str
@@ -39,19 +39,18 @@ class Item:
 def read(paths: Sequence[Path], *, owner: str | None = None, lower_case: bool = False) -> Iterator[Item]:
     """Yield the descriptors of files and folders, in the order of their paths.
 
-    A folder stands for each OWNER/NAME/datapackage.json below it. `*.jsonl` and `*.ndjson` have one descriptor on each
-    line, `*.csv` one in each row, whose columns are JSON Pointers without the first slash (`title`, `keywords/0`).
-    A descriptor that is a dataset of CKAN is turned into a Data Package; answers of CKAN's API that list datasets stand
-    for each of them.
+    In a folder, each OWNER/NAME/datapackage.json is read. `*.jsonl` and `*.ndjson` have one descriptor per line,
+    `*.csv` one per row; its columns are JSON Pointers without the first slash (`title`, `keywords/0`). CKAN datasets,
+    also those in a response of CKAN's API, are converted to Data Packages.
 
     Args:
         paths: Files and folders that exist.
         owner: The owner of all datasets; the name is then the descriptor's `name`. None takes both from the path, or
             from CKAN's organization and name.
-        lower_case: Whether to turn ids into lower case.
+        lower_case: Whether to convert ids to lower case.
 
     Yields:
-        One item for each descriptor; `problem` says why one cannot be read or named.
+        One item per descriptor; `problem` says why one cannot be read or named.
     """
     for path in paths:
         for item in _items(path):
@@ -117,7 +116,7 @@ _READERS: Mapping[str, Callable[[str, bytes], Iterator[Item]]] = {
 
 
 def _of_value(source: str, value: Any, content: bytes | None = None) -> Item:
-    """Return an item; a dataset of CKAN becomes a descriptor, whose id is organization and name."""
+    """Return an item. A CKAN dataset becomes a descriptor whose id is its organization and name."""
     if not (isinstance(value, dict) and value.keys() & _OF_CKAN):
         return Item(source, encode(value) if content is None else content)
     organization = value.get("organization")
@@ -156,8 +155,8 @@ def _name(item: Item, owner: str | None) -> str:
 
 
 def _nested(row: Mapping[str, str]) -> dict[str, Any]:
-    """Return the document whose members are named by JSON Pointers; an index has to follow the one before it."""
-    if not all(isinstance(cell, str) for cell in row.values()):  # as DictReader marks a row of another length
+    """Return the document that JSON Pointers -> values describe. The indexes of a list must be consecutive."""
+    if not all(isinstance(cell, str) for cell in row.values()):  # DictReader's mark of a row of another length
         raise InvalidInput("the row has more or fewer cells than the header")
     document: dict[str, Any] = {}
     for column, cell in row.items():

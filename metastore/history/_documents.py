@@ -1,17 +1,17 @@
-"""Descriptors of old revisions, read so that `==` tells whether two values are written alike."""
+"""Reads descriptors of old revisions so that `==` compares how values are written, not only what they are."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-_NUMBER = "\0"  # no text in a descriptor that can be stored begins so
+_NUMBER = "\0"  # no stored text begins with it
 
 
 def read(content: bytes | None) -> Any:
-    """Return a descriptor in which each number is a text of its own; None if it is not JSON.
+    """Return a descriptor whose numbers are replaced by tagged texts; None if it is not JSON.
 
-    In Python `1 == True == 1.0`, and 1.10 is 1.1.
+    This keeps their spelling: in Python, `1 == True == 1.0`, and 1.10 is 1.1.
     """
     try:
         return json.loads(content, parse_int=_tagged, parse_float=_tagged) if content is not None else None
@@ -24,7 +24,7 @@ def _tagged(digits: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that was read as JSON has it."""
+    """Return a value from `read` with its numbers restored."""
     if isinstance(value, str) and value.startswith(_NUMBER):
         return json.loads(value[len(_NUMBER) :])
     return [plain(item) for item in value] if isinstance(value, list) else value

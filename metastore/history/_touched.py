@@ -13,7 +13,7 @@ from metastore.history.parts import ABSENT, Part
 #: A step to a value: into an object (`.`) or into a list (`=`), and the name there.
 _Step = tuple[str, str]
 _Path = tuple[_Step, ...]
-#: How many places of a revision are told apart, and how deep. What lies beyond is told by reading the revision.
+#: The most places that are distinguished in a revision, and the deepest. Beyond them, the revision has to be read.
 _MOST, _DEEPEST = 200, 8
 _TOUCHED, _UNSURE = "touched", "unsure"
 
@@ -21,8 +21,8 @@ _TOUCHED, _UNSURE = "touched", "unsure"
 def keys_touched(new: Any, old: Any) -> set[int]:
     """Return keys of the parts that differ between a descriptor and the one before it.
 
-    A part whose key is not among them has not changed, and has the same name in both. Where that takes more than
-    comparing names, as after a renaming, there is a key that says to read both.
+    A part whose key is absent has not changed, and has the same name in both. If comparing names is not enough, as
+    after a renaming, an `unsure` key says to read both.
     """
     touched: set[_Path] = set()
     unsure: set[_Path] = set()
@@ -31,14 +31,14 @@ def keys_touched(new: Any, old: Any) -> set[int]:
 
 
 def is_indexable(part: Part) -> bool:
-    """Tell whether keys tell of a part. They do not know what has no name but a position."""
+    """Tell whether keys can identify a part. They cannot if a step is only a position."""
     return len(part) <= _DEEPEST and not any(step.isdecimal() for step in part)
 
 
 def keys_of(part: Part) -> tuple[set[int], set[int]]:
-    """Return the keys of a part that was touched, and those that say to read the revision.
+    """Return the keys that mean that a part was touched, and those that mean that the revision has to be read.
 
-    A step that is a name may lead into an object or into a list, in one revision or another.
+    A name can be a step into an object in one revision and into a list in another.
     """
     steps = [((".", step), ("=", step.removeprefix("="))) for step in part]
     paths = [list(product(*steps[:length])) for length in range(len(steps) + 1)]
@@ -52,7 +52,7 @@ def _compare(new: Any, old: Any, path: _Path, touched: set[_Path], unsure: set[_
     if isinstance(new, list) and isinstance(old, list) and (keyed := named_lists(old, new)):
         unsure.update((*path, ("=", name)) for name in renamed(*keyed).values())
     elif isinstance(new, (dict, list)) and isinstance(old, (dict, list)) and type(new) is not type(old):
-        unsure.add(path)  # a member and a thing of the same name may be the same
+        unsure.add(path)  # a member may have become a list item of the same name
     after, before = dict(_members(new)), dict(_members(old))
     for step in {**before, **after}:
         if len(touched) + len(unsure) >= _MOST or len(path) >= _DEEPEST:
@@ -69,6 +69,6 @@ def _members(value: Any) -> Iterator[tuple[_Step, Any]]:
 
 
 def _key(kind: str, path: _Path) -> int:
-    """Return a number that stands for a place. It tells nobody what the place is called."""
+    """Return a number that identifies a place without revealing its name."""
     digest = blake2b(repr((kind, path)).encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

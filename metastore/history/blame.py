@@ -1,4 +1,4 @@
-"""Which revision gave each value of a descriptor its present form."""
+"""Finds the revision that gave each value of a descriptor its present form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Node:
     """A value whose revision is not known yet.
 
     Attributes:
-        key: Where it is in its parent, in the revision that is looked at.
+        key: Its key or position in its parent, in the current revision of the walk.
         value: The value itself, for a leaf; else None.
         children: The values in it; empty for a leaf.
     """
@@ -41,7 +41,7 @@ class _Node:
             self.value = value
 
     def leaves(self) -> Iterator[_Node]:
-        """Yield the leaves in it, or itself."""
+        """Yield its leaves, or itself if it is one."""
         if not self.children:
             yield self
         for child in self.children:
@@ -49,7 +49,7 @@ class _Node:
 
 
 def blame(revisions: Iterable[Revision], reader: Reader) -> tuple[Value, ...]:
-    """Return the values of the newest of some revisions, each with the revision that it comes from.
+    """Return the values of the first revision, each with the revision that it comes from.
 
     Args:
         revisions: A revision and its ancestors, newest first.
@@ -75,7 +75,7 @@ def blame(revisions: Iterable[Revision], reader: Reader) -> tuple[Value, ...]:
 
 
 def _descend(node: _Node, new: Any, old: Any, revision: Revision, found: dict[str, Value]) -> bool:
-    """Settle what a revision changed in a value; return whether anything is left to be settled."""
+    """Settle the values that a revision changed. Return whether any are left."""
     if new == old:
         return True
     if not node.children or type(new) is not type(old):
@@ -102,7 +102,7 @@ def _settle(node: _Node, revision: Revision, found: dict[str, Value]) -> bool:
 
 
 def _former_keys(new: Any, old: Any) -> dict[Any, Any]:
-    """Return the keys or positions of the newer value that the older one has, with where they are there."""
+    """Return the keys or positions of the newer value that exist in the older one -> their places there."""
     if isinstance(new, dict):
         return {key: key for key in new if key in old}
     if (keyed := named_lists(old, new)) is not None:

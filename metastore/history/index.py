@@ -1,7 +1,7 @@
-"""An index of what each revision touched, so that the history of a part is found without reading every revision.
+"""An index of the parts that each revision touched. It finds the history of a part without reading every revision.
 
-It is an SQLite file that can be deleted at any time. A revision's id names its content and all its past, so what the
-index says of a revision is true for ever, in any dataset and any copy. It holds ids and keys, but no text.
+It is an SQLite file that can be deleted at any time. A revision's id depends on its content and its whole history, so
+an entry of the index stays true in any dataset and any copy. The index holds ids and keys, but no text.
 
 Revisions are indexed as they are walked, newest first. Successive revisions make a run, numbered upwards in time, which
 grows at both ends.
@@ -31,7 +31,7 @@ CREATE TABLE touched (
     run INTEGER NOT NULL, key INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (run, key, number)
 ) WITHOUT ROWID
 """
-#: How many revisions are stored in one transaction, and how many rows are read at a time.
+#: The revisions that are stored in one transaction, and the rows that are read at a time.
 _BATCH, _ROWS = 100, 200
 
 #: Yields a revision and its ancestors, newest first.
@@ -42,7 +42,7 @@ _Touched = list[tuple[RevisionId, set[int]]]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a revision is in the index."""
+    """The position of a revision in the index."""
 
     run: int
     number: int
@@ -50,7 +50,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """The rest of a walk: its next revision, the name of the part there, and the place just above it."""
+    """The rest of a walk: its next revision, the name of the part there, and the position of the revision above it."""
 
     start: RevisionId
     part: Part
@@ -58,7 +58,7 @@ class _Rest:
 
 
 class PartIndex:
-    """Finds the history of parts. Safe to share between threads and processes, also with a forked child.
+    """Finds the history of parts. Safe to share between threads and processes, and with a forked child.
 
     Args:
         path: The SQLite file, created if needed; None to keep the index in memory.
@@ -72,15 +72,16 @@ class PartIndex:
         self._file.close()
 
     def steps_back(self, history: History, reader: Reader, first: Revision, part: Part) -> Iterator[_Step]:
-        """Yield revisions, whether each changed a part, and how the part is named before it.
+        """Yield revisions, each with whether it changed a part and with the name of the part before it.
 
-        Revisions that did not change the part may be left out. What is read is indexed, even if the caller stops.
+        Revisions that did not change the part may be left out. Revisions that were read are indexed, even if the caller
+        stops early.
 
         Args:
             history: Yields a revision and its ancestors.
             reader: Returns their descriptors.
             first: The newest revision.
-            part: The part, as it is named in the newest revision.
+            part: The part, by its name in the newest revision.
         """
         part = by_names(read(reader(first)), part)
         if not is_indexable(part):
@@ -95,7 +96,7 @@ class PartIndex:
                 rest = yield from self._look_up(rest, place, history, reader)
 
     def _walk(self, rest: _Rest, history: History, reader: Reader) -> Generator[_Step, None, _Rest | None]:
-        """Read and index revisions, down to one that is indexed."""
+        """Read and index revisions until one is indexed already."""
         part, above, waiting = rest.part, rest.above, _Touched()
         try:
             after: Any = None
@@ -119,7 +120,7 @@ class PartIndex:
     def _look_up(
         self, rest: _Rest, place: _Place, history: History, reader: Reader
     ) -> Generator[_Step, None, _Rest | None]:
-        """Find revisions in a run of the index, down to its end."""
+        """Look revisions up in a run of the index, until its end."""
         part, start, number = rest.part, rest.start, place.number
         while rows := self._rows(place.run, number, part):
             for revision_id, number, is_unsure in rows:  # noqa: B007
@@ -136,7 +137,7 @@ class PartIndex:
                     part = former
                     break
             number -= 1
-        if (end := self._end(place.run)) is None:  # the index was made again meanwhile
+        if (end := self._end(place.run)) is None:  # the index was rebuilt meanwhile
             return _Rest(start, part, None)
         _, older = _pair(history, end[0])
         return _Rest(older.id, part, _Place(place.run, end[1])) if older is not None else None
@@ -147,7 +148,7 @@ class PartIndex:
         return _Place(*row) if row is not None else None
 
     def _rows(self, run: int, number: int, part: Part) -> list[tuple[RevisionId, int, bool]]:
-        """Return the revisions of a run that touched a part, newest first, and whether they must be read to know."""
+        """Return the revisions of a run that touched a part, newest first, and whether each has to be read to know."""
         touched, unsure = (", ".join(map(str, keys)) for keys in keys_of(part))
         # The inner query has its limit first: else SQLite joins all revisions of the run.
         query = f"""SELECT id, number, is_unsure FROM (
@@ -164,11 +165,11 @@ class PartIndex:
         return (row["id"], row["number"]) if row is not None else None
 
     def _store(self, waiting: _Touched, above: _Place | None, below: RevisionId | None = None) -> _Place | None:
-        """Store successive revisions and forget them; return the place of the oldest, or None if they are not stored.
+        """Store successive revisions and empty the list. Return the position of the oldest, or None if not stored.
 
         Args:
-            waiting: The revisions, newest first, with what they touched.
-            above: The place of the revision above them, if it is stored.
+            waiting: The revisions, newest first, with the keys that they touched.
+            above: The position of the revision above them, if it is stored.
             below: The revision below them, if it is stored.
         """
         stored, waiting[:] = waiting[:], []
@@ -194,7 +195,7 @@ def _store(
 
 
 def _room(database: sqlite3.Connection, count: int, above: _Place | None, below: RevisionId | None) -> tuple[int, int]:
-    """Return a run with room for some revisions at one of its ends, else a new one, and the newest one's number."""
+    """Return a run that can be extended by some revisions, else a new one, and the number of the newest revision."""
     ends = "SELECT min(number), max(number) FROM revisions WHERE run = ?"
     if above is not None and database.execute(ends, (above.run,)).fetchone()[0] == above.number:
         return above.run, above.number - 1
@@ -202,4 +203,4 @@ def _room(database: sqlite3.Connection, count: int, above: _Place | None, below:
     row = database.execute(at, (below,)).fetchone()
     if row is not None and database.execute(ends, (row["run"],)).fetchone()[1] == row["number"]:
         return row["run"], row["number"] + count
-    return secrets.randbits(62), 0  # in a file that was made again, nobody mistakes it for an older run
+    return secrets.randbits(62), 0  # random, so that no walk mistakes it for an older run after a rebuild

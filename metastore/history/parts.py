@@ -1,4 +1,4 @@
-"""The revisions that changed one part of a descriptor, newest first; the part is followed where it was renamed."""
+"""Finds the revisions that changed one part of a descriptor, newest first, and follows the part through renamings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from metastore.parse import AnyTime, make_time
 from metastore.types import Revision
 from metastore.wording import shortened
 
-#: The steps that lead to a part: names of members, positions in lists, or `=` and the name of a thing in a list.
+#: The steps that lead to a part: names of members, positions in lists, or `=` and the name of a list item.
 Part = tuple[str, ...]
-#: Returns the descriptor of a revision as it is stored, or None where there is none.
+#: Returns the descriptor of a revision as stored, or None if it has none.
 Reader = Callable[[Revision], bytes | None]
 #: Stands for a part that a descriptor does not have.
 ABSENT: Any = object()
@@ -26,7 +26,7 @@ ABSENT: Any = object()
 
 @dataclass(frozen=True, slots=True)
 class RevisionFilter:
-    """Which revisions are wanted, by who made them, when and why."""
+    """Selects revisions by author, time and message."""
 
     author: str = ""
     since: datetime | None = None
@@ -35,7 +35,7 @@ class RevisionFilter:
 
     @classmethod
     def parse(cls, author: str | None, since: AnyTime | None, until: AnyTime | None, grep: str | None) -> Self:
-        """Check what is wanted. Raises InvalidInput."""
+        """Check the arguments of a filter. Raises InvalidInput."""
         for name, given in (("author", author), ("grep", grep)):
             if given is not None and not isinstance(given, str):
                 raise InvalidInput(f"{name} is text, not {type(given).__name__}")
@@ -43,7 +43,7 @@ class RevisionFilter:
         return cls((author or "").casefold(), start, end, (grep or "").casefold())
 
     def fits(self, revision: Revision) -> bool:
-        """Tell whether a revision is wanted."""
+        """Tell whether a revision passes the filter."""
         return (
             (self.since is None or revision.created >= self.since)
             and (self.until is None or revision.created <= self.until)
@@ -53,12 +53,12 @@ class RevisionFilter:
 
 
 def parse_part(path: str | None = None, resource: str | None = None, field: str | None = None) -> Part | None:
-    """Parse what names a part: a JSON Pointer, a resource, or a field as `RESOURCE/FIELD`; None if nothing is given.
+    """Parse the name of a part: a JSON Pointer, a resource, or a field as `RESOURCE/FIELD`; None if all are None.
 
     In a pointer, a step into a list is a position, or a name such as `stations`; `=7` is the name `7`.
 
     Raises:
-        InvalidInput: Two of them are given, or one is malformed.
+        InvalidInput: More than one argument is given, or one is malformed.
     """
     named = [value for value in (path, resource, field) if value is not None]
     if not named:
@@ -83,7 +83,7 @@ def pointer(part: Part) -> str:
 
 
 def steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
-    """Yield each revision, whether it changed the part, and how the part is named before it."""
+    """Yield each revision, with whether it changed the part and with the name of the part before it."""
     after: Any = ABSENT
     for newer, older in pairwise(with_end(revisions)):
         assert newer is not None
@@ -97,13 +97,13 @@ def steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Ite
 
 
 def step_back(after: Any, before: Any, part: Part) -> tuple[bool, Part]:
-    """Tell whether a part differs between a descriptor and the one before it, and how it is named there."""
+    """Tell whether a part differs between a descriptor and the one before it, and its name there."""
     former = _former(after, before, part)
     return _value(after, part) != _value(before, former), former
 
 
 def with_end(revisions: Iterable[Revision]) -> Iterator[Revision | None]:
-    """Yield revisions, and None behind the last."""
+    """Yield revisions, then None."""
     yield from revisions
     yield None
 
@@ -126,7 +126,7 @@ def _step(value: Any, step: str) -> Any:
 
 
 def by_names(document: Any, part: Part) -> Part:
-    """Replace positions in lists by names, where the things there have names."""
+    """Replace positions in lists by the names of the items, if they have names."""
     steps = []
     for step in part:
         keyed = named_lists(document) if isinstance(document, list) else None
@@ -139,7 +139,7 @@ def by_names(document: Any, part: Part) -> Part:
 
 
 def _former(new: Any, old: Any, part: Part) -> Part:
-    """Return how a part of a descriptor is named in an older one."""
+    """Return the name of a part in an older descriptor."""
     steps = []
     for step in part:
         was = step

@@ -65,7 +65,7 @@ def _new_again(error: Exception) -> str:
 def _of_fields(error: Exception) -> Exception | None:
     """Return the error if the form itself shows it; any other reason stands above the form."""
     if isinstance(error, AlreadyExists):
-        return InvalidInput("there is a bundle of this name already: choose another name", pointer="/name")
+        return InvalidInput("a bundle with this name already exists: choose another name", pointer="/name")
     return error if isinstance(error, InvalidInput) else None
 
 

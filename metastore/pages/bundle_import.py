@@ -105,9 +105,9 @@ def _text() -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the file is not UTF-8: byte {error.start} is wrong") from None
+        raise InvalidInput(f"the file is not UTF-8: byte {error.start} is invalid") from None
     if not text.strip():
-        raise InvalidInput("choose a file that has bundles in it")
+        raise InvalidInput("choose a file that contains bundles")
     return text.replace("\r\n", "\n")  # browsers send text with CR LF
 
 
@@ -145,6 +145,6 @@ def _store(rows: Sequence[Row], plan: Plan) -> Response:
     counts = Counter(line.outcome for line in done)
     flash(
         f"Imported: {counts['created']:,} created, {counts['updated']:,} changed, "
-        f"{counts['unchanged']:,} as they were, {counts['failed']:,} refused."
+        f"{counts['unchanged']:,} unchanged, {counts['failed']:,} refused."
     )
     return redirect(url_for("pages.bundles.index"), 303)

@@ -61,9 +61,9 @@ def own_groups() -> tuple[str, ...]:
     check_member(groups, user)
     own = groups.of(user)
     if not own and groups.limited_to(ALL_BUNDLES).of(user):
-        raise PermissionDenied("the token that you signed in with does not grant changes of bundles")
+        raise PermissionDenied("the token that you signed in with does not allow changes to bundles")
     if not own:
-        raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins create bundles")
+        raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins can create bundles")
     return own
 
 
@@ -117,7 +117,7 @@ def reason() -> str:
     """Return the reason for a deletion or restore. Raises InvalidInput: it is missing."""
     comment = request.form.get("comment", "").strip()
     if not comment:
-        raise InvalidInput("say why: others will read it in the record", pointer="/comment")
+        raise InvalidInput("give a reason: others will read it in the record", pointer="/comment")
     return comment
 
 

@@ -65,7 +65,7 @@ def _key(order: str, text: str) -> Any:
             return text == "True"
         return datetime.fromisoformat(text) if kind is datetime else kind(text)
     except ValueError:
-        raise InvalidInput(f"no page begins behind {order} {text[:40]!r}") from None
+        raise InvalidInput(f"no page begins after {order} {text[:40]!r}") from None
 
 
 def _behind(wanted: Listing, last: BundleLine) -> dict[str, str]:

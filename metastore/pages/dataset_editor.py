@@ -114,7 +114,7 @@ def update(owner: str, name: str) -> Page:
         return _merge(subject, form)
     if step == "create":
         store.dataset_create(subject, text, **written("create", subject))
-        return to_dataset(subject, f"Brought {subject} back.")
+        return to_dataset(subject, f"Restored {subject}.")
     before = store.revision_read(subject)
     saved = store.dataset_update(subject, text, expected=expected(), **written("update", subject))
     return to_dataset(subject, "No changes to save." if saved.revision.id == before.id else "Saved.")

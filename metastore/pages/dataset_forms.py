@@ -168,7 +168,7 @@ def take_out(owner: str, name: str) -> Page:
     change = written("create" if head.deleted else "update", subject)
     undone = store.dataset_undo(subject, form.get("revision", ""), expected=expected() or head.id, **change).revision
     same = undone.id == head.id
-    return to_dataset(subject, "Nothing of that change was left." if same else f"Undone as revision {undone.id[:12]}.")
+    return to_dataset(subject, "There was nothing left to undo." if same else f"Undone as revision {undone.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")

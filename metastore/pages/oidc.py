@@ -78,6 +78,6 @@ class _Provider:
         from requests import RequestException
 
         if isinstance(error, RequestException):
-            raise StorageUnavailable("the provider to sign in at does not answer") from None
+            raise StorageUnavailable("the sign-in provider does not respond") from None
         if isinstance(error, (AuthlibBaseError, JoseError)):
-            raise AuthenticationError(f"signing in did not work: {getattr(error, 'error', None) or error}") from None
+            raise AuthenticationError(f"signing in failed: {getattr(error, 'error', None) or error}") from None

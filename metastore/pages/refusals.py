@@ -95,7 +95,7 @@ def check_signed_in() -> None:
         AuthenticationError: The user is not signed in.
     """
     if request.method == "POST" and g.identity.anonymous and _drawer() is not None:
-        raise AuthenticationError("you are not signed in any more", missing=True)
+        raise AuthenticationError("you are no longer signed in", missing=True)
 
 
 def answer(error: Exception) -> Page | None:
@@ -166,9 +166,9 @@ def _refusal(error: Exception) -> Refusal:
 def _sentence(error: Exception, *, anonymous: bool) -> str:
     """Return the reason, for people."""
     if anonymous and (isinstance(error, CSRFError) or (isinstance(error, AuthenticationError) and error.missing)):
-        return "You are not signed in any more."
+        return "You are no longer signed in."
     if isinstance(error, CSRFError):
-        return "This form was opened before you signed in. Look at it again, then send it."
+        return "This form was opened before you signed in. Check it, then send it again."
     if isinstance(error, AuthenticationError):
         return f"Token not recognised: {error}."
     if isinstance(error, DatasetDeleted) and may_read(error.dataset_id):  # type: ignore[arg-type]

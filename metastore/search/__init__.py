@@ -1,5 +1,6 @@
 """Find datasets by words, filters and time: now, or as they were at any moment.
 
-`words` says what a query means, `documents` what can be found of a descriptor, `values` what is asked and answered.
-`scan` finds by reading everything; `index` by an SQLite file that follows the change feed. Both find the same.
+`words` parses queries, `documents` extracts the searchable text of a descriptor, and `values` holds queries and
+results. `scan` reads every dataset; `index` uses an SQLite file that follows the change feed. Both return the same
+results.
 """

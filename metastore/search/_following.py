@@ -1,4 +1,4 @@
-"""Writing the index of a search: it follows the change feed, and has each text with the moments at which it held."""
+"""Writes the search index. The index follows the change feed, and keeps each text with the period in which it held."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ CREATE INDEX facets_of_text ON facets (text);
 CREATE VIRTUAL TABLE now USING fts5 (title, words, tokenize = 'ascii');
 CREATE VIRTUAL TABLE past USING fts5 (title, words, tokenize = 'ascii')
 """
-#: Stands between two texts, so that no phrase reaches across. No query has it, since it is neither letter nor digit.
+#: Separates two texts, so that no phrase spans both. No query has it, since it is neither letter nor digit.
 _GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
-#: How many datasets are indexed in one transaction.
+#: The datasets that one transaction indexes.
 _BATCH = 100
 
 
@@ -55,14 +55,14 @@ def follow(database: sqlite3.Connection, source: Source) -> None:
 
 
 def _follow_from(database: sqlite3.Connection, source: Source, covered: str | None) -> bool:
-    """Index batch by batch; return False to begin again, where the index now covers another cursor."""
+    """Index batch by batch. Return False if the index covers another cursor by now, so that the caller starts over."""
     entries = source.changes(covered)
     while batch := _batch(entries):
         with transaction(database):
             if database.execute("SELECT cursor FROM meta").fetchone()[0] != covered:
                 return False  # another process went on from there
             if covered is not None and _feed(covered) != _feed(batch[0].cursor):
-                _empty(database)  # the index came with a copied store, and may have what the copy has not
+                _empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
                 return False
             for entry in batch:
                 _index(database, source, entry)
@@ -91,12 +91,12 @@ def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry) -> No
         return
     try:
         index_dataset(database, source, entry.dataset_id)
-    except (NotFound, StorageCorrupt):  # gone since, which the feed tells next; or damaged, which `verify` tells
+    except (NotFound, StorageCorrupt):  # removed since, which the feed reports next, or damaged, as `verify` reports
         forget(database, entry.dataset_id)
 
 
 def check(database: sqlite3.Connection, source: Source) -> None:
-    """Find out whether a check finds fault with each dataset, unless that is known."""
+    """Check the datasets whose findings are not known yet."""
     forget_findings_of_other_rules(database, source)
     unknown = "SELECT id, owner, name FROM datasets WHERE findings IS NULL LIMIT ?"
     while rows := database.execute(unknown, (_BATCH,)).fetchall():
@@ -107,7 +107,7 @@ def check(database: sqlite3.Connection, source: Source) -> None:
 
 
 def forget_findings_of_other_rules(database: sqlite3.Connection, source: Source) -> None:
-    """Forget what a check found by rules that are no longer those of the source."""
+    """Forget the findings of a check if the source now checks by other rules."""
     judge = source.judge()
     with transaction(database):
         if database.execute("SELECT judge FROM meta").fetchone()[0] != judge:
@@ -159,7 +159,7 @@ def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Data
 
 
 def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> None:
-    """Add the text of a revision behind those before it, unless it is still the same text."""
+    """Add the text of a revision after the earlier ones, unless the text is unchanged."""
     digest = hashlib.blake2b(repr((seen, deleted)).encode(), digest_size=16).digest()
     newest = database.execute("SELECT * FROM texts WHERE dataset = ? AND until IS NULL", (dataset,)).fetchone()
     if newest is not None and newest["digest"] == digest and newest["since"] <= since:
@@ -169,7 +169,7 @@ def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int,
             "INSERT INTO past (rowid, title, words) SELECT rowid, * FROM now WHERE rowid = ?", (newest["id"],)
         )
         database.execute("DELETE FROM now WHERE rowid = ?", (newest["id"],))
-    # A clock may have gone back: what came before a revision does not hold beyond its time.
+    # A clock may have gone back: earlier texts do not hold beyond the time of this revision.
     ends = "UPDATE texts SET until = ? WHERE dataset = ? AND (until IS NULL OR until > ?)"
     database.execute(ends, (since, dataset, since))
     values = (dataset, since, deleted, seen.title, digest)
@@ -199,12 +199,12 @@ def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
 
 
 def known_ids(database: sqlite3.Connection) -> list[DatasetId]:
-    """Return all datasets that the index has."""
+    """Return the datasets in the index."""
     return [DatasetId(*row) for row in database.execute("SELECT owner, name FROM datasets ORDER BY place")]
 
 
 def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
-    """Return all that the index has of a dataset, in the form that it has in every index, and what a check found."""
+    """Return everything that the index has of a dataset, with its findings, in a form that two indexes can compare."""
     texts = """SELECT t.id, d.findings, d.head, d.changed, t.since, t.until, t.deleted, t.title, t.digest,
             n.title, n.words, p.title, p.words
         FROM datasets d LEFT JOIN texts t ON t.dataset = d.id
@@ -215,7 +215,7 @@ def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[A
 
 
 def has_loose_rows(database: sqlite3.Connection) -> bool:
-    """Whether the index has rows of no dataset, or its tables of words differ from the texts they are made of."""
+    """Tell whether the index has rows that belong to no dataset, or its word tables differ from their texts."""
     loose = """SELECT 1 FROM texts WHERE dataset NOT IN (SELECT id FROM datasets)
         UNION ALL SELECT 1 FROM facets WHERE text NOT IN (SELECT id FROM texts)
         UNION ALL SELECT 1 FROM now WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NULL)

@@ -1,4 +1,4 @@
-"""What can be found of a descriptor: its words, and the values that it is filtered by."""
+"""The searchable content of a descriptor: its words, and the values of its facets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from metastore.errors import InvalidInput
 from metastore.search.words import Term, fold, words_of
 from metastore.types import DatasetId
 
-#: Members whose values no person searches for.
+#: Members whose values nobody searches for.
 _NOT_TEXT = {"$schema", "profile", "hash", "sha256", "encoding", "mediatype", "bytes"}
-#: How much of a descriptor's text is found, in characters; the rest is not.
+#: The length of the searchable text of a descriptor, in characters. The rest is not indexed.
 _MOST_TEXT = 200_000
 _SNIPPET = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What can be found of a dataset at a revision.
+    """The searchable content of a dataset at a revision.
 
     Attributes:
         title: The descriptor's title, else the dataset's name.
@@ -34,11 +34,11 @@ class Document:
     values: Mapping[str, tuple[str, ...]]
 
     def words(self) -> list[str]:
-        """Return all words in order; between two texts stands an empty one, so that no phrase reaches across."""
+        """Return all words in order. An empty word separates two texts, so that no phrase spans both."""
         return [word for text in self.texts for word in (*words_of(text), "")]
 
     def fits(self, filters: Mapping[str, str]) -> bool:
-        """Return whether the document has each of these values, or none where an empty one is asked for."""
+        """Tell whether the document has the wanted value of each facet; an empty one wants no value at all."""
         for facet, wanted in filters.items():
             values = {fold(value) for value in self.values[facet]}
             if (wanted not in values) if wanted else bool(values):
@@ -46,7 +46,7 @@ class Document:
         return True
 
     def snippet(self, terms: Sequence[Term]) -> str:
-        """Return a piece of text around the first word that is asked for, with each such word in `**`."""
+        """Return the text around the first matching word, with each match in `**`."""
         sought = [(word, term.prefix and word is term.words[-1]) for term in terms for word in term.words]
         sought = [] if all(term.negated for term in terms) else sought
         for text in self.texts:
@@ -56,7 +56,7 @@ class Document:
 
 
 def document(dataset_id: DatasetId, content: bytes) -> Document:
-    """Return what can be found of a stored descriptor. What is not JSON is found by its id alone."""
+    """Return the searchable content of a stored descriptor; if it is not JSON, that is the id alone."""
     try:
         descriptor = decode(content)
     except InvalidInput:
@@ -125,7 +125,7 @@ def _format(resource: Mapping[str, Any]) -> Any:
 
 
 def _unique(values: Any) -> tuple[str, ...]:
-    """Return texts that are not blank, each once whatever its case, in order."""
+    """Return the texts that are not blank, in order, each once; upper and lower case are the same."""
     found: dict[str, str] = {}
     for value in values:
         if isinstance(value, str) and value.strip():

@@ -1,7 +1,7 @@
 """Search in an SQLite file (FTS5) that follows the change feed of a store.
 
-A text is indexed once for all successive revisions that have it, with the moments from and until which it held. So the
-same index answers for any moment. It names the cursor of the feed that it covers, and can be deleted at any time.
+A text that successive revisions share is indexed once, with the period in which it held. So the same index can search
+the store as it was at any moment. It records the cursor of the feed that it covers, and can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Resu
 from metastore.search.words import Term
 from metastore.types import Damage, DatasetId
 
-#: For how long the index is taken for up to date, in seconds.
+#: How long the index counts as up to date, in seconds.
 _FRESH = 1.0
-#: How often a search begins again because datasets vanished, and a comparison because they changed.
+#: How often a search starts over because datasets vanished, and a comparison because they changed.
 _TRIES = 3
 
 
@@ -60,7 +60,7 @@ class SearchIndex:
         self._followed = None
 
     def expire(self) -> None:
-        """Follow the feed before the next search: this process has changed something."""
+        """Follow the feed before the next search, because this process has changed something."""
         self._followed = None
 
     def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
@@ -82,7 +82,7 @@ class SearchIndex:
         """Compare the index with the store: index each dataset a second time, elsewhere, and look for differences.
 
         Args:
-            repair: Index again what is wrong; all of it where rows belong to no dataset.
+            repair: Index damaged datasets again; rebuild the whole index if rows belong to no dataset.
         """
         self._file.ask(lambda database: forget_findings_of_other_rules(database, self._source))
         if self._file.ask(has_loose_rows):
@@ -121,7 +121,7 @@ class SearchIndex:
 def _find(
     database: sqlite3.Connection, source: Source, wanted: Wanted, may_read: MayRead | None
 ) -> tuple[Results, list[DatasetId]]:
-    """Return what was found, and which of it the store does not have."""
+    """Return the results, and the datasets among them that the store does not have."""
     if may_read is not None:
         database.create_function("may_read", 2, lambda owner, name: may_read(DatasetId(owner, name)))
     found, values = _found(wanted, limited=may_read is not None)
@@ -147,7 +147,7 @@ def _hits(source: Source, rows: list[sqlite3.Row], wanted: Wanted) -> tuple[tupl
         dataset_id = DatasetId(row["owner"], row["name"])
         try:
             hit = _hit(source, dataset_id, wanted)
-        except NotFound:  # somebody removed its folder, which the feed does not tell
+        except NotFound:  # somebody removed its folder, which the feed does not report
             gone.append(dataset_id)
         except StorageCorrupt:  # `verify` names it
             continue
@@ -179,7 +179,7 @@ def _facet(database: sqlite3.Connection, facet: str, found: str, values: list[An
 
 
 def _found(wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
-    """Return a query for all that fits, with the columns text, owner, name, place and key, and its values."""
+    """Return an SQL query for all matches, with the columns text, owner, name, place and key, and its parameters."""
     parts = [_found_in("now", wanted, limited=limited)]
     if wanted.at is not None:
         parts.append(_found_in("past", wanted, limited=limited))
@@ -198,10 +198,10 @@ def _found_in(table: str, wanted: Wanted, *, limited: bool) -> tuple[str, list[A
 
 
 def _key(table: str, wanted: Wanted, sought: list[Term], *, limited: bool) -> tuple[str, list[Any]]:
-    """Return what the results are ordered by, and its values.
+    """Return the SQL expression that orders the results, and its parameters.
 
-    BM25 counts in how many datasets a word is, so it would tell of those that a caller may not read. For such callers
-    words in the title count, and then the time.
+    BM25 counts the datasets that have a word, so it would reveal datasets that a caller may not read. For such callers,
+    a match in the title comes first, then the newest.
     """
     if wanted.order == "relevance":
         in_title = f"t.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)"
@@ -243,7 +243,7 @@ def _match(term: Term) -> str:
 
 
 def _hit(source: Source, dataset_id: DatasetId, wanted: Wanted) -> Hit | None:
-    """Read a dataset that was found, so that what is said of it is true; None if it has no such revision."""
+    """Read a dataset that the index found, so that the hit shows its current state; None if it has no such revision."""
     revision = revision_at(source, dataset_id, wanted.at)
     if revision is None:
         return None

@@ -1,4 +1,4 @@
-"""Search without an index: read every dataset. Right on every store, and as slow as reading all of it."""
+"""Searches without an index, by reading every dataset. It works on every store, and is as slow as reading all of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metastore.types import DatasetId, FeedEntry, Revision
 
 
 class Source(Protocol):
-    """What a search reads; every store has it."""
+    """The part of a store that a search reads."""
 
     def ids(self) -> Iterator[DatasetId]:
         """Yield all datasets, deleted ones too."""
@@ -24,16 +24,16 @@ class Source(Protocol):
         """Yield the revisions of a dataset, newest first."""
 
     def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
-        """Return the descriptor of a revision as it is stored; an empty one if there is none."""
+        """Return the descriptor of a revision as stored, or an empty one if there is none."""
 
     def has_findings(self, content: bytes) -> bool:
         """Tell whether a check finds fault with a descriptor."""
 
     def judge(self) -> str:
-        """Return a text that is another one if the check is another one."""
+        """Return a text that identifies the rules of the check."""
 
     def changes(self, since: str | None) -> Iterator[FeedEntry]:
-        """Return what changed since a cursor of the feed."""
+        """Return the entries of the feed since a cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Match:
 
 
 def scan(source: Source, wanted: Wanted, may_read: MayRead | None = None) -> Results:
-    """Find by reading all datasets, or at least those that the caller may read."""
+    """Search by reading all datasets that the caller may read."""
     matches = sorted(_matches(source, wanted, may_read), key=_place)
     page, is_first, is_last = _page(matches, wanted)
     return Results(
@@ -86,12 +86,12 @@ def _matches(source: Source, wanted: Wanted, may_read: MayRead | None) -> Iterat
                 fits = seen.fits(wanted.filters) and all(term.is_in(words) != term.negated for term in wanted.terms)
                 if fits and _has_wanted_findings(source, dataset_id, revision, wanted):
                     yield _Match(dataset_id, seen, revision, _key(source, dataset_id, seen, revision, wanted))
-        except (NotFound, StorageCorrupt):  # purged meanwhile, or not readable: `verify` names it
+        except (NotFound, StorageCorrupt):  # purged meanwhile, or unreadable, as `verify` reports
             continue
 
 
 def revision_at(source: Source, dataset_id: DatasetId, at: datetime | None) -> Revision | None:
-    """Return the newest revision of a dataset, or the newest one of a moment; None if there was none yet."""
+    """Return the newest revision of a dataset, or the one that was newest at a moment; None if there was none yet."""
     return next((revision for revision in source.history(dataset_id) if at is None or revision.created <= at), None)
 
 
@@ -111,7 +111,7 @@ def _document(source: Source, dataset_id: DatasetId, revision: Revision) -> Docu
 
 
 def _key(source: Source, dataset_id: DatasetId, seen: Document, revision: Revision, wanted: Wanted) -> Any:
-    """Return what the results are ordered by."""
+    """Return the sort key of a result."""
     if wanted.order == "changed":
         changed = _since(source, dataset_id, seen, revision) if wanted.at else revision.created
         return -int(changed.timestamp())
@@ -129,7 +129,7 @@ def _hit(match: _Match, wanted: Wanted) -> Hit:
 
 
 def _since(source: Source, dataset_id: DatasetId, seen: Document, at: Revision) -> datetime:
-    """Return since when the text of a dataset is as it is at a revision."""
+    """Return the time since which a dataset has had the text that it has at a revision."""
     since, is_before = at.created, False
     for revision in source.history(dataset_id):
         is_before = is_before or revision.id == at.id

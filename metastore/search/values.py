@@ -1,4 +1,4 @@
-"""What can be asked of a search, and what it answers."""
+"""The queries and results of a search."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from metastore.types import DatasetId, RevisionId
 from metastore.wording import shortened
 
 Order = Literal["relevance", "changed", "id", "title"]
-#: Whether a caller may know of a dataset.
+#: Tells whether a caller may know of a dataset.
 MayRead = Callable[[DatasetId], bool]
-#: What datasets can be filtered by, and counted by.
+#: The facets by which datasets can be filtered and counted.
 FACETS = ("owner", "licence", "keyword", "format", "field", "contributor")
-#: A total beyond this is not counted on.
+#: The largest total that is counted.
 MOST_COUNTED = 10_000
 _MOST_HITS, _MOST_VALUES = 1000, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A dataset that was found.
+    """A dataset in the results.
 
     Attributes:
         id: The dataset.
         title: Its title; its name if it has none.
-        snippet: A piece of its text around the first word that was asked for; each such word stands in `**`.
-        revision: Its newest revision, or the one of the moment that was asked about.
+        snippet: The text around the first matching word, with each match in `**`.
+        revision: Its newest revision, or the newest one at the moment of the search.
         changed: When that revision was made.
         deleted: Whether it is deleted, or was at that time.
     """
@@ -51,10 +51,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class FacetCount:
-    """How many of the datasets that were found have a value.
+    """The number of results that have a value.
 
     Attributes:
-        value: As a dataset writes it; a filter takes it in any case.
+        value: The value as a dataset writes it. Filters ignore its case.
         count: The number of datasets.
     """
 
@@ -64,16 +64,16 @@ class FacetCount:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A page of what was found.
+    """A page of results.
 
     Attributes:
-        hits: In the order that was asked for.
+        hits: The datasets, in the requested order.
         total: The number of datasets found, at most 10,000.
         more_than_total: Whether there are more than `total`.
         facets: Facet -> values, the most frequent first, among the datasets counted in `total`.
-        following: What to pass as `after` for the next page; None on the last one.
-        preceding: What to pass as `before` for the page before; None on the first one.
-        scanned: Whether there is no index, so that all datasets were read.
+        following: The value of `after` for the next page; None on the last one.
+        preceding: The value of `before` for the previous page; None on the first one.
+        scanned: Whether all datasets were read because there is no index.
     """
 
     hits: tuple[Hit, ...]
@@ -87,16 +87,16 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A question, parsed once. See `metastore.Store.dataset_search` for its members.
+    """A parsed query. See `metastore.Store.dataset_search` for its members.
 
     Attributes:
-        query: As it was given.
-        terms: What it means.
+        query: The text of the query.
+        terms: The parsed text.
         filters: Facet -> the folded value that a dataset must have; an empty one for no value at all.
         deleted: False for live datasets, True for deleted ones, None for both.
-        findings: True for datasets that a check finds fault with, False for the others, None for both.
-        after: The place of the last hit of the page before: its key and its `sort_key`.
-        before: The place of the first hit of the page behind.
+        findings: True for datasets with findings, False for those without, None for both.
+        after: The position of the last hit of the previous page: its key and its `sort_key`.
+        before: The position of the first hit of the next page.
     """
 
     query: str
@@ -128,7 +128,7 @@ class Wanted:
         before: str | None = None,
         limit: int,
     ) -> Wanted:
-        """Check what a caller asks.
+        """Check the arguments of a search.
 
         Raises:
             InvalidInput: An argument is malformed.
@@ -168,7 +168,7 @@ class Wanted:
         )
 
     def parameters(self) -> dict[str, str | None]:
-        """Return the parameters of a request that asks the same of a service."""
+        """Return the parameters that send the query to a service."""
         return {
             "q": self.query,
             **self.filters,
@@ -190,7 +190,7 @@ def sort_key(dataset_id: DatasetId) -> str:
 
 
 def cursor(key: Any, dataset_key: str) -> str:
-    """Return what to pass as `after` for the hits behind this place."""
+    """Return the value of `after` for the hits after this position."""
     return base64.urlsafe_b64encode(json.dumps([key, dataset_key]).encode()).decode().rstrip("=")
 
 
@@ -211,7 +211,7 @@ def counts(values: dict[str, tuple[str, int]]) -> tuple[FacetCount, ...]:
     """Return the counts of a facet, the most frequent first.
 
     Args:
-        values: Folded values, each with how it is written and how many datasets have it.
+        values: Folded value -> its spelling and the number of datasets that have it.
     """
     ordered = sorted(values.items(), key=lambda item: (-item[1][1], item[0]))
     return tuple(FacetCount(value, count) for _, (value, count) in ordered[:_MOST_VALUES])

@@ -1,4 +1,4 @@
-"""What a query means: words, "phrases", `-not` and `prefix*`, without accents and without case."""
+"""Parses queries: words, "phrases", `-not` and `prefix*`. Accents and case do not count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metastore.errors import InvalidInput
 LONGEST, MOST_TERMS = 1000, 32
 _TERM = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
 _WORD = re.compile(r"[^\W_]+")
-#: A longer run of letters and digits is no word that anybody types.
+#: Longer runs of letters and digits are cut; nobody types such words.
 _LONGEST_WORD = 100
 
 
@@ -23,9 +23,9 @@ class Term:
     """A part of a query.
 
     Attributes:
-        words: Folded words that stand behind one another.
-        prefix: Whether the last one may go on.
-        negated: Whether a dataset must not have them.
+        words: Consecutive folded words.
+        prefix: Whether the last word is only the beginning of one.
+        negated: Whether a dataset must not have the words.
     """
 
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ class Term:
     negated: bool = False
 
     def is_in(self, words: Sequence[str]) -> bool:
-        """Return whether a text of these words, in order, has what the term asks for; `negated` does not count."""
+        """Tell whether a text, as a list of its words, matches the term; `negated` is ignored."""
         *first, last = self.words
         for at in range(len(words) - len(first)):
             fits = words[at + len(first)].startswith(last) if self.prefix else words[at + len(first)] == last
@@ -43,7 +43,7 @@ class Term:
 
 
 def fold(text: str) -> str:
-    """Return a text in lower case and without accents: `Straße` and `strasse` are one, and so are `été` and `ete`."""
+    """Return a text in lower case without accents: `Straße` becomes `strasse`, and `été` becomes `ete`."""
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
@@ -57,10 +57,10 @@ def words_of(text: str) -> list[str]:
 
 @lru_cache(256)
 def parse_query(query: str) -> tuple[Term, ...]:
-    """Parse a query. All its terms have to be found; an empty one finds everything.
+    """Parse a query. A dataset matches if all terms match; an empty query matches everything.
 
     Raises:
-        InvalidInput: It cannot be understood; the message says where.
+        InvalidInput: The query is malformed; the message says where.
     """
     if len(query) > LONGEST:
         raise InvalidInput(f"a query has at most {LONGEST} characters, not {len(query)}")
@@ -78,7 +78,7 @@ def parse_query(query: str) -> tuple[Term, ...]:
 
 def _term(found: re.Match[str], at: int) -> Term:
     if found["phrase"] is not None and not found["end"]:
-        raise InvalidInput(f'the quote at character {at} of the query is not closed: put another " behind the phrase')
+        raise InvalidInput(f'the quote at character {at} of the query is not closed: put another " after the phrase')
     text = found["word"] if found["phrase"] is None else found["phrase"]
     words = words_of(text)
     if not words:

@@ -55,17 +55,17 @@ def test_an_admin_sees_what_a_file_changes_and_then_stores_just_that(person: Per
     csv = 'name,event,ifb_group,devices\nBeam,e,NOvA,E:TOR860 E:NEW\nFresh,"e,1d",NOvA,E:TOR861\n'
     page.get_by_label("Why?").fill("From the spreadsheet")
     choose(page, "bundles.csv", csv)
-    expect(page.get_by_role("status")).to_contain_text("Nothing was saved yet")
+    expect(page.get_by_role("status")).to_contain_text("Nothing has been saved yet")
     expect(page.locator("details", has_text="Beam")).to_contain_text("E:NEW")
     expect(page.locator("section", has_text="Created")).to_contain_text("Fresh")
     assert site.registry.bundle_read("Beam").devices == {"E:TOR860"}
     assert too_wide(page) == 0
     site.registry.bundle_update("Beam", {"udp": True}, user="carol", comment="Meanwhile")
     button(page, "Import")
-    expect(page.get_by_role("alert")).to_contain_text("look again")
+    expect(page.get_by_role("alert")).to_contain_text("check it again")
     expect(page.get_by_label("Why?")).to_have_value("From the spreadsheet")
     button(page, "Import")
-    expect(page.get_by_role("status")).to_contain_text("1 created, 1 changed, 0 as they were, 0 refused")
+    expect(page.get_by_role("status")).to_contain_text("1 created, 1 changed, 0 unchanged, 0 refused")
     now = site.registry.bundle_read("Beam")
     assert (now.devices, now.udp, now.event) == ({"E:TOR860", "E:NEW"}, True, "e")
     (line,) = site.registry.bundle_log("Fresh")
@@ -83,7 +83,7 @@ def test_what_is_refused_is_said_by_line_and_the_others_can_be_imported(person: 
     expect(refused).to_contain_text("Line 4, Odd2: event is missing")
     assert "(at /" not in page.content()
     button(page, "Import the other 1")
-    expect(page.get_by_role("status")).to_contain_text("1 created, 0 changed, 0 as they were, 3 refused")
+    expect(page.get_by_role("status")).to_contain_text("1 created, 0 changed, 0 unchanged, 3 refused")
     names = [each.name for each in site.registry.bundle_list()]
     assert "Fresh" in names
     assert not {"Other", "Odd", "Odd2"} & set(names)

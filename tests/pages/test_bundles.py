@@ -57,9 +57,9 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.get_by_label("Devices").fill('Device\tE:TOR860\tToroid\n"E:TOR861";E:TOR860\nE:X')
     said = page.locator("#devices-said")
     expect(said).to_contain_text("4 devices")
-    expect(said).to_contain_text("heading of a column; take it out, unless it is a device: Device")
+    expect(said).to_contain_text("Looks like a column heading; remove it unless it is a device: Device")
     expect(said).to_contain_text("counted once: E:TOR860")
-    expect(said).to_contain_text("stands in a further column; if it is a device, put it on a line of its own: Toroid")
+    expect(said).to_contain_text("is in another column; if it is a device, put it on its own line: Toroid")
     page.get_by_label("Devices").fill("Device\nE:TOR860\nE:TOR861\n<b>")
     expect(said).to_contain_text("Cannot be a device")
     page.get_by_label("Name", exact=True).fill("Morning")
@@ -70,7 +70,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.get_by_label("Devices").fill("E:TOR860\nE:TOR861")
     page.get_by_label("Why?").fill("For the shift")
     button(page, "Preview")
-    expect(page.get_by_role("status")).to_contain_text("Nothing was saved yet")
+    expect(page.get_by_role("status")).to_contain_text("Nothing has been saved yet")
     assert "Morning" not in [each.name for each in site.registry.bundle_list()]
     button(page, "Create")
     expect(page.get_by_role("status")).to_contain_text("Created Morning")
@@ -97,7 +97,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     button(page, "Preview")
     expect(page.locator(".devices.removed")).to_have_text("− E:TOR860")
     expect(page.locator(".devices.added")).to_have_text("+ E:MINE")
-    button(page, "Change something")
+    button(page, "Back to the form")
     expect(page.get_by_label("Hosts")).to_have_value("h1 h2")
     button(page, "Preview")
     button(page, "Save")
@@ -106,7 +106,7 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
 
     # Who removed a device, and why? Put it back.
     page.get_by_label("Who added or removed a device?").fill("E:TOR860")
-    button(page, "Look in the record")
+    button(page, "Search the record")
     row = page.get_by_role("row").nth(1)
     expect(row).to_contain_text("removed E:TOR860")
     expect(row).to_contain_text("ann")
@@ -133,9 +133,9 @@ def test_the_day_of_an_admin(person: Person, another: Person, site: Site) -> Non
     page.goto(f"{site.url}/bundles")
     page.get_by_role("link", name="Deleted bundles").click()
     page.get_by_role("row").nth(1).get_by_text("NOvA").click()
-    page.get_by_role("link", name="Bring it back").click()
+    page.get_by_role("link", name="Restore").click()
     page.get_by_label("Why?").fill("Not yet")
-    button(page, "Bring it back")
+    button(page, "Restore")
     expect(page.get_by_role("heading", level=1)).to_have_text("Morning")
     actions = [(line.user, line.action, line.comment) for line in site.registry.bundle_log("Morning", limit=3)]
     morning = ("ann", "restore", "As it was in the morning")
@@ -185,7 +185,7 @@ def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, be
     expect(page.get_by_text("Anyone may read bundles; to change one, say who you are.")).to_be_visible()
     assert page.get_by_role("link", name="Edit").count() == 0
     expect(page.get_by_text("Not collectable:")).to_be_visible()
-    page.get_by_label("Find a device here").fill("tr1")
+    page.get_by_label("Find a device").fill("tr1")
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("1 device of 3")
     page.goto(f"{person.site.url}/log?device=E:TOR860&name=Beam")
@@ -196,7 +196,7 @@ def test_a_visitor_finds_and_compares_with_the_keyboard_alone(person: Person, be
     page.wait_for_url(f"**/snapshots/{beam[-1]}")
     page.get_by_label("Compare with").select_option(str(beam[0]))
     button(page, "Compare")
-    expect(page.get_by_role("heading", name="What differs from")).to_be_visible()
+    expect(page.get_by_role("heading", name="Differences from")).to_be_visible()
     expect(page.locator("ins")).to_have_text("h1")
     assert person.context.cookies() == []
 
@@ -215,7 +215,7 @@ def test_one_change_is_undone_and_what_stands_in_the_way_is_named(person: Person
     expect(page.get_by_role("main")).to_contain_text("E:TYPO")
     assert person.violations() == []
     page.get_by_label("Why?").fill("A typing mistake")
-    button(page, "Undo it")
+    button(page, "Undo")
     expect(page.get_by_role("status")).to_contain_text(f"Undid snapshot {wrong.snapshot} of Undone")
     undone = registry.bundle_read("Undone")
     assert (undone.event, undone.devices) == ("e,a9", {"E:TOR860", "E:LATER"})
@@ -224,7 +224,7 @@ def test_one_change_is_undone_and_what_stands_in_the_way_is_named(person: Person
     newest = registry.bundle_update("Undone", {"event": "e,8f"}, user="ann")
     page = person.goes_to(f"/snapshots/{changed.snapshot}/undo")
     page.get_by_label("Why?").fill("No")
-    button(page, "Undo it")
+    button(page, "Undo")
     expect(page.get_by_role("alert")).to_contain_text("stands in the way: event")
     assert registry.bundle_read("Undone") == newest
 
@@ -240,7 +240,7 @@ def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     page.get_by_label("Collectable").check()
     button(page, "Preview")
     button(page, "Save")
-    expect(page.get_by_text("a collector may read it, and one should be running now")).to_be_visible()
+    expect(page.get_by_text("a collector can read it, and one should be running now")).to_be_visible()
     another.is_signed_in("ann")
     theirs = another.goes_to("/bundles/Beam")
     expect(theirs.get_by_text("You cannot change it: Beam is collectable")).to_be_visible()
@@ -267,14 +267,14 @@ def test_without_scripts_on_a_small_screen_everything_works(plain: Person, beam:
     page.goto(f"{site.url}/bundles/Beam/edit")
     page.get_by_label("Devices").fill("E:TOR860\nE:TOR860\nodd!")
     button(page, "Preview")
-    expect(page.locator(".pointed-out")).to_contain_text("More than once, and counted once: E:TOR860")
-    expect(page.locator(".pointed-out")).to_contain_text("In none of the usual forms")
+    expect(page.locator(".pointed-out")).to_contain_text("Listed more than once, counted once: E:TOR860")
+    expect(page.locator(".pointed-out")).to_contain_text("not in a usual form")
     button(page, "Save")
     assert site.registry.bundle_read("Beam").devices == {"E:TOR860", "odd!"}
     page.goto(f"{site.url}/snapshots/{beam[0]}/restore")
     page.locator("[name=comment]").fill(" ")
     button(page, "Restore")
-    expect(page.get_by_role("alert")).to_contain_text("say why")
+    expect(page.get_by_role("alert")).to_contain_text("give a reason")
 
 
 def test_the_record_is_read_by_page_and_sent_as_a_file(person: Person, site: Site) -> None:
@@ -338,7 +338,7 @@ def test_hostile_content_is_shown_harmlessly(person: Person, site: Site) -> None
     button(page, "Save")
     assert site.registry.bundle_read(made.name).devices == set(devices)
     page = person.goes_to(f"/bundles?text={SCRIPT}&device={SCRIPT}&event={SCRIPT}&group={SCRIPT}")
-    expect(page.get_by_text("There is no such bundle.")).to_be_visible()
+    expect(page.get_by_text("No bundle matches.")).to_be_visible()
     for path in ("/bundles", "/log", one, f"/snapshots/{first}"):
         page = person.goes_to(f"{path}?_scheme=javascript&_external=1&endpoint=x&values=x&_anchor=x&q=E")
         assert page.locator("a[href^='javascript']").count() == 0
@@ -439,7 +439,7 @@ def test_a_taken_name_is_said_at_its_field_and_blames_no_group(plain: Person, si
     button(page, "Preview")
     said = page.get_by_role("alert")
     if name == "Theirs":
-        expect(page.locator("#name-wrong")).to_have_text("there is a bundle of this name already: choose another name")
+        expect(page.locator("#name-wrong")).to_have_text("a bundle with this name already exists: choose another name")
     else:
         expect(said).to_contain_text("The name Gone belonged to MINOS and can return only there")
     expect(said).not_to_contain_text("admin")

@@ -51,7 +51,7 @@ def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClien
     for link_of, side in (("from=v1", "After"), ("from=HEAD&to=v1", "Before")):
         page = client.get(f"{COMPARE}?{link_of}").text
         assert "a0399" not in main(page)
-        (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">See all of it', page))
+        (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">Show in full', page))
         assert f"{side} {text}" in main(client.get(link).text)
 
 
@@ -65,7 +65,7 @@ def test_each_value_says_who_changed_it_when_and_why_and_a_cut_one_is_seen_as_a_
     page = client.get("/datasets/physics/cars/blame").text
     assert '<tr title="Bo Ek, 2024-06-01 10:00 UTC: Say &lt;more&gt;">' in page
     assert "a0399" not in main(page)
-    (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">See all of it', page))
+    (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">Show in full', page))
     whole = main(client.get(link).text)
     assert f"description {text} Say" in whole
     assert "version" not in whole
@@ -90,7 +90,7 @@ def test_a_clash_in_a_long_text_shows_what_each_side_changed(client: FlaskClient
     mine = json.dumps({"title": "Cars", "version": "1.0.0", "description": f"{text} until 2020"})
     form = {"csrf_token": token, "text": mine, "base": base, "expected": base, "step": "merge", "message": ""}
     page = client.post("/datasets/physics/cars/edit", data=form, headers={"Origin": "http://localhost"}).text
-    table = page.split("What both changed", 1)[1].split("</table", 1)[0]
+    table = page.split("Values that both changed", 1)[1].split("</table", 1)[0]
     assert "until <strong>2019</strong>" in table
     assert "until <strong>2020</strong>" in table
 

@@ -120,7 +120,7 @@ def test_versions_are_listed_newest_first_with_grade_and_what_changed(store: Sto
     store.tag_create("ocean/salt", "v2", at="2026-02-01T00:00:00Z")
     page = client.get(PATH).text
     assert re.search(
-        r"Versions v2 major 2026-02-01 .* 1 resource removed Compare to v1 v1 2026-01-01 .* As published", words(page)
+        r"Versions v2 major 2026-02-01 .* 1 resource removed Compare with v1 v1 2026-01-01 .* As published", words(page)
     )
     assert f'href="{PATH}/compare?to=v2&amp;from=v1"' in page
     assert client.get(f"{PATH}/compare?to=v2&from=v1").status_code == 200
@@ -131,7 +131,7 @@ def test_older_versions_are_counted_where_there_are_many(store: Store, client: F
     for number in range(12):
         store.tag_create("ocean/salt", f"v{number}", at=f"2026-01-{number + 1:02}T00:00:00Z")
     text = words(client.get(PATH).text)
-    assert "Compare to v10" in text
+    assert "Compare with v10" in text
     assert "4 older versions and all changes are in the history" in text
 
 

@@ -53,7 +53,7 @@ def test_an_old_revision_is_marked_as_such_and_can_be_cited(person: Person, cars
     link = page.get_by_role("link", name=f"{CARS}?revision={cars[1]}")
     link.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Cars and their speeds")
-    page.get_by_role("link", name="See it as it is now").click()
+    page.get_by_role("link", name="See the current revision").click()
     expect(page.get_by_role("status")).to_have_count(0)
 
 
@@ -72,9 +72,9 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     page.get_by_role("button", name="Tag").click()
     assert site.store.tag_read("physics/cars", "v2").revision == newest.id
     page.get_by_role("link", name="History").click()
-    page.get_by_label(f"Put it back to {cars[1][:12]}").click()
+    page.get_by_label(f"Revert to {cars[1][:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
-    page.get_by_role("button", name="Put it back").click()
+    page.get_by_role("button", name="Revert").click()
     expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("status")).to_contain_text("signed out")
@@ -169,15 +169,15 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
     page = person.goes_to(f"{CARS}/history")
     page.get_by_label(f"Undo {first.id[:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
-    page.get_by_role("button", name="Undo it").click()
+    page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("status")).to_contain_text("Undone as revision")
     undone = site.store.dataset_read("physics/cars")
     assert (undone.descriptor["version"], "homepage" in undone.descriptor) == ("2", False)
     site.store.dataset_patch("physics/cars", {"version": "3"})
     page = person.goes_to(f"{CARS}/undo?revision={later.id}")
-    page.get_by_role("button", name="Undo it").click()
+    page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("alert")).to_contain_text("stands in the way: version")
-    expect(page.locator("li", has_text="version: it is 3 now")).to_be_visible()
+    expect(page.locator("li", has_text="version: now 3")).to_be_visible()
     assert person.violations() == []
 
 
@@ -200,8 +200,8 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
     page.get_by_label("Why?").fill("A test")
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("was deleted")
-    page.get_by_role("link", name="Bring it back").click()
-    page.get_by_role("button", name="Put it back").click()
+    page.get_by_role("link", name="Restore").click()
+    page.get_by_role("button", name="Restore").click()
     assert [each.deleted for each in site.store.revision_list("physics/bicycles")] == [False, True, False]
 
 

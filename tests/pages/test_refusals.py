@@ -103,7 +103,7 @@ def test_a_lost_session_draws_the_form_again_and_signing_in_on_it_sends_it(
     before = (store.revision_read("physics/cars"), len(list(registry.bundle_log())))
     answer = client.post(path, data={**FORMS[path], "csrf_token": "of a session with another key"}, headers=HERE)
     assert answer.status_code == 400
-    assert alert(answer.text).startswith("You are not signed in any more. Nothing was saved.")
+    assert alert(answer.text).startswith("You are no longer signed in. Nothing was saved.")
     check_kept(answer.text, path)
     assert (store.revision_read("physics/cars"), len(list(registry.bundle_log()))) == before
     wrong = client.post(path, data={**fields(answer.text), "sign_in_token": "junk"}, headers=HERE)
@@ -113,7 +113,7 @@ def test_a_lost_session_draws_the_form_again_and_signing_in_on_it_sends_it(
     form = {**FORMS[path], **fields(wrong.text), "sign_in_token": token("ann")}
     sent = client.post(path, data=form, headers=HERE)
     assert sent.status_code in (200, 303, 400), path  # a preview, or done, or a file that names no group
-    assert "not signed in" not in sent.text
+    assert "no longer signed in" not in sent.text
 
 
 @pytest.mark.parametrize("path", FORMS)
@@ -142,7 +142,7 @@ def test_without_the_right_the_form_is_drawn_again(client: FlaskClient, path: st
     ("error", "status", "words"),
     [
         (StorageBusy("database is locked in /srv"), 503, "The storage is busy: try again in a moment."),
-        (OutcomeUnknown("no answer"), 504, "It is not known whether your change was saved"),
+        (OutcomeUnknown("no answer"), 504, "Your change may or may not have been saved"),
         (RuntimeError("a fault of ours"), 500, "Something went wrong. The log of the service has the reason."),
     ],
 )
@@ -210,7 +210,7 @@ def test_who_may_not_create_is_told_before_anything_is_typed(client: FlaskClient
     assert "New dataset" not in client.get("/datasets").text
     sign_in(client, "ann", "ds:physics/*:create", "ds:chemistry/*:create,read")
     answer = client.get("/datasets/new")
-    assert (answer.status_code, "You may create datasets of chemistry, physics." in answer.text) == (200, True)
+    assert (answer.status_code, "You can create datasets of chemistry, physics." in answer.text) == (200, True)
     assert "New dataset" in client.get("/datasets").text
 
 
@@ -236,10 +236,10 @@ def test_a_dataset_that_was_deleted_meanwhile_is_drawn_as_deleted_and_comes_back
 @pytest.mark.parametrize(
     ("action", "typed", "button"),
     [
-        ("delete", {}, "Delete it all the same"),
-        ("revert", {"to": "HEAD~1"}, "Put it back all the same"),
-        ("undo", {"revision": "HEAD"}, "Undo it all the same"),
-        ("move", {"new_id": "physics/autos"}, "Move it all the same"),
+        ("delete", {}, "Delete anyway"),
+        ("revert", {"to": "HEAD~1"}, "Revert anyway"),
+        ("undo", {"revision": "HEAD"}, "Undo anyway"),
+        ("move", {"new_id": "physics/autos"}, "Move anyway"),
     ],
 )
 def test_a_question_that_was_overtaken_shows_the_other_change_and_asks_again_by_another_button(
@@ -272,9 +272,9 @@ def test_a_dataset_that_somebody_deleted_first_is_not_deleted_twice(client: Flas
 @pytest.mark.parametrize(
     ("path", "button"),
     [
-        ("/bundles/NuMI/delete", "Delete it all the same"),
-        ("/snapshots/1/restore", "Restore all the same"),
-        ("/snapshots/2/undo", "Undo it all the same"),
+        ("/bundles/NuMI/delete", "Delete anyway"),
+        ("/snapshots/1/restore", "Restore anyway"),
+        ("/snapshots/2/undo", "Undo anyway"),
     ],
 )
 def test_a_question_about_a_bundle_that_was_overtaken_shows_the_other_change_and_asks_again(
@@ -323,7 +323,7 @@ def test_a_session_that_ended_while_typing_is_taken_up_on_the_same_page_without_
         with monkeypatch.context() as patch:
             patch.setattr(session.time, "time", lambda: later)
             page.get_by_role("main").get_by_role("button", name=re.compile("Save|Preview")).click()
-        expect(page.get_by_role("alert")).to_contain_text("You are not signed in any more.")
+        expect(page.get_by_role("alert")).to_contain_text("You are no longer signed in.")
         expect(box).to_have_value(typed)
         page.get_by_label("Token").fill(token("ann"))
         page.get_by_role("button", name="Sign in and send").click()
@@ -345,13 +345,13 @@ def test_a_refused_form_can_be_used_by_all_and_a_text_that_is_too_large_is_not_e
         person.context.clear_cookies()
         page.get_by_label("Why?").fill("Mine")
         page.get_by_role("button", name="Save").click()
-        expect(page.get_by_role("alert")).to_contain_text("You are not signed in any more.")
+        expect(page.get_by_role("alert")).to_contain_text("You are no longer signed in.")
         assert person.violations() == []
         page.evaluate("document.getElementById('typed').dataset.largest = 10")
         address = page.url
         page.get_by_role("button", name="Save").click()
         said = page.get_by_label("datapackage.json").evaluate("(box) => box.validationMessage")
-        assert said.startswith("This text has")
+        assert said.startswith("This text is")
         assert page.url == address
         expect(page.get_by_label("Why?")).to_have_value("Mine")
         person.context.close()

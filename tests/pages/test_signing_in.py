@@ -116,7 +116,7 @@ def test_a_page_shows_what_a_session_may_do(client: FlaskClient) -> None:
     assert 'href="/session"' in client.get("/").text
     sign_in(client, token("ann", "bundles:MINOS:write"))
     shown = client.get("/session").text
-    assert "Nothing was granted to you on datasets" in shown
+    assert "You have no permissions for datasets" in shown
     assert "change none" in shown
 
 

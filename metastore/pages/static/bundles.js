@@ -1,4 +1,4 @@
-// Bundles: whole rows to click, devices checked while they are typed, lists to copy. Nothing needs it.
+// Bundles: makes whole rows clickable, checks devices as they are typed, and copies lists. The pages work without it.
 "use strict";
 
 for (const row of document.querySelectorAll("tr[data-href]")) {
@@ -30,13 +30,13 @@ if (list) {
     }
     const found = [[`${seen.size.toLocaleString()} ${seen.size === 1 ? "device" : "devices"}`, ""]];
     const notes = [
-      ["Looks like the heading of a column; take it out, unless it is a device", (word) => headings.has(word.toLowerCase())],
-      ["More than once, and counted once", (word) => doubles.has(word)],
+      ["Looks like a column heading; remove it unless it is a device", (word) => headings.has(word.toLowerCase())],
+      ["Listed more than once, counted once", (word) => doubles.has(word)],
       ["Cannot be a device (3 to 255 characters, no quotation marks, < > \\ or `)", (word) => !device.test(word)],
-      ["In none of the usual forms, such as E:TOR860 or dip/acc/x:y; kept as it is",
+      ["Kept, although not in a usual form such as E:TOR860 or dip/acc/x:y",
         (word) => device.test(word) && !usual.test(word) && !headings.has(word.toLowerCase())],
     ];
-    if (beside.size) found.push(["Not taken, since it stands in a further column; if it is a device, put it on a line of its own", listed([...beside])]);
+    if (beside.size) found.push(["Left out because it is in another column; if it is a device, put it on its own line", listed([...beside])]);
     for (const [note, is] of notes) {
       const words = [...seen].filter(is);
       if (words.length) found.push([note, listed(words)]);
@@ -57,7 +57,7 @@ if (text) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "secondary small", textContent: "Copy" });
   button.addEventListener("click", () => {
     text.select();
-    // The clipboard proper is only there over HTTPS.
+    // Browsers offer the clipboard API over HTTPS only.
     const copied = navigator.clipboard ? navigator.clipboard.writeText(text.value) : Promise.resolve(document.execCommand("copy"));
     copied.then(() => { button.textContent = "Copied"; });
   });

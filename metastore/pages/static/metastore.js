@@ -1,22 +1,22 @@
-// What makes the pages pleasanter where scripts run; nothing needs it.
+// Conveniences for browsers that run scripts. The pages work without it.
 "use strict";
 
-// Forms: what is larger than the service takes is said before it is sent.
+// Forms: warns of a text that is larger than the service accepts before it is sent.
 for (const form of document.querySelectorAll("form[data-largest]")) {
   const inMB = (bytes) => `${(bytes / 1e6).toLocaleString([], { maximumFractionDigits: 1 })} MB`;
   form.addEventListener("submit", (event) => {
     const most = Number(form.dataset.largest);
     for (const text of form.querySelectorAll("textarea")) {
       const size = new Blob([text.value]).size;
-      text.setCustomValidity(size > most ? `This text has ${inMB(size)}; at most ${inMB(most)} can be saved.` : "");
+      text.setCustomValidity(size > most ? `This text is ${inMB(size)} long; the limit is ${inMB(most)}.` : "");
       text.addEventListener("input", () => text.setCustomValidity(""), { once: true });
       if (!text.reportValidity()) event.preventDefault();
     }
   });
 }
 
-// Editors: line numbers beside the text, and links such as "Line 12" that lead to the place. The page has their place
-// already: a text that is moved while somebody types loses the cursor.
+// Editors: line numbers beside the text, and links such as "Line 12" that lead to that line. The page reserves the space
+// for the numbers: a text that moves while somebody types loses the cursor.
 for (const editor of document.querySelectorAll(".editor")) {
   const numbers = editor.querySelector(".numbers"), text = editor.querySelector("textarea");
   const links = [...document.querySelectorAll("a[data-line]")];
@@ -67,7 +67,7 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   }
 }
 
-// What people take along: a button that copies it.
+// A copy button beside everything that people are likely to copy.
 for (const part of document.querySelectorAll("[data-copy], pre.copy")) {
   const text = part.dataset.copy || part.textContent;
   const button = Object.assign(document.createElement("button"), { type: "button", className: "copier", textContent: "Copy" });
@@ -78,7 +78,7 @@ for (const part of document.querySelectorAll("[data-copy], pre.copy")) {
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     };
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => {});
-    else { // The clipboard proper is only there over HTTPS.
+    else { // Browsers offer the clipboard API over HTTPS only.
       const box = Object.assign(document.createElement("textarea"), { value: text, className: "hidden" });
       document.body.append(box);
       box.select();

@@ -1,1 +1,1 @@
-"""Datasets of an organisation or user on Gitea or Forgejo. `connect` opens the storage from a URL and a token."""
+"""Datasets in repositories of one owner on Gitea or Forgejo. `connect` opens the storage from a URL and a token."""

@@ -1,7 +1,7 @@
-"""The REST API of Gitea and Forgejo, version 1, as far as a store needs it: the repositories of one owner.
+"""The part of the REST API of Gitea and Forgejo, version 1, that a store needs: the repositories of one owner.
 
-Both publish it as `swagger.v1.json`, and answer these calls alike. Names of repositories are their addresses, so a call
-may reach another repository than the one that was looked up; answers have the number, which is compared.
+Both publish it as `swagger.v1.json`, and answer these calls alike. A call names a repository by its path, so it can
+reach another one than the one that was looked up. Responses have the repository's number, which is compared.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from metastore.storage.hosted.projects import MovedAway, Project, Projects, Want
 from metastore.storage.naming import Naming
 from metastore.types import Issue
 
-#: The most that both give at once, unless they are set otherwise (MAX_RESPONSE_ITEMS).
+#: The largest page of both, unless they are configured otherwise (MAX_RESPONSE_ITEMS).
 _PAGE = 50
 _GONE = (301, 302, 307, 404)
 
 
 class GiteaNaming(Naming):
-    """What repositories are called on Gitea, which keeps some endings for itself (`IsUsableRepoName`)."""
+    """Names repositories on Gitea, which reserves some endings (`IsUsableRepoName`)."""
 
     refused_endings = (".wiki", ".git", ".rss", ".atom")
 
 
 class _Owner(NamedTuple):
-    """The owner's number, and where new repositories are made."""
+    """The owner's number, and the path of the call that creates repositories."""
 
     number: int
     make_at: str
@@ -66,8 +66,8 @@ class GiteaApi(Projects):
         user = self._host.call("GET", "/user").fields("user")
         if user.text("login").lower() != self.group.lower():
             raise StorageUnavailable(
-                f"there is no organisation {self.group} that the token's owner may see, and the token is "
-                f"{user.text('login')}'s"
+                f"there is no organisation {self.group} that the token's owner can see, and the token belongs to "
+                f"{user.text('login')}"
             )
         return user.number("id")
 
@@ -86,7 +86,7 @@ class GiteaApi(Projects):
         return None if answer.status == 404 else project_of(answer.fields("repository"))
 
     def all(self) -> Iterator[Project]:
-        # From the last page to the first: what is deleted meanwhile lets the rest move towards pages still to come.
+        # From the last page to the first: after a deletion, later repositories move to pages that are still to be read.
         first = self._page(1)
         for number in range(first.pages, 1, -1):
             yield from self._page(number).projects
@@ -104,7 +104,7 @@ class GiteaApi(Projects):
         answer = self._host.call("GET", "/repos/search", query=query)
         found = answer.fields("repositories")
         if not found.truth("ok"):
-            raise Unexpected(f"{self.kind} does not search its repositories")
+            raise Unexpected(f"{self.kind} refuses to list its repositories")
         total = answer.headers.get("x-total-count", "")
         projects = [project_of(each) for each in found.rows("data")]
         if not total.isdecimal() or (number == 1 and int(total) > 0 and not projects):
@@ -120,7 +120,7 @@ class GiteaApi(Projects):
             "default_branch": "main",
             "object_format_name": "sha1",
         }
-        # Asked twice, the second answer is that the name is taken.
+        # If the request is sent twice, the second answer is that the name is taken.
         answer = self._host.call("POST", self._owner().make_at, body=body, handled=(409, 422), repeatable=True)
         path = self.full_path(wanted.name)
         if answer.status == 201:
@@ -131,11 +131,11 @@ class GiteaApi(Projects):
         if found is None and answer.status == 409:
             raise AlreadyExists(wanted.title)
         if found is None:
-            raise InvalidInput(f"{self.kind} makes no repository {wanted.name}: {answer.message()}")
+            raise InvalidInput(f"{self.kind} does not create the repository {wanted.name}: {answer.message()}")
         return found
 
     def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
-        """Give a project the topic that is wanted of it."""
+        """Add the wanted topic to a project."""
         topic = wanted.topic if wanted else None
         if topic and topic not in project.topics:
             topics = [*project.topics, topic]
@@ -163,10 +163,10 @@ class GiteaApi(Projects):
             taken = self._at(target)
             if taken and taken.id != project.id:
                 raise AlreadyExists(title)
-            raise InvalidInput(f"{self.kind} renames no repository to {name}: {answer.message()}")
+            raise InvalidInput(f"{self.kind} does not rename the repository to {name}: {answer.message()}")
 
     def _give_back(self, project: Project, other: Project) -> None:
-        """Name another repository back, which came to the place of a project after we had looked it up."""
+        """Give another repository its name back, which took the path of a project after the project was looked up."""
         body = {"name": project.name}
         self._host.call("PATCH", _address(other.path), body=body, handled=(*_GONE, 422), repeatable=True)
         raise StorageBusy(f"{project.path} was replaced meanwhile; try again")
@@ -193,20 +193,20 @@ class GiteaApi(Projects):
             yield from (issue_of(each, "number", "html_url") for each in rows(page.json(), "issues"))
 
     def _expect_no_issues(self, path: str) -> None:
-        """Raise StorageError unless the repository's issues are turned off, which is answered by 404."""
+        """Raise StorageError unless the repository's issues are turned off, which Gitea reports as 404."""
         if self._host.call("GET", _address(path)).fields("repository").truth("has_issues"):
             raise StorageError(f"{self.kind} shows {path}, but not its issues")
 
 
 class _Page(NamedTuple):
-    """A page of repositories, and how many there are if each has as many."""
+    """A page of repositories, and the number of pages of this size."""
 
     projects: list[Project]
     pages: int
 
 
 def project_of(facts: Fields) -> Project:
-    """Read a repository of an answer. Raises StorageUnavailable."""
+    """Read a repository from a response. Raises StorageUnavailable."""
     topics = facts.texts("topics") if "topics" in facts and not facts.is_null("topics") else ()
     return Project(facts.number("id"), facts.text("full_name"), False, facts.moment("updated_at"), topics, False)
 
@@ -216,7 +216,7 @@ def _address(path: str) -> str:
 
 
 def _redirected(moved: Redirected) -> str:
-    """Return where a repository is now. Raises `Redirected` where we are sent elsewhere, as to a page to sign in."""
+    """Return the new address of a repository. Raises `Redirected` if it is another page, such as one to sign in."""
     if not re.fullmatch(r".*/api/v1/repos/[^/]+/[^/]+", urlsplit(moved.location).path):
         raise moved
     return moved.location

@@ -1,4 +1,4 @@
-"""From `gitea://host/owner` and options to a storage."""
+"""Opens a storage from `gitea://host/owner` and options."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def open_gitea(
     """Open the datasets of an organisation or user on Gitea or Forgejo.
 
     Args:
-        url: `gitea://host/owner`. What stands between them is where the server is on its host: `gitea://host/git/owner`.
+        url: `gitea://host/owner`. A server below a path of its host has that path in between: `gitea://host/git/owner`.
         token: An access token.
-        api_url: The REST API's address, where it is not `https://host/api/v1`.
-        timeout: How long to wait for the server to say something, in seconds.
-        patience: How long a call may wait while the server limits us, in seconds.
-        longest: The longest answer that is read, in bytes.
+        api_url: The address of the REST API, if it is not `https://host/api/v1`.
+        timeout: How long to wait for the server to send something, in seconds.
+        patience: How long a call may wait while the server limits the rate, in seconds.
+        longest: The longest response that is read, in bytes.
         sleep: Waits, in seconds.
         **options: See `GiteaStorage`.
 
     Raises:
-        InvalidInput: The URL or an option makes no sense.
+        InvalidInput: The URL or an option is invalid.
     """
     server, owner = _parsed(url)
     base = api_url or f"{address_of(server)}{_API}"
@@ -55,5 +55,5 @@ def _parsed(url: str) -> tuple[str, str]:
         raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GITEA_TOKEN")
     above, _, owner = parts.path.strip("/").rpartition("/")
     if not parts.netloc or not owner or "//" in parts.path.strip("/") or parts.query or parts.fragment:
-        raise InvalidInput("Gitea and Forgejo are named as gitea://git.example.org/owner")
+        raise InvalidInput("the URL of an owner on Gitea or Forgejo is gitea://git.example.org/owner")
     return f"{parts.netloc}/{above}".rstrip("/"), owner

@@ -1,18 +1,18 @@
 """Datasets as repositories of an organisation or user on Gitea or Forgejo: `gitea://host/owner`.
 
-What is Git's is done by Git over HTTP: see `metastore.storage.hosted.storage`. Both run Git's own `receive-pack`, which
-carries out a push only if each reference still has the value that it was computed from. What is Gitea's is done by
-REST: making, listing, moving and deleting repositories, and issues.
+Git over HTTP reads and writes repositories: see `metastore.storage.hosted.storage`. Both servers run Git's own
+`receive-pack`, which carries out a push only if each reference still has the value that the push was computed from. The
+REST API creates, lists, renames and deletes repositories, and lists issues.
 
-What Gitea cannot do at once, and what becomes of it:
+Operations that Gitea cannot carry out in one step:
 
-* A dataset is made by making an empty repository and pushing to it. An empty repository is no dataset; the next
-  `create` uses it. A `create` that fails between the two has ended the forwarding from that id.
+* A create makes an empty repository and pushes to it. An empty repository is not a dataset; the next `create` uses it.
+  A `create` that fails between the two steps has ended the forwarding from that id.
 * A move renames the repository. A revision that somebody else pushes at that moment moves along.
-* A purge renames the repository, which frees the id, looks whether somebody has pushed meanwhile, in which case it is
-  named back, and only then deletes it. A write that reaches it in between is not acknowledged.
+* A purge renames the repository, which frees the id. If somebody has pushed meanwhile, the repository gets its name
+  back; otherwise it is deleted. A write that arrives in between is not acknowledged.
 * Moves to another owner are refused.
-* A deletion can only be told by its tree, so a listing asks once for each dataset.
+* Only its tree shows that a dataset is deleted, so a listing needs one request per dataset.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from metastore.storage.hosted.storage import HostedStorage
 
 
 class GiteaStorage(HostedStorage):
-    """Datasets of one organisation or user on a Gitea or Forgejo. Safe to share between threads.
+    """The datasets of one organisation or user on Gitea or Forgejo. Safe to share between threads.
 
     Args:
         rest: The API; see `metastore.storage.gitea.connect`.
-        git: Where Git's repositories are.
+        git: The host of the Git repositories.
         owner: The organisation or user; a user has to be the token's owner.
         **options: `private`, `description`, `topic` and `cache_bytes`, as of `HostedStorage`.
     """

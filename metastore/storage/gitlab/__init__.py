@@ -1,1 +1,1 @@
-"""Datasets in a GitLab group, a project each. `connect` opens the storage from a URL and a token."""
+"""Datasets in a GitLab group, one project per dataset. `connect` opens the storage from a URL and a token."""

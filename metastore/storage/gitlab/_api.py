@@ -1,4 +1,4 @@
-"""GitLab's REST API, version 4, as far as a store needs it: the projects of one group.
+"""The part of GitLab's REST API, version 4, that a store needs: the projects of one group.
 
 https://docs.gitlab.com/ee/api/projects.html, .../api/groups.html, .../api/issues.html
 """
@@ -18,31 +18,30 @@ from metastore.storage.hosted.projects import MovedAway, Project, Projects, Want
 from metastore.storage.naming import Naming
 from metastore.types import DatasetId, Issue
 
-#: Begins the names of repositories whose datasets have names that GitLab does not take.
+#: The prefix of repositories whose datasets have names that GitLab does not accept.
 HEX_PREFIX = "metastore-hex."
 _TAKEN_BY_GITLAB = {
     *("badges", "blame", "blob", "builds", "commits", "create", "create_dir", "edit", "environments", "files"),
     *("find_file", "new", "preview", "raw", "refs", "tree", "update", "wikis"),
 }
-#: GitLab refuses the first two, and keeps a project's wiki and designs at its path with the others.
+#: GitLab refuses the first two; a project's path with the others is that of its wiki and its designs.
 _ENDINGS = (".git", ".atom", ".wiki", ".design")
 _PLAIN = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
 
 class GitLabNaming(Naming):
-    """What repositories are called on GitLab, which does not take every name that a dataset can have.
+    """Names repositories on GitLab, which does not accept every name that a dataset can have.
 
-    Names must not begin or end with a special character, hold two of them in a row, end in `.git` or `.atom`, or be a
-    word of GitLab's own addresses ("Reserved project and group names"). Such a name becomes `metastore-hex.` and its
-    bytes.
+    Names must not begin or end with a special character, have two of them in a row, end in `.git` or `.atom`, or be
+    reserved ("Reserved project and group names"). Such a name becomes `metastore-hex.` and its bytes.
     """
 
-    refused_endings = ()  # such names are kept under others
+    refused_endings = ()  # such names are encoded
 
     def repository(self, dataset_id: DatasetId) -> str:
         name = super().repository(dataset_id)
         if name.startswith(HEX_PREFIX):
-            raise InvalidInput(f"names that begin with {HEX_PREFIX} are the store's own: not {name}")
+            raise InvalidInput(f"names that begin with {HEX_PREFIX} are reserved for the store, and {name} is one")
         if _PLAIN.fullmatch(name) and name not in _TAKEN_BY_GITLAB and not name.endswith(_ENDINGS):
             return name
         return HEX_PREFIX + name.encode().hex()
@@ -55,16 +54,16 @@ class GitLabNaming(Naming):
             except ValueError:
                 return None
         found = super().dataset(name)
-        # Only where the name is the one that we would choose: there is one repository for a dataset.
+        # Only if we would choose the same name: a dataset has one repository.
         return found if found and self.repository(found) == repository.lower() else None
 
 
 def project_of(facts: Fields) -> Project:
-    """Read a project of an answer. Raises StorageUnavailable."""
+    """Read a project from a response. Raises StorageUnavailable."""
     return Project(
         facts.number("id"),
         facts.text("path_with_namespace"),
-        "lfs_enabled" in facts and facts.truth("lfs_enabled"),  # not told to everybody
+        "lfs_enabled" in facts and facts.truth("lfs_enabled"),  # some tokens do not see it
         facts.moment("last_activity_at") if facts.optional_text("last_activity_at") else datetime.now(UTC),
         facts.texts("topics") if "topics" in facts else (),
         "marked_for_deletion_on" in facts and facts.optional_text("marked_for_deletion_on") is not None,
@@ -72,7 +71,7 @@ def project_of(facts: Fields) -> Project:
 
 
 def _is_about_the_path(answer: Response) -> bool:
-    """Tell whether GitLab refuses a path: since we send only those that it takes, another project has it."""
+    """Tell whether GitLab refuses a path. We send only paths that it accepts, so another project has this one."""
     try:
         return "path" in answer.fields("refusal").below("message")
     except Unexpected:
@@ -97,7 +96,7 @@ class GitLabApi(Projects):
         if self._namespace is None:
             answer = self._host.call("GET", f"/groups/{quote(self.group, safe='')}", handled=(404,))
             if answer.status == 404:
-                raise StorageUnavailable(f"there is no group {self.group} that the token's owner may see")
+                raise StorageUnavailable(f"there is no group {self.group} that the token's owner can see")
             self._namespace = answer.fields("group").number("id")
         return self._namespace
 
@@ -111,7 +110,7 @@ class GitLabApi(Projects):
         return self._look_up(f"/projects/{number}")
 
     def _look_up(self, path: str) -> Project | None:
-        """Return a project, or None: what is marked for deletion is gone, though GitLab keeps it for days."""
+        """Return a project, or None. One marked for deletion counts as gone, though GitLab keeps it for days."""
         try:
             answer = self._host.call("GET", path, handled=(404,))
         except Redirected as moved:
@@ -146,7 +145,7 @@ class GitLabApi(Projects):
             "namespace_id": self._number_of_group(),
             "lfs_enabled": False,
         }
-        # Asked twice, the second answer is that the path is taken.
+        # If the request is sent twice, the second answer is that the path is taken.
         answer = self._host.call("POST", "/projects", body=body, handled=(400,), repeatable=True)
         path = self.full_path(wanted.name)
         if answer.status != 400:
@@ -155,11 +154,11 @@ class GitLabApi(Projects):
                 return made
         found = self._taken(path) if _is_about_the_path(answer) else self._at(path)
         if found is None:
-            raise InvalidInput(f"GitLab makes no project {wanted.name}: {answer.message()}")
+            raise InvalidInput(f"GitLab does not create the project {wanted.name}: {answer.message()}")
         return found
 
     def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
-        """Turn GitLab's own LFS off: with it on, it refuses pushes with pointers to what it does not have.
+        """Turn off GitLab's own LFS: with it, GitLab refuses pushes whose pointers name files that it does not have.
 
         Raises:
             StorageUnavailable: It stays on.
@@ -191,7 +190,7 @@ class GitLabApi(Projects):
             taken = self._at(target)
             if taken and taken.id != project.id:
                 raise AlreadyExists(title)
-            raise InvalidInput(f"GitLab renames no project to {name}: {answer.message()}")
+            raise InvalidInput(f"GitLab does not rename the project to {name}: {answer.message()}")
 
     def remove(self, project: Project, revision: str) -> None:
         def send() -> Response:

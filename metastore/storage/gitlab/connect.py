@@ -1,4 +1,4 @@
-"""From `gitlab://group/subgroup` and options to a storage."""
+"""Opens a storage from `gitlab://group/subgroup` and options."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def open_gitlab(
     """Open the datasets of a group.
 
     Args:
-        url: `gitlab://group/subgroup` on gitlab.com, or `gitlab://host/group` elsewhere. What has a dot or a port in it
-            is a host: a group with a dot in its name is named with its host.
+        url: `gitlab://group/subgroup` on gitlab.com, or `gitlab://host/group` elsewhere. A first part with a dot or a
+            port is a host, so a group with a dot in its name needs its host in front.
         token: A personal, group or project access token.
-        api_url: The REST API's address, where it is not `https://host/api/v4`.
-        timeout: How long to wait for GitLab to say something, in seconds.
-        patience: How long a call may wait while GitLab limits us, in seconds.
-        longest: The longest answer that is read, in bytes.
+        api_url: The address of the REST API, if it is not `https://host/api/v4`.
+        timeout: How long to wait for GitLab to send something, in seconds.
+        patience: How long a call may wait while GitLab limits the rate, in seconds.
+        longest: The longest response that is read, in bytes.
         sleep: Waits, in seconds.
         **options: See `GitLabStorage`.
 
     Raises:
-        InvalidInput: The URL or an option makes no sense.
+        InvalidInput: The URL or an option is invalid.
     """
     server, group = _parsed(url)
     base = api_url or f"{address_of(server)}{_API}"
@@ -58,5 +58,5 @@ def _parsed(url: str) -> tuple[str, str]:
     is_host = "." in parts.netloc or ":" in parts.netloc or parts.netloc == "localhost"
     server, group = (parts.netloc, path) if is_host else ("gitlab.com", f"{parts.netloc}/{path}".rstrip("/"))
     if not group or "//" in group or parts.query or parts.fragment:
-        raise InvalidInput("GitLab is named as gitlab://group/subgroup, or gitlab://host/group")
+        raise InvalidInput("the URL of a GitLab group is gitlab://group/subgroup, or gitlab://host/group")
     return server, group

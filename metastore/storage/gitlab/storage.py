@@ -1,19 +1,19 @@
 """Datasets as projects in a GitLab group, `gitlab://group/subgroup`, over GitLab's own API and Git's protocol.
 
-What is Git's is done by Git over HTTP: see `metastore.storage.hosted.storage`. GitLab carries out a push only if each
-reference still has the value that it was computed from. The API's own commits know no such comparison, take no dates,
-and their answers have no trees. What is GitLab's is done by REST.
+Git over HTTP reads and writes repositories: see `metastore.storage.hosted.storage`. GitLab carries out a push only if
+each reference still has the value that the push was computed from. Commits through the API have no such comparison and
+no dates, and the responses have no trees. The REST API manages projects.
 
-What GitLab cannot do at once, and what becomes of it:
+Operations that GitLab cannot carry out in one step:
 
-* A dataset is made by making an empty project and pushing to it. An empty project is no dataset; the next `create` uses
-  it. A `create` that fails between the two has ended the forwarding from that id.
+* A create makes an empty project and pushes to it. An empty project is not a dataset; the next `create` uses it. A
+  `create` that fails between the two steps has ended the forwarding from that id.
 * A move renames the project. A revision that somebody else pushes at that moment moves along.
-* A purge renames the project, which frees the id, looks whether somebody has pushed meanwhile, in which case it is
-  named back, and only then deletes it. A write that reaches it in between is not acknowledged. GitLab deletes later,
-  and may keep what is deleted for as many days as it is set to.
+* A purge renames the project, which frees the id. If somebody has pushed meanwhile, the project gets its name back;
+  otherwise it is deleted. A write that arrives in between is not acknowledged. GitLab deletes later, and may keep a
+  deleted project for as many days as it is configured to.
 * Moves to another group are refused.
-* A deletion can only be told by its tree, so a listing asks once for each dataset.
+* Only its tree shows that a dataset is deleted, so a listing needs one request per dataset.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from metastore.storage.hosted.storage import HostedStorage
 
 
 class GitLabStorage(HostedStorage):
-    """Datasets in one group of a GitLab, whose last part is their owner. Safe to share between threads.
+    """The datasets in one GitLab group. The last part of its path is their owner. Safe to share between threads.
 
     Args:
         rest: The API; see `metastore.storage.gitlab.connect`.
-        git: Where Git's repositories are.
+        git: The host of the Git repositories.
         group: The group's full path, such as `labs/physics`.
         **options: `private`, `description`, `topic` and `cache_bytes`, as of `HostedStorage`.
     """

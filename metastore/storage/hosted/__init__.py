@@ -1,1 +1,1 @@
-"""Datasets as repositories of one owner on a host that is written to by Git's push: GitLab, Gitea and Forgejo."""
+"""Datasets in repositories of one owner on a host that accepts writes by `git push`: GitLab, Gitea and Forgejo."""

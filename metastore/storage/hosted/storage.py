@@ -1,8 +1,8 @@
-"""Datasets as repositories of one owner on a host: Git does what Git can say, the host's API does the rest.
+"""Datasets in repositories of one owner on a host, over Git's protocol and the host's API.
 
-References and objects are read over HTTP, and every write is one push, which the host carries out only if each
-reference still has the value that it was computed from. Making, listing, moving and deleting repositories, and issues,
-are the API's: see `metastore.storage.hosted.projects`.
+References and objects are read over HTTP. Every write is one push, which the host carries out only if each reference
+still has the value that the push was computed from. The API creates, lists, renames and deletes repositories, and lists
+issues: see `metastore.storage.hosted.projects`.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from metastore.storage.objects import ObjectStorage
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, Issue, RevisionId
 
-#: For so many seconds reads by a full id do not ask again where the dataset is.
+#: For this many seconds, reads by a full id do not look the dataset up again.
 _FRESH = 5.0
-#: Some time after it was made, a repository is known to all machines of a host.
+#: After this time, a new repository is known to all machines of a host.
 _NEW = timedelta(minutes=5)
 _Result = TypeVar("_Result")
 
 
 class _View(NamedTuple):
-    """What was known of a dataset at a moment."""
+    """The state of a dataset at a moment."""
 
     at: float
     project: Project
@@ -65,13 +65,13 @@ class HostedStorage(ObjectStorage):
     """Datasets of one owner on a host. Safe to share between threads.
 
     Args:
-        hosts: What we talk to: the API, and where Git's repositories are.
+        hosts: The host of the API, and the host of the Git repositories.
         api: The calls of the API.
-        naming: Which project holds which dataset.
+        naming: Maps datasets to the names of projects.
         private: Whether new projects are private.
-        description: What new projects say of themselves; may have `{owner}` and `{name}` in it.
-        topic: Given to new projects; only those that have it are listed.
-        cache_bytes: How much of what was read is kept in memory.
+        description: The description of new projects; may contain `{owner}` and `{name}`.
+        topic: A topic for new projects; only projects that have it are listed. None for none.
+        cache_bytes: The size of the cache in memory.
     """
 
     may_arrive_late = True
@@ -87,7 +87,7 @@ class HostedStorage(ObjectStorage):
         topic: str | None = None,
         cache_bytes: int = 64 * 1024 * 1024,
     ) -> None:
-        #: What we talk to.
+        #: The hosts of the API and of the Git repositories.
         self.hosts = hosts
         self.naming = naming
         self._private, self._description, self._topic = private, description, topic
@@ -96,7 +96,7 @@ class HostedStorage(ObjectStorage):
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
         self._views: dict[DatasetId, _View] = {}
-        #: Orders the threads of this process; what other processes do comes out by the host's comparison.
+        #: Orders the threads of this process. The host's comparison detects writes of other processes.
         self._turns: dict[DatasetId, ForkSafeLock] = {}
         self._moves = Moves(self)
         self._listing = Listing(self._api, self.naming, topic, self._moves)
@@ -139,7 +139,7 @@ class HostedStorage(ObjectStorage):
             yield
 
     def _look(self, dataset_id: DatasetId) -> _View:
-        """Find out where a dataset is, and what its names lead to. Raises DatasetNotFound or DatasetMoved."""
+        """Look up a dataset and its references. Raises DatasetNotFound or DatasetMoved."""
         before = self._views.pop(dataset_id, None)
         project = self._project(dataset_id)
         repository = self._of(dataset_id, project, lambda repository: repository)
@@ -151,11 +151,11 @@ class HostedStorage(ObjectStorage):
         return view
 
     def _of(self, dataset_id: DatasetId, project: Project, read: Callable[[RemoteRepository], _Result]) -> _Result:
-        """Read the repository of a project that the API shows; that of a new one may not be known everywhere yet.
+        """Read the repository of a project that the API shows. A new one may not be known everywhere yet.
 
         Raises:
             DatasetNotFound: The project is gone.
-            StorageUnavailable: The host does not show us the repository.
+            StorageUnavailable: The host does not show the repository.
         """
 
         def attempt() -> _Result:
@@ -228,10 +228,10 @@ class HostedStorage(ObjectStorage):
         return found
 
     def _lock(self, *dataset_ids: DatasetId) -> AbstractContextManager[None]:
-        return nullcontext()  # the host has the lock, and compares under it
+        return nullcontext()  # the host compares references under a lock of its own
 
     def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
-        return  # in another repository the push would find other references
+        return  # a push to another repository would find other references, and be refused
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         self._views.pop(dataset_id, None)
