@@ -124,6 +124,8 @@ class Person:
         self.context = context
         self.page: Page = context.new_page()
         self.page.set_default_timeout(10_000)
+        # The longest pages have 10,000 devices, each a link; drawing one takes a busy machine more than ten seconds.
+        self.page.set_default_navigation_timeout(60_000)
         self.complaints: list[str] = []
         self.page.on(
             "console", lambda said: self.complaints.append(said.text) if "Content Security" in said.text else None
