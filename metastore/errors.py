@@ -81,8 +81,9 @@ class TooLarge(InvalidInput):
 
     kind = "too-large"
 
-    def __init__(self, size: int, most: int) -> None:
-        super().__init__(f"the document has {size} bytes; at most {most} are allowed")
+    def __init__(self, size: int | None, most: int, unit: str = "bytes") -> None:
+        count = f"more than {most}" if size is None else size
+        super().__init__(f"the document has {count} {unit}; at most {most} are allowed")
 
 
 class NotFound(MetastoreError, LookupError):

@@ -135,3 +135,11 @@ def test_what_is_nested_deeply_is_compared_as_a_whole() -> None:
     found, (clash,) = merge(base, mine, theirs)
     assert found == mine
     assert clash.where.count("a") == 12
+
+
+def test_lists_of_very_many_items_are_merged_as_one_value() -> None:
+    base = [f"k{number}" for number in range(60_000)]
+    merged, clashes = merge({"k": base}, {"k": [*base, "a"], "x": 1}, {"k": [*base, "b"], "y": 2})
+    assert merged == {"k": [*base, "a"], "x": 1, "y": 2}
+    assert [clash.where for clash in clashes] == ["k"]
+    assert merge({"k": base}, {"k": base}, {"k": [*base, "b"]}) == ({"k": [*base, "b"]}, ())

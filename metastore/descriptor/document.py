@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterable
+from itertools import chain, islice
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -20,6 +23,12 @@ DESCRIPTOR = "datapackage.json"
 MAX_BYTES = 32 * 1024 * 1024
 #: How deeply a document may be nested.
 MAX_DEPTH = 100
+#: A document may have one value for so many bytes of its largest size, and so many in any case.
+_BYTES_A_VALUE, _FEW_VALUES = 128, 100_000
+#: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
+_TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
+#: How many characters of a text are written at once, and how many pieces of text become bytes at once.
+_PIECE, _PIECES = 1 << 16, 64
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 
@@ -34,8 +43,21 @@ class WrittenFloat(float):
         return self.text
 
 
-def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> Any:
+def most_values(max_bytes: int) -> int:
+    """Return how many values a document may have that may have so many bytes.
+
+    A value takes up to a hundred times its bytes in memory.
+    """
+    return max(max_bytes // _BYTES_A_VALUE, _FEW_VALUES)
+
+
+def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES, max_values: int | None = None) -> Any:
     """Read JSON strictly (RFC 8259), and keep numbers as written.
+
+    Args:
+        text: The JSON.
+        max_bytes: How long it may be.
+        max_values: How many texts, numbers, lists, objects and so on it may have. Names of members do not count.
 
     Raises:
         InvalidInput: Not UTF-8, not JSON, too large, too deeply nested, with duplicate keys, NaN, or a number that
@@ -43,6 +65,8 @@ def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     """
     if len(text) > max_bytes:
         raise TooLarge(len(text), max_bytes)
+    if max_values is not None:
+        limit_values(text, max_values)
     try:
         if isinstance(text, bytes):
             text = text.decode()
@@ -74,11 +98,22 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
     parts: list[str] = []
     try:
         _write(value, "\n", parts, sort, 0)
-        text = "".join(parts)
-        return f"{text}\n".encode()
+        parts.append("\n")
+        # Bit by bit: with one character beyond U+FFFF, each of the whole text would take four bytes.
+        return b"".join("".join(parts[at : at + _PIECES]).encode() for at in range(0, len(parts), _PIECES))
     except (_Unwritable, UnicodeEncodeError, RecursionError):
         _explain(value)
         raise InvalidInput("the document cannot be written as JSON") from None
+
+
+def limit_values(text: str | bytes, most: int) -> None:
+    """Refuse JSON of too many values, before any of it is read. Raises TooLarge."""
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if content.count(b",") + content.count(b"[") + content.count(b"{") < most:  # also counts what is in texts
+        return
+    beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
+    if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
+        raise TooLarge(None, most, "values")
 
 
 def load(content: bytes) -> Any:
@@ -152,7 +187,7 @@ class _Unwritable(Exception):
 
 def _write(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:
     if isinstance(value, str):
-        parts.append(encode_basestring(value))
+        parts += _quoted(value)
     elif value is None or value is True or value is False:
         parts.append({None: "null", True: "true", False: "false"}[value])
     elif isinstance(value, (dict, list, tuple)):
@@ -165,6 +200,13 @@ def _write(value: Any, newline: str | None, parts: list[str], sort: bool, depth:
         parts.append(value.text if isinstance(value, WrittenFloat) else float.__repr__(value))
     else:
         raise _Unwritable
+
+
+def _quoted(text: str) -> Iterable[str]:
+    if len(text) <= _PIECE:
+        return (encode_basestring(text),)
+    pieces = (encode_basestring(text[at : at + _PIECE])[1:-1] for at in range(0, len(text), _PIECE))
+    return chain('"', pieces, '"')
 
 
 def _write_container(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metastore.descriptor import lfs
-from metastore.descriptor.document import DESCRIPTOR, decode, encode, load, same
+from metastore.descriptor.document import DESCRIPTOR, decode, encode, limit_values, load, most_values, same
 from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
@@ -64,7 +64,7 @@ def prepare(
         InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
     """
     if isinstance(descriptor, (str, bytes)):
-        value = decode(descriptor, max_bytes=max_bytes)
+        value = decode(descriptor, max_bytes=max_bytes, max_values=most_values(max_bytes))
     else:
         value = descriptor if isinstance(descriptor, Mapping) else values_of(descriptor)
         value = dict(value) if isinstance(value, Mapping) else value
@@ -72,6 +72,8 @@ def prepare(
     content = encode(value)
     if len(content) > max_bytes:
         raise TooLarge(len(content), max_bytes)
+    limit_values(content, most_values(max_bytes))
+    value = None  # the memory is needed
     value = load(content)
     if validation == "off":
         return Document(value, content, ())
@@ -253,4 +255,6 @@ def own_files(*contents: bytes) -> set[str]:
 
 def patch_text(patch: Any, max_bytes: int) -> Any:
     """Return a patch as values, if it came as JSON text."""
-    return decode(patch, max_bytes=max_bytes) if isinstance(patch, (str, bytes)) else patch
+    if not isinstance(patch, (str, bytes)):
+        return patch
+    return decode(patch, max_bytes=max_bytes, max_values=most_values(max_bytes))

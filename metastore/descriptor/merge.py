@@ -15,6 +15,8 @@ from metastore.types import Difference
 _ABSENT = object()
 #: How many clashes are told one by one.
 _MOST_CLASHES = 1_000
+#: How many items three lists may have all in all to be merged item by item, which takes about a second.
+_LONGEST = 150_000
 #: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
 _WHOLE = frozenset({("fields",), ("primaryKey",), ("uniqueKeys",)})
 
@@ -26,7 +28,8 @@ def merge(
 
     A value that one side changed is taken from that side. Objects, lists of named things such as resources, and lists
     of texts such as keywords are merged member by member; so is the order of such lists. A thing that one side renamed
-    keeps what the other side changed in it. Any other list is one value.
+    keeps what the other side changed in it. Any other list is one value, and so are lists of more than 150,000 items
+    on all sides together.
 
     Args:
         base: The descriptor that both sides started from.
@@ -69,8 +72,8 @@ class _Merge:
             return mine
         if len(place) < DEEPEST and isinstance(mine, dict) and isinstance(theirs, dict):
             return self._members(base if isinstance(base, dict) else {}, mine, theirs, place)
-        if len(place) < DEEPEST and isinstance(mine, list) and isinstance(theirs, list):
-            before = [] if base is _ABSENT else base
+        before = [] if base is _ABSENT else base
+        if len(place) < DEEPEST and _are_mergeable(before, mine, theirs):
             if (keyed := named_lists(before, mine, theirs)) is not None:
                 return self._things(keyed[0], keyed[1], keyed[2], place)
             if place[-1:] not in _WHOLE and all(map(_are_texts, (before, mine, theirs))):
@@ -124,6 +127,11 @@ def _as_in_base(base: dict[str, Any], side: dict[str, Any]) -> dict[str, Any]:
     """Key the things of one side by the names that they have in the base."""
     former = {now: name for name, now in renamed(base, side).items()}
     return {former.get(name, name): thing for name, thing in side.items()}
+
+
+def _are_mergeable(*sides: Any) -> bool:
+    """Tell whether three values are lists that are short enough to be merged item by item."""
+    return all(isinstance(side, list) for side in sides) and sum(map(len, sides)) <= _LONGEST
 
 
 def _are_texts(value: Any) -> bool:

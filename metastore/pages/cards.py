@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.search.documents import document
+from metastore.search.values import Hit
 from metastore.service.context import service
+from metastore.service.part_history import PAGE_BYTES
+from metastore.store.metering import metered
 from metastore.store.summaries import last_state
 from metastore.types import DatasetId, Revision, first_line
 
@@ -48,15 +52,27 @@ class Card:
         return _cut(first_line(self.revision.message), _TITLE) if self.revision else ""
 
 
-def card(dataset_id: DatasetId, revision: str | None = None) -> Card:
-    """Return the card of a dataset, now or at a revision; one that cannot be read has its name alone."""
+def cards_of(found: Iterable[Hit | DatasetId]) -> list[Card]:
+    """Return the cards of datasets, each now or at the revision that a search found.
+
+    A dataset that cannot be read has its title or name alone, and so have those that come after very large ones.
+    """
+    with metered() as meter:
+        return [_card(each, read=meter.spent <= PAGE_BYTES) for each in found]
+
+
+def _card(found: Hit | DatasetId, *, read: bool) -> Card:
+    dataset_id, revision = (found.id, found.revision) if isinstance(found, Hit) else (found, None)
+    bare = Card(dataset_id, _cut(found.title if isinstance(found, Hit) else dataset_id.name, _TITLE))
+    if not read:
+        return bare
     try:
         shown, content = last_state(service().store, dataset_id, revision)
     except MetastoreError:
-        return Card(dataset_id, dataset_id.name)
-    found = document(dataset_id, content)
-    licences, formats = found.values["licence"], found.values["format"]
-    return Card(dataset_id, _cut(found.title, _TITLE), _summary(content), licences[:3], formats[:6], shown)
+        return bare
+    seen = document(dataset_id, content)
+    licences, formats = seen.values["licence"], seen.values["format"]
+    return Card(dataset_id, _cut(seen.title, _TITLE), _summary(content), licences[:3], formats[:6], shown)
 
 
 def _summary(content: bytes) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import InvalidInput
-from metastore.pages.cards import Card, card
+from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
 from metastore.search.values import FACETS, Results, Wanted
 from metastore.service.context import service
@@ -101,8 +101,9 @@ def _page(given: dict[str, str], order: str) -> _Page:
         limit=_CARDS,
     )
     results = service().store.search(wanted, sees())
+    snippets = [emphasized(hit.snippet) if wanted.terms else Markup("") for hit in results.hits]
     return _Page(
-        [(card(hit.id, hit.revision), emphasized(hit.snippet) if wanted.terms else Markup("")) for hit in results.hits],
+        list(zip(cards_of(results.hits), snippets, strict=True)),
         results,
         _address(given) if after or before else None,
         _address({**given, "before": results.preceding}) if results.preceding else None,
@@ -116,7 +117,7 @@ def _listed(given: dict[str, str]) -> _Page:
     ids = service().store.dataset_list(f"{owner}/" if owner else "", after=after)
     page = list(islice(readable(ids, lambda dataset_id: dataset_id), _CARDS + 1))
     return _Page(
-        [(card(dataset_id), Markup("")) for dataset_id in page[:_CARDS]],
+        [(card, Markup("")) for card in cards_of(page[:_CARDS])],
         None,
         _address(given) if after else None,
         following=_address({**given, "after": page[_CARDS - 1]}) if len(page) > _CARDS else None,

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response
 
-from metastore.descriptor.document import decode, encode
+from metastore.descriptor.document import decode, encode, most_values
 from metastore.descriptor.merge import merge
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
@@ -134,7 +134,7 @@ def _merge(subject: DatasetId, given: Any) -> str:
     """Merge the changes of others into the user's input, and show the editor again. Nothing is stored."""
     writer(subject, "update")
     store = service().store
-    mine = decode(given.get("text", ""))
+    mine = decode(given.get("text", ""), max_bytes=store.max_bytes, max_values=most_values(store.max_bytes))
     check(mine)
     base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
     # Decoded from the bytes, in which numbers have their original form.

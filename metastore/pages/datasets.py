@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -23,9 +23,8 @@ from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, require_read
-from metastore.service.part_history import blamed, part_page
+from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.store.store import validate
-from metastore.store.summaries import changed_by
 from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
@@ -164,7 +163,7 @@ def history(owner: str, name: str) -> str:
         following=following,
         start=start,
         path=path,
-        changes=_changes(subject, revisions) if request.args.get("changes") else None,
+        changes=summed_up(subject, revisions) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
@@ -181,11 +180,6 @@ def _page_of(
         return page.revisions, page.following
     revisions = list(service().store.revision_list(subject, start, limit=_ROWS + 1))
     return revisions[:_ROWS], {"revision": revisions[_ROWS].id} if len(revisions) > _ROWS else None
-
-
-def _changes(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:
-    """Return on one line what each revision changed; it takes two reads each, so it is shown only when asked for."""
-    return {revision.id: changed_by(service().store, subject, revision) for revision in revisions}
 
 
 @datasets.get("/datasets/<owner>/<name>/blame")

@@ -6,7 +6,7 @@ from itertools import islice
 
 from flask import Blueprint, render_template
 
-from metastore.pages.cards import Card, card
+from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
 from metastore.search.values import Wanted
 from metastore.service.context import service
@@ -30,9 +30,9 @@ def _newest() -> tuple[list[tuple[Card, str]], int | None]:
     store = service().store
     if not store.is_indexed:
         ids = islice(readable(store.dataset_list(), lambda dataset_id: dataset_id), _NEWEST)
-        return [(card(dataset_id), "") for dataset_id in ids], None
+        return [(card, "") for card in cards_of(ids)], None
     wanted = Wanted.parse(
         "", {}, changed_since=None, deleted=False, at=None, order="changed", facets=(), after=None, limit=_NEWEST
     )
     results = store.search(wanted, sees())
-    return [(card(hit.id, hit.revision), "") for hit in results.hits], results.total
+    return [(card, "") for card in cards_of(results.hits)], results.total

@@ -7,6 +7,8 @@ from itertools import islice, zip_longest
 
 from metastore.errors import MetastoreError
 from metastore.service.context import service
+from metastore.service.part_history import PAGE_BYTES
+from metastore.store.metering import metered
 from metastore.types import DatasetId, Tag
 
 _READ = 500
@@ -43,8 +45,12 @@ def versions_of(subject: DatasetId, most: int, *, compared: bool) -> tuple[list[
     tags = sorted(
         islice(service().store.tag_list(subject), _READ), key=lambda tag: (tag.created, tag.name), reverse=True
     )
-    pairs = zip_longest(tags, tags[1:])
-    return [_version(subject, tag, older, compared=compared) for tag, older in islice(pairs, most)], len(tags)
+    pairs = islice(zip_longest(tags, tags[1:]), most)
+    with metered() as meter:
+        versions = [
+            _version(subject, tag, older, compared=compared and meter.spent <= PAGE_BYTES) for tag, older in pairs
+        ]
+    return versions, len(tags)
 
 
 def _version(subject: DatasetId, tag: Tag, older: Tag | None, *, compared: bool) -> Version:

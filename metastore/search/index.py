@@ -35,6 +35,8 @@ from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.
 _FRESH = 1.0
+#: How many bytes of descriptors the hits of a page read, beside the last one of them.
+_MOST_READ = 8 * 1024 * 1024
 #: How often a search starts over because datasets vanished, and a comparison because they changed.
 _TRIES = 3
 
@@ -142,11 +144,12 @@ def _find(
 
 
 def _hits(source: Source, rows: list[sqlite3.Row], wanted: Wanted) -> tuple[tuple[Hit, ...], list[DatasetId]]:
-    hits, gone = list[Hit](), list[DatasetId]()
+    hits, gone, read = list[Hit](), list[DatasetId](), 0
     for row in rows:
         dataset_id = DatasetId(row["owner"], row["name"])
         try:
-            hit = _hit(source, dataset_id, wanted)
+            hit, size = _hit(source, dataset_id, wanted, read=read <= _MOST_READ)
+            read += size
         except NotFound:  # somebody removed its folder, which the feed does not report
             gone.append(dataset_id)
         except StorageCorrupt:  # `verify` names it
@@ -242,10 +245,22 @@ def _match(term: Term) -> str:
     return f'"{" ".join(term.words)}"{" *" if term.prefix else ""}'
 
 
-def _hit(source: Source, dataset_id: DatasetId, wanted: Wanted) -> Hit | None:
-    """Read a dataset that the index found, so that the hit shows its current state; None if it has no such revision."""
+def _hit(source: Source, dataset_id: DatasetId, wanted: Wanted, *, read: bool) -> tuple[Hit | None, int]:
+    """Read a dataset that the index found, so that the hit shows its current state; None if it has no such revision.
+
+    Args:
+        source: The store.
+        dataset_id: The dataset.
+        wanted: What was asked for.
+        read: Whether to read the descriptor; otherwise the hit has only the dataset's name.
+
+    Returns:
+        The hit, and how many bytes were read.
+    """
     revision = revision_at(source, dataset_id, wanted.at)
     if revision is None:
-        return None
-    seen = document(dataset_id, source.content(dataset_id, revision))
-    return Hit(dataset_id, seen.title, seen.snippet(wanted.terms), revision.id, revision.created, revision.deleted)
+        return None, 0
+    content = source.content(dataset_id, revision) if read else b"{}"
+    seen = document(dataset_id, content)
+    snippet = seen.snippet(wanted.terms)
+    return Hit(dataset_id, seen.title, snippet, revision.id, revision.created, revision.deleted), len(content)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from metastore.descriptor.document import limit_values
 from metastore.errors import InvalidInput
 from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
+from metastore.store.metering import metered
+from metastore.store.summaries import changed_by
 from metastore.types import DatasetId, Revision, Value
 
 #: The descriptors that one request reads at most. A page may be short or empty, and still have a next one.
 _READ = 500
-#: The revisions that a dataset may have for `blame`.
-_MOST = 2_000
+#: The revisions that a dataset may have for `blame`, and the values of its descriptor.
+_MOST, _MOST_VALUES = 2_000, 50_000
+#: What is said of a revision once a list has read enough.
+_NOT_COMPARED = "not compared here: the descriptors before it are large"
+_ELSEWHERE = "run `metastore blame` on the store's own machine"
+#: How many bytes of descriptors a request reads, which takes about a second: for `blame`, and for a page of a list
+#: beside what its last revision needs.
+_MOST_BYTES, PAGE_BYTES = 64 * 1024 * 1024, 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +43,40 @@ def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
     """Return the revision that each value of a descriptor comes from.
 
     Raises:
-        InvalidInput: The dataset has too many revisions to read in one request.
+        InvalidInput: The dataset has too many revisions, or values, for one request.
     """
     store = service().store
+    content = store.dataset_json(subject, revision)[1]
     if next(islice(store.revision_list(subject, revision), _MOST, None), None) is not None:
-        raise InvalidInput(f"there are more than {_MOST:,} revisions: run `metastore blame` on the store's own machine")
-    return store.blame(subject, revision)
+        raise InvalidInput(f"there are more than {_MOST:,} revisions: {_ELSEWHERE}")
+    try:
+        limit_values(content, _MOST_VALUES)
+        with metered(_MOST_BYTES):
+            return store.blame(subject, revision)
+    except InvalidInput as error:
+        raise InvalidInput(f"{error}: {_ELSEWHERE}") from None
+
+
+def summed_up(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:
+    """Return on one line what each revision changed, which takes two reads each; large descriptors are left out."""
+    lines = dict[str, str]()
+    with metered() as meter:
+        for revision in revisions:
+            is_read = meter.spent <= PAGE_BYTES
+            lines[revision.id] = changed_by(service().store, subject, revision) if is_read else _NOT_COMPARED
+    return lines
 
 
 def part_page(subject: DatasetId, start: str | None, part: Part, wanted: RevisionFilter, size: int) -> PartPage:
     """Return the first revisions that changed a part, from the revision `start` back."""
     store = service().store
     page: list[Revision] = []
-    steps = store.part_history(subject, start, part)
-    for number, (revision, changed, former) in enumerate(steps, 1):
-        if changed and wanted.fits(revision):
-            page.append(revision)
-        if revision.parent is not None and (len(page) == size or number == _READ):
-            path = {"path": pointer(former), "resource": None, "field": None}
-            return PartPage(tuple(page), {"revision": revision.parent, **path})
+    with metered() as meter:
+        for number, (revision, changed, former) in enumerate(store.part_history(subject, start, part), 1):
+            if changed and wanted.fits(revision):
+                page.append(revision)
+            is_full = len(page) == size or number == _READ or meter.spent > PAGE_BYTES
+            if revision.parent is not None and is_full:
+                path = {"path": pointer(former), "resource": None, "field": None}
+                return PartPage(tuple(page), {"revision": revision.parent, **path})
     return PartPage(tuple(page), None)

@@ -18,7 +18,7 @@ from werkzeug.exceptions import (
 )
 
 from metastore.auth.access import Identity
-from metastore.descriptor.document import decode
+from metastore.descriptor.document import decode, most_values
 from metastore.errors import AuthenticationError, InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
@@ -36,6 +36,8 @@ _LEADING = re.compile(r"[0-9a-f]+")
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 #: The parameters of a write: why, by whom and when.
 CHANGE = ("message", "author", "at")
+#: How many values a body may have beside those of a descriptor.
+_OTHER_VALUES = 100
 _ENVELOPED = ("descriptor", "patch", *CHANGE, "expected")
 
 
@@ -121,7 +123,8 @@ def json_object() -> Mapping[str, Any]:
 
 
 def _members(text: bytes) -> Mapping[str, Any]:
-    value = decode(text, max_bytes=len(text))  # the service has limited the length already
+    # The service has limited the length already.
+    value = decode(text, max_bytes=len(text), max_values=most_values(service().store.max_bytes) + _OTHER_VALUES)
     if not isinstance(value, dict):
         raise InvalidInput("the body has to be a JSON object", pointer="")
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -13,8 +14,9 @@ from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
-from metastore.service.part_history import blamed, part_page
-from metastore.store.summaries import changed_by, told
+from metastore.service.part_history import PAGE_BYTES, blamed, part_page, summed_up
+from metastore.store.metering import metered
+from metastore.store.summaries import told
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
 from metastore.wire import to_wire
 
@@ -45,7 +47,8 @@ def revision_list(owner: str, name: str) -> Response:
         shown, following = read[:size], {"revision": read[size - 1].parent} if len(read) > size else None
     if not with_summary:
         return responses.linked(shown, following)
-    rows = [{**to_wire(stored), "summary": changed_by(store, subject, stored)} for stored in shown]
+    summaries = summed_up(subject, shown)
+    rows = [{**to_wire(stored), "summary": summaries[stored.id]} for stored in shown]
     return responses.linked(rows, following)
 
 
@@ -175,16 +178,17 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 @revisions.get("/changes")
 def changes() -> Response:
     """List changed datasets in pages. The last page links to the place from which to go on later."""
-    with_summary, most = _summed_up()
-    page: list[FeedEntry] = []
-    for entry in readable(service().store.changes(request.args.get("since")), lambda entry: entry.dataset_id):
-        # A cursor of a Git host includes its own moment: a page that ended inside one would repeat for ever.
-        if len(page) >= most and entry.cursor != page[-1].cursor:
-            break
-        page.append(_without_new_id(entry))
-    store = service().store
-    rows = [{**to_wire(entry), "summary": told(store, entry)} for entry in page] if with_summary else page
-    return responses.linked(rows, {"since": page[-1].cursor} if page else None)
+    store, (with_summary, most) = service().store, _summed_up()
+    since = request.args.get("since")
+    rows, last = list[Any](), None
+    with metered() as meter:
+        for entry in map(_without_new_id, readable(store.changes(since), lambda entry: entry.dataset_id)):
+            # A cursor of a Git host includes its own moment: a page that ended inside one would repeat for ever.
+            if (len(rows) >= most or meter.spent > PAGE_BYTES) and entry.cursor != last:
+                break
+            rows.append({**to_wire(entry), "summary": told(store, entry)} if with_summary else entry)
+            last = entry.cursor
+    return responses.linked(rows, {"since": last} if last is not None else None)
 
 
 def _without_new_id(entry: FeedEntry) -> FeedEntry:

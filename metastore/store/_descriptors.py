@@ -8,6 +8,7 @@ from typing import Any
 from metastore.descriptor.document import DESCRIPTOR, load, load_written
 from metastore.errors import DatasetDeleted, NotADescriptor, PathNotFound
 from metastore.storage.port import Storage
+from metastore.store.metering import count
 from metastore.types import Dataset, DatasetId, Revision
 
 _REMEMBERED = 10_000
@@ -22,7 +23,7 @@ class Descriptors:
 
     def dataset(self, dataset_id: DatasetId, revision: Revision) -> Dataset:
         """Return a dataset at a revision that is not a deletion. Raises PathNotFound, NotADescriptor."""
-        content = self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+        content = count(self._storage.read(dataset_id, revision.id, DESCRIPTOR))
         return Dataset(dataset_id, revision, understand(dataset_id, revision, content), content)
 
     def value(self, dataset_id: DatasetId, revision: Revision) -> dict[str, Any]:
@@ -40,7 +41,7 @@ class Descriptors:
             if revision.deleted:
                 return None
             try:
-                return self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+                return count(self._storage.read(dataset_id, revision.id, DESCRIPTOR))
             except PathNotFound:
                 return None
 
@@ -53,7 +54,7 @@ class Descriptors:
             raise DatasetDeleted(dataset_id, revision_read)
         if content is None:
             raise PathNotFound(dataset_id, revision_read.id, DESCRIPTOR)
-        return revision_read, content
+        return revision_read, count(content)
 
     def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
         """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, NotADescriptor."""

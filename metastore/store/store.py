@@ -59,8 +59,8 @@ from metastore.types import (
 if TYPE_CHECKING:
     from metastore.history.index import PartIndex
 
-#: Of how many revisions the values are remembered with where they come from.
-_REMEMBERED = 32
+#: How many values are remembered with the revision that each comes from, which takes some 50 MB.
+_REMEMBERED = 100_000
 _log = logging.getLogger("metastore.storage")
 
 
@@ -218,12 +218,12 @@ class MetaStore(Store):
         identity = self._id(dataset_id)
         first = self._live(identity, revision)
         key = identity, first.id
-        if key not in self._blamed:
-            if len(self._blamed) >= _REMEMBERED:
+        if (values := self._blamed.get(key)) is None:
+            values = blame(self._storage.history(identity, first.id), self._descriptors.reader(identity))
+            if len(values) + sum(map(len, list(self._blamed.values()))) > _REMEMBERED:
                 self._blamed.clear()
-            found = blame(self._storage.history(identity, first.id), self._descriptors.reader(identity))
-            self._blamed[key] = found  # a revision never changes, nor does what came before it
-        return self._blamed[key]
+            self._blamed[key] = values  # a revision never changes, nor does what came before it
+        return values
 
     def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
         return resolve(self._storage, self._id(dataset_id), parse_revision(revision))

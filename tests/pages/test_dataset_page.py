@@ -200,6 +200,41 @@ def test_a_descriptor_of_megabytes_gives_a_page_below_300_kb(store: Store, clien
     assert f'href="/api/v1{PATH}/raw?revision=' in page.text
 
 
+def test_lists_read_a_bounded_amount_of_descriptors(
+    store: Store, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("pages.cards", "pages.versions", "service.part_history"):
+        monkeypatch.setattr(f"metastore.{part}.PAGE_BYTES", 1_000)
+    for name in ("salt", "tide"):
+        store.dataset_create(f"ocean/{name}", {"title": f"The {name}", "description": "x" * 2_000})
+        for number in range(3):
+            store.dataset_patch(f"ocean/{name}", {"version": str(number)})
+            store.tag_create(f"ocean/{name}", f"v{number}", "HEAD")
+    for address in ("/", "/datasets?order=id"):
+        page = client.get(address).text
+        assert (page.count("x" * 150), "tide" in page) == (1, True), address
+    history = words(client.get(f"{PATH}/history?changes=true").text)
+    assert ("version changed" in history, history.count("not compared here")) == (True, 3)
+    assert words(client.get(PATH).text).count("version changed") == 1
+
+
+def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
+    store: Store, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.dataset_create("ocean/salt", {"keywords": ["a"] * 20, "description": "x" * 2_000})
+    for number in range(3):
+        store.dataset_patch("ocean/salt", {"version": str(number)})
+    assert client.get(f"/api/v1{PATH}/blame").status_code == 200
+    monkeypatch.setattr(store, "_blamed", {})
+    monkeypatch.setattr("metastore.service.part_history._MOST_BYTES", 7_000)
+    for start in ("/api/v1", ""):
+        answer = client.get(f"{start}{PATH}/blame")
+        assert answer.status_code in (400, 422)
+        assert "reads more than 7,000 bytes" in words(answer.text)
+    monkeypatch.setattr("metastore.service.part_history._MOST_VALUES", 20)
+    assert "more than 20 values" in client.get(f"/api/v1{PATH}/blame").text
+
+
 @pytest.mark.parametrize(
     ("pointer", "place"),
     [

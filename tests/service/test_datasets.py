@@ -369,6 +369,21 @@ def test_the_feed_says_what_each_newest_revision_changed_if_asked(door: Door) ->
     assert told == {"physics/cars": "title added", "physics/boats": "deleted"}
 
 
+def test_a_page_of_the_feed_with_summaries_ends_where_it_has_read_enough(
+    door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metastore.service.revisions.PAGE_BYTES", 50)
+    for number in range(4):
+        memory.dataset_create(f"physics/n{number}", {"title": "x"})
+        memory.dataset_patch(f"physics/n{number}", {"title": "y"})
+    address, seen = f"{API}/changes?summary=true", dict[str, str]()
+    while rows := (feed := door.anybody.get(address)).json:
+        assert len(rows) < 4
+        seen |= {row["dataset_id"]: row["summary"] for row in rows}
+        address = feed.headers["Link"].partition(">")[0][1:]
+    assert seen == {f"physics/n{number}": "title changed" for number in range(4)}
+
+
 def test_pages_of_the_feed_get_on_even_where_all_changed_at_once(door: Door, memory: MetaStore) -> None:
     for number in range(9):
         memory.dataset_create(f"physics/n{number}", {})

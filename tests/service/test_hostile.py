@@ -590,6 +590,18 @@ def test_a_patch_that_doubles_what_is_there_is_refused(door: Door) -> None:
     assert door.anybody.get(CARS).json == {"a": ["x"]}
 
 
+def test_a_body_of_too_many_values_is_413_in_words(there: Door) -> None:
+    many = b'{"keywords": [' + b"1," * 262_244 + b"1]}"
+    envelope = b'{"descriptor": ' + many + b"}"
+    for send in (
+        lambda: there.admin.put(CARS, data=many, content_type=JSON),
+        lambda: there.admin.put(CARS, data=envelope, content_type=ENVELOPE),
+        lambda: there.admin.patch(CARS, data=many, content_type=MERGE),
+        lambda: there.admin.post(f"{CARS}/tags", data=many, content_type=JSON),
+    ):
+        assert re.search("more than 262[12]44 values", refused(send(), 413)["detail"])
+
+
 def test_no_answer_is_taken_for_another_kind_than_it_says(there: Door) -> None:
     paths = [
         CARS,

@@ -1,0 +1,54 @@
+"""Counting the descriptors that a caller reads, so that a request can end before it has read too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from metastore.errors import InvalidInput
+
+
+@dataclass(slots=True)
+class Meter:
+    """What was read so far.
+
+    Attributes:
+        most: How many bytes may be read; None for any number.
+        spent: How many bytes of descriptors were read.
+    """
+
+    most: int | None = None
+    spent: int = 0
+
+    def add(self, size: int) -> None:
+        """Count a descriptor that was read. Raises InvalidInput: it is too much."""
+        self.spent += size
+        if self.most is not None and self.spent > self.most:
+            raise InvalidInput(f"this reads more than {self.most:,} bytes of descriptors, too much for one request")
+
+
+_meter: ContextVar[Meter | None] = ContextVar("metastore.meter", default=None)
+
+
+@contextmanager
+def metered(most: int | None = None) -> Iterator[Meter]:
+    """Count the bytes of the descriptors that the block reads from a store, in this thread.
+
+    Raises:
+        InvalidInput: The block has read more than `most`.
+    """
+    meter = Meter(most)
+    token = _meter.set(meter)
+    try:
+        yield meter
+    finally:
+        _meter.reset(token)
+
+
+def count(content: bytes) -> bytes:
+    """Count a descriptor that was read, and return it. Raises InvalidInput."""
+    if (meter := _meter.get()) is not None:
+        meter.add(len(content))
+    return content
