@@ -1,4 +1,4 @@
-"""Things that stand in another place: in another part of the descriptor, or elsewhere in their list."""
+"""Finds the things that moved: to another part of the descriptor, or to another position in their list."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from metastore.descriptor.matching import are_alike, text_of
 from metastore.types import Difference
 
-#: Yields what differs between two values that are one thing, at a place in words.
+#: Yields the differences between two versions of one thing, at a place in words.
 Compare = Callable[[Any, Any, str], Iterator[Difference]]
-#: How many things of a list are told to have moved; if there are more, the order changed.
+#: The most things of a list that are reported as moved. If there are more, the order is reported as changed.
 _MOST = 3
 
 
 def with_moves(differences: Iterable[Difference], compare: Compare) -> Iterator[Difference]:
-    """Tell what was removed in one place and added in others as moved.
+    """Report a thing as moved if it was removed in one place and added in others.
 
-    A thing moved if it has the same name in both places, and the same content. If only one thing of a name was removed
-    and only one was added, most of the content is enough, and what else changed in it follows.
+    A thing moved if it has the same name and content in both places. If only one thing of a name was removed and only
+    one was added, mostly the same content is enough, and the other changes in it follow.
     """
     listed = list(differences)
     moved: dict[int, list[Difference]] = {}
@@ -36,7 +36,7 @@ def with_moves(differences: Iterable[Difference], compare: Compare) -> Iterator[
 
 
 def _pairs(listed: Sequence[Difference]) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield the positions of what was removed, and of the same things where they were added."""
+    """Yield the positions of removed things, and the positions at which the same things were added."""
     removed, added = _by_name(listed, "removed"), _by_name(listed, "added")
     for name, gone in removed.items():
         come = added.get(name, [])
@@ -48,7 +48,7 @@ def _pairs(listed: Sequence[Difference]) -> Iterator[tuple[list[int], list[int]]
 def _same(
     name: str, gone: list[int], come: list[int], listed: Sequence[Difference]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield which things of one name are one. Which of several went where is not guessed."""
+    """Yield the pairs that are the same thing. If several could be, no pair is guessed."""
     has_own_name = not name.rpartition(" ")[2].isdecimal()
     if len(gone) == len(come) == 1 and has_own_name and are_alike(listed[gone[0]].old, listed[come[0]].new):
         yield gone, come
@@ -61,7 +61,7 @@ def _same(
 
 
 def _by_name(listed: Sequence[Difference], kind: str) -> dict[str, list[int]]:
-    """Return where the things are that were removed or added, by their last name; texts and numbers are no things."""
+    """Return the positions of removed or added things by their last name. Texts and numbers do not count as things."""
     found = defaultdict[str, list[int]](list)
     for at, difference in enumerate(listed):
         value = difference.old if kind == "removed" else difference.new
@@ -86,7 +86,7 @@ def _parent(difference: Difference) -> str:
 
 
 def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str], what: str) -> Iterator[Difference]:
-    """Tell which of the things of a list stand elsewhere in it; if they are many, that the order changed.
+    """Yield the things that moved within a list; if they are many, one difference that says that the order changed.
 
     Args:
         before: The names of the things that both lists have, in their old order.

@@ -1,4 +1,4 @@
-"""Rules of Data Package that a JSON Schema cannot express: names that refer to nothing, paths that collide."""
+"""Rules of Data Package that JSON Schema cannot express, such as references to missing names and colliding paths."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, resources, why_unsafe, words_of
 from metastore.types import Finding
 
-#: A hash whose method is spelt in a way that no program looks for.
+#: A hash whose method is misspelt, so that no program recognises it.
 _MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")
 
 _WORDS = {"path": "path", "extrapaths": "extra path"}
 
 
 def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the resources, one by one.
+    """Yield the findings of the resources, one by one.
 
     Args:
         descriptor: Ordinary values.
@@ -46,7 +46,7 @@ def _fields_by_resource(descriptor: Mapping[str, Any]) -> dict[str, frozenset[st
 
 
 def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str]) -> Iterator[Finding]:
-    """Yield the members that point at files, unsafely: `check` refuses only those that are written to disk."""
+    """Yield the unsafe references to files. `check` refuses only those to files that are written to disk."""
     paths = [(member, resource[member]) for member in ("schema", "dialect") if _is_text(resource.get(member))]
     for member in ("path", "extrapaths"):
         value = resource.get(member)
@@ -60,7 +60,7 @@ def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str
 
 
 def _names(resource: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the names of a resource's fields; None where they are not known."""
+    """Return the names of a resource's fields; None if they are not known."""
     schema = resource.get("schema")
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not isinstance(fields, list):

@@ -1,8 +1,8 @@
-"""Errors against a JSON Schema: found lazily, judged by the branch that fits best, each in one plain sentence.
+"""Finds errors against a JSON Schema lazily, picks the branch that fits best, and words each error in one sentence.
 
-jsonschema-rs decides what is valid. Its own list of errors is complete before the first one is seen, which takes a
-second for every 40,000, and it gives whole objects as the reason. So the schema is walked here, and only parts that
-are not valid are looked into.
+jsonschema-rs decides what is valid. It computes its whole list of errors before it returns the first, which takes a
+second per 40,000 errors, and it gives whole objects as the reason. So this module walks the schema itself, and
+descends only into parts that are not valid.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from metastore.descriptor.document import escape
 
 Path = tuple[str | int, ...]
 
-#: Keywords that concern a value itself, and not its members.
+#: Keywords that concern a value itself, not its members.
 _OWN = frozenset(
     {"type", "enum", "const", "required", "pattern", "format", "uniqueItems", "multipleOf"}
     | {f"{bound}{what}" for bound in ("min", "max") for what in ("Items", "Length", "Properties")}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 )
-#: How many errors of a branch are looked at to judge how well it fits.
+#: The most errors of a branch that are counted to judge how well it fits.
 _JUDGED = 10
 _LONGEST_VALUE = 80
 _DEEPEST = 64
@@ -49,16 +49,16 @@ class SchemaError(NamedTuple):
 
 @dataclass(frozen=True)
 class Schemas:
-    """JSON Schemas by address. References lead from one to another, and nothing is ever fetched."""
+    """JSON Schemas by address. They can refer to each other; nothing is ever fetched."""
 
     documents: Mapping[str, Any]
     _validators: dict[str, Any] = field(default_factory=dict)
 
     def errors(self, uri: str, instance: Any) -> Iterator[SchemaError]:
-        """Yield the errors of a value against a schema, one by one, as they are found.
+        """Yield the errors of a value against a schema, one by one.
 
         Raises:
-            ValueError: The schema is not valid, or refers to one that is not here.
+            ValueError: The schema is not valid, or refers to an unknown one.
         """
         return self._errors(f"{uri}#", self.documents[uri], instance, (), 0)
 
@@ -107,7 +107,7 @@ class Schemas:
     def _branches(
         self, at: str, branches: list[Any], keyword: str, instance: Any, path: Path, depth: int
     ) -> Iterator[SchemaError]:
-        """Yield the errors of the branch that fits best; of branches that only require members, what they ask for."""
+        """Yield the errors of the best-fitting branch. If branches only require members, list the alternatives."""
         found = [
             list(islice(self._errors(f"{at}/{number}", branch, instance, path, depth), _JUDGED))
             for number, branch in enumerate(branches)
@@ -159,7 +159,7 @@ def _refuse(uri: str) -> Any:
 
 
 def _misfit(errors: list[SchemaError], depth: int) -> int:
-    """Return how badly a branch fits: one of another `type`, in either sense, was not meant."""
+    """Return how badly a branch fits. A branch for another `type`, in either sense, is not the intended one."""
     return sum(
         100
         if error.keyword == "type" and len(error.path) == depth
@@ -171,7 +171,7 @@ def _misfit(errors: list[SchemaError], depth: int) -> int:
 
 
 def _either(best: list[list[SchemaError]], path: Path) -> Iterator[SchemaError]:
-    """Yield the errors that all of the best branches have; in one sentence, those between which there is a choice."""
+    """Yield the errors that all of the best branches share; the alternatives between them become one sentence."""
     common = [error for error in best[0] if all(error in errors for errors in best)]
     yield from common
     choices = [errors[0] for errors in ([e for e in errors if e not in common] for errors in best) if errors]

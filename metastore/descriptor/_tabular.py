@@ -1,4 +1,4 @@
-"""Guess the schema of a table from its first bytes, by frictionless."""
+"""Guesses the schema of a table from its first bytes, with frictionless."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from metastore.errors import needs_extra
 
-#: The formats of which a schema is guessed.
+#: The formats for which a schema is guessed.
 FORMATS = frozenset({"csv", "tsv"})
-#: How much of a file it is guessed from, in bytes and rows.
+#: The size of the sample, in bytes and rows.
 _SAMPLE_BYTES, _SAMPLE_ROWS = 256 * 1024, 1000
-#: frictionless takes a time that grows with the square of this: half a second here, minutes for twenty times as many.
+#: frictionless takes quadratic time in the columns: half a second for this many, minutes for twenty times as many.
 _MOST_COLUMNS = 1000
 _log = logging.getLogger("metastore")
 
@@ -66,7 +66,7 @@ def _sample(path: str) -> bytes:
         start = start[: start.rfind(b"\n") + 1]
         if not start:
             raise ValueError(f"its first line is longer than {_SAMPLE_BYTES} bytes")
-    start.decode()  # a guess at another encoding is wrong too often to be written down
+    start.decode()  # guessing another encoding is wrong too often to be worth storing
     return start.removeprefix(codecs.BOM_UTF8)
 
 

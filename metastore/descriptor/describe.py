@@ -102,13 +102,13 @@ def _package_name(name: str | None, known: Mapping[str, Any], root: str) -> str:
 
 
 def _many(resource: Mapping[str, Any]) -> list[str]:
-    """Return the paths of a resource in several files."""
+    """Return the paths of a resource that has several files."""
     path = resource.get("path")
     return [normpath(part) for part in path if isinstance(part, str)] if isinstance(path, list) else []
 
 
 def _elsewhere(known: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the resources that are no single file: URLs, several files, inline data."""
+    """Return the resources that are not a single file: URLs, several files, inline data."""
     return [resource for _, resource in resources(known) if local_path(resource) is None]
 
 
@@ -127,7 +127,7 @@ def _raise(error: OSError) -> None:
 
 
 def _is_inside(root: str, path: str) -> bool:
-    """Tell whether this is a file, and is still in the folder, and not hidden, once links are followed."""
+    """Tell whether a path, with links resolved, is a file in the folder and not hidden."""
     real = os.path.realpath(path)
     return os.path.isfile(real) and real.startswith(f"{root}/") and "/." not in real[len(root) :]
 
@@ -150,7 +150,7 @@ def _measured(root: str, paths: list[str], known: Mapping[str, Any], progress: P
 
 
 def _guesses_schemas(paths: list[str]) -> bool:
-    """Return whether frictionless can guess the schemas of these files. Log what to install if it is missing."""
+    """Tell whether frictionless can guess the schemas of these files. If it is missing, log what to install."""
     tables = sum(kind_of(path).get("format") in tabular.FORMATS for path in paths)
     if not tables:
         return False
@@ -167,7 +167,7 @@ def _tell(progress: Progress, path: str, done: int, total: int, size: int) -> No
 
 
 def _measure(path: str, old: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
-    """Read a file once; `tell` is called with how many bytes of it were read."""
+    """Read a file once. `tell` is called with the number of bytes read so far."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
@@ -177,20 +177,20 @@ def _measure(path: str, old: Mapping[str, Any], tell: Callable[[int], None]) -> 
     if not size:
         tell(0)
     sha256 = digest.hexdigest()
-    # A member of its own goes before `hash` where pointers for Git LFS are made, and must not say something else.
+    # For Git LFS pointers, a `sha256` member takes precedence over `hash`, so they must agree.
     return {"bytes": size, "hash": f"sha256:{sha256}"} | ({"sha256": sha256} if "sha256" in old else {})
 
 
 def kind_of(path: str) -> dict[str, str]:
-    """Return the members `format` (the ending in lower case; none without one) and `mediatype` of a resource."""
+    """Return the members `format` (the file extension in lower case, if there is one) and `mediatype` of a resource."""
     ending = splitext(path)[1][1:].lower()
-    known = MimeTypes().guess_type(f"x.{ending}")[0]  # an instance of its own has not the machine's list
+    known = MimeTypes().guess_type(f"x.{ending}")[0]  # an own instance ignores the machine's list of types
     media_type = _MORE.get(ending) or known or "application/octet-stream"
     return {"format": ending, "mediatype": media_type} if ending else {"mediatype": media_type}
 
 
 def free_name(path: str, taken: set[Any]) -> str:
-    """Make a name of a file's, with its folders where that is taken, and a number where that is taken too."""
+    """Derive a free name from a file name; if it is taken, add the folders, then a number."""
     stem, whole = (slug(text) or "resource" for text in (splitext(basename(path))[0], path))
     names = chain((stem, whole), (f"{whole}-{number}" for number in count(2)))
     name = next(name for name in names if name not in taken)
@@ -199,6 +199,6 @@ def free_name(path: str, taken: set[Any]) -> str:
 
 
 def slug(text: str) -> str:
-    """Return a text with nothing but the characters that a name may have; of some texts nothing is left."""
+    """Return a text reduced to the characters allowed in a name. The result may be empty."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")

@@ -1,4 +1,4 @@
-"""Two descriptors, and what lies between them: for programs (JSON Patch) and for people."""
+"""The differences of two descriptors: for programs (JSON Patch) and for people."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ from metastore.descriptor.matching import (
 from metastore.descriptor.resources import SINGULAR
 from metastore.types import Difference
 
-#: How many levels of objects and lists are looked into; what is below is compared as a whole. A resource's field's
-#: constraint's value is at the eighth. At each level of lists what is below is written as text once.
+#: The levels of objects and lists that are compared member by member; anything deeper is compared as a whole. The value
+#: of a constraint of a field of a resource is at the eighth level. Each level of lists writes what is below as text
+#: once.
 DEEPEST = 12
-#: How many items two lists may have all in all for their items to be paired, each written as text for that.
+#: The most items that two lists may have together for their items to be paired. Pairing writes each item as text.
 _LONGEST = 100_000
-#: How many differences are told one by one, and how much text all their pointers may have: beyond that the members of
-#: the descriptor are compared as wholes. A pointer may be as long as a descriptor.
+#: The most differences that are listed, and the longest text of all their pointers. Beyond that, the members of the
+#: descriptor are compared as wholes. A single pointer can be as long as a descriptor.
 _MOST, _MOST_TEXT = 10_000, 1_000_000
-#: How much of a name is said in words.
+#: The longest name in a place, in characters.
 _LONGEST_NAME = 200
-#: By which members a renamed thing is recognised, in this order; the type alone says little.
+#: The members that identify a renamed thing, in this order. The type is the weakest sign.
 _RECOGNISED_BY = ("path", "hash", "sha256", "data", "type")
 
 Path = tuple[str, ...]
-#: An operation of a patch: what is done, where, and with what.
+#: An operation of a patch: its name, path and value.
 Operation = tuple[str, Path, Any]
 
 
 def json_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     """Return a JSON Patch (RFC 6902) that turns one descriptor into the other.
 
-    It adds, removes and replaces, and takes time in proportion to their size. Two lists of more than 100,000 items all
-    in all are replaced in one. Where there would be more than 10,000 operations, or a megabyte of pointers, members of
-    the descriptor are replaced in one, or the descriptor.
+    It adds, removes and replaces, in time proportional to the size of both. Two lists of more than 100,000 items in
+    total are replaced as a whole. If there would be more than 10,000 operations, or a megabyte of pointers, whole
+    members of the descriptor are replaced, or all of it.
     """
     for operations in (_operations(old, new, (), 0), _operations(old, new, (), DEEPEST - 1)):
         found = _bounded(operations)
@@ -57,7 +58,7 @@ def json_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str
 
 
 def _bounded(operations: Iterator[Operation]) -> list[Operation] | None:
-    """Return the operations, or None where they are too many, or too much text."""
+    """Return the operations, or None if they are too many or their paths too long."""
     found, length = [], 0
     for operation in operations:
         found.append(operation)
@@ -89,14 +90,14 @@ def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operatio
 
 
 def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterator[Operation]:
-    """Walk from one item that is in both to the next; what lies between is replaced, then removed or added."""
+    """Walk from one shared item to the next. Items in between are replaced pairwise; the rest is removed or added."""
     named, texts = named_lists(old, new), ([text_of(item) for item in old], [text_of(item) for item in new])
     at = left = right = 0
     for left_end, right_end in (*_in_both(*(named or texts)), (len(old), len(new))):
         pairs = min(left_end - left, right_end - right)
         for each in range(pairs):
             before, after = old[left + each], new[right + each]
-            # Things of other names are other things, and what they have in common is chance.
+            # Differently named things are different things, and anything they share is a coincidence.
             yield from _operations(before, after, (*path, str(at + each)), DEEPEST if named else level + 1)
         at += pairs
         yield from (("remove", (*path, str(at)), None) for _ in range(left_end - left - pairs))
@@ -109,7 +110,7 @@ def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterato
 
 
 def _in_both(old: Iterable[Hashable], new: Iterable[Hashable]) -> list[tuple[int, int]]:
-    """Return where the items are that both lists have, in an order that both have, as many as there are."""
+    """Return the positions of as many shared items as possible whose order is the same in both lists."""
     old, new = list(old), list(new)
     shorter = min(len(old), len(new))
     begin = next((n for n in range(shorter) if old[n] != new[n]), shorter)
@@ -124,7 +125,7 @@ def _in_both(old: Iterable[Hashable], new: Iterable[Hashable]) -> list[tuple[int
 
 
 def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return most of the pairs, so that both numbers rise (patience sorting); the first ones do already."""
+    """Return the longest sequence of pairs in which both numbers rise (patience sorting). The first already rise."""
     ends: list[int] = []
     places: list[int] = []
     before: list[int] = []
@@ -145,10 +146,10 @@ def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Return the differences in words: lists of named things are compared by name, renamed resources found by path.
+    """Return the differences in words. Lists of named things are compared by name; renamed resources are found by path.
 
-    A thing that went in one place and came in another, such as a field of two resources, is told as moved. Where there
-    are more than 10,000 differences, members of the descriptor are compared as wholes, or the descriptor.
+    A thing that was removed in one place and added in another, such as a field of two resources, is reported as moved.
+    If there are more than 10,000 differences, members of the descriptor are compared as wholes, or the descriptor.
     """
     for level in (0, DEEPEST - 1):
         found = tuple(islice(_objects(old, new, (), level), _MOST + 1))
@@ -158,7 +159,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference,
 
 
 def _within(old: Any, new: Any, where: str) -> Iterator[Difference]:
-    """Compare two things that are one, at a place in words."""
+    """Compare two versions of one thing, at a place in words."""
     parts = tuple(where.split(" › "))
     return _values(old, new, parts[:-1], parts[-1], len(parts))
 
@@ -196,13 +197,13 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
 
 
 def _have_items(old: Any, new: Any) -> bool:
-    """Return whether two lists are told item by item; the numbers of a list, such as a box, belong together."""
+    """Tell whether two lists are compared item by item. The numbers of a list, such as a box, belong together."""
     lists = isinstance(old, list) and isinstance(new, list) and 0 < len(old) + len(new) <= _LONGEST
     return lists and not any(isinstance(item, (int, float)) for side in (old, new) for item in side)
 
 
 def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Difference]:
-    """Tell the items of two lists that have no names: those that went, changed and came, and another order."""
+    """Yield the differences of two lists of unnamed items: removed, changed and added items, and a new order."""
     for at, item in pairing.gone.items():
         if at in pairing.changed:
             now = pairing.changed[at]
@@ -221,13 +222,13 @@ def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Dif
 
 
 def place_in_words(*place: str) -> str:
-    """Return where something is, in names; long ones are cut."""
+    """Return a place as a path of names. Long names are cut."""
     parts = (part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
     return " › ".join(part.replace(" › ", " > ") for part in parts)  # a name cannot look like two parts
 
 
 def _replaced(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
-    """Return old names to new names of licences: renamed, or the only one that went to the only one that came."""
+    """Return old -> new names of licences: those renamed, and the only one removed with the only one added."""
     names = renamed(old, new)
     now_called = set(names.values())
     gone = [name for name in old if name not in new and name not in names]
@@ -238,7 +239,7 @@ def _replaced(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
 def _named(
     old: dict[str, Any], new: dict[str, Any], names: Mapping[str, str], where: Path, what: str, level: int
 ) -> Iterator[Difference]:
-    """Tell two lists of named things, of which some were renamed; `what` is one thing."""
+    """Yield the differences of two lists of named things, some of them renamed; `what` is the word for one thing."""
     now_called = set(names.values())
     for name, value in old.items():
         now = names.get(name, name)
@@ -264,7 +265,7 @@ def _without_name(thing: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _renaming(
     name: str, now: str, before: Mapping[str, Any], after: Mapping[str, Any], where: Path, what: str
 ) -> Difference:
-    """Tell that a thing has another name, and what shows that it is the same thing; a licence becomes another one."""
+    """Report a renaming, with the evidence that it is the same thing. A renamed licence is reported as changed."""
     if what == "licence":
         return Difference("changed", place_in_words(*where, what), old=name, new=now)
     same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
@@ -274,7 +275,7 @@ def _renaming(
 
 
 def _moved(kept: Sequence[str], new: Iterable[str], where: Path, what: str) -> Iterator[Difference]:
-    """Tell which of the things that both lists have, in their old order, stand elsewhere in the new one."""
+    """Yield the things in both lists whose position changed, given their names in the old order."""
     known = set(kept)
     now_kept = [name for name in new if name in known]
     if kept != now_kept:

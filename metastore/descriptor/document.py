@@ -1,7 +1,7 @@
-"""JSON as it was written: reading and writing `datapackage.json` without changing what it says or how.
+"""Reads and writes `datapackage.json` without changing its content or its spelling.
 
-What came as text keeps its numbers as written (`1.10`, 2**70): such a number is a `WrittenFloat`. What is stored is
-always indented by two spaces, in the order given, in UTF-8, so that `git log -p` reads well.
+JSON text keeps its numbers as written (`1.10`, 2**70): such a number is a `WrittenFloat`. Stored JSON is indented by
+two spaces, keeps the order of members, and is UTF-8, so that `git log -p` reads well.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from metastore.parse import encodable
 
 #: The file that holds the descriptor (Data Package specification).
 DESCRIPTOR = "datapackage.json"
-#: How many bytes a descriptor may have, unless configured otherwise.
+#: The largest descriptor in bytes, unless configured otherwise.
 MAX_BYTES = 32 * 1024 * 1024
-#: How deeply a document may be nested.
+#: The deepest nesting of a document.
 MAX_DEPTH = 100
 #: A document may have one value for so many bytes of its largest size, and so many in any case.
 _BYTES_A_VALUE, _FEW_VALUES = 128, 100_000
@@ -34,7 +34,7 @@ _MAX_BITS = 13_280
 
 
 class WrittenFloat(float):
-    """A number that Python would print in another way; `text` is how it was written."""
+    """A number that Python would spell differently; `text` is its spelling."""
 
     __slots__ = ("text",)
     text: str
@@ -93,7 +93,7 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
         sort: Order members by name, to compare two documents.
 
     Raises:
-        InvalidInput: Something that JSON cannot say, with a pointer to it.
+        InvalidInput: A value cannot be written as JSON; the error points to it.
     """
     parts: list[str] = []
     try:
@@ -117,10 +117,10 @@ def limit_values(text: str | bytes, most: int) -> None:
 
 
 def load(content: bytes) -> Any:
-    """Read what is stored, into ordinary Python values.
+    """Read stored JSON into ordinary Python values.
 
     Raises:
-        ValueError: It is not JSON: NaN is not, though many programs write it.
+        ValueError: It is not JSON. NaN is not JSON, though many programs write it.
     """
     try:
         return json.loads(content, parse_constant=_no_constant)
@@ -129,28 +129,28 @@ def load(content: bytes) -> Any:
 
 
 def load_written(content: bytes) -> Any:
-    """Read what is stored, with numbers as they were written. Raises ValueError: it is not JSON."""
+    """Read stored JSON, with numbers as written. Raises ValueError: it is not JSON."""
     try:
         return decode(content, max_bytes=len(content))
-    except InvalidInput:  # another program stored it, and it may be JSON all the same
+    except InvalidInput:  # another program stored it, and it may still be JSON
         return load(content)
 
 
 def to_line(value: Any) -> str:
-    """Write JSON on one line, with numbers as they were written."""
+    """Write JSON on one line, with numbers as written."""
     parts: list[str] = []
     try:
         _write(value, None, parts, False, 0)
-    except (_Unwritable, RecursionError):  # what another program stored
+    except (_Unwritable, RecursionError):  # stored by another program
         return json.dumps(value, ensure_ascii=False)
     return "".join(parts)
 
 
 def same(a: bytes, b: bytes) -> bool:
-    """Tell whether two stored documents have equal text once their members are sorted."""
+    """Tell whether two stored documents have equal text after their members are sorted."""
     if a == b:
         return True
-    longest = max(len(a), len(b))  # what is stored may be longer than what may be stored now
+    longest = max(len(a), len(b))  # stored documents may be larger than the present limit
     return encode(decode(a, max_bytes=longest), sort=True) == encode(decode(b, max_bytes=longest), sort=True)
 
 
@@ -232,7 +232,7 @@ def _write_container(value: Any, newline: str | None, parts: list[str], sort: bo
 
 
 def _explain(value: Any, pointer: str = "", depth: int = 0) -> None:  # noqa: C901 - one branch a kind of value
-    """Find what JSON cannot say, and raise an error with a pointer to it."""
+    """Find the value that JSON cannot express, and raise an error that points to it."""
     if depth > MAX_DEPTH:
         raise InvalidInput(f"the document is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a write does to the files of a dataset, computed before anything is written."""
+"""The changes that a write makes to the files of a dataset, computed before anything is written."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ AnyDescriptor = Mapping[str, Any] | str | bytes | Package
 Validation = Literal["off", "warn", "strict"]
 FileChanges = dict[str, bytes | BlobId | None]
 
-#: The kinds of findings for which strict refuses nothing: what is not known is not wrong.
+#: The kinds of findings that `strict` does not refuse: an unknown profile, for example, proves nothing wrong.
 _ADVICE = frozenset({"unknown-profile", "no-pointer"})
 
-#: How many revisions' findings are remembered.
+#: The revisions whose findings are remembered.
 _REMEMBERED = 256
 
 _log = logging.getLogger("metastore.findings")
-#: How many places of findings a line of the log names, and with how many characters each.
+#: The places that one line of the log names, and the characters of each.
 _LOGGED, _LOGGED_CHARACTERS = 5, 100
 
 
@@ -55,10 +55,10 @@ def prepare(
 
     Args:
         descriptor: Ordinary values, JSON text, or a package of another library.
-        validation: What to do where it breaks its profile.
+        validation: How to treat a descriptor that breaks its profile.
         max_bytes: The largest descriptor, in bytes.
-        profiles: The profiles to judge by, if not only the vendored ones.
-        with_pointers: Local files are to get Git LFS pointers.
+        profiles: The profiles to check against, if not only the vendored ones.
+        with_pointers: Whether local files get Git LFS pointers.
 
     Raises:
         InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
@@ -97,13 +97,13 @@ def _refuse(findings: Sequence[Finding]) -> None:
 
 
 class KnownFindings:
-    """Tells new findings from those of the revision before.
+    """Tells new findings from those of the previous revision.
 
     A revision never changes, and so its findings are remembered: checking it again would double the time of a write.
 
     Args:
-        profiles: The profiles to judge by.
-        with_pointers: Local files get Git LFS pointers.
+        profiles: The profiles to check against.
+        with_pointers: Whether local files get Git LFS pointers.
     """
 
     def __init__(self, profiles: Profiles, *, with_pointers: bool) -> None:
@@ -117,13 +117,13 @@ class KnownFindings:
         self._details[revision_id] = frozenset(finding.detail for finding in findings)
 
     def marked(self, document: Document, revision_id: str, content: bytes) -> Document:
-        """Mark the findings that a revision with this content has too."""
+        """Mark the findings that a revision with this content has already."""
         if not document.findings:
             return document
         if revision_id not in self._details:
             try:
                 self.remember(revision_id, self._profiles.findings(load(content), with_pointers=self._with_pointers))
-            except (ValueError, AttributeError):  # somebody else stored what is not a descriptor
+            except (ValueError, AttributeError):  # another program stored something that is not a descriptor
                 return document
         earlier = self._details[revision_id]
         marked = (replace(finding, known=finding.detail in earlier) for finding in document.findings)
@@ -131,7 +131,7 @@ class KnownFindings:
 
 
 def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
-    """Warn of the findings of a write that has landed: one line with their number and places.
+    """Log the findings of a finished write as a warning: one line with their number and places.
 
     Their details stay out of the log, because they quote the descriptor.
     """
@@ -152,9 +152,9 @@ def unchanged(old: bytes, new: Document) -> bool:
     if old == new.content:
         return True
     try:
-        # Much cheaper than comparing text, and true for every pair whose text is equal.
+        # Much cheaper than comparing text, and true for all pairs with equal text.
         return bool(load(old) == new.value) and same(old, new.content)
-    except (ValueError, InvalidInput):  # what is stored is not ours, and not JSON
+    except (ValueError, InvalidInput):  # the stored content is not ours, and not JSON
         return False
 
 
@@ -177,10 +177,10 @@ def changed_files(
 
     Args:
         old: The descriptor that is stored, or None where there is none.
-        new: The one to store.
-        paths: The files that are there.
-        read: Returns one of them.
-        lfs_url_config: What `.lfsconfig` shall say where there is none yet; None for no LFS.
+        new: The descriptor to store.
+        paths: The files of the dataset.
+        read: Returns the content of a file.
+        lfs_url_config: The content of a new `.lfsconfig`, if there is none yet; None for no LFS.
     """
     own = {DESCRIPTOR: new.content}
     config = read(lfs.CONFIG) if lfs.CONFIG in paths else lfs_url_config
@@ -205,12 +205,12 @@ def _pointers(content: bytes | None) -> dict[str, bytes]:
     try:
         value = load(content) if content is not None else {}
         return lfs.pointers_of(value) if isinstance(value, dict) else {}
-    except (ValueError, InvalidInput):  # somebody else's: nothing in it is ours to remove
+    except (ValueError, InvalidInput):  # written by another program: nothing in it is ours to remove
         return {}
 
 
 def _blocked(pointers: Iterable[str], kept: list[str], read: Callable[[str], bytes]) -> set[str]:
-    """Return the pointers that may not be written: where a file stands that is none, or a folder, or below a file."""
+    """Return the pointers that must not be written, because another file or folder is in their place, or above it."""
     files, folders = set(kept), {folder for path in kept for folder in _folders(path)}
     return {
         path
@@ -233,7 +233,7 @@ def revert_files(now: Mapping[str, BlobId], then: Mapping[str, BlobId]) -> FileC
 def undo_files(
     now: Mapping[str, BlobId], after: Mapping[str, BlobId], before: Mapping[str, BlobId], own: Iterable[str]
 ) -> tuple[FileChanges, list[str]]:
-    """Return the changes that take a change of files out of a later tree, and the files that were changed again.
+    """Return the changes that undo a change of files in a later tree, and the files that were changed again since.
 
     Args:
         now: The later tree.

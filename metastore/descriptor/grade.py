@@ -1,4 +1,4 @@
-"""How much a difference means: a grade by a table of rules, the next version, and a summary on one line.
+"""Grades differences by a table of rules, computes the next version, and summarises differences on one line.
 
 The rules follow the recipe for versions of Data Packages. They are in `metastore/data/grades.json`; a deployment can
 have its own table.
@@ -20,11 +20,11 @@ from typing import Any, Self
 from metastore.errors import InvalidInput
 from metastore.types import Difference
 
-#: From the least to the most.
+#: From the least to the most severe.
 GRADES = ("patch", "minor", "major")
 _KINDS = frozenset({"added", "removed", "changed", "renamed", "moved"})
 _SEMANTIC = re.compile(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?![\w.])")
-#: Each type, and the types that hold all its values; `int` and `float` are of early drafts of the specification.
+#: Type -> the types that hold all its values. `int` and `float` come from early drafts of the specification.
 _WIDER = {
     "int": {"integer", "number", "string", "any"},
     "float": {"number", "string", "any"},
@@ -33,7 +33,7 @@ _WIDER = {
     "boolean": {"string", "any"},
     "string": {"any"},
 } | {name: {"string", "any"} for name in ("number", "date", "time", "datetime", "yearmonth", "duration", "geopoint")}
-#: Licences by what they ask for, from nothing to much; the first that a name begins with.
+#: Beginnings of licence names, grouped by how much the licences require, in the order of the search.
 _LICENCES = (
     ("cc0", "pddl", "odc-pddl", "public", "unlicense", "other-pd"),
     ("cc-by-nc-nd", "cc-by-nc-sa", "cc-by-nd"),
@@ -76,14 +76,14 @@ class Rule:
     when: str = ""
 
     def fits(self, difference: Difference) -> bool:
-        """Tell whether the rule is about a difference."""
+        """Tell whether the rule matches a difference."""
         if difference.kind not in self.kinds or _pattern(self.place).fullmatch(difference.where) is None:
             return False
         return not self.when or _CONDITIONS[self.when](difference)
 
 
 class Grades:
-    """A table of rules, of which the first that fits counts."""
+    """A table of rules. The first matching rule counts."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = tuple(rules)
@@ -178,7 +178,7 @@ def _is_no_stricter(difference: Difference) -> bool:
 
 
 def _strictness(licence: Any) -> int | None:
-    """Return what a licence asks for, or the strictest of several; None if one is not known."""
+    """Return how much a licence, or the strictest of several, requires; None if one is unknown."""
     if isinstance(licence, list):
         ranks = [_strictness(item) for item in licence]
         return None if None in ranks else max((rank for rank in ranks if rank is not None), default=None)
@@ -201,7 +201,7 @@ _CONDITIONS = {
 
 
 def next_version(version: Any, grade: str) -> str | None:
-    """Return the version that a change of this grade leads to; None if the version is not `MAJOR.MINOR.PATCH`."""
+    """Return the version after a change of this grade; None if the version is not `MAJOR.MINOR.PATCH`."""
     numbers = _numbers(version)
     if numbers is None or not grade:
         return None
@@ -210,7 +210,7 @@ def next_version(version: Any, grade: str) -> str | None:
 
 
 def claimed(old: Any, new: Any) -> str | None:
-    """Return the grade that a change of version claims, empty for none; None if the versions cannot be compared."""
+    """Return the grade that a change of version claims, or an empty text; None if the versions cannot be compared."""
     before, after = _numbers(old), _numbers(new)
     if before is None or after is None:
         return None
@@ -222,9 +222,9 @@ def _numbers(version: Any) -> tuple[int, ...] | None:
     return tuple(map(int, found.groups())) if found else None
 
 
-#: How many parts a summary has at most, and how many names a part lists.
+#: The most parts of a summary, and the most names in a part.
 _MOST_PARTS, _MOST_NAMES = 5, 3
-#: How long the parts may be in all, in characters, beyond the first; and how long a name.
+#: The total length of the parts after the first, and the length of a name, in characters.
 _LONGEST, _LONGEST_NAME = 200, 60
 _DONE = ("added", "removed", "renamed", "moved", "changed")
 
@@ -255,7 +255,7 @@ def summary(differences: Iterable[Difference]) -> str:
 
 
 class _Kinds(dict[str, str]):
-    """Things by name, each with what was done to it; `changed` if that is several."""
+    """Things by name, each with its kind of change; `changed` if it has several."""
 
     def add(self, name: str, kind: str) -> None:
         self[name] = kind if self.get(name, kind) == kind else "changed"
@@ -266,13 +266,13 @@ def _resources(names: Sequence[str]) -> str:
 
 
 def _called(resource: str) -> str:
-    """Return a resource's name, cut if it is long; a number stands for one without a name."""
+    """Return a resource's name, cut if it is long. A number stands for a resource without a name."""
     name = f"resource {resource}" if resource.isdecimal() else resource
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str) -> None:
-    """Note what was done in a resource: to its fields, and to its other members."""
+    """Note a change inside a resource: of its fields, or of its other members."""
     parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else parts
     done = kind if len(parts) == 1 else "changed"
     is_field = parts[0].startswith("field ") and (parts[0] != "field order" or kind != "changed" or len(parts) > 1)
@@ -280,7 +280,7 @@ def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str
 
 
 def _thing(part: str) -> str:
-    """Return what a place is called where only one of its kind is told: `licence` for `licence CC0`."""
+    """Return the name of a place, reduced to its kind where that is clear: `licence` for `licence CC0`."""
     head = part.split(" ", 1)[0]
     name = head if head in ("licence", "contributor", "source", "view", "table") else part
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
@@ -294,7 +294,7 @@ def _counted(noun: str, things: Mapping[str, str]) -> str:
 
 
 def _listed(things: Mapping[str, str]) -> list[str]:
-    """Return a phrase for each kind, such as `bytes and hash changed`."""
+    """Return one phrase per kind, such as `bytes and hash changed`."""
     by_kind: dict[str, list[str]] = {}
     for name, kind in things.items():
         by_kind.setdefault(kind, []).append(name)

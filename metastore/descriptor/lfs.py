@@ -16,11 +16,11 @@ from metastore.errors import InvalidInput
 from metastore.types import DatasetId
 
 ATTRIBUTES, CONFIG = ".gitattributes", ".lfsconfig"
-#: What `.gitattributes` says of a file that Git LFS keeps.
+#: The attributes of a file in Git LFS.
 _FILTER = " filter=lfs diff=lfs merge=lfs -text"
 _POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: Needs no quotes in `.gitattributes`, as nearly all paths do not.
+#: Paths that need no quotes in `.gitattributes`, as nearly all.
 _PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 
@@ -45,13 +45,13 @@ def files_of(descriptor: Mapping[str, Any], config: bytes | None, content: bytes
 
 
 def pointers_of(descriptor: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return path to pointer file of each resource that has one."""
+    """Return path -> pointer file of each resource that has one."""
     pointers: dict[str, bytes] = {}
     for index, resource in resources(descriptor):
         path, sha256, size = local_path(resource), sha256_of(resource), resource.get("bytes")
         if path is None or sha256 is None or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             continue
-        # "An empty file is the pointer for an empty file": Git would call anything else there a change.
+        # "An empty file is the pointer for an empty file": Git would see any other content as a change.
         pointer = b"%soid sha256:%s\nsize %d\n" % (_POINTER_START, sha256.encode(), size) if size else b""
         if pointers.setdefault(path, pointer) != pointer:
             raise InvalidInput(
@@ -62,7 +62,7 @@ def pointers_of(descriptor: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def is_pointer(content: bytes) -> bool:
-    """Tell whether a file is a Git LFS pointer; an empty one is that of an empty file."""
+    """Tell whether a file is a Git LFS pointer. An empty file is the pointer of an empty file."""
     return not content or (len(content) < 1024 and content.startswith(_POINTER_START))
 
 
@@ -71,20 +71,20 @@ def attributes(paths: Iterable[str], kept: bytes = b"", *, gone: Iterable[str] =
 
     Args:
         paths: Paths inside the dataset.
-        kept: An older `.gitattributes`: its lines stay, in front, but for those about `paths` and `gone`.
+        kept: An older `.gitattributes`. Its lines come first, without those about `paths` and `gone`.
         gone: Paths that are no longer sent through Git LFS.
     """
     ours = {_line(path): None for path in sorted(paths)}
     # metastore-lib wrote paths as they are, neither anchored nor quoted.
     dropped = {*ours, *map(_line, gone), *(f"{path}{_FILTER}" for path in (*paths, *gone))}
-    # Not splitlines: a path may hold what Python, but not Git, takes for the end of a line.
+    # Not splitlines: a path may have characters that end a line for Python, but not for Git.
     lines = kept.decode(errors="surrogateescape").removesuffix("\n").split("\n") if kept else ()
     foreign = (line for line in lines if line not in dropped)
     return "".join(f"{line}\n" for line in (*foreign, *ours)).encode(errors="surrogateescape")
 
 
 def config_of(lfs_url: str, dataset_id: DatasetId) -> bytes:
-    """Return the `.lfsconfig` for a server's address, in which `{owner}` and `{name}` stand for the dataset's."""
+    """Return the `.lfsconfig` for a server's address; `{owner}` and `{name}` in it are replaced."""
     url = lfs_url.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
     return f"[lfs]\n\turl = {url}\n\tlocksverify = false\n".encode()
 

@@ -1,4 +1,4 @@
-"""Pairing the members of two lists: by name, after a renaming by content, and else by their likeness."""
+"""Pairs the items of two lists: by name, after a renaming by content, otherwise by similarity."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any, TypeVar
 from metastore.descriptor.document import encode
 from metastore.errors import InvalidInput
 
-#: A name, or the position of what has none.
+#: A name, or the position of an unnamed item.
 _Key = TypeVar("_Key", str, int)
-#: A list of objects is keyed by the first of these members that every object has with a value of its own.
+#: A list of objects is keyed by the first of these members with a distinct value in every object.
 KEYS = ("name", "id", "path", "title", "hash")
-#: Members that identify a thing under another name, such as a resource.
+#: Members that identify a renamed thing, such as a resource.
 _CONTENT = ("path", "hash", "sha256", "data")
-#: How many pairs of things are compared by likeness, and how much of each is looked at, so that no list takes long.
+#: The most pairs that are compared by similarity, and the most values of each, which bounds the time.
 _MOST_PAIRS, _MOST_LEAVES = 1_000, 500
-#: How alike two things must be to be one thing renamed: alone by content, or by content and name together.
+#: The similarity that identifies a renamed thing: by its content alone, or by its content and its name.
 _ALIKE, _HALF_ALIKE, _NAMES_ALIKE = 0.75, 0.5, 0.6
-#: How many values say enough for a thing to be recognised by content alone: many fields share a type.
+#: The number of values that identify a thing by content alone. Fewer do not: many fields share a type.
 _TELLING = 3
-#: How much it counts for two things with names alike that both stand at the same place of their lists.
+#: The bonus for two things with similar names at the same place of their lists.
 _SAME_PLACE = 0.25
-#: Members that mean the same, in versions of the specification: one that takes the other's place is renamed.
+#: Members with the same meaning in different versions of the specification. One that replaces the other is a renaming.
 _SPELLINGS = {"license": "licenses", "licenses": "license"}
-#: Members whose values are words that other members use as well, and how long the value of any other must be.
+#: Members whose values are common words, and the least length of the value of any other member.
 _OF_COMMON_WORDS = frozenset({"type", "format", "profile", "encoding", "mediatype", "scheme", "version", "$schema"})
 _TELLING_LENGTH = 3
-#: What a licence is called by, however it is written; the first of its members that is a text.
+#: The members that can name a licence, in order of preference.
 _LICENCE_NAMES = ("name", "id", "type", "title", "path", "url")
 
 
 def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
-    """Key lists of objects by the first member that tells all objects apart; None if they are not such lists."""
+    """Key lists of objects by the first member that is distinct in all of them; None if there is none."""
     if not all(isinstance(side, list) and all(isinstance(item, dict) for item in side) for side in lists):
         return None
     for key in KEYS:
@@ -46,7 +46,7 @@ def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
 
 
 def named_apart(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Key two lists by members that differ, such as `id` then and `name` now; None if most names differ."""
+    """Key two lists by different members, such as `id` then and `name` now; None if most names differ."""
     before, after = named_lists(old), named_lists(new)
     if before is None or after is None:
         return None
@@ -55,7 +55,7 @@ def named_apart(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]] | N
 
 
 def licences(value: Any) -> dict[str, Any] | None:
-    """Key licences by what they are called, whether a text, an object or a list of such; None if they have no names."""
+    """Key licences by name, whether a text, an object or a list of either; None if they have no names."""
     items = value if isinstance(value, list) else [value]
     keyed = {}
     for item in items:
@@ -66,10 +66,10 @@ def licences(value: Any) -> dict[str, Any] | None:
 
 
 def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-    """Return old members to new members of one object that hold the same, such as `web` and `path`.
+    """Return old -> new members of an object that hold the same value, such as `web` and `path`.
 
-    They are one if they mean the same by the specification, or if they alone have the same value, and it is one that
-    no other member has by chance.
+    Two members match if the specification gives them the same meaning, or if no other members have their value, and it
+    is distinctive.
     """
     gone = {key: value for key, value in old.items() if key not in new}
     come = {key: value for key, value in new.items() if key not in old}
@@ -83,7 +83,7 @@ def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _by_value(members: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values that only one member has and that tell something, with the member."""
+    """Return value -> member for the distinctive values that only one member has."""
     owners = defaultdict[str, list[str]](list)
     for key, value in members.items():
         shortest = _TELLING_LENGTH if isinstance(value, str) else 1
@@ -93,10 +93,10 @@ def _by_value(members: Mapping[str, Any]) -> dict[str, str]:
 
 
 def renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-    """Return old names to new names of the things that were renamed.
+    """Return old -> new names of renamed things.
 
-    Two things are one if they alone have the same path, else the same hash or data, else if each is the other's closest
-    match and the two are alike. Where names decide, it counts that both stand at the same place.
+    Two things match if no others have the same path, else the same hash or data, else if each is the other's closest
+    match and they are similar. If the names decide, the same place in both lists counts too.
     """
     gone = dict.fromkeys(name for name in old if name not in new)
     come = dict.fromkeys(name for name in new if name not in old)
@@ -124,7 +124,7 @@ def _by_content(
 
 
 def _unique(values: Mapping[str, Any], names: Iterable[str], key: str) -> dict[str, str]:
-    """Return the values of a member that only one thing has, with the name of the thing."""
+    """Return value -> name of the thing, for the values of a member that only one thing has."""
     owners: dict[str, list[str]] = {}
     for name in names:
         if key in values[name]:
@@ -141,7 +141,7 @@ def _by_likeness(
     before, after = ({name: _leaves(side[name], name) for name in names} for side, names in ((old, left), (new, right)))
     places, now = (dict(_places(side, other)) for side, other in ((old, new), (new, old)))
     scores = {(a, b): score for a in left for b in right if (score := _likeness(a, before[a], b, after[b]))}
-    # Beside names, the place counts; where the content decides, it does not.
+    # The place counts beside names, but not if the content decides.
     ranks = {
         (a, b): score + _SAME_PLACE if score <= 1 and places[a] == now[b] else score for (a, b), score in scores.items()
     }
@@ -149,7 +149,7 @@ def _by_likeness(
     for pair in scores:
         of_left[pair[0]].append(pair)
         of_right[pair[1]].append(pair)
-    # What two things fit equally well is not guessed.
+    # If two candidates fit equally well, none is guessed.
     return [
         pair
         for pair in scores
@@ -162,7 +162,7 @@ def _by_likeness(
 
 
 def _places(side: Mapping[_Key, Any], other: Mapping[_Key, Any]) -> Iterator[tuple[_Key, tuple[object, int]]]:
-    """Yield where each thing stands: behind which thing that both lists have, and how far."""
+    """Yield the place of each thing: the thing before it that both lists have, and the distance."""
     anchor, distance = None, 0
     for name in side:
         anchor, distance = (name, 0) if name in other else (anchor, distance + 1)
@@ -170,7 +170,7 @@ def _places(side: Mapping[_Key, Any], other: Mapping[_Key, Any]) -> Iterator[tup
 
 
 def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter[tuple[str, str]]) -> float:
-    """Return how alike two things are, from 0 to 2; 0 if they are too different to be one."""
+    """Return the similarity of two things, from 0 to 2; 0 if they differ too much."""
     total = before.total() + after.total()
     content = 2 * (before & after).total() / total if total else 0.0
     if content < _HALF_ALIKE:
@@ -184,7 +184,7 @@ def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter
 
 
 def are_alike(a: Any, b: Any) -> bool:
-    """Tell whether two values of one name are one thing: equal, or objects with most of their content alike."""
+    """Tell whether two values of one name are the same thing: equal, or objects with mostly the same content."""
     if not isinstance(a, dict) or not isinstance(b, dict):
         return equal(a, b)
     before, after = _leaves(a, None), _leaves(b, None)
@@ -198,7 +198,7 @@ def _names_alike(a: str, b: str) -> float:
 
 
 def _leaves(thing: Mapping[str, Any], name: object) -> Counter[tuple[str, str]]:
-    """Return the values of a thing with their places; its name is not part of its content."""
+    """Return the values of a thing with their places. Its name does not count."""
     found: Counter[tuple[str, str]] = Counter()
     waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if value != name]
     while waiting and found.total() < _MOST_LEAVES:
@@ -218,8 +218,8 @@ class Pairing:
     Attributes:
         gone: The items of the old list that the new one lacks, by position.
         come: The items of the new list that the old one lacks, by position.
-        changed: Positions in `gone` to positions in `come`: one object that changed.
-        reordered: Whether the items of both lists stand in another order.
+        changed: Position in `gone` -> position in `come` of the same object after a change.
+        reordered: Whether the shared items are in another order.
     """
 
     def __init__(self, old: list[Any], new: list[Any]) -> None:
@@ -248,18 +248,18 @@ def _numbered(items: list[Any]) -> dict[tuple[str, int], int]:
 
 
 def _alike(gone: Mapping[int, Any], come: Mapping[int, Any]) -> dict[int, int]:
-    """Pair the objects that one position, or most of the content, shows to be one."""
+    """Pair the objects that are the same by position, or by most of their content."""
     old, new = ({at: item for at, item in side.items() if isinstance(item, dict)} for side in (gone, come))
     return dict(_by_likeness(old, new, old, new))
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Return whether two values are written alike: 1.10 and 1.1 are not, nor are 1 and True."""
+    """Tell whether two values are written alike: 1.10 and 1.1 are not, nor are 1 and True."""
     if isinstance(a, (str, type(None))) or isinstance(b, (str, type(None))):
         return bool(a == b)
     if a != b:
         return False
-    # Much faster than the texts; it differs where members stand in another order as well.
+    # Much faster than comparing texts; it misses only values whose members are in another order.
     return repr(a) == repr(b) or text_of(a) == text_of(b)
 
 

@@ -13,7 +13,7 @@ from metastore.types import Difference
 
 #: Stands for an absent member.
 _ABSENT = object()
-#: How many clashes are told one by one.
+#: The most clashes that are reported.
 _MOST_CLASHES = 1_000
 #: How many items three lists may have all in all to be merged item by item, which takes about a second.
 _LONGEST = 150_000
@@ -85,18 +85,20 @@ class _Merge:
     def _things(
         self, base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any], place: tuple[str, ...]
     ) -> list[Any]:
-        """Merge lists of named things, each under the name that it had in the base."""
+        """Merge lists of named things by the names that the things had in the base."""
         ours, others = (_as_in_base(base, side) for side in (mine, theirs))
         merged = self._listed(base, ours, others, place)
         names = Counter(str(item["name"]) for item in merged if "name" in item)
-        for name in (name for name, count in names.items() if count > 1):  # one side renamed what the other added
+        for name in (
+            name for name, count in names.items() if count > 1
+        ):  # one side renamed a thing to a name that the other added
             self._clash((*place, name), theirs.get(name), mine.get(name))
         return merged
 
     def _listed(
         self, base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], place: tuple[str, ...]
     ) -> list[Any]:
-        """Merge keyed lists: each item by itself, and the order of the items that all three have."""
+        """Merge keyed lists: each item on its own, and the order of the items that all three lists share."""
         members = self._members(base, mine, theirs, place)
         shared = base.keys() & mine.keys() & theirs.keys()
         before, ours, others = ([key for key in side if key in shared] for side in (base, mine, theirs))
@@ -109,7 +111,7 @@ class _Merge:
     def _members(
         self, base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], place: tuple[str, ...]
     ) -> dict[Any, Any]:
-        """Merge objects member by member, in the order of mine; members that only theirs has come last."""
+        """Merge objects member by member, in the order of mine. Members that only theirs has come last."""
         merged = {
             key: self.values(
                 base.get(key, _ABSENT), mine.get(key, _ABSENT), theirs.get(key, _ABSENT), (*place, _name(key))
@@ -124,7 +126,7 @@ class _Merge:
 
 
 def _as_in_base(base: dict[str, Any], side: dict[str, Any]) -> dict[str, Any]:
-    """Key the things of one side by the names that they have in the base."""
+    """Key the things of one side by the names that they had in the base."""
     former = {now: name for name, now in renamed(base, side).items()}
     return {former.get(name, name): thing for name, thing in side.items()}
 
@@ -139,7 +141,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _numbered(texts: list[str]) -> dict[tuple[str, int], str]:
-    """Key texts by themselves and their count so far, so that duplicates stay apart."""
+    """Key texts by their value and their count so far, which keeps duplicates apart."""
     counts: Counter[str] = Counter()
     keyed = {}
     for text in texts:
@@ -153,7 +155,7 @@ def _name(key: Any) -> str:
 
 
 def _together(lead: list[Any], follow: list[Any]) -> list[Any]:
-    """Return all keys in the order of the first list; those of the second alone stand behind the key before them."""
+    """Return all keys in the order of the first list. Keys of the second list alone follow their predecessor there."""
     known, behind = set(lead), dict[Any, list[Any]]()
     anchor = None
     for key in follow:
@@ -165,7 +167,7 @@ def _together(lead: list[Any], follow: list[Any]) -> list[Any]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Return whether two values are written alike: 1.10 and 1.1 are not."""
+    """Tell whether two values are written alike: 1.10 and 1.1 are not."""
     if a is _ABSENT or b is _ABSENT:
         return a is b
     return equal(a, b)

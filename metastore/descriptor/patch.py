@@ -1,4 +1,4 @@
-"""Changing a part of a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
+"""Changes a part of a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from metastore.descriptor.document import MAX_BYTES, MAX_DEPTH, encode
 from metastore.errors import InvalidInput
 
-#: How much is told of why an operation does not fit, in characters.
+#: The longest reason why an operation does not fit, in characters.
 _LONGEST = 200
-#: How many bytes a value takes, roughly, beside its text.
+#: The approximate size of a value beside its text, in bytes.
 _EACH = 30
-#: How many operations a patch may have, and how many items of lists they may shift in all, which takes about a second.
+#: The most operations of a patch, and the most list items that they may shift in total, which takes about a second.
 _MOST_OPERATIONS, _MOST_SHIFTS = 50_000, 1_000_000_000
 _NEITHER = "a patch is an object (merge patch, RFC 7396) or a list (JSON Patch, RFC 6902)"
 
@@ -31,7 +31,7 @@ def patched(document: Any, patch: Mapping[str, Any] | Sequence[Any]) -> Any:
 
 
 def plain(patch: Any) -> Any:
-    """Return a patch as dictionaries and lists, which is how JSON is written.
+    """Return a patch as plain dictionaries and lists.
 
     Raises:
         InvalidInput: It is neither an object nor a list, or nested too deeply.
@@ -81,7 +81,7 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
         except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
             if isinstance(error, RecursionError):
                 raise
-            # A pointer that leads nowhere is told with the whole document.
+            # jsonpatch quotes the whole document for a pointer that leads nowhere.
             detail = (str(error) or type(error).__name__)[:_LONGEST]
             raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
     return document
@@ -97,7 +97,7 @@ def _apply(document: Any, operation: Any) -> Any:
 
 
 def _left_after(document: Any, operation: Any, left: int) -> int:
-    """Return how much the next operations may copy or compare: a few that copy a list into itself double it each time.
+    """Return how much later operations may copy or compare. Copying a list into itself doubles it each time.
 
     Raises:
         ValueError: It is too much already.
@@ -114,7 +114,7 @@ def _left_after(document: Any, operation: Any, left: int) -> int:
 
 
 def _shifts_left_after(document: Any, operation: Any, left: int) -> int:
-    """Return how many items the next operations may shift: adding or removing one shifts all that stand behind it.
+    """Return how many items later operations may shift. Adding or removing an item shifts all items after it.
 
     Raises:
         ValueError: It is too much already.
@@ -133,7 +133,7 @@ def _shifts_left_after(document: Any, operation: Any, left: int) -> int:
 
 
 def _length(value: Any, most: int) -> int:
-    """Return about how many bytes a value takes; not counted further than what is more than `most`."""
+    """Return the approximate size of a value in bytes; the count stops beyond `most`."""
     length, left = 0, [value]
     while left and length <= most:
         each = left.pop()
@@ -147,7 +147,7 @@ def _length(value: Any, most: int) -> int:
 
 
 def _test(document: Any, operation: Mapping[str, Any]) -> None:
-    """RFC 6902, section 4.6; by text, since in Python `1 == True`."""
+    """RFC 6902, section 4.6. Compares texts, since in Python `1 == True`."""
     import jsonpatch
 
     found = jsonpatch.JsonPointer(operation["path"]).resolve(document)

@@ -22,16 +22,16 @@ from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
 from metastore.types import Finding
 
-#: How many findings are told one by one, and how many more are counted.
+#: The most findings that are listed, and the most further ones that are counted.
 _MOST, _COUNTED = 100, 1000
-#: Where a deployment's own schemas are, as far as references between them are concerned.
+#: The base address of a deployment's own schemas, for references between them.
 _OWN = "https://profiles.invalid/"
 _VENDORED = {
     "1.0/data-package": "https://specs.frictionlessdata.io/schemas/data-package.json",
     "1.0/tabular-data-package": "https://specs.frictionlessdata.io/schemas/tabular-data-package.json",
     "2.0/datapackage": "https://datapackage.org/profiles/2.0/datapackage.json",
 }
-#: The addresses that Data Package gave to these profiles over the years, without what comes before.
+#: The addresses that Data Package has given these profiles over the years, from their names on.
 _ADDRESS = re.compile(
     r"https?://(?:(?:www\.)?(?:specs\.frictionlessdata\.io|frictionlessdata\.io|datapackage\.org)/"
     r"(?:schemas/|profiles/1\.0/)|raw\.githubusercontent\.com/frictionlessdata/\S+/)"
@@ -102,7 +102,7 @@ class Profiles:
         yield from chain(by_schema, broken_rules(descriptor, with_pointers=with_pointers, tabular=tabular))
 
     def _profile_of(self, descriptor: Mapping[str, Any]) -> tuple[str, str, tuple[Finding, ...]]:
-        """Return the address of the profile to judge by, its label, and a finding if it is not the declared one."""
+        """Return the address of the profile to check against, its label, and a finding if another one is declared."""
         for member, otherwise in (("$schema", "2.0/datapackage"), ("profile", "1.0/data-package")):
             declared = descriptor.get(member)
             if declared is None or (member == "$schema" and not isinstance(declared, str)):
@@ -117,7 +117,7 @@ class Profiles:
         return _VENDORED["1.0/data-package"], "Data Package 1.0", ()
 
     def _own_profile(self, declared: Any) -> str | None:
-        """Return the own profile with this `$id` or address, else the one whose path is the longest end of it."""
+        """Return a deployment's profile by its `$id` or address, else the one whose path is the longest end of it."""
         if not isinstance(declared, str):
             return None
         wanted = declared.rstrip("/#")
@@ -158,7 +158,7 @@ def _uri(address: str, schema: Any) -> str:
 
 
 def _bare(schema: Any) -> Any:
-    """Return a schema without its own id: it goes by its address."""
+    """Return a schema without its own id, since its address identifies it."""
     return {key: value for key, value in schema.items() if key not in ("$id", "id")}
 
 
@@ -180,7 +180,7 @@ def _vendored_schemas() -> dict[str, Any]:
 
 
 def _judged(descriptor: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace what the specification allows and the JSON Schemas do not, by what both allow.
+    """Replace values that the specification allows and the JSON Schemas refuse by values that both allow.
 
     `schema` and `dialect` may be a path or URL. A dataset whose files come later has no resources.
 

@@ -1,4 +1,4 @@
-"""What a descriptor is made of: its resources, which of their paths are safe, and what its parts are called."""
+"""The parts of a descriptor: its resources, the safety of their paths, and the names of parts in words."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from metastore.errors import InvalidInput
 OWN_FILES = frozenset({DESCRIPTOR, ".gitattributes", ".lfsconfig", ".metastore-deleted"})
 _LONGEST_PART = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
-#: Nearly all paths fit this, and then break no rule of `why_unsafe`. It is much faster than the rules.
+#: Nearly all paths match, and are safe. Matching is much faster than the rules of `why_unsafe`.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-#: The name of a list to the word for one of its items.
+#: The name of a list -> the word for one of its items.
 SINGULAR = {
     "resources": "resource",
     "fields": "field",
@@ -64,7 +64,7 @@ def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]
 
 
 def resources(descriptor: Mapping[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the position and value of each resource that is an object, and skip anything else."""
+    """Yield each resource that is an object, with its position."""
     listed = descriptor.get("resources")
     for index, resource in enumerate(listed if isinstance(listed, list) else ()):
         if isinstance(resource, dict):
@@ -94,7 +94,7 @@ def is_url(path: str) -> bool:
 
 
 def why_unsafe(path: str) -> str | None:
-    """Return why a path must not be followed, as a predicate such as `is absolute`; None for a safe path or a URL."""
+    """Return why a path is unsafe, as a predicate such as `is absolute`; None for a safe path or a URL."""
     if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path) and path.lower() not in OWN_FILES):
         return None
     if _CONTROL.search(path):
@@ -118,7 +118,7 @@ def why_unsafe(path: str) -> str | None:
 
 
 def _is_git_folder(part: str) -> bool:
-    """Tell whether some file system takes a name for `.git` or `.gitmodules`: see `is_ntfs_dot_generic` in Git."""
+    """Tell whether a file system could take a name for `.git` or `.gitmodules`: see `is_ntfs_dot_generic` in Git."""
     if not part.isascii():  # no ASCII character is invisible
         part = "".join(character for character in part if unicodedata.category(character) != "Cf")
     visible = part.lower()
@@ -126,7 +126,7 @@ def _is_git_folder(part: str) -> bool:
 
 
 def words_of(document: Any, path: Iterable[str | int]) -> str:
-    """Return where a path leads, in words and names: `the type of field 'lat' of resource 'stations'`."""
+    """Return a path in words and names: `the type of field 'lat' of resource 'stations'`."""
     said: list[str] = []
     name, value, ends_in_item = "descriptor", document, False
     for part in path:
