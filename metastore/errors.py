@@ -327,7 +327,7 @@ class NotADescriptor(StorageCorrupt):
 
 
 class OutcomeUnknown(StorageError):
-    """The change was sent, and whether it was made cannot be told now. `Store.settle` finds out.
+    """The change was sent, and whether it was made cannot be told now. `Store.settle` finds out, or that of a registry.
 
     Attributes:
         wanted: The id of the revision or tag that the change makes. None if it makes none, as a purge, a move or the
@@ -335,6 +335,7 @@ class OutcomeUnknown(StorageError):
         before: The id of the newest revision, or of the tag, before the change; None if there was none.
         change: The call, as a `ChangeRequest`; None if it was a call on a bundle, or on a storage itself.
         attempt: The id by which a storage recognises the request itself; None if it gives none.
+        bundles: The changes of bundles that were asked for, as their record keeps them; None if they were of a dataset.
     """
 
     kind = "outcome-unknown"
@@ -347,12 +348,14 @@ class OutcomeUnknown(StorageError):
         before: str | None = None,
         change: Any = None,
         attempt: str | None = None,
+        bundles: Any = None,
     ) -> None:
         super().__init__(f"{message}: whether the change was made is not known")
         self.wanted = wanted
         self.before = before
         self.change = change
         self.attempt = attempt
+        self.bundles = bundles
 
 
 @contextmanager

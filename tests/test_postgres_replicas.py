@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 import metastore
 from metastore import config
@@ -21,7 +23,7 @@ from metastore.postgres.migrate import migrate
 from metastore.postgres.risks import _warn
 from metastore.storage.postgres.storage import PostgresStorage
 
-from .bundle.postgres_server import Server, new_server
+from .bundle.postgres_server import Server, migrated_database, new_server, programs
 from .bundle.test_postgres import NUMI, put
 from .bundle.test_postgres_faults import giving_up_soon
 from .conftest import change
@@ -159,6 +161,49 @@ def test_where_two_servers_take_writes_all_goes_to_the_one_that_was_promoted_las
             storage.ping()
     for each in (*storages, *records):
         each.close()
+
+
+def test_the_feed_goes_on_where_a_database_was_restored_on_a_server_whose_transactions_have_lower_numbers(
+    server: Server, admin: Admin
+) -> None:
+    admin.execute("CREATE DATABASE restored TEMPLATE template0")
+    restored = make_conninfo(server.dsn, dbname="restored")
+    with migrated_database() as dsn:
+        _beyond(dsn, admin)
+        first = PostgresStorage(dsn)
+        first.create(SPLIT, {"a": b"1"}, change())
+        cursor = list(first.touched(None))[-1][0]
+        first.close()
+        _restore(dsn, restored)
+    storage = PostgresStorage(restored)
+    with pytest.raises(StorageUnavailable, match="restored on another server: run `metastore database migrate`"):
+        storage.touched(cursor)
+    migrate(restored)
+    there = list(storage.touched(cursor))
+    assert [dataset_id for _, dataset_id in there] == [SPLIT]
+    storage.create(CARS, {"a": b"1"}, change())
+    assert [dataset_id for _, dataset_id in storage.touched(there[-1][0])] == [CARS]
+    assert list(storage.verify()) == []
+    storage.close()
+    migrate(restored)  # changes nothing
+    with psycopg.connect(restored) as connection:
+        numbers = connection.execute("SELECT count(DISTINCT xid) FROM dataset_change").fetchone()
+    assert numbers == (2,)
+
+
+def _beyond(dsn: str, admin: Admin) -> None:
+    """Let the numbers of a server's transactions be higher than those of another server."""
+    query: LiteralString = "SELECT pg_current_xact_id()::text::bigint"
+    (other,) = admin.execute(query).fetchone() or (0,)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        while (connection.execute(query).fetchone() or (0,))[0] < other + 200:
+            pass
+
+
+def _restore(dsn: str, target: str) -> None:
+    dump = subprocess.run([programs() / "pg_dump", dsn], check=True, capture_output=True).stdout
+    options = ("-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", target)
+    subprocess.run([programs() / "psql", *options], input=dump, check=True, stdout=subprocess.DEVNULL)
 
 
 @contextmanager

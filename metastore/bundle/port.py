@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Self
 
 from metastore.bundle.listing import BundleLine, Listing
+from metastore.errors import OutcomeUnknown
+from metastore.types import Outcome
 
 #: The attributes that can change, in display order. `name` and `ifb_group` never change.
 CHANGEABLE = ("event", "storage", "run", "udp", "writable", "hosts")
@@ -238,6 +240,23 @@ class Write:
     follows: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A transaction that was asked for, to find out later whether it was made.
+
+    Attributes:
+        writes: The changes.
+        user: Who asked for them.
+        comment: The reason.
+        at: The time, in UTC.
+    """
+
+    writes: tuple[Write, ...]
+    user: str
+    comment: str
+    at: datetime
+
+
 class BundleRecord(ABC):
     """Where bundles and their snapshots are kept.
 
@@ -283,6 +302,10 @@ class BundleRecord(ABC):
         Raises:
             RevisionConflict: The newest snapshot of a name is not the expected one.
         """
+
+    @abstractmethod
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        """See `BundleRegistry.settle`."""
 
     @abstractmethod
     def chains(self) -> Iterator[ChainCheck]:

@@ -37,7 +37,8 @@ from metastore.bundle.port import (
     LogFilter,
     Snapshot,
 )
-from metastore.errors import BundleDeleted, InvalidInput, SnapshotNotFound
+from metastore.errors import BundleDeleted, InvalidInput, OutcomeUnknown, SnapshotNotFound
+from metastore.types import Outcome
 
 
 class BundleRegistry:
@@ -181,6 +182,22 @@ class BundleRegistry:
                 record that was rewritten or cut short so that its chains hold.
         """
         return verify(self._record, heads or {})
+
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        """Find out whether a change was made about which a call raised `OutcomeUnknown`.
+
+        In a database, `NOT_LANDED` is final: the change is not made any more.
+
+        Args:
+            error: What the call raised.
+
+        Returns:
+            `UNKNOWN` if it still cannot be told; ask again later.
+
+        Raises:
+            InvalidInput: The error is not about a change of bundles.
+        """
+        return self._record.settle(error)
 
     def _snapshot_of(self, name: str, number: int) -> Snapshot:
         snapshot = self.bundle_snapshot(number)

@@ -17,6 +17,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import NamedTuple
 
 from metastore.bundle._chains import chain_hash, check_chains
@@ -27,20 +28,24 @@ from metastore.errors import (
     BundleNotFound,
     DatasetNotFound,
     InvalidInput,
+    OutcomeUnknown,
     PathNotFound,
     RevisionConflict,
     SnapshotNotFound,
     StorageCorrupt,
+    StorageError,
 )
 from metastore.parse import make_author, make_message, make_time
 from metastore.storage import retry
 from metastore.storage.port import Storage
 from metastore.storage.retry import FileChanges
-from metastore.types import Author, Change, DatasetId, Revision, RevisionId
+from metastore.types import Author, Change, DatasetId, Outcome, Revision, RevisionId
 
 #: The dataset that holds the registry.
 BUNDLES = DatasetId("_metastore", "bundles")
 REGISTRY = "registry.json"
+#: Among how many of the newest commits a change is looked for.
+_RECENT = 1000
 
 
 class VersionedRecord(BundleRecord):
@@ -98,6 +103,32 @@ class VersionedRecord(BundleRecord):
 
         retry.append(self._storage, BUNDLES, self._head, compute)
         return snapshots
+
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        if error.wanted is None or error.change is not None or error.bundles is not None:
+            raise InvalidInput("this error names no change of bundles in a repository, so it cannot be settled")
+        try:
+            if (landed := self._storage.was_made(error)) is None:
+                landed = self._was_made(error.wanted, error.before)
+            if landed:
+                self._storage.confirm(BUNDLES)
+        except StorageError:
+            return Outcome.UNKNOWN
+        return {True: Outcome.LANDED, False: Outcome.NOT_LANDED, None: Outcome.UNKNOWN}[landed]
+
+    def _was_made(self, wanted: str, before: str | None) -> bool | None:
+        """Tell whether a commit was made on top of another one; None if it still may be, or too much has happened."""
+        head, last = self._head(), None
+        for revision in islice(self._storage.history(BUNDLES, head.id) if head else (), _RECENT):
+            last = revision
+            if revision.id in (wanted, before):
+                break
+        if last and last.id == wanted:
+            return True
+        if (last.id if last else None) == before:
+            is_settled = last != head or not self._storage.may_arrive_late
+            return False if is_settled else None
+        return False if before is None and last and last.parent is None else None
 
     def chains(self) -> Iterator[ChainCheck]:
         head = self._head()

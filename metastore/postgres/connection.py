@@ -27,7 +27,7 @@ from metastore.errors import (
 
 #: The result of `metastore_schema()` in a database that this version can use.
 SCHEMA = 2
-_MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
+MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
 #: The settings that this package's sessions rely on. `pin` sets the search path.
 _SETTINGS = {
     "datestyle": "ISO, YMD",
@@ -70,7 +70,7 @@ class Doubtful(psycopg.OperationalError):
 #: Classes of PostgreSQL's errors, the library's error for each, and advice. The first match counts.
 _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], str], ...] = (
     ((Doubtful,), OutcomeUnknown, ""),
-    ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, _MIGRATE),
+    ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, MIGRATE),
     ((errors.InsufficientPrivilege,), PermissionDenied, ""),
     ((errors.ReadOnlySqlTransaction,), StorageUnavailable, ""),
     (
@@ -197,10 +197,10 @@ def pin(connection: psycopg.Connection[Any]) -> None:
     try:
         row = connection.execute(_PIN.encode()).fetchone()
     except errors.UndefinedFunction:
-        raise StorageUnavailable(f"this database has no tables of metastore yet: {_MIGRATE}") from None
+        raise StorageUnavailable(f"this database has no tables of metastore yet: {MIGRATE}") from None
     version = row[0] if row else 0
     if version < SCHEMA:
-        raise StorageUnavailable(f"the tables in this database are of an older metastore: {_MIGRATE}")
+        raise StorageUnavailable(f"the tables in this database are of an older metastore: {MIGRATE}")
     if version > SCHEMA:
         raise StorageUnavailable("the tables in this database are of a newer metastore than this one")
 

@@ -40,8 +40,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 def migrate(dsn: str, *, role: str | None = None) -> tuple[str, ...]:
     """Create the tables, functions and triggers of datasets and bundles, or bring them up to date.
 
-    Existing tables `bundles` and `bundle_variables` are taken over, and each bundle gets a first snapshot. If several
-    processes migrate at once, one does the work and the others wait. A step that fails leaves nothing behind.
+    Existing tables `bundles` and `bundle_variables` are taken over, and each bundle gets a first snapshot. After a
+    restore on another server, the change feed of datasets begins again. If several processes migrate at once, one does
+    the work and the others wait. A step that fails leaves nothing behind.
 
     Args:
         dsn: The database, with the role that will own the tables.
@@ -56,6 +57,7 @@ def migrate(dsn: str, *, role: str | None = None) -> tuple[str, ...]:
     """
     with database_errors(), _alone(dsn) as connection:
         applied = _apply(dsn)
+        connection.execute("SELECT metastore_dataset_renumber()")
         # The owner has all rights already, and must not lose those that the triggers write with.
         if exists(connection, role or APPLICATION) or (role and role != connection.info.user):
             grant_application(connection, role or APPLICATION)

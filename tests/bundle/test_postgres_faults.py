@@ -19,6 +19,7 @@ from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import OutcomeUnknown, RevisionConflict, StorageUnavailable
 from metastore.postgres.database import Database
 from metastore.postgres.migrate import migrate
+from metastore.types import Outcome
 from tests.bundle.postgres_server import Server, migrated_database, new_server
 from tests.bundle.test_postgres import AT, NUMI, put
 from tests.harness.postgres_proxy import Proxy
@@ -138,18 +139,59 @@ def test_a_change_that_was_kept_is_found_also_when_others_came_after_it(
     other.close()
 
 
-def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(dsn: str, proxy: Proxy) -> None:
+@pytest.mark.parametrize("cut", ["before", "after", "late"])
+def test_an_outcome_that_cannot_be_found_out_is_unknown_until_it_is_settled_and_stays_so(
+    cut: str, dsn: str, proxy: Proxy
+) -> None:
     record = PostgresRecord(make_conninfo(dsn, host="127.0.0.1", port=proxy.port), patience=60)
     open_hasty(record._database)
     (first,) = put(record, NUMI)
-    proxy.cut, proxy.stays_down = "after", True
-    with giving_up_soon(record._database), pytest.raises(OutcomeUnknown) as caught:
-        put(record, replace(NUMI, event="e,1d"))
-    proxy.down = False
-    newest = record.newest("NuMI")
-    assert caught.value.wanted == f"the snapshot of NuMI that follows {first.id}, by ann at {AT.isoformat()}"
-    assert (newest.previous, newest.user, newest.created) == (first.id, "ann", AT)
+    proxy.cut, proxy.stays_down = cut, True
+    with giving_up_soon(record._database):
+        with pytest.raises(OutcomeUnknown) as caught:
+            put(record, replace(NUMI, event="e,1d"))
+        error = caught.value
+        assert record.settle(error) == Outcome.UNKNOWN
+    proxy.down = proxy.stays_down = False
+    assert error.wanted == f"the snapshot of NuMI that follows {first.id}, by ann at {AT.isoformat()}"
+    outcome = record.settle(error)
+    assert outcome == (Outcome.LANDED if cut == "after" else Outcome.NOT_LANDED)
+    if cut == "late":
+        proxy.deliver()
+    assert (record.newest("NuMI").previous == first.id) == (outcome == Outcome.LANDED)
+    assert record.settle(error) == outcome
+    put(record, replace(NUMI, udp=True))
+    assert record.settle(error) == outcome
     record.close()
+
+
+def test_a_change_cannot_be_settled_while_its_commit_goes_on(dsn: str) -> None:
+    record, settling = PostgresRecord(dsn), PostgresRecord(dsn, patience=0.5)
+    record._database._timeout = 0.0
+    (first,) = put(record, NUMI)
+    with held_commits(dsn) as other:
+        with giving_up_soon(record._database), pytest.raises(OutcomeUnknown) as caught:
+            put(record, replace(NUMI, event="e,1d"))
+        assert settling.settle(caught.value) == Outcome.UNKNOWN
+        other.execute("SELECT pg_advisory_unlock(7)")
+        until(lambda: settling.settle(caught.value) == Outcome.LANDED)
+    assert record.newest("NuMI").previous == first.id
+    record.close()
+    settling.close()
+
+
+@contextlib.contextmanager
+def held_commits(dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """Let changes wait at their COMMIT until the connection that is returned unlocks 7."""
+    with psycopg.connect(dsn, autocommit=True) as other:
+        other.execute(
+            "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS"
+            " 'BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END'; "
+            "CREATE CONSTRAINT TRIGGER zz_at_commit AFTER INSERT ON snapshot_bundles DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION at_commit()"
+        )
+        other.execute("SELECT pg_advisory_lock(7)")
+        yield other
 
 
 def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
@@ -162,8 +204,9 @@ def test_a_warning_at_commit_makes_the_outcome_unknown(dsn: str) -> None:
             "CREATE CONSTRAINT TRIGGER warn AFTER INSERT ON snapshot_bundles DEFERRABLE INITIALLY DEFERRED"
             " FOR EACH ROW EXECUTE FUNCTION warn()"
         )
-    with pytest.raises(OutcomeUnknown, match="synchronous replication"):
+    with pytest.raises(OutcomeUnknown, match="synchronous replication") as caught:
         put(record, replace(NUMI, event="e,1d"))
+    assert record.settle(caught.value) == Outcome.LANDED
     assert record.newest("NuMI").previous == first.id
     record.close()
 

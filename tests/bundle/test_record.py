@@ -9,17 +9,20 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from metastore.bundle import BundleRegistry, Groups
-from metastore.bundle.versioned import BUNDLES, REGISTRY, path_of
-from metastore.errors import InvalidInput, StorageBusy, StorageCorrupt
+from metastore.bundle.versioned import BUNDLES, REGISTRY, VersionedRecord, path_of
+from metastore.errors import InvalidInput, OutcomeUnknown, StorageBusy, StorageCorrupt
+from metastore.storage.memory import MemoryStorage
+from metastore.types import BlobId, Change, DatasetId, Outcome, Revision, RevisionId
 
 from ..conftest import EPOCH, change, ticking
 from ..processes import open_to_others
-from .conftest import GROUPS, git_record, numi
+from .conftest import GROUPS, git_record, numi, registry_of
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
@@ -372,3 +375,59 @@ def test_the_registry_is_the_same_on_every_storage(history: BundleRegistry, fold
         other.bundle_update("NuMI", {"add_devices": ["E:TR101A"]}, user="bo", comment="Second toroid\n\nSee logbook.")
         assert storage.resolve(BUNDLES, None).id == git(folder, "rev-parse", "HEAD").strip()
         assert storage.resolve(BUNDLES, None).created > EPOCH
+
+
+class Losing(MemoryStorage):
+    """Loses the answer to a write, or the write itself."""
+
+    lost = ""
+
+    def append(
+        self,
+        dataset_id: DatasetId,
+        changes: Mapping[str, bytes | BlobId | None],
+        change: Change,
+        *,
+        parent: RevisionId,
+    ) -> Revision:
+        if self.lost == "write":
+            raise OutcomeUnknown("no answer", "f" * 40, before=parent)
+        revision = super().append(dataset_id, changes, change, parent=parent)
+        if self.lost == "answer":
+            raise OutcomeUnknown("no answer", revision.id, before=parent)
+        return revision
+
+
+def settled_after(registry: BundleRegistry, storage: Losing, lost: str) -> OutcomeUnknown:
+    registry.bundle_create(numi(), user="ann")
+    storage.lost = lost
+    with pytest.raises(OutcomeUnknown) as caught:
+        registry.bundle_update("NuMI", {"udp": True}, user="ann")
+    storage.lost = ""
+    return caught.value
+
+
+def test_a_change_whose_answer_was_lost_is_settled_as_made_also_after_others() -> None:
+    storage = Losing()
+    registry = registry_of(VersionedRecord(storage))
+    error = settled_after(registry, storage, "answer")
+    assert registry.settle(error) == Outcome.LANDED
+    registry.bundle_update("NuMI", {"event": "e,1d"}, user="ann")
+    assert registry.settle(error) == Outcome.LANDED
+
+
+def test_a_change_that_was_lost_is_settled_as_not_made_once_it_cannot_arrive_any_more() -> None:
+    storage = Losing()
+    registry = registry_of(VersionedRecord(storage))
+    error = settled_after(registry, storage, "write")
+    assert registry.settle(error) == Outcome.NOT_LANDED
+    storage.may_arrive_late = True
+    assert registry.settle(error) == Outcome.UNKNOWN
+    registry.bundle_update("NuMI", {"event": "e,1d"}, user="ann")
+    assert registry.settle(error) == Outcome.NOT_LANDED
+
+
+def test_an_error_about_something_else_cannot_be_settled() -> None:
+    registry = registry_of(VersionedRecord(MemoryStorage()))
+    with pytest.raises(InvalidInput, match="names no change of bundles"):
+        registry.settle(OutcomeUnknown("no answer"))

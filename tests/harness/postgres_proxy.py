@@ -42,21 +42,25 @@ class Proxy:
             each.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # until it is closed
             while True:
                 client, _ = self._listener.accept()
-                if self.down:
-                    client.close()
-                    continue
-                server = socket.create_connection(self._server)
-                self._clients.append(client)
-                self._open += [client, server]
-                if self.down:  # since we looked
-                    client.shutdown(socket.SHUT_RDWR)
-                changed = threading.Event()
-                answers = threading.Thread(target=self._answers, args=(client, server, changed), daemon=True)
-                answers.start()
-                threading.Thread(target=self._requests, args=(client, server, changed, answers), daemon=True).start()
+                with contextlib.suppress(OSError):  # the client may have gone already
+                    self._forward(client)
+
+    def _forward(self, client: socket.socket) -> None:
+        if self.down:
+            client.close()
+            return
+        server = socket.create_connection(self._server)
+        self._clients.append(client)
+        self._open += [client, server]
+        if self.down:  # since we looked
+            client.shutdown(socket.SHUT_RDWR)
+        changed = threading.Event()
+        answers = threading.Thread(target=self._answers, args=(client, server, changed), daemon=True)
+        answers.start()
+        threading.Thread(target=self._requests, args=(client, server, changed, answers), daemon=True).start()
 
     def deliver(self) -> None:
         """Let the change that is late reach the server, and wait for the server's answer."""

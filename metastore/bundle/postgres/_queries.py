@@ -74,7 +74,10 @@ UNION ALL SELECT 'bundle_variables', format('it has devices of %s, which is not 
 FROM bundle_variables AS v LEFT JOIN bundles AS b ON b.name = v.bundle WHERE b.name IS NULL HAVING count(*) > 0"""
 
 #: Make a change, by the function in migrations/.
-WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s)"
+WRITE = "SELECT * FROM metastore_write(%s, %s, %s, %s, %s, %s)"
+#: Wait for changes of names to end, and refuse an attempt that comes later.
+HOLD = "SELECT metastore_hold(name, NULL, NULL, false) FROM (SELECT unnest(%s::text[]) AS name ORDER BY 1) AS names"
+GIVE_UP = "SELECT metastore_dataset_settle(%s)"
 
 
 def bundles_query(wanted: Filter, after: str, size: int) -> tuple[str, list[Any]]:

@@ -7,6 +7,7 @@ reads them and changes `bundles` and `bundle_variables`. The database itself wri
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,8 +19,21 @@ from psycopg.rows import dict_row
 
 from metastore.bundle._chains import check_chains
 from metastore.bundle.listing import BundleLine, Listing
-from metastore.bundle.port import STATE, Bundle, BundleRecord, ChainCheck, Filter, LogEntry, LogFilter, Snapshot, Write
+from metastore.bundle.port import (
+    STATE,
+    Asked,
+    Bundle,
+    BundleRecord,
+    ChainCheck,
+    Filter,
+    LogEntry,
+    LogFilter,
+    Snapshot,
+    Write,
+)
 from metastore.bundle.postgres._queries import (
+    GIVE_UP,
+    HOLD,
     SELECT_BY_NUMBER,
     SELECT_CURRENT,
     SELECT_FOLLOWING,
@@ -43,11 +57,13 @@ from metastore.errors import (
     RevisionConflict,
     SnapshotNotFound,
     StorageBusy,
+    StorageError,
 )
-from metastore.postgres.connection import confirm, database_errors
+from metastore.postgres.connection import Doubtful, confirm, database_errors
 from metastore.postgres.database import Database
 from metastore.postgres.risks import Durable, check
 from metastore.storage.retry import LostRace, retry
+from metastore.types import Outcome
 
 _COLLISIONS = errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation
 _PAGE = 500
@@ -117,10 +133,21 @@ class PostgresRecord(BundleRecord):
             repeated = next(name for name in names if names.count(name) > 1)
             raise InvalidInput(f"bundle {repeated} occurs twice in one transaction")
         with database_errors():
-            snapshots = _Change(self._database, writes, user, comment, at).make() if writes else []
+            asked = Asked(tuple(writes), user, comment, at.astimezone(UTC))
+            snapshots = _Change(self._database, asked).make() if writes else []
         for snapshot in snapshots:
             self._cache.keep(snapshot)
         return snapshots
+
+    def settle(self, error: OutcomeUnknown) -> Outcome:
+        if not isinstance(error.bundles, Asked) or error.attempt is None:
+            raise InvalidInput("this error names no change of bundles in a database, so it cannot be settled")
+        try:
+            with database_errors():
+                landed = _Change(self._database, error.bundles, error.attempt).was_made()
+        except StorageError:
+            return Outcome.UNKNOWN
+        return Outcome.LANDED if landed else Outcome.NOT_LANDED
 
     def chains(self) -> Iterator[ChainCheck]:
         with database_errors():
@@ -151,25 +178,35 @@ class _Change:
     expected snapshots. If the first one did, the snapshots that follow the expected ones are those of this change.
     """
 
-    def __init__(self, database: Database, writes: Sequence[Write], user: str, comment: str, at: datetime) -> None:
+    def __init__(self, database: Database, asked: Asked, attempt: str | None = None) -> None:
         self._database = database
-        self._writes = writes
-        self._user = user
-        self._comment = comment
-        self._at = at.astimezone(UTC)
+        self._asked = asked
+        self._id = attempt or str(uuid.uuid4())
         patience = f"{int(database.patience * 1000)}ms"
-        states = json.dumps([_arguments(write) for write in writes], ensure_ascii=False)
-        self._values = user, comment, self._at.isoformat(), patience, states
+        states = json.dumps([_arguments(write) for write in asked.writes], ensure_ascii=False)
+        self._values = asked.user, asked.comment, asked.at.isoformat(), patience, states, self._id
         self._lost = False
 
     def make(self) -> Sequence[Snapshot]:
         """Make the change; repeat it after a collision, as long as the expected snapshots are the newest."""
         try:
             return retry(self._attempt, "the record of bundles")
+        except Doubtful as error:
+            raise self._unknown(str(error)) from error
         except (psycopg.Error, StorageBusy) as error:
             if self._lost:
-                raise self._unknown() from error
+                raise self._unknown("the connection was lost during the change") from error
             raise
+
+    def was_made(self) -> bool:
+        """Tell whether the change was made; from now on it is not made any more."""
+        return self._database.surely(self._give_up)
+
+    def _give_up(self, connection: psycopg.Connection[Any]) -> bool:
+        with connection.transaction():
+            connection.execute(HOLD, ([write.bundle.name for write in self._asked.writes],))
+            connection.execute(GIVE_UP, (self._id,))
+        return any(self._following(connection, write) for write in self._asked.writes)
 
     def _attempt(self) -> Sequence[Snapshot]:
         try:
@@ -190,11 +227,11 @@ class _Change:
             self._snapshot(write, number, digest)
             if number != write.expected
             else to_snapshot(_rows(connection, SELECT_BY_NUMBER, (number,))[0])  # it changed nothing
-            for write, (_, number, digest) in zip(self._writes, rows, strict=True)
+            for write, (_, number, digest) in zip(self._asked.writes, rows, strict=True)
         ]
 
     def _refuse(self, name: str, newest: int | None) -> NoReturn:
-        expected = next(write.expected for write in self._writes if write.bundle.name == name)
+        expected = next(write.expected for write in self._asked.writes if write.bundle.name == name)
         if newest is None and expected is None:  # the deletion of a bundle that never existed
             raise BundleNotFound(name)
         raise RevisionConflict(f"bundle {name}", expected=expected, actual=newest)
@@ -205,10 +242,8 @@ class _Change:
             return []
         snapshots: list[Snapshot] = []
         changed = False
-        for write in self._writes:
-            rows = _rows(connection, SELECT_FOLLOWING, (write.bundle.name, write.expected or 0))
-            after = to_snapshot(rows[0]) if rows else None
-            if after and after == self._snapshot(write, after.id, after.hash):
+        for write in self._asked.writes:
+            if after := self._following(connection, write):
                 changed = True
                 snapshots.append(after)
             elif before := _rows(connection, SELECT_BY_NUMBER, (write.expected,)):
@@ -217,28 +252,34 @@ class _Change:
             confirm(connection)
         return snapshots if changed else []
 
+    def _following(self, connection: psycopg.Connection[Any], write: Write) -> Snapshot | None:
+        """Return the snapshot that a write of this change made, or None."""
+        rows = _rows(connection, SELECT_FOLLOWING, (write.bundle.name, write.expected or 0))
+        after = to_snapshot(rows[0]) if rows else None
+        return after if after and after == self._snapshot(write, after.id, after.hash) else None
+
     def _snapshot(self, write: Write, number: int, digest: str) -> Snapshot:
         """Return the snapshot that a write makes."""
         return Snapshot(
             id=number,
             name=write.bundle.name,
-            created=self._at,
-            user=self._user,
-            comment=self._comment,
+            created=self._asked.at,
+            user=self._asked.user,
+            comment=self._asked.comment,
             action=write.action,
-            bundle=replace(write.bundle, updated=self._at, snapshot=number),
+            bundle=replace(write.bundle, updated=self._asked.at, snapshot=number),
             deleted=write.deleted,
             previous=write.expected,
             hash=digest,
         )
 
-    def _unknown(self) -> OutcomeUnknown:
-        write = self._writes[-1]
+    def _unknown(self, problem: str) -> OutcomeUnknown:
+        write = self._asked.writes[-1]
         wanted = (
             f"the snapshot of {write.bundle.name} that follows {write.expected or 'nothing'},"
-            f" by {self._user} at {self._at.isoformat()}"
+            f" by {self._asked.user} at {self._asked.at.isoformat()}"
         )
-        return OutcomeUnknown(f"the connection was lost during the change; look for {wanted}", wanted)
+        return OutcomeUnknown(f"{problem}; look for {wanted}", wanted, attempt=self._id, bundles=self._asked)
 
 
 class SnapshotCache:

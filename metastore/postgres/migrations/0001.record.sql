@@ -427,8 +427,9 @@ $$;
 -- and its settings end with the transaction. A write without devices leaves them as they are.
 --
 -- Returns the newest snapshot of each bundle afterwards. If a newest snapshot is not the expected one, it changes nothing
--- and returns one row without a hash (and without a number if a bundle to delete never existed).
-CREATE OR REPLACE FUNCTION metastore_write(who text, why text, at text, patience text, writes json)
+-- and returns one row without a hash (and without a number if a bundle to delete never existed). An attempt that was given up
+-- (`metastore_dataset_settle`) is refused. Who gives one up holds its names first.
+CREATE OR REPLACE FUNCTION metastore_write(who text, why text, at text, patience text, writes json, this uuid DEFAULT NULL)
 RETURNS TABLE (whose text, number bigint, digest text) LANGUAGE plpgsql AS $$
 DECLARE
     each record;
@@ -467,6 +468,9 @@ BEGIN
                 RETURN QUERY SELECT each.name, nullif(newest, 0), NULL;
                 RETURN;
             END IF;
+        END IF;
+        IF EXISTS (SELECT FROM dataset_change WHERE attempt = this) THEN
+            RAISE 'this change was given up' USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
         nothing := set_config('metastore.action', each.action, true);
         nothing := set_config('metastore.made', '', true);

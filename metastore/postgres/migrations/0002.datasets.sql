@@ -82,9 +82,10 @@ CREATE TABLE IF NOT EXISTS dataset_change (
     PRIMARY KEY (xid, pos)
 );
 
--- What cursors of the feed begin with. Change it after a restore of an older state.
-CREATE TABLE IF NOT EXISTS dataset_feed (id text COLLATE "C" NOT NULL);
-INSERT INTO dataset_feed SELECT left(replace(gen_random_uuid()::text, '-', ''), 16) WHERE NOT EXISTS (SELECT FROM dataset_feed);
+-- What cursors of the feed begin with (change it after a restore of an older state), and whose transactions are in the feed.
+CREATE TABLE IF NOT EXISTS dataset_feed (id text COLLATE "C" NOT NULL, system bigint NOT NULL);
+INSERT INTO dataset_feed SELECT left(replace(gen_random_uuid()::text, '-', ''), 16), system_identifier FROM pg_control_system()
+WHERE NOT EXISTS (SELECT FROM dataset_feed);
 
 
 -- Store objects, which nobody sees before a revision or tag leads to them.
@@ -284,9 +285,30 @@ BEGIN
     RETURN (SELECT action <> 'settle' FROM dataset_change WHERE attempt = this);
 END $$;
 
+-- Let all that happened come before what another server is going to write, where the database was restored. Its transactions
+-- have numbers of their own, which may be lower.
+CREATE OR REPLACE FUNCTION metastore_dataset_renumber() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    here bigint := (SELECT system_identifier FROM pg_control_system());
+BEGIN
+    PERFORM FROM dataset_feed WHERE system <> here FOR UPDATE;
+    IF FOUND THEN
+        PERFORM set_config('metastore.renumbering', 'true', true);
+        UPDATE dataset_change SET xid = '1';
+        PERFORM set_config('metastore.renumbering', '', true);
+        UPDATE dataset_feed SET system = here;
+    END IF;
+END $$;
+
 -- What was written stays. A purge says which dataset it removes.
 CREATE OR REPLACE FUNCTION metastore_dataset_stays() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'dataset_change' AND current_setting('metastore.renumbering', true) = 'true' THEN
+        NEW.xid := '1';
+        IF to_jsonb(NEW) = to_jsonb(OLD) || '{"xid": "1"}' THEN
+            RETURN NEW;
+        END IF;
+    END IF;
     IF TG_OP = 'DELETE' AND TG_LEVEL = 'ROW' AND TG_TABLE_NAME <> 'dataset_change' THEN
         IF OLD.dataset::text = current_setting('metastore.purging', true) THEN
             RETURN OLD;

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from metastore.errors import StorageUnavailable
+from metastore.postgres.connection import MIGRATE
 from metastore.storage.cursors import fields_of
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Calls
@@ -13,9 +15,11 @@ _PAGE = 500
 
 
 def touched(calls: Calls, since: str | None) -> Iterator[tuple[str, DatasetId]]:
-    """See `Storage.touched`."""
+    """See `Storage.touched`. Raises StorageUnavailable: The numbers of transactions are those of another server."""
     feed, numbers = fields_of(since)
-    (ours,) = calls.rows(_queries.FEED)[0]
+    ours, is_numbered_here = calls.rows(_queries.FEED)[0]
+    if not is_numbered_here:
+        raise StorageUnavailable(f"this database was restored on another server: {MIGRATE}")
     start = (int(numbers[0]), int(numbers[1])) if feed == ours and len(numbers) == 2 else (0, 0)
     return _pages(calls, ours, start)
 

@@ -70,7 +70,9 @@ WHERE (owner, name) > (%(owner)s, %(name)s) AND (owner, name) >= (%(from)s, %(fi
     AND (%(hidden)s OR NOT starts_with(owner, '_')) AND (%(deleted)s::boolean IS NULL OR deleted = %(deleted)s)
 ORDER BY owner, name LIMIT %(limit)s"""
 
-FEED = "SELECT left(md5(id || system_identifier), 16) FROM dataset_feed, pg_control_system()"
+#: Select what cursors begin with, and whether this server numbered the transactions.
+FEED = """SELECT left(md5(id || system_identifier), 16), system = system_identifier
+FROM dataset_feed, pg_control_system()"""
 #: Select what changed after a place in the feed, and whether all before it is known.
 TOUCHED = """SELECT xid::text, pos, owner, name, xid < pg_snapshot_xmin(pg_current_snapshot()) FROM dataset_change
 WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY dataset_change.xid, pos LIMIT %s"""
