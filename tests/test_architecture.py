@@ -12,14 +12,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 import metastore
 from metastore import bundle, errors, types
 from metastore.auth import access
 from metastore.bundle import Bundle, Snapshot
+from metastore.cli import app
 from metastore.client.store import RemoteStore
 
 PACKAGE = Path(metastore.__file__).parent
@@ -221,6 +224,28 @@ def test_import_loads_no_third_party_package() -> None:
         [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
     assert set(done.stdout.split()) <= {"metastore"}
+
+
+def test_the_command_line_loads_a_command_when_it_is_used() -> None:
+    program = "import sys, metastore.cli.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("metastore.")}
+    assert loaded - {"metastore.errors", "metastore.types", "metastore.packages", "metastore.parse"} == {
+        "metastore.cli",
+        *(f"metastore.cli.{name}" for name in ("app", "base", "bars", "options", "output", "problems")),
+        "metastore.printable",
+        "metastore.wording",
+    }
+
+
+def test_each_command_is_found_in_its_module() -> None:
+    listed = {(name, command.name) for name in set(app.MODULES.values()) for command in _commands_of(name)}
+    assert listed == {(module, name) for name, module in app.MODULES.items()}
+
+
+def _commands_of(module: str) -> tuple[click.Command, ...]:
+    commands: tuple[click.Command, ...] = import_module(f"metastore.cli.{module}").COMMANDS
+    return commands
 
 
 REVISION = types.Revision(

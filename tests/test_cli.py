@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from click.shell_completion import BashComplete
 
 import metastore
 from metastore.cli import app, main
+from metastore.cli.base import App
 from metastore.errors import OutcomeUnknown
 from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
@@ -459,6 +461,36 @@ def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp
             assert (done.code, "a service" in done.err) == (2, True), (arguments, done)
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("metastore dataset read phy", ["physics/cars"]),
+        ("metastore dataset list ", ["math/", "physics/"]),
+        ("metastore dataset list math/", ["math/cars"]),
+        ("metastore revision diff physics/cars v", ["v1", "v2"]),
+        ("metastore tag delete physics/cars v2", ["v2"]),
+        ("metastore show math/cars ", []),
+        ("metastore --store nowhere dataset read ", []),
+    ],
+)
+def test_a_shell_completes_ids_owners_and_tags(run: Run, cars: str, typed: str, offered: list[str]) -> None:
+    store = metastore.connect("metastore-data", author="Setup")
+    store.dataset_create("math/cars", {"name": "cars"})
+    for tag in ("v1", "v2"):
+        store.tag_create("physics/cars", tag)
+    *words, incomplete = typed.split(" ")
+    completion = BashComplete(app.cli, {"obj": App()}, "metastore", "_METASTORE_COMPLETE")
+    assert [item.value for item in completion.get_completions(words[1:], incomplete)] == offered
+
+
+def test_status_says_which_store_is_used_and_who_would_write(run: Run, cars: str) -> None:
+    run("dataset", "create", "physics/boats", *WRITE, stdin=b"{}")
+    run("dataset", "delete", "physics/boats", *WRITE)
+    told = run("status", "--json").json
+    assert (told["store"], told["datasets"], told["deleted"]) == ("./metastore-data", 1, 1)
+    assert "Datasets: 1, and 1 deleted" in run("status").out
+
+
 def test_every_shell_gets_a_completion_script(run: Run) -> None:
     for shell in ("zsh", "fish"):
         assert "_METASTORE_COMPLETE" in run("completion", shell).out
@@ -557,6 +589,12 @@ def test_a_write_says_when_it_makes_a_new_store(run: Run) -> None:
     assert "new store" not in run("dataset", "create", "physics/boats", *WRITE, stdin=b"{}").err
 
 
+def test_a_quiet_write_makes_no_store_silently_unless_one_is_meant(run: Run) -> None:
+    create = ("-q", "dataset", "create", "physics/cars", *WRITE)
+    assert run("--store", "mistyped", *create, stdin=b"{}").err == "Made a new store at mistyped.\n"
+    assert run("--store", "meant", *create, "--create", stdin=b"{}").err == ""
+
+
 def test_a_descriptor_that_is_refused_leaves_no_store_behind(run: Run, tmp_path: Path) -> None:
     assert run("dataset", "create", "physics/cars", *WRITE, stdin=b"[]").code == 2
     assert not (tmp_path / "metastore-data").exists()
@@ -619,7 +657,7 @@ def test_a_quiet_command_shows_neither_bar_nor_summary(run: Run, tmp_path: Path)
     (folder / "datapackage.json").write_text("{}")
     (tmp_path / "bad.json").write_text("{")
     for arguments in (
-        ("import", "in", *WRITE[:2]),
+        ("import", "in", "--create", *WRITE[:2]),
         ("export", "out"),
         ("copy", "metastore-data", "other"),
         ("pack",),
@@ -651,7 +689,6 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
     run: Run, cars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = metastore.connect("memory:", author="Setup")
-    run("dataset", "create", "physics/cars", cars, *WRITE)
     with serving(served) as address:
         refused = run("push", address)
         assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
@@ -674,7 +711,6 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
 
 
 def test_the_journal_is_copied_when_asked_as_far_as_it_goes_on(run: Run, cars: str) -> None:
-    run("dataset", "create", "physics/cars", cars, *WRITE)
     run("dataset", "move", "physics/cars", "physics/autos", *WRITE)
     first = run("copy", "metastore-data", "other", "--journal")
     assert "1 revisions and 0 tags and 1 lines of the journal copied" in first.out

@@ -313,7 +313,10 @@ def test_every_error_that_a_docstring_names_exists() -> None:
 
 
 def commands(group: click.Group, prefix: str = "metastore") -> Iterator[str]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{prefix} {name}")
         else:

@@ -6,12 +6,12 @@ import difflib
 import io
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
 import metastore
-from metastore.cli import bundle, compare, database, dataset, files, revision, search, serve, token, transfer, upkeep
 from metastore.cli.base import App, say
 from metastore.cli.options import COMMON
 from metastore.cli.output import show
@@ -22,6 +22,24 @@ _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
 4 conflict or taken, 5 the storage failed, 6 not allowed, 130 interrupted.
 Example: metastore dataset create physics/cars cars.json -m 'First version'"""
+#: The module of each command; it is imported when the command is used, since imports take most of the time of a start.
+MODULES = {
+    name: module
+    for module, names in {
+        "bundle": "bundle",
+        "compare": "diff",
+        "database": "database",
+        "dataset": "dataset",
+        "files": "check describe export import",
+        "revision": "blame changes journal project resource revision tag",
+        "search": "search",
+        "serve": "serve",
+        "token": "token",
+        "transfer": "copy init mirror pull push",
+        "upkeep": "adopt backup check-host completion pack recover restore settle status verify",
+    }.items()
+    for name in names.split()
+}
 #: Names that people guess, and the commands that they stand for.
 SHORTCUTS = {
     "history": ("revision", "list"),
@@ -34,17 +52,22 @@ SHORTCUTS = {
 
 
 class _Top(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(MODULES)
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a command, or the one that a shortcut stands for."""
-        command: click.Command | None = self
-        for part in SHORTCUTS.get(name, (name,)):
-            command = click.Group.get_command(command, ctx, part) if isinstance(command, click.Group) else None
+        first, *rest = SHORTCUTS.get(name, (name,))
+        command = _load(first)
+        for part in rest:
+            command = command.get_command(ctx, part) if isinstance(command, click.Group) else None
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command. For an unknown one, fail and name similar ones."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            known = {**dict.fromkeys(self.commands), **dict.fromkeys(SHORTCUTS), **_by_verb(self)}
+            known = {**dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS), **_by_verb()}
             near = [known[name] or name for name in difflib.get_close_matches(args[0], known, 3)]
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
@@ -75,14 +98,19 @@ def cli(context: click.Context) -> None:
 
 for option in COMMON:
     cli = option(cli)
-for module in (dataset, search, revision, compare, files, upkeep, transfer, bundle, database, token, serve):
-    for command in module.COMMANDS:
-        cli.add_command(command)
 
 
-def _by_verb(top: click.Group) -> dict[str, str]:
+def _load(name: str) -> click.Command | None:
+    """Return a command, for which its module is imported; None if there is no such command."""
+    if name not in MODULES:
+        return None
+    commands: tuple[click.Command, ...] = import_module(f"metastore.cli.{MODULES[name]}").COMMANDS
+    return next(command for command in commands if command.name == name)
+
+
+def _by_verb() -> dict[str, str]:
     """Return each verb of a noun, such as `revert`, with its whole command, since people try the verb alone."""
-    nouns = {noun: group for noun, group in top.commands.items() if isinstance(group, click.Group)}
+    nouns = {noun: group for noun in MODULES if isinstance(group := _load(noun), click.Group)}
     return {verb: f"`{noun} {verb}`" for noun, group in reversed(nouns.items()) for verb in group.commands}
 
 

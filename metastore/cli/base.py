@@ -39,6 +39,7 @@ class App:
         self.author: str | None = None
         self.json = False
         self.quiet = False
+        self.create = False
         self.bundles_url: str | None = None
         self.groups_file: str | None = None
         self.user: str | None = None
@@ -48,11 +49,14 @@ class App:
         return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> Store:
-        """Open a store, and make it if there is none. Tell the user about that, since a path may be mistyped."""
+        """Open a store, and make it if there is none.
+
+        A path may be mistyped, so the user is told, with `--quiet` too; `--create` says that a new store is meant.
+        """
         new = self.is_new()
         store = self.open(self.store_url, create=True, sync=sync)
-        if new:
-            say(f"Made a new store at {self.url()}.")
+        if new and not self.create:
+            show(paint(f"Made a new store at {self.url()}."), err=True)
         return store
 
     def is_new(self) -> bool:
@@ -87,12 +91,19 @@ class App:
 
     def known_author(self) -> Author:
         """Return the author: from the option, the setting or Git. Call `require_author` before."""
-        from metastore import config, connecting
-
-        named = self.author or config.load().options.get("author")
-        author = make_author(named) if named else connecting.git_author()
+        author = self.found_author()
         assert author is not None
         return author
+
+    def found_author(self) -> Author | None:
+        """Return the author that the option or the setting names, or Git for a store that is no service; or None."""
+        from metastore import config, connecting
+        from metastore.storage.connect import is_service
+
+        named = self.author or config.load().options.get("author")
+        if named:
+            return make_author(named)
+        return None if is_service(self.url()) else connecting.git_author()
 
     def open(self, url: str | None, **options: Any) -> Store:
         """Open the store at a URL, or (None) the one that the settings name."""

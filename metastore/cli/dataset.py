@@ -12,8 +12,9 @@ import click
 
 from metastore import validate
 from metastore.catalogue.batches import Chosen, undo_all
+from metastore.cli import completing
 from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
-from metastore.cli.options import TIME, command
+from metastore.cli.options import CREATE, TIME, command
 from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, MetastoreError, NotFound, RevisionConflict, StorageCorrupt
@@ -23,7 +24,7 @@ from metastore.store.summaries import last_state
 from metastore.types import Dataset, DatasetId, Revision, first_line
 
 FILE = click.argument("file", default="-")
-ID = click.argument("dataset_id", metavar="OWNER/NAME")
+ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
 
 
 @click.group()
@@ -37,6 +38,7 @@ COMMANDS = (dataset,)
 @command(dataset, "create", writes=True)
 @ID
 @FILE
+@CREATE
 def create(app: App, dataset_id: str, file: str, message: str | None, at: datetime | None) -> None:
     """Create a dataset from a descriptor.
 
@@ -53,7 +55,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
 
 @command(dataset, "read")
 @ID
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--raw", is_flag=True, help="Print the bytes, even if they are not JSON.")
 def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
     """Print a descriptor.
@@ -179,7 +181,7 @@ def move(
 
 @command(dataset, "revert", writes=True, expects=True)
 @ID
-@click.argument("revision")
+@click.argument("revision", shell_complete=completing.tags)
 def revert(
     app: App, dataset_id: str, revision: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
@@ -194,8 +196,8 @@ def revert(
 
 
 @command(dataset, "undo", writes=True, expects=True)
-@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
-@click.argument("revision", required=False)
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--batch", metavar="ID", help="Undo all changes with this batch id, such as those of one import.")
 @click.option("--by", metavar="TEXT", help="Undo all changes by authors with this text in their name or email.")
 @click.option("--since", type=TIME, metavar="TIME", help="Of those changes, undo the ones made then or later.")
@@ -250,7 +252,7 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 
 
 @command(dataset, "list")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=completing.owners)
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")

@@ -16,9 +16,10 @@ import click
 import metastore
 from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
+from metastore.cli import completing
 from metastore.cli.bars import Bar, bar_stream
 from metastore.cli.base import App, read_input, say, write_output
-from metastore.cli.options import WRITING, command
+from metastore.cli.options import CREATE, WRITING, command
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.descriptor.document import DESCRIPTOR, encode
@@ -145,6 +146,7 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
 @WRITING[0]
 @WRITING[1]
 @WRITING[2]
+@CREATE
 def import_files(
     app: App,
     paths: tuple[Path, ...],
@@ -252,7 +254,7 @@ def _tell_line(line: ImportLine) -> None:
 
 @command(_root, "export")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=completing.owners)
 @click.option("--revision", metavar="TAG", help="Export this tag or revision; datasets without it are skipped.")
 @click.option("--prune", is_flag=True, help="Remove the files of datasets that were deleted, moved or purged.")
 @click.option("--overwrite", is_flag=True, help="Replace and remove files even if they were edited.")

@@ -75,6 +75,14 @@ WRITING: tuple[Callable[..., Any], ...] = (
     click.option("-m", "--message", metavar="TEXT", help="The reason for the change."),
     click.option("--at", type=TIME, metavar="TIME", help="The time of the change, for imports. Default: now."),
 )
+#: For commands that make a store where there is none.
+CREATE = click.option(
+    "--create",
+    is_flag=True,
+    expose_value=False,
+    callback=keep("create"),
+    help="Make a new store without a word if there is none.",
+)
 EXPECTING: tuple[Callable[..., Any], ...] = (
     click.option("--expected", metavar="ID", help="Fail with a conflict unless this id is still the newest."),
 )

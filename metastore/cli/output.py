@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import sys
 from typing import Any
 
 import click
 
-from metastore.config import wants_color
 from metastore.printable import printable_lines
 
 #: The prefix of our own style codes. It is random, so that no stored text can pass for one.
-_OURS = f"\x1b<{secrets.token_hex(8)}>"
+_OURS = f"\x1b<{os.urandom(8).hex()}>"
 _STYLE = re.compile(re.escape(_OURS) + r"\[([\d;]+m)")
 
 
@@ -24,6 +23,8 @@ def paint(text: str, **style: Any) -> str:
 
 def show(*lines: str, err: bool = False) -> None:
     """Print lines. Control characters, also line breaks, are escaped as in JSON; tabs stay."""
+    from metastore.config import wants_color
+
     click.echo("\n".join(map(_safe, lines)), err=err, color=wants_color())
 
 

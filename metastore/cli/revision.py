@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from metastore.cli import completing
 from metastore.cli.base import App, say
 from metastore.cli.compare import Comparison, comparing
 from metastore.cli.options import TIME, command
@@ -16,7 +17,7 @@ from metastore.errors import InvalidInput, NotADescriptor
 from metastore.types import JournalEntry, Revision, Tag, Value, first_line
 from metastore.wording import spelled
 
-ID = click.argument("dataset_id", metavar="OWNER/NAME")
+ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
 
 
 @click.group()
@@ -46,7 +47,7 @@ def _root() -> None:
 
 @command(revision, "list")
 @ID
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--limit", type=click.IntRange(min=0), help="The most revisions to list.")
 @click.option(
     "--path", metavar="POINTER", help="Only changes of this part, such as /licenses or /resources/stations/title."
@@ -74,7 +75,7 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
 
 @command(_root, "blame")
 @ID
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--path", metavar="POINTER", default="", help="Only this part, such as /resources/0/schema.")
 def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
     """Print the origin of each value of a descriptor.
@@ -87,7 +88,7 @@ def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
 
 @command(revision, "read")
 @ID
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
     """Print a revision: its author, time and message."""
     stored = app.reader().revision_read(dataset_id, revision)
@@ -105,8 +106,8 @@ def revision_read(app: App, dataset_id: str, revision: str | None) -> None:
 
 @command(revision, "diff")
 @ID
-@click.argument("revision_a")
-@click.argument("revision_b", required=False)
+@click.argument("revision_a", shell_complete=completing.tags)
+@click.argument("revision_b", required=False, shell_complete=completing.tags)
 @comparing
 def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | None) -> Comparison:
     """Compare two revisions in words. The default of REVISION_B is the newest one."""
@@ -132,7 +133,7 @@ def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | 
 @command(tag, "create", writes=True)
 @ID
 @click.argument("name")
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("-d", "--description", default="", help="The meaning of the tag.")
 def tag_create(
     app: App,
@@ -153,7 +154,7 @@ def tag_create(
 
 @command(tag, "read")
 @ID
-@click.argument("name")
+@click.argument("name", shell_complete=completing.tags)
 def tag_read(app: App, dataset_id: str, name: str) -> None:
     """Print a tag: its revision, author, time and description."""
     stored = app.reader().tag_read(dataset_id, name)
@@ -175,7 +176,7 @@ def tag_list(app: App, dataset_id: str) -> None:
 
 @command(tag, "update", writes=True, expects=True)
 @ID
-@click.argument("name")
+@click.argument("name", shell_complete=completing.tags)
 @click.option("--new-name", help="The new name.")
 @click.option("-d", "--description", help="The new description.")
 @click.option("--revision", help="The new revision.")
@@ -212,7 +213,7 @@ def tag_update(
 
 @command(tag, "delete", writes=True, expects=True)
 @ID
-@click.argument("name")
+@click.argument("name", shell_complete=completing.tags)
 def tag_delete(
     app: App, dataset_id: str, name: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
@@ -226,7 +227,7 @@ def tag_delete(
 @command(resource, "read")
 @ID
 @click.argument("resource")
-@click.argument("revision", required=False)
+@click.argument("revision", required=False, shell_complete=completing.tags)
 def resource_read(app: App, dataset_id: str, resource: str, revision: str | None) -> None:
     """Print one RESOURCE of a descriptor, by its name, its id or its path."""
     from metastore.descriptor.document import encode
@@ -250,11 +251,11 @@ def project_read(app: App, dataset_id: str) -> None:
 
 
 @command(_root, "journal")
-@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False)
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most entries to list.")
 def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
-    """List moves, purges and changes of tags.
+    """List moves, purges, changes of tags, and what was received.
 
     Each line has the time, author, change and reason; the newest comes first.
     """

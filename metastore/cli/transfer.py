@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from metastore.cli import completing
 from metastore.cli.bars import Bar
 from metastore.cli.base import App, local, say
 from metastore.cli.options import command
@@ -140,7 +141,7 @@ def _copy(
 
 @command(_root, "mirror")
 @click.argument("remote")
-@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
+@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...", shell_complete=completing.ids)
 @click.option("--prefix", default="", metavar="TEXT", help="Push only ids with this prefix, such as physics/.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be pushed.")
 def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from metastore.cli import completing
 from metastore.cli.bars import Bar
 from metastore.cli.base import App, go_through, local, local_root, read_input, say
 from metastore.cli.options import command
@@ -30,6 +31,26 @@ if TYPE_CHECKING:
 @click.group(hidden=True)
 def _root() -> None:
     """Hold the commands without a noun."""
+
+
+@command(_root, "status")
+def status(app: App) -> None:
+    """Print the store, the number of its datasets, and who is the author of changes."""
+    from metastore.connecting import shown
+    from metastore.storage.connect import is_service
+
+    store, url = app.reader(), app.url()
+    live, deleted = len(store.dataset_list()), len(store.dataset_list(deleted=True))
+    author = app.found_author()
+    facts = {"store": shown(url), "datasets": live, "deleted": deleted, "author": author}
+    app.data(
+        facts,
+        [
+            f"Store:    {shown(url)}",
+            f"Datasets: {live}" + (f", and {deleted} deleted" if deleted else ""),
+            f"Author:   {author or ('the user of METASTORE_TOKEN' if is_service(url) else 'nobody is named')}",
+        ],
+    )
 
 
 @command(_root, "verify")
@@ -141,7 +162,7 @@ def _unknown(text: str) -> OutcomeUnknown:
 
 
 @command(_root, "pack")
-@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...")
+@click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...", shell_complete=completing.ids)
 def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
     """Store histories in less space.
 
@@ -199,7 +220,7 @@ def restore(app: App, source: Path, target: Path) -> None:
 
 @command(_root, "recover")
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("dataset_id", metavar="OWNER/NAME")
+@click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
 @click.option("--as", "new_id", metavar="OWNER/NAME", help="Bring the dataset back at another id, which is free.")
 def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None:
     """Bring back lost parts of a dataset.
