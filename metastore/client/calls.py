@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from metastore.errors import StorageBusy
 from metastore.http.responses import Response
 from metastore.lazy import LazyList
 from metastore.parse import encodable, parse_limit
+from metastore.store.waiting import LONGEST
 from metastore.types import DatasetId, FeedEntry
 
 _Value = TypeVar("_Value")
@@ -71,14 +74,19 @@ class Calls:
 
         return understood(self.get(path, query), read)
 
-    def feed(self, since: str | None) -> Iterator[FeedEntry]:
-        """Return the change feed; its first page is read at once."""
-        return self._feed(self._feed_page(since))
+    def feed(self, since: str | None, wait: float = 0.0) -> Iterator[FeedEntry]:
+        """Return the change feed; its first page is read at once, or after waiting for a change."""
+        end = time.monotonic() + wait
+        page = self._feed_page(since, wait)
+        while not page and (left := end - time.monotonic()) > 0:
+            page = self._feed_page(since, left)
+        return self._feed(page)
 
-    def _feed_page(self, since: str | None) -> tuple[FeedEntry, ...]:
-        page: tuple[FeedEntry, ...] = self.read(
-            tuple[FeedEntry, ...], "/changes", {"since": since, "limit": str(_LARGEST_PAGE)}
-        )
+    def _feed_page(self, since: str | None, wait: float = 0.0) -> tuple[FeedEntry, ...]:
+        query = {"since": since, "limit": str(_LARGEST_PAGE)}
+        if wait > 0:
+            query["wait"] = str(min(math.ceil(wait), LONGEST))
+        page: tuple[FeedEntry, ...] = self.read(tuple[FeedEntry, ...], "/changes", query)
         return page
 
     def _feed(self, page: tuple[FeedEntry, ...]) -> Iterator[FeedEntry]:

@@ -207,10 +207,10 @@ class RemoteStore(Store):
         }
         return self._calls.items(JournalEntry, "/journal", query, limit)
 
-    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
+    def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
         if since is not None and not isinstance(since, str):
             raise InvalidInput(f"not a cursor of the change feed: {since!r}")
-        return self._calls.feed(since)
+        return self._calls.feed(since, wait)
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
         return settle(self, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, has_request_context, request
@@ -11,6 +12,7 @@ from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings
 from metastore.service.watch import REQUEST_ID
 from metastore.store.base import Store
+from metastore.store.waiting import MOST_WAITING, Waiting
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
@@ -29,6 +31,8 @@ class Service:
         settings: How the service behaves.
         secret_key: The key that signs the sessions of the pages.
         ended_sessions: The file of the sessions that have ended; None to keep them in memory.
+        waiting: Waits for changes of the store.
+        may_wait: How many more requests may.
     """
 
     store: Store
@@ -37,6 +41,8 @@ class Service:
     settings: ServiceSettings = field(default_factory=ServiceSettings)
     secret_key: str = field(default="", repr=False)
     ended_sessions: str | None = None
+    waiting: Waiting = field(default_factory=Waiting)
+    may_wait: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
 
     def close(self) -> None:
         """Close the store and the registry."""

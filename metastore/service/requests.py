@@ -23,6 +23,7 @@ from metastore.errors import AuthenticationError, InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
 from metastore.service.guard import may_read
+from metastore.store.waiting import LONGEST
 from metastore.types import Author, DatasetId
 
 _Expected = TypeVar("_Expected", str, int)
@@ -261,6 +262,14 @@ def limit() -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < len(text) < 10 or int(text) < 1:
         raise InvalidInput(f"limit is a number from 1 to {LARGEST_PAGE}, not {text[:20]!r}")
     return min(int(text), LARGEST_PAGE)
+
+
+def wait() -> int:
+    """Return how many seconds a request may wait for a change. Raises InvalidInput."""
+    text = request.args.get("wait", "0")
+    if not text.isascii() or not text.isdecimal() or len(text) > 2 or int(text) > LONGEST:
+        raise InvalidInput(f"wait is a number of seconds from 0 to {LONGEST}, not {text[:20]!r}")
+    return int(text)
 
 
 def wanted_revisions() -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import TooManyRequests
 
 from metastore.errors import InvalidInput
 from metastore.history.parts import RevisionFilter, parse_part
@@ -15,6 +17,7 @@ from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
 from metastore.service.part_history import PAGE_BYTES, blamed, part_page, summed_up
+from metastore.service.rate import RETRY_AFTER
 from metastore.store.metering import metered
 from metastore.store.summaries import told
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
@@ -179,16 +182,35 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 def changes() -> Response:
     """List changed datasets in pages. The last page links to the place from which to go on later."""
     store, (with_summary, most) = service().store, _summed_up()
-    since = request.args.get("since")
+    since, wait = request.args.get("since"), requests.wait()
     rows, last = list[Any](), None
+    feed = _awaited(lambda: readable(store.changes(since), lambda entry: entry.dataset_id), since, wait)
     with metered() as meter:
-        for entry in map(_without_new_id, readable(store.changes(since), lambda entry: entry.dataset_id)):
+        for entry in map(_without_new_id, feed):
             # A cursor of a Git host includes its own moment: a page that ended inside one would repeat for ever.
             if (len(rows) >= most or meter.spent > PAGE_BYTES) and entry.cursor != last:
                 break
             rows.append({**to_wire(entry), "summary": told(store, entry)} if with_summary else entry)
             last = entry.cursor
     return responses.linked(rows, {"since": last} if last is not None else None)
+
+
+def _awaited(look: Callable[[], Iterator[FeedEntry]], since: str | None, wait: int) -> Iterator[FeedEntry]:
+    """Return a feed when there is news, if the request wants to wait and there is a place.
+
+    Raises:
+        TooManyRequests: Too many requests wait already.
+    """
+    if not wait:
+        return look()
+    if not service().may_wait.acquire(blocking=False):
+        raise TooManyRequests(
+            "Too many requests wait for changes already: try again later, or do not wait.", retry_after=RETRY_AFTER
+        )
+    try:
+        return service().waiting.read(look, since, wait)
+    finally:
+        service().may_wait.release()
 
 
 def _without_new_id(entry: FeedEntry) -> FeedEntry:

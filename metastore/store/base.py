@@ -323,7 +323,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
+    def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
         """Return the newest state of each dataset that changed, so that others can catch up.
 
         Every change is delivered at least once, including deletions, moves and purges; several changes of one dataset
@@ -333,6 +333,8 @@ class Store(ABC):
         Args:
             since: The `cursor` of the last entry that was dealt with; None for everything. A cursor of another store,
                 or of a copy, begins at the start.
+            wait: How many seconds to wait for a change if there is none yet; the store looks again at most twice a
+                second. What the last call told, and the feed repeats, is no change.
         """
 
     @abstractmethod

@@ -39,6 +39,7 @@ from metastore.store.base import Store
 from metastore.store.journal import Journal
 from metastore.store.settling import settle
 from metastore.store.verify import verify
+from metastore.store.waiting import Waiting
 from metastore.types import (
     Author,
     Damage,
@@ -107,6 +108,7 @@ class MetaStore(Store):
         self._storage = storage
         self._descriptors = Descriptors(storage)
         self._journal = Journal(storage)
+        self._waiting = Waiting()
         known_profiles = Profiles.load(profiles)
         self._finder = Finder(storage, self.changes, known_profiles)
         self._versions = Versions(version_rule, grades)
@@ -264,8 +266,8 @@ class MetaStore(Store):
 
         return LazyList(lambda: islice(filter(fits, self._journal.entries(last)), most))
 
-    def changes(self, since: str | None = None) -> Iterator[FeedEntry]:
-        return _feed(self._storage, since)
+    def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
+        return self._waiting.read(lambda: _feed(self._storage, since), since, wait)
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         damages = verify(self._storage, repair=repair, heads=heads or {})

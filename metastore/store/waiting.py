@@ -1,0 +1,62 @@
+"""Waiting for what is new in a change feed, by looking again and again: every storage can do that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+
+from metastore.types import FeedEntry
+
+#: How many seconds a request may wait for changes, and how many requests of one process may: others need threads too.
+LONGEST, MOST_WAITING = 25, 32
+#: The pause between two looks, in seconds, and how much longer it is at least than a look.
+_PAUSE, _SPARING = 0.5, 5.0
+#: How many entries are compared, and for how many cursors they are remembered.
+_COMPARED, _CURSORS = 200, 100
+
+_State = tuple[object, ...]
+
+
+class Waiting:
+    """Waits for the feed of one store. Safe to share between threads.
+
+    A feed tells some changes twice. So what was told last with a cursor is remembered, and is not news behind it. Of a
+    dataset that was told last, a change of tags alone is not news either: it comes when the time is over.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, frozenset[_State]] = {}
+
+    def read(self, look: Callable[[], Iterator[FeedEntry]], since: str | None, wait: float) -> Iterator[FeedEntry]:
+        """Return the entries of a look, the first one with news or the last one before the time is over.
+
+        Args:
+            look: Returns the feed behind `since`, as it is now.
+            since: The cursor.
+            wait: How many seconds to wait for news.
+        """
+        if wait <= 0:
+            return look()
+        end = time.monotonic() + wait
+        while True:
+            began = time.monotonic()
+            feed = look()
+            entries = list(islice(feed, _COMPARED))
+            states = frozenset(map(_state, entries))
+            now = time.monotonic()
+            if states - self._told.get(since or "", frozenset()) or now >= end:
+                if entries and len(entries) < _COMPARED:
+                    self._remember(entries[-1].cursor, states)
+                return chain(entries, feed)
+            time.sleep(min(max(_PAUSE, _SPARING * (now - began)), end - now))
+
+    def _remember(self, cursor: str, states: frozenset[_State]) -> None:
+        if len(self._told) >= _CURSORS:
+            self._told.clear()
+        self._told[cursor] = states
+
+
+def _state(entry: FeedEntry) -> _State:
+    """Return what an entry says, without where in the feed it is."""
+    return entry.dataset_id, entry.action, entry.revision and entry.revision.id, entry.new_id

@@ -1,0 +1,125 @@
+"""Who follows the change feed can wait for the next change, on any storage and over HTTP."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import BoundedSemaphore
+
+import pytest
+from flask import Flask
+
+import metastore
+from metastore.service import context
+from metastore.store import waiting
+from metastore.store.base import Store
+from metastore.store.waiting import Waiting
+from metastore.types import FeedEntry
+from metastore.web import create_app
+
+from .conftest import ANN
+from .loopback import TOKEN, serving
+
+CARS, BOATS = "physics/cars", "physics/boats"
+#: Longer than a test may take: whoever waits so long has missed the change.
+LONG = 10_000.0
+
+
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_PAUSE", 0.01)
+
+
+@pytest.fixture
+def store() -> metastore.MetaStore:
+    made = metastore.connect("memory:", author=ANN, validation="off")
+    assert isinstance(made, metastore.MetaStore)
+    made.dataset_create(CARS, {"n": 1})
+    return made
+
+
+def last(store: Store) -> str:
+    return list(store.changes())[-1].cursor
+
+
+@contextmanager
+def changed_while_somebody_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Create another dataset when the first look found nothing."""
+    waits, sleep = threading.Event(), waiting.time.sleep
+
+    def noting(seconds: float) -> None:
+        waits.set()
+        sleep(seconds)
+
+    def change() -> None:
+        waits.wait()
+        store.dataset_create(BOATS, {"n": 1})
+
+    monkeypatch.setattr(waiting.time, "sleep", noting)
+    changing = threading.Thread(target=change)
+    changing.start()
+    yield
+    changing.join()
+
+
+def test_who_waits_gets_the_next_change(store: metastore.MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = last(store)
+    with changed_while_somebody_waits(store, monkeypatch):
+        assert [str(entry.dataset_id) for entry in store.changes(cursor, wait=LONG)] == [BOATS]
+
+
+def test_who_waits_in_vain_gets_nothing(store: metastore.MetaStore) -> None:
+    assert list(store.changes(last(store), wait=0.01)) == []
+
+
+def test_who_waits_at_a_service_gets_the_next_change(
+    store: metastore.MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(store) as url, metastore.connect(url, token=TOKEN) as remote:
+        cursor = last(remote)
+        with changed_while_somebody_waits(store, monkeypatch):
+            assert [str(entry.dataset_id) for entry in remote.changes(cursor, wait=LONG)] == [BOATS]
+
+
+def test_what_the_feed_repeats_is_no_news_but_comes_with_the_news(store: metastore.MetaStore) -> None:
+    store.dataset_create(BOATS, {"n": 1})
+    first, second = store.changes()
+    looks: list[list[FeedEntry]] = [[first], [replace(first, cursor="0.2")], [first], [first, second]]
+    feed = Waiting()
+
+    def look() -> Iterator[FeedEntry]:
+        return iter(looks.pop(0) if len(looks) > 1 else looks[0])
+
+    assert list(feed.read(look, None, LONG)) == [first]
+    assert list(feed.read(look, first.cursor, LONG)) == [first, second]
+    assert looks == [[first, second]]
+    assert list(feed.read(look, second.cursor, 0.01)) == [first, second]
+
+
+def app_of(store: metastore.MetaStore, places: int) -> Flask:
+    app = create_app(store)
+    context.install(app, replace(app.extensions["metastore"], may_wait=BoundedSemaphore(places)))
+    return app
+
+
+def test_a_service_gives_back_the_place_of_a_request_that_has_waited(store: metastore.MetaStore) -> None:
+    client = app_of(store, 1).test_client()
+    for _ in range(2):
+        assert client.get(f"/api/v1/changes?since={last(store)}&wait=1").json == []
+
+
+def test_a_service_lets_no_more_requests_wait_than_it_has_places(store: metastore.MetaStore) -> None:
+    client = app_of(store, 0).test_client()
+    answer = client.get("/api/v1/changes?wait=1")
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"]
+    assert client.get("/api/v1/changes?wait=0").status_code == 200
+
+
+@pytest.mark.parametrize("text", ["-1", "26", "1.5", "long", ""])
+def test_a_request_cannot_wait_for_longer_than_half_a_minute(text: str, store: metastore.MetaStore) -> None:
+    answer = app_of(store, 1).test_client().get(f"/api/v1/changes?wait={text}")
+    assert answer.status_code == 400
+    assert "from 0 to 25" in answer.text
