@@ -688,6 +688,31 @@ def test_a_lost_dataset_is_brought_back_with_its_tags(store: metastore.MetaStore
     assert brought_back(target, store, CARS) == ()
 
 
+def test_a_damaged_dataset_is_brought_back_once_it_is_out_of_the_way(
+    store: metastore.MetaStore, target: Path, tmp_path: Path
+) -> None:
+    before = contents(store)
+    backup(git_storage(store), target)
+    (path_of(store, CARS) / "refs/heads/main").write_text("")
+    with pytest.raises(metastore.StorageCorrupt, match=f"Move {path_of(store, CARS)} out of the store"):
+        brought_back(target, store, CARS)
+    path_of(store, CARS).rename(tmp_path / "damaged")
+    assert len(brought_back(target, store, CARS)) == 3
+    assert contents(store) == before
+
+
+def test_a_store_that_lost_its_mark_is_not_taken_for_another_one(
+    store: metastore.MetaStore, target: Path, tmp_path: Path
+) -> None:
+    backup(git_storage(store), target)
+    root = Path(git_storage(store).layout.root)
+    (root / "metastore.json").unlink()
+    with pytest.raises(metastore.StorageUnavailable, match="copy it from a backup of this store"):
+        metastore.connect(root)
+    shutil.copy(target / "metastore.json", root)
+    assert backup(GitStorage(root), target).lost == ()
+
+
 def test_a_branch_that_was_set_back_and_a_lost_tag_are_brought_back(store: metastore.MetaStore, target: Path) -> None:
     before = contents(store)
     older = list(store.revision_list(CARS))[1].id

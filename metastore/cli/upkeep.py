@@ -198,7 +198,7 @@ def backup(app: App, target: Path, check: bool) -> None:
     for lost in report.lost:
         say(str(lost), fg="red")
     for dataset_id in report.kept:
-        say(f"{dataset_id}: it looks damaged in the store, so the backup keeps its older copy", fg="red")
+        say(f"{dataset_id}: gone from the store, or damaged there; the backup keeps its older copy", fg="red")
     if report.lost or report.kept:
         raise click.exceptions.Exit(KEPT_IN_BACKUP)
 

@@ -16,7 +16,7 @@ def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Itera
     """See `Store.verify`."""
     unreadable = set()
     for damage in storage.verify(repair=repair, inspect=_fault):
-        if damage.kind == "unreadable":
+        if damage.kind == "unreadable" and not damage.repaired:
             unreadable.add(damage.where)
         yield damage
     for dataset_id in storage.ids():

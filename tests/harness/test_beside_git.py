@@ -447,8 +447,9 @@ def age(file: Path) -> None:
 def test_repair_indexes_a_pack_that_lost_its_index(storage: GitStorage, unindexed: Path) -> None:
     pack = unindexed.with_suffix(".pack")
     age(pack)
-    (damage,) = GitStorage(storage.layout.root).verify(repair=True)
+    damage, other = metastore.connect(storage.layout.root).verify(repair=True)
     assert str(damage) == f"physics/cars: objects/pack/{pack.name} had no index (repaired)"
+    assert "has no datapackage.json" in str(other)
     assert list(GitStorage(storage.layout.root).verify()) == []
 
 

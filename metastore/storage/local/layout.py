@@ -60,15 +60,18 @@ class Layout:
             identity: The identity of a new store; otherwise a random one.
 
         Raises:
-            StorageUnavailable: There is no store and `create` is false, or the folder holds other files.
+            StorageUnavailable: There is no store and `create` is false, the folder holds other files, or a store lost
+                its mark: a new one would be another store's.
             StorageCorrupt: Its mark cannot be read.
         """
         # Listed before the mark is read: a process that makes the store meanwhile writes the mark first.
-        present = self._present()
+        present, was_a_store = self._present(), os.path.exists(self.private("feed"))
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
             self._check_format(mark)
             return
+        if present and was_a_store:
+            raise StorageUnavailable(f"{self.root} has lost its {MARK}: copy it from a backup of this store")
         if present and not self._is_older_store(present):
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
@@ -94,7 +97,7 @@ class Layout:
         try:
             identity = json.loads(read_file(f"{self.root}/{MARK}") or b"{}").get("store")
         except (ValueError, AttributeError):
-            raise StorageCorrupt(f"{self.root}/{MARK} cannot be read") from None
+            raise self._unreadable_mark() from None
         return identity if isinstance(identity, str) else None
 
     def take_identity(self, identity: str) -> None:
@@ -105,9 +108,12 @@ class Layout:
         try:
             version = json.loads(mark)["format"]
         except (ValueError, KeyError, TypeError):
-            raise StorageCorrupt(f"{self.root}/{MARK} cannot be read") from None
+            raise self._unreadable_mark() from None
         if version != FORMAT:
             raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
+
+    def _unreadable_mark(self) -> StorageCorrupt:
+        return StorageCorrupt(f"{self.root}/{MARK} cannot be read: copy it from a backup of this store")
 
     def _is_older_store(self, present: list[str]) -> bool:
         """Tell whether a folder holds only `<owner>/<name>.git`, as a predecessor or a person left them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from metastore import git
-from metastore.errors import DatasetNotFound, InvalidInput
+from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
 from metastore.git.reachable import Needed
 from metastore.git.repository import Repository, ancestry
 from metastore.storage.local._copying import KEPT
@@ -34,6 +34,7 @@ def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_
     Raises:
         DatasetNotFound: The backup has no such dataset.
         InvalidInput: The store has another history at `new_id`.
+        StorageCorrupt: The dataset is damaged, in the store or in the backup.
     """
     with backup.open(dataset_id) as copy:
         references = copy.references.all()
@@ -53,6 +54,9 @@ def _recover_branch(
     branch = RevisionId(kept.get(_HEADS + copy.branch, copy.head()))
     try:
         current = storage.resolve(dataset_id, None).id
+    except StorageCorrupt as error:
+        path = storage.layout.path(dataset_id)
+        raise StorageCorrupt(f"{error}. Move {path} out of the store, and recover the dataset then") from error
     except DatasetNotFound:
         storage.adopt(dataset_id, Needed(copy, branch, None), branch, parent=None)
         return [f"{dataset_id} is back, at {branch}"], branch
