@@ -115,7 +115,7 @@ def test_a_users_own_repositories_are_a_store_for_that_user(tmp_path: Path) -> N
         made = storage.create(ours, {"a": b"1"}, change())
         assert (list(storage.ids()), storage.resolve(ours, None)) == ([ours], made)
         assert "POST /api/v1/user/repos" in server.calls()
-        with pytest.raises(StorageUnavailable, match=r"no organisation bob .* the token is ann's"):
+        with pytest.raises(StorageUnavailable, match=r"no organisation bob .* belongs to ann"):
             opened(server, "bob").ping()
         while OPENED:
             OPENED.pop().close()

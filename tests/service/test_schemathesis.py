@@ -66,7 +66,8 @@ def application() -> Flask:
 
 
 APP = application()
-schemathesis.serializer.alias("application/x-git-upload-pack-request", "text/plain")
+for service_name in ("upload", "receive"):
+    schemathesis.serializer.alias(f"application/x-git-{service_name}-pack-request", "text/plain")
 #: The borders of all schemas are thousands of requests, which cost seconds to prepare in each process of the tests.
 CONFIG = schemathesis.Config.from_dict({"phases": {"coverage": {"enabled": LONG}}})
 description = schemathesis.openapi.from_wsgi("/openapi.json", APP, config=CONFIG)
