@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Request, current_app, flash, g, redirect, render_template, request, session, url_for
@@ -14,7 +17,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
-from metastore.errors import AuthenticationError
+from metastore.errors import AuthenticationError, StorageUnavailable
 from metastore.index_file import IndexFile, transaction
 from metastore.service.context import service
 from metastore.service.guard import know, named
@@ -25,31 +28,86 @@ LASTS = 8 * 60 * 60
 #: The longest cookie that every browser keeps (RFC 6265, section 6.1), less its name and attributes.
 _LONGEST = 4096 - 200
 _ENDED = "metastore.ended"
+_log = logging.getLogger("metastore.session")
+_Answer = TypeVar("_Answer")
+
+
+#: The list has a name of its own, so that a list that was made again is another one.
+_SCHEMA = """
+CREATE TABLE ended (id TEXT PRIMARY KEY, until INTEGER NOT NULL);
+CREATE TABLE list (name TEXT NOT NULL);
+INSERT INTO list VALUES (lower(hex(randomblob(16))))
+"""
+_FORMAT = 2
 
 
 class EndedSessions:
     """The sessions that users have ended, kept until they would expire, since a cookie can be copied.
+
+    A session is open only by the list that it began with. If that is damaged or lost, another list takes its place, and
+    all users have to sign in again. While the file cannot be used, no session is open.
 
     Args:
         path: An SQLite file that all processes of the service share; None to keep the sessions in memory.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._file = IndexFile(path, "CREATE TABLE ended (id TEXT PRIMARY KEY, until INTEGER NOT NULL)", 1)
+        self._path = path
+        self._version: tuple[int, int] | None = None
+        self._file = IndexFile(path, _SCHEMA, _FORMAT, self._opened)
+
+    @property
+    def name(self) -> str:
+        """The name of the list, for a session that begins; empty in memory, where each process has a list.
+
+        Raises:
+            StorageUnavailable: The file cannot be used.
+        """
+        if self._path is None:
+            return ""
+        name: str = self._ask(lambda database: database.execute("SELECT name FROM list").fetchone()[0])
+        return name
 
     def add(self, session_id: str, until: int) -> None:
-        """End a session, and forget those that have expired."""
+        """End a session, and forget those that have expired. Raises StorageUnavailable."""
 
         def change(database: sqlite3.Connection) -> None:
             with transaction(database):
                 database.execute("DELETE FROM ended WHERE until < ?", (int(time.time()),))
                 database.execute("INSERT OR REPLACE INTO ended VALUES (?, ?)", (session_id, until))
 
-        self._file.ask(change)
+        self._ask(change)
 
-    def __contains__(self, session_id: str) -> bool:
-        query = "SELECT 1 FROM ended WHERE id = ?"
-        return self._file.ask(lambda database: database.execute(query, (session_id,)).fetchone()) is not None
+    def is_open(self, session_id: str, name: str) -> bool:
+        """Tell whether a session began with this list and has not ended. Raises StorageUnavailable."""
+        query = "SELECT EXISTS (SELECT 1 FROM ended WHERE id = ?) FROM list WHERE ? IN (name, '')"
+        row = self._ask(lambda database: database.execute(query, (session_id, name)).fetchone())
+        return (name == "") == (self._path is None) and row is not None and not row[0]
+
+    def _ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
+        if self._path is not None and self._version not in (None, _version(self._path)):
+            self._file.close()  # another process found damage, and made the file again
+        answer = self._file.ask(question)
+        if self._file.path != self._path:
+            raise StorageUnavailable("the list of ended sessions cannot be used, so nobody is signed in")
+        return answer
+
+    def _opened(self, database: sqlite3.Connection) -> None:
+        if self._path is None:
+            return
+        self._version = _version(self._path)
+        if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("its pages contradict each other")
+        database.execute("PRAGMA synchronous = FULL")  # no session that has ended comes back after a power cut
+
+
+def _version(path: str) -> tuple[int, int]:
+    """Return what tells the file from one that was made again in its place."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return status.st_dev, status.st_ino
 
 
 def install(app: Flask, ended_sessions: str | None) -> None:
@@ -87,7 +145,12 @@ def identity() -> Identity:
 
 def _is_over(who: dict[str, Any]) -> bool:
     """Tell whether a session has ended: by time, by its user, or with the key that signed its token."""
-    if who.get("until", 0) < time.time() or who["id"] in current_app.extensions[_ENDED]:
+    ended: EndedSessions = current_app.extensions[_ENDED]
+    try:
+        if who.get("until", 0) < time.time() or "list" not in who or not ended.is_open(who["id"], who["list"]):
+            return True
+    except StorageUnavailable as error:
+        _log.error("%s", error)
         return True
     key = who.get("key")
     return key is not None and not service().verifier.accepts(key)
@@ -124,6 +187,7 @@ def remember(who: Identity) -> None:
         session["csrf_token"] = csrf_token
     session["who"] = {
         "id": secrets.token_hex(16),
+        "list": current_app.extensions[_ENDED].name,
         "user": who.user,
         "name": who.name,
         "email": who.email,

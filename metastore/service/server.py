@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
-from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.errors import ConfigurationProblem, InvalidHeader, NoMoreData, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.exceptions import BadRequest
 
@@ -125,6 +125,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # has no types
             "limit_request_line": 8190,
             "limit_request_fields": 64,
             "limit_request_field_size": LONGEST + 512,  # a token, and the scheme before it
+            "forwarder_headers": "SCRIPT_NAME",  # from this machine only; PATH_INFO would do nothing
             "control_socket_disable": True,
             "preload_app": False,
             "loglevel": "warning",
@@ -190,6 +191,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
         if kept is False:
             _hang_up(conn.sock)
         return kept
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that cannot be parsed. A `SCRIPT_NAME` that does not fit the path is a bad request too."""
+        if isinstance(exc, ConfigurationProblem):
+            exc = InvalidHeader("SCRIPT_NAME", req=req)
+        super().handle_error(req, client, addr, exc)
 
 
 def _asks_again(connection: socket.socket) -> bool:

@@ -7,7 +7,9 @@ import json
 import logging
 import re
 import secrets
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -85,11 +87,69 @@ def test_the_end_of_a_session_is_known_to_all_processes_and_after_a_restart(tmp_
     one, other = (session.EndedSessions(str(tmp_path / "ended.sqlite")) for _ in range(2))
     one.add("over", 1)
     one.add("a", 4_000_000_000)
-    assert "a" in other
-    assert "b" not in other
+    assert one.name == other.name
+    assert not other.is_open("a", one.name)
+    assert other.is_open("b", one.name)
     other.add("b", 4_000_000_000)
-    assert all(each in session.EndedSessions(str(tmp_path / "ended.sqlite")) for each in "ab")
-    assert "over" not in one  # nothing is kept for ever
+    later = session.EndedSessions(str(tmp_path / "ended.sqlite"))
+    assert not any(later.is_open(each, one.name) for each in "ab")
+    assert one.is_open("over", one.name)  # nothing is kept for ever
+
+
+@pytest.mark.parametrize("damage", ["text", "pages", "empty", "lost", "former format"])
+def test_without_its_list_of_ended_sessions_a_service_signs_everybody_out(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "ended.sqlite"
+    one, other = (session.EndedSessions(str(path)) for _ in range(2))
+    name = other.name
+    for number in range(500):
+        one.add(f"a{number}", 4_000_000_000)
+    assert one.is_open("b", name)
+    assert not other.is_open("a9", name)
+    one._file.close()
+    other._file.close()
+    if damage == "text":
+        path.write_bytes(b"no database" * 500)
+    elif damage == "pages":
+        content = path.read_bytes()
+        path.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    elif damage == "former format":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA user_version = 1")
+    else:
+        for file in tmp_path.iterdir():
+            file.write_bytes(b"") if damage == "empty" else file.unlink()
+    for each in (one, other, session.EndedSessions(str(path))):
+        assert not any(each.is_open(session_id, name) for session_id in ("a9", "b", "c"))
+        assert each.is_open("c", one.name)
+        assert not each.is_open("c", "")
+
+
+def test_a_process_follows_a_list_of_ended_sessions_that_another_one_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "ended.sqlite"
+    one, other = (session.EndedSessions(str(path)) for _ in range(2))
+    name = other.name
+    one._file.close()
+    path.write_bytes(b"no database" * 500)
+    for ending in ("-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    assert one.name != name
+    one.add("b", 4_000_000_000)
+    assert not other.is_open("a", name)
+    assert not other.is_open("b", one.name)
+    assert other.is_open("c", one.name)
+
+
+def test_while_the_list_of_ended_sessions_cannot_be_used_nobody_is_signed_in(tmp_path: Path) -> None:
+    app = make_app()
+    session.install(app, str(tmp_path / "ended.sqlite"))
+    client = app.test_client()
+    sign_in(client, token("ann"))
+    assert client.get(EDIT).status_code == 200
+    (tmp_path / "ended.sqlite").unlink()
+    (tmp_path / "ended.sqlite").mkdir()
+    assert client.get(EDIT).status_code == 401
+    assert client.get("/datasets/physics/cars").status_code == 200
+    assert sign_in(client, token("ann")).status_code == 503
 
 
 def test_another_key_ends_the_sessions_that_a_former_one_began(tmp_path: Path) -> None:

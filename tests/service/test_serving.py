@@ -488,6 +488,15 @@ def test_below_a_path_our_links_have_the_path(service: Served) -> None:
     assert answer.headers["Location"] == "/metadata/api/v1/datasets/physics/below"
 
 
+@pytest.mark.parametrize("name", ["/metadata", "x", "/api/v1/datasets/physics/cars/and/more", "http://example.org"])
+def test_a_path_that_does_not_fit_the_proxys_is_400_in_one_line(service: Served, name: str) -> None:
+    before = service.log("err")
+    answer = service.ask(CARS, exact={"SCRIPT_NAME": name})
+    assert answer.status == 400
+    assert "Traceback" not in service.log("err").removeprefix(before)
+    assert service.ask("/healthz", exact={"PATH_INFO": "/metrics"}).body == service.ask("/healthz").body
+
+
 @pytest.mark.parametrize(
     "chunks", [b"0x4\r\nabcd\r\n0\r\n\r\n", b"zz\r\n", b"-1\r\n", b"4\r\nabcdXX0\r\n\r\n", b"5\r\nab"]
 )
