@@ -273,6 +273,20 @@ def public_names() -> Iterator[tuple[str, Any]]:
 PUBLIC = dict(public_names())
 
 
+def test_the_tests_that_the_self_assessment_names_are_there() -> None:
+    text = (ROOT / "docs" / "explanation" / "asvs.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 40
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (file := ROOT / "tests" / path).is_file() or (name and f"def {name}(" not in file.read_text())
+    ]
+    assert missing == []
+    folders = re.findall(r"`(tests/\w+)`", text)
+    assert all((ROOT / folder).is_dir() for folder in folders)
+
+
 def test_every_public_name_says_what_it_is() -> None:
     texts = {name: inspect.getdoc(value) or "" for name, value in PUBLIC.items()}
     assert [name for name, text in texts.items() if not text] == []

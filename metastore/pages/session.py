@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -104,7 +104,7 @@ class EndedSessions:
 def _version(path: str) -> tuple[int, int]:
     """Return what tells the file from one that was made again in its place."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except OSError:
         return (0, 0)
     return status.st_dev, status.st_ino

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,6 +18,7 @@ from metastore import MetaStore, bundle
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
+from metastore.bundle import BundleRegistry
 from metastore.errors import InvalidInput
 from metastore.pages import markdown
 from metastore.pages.json_lines import mark
@@ -36,8 +39,12 @@ def store() -> MetaStore:
 
 
 @pytest.fixture
-def client(store: MetaStore) -> FlaskClient:
-    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+def registry() -> BundleRegistry:
+    return bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+
+
+@pytest.fixture
+def client(store: MetaStore, registry: BundleRegistry) -> FlaskClient:
     return create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),)), bundles=registry).test_client()
 
 
@@ -172,6 +179,30 @@ def test_a_link_fills_in_no_form_that_changes_something(client: FlaskClient, que
     answer = client.get(f"/datasets/physics/cars/{query}")
     assert answer.status_code == 200
     assert "EVIL" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/new-bundle", "/import-bundles", "/bundles/NuMI/edit", "/bundles/NuMI/copy", "/bundles/NuMI/delete"),
+        *("/snapshots/1/restore", "/snapshots/2/undo", "/datasets/new"),
+        *(f"/datasets/physics/cars/{form}" for form in ("revert?revision=HEAD", "undo?revision=HEAD")),
+    ],
+)
+def test_a_link_puts_no_text_of_its_own_into_a_form(
+    store: MetaStore, registry: BundleRegistry, client: FlaskClient, path: str
+) -> None:
+    store.dataset_patch("physics/cars", {"title": "Cars of today"})
+    new = {"event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860"]}
+    registry.bundle_create({"name": "NuMI", **new}, user="ann")
+    registry.bundle_update("NuMI", {"devices": ["E:TOR860", "E:TRTGTD"]}, user="ann")
+    sign_in(client, "ds:*:*", "bundles:*:write")
+    page, names = client.get(path), set[str]()
+    assert page.status_code == 200
+    names.update(re.findall(r'<(?:input|textarea|select)[^>]* name="([^"]+)"', page.text))
+    assert len(names) > 1
+    link = f"{path}{'&' if '?' in path else '?'}{urlencode(dict.fromkeys(names - {'revision', 'to'}, 'EVIL'))}"
+    assert "EVIL" not in client.get(link).text
 
 
 @pytest.mark.parametrize(
