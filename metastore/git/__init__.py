@@ -1,8 +1,8 @@
 """Git as bytes: objects and their ids, histories, packs and Git's HTTP protocol.
 
-What Git stores is in `objects`, and used as `git.blob_id(…)`. `history` finds revisions and tags in any repository,
-`reachable` the objects that a revision needs, `pack` and `protocol` carry objects between repositories, `cache` keeps
-what was read. No file of a local repository is touched here.
+`objects` has Git's formats and is used as `git.blob_id(…)`. `history` finds revisions and tags in any repository,
+`reachable` finds the objects that a revision needs, `pack` and `protocol` carry objects between repositories, and
+`cache` keeps what was read. Nothing here touches the files of a local repository.
 """
 
 from metastore.git.objects import (

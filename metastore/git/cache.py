@@ -1,4 +1,4 @@
-"""A cache that is bounded by the size of what it holds."""
+"""A cache that is bounded by the size of its values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metastore.forks import ForkSafeLock
 
 
 class Cache:
-    """Least recently used values, up to a total weight; safe to share between threads, and after a fork.
+    """Least recently used values, up to a total weight. Safe to share between threads, and after a fork.
 
     Args:
         limit: Total weight, in bytes; a value heavier than an eighth of it is not kept.
@@ -23,7 +23,7 @@ class Cache:
         self._mutex = ForkSafeLock()
 
     def get(self, key: Hashable) -> Any:
-        """Return what was put under a key, or None."""
+        """Return the value of a key, or None."""
         with self._mutex:
             found = self._values.get(key)
             if found is None:
@@ -32,7 +32,7 @@ class Cache:
             return found[0]
 
     def put(self, key: Hashable, value: Any, weight: int) -> None:
-        """Keep a value until heavier or newer ones push it out."""
+        """Keep a value until newer ones displace it."""
         if weight > self._limit // 8:
             return
         with self._mutex:

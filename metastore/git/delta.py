@@ -1,4 +1,4 @@
-"""Differences between two objects, as packs keep them: pieces to copy and bytes to insert. See gitformat-pack(5)."""
+"""Deltas between two objects, as in packs: pieces of a base to copy, and bytes to insert. See gitformat-pack(5)."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def patched(base: bytes, delta: bytes) -> bytes:
 
 
 def result_size(delta: bytes) -> int:
-    """Return the size of what a delta makes, in bytes. Raises IndexError if the delta was cut short."""
+    """Return the size of a delta's result, in bytes. Raises IndexError if the delta was cut short."""
     return _read_size(delta, _read_size(delta, 0)[1])[0]
 
 
 def _pieces(base: bytes, target: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield what lies between the common start and end.
+    """Yield the content between the common start and the common end.
 
     Yields:
         `(at, _, length)` for a piece of the base, `(from, to, 0)` for bytes of the target that are not in the base.
@@ -87,7 +87,7 @@ def _pieces(base: bytes, target: bytes, start: int, end: int) -> Iterator[tuple[
 
 
 def _common(base: bytes, at: int, target: bytes, position: int) -> int:
-    """Return how many bytes are the same from two positions on."""
+    """Return the number of equal bytes from two positions on."""
 
     def same(done: int, step: int) -> bool:
         first, second = at + done, position + done
@@ -97,7 +97,7 @@ def _common(base: bytes, at: int, target: bytes, position: int) -> int:
 
 
 def _common_end(base: bytes, target: bytes, start: int) -> int:
-    """Return how many bytes are the same at both ends, beyond the first `start` bytes."""
+    """Return the number of equal bytes at both ends, beyond the first `start` bytes."""
 
     def same(done: int, step: int) -> bool:
         first, second = len(base) - done, len(target) - done
@@ -107,7 +107,7 @@ def _common_end(base: bytes, target: bytes, start: int) -> int:
 
 
 def _extent(most: int, same: Callable[[int, int], bool]) -> int:
-    """Return how many bytes, at most `most`, are the same; `same(done, step)` compares `step` bytes after `done`."""
+    """Return the number of equal bytes, at most `most`; `same(done, step)` compares `step` bytes after `done`."""
     length, step = 0, _FIRST_STEP
     while length < most:
         step = min(step, most - length)
@@ -127,7 +127,7 @@ def _copies(at: int, length: int) -> Iterator[bytes]:
 
 
 def _copy(at: int, length: int) -> bytes:
-    """Return a command to copy; zero bytes of the numbers are left out, and the first byte says which are there."""
+    """Return a copy command. It omits the zero bytes of both numbers; its first byte says which bytes are present."""
     command, out = 128, bytearray(1)
     for bit, byte in enumerate((*at.to_bytes(4, "little"), *length.to_bytes(2, "little"))):
         if byte:
@@ -161,7 +161,7 @@ def _read_size(delta: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_sparse(delta: bytes, position: int, present: int, most: int) -> tuple[int, int]:
-    """Read a number of which only the bytes that are not zero are there."""
+    """Read a number whose zero bytes are omitted."""
     value = 0
     for number in range(most):
         if present >> number & 1:

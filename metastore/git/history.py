@@ -1,4 +1,4 @@
-"""Revisions and tags in the objects and references of a dataset: finding them, and the objects of new ones."""
+"""Finds revisions and tags in the objects and references of a dataset, and computes the objects of new ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> st
 
 
 def checked_commit(dataset_id: DatasetId, repository: Repository, revision_id: str) -> Commit:
-    """Return a commit after making sure that it is a revision: objects outlive their references."""
+    """Return a commit, after a check that it is a revision: objects outlive their references."""
     if revision_id not in repository.on_branch and not _proven(repository, revision_id):
         raise RevisionNotFound(dataset_id, revision_id)
     return commit_at(repository, revision_id)
@@ -73,7 +73,7 @@ def _proven(repository: Repository, revision_id: str) -> bool:
 
 
 def remember(repository: Repository, revision_id: str) -> None:
-    """Keep in mind that a commit is on the branch."""
+    """Remember that a commit is on the branch."""
     known = repository.on_branch
     known[revision_id] = None
     if len(known) > _REMEMBERED:
@@ -81,7 +81,7 @@ def remember(repository: Repository, revision_id: str) -> None:
 
 
 def changes_path(repository: Repository, commit: Commit, path: str) -> bool:
-    """Tell whether a commit changed what is at a path."""
+    """Tell whether a commit changed the file at a path."""
     before = repository.entry(commit_at(repository, commit.parent).tree, path) if commit.parent else None
     return repository.entry(commit.tree, path) != before
 
@@ -99,7 +99,7 @@ def revision_of(commit_id: str, commit: Commit) -> Revision:
 
 
 def read_tag(dataset_id: DatasetId, repository: Repository, name: str) -> Tag:
-    """Read an annotated tag, or a lightweight one, whose author and time are its commit's."""
+    """Read an annotated tag, or a lightweight one, which has the author and time of its commit."""
     target = repository.tag_target(name) if is_tag_name(name) else None
     if target is None:
         raise TagNotFound(dataset_id, name)
@@ -107,7 +107,7 @@ def read_tag(dataset_id: DatasetId, repository: Repository, name: str) -> Tag:
 
 
 def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str) -> Tag:
-    """Return a tag whose reference holds `target`. Raises TagNotFound where that is no commit's."""
+    """Return a tag whose reference holds `target`. Raises TagNotFound if that does not lead to a commit."""
     kind, content = object_at(repository, target)
     try:
         if kind == git.COMMIT:
@@ -124,7 +124,7 @@ def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str
 
 
 def expect_tag(dataset_id: DatasetId, repository: Repository, name: str, expected: str) -> None:
-    """Raise TagNotFound or RevisionConflict unless a tag is there and has this id."""
+    """Raise TagNotFound or RevisionConflict unless a tag exists and has this id."""
     actual = repository.tag_target(name) if is_tag_name(name) else None
     if actual is None:
         raise TagNotFound(dataset_id, name)
@@ -188,12 +188,12 @@ def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
 
 
 def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
-    """Return the id and the object that a tag becomes."""
+    """Return the id and the object of a tag."""
     content = git.tag_content(tag)
     identity = object_id(git.TAG, content)
     return identity, {identity: GitObject(git.TAG, content)}
 
 
 def tag_of(tag: TagSpec, identity: str) -> Tag:
-    """Return a tag as it is once its reference is set."""
+    """Return a tag in the state after its reference is set."""
     return Tag(tag.name, identity, tag.revision, tag.description, tag.author, tag.at)

@@ -19,7 +19,7 @@ from metastore.types import Author, BlobId, Change, RevisionId, TagSpec
 
 BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
 _FILE, _FOLDER = "100644", "40000"
-_BLANK = " \t\r"  # of the format; other white space can be part of a name
+_BLANK = " \t\r"  # in the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile("[0-9a-f]{40}")
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
@@ -92,7 +92,7 @@ def parse_commit(content: bytes) -> Commit:
     """Read a commit.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a commit.
     """
     headers, message = _split(content, {"tree", "author"})
     author, created = _parse_identity(headers["author"])
@@ -101,10 +101,10 @@ def parse_commit(content: bytes) -> Commit:
 
 
 def parse_tag(content: bytes) -> TagObject:
-    """Read an annotated tag; one without a tagger (old tags) has an author of unknown name and time zero.
+    """Read an annotated tag. One without a tagger (old tags) gets an author of unknown name and time zero.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a tag.
     """
     headers, message = _split(content, {"object", "type", "tag"})
     author, created = _parse_identity(headers.get("tagger", "unknown <> 0 +0000"))
@@ -112,10 +112,10 @@ def parse_tag(content: bytes) -> TagObject:
 
 
 def parse_tree(content: bytes) -> dict[str, Entry]:
-    """Read one level of a tree: name to entry, in Git's order. Names that are no UTF-8 keep surrogate escapes.
+    """Read one level of a tree: name -> entry, in Git's order. Names that are not UTF-8 keep surrogate escapes.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a tree.
     """
     return {
         name.decode(errors="surrogateescape"): Entry(mode.decode(), identity.hex())
@@ -124,10 +124,10 @@ def parse_tree(content: bytes) -> dict[str, Entry]:
 
 
 def find_entry(content: bytes, name: str) -> Entry | None:
-    """Read one entry of one level of a tree, or None: of hundreds, the others are passed over as they are.
+    """Read one entry of one level of a tree, or None. The other entries are skipped without parsing.
 
     Raises:
-        ValueError: What comes before it is no tree.
+        ValueError: The bytes before the entry are not a tree.
     """
     try:
         wanted = b" %s\0" % name.encode(errors="surrogateescape")
@@ -135,7 +135,7 @@ def find_entry(content: bytes, name: str) -> Entry | None:
         return None
     position, place = 0, -1 if "\0" in name else content.find(wanted)
     while place >= 0:
-        # What was found may be part of an id, or of a longer name: so rows are counted off.
+        # The match may be part of an id, or of a longer name, so the rows are counted.
         while 0 <= (zero := content.find(b"\0", position)) < place:
             position = zero + 21
         if content.find(b" ", position) == place:
@@ -215,7 +215,7 @@ def _by_folder(changes: Mapping[str, BlobId | None]) -> dict[str, dict[str, Blob
 def _change_folder(
     entries: dict[str, Entry], name: str, changes: Mapping[str, BlobId | None], read_tree: Callable[[str], bytes]
 ) -> dict[str, GitObject]:
-    """Change one folder of a tree, in place, and return the tree objects that are new; an empty folder goes."""
+    """Change one folder of a tree in place, remove it if it becomes empty, and return the new tree objects."""
     old = entries.get(name)
     if old and old.mode != _FOLDER:
         if any(blob is not None for blob in changes.values()):
@@ -230,7 +230,7 @@ def _change_folder(
 
 
 def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") -> Iterator[tuple[str, BlobId]]:
-    """Yield the path and blob of every file below a tree; submodules are passed over."""
+    """Yield the path and blob of every file below a tree. Submodules are skipped."""
     for name, entry in parse_tree(read_tree(root)).items():
         if entry.mode == _FOLDER:
             yield from walk_tree(entry.id, read_tree, f"{prefix}{name}/")
@@ -239,7 +239,7 @@ def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") ->
 
 
 def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId | None:
-    """Return the blob at a path below a tree, or None where there is none."""
+    """Return the blob at a path below a tree, or None if there is none."""
     head, slash, rest = path.partition("/")
     entry = find_entry(read_tree(root), head)
     if entry is None or entry.mode == "160000" or (entry.mode == _FOLDER) != bool(slash):
@@ -248,7 +248,7 @@ def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId
 
 
 def links(found: GitObject) -> Iterator[str]:
-    """Yield the ids of the objects that an object names; the commits of submodules are in other repositories.
+    """Yield the ids of the objects that an object refers to. Commits of submodules are in other repositories.
 
     Raises:
         ValueError: The object cannot be read.
@@ -290,7 +290,7 @@ def _id(text: str) -> str:
 
 
 def _split(content: bytes, needed: Set[str]) -> tuple[dict[str, str], str]:
-    """Split headers (the first of each name) and message; foreign encodings are honoured, broken ones replaced."""
+    """Split headers (the first of each name) and message. Foreign encodings are honoured, broken ones replaced."""
     head, _, message = content.partition(b"\n\n")
     encoding = "utf-8"
     headers: dict[str, str] = {}

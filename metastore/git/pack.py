@@ -1,4 +1,4 @@
-"""A pack as it travels between Git and us: objects to bytes and back, in memory. Format: gitformat-pack(5)."""
+"""Converts objects to packs and back, in memory, as Git sends them. Format: gitformat-pack(5)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CHUNK = 16 * 1024
 
 
 def to_pack(objects: Mapping[str, GitObject]) -> bytes:
-    """Return a pack of these objects, each as a whole."""
+    """Return a pack of these objects, without deltas."""
     return b"".join(pack_parts(len(objects), objects.values()))
 
 
 def pack_parts(count: int, objects: Iterable[GitObject]) -> Iterator[bytes]:
-    """Yield the parts of a pack, whose objects are read one after the other, each as a whole."""
+    """Yield the parts of a pack, reading one object at a time, without deltas."""
     checksum = hashlib.sha1(usedforsecurity=False)
     for part in chain([HEADER + count.to_bytes(4)], map(whole, objects)):
         checksum.update(part)
@@ -36,24 +36,24 @@ def pack_parts(count: int, objects: Iterable[GitObject]) -> Iterator[bytes]:
 
 
 def whole(found: GitObject) -> bytes:
-    """Return the entry of an object in a pack, as a whole."""
+    """Return an object's entry in a pack, without a delta."""
     return _head(_NUMBERS[found.kind], len(found.content)) + zlib.compress(found.content)
 
 
 def as_difference(difference: bytes, distance: int) -> bytes:
-    """Return the entry of an object as a difference to another one, which lies so many bytes in front of it."""
+    """Return an object's entry as a delta to an object that lies `distance` bytes before it."""
     return _head(BY_OFFSET, len(difference)) + _distance(distance) + zlib.compress(difference)
 
 
 def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
-    """Return the objects of a pack by id; the ids are computed, so what somebody spoiled has another one.
+    """Return the objects of a pack by id. The ids are computed, so a damaged object gets another id.
 
     Args:
         content: The pack.
-        longest: How many bytes its objects may have in all: a small pack can hold endless ones.
+        longest: The most bytes of all objects together, since a small pack can hold endless ones.
 
     Raises:
-        StorageCorrupt: It is no whole pack, needs objects that are not in it, or holds too much.
+        StorageCorrupt: It is not a whole pack, needs objects that are not in it, or holds too much.
     """
     try:
         return unpacked(content, longest=longest)
@@ -82,7 +82,7 @@ def unpacked(content: bytes, *, longest: int, most: int | None = None) -> dict[s
 
 
 class _Entry(NamedTuple):
-    """The entry at an offset: an object, or a difference to a `base`, which is an offset or an id."""
+    """The entry at an offset: an object, or a delta to a `base`, which is an offset or an id."""
 
     offset: int
     number: int
@@ -91,7 +91,7 @@ class _Entry(NamedTuple):
 
 
 class _Room:
-    """How many bytes objects may yet have."""
+    """The number of bytes that further objects may have."""
 
     def __init__(self, longest: int) -> None:
         self._left = self._longest = longest
@@ -160,7 +160,7 @@ def _distance(distance: int) -> bytes:
 
 
 def read_entry_head(view: bytes | memoryview, position: int) -> tuple[int, int, int]:
-    """Read the head of an entry: its number, the size of its content, and where the head ends. Raises IndexError."""
+    """Read the head of an entry: its number, the size of its content, and the end of the head. Raises IndexError."""
     byte = view[position]
     number, size, shift = byte >> 4 & 7, byte & 15, 4
     while byte & 128:
@@ -172,7 +172,7 @@ def read_entry_head(view: bytes | memoryview, position: int) -> tuple[int, int, 
 
 
 def read_distance(view: bytes | memoryview, position: int) -> tuple[int, int]:
-    """Read how far the base of a difference lies in front of it, and where that ends. Raises IndexError."""
+    """Read the distance from a delta back to its base, and the end of that number. Raises IndexError."""
     byte = view[position]
     distance = byte & 127
     while byte & 128:
@@ -183,9 +183,9 @@ def read_distance(view: bytes | memoryview, position: int) -> tuple[int, int]:
 
 
 def _inflate(view: memoryview, position: int, size: int) -> tuple[bytes, int]:
-    """Return the object at a position, and where the next one begins."""
+    """Return the object at a position, and the position of the next one."""
     inflater, parts = zlib.decompressobj(), []
-    left = size + 1  # never more than was announced, but to the end of the stream
+    left = size + 1  # never more than announced, but to the end of the stream
     while not inflater.eof:
         chunk = view[position : position + _CHUNK]
         if not chunk:

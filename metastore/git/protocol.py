@@ -19,10 +19,10 @@ from metastore.http.responses import Missing, Redirected, ResponseLost
 
 
 class NoRepository(Missing):
-    """There is no repository at a path: not any more, or not yet. A storage says what that means.
+    """There is no repository at a path, no longer or not yet. A storage decides what that means.
 
     Attributes:
-        moved_to: Where the server sends us instead, or None.
+        moved_to: The address that the server redirects to, or None.
     """
 
     def __init__(self, path: str, moved_to: str | None = None) -> None:
@@ -30,12 +30,12 @@ class NoRepository(Missing):
         self.moved_to = moved_to and moved_to.partition("/git-upload-pack")[0].partition("/info/refs")[0]
 
 
-#: What stands for a reference that is not there.
+#: Stands for an absent reference.
 NONE = "0" * 40
 FLUSH, DELIMITER = b"0000", b"0001"
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
-#: Objects may have so many times as many bytes as an answer.
+#: The most bytes of the objects, as a multiple of those of the response.
 _UNPACKED = 8
 
 
@@ -50,7 +50,7 @@ class SmartHttp:
     """A server of Git repositories.
 
     Args:
-        host: How to reach it; paths are below its address.
+        host: The host; paths are below its address.
     """
 
     def __init__(self, host: Host) -> None:
@@ -59,7 +59,7 @@ class SmartHttp:
         self._filters: bool | None = None
 
     def references(self, path: str) -> References:
-        """Return the branches and tags of a repository; `NoRepository` if there is none, as of the other calls.
+        """Return the branches and tags of a repository. As in the other calls, `NoRepository` if there is none.
 
         Raises:
             StorageError: See `Host.call`.
@@ -67,7 +67,7 @@ class SmartHttp:
         body = _request("ls-refs", ["symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", "ref-prefix refs/tags/"])
         branch, targets = None, {}
         content = self._ask(path, "upload-pack", body, _VERSION_2)
-        if not content.endswith(FLUSH):  # an older version, for which the question is no question, says nothing
+        if not content.endswith(FLUSH):  # an older version, which ignores the command
             raise StorageUnavailable("the server does not answer in version 2 of Git's protocol")
         for line in _lines(content):
             target, _, rest = line.partition(" ")
@@ -90,17 +90,17 @@ class SmartHttp:
         depth: int | None = None,
         filter_spec: str | None = None,
     ) -> dict[str, GitObject]:
-        """Return objects and those that they need, by id.
+        """Return objects, and the objects that they need, by id.
 
         Args:
             path: The repository.
             wants: Ids of objects of any kind.
-            haves: Ids of commits that we have, with all that they need.
-            depth: So many commits of a history, beginning with the wanted ones; None for all.
-            filter_spec: What is left out, such as `tree:0` or `blob:none`, where the server can do that.
+            haves: Ids of commits that we have, with all objects that they need.
+            depth: The number of commits of a history, beginning with the wanted ones; None for all.
+            filter_spec: The objects to leave out, such as `tree:0` or `blob:none`, if the server supports it.
 
         Raises:
-            KeyError: The repository has not all that is wanted.
+            KeyError: The repository lacks a wanted object.
         """
         arguments = [f"want {each}" for each in wants] + [f"have {each}" for each in haves]
         arguments += ["no-progress", "ofs-delta"]
@@ -113,16 +113,16 @@ class SmartHttp:
         try:
             return from_pack(_packfile(content), longest=_UNPACKED * self._host.longest)
         except StorageUnavailable as error:
-            if missing := [each for each in wants if each in str(error)]:  # "not our ref", and which one
+            if missing := [each for each in wants if each in str(error)]:  # "not our ref", with the id
                 raise KeyError(missing[0]) from None
             raise
 
     def push(self, path: str, updates: Mapping[str, tuple[str, str]], objects: Mapping[str, GitObject]) -> str | None:
-        """Move references from an old value to a new one, all of them or none; `NONE` stands for not there.
+        """Move references from an old value to a new one, all or none; `NONE` stands for an absent reference.
 
         Returns:
-            None if the server says of each reference that it is done; otherwise why it refuses, in its words. If no
-            answer came, `ResponseLost` leaves the caller to find out.
+            None if the server confirms each reference, otherwise its reason for refusing. If no answer came,
+            `ResponseLost` leaves it to the caller to find out.
         """
         side_band = self._expect_atomic(path)
         capabilities = f"\0report-status atomic {'side-band-64k ' if side_band else ''}{_AGENT}"
@@ -136,7 +136,7 @@ class SmartHttp:
         try:
             report, words = _bands(content) if side_band else (content, "")
             return _refusal(report, words, updates)
-        except StorageUnavailable as error:  # it was sent, and what came back says nothing
+        except StorageUnavailable as error:  # it was sent, and the response is no report
             raise ResponseLost(path, f"gave no usable answer: {error}") from None
 
     def _ask(
@@ -167,10 +167,10 @@ class SmartHttp:
         return self._filters
 
     def _expect_atomic(self, path: str) -> bool:
-        """Check that the server moves several references all at once; one that cannot would not say so.
+        """Check that the server can move several references atomically. One that cannot would ignore the demand.
 
         Returns:
-            Whether the server can also say why it refuses.
+            Whether the server can also give its reason for refusing.
         """
         if self._side_band is None:
             words = [
@@ -194,19 +194,19 @@ class SmartHttp:
 
 
 def _elsewhere(path: str, below: str, moved: Redirected) -> Redirected:
-    """Return the error for a redirect: only one that leads to the same place below another repository is a move.
+    """Return the error for a redirect. Only one to the same place below another repository is a move.
 
     Args:
         path: The repository.
-        below: What was asked for below it.
-        moved: The redirect, which may lead to a page to sign in just as well.
+        below: The requested path below it.
+        moved: The redirect, which may also lead to a page to sign in.
     """
     is_move = urlsplit(moved.location).path.endswith(below)
     return NoRepository(path, moved.location) if is_move else moved
 
 
 def pkt_line(text: str) -> bytes:
-    """Return a line of text as a pkt-line (gitprotocol-common(5))."""
+    """Return a text as a pkt-line (gitprotocol-common(5))."""
     content = text.encode() + b"\n"
     return b"%04x%s" % (len(content) + 4, content)
 
@@ -217,7 +217,7 @@ def _request(command: str, arguments: Iterable[str]) -> bytes:
 
 
 def _packets(content: bytes) -> Iterator[bytes | None]:
-    """Yield the packets of an answer, None for one that only separates. Raises StorageUnavailable."""
+    """Yield the packets of a response, None for a separator. Raises StorageUnavailable."""
     position = 0
     while position < len(content):
         try:
@@ -244,7 +244,7 @@ def _lines(content: bytes) -> Iterator[str]:
 
 
 def _packfile(content: bytes) -> bytes:
-    """Return the pack in the answer to a fetch: what comes in the first band of its last section."""
+    """Return the pack in the response to a fetch: the first band of its last section."""
     packets = _packets(content)
     for packet in packets:
         if packet == b"packfile\n":
@@ -261,7 +261,7 @@ def _packfile(content: bytes) -> bytes:
 
 
 def _bands(content: bytes) -> tuple[bytes, str]:
-    """Return the report in the answer to a push, and what the server says to people (gitprotocol-pack(5))."""
+    """Return the report in the response to a push, and the server's message to the user (gitprotocol-pack(5))."""
     report, words = b"", b""
     for packet in _packets(content):
         band = packet[:1] if packet else b""
@@ -276,7 +276,7 @@ def _bands(content: bytes) -> tuple[bytes, str]:
 
 
 def _refusal(report: bytes, words: str, updates: Mapping[str, object]) -> str | None:
-    """Return why references were not moved, or None if the server says of each that it was.
+    """Return the reason why references were not moved, or None if the server confirms each of them.
 
     Raises:
         StorageUnavailable: The server does not report on each of them.

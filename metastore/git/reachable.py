@@ -1,4 +1,4 @@
-"""Which objects a commit or tag needs: what has to travel when history goes from one repository to another."""
+"""Finds the objects that a commit or tag needs, which have to travel when its history is copied."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from metastore.git.repository import Repository, object_at
 
 
 class Needed(Mapping[str, GitObject]):
-    """The objects that one needs, in the order in which they name each other; each is read when it is asked for.
+    """The objects that one needs, in the order in which they refer to each other. Each is read on access.
 
     Args:
-        repository: Where to read them.
+        repository: The repository to read from.
         start: A commit or tag.
-        known: A commit that is there already, with all that it needs.
+        known: A commit that the target has already, with all objects that it needs.
     """
 
     def __init__(self, repository: Repository, start: str, known: str | None) -> None:
@@ -44,13 +44,13 @@ def reachable(
     behind: Collection[str] = (),
     shallow: Collection[str] = (),
 ) -> dict[str, None]:
-    """Return the ids of the objects that some need, in the order in which they name each other.
+    """Return the ids of the objects that some need, in the order in which they refer to each other.
 
     Args:
-        repository: Where to read them.
+        repository: The repository to read from.
         starts: Objects of any kind.
-        known: Commits that are there already, with all that their trees need.
-        behind: Commits that are there already; of their trees nothing is known.
+        known: Commits that the target has already, with all objects that their trees need.
+        behind: Commits that the target has already, perhaps without their trees.
         shallow: Commits whose parents are left out.
 
     Raises:
@@ -67,7 +67,7 @@ def reachable(
 
 
 def _walk(repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str]) -> None:
-    """Add an object, and those that it needs, to those that were seen."""
+    """Add an object, and the objects that it needs, to those already seen."""
     waiting = [start]
     while waiting:
         identity = waiting.pop()
@@ -85,12 +85,12 @@ def _links(repository: Repository, identity: str) -> Iterator[str]:
 
 
 def boundary(repository: Repository, starts: Iterable[str], depth: int) -> tuple[set[str], set[str]]:
-    """Return the commits of a history that goes so deep, and those of them whose parents are left out.
+    """Return the commits of a history down to a depth, and those among them whose parents are left out.
 
     Args:
-        repository: Where to read them.
-        starts: Commits, or tags of such.
-        depth: How many commits deep, at least 1.
+        repository: The repository to read from.
+        starts: Commits, or tags of commits.
+        depth: The number of generations, at least 1.
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.
@@ -110,7 +110,7 @@ def boundary(repository: Repository, starts: Iterable[str], depth: int) -> tuple
 
 
 def peeled(repository: Repository, identity: str) -> str | None:
-    """Return the commit that a tag leads to, or None; a commit is one itself.
+    """Return the commit that a tag leads to, or None. A commit leads to itself.
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.

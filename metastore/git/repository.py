@@ -1,4 +1,4 @@
-"""The objects and references of one dataset, and how they are read; each storage of Git objects brings its own.
+"""The objects and references of one dataset. Each storage of Git objects implements them.
 
 Objects are read by id. A branch names the newest commit, and each commit its parents.
 """
@@ -28,9 +28,9 @@ class Repository(ABC):
     branch: str
 
     def __init__(self, cache: Cache) -> None:
-        #: Holds what is true of an object's id for ever; may be shared between repositories.
+        #: Holds facts that follow from an object's id and never change; can be shared between repositories.
         self.cache = cache
-        #: Ids proven to be on the branch; the newest of them are kept.
+        #: Ids that are known to be on the branch; the newest of them are kept.
         self.on_branch: dict[str, None] = {}
 
     @abstractmethod
@@ -47,23 +47,23 @@ class Repository(ABC):
 
     @abstractmethod
     def read_uncached(self, object_id: str) -> GitObject:
-        """Read an object of this very dataset from where it is stored. Raises KeyError."""
+        """Read an object of this very dataset from its storage. Raises KeyError."""
 
     @abstractmethod
     def put(self, objects: Mapping[str, GitObject]) -> None:
-        """Store objects, durably; they are not visible before a reference leads to them."""
+        """Store objects durably. They are not visible before a reference leads to them."""
 
     def branch_locked(self) -> AbstractContextManager[None]:
-        """Keep programs that do not know the dataset's lock, such as Git itself, from moving the branch.
+        """Keep programs that do not use the dataset's lock, such as Git itself, from moving the branch.
 
         Raises:
-            StorageBusy: Such a program is at work, and does not come to its end.
+            StorageBusy: Such a program is at work, and does not finish in time.
         """
         return nullcontext()
 
     @abstractmethod
     def set_head(self, new: RevisionId) -> None:
-        """Move the branch, durably. Only ever called under `branch_locked`, after `head` was compared there."""
+        """Move the branch durably. Only called under `branch_locked`, after a comparison with `head` there."""
 
     @abstractmethod
     def tag_names(self) -> list[str]:
@@ -74,30 +74,30 @@ class Repository(ABC):
         """Return the object that a tag's reference holds, or None."""
 
     def tags_locked(self, *names: str) -> AbstractContextManager[None]:
-        """Keep programs that do not know the dataset's lock, such as Git itself, from changing tags.
+        """Keep programs that do not use the dataset's lock, such as Git itself, from changing tags.
 
         Raises:
-            StorageBusy: Such a program is at work, and does not come to its end.
+            StorageBusy: Such a program is at work, and does not finish in time.
         """
         return nullcontext()
 
     @abstractmethod
     def set_tags(self, changes: Mapping[str, str | None]) -> None:
-        """Set or (None) remove references of tags, durably and all at once.
+        """Set or (None) remove references of tags, durably and atomically.
 
-        Only ever called under `tags_locked` with these names, after they were compared there.
+        Only called under `tags_locked` with these names, after a comparison there.
 
         Raises:
-            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+            OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
         """
 
     def prepare(  # noqa: B027 - what is at hand needs no preparation
         self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
     ) -> None:
-        """Expect that a commit and those before it (down to a known one) are read soon, and fetch them together."""
+        """Prepare to read a commit and its ancestors (down to a known one), and fetch them together."""
 
     def tag_targets(self) -> Mapping[str, str]:
-        """Return the object that the reference of each tag holds, by name."""
+        """Return tag name -> the object that its reference holds."""
         found = {name: self.tag_target(name) for name in self.tag_names()}
         return {name: target for name, target in found.items() if target is not None}
 
@@ -114,7 +114,7 @@ class Repository(ABC):
         return (commit_id for stretch in _stretches(self) for commit_id in stretch.split())
 
     def reference_targets(self) -> Mapping[str, str]:
-        """Return every reference by its full name, and the object that it holds.
+        """Return full name -> object of every reference.
 
         Raises:
             StorageCorrupt: A reference cannot be read.
@@ -123,7 +123,7 @@ class Repository(ABC):
         return {f"refs/heads/{self.branch}": self.head(), **tags}
 
     def has_blob(self, blob: BlobId) -> bool:
-        """Tell whether a blob is in this very dataset; the cache, which others share, does not count."""
+        """Tell whether a blob is in this very dataset. The cache, which others share, does not count."""
         try:
             return self.read_uncached(blob).kind == git.BLOB
         except KeyError:
@@ -137,7 +137,7 @@ class Repository(ABC):
         return content
 
     def entry(self, tree: str, path: str) -> BlobId | None:
-        """Return the blob at a path below a tree, or None where there is none. Raises StorageCorrupt."""
+        """Return the blob at a path below a tree, or None if there is none. Raises StorageCorrupt."""
         key = tree, path
         blob: BlobId | None = self.cache.get(key)
         if blob is None:
@@ -156,9 +156,9 @@ def ancestry(repository: Repository, commit_id: str | None) -> Iterator[tuple[st
 
 
 def _stretches(repository: Repository) -> Iterator[str]:
-    """Yield the ids of the branch, newest first, many at a time with spaces between.
+    """Yield the ids of the branch, newest first, many at a time in one text, separated by spaces.
 
-    They are remembered, since what comes before a commit never changes: a history of 10,000 is only read once.
+    They are cached, since the past of a commit never changes: a history of 10,000 is read only once.
     """
     start: str | None = repository.head()
     while start:
@@ -172,7 +172,7 @@ def _stretches(repository: Repository) -> Iterator[str]:
 
 
 def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
-    """Return ids from a commit on, and the commit behind them, where the next stretch begins."""
+    """Return the ids from a commit on, and the commit at which the next stretch begins."""
     ids: list[str] = []
     for commit_id, _ in ancestry(repository, start):
         if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
@@ -182,7 +182,7 @@ def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
 
 
 def object_at(repository: Repository, identity: str) -> GitObject:
-    """Return an object that has to be there. Raises StorageCorrupt."""
+    """Return an object that must exist. Raises StorageCorrupt."""
     try:
         return repository.get(identity)
     except KeyError:
@@ -190,7 +190,7 @@ def object_at(repository: Repository, identity: str) -> GitObject:
 
 
 def commit_at(repository: Repository, commit_id: str) -> Commit:
-    """Return a commit that has to be there. Raises StorageCorrupt."""
+    """Return a commit that must exist. Raises StorageCorrupt."""
     kind, content = object_at(repository, commit_id)
     try:
         if kind == git.COMMIT:

@@ -18,11 +18,11 @@ from metastore.git.protocol import DELIMITER, FLUSH, pkt_line
 from metastore.git.reachable import boundary, peeled, reachable
 from metastore.git.repository import Repository, object_at
 
-#: What the server can do, as the answer to the first request of a clone.
+#: The capabilities of the server, which answer the first request of a clone.
 CAPABILITIES = (
     b"".join(map(pkt_line, ("version 2", "agent=metastore", "ls-refs", "fetch=shallow", "object-format=sha1"))) + FLUSH
 )
-#: The answer to a client that does not say that it speaks version 2.
+#: The answer to a client that does not announce version 2.
 TOO_OLD = b"".join(
     [
         pkt_line("# service=git-upload-pack"),
@@ -30,19 +30,19 @@ TOO_OLD = b"".join(
         pkt_line("ERR this server speaks version 2 of Git's protocol: git -c protocol.version=2 clone …"),
     ]
 )
-#: How much of a pack goes into one packet: 65,520 bytes with its length and its band (gitprotocol-common(5)).
+#: The bytes of a pack in one packet, which has 65,520 bytes with its length and band (gitprotocol-common(5)).
 _BAND = 65515
 _ID = re.compile("[0-9a-f]{40}")
 
 
 def refusal(reason: str) -> bytes:
-    """Return the answer that Git shows to a person as a `remote error`."""
+    """Return an answer that Git shows to its user as a `remote error`."""
     return pkt_line(f"ERR {reason}")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asks for.
+    """A request of a client.
 
     Attributes:
         command: `ls-refs` or `fetch`.
@@ -57,7 +57,7 @@ class Request:
         """Read a request.
 
         Raises:
-            InvalidInput: It is none of version 2, or not for SHA-1 ids.
+            InvalidInput: It is not a request of version 2, or not for SHA-1 ids.
         """
         sections = list(_sections(body))
         lines = sections[0] if sections else []
@@ -68,7 +68,7 @@ class Request:
         return cls(lines[0].removeprefix("command="), tuple(sections[1] if len(sections) == 2 else ()))
 
     def values(self, name: str) -> list[str]:
-        """Return the values of an argument that may be there several times."""
+        """Return the values of an argument that can occur several times."""
         return [line.removeprefix(f"{name} ") for line in self.arguments if line.startswith(f"{name} ")]
 
 
@@ -93,11 +93,11 @@ def references(repository: Repository, request: Request) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class Fetch:
-    """An answer to `fetch`: what comes before the pack, and the objects in it.
+    """An answer to `fetch`: the sections before the pack, and the objects in it.
 
     Attributes:
         head: The sections before the pack.
-        ids: The objects to send; None where the client is to say more first.
+        ids: The objects to send; None if the client has to negotiate further.
     """
 
     head: list[bytes] = field(default_factory=list)
@@ -105,12 +105,12 @@ class Fetch:
 
 
 def negotiate(repository: Repository, request: Request) -> Fetch:
-    """Find out what a client lacks.
+    """Find the objects that a client lacks.
 
-    Only what the branch or a tag leads to is sent, and only such commits are acknowledged.
+    Only objects that the branch or a tag leads to are sent, and only such commits are acknowledged.
 
     Raises:
-        InvalidInput: Something is asked for that is not there, or the request makes no sense.
+        InvalidInput: A wanted object is not available, or the request is malformed.
         StorageCorrupt: An object is missing, or cannot be read.
     """
     branch = _branch(repository)
@@ -133,7 +133,7 @@ def negotiate(repository: Repository, request: Request) -> Fetch:
         found.head += map(pkt_line, (f"shallow {commit}" for commit in sorted(shallow - set(client_shallow))))
         found.head += map(pkt_line, (f"unshallow {commit}" for commit in client_shallow if commit in seen - shallow))
         found.head.append(DELIMITER)
-        known = []  # the client may have them without what comes before them
+        known = []  # the client may lack their ancestors
     newest = min((branch[have] for have in known if have in branch), default=len(branch))
     behind = set() if client_shallow else {commit for commit, position in branch.items() if position > newest}
     commits = [have for have in known if branch.get(have) == newest or (client_shallow and have in branch)]
@@ -147,7 +147,7 @@ def pack_of(repository: Repository, ids: dict[str, None], most: int) -> Iterator
     """Yield the parts of a pack of objects.
 
     Raises:
-        InvalidInput: They have more than `most` bytes in all.
+        InvalidInput: They have more than `most` bytes in total.
         StorageCorrupt: An object is missing, or cannot be read.
     """
     return pack_parts(len(ids), _bounded((object_at(repository, identity) for identity in ids), most))
@@ -172,7 +172,7 @@ def _bounded(objects: Iterable[GitObject], most: int) -> Iterator[GitObject]:
 
 
 def _branch(repository: Repository) -> dict[str, int]:
-    """Return the commits of the branch, the newest first, with their positions."""
+    """Return the commits of the branch -> their positions, newest first."""
     return {commit: position for position, commit in enumerate(repository.on_the_branch())}
 
 
@@ -184,7 +184,7 @@ def _ids(request: Request, name: str) -> list[str]:
 
 
 def _depth(request: Request) -> int:
-    """Return how many commits deep a clone is to be; 0 for all."""
+    """Return the depth of a clone in commits; 0 for all."""
     if unknown := [line for line in request.arguments if line.startswith(("deepen-", "filter "))]:
         raise InvalidInput(f"the server cannot do {unknown[0][:60]!r}; it can do --depth")
     depth = (request.values("deepen") or ["0"])[-1]

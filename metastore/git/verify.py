@@ -1,6 +1,6 @@
-"""Read all of a repository and report what is wrong with it: what `git fsck --full --strict` finds, and more.
+"""Reads a whole repository and reports damage: everything that `git fsck --full --strict` finds, and more.
 
-The check is the same for every storage. A storage opens the repository so that nothing comes from a cache.
+The check is the same for every storage. A storage opens the repository without a cache.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject
 from metastore.git.repository import DELETED_TREE, Repository
 from metastore.types import Damage, DatasetId
 
-#: Says what is wrong with the content of a file in the root of a dataset (id, path, content), or None.
+#: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None.
 Inspect = Callable[[DatasetId, str, bytes], str | None]
 _UNREADABLE = "unreadable"
 _FILE_MODES = (b"100644", b"100755", b"100664", b"120000", b"160000")
@@ -22,13 +22,13 @@ _FOLDER_MODE, _LINK_MODE = b"40000", b"160000"
 _ID = re.compile(rb"[0-9a-f]{40}")
 _IDENTITY = re.compile(rb"[^<>\n]* <[^<>\n]*> (0|[1-9][0-9]*) [+-][0-9]{4}")
 _LATEST = 2**63 - 1
-#: Names that a checkout on Windows or macOS would take for `.git`.
+#: Names that a checkout on Windows or macOS could take for `.git`.
 _GIT_FOLDER = re.compile(r"(\.git|git~1)[ .]*(:.*)?", re.IGNORECASE | re.DOTALL)
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
-    """Find nothing wrong with any content."""
+    """Accept any content."""
     return None
 
 
@@ -40,14 +40,15 @@ def verify(
     *,
     known: Callable[[str], bool] = lambda identity: False,
 ) -> Iterator[Damage]:
-    """Read every object that the references lead to, along all parents, and yield what is wrong.
+    """Read every object that the references lead to, along all parents, and yield the damage.
 
     Args:
-        repository: Where to read.
-        dataset_id: Whose repository it is.
+        repository: The repository to read from.
+        dataset_id: Its dataset.
         inspect: Called once with each version of each file in the root of a revision.
-        stored: Ids of further objects, to which no reference may lead; what they name may be missing.
-        known: Tells of a commit whether it was verified before, with all that it needs.
+        stored: Ids of further objects, to which no reference has to lead. The objects that they refer to may be
+            missing.
+        known: Tells whether a commit was verified before, with all objects that it needs.
     """
     yield from _Check(repository, dataset_id, inspect, known).run(stored)
 
@@ -60,9 +61,9 @@ class _Check:
         self._where = dataset_id
         self._inspect = inspect
         self._known = known
-        self._kinds: dict[str, str | None] = {}  # of what was read; None for what could not be
+        self._kinds: dict[str, str | None] = {}  # of the objects that were read; None if unreadable
         self._inspected: set[tuple[str, str]] = set()
-        #: What is still to be read: an object, the kind that it has to be of, and what leads to it.
+        #: The objects still to be read: the id, the expected kind, and the object that refers to it.
         self._waiting: list[tuple[str, str | None, str]] = []
 
     def run(self, stored: Iterable[str]) -> Iterator[Damage]:
@@ -112,7 +113,7 @@ class _Check:
             yield from self._look_into(identity, git.parse_commit(found.content).tree)
 
     def _links(self, identity: str, found: GitObject) -> Iterator[tuple[str, str | None, str]]:
-        """Yield what an object leads to, each with the kind that it has to be of."""
+        """Yield the objects that an object refers to, each with its expected kind."""
         leads = f"the {found.kind} {identity}"
         if found.kind == TREE:
             for entry in git.parse_tree(found.content).values():
@@ -127,13 +128,13 @@ class _Check:
             yield tag.target, tag.kind, leads
 
     def _look_into(self, commit: str, tree: str) -> Iterator[Damage]:
-        """Inspect the files in the root of a revision that are not known from another one."""
+        """Inspect the files in the root of a revision that no earlier revision had."""
         if tree == DELETED_TREE:
             return
         try:
             entries = git.parse_tree(self._repository.get(tree).content)
         except (KeyError, ValueError, StorageCorrupt):
-            return  # found when the tree's turn comes
+            return  # reported when the tree is read
         for path, entry in entries.items():
             if (path, entry.id) in self._inspected or entry.mode in ("40000", "160000"):
                 continue
@@ -149,11 +150,11 @@ class _Check:
         return Damage(str(self._where), _UNREADABLE, detail)
 
 
-# The rules that `git fsck --strict` holds single objects to. Their names: git-fsck(1), "fsck messages".
+# The rules of `git fsck --strict` for single objects. Their names: git-fsck(1), "fsck messages".
 
 
 def _faults(found: GitObject) -> Iterator[str]:
-    """Yield what breaks the format of an object, a sentence each."""
+    """Yield the violations of an object's format, one sentence each."""
     if found.kind == TREE:
         yield from _of_tree(found.content)
     elif found.kind == COMMIT:
@@ -220,7 +221,7 @@ def _of_commit(content: bytes) -> Iterator[str]:
 
 
 def _of_role(role: bytes, lines: list[bytes]) -> Iterator[str]:
-    """Take the lines of one role off the front."""
+    """Remove the lines of one role from the front."""
     count = 0
     while lines and lines[0].startswith(role + b" "):
         yield from _of_identity(role.decode(), lines.pop(0)[len(role) + 1 :])
@@ -251,7 +252,7 @@ def _of_tag(content: bytes) -> Iterator[str]:
 
 
 def _head(content: bytes) -> tuple[str | None, list[bytes]]:
-    """Return what is wrong with the header as a whole, or None, and its lines."""
+    """Return the fault of the whole header, or None, and its lines."""
     header, blank, _ = content.partition(b"\n\n")
     if not blank and not content.endswith(b"\n"):
         return "its header has no end", []

@@ -13,7 +13,7 @@ _BAR, _GAP, _HEIGHT = 14, 3, 60
 
 
 def picture(times: Iterable[datetime]) -> Markup:
-    """Return a bar for each month from the first to the last of these times; empty if there are none."""
+    """Return a chart with one bar per month, from the first to the last time; empty if there are none."""
     counts = Counter((at.year, at.month) for at in times)
     if not counts:
         return Markup("")

@@ -273,7 +273,7 @@ def put_back(number: str) -> Page:
 
 @bundle_forms.get("/snapshots/<number>/undo")
 def undo(number: str) -> str:
-    """Ask whether to take one change out."""
+    """Ask whether to undo one change."""
     last = registry().bundle_snapshot(snapshot_number(number))
     check_change(registry().groups, identity().user, [parts.newest_even_deleted(last.name).bundle])
     return _ask_to_undo(None, number)
@@ -290,7 +290,7 @@ def _ask_to_undo(problem: Exception | None, number: str) -> str:
 @bundle_forms.post("/snapshots/<number>/undo")
 @drawn_again_by(_ask_to_undo)
 def take_out(number: str) -> Page:
-    """Take one change out, by a new change."""
+    """Undo one change by a new change."""
     last = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
     registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)

@@ -67,7 +67,7 @@ def _form(problem: Exception | None = None, text: str = "") -> str:
 
 
 def _form_again(error: Exception) -> str:
-    """Draw the form again, with the file's text in it: a browser forgets which file was chosen."""
+    """Draw the form again with the file's text in it, since browsers forget the chosen file."""
     file = request.files.get("file")
     text = text_of(file) if file else request.form.get("text", "")
     kept = text if len(text) <= LARGEST else ""
@@ -77,7 +77,7 @@ def _form_again(error: Exception) -> str:
 @bundle_import.post("/import-bundles")
 @drawn_again_by(_form_again)
 def answer() -> Page:
-    """Show the changes that a file would make, or make them once they were seen."""
+    """Show the changes that a file would make; once they were shown, make them."""
     parts.own_groups()
     text = _text()
     rows = read_rows(text, "json" if text.lstrip()[:1] in ("[", "{") else "csv")
@@ -90,7 +90,7 @@ def answer() -> Page:
 
 
 def _text() -> str:
-    """Return the text of the file that was chosen, or that the preview sent along.
+    """Return the text of the chosen file, or of the one that the preview carries.
 
     Raises:
         InvalidInput: There is no file, or it is not UTF-8.

@@ -1,4 +1,4 @@
-"""Datasets as lists of them show them: a card each."""
+"""Datasets in lists, one card each."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Card:
     Attributes:
         id: The dataset.
         title: Its title, else its name.
-        summary: How its description begins, without Markdown.
-        licences: Names of licences, of its resources' too.
+        summary: The beginning of its description, without Markdown.
+        licences: Names of licences, including those of its resources.
         formats: The formats of its resources.
         revision: The revision that is shown; None if it cannot be read.
     """
@@ -48,7 +48,7 @@ class Card:
 
     @property
     def message(self) -> str:
-        """Why the revision was made, on one line."""
+        """The reason for the revision, on one line."""
         return _cut(first_line(self.revision.message), _TITLE) if self.revision else ""
 
 

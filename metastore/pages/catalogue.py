@@ -1,4 +1,4 @@
-"""The catalogue: datasets as cards, by words, filters and time, with counts. Its address can be shared."""
+"""The catalogue: datasets as cards, found by words, filters and time, with counts. Its address can be shared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metastore.service.guard import identity, readable, sees
 
 catalogue = Blueprint("catalogue", __name__)
 _CARDS, _BUNDLES = 20, 5
-#: What the page counts the results by, and how many values of each it shows.
+#: The facets that the page counts, and the most values that it shows of each.
 _SHOWN_FACETS, _SHOWN_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8
 _FLAGS = ("deleted", "findings")
 _ASKED = ("q", *FACETS, "changed_since", "at", "order", *_FLAGS)
@@ -32,8 +32,8 @@ class _Page:
     """A page of the catalogue.
 
     Attributes:
-        cards: The datasets, each with a piece of text around the words that were asked for.
-        results: What the search says beside its hits; None if the store was listed by id, without counting.
+        cards: The datasets, each with the text around the first match.
+        results: The results of the search; None if the store was listed by id, without counting.
         first: The address of the first page, or None if it is this one.
         previous: The address of the page before, or None.
         following: The address of the next page, or None.
@@ -48,7 +48,7 @@ class _Page:
 
 @catalogue.get("/datasets")
 def index() -> str | tuple[str, int]:
-    """Show all datasets, or those of an owner, the newest change first."""
+    """Show all datasets, or those of an owner, the latest change first."""
     return _answer("changed")
 
 
@@ -112,7 +112,7 @@ def _page(given: dict[str, str], order: str) -> _Page:
 
 
 def _listed(given: dict[str, str]) -> _Page:
-    """List by id where there is no index, so that a page reads no more datasets than it shows."""
+    """List by id if there is no index, so that a page reads only the datasets that it shows."""
     after, owner = request.args.get("after") or None, given.get("owner")
     ids = service().store.dataset_list(f"{owner}/" if owner else "", after=after)
     page = list(islice(readable(ids, lambda dataset_id: dataset_id), _CARDS + 1))
@@ -125,7 +125,7 @@ def _listed(given: dict[str, str]) -> _Page:
 
 
 def _facets(results: Results | None, given: dict[str, str]) -> dict[str, list[tuple[str, int, str]]]:
-    """Return of each facet the most frequent values, each with its count and the address that chooses it."""
+    """Return the most frequent values of each facet, each with its count and the address that selects it."""
     if results is None:
         return {}
     return {
@@ -139,7 +139,7 @@ def _facets(results: Results | None, given: dict[str, str]) -> dict[str, list[tu
 
 
 def _bundles(given: dict[str, str]) -> tuple[list[BundleLine], str] | None:
-    """Return what bundles were searched for, and the first ones that have it in names, events, hosts or devices."""
+    """Return the first matching bundles and the text that they match in their name, event, hosts or devices."""
     registry, text = service().bundles, given.get("q", "").replace('"', "").rstrip("*")
     if registry is None or not text or not request.path.endswith("/search"):
         return None
@@ -151,7 +151,7 @@ def _address(given: dict[str, Any], without: str = "") -> str:
 
 
 def emphasized(snippet: str) -> Markup:
-    """Return a snippet as HTML, with what was asked for marked."""
+    """Return a snippet as HTML with the matches marked."""
     return Markup("").join(_marked(snippet.split("**")))
 
 

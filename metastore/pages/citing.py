@@ -1,4 +1,4 @@
-"""Citing a revision of a dataset: as text, for BibTeX, and for programs that read CSL-JSON."""
+"""Citations of a revision: as text, as BibTeX and as CSL-JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_AUTHORS = 50
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """What a citation consists of.
+    """The parts of a citation.
 
     Attributes:
         id: The dataset.
@@ -89,14 +89,14 @@ class Citation:
 
 
 def authors_of(parties: Sequence[Party], dataset_id: DatasetId) -> tuple[str, ...]:
-    """Return whom to cite: authors and creators among the contributors, else all but publishers, else the owner."""
+    """Return the authors to cite: authors and creators, else all contributors but publishers, else the owner."""
     authors = _with_role(parties, "author", "creator")
     others = [party.title for party in parties if party.detail != "publisher"]
     return tuple((authors or others or [dataset_id.owner])[:_MOST_AUTHORS])
 
 
 def publisher_of(parties: Sequence[Party]) -> str:
-    """Return the first contributor who publishes; empty if there is none."""
+    """Return the first contributor with the role of publisher; empty if there is none."""
     return next(iter(_with_role(parties, "publisher")), "")
 
 

@@ -1,4 +1,4 @@
-"""Pages that compare two revisions of a dataset: in words, one difference as a whole, and line by line."""
+"""Pages that compare two revisions of a dataset: in words, one difference in full, and line by line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]
 #: The differences on a page.
 _ROWS = 500
-#: The lines of a comparison line by line on a page; the file has them all.
+#: The lines of a comparison line by line on a page; the file has all of them.
 _LINES = 1000
 #: The most lines from the first to the last difference that are compared line by line, which takes time.
 _COMPARED_LINES = 20_000

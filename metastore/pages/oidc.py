@@ -1,4 +1,4 @@
-"""Signing in at an OpenID Connect provider (the extra [oidc]): the code flow with PKCE, through Authlib."""
+"""Signs users in at an OpenID Connect provider (the extra [oidc]): the code flow with PKCE, through Authlib."""
 
 from __future__ import annotations
 

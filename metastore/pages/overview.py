@@ -1,4 +1,4 @@
-"""Descriptors as pages show them, whatever people put in them."""
+"""Reads descriptors for display, and tolerates any content."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _FACTS = (("name", "Name"), ("version", "Version"), ("created", "Created"), ("homepage", "Homepage"), ("id", "Id"))
-#: How much a page shows of a name or a title, and of a further text, in characters; `datapackage.json` has it all.
+#: The longest name or title, and the longest other text, in characters. `datapackage.json` has the full text.
 _TITLE, _TEXT = 300, 400
 _SHORT_HASH = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """A contributor, a source or a licence: words, perhaps a link, perhaps what for."""
+    """A contributor, a source or a licence: a title, and perhaps a link and a detail."""
 
     title: str
     link: str | None = None
@@ -25,13 +25,13 @@ class Party:
 
 
 class Part:
-    """A part of a descriptor: of the dataset, a resource or a field. What is not as specified is passed over."""
+    """A part of a descriptor: the dataset, a resource or a field. Members that break the specification are ignored."""
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
 
     def _text(self, *keys: str, most: int = _TEXT) -> str:
-        """Return the first of these members that has a text, cut."""
+        """Return the first of these members that is a text, cut."""
         return cut(next((text for key in keys if (text := text_of(self._value.get(key)))), ""), most)
 
     @property
@@ -41,17 +41,17 @@ class Part:
 
     @property
     def description(self) -> str:
-        """The description as it is written, or an empty text."""
+        """The description as written, or an empty text."""
         return self._text("description")
 
     @property
     def licences(self) -> tuple[Party, ...]:
-        """The licences; of old descriptors, the one in `license`."""
+        """The licences; in old descriptors, the one in `license`."""
         return _parties(_objects(self._value.get("licenses")) or _objects(self._value.get("license")), "title", "name")
 
     @property
     def sources(self) -> tuple[Party, ...]:
-        """Where the data come from."""
+        """The sources of the data."""
         return _parties(_objects(self._value.get("sources")), "title", "name", "path")
 
 
@@ -65,13 +65,13 @@ class Field(Part):
 
     @property
     def type(self) -> str:
-        """The type, with a format that is not the default: `date (%d.%m.%Y)`."""
+        """The type, with its format if that is not the default: `date (%d.%m.%Y)`."""
         form = self._text("format", most=60)
         return f"{self._text('type', most=60)}{f' ({form})' if form not in ('', 'default') else ''}"
 
     @property
     def unit(self) -> str:
-        """The unit of measurement, as several profiles name it."""
+        """The unit of measurement, under any of the names that profiles use."""
         return self._text("unit", "units", "unitOfMeasurement", most=60)
 
     @property
@@ -81,7 +81,7 @@ class Field(Part):
 
     @property
     def constraints(self) -> str:
-        """What values have to be: `required, minimum 0`."""
+        """The constraints on its values: `required, minimum 0`."""
         given = self._value.get("constraints")
         if not isinstance(given, Mapping):
             return ""
@@ -108,12 +108,12 @@ class Resource(Part):
 
     @property
     def path(self) -> str:
-        """Its files."""
+        """The paths of its files."""
         return cut(", ".join(self._paths), _TEXT) or ("(in the descriptor)" if "data" in self._value else "")
 
     @property
     def link(self) -> str | None:
-        """The address of its file, if it has just one and it is on the web."""
+        """The address of its file, if it has only one and that is on the web."""
         return link_of(self._paths[0]) if len(self._paths) == 1 else None
 
     @property
@@ -123,7 +123,7 @@ class Resource(Part):
 
     @property
     def size(self) -> str:
-        """The size of its file for people."""
+        """The size of its file, for people."""
         return size(self._value.get("bytes"))
 
     @property
@@ -133,13 +133,13 @@ class Resource(Part):
 
     @property
     def short_hash(self) -> str:
-        """The hash, short enough to be told apart."""
+        """The hash, cut to a recognisable length."""
         kind, colon, digits = self.hash.rpartition(":")
         return self.hash if len(digits) <= _SHORT_HASH else f"{kind}{colon}{digits[:_SHORT_HASH]}…"
 
     @property
     def details(self) -> tuple[tuple[str, str], ...]:
-        """What else is said of the file, each with a label: encoding, dialect, keys of the table."""
+        """Further facts about the file, each with a label: encoding, dialect, keys of the table."""
         given = (
             ("Encoding", self._value.get("encoding")),
             ("Dialect", self._value.get("dialect")),
@@ -155,7 +155,7 @@ class Resource(Part):
         return tuple(Field(each) for each in _objects(self._schema.get("fields")))
 
     def has(self, words: str) -> bool:
-        """Whether these words are in its name, title, description, path, format or names of columns."""
+        """Tell whether its name, title, description, path, format or column names contain a text."""
         texts = (
             self.name,
             self.title,
@@ -171,8 +171,8 @@ class Overview(Part):
     """A descriptor for people.
 
     Args:
-        descriptor: Of any kind.
-        otherwise: The title, if it has none.
+        descriptor: The descriptor, of any content.
+        otherwise: The title to use if it has none.
     """
 
     def __init__(self, descriptor: Mapping[str, Any], otherwise: str) -> None:
@@ -181,7 +181,7 @@ class Overview(Part):
 
     @property
     def title(self) -> str:
-        """The title, else what stands for one."""
+        """The title, else its substitute."""
         return super().title or self._otherwise
 
     @property
@@ -191,12 +191,12 @@ class Overview(Part):
 
     @property
     def facts(self) -> tuple[tuple[str, str], ...]:
-        """Name, version and the like, each with a label."""
+        """Name, version and similar facts, each with a label."""
         return tuple((label, text) for key, label in _FACTS if (text := self._text(key)))
 
     @property
     def version(self) -> str:
-        """The version that it gives itself, or an empty text."""
+        """The version that the descriptor declares, or an empty text."""
         return self._text("version", most=60)
 
     @property
@@ -217,7 +217,7 @@ class Overview(Part):
 
 
 def size(count: Any) -> str:
-    """Return a number of bytes for people: `1.2 MB`; nothing for what is no number."""
+    """Return a number of bytes for people: `1.2 MB`; empty for anything that is not a number."""
     if not isinstance(count, (int, float)) or isinstance(count, bool) or not 0 <= count < 1e24:
         return ""
     number = float(count)
@@ -229,7 +229,7 @@ def size(count: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a value of a descriptor as text; nothing for an empty one."""
+    """Return a value of a descriptor as text; empty for an empty value."""
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, (list, Mapping)):
@@ -238,12 +238,12 @@ def text_of(value: Any) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """Return a text that has at most so many characters."""
+    """Return a text, cut to at most so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def link_of(text: str) -> str | None:
-    """Return an address that may be followed; never a script's."""
+    """Return an address that is safe to link to (http or https), else None."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -263,7 +263,7 @@ def _parties(given: Iterable[Mapping[str, Any]], *titles: str, detail: tuple[str
 
 
 def _listed(value: Any) -> str:
-    """Return a value on one line: names of a list, `key value` pairs of an object."""
+    """Return a value on one line: the items of a list, or the `key value` pairs of an object."""
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(each or "(empty)" for each in value)
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ _NOUNS |= {"sources": "source", "keywords": "keyword", "foreignKeys": "foreign k
 
 
 def place_of(descriptor: Any, pointer: str) -> str:
-    """Return where a JSON Pointer leads, in words: `resource stations › field lat › type`."""
+    """Return a JSON Pointer in words: `resource stations › field lat › type`."""
     words, value, noun = list[str](), descriptor, ""
     for part in (token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]):
         value = _member(value, part)

@@ -78,19 +78,19 @@ def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
 
 
 def _device_words(lines: list[LogEntry], device: str) -> dict[int, str]:
-    """Return for each line whether the device was added or removed."""
+    """Return line id -> whether the device was added or removed."""
     return {line.id: "added" if _came(line, device) else "removed" for line in lines}
 
 
 def _came(line: LogEntry, device: str) -> bool:
     if not line.removed or not line.added:
-        return not line.removed  # otherwise the counts do not tell, and the snapshot does
+        return not line.removed  # otherwise only the snapshot can tell
     return device in registry().bundle_snapshot(line.id).bundle.devices
 
 
 @record.get("/log/export")
 def export() -> Response:
-    """Send all changes that the page would show, as a file."""
+    """Send all changes that match the filter, as a file."""
     format = request.args.get("format", "csv")
     if format not in _TYPES:
         raise InvalidInput(f"the record is written as csv or json, not {format[:40]!r}")
@@ -105,7 +105,7 @@ def export() -> Response:
 
 
 def _file_name(name: str | None) -> str:
-    """Return a file's name for a bundle. The name in the URL may be invalid."""
+    """Return a file name for a bundle. The name in the URL may be invalid."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name[:100]) if name else "bundles"
 
 

@@ -1,4 +1,4 @@
-"""The resources that a page of a dataset shows: those searched for, a page of them, each with its first columns."""
+"""The resources on the page of a dataset: those that match a search, one page of them, each with its first columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metastore.pages.overview import Field, Resource
 
 _RESOURCES = 50
-#: How many columns are shown of one resource among others, of all on a page, and of a resource alone.
+#: The most columns of one resource among others, of all resources on a page, and of a resource shown alone.
 _FIELDS, _FIELDS_ON_PAGE, _FIELDS_ALONE = 30, 300, 2_000
 
 
@@ -17,12 +17,12 @@ class ResourcePage:
     """A page of resources.
 
     Attributes:
-        cards: The resources, each with the columns that are shown of it.
-        words: What was searched for; empty for all.
-        found: How many resources have it.
-        total: How many resources there are.
-        start: How many of those found come before this page.
-        alone: Whether the page shows one resource whole.
+        cards: The resources, each with the columns to show.
+        words: The text of the search; empty for all.
+        found: The number of matching resources.
+        total: The number of all resources.
+        start: The number of matches before this page.
+        alone: Whether the page shows a single resource in full.
     """
 
     cards: tuple[tuple[Resource, tuple[Field, ...]], ...]
@@ -34,18 +34,18 @@ class ResourcePage:
 
     @property
     def previous(self) -> int | None:
-        """Where the page before starts."""
+        """The start of the previous page."""
         return max(0, self.start - _RESOURCES) if self.start else None
 
     @property
     def following(self) -> int | None:
-        """Where the next page starts."""
+        """The start of the next page."""
         end = self.start + len(self.cards)
         return end if end < self.found and not self.alone else None
 
 
 def resource_page(resources: Sequence[Resource], asked: Mapping[str, str]) -> ResourcePage:
-    """Return what `find`, `start` and `resource` of an address ask for; numbers that lead nowhere are passed over."""
+    """Return the page that the parameters `find`, `start` and `resource` ask for. Invalid numbers are ignored."""
     number = _number(asked.get("resource", ""))
     if alone := [resource for resource in resources if resource.number == number]:
         cards = tuple((resource, resource.fields[:_FIELDS_ALONE]) for resource in alone)

@@ -1,4 +1,4 @@
-"""Signing in to the pages: with a token, at a provider (see `oidc`), or at the proxy in front."""
+"""Signs users in to the pages: with a token, at a provider (see `oidc`), or through a proxy in front."""
 
 from __future__ import annotations
 
@@ -120,13 +120,13 @@ class Cookies(SecureCookieSessionInterface):
     """Sessions in signed cookies. A cookie that was set over HTTPS is sent over HTTPS only."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Begin an empty session if there is no cookie: to make a serializer would take longer than all the rest."""
+        """Begin an empty session if there is no cookie: making a serializer would take longer than all the rest."""
         if "Cookie" not in request.headers:
             return self.session_class()
         return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        """Tell whether the cookie is for HTTPS only, as it is if the service's public address is."""
+        """Tell whether the cookie is for HTTPS only: it is if the service's public address is."""
         return request.is_secure or (service().settings.public_url or "").startswith("https://")
 
 
@@ -215,7 +215,7 @@ def sign_in_on_the_form(field: str) -> None:
 
 
 def here(onward: str | None) -> str:
-    """Return the path to go on to, or that of the home page if it would lead to another site."""
+    """Return the path to continue at, or that of the home page if it would lead to another site."""
     home = url_for("pages.home.index")
     if not onward or not onward.startswith("/") or onward.startswith("//"):
         return home
@@ -250,7 +250,7 @@ def check() -> tuple[str, int] | Response:
 
 @sign_in.get("/session")
 def show() -> str:
-    """Show what the session may do. Raises AuthenticationError: nobody is signed in."""
+    """Show the permissions of the session. Raises AuthenticationError: nobody is signed in."""
     who: Identity = g.identity
     if who.anonymous:
         raise AuthenticationError("sign in first", missing=True)

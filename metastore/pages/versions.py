@@ -1,4 +1,4 @@
-"""The versions of a dataset: its tags, newest first, with what changed from one to the next."""
+"""The versions of a dataset: its tags, newest first, with the changes from one to the next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metastore.store.metering import metered
 from metastore.types import DatasetId, Tag
 
 _READ = 500
-#: What lies between two revisions never changes. 1,000 grades with their summaries take some 500 kB.
+#: The difference of two revisions never changes. 1,000 grades with their summaries take some 500 kB.
 _MOST_KNOWN = 1_000
 _known: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -23,9 +23,9 @@ class Version:
 
     Attributes:
         tag: The tag.
-        before: The name of the tag before it in time, or None.
-        grade: `major`, `minor` or `patch`, compared to that tag; empty if nothing differs, or that is not known.
-        summary: What changed since that tag, on one line.
+        before: The name of the previous tag in time, or None.
+        grade: `major`, `minor` or `patch`, compared with that tag; empty if nothing differs, or it is not known.
+        summary: The changes since that tag, on one line.
     """
 
     tag: Tag
@@ -35,12 +35,12 @@ class Version:
 
 
 def versions_of(subject: DatasetId, most: int, *, compared: bool) -> tuple[list[Version], int]:
-    """Return the newest tags, and how many there are, of at most 500.
+    """Return the newest tags, and the number of tags, which is at most 500.
 
     Args:
         subject: The dataset.
-        most: How many tags to return.
-        compared: Whether to compare each to the one before, which takes a while for a descriptor of some megabytes.
+        most: The most tags to return.
+        compared: Whether to compare each with the previous one, which takes a while for a descriptor of some megabytes.
     """
     tags = sorted(
         islice(service().store.tag_list(subject), _READ), key=lambda tag: (tag.created, tag.name), reverse=True
@@ -65,7 +65,7 @@ def _between(subject: DatasetId, old: str, new: str) -> tuple[str, str]:
         return known
     try:
         diff = service().store.revision_diff(subject, old, new)
-    except MetastoreError:  # one of them is no descriptor, or gone; the comparison says which
+    except MetastoreError:  # one of them is not a descriptor, or is gone; the comparison says which
         return "", ""
     if len(_known) >= _MOST_KNOWN:
         _known.clear()

@@ -1,1 +1,1 @@
-"""Where datasets are kept: one port (`port`), and an adapter for each kind of storage."""
+"""Storages of datasets: one port (`port`), and an adapter for each kind of storage."""

@@ -1,4 +1,4 @@
-"""Which change an unknown outcome is about: the ids before and after it."""
+"""Adds the ids before and after a change to an unknown outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metastore.errors import OutcomeUnknown
 
 
 class Attempt:
-    """The ids of a change that is being made: the one before it, and the one that it makes once that is known."""
+    """The ids of a change in progress: the one before it, and the new one as soon as it is known."""
 
     def __init__(self, before: str | None, wanted: str | None) -> None:
         self.before = before

@@ -1,7 +1,7 @@
-"""One repository on any Git server, without a clone: objects are fetched when they are asked for, changes are pushed.
+"""One repository on any Git server, without a clone: objects are fetched on access, and changes are pushed.
 
-The server compares every reference with its old value, so a push is what makes a write atomic: branch and tags move
-together or not at all, and nobody's revision is lost.
+The server compares every reference with its old value, which makes a push atomic: branch and tags move together or not
+at all, and no revision is lost.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from metastore.types import DatasetId, RevisionId
 
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 _TRIES = 3
-#: How many commits are fetched at once when a history is followed.
+#: The commits that are fetched at once when a history is followed.
 _STRETCH = 256
 
 
 class RemoteRepository(Repository):
-    """A repository as it was when its references were read; what is `put` stays here until a reference needs it.
+    """A repository as it was when its references were read. Objects from `put` stay here until a push needs them.
 
     Args:
-        dataset_id: For what errors say.
-        server: Where it is.
-        path: Its path there, with a slash in front.
-        references: What its names lead to, if that is known.
-        cache: Holds objects by id; may be shared between repositories.
+        dataset_id: The dataset, for errors.
+        server: The server.
+        path: The path of the repository there, with a leading slash.
+        references: Its references, if they are known already.
+        cache: Holds objects by id; can be shared between repositories.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class RemoteRepository(Repository):
         super().__init__(cache)
         self._dataset_id, self._server, self._path = dataset_id, server, path
         self._waiting: dict[str, GitObject] = {}
-        #: A history that was fetched as a whole: the cache may have room for a part of it.
+        #: A history that was fetched as a whole, since the cache may have room for only a part of it.
         self._whole: dict[str, GitObject] = {}
         self.references = references if references is not None else server.references(path)
-        #: The id that the last push brought: whether it was for us to push there is still to be confirmed.
+        #: The id that the last push brought. It still has to be confirmed that the repository is the right one.
         self.pushed: str | None = None
 
     @property
     def branch(self) -> str:  # type: ignore[override]
-        """The branch that HEAD names; right after the first push the server may not have set it yet."""
+        """The branch that HEAD names. Right after the first push, the server may not have set it yet."""
         return self.references.branch or Storage.branch
 
     @property
@@ -134,14 +134,14 @@ class RemoteRepository(Repository):
         self.push({_TAGS + name: (self.tag_target(name) or NONE, target or NONE) for name, target in changes.items()})
 
     def push(self, updates: Mapping[str, tuple[str, str]]) -> None:
-        """Move references from an old value to a new one, with the objects that were put.
+        """Move references from an old value to a new one, with the objects from `put`.
 
         Raises:
-            AlreadyExists: One is there already.
-            RevisionConflict: One has another value.
-            TagNotFound: One is gone.
+            AlreadyExists: A reference exists already.
+            RevisionConflict: A reference has another value.
+            TagNotFound: A reference is gone.
             PermissionDenied: The server refuses, and says why.
-            OutcomeUnknown: The answer was lost, and the server cannot be asked.
+            OutcomeUnknown: The response was lost, and the server cannot be reached.
         """
         revision = next((new for _, new in updates.values() if new != NONE), next(iter(updates.values()))[0])
         lost = False
@@ -162,7 +162,7 @@ class RemoteRepository(Repository):
         raise OutcomeUnknown(f"the answers to pushes for {self._dataset_id} were lost", revision)
 
     def _landed(self, updates: Mapping[str, tuple[str, str]], revision: str, *, lost: bool) -> bool:
-        """Read again what the names lead to; False where a push that was lost, or refused, changed nothing."""
+        """Read the references again. Return False if a lost or refused push changed nothing."""
         try:
             self.references = self._server.references(self._path)
             now = {name: self.references.targets.get(name, NONE) for name in updates}
@@ -179,7 +179,7 @@ class RemoteRepository(Repository):
         return False
 
     def _follows(self, head: str, old: str, new: str) -> bool:
-        """Tell whether a commit came after ours."""
+        """Tell whether a commit is a descendant of ours."""
         for commit_id, _ in ancestry(self, head if head != NONE else None):
             if commit_id in (old, new):
                 return commit_id == new

@@ -1,4 +1,4 @@
-"""Writing again after a lost race, with one backoff for all: datasets, the journal, bundles, the list of moves."""
+"""Repeats writes after a lost race, with one backoff for all: datasets, the journal, bundles, the list of moves."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from metastore.types import BlobId, Change, DatasetId, Revision
 _Result = TypeVar("_Result")
 _Head = TypeVar("_Head", Revision, Revision | None)
 FileChanges = Mapping[str, bytes | BlobId | None]
-#: How often a write is tried before its caller is told to try again later.
+#: The attempts before the caller has to try again later.
 TRIES = 100
 #: The pause after the first lost race, in seconds at most. Each further one may be longer by as much.
 _PAUSE = 0.0005
 
 
 class LostRace(Exception):
-    """Raised by an attempt that found another writer to be faster: it is made again."""
+    """Raised by an attempt that another writer overtook, so that it is repeated."""
 
 
 def retry(

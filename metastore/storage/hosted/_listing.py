@@ -1,4 +1,4 @@
-"""Which datasets an owner has on a host, and which of them were touched: a question for each page of projects."""
+"""Lists the datasets of an owner on a host, and those that were touched, with one request per page of projects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metastore.storage.hosted.projects import Project, Projects
 from metastore.storage.naming import Naming
 from metastore.types import DatasetId
 
-#: GitLab notes at most once an hour, and not at once, that a project was pushed to; Gitea by a queue.
+#: GitLab notes a push at most once an hour and with a delay; Gitea notes it through a queue.
 _ACTIVITY_LAG = timedelta(hours=2)
 
 
@@ -19,8 +19,8 @@ class Listing:
 
     Args:
         api: The calls.
-        naming: Which project holds which dataset.
-        topic: Only projects that have it count; None for all.
+        naming: Maps projects to datasets.
+        topic: Only projects with this topic count; None for all.
         moves: The ids that were moved or purged.
     """
 
@@ -31,7 +31,7 @@ class Listing:
         self._moves = moves
 
     def datasets(self, prefix: str, after: DatasetId | None) -> Iterator[tuple[DatasetId, Project]]:
-        """Yield what the owner has, in order; a host's own order is that of its database's language."""
+        """Yield the owner's datasets in order. A host's own order depends on the locale of its database."""
         found = {}
         for project in self._api.all():
             is_ours = project.path.lower() == self._api.full_path(project.name).lower()
@@ -43,7 +43,7 @@ class Listing:
         yield from sorted(found.items())
 
     def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
-        """Return the moment up to which the answer is complete, and what was touched since one, with the times."""
+        """Return the moment up to which the answer is complete, and the datasets touched since another, with times."""
         complete = datetime.now(UTC)
         earliest = since - _ACTIVITY_LAG if since else None
         found: dict[DatasetId, datetime] = {}

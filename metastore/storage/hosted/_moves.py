@@ -1,4 +1,4 @@
-"""Which datasets of an owner moved or were purged: a dataset of the store's own, since no host has a list of them."""
+"""The list of moved and purged datasets of an owner. No host keeps one, so it is a dataset of the store's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metastore.storage.naming import OWN_OWNER
 from metastore.storage.port import Storage
 from metastore.types import Author, Change, DatasetId, Revision
 
-#: Ids that were moved or purged: a revision for each, whose message names them.
+#: Its name. It has one revision per note, whose message has the ids.
 MOVES = DatasetId(OWN_OWNER, "moves")
 _OURSELVES = Author("MetaStore")
 
@@ -20,7 +20,7 @@ class Moves:
     """The ids that were moved or purged.
 
     Args:
-        storage: Where the list is kept, as a dataset of the store's own.
+        storage: The storage that keeps the list.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -33,7 +33,7 @@ class Moves:
         files = {"moves.txt": f"{now.isoformat()} {change.message}\n".encode()}
         try:
             retry.append(self._storage, MOVES, self._newest, lambda head: (files, change))
-        except OutcomeUnknown as error:  # a note too many does no harm, and the change was not begun
+        except OutcomeUnknown as error:  # a superfluous note does no harm, and the change has not begun
             raise StorageUnavailable(f"what is moved or purged cannot be noted: {error}") from error
 
     def _newest(self) -> Revision | None:
@@ -43,7 +43,7 @@ class Moves:
             return None
 
     def since(self, earliest: datetime | None) -> Iterator[tuple[datetime, DatasetId]]:
-        """Yield when which ids were moved or purged, newest first."""
+        """Yield the times at which ids were moved or purged, newest first."""
         newest = self._newest()
         if newest is None:
             return

@@ -1,4 +1,4 @@
-"""The second half of a purge: deleting a project that was renamed aside, and what an interrupted one leaves."""
+"""The second half of a purge: deletes a project that was renamed aside, and cleans up after interrupted purges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metastore.storage.naming import ASIDE_PREFIX, Naming
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, RevisionId
 
-#: A project that is still there after so long is the rest of a purge that was given up.
+#: A project that is still there after this time was left by an abandoned purge.
 _GIVEN_UP = timedelta(days=1)
 _CACHE_BYTES = 1024 * 1024
 
@@ -24,20 +24,20 @@ class Purging:
 
     Args:
         api: The calls.
-        server: Where Git's repositories are.
-        naming: Which project holds which dataset.
+        server: The server of the Git repositories.
+        naming: Maps projects to datasets.
     """
 
     def __init__(self, api: Projects, server: SmartHttp, naming: Naming) -> None:
         self._api, self._server, self._naming = api, server, naming
 
     def remove(self, dataset_id: DatasetId, project: Project, aside: str, parent: RevisionId) -> None:
-        """Delete a project that was renamed aside, or name it back if it cannot or must not be deleted.
+        """Delete a project that was renamed aside, or give it its name back if it cannot or must not be deleted.
 
         Raises:
             PermissionDenied: The token's owner may not delete it; it has its name again.
             RevisionConflict: Somebody pushed to it meanwhile; it has its name again.
-            OutcomeUnknown: The host did not say, and stays away.
+            OutcomeUnknown: The response was lost, and the host cannot be reached.
         """
         project = project._replace(path=self._api.full_path(aside))
         try:
@@ -69,17 +69,17 @@ class Purging:
     def _repository(self, dataset_id: DatasetId, path: str) -> RemoteRepository:
         return RemoteRepository(dataset_id, self._server, f"/{path}.git", Cache(_CACHE_BYTES))
 
-    # What interrupted purges leave
+    # Left-overs of interrupted purges
 
     def left_over(self, *, repair: bool) -> Iterator[Damage]:
-        """Yield the projects that interrupted purges left, and remove them if asked to."""
+        """Yield the projects that interrupted purges left behind, and remove them if asked to."""
         for project in self._api.all():
             if project.name.startswith(ASIDE_PREFIX) and project.last_activity < datetime.now(UTC) - _GIVEN_UP:
                 with suppress(NoRepository):  # it was deleted meanwhile
                     yield self._left_over(project, repair=repair)
 
     def _left_over(self, project: Project, *, repair: bool) -> Damage:
-        """Look at what an interrupted purge left; a project that was written to at that moment stays."""
+        """Handle a project that an interrupted purge left behind. One that was written to at that moment stays."""
         repository = self._repository(DatasetId("", project.path), project.path)
         purged = project.path.rpartition(".")[2]
         if not repository.is_empty and repository.head() != purged:

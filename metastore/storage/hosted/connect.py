@@ -1,4 +1,4 @@
-"""The two ways to a host: its API, and Git over HTTP, with the same token."""
+"""Opens the two connections to a host, its API and Git over HTTP, with the same token."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def open_hosts(api_url: str, below: str, token: str | None, *, kind: str, **limi
 
     Args:
         api_url: The API's address.
-        below: Where the API is on the host, such as `/api/v4`.
-        token: The token; Git takes it as a password, with any user name.
-        kind: What the host is called.
-        **limits: Of both; see `Host`.
+        below: The path of the API on the host, such as `/api/v4`.
+        token: The token. Git takes it as a password, with any user name.
+        kind: The name of the kind of host.
+        **limits: Of both hosts; see `Host`.
 
     Raises:
-        InvalidInput: There is no token, or the address makes no sense.
+        InvalidInput: There is no token, or the address is invalid.
     """
     base = api_url.rstrip("/")
     if not token:

@@ -1,6 +1,6 @@
-"""The repositories of one owner as a host's API tells of them; each kind of host has a subclass.
+"""The repositories of one owner, through a host's API. Each kind of host has a subclass.
 
-They are called projects here, as GitLab calls them: a repository with a name, a number, and settings.
+They are called projects here, as on GitLab: a repository with a name, a number, and settings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Project(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A project that is to be made: its name in addresses, its name for people, and its settings."""
+    """A project to be created: its name in addresses, its name for people, and its settings."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ class Projects(ABC):
         group: The full path of the owner: a user, an organisation, or a group.
     """
 
-    #: What the host is called in errors.
+    #: The name of the kind of host, for errors.
     kind: str
     #: The right to delete a project, which is more than the right to rename it.
     right_to_delete: str
@@ -92,35 +92,35 @@ class Projects(ABC):
         """Return if the host knows the owner.
 
         Raises:
-            StorageUnavailable: There is no such owner, or the token may not see it.
+            StorageUnavailable: There is no such owner, or the token cannot see it.
         """
 
     @abstractmethod
     def find(self, path: str) -> Project | None:
-        """Return the project at a full path, or None; `MovedAway` where it was there once."""
+        """Return the project at a full path, or None. Raises `MovedAway` if it was there once."""
 
     @abstractmethod
     def by_number(self, number: int) -> Project | None:
-        """Return a project wherever it is, or None."""
+        """Return a project wherever it is now, or None."""
 
     @abstractmethod
     def all(self) -> Iterator[Project]:
-        """Yield the owner's projects, a page at a time, but not those that are marked for deletion."""
+        """Yield the owner's projects, page by page, without those that are marked for deletion."""
 
     @abstractmethod
     def create(self, wanted: Wanted) -> Project:
-        """Make an empty project, or return the one that is there.
+        """Create an empty project, or return the existing one.
 
         Raises:
-            InvalidInput: The host does not take it; the message says why.
+            InvalidInput: The host refuses it; the message says why.
         """
 
     @abstractmethod
     def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
-        """Set what a project needs before datasets are pushed to it; return it as it is then.
+        """Configure a project before datasets are pushed to it, and return its new state.
 
         Raises:
-            StorageUnavailable: It cannot be set.
+            StorageUnavailable: The host refuses the settings.
         """
 
     @abstractmethod
@@ -135,16 +135,16 @@ class Projects(ABC):
 
         Raises:
             AlreadyExists: The path is taken.
-            OutcomeUnknown: The answer was lost, and the host cannot be asked.
+            OutcomeUnknown: The response was lost, and the host cannot be reached.
         """
 
     @abstractmethod
     def remove(self, project: Project, revision: str) -> None:
-        """Delete a project, with its present path. A host may keep it, marked, for some days.
+        """Delete a project, given with its present path. A host may keep it, marked, for some days.
 
         Raises:
-            PermissionDenied: The token's owner may not.
-            OutcomeUnknown: The answer was lost, and the host cannot be asked.
+            PermissionDenied: The token's owner lacks the right.
+            OutcomeUnknown: The response was lost, and the host cannot be reached.
         """
 
     @abstractmethod
@@ -154,16 +154,16 @@ class Projects(ABC):
     # For subclasses
 
     def _at(self, path: str) -> Project | None:
-        """Return the project at a full path, or None, also where one was once."""
+        """Return the project at a full path, or None, even if one was there once."""
         try:
             return self.find(path)
         except MovedAway:
             return None
 
     def _taken(self, path: str) -> Project | None:
-        """Return the project at a full path that the host calls taken, or None if it does not show us one.
+        """Return the project at a path that the host reports as taken, or None if it does not show one.
 
-        If the answer to an earlier request to make it was lost, not every machine of the host may know it yet.
+        If the response to an earlier create was lost, not every machine of the host may know the project yet.
         """
 
         def attempt() -> Project:
@@ -185,14 +185,14 @@ class Projects(ABC):
         landed: Callable[[], bool],
         revision: str,
     ) -> Response | None:
-        """Change a project; if no answer says that it is done, read whether it is, and ask again if it is not.
+        """Change a project. If no response confirms the change, read whether it was made, and repeat it if not.
 
         Args:
             project: The project.
-            send: Asks for the change; returns an answer that says why not, too.
-            done: Tells whether an answer says that it is done.
-            landed: Reads whether it is done.
-            revision: For an error about an unknown outcome.
+            send: Requests the change; also returns responses that refuse it.
+            done: Tells whether a response confirms the change.
+            landed: Reads whether the change was made.
+            revision: The revision, for an error about an unknown outcome.
         """
         lost: Exception | None = None
         for _ in range(_TRIES):
@@ -219,15 +219,15 @@ class Projects(ABC):
         raise OutcomeUnknown(f"answers of {self.kind} about {project.path} were lost", revision) from lost
 
 
-#: The project is not at that address any more.
+#: The statuses of a project that is no longer at its address.
 _ELSEWHERE = (301, 302, 307, 404, 405)
 
 
 def issue_of(facts: Fields, number: str, address: str) -> Issue:
-    """Read an issue whose number and page have these names in the API."""
+    """Read an issue; `number` and `address` are the names of its members in the API."""
     return Issue(facts.number(number), facts.text("title"), facts.text("state"), facts.text(address))
 
 
 def title_of(dataset_id: DatasetId) -> str:
-    """Return the name of a dataset's project for people, which GitLab wants to be unique in its group."""
+    """Return the name of a dataset's project for people, which GitLab requires to be unique in its group."""
     return dataset_id.name if not dataset_id.owner.startswith("_") else f"{dataset_id.owner} {dataset_id.name}"
