@@ -1,4 +1,4 @@
-"""Settings from the environment and a file, and what is made of them; the only module that reads the environment.
+"""Reads settings from the environment and a file, and opens what they name. No other module reads the environment.
 
 | variable | means | otherwise |
 |---|---|---|
@@ -66,24 +66,24 @@ if TYPE_CHECKING:
 
 __all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "openness", "own_secret", "verifier"]
 _PREFIX = "METASTORE_"
-#: How alike two names are, of 1, for one to be a misspelling of the other; people have variables of their own as well.
+#: The similarity, up to 1, at which a name counts as a misspelling of another. People have variables of their own, too.
 _ALIKE = 0.9
-#: Prometheus' own name, and read by its library.
+#: The name that Prometheus and its library use.
 _METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _log = logging.getLogger("metastore.config")
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings: the environment goes before the file that `METASTORE_CONFIG` names.
+    """Read the settings. The environment takes precedence over the file that `METASTORE_CONFIG` names.
 
-    A variable whose name is nearly a setting's is named in a warning, once in a process.
+    A variable whose name resembles a setting's is reported in a warning, once per process.
 
     Args:
-        environ: Read these variables; otherwise the process's.
+        environ: The variables; by default those of the process.
         url: The store, where it is named otherwise.
 
     Raises:
-        InvalidInput: One of them makes no sense; the message names it.
+        InvalidInput: A setting is invalid; the message names it.
     """
     environ = os.environ if environ is None else environ
     variables = {name: f"{_PREFIX}{name.upper()}" for name in NAMES if name != "claims"}
@@ -111,7 +111,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
 
 @functools.cache
 def _warn_of(variable: str) -> None:
-    """Say that a variable is no setting, where somebody may think that it is one."""
+    """Warn that a variable is not a setting, since its name resembles one."""
     if variable.upper() == f"{_PREFIX}CLAIMS":
         _log.warning("%s is ignored: claims are a table in the file that METASTORE_CONFIG names", variable)
         return
@@ -122,7 +122,7 @@ def _warn_of(variable: str) -> None:
 
 @functools.cache
 def _warn_of_former(former: str, name: str, *, used: bool) -> None:
-    """Say that a setting has another name now, and whether the former one still counts."""
+    """Warn that a setting has a new name, and say whether the former one still counts."""
     _log.warning("%s is called %s now%s", former, name, "" if used else f", which is set too: {former} is ignored")
 
 
@@ -164,7 +164,7 @@ _KINDS = {"http": "service", "https": "service", "git+http": "git", "git+https":
 
 
 def host_options(settings: Settings, url: str) -> dict[str, Any]:
-    """Return what the settings have for the host of a store: the token that is meant for it, and no other."""
+    """Return the options for the host of a store: the token that is meant for it, and no other."""
     kind = url.partition("://")[0].lower() if "://" in url else ""
     token = settings.tokens.get(_KINDS.get(kind, kind))
     return {"token": token} if token else {}
@@ -175,7 +175,7 @@ def open_bundles(
 ) -> BundleRegistry:
     """Open the registry of bundles that the settings name, or the one at `url`.
 
-    Without a groups file nobody may change bundles. `groups` takes precedence over the file that the settings name.
+    Without a groups file, bundles are read-only. `groups` takes precedence over the file that the settings name.
 
     Raises what `metastore.bundle.connect` raises.
     """
@@ -198,23 +198,23 @@ def wants_color() -> bool | None:
 
 
 def metrics_folder() -> str | None:
-    """Return the folder in which the processes of a server share what they count, or None for a single process."""
+    """Return the folder in which the processes of a server share their counters, or None for a single process."""
     return os.environ.get(_METRICS_FOLDER) or None
 
 
 def share_metrics(folder: str) -> None:
-    """Let this process and its children count together; before anything is counted."""
+    """Let this process and its children share their counters. Called before anything is counted."""
     os.environ[_METRICS_FOLDER] = folder
 
 
 def _folder_for_states() -> str:
-    """Return where programs keep the states of this user, as the XDG Base Directory Specification says."""
+    """Return the folder for the state of this user's programs (XDG Base Directory Specification)."""
     named = os.environ.get("XDG_STATE_HOME", "")
     return named if os.path.isabs(named) else os.path.expanduser("~/.local/state")
 
 
 def _login_name() -> str | None:
-    """Return whose process this is, from the system and not from what the environment claims."""
+    """Return the owner of the process, from the system and not from the environment, or None."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

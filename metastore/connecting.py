@@ -1,4 +1,4 @@
-"""Open stores of datasets by URL: a storage with the calls on top of it, or a remote service."""
+"""Opens stores of datasets by URL: a storage with the calls on top of it, or a remote service."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(url: str | Path, **options: Any) -> Store:
 
 
 def shown(url: str) -> str:
-    """Return a URL without the secrets that it may hold: user, password and query."""
+    """Return a URL without the secrets that it can hold: user, password and query."""
     scheme, colon, rest = url.partition("://")
     if not colon:
         return "" if "=" in url else url  # a path, or libpq's key=value …
@@ -52,7 +52,7 @@ _REMOTE_OPTIONS = {"author", "token", "timeout", "retries", "max_bytes"}
 
 
 def fitting(url: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that the store at this URL takes: settings may name others too."""
+    """Return the options that the store at this URL accepts. Settings may contain others too."""
     known = _REMOTE_OPTIONS if is_service(url) else _ALL_OPTIONS
     known = known if is_database(url) else known - set(DATABASE_OPTIONS)
     return {name: value for name, value in options.items() if name in known}

@@ -1,4 +1,4 @@
-"""Files that survive a power cut, and locks that die with their process."""
+"""Files that survive a power cut, and locks that end with their process."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _WORDS = {
     errno.EIO: "the disk reports an error",
 }
 _MUCH = 65_536
-#: Within how many nanoseconds two versions of a file may have the same times: some file systems count whole seconds.
+#: The nanoseconds within which two versions of a file may have the same times: some file systems count whole seconds.
 _GRAIN = 2_000_000_000
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn what the operating system refuses into StorageUnavailable, with the file's name and plain words."""
+    """Translate errors of the operating system to StorageUnavailable, with the file's name and plain words."""
     try:
         yield
     except OSError as error:
@@ -55,7 +55,7 @@ def sync_directory(path: str | Path) -> None:
 
 
 def _close(descriptor: int) -> None:
-    """Close a file that nothing was written to. An error cannot mean that something was lost, so there is none."""
+    """Close a file that was only read. An error cannot mean that data was lost, so it is ignored."""
     with suppress(OSError):
         os.close(descriptor)
 
@@ -72,11 +72,11 @@ def sync_file(path: str) -> None:
 def is_folder(path: str) -> bool | None:
     """Tell whether a path is a folder, or a symbolic link to one; None if nothing is there.
 
-    One look decides. After two, such as `isdir` and then `lexists`, a folder that others make in between would pass for
-    a file. Only a link is looked at again, to tell one that leads nowhere from one that others have moved.
+    Decides with a single look. With two, such as `isdir` and then `lexists`, a folder that appears in between would
+    pass for a file. Only a link is looked at again, to tell a dangling one from one that was moved.
 
     Raises:
-        OSError: It cannot be looked at.
+        OSError: The path cannot be looked at.
     """
     before: os.stat_result | None = None
     while True:
@@ -94,7 +94,7 @@ def is_folder(path: str) -> bool | None:
 
 
 def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
-    """Make a folder, with at most the rights of `mode`, and those above it, where there are none."""
+    """Make a folder with at most the permissions of `mode`, and its missing parents."""
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
@@ -106,13 +106,13 @@ def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder that no id leads to. What cannot be removed stays for `verify`, which finds it."""
+    """Remove a folder that no id leads to. Remaining files are left for `verify`, which finds them."""
     with suppress(OSError):  # `ignore_errors` lets an error of `close` through
         shutil.rmtree(path, ignore_errors=True)
 
 
 def write_file(path: str, content: bytes, *, sync: bool) -> None:
-    """Write a file in place; for files that nobody can see yet."""
+    """Write a file in place; for files that nobody else can see yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         view = memoryview(content)
@@ -125,7 +125,7 @@ def write_file(path: str, content: bytes, *, sync: bool) -> None:
 
 
 def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None = None) -> None:
-    """Replace a file's content at once: a reader finds the old or the new content, even after a power cut."""
+    """Replace a file's content atomically: a reader finds the old or the new content, even after a power cut."""
     aside = temporary or f"{path}.{os.getpid()}-{threading.get_ident()}.new"
     try:
         write_file(aside, content, sync=sync)
@@ -139,14 +139,14 @@ def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None
 
 
 def read_file(path: str) -> bytes | None:
-    """Return a small file's content, or None where there is no such file."""
+    """Return a small file's content, or None if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         content = part = os.read(descriptor, _MUCH)
-        while len(part) == _MUCH:  # a file gives less only at its end
+        while len(part) == _MUCH:  # only the end of a file gives less
             part = os.read(descriptor, _MUCH)
             content += part
         return content
@@ -157,19 +157,19 @@ def read_file(path: str) -> bytes | None:
 
 
 class SmallFiles:
-    """Reads small files, and not again those that nobody has touched.
+    """Reads small files, and remembers those that have not changed.
 
-    A file's status tells its versions apart once it is older than the grain of the clock: only what was left alone for
-    that long is remembered (the rule of Git's index, gitformat-index(5) and "racy-git" in Git's own documentation).
-    Not safe to share between threads.
+    A file's status identifies its version once it is older than the resolution of the clock, so only files that have
+    been left alone for that long are remembered (the rule of Git's index: see gitformat-index(5), and "racy-git" in
+    Git's own documentation). Not safe to share between threads.
     """
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[tuple[int, ...], bytes]] = {}
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's content, or None where there is no such file."""
-        now = time.time_ns()  # before the status: what is changed after that has a later time
+        """Return a file's content, or None if there is no such file."""
+        now = time.time_ns()  # before the status: a later change has a later time
         version = _version(path)
         if version is None:
             self._known.pop(path, None)
@@ -183,7 +183,7 @@ class SmallFiles:
         return content
 
     def known(self, path: str) -> bytes:
-        """Return a file's content without reading it. Raises KeyError: it is not remembered, or was touched."""
+        """Return a file's content without reading it. Raises KeyError: it is not remembered, or has changed."""
         version, content = self._known[path]
         if version != _version(path):
             raise KeyError(path)
@@ -193,14 +193,14 @@ class SmallFiles:
 class WatchedFile(Generic[_Value]):
     """A small file of text that is parsed again when it changes. Safe to share between threads.
 
-    While the file is missing or broken it has no value. The last good one would not do: two processes may have read
-    different ones, and what was removed in between would still count in one of them.
+    While the file is missing or broken, it has no value. Keeping the last good one would not be safe: two processes may
+    have read different ones, and a removed entry would still count in one of them.
 
     Args:
         path: The file.
-        what: What the file is called in errors, such as `groups file`.
-        parse: Makes the value of a text, or raises InvalidInput.
-        meanwhile: What is the case while the file is missing or broken, for the log.
+        what: The name of the file in errors, such as `groups file`.
+        parse: Makes the value from the text, or raises InvalidInput.
+        meanwhile: The consequence while the file is missing or broken, for the log.
 
     Raises:
         InvalidInput: The file is missing or broken at the start.
@@ -241,7 +241,7 @@ class WatchedFile(Generic[_Value]):
         raise InvalidInput(f"the {self._what} {self._path} cannot be read: {reason}")
 
     def _look(self) -> bytes | str:
-        """Return the content of the file, or as text why it cannot be read."""
+        """Return the content of the file, or the reason why it cannot be read as a string."""
         try:
             content = self._files.read(self._path)
         except OSError as error:
@@ -258,14 +258,14 @@ def _version(path: str) -> tuple[int, ...] | None:
 
 
 class _HeldLocks:
-    """The descriptors of the files that this process has locked."""
+    """The descriptors of the files that this process holds locks on."""
 
     def __init__(self) -> None:
         self.descriptors: set[int] = set()
         forks.register(self, _HeldLocks._forget)
 
     def _forget(self) -> None:
-        """Close the files in a forked child, which would otherwise keep its parent's locks for ever."""
+        """Close the files in a forked child, which would otherwise keep its parent's locks."""
         for descriptor in self.descriptors:
             with suppress(OSError):
                 os.close(descriptor)
@@ -277,11 +277,11 @@ _held = _HeldLocks()
 
 @contextmanager
 def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
-    """Hold `flock` on files, which are made if need be and never removed; the kernel frees them if we die.
+    """Hold `flock` on files, which are created if necessary and never removed. The kernel frees them when we die.
 
-    Paths are locked in order, so that two who want the same ones never wait for each other. `flock` and not `lockf`:
-    the lock belongs to the open file, so that threads of one process exclude each other too. Letting go never fails:
-    by then the body has changed what it changes, and an error would deny that.
+    Paths are locked in order, so that two processes that want the same ones never wait for each other. `flock` and not
+    `lockf`: the lock belongs to the open file, so that threads of one process exclude each other too. Unlocking never
+    fails: by then the body has made its changes, and an error would deny that.
     """
     held: list[int] = []
     try:
@@ -295,14 +295,14 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
         for descriptor in reversed(held):
             if descriptor in _held.descriptors:
                 _held.descriptors.discard(descriptor)
-                # Closing alone would not do: a child that was forked meanwhile may still have the file open.
+                # Closing is not enough: a child that was forked meanwhile may still have the file open.
                 with suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
                 _close(descriptor)
 
 
 def _open_lock(path: str) -> int:
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC  # not for writing: who may only read waits for writers too
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC  # read-only: a user who may only read waits for writers too
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:

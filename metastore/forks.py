@@ -1,10 +1,10 @@
 """Locks and connections in a process that forks.
 
 A forked child has a copy of its parent's memory, but only the thread that forked. A lock that another thread held stays
-locked in the child for ever, and a connection that both use mixes up their answers. Everything that cannot be used by
-both processes is registered here, and made again in the child.
+locked in the child for ever, and a shared connection mixes up the responses of both. Everything that the two processes
+cannot share is registered here, and made new in the child.
 
-Python's locks of modules, and those of C libraries, cannot be made again. If a thread imports a module while another
+The locks of Python's modules, and those of C libraries, cannot be made new. If a thread imports a module while another
 one forks, a child that needs this module waits for ever. So a fork waits for imports, and for calls that are
 `undisturbed`.
 """
@@ -28,12 +28,12 @@ _PATIENCE = 30.0
 
 
 def register(owner: _Owner, reset: Callable[[_Owner], None]) -> None:
-    """Call `reset(owner)` in each forked child, before anything else runs there; the owner is held weakly."""
+    """Call `reset(owner)` in each forked child, before anything else runs there. The owner is held weakly."""
     _resets[owner] = reset
 
 
 def abandon(thing: object) -> None:
-    """Keep what the parent opened, unused and unfreed: freeing it could wait for a lock or close it for the parent."""
+    """Keep an object of the parent, unused and unfreed: freeing it could wait for a lock or close it for the parent."""
     _abandoned.append(thing)
 
 
@@ -47,14 +47,14 @@ _quiet = threading.RLock()
 
 
 def undisturbed() -> AbstractContextManager[object]:
-    """Let no other thread fork meanwhile; for short work of C libraries whose locks a child would find locked."""
+    """Keep other threads from forking; for short work of C libraries whose locks a child would find locked."""
     return _quiet
 
 
 def _before_fork() -> None:
-    """Wait until no other thread imports, or until what it imports comes no further: it may wait for this thread.
+    """Wait until no other thread imports, or until its import makes no progress: it may wait for this thread.
 
-    Python's own list of its locks is read; without it there is no wait.
+    Reads Python's own list of its locks, and does not wait if there is none.
     """
     _quiet.acquire()
     known, deadline = set[str](), 0.0
@@ -63,7 +63,7 @@ def _before_fork() -> None:
             known, deadline = importing, time.monotonic() + _PATIENCE
         elif time.monotonic() >= deadline:
             return
-        _quiet.release()  # what is imported may want it
+        _quiet.release()  # the imported module may need it
         time.sleep(0.001)
         _quiet.acquire()
 
@@ -85,17 +85,17 @@ class ForkSafeLock:
         register(self, ForkSafeLock._free)
 
     def _free(self) -> None:
-        if self._lock.acquire(blocking=False):  # it was free, or this thread holds it and is going to release it
+        if self._lock.acquire(blocking=False):  # it was free, or this thread holds it and will release it
             self._lock.release()
         else:
             self._lock = threading.RLock()
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock, and say whether it was taken."""
+        """Take the lock, and return whether it was taken."""
         return self._lock.acquire(blocking=blocking)
 
     def release(self) -> None:
-        """Let go of the lock. Raises RuntimeError: this thread does not hold it."""
+        """Release the lock. Raises RuntimeError: this thread does not hold it."""
         self._lock.release()
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""An index in an SQLite file, which can be rebuilt at any time from what it indexes."""
+"""An index in an SQLite file, which can be rebuilt at any time from its sources."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR"
 
 
 class IndexFile:
-    """An SQLite file with one connection. Safe to share between threads, also with a forked child.
+    """An SQLite file with one connection. Safe to share between threads, and with a forked child.
 
-    A damaged file, or one of another format, is deleted and made again, empty. If the file cannot be written, the
+    A damaged file, or one of another format, is deleted and created again, empty. If the file cannot be written, the
     index is kept in memory.
 
     Args:
         path: The file, created if needed; None to keep the index in memory.
         schema: The statements that make the tables.
         format_number: A number that changes with the schema. It is the file's `user_version`.
-        opened: Called with each new connection, before it is asked anything.
+        opened: Called with each new connection, before its first query.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class IndexFile:
         forks.register(self, IndexFile._after_fork)
 
     def ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
-        """Return what `question` returns. It is asked again if the file was damaged and had to be made again.
+        """Return the result of `question`. It is called again if the file was damaged and had to be created again.
 
         Raises:
-            StorageBusy: Another process is rebuilding the index for too long.
+            StorageBusy: Another process takes too long to rebuild the index.
             StorageCorrupt: It is damaged again and again.
         """
         with self._mutex:
@@ -64,14 +64,14 @@ class IndexFile:
                         self._connection = self._connect()
                         self._opened(self._connection)
                     return question(self._connection)
-                except sqlite3.ProgrammingError:  # a fault of the caller, not of the file
+                except sqlite3.ProgrammingError:  # an error of the caller, not of the file
                     raise
                 except sqlite3.DatabaseError as error:
                     self._recover(error)
         raise StorageCorrupt(f"the index {self.path or 'in memory'} cannot be built")
 
     def remake(self) -> None:
-        """Make the tables again, empty, for other processes too."""
+        """Empty all tables, for other processes too."""
 
         def make(database: sqlite3.Connection) -> None:
             with transaction(database):
@@ -114,7 +114,7 @@ class IndexFile:
         try:
             database.row_factory = sqlite3.Row
             if self.path is not None:
-                # It can be rebuilt at any time: after a power cut it may be gone, but must not be half written.
+                # It can be rebuilt at any time. After a power cut it may be gone, but must not be half written.
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = NORMAL")
             if not self._has_format(database):
@@ -130,10 +130,10 @@ class IndexFile:
         return bool(database.execute("PRAGMA user_version").fetchone()[0] == self._format)
 
     def _make_tables(self, database: sqlite3.Connection) -> None:
-        """Create empty tables in place of all that are there."""
+        """Create empty tables in place of the existing ones."""
         tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"
         for (table,) in database.execute(tables).fetchall():
-            database.execute(f'DROP TABLE IF EXISTS "{table}"')  # with a virtual table go those that it consists of
+            database.execute(f'DROP TABLE IF EXISTS "{table}"')  # dropping a virtual table drops its own tables too
         for statement in filter(str.strip, self._schema.split(";")):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {self._format}")
@@ -141,7 +141,7 @@ class IndexFile:
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block did to the database, or nothing of it. No other process writes meanwhile."""
+    """Commit all changes of the block to the database, or none. No other process writes meanwhile."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,4 +1,4 @@
-"""Lists that are read as they are needed."""
+"""Lists that are read lazily."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from itertools import islice
 from typing import Generic, TypeVar, overload
 
 Item = TypeVar("Item")
-#: How many items are shown of a list that is printed.
+#: The items of a list that its repr shows.
 _SHOWN = 5
 
 
 class LazyList(Sequence[Item], Generic[Item]):
-    """A list of a store, read while it is walked through.
+    """A list of a store, read during iteration.
 
-    A loop holds one item at a time, and each loop reads again. `items[0]`, `items[:10]` and `first()` read no
-    further than they need to. `len`, `list` and an index from the end read everything, once: from then on the list
-    keeps what it read.
+    A loop holds one item at a time, and each loop reads again. `items[0]`, `items[:10]` and `first()` read only as far
+    as necessary. `len`, `list` and an index from the end read everything once; from then on the list keeps its items.
 
     Args:
-        read: Starts at the first item. It is called at once, so that its errors are those of the call that lists.
+        read: Starts at the first item. It is called immediately, so that its errors come from the call that lists.
     """
 
     __slots__ = ("_begun", "_items", "_read")
@@ -30,7 +29,7 @@ class LazyList(Sequence[Item], Generic[Item]):
         self._items: list[Item] | None = None
 
     def __iter__(self) -> Iterator[Item]:
-        # A generator chooses when it is first asked: `list` takes an iterator before it asks for the length.
+        # A generator decides on its first item: `list` takes an iterator before it asks for the length.
         if self._items is not None:
             yield from self._items
         else:

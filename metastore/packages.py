@@ -1,4 +1,4 @@
-"""Packages of other libraries: a descriptor made of one, and one made of a descriptor."""
+"""Packages of other libraries: converted to descriptors, and made from descriptors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Package = FrictionlessPackage | DplibPackage | DatapackagePackage
 
 
 def values_of(package: object) -> object:
-    """Return the descriptor of a package as ordinary values; anything else as it is."""
+    """Return the descriptor of a package as ordinary values, and any other value unchanged."""
     for name in ("to_descriptor", "descriptor", "to_dict"):
         if (member := getattr(package, name, None)) is not None:
             return member() if callable(member) else member
@@ -56,12 +56,12 @@ def make_package(descriptor: Mapping[str, Any], library: str, basepath: str | No
         if library == "frictionless":
             return module.Package.from_descriptor(values, basepath=basepath)
         return module.Package(values, base_path=basepath)
-    except Exception as error:  # both raise a dozen kinds of errors about descriptors that they do not take
+    except Exception as error:  # both raise a dozen kinds of errors for descriptors that they refuse
         raise InvalidInput(f"{library} does not take this descriptor: {str(error)[:300]}") from error
 
 
 def _references(descriptor: Mapping[str, Any]) -> Iterator[str]:
-    """Yield where a descriptor names a document with a part of itself, which both libraries read with the package."""
+    """Yield the references to documents outside of the descriptor, which both libraries read with the package."""
     resources = descriptor.get("resources")
     listed = resources if isinstance(resources, list) else []
     for pointer, member in [("", descriptor), *((f"/resources/{at}", each) for at, each in enumerate(listed))]:

@@ -16,7 +16,7 @@ from metastore.types import DatasetId
 
 
 def to_wire(value: Any) -> Any:
-    """Turn a value of `metastore.types` into what JSON can say.
+    """Convert a value of `metastore.types` to plain JSON values.
 
     An id becomes `owner/name`, a time `2024-05-01T12:00:00Z` (RFC 3339; with microseconds where it has some), and a
     frozen value an object with its attributes' names; a set becomes a sorted list; the `bytes` of a dataset are left
@@ -39,12 +39,12 @@ def to_wire(value: Any) -> Any:
 
 
 def to_dict(value: Any) -> dict[str, Any]:
-    """Return a value that a call returned as a dictionary for `json.dumps`.
+    """Return a result of a call as a dictionary for `json.dumps`.
 
     The form is that of `--json` and of the REST service: a time is `2024-05-01T12:00:00Z`, an id `owner/name`.
 
     Raises:
-        InvalidInput: It is no value of MetaStore.
+        InvalidInput: It is not a value of MetaStore.
     """
     if not is_dataclass(value) or isinstance(value, type):
         raise InvalidInput(
@@ -60,16 +60,16 @@ def to_text(value: Any) -> str:
 
 
 def from_wire(kind: Any, value: Any) -> Any:
-    """Turn what `to_wire` made, once it was JSON, back into a value.
+    """Convert the decoded JSON of a `to_wire` value back to the value.
 
-    Members that a value has not are passed over: a newer service may say more.
+    Unknown members are ignored, since a newer service may send more.
 
     Args:
         kind: A class of `metastore.types`, or what one of its attributes is annotated with.
         value: The decoded JSON.
 
     Raises:
-        ValueError: It is no such value.
+        ValueError: The JSON does not fit the class.
     """
     if kind is Any:
         return value

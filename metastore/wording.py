@@ -1,4 +1,4 @@
-"""Values in messages, and two texts beside each other: what changed, with a few words around it, in bounded time."""
+"""Values in messages, and the changes between two texts with some context, in bounded time."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
-#: How many tokens or sentences are compared with as many others at once: the time grows with the square.
+#: The most tokens or sentences on each side of a comparison: its time grows with the square.
 _MOST = 200
-#: In how many blocks of sentences the words are compared; further ones are shown as wholes, if at all.
+#: The blocks of sentences that are compared by words. Further blocks are shown as a whole, if at all.
 _MOST_BLOCKS = 10
-#: Changes with fewer tokens than this between them are one change.
+#: Changes with fewer tokens than this between them count as one.
 _APART = 6
-#: How much of one changed part is shown, in characters.
+#: The length of a changed part that is shown, in characters.
 _LONGEST_PART = 160
-#: How long a token may be, in characters, so that a text without spaces is cut as well.
+#: The length of a token, in characters, so that a text without spaces is cut too.
 _LONGEST_TOKEN = 40
 _LONGEST_LOOKED_AT = 100_000
-#: How much of what two long texts have in common is kept around their differences, in characters, to be shown.
+#: The common text that is kept around the differences of two long texts, in characters, for context.
 _AROUND = 2_000
-#: How long a value is that stands for itself in a message, in characters.
+#: The length of a value in a message, in characters.
 _SHORTENED = 80
-#: How deep objects and lists are told.
+#: The deepest level of objects and lists that is described.
 _DEEPEST = 50
-#: How long values may be, in characters, for both to be told whole.
+#: The length of two values that are both shown in full, in characters.
 _SHORT = 78
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 
@@ -39,10 +39,10 @@ class Excerpt:
     """One change in a text.
 
     Attributes:
-        before: The words in front of it; they begin with `…` if something is left out.
-        old: What was there.
-        new: What is there.
-        after: The words behind it; they end with `…` if something is left out.
+        before: The words before it; they begin with `…` if something is left out.
+        old: The former text.
+        new: The new text.
+        after: The words after it; they end with `…` if something is left out.
     """
 
     before: str
@@ -52,7 +52,7 @@ class Excerpt:
 
 
 def contrasted(old: object, new: object) -> str:
-    """Return how a value changed: both values if they are short, else only what changed in them."""
+    """Return the change of a value in words: both values if they are short, else only the parts that changed."""
     texts = [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
@@ -72,18 +72,18 @@ def contrasted(old: object, new: object) -> str:
 
 
 def shortened(value: object) -> str:
-    """Return what a caller passed as text of at most 80 characters, for messages; as Python spells it."""
+    """Return a caller's value as Python spells it, cut to 80 characters, for messages."""
     text = value if isinstance(value, (int, float)) and not isinstance(value, bool) else repr(value)
     text = str(text)
     return text if len(text) <= _SHORTENED else text[: _SHORTENED - 3] + "…"
 
 
 def spelled(value: object, most: int | None = None) -> str:
-    """Return a value of a descriptor as text: as JSON spells it, but a single text between `'`.
+    """Return a value of a descriptor as JSON spells it, but a plain text in single quotes.
 
     Args:
-        value: A value that JSON has.
-        most: The characters that the text has at most; None for all.
+        value: Any JSON value.
+        most: The length of the result in characters; None for no limit.
     """
     parts: list[str] = []
     length = 0
@@ -113,7 +113,7 @@ def _spelled(value: object, depth: int) -> Iterator[str]:
             yield from _spelled(item, depth + 1)
         yield "]" if value else "[]"
     else:
-        yield str(value)  # a number as it was written
+        yield str(value)  # a number as written
 
 
 def _quoted(text: str) -> str:
@@ -126,23 +126,23 @@ def _quoted(text: str) -> str:
 def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tuple[Excerpt, ...], int]:
     """Return the changes between two texts, with some words around each.
 
-    Of texts with more than 100,000 characters, so many are compared from their first difference on.
+    Of texts with more than 100,000 characters, only that many from the first difference on are compared.
 
     Args:
         old: The text before.
         new: The text after.
-        words: How many words of context to show on each side of a change.
-        most: How many changes to show.
+        words: The number of words of context on each side of a change.
+        most: The most changes to return.
 
     Returns:
-        The first changes, and how many more there are.
+        The first changes, and the number of further ones.
     """
     old, new = _where_they_differ(old, new)
     a, b = _tokens(old), _tokens(new)
     spans = list(_joined(_changed(a, b)))
     show, reach = visible if only(old, new) else str, 2 * words
     excerpts = []
-    shown = 0  # where the excerpt before ends
+    shown = 0  # the end of the previous excerpt
     for number, (begin, end, other_begin, other_end) in enumerate(spans[:most]):
         first = max(shown, begin - reach)
         following = spans[number + 1][0] if number + 1 < min(len(spans), most) else len(a)
@@ -159,7 +159,7 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
 
 
 def _where_they_differ(old: str, new: str) -> tuple[str, str]:
-    """Return two texts, if they are long without most of what they begin and end with alike, and cut."""
+    """Return two texts; long ones lose most of their common beginning and end, and are cut."""
     shorter = min(len(old), len(new))
     if max(len(old), len(new)) <= _LONGEST_LOOKED_AT:
         return old, new
@@ -171,7 +171,7 @@ def _where_they_differ(old: str, new: str) -> tuple[str, str]:
 
 
 def _in_common(a: str, b: str, most: int) -> int:
-    """Return with how many characters both texts begin, by halving: comparing whole parts is fast."""
+    """Return the number of characters that both texts begin with, by bisection: comparing slices is fast."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
@@ -183,9 +183,9 @@ def _in_common(a: str, b: str, most: int) -> int:
 
 
 def only(old: str, new: str) -> str:
-    """Return what alone differs, if a reader would not see it: such as `white space`; otherwise an empty text.
+    """Name the difference if readers could not see it, such as `white space`; otherwise an empty text.
 
-    Of texts with more than 100,000 characters nothing is said, since that takes long.
+    Texts with more than 100,000 characters are not examined, since that takes long.
     """
     if max(len(old), len(new)) > _LONGEST_LOOKED_AT:
         return ""
@@ -199,7 +199,7 @@ def only(old: str, new: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a text with symbols for white space, and escapes for what cannot be seen or is a combining mark."""
+    """Return a text with symbols for white space, and escapes for invisible and combining characters."""
     return "".join(_SYMBOLS.get(character) or _escaped(character) for character in text)
 
 
@@ -220,7 +220,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _changed(a: Sequence[str], b: Sequence[str]) -> Iterator[Span]:
-    """Yield where two sequences of tokens differ, as begin and end in both."""
+    """Yield the spans in which two sequences of tokens differ, as begin and end in both."""
     start = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     rest = min(len(a), len(b)) - start
     end = next((n for n in range(rest) if a[-1 - n] != b[-1 - n]), rest)
@@ -232,7 +232,7 @@ def _changed(a: Sequence[str], b: Sequence[str]) -> Iterator[Span]:
 
 
 def _by_sentences(a: Sequence[str], b: Sequence[str], span: Span) -> Iterator[Span]:
-    """Compare sentence by sentence, and word by word only within those that differ."""
+    """Compare sentence by sentence, and only the different ones word by word."""
     sides = [_sentences(a[span[0] : span[1]]), _sentences(b[span[2] : span[3]])]
     whole = (0, len(sides[0]), 0, len(sides[1]))
     if not _fits(whole):

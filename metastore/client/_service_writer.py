@@ -1,4 +1,4 @@
-"""Writes through a service: each is sent for one certain state, and looked for when its answer is lost."""
+"""Writes through a service. Each is sent for one known state, and looked for if its response is lost."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from metastore.store.settling import CannotTell, added, fits, moved, purged
 from metastore.store.writer import Writer
 from metastore.types import ChangeRequest, Dataset, DatasetId, Revision, Tag
 
-#: A tag has no history that tells whether somebody else changed it before or after us.
+#: A tag has no history that would tell whether somebody else changed it before or after us.
 _OTHERS = "somebody else changed the tag too"
 
 
 class ServiceWriter(Writer):
-    """Writes to a service, and reads through its store whether a write was made whose answer was lost."""
+    """Writes to a service. If a response is lost, reads through its store whether the write was made."""
 
     def __init__(self, store: Store, calls: Calls, settling: Settling) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The requests of a service's API: reading values, lists by page, the change feed, and sending writes."""
+"""The requests to a service's API: they read values, pages of lists and the change feed, and send writes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from metastore.types import DatasetId, FeedEntry
 _Value = TypeVar("_Value")
 Query = Mapping[str, str | None]
 API = "/api/v1"
-#: The largest page of a list that a service gives.
+#: The largest page of a list that a service sends.
 _LARGEST_PAGE = 1000
-#: How often the feed is asked again for what many datasets did within the same second, and how long to wait.
+#: The repetitions of a request for the feed when many datasets changed within one second, and the pause before each.
 _FEED_TRIES, _FEED_PAUSE = 10, 0.5
 
 
 def dataset_path(dataset_id: DatasetId) -> str:
-    """Return the path of a dataset, behind `API`."""
+    """Return the path of a dataset, after `API`."""
     return f"/datasets/{dataset_id}"
 
 
@@ -41,18 +41,18 @@ class Calls:
         self._http = http
 
     def get(self, path: str, query: Query | None = None, accept: str = JSON) -> Response:
-        """Send a read; parameters that are None are left out."""
+        """Send a read; parameters that are None are omitted."""
         params = {name: text for name, text in (query or {}).items() if text is not None}
         for name, text in params.items():
             encodable(text, f"the {name}")
         return self._http.read(API + path, params, f"{accept}, {PROBLEM}")
 
     def read(self, kind: Any, path: str, query: Query | None = None) -> Any:
-        """Return a value of a kind."""
+        """Read a value of the given class."""
         return understood(self.get(path, query), responses.value(kind))
 
     def items(self, kind: Any, path: str, query: Query, limit: int | None) -> LazyList[Any]:
-        """Return the items of a list. The first page is read at once, so that the call itself raises errors."""
+        """Return the items of a list. The first page is read immediately, so that the call itself raises errors."""
         parse_limit(limit)
         if limit is not None:
             query = {**query, "limit": str(min(max(limit, 1), _LARGEST_PAGE))}
@@ -90,9 +90,9 @@ class Calls:
         return page
 
     def _feed(self, page: tuple[FeedEntry, ...]) -> Iterator[FeedEntry]:
-        """Yield the entries of this page and those behind it.
+        """Yield the entries of this page and the following ones.
 
-        A cursor lies a moment back, so a page may begin with what the page before ended with.
+        A cursor lies a moment back, so a page can begin with the last entries of the previous page.
         """
         seen: set[tuple[Any, ...]] = set()
         tries = 0
@@ -126,7 +126,7 @@ class Calls:
             method: The HTTP method.
             path: The path behind `/api/v1`.
             members: The members of the body.
-            read: Makes the result of the response.
+            read: Reads the result from the response.
             match: The id of the state that the write is for; None if there must be none yet.
             document: A last member and its JSON, which is sent byte for byte.
             query: Parameters.

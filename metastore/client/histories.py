@@ -1,4 +1,4 @@
-"""The histories of a service's datasets as a storage to copy from and to: the service serves them to Git."""
+"""The histories of a service's datasets, as a storage to copy from and to: the service serves them to Git."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ServiceHistories(PlainGitStorage):
 
     Args:
         address: The service's address, without `/api/v1`.
-        credentials: Who asks.
-        listing: How the service lists its datasets.
+        credentials: The credentials of the caller.
+        listing: Lists the datasets of the service.
 
     Raises:
         InvalidInput: The address is neither https nor on this machine.

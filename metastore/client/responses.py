@@ -1,4 +1,4 @@
-"""Responses of a service, parsed: values, and errors as the store raised them."""
+"""Parses the responses of a service: values, and errors as the store raised them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PROBLEM = "application/problem+json"
 RAW = "application/octet-stream"
 _Value = TypeVar("_Value")
 _OptionalText = str | None
-#: Each error that a store raises, with what its attributes are.
+#: Each error that a store raises, with the attributes of its class.
 _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     InvalidInput: {},
     TooLarge: {},
@@ -70,11 +70,11 @@ _KINDS = {kind.kind: kind for kind in _FACTS}
 
 
 def understood(answer: Response, read: Callable[[Response], _Value]) -> _Value:
-    """Return what a good answer says.
+    """Read the value of a successful response.
 
     Raises:
-        MetastoreError: What the service raised.
-        StorageUnavailable: It is no answer of MetaStore.
+        MetastoreError: The error that the service raised.
+        StorageUnavailable: The response is not from MetaStore.
     """
     if 200 <= answer.status < 300:
         try:
@@ -85,10 +85,10 @@ def understood(answer: Response, read: Callable[[Response], _Value]) -> _Value:
 
 
 def understood_write(answer: Response, read: Callable[[Response], _Value]) -> _Value:
-    """Return the value in the response to a write. `ResponseLost` if it does not tell whether the write was made.
+    """Read the value in the response to a write. Raises `ResponseLost` if it does not tell whether the write was made.
 
     Raises:
-        MetastoreError: What the service raised: nothing was changed.
+        MetastoreError: The error that the service raised; nothing was changed.
     """
     if 200 <= answer.status < 300:
         try:
@@ -96,7 +96,7 @@ def understood_write(answer: Response, read: Callable[[Response], _Value]) -> _V
         except ValueError as error:
             raise _lost(answer, f"{_said(answer)}, but not what MetaStore says: {error}") from None
     problem = _problem(answer)
-    if problem is None and answer.status >= 500:  # a proxy, or a service that fell over on the way
+    if problem is None and answer.status >= 500:  # a proxy, or a service that failed on the way
         raise _lost(answer, str(_foreign(answer)))
     raise problem or _foreign(answer)
 
@@ -111,7 +111,7 @@ def _said(answer: Response) -> str:
 
 
 def _foreign(answer: Response) -> MetastoreError:
-    """Return what to say of an answer that somebody else gave, such as a proxy."""
+    """Return the error for a response that is not from MetaStore, but for example from a proxy."""
     if answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return InvalidInput(f"{_said(answer)}: what was sent is larger than it takes")
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -133,7 +133,7 @@ def _members(answer: Response) -> dict[str, Any]:
 
 
 def _problem(answer: Response) -> MetastoreError | None:
-    """Return the error that a problem document speaks of, with its text and attributes; None if it is none of ours."""
+    """Return the error in a problem document, with its text and attributes; None if it is not one of ours."""
     said = _members(answer)
     kind = _KINDS.get(str(said.get("kind")))
     if kind is None:
@@ -170,10 +170,10 @@ def _more_facts(kind: type[MetastoreError], document: Mapping[str, Any], answer:
 
 
 def json_of(answer: Response) -> Any:
-    """Return the JSON of an answer.
+    """Return the JSON of a response.
 
     Raises:
-        ValueError: It is none, or said to be something else.
+        ValueError: It is not JSON, or declares another media type.
     """
     if answer.media_type not in (JSON, ENVELOPE, PROBLEM):
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
@@ -181,32 +181,32 @@ def json_of(answer: Response) -> Any:
 
 
 def value(kind: Any) -> Callable[[Response], Any]:
-    """Return what reads a value of a kind."""
+    """Return a function that reads a value of the given class."""
     return lambda answer: from_wire(kind, json_of(answer))
 
 
 def raw(answer: Response) -> bytes:
-    """Return the body of an answer as it is. Raises ValueError."""
+    """Return the body of a response unchanged. Raises ValueError."""
     if answer.media_type != RAW:
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
     return answer.content
 
 
 def nothing(answer: Response) -> None:
-    """Read an answer that says no more than that it was done."""
+    """Accept a response that only confirms a write."""
     if answer.status != HTTPStatus.NO_CONTENT:
         raise ValueError("there should be nothing")
 
 
 def enveloped(answer: Response) -> tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]:
-    """Cut our envelope open: its last member is the descriptor, byte for byte as it is stored.
+    """Take our envelope apart. Its last member is the descriptor, byte for byte as stored.
 
     Raises:
-        ValueError: It is no such envelope.
+        ValueError: It is not such an envelope.
     """
     if answer.media_type != ENVELOPE:
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
-    # In a text of JSON this would have a backslash before the quotation mark.
+    # Inside a JSON string, a backslash would precede the quotation mark.
     head, separator, rest = answer.content.partition(b', "descriptor": ')
     if not separator or not rest.endswith(b"}"):
         raise ValueError("it has no descriptor at its end")
@@ -222,7 +222,7 @@ def dataset(answer: Response) -> Dataset:
 
 
 def next_page(answer: Response) -> str | None:
-    """Return the query of the next page (RFC 8288), or None where there is none: its path is that of the list.
+    """Return the query of the next page (RFC 8288), or None on the last page. Its path is that of the list.
 
     Raises:
         ValueError: The link leads to another service.

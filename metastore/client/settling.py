@@ -1,7 +1,7 @@
-"""Writes over a network: each is made once, or not at all, or raises `OutcomeUnknown`.
+"""Writes over a network. Each is made once or not at all, or raises `OutcomeUnknown`.
 
 Every write names the state that it is for (`If-Match`), or that there is none yet (`If-None-Match: *`). So the service
-carries it out at most once, however often it is sent and however late a copy arrives. When an answer is lost, the
+carries it out at most once, however often it is sent and however late a copy arrives. If a response is lost, the
 client reads whether the write was made: see `docs/explanation/remote.md`.
 """
 
@@ -30,7 +30,7 @@ _Made = TypeVar("_Made")
 
 
 def members_of(request: ChangeRequest) -> dict[str, Any]:
-    """Return the members of a body that say who changes something, why and when; the service adds what is missing."""
+    """Return the members of a body that name the author, reason and time of a change. The service adds missing ones."""
     members = {"message": request.message, "author": to_wire(request.author), "at": to_wire(request.at)}
     return {name: member for name, member in members.items() if member is not None}
 
@@ -53,13 +53,14 @@ class Settling:
 
         Args:
             request: The write.
-            send: Sends it, for one certain state.
-            look: Returns what the write made, or None if the state is still the one that it is for. Raises a
-                `Conflict` if it can no longer be made.
+            send: Sends it for the given state.
+            look: Returns the result of the write, or None if the state is still the one that it is for. Raises a
+                `Conflict` if it
+                can no longer be made.
             before: The state that it is for; None if there is none yet.
 
         Raises:
-            OutcomeUnknown: Answers were lost, and looking did not tell.
+            OutcomeUnknown: Responses were lost, and looking did not help.
         """
         lost: ResponseLost | None = None
         for pause in self._http.pauses():
@@ -96,7 +97,7 @@ class Settling:
         is_ours: Callable[[Revision], bool],
         made: Callable[[Revision], _Made],
     ) -> _Made:
-        """Add a revision on top of the expected one; without one, on the newest, and again after a lost race."""
+        """Add a revision on top of the expected one. Without one, use the newest, and retry after a lost race."""
         parent = request.expected or self._store.revision_read(request.dataset_id).id
 
         def look() -> _Made | None:
@@ -117,7 +118,7 @@ class Settling:
         return retry(attempt, request.dataset_id)
 
     def _newest(self, request: ChangeRequest, parent: str) -> str:
-        """Return the newest revision, if the service said no more than that there is nothing to replace."""
+        """Return the newest revision if the service's answer was only that there is nothing to replace."""
         newest = self._store.revision_read(request.dataset_id)
         if newest.deleted and newest.id == parent:
             raise DatasetDeleted(request.dataset_id, newest)

@@ -47,7 +47,7 @@ from metastore.types import (
 )
 from metastore.wire import from_wire
 
-#: An answer holds a descriptor, or two of them and what lies between, with every quotation mark escaped.
+#: A response holds a descriptor, or two of them and their difference, with every quotation mark escaped.
 _ANSWER_TO_DESCRIPTOR = 8
 
 
@@ -56,16 +56,18 @@ class RemoteStore(Store):
 
     Args:
         url: The service's address.
-        token: Who calls; what it grants decides what the caller may do.
-        author: Who writes, unless a call says otherwise; without it, the user whom the token names. Another author
-            than that, and `at`, need a token that grants `import`.
-        timeout: For how many seconds nothing may come; or a pair, of which the first is for making a connection.
-        retries: How often a request that is safe to repeat is repeated.
-        max_bytes: The size of the largest descriptor that is sent, in bytes. The longest answer that is read is eight
-            times as long.
+        token: The token of the caller, which decides what they may do.
+        author: The default author; without it, the user whom the token names. Another author, and `at`, need a token
+            that
+            grants `import`.
+        timeout: The longest silence in seconds; or a pair, whose first number is the limit for connecting.
+        retries: How often a safe request is repeated.
+        max_bytes: The size of the largest descriptor that is sent, in bytes. The longest response that is read is eight
+            times
+            as long.
 
     Raises:
-        InvalidInput: An argument makes no sense.
+        InvalidInput: An argument is invalid.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class RemoteStore(Store):
 
     @property
     def storage(self) -> Storage:
-        """The histories of the service, to copy from; it takes no changes."""
+        """The histories of the service, to copy from. It is read-only."""
         if self._histories is None:
             self._histories = ServiceHistories(self._http.address, self._credentials, self._listed)
         return self._histories
@@ -168,7 +170,7 @@ class RemoteStore(Store):
         return values
 
     def revision_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Revision:
-        # By the list: a text that is neither an id nor a tag's name cannot stand in a path.
+        # Through the list: a text that is neither an id nor a tag name cannot be part of a path.
         return self.revision_list(dataset_id, revision, limit=1)[0]
 
     def revision_diff(self, dataset_id: AnyId, revision_a: AnyRevision, revision_b: AnyRevision | None = None) -> Diff:
@@ -224,7 +226,7 @@ class RemoteStore(Store):
 
 
 def _surroundings(answer: Response) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:
-    """Read a project without its dataset, whose bytes it does not have."""
+    """Read a project without its dataset, whose bytes the response does not have."""
     project = responses.value(dict)(answer)
     dataset = from_wire(dict, project.get("dataset"))
     tags, issues = from_wire(tuple[Tag, ...], project.get("tags")), from_wire(tuple[Issue, ...], project.get("issues"))

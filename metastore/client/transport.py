@@ -1,4 +1,4 @@
-"""The connection to one service: its address, the token, and which requests may be repeated."""
+"""The connection to one service: its address, the token, and the rules for repeating requests."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from metastore.http.connection import Connection
 from metastore.http.credentials import refuse_unencrypted
 from metastore.http.responses import Response
 
-#: Statuses of a read that may be different in a moment: the service's, or those of a proxy in front of it.
+#: Statuses of a read that may change in a moment: the service's own, or those of a proxy in front of it.
 TRANSIENT = frozenset({429, 502, 503, 504})
 _TOKEN = re.compile(r"[!-~]+")
 
 
 class Transport:
-    """The way to one service. Safe to share between threads, and usable after a fork.
+    """The connection to one service. Safe to share between threads, and usable after a fork.
 
     Args:
         url: The service's address, without `/api/v1`.
         token: Sent with every request, to this address alone.
-        timeout: How long to wait for a piece of a response, in seconds; or a pair, whose first number is for making a
-            connection.
+        timeout: The longest wait for a piece of a response, in seconds; or a pair, whose first number is the limit for
+            connecting.
         retries: How often a safe request is repeated.
         longest: The longest body to read, in bytes.
         sleep: Waits, in seconds.
 
     Raises:
-        InvalidInput: One of the arguments is wrong.
+        InvalidInput: An argument is invalid.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Transport:
         self.connection.close()
 
     def read(self, path: str, query: Mapping[str, str], accept: str) -> Response:
-        """Send a GET, and repeat it where that may help.
+        """Send a GET, and repeat it if that may help.
 
         Raises:
             StorageUnavailable: No response came.
@@ -81,9 +81,9 @@ class Transport:
     def write(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes
     ) -> Response:
-        """Send a write, and repeat it only if it was not sent, or was refused for now (429) before anything was done.
+        """Send a write. Repeat it only if it was not sent, or was refused for now (429) before anything was done.
 
-        `ResponseLost` says that no response came.
+        Raises `ResponseLost` if no response came.
 
         Raises:
             StorageUnavailable: The service was not reached.
@@ -99,7 +99,7 @@ class Transport:
         )
 
     def pauses(self) -> Iterator[float]:
-        """Yield for each try how long to wait after it, in seconds."""
+        """Yield the pause after each try, in seconds."""
         yield from self.connection.pauses()
         yield 0.0
 

@@ -1,1 +1,1 @@
-"""The one HTTP client: limits, retries, bounded bodies, credentials and what responses mean."""
+"""The one HTTP client: limits, retries, bounded bodies, credentials, and the meaning of responses."""

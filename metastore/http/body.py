@@ -12,7 +12,7 @@ ENCODING = "gzip"
 
 
 class BadBody(Exception):
-    """A body is too long, too slow or wrongly compressed. Asking again is useless. The text continues an address."""
+    """A body is too long, too slow or badly compressed. A retry is useless. Its text continues an address."""
 
 
 class Stream(Protocol):
@@ -29,14 +29,14 @@ class Stream(Protocol):
 
 
 def read_body(response: Stream, *, longest: int, seconds: float) -> bytes:
-    """Return a body, decompressed. `BadBody` is raised if it is too long, too slow, or wrongly compressed.
+    """Return a body, decompressed. Raises `BadBody` if it is too long, too slow or badly compressed.
 
     Never more than `longest` bytes and one piece are held.
 
     Args:
-        response: A response whose body was not read yet.
-        longest: How many bytes to read at most, both compressed and decompressed.
-        seconds: How long to read at most.
+        response: A response whose body has not been read yet.
+        longest: The most bytes to read, both compressed and decompressed.
+        seconds: The longest time to read.
     """
     until, parts = time.monotonic() + seconds, []
     inflater = _inflater(response.headers.get("content-encoding", ""))
@@ -44,7 +44,7 @@ def read_body(response: Stream, *, longest: int, seconds: float) -> bytes:
     for piece in response.iter_raw():
         parts.append(_inflated(inflater, piece, longest + 1 - size) if inflater else piece)
         came, size = came + len(piece), size + len(parts[-1])
-        if max(came, size) > longest:  # compressed bytes may come for ever and hold nothing
+        if max(came, size) > longest:  # compressed bytes can arrive for ever and decompress to nothing
             raise BadBody(f"answers with more than {longest} bytes")
         if time.monotonic() > until:
             raise BadBody(f"takes more than {seconds:g} seconds for an answer")

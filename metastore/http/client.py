@@ -20,16 +20,16 @@ from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 
 #: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
 LONGEST = 256 * 1024 * 1024
-#: How long a call may wait for the end of a limit, in seconds, if it is to go slowly.
+#: The longest time that a slowed-down call may wait for the end of a limit, in seconds.
 HOURS = 4 * 3600.0
 _Result = TypeVar("_Result")
 
 
 class _Pace:
-    """Keeps below a host's limits of changes, before the host has to refuse one.
+    """Keeps below a host's limits on changes, so that the host need not refuse any.
 
     Args:
-        limits: Pairs of a number of changes and a stretch of time, in seconds.
+        limits: Pairs of a number of changes and a period in seconds.
     """
 
     def __init__(self, limits: Sequence[tuple[int, float]]) -> None:
@@ -54,18 +54,18 @@ class Host:
         credentials: Sent with every request.
         extra: The extra of this package that brings httpx, named in the error if it is missing.
         headers: Further headers of every request.
-        timeout: How long to wait for a connection, and for each piece of a response, in seconds.
-        patience: How long a call may wait in all while the host limits us, in seconds.
-        concurrency: How many requests may be under way at once.
+        timeout: The longest wait for a connection, and for each piece of a response, in seconds.
+        patience: The longest time that a call may wait in total while the host limits us, in seconds.
+        concurrency: The most requests at a time.
         longest: The longest body to read, in bytes.
         unauthorized: Makes the error for a token that is missing or not accepted, from a sentence.
         sleep: Waits, in seconds.
         clock: Returns the time, in seconds since 1970.
     """
 
-    #: How many changes a host takes in how many seconds, where it says so.
+    #: Pairs of a number of changes and a period in seconds: the documented limits of the host.
     limits_of_changes: Sequence[tuple[int, float]] = ()
-    #: Waits some seconds for the end of a limit. A progress bar replaces it by a function that shows the wait.
+    #: Waits for the end of a limit, some seconds. A progress bar replaces it by a function that shows the wait.
     waiting: Callable[[float], None]
 
     def __init__(
@@ -101,7 +101,7 @@ class Host:
         self._clock = clock
         self._limited_until = 0.0
         self._pace: _Pace | None = None
-        #: How many requests were made so far; one that was repeated after a fault counts once.
+        #: The number of requests so far. A request that was repeated after a fault counts once.
         self.requests = 0
 
     def __repr__(self) -> str:
@@ -122,7 +122,8 @@ class Host:
 
         Args:
             method: The HTTP method.
-            path: A quoted path below the API's address; or a whole address, as in a link, of which the path and the
+            path: A quoted path below the API's address; or a whole address, such as that of a link, of which only the
+                path and
                 query are used.
             query: The parameters.
             body: Bytes are sent as they are, anything else as JSON.
@@ -134,10 +135,10 @@ class Host:
         `Redirected` (the resource is at another address).
 
         Raises:
-            StorageBusy: The host's limit lasts longer than our patience.
+            StorageBusy: The host's limit lasts longer than the patience.
             StorageUnavailable: The host cannot be reached, fails, or does not accept the token.
             PermissionDenied: The host refuses the token's owner.
-            StorageError: The host calls the request wrong.
+            StorageError: The host rejects the request as invalid.
         """
         repeatable = method == "GET" if repeatable is None else repeatable
         content = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
@@ -156,10 +157,10 @@ class Host:
                 return self._checked(response, method, path, handled)
 
     def pages(self, path: str, *, query: Mapping[str, str | int] | None = None, **options: Any) -> Iterator[Response]:
-        """Yield a page and those that its `Link` header leads to, one at a time; see `call`.
+        """Yield a page and the pages that its `Link` header leads to, one at a time; see `call`.
 
         Raises:
-            StorageUnavailable: A page leads to one that was there before.
+            StorageUnavailable: A page leads back to an earlier one.
         """
         response = self.call("GET", path, query=query, **options)
         yield response
@@ -172,13 +173,13 @@ class Host:
             raise StorageUnavailable(f"{self._name()} leads from page to page in a circle")
 
     def when_there(self, attempt: Callable[[], _Result], *, within: float | None = None) -> _Result:
-        """Call until the host knows what it has just made, within our patience.
+        """Repeat a call until the host knows a resource that it has just created, within the patience.
 
-        Hosts answer from machines that learn of a new repository one after the other: for seconds, some say 404.
+        A host's machines learn of a new repository one after the other, so for some seconds some of them answer 404.
 
         Args:
-            attempt: Raises `Missing` if the host does not know it yet. It has to be safe to call again.
-            within: A shorter time than our patience, in seconds.
+            attempt: Raises `Missing` if the host does not know the resource yet. It must be safe to repeat.
+            within: A shorter time than the patience, in seconds.
         """
         left, count = self._patience if within is None else min(within, self._patience), 0
         while True:
@@ -200,7 +201,7 @@ class Host:
         return self._credentials.headers()["Authorization"].partition(" ")[2]
 
     def slow_down(self) -> None:
-        """Keep below the host's limits of changes from now on, and wait hours for the end of a limit."""
+        """Keep below the host's limits on changes from now on, and wait for hours if it limits us."""
         self._pace = _Pace(self.limits_of_changes)
         self._patience = max(self._patience, HOURS)
 
@@ -212,11 +213,11 @@ class Host:
         pace.note(self._clock())
 
     def _limit(self, response: Response) -> float | None:
-        """Return how many seconds the host wants to be left alone, or None if it sets no limit."""
+        """Return the seconds until the host's limit ends, or None if it sets no limit."""
         return response.limit(self._clock())
 
     def _wait_for_limit(self, left: float) -> float:
-        """Wait for the end of the host's limit; return the patience that is left, in seconds."""
+        """Wait for the end of the host's limit; return the remaining patience, in seconds."""
         wait = self._limited_until - self._clock()
         if wait <= 0:
             return left
@@ -236,7 +237,7 @@ class Host:
         headers: Mapping[str, str],
         repeatable: bool,
     ) -> Response:
-        """Send, and repeat where that is safe. A 5xx does not tell whether a change was made."""
+        """Send a request, and repeat it if that is safe. A 5xx does not tell whether a change was made."""
         self.requests += 1
         response = self._connection.request(
             method,
@@ -254,7 +255,7 @@ class Host:
         raise StorageUnavailable(f"{response.address} answered {response.status}")
 
     def pause(self, attempt: int) -> None:
-        """Wait before asking again, longer after each attempt."""
+        """Wait before a repetition, longer after each attempt."""
         self._connection.sleep(backoff(attempt))
 
     # Responses
@@ -302,6 +303,6 @@ class Host:
 
 
 def _is_change(method: str, path: str, body: Any) -> bool:
-    """Tell whether a request makes or changes something: questions of Git and of GraphQL are posts, too."""
+    """Tell whether a request changes something. Queries of Git and GraphQL are POSTs too, and change nothing."""
     question = isinstance(body, dict) and str(body.get("query", "")).lstrip().startswith("query")
     return method != "GET" and not question and not path.endswith("git-upload-pack")

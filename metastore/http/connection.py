@@ -1,6 +1,6 @@
-"""The connections to one server: sending, repeating what is safe, bounding what comes back.
+"""The connections to one server: they send requests, repeat those that are safe, and bound the responses.
 
-Git hosts, the service and key servers are all asked through here. Redirects are never followed.
+Git hosts, services and key servers are all reached through this module. Redirects are never followed.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from metastore.http.responses import NotSent, Response, ResponseLost, Unreadable
 if TYPE_CHECKING:
     import httpx
 
-#: The longest pause between two tries, in seconds. A server that asks for more is not asked again.
+#: The longest pause between two tries, in seconds. A server that demands a longer one is not asked again.
 LONGEST_PAUSE = 5.0
 _FIRST_PAUSE = 0.2
-#: A whole body may take this many times as long as the wait for a piece of it.
+#: The time for a whole body, as a multiple of the wait for a piece of it.
 _SLOWNESS = 10
 
 
 class Connection:
-    """The way to one server. Safe to share between threads, and usable after a fork.
+    """The connections to one server. Safe to share between threads, and usable after a fork.
 
     Args:
         base: The server's address, without a slash at its end.
         extra: The extra of this package that brings httpx, named in the error if it is missing.
         headers: Sent with every request.
-        timeout: How long to wait for a connection, and for each piece of a response, in seconds.
-        seconds: How long a whole body may take; by default ten times the wait for a piece.
-        concurrency: How many requests may be under way at once. Further ones wait.
+        timeout: The longest wait for a connection, and for each piece of a response, in seconds.
+        seconds: The longest time for a whole body; by default ten times the wait for a piece.
+        concurrency: The most requests at a time. Further ones wait.
         retries: How often a safe request is repeated.
         longest: The longest body to read, in bytes.
         sleep: Waits, in seconds.
@@ -66,7 +66,7 @@ class Connection:
         self._seconds = self._read * _SLOWNESS if seconds is None else seconds
         self._concurrency = concurrency
         self._retries = retries
-        # By process: a child must neither write into its parent's connections nor close them.
+        # By process: a child must neither write to its parent's connections nor close them.
         self._pools: dict[int, httpx.Client] = {}
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class Connection:
         repeatable: bool,
         transient: Container[int],
     ) -> Response:
-        """Send a request, and repeat it where that is safe.
+        """Send a request, and repeat it if that is safe.
 
         A request that was not sent is always repeated. A lost response, or a transient status, leads to another try
         only if the request is `repeatable`; a transient 429 always does, since nothing was done. After the last try a
@@ -102,7 +102,7 @@ class Connection:
             headers: Further headers.
             content: The body.
             repeatable: Whether sending it twice has the same effect as sending it once.
-            transient: Statuses that may be different in a moment.
+            transient: Statuses that may change in a moment.
 
         `ResponseLost` stays inside the package: the request is not repeatable, and no response came.
 
@@ -133,7 +133,7 @@ class Connection:
         raise StorageUnavailable(str(outcome)) from None
 
     def pauses(self) -> Iterator[float]:
-        """Yield how long to wait before each further try, in seconds."""
+        """Yield the pause before each further try, in seconds."""
         return map(backoff, range(self._retries))
 
     def send(
@@ -147,7 +147,7 @@ class Connection:
     ) -> Response:
         """Send a request once.
 
-        `NotSent`, `ResponseLost` and `Unreadable` say how it failed; callers translate them.
+        Raises `NotSent`, `ResponseLost` or `Unreadable`, which callers translate.
         """
         with needs_extra(self._extra):
             import httpx
@@ -173,7 +173,7 @@ class Connection:
 
     def _pool(self) -> httpx.Client:
         pool = self._pools.get(os.getpid())
-        # Two threads may both make one; both use the first.
+        # Two threads may both create a client; both then use the first.
         if pool is None:
             with undisturbed():  # OpenSSL initialises itself, and reads certificates
                 pool = self._pools.setdefault(os.getpid(), self._new_pool())
@@ -185,14 +185,14 @@ class Connection:
         try:
             return httpx.Client(
                 headers=self._headers,
-                # No limit for `pool`: a request waits for others, which are bounded themselves.
+                # No limit for `pool`: a request waits for others, which have limits themselves.
                 timeout=httpx.Timeout(self._read, connect=self._connect, pool=None),
                 limits=httpx.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency),
                 follow_redirects=False,
                 trust_env=not is_loopback(self.base),
                 verify=self._trusted(),
             )
-        except OSError as error:  # SSL_CERT_FILE names no file
+        except OSError as error:  # SSL_CERT_FILE names a missing file
             raise StorageUnavailable(f"the certificates to trust cannot be read: {error}") from None
 
     def _trusted(self) -> ssl.SSLContext:
@@ -207,16 +207,16 @@ class Connection:
 
 
 def backoff(attempt: int) -> float:
-    """Return how long to wait after a failed attempt, in seconds: longer each time, and never alike for two.
+    """Return the pause after a failed attempt, in seconds: longer each time, and with a random part.
 
     Args:
-        attempt: How many attempts failed before this one.
+        attempt: The number of earlier failed attempts.
     """
     return min(LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1)
 
 
 def _quiet(url: httpx.URL) -> httpx.URL:
-    """Return an address that prints without its query: httpx logs each address, and a query may hold a secret."""
+    """Return an address that prints without its query: httpx logs addresses, and a query can hold a secret."""
     import httpx
 
     class Quiet(httpx.URL):
@@ -227,7 +227,7 @@ def _quiet(url: httpx.URL) -> httpx.URL:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong; some of httpx's errors have no text of their own."""
+    """Return the reason of an error; some of httpx's errors have no text of their own."""
     import httpx
 
     if isinstance(error, httpx.TimeoutException):

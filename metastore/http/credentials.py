@@ -1,4 +1,4 @@
-"""Who we are to a host, and where we may say so."""
+"""Credentials for a host, and the addresses to which they may be sent."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from metastore.errors import InvalidInput
 
 
 class Credentials(Protocol):
-    """Who we are, to a host."""
+    """Credentials for a host."""
 
     def headers(self) -> Mapping[str, str]:
-        """Return the headers that say so."""
+        """Return the headers that carry the credentials."""
 
     def renew(self) -> bool:
-        """Get fresh ones after a 401; False where there is no way to."""
+        """Get fresh credentials after a 401. Return False if that is impossible."""
 
 
 class Token:
-    """A token that was given to us. It is in no repr, and no pickle.
+    """A fixed token. It appears in no repr, and in no pickle.
 
     Args:
         value: The token; of any length and form.
-        header: The header it goes into.
-        prefix: What stands before it there.
+        header: The header that carries it.
+        prefix: The text before it in the header.
     """
 
     __slots__ = ("_headers",)
@@ -47,12 +47,12 @@ class Token:
         return self._headers
 
     def renew(self) -> bool:
-        """Return False: what was given cannot be renewed."""
+        """Return False: a fixed token cannot be renewed."""
         return False
 
 
 class Nobody:
-    """No credentials: what is public is read without."""
+    """No credentials: only public data can be read."""
 
     def headers(self) -> Mapping[str, str]:
         """Return no header."""
@@ -64,10 +64,10 @@ class Nobody:
 
 
 def check_base(url: str) -> str:
-    """Return an API's address without a slash at its end, if a token may be sent there.
+    """Return an API's address without a trailing slash, if a token may be sent there.
 
     Raises:
-        InvalidInput: It is no address, holds credentials, or is neither https nor on this machine.
+        InvalidInput: It is not an address, holds credentials, or is neither https nor on this machine.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -90,7 +90,7 @@ def refuse_unencrypted(url: str) -> None:
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether an address is one of this very machine."""
+    """Tell whether an address is on this very machine."""
     name = urlsplit(url).hostname or ""
     try:
         return name == "localhost" or ip_address(name).is_loopback

@@ -1,7 +1,7 @@
-"""The fields of a JSON response, read strictly: a response without what was asked for is a failure of the host.
+"""The fields of a JSON response, read strictly: a missing field is a failure of the host.
 
-Proxies, limits and outages come with status 200 too. A missing field read as "there is none" would acknowledge a write
-that was never made, or report what is there as not found.
+Proxies, limits and outages answer with status 200 too. If a missing field were read as "there is none", a write that
+was never made would be acknowledged, or an existing resource reported as not found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from metastore.errors import StorageUnavailable
 
 
 class Unexpected(StorageUnavailable):
-    """A response does not say what was asked. Whether a change was made has to be read."""
+    """A response lacks the expected fields. If it answers a change, only a read tells whether the change was made."""
 
 
 class Fields:
@@ -25,7 +25,7 @@ class Fields:
 
     Args:
         value: The object; checked here.
-        where: Names it in errors, such as `repository`.
+        where: The name of the object in errors, such as `repository`.
     """
 
     __slots__ = ("_value", "_where")
@@ -40,7 +40,7 @@ class Fields:
         return name in self._value
 
     def is_null(self, name: str) -> bool:
-        """Tell whether a field is there, and null."""
+        """Tell whether a field is present and null."""
         return self._value.get(name, self) is None
 
     def text(self, name: str) -> str:
@@ -92,7 +92,7 @@ class Fields:
         return tuple(items)
 
     def _get(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        value = self._value.get(name, self)  # itself: no value of JSON
+        value = self._value.get(name, self)  # the object itself stands for a missing field: it is never a JSON value
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise self._unexpected(name)
         return value

@@ -1,4 +1,4 @@
-"""Responses as values: their JSON, the next page, and how long a host wants to be left alone.
+"""Responses as values: their JSON, the next page, and the wait that a host demands.
 
 Follows "Rate limits for the REST API" of GitHub, "Rate limits" of GitLab, RFC 9110 (Retry-After), RFC 8288 (Link).
 """
@@ -14,7 +14,7 @@ from typing import Any
 from metastore.errors import StorageUnavailable
 from metastore.http.fields import Fields, Unexpected
 
-_UNNAMED_WAIT = 60.0  # seconds; what GitHub asks for where an answer names no time
+_UNNAMED_WAIT = 60.0  # seconds: GitHub's advice for a limit without a time
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
 
@@ -23,9 +23,9 @@ class Response:
     """A whole response.
 
     Attributes:
-        address: The address that was asked, without parameters.
+        address: The requested address, without parameters.
         status: The status code.
-        headers: By names in lower case.
+        headers: The headers; names in lower case.
         content: The body, decompressed.
     """
 
@@ -41,7 +41,7 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """How long the server asks to wait, in seconds (RFC 9110, section 10.2.3). A date is ignored."""
+        """The wait that the server demands, in seconds (RFC 9110, section 10.2.3). A date is ignored."""
         text = self.headers.get("retry-after", "")
         return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
@@ -49,7 +49,7 @@ class Response:
         """Return the body as JSON values.
 
         Raises:
-            StorageUnavailable: The body is not JSON, but for example a proxy's page.
+            StorageUnavailable: The body is not JSON, but for example the page of a proxy.
         """
         try:
             return self._value()
@@ -61,8 +61,8 @@ class Response:
         return Fields(self.json(), where)
 
     def message(self) -> str:
-        """Return the host's words for people, shortened; empty if there are none."""
-        if self.media_type == "text/plain":  # as Git's servers say why they refuse
+        """Return the host's message to people, shortened; empty if there is none."""
+        if self.media_type == "text/plain":  # Git's servers give their reasons so
             return " ".join(self.content[:1000].decode(errors="replace").split())[:300]
         try:
             value = self._value()
@@ -89,7 +89,7 @@ class Response:
         return link[1] if link else None
 
     def limit(self, now: float) -> float | None:
-        """Return how many seconds the host wants to be left alone, or None if it sets no limit.
+        """Return the seconds until the host's limit ends, or None if it sets no limit.
 
         Args:
             now: The time, in seconds since 1970.
@@ -106,7 +106,7 @@ class Response:
         return _UNNAMED_WAIT
 
     def _means_limit(self) -> bool:
-        """Return whether a 403 is a limit, by its headers or by the page of the documentation that it links to."""
+        """Tell whether a 403 is a limit, by its headers or by its link to the documentation."""
         if "retry-after" in self.headers or self.headers.get("x-ratelimit-remaining") == "0":
             return True
         try:
@@ -120,8 +120,8 @@ class _Failed(Exception):
     """A request without a usable response. Never leaves a storage or a client.
 
     Attributes:
-        address: The address that was asked, without parameters.
-        reason: What happened, as the end of a sentence about the address.
+        address: The requested address, without parameters.
+        reason: The cause, as the end of a sentence about the address.
     """
 
     def __init__(self, address: str, reason: str) -> None:
@@ -135,15 +135,15 @@ class NotSent(_Failed):
 
 
 class ResponseLost(_Failed):
-    """The request was sent and no response came: it may have been carried out."""
+    """The request was sent but no response came: it may have been carried out."""
 
 
 class Unreadable(ResponseLost):
-    """A response came that is not read to its end. Asking again would bring the same."""
+    """A response came that cannot be read to its end. A repetition would bring the same."""
 
 
 class Redirected(StorageUnavailable):
-    """The resource is at another address, `location`. A storage that expects this says what it means."""
+    """The resource is at another address, `location`. A storage that expects this translates it."""
 
     def __init__(self, location: str) -> None:
         super().__init__(f"the host sends us to {location}, where nothing is asked for: give that address")
@@ -151,7 +151,7 @@ class Redirected(StorageUnavailable):
 
 
 class Missing(Redirected):
-    """The resource is not there: not any more, or not yet on the machine that was asked."""
+    """The resource does not exist: no longer, or not yet on the machine that answered."""
 
     def __init__(self, location: str) -> None:
         super().__init__(location)

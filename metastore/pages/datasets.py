@@ -29,26 +29,26 @@ from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
 _ROWS = 50
-#: How far back the picture of the activity looks, in revisions.
+#: The revisions that the chart of the activity covers.
 _SEEN = 1000
 _SHOWN_PROBLEMS = 100
-#: What the checks of the last revisions found: 100 findings of 300 characters each, so at most some 15 MB.
+#: The findings of the last revisions: 100 findings of 300 characters each, so at most some 15 MB.
 _MOST_CHECKED = 250
 _checked: dict[RevisionId, tuple[Finding, ...]] = {}
 _SHOWN_VALUES = 1000
-#: How many versions a page of a dataset lists.
+#: The versions that the page of a dataset lists.
 _VERSIONS = 8
-#: What of a descriptor stands on its page, in characters and bytes; the file has all of it.
+#: The longest description, in characters, and `datapackage.json`, in bytes, on the page. The file has all of it.
 _LONGEST_DESCRIPTION, _LONGEST_TEXT = 20_000, 64_000
-#: From how many bytes on versions are not compared on the page itself.
+#: Larger descriptors, in bytes, are not compared on the page of a dataset.
 _LARGE = 1_000_000
-#: How much of a value a table shows, in characters.
+#: The longest value in a table, in characters.
 _LONGEST_VALUE = 400
 
 
 @datasets.get("/datasets/<owner>/<name>")
 def show(owner: str, name: str) -> str | tuple[str, int]:
-    """Show a dataset, as it is or was."""
+    """Show a dataset at its newest or an older revision."""
     subject, revision = readable_id(owner, name), request.args.get("revision")
     store = service().store
     try:
@@ -67,7 +67,7 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
 
 
 def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:
-    """Show as text what a revision holds that is no descriptor."""
+    """Show the content of a revision that is not a descriptor, as text."""
     revision, content = service().store.dataset_bytes(subject, problem.revision)
     is_newest = service().store.revision_read(subject).id == revision.id
     text = content.decode("utf-8", "replace")
@@ -107,12 +107,12 @@ def _citation(found: Dataset, seen: Overview, versions: Sequence[Version], link:
 
 
 def _findings(found: Dataset) -> tuple[Finding, ...]:
-    """Return the findings of a revision, at most 100 and how many more; it is checked once, since it never changes."""
+    """Return at most 100 findings of a revision, and the number of others. Each revision is checked only once."""
     known = _checked.get(found.revision.id)
     if known is None:
         try:
             known = validate(found.bytes)
-        except InvalidInput as error:  # stored by somebody else
+        except InvalidInput as error:  # stored by another program
             known = tuple(Finding(pointer, detail) for pointer, detail in error.problems[:_SHOWN_PROBLEMS])
         while len(_checked) >= _MOST_CHECKED:
             _checked.pop(next(iter(_checked)), None)
@@ -121,7 +121,7 @@ def _findings(found: Dataset) -> tuple[Finding, ...]:
 
 
 def _lines(found: Dataset) -> dict[str, str]:
-    """Return what to copy: the address of this very revision, and how to get it with curl, in Python and in R."""
+    """Return lines to copy: the permanent address of the revision, and how to get it with curl, in Python and in R."""
     root = address(request.root_path)
     api = f"{root}/api/v1/datasets/{found.id}?revision={found.revision.id}"
     python = (
@@ -141,7 +141,7 @@ def _lines(found: Dataset) -> dict[str, str]:
 
 
 def _clone_line(dataset_id: DatasetId) -> str:
-    """Return how to clone a dataset: from this service, or from where it was told that clones come from."""
+    """Return the command that clones a dataset, from this service or from the address in the settings."""
     template = service().settings.clone_url or f"{address(request.root_path)}/git/{{owner}}/{{name}}.git"
     return "git clone " + template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
@@ -184,7 +184,7 @@ def _page_of(
 
 @datasets.get("/datasets/<owner>/<name>/blame")
 def blame(owner: str, name: str) -> str:
-    """Show of each value, or of those of one part, which revision it comes from."""
+    """Show the revision that each value comes from, for all values or those of one part."""
     subject, revision, path = readable_id(owner, name), request.args.get("revision"), request.args.get("path", "")
     part = f"{path.rstrip('/')}/"
     values = [value for value in blamed(subject, revision) if f"{value.pointer}/".startswith(part)]
@@ -213,19 +213,19 @@ def readable_id(owner: str, name: str) -> DatasetId:
 
 
 def owners_of(who: Identity) -> list[str]:
-    """Return the owners under which somebody may create datasets; `*` stands for all."""
+    """Return the owners under whom the user may create datasets; `*` stands for all."""
     granted = {scope.owner or "*" for scope in who.scopes if "create" in scope.actions and scope.name is None}
     return ["*"] if "*" in granted else sorted(granted)
 
 
 def can(subject: DatasetId) -> frozenset[str]:
-    """Return what the caller may do with a dataset; no dict, whose `update` a template would take for true."""
+    """Return the caller's actions on a dataset; not a dict, whose `update` method a template would take for true."""
     who = identity()
     return frozenset(action for action in ("update", "create", "delete", "purge") if allows(who, action, subject))
 
 
 def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
-    """Return in words what others changed since a revision; nothing if that is not known."""
+    """Return the changes of others since a revision, in words; nothing if it is unknown."""
     store = service().store
     try:
         before = load_written(store.dataset_json(subject, old)[1])
@@ -236,17 +236,17 @@ def between(subject: DatasetId, old: str, new: Revision) -> list[Any]:
 
 
 def text_of_value(value: Any) -> str:
-    """Return a value of a descriptor as people read it, shortened; text without its quotation marks."""
+    """Return a value of a descriptor as text for people, shortened; a string without its quotation marks."""
     return shortened_text(whole_text(value))
 
 
 def whole_text(value: Any) -> str:
-    """Return a value of a descriptor as people read it; text without its quotation marks."""
+    """Return a value of a descriptor as text for people; a string without its quotation marks."""
     if value is None:
         return ""
     return value if isinstance(value, str) else to_line(value)
 
 
 def shortened_text(text: str) -> str:
-    """Return a text, cut where it is longer than a table shows."""
+    """Return a text, cut to the length that a table shows."""
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"

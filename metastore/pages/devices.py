@@ -1,4 +1,4 @@
-"""Lists of devices as people paste them: one on a line, or from a spreadsheet, perhaps quoted or repeated.
+"""Parses lists of devices as people paste them: one per line, or from a spreadsheet, perhaps quoted or repeated.
 
 In further columns of a spreadsheet, such as descriptions, only cells that look like devices count. The others are
 reported and left out.

@@ -1,4 +1,4 @@
-"""The first page: a search, and what changed last."""
+"""The home page: a search, and the latest changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEWEST, _LINES = 6, 8
 
 @home.get("/")
 def index() -> str:
-    """Show the ways in."""
+    """Show the home page."""
     cards, total = _newest()
     registry = service().bundles
     log = registry.bundle_log(limit=_LINES) if registry else None
@@ -26,7 +26,7 @@ def index() -> str:
 
 
 def _newest() -> tuple[list[tuple[Card, str]], int | None]:
-    """Return the datasets that changed last, and how many there are; without an index the first ones by id."""
+    """Return the datasets that changed last and the total; without an index, the first ones by id."""
     store = service().store
     if not store.is_indexed:
         ids = islice(readable(store.dataset_list(), lambda dataset_id: dataset_id), _NEWEST)

@@ -1,1 +1,1 @@
-"""The calls on datasets: `metastore.connect` opens a store, and all doors (CLI, service, pages) use its calls."""
+"""The calls on datasets. `metastore.connect` opens a store; command line, service and pages use its calls."""

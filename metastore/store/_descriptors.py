@@ -1,4 +1,4 @@
-"""Reading descriptors from a storage."""
+"""Reads descriptors from a storage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Descriptors:
         return written
 
     def reader(self, dataset_id: DatasetId) -> Callable[[Revision], bytes | None]:
-        """Return what reads the descriptor of a revision, and returns None for a deletion or where there is none."""
+        """Return a function that reads the descriptor of a revision, or returns None if it has none, as a deletion."""
 
         def read(revision: Revision) -> bytes | None:
             if revision.deleted:
@@ -48,7 +48,7 @@ class Descriptors:
         return read
 
     def stored(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
-        """Return what a revision holds in place of a descriptor, unread. Raises DatasetDeleted, PathNotFound."""
+        """Return the stored content of a revision, unparsed. Raises DatasetDeleted, PathNotFound."""
         revision_read, content = self._storage.find(dataset_id, revision, DESCRIPTOR)
         if revision_read.deleted:
             raise DatasetDeleted(dataset_id, revision_read)
@@ -57,7 +57,7 @@ class Descriptors:
         return revision_read, count(content)
 
     def content(self, dataset_id: DatasetId, revision: str | None) -> tuple[Revision, bytes]:
-        """Return a descriptor as it is stored. Raises DatasetDeleted, PathNotFound, NotADescriptor."""
+        """Return a descriptor as stored. Raises DatasetDeleted, PathNotFound, NotADescriptor."""
         revision_read, content = self.stored(dataset_id, revision)
         if revision_read.id not in self._understood:
             understand(dataset_id, revision_read, content)

@@ -1,4 +1,4 @@
-"""Revisions by other names than a storage knows: `HEAD~2`, and what was the newest at a date."""
+"""Names of revisions that a storage does not know: `HEAD~2`, and a date for the newest revision at that time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ].{4,30}")
 
 
 def is_plain(text: str | None) -> bool:
-    """Return whether only a storage has to be asked for the revision of this name."""
+    """Tell whether the storage alone can resolve this name."""
     return text is None or not (_DATE.match(text) or "~" in text)
 
 
 def resolve(storage: Storage, dataset_id: DatasetId, text: str | None) -> Revision:
     """Return the revision that a text names.
 
-    Beside what `Storage.resolve` takes, `REVISION~N` is the Nth before a revision, and a date or a time with a zone is
-    the newest revision at that moment; a date begins at midnight in UTC. A tag of the same name comes first.
+    In addition to the names of `Storage.resolve`, `REVISION~N` is the Nth revision before another, and a date, or a
+    time with a zone, is the newest revision at that moment. A date begins at midnight in UTC. A tag of the same name
+    comes first.
 
     Raises:
         RevisionNotFound: There is no such revision.
@@ -35,7 +36,7 @@ def resolve(storage: Storage, dataset_id: DatasetId, text: str | None) -> Revisi
     if back := _BACK.fullmatch(text):
         first = resolve(storage, dataset_id, back[1] or None)
         return _first(islice(storage.history(dataset_id, first.id), int(back[2] or 1), None), dataset_id, text)
-    if _TIME.fullmatch(text) is None:  # a tag may be called like a date
+    if _TIME.fullmatch(text) is None:  # a tag may be named like a date
         try:
             return storage.resolve(dataset_id, text)
         except RevisionNotFound:

@@ -1,4 +1,4 @@
-"""Searching a storage: by an index beside it where there is a place for one, else by reading all of it."""
+"""Searches a storage: with an index beside it if there is a place for one, else by reading all of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Changes = Callable[[str | None], Iterator[FeedEntry]]
 
 
 class Finder:
-    """Finds datasets in a storage; it is the `Source` of a search."""
+    """Finds datasets in a storage, and is the `Source` of the search."""
 
     def __init__(self, storage: Storage, changes: Changes, profiles: Profiles) -> None:
         self._storage = storage
@@ -50,7 +50,7 @@ class Finder:
             yield from self._index.verify(repair=repair)
 
     def expire(self) -> None:
-        """Look at what changed before the next search."""
+        """Look for changes before the next search."""
         if "_index" in self.__dict__:
             self._index.expire()
 
@@ -69,7 +69,7 @@ class Finder:
     def has_findings(self, content: bytes) -> bool:
         try:
             return bool(self._profiles.findings(load(content)))
-        except (ValueError, AttributeError):  # it is no descriptor
+        except (ValueError, AttributeError):  # it is not a descriptor
             return True
 
     def judge(self) -> str:

@@ -1,7 +1,7 @@
-"""Writes on a storage: read the newest revision, compute what changes, append it atomically.
+"""Writes to a storage: reads the newest revision, computes the changes, and appends them atomically.
 
-A caller who gives `expected` is told of a lost race. For one who does not, the change is computed again on the new
-state: see `metastore.storage.retry`.
+A lost race is reported to a caller who gives `expected`. Otherwise, the change is computed again for the new state: see
+`metastore.storage.retry`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class StorageWriter(Writer):
     """Writes to the storage of a store.
 
     Args:
-        store: Reads what is written next, and is the sender of events.
-        journal: Takes a line for each change that leaves no revision.
+        store: Reads the state before a write, and is the sender of events.
+        journal: Gets a line for each change that leaves no revision.
         rules: What the store demands of writes.
         expire: Called after each change of a dataset, so that the next search sees it.
     """
@@ -88,7 +88,7 @@ class StorageWriter(Writer):
     def create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id, change = request.dataset_id, self._change(request)
         files = file_changes.first_files(document, self._lfs_config(dataset_id))
-        unread = [None]  # almost always the id is free: the first attempt does not look
+        unread = [None]  # the id is nearly always free, so the first attempt does not look
 
         def read_head() -> Revision | None:
             return unread.pop() if unread else self._deletion(dataset_id)
@@ -136,7 +136,7 @@ class StorageWriter(Writer):
 
         def compute(head: Revision) -> FileChanges:
             nonlocal document
-            if head.id == last.id:  # nothing came later: a revert, to the byte
+            if head.id == last.id:  # no later changes: a revert, to the byte
                 document = None
                 return file_changes.revert_files(
                     self._storage.paths(dataset_id, head.id), self._storage.paths(dataset_id, since.id)
@@ -198,7 +198,7 @@ class StorageWriter(Writer):
         self._tell_tag("delete", request, old, None)
 
     def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
-        """Replace the descriptor of a live dataset by the one computed from it."""
+        """Replace the descriptor of a live dataset by one that is computed from it."""
         document = None
 
         def files(head: Revision) -> FileChanges:
@@ -236,7 +236,7 @@ class StorageWriter(Writer):
         return Dataset(request.dataset_id, after, document.value, document.content, document.findings)
 
     def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
-        """Append a revision; return the one before, and the new one, or the same if no file changes."""
+        """Append a revision. Return the previous and the new revision, or the same one twice if no file changes."""
         change = self._change(request)
         with self._naming(request, change):
             before, after = retry.append(
@@ -262,7 +262,7 @@ class StorageWriter(Writer):
         return None
 
     def _files_again(self, dataset_id: DatasetId, deletion: Revision, files: Mapping[str, bytes]) -> FileChanges:
-        """Return the files that bring a deleted dataset back; its data still lie where its `.lfsconfig` said."""
+        """Return the files that restore a deleted dataset. Its data are still where its `.lfsconfig` said."""
         changes: FileChanges = {**files, DELETED: None}
         if deletion.parent and lfs.CONFIG in files:
             with suppress(PathNotFound):

@@ -1,4 +1,4 @@
-"""Taking the changes between two revisions out of a later one."""
+"""Undoes the changes between two revisions in a later one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metastore.types import DatasetId, Difference, Revision
 
 
 class Undo:
-    """The changes of a dataset after one revision up to another, to be taken out."""
+    """The changes of a dataset after one revision up to another, to be undone."""
 
     def __init__(self, storage: Storage, dataset_id: DatasetId, since: Revision, last: Revision) -> None:
         self._storage, self._dataset_id = storage, dataset_id
@@ -25,7 +25,7 @@ class Undo:
         """Return a later descriptor without the changes. Raises MergeConflict, PathNotFound, NotADescriptor."""
         if now is None:
             raise PathNotFound(self._dataset_id, head.id, DESCRIPTOR)
-        if self._last.deleted:  # and somebody has brought the dataset back
+        if self._last.deleted:  # and somebody has restored the dataset
             raise MergeConflict(self._dataset_id, (Difference("changed", "descriptor"),))
         after, before = (self._read(self._dataset_id, side.id, DESCRIPTOR) for side in (self._last, self._since))
         for side, content in ((head, now), (self._last, after), (self._since, before)):
@@ -36,7 +36,7 @@ class Undo:
         return descriptor
 
     def files(self, head: Revision) -> FileChanges:
-        """Return what changes beside the descriptor and the files that follow from it. Raises MergeConflict."""
+        """Return the changes of other files, apart from those that follow from the descriptor. Raises MergeConflict."""
         sides = (self._last, self._since)
         own = own_files(*(self._read(self._dataset_id, side.id, DESCRIPTOR) for side in sides))
         now, after, before = (self._storage.paths(self._dataset_id, side.id) for side in (head, *sides))

@@ -1,4 +1,4 @@
-"""Grading differences, and holding the `version` of a descriptor to what changed."""
+"""Grades differences, and compares the `version` of a descriptor with its changes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger("metastore")
 
 
 class Versions:
-    """Grades differences by a table of rules, and checks the version of what is written.
+    """Grades differences by a table of rules, and checks the version of written descriptors.
 
     Raises:
-        InvalidInput: The rule is not known, or the table cannot be used.
+        InvalidInput: The rule is unknown, or the table is invalid.
     """
 
     def __init__(self, rule: VersionRule, grades: str | Path | Sequence[Mapping[str, Any]] | None) -> None:
@@ -39,7 +39,7 @@ class Versions:
         return Diff(old, new, difference.json_patch(before, after), changes, summary(changes), grade, version)
 
     def check(self, dataset_id: DatasetId, old: bytes, document: Document) -> None:
-        """Compare what changes with what the version claims.
+        """Compare the changes with the changes that the version claims.
 
         Raises:
             InvalidInput: The version claims less, and the rule is to refuse that.

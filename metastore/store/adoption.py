@@ -1,4 +1,4 @@
-"""Giving ids to the repositories of a store whose folders have other names, such as `Datopian/GDX.git`."""
+"""Gives ids to the repositories of a store whose folders have other names, such as `Datopian/GDX.git`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Adoption:
 
     Attributes:
         former: Its former path below the store, without `.git`.
-        dataset_id: Its id; None if none can be made of its path.
-        problem: Why it has no id; empty if it has.
+        dataset_id: Its id; None if none can be derived from its path.
+        problem: The reason why it has no id; otherwise empty.
     """
 
     former: str
@@ -34,12 +34,12 @@ class Adoption:
 
 
 def adopt(storage: GitStorage, change: Change, *, dry_run: bool) -> Iterator[Adoption]:
-    """Give each repository whose path is no id one, in lower case; the journal keeps a line for each.
+    """Give an id to each repository whose path is not one, in lower case, with a line in the journal for each.
 
     Args:
         storage: The store's storage.
-        change: Who adopts them, why and when.
-        dry_run: Only say what would be done.
+        change: The author, reason and time.
+        dry_run: Whether to only report what would be done.
     """
     journal, taken = Journal(storage), set[DatasetId]()
     for owner, name, path in list(storage.layout.unnamed()):
@@ -59,7 +59,7 @@ def adopt(storage: GitStorage, change: Change, *, dry_run: bool) -> Iterator[Ado
 def _taken_in(
     storage: GitStorage, journal: Journal, path: str, former: str, dataset_id: DatasetId, change: Change
 ) -> str:
-    """Give a repository its id; return what went wrong."""
+    """Give a repository its id; return the problem, if any."""
     try:
         with journal.line("adopt", dataset_id, {"path": former}, change):
             storage.take_in(path, dataset_id)
@@ -76,7 +76,7 @@ def _id_for(owner: str, name: str) -> DatasetId | None:
 
 
 def _plain(part: str) -> str:
-    """Return a part of an id that is like a name: without accents, in lower case, with a hyphen for the rest."""
+    """Turn a part of a path into a valid part of an id: no accents, lower case, hyphens for other characters."""
     text = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"\.{2,}", ".", re.sub(r"[^a-z0-9._-]+", "-", text))
     return text.strip("-._")[:100]

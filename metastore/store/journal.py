@@ -31,12 +31,12 @@ class Journal:
 
     @contextmanager
     def line(self, action: str, dataset_id: DatasetId, details: Mapping[str, Any], change: Change) -> Iterator[None]:
-        """Write a line before the caller acts, so that a crash can leave a line too many, but no act without a line.
+        """Write a line before the caller acts. A crash can leave a line without its act, but no act without its line.
 
         If the act fails, a second line withdraws the first. If its outcome is unknown, the line stays.
 
         Raises:
-            StorageUnavailable: Whether there is a line is not known. The caller does not act.
+            StorageUnavailable: It is unknown whether the line was written. The caller must not act.
         """
         try:
             entry = self._append(action, dataset_id, details, change).id
@@ -52,7 +52,7 @@ class Journal:
             raise
 
     def _withdraw(self, dataset_id: DatasetId, entry: str | None, change: Change) -> None:
-        """Withdraw a line of a change that was not made, if there is one. If that fails it stays: a line too many."""
+        """Withdraw the line of a change that was not made, if there is one. If that fails, a superfluous line stays."""
         try:
             self._storage.resolve(JOURNAL, entry)
             self._append("withdrawn", dataset_id, {"entry": entry}, change)

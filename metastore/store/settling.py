@@ -1,4 +1,4 @@
-"""Finding out whether a change was made whose outcome is unknown."""
+"""Finds out whether a change of unknown outcome was made."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from metastore.storage.port import Storage
 from metastore.store.base import Store
 from metastore.types import ChangeRequest, DatasetId, JournalEntry, Outcome, Revision, Tag
 
-#: Among how many of the newest revisions, or lines of the journal, a change is looked for.
+#: The newest revisions, or lines of the journal, among which a change is looked for.
 _RECENT = 1000
-#: What a look finds: what the change made, True if it made nothing that has an id, or None if all is as it was before.
+#: The result of a look: the product of the change, True if it has none with an id, or None if nothing has changed.
 Found = Revision | Tag | bool | None
 
 
@@ -37,7 +37,7 @@ class CannotTell(Exception):
 
 @contextmanager
 def naming(request: ChangeRequest) -> Iterator[None]:
-    """Let an OutcomeUnknown that the body raises say which call it is about."""
+    """Add the call to an OutcomeUnknown that the body raises."""
     try:
         yield
     except OutcomeUnknown as error:
@@ -50,9 +50,9 @@ def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) 
 
     Args:
         store: The store that the change was for.
-        error: What the call raised.
-        storage: Where the store keeps it; None if only the service knows. Then a request that was lost may still be
-            carried out, so that only a state that excludes the change shows that it was not made.
+        error: The error of the call.
+        storage: The storage of the store; None if only the service knows it. Then a lost request may still be
+            carried out, so that only a state that excludes the change proves that it was not made.
     """
     if error.change is None:
         raise InvalidInput("this error names no call on a dataset, so it cannot be settled")
@@ -71,16 +71,16 @@ def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) 
 
 
 def look(store: Store, change: ChangeRequest, before: str | None, wanted: str | None) -> Found:
-    """Look whether a change was made; None if all is as it was before it. `CannotTell` says that too much has happened.
+    """Look for a change; None if nothing has changed. Raises `CannotTell` if too much has happened since.
 
     Args:
-        store: Where to look.
+        store: The store to look in.
         change: The change.
         before: The id of the revision or tag before it; None if there was none.
-        wanted: The id of the revision or tag that it makes, if that is known.
+        wanted: The id of the revision or tag that it makes, if known.
 
     Raises:
-        Conflict: Somebody else was faster: it was not made, and cannot be made any more.
+        Conflict: Somebody else was faster: the change was not made, and can no longer be made.
     """
     if change.action == "purge":
         return purged(store, change, str(before))
@@ -96,7 +96,7 @@ def look(store: Store, change: ChangeRequest, before: str | None, wanted: str | 
 
 
 def fits(change: ChangeRequest, value: Any, message: str) -> bool:
-    """Tell whether a revision, tag or line of the journal can be the one that was asked for."""
+    """Tell whether a revision, tag or line of the journal can be the result of the change."""
     return change.author in (None, value.author) and change.at in (None, value.created) and message == change.message
 
 
@@ -107,10 +107,10 @@ def added(
     is_ours: Callable[[Revision], bool],
     wanted: str | None = None,
 ) -> Revision | None:
-    """Look for the revision right on top of another one, or for the first: only that can be ours.
+    """Look at the revision right after another one, or at the first: only that can be ours.
 
     Raises:
-        RevisionConflict: It is somebody else's, so ours was not made and cannot be any more.
+        RevisionConflict: It is somebody else's, so ours was not made and can no longer be made.
     """
     newest: Revision | None = None
     for revision in store.revision_list(dataset_id, limit=_RECENT):
@@ -141,7 +141,7 @@ def _revised(store: Store, change: ChangeRequest, before: str | None, wanted: st
 
 
 def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: Revision) -> bool:
-    """Tell whether a revision is what was asked for, where its id is not known; the service had to add to it."""
+    """Tell whether a revision is the result of a change whose id is unknown, because the service completed it."""
     if not fits(change, revision, revision.message) or revision.deleted != (change.action == "delete"):
         return False
     if revision.deleted:
@@ -158,7 +158,7 @@ def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: 
 
 
 def purged(store: Store, change: ChangeRequest, head: str) -> bool | None:
-    """Tell whether a dataset was purged as asked for; None while it is there as it was.
+    """Tell whether a dataset was purged as requested; None while it is unchanged.
 
     Raises:
         RevisionConflict: Somebody else moved, purged or changed it.
@@ -167,7 +167,7 @@ def purged(store: Store, change: ChangeRequest, head: str) -> bool | None:
 
 
 def moved(store: Store, change: ChangeRequest, head: str) -> bool | None:
-    """Tell whether a dataset was moved as asked for; None while it is there as it was.
+    """Tell whether a dataset was moved as requested; None while it is unchanged.
 
     Raises:
         RevisionConflict: Somebody else moved, purged or changed it.
@@ -180,7 +180,7 @@ def moved(store: Store, change: ChangeRequest, head: str) -> bool | None:
 
 
 def _gone(store: Store, change: ChangeRequest, head: str, details: Mapping[str, Any]) -> bool | None:
-    """The line alone is no proof, since it is written first: the dataset must be gone from its id too."""
+    """A line alone is no proof, since it is written first: the dataset must also be gone from its id."""
     try:
         if store.revision_read(change.dataset_id).id == head:
             return None
@@ -196,7 +196,7 @@ def _gone(store: Store, change: ChangeRequest, head: str, details: Mapping[str, 
 
 
 def _passed(store: Store, change: ChangeRequest) -> bool:
-    """Tell whether a dataset was where it was to be moved to, and has moved on from there."""
+    """Tell whether a dataset was at the target of a move, and has moved on from there."""
     if change.new_id is None:
         return False
     try:
@@ -209,7 +209,7 @@ def _passed(store: Store, change: ChangeRequest) -> bool:
 
 
 def _has(store: Store, dataset_id: DatasetId, revision: str) -> bool:
-    """Tell whether a dataset has a revision, also if it has moved on."""
+    """Tell whether a dataset has a revision, even if it has moved on."""
     try:
         return store.revision_read(dataset_id, revision).id == revision
     except DatasetMoved as error:
@@ -236,7 +236,7 @@ def _tag(store: Store, change: ChangeRequest, name: str | None) -> Tag | None:
 
 
 def _was_replaced(store: Store, change: ChangeRequest, tag_id: str | None) -> bool:
-    """Tell whether a tag with this id was there, and was changed or removed since."""
+    """Tell whether a tag with this id existed, and was changed or removed since."""
     return tag_id is not None and any(line.details.get("tag_id") == tag_id for line in _lines(store, change))
 
 

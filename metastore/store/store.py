@@ -1,4 +1,4 @@
-"""A store on a storage: how datasets are read, searched and followed; `StorageWriter` changes them."""
+"""A store on a storage: reads, searches and follows datasets. `StorageWriter` changes them."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class MetaStore(Store):
     """A store on a storage. It can be shared between threads and used after a fork.
 
     Args:
-        storage: Where the datasets are.
-        author: Who writes, unless a call says otherwise.
-        fallback_author: Called when a write has no author at all; it returns one, or None.
+        storage: The storage of the datasets.
+        author: The default author.
+        fallback_author: Called if a write has no author at all; returns one, or None.
         lfs_url: A Git LFS server's address with `{owner}` and `{name}` in it: new datasets get the files for Git LFS.
         validation: What to do when a descriptor breaks the Data Package profile: `warn` (log it and return the
             findings), `strict` (refuse it) or `off`.
@@ -81,10 +81,10 @@ class MetaStore(Store):
         grades: A JSON file with the rules that grade differences, or its rows; None for those of MetaStore.
         max_bytes: The size of the largest descriptor, in bytes.
         clock: Returns the time, with a time zone.
-        url: Where the store is, for `repr`; without secrets.
+        url: The address of the store, for `repr`; without secrets.
 
     Raises:
-        InvalidInput: An argument makes no sense.
+        InvalidInput: An argument is invalid.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class MetaStore(Store):
         self._storage.close()
 
     def _id(self, dataset_id: AnyId) -> DatasetId:
-        """Return a parsed id. The error about a repository that has none leads to `metastore adopt`."""
+        """Return a parsed id. The error about a repository without an id recommends `metastore adopt`."""
         try:
             return parse_dataset_id(dataset_id)
         except InvalidInput as error:
@@ -167,7 +167,7 @@ class MetaStore(Store):
         return self._descriptors.content(*self._named(dataset_id, revision))
 
     def _named(self, dataset_id: AnyId, revision: AnyRevision | None) -> tuple[DatasetId, str | None]:
-        """Return an id and the name of a revision as a storage knows it."""
+        """Return an id and the name of a revision in a form that the storage knows."""
         identity, name = self._id(dataset_id), parse_revision(revision)
         return identity, name if is_plain(name) else self.revision_read(identity, name).id
 
@@ -309,17 +309,17 @@ def _state(storage: Storage, dataset_id: DatasetId) -> tuple[str, Revision | Non
 def validate(
     descriptor: AnyDescriptor, *, profiles: str | Path | Mapping[str, Any] | None = None
 ) -> tuple[Finding, ...]:
-    """Check a descriptor without storing it, and return where it breaks its profile.
+    """Check a descriptor without storing it, and return its findings.
 
     Args:
         descriptor: Ordinary values, or JSON as text or bytes.
         profiles: A folder of JSON Schemas, or URL -> schema: the profiles to know beside the vendored ones.
 
     Returns:
-        At most 100 findings; where there are more, the last one counts them.
+        At most 100 findings; if there are more, the last one counts them.
 
     Raises:
-        InvalidInput: The descriptor could not be stored at all, or the profiles cannot be used.
+        InvalidInput: The descriptor cannot be stored at all, or the profiles are invalid.
     """
     known = Profiles.load(profiles)
     return file_changes.prepare(descriptor, "warn", MAX_BYTES, profiles=known).findings

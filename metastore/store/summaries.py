@@ -9,7 +9,7 @@ from metastore.types import FeedEntry, Revision
 
 
 def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
-    """Return what a revision changed, such as `1 resource added; title changed`; it reads two descriptors for that."""
+    """Return the changes of a revision, such as `1 resource added; title changed`. This reads two descriptors."""
     if revision.deleted or revision.parent is None:
         return "deleted" if revision.deleted else "created"
     try:
@@ -19,15 +19,15 @@ def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
 
 
 def told(store: Store, entry: FeedEntry) -> str:
-    """Return what the newest revision of a dataset in the feed changed; empty if the entry has no revision."""
+    """Return the changes of the newest revision of an entry in the feed; empty if the entry has no revision."""
     return changed_by(store, entry.dataset_id, entry.revision) if entry.revision is not None else ""
 
 
 def last_state(store: Store, dataset_id: AnyId, revision: str | None = None) -> tuple[Revision, bytes]:
-    """Return a revision and its descriptor; of a deletion, the deletion and the descriptor before it.
+    """Return a revision and its descriptor. For a deletion, return the deletion and the descriptor before it.
 
     Raises:
-        NotFound: There is no such dataset or revision, or nothing came before the deletion.
+        NotFound: There is no such dataset or revision, or no descriptor precedes the deletion.
     """
     try:
         return store.dataset_bytes(dataset_id, revision)

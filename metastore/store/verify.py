@@ -1,4 +1,4 @@
-"""Verifying a store: what the storage finds, contents that are not what they have to be, and heads kept elsewhere."""
+"""Verifies a store: damage that the storage finds, invalid contents, and heads kept elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify(storage: Storage, *, repair: bool, heads: Mapping[str, str]) -> Itera
 
 
 def _fault(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
-    """Return what is wrong with a file in the root of a revision, or None."""
+    """Return the fault in a file in the root of a revision, or None."""
     try:
         if dataset_id == JOURNAL and path == LINE:
             parse_line(content)
@@ -50,7 +50,7 @@ def _without_descriptor(storage: Storage, dataset_id: DatasetId) -> Iterator[Dam
 
 
 def _lost_head(storage: Storage, text: str, revision: str) -> Iterator[Damage]:
-    """Compare a dataset with its head as somebody kept it elsewhere."""
+    """Compare a dataset with its head as kept elsewhere."""
     dataset_id = parse_dataset_id(text)
     try:
         try:

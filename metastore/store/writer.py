@@ -10,7 +10,7 @@ from metastore.types import ChangeRequest, Dataset, Revision, Tag
 
 
 class Writer(ABC):
-    """Carries out writes. Each method returns and raises what the call of `Store` with its name does."""
+    """Carries out writes. Each method returns and raises the same as the call of `Store` with its name."""
 
     @abstractmethod
     def prepare(self, descriptor: Any) -> Document:
