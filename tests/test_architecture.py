@@ -119,6 +119,13 @@ def test_imports_point_down() -> None:
     assert above == [], "what is imported lies above"
 
 
+def test_the_drawing_names_each_package() -> None:
+    drawing = (DESIGN.parent.parent / "img" / "layers.svg").read_text()
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"<text[^>]*>([^<]*)", drawing))))
+    packages = {path.parent.name for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE}
+    assert packages - {"migrations"} <= words
+
+
 def test_no_module_leads_back_to_itself() -> None:
     tops = graphlib.TopologicalSorter({name: imports(name) & modules().keys() for name in modules()})
     tops.prepare()  # raises CycleError, which names the circle
