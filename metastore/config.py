@@ -1,11 +1,11 @@
 """Reads settings from the environment and a file, and opens what they name. No other module reads the environment.
 
-| variable | means | otherwise |
+| variable | meaning | default |
 |---|---|---|
-| `METASTORE_CONFIG` | a file of settings, in TOML | none |
+| `METASTORE_CONFIG` | a settings file, in TOML | none |
 | `METASTORE_STORE` | the store | `./metastore-data` |
-| `METASTORE_TOKEN` | who calls, where the store is a service | nobody: reading alone |
-| `METASTORE_AUTHOR` | who writes, as `Name <email>` | Git's own configuration |
+| `METASTORE_TOKEN` | the caller's token, if the store is a service | none: only public data can be read |
+| `METASTORE_AUTHOR` | the author of writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_VERSION_RULE` | `off`, `warn` or `refuse`: a `version` that claims less than a write changes | `off` |
@@ -15,30 +15,30 @@
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |
 | `METASTORE_GITEA_TOKEN` | a token for a store on Gitea or Forgejo | no access |
-| `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories alone |
-| `METASTORE_BUNDLES_URL` | where bundles are kept | in the store |
-| `METASTORE_GROUPS_FILE` | who may change which bundles | bundles can only be read |
+| `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories only |
+| `METASTORE_BUNDLES_URL` | the location of bundles | the store |
+| `METASTORE_GROUPS_FILE` | the groups file, which says who may change which bundles | bundles can only be read |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
-| `METASTORE_MIRROR_USER` | the user name that goes with it | `oauth2`, which GitHub and GitLab take |
-| `METASTORE_USER` | who changes bundles on the command line | the login name |
+| `METASTORE_MIRROR_USER` | the user name for that password | `oauth2`, which GitHub and GitLab accept |
+| `METASTORE_USER` | the user who changes bundles on the command line | the login name |
 | `METASTORE_PUBLIC_READ` | whether datasets can be read without a token; bundles always can | `on` |
-| `METASTORE_REQUIRE_IF_MATCH` | whether a write has to say which revision it was made for | `off` |
+| `METASTORE_REQUIRE_IF_MATCH` | whether a write has to name the revision that it is for | `off` |
 | `METASTORE_CORS_ORIGINS` | origins whose pages may call the service | none |
-| `METASTORE_DEFAULT_OWNER` | whose dataset an id without owner is, in a scope | nobody's |
-| `METASTORE_JWT_KEY` | public keys of those who issue tokens: PEM text, files, URLs | the service's own key |
+| `METASTORE_DEFAULT_OWNER` | the owner of an id without an owner, in a scope | none |
+| `METASTORE_JWT_KEY` | public keys of the issuers of tokens: PEM text, files, URLs | the service's own key |
 | `METASTORE_JWKS_URL` | URLs of key sets | none |
-| `METASTORE_JWT_SECRET` | secrets shared with those who issue tokens | none |
-| `METASTORE_JWT_ALGORITHMS` | what tokens may be signed with | what the keys fit |
-| `METASTORE_JWT_ISSUER` | what `iss` has to be | anything |
-| `METASTORE_JWT_AUDIENCE` | what `aud` has to be or contain | anything |
+| `METASTORE_JWT_SECRET` | secrets shared with the issuers of tokens | none |
+| `METASTORE_JWT_ALGORITHMS` | the accepted algorithms | those that fit the keys |
+| `METASTORE_JWT_ISSUER` | the required `iss` | any |
+| `METASTORE_JWT_AUDIENCE` | the value that `aud` has to be or contain | any |
 | `METASTORE_USER_CLAIM` | the claim that names the user | `sub` |
-| `METASTORE_KEY_FILE` | where the service's own key is | beside the store |
-| `METASTORE_REMOTE_USER_FROM` | proxies that say who looks at a page; `unix` for a socket | none |
-| `METASTORE_REMOTE_USER_HEADER` | the header in which they say it | `Remote-User` |
+| `METASTORE_KEY_FILE` | the file of the service's own key | beside the store |
+| `METASTORE_REMOTE_USER_FROM` | proxies that name the user of a page; `unix` for a socket | none |
+| `METASTORE_REMOTE_USER_HEADER` | the header in which they name the user | `Remote-User` |
 | `METASTORE_OIDC_ISSUER` | the OpenID Connect provider at which people sign in to the pages | none |
-| `METASTORE_OIDC_CLIENT_ID` | what the service is called there | none |
-| `METASTORE_OIDC_CLIENT_SECRET` | how it proves that | none |
-| `METASTORE_PUBLIC_URL` | the service's address as its users know it | what each request was sent to |
+| `METASTORE_OIDC_CLIENT_ID` | the service's client id there | none |
+| `METASTORE_OIDC_CLIENT_SECRET` | the service's client secret there | none |
+| `METASTORE_PUBLIC_URL` | the service's public address | the `Host` of each request |
 | `METASTORE_CLONE_URL` | where datasets can be cloned from, with `{owner}` and `{name}` in it | the service itself |
 """
 
