@@ -7,6 +7,8 @@ Reported, each a switch:
 
 * `lag`: a repository that was just made answers 404 to so many requests, and NOT_FOUND to GraphQL
   (https://github.com/PyGithub/PyGithub/issues/2457, https://github.com/PrairieLearn/PrairieLearn/pull/14604).
+* `list_lag`: a repository that was just made is missing in so many lists of its owner's; GitHub's staff call it a small
+  delay, users saw 40 seconds (https://github.com/octokit/octokit.rb/issues/728).
 * `undeletable`: its deletion answers 403 so many times, while something else goes on with it (the first of these).
 * `deletion_shown`: to a token that may not delete, 403, or (False) 404 as for what is not to be seen
   (https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api, "404 Not Found").
@@ -38,7 +40,7 @@ import pygit2
 
 from . import github_graphql, github_json
 from .repositories import run_backend
-from .server import LAG, HostServer, Reply, Request
+from .server import LAG, LIST_LAG, HostServer, Reply, Request, listed
 
 TOKEN = "ghp_emulated"
 
@@ -59,6 +61,7 @@ class Repository:
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
     issues: list[dict[str, Any]] = field(default_factory=list)
     unknown_for: int = 0
+    unlisted_for: int = 0
     archived: bool = False
 
     @property
@@ -116,7 +119,7 @@ class GitHub(HostServer):
         self.deletion_shown = True
         #: What a ruleset says to a change of a branch; empty for none.
         self.rules = ""
-        self.lag, self.undeletable = LAG, 0
+        self.lag, self.list_lag, self.undeletable = LAG, LIST_LAG, 0
         self.longest_tree = 100_000
         self.default_branch = "main"
         self.repositories: dict[int, Repository] = {}
@@ -130,6 +133,10 @@ class GitHub(HostServer):
         """Tell whether the machine that is asked does not know of a repository yet."""
         repository.unknown_for -= 1
         return repository.unknown_for >= 0
+
+    def listed(self, owner: str) -> list[Repository]:
+        """Return those of an owner's repositories that a list has by now."""
+        return listed(each for each in self.repositories.values() if each.owner.lower() == owner.lower())
 
     def find(self, owner: str, name: str) -> Repository | None:
         key = owner.lower(), name.lower()
@@ -327,7 +334,7 @@ def _create(hub: GitHub, request: Request, login: str | None = None) -> Reply:
         }
         raise Refused(422, "Repository creation failed.", errors=[error])
     made = hub.make(owner, name, private=body.get("private", False), description=body.get("description"))
-    made.unknown_for = hub.lag
+    made.unknown_for, made.unlisted_for = hub.lag, hub.list_lag
     if body.get("auto_init"):
         tree = made.git.TreeBuilder()
         tree.insert("README.md", made.git.create_blob(f"# {name}\n".encode()), 0o100644)
@@ -381,8 +388,7 @@ def _topics(hub: GitHub, request: Request, owner: str, name: str) -> Reply:
 
 
 def _list(hub: GitHub, request: Request, login: str) -> Reply:
-    found = [each for each in hub.repositories.values() if each.owner.lower() == login.lower()]
-    return _page(hub, request, [github_json.repository(hub, each) for each in found])
+    return _page(hub, request, [github_json.repository(hub, each) for each in hub.listed(login)])
 
 
 def _page(hub: GitHub, request: Request, items: list[Any]) -> Reply:

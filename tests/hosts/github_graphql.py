@@ -128,7 +128,7 @@ def _owner(_: Any, info: Any, login: str) -> Any:
 
 
 def _repositories(thing: _Thing, info: Any, first: int | None = None, after: str | None = None, **options: Any) -> Any:
-    found = [each for each in info.context["hub"].repositories.values() if each.owner == thing.value]
+    found = info.context["hub"].listed(thing.value)
     # an order that is not ours: by letters first, as databases do
     found.sort(key=lambda each: ("".join(filter(str.isalnum, each.name.lower())), each.name))
     return _page([_Thing("Repository", each) for each in found], first, after)

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,8 @@ from ..processes import SOAK
 CUTS = ("cut-before", "cut-during", "cut-after", "bad-gateway-after")
 #: So many requests to a repository that was just made are answered 404, unless a test says otherwise.
 LAG = 2
+#: In so many lists it is missing, on hosts that are reported to list late, unless a test says otherwise.
+LIST_LAG = 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,15 @@ class Fault:
         return True
 
 
+def listed(repositories: Iterable[Any]) -> list[Any]:
+    """Return those of the repositories that a list has by now; see `LIST_LAG`."""
+    there = []
+    for each in repositories:
+        each.unlisted_for -= 1
+        there += [] if each.unlisted_for >= 0 else [each]
+    return there
+
+
 def struck_calls(calls: Sequence[Request], kind: str | Reply) -> list[int]:
     """Return the numbers of those calls of a write that a fault is to strike: in the soak, all of them.
 
@@ -129,6 +140,7 @@ class HostServer:
 
     def __init__(self) -> None:
         self.tokens: dict[str, str] = {}
+        self.list_lag = 0
         self.seen: list[tuple[Request, Reply]] = []
         self.faults: list[Fault] = []
         #: Called with each request that was answered, and its answer: the judges.

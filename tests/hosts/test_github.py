@@ -230,6 +230,7 @@ def test_an_owner_that_is_not_there_is_said(hub: GitHub) -> None:
 
 
 def test_repositories_are_private_unless_asked_otherwise_and_say_what_they_are(hub: GitHub) -> None:
+    hub.list_lag = 0
     for name, options in {
         "a": {},
         "b": {"private": False, "description": "{name} of {owner}", "topic": "data"},
@@ -573,6 +574,7 @@ def test_what_interrupted_writes_left_behind_is_found_and_taken_away(hub: GitHub
 
 
 def test_bundles_are_kept_on_github(hub: GitHub) -> None:
+    hub.list_lag = 0
     groups = Groups.parse("groups = NOvA\nNOvA = ann\nroot = ruth")
     with BundleRegistry(VersionedRecord(opened(hub)), groups, clock=ticking()) as registry:
         registry.bundle_create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from .github import TOKEN, GitHub
 from .judges import judge
 from .server import Reply
 
-CARS = DatasetId("physics", "cars")
+CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
 
 
 @pytest.fixture
@@ -75,6 +76,34 @@ def test_a_repository_that_github_does_not_know_everywhere_yet_is_waited_for(hub
     assert slept
     assert storage.resolve(CARS, None) == made
     assert [each.name for each in hub.repositories.values()] == ["cars"]
+
+
+def test_what_github_lists_late_is_listed_at_once_by_the_process_that_made_it(
+    hub: GitHub, storage: GitHubStorage
+) -> None:
+    hub.list_lag = 100
+    first = storage.create(CARS, {"a": b"1"}, change())
+    assert list(storage.ids()) == [CARS]
+    assert list(storage.ids(deleted=True)) == list(storage.ids(prefix="physics/d")) == list(opened(hub).ids()) == []
+    storage.rename(CARS, BOATS, parent=first.id)
+    assert list(storage.ids()) == [BOATS]
+    storage.purge(BOATS, parent=first.id)
+    assert list(storage.ids(deleted=None)) == []
+
+
+def test_what_github_lists_late_is_in_the_feed_all_the_same(hub: GitHub, storage: GitHubStorage) -> None:
+    hub.list_lag = 0
+    storage.create(CARS, {"a": b"1"}, change())
+    hub.list_lag = 1
+    storage.create(BOATS, {"a": b"1"}, change())
+    for name, age in (("cars", 3600), ("boats", 40)):
+        made = hub.find("physics", name)
+        assert made
+        made.created = made.pushed = made.updated = datetime.now(UTC) - timedelta(seconds=age)
+    reader = opened(hub)
+    ((cursor, listed),) = reader.touched(None)
+    assert listed == CARS
+    assert [dataset_id for _, dataset_id in reader.touched(cursor)] == [BOATS]
 
 
 def test_a_repository_that_stays_unknown_right_after_it_was_made_is_asked_for_again(hub: GitHub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from metastore import git
@@ -88,14 +89,26 @@ class Maker:
         return repository
 
     def _create(self, aside: str, description: str) -> RestRepository:
+        """Make a repository, and ask for it again if the response is lost: nobody else makes one of this name."""
+        with suppress(ResponseLost):
+            return self._api.create(aside, private=self._private, description=description)
+        if made := self._made_after_all(aside):
+            return made
         try:
             return self._api.create(aside, private=self._private, description=description)
-        except ResponseLost as error:
-            for attempt in range(_TRIES):
-                if made := self._api.get(aside):
-                    return made
-                self._api.host.pause(attempt)
+        except (ResponseLost, StorageError) as error:
+            if made := self._made_after_all(aside):
+                return made
+            if isinstance(error, StorageError):
+                raise
             raise StorageUnavailable(f"GitHub did not make a repository: {error}") from None
+
+    def _made_after_all(self, aside: str) -> RestRepository | None:
+        for attempt in range(_TRIES):
+            if made := self._api.get(aside):
+                return made
+            self._api.host.pause(attempt)
+        return None
 
     def _fill(self, aside: str, made: RestRepository, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         """Give a new repository its content. GitHub may not know the repository everywhere yet."""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from metastore.errors import MetastoreError
+from metastore.errors import DatasetNotFound, MetastoreError
 from metastore.forks import ForkSafeLock
+from metastore.git.history import is_deleted
 from metastore.git.repository import DELETED_TREE
 from metastore.http.fields import Fields
 from metastore.http.responses import ResponseLost
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
+from metastore.storage.github._directory import Known
 from metastore.storage.github._lifecycle import PURGED_TREE
 from metastore.storage.naming import ASIDE_PREFIX, Naming
 from metastore.types import Damage, DatasetId
 
-#: GitHub's times are whole seconds, and its machines do not all know of a change at once.
-_SLACK = timedelta(seconds=10)
+#: GitHub's machines do not all know of a change at once; a new repository was seen to be listed 40 seconds late.
+_SLACK = timedelta(minutes=2)
 #: What is being made takes seconds; what is older was left behind.
 _STALE = timedelta(hours=1)
 _NOTES = 10_000
@@ -34,12 +37,14 @@ class Listing:
         api: The calls.
         naming: Which repository holds which dataset.
         topic: Only repositories that have it count; None for all.
+        known: Where the datasets are.
     """
 
-    def __init__(self, api: GitHubApi, naming: Naming, topic: str | None) -> None:
+    def __init__(self, api: GitHubApi, naming: Naming, topic: str | None, known: Known) -> None:
         self._api = api
         self._naming = naming
         self._topic = topic
+        self._known = known
         self._notes: list[tuple[datetime, DatasetId]] = []
         self._mutex = ForkSafeLock()
 
@@ -47,12 +52,25 @@ class Listing:
         """See `Storage.ids`."""
         if not self._naming.may_list(prefix):
             return
-        found = []
+        found = set()
         for dataset_id, node in self._datasets():
             gone = _tree(node) == DELETED_TREE
             if deleted in (None, gone) and self._naming.listed(dataset_id, prefix, after):
-                found.append(dataset_id)
-        yield from sorted(found)
+                found.add(dataset_id)
+        yield from sorted(found | set(self._unlisted(found, prefix, after, deleted)))
+
+    def _unlisted(
+        self, listed: set[DatasetId], prefix: str, after: DatasetId | None, deleted: bool | None
+    ) -> Iterator[DatasetId]:
+        """Yield what this process made or moved a moment ago, and GitHub does not list yet."""
+        earliest = datetime.now(UTC) - _SLACK
+        with self._mutex:
+            noted = {dataset_id for at, dataset_id in self._notes if at >= earliest}
+        for dataset_id in noted - listed:
+            if self._naming.listed(dataset_id, prefix, after):
+                with suppress(DatasetNotFound):  # it was moved or purged
+                    if deleted in (None, is_deleted(self._known.current(dataset_id))):
+                        yield dataset_id
 
     def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
         """Return the moment up to which the answer is complete, and what was touched since one, with the times.

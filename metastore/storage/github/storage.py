@@ -90,7 +90,7 @@ class GitHubStorage(ObjectStorage):
         self._cache = Cache(cache_bytes)
         self._known = Known(self.api, self.naming, self._cache)
         self._turns = [ForkSafeLock() for _ in range(_TURNS)]
-        self._listing = Listing(self.api, self.naming, topic)
+        self._listing = Listing(self.api, self.naming, topic, self._known)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
 
     @property
