@@ -244,21 +244,26 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
 
 @command(_root, "check-host")
 @click.argument("url")
+@click.option("--dataset", metavar="ID", help="On git+https://, a dataset whose repository is there, and empty.")
 @click.option("--dry-run", is_flag=True, help="Only connect to the host, and list the steps.")
-def check_host(app: App, url: str, dry_run: bool) -> None:
+def check_host(app: App, url: str, dataset: str | None, dry_run: bool) -> None:
     """Test a Git host.
 
     URL is github://OWNER, gitlab://GROUP or gitea://HOST/OWNER. Creates a private dataset named metastore-check-…
     there, changes it in all ways, compares every id with that of the same history in memory, and purges it. That takes
     50 to 80 requests. Exit code 1 if a step failed; then report the table.
+
+    Git alone makes no repositories: on git+https://HOST/{owner}/{name}.git make an empty one, and name its dataset.
     """
+    from metastore.parse import parse_dataset_id
     from metastore.storage.probe import check
 
-    storage = app.open(url, private=True).storage
+    storage = app.open(url, **({} if url.startswith("git+") else {"private": True})).storage
     failed = 0
     if not app.json:
         say(f"{'step':<22} result requests")
-    for checked in check(storage, dry_run=dry_run):
+    dataset_id = parse_dataset_id(dataset) if dataset else None
+    for checked in check(storage, dataset_id=dataset_id, dry_run=dry_run):
         failed += checked.ok is False
         app.data(checked, str(checked))
     if failed:

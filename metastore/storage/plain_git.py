@@ -37,15 +37,29 @@ class PlainGitStorage(ObjectStorage):
     Args:
         host: The server.
         path: The path of a repository there, with `{owner}` and `{name}` in it.
+        account: The user's name and the token, for Git itself; None for each that there is not.
         cache_bytes: How much of what was read is kept in memory.
     """
 
-    def __init__(self, host: Host, path: str, *, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        host: Host,
+        path: str,
+        *,
+        account: tuple[str | None, str | None] = (None, None),
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
         self.hosts = (host,)
+        self.account = account
         self._path = path
         self._server = SmartHttp(host)
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
+
+    @property
+    def clone_template(self) -> str:
+        """The address of repositories for Git, with `{owner}` and `{name}` in it."""
+        return self.hosts[0].base + self._path
 
     def _repository_path(self, dataset_id: DatasetId) -> str:
         owner = dataset_id.owner
@@ -179,7 +193,7 @@ def open_plain_git(
     if token:
         Token(token)  # refuses a token that cannot be in a header
     host = Host(base, credentials, extra="gitlab", timeout=timeout, patience=patience, longest=longest)
-    return PlainGitStorage(host, parts.path, **options)
+    return PlainGitStorage(host, parts.path, account=(parts.username, token), **options)
 
 
 def _placeholders(path: str) -> set[str]:

@@ -19,6 +19,7 @@ from metastore.descriptor.lfs import ATTRIBUTES, CONFIG
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, MetastoreError, RevisionConflict
 from metastore.storage.local.mirror import Remote
 from metastore.storage.memory import MemoryStorage
+from metastore.storage.plain_git import PlainGitStorage
 from metastore.storage.port import Storage
 from metastore.types import DELETED, DELETED_CONTENT, Author, Change, DatasetId, Revision, TagSpec
 
@@ -59,23 +60,33 @@ class _Differs(Exception):
     """The host did something else than the storage in memory."""
 
 
-def check(storage: Storage, *, dry_run: bool = False) -> Iterator[Checked]:
+def check(storage: Storage, *, dataset_id: DatasetId | None = None, dry_run: bool = False) -> Iterator[Checked]:
     """Try a storage on a Git host, and yield each step when it is done.
 
     The dataset is called `metastore-check-` and a random number. It is purged in the end, also if a step fails.
+    A server that speaks Git alone makes and removes no repository: there the dataset is one whose repository somebody
+    has made, and which is empty; it is marked as deleted in the end.
 
     Args:
-        storage: A storage on GitHub, GitLab, Gitea or Forgejo, which makes private repositories.
+        storage: A storage on GitHub, GitLab, Gitea or Forgejo, which makes private repositories; or on a Git server.
+        dataset_id: The dataset, on a server that speaks Git alone; None on the others.
         dry_run: Whether to ask only if the host is there, and to name the other steps.
 
     Raises:
-        InvalidInput: The storage is not on a Git host.
+        InvalidInput: The storage is not on a Git host, or is one that needs a dataset's id, or takes none.
     """
     if not hasattr(storage, "clone_template"):
         raise InvalidInput(
-            "only a store on a Git host can be checked: github://OWNER, gitlab://GROUP or gitea://HOST/OWNER"
+            "only a store on a Git host can be checked: github://OWNER, gitlab://GROUP, gitea://HOST/OWNER or "
+            "git+https://HOST/{owner}/{name}.git"
         )
-    run = _Run(storage)
+    if isinstance(storage, PlainGitStorage) != (dataset_id is not None):
+        raise InvalidInput(
+            "Git alone makes no repository: name a dataset (--dataset OWNER/NAME) whose repository is there and empty"
+            if dataset_id is None
+            else "this host makes a repository for the check: name no dataset"
+        )
+    run = _Run(storage) if dataset_id is None else _PushesAlone(storage, dataset_id)
     for number, (name, step) in enumerate(run.steps()):
         if dry_run and number:
             yield Checked(name, None, "", 0)
@@ -90,12 +101,11 @@ def check(storage: Storage, *, dry_run: bool = False) -> Iterator[Checked]:
 class _Run:
     """One check, with the same dataset in memory."""
 
-    def __init__(self, storage: Any) -> None:
+    def __init__(self, storage: Any, dataset_id: DatasetId | None = None) -> None:
         self._there: Any = storage
         self._here = MemoryStorage()
-        name = f"metastore-check-{secrets.token_hex(5)}"
-        self._id = DatasetId(storage.naming.owner, name)
-        self._moved = DatasetId(storage.naming.owner, f"{name}-moved")
+        self._id = dataset_id or DatasetId(storage.naming.owner, f"metastore-check-{secrets.token_hex(5)}")
+        self._moved = DatasetId(self._id.owner, f"{self._id.name}-moved")
         self._at = self._id
         self.goes_on = True
 
@@ -244,9 +254,7 @@ class _Run:
         return f"{len(revisions)} revisions and {len(tags)} tags with the right ids"
 
     def _clone(self) -> str:
-        remote = Remote(self._there.clone_template, self._there.hosts[0].token())
-        naming = self._there.naming
-        address = remote.url(DatasetId(naming.owner, naming.repository(self._at)))
+        remote, address = self._remote()
         with tempfile.TemporaryDirectory() as folder, remote.git() as git:
             clone = str(Path(folder, "clone"))
             commands = [
@@ -261,6 +269,11 @@ class _Run:
         if done.output.strip() != self._head().id:
             raise _Differs(f"the clone is at {done.output.strip()}, not at {self._head().id}")
         return f"{address}, right by git fsck"
+
+    def _remote(self) -> tuple[Remote, str]:
+        """Return how Git reaches the host, and the address of the repository."""
+        remote, naming = Remote(self._there.clone_template, self._there.hosts[0].token()), self._there.naming
+        return remote, remote.url(DatasetId(naming.owner, naming.repository(self._at)))
 
     def _purge(self) -> str:
         self._there.purge(self._at, parent=self._head().id)
@@ -282,3 +295,24 @@ class _Run:
             except DatasetNotFound:
                 continue
         return f"purged {', '.join(purged)}" if purged else "nothing was left"
+
+
+class _PushesAlone(_Run):
+    """A check of what Git alone can say, in a repository that stays."""
+
+    def steps(self) -> list[tuple[str, Callable[[], str]]]:
+        return [step for step in super().steps() if step[0] not in ("list", "move", "purge")]
+
+    def _remote(self) -> tuple[Remote, str]:
+        user, token = self._there.account
+        remote = Remote(self._there.clone_template, token, user)
+        return remote, remote.url(self._at)
+
+    def clean_up(self) -> str:
+        """Mark the dataset as deleted if the check made it."""
+        try:
+            self._here.resolve(self._at, None)
+        except DatasetNotFound:
+            return "nothing was left"
+        self._delete()
+        return f"{self._at} is deleted; its repository is yours to remove"

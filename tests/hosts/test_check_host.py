@@ -16,13 +16,17 @@ from metastore.errors import InvalidInput
 from metastore.storage.github.storage import GitHubStorage
 from metastore.storage.hosted.storage import HostedStorage
 from metastore.storage.memory import MemoryStorage
+from metastore.storage.plain_git import open_plain_git
 from metastore.storage.probe import MOST_REQUESTS, check
+from metastore.types import DatasetId
 
 from .backends import gitea, github, gitlab, stop
+from .git_server import GitServer
 from .github import TOKEN, GitHub
 from .server import HostServer, Reply, Request
 
 Hosted = GitHubStorage | HostedStorage
+CHECK = DatasetId("physics", "check")
 
 
 OPENERS: dict[str, Callable[[Path], Hosted]] = {"github": github, "gitlab": gitlab, "gitea": gitea}
@@ -107,7 +111,42 @@ def test_a_host_that_cannot_be_reached_is_not_tried_further(storage: Hosted) -> 
     assert {each.ok for each in steps[1:-1]} == {None}
 
 
-def test_only_a_store_on_a_git_host_is_checked() -> None:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    with GitServer(tmp_path / "git") as made:
+        made.make("physics/check.git")
+        yield made
+
+
+def test_a_server_that_speaks_git_alone_is_checked_in_an_empty_repository(server: GitServer) -> None:
+    storage = open_plain_git(f"git+http://{server.url.removeprefix('http://')}/{{owner}}/{{name}}.git", token="secret")
+    steps = list(check(storage, dataset_id=CHECK))
+    assert [str(each) for each in steps if not each.ok] == []
+    assert {"create", "lose a race", "rename a tag", "clone"} <= {each.step for each in steps}
+    assert not {"list", "move", "purge"} & {each.step for each in steps}
+    assert storage.resolve(CHECK, None).deleted
+    again = {each.step: each for each in check(storage, dataset_id=CHECK)}
+    assert (again["create"].ok, again["update"].ok, again["clean up"].detail) == (False, None, "nothing was left")
+    with pytest.raises(InvalidInput, match="--dataset"):
+        list(check(storage))
+    storage.close()
+
+
+def test_the_command_checks_a_git_server_with_the_user_that_its_address_names(
+    server: GitServer, tmp_path: Path
+) -> None:
+    server.users["secret"] = "x-token-auth"
+    url = f"git+http://x-token-auth@{server.url.removeprefix('http://')}/{{owner}}/{{name}}.git"
+    command = [sys.executable, "-m", "metastore", "check-host", url]
+    environment = {**os.environ, "METASTORE_GIT_TOKEN": "secret", "HOME": str(tmp_path)}
+    for more, code, told in (([], 2, "--dataset"), (["--dataset", str(CHECK)], 0, "This host behaves")):
+        done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, told in done.stderr) == (code, True), done.stdout + done.stderr
+
+
+def test_only_a_store_on_a_git_host_is_checked(storage: Hosted) -> None:
+    with pytest.raises(InvalidInput, match="name no dataset"):
+        list(check(storage, dataset_id=CHECK))
     with pytest.raises(InvalidInput, match="Git host"):
         list(check(MemoryStorage()))
 
