@@ -423,7 +423,7 @@ def test_somebody_signs_in_at_a_provider(browser: Browser) -> None:
             page = person.goes_to("/sign-in?next=/datasets/okfn/compression")
             page.get_by_role("link", name="Sign in at").click()
             page.locator("input[name=sub]").fill("ann")
-            page.get_by_role("button", name="Authorize").click()
+            page.get_by_role("button", name="Authorize", exact=True).click()
             expect(page.get_by_text("Signed in as")).to_be_visible()
             expect(page).to_have_url(f"{site.url}/datasets/okfn/compression")
             page.get_by_role("link", name="Edit").click()
