@@ -244,7 +244,7 @@ class BundleRegistry:
     def bundle_delete(
         self, name: str, *, user: str | None, comment: str | None = None, expected: int | None = None
     ) -> Snapshot:
-        """Delete a bundle. Its last state and its record stay, and `bundle_restore` brings it back.
+        """Delete a bundle. Its last state and its record stay, and `bundle_restore` restores it.
 
         Raises:
             BundleDeleted: The bundle is already deleted.

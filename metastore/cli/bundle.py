@@ -105,7 +105,7 @@ def update(app: App, name: str, comment: str | None, expected: int | None, **opt
 
 @_command("delete", NAME, EXPECTED, writes=True)
 def delete(app: App, name: str, comment: str | None, expected: int | None) -> None:
-    """Delete a bundle. Its record stays, and `bundle restore` brings it back."""
+    """Delete a bundle. Its record stays, and `bundle restore` restores it."""
     gone = _open(app, needs_groups=True).bundle_delete(name, user=_user(app), comment=comment, expected=expected)
     say(f"Deleted {name}; `metastore bundle restore {name} {gone.previous}` brings it back.")
     app.data(gone, str(gone.id))

@@ -130,7 +130,7 @@ def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) ->
 @command(dataset, "delete", writes=True, expects=True)
 @ID
 def delete(app: App, dataset_id: str, message: str | None, at: datetime | None, expected: str | None) -> None:
-    """Delete a dataset. Its history stays, and `dataset revert` brings it back."""
+    """Delete a dataset. Its history stays, and `dataset revert` restores it."""
     revision = app.reader().dataset_delete(dataset_id, expected=expected, message=message, at=at)
     say(f"Deleted {dataset_id}; `metastore dataset revert {dataset_id} {str(revision.parent)[:12]}` brings it back.")
     app.data(revision, revision.id)
@@ -149,7 +149,7 @@ def purge(
     at: datetime | None,
     expected: str | None,
 ) -> None:
-    """Remove a deleted dataset and its whole history for ever."""
+    """Permanently remove a deleted dataset with its whole history."""
     store = app.reader()
     head = store.revision_read(dataset_id)
     if not head.deleted and not force:
@@ -157,7 +157,7 @@ def purge(
     if not yes:
         if app.json or not sys.stdin.isatty():
             raise InvalidInput("a purge cannot be undone, and there is no terminal to ask on: it needs --yes")
-        click.confirm(f"Remove {dataset_id} and its whole history for ever?", abort=True, err=True)
+        click.confirm(f"Permanently remove {dataset_id} with its whole history?", abort=True, err=True)
     store.dataset_purge(dataset_id, force=force, expected=expected, message=message, at=at)
     say(f"Purged {dataset_id}.")
     if app.json:
@@ -170,7 +170,7 @@ def purge(
 def move(
     app: App, dataset_id: str, new_id: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Give a dataset another id. Its history moves along, and the old id leads to the new one."""
+    """Give a dataset another id. It keeps its history, and the old id leads to the new one."""
     moved = app.reader().dataset_move(dataset_id, new_id, expected=expected, message=message, at=at)
     if str(moved.id) == dataset_id:
         say(f"{dataset_id} has this id already: nothing was moved.")
@@ -218,9 +218,9 @@ def undo(
 ) -> None:
     """Undo one change, or changes of many datasets.
 
-    Undoes the change of a REVISION, and keeps later ones. A..B undoes all changes after A up to B. To undo a deletion
-    brings the dataset back. Many changes are undone one dataset at a time. After an interruption, run the command again
-    to go on. Exit code 1 if a later change conflicts with one of them.
+    Undoes the change of a REVISION, and keeps later ones. A..B undoes all changes after A up to B. Undoing a deletion
+    restores the dataset. Many changes are undone one dataset at a time. After an interruption, run the command again
+    to continue. Exit code 1 if a later change conflicts with one of them.
 
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
@@ -256,7 +256,7 @@ def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) 
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
-@click.option("--long", "is_long", is_flag=True, help="Add when, by whom and why each was changed last, and its title.")
+@click.option("--long", "is_long", is_flag=True, help="Also show the title and last change of each: when, who and why.")
 def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool, is_long: bool) -> None:
     """List the ids of datasets.
 

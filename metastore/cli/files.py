@@ -123,7 +123,7 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
 
 @command(_root, "import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--owner", help="The owner of all; then the descriptor has the name. Default: both are in the path.")
+@click.option("--owner", help="The owner of all; names come from the descriptors. Default: both from the path.")
 @click.option("--lower-case", is_flag=True, help="Convert ids to lower case.")
 @click.option("--only-new", "rule", flag_value="only-new", help="Skip datasets that are in the store already.")
 @click.option(

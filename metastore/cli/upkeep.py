@@ -164,7 +164,7 @@ def _unknown(text: str) -> OutcomeUnknown:
 @command(_root, "pack")
 @click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...", shell_complete=completing.ids)
 def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
-    """Store histories in less space.
+    """Pack histories, which saves space.
 
     Packs all datasets, or the named ones. Readers and writers are not stopped.
     """
@@ -188,7 +188,7 @@ def backup(app: App, target: Path, check: bool) -> None:
     """Copy the store to a folder.
 
     TARGET is a consistent store itself. A later backup to it copies only new files. Anything that the store has lost
-    stays in TARGET and is reported, with exit code 7; `recover` brings it back.
+    stays in TARGET and is reported, with exit code 7; `recover` restores it.
     """
     from metastore.storage.local.backup import backup as copy
 
@@ -221,9 +221,9 @@ def restore(app: App, source: Path, target: Path) -> None:
 @command(_root, "recover")
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
-@click.option("--as", "new_id", metavar="OWNER/NAME", help="Bring the dataset back at another id, which is free.")
+@click.option("--as", "new_id", metavar="OWNER/NAME", help="Restore the dataset under another, free id.")
 def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None:
-    """Bring back lost parts of a dataset.
+    """Restore lost parts of a dataset from a backup.
 
     SOURCE is a backup. The store gets back the dataset, branch or tags that it has lost. Everything that it still has
     stays unchanged.

@@ -435,7 +435,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Revision:
-        """Add a revision that marks a dataset as deleted. History and tags stay; `dataset_revert` brings it back.
+        """Add a revision that marks a dataset as deleted. History and tags stay; `dataset_revert` restores it.
 
         Raises:
             DatasetDeleted: The dataset was deleted before.
