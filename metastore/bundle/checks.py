@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
-#: What a device has to be, and what most are; the pages hand both on to scripts.
+#: The forms that a device must have, and that most have. The pages pass both on to scripts.
 DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
 USUAL_DEVICE = re.compile(
     r"[A-Za-z][:_?|&~@$!^#-][A-Za-z0-9_:]{1,62}(\[[0-9:]*\]|\{[0-9:]*\})?(\.[A-Za-z_]+(\[[0-9:]*\]|\{[0-9:]*\})?)*(@\S+)?"
@@ -33,7 +33,7 @@ _MOST_DEVICES = 100_000
 _MOST_HOSTS = 1_000
 _LONGEST_COMMENT = 65_536
 
-#: The largest number that a snapshot can have: what databases hold.
+#: The largest number of a snapshot that databases can store.
 LARGEST = 2**63 - 1
 _Filter = TypeVar("_Filter", Filter, LogFilter, Listing)
 _FILTERS: dict[str, Any] = {
@@ -47,10 +47,10 @@ _KINDS = {str: "text", int: "number", bool: "true or false"}
 
 
 def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
-    """Check a bundle that came from outside; what the registry sets (`updated`, `snapshot`) is dropped.
+    """Check a bundle from outside. Attributes that the registry sets (`updated`, `snapshot`) are dropped.
 
     Raises:
-        InvalidInput: Something is missing, unknown or unsafe; `problems` names all of it.
+        InvalidInput: An attribute is missing, unknown or unsafe; `problems` lists all of them.
     """
     values = {name: getattr(bundle, name) for name in STATE} if isinstance(bundle, Bundle) else bundle
     if not isinstance(values, Mapping):
@@ -77,14 +77,14 @@ def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
 
 
 def apply_changes(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
-    """Return a bundle with changes made.
+    """Return a bundle with the changes applied.
 
     Args:
-        bundle: As it is.
-        changes: Attributes to new values; beside them, or instead of `devices`, `add_devices` and `remove_devices`.
+        bundle: The present bundle.
+        changes: Attribute -> new value; also, or instead of `devices`, `add_devices` and `remove_devices`.
 
     Raises:
-        InvalidInput: An attribute is unknown, unsafe or never changes, or a device to remove is not there.
+        InvalidInput: An attribute is unknown, unsafe or never changes, or a device to remove is missing.
     """
     if not isinstance(changes, Mapping):
         raise InvalidInput("changes are an object with the attributes to change")
@@ -102,7 +102,7 @@ def apply_changes(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
 
 
 def warnings(bundle: Bundle) -> tuple[Finding, ...]:
-    """Return what merely looks unusual."""
+    """Return findings about unusual values."""
     return tuple(
         Finding("/devices", f"{device} is in none of the usual forms, such as E:TOR860 or dip/acc/x:y")
         for device in sorted(bundle.devices)
@@ -111,10 +111,10 @@ def warnings(bundle: Bundle) -> tuple[Finding, ...]:
 
 
 def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
-    """Make a set of devices; doubles are no mistake.
+    """Return a set of devices. Duplicates are allowed.
 
     Raises:
-        InvalidInput: It is no list of device names.
+        InvalidInput: It is not a list of device names.
     """
     if isinstance(devices, (str, bytes, Mapping)) or not isinstance(devices, Iterable):
         raise InvalidInput("devices are a list of names", pointer=pointer)
@@ -130,10 +130,10 @@ def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
 
 
 def check_user(user: Any) -> str:
-    """Check who changes something.
+    """Check the name of a user.
 
     Raises:
-        InvalidInput: It is no text of 1 to 255 printable characters.
+        InvalidInput: It is not a text of 1 to 255 printable characters.
     """
     if not isinstance(user, str) or not user.strip() or len(user) > 255 or not user.isprintable():
         raise InvalidInput("a user is text of 1 to 255 printable characters")
@@ -141,10 +141,10 @@ def check_user(user: Any) -> str:
 
 
 def check_comment(comment: Any) -> str:
-    """Check why something changes; None is the empty comment.
+    """Check the comment of a change; None is the empty comment.
 
     Raises:
-        InvalidInput: It is no text, too long, or has a NUL.
+        InvalidInput: It is not a text, too long, or contains NUL.
     """
     if comment is None:
         return ""
@@ -158,7 +158,7 @@ def check_name(name: Any) -> str:
     """Check the name of a bundle.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: It is not a valid name.
     """
     return _matching(_NAME, "is no name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")(
         name
@@ -166,10 +166,10 @@ def check_name(name: Any) -> str:
 
 
 def check_filter(wanted: _Filter) -> _Filter:
-    """Check what is asked for; numbers beyond all snapshots are brought to 63 bits.
+    """Check a filter. Numbers beyond all snapshots are reduced to 63 bits.
 
     Raises:
-        InvalidInput: A text, number or time is none; the message names it.
+        InvalidInput: A text, number or time is invalid; the message names it.
     """
     clamped: dict[str, int] = {}
     for each in fields(wanted):
@@ -193,10 +193,10 @@ def check_filter(wanted: _Filter) -> _Filter:
 
 
 def check_listing(wanted: Listing) -> Listing:
-    """Check what list is asked for.
+    """Check the parameters of a list.
 
     Raises:
-        InvalidInput: There is no such order, or what the page begins behind is of another kind; or as `check_filter`.
+        InvalidInput: The order is unknown, or the key of the page has the wrong type; or as `check_filter`.
     """
     checked = check_filter(replace(wanted, after_key=None))
     if wanted.order not in ORDERS:
@@ -217,7 +217,7 @@ def check_time(at: Any) -> datetime:
     """Check a time.
 
     Raises:
-        InvalidInput: It has no time zone, or is in none of the years 1 to 9999 in UTC.
+        InvalidInput: It has no time zone, or its year in UTC is not between 1 and 9999.
     """
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")

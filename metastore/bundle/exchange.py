@@ -1,4 +1,4 @@
-"""Bundles as files: JSON (a list of objects) and CSV (RFC 4180; a line a bundle, hosts and devices apart by spaces)."""
+"""Bundles in files: JSON (a list of objects) and CSV (RFC 4180; one bundle per line, spaces between devices)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SET_BY_THE_REGISTRY = ("updated", "snapshot")
 _LOG_COLUMNS = tuple(each.name for each in fields(LogEntry))
 _FLAGS = ("run", "udp", "writable")
 _LISTS = ("hosts", "devices")
-#: With these a cell is a formula to a spreadsheet. A quotation mark before them prevents it; no device has one, so
-#: that it can be taken off again.
+#: Cells that begin with these are formulas to a spreadsheet. A quotation mark before them prevents that; since no
+#: device has one, it can be removed again.
 _FORMULA = ("=", "+", "-", "@")
 _Error = TypeVar("_Error", bound=MetastoreError)
 
@@ -34,7 +34,7 @@ class Row:
     """A bundle in a file.
 
     Attributes:
-        line: The line of a CSV file on which it ends, or which one of a list it is, from 1 on.
+        line: The last line of the bundle in a CSV file, or its position in a list, from 1.
         values: A bundle, or its attributes.
     """
 
@@ -53,7 +53,7 @@ class Row:
         """The attributes, without those that the registry sets.
 
         Raises:
-            InvalidInput: One of them is no attribute.
+            InvalidInput: One of them is not an attribute.
         """
         if isinstance(self.values, Bundle):
             return {key: getattr(self.values, key) for key in STATE}
@@ -70,8 +70,8 @@ class ImportLine:
     Attributes:
         line: As in `Row`.
         name: The bundle, as the row names it.
-        outcome: `created` (or brought back), `updated`, `unchanged` or `failed`.
-        reason: Why it failed.
+        outcome: `created` (or restored), `updated`, `unchanged` or `failed`.
+        reason: The reason for a failure.
     """
 
     line: int
@@ -91,7 +91,7 @@ def read_rows(text: str | bytes, format: str) -> list[Row]:
         format: `json` or `csv`.
 
     Raises:
-        InvalidInput: It cannot be read at all. What is wrong with a single row, its import says.
+        InvalidInput: The file cannot be read at all. Problems of a single row are reported by its import.
     """
     if isinstance(text, bytes):
         try:
@@ -102,7 +102,7 @@ def read_rows(text: str | bytes, format: str) -> list[Row]:
 
 
 def write_rows(bundles: Iterable[Bundle], format: str) -> Iterator[str]:
-    """Write bundles as text, piece by piece.
+    """Write bundles as text, in pieces.
 
     Raises:
         InvalidInput: The format is neither `json` nor `csv`.
@@ -111,7 +111,7 @@ def write_rows(bundles: Iterable[Bundle], format: str) -> Iterator[str]:
 
 
 def write_log(entries: Iterable[LogEntry], format: str) -> Iterator[str]:
-    """Write lines of the record as text, piece by piece: for people's own tables, not to be read back.
+    """Write lines of the record as text, in pieces, for people's own tables. They cannot be imported.
 
     Raises:
         InvalidInput: The format is neither `json` nor `csv`.
@@ -120,13 +120,13 @@ def write_log(entries: Iterable[LogEntry], format: str) -> Iterator[str]:
 
 
 def at_line(error: _Error, line: int) -> _Error:
-    """Let an error say on which line it happened."""
+    """Add the line to an error."""
     error.args = (f"line {line}: {error}", *error.args[1:])
     return error
 
 
 def values_of(bundle: Bundle) -> dict[str, Any]:
-    """Return a bundle as JSON can say it."""
+    """Return a bundle as plain JSON values."""
     updated = bundle.updated.isoformat() if bundle.updated else None
     return {
         **{key: getattr(bundle, key) for key in ATTRIBUTES},

@@ -1,1 +1,1 @@
-"""Datasets on GitHub, a repository each. `connect` opens the storage from a URL and a token."""
+"""Datasets on GitHub, one repository per dataset. `connect` opens the storage from a URL and a token."""

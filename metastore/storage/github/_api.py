@@ -1,6 +1,6 @@
-"""GitHub's REST API as we use it: one method a call, answers as values.
+"""The part of GitHub's REST API that a store needs: one method per call, which returns values.
 
-REST makes repositories and objects; GraphQL (`graph`) reads, and moves references. Docs: https://docs.github.com/rest.
+REST creates repositories and objects; GraphQL (`graph`) reads, and moves references. Docs: https://docs.github.com/rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class GitHubApi:
     """The calls.
 
     Args:
-        host: Where to send them.
+        host: The host of the API.
         owner: The account or organisation whose repositories are served.
     """
 
@@ -39,11 +39,11 @@ class GitHubApi:
     # Repositories
 
     def is_organisation(self) -> bool:
-        """Tell whether the owner is an organisation; asked once.
+        """Tell whether the owner is an organisation; GitHub is asked only once.
 
         Raises:
             StorageUnavailable: There is no such owner.
-            PermissionDenied: It is an account, and not the token's.
+            PermissionDenied: It is a user account, and not that of the token.
         """
         if self._account is None:
             answer = self.host.call("GET", f"/users/{quote(self.owner)}", handled=(404,))
@@ -59,9 +59,9 @@ class GitHubApi:
         return self.host.call("GET", "/user").fields("user").text("login")
 
     def create(self, name: str, *, private: bool, description: str) -> RestRepository:
-        """Make a repository with a first commit, so that objects can be put into it.
+        """Create a repository with a first commit, so that it accepts objects.
 
-        `ResponseLost` stays inside the storage: the repository may have been made.
+        Raises `ResponseLost` to the storage: the repository may have been created.
         """
         path = f"/orgs/{quote(self.owner)}/repos" if self.is_organisation() else "/user/repos"
         body = {"name": name, "private": private, "description": description, "auto_init": True}
@@ -69,7 +69,7 @@ class GitHubApi:
         return _believed(answer, name)
 
     def get(self, name: str) -> RestRepository | None:
-        """Return what REST says of the repository of this very name; None if there is none."""
+        """Return REST's description of the repository with exactly this name; None if there is none."""
         try:
             answer = self.host.call("GET", self._path(name), handled=(404,))
         except Redirected:
@@ -77,10 +77,10 @@ class GitHubApi:
         return RestRepository.of(answer) if answer.status != 404 else None
 
     def change(self, name: str, settings: Mapping[str, Any]) -> Response:
-        """Change a repository's settings, its name among them; 422 is the caller's to handle.
+        """Change a repository's settings, such as its name. The caller handles a 422.
 
-        Two exceptions stay inside the storage: `ResponseLost`, also where the answer is about something else; and
-        `Missing`, if the repository is not there (any more, or yet).
+        Raises to the storage: `ResponseLost`, also if the response is about something else; and `Missing`, if the
+        repository does not exist (no longer, or not yet).
         """
         path = self._path(name)
         answer = self.host.call("PATCH", path, body=settings, handled=(404, 422))
@@ -93,7 +93,7 @@ class GitHubApi:
     def delete(self, name: str) -> None:
         """Delete a repository.
 
-        Two exceptions stay inside the storage: `Missing`, and `ResponseLost`, also after an answer of another kind.
+        Raises to the storage: `Missing`, and `ResponseLost`, also for an unexpected response.
         """
         path = self._path(name)
         answer = self.host.call("DELETE", path, handled=(404,))
@@ -103,7 +103,7 @@ class GitHubApi:
             raise ResponseLost(answer.address, f"answered {answer.status} to a deletion")
 
     def set_topic(self, name: str, topic: str) -> None:
-        """Give a repository one topic."""
+        """Set the only topic of a repository."""
         path = self._path(name, "topics")
         answer = self.host.call("PUT", path, body={"names": [topic]}, repeatable=True, handled=(404,))
         if answer.status == 404:
@@ -111,16 +111,16 @@ class GitHubApi:
         answer.fields("topics").texts("names")
 
     def reference(self, name: str, reference: str, etag: str | None) -> Response:
-        """Ask what a reference names; 304 where it is what `etag` was given for, which costs nothing."""
+        """Ask for the target of a reference; a 304, if it is still that of `etag`, costs nothing."""
         headers = {"If-None-Match": etag} if etag else None
         path = self._path(name, f"git/ref/{quote(reference.removeprefix('refs/'))}")
         return self.host.call("GET", path, headers=headers, handled=(404, 409))
 
     def time_of_day(self) -> datetime:
-        """Return GitHub's own clock, by a call that counts against no limit."""
+        """Return the time of GitHub's own clock, by a call that counts against no limit."""
         from email.utils import parsedate_to_datetime
 
-        answer = self.host.call("GET", "/rate_limit", handled=(404,))  # 404: Enterprise without limits
+        answer = self.host.call("GET", "/rate_limit", handled=(404,))  # 404: an Enterprise server without limits
         try:
             return parsedate_to_datetime(answer.headers.get("date", ""))
         except ValueError:
@@ -137,7 +137,7 @@ class GitHubApi:
         """Return one level of a tree; None if there is none.
 
         Raises:
-            StorageUnavailable: GitHub does not tell all of it.
+            StorageUnavailable: GitHub does not return all of it.
         """
         answer = self.host.call("GET", self._path(name, f"git/trees/{oid}"), handled=(404, 409, 422))
         if answer.status != 200:
@@ -172,7 +172,7 @@ class GitHubApi:
     def _put(self, name: str, kind: str, body: Mapping[str, Any]) -> str:
         path = self._path(name, f"git/{kind}")
         answer = self.host.call("POST", path, body=body, repeatable=True, handled=(404, 409, 422))
-        if answer.status in (404, 409):  # 409: said to be empty until its first commit has come through
+        if answer.status in (404, 409):  # 409: GitHub takes it for empty until the first commit has arrived everywhere
             raise Missing(path)
         if answer.status == 422:
             raise StorageError(f"GitHub does not take what was to be stored: {answer.message()}")
@@ -195,13 +195,13 @@ class RestRepository(NamedTuple):
 
     @classmethod
     def of(cls, answer: Response) -> RestRepository:
-        """Read an answer. Raises `Unexpected`."""
+        """Read a repository from a response. Raises `Unexpected`."""
         found = answer.fields("repository")
         return cls(found.text("name"), found.text("node_id"), found.text("default_branch"))
 
 
 def _believed(answer: Response, name: str) -> RestRepository:
-    """Return what a change made, if the answer says so; otherwise that has to be read: `ResponseLost`."""
+    """Return the result of a change if the response has it. Otherwise it has to be read: raises `ResponseLost`."""
     try:
         changed = RestRepository.of(answer)
     except Unexpected as error:

@@ -1,4 +1,4 @@
-"""The repositories on GitHub that were seen a moment ago: where a dataset is, looked up once and checked for free."""
+"""A directory of recently seen repositories on GitHub: each is looked up once, and then checked for free."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
 from metastore.types import DatasetId
 
-#: For so long, in seconds, what follows a look at the head does not look again.
+#: The seconds after a look at the head during which other calls do not look again.
 _FRESH = 5.0
-#: After so long everything is looked at again, the default branch too.
+#: The seconds after which everything is looked at again, even the default branch.
 _LOOK_AGAIN = 300.0
 _KNOWN = 1024
-#: For so long, in seconds, some of GitHub's machines may not know of what was made.
+#: The seconds during which some of GitHub's machines may not know a new repository.
 _NEW = 60.0
 _T = TypeVar("_T")
 
 
 class Known:
-    """The repositories of one owner that were seen. Safe to share between threads.
+    """The recently seen repositories of one owner. Safe to share between threads.
 
     Args:
         api: The calls.
-        naming: Which repository holds which dataset.
-        cache: Given to the repositories.
+        naming: Maps repositories to datasets.
+        cache: The cache for the repositories.
     """
 
     def __init__(self, api: GitHubApi, naming: Naming, cache: Cache) -> None:
@@ -54,10 +54,10 @@ class Known:
         self._mutex = ForkSafeLock()
 
     def current(self, dataset_id: DatasetId, *, fresh: bool = False) -> GitHubRepository:
-        """Return a dataset's repository; one that was seen a moment ago, unless it has to be `fresh`.
+        """Return a dataset's repository, perhaps as seen a moment ago, unless it has to be `fresh`.
 
         Raises:
-            DatasetNotFound: There is none, or nothing in it, or it was given away.
+            DatasetNotFound: There is none, it is empty, or it now belongs to somebody else.
             DatasetMoved: Somebody renamed it.
         """
         known, now = self._repositories.get(dataset_id), time.monotonic()
@@ -68,19 +68,19 @@ class Known:
         return known
 
     def keep(self, dataset_id: DatasetId, repository: GitHubRepository) -> None:
-        """Remember where a dataset is."""
+        """Remember the repository of a dataset."""
         with self._mutex:
             self._repositories[dataset_id] = repository
             while len(self._repositories) > _KNOWN:
                 self._repositories.popitem(last=False)
 
     def forget(self, *dataset_ids: DatasetId) -> None:
-        """Look at these again next time."""
+        """Look these up again on their next use."""
         for each in dataset_ids:
             self._repositories.pop(each, None)
 
     def expect_free(self, dataset_id: DatasetId) -> None:
-        """Check that an id is free, and clear away what a purge left behind.
+        """Check that an id is free, and delete what a purge left behind.
 
         Raises:
             AlreadyExists: There is a dataset.
@@ -96,14 +96,14 @@ class Known:
         if _tree_of(branch) != PURGED_TREE:
             raise AlreadyExists(dataset_id)
         try:
-            with suppress(Missing):  # somebody else cleared it away
+            with suppress(Missing):  # somebody else deleted it
                 self._api.delete(name)
         except ResponseLost as error:
             raise StorageUnavailable(f"what a purge left of {dataset_id} could not be deleted: {error}") from None
 
     @contextmanager
     def writing(self, dataset_id: DatasetId) -> Iterator[GitHubRepository]:
-        """Give a repository to write to, and tell what became of it, should it be gone from there meanwhile."""
+        """Provide a repository for a write. If it is gone meanwhile, raise the error that says where it went."""
         try:
             yield self.current(dataset_id)
         except Redirected:
@@ -111,7 +111,7 @@ class Known:
             raise StorageBusy(f"{dataset_id} was replaced while it was written; try again") from None
 
     def twice(self, dataset_id: DatasetId, call: Callable[[], _T]) -> _T:
-        """Call again with a fresh look, where a revision is not found: somebody else may just have made it."""
+        """Repeat a call with a fresh look if a revision is not found, since somebody else may just have made it."""
         try:
             return call()
         except RevisionNotFound:
@@ -140,7 +140,7 @@ class Known:
         return known
 
     def _ask(self, name: str, known: GitHubRepository | None) -> Fields | None:
-        """Ask about a repository; about one that was just made, until GitHub knows it everywhere."""
+        """Ask about a repository; about a new one, until GitHub knows it everywhere."""
 
         def attempt() -> Fields | None:
             answer = self._api.graph.repository(_queries.LOOK, name, **_queries.read_along("HEAD"))
@@ -157,7 +157,7 @@ class Known:
         return answer.text("nameWithOwner").lower() == f"{self._api.owner}/{name}".lower()
 
     def _raise_moved(self, dataset_id: DatasetId, full_name: str) -> NoReturn:
-        """Say where a repository is that somebody renamed or gave away."""
+        """Raise the error for a repository that somebody renamed or gave away."""
         owner, _, name = full_name.partition("/")
         try:
             new_id = Naming(owner).dataset(name)

@@ -1,6 +1,6 @@
-"""GitHub's GraphQL, as we use it: questions, pages, and moving references.
+"""The part of GitHub's GraphQL API that a store needs: queries, pages, and moves of references.
 
-`updateRefs` is atomic over several references, and compares each with what it is expected to be.
+`updateRefs` is atomic over several references, and compares each with its expected value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LIMITS = {"RATE_LIMITED", "RATE_LIMIT", "graphql_rate_limit"}
 
 
 class Rejected(Exception):
-    """GitHub says that references were not moved. Never leaves a storage."""
+    """GitHub reports that references were not moved. Never leaves a storage."""
 
     def __init__(self, kinds: Sequence[str], said: str) -> None:
         super().__init__(said)
@@ -32,7 +32,7 @@ class Rejected(Exception):
 
 
 class Move(NamedTuple):
-    """A change of one reference, from the value that it has to have; None means absent."""
+    """A change of one reference from its required value; None means absent."""
 
     name: str
     before: str | None
@@ -40,7 +40,7 @@ class Move(NamedTuple):
 
 
 class GitHubHost(Host):
-    """The host, with the limits that come as an answer of 200.
+    """The host, including limits that come in a response with status 200.
 
     GraphQL says `RATE_LIMITED` or, since 2025, `RATE_LIMIT` with the code `graphql_rate_limit`
     (https://github.com/yanyongyu/githubkit/issues/271).
@@ -70,16 +70,16 @@ def _says_limit(answer: Response) -> bool:
 
 
 class _Answer(NamedTuple):
-    """An answer of GraphQL whose only errors are that something is not found."""
+    """A response of GraphQL whose only errors are that something was not found."""
 
     data: Fields
     not_found: bool
 
     def top(self, name: str) -> Fields | None:
-        """Return what was asked about; None only if GitHub says that it is not found, since a null alone may mean more.
+        """Return the queried object. None only if GitHub reports it as not found, since a null alone could mean more.
 
         Raises:
-            StorageUnavailable: GitHub does not say so, and tells nothing.
+            StorageUnavailable: GitHub reports no such error, but returns nothing.
         """
         found = self.data.optional(name)
         if found is None and not self.not_found:
@@ -88,10 +88,10 @@ class _Answer(NamedTuple):
 
 
 class GraphQl:
-    """The questions, and the one mutation.
+    """The queries, and the one mutation.
 
     Args:
-        host: Where to send them.
+        host: The host of the API.
         owner: The account or organisation whose repositories are served.
     """
 
@@ -100,10 +100,10 @@ class GraphQl:
         self._owner = owner
 
     def _ask(self, question: str, **variables: Any) -> _Answer:
-        """Ask a question of GraphQL.
+        """Send a query to GraphQL.
 
         Raises:
-            PermissionDenied: The token may not.
+            PermissionDenied: The token lacks a right.
             StorageUnavailable: GitHub failed.
         """
         for _ in range(_TRIES):
@@ -117,14 +117,14 @@ class GraphQl:
         raise StorageUnavailable(f"GitHub could not answer: {_said(errors)}")
 
     def repository(self, question: str, name: str, **variables: Any) -> Fields | None:
-        """Ask about a repository; None if there is none, or none that we may know of."""
+        """Query a repository; None if there is none that the token can see."""
         return self._ask(question, name=name, **variables).top("repository")
 
     def pages(self, question: str, top: str, connection: str, **variables: Any) -> Iterator[Fields]:
-        """Yield the nodes of a connection, page by page; nothing if GitHub says that `top` is not there.
+        """Yield the nodes of a connection, page by page; nothing if GitHub reports `top` as not found.
 
         Raises:
-            StorageUnavailable: GitHub does not say so, but tells nothing either.
+            StorageUnavailable: GitHub reports no such error, but returns nothing.
         """
         after: str | None = None
         while True:
@@ -141,14 +141,13 @@ class GraphQl:
             after = info.text("endCursor")
 
     def move(self, node_id: str, moves: Sequence[Move], *, force: bool = False) -> None:
-        """Move references, all or none. A `before` of None is compared too, unless it is forced.
+        """Move references, all or none. A `before` of None is compared too, unless the move is forced.
 
-        Two exceptions are for the storage alone: `Rejected`, where they were not moved; and `ResponseLost`, where that
-        cannot be told.
+        Raises to the storage: `Rejected`, if they were not moved, and `ResponseLost`, if that is unknown.
         """
         updates = []
         for each in moves:
-            # One tag is no descendant of another: moving one is always forced, and compared all the same.
+            # A tag is never a descendant of another, so moving one is always forced, but compared nevertheless.
             forced = force or each.name.startswith("refs/tags/")
             update = {"name": each.name, "afterOid": each.after or NOTHING, "force": forced}
             if each.before or not force:
@@ -159,7 +158,7 @@ class GraphQl:
             value = self._send({"query": _queries.UPDATE, "variables": variables}, repeatable=False)
             errors = _errors(value)
             if not errors:
-                Fields(value.get("data"), "data").below("updateRefs")  # null would be no reference moved
+                Fields(value.get("data"), "data").below("updateRefs")  # null would mean that no reference was moved
                 return
         except Unexpected as error:
             raise ResponseLost("GitHub", f"gave no usable answer: {error}") from None
@@ -178,7 +177,7 @@ class GraphQl:
 
 
 def _errors(value: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the errors of an answer of GraphQL. Raises `Unexpected`."""
+    """Return the errors in a response of GraphQL. Raises `Unexpected`."""
     errors = value.get("errors")
     if errors is not None and not isinstance(errors, list):
         raise Unexpected("GitHub says in a way of its own that something is wrong")

@@ -1,4 +1,4 @@
-"""Making, renaming and purging repositories on GitHub, in steps that leave nothing half done to be seen."""
+"""Creates, renames and purges repositories on GitHub, in steps that never expose a half-finished state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from metastore.storage.naming import aside_name
 from metastore.storage.port import Storage
 from metastore.types import Change, DatasetId, RevisionId
 
-#: The tree of a dataset that is being purged: nobody builds on a head that has it.
+#: The tree of a dataset that is being purged. No writer builds on a head with this tree.
 PURGED = ".metastore-purged"
 PURGED_CONTENT = b"This dataset is being purged.\n"
 PURGED_TREE, _PURGED_TREES = git.change_tree(None, {PURGED: blob_id(PURGED_CONTENT)}, lambda tree: b"")
@@ -43,14 +43,14 @@ _log = logging.getLogger("metastore.storage")
 
 
 class Maker:
-    """Makes, renames and purges repositories of one owner.
+    """Creates, renames and purges repositories of one owner.
 
     Args:
         api: The calls.
         private: Whether new repositories are private.
-        description: What new repositories say of themselves.
-        topic: Given to new repositories.
-        cache: Shared with the storage.
+        description: The description of new repositories.
+        topic: The topic of new repositories.
+        cache: The cache of the storage.
     """
 
     def __init__(self, api: GitHubApi, cache: Cache, *, private: bool, description: str, topic: str | None) -> None:
@@ -63,13 +63,13 @@ class Maker:
     def make(
         self, dataset_id: DatasetId, name: str, objects: Mapping[str, GitObject], head: RevisionId
     ) -> GitHubRepository:
-        """Make a repository aside, and rename it into place when it is whole.
+        """Create a repository under a temporary name, and rename it when it is complete.
 
-        GitHub takes no objects for a repository without a commit: it makes one, which is then forced away.
+        GitHub accepts no objects for a repository without a commit, so it makes one, which a forced move then replaces.
 
         Raises:
             AlreadyExists: The name is taken.
-            OutcomeUnknown: Whether it got its name cannot be told.
+            OutcomeUnknown: It is unknown whether it got its name.
         """
         aside = aside_name()
         description = self._description.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
@@ -111,7 +111,7 @@ class Maker:
         return None
 
     def _fill(self, aside: str, made: RestRepository, objects: Mapping[str, GitObject], head: RevisionId) -> None:
-        """Give a new repository its content. GitHub may not know the repository everywhere yet."""
+        """Fill a new repository. GitHub may not know the repository everywhere yet."""
         repository = GitHubRepository(self._api, aside, self._cache, Seen.now(made.node_id, "", ""))
         when_there = self._api.host.when_there
         when_there(lambda: repository.put(objects))
@@ -123,7 +123,7 @@ class Maker:
             when_there(lambda: self._force(made.node_id, [Move(f"refs/heads/{made.branch}", None, None)]))
 
     def _force(self, node_id: str, moves: list[Move]) -> None:
-        """Move references of a repository that nobody else knows of: to ask twice does no harm."""
+        """Move references of a repository that nobody else knows; repeating the request does no harm."""
         for attempt in range(_TRIES):
             try:
                 self._api.graph.move(node_id, moves, force=True)
@@ -152,17 +152,17 @@ class Maker:
         """Give a repository another name.
 
         Args:
-            name: Its name now.
-            new_name: The new one.
-            node_id: GitHub's own id of it.
-            new_id: The dataset that it will be.
-            revision: The newest, for an outcome that cannot be told.
+            name: Its present name.
+            new_name: Its new name.
+            node_id: GitHub's own id of the repository.
+            new_id: Its new dataset id.
+            revision: The newest revision, for an error about an unknown outcome.
 
         Raises:
             AlreadyExists: The name is taken.
-            OutcomeUnknown: Whether it was renamed cannot be told.
+            OutcomeUnknown: It is unknown whether it was renamed.
 
-        `Redirected` stays inside the storage: the repository is not at its name.
+        Raises `Redirected` to the storage: the repository is not at its name.
         """
         lost = False
         for _ in range(_TRIES):
@@ -173,7 +173,7 @@ class Maker:
                     return
             except ResponseLost:
                 lost = True
-            except Redirected:  # a try of ours did it; or somebody was faster, or GitHub does not know it yet
+            except Redirected:  # an earlier try did it; or somebody was faster, or GitHub does not know it yet
                 if not lost and not self._is_named(new_name, node_id, revision):
                     raise
             if self._is_named(new_name, node_id, revision):
@@ -194,7 +194,7 @@ class Maker:
         return found is not None and found.node_id == node_id
 
     def _clear_away(self, aside: str) -> None:
-        """Delete what was just made. GitHub may not know it everywhere, or be busy with it, and then answers 403."""
+        """Delete a new repository. GitHub may not know it everywhere yet, or be busy with it, and then answers 403."""
         for attempt in range(_TRIES):
             try:
                 self._api.host.when_there(lambda: self._api.delete(aside))
@@ -210,13 +210,13 @@ class Maker:
     # Purging
 
     def purge(self, repository: GitHubRepository, parent: RevisionId) -> str | None:
-        """Delete a repository; return its head where that is not `parent`, or None when it is done.
+        """Delete a repository. Return its head if that is not `parent`, or None when the repository is deleted.
 
-        A mark goes on top of `parent` first, atomically. A writer at the same time either was faster, and we stop, or
-        finds nothing to build on. If GitHub refuses to delete, the mark is taken back.
+        First, a mark is committed on top of `parent`, atomically. A concurrent writer either was faster, which stops
+        the purge, or finds nothing to build on. If GitHub refuses to delete, the mark is removed.
 
         Raises:
-            OutcomeUnknown: The mark is there; whether the rest is gone cannot be told. `verify(repair=True)` ends it.
+            OutcomeUnknown: The mark is there, but the deletion is uncertain. `verify(repair=True)` completes it.
         """
         before = commit_at(repository, parent)
         change = Change(before.author, "Purge", before.created)
@@ -247,7 +247,7 @@ class Maker:
             raise
 
     def _delete_again(self, repository: GitHubRepository, parent: RevisionId) -> None:
-        """Ask what became of a deletion whose answer was lost, and repeat it if the repository is still there."""
+        """Find out about a deletion whose response was lost, and repeat it if the repository still exists."""
         try:
             found = self._api.get(repository.name)
             if found and found.node_id == repository.seen.node_id:
@@ -256,7 +256,7 @@ class Maker:
             raise OutcomeUnknown(f"{repository.name} is marked as purged, and may not be gone", parent) from error
 
     def _delete(self, repository: GitHubRepository) -> None:
-        """Delete a repository. GitHub may answer 404 to a token that may see it and not delete it."""
+        """Delete a repository. For a token that can see it but not delete it, GitHub may answer 404."""
         try:
             self._api.delete(repository.name)
         except Missing:

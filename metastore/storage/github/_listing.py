@@ -1,4 +1,4 @@
-"""Which datasets there are on GitHub, and which of them were touched: a question a page of 100 repositories."""
+"""Lists the datasets on GitHub, and those that were touched, with one request per page of 100 repositories."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metastore.types import Damage, DatasetId
 
 #: GitHub's machines do not all know of a change at once; a new repository was seen to be listed 40 seconds late.
 _SLACK = timedelta(minutes=2)
-#: What is being made takes seconds; what is older was left behind.
+#: Creating a repository takes seconds; an older temporary one was left behind.
 _STALE = timedelta(hours=1)
 _NOTES = 10_000
 _log = logging.getLogger("metastore.storage")
@@ -31,12 +31,12 @@ _log = logging.getLogger("metastore.storage")
 class Listing:
     """The listings of one owner.
 
-    GitHub sorts names in an order of its own; ours needs the whole list. Only ids are held meanwhile.
+    GitHub's order of names differs from ours, so ordering needs the whole list. Only ids are kept in memory.
 
     Args:
         api: The calls.
-        naming: Which repository holds which dataset.
-        topic: Only repositories that have it count; None for all.
+        naming: Maps repositories to datasets.
+        topic: Only repositories with this topic count; None for all.
         known: Where the datasets are.
     """
 
@@ -73,9 +73,9 @@ class Listing:
                         yield dataset_id
 
     def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
-        """Return the moment up to which the answer is complete, and what was touched since one, with the times.
+        """Return the moment up to which the answer is complete, and the datasets touched since another, with times.
 
-        What was moved and purged is known where this very storage did it; the journal knows the rest.
+        Only moves and purges by this very storage are known; the journal has the others.
         """
         complete = self._api.time_of_day() - _SLACK
         with self._mutex:
@@ -90,7 +90,7 @@ class Listing:
         return complete, [(at, dataset_id) for dataset_id, at in newest.items()]
 
     def note(self, dataset_ids: Iterable[DatasetId]) -> None:
-        """Remember that ids were made, moved or purged just now, which GitHub does not list."""
+        """Remember that ids were created, moved or purged just now, since GitHub does not list that."""
         now = datetime.now(UTC)
         with self._mutex:
             self._notes.extend((now, each) for each in dataset_ids)

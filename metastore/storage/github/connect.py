@@ -1,4 +1,4 @@
-"""From `github://owner` and options to a storage; tokens of an App are minted, and minted again before they expire."""
+"""Opens a storage from `github://owner` and options. Tokens of an App are requested, and renewed before they expire."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def open_github(
     Args:
         url: `github://owner`, or `github://host/owner` for an Enterprise server.
         token: A fine-grained or classic personal access token.
-        app_id: In its place, a GitHub App: its id or client id,
-        private_key: its private key, as PEM,
-        installation: and the number of its installation for the owner.
-        api_url: The REST API's address, where it is none of the usual ones.
-        timeout: How long to wait for GitHub to say something, in seconds.
-        patience: How long a call may wait while GitHub limits us, in seconds.
-        longest: The longest answer that is read, in bytes.
+        app_id: Instead of a token, a GitHub App: its id or client id.
+        private_key: The App's private key, as PEM.
+        installation: The number of the App's installation for the owner.
+        api_url: The address of the REST API, if it is not one of the usual ones.
+        timeout: The longest wait for GitHub to send something, in seconds.
+        patience: The longest time that a call may wait while GitHub limits the rate, in seconds.
+        longest: The longest response that is read, in bytes.
         **options: See `GitHubStorage`.
 
     Raises:
-        InvalidInput: The URL or an option makes no sense.
+        InvalidInput: The URL or an option is invalid.
     """
     server, owner = _parsed(url)
     base = api_url or _api_of(server)
@@ -74,7 +74,7 @@ def _parsed(url: str) -> tuple[str, str]:
 
 
 def _api_of(server: str) -> str:
-    """Return the address of a server's REST API: of github.com, of ghe.com, or of an Enterprise server."""
+    """Return the address of the REST API of github.com, ghe.com, or an Enterprise server."""
     if server.lower() in ("", "github.com", "api.github.com"):
         return "https://api.github.com"
     if server.lower().endswith(".ghe.com"):
@@ -83,7 +83,7 @@ def _api_of(server: str) -> str:
 
 
 class AppToken:
-    """Who we are, as an App that was installed for an account: a token that lives an hour, minted when it is needed.
+    """The credentials of an App that is installed for an account: a token for an hour, requested on use.
 
     Args:
         base: The API's address.
@@ -97,7 +97,7 @@ class AppToken:
         self, base: str, app_id: str, private_key: str, installation: str, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._signer = _Signer(app_id, private_key, clock)
-        self._signer.headers()  # a key that is none shows now
+        self._signer.headers()  # fails now if the key is invalid
         self._host = Host(base, self._signer, headers=HEADERS)
         self._path = (
             f"/app/installations/{int(installation) if installation.isdecimal() else _no_number()}/access_tokens"
@@ -114,7 +114,7 @@ class AppToken:
         raise TypeError("an App's key is not to be pickled")
 
     def headers(self) -> Mapping[str, str]:
-        """Return the header, with a token that is valid for some minutes yet."""
+        """Return the header, with a token that remains valid for some minutes."""
         with self._mutex:
             if self._token is None or self._clock() > self._until - _EARLY:
                 try:
@@ -126,14 +126,14 @@ class AppToken:
             return self._token.headers()
 
     def renew(self) -> bool:
-        """Forget a token that was refused: it may have been revoked."""
+        """Discard a refused token, which may have been revoked."""
         with self._mutex:
             self._token = None
         return True
 
 
 class _Signer:
-    """An App's own credentials: what it signs with its key (RFC 7519, RS256), good for nothing but minting tokens."""
+    """An App's own credentials: a token that it signs with its key (RFC 7519, RS256), used only to request tokens."""
 
     def __init__(self, app_id: str, private_key: str, clock: Callable[[], float]) -> None:
         self._app_id = app_id

@@ -1,4 +1,4 @@
-"""Datasets as repositories on GitHub, or on a GitHub Enterprise Server: one account or organisation a store.
+"""Datasets in repositories on GitHub, or on a GitHub Enterprise Server: one account or organisation per store.
 
 ```
 github.com/OWNER/NAME                       the dataset owner/name: clone it, read its log
@@ -6,9 +6,9 @@ github.com/OWNER/metastore-own.journal      the journal
 github.com/OWNER/metastore-tmp.…            a dataset that is being made
 ```
 
-Objects go in by REST, references move by GraphQL's `updateRefs`, which compares before it sets: no write is ever lost,
-even if others push or force. Two actions take GitHub more than one step: a rename compares the head just before it, and
-a purge first puts a mark on the branch that no writer builds on.
+Objects are stored by REST, and references are moved by GraphQL's `updateRefs`, which compares before it sets: no write
+is ever lost, even if others push or force. Two actions take more than one step on GitHub: a rename compares the head
+just before it, and a purge first puts a mark on the branch that no writer builds on.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class GitHubStorage(ObjectStorage):
         host: The API; see `metastore.storage.github.connect`.
         owner: The account or organisation.
         private: Whether new repositories are private.
-        description: What new repositories say of themselves; may have `{owner}` and `{name}` in it.
-        topic: Given to new repositories; only those that have it are listed.
-        cache_bytes: How much of what was read is kept in memory.
+        description: The description of new repositories; can contain `{owner}` and `{name}`.
+        topic: A topic for new repositories; only repositories that have it are listed. None for none.
+        cache_bytes: The size of the cache in memory.
     """
 
     carries_any_object = False
@@ -102,7 +102,7 @@ class GitHubStorage(ObjectStorage):
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, who are the most
+        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, which compete most
             yield
 
     # What ObjectStorage needs
@@ -113,10 +113,10 @@ class GitHubStorage(ObjectStorage):
 
     @contextmanager
     def _lock(self, *dataset_ids: DatasetId) -> Iterator[None]:
-        yield  # GitHub compares and sets: there is nothing to keep others away from
+        yield  # GitHub compares and sets, so no lock is needed
 
     def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
-        return  # moves name the repository by its node id
+        return  # moves identify the repository by its node id
 
     def _make(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> None:
         name = self.naming.repository(dataset_id)
@@ -126,7 +126,7 @@ class GitHubStorage(ObjectStorage):
         self._known.keep(dataset_id, made)
 
     def _changed(self, *dataset_ids: DatasetId) -> None:
-        """Look again at ids that were made, moved or purged, and note that they were."""
+        """Note that ids were created, moved or purged, and look them up again."""
         self._known.forget(*dataset_ids)
         self._listing.note(dataset_ids)
 
@@ -178,7 +178,7 @@ class GitHubStorage(ObjectStorage):
         return found
 
     def _bring(self, dataset_id: DatasetId, revision_id: RevisionId) -> None:
-        """Fetch a revision as a whole, with what is mostly read of it, rather than piece by piece."""
+        """Fetch a revision with the parts that are usually read, rather than piece by piece."""
         repository = self._known.current(dataset_id)
         if self._cache.get(checked_commit(dataset_id, repository, revision_id).tree) is None:
             with suppress(KeyError):
@@ -235,7 +235,7 @@ class GitHubStorage(ObjectStorage):
         for name, target in repository.tag_targets().items():
             try:
                 yield tag_at(dataset_id, repository, name, target)
-            except TagNotFound:  # it names no commit
+            except TagNotFound:  # it does not name a commit
                 continue
 
     def tag_update(self, dataset_id: DatasetId, name: str, new: TagSpec, *, expected: str) -> Tag:
@@ -284,7 +284,7 @@ class GitHubStorage(ObjectStorage):
         yield GitHubRepository(self.api, seen.name, Cache(self._cache_bytes), seen.seen)
 
     def compact(self, dataset_id: DatasetId) -> None:
-        self._known.current(dataset_id)  # GitHub packs by itself
+        self._known.current(dataset_id)  # GitHub packs on its own
 
     def ping(self) -> None:
         self.api.time_of_day()

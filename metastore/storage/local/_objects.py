@@ -1,8 +1,8 @@
-"""The objects of one repository on disk: loose ones in files of their own, the others in packs.
+"""The objects of one repository on disk: loose objects in their own files, the others in packs.
 
-libgit2 reads packs. What it does not find there is looked for by hand, see `_pack_reader`. Loose objects are read and
-written by hand, since libgit2 never comes back from one that was cut short. Formats: gitformat-pack(5), and "Loose
-Objects" in gitrepository-layout(5).
+libgit2 reads packs. Objects that it does not find are looked for by hand: see `_pack_reader`. Loose objects are read
+and written by hand, since libgit2 hangs on one that was cut short. Formats: gitformat-pack(5), and "Loose Objects" in
+gitrepository-layout(5).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NAMES: dict[int, str] = {
     ObjectType.BLOB: BLOB,
     ObjectType.TAG: TAG,
 }
-#: From this many objects on, one pack is written instead of a file for each.
+#: From this number of objects on, a write makes one pack instead of one file per object.
 _MANY = 64
 _TRIES = 50
-#: How often to look for a missing object among packs that stay the same, and how long to wait in between, in seconds.
+#: The repetitions of a search for a missing object while packs stay the same, and the pause in between, in seconds.
 _LOOKS, _PAUSE = 3, 0.01
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
@@ -47,7 +47,7 @@ class ObjectDatabase:
 
     Args:
         path: The repository's folder.
-        sync: Whether what is written is made durable.
+        sync: Whether writes are made durable.
     """
 
     def __init__(self, path: str, *, sync: bool) -> None:
@@ -60,15 +60,15 @@ class ObjectDatabase:
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
 
     def _open(self) -> Packs:
-        """Find out which packs there are now."""
+        """Find the present packs."""
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
         self._libgit2, self._packs = None, Packs(self._path)
         return self._packs
 
     def knows_all_packs(self) -> bool:
-        """Tell whether packs came or went since this was opened: it would hold on to those that are gone.
+        """Tell whether packs were added or removed since this was opened, since it would keep deleted packs open.
 
-        Nothing is read wrongly for that, only room is not freed; so it is looked at once a second.
+        This does not affect reads, it only keeps disk space in use; so the check is made once a second.
         """
         now = time.monotonic()
         if now - self._looked_at > 1:
@@ -105,9 +105,9 @@ class ObjectDatabase:
             raise StorageCorrupt(f"{self._path}: the object {identity} cannot be read: {error}") from error
 
     def _read_by_libgit2(self, identity: str) -> GitObject | None:
-        """Return an object that libgit2 finds in a pack; it compares the content with the id.
+        """Return an object that libgit2 finds in a pack. libgit2 compares the content with the id.
 
-        Its locks would stay locked in a child that is forked meanwhile, so a fork waits.
+        A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
         with suppress(KeyError, ValueError, OSError, pygit2.GitError), forks.undisturbed():
             if self._libgit2 is None:
@@ -118,10 +118,10 @@ class ObjectDatabase:
         return None
 
     def _read_packed(self, identity: str) -> GitObject:
-        """Read an object from a pack by hand, and look again for as long as packs come and go.
+        """Read an object from a pack by hand, and repeat the search while packs come and go.
 
-        What is in no pack may have been packed this very moment, or its pack may have gone: only packs that stayed are
-        to be believed.
+        An object that is in no pack may be packed at this very moment, or its pack may have been replaced, so only a
+        search during which the packs stayed the same counts.
         """
         if self._packs:
             with suppress(KeyError, ValueError, FileNotFoundError):
@@ -136,7 +136,7 @@ class ObjectDatabase:
                 looks += before == self._pack_files()
                 if looks == _LOOKS:
                     raise
-            # Git gives a finished pack its name in several steps, in between which neither name is complete.
+            # Git names a finished pack in several steps, between which neither name is complete.
             time.sleep(_PAUSE)
             content = read_file(self._loose_path(identity))
             if content is not None and (found := _parse_loose(identity, content)):
@@ -144,10 +144,10 @@ class ObjectDatabase:
         return self._open().read(identity)
 
     def index_again(self) -> set[str]:
-        """Index each pack that has no index; return the names of those that were not tried before.
+        """Index each pack that has no index. Return the names of those that were not tried before.
 
-        `git gc` removes by name an index that it once saw without its pack; the pack may have been made again since.
-        Git makes the new index: where `gc` ran, it is installed.
+        `git gc` removes an index by its name if it once saw it without its pack, but the pack may have been written
+        again since. Git itself makes the new index, since Git is installed where `gc` ran.
         """
         files = self._pack_files()
         packs = {name.removesuffix(".pack") for name in files if name.startswith("pack-") and name.endswith(".pack")}
@@ -182,7 +182,7 @@ class ObjectDatabase:
                 sync_directory(folder)
 
     def _has(self, identity: str) -> bool:
-        """Tell whether an object can be read, as far as is known without another look at the packs."""
+        """Tell whether an object can be read, without another search of the packs."""
         content = read_file(self._loose_path(identity))
         if content is not None and _parse_loose(identity, content):
             return True
@@ -196,7 +196,7 @@ class ObjectDatabase:
         path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{secrets.token_hex(8)}"
         try:
             write_file(aside, zlib.compress(head + made.content, _FASTEST), sync=self._sync)
-            for _ in range(_TRIES):  # `git gc` removes folders of objects that are empty, also one that was just made
+            for _ in range(_TRIES):  # `git gc` removes empty folders of objects, even new ones
                 with suppress(FileExistsError):
                     os.mkdir(os.path.dirname(path))
                 with suppress(FileNotFoundError):
@@ -213,7 +213,7 @@ class ObjectDatabase:
         for folder in os.listdir(f"{self._path}/objects"):
             if re.fullmatch("[0-9a-f]{2}", folder):
                 files: list[str] = []
-                with suppress(FileNotFoundError):  # Git removes folders that are empty
+                with suppress(FileNotFoundError):  # Git removes empty folders
                     files = os.listdir(f"{self._path}/objects/{folder}")
                 for file in files:
                     if re.fullmatch("[0-9a-f]{38}", file):
@@ -222,7 +222,7 @@ class ObjectDatabase:
     def ids(self) -> set[str]:
         """Return the id of every object, packed or loose. Raises StorageCorrupt.
 
-        While packs come and go, what was in one that is gone may be in one that was not there yet: it looks again.
+        While packs come and go, an object of a removed pack may be in one that did not exist yet, so it looks again.
         """
         for left in reversed(range(_TRIES)):
             before = self._pack_files()
@@ -236,7 +236,7 @@ class ObjectDatabase:
         raise StorageBusy(f"the packs of {self._path} come and go; try again")
 
     def pack(self, ids: Iterable[str]) -> str:
-        """Write objects that are here into one more pack, and return its name. Raises StorageCorrupt."""
+        """Write existing objects into one more pack, and return its name. Raises StorageCorrupt."""
         self._packs = self._libgit2 = None
         return write_pack(self.read, ids, self._path, sync=self._sync)
 
@@ -244,13 +244,13 @@ class ObjectDatabase:
         """Put all loose objects into one pack. Only ever called under the dataset's lock.
 
         Returns:
-            How many there were.
+            The number of objects.
         """
         loose = dict(self.loose())
         if loose:
             self.pack(loose)
             for file in loose.values():
-                with suppress(FileNotFoundError):  # Git may have packed it, too
+                with suppress(FileNotFoundError):  # Git may have packed it too
                     os.unlink(file)
         return len(loose)
 

@@ -1,7 +1,7 @@
-"""Reading objects from packs. Format: gitformat-pack(5).
+"""Reads objects from packs. Format: gitformat-pack(5).
 
-For what libgit2 does not find: it sees no pack that Git has not finished, and it remembers packs that are gone where a
-`multi-pack-index` still names them. A writer, too, has to know that an object is in a pack that is still there.
+It finds objects that libgit2 does not: libgit2 ignores packs that Git has not finished, and keeps using packs that are
+gone while a `multi-pack-index` names them. A writer, too, has to know whether an object is in an existing pack.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from metastore.storage.local._packs import FAR, IDS_AT, INDEX_HEADER, readable_p
 
 _CHUNK = 4096
 _MOST_CHUNK = 1024 * 1024
-#: How many of the objects that were read last are kept: they may be bases of the next ones.
+#: The most recently read objects that are kept, since they may be bases of the next ones.
 _BASES, _LARGEST_BASE = 8, 256 * 1024
-#: What a damaged pack leads to.
+#: The errors that a damaged pack can cause.
 _FAULTS = (ValueError, IndexError, zlib.error)
 
 
 class Packs:
-    """The packs of the repository at a path, as they are when this is made. Not safe to share between threads."""
+    """The packs of the repository at a path, in the state at creation. Not safe to share between threads."""
 
     def __init__(self, path: str) -> None:
         self._packs: list[_Pack] = []
         for name in sorted(readable_packs(path)):
-            with suppress(FileNotFoundError, *_FAULTS):  # gone again, or damaged, which `verify` says
+            with suppress(FileNotFoundError, *_FAULTS):  # gone again, or damaged, as `verify` reports
                 self._packs.append(_Pack(f"{path}/objects/pack/{name}"))
 
     def read(self, identity: str) -> GitObject:
@@ -63,7 +63,7 @@ class Packs:
 
 
 class _Pack:
-    """A pack and its index. Only the index stays open: a store may have many handles, and few files may be open."""
+    """A pack and its index. Only the index stays open: there can be many handles, but few open files."""
 
     def __init__(self, stem: str) -> None:
         self._path = f"{stem}.pack"
@@ -79,11 +79,11 @@ class _Pack:
             raise ValueError("its index is damaged")
 
     def find(self, identity: bytes) -> int | None:
-        """Return where an object begins, or None."""
+        """Return the offset of an object, or None."""
         first = IDS_AT + 20 * self._before[identity[0]]
         stop = IDS_AT + 20 * self._before[identity[0] + 1]
         place = self._index.find(identity, first, stop)
-        while place >= 0 and (place - IDS_AT) % 20:  # the end of an id and the beginning of the next one
+        while place >= 0 and (place - IDS_AT) % 20:  # the match spans two ids
             place = self._index.find(identity, place + 1, stop)
         if place < 0:
             return None
@@ -94,7 +94,7 @@ class _Pack:
         return int.from_bytes(self._index[place : place + size])
 
     def read(self, offset: int) -> GitObject:
-        """Return the object at a place. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
+        """Return the object at an offset. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
         if (known := self._bases.get(offset)) is not None:
             return known
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -125,7 +125,7 @@ class _Pack:
         return found
 
     def _entry(self, descriptor: int, offset: int) -> tuple[int, int | None, bytes]:
-        """Return what an entry is: an object of a kind, or a difference to a base."""
+        """Return an entry: an object of a kind, or a delta to a base."""
         chunk = os.pread(descriptor, _CHUNK, offset)
         number, size, position = read_entry_head(chunk, 0)
         base = None
@@ -145,7 +145,7 @@ class _Pack:
 
 
 def _inflated(descriptor: int, start: bytes, place: int, size: int) -> bytes:
-    """Return what is compressed in a file from its start on, which was read already, and from a place on."""
+    """Return decompressed data from a file, given its start, which was read already, and the place of the rest."""
     inflater = zlib.decompressobj()
     content = inflater.decompress(start, size + 1)
     while not inflater.eof and len(content) <= size:

@@ -1,4 +1,4 @@
-"""The file `packed-refs`: a line for each reference, sorted by name. Format: git-pack-refs(1)."""
+"""The file `packed-refs`: one line per reference, sorted by name. Format: git-pack-refs(1)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BLOCK = 512
 class _Line(NamedTuple):
     start: int
     text: bytes
-    end: int  # where the next one begins
+    end: int  # the start of the next line
 
 
 def read_packed(path: str) -> dict[str, str]:
-    """Return all references of the file and the objects that they hold; none if there is no file.
+    """Return all references in the file and the objects that they hold; empty if there is no file.
 
     Raises:
-        StorageCorrupt: A line cannot be read, or the file says that it is sorted and is not.
+        StorageCorrupt: A line cannot be read, or the lines are not sorted although the file says so.
     """
     content = read_file(path) or b""
     lines = content.split(b"\n")
@@ -38,10 +38,10 @@ def read_packed(path: str) -> dict[str, str]:
 
 
 def find_packed(path: str, name: str) -> str | None:
-    """Return the object that a reference of the file holds, or None; of a large file only a few blocks are read.
+    """Return the object that a reference in the file holds, or None. A large file is read only in a few places.
 
     Raises:
-        StorageCorrupt: The line cannot be read, or one of those that lead to it.
+        StorageCorrupt: The line, or one on the way to it, cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -65,11 +65,11 @@ def packed_content(references: Mapping[str, str]) -> bytes:
 
 
 def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> str | None:
-    """Find a reference between two places, at each of which a line begins."""
+    """Find a reference between two positions, which are both starts of lines."""
     while low < high:
         line = _line_at(descriptor, high, (low + high) // 2)
         end = line.end
-        if line.text[:1] == b"^" and line.start > low:  # what the tag in the line before is a tag of
+        if line.text[:1] == b"^" and line.start > low:  # the target of the tag in the previous line
             line = _line_at(descriptor, high, line.start - 1)
         if line.text[:1] in b"^#":
             low = end
@@ -82,7 +82,7 @@ def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> s
 
 
 def _line_at(descriptor: int, size: int, place: int) -> _Line:
-    """Return the line that a place in a file is in."""
+    """Return the line that contains a position of the file."""
     reach = _BLOCK
     while True:
         start, stop = max(0, place - reach), min(size, place + reach)

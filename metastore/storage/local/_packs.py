@@ -21,13 +21,13 @@ from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, as_difference, whole
 from metastore.storage.local._locks import git_locked
 
-#: How the names of Git's unfinished packs begin.
+#: The prefix of Git's unfinished packs.
 UNFINISHED = ".tmp-"
-#: How the index of a pack begins, and where in it the ids are.
+#: The first bytes of an index, and the position of the ids in it.
 INDEX_HEADER = b"\xfftOc\0\0\0\2"
 IDS_AT = 8 + 256 * 4
-FAR = 0x8000_0000  # from this offset on, the index has it in a table of its own
-#: A smaller object is written as a whole, and a difference is worth it if it is so many times smaller.
+FAR = 0x8000_0000  # larger offsets are in a separate table of the index
+#: Smaller objects are written in full; a delta is only used if it is this many times smaller.
 _WORTH, _GAIN = 200, 2
 
 
@@ -40,19 +40,19 @@ class Row(NamedTuple):
 
 
 def write_pack(read: Callable[[str], GitObject], ids: Iterable[str], path: str, *, sync: bool) -> str:
-    """Write objects into one pack of the repository at a path: aside first, then the pack, then its index.
+    """Write objects into one pack of the repository at a path: to a temporary folder first, then pack and index.
 
-    Not done by libgit2, which works on a pack without Python's lock and with locks of its own: a child that is forked
-    meanwhile would wait for them for ever.
+    libgit2 is not used for this: it packs without Python's lock and with locks of its own, for which a child that is
+    forked meanwhile would wait for ever.
 
     Args:
         read: Returns an object by its id, or raises KeyError; called twice for each.
-        ids: Which objects.
+        ids: The ids of the objects.
         path: The repository's folder.
-        sync: Whether the pack is made durable before it counts.
+        sync: Whether to make the pack durable before it counts.
 
     Returns:
-        The pack's name, without folder and ending.
+        The pack's name, without folder and extension.
 
     Raises:
         StorageCorrupt: An object cannot be read; nothing has changed.
@@ -89,7 +89,7 @@ def _put(out: BinaryIO, digest: hashlib._Hash, content: bytes) -> None:
 
 
 def _ordered(read: Callable[[str], GitObject], ids: Iterable[str]) -> list[tuple[str, tuple[str, str]]]:
-    """Order objects so that versions of a file follow one another, by size as Git does; a file is a kind and a name."""
+    """Order objects so that versions of a file (a kind and a name) follow one another, by size as in Git."""
     sizes: dict[str, tuple[str, int]] = {}
     names: dict[str, str] = {}
     for identity in ids:
@@ -112,18 +112,18 @@ class _Version(NamedTuple):
 
 
 class _Versions:
-    """The versions of one file as they are written to a pack: each a difference to one before it.
+    """The versions of one file in a pack, each a delta to an earlier one.
 
-    Not to the one just before it, or reading the last of a thousand would take a thousand steps; but to the one whose
-    number has one bit less, as in a skip list, which takes ten.
+    The base is not the previous version, or reading the last of a thousand would take a thousand steps. It is the
+    version whose number has one bit less, as in a skip list, which takes ten.
     """
 
     def __init__(self, file: tuple[str, str] | None) -> None:
         self.file = file
-        self._bases: list[_Version] = []  # the last version, its base, the base of that, …, the first; last one last
+        self._bases: list[_Version] = []  # the last version, its base, that one's base, …, the first, in reverse order
 
     def entry(self, found: GitObject, offset: int) -> bytes:
-        """Return the entry of the next version, which is written at an offset."""
+        """Return the entry of the next version, for an offset in the pack."""
         size = len(found.content)
         if found.kind not in (BLOB, TREE) or size < _WORTH:
             return whole(found)
@@ -141,7 +141,7 @@ class _Versions:
 
 
 def name_pack(folder: str, name: str, rows: list[Row], checksum: bytes) -> str:
-    """Give a pack that was made aside its name, and its index; return the name."""
+    """Give a pack in a temporary folder its name and its index. Return the name."""
     new = f"pack-{checksum.hex()}"
     os.rename(f"{folder}/{name}", f"{folder}/{new}.pack")
     with open(f"{folder}/{new}.idx", "wb") as out:
@@ -179,7 +179,7 @@ def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:
 
 @contextmanager
 def aside(path: str) -> Iterator[str]:
-    """Make a folder in the repository at a path, for files that do not count yet, and remove it in the end."""
+    """Provide a folder in the repository at a path for files that do not count yet, and remove it at the end."""
     folder = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
     os.mkdir(folder)
     try:
@@ -189,7 +189,7 @@ def aside(path: str) -> Iterator[str]:
 
 
 def install(folder: str, name: str, path: str, *, sync: bool) -> None:
-    """Let a pack that was made aside count, durably."""
+    """Move a pack from a temporary folder into place, durably."""
     for ending in (".pack", ".idx"):
         if sync:
             sync_file(f"{folder}/{name}{ending}")
@@ -199,20 +199,20 @@ def install(folder: str, name: str, path: str, *, sync: bool) -> None:
 
 
 def pack_names(path: str) -> set[str]:
-    """Return the names of the packs of the repository at a path that are whole, without folder and ending.
+    """Return the names of the complete packs of the repository at a path, without folder and extension.
 
-    An index alone is none: Git renames a pack and its index one after the other, perhaps while we remove an older pack
-    of the same name.
+    An index alone does not count: Git renames a pack and its index one after the other, perhaps while an older pack of
+    the same name is being removed.
     """
     files = set(os.listdir(f"{path}/objects/pack"))
     return {name for name in _indexed(files) if f"{name}.pack" in files and not name.startswith(UNFINISHED)}
 
 
 def readable_packs(path: str) -> set[str]:
-    """Return the names of all packs of the repository at a path, without folder and ending.
+    """Return the names of all packs of the repository at a path, without folder and extension.
 
-    Git calls one that it has not finished `.tmp-…`. It may hold the only copy of an object: `git prune-packed` removes
-    what it finds there. So it is read, but neither joined nor removed.
+    Git calls an unfinished one `.tmp-…`. It may hold the only copy of an object, since `git prune-packed` removes loose
+    objects that it finds there. So it is read, but neither joined nor removed.
     """
     return _indexed(os.listdir(f"{path}/objects/pack"))
 
@@ -222,7 +222,7 @@ def _indexed(files: Iterable[str]) -> set[str]:
 
 
 def read_index(path: str, name: str) -> bytes:
-    """Return the index of a pack, after comparing it with its checksum; libgit2 passes over damaged ones in silence.
+    """Return the index of a pack, after a comparison with its checksum; libgit2 silently ignores damaged ones.
 
     Raises:
         FileNotFoundError: It is gone.
@@ -245,9 +245,9 @@ def index_ids(path: str, name: str) -> list[str]:
 
 
 def names_gone_packs(path: str) -> bool:
-    """Tell whether there is an index over packs (git-multi-pack-index(1)) of which one is gone.
+    """Tell whether there is an index over several packs (git-multi-pack-index(1)) that names a missing pack.
 
-    Git replaces or removes the index before it removes a pack, so only an index that stayed is believed.
+    Git replaces or removes the index before it removes a pack, so only an index that stays the same counts.
     """
     file = f"{path}/objects/pack/multi-pack-index"
     content = read_file(file)
@@ -266,10 +266,10 @@ def _names_gone_packs(path: str, content: bytes) -> bool:
 
 
 def remove_packs(path: str, names: Iterable[str]) -> None:
-    """Remove packs whose objects are in others; readers who know them find the others.
+    """Remove packs whose objects are in others. Readers of the removed packs find the others.
 
-    An index over several packs (git-multi-pack-index(1)) goes first: it would name packs that are gone. A pack that Git
-    is making again stays: half of it would be left.
+    An index over several packs (git-multi-pack-index(1)) is removed first, since it would name missing packs. A pack
+    that Git is writing again stays, or only half of it would be left.
     """
     names = set(names) - _made_again(path)
     several = f"{path}/objects/pack/multi-pack-index"
@@ -283,6 +283,6 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
 
 
 def _made_again(path: str) -> set[str]:
-    """Return the packs of which Git has yet to rename a file: `.tmp-PROCESS-pack-….idx` is the last one."""
+    """Return the packs whose files Git has not all renamed yet: `.tmp-PROCESS-pack-….idx` is the last one."""
     files = os.listdir(f"{path}/objects/pack")
     return {file[file.rindex("pack-") :].split(".")[0] for file in files if re.match(r"\.tmp-\d+-pack-", file)}

@@ -1,10 +1,10 @@
 """The references of one bare repository, read and written beside Git itself. Format: gitrepository-layout(5).
 
 A reference is a file of its own, or a line of `packed-refs`, or both; then the file counts. `git gc` and `git
-pack-refs` move references from files to lines while others write. So each is changed under Git's own locks and compared
-there, in Git's order: first the references, then `packed-refs`.
+pack-refs` move references from files to lines while others write. So each change is made under Git's own locks, with a
+comparison there, in Git's order: first the references, then `packed-refs`.
 
-Not done by libgit2 for two reasons: it syncs references only by a switch for the whole process, and it refuses
+libgit2 is not used for two reasons: it syncs references only by a switch for the whole process, and it refuses
 repositories of other users unless another such switch is set.
 """
 
@@ -34,14 +34,14 @@ class References:
 
     Args:
         path: The repository's folder.
-        sync: Whether changes are made durable before they count.
+        sync: Whether to make changes durable before they count.
     """
 
     def __init__(self, path: str, *, sync: bool) -> None:
         self._path = path
         self._sync = sync
         self._locked: frozenset[str] = frozenset()
-        self._cleared: dict[str, int] = {}  # folder -> when it was last changed, as it was looked through
+        self._cleared: dict[str, int] = {}  # folder -> its time when it was last searched
 
     # Reading
 
@@ -55,17 +55,17 @@ class References:
     def target(self, name: str, read: Read = read_file) -> str | None:
         """Return the object that a reference holds, by its full name, or None. Raises StorageCorrupt."""
         content = read(f"{self._path}/{name}")
-        if content is None:  # in this order: what is being packed is always in one of them
+        if content is None:  # in this order: while a reference is being packed, it is in at least one of them
             return find_packed(self._packed_path, name)
         return self._id_in(content, name)
 
     def all(self) -> dict[str, str]:
-        """Return every reference and the object it holds, as they are at one moment; symbolic ones are passed over.
+        """Return every reference and the object it holds, all at one moment. Symbolic references are skipped.
 
         Raises:
             StorageCorrupt: One holds neither an object id nor a name.
         """
-        for _ in range(_TRIES):  # a tag is renamed by writing `packed-refs` twice
+        for _ in range(_TRIES):  # renaming a tag writes `packed-refs` twice
             before = self._packed_version()
             loose = dict(self._loose_targets())
             packed = read_packed(self._packed_path)
@@ -74,7 +74,7 @@ class References:
         return packed | loose
 
     def tags(self) -> dict[str, str]:
-        """Return the names of the tags that a person may choose, sorted, and the objects that they hold."""
+        """Return the tags with valid names, sorted by name, and the objects that they hold."""
         names = ((name.removeprefix(TAGS), target) for name, target in self.all().items() if name.startswith(TAGS))
         return dict(sorted((name, target) for name, target in names if is_tag_name(name)))
 
@@ -117,7 +117,7 @@ class References:
         """Keep Git itself from changing references, so that the body can compare and set them.
 
         Raises:
-            StorageBusy: Git holds a lock, and does not let go of it.
+            StorageBusy: Git holds a lock, and does not release it in time.
         """
         wanted = sorted(set(names))
         self._clear_stale(wanted)
@@ -130,10 +130,10 @@ class References:
                 self._locked = frozenset()
 
     def set(self, name: str, target: str) -> None:
-        """Set a reference that is locked.
+        """Set a locked reference.
 
         Raises:
-            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+            OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
         """
         self._expect_locked([name])
         path = f"{self._path}/{name}"
@@ -141,10 +141,10 @@ class References:
         self._replace(path, f"{target}\n".encode(), target)
 
     def change(self, changes: Mapping[str, str | None]) -> None:
-        """Set or (None) remove references that are locked, all at once for those who read them.
+        """Set or (None) remove locked references, atomically for readers.
 
         Raises:
-            OutcomeUnknown: It is done, but the disk would not confirm that it stays so.
+            OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
         """
         self._expect_locked(changes)
         if len(changes) == 1 and (target := next(iter(changes.values()))) is not None:
@@ -153,7 +153,7 @@ class References:
         with git_locked([self._packed_path]):
             packed = read_packed(self._packed_path)
             loose = {name: held for name in changes if (held := self._loose_target(name)) is not None}
-            if len(changes) > 1 and loose:  # several files cannot change at once, but the lines of one file can
+            if len(changes) > 1 and loose:  # several files cannot change atomically, but the lines of one file can
                 packed |= loose
                 self._write_packed(packed, next(iter(loose.values())))
                 self._remove(loose)
@@ -171,14 +171,14 @@ class References:
                 raise OutcomeUnknown(f"{self._path}/{TAGS} may not be durable: {error.strerror}", known) from error
 
     def replace_all(self, references: Mapping[str, str]) -> None:
-        """Make these all the references that there are, at once."""
+        """Replace all references at once."""
         loose = self.loose()
         with self.locked(loose), git_locked([self._packed_path]):
             self._write_packed(references, next(iter(references.values()), ""))
             self._remove(loose)
 
     def add_all(self, references: Mapping[str, str]) -> None:
-        """Add references to `packed-refs`; one that has a file of its own is not changed by that."""
+        """Add references to `packed-refs`. A reference with its own file keeps its value."""
         with git_locked([self._packed_path]):
             packed = {**read_packed(self._packed_path), **references}
             self._write_packed(packed, next(iter(packed.values()), ""))
@@ -188,7 +188,7 @@ class References:
         return None if content is None else self._id_in(content, name)
 
     def _expect_locked(self, names: Iterable[str]) -> None:
-        if not self._locked.issuperset(names):  # such as the branch, where HEAD names another one meanwhile
+        if not self._locked.issuperset(names):  # for example the branch, if HEAD names another one meanwhile
             raise StorageBusy(f"the references of {self._path} were changed meanwhile; try again")
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -211,7 +211,7 @@ class References:
             raise
 
     def _clear_stale(self, names: Iterable[str]) -> None:
-        """Remove the locks of killed writers, which would stop Git; a folder that nobody touched is not read again."""
+        """Remove the locks of killed writers, which would stop Git. Unchanged folders are not read again."""
         for folder in {self._path, *(f"{self._path}/{os.path.dirname(name)}" for name in (HEADS, TAGS, *names))}:
             with suppress(FileNotFoundError):
                 if self._cleared.get(folder) != os.stat(folder).st_mtime_ns:

@@ -17,7 +17,7 @@ from metastore.storage.local._references import HEADS, TAGS, Read, References
 from metastore.storage.port import Storage
 from metastore.types import RevisionId
 
-#: Of more objects than these none is worth keeping in the cache.
+#: Larger sets of objects are not kept in the cache.
 _FEW = 64
 
 
@@ -26,9 +26,9 @@ class GitRepository(Repository):
 
     Args:
         path: The repository's folder.
-        cache: Holds objects by id; may be shared between repositories, since an id tells the content.
-        sync: Whether changes are made durable before they count.
-        mends: Whether a pack that lost its index gets one again when an object is missing.
+        cache: Holds objects by id; can be shared between repositories, since an id identifies the content.
+        sync: Whether to make changes durable before they count.
+        mends: Whether a pack without an index gets one again when an object is missing.
     """
 
     def __init__(self, path: str, cache: Cache, *, sync: bool, mends: bool = False) -> None:
@@ -37,7 +37,7 @@ class GitRepository(Repository):
         self._sync, self._mends = sync, mends
         self._files = SmallFiles()
         self._found: RevisionId | None = None
-        # While the folder is open its inode number cannot be given to another one: that is how we know it again.
+        # While the folder is open, no other one can get its inode number, which identifies it.
         self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._identity = _identity(os.fstat(self._folder))
         self.references = References(path, sync=sync)
@@ -57,16 +57,16 @@ class GitRepository(Repository):
             return False
 
     def is_usable(self) -> bool:
-        """Tell whether a handle that was kept can be used again: it is the repository at its path, and has its packs.
+        """Tell whether a kept handle can be used again: it is still the repository at its path, and has its packs.
 
-        Where the branch's file was not touched since it was read, it is the same repository; nothing else is looked at,
-        and the next `newest` is what was found here.
+        If the branch's file is unchanged since it was read, it is the same repository. Nothing else is looked at,
+        and the next `newest` returns the value from here.
         """
         self._found = self._head_if_untouched()
         return self.database.knows_all_packs() and (self._found is not None or self.is_current())
 
     def is_empty(self) -> bool:
-        """Tell whether this is a repository that nothing was ever written to."""
+        """Tell whether nothing has ever been written to the repository."""
         config = (read_file(f"{self.path}/config") or b"").lower()
         return bool(self.branch) and not self.references.all() and b"sha256" not in config
 
@@ -131,7 +131,7 @@ class GitRepository(Repository):
         return found  # type: ignore[no-any-return]
 
     def _read_indexed_again(self, object_id: str) -> GitObject:
-        """Read an object, also from a pack that lost its index. Raises KeyError."""
+        """Read an object, even from a pack that lost its index. Raises KeyError."""
         try:
             return self.database.read(object_id)
         except KeyError:
@@ -140,7 +140,7 @@ class GitRepository(Repository):
             return self.database.read(object_id)
 
     def read_uncached(self, object_id: str) -> GitObject:
-        """Read an object from disk, comparing its content with its id. Raises KeyError."""
+        """Read an object from disk, and compare its content with its id. Raises KeyError."""
         return self.database.read(object_id)
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
@@ -151,7 +151,7 @@ class GitRepository(Repository):
 
 
 def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionId, cache: Cache, *, sync: bool) -> None:
-    """Make a repository with one branch, durable but for its own name."""
+    """Create a repository with one branch, durably except for its own name."""
     for folder in ("", "/objects", "/objects/pack", "/refs", "/refs/heads", "/refs/tags"):
         os.mkdir(path + folder)
     write_file(f"{path}/config", new_config(), sync=sync)

@@ -1,11 +1,11 @@
-"""A copy of a local store that others go on writing to, and the way back.
+"""Backs up a local store that is in use, and restores the backup.
 
 A backup is itself a store: `metastore.connect` opens it. Datasets are copied one by one, each under its lock, objects
 first and references last and all at once, so that each is in the backup as it was at some moment of the run. The
 journal comes last, so that it has a line for everything that the backup shows. After a run that was killed, the next
 one completes the backup. Of a repository its objects, references, `HEAD`, `config` and `former-ids` are copied.
 
-A backup gives up nothing because of damage. Every object file is compared with its checksum when it is copied. A
+A backup never drops data because of damage. Every object file is compared with its checksum when it is copied. A
 dataset is removed only if the journal says that it was purged, or if the backup has it at the id that it was moved to.
 A branch that was set back, and a tag that is gone without a line in the journal, are kept under `refs/kept/`, from
 where `metastore.storage.local.recovery` brings them back. Nobody else may write to a backup.
@@ -59,18 +59,19 @@ def backup(
 
 
 def restore(source: str | Path, target: str | Path, *, progress: Progress = _silent) -> BackupReport:
-    """Make a store of a backup, and read all of it to see whether it is whole.
+    """Create a store from a backup, and verify that it is complete.
 
     Args:
         source: The folder of the backup; it may be read-only.
-        target: A folder that is empty or not there.
+        target: A folder that is empty or missing.
         progress: Called after each dataset with how many are done and how many there are.
 
     Raises:
         InvalidInput: One folder is inside the other.
-        StorageUnavailable: There is no backup, the target is not empty, or a disk fails. What is left by a restore that
-            did not come to its end cannot be opened as a store: remove it, and start again.
-        StorageCorrupt: The backup is damaged. Everything that could be read is restored, and can be used.
+        StorageUnavailable: There is no backup, the target is not empty, or a disk fails. An interrupted restore leaves
+            a
+            folder that cannot be opened as a store: remove it, and start again.
+        StorageCorrupt: The backup is damaged. Everything readable is restored, and can be used.
     """
     source, target = (os.path.abspath(os.path.expanduser(path)) for path in (source, target))
     _keep_apart(source, target)
@@ -90,7 +91,7 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
 
 
 def _share_identity(source: Layout, target: Layout) -> None:
-    """Give a new backup the identity of its store. Raises InvalidInput if an older one has another."""
+    """Give a new backup the identity of its store. Raises InvalidInput if an older one has a different identity."""
     identity = source.identity()
     if identity is None:
         source.take_identity(secrets.token_hex(16))
@@ -113,7 +114,7 @@ def _keep_apart(source: str, target: str) -> None:
 
 @contextmanager
 def _unfinished(mark: str) -> Iterator[None]:
-    """Keep everybody from opening a store while the body runs, and after a body that did not come to its end."""
+    """Keep a store from being opened while the body runs, and afterwards if the body did not finish."""
     content = read_file(mark) or b""
     replace_file(mark, _UNFINISHED, sync=True)
     yield

@@ -31,11 +31,11 @@ MARK = "metastore.json"
 PRIVATE = "_metastore"
 FORMAT = 1
 _LOCKS = 1024
-#: The rights of a new store's folder: it lets nobody in but its user and, for a service, its group.
+#: The permissions of a new store's folder: only its user and, for a service, its group have access.
 _ROOT_MODE = 0o750
-#: What the renaming of a folder says where something is already.
+#: The errors of renaming a folder to a path that is taken.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-#: How long something in `tmp` may be under way before it counts as left over, in seconds.
+#: The age at which a path in `tmp` counts as left over, in seconds.
 _STALE = 3600.0
 
 
@@ -44,7 +44,7 @@ class Layout:
 
     Args:
         root: The store's folder.
-        sync: Whether changes are made durable.
+        sync: Whether to make changes durable.
     """
 
     def __init__(self, root: str, *, sync: bool) -> None:
@@ -53,7 +53,7 @@ class Layout:
         self.clock = Clock(self.private("feed"), sync=sync)
 
     def prepare(self, *, create: bool, identity: str | None = None) -> None:
-        """Check that the folder is a store; adopt an older one without a mark; make one where there is nothing.
+        """Check that the folder is a store. Adopt an older one without a mark, and create one in an empty folder.
 
         Args:
             create: Whether to make a store in a folder that is empty or missing.
@@ -64,7 +64,7 @@ class Layout:
                 its mark: a new one would be another store's.
             StorageCorrupt: Its mark cannot be read.
         """
-        # Listed before the mark is read: a process that makes the store meanwhile writes the mark first.
+        # Listed before the mark is read: a process that creates the store meanwhile writes the mark first.
         present, was_a_store = self._present(), os.path.exists(self.private("feed"))
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
@@ -134,7 +134,7 @@ class Layout:
         return f"{self.root}/{dataset_id.owner}/{dataset_id.name}.git"
 
     def expect_owner(self, dataset_id: DatasetId) -> None:
-        """Refuse an id whose owner's folder cannot be made, since the store has a file there, such as its mark.
+        """Refuse an id whose owner's folder cannot be created because of a file of the store, such as its mark.
 
         Raises:
             InvalidInput: No dataset can have this id.
@@ -147,7 +147,7 @@ class Layout:
         return f"{self.root}/{PRIVATE}/{name}"
 
     def lock(self, dataset_id: DatasetId) -> str:
-        """Return the lock file of a dataset; many share one, and it is never removed."""
+        """Return the lock file of a dataset. Many datasets share one, and it is never removed."""
         return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
     @contextmanager
@@ -158,14 +158,14 @@ class Layout:
 
     @contextmanager
     def changing(self, *dataset_ids: DatasetId) -> Iterator[None]:
-        """Lock datasets, and tell the change feed that they are being changed."""
+        """Lock datasets, and tell the change feed that they are changing."""
         with self.locked(*dataset_ids):
             for dataset_id in dataset_ids:
                 self.stamp(self.path(dataset_id))
             yield
 
     def turn(self, dataset_id: DatasetId) -> str:
-        """Return the file that a writer locks for its turn to write again after a lost race."""
+        """Return the file that a writer locks to wait for its turn after a lost race."""
         return self.private(f"turns/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
     def aside(self) -> str:
@@ -175,7 +175,7 @@ class Layout:
         return f"{folder}/{secrets.token_hex(8)}"
 
     def replace(self, path: str, content: bytes) -> None:
-        """Replace a file by way of `tmp`, since a left-over in a folder of ids would pass for an id."""
+        """Replace a file through `tmp`, since a left-over file in a folder of ids would pass for an id."""
         make_folders(os.path.dirname(path), sync=self.sync)
         replace_file(path, content, sync=self.sync, temporary=self.aside())
 
@@ -257,7 +257,7 @@ class Layout:
         with suppress(FileNotFoundError, NotADirectoryError):
             found = os.listdir(f"{self.root}/{owner}")
             names = [name[:-4] for name in found if name.endswith(".git") and name.startswith(prefix)]
-        heapq.heapify(names)  # a page of many thousand costs a tenth of sorting them
+        heapq.heapify(names)  # reading one page of many thousand costs a tenth of sorting all
         while names:
             yield heapq.heappop(names)
 
