@@ -368,7 +368,9 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
         "DELETE FROM datasets",
         "INSERT INTO datasets (owner, name, place, changed) VALUES ('a', 'ghost', 'a' || char(1) || 'ghost', 0)",
         "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (99, 0, 0, 'Of no dataset', x'00')",
-        "INSERT INTO facets VALUES ('owner', 'ghost', 99, 'ghost')",
+        "INSERT INTO facets VALUES (99, 0, 1)",
+        "INSERT INTO facets SELECT max(id), 1, 999 FROM texts",
+        "UPDATE facet_values SET folded = 'other', value = 'other' WHERE facet = 1",
         "INSERT INTO now (title, words) VALUES ('salinity', 'salinity')",
         "DELETE FROM now_data WHERE id > 10",  # the words of all texts, with the texts left in place
         "UPDATE datasets SET findings = NOT findings",
@@ -430,3 +432,20 @@ def test_what_plain_git_commits_and_takes_back_is_found(tmp_path: Path) -> None:
         store._finder.expire()  # as a second later
         assert (found(store.dataset_search("pepper")), found(store.dataset_search("salt"))) == ([], ["a/b"])
         assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"not JSON", b'{"title": 3, "resources": {"name": "x"}}'])
+def test_what_plain_git_committed_that_is_no_descriptor_is_found_by_its_id(tmp_path: Path, content: bytes) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/b", {"title": "Salt"})
+        git = ["git", "-C", str(tmp_path / "a" / "b.git"), "-c", "safe.directory=*"]
+        blob = subprocess.run([*git, "hash-object", "-w", "--stdin"], input=content, check=True, capture_output=True)
+        entry = b"100644 blob %s\tdatapackage.json\n" % blob.stdout.strip()
+        tree = subprocess.run([*git, "mktree"], input=entry, check=True, capture_output=True).stdout.decode().strip()
+        who = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"]
+        made = subprocess.run(
+            [*git, *who, "commit-tree", tree, "-p", "HEAD", "-m", "By hand"], check=True, capture_output=True
+        )
+        subprocess.run([*git, "update-ref", "HEAD", made.stdout.decode().strip()], check=True)
+        store._finder.expire()  # as a second later
+        assert (found(store.dataset_search("b")), found(store.dataset_search("salt"))) == (["a/b"], [])

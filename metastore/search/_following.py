@@ -11,11 +11,11 @@ from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
 from metastore.search.documents import Document, document
 from metastore.search.scan import Source
-from metastore.search.values import sort_key
-from metastore.search.words import fold, words_of
+from metastore.search.values import FACETS, sort_key
+from metastore.search.words import GAP, fold, words_of
 from metastore.types import DatasetId, FeedEntry, Revision
 
-FORMAT = 3
+FORMAT = 4
 SCHEMA = """
 CREATE TABLE meta (cursor TEXT, judge TEXT);
 INSERT INTO meta VALUES (NULL, NULL);
@@ -28,18 +28,24 @@ CREATE TABLE texts (
     title TEXT NOT NULL, digest BLOB NOT NULL
 );
 CREATE INDEX texts_of_dataset ON texts (dataset, until);
+CREATE TABLE facet_values (
+    id INTEGER PRIMARY KEY, facet INTEGER NOT NULL, folded TEXT NOT NULL, value TEXT NOT NULL,
+    UNIQUE (facet, folded, value)
+);
 CREATE TABLE facets (
-    facet TEXT NOT NULL, folded TEXT NOT NULL, text INTEGER NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY (facet, folded, text)
+    text INTEGER NOT NULL, facet INTEGER NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (text, facet, value)
 ) WITHOUT ROWID;
-CREATE INDEX facets_of_text ON facets (text);
+CREATE INDEX texts_of_facet_value ON facets (value);
 CREATE VIRTUAL TABLE now USING fts5 (title, words, tokenize = 'ascii');
 CREATE VIRTUAL TABLE past USING fts5 (title, words, tokenize = 'ascii')
 """
-#: Separates two texts, so that no phrase spans both. No query has it, since it is neither letter nor digit.
+#: Stands for a gap between two texts. FTS5 takes it for a word, since it is not ASCII. No query has it, since it is
+#: neither letter nor digit.
 _GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
 #: The datasets that one transaction indexes.
-_BATCH = 100
+_BATCH = 500
+#: The ids of values of facets, valid within one transaction, since another process may remove them.
+_Values = dict[tuple[int, str, str], int]
 
 
 def follow(database: sqlite3.Connection, source: Source) -> None:
@@ -64,8 +70,9 @@ def _follow_from(database: sqlite3.Connection, source: Source, covered: str | No
             if covered is not None and _feed(covered) != _feed(batch[0].cursor):
                 _empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
                 return False
+            known: _Values = {}
             for entry in batch:
-                _index(database, source, entry)
+                _index(database, source, entry, known)
             covered = batch[-1].cursor
             database.execute("UPDATE meta SET cursor = ?", (covered,))
     return True
@@ -80,17 +87,17 @@ def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
 
 
 def _empty(database: sqlite3.Connection) -> None:
-    for table in ("datasets", "texts", "facets", "now", "past"):
+    for table in ("datasets", "texts", "facets", "facet_values", "now", "past"):
         database.execute(f"DELETE FROM {table}")
     database.execute("UPDATE meta SET cursor = NULL")
 
 
-def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry) -> None:
+def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry, known: _Values) -> None:
     if entry.action not in ("changed", "deleted"):
         forget(database, entry.dataset_id)
         return
     try:
-        index_dataset(database, source, entry.dataset_id)
+        _index_dataset(database, source, entry.dataset_id, known)
     except (NotFound, StorageCorrupt):  # removed since, which the feed reports next, or damaged, as `verify` reports
         forget(database, entry.dataset_id)
 
@@ -129,12 +136,12 @@ def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[
         for dataset_id in dataset_ids:
             forget(database, dataset_id)
             try:
-                index_dataset(database, source, dataset_id)
+                _index_dataset(database, source, dataset_id, {})
             except (NotFound, StorageCorrupt):
                 forget(database, dataset_id)
 
 
-def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId) -> None:
+def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId, known: _Values) -> None:
     """Index the revisions of a dataset that the index does not have. Raises NotFound and StorageCorrupt."""
     row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     new: list[Revision] = []
@@ -150,7 +157,9 @@ def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Data
         row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     for revision in reversed(new):
         seen = document(dataset_id, source.content(dataset_id, revision))
-        _add(database, row["id"], seen, int(revision.created.timestamp()), deleted=revision.deleted)
+        text = _add(database, row["id"], seen, int(revision.created.timestamp()), deleted=revision.deleted)
+        if text is not None:
+            _add_facets(database, text, seen, known)
     if new:
         changed = int(new[0].created.timestamp())
         database.execute(
@@ -158,12 +167,12 @@ def index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Data
         )
 
 
-def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> None:
-    """Add the text of a revision after the earlier ones, unless the text is unchanged."""
+def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> int | None:
+    """Add the text of a revision after the earlier ones and return its number; None if the text is unchanged."""
     digest = hashlib.blake2b(repr((seen, deleted)).encode(), digest_size=16).digest()
     newest = database.execute("SELECT * FROM texts WHERE dataset = ? AND until IS NULL", (dataset,)).fetchone()
     if newest is not None and newest["digest"] == digest and newest["since"] <= since:
-        return
+        return None
     if newest is not None:
         database.execute(
             "INSERT INTO past (rowid, title, words) SELECT rowid, * FROM now WHERE rowid = ?", (newest["id"],)
@@ -177,14 +186,24 @@ def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int,
         "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (?, ?, ?, ?, ?)", values
     )
     text = added.lastrowid
-    words = " ".join(word or _GAP for word in seen.words())
+    words = " ".join(seen.words()).replace(GAP, _GAP)
     database.execute(
         "INSERT INTO now (rowid, title, words) VALUES (?, ?, ?)", (text, " ".join(words_of(seen.title)), words)
     )
-    database.executemany(
-        "INSERT INTO facets VALUES (?, ?, ?, ?)",
-        [(facet, fold(value), text, value) for facet, values in seen.values.items() for value in values],
-    )
+    return text
+
+
+def _add_facets(database: sqlite3.Connection, text: int | None, seen: Document, known: _Values) -> None:
+    rows = []
+    for number, facet in enumerate(FACETS):
+        for value in seen.values[facet]:
+            key = (number, fold(value), value)
+            if key not in known:
+                database.execute("INSERT OR IGNORE INTO facet_values (facet, folded, value) VALUES (?, ?, ?)", key)
+                query = "SELECT id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
+                known[key] = database.execute(query, key).fetchone()[0]
+            rows.append((text, number, known[key]))
+    database.executemany("INSERT INTO facets VALUES (?, ?, ?)", rows)
 
 
 def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
@@ -209,7 +228,8 @@ def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[A
             n.title, n.words, p.title, p.words
         FROM datasets d LEFT JOIN texts t ON t.dataset = d.id
         LEFT JOIN now n ON n.rowid = t.id LEFT JOIN past p ON p.rowid = t.id WHERE d.place = ? ORDER BY t.id"""
-    facets = "SELECT facet, folded, value FROM facets WHERE text = ? ORDER BY facet, folded"
+    facets = """SELECT v.facet, v.folded, v.value, f.facet FROM facets f LEFT JOIN facet_values v ON v.id = f.value
+        WHERE f.text = ? ORDER BY v.facet, v.folded"""
     rows = database.execute(texts, (sort_key(dataset_id),)).fetchall()
     return [(*text, *map(tuple, database.execute(facets, (number,)))) for number, *text in rows]
 
@@ -218,6 +238,7 @@ def has_loose_rows(database: sqlite3.Connection) -> bool:
     """Tell whether the index has rows that belong to no dataset, or its word tables differ from their texts."""
     loose = """SELECT 1 FROM texts WHERE dataset NOT IN (SELECT id FROM datasets)
         UNION ALL SELECT 1 FROM facets WHERE text NOT IN (SELECT id FROM texts)
+        UNION ALL SELECT 1 FROM facets WHERE value NOT IN (SELECT id FROM facet_values)
         UNION ALL SELECT 1 FROM now WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NULL)
         UNION ALL SELECT 1 FROM past WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NOT NULL)"""
     try:

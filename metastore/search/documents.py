@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import splitext
 from typing import Any
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
-from metastore.search.words import Term, fold, words_of
+from metastore.search.words import Term, fold, words_of, words_of_all
 from metastore.types import DatasetId
 
 #: Members whose values nobody searches for.
@@ -34,8 +34,8 @@ class Document:
     values: Mapping[str, tuple[str, ...]]
 
     def words(self) -> list[str]:
-        """Return all words in order. An empty word separates two texts, so that no phrase spans both."""
-        return [word for text in self.texts for word in (*words_of(text), "")]
+        """Return all words in order. A gap separates two texts, so that no phrase spans both."""
+        return words_of_all(self.texts)
 
     def fits(self, filters: Mapping[str, str]) -> bool:
         """Tell whether the document has the wanted value of each facet; an empty one wants no value at all."""
@@ -56,15 +56,18 @@ class Document:
 
 
 def document(dataset_id: DatasetId, content: bytes) -> Document:
-    """Return the searchable content of a stored descriptor; if it is not JSON, that is the id alone."""
+    """Return the searchable content of a stored descriptor; if it is not a JSON object, that is the id alone."""
     try:
         descriptor = decode(content)
     except InvalidInput:
+        descriptor = None
+    if not isinstance(descriptor, dict):
         descriptor = {}
     title = descriptor.get("title")
     title = title if isinstance(title, str) and title.strip() else dataset_id.name
-    texts, length = [str(dataset_id), title], 0
-    for text in _texts(descriptor):
+    texts, all_texts, length = [str(dataset_id), title], list[str](), 0
+    _add_texts(descriptor, all_texts)
+    for text in all_texts:
         if (length := length + len(text)) > _MOST_TEXT:
             break
         if text != title:
@@ -72,16 +75,20 @@ def document(dataset_id: DatasetId, content: bytes) -> Document:
     return Document(title, tuple(texts), {"owner": (dataset_id.owner,), **_values(descriptor)})
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for name, member in value.items():
-            if name not in _NOT_TEXT:
-                yield from _texts(member)
-    elif isinstance(value, (list, tuple)):
-        for member in value:
-            yield from _texts(member)
+def _add_texts(value: Any, texts: list[str]) -> None:
+    """Add all texts in a value, which has the types of JSON, to a list, in order."""
+    kind = type(value)
+    if kind is dict:
+        value = [member for name, member in value.items() if name not in _NOT_TEXT]
+    elif kind is not list:
+        if kind is str:
+            texts.append(value)
+        return
+    for member in value:
+        if type(member) is str:
+            texts.append(member)
+        else:
+            _add_texts(member, texts)
 
 
 def _values(descriptor: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -101,7 +108,7 @@ def _values(descriptor: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _member(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else None
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _items(value: Any) -> Sequence[Any]:
@@ -109,7 +116,7 @@ def _items(value: Any) -> Sequence[Any]:
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [each for each in _items(value) if isinstance(each, Mapping)]
+    return [each for each in _items(value) if isinstance(each, dict)]
 
 
 def _first(value: Mapping[str, Any], *names: str) -> Any:
@@ -135,6 +142,9 @@ def _unique(values: Any) -> tuple[str, ...]:
 
 def _marked(text: str, sought: Sequence[tuple[str, bool]]) -> str | None:
     """Return a piece of a text with the sought words marked, or None if it has none of them."""
+    folded = fold(text)
+    if not any(word in folded for word, _ in sought):
+        return None
     parts = text.split()
     hits = [at for at, part in enumerate(parts) if _is_sought(part, sought)]
     if not hits:

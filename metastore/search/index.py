@@ -29,7 +29,7 @@ from metastore.search._following import (
 )
 from metastore.search.documents import document
 from metastore.search.scan import Source, revision_at
-from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
+from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
 from metastore.search.words import Term
 from metastore.types import Damage, DatasetId
 
@@ -127,16 +127,14 @@ def _find(
     if may_read is not None:
         database.create_function("may_read", 2, lambda owner, name: may_read(DatasetId(owner, name)))
     found, values = _found(wanted, limited=may_read is not None)
-    (total,) = database.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM ({found}) LIMIT {MOST_COUNTED + 1})", values
-    ).fetchone()
+    total, facets = _counted(database, wanted, found, values)
     page, is_first, is_last = _page(database, wanted, found, values)
     hits, gone = _hits(source, page, wanted)
     results = Results(
         hits,
         min(total, MOST_COUNTED),
         total > MOST_COUNTED,
-        {facet: _facet(database, facet, found, values) for facet in wanted.facets},
+        facets,
         None if is_last else cursor(page[-1]["key"], page[-1]["place"]),
         None if is_first else cursor(page[0]["key"], page[0]["place"]),
     )
@@ -174,11 +172,28 @@ def _page(
     return page, not place or not page, not more
 
 
-def _facet(database: sqlite3.Connection, facet: str, found: str, values: list[Any]) -> tuple[FacetCount, ...]:
-    query = f"""SELECT folded, min(value) AS value, count(*) AS count FROM facets
-        WHERE facet = ? AND text IN (SELECT text FROM ({found}) LIMIT {MOST_COUNTED}) GROUP BY folded"""
-    rows = database.execute(query, [facet, *values])
-    return counts({row["folded"]: (row["value"], row["count"]) for row in rows})
+def _counted(
+    database: sqlite3.Connection, wanted: Wanted, found: str, values: list[Any]
+) -> tuple[int, dict[str, tuple[FacetCount, ...]]]:
+    """Return how many were found, at most one beyond what is counted, and the counts of the facets.
+
+    All is counted in one statement, so that what fits is looked for once.
+    """
+    numbers = ", ".join(str(FACETS.index(facet)) for facet in wanted.facets)
+    query = f"""WITH found AS MATERIALIZED (SELECT text FROM ({found}) LIMIT {MOST_COUNTED + 1})
+        SELECT -1 AS facet, NULL AS folded, NULL AS value, count(*) AS count FROM found
+        UNION ALL
+        SELECT v.facet, v.folded, min(v.value), sum(n.count) FROM (
+            SELECT f.value, count(*) AS count FROM (SELECT text FROM found LIMIT {MOST_COUNTED}) AS some
+            CROSS JOIN facets f ON f.text = some.text WHERE f.facet IN ({numbers}) GROUP BY f.value
+        ) AS n JOIN facet_values v ON v.id = n.value GROUP BY v.facet, v.folded"""
+    total, counted = 0, {facet: dict[str, tuple[str, int]]() for facet in wanted.facets}
+    for facet, folded, value, count in database.execute(query, values):
+        if facet < 0:
+            total = count
+        else:
+            counted[FACETS[facet]][folded] = (value, count)
+    return total, {facet: counts(found_values) for facet, found_values in counted.items()}
 
 
 def _found(wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
@@ -236,9 +251,10 @@ def _conditions(table: str, wanted: Wanted, sought: list[Term]) -> Iterator[tupl
         yield "d.changed >= ?", [wanted.changed_since.timestamp()]
     for facet, folded in wanted.filters.items():
         if folded:
-            yield "t.id IN (SELECT text FROM facets WHERE facet = ? AND folded = ?)", [facet, folded]
+            value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
+            yield f"t.id IN (SELECT text FROM facets WHERE value IN ({value_ids}))", [FACETS.index(facet), folded]
         else:
-            yield "t.id NOT IN (SELECT text FROM facets WHERE facet = ?)", [facet]
+            yield "NOT EXISTS (SELECT 1 FROM facets WHERE text = t.id AND facet = ?)", [FACETS.index(facet)]
 
 
 def _match(term: Term) -> str:

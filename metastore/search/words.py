@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,9 @@ from metastore.errors import InvalidInput
 LONGEST, MOST_TERMS = 1000, 32
 _TERM = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
 _WORD = re.compile(r"[^\W_]+")
+#: Separates two texts in a list of words.
+GAP = "\x1e"
+_WORD_OR_GAP = re.compile(rf"[^\W_]+|{GAP}")
 #: Longer runs of letters and digits are cut; nobody types such words.
 _LONGEST_WORD = 100
 
@@ -53,6 +56,12 @@ def fold(text: str) -> str:
 def words_of(text: str) -> list[str]:
     """Return the folded words of a text: runs of letters and digits, in order."""
     return [word[:_LONGEST_WORD] for word in _WORD.findall(fold(text))]
+
+
+def words_of_all(texts: Iterable[str]) -> list[str]:
+    """Return the folded words of several texts in order, with a gap after each text, so that no phrase spans two."""
+    joined = GAP.join((*texts, ""))
+    return [word[:_LONGEST_WORD] for word in _WORD_OR_GAP.findall(fold(joined))]
 
 
 @lru_cache(256)
