@@ -322,3 +322,26 @@ def test_the_command_copies_rehearses_and_reports(tmp_path: Path, catalogue: Sto
     ahead = run("copy", "one", "two", cwd=tmp_path)
     assert (ahead.returncode, "another history" in ahead.stderr) == (1, True)
     assert run("copy", "nowhere", "two", cwd=tmp_path).returncode == 5
+
+
+def test_a_copy_behind_a_cursor_brings_what_changed_since_and_reports_what_moved_or_was_purged() -> None:
+    source, target = MemoryStorage(), MemoryStorage()
+    store = metastore.MetaStore(source, author=ANN, validation="off")
+    for name in ("cars", "boats", "ships", "planes", "trains"):
+        store.dataset_create(f"physics/{name}", {"n": 1})
+    *_, last = store.changes()
+    copy(source, target)
+    store.dataset_update("physics/cars", {"n": 2})
+    store.dataset_delete("physics/boats")
+    store.dataset_move("physics/ships", "sea/ships")
+    store.dataset_delete("physics/planes")
+    store.dataset_purge("physics/planes")
+    report = copy(source, target, since=last.cursor, journal=True)
+    assert (report.datasets, report.revisions) == (5, 3)
+    assert {str(left.dataset) for left in report.not_copied} == {"physics/ships", "physics/planes"}
+    copied = metastore.MetaStore(target)
+    assert copied.dataset_read("physics/cars").descriptor == {"n": 2}
+    assert [str(each) for each in copied.dataset_list(deleted=True)] == ["physics/boats"]
+    assert copied.dataset_read("sea/ships").descriptor == {"n": 1}
+    assert len(copied.journal()) == 2
+    assert copy(source, target, since=last.cursor, prefix="physics/c").datasets == 1

@@ -56,8 +56,9 @@ def _selecting(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("target")
 @click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")
 @click.option("--journal", is_flag=True, help="Also copy the journal, to a store whose journal goes on from there.")
+@click.option("--since", metavar="CURSOR", help="Copy only what changed behind a cursor of SOURCE's changes.")
 @_selecting
-def copy(app: App, source: str, target: str, journal: bool, **options: Any) -> None:
+def copy(app: App, source: str, target: str, journal: bool, since: str | None, **options: Any) -> None:
     """Copy datasets to another store.
 
     SOURCE and TARGET are paths or URLs. The copy has the same histories, tags and ids. It skips everything that TARGET
@@ -65,7 +66,7 @@ def copy(app: App, source: str, target: str, journal: bool, **options: Any) -> N
     needs a METASTORE_TOKEN that grants read, create, update and import. With --slowly, a copy to GitHub sends no more
     than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
     """
-    _copy(app, source, target, journal=journal, **options)
+    _copy(app, source, target, journal=journal, since=since, **options)
 
 
 @command(_root, "pull")
@@ -104,6 +105,7 @@ def _copy(
     dry_run: bool,
     slowly: bool,
     journal: bool = False,
+    since: str | None = None,
 ) -> None:
     from metastore.storage.connect import is_new, is_service
     from metastore.storage.copy import copy as copy_all
@@ -128,6 +130,7 @@ def _copy(
             dry_run=dry_run,
             slowly=slowly,
             journal=journal,
+            since=since,
             progress=bar.show,
         )
     would, lines = "would be " if dry_run else "", f" and {report.journal} lines of the journal" if journal else ""

@@ -90,6 +90,7 @@ def copy(
     dry_run: bool = False,
     slowly: bool = False,
     journal: bool = False,
+    since: str | None = None,
     progress: Progress = lambda done, total: None,
 ) -> CopyReport:
     """Copy datasets to another storage.
@@ -102,6 +103,8 @@ def copy(
         dry_run: Whether to report only what would be copied.
         slowly: Whether to keep below the limits of a target on a Git host, and to wait for hours if it limits us.
         journal: Whether to copy the journal too. A target that has other lines keeps its own, and is reported.
+        since: A cursor of the source's change feed: only what was touched behind it, deletions too. What moved or was
+            purged is reported.
         progress: Called after each dataset with the numbers of datasets done and in all.
 
     Raises:
@@ -112,13 +115,19 @@ def copy(
             host.slow_down()
     run = _Run(source, target, dry_run=dry_run)
     which: bool | None = None if deleted else False
-    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which))
+    touched = None if since is None else _touched(source, since, prefix)
+    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which)) if touched is None else len(touched)
     done = 0
-    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which), 1):
+    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which) if touched is None else touched, 1):
         run.copy(dataset_id)
         progress(done, max(done, total))
     lines = run.copy_journal() if journal else 0
     return CopyReport(done, run.unchanged, run.revisions, run.tags, tuple(run.not_copied), lines)
+
+
+def _touched(source: Storage, since: str, prefix: str) -> list[DatasetId]:
+    ids = {dataset_id for _, dataset_id in source.touched(since) if not dataset_id.owner.startswith("_")}
+    return sorted(dataset_id for dataset_id in ids if str(dataset_id).startswith(prefix))
 
 
 class _Run:
