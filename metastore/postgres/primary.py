@@ -18,6 +18,8 @@ from metastore.postgres.connection import Connection, check_dsn, prepare
 _TIMELINE = b"SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 #: How long a host may take to answer, and how long another one after the first answer, in seconds.
 _LONGEST, _FURTHER = 3.0, 1.0
+#: How long one that is asked may take, in seconds.
+_PROBE = 10
 _SEVERAL = "host", "hostaddr", "port"
 
 
@@ -33,11 +35,12 @@ class Primary:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = self._newest = dsn
+        #: The newest timeline that was seen, and where. An older one counts no more, even while the newest is away.
+        self._newest = 0, dsn
         wants_writes = conninfo_to_dict(dsn).get("target_session_attrs") in ("read-write", "primary")
         self._hosts = separate(dsn) if wants_writes else []
-        self._timeline, self._looked = 0, float("-inf")
-        self._lock = ForkSafeLock()
+        self._looked = float("-inf")
+        self._looking, self._noting = ForkSafeLock(), ForkSafeLock()
 
     def timeline(self, age: float = 0.0) -> int:
         """Return the newest timeline; 0 with one host.
@@ -46,15 +49,15 @@ class Primary:
             age: How many seconds ago the hosts may have been asked. They are asked again after that.
         """
         if len(self._hosts) > 1 and self._looked < time.monotonic() - age:
-            with self._lock:
+            with self._looking:
                 if self._looked < time.monotonic() - age:
                     self._look()
-        return self._timeline
+        return self._newest[0]
 
     def dsn(self) -> str:
-        """Return the DSN of the primary alone, looking for it; if none is found, that of all hosts."""
+        """Return the DSN of the primary alone, looking for it; if none was ever found, that of all hosts."""
         self.timeline(1.0)
-        return self._newest
+        return self._newest[1]
 
     def connect(self) -> Connection:
         """Open a prepared connection that commits each statement by itself. Raises as `adopt` does."""
@@ -76,23 +79,31 @@ class Primary:
         if len(self._hosts) > 1:
             connection.timeline = _timeline_of(connection)
             connection.newest_timeline = partial(self.timeline, _FURTHER)
-            if connection.timeline < self._timeline:
+            if connection.timeline < self._newest[0]:
                 raise psycopg.OperationalError("the server is not the primary any more")
 
     def _look(self) -> None:
-        """Ask all hosts at once. One that is away delays the others only a little."""
-        answers: SimpleQueue[tuple[int, str]] = SimpleQueue()
+        """Ask all hosts at once. One that is away delays this only a little; a late answer counts when it comes."""
+        answers: SimpleQueue[bool] = SimpleQueue()
         for host in self._hosts:
-            threading.Thread(target=_ask, args=(host, answers), daemon=True).start()
-        newest, end = (0, self._dsn), time.monotonic() + _LONGEST
+            threading.Thread(target=self._ask, args=(host, answers), daemon=True).start()
+        end = time.monotonic() + _LONGEST
         with suppress(Empty):
             for _ in self._hosts:
-                answer = answers.get(timeout=max(end - time.monotonic(), 0.0))
-                if answer[0]:
-                    newest, end = max(newest, answer), min(end, time.monotonic() + _FURTHER)
-        # An older one may still answer while the newest is away.
-        self._timeline, self._newest = max(newest, (self._timeline, self._dsn), key=lambda found: found[0])
+                if answers.get(timeout=max(end - time.monotonic(), 0.0)):
+                    end = min(end, time.monotonic() + _FURTHER)
         self._looked = time.monotonic()
+
+    def _ask(self, host: str, answers: SimpleQueue[bool]) -> None:
+        """Note the timeline of a host, unless it is away or takes no writes."""
+        timeline = 0
+        with suppress(psycopg.Error), Connection.connect(host, connect_timeout=_PROBE, autocommit=True) as connection:
+            connection.deadline = time.monotonic() + _PROBE
+            timeline = _timeline_of(connection)
+        with self._noting:
+            if timeline > self._newest[0]:
+                self._newest = timeline, host
+        answers.put(timeline > 0)
 
 
 def connect(dsn: str) -> Connection:
@@ -109,15 +120,6 @@ def separate(dsn: str) -> list[str]:
         make_conninfo(dsn, **{key: values[number if len(values) > 1 else 0] for key, values in lists.items()})
         for number in range(count)
     ]
-
-
-def _ask(host: str, answers: SimpleQueue[tuple[int, str]]) -> None:
-    """Tell the timeline of a host, or 0 if it is away or takes no writes."""
-    timeline = 0
-    with suppress(psycopg.Error), Connection.connect(host, connect_timeout=2, autocommit=True) as connection:
-        connection.deadline = time.monotonic() + _LONGEST
-        timeline = _timeline_of(connection)
-    answers.put((timeline, host))
 
 
 def _timeline_of(connection: Connection) -> int:

@@ -169,9 +169,10 @@ def test_a_change_cannot_be_settled_while_its_commit_goes_on(dsn: str) -> None:
     record, settling = PostgresRecord(dsn), PostgresRecord(dsn, patience=0.5)
     record._database._timeout = 0.0
     (first,) = put(record, NUMI)
+    update = Write("update", replace(NUMI, event="e,1d"), first.id)
     with held_commits(dsn) as other:
         with giving_up_soon(record._database), pytest.raises(OutcomeUnknown) as caught:
-            put(record, replace(NUMI, event="e,1d"))
+            record.write([update], user="ann", comment="Why", at=AT)
         assert settling.settle(caught.value) == Outcome.UNKNOWN
         other.execute("SELECT pg_advisory_unlock(7)")
         until(lambda: settling.settle(caught.value) == Outcome.LANDED)
