@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,11 +17,13 @@ import pytest
 from click.shell_completion import BashComplete
 
 import metastore
+from metastore.auth.tokens import Verifier
 from metastore.cli import app, main
 from metastore.cli.base import App
 from metastore.errors import OutcomeUnknown
 from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
+from metastore.web import create_app
 
 from .conftest import CATALOGUE, real_descriptor
 from .loopback import TOKEN, serving
@@ -758,3 +761,30 @@ def test_an_unknown_outcome_ends_with_the_command_that_finds_out(
         assert settled.code == (0 if landed else 1)
         assert settled.out == f"The change has {'' if landed else 'not '}landed.\n"
     assert run("settle", '{"change": 1}').code == 2
+
+
+def test_each_question_of_a_data_manager_is_one_command_and_finds_what_its_request_finds(run: Run) -> None:
+    then, now = "2026-02-01T00:00:00Z", "2026-03-05T00:00:00Z"
+    cc_by, bo = {"licenses": [{"name": "CC-BY-4.0"}]}, {"contributors": [{"title": "Bo Ek"}]}
+    fields = {"schema": {"fields": [{"name": "lat"}]}}
+    with metastore.connect(Path("metastore-data"), author="Setup", validation="off") as store:
+        store.dataset_create("ask/licence", {"title": "Licence", **cc_by}, at=then)
+        store.dataset_create("ask/person", {"resources": [{"name": "a", "path": "a.csv", **fields}], **bo}, at=then)
+        store.dataset_create("ask/word", {"resources": [{"name": "a", "path": "a.b", "title": "buoys"}]}, at=then)
+        store.dataset_create("ask/past", {"description": "It was CC-BY"}, at=then)
+        store.dataset_update("ask/past", {"title": "Present"}, at=now)
+        store.dataset_create("ask/gone", {"title": "Gone"}, at=then)
+        store.dataset_delete("ask/gone", at=now)
+    table = (Path(__file__).parent.parent / "docs" / "howto" / "find.md").read_text("utf-8")
+    rows = re.findall(r"^\| .*\? \| `(metastore search [^`]*)` \| `([^`]*)` \|$", table, re.MULTILINE)
+    assert len(rows) == 10
+    found = []
+    with metastore.connect(Path("metastore-data")) as store:
+        service = create_app(store, verifier=Verifier(())).test_client()
+        for command, request in rows:
+            wanted = {hit["id"] for hit in service.get(f"/api/v1/datasets?{request}").get_json()["hits"]}
+            done = run(*shlex.split(command)[1:], "--json")
+            hits = {hit["id"] for line in done.out.splitlines() for hit in json.loads(line)["hits"]}
+            assert (done.code, hits) == (0, wanted), command
+            found.append(len(hits))
+    assert 0 not in found
