@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
@@ -48,6 +49,7 @@ class IndexFile:
         self._opened = opened
         self._mutex = ForkSafeLock()
         self._connection: sqlite3.Connection | None = None
+        self._closing: weakref.finalize[[], IndexFile] | None = None
         forks.register(self, IndexFile._after_fork)
 
     def ask(self, question: Callable[[sqlite3.Connection], _Answer]) -> _Answer:
@@ -62,6 +64,9 @@ class IndexFile:
                 try:
                     if self._connection is None:
                         self._connection = self._connect()
+                        # Nobody has to close an index: it closes its file when it is dropped.
+                        self._closing = weakref.finalize(self, self._connection.close)
+                        self._closing.atexit = False
                         self._opened(self._connection)
                     return question(self._connection)
                 except sqlite3.ProgrammingError:  # an error of the caller, not of the file
@@ -82,9 +87,9 @@ class IndexFile:
     def close(self) -> None:
         """Close the file; an index in memory is lost, and rebuilt on use."""
         with self._mutex:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            if self._closing is not None:
+                self._closing()
+            self._connection = self._closing = None
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
         name = getattr(error, "sqlite_errorname", "")
@@ -101,8 +106,10 @@ class IndexFile:
 
     def _after_fork(self) -> None:
         """Open the file again in a forked child: SQLite forbids a child even to close its parent's connection."""
+        if self._closing is not None:
+            self._closing.detach()
         forks.abandon(self._connection)
-        self._connection = None
+        self._connection = self._closing = None
 
     def _connect(self) -> sqlite3.Connection:
         if self.path is not None:

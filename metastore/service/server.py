@@ -241,8 +241,10 @@ class _Lines(logging.Handler):
         super().__init__()
         self._descriptor = descriptor
 
-    def createLock(self) -> None:  # noqa: N802 - the name is that of the library
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Emit a record without the lock that a handler has."""
+        self.emit(record)
+        return True
 
     def emit(self, record: logging.LogRecord) -> None:
         with suppress(OSError):  # a closed log must not fail a request
