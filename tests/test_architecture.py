@@ -174,6 +174,7 @@ def test_the_drawing_names_each_package_and_public_module() -> None:
 
 
 PUBLIC_CALLS = {
+    "batch",
     "blame",
     "changes",
     "close",

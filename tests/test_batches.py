@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from metastore import MetaStore
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore import (
+    AlreadyExists,
+    DatasetDeleted,
+    DatasetMoved,
+    DatasetNotFound,
+    InvalidInput,
+    MetaStore,
+    RevisionConflict,
+)
 from metastore.catalogue.batches import Chosen, undo_all
+
+from .conftest import ticking
 
 BATCH = Chosen(batch="b-1")
 WHY = "Bulk\n\nBatch: b-1"
@@ -70,3 +85,111 @@ def test_the_changes_of_an_author_in_some_time_are_undone(store: MetaStore) -> N
     assert outcomes(store, Chosen(author="bo ek", since="2999-01-01")) == {}
     assert outcomes(store, Chosen(author="bo ek")) == {"physics/x": "undone"}
     assert store.dataset_read("physics/x").descriptor == {"title": "Old"}
+
+
+# Writes that are collected
+
+
+def heads(store: MetaStore) -> dict[str, str]:
+    return {str(each): store.revision_read(each).id for each in store.dataset_list(deleted=None)}
+
+
+@pytest.fixture
+def three() -> MetaStore:
+    """A store with three datasets."""
+    store = metastore.connect("memory:", author="Setup", clock=ticking())
+    assert isinstance(store, MetaStore)
+    for name in ("a", "b", "c"):
+        store.dataset_create(f"physics/{name}", {"name": name, "version": "1"})
+    return store
+
+
+def test_collected_writes_are_previewed_and_made_under_one_id_and_undone_by_it(three: MetaStore) -> None:
+    before = heads(three)
+    with three.batch("Second edition", author="Bo Ek <bo@example.org>", at="2024-05-01") as batch:
+        line = batch.dataset_patch("physics/a", '{"version": "2"}')
+        batch.dataset_update("physics/b", {"name": "b", "version": "1"})
+        batch.dataset_delete("physics/c")
+        batch.dataset_create("physics/d", {"name": "d"})
+        assert [str(change) for change in line.changes] == ["version changed: '1' → '2'"]
+        actions = [(str(each.dataset_id), each.action, each.revision) for each in batch.preview()]
+        assert heads(three) == before
+    assert actions == [
+        ("physics/a", "update", None),
+        ("physics/b", "unchanged", None),
+        ("physics/c", "delete", None),
+        ("physics/d", "create", None),
+    ]
+    made = three.revision_read("physics/a")
+    assert (made.message, made.author.name, made.created.year) == (
+        f"Second edition\n\nBatch: {batch.id}",
+        "Bo Ek",
+        2024,
+    )
+    assert [each.revision and each.revision.id for each in batch.lines] == [
+        made.id,
+        None,
+        three.revision_read("physics/c").id,
+        three.revision_read("physics/d").id,
+    ]
+    assert three.revision_read("physics/b").id == before["physics/b"]
+    assert outcomes(three, Chosen(batch=batch.id)) == {
+        "physics/a": "undone",
+        "physics/c": "undone",
+        "physics/d": "deleted",
+    }
+
+
+def test_a_batch_whose_block_fails_or_is_only_previewed_writes_nothing(three: MetaStore) -> None:
+    before = heads(three)
+    batch = three.batch("Look")
+    batch.dataset_patch("physics/a", {"version": "2"})
+    assert len(batch.preview()) == 1
+    with pytest.raises(ZeroDivisionError), three.batch("Fail") as failing:  # noqa: PT012 - the block is the subject
+        failing.dataset_patch("physics/a", {"version": "2"})
+        raise ZeroDivisionError
+    assert heads(three) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda batch: batch.dataset_create("physics/a", {}), AlreadyExists),
+        (lambda batch: batch.dataset_create("physics/new", []), InvalidInput),
+        (lambda batch: batch.dataset_create("_metastore/x", {}), InvalidInput),
+        (lambda batch: batch.dataset_create("physics/moved", {}), DatasetMoved),
+        (lambda batch: batch.dataset_update("physics/none", {}), DatasetNotFound),
+        (lambda batch: batch.dataset_patch("physics/a", [{"op": "remove", "path": "/none"}]), InvalidInput),
+        (lambda batch: batch.dataset_patch("physics/b", {}), InvalidInput),  # it is in the batch already
+        (lambda batch: batch.dataset_delete("physics/gone"), DatasetDeleted),
+    ],
+)
+def test_what_a_write_would_refuse_is_refused_when_it_is_collected(three: MetaStore, call: Any, error: Any) -> None:
+    three.dataset_move("physics/c", "physics/gone")
+    three.dataset_create("physics/old", {})
+    three.dataset_move("physics/old", "physics/moved")
+    three.dataset_move("physics/moved", "physics/elsewhere")
+    three.dataset_delete("physics/gone")
+    before = heads(three)
+    with pytest.raises(error), three.batch("Fail") as batch:  # noqa: PT012 - the block is the subject
+        batch.dataset_patch("physics/b", {"version": "2"})
+        call(batch)
+    assert heads(three) == before
+
+
+def test_a_dataset_that_changed_meanwhile_stops_the_batch_there(three: MetaStore) -> None:
+    batch = three.batch("Second edition")
+    for name in ("a", "b", "c"):
+        batch.dataset_patch(f"physics/{name}", {"version": "2"})
+    three.dataset_patch("physics/b", {"title": "B"})
+    before = heads(three)
+    with pytest.raises(RevisionConflict):
+        batch.write()
+    assert [str(line.dataset_id) for line in batch.lines] == ["physics/a"]
+    assert {name for name, head in heads(three).items() if head != before[name]} == {"physics/a"}
+
+
+@pytest.mark.parametrize("batch_id", ["two words", "x\nBatch: y", "x" * 101])
+def test_the_id_of_a_batch_is_one_word(three: MetaStore, batch_id: str) -> None:
+    with pytest.raises(InvalidInput, match="the id of a batch"):
+        three.batch("Why", batch_id=batch_id)

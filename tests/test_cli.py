@@ -638,6 +638,30 @@ def test_an_unknown_command_is_answered_with_those_that_are_alike(run: Run, type
     assert (f"Did you mean {meant}" in done.err) == bool(meant)
 
 
+def test_all_datasets_that_fit_are_patched_in_one_batch_which_is_taken_back(run: Run, cars: str) -> None:
+    for name in ("a", "b", "c"):
+        licence = "CC-BY-3.0" if name != "c" else "CC0-1.0"
+        descriptor = {"name": name, "licenses": [{"name": licence}]}
+        run("dataset", "create", f"museum/{name}", *WRITE, stdin=json.dumps(descriptor).encode())
+    edit = ("dataset", "edit", "--where", "licence:CC-BY-3.0", "--where", "owner:museum", "--patch")
+    tried = run(*edit, '{"version": "2"}', "--dry-run", *WRITE)
+    assert tried.out == (
+        "museum/a: update\n  version added: '2'\nmuseum/b: update\n  version added: '2'\n"
+        "2 of 2 datasets would be changed\n"
+    )
+    assert run("show", "museum/a").json.get("version") is None
+    done = run(*edit, '{"version": "2"}', "--json", *WRITE)
+    assert (done.json["changed"], run("show", "museum/b").json["version"]) == (2, "2")
+    assert "version" not in run("show", "museum/c").json
+    assert f"metastore undo --batch {done.json['batch']}" in done.err
+    refused = run(*edit, '[{"op": "test", "path": "/name", "value": "a"}, {"op": "remove", "path": "/name"}]', *WRITE)
+    assert (refused.code, run("show", "museum/a").json["name"]) == (2, "a")
+    assert run("undo", "--batch", done.json["batch"], *WRITE).code == 0
+    assert "version" not in run("show", "museum/b").json
+    for wrong in (("--where", "licence"), ("--where", "author:x"), ("--where", "owner:a", "--where", "owner:b"), ()):
+        assert run("dataset", "edit", *wrong, "--patch", "{}", *WRITE).code == 2
+
+
 def test_a_purge_that_nobody_can_confirm_needs_yes(run: Run, cars: str) -> None:
     run("dataset", "delete", "physics/cars", *WRITE)
     done = run("dataset", "purge", "physics/cars", *WRITE)

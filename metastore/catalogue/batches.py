@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 from metastore.descriptor.merge import take_out
 from metastore.errors import InvalidInput, MergeConflict, MetastoreError, NotFound, StorageError
 from metastore.parse import AnyTime
+from metastore.store.batch import BATCH
 from metastore.types import DatasetId, Difference, Revision
 
 if TYPE_CHECKING:
     from metastore.store.base import Store
 
-#: The trailers of the changes of a batch, and of the changes that undo them.
-BATCH, UNDONE = "Batch", "Undone-Batch"
+#: The trailer of the changes that undo a batch.
+UNDONE = "Undone-Batch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from metastore.catalogue.batches import BATCH
 from metastore.catalogue.exports import exported_unchanged
 from metastore.catalogue.sources import Item
 from metastore.descriptor.difference import changes
@@ -26,6 +25,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.files import make_folders, replace_file
+from metastore.store.batch import BATCH
 from metastore.types import Dataset, DatasetId, Difference, Finding, first_line
 
 if TYPE_CHECKING:

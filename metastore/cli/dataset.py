@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from metastore import validate
-from metastore.catalogue.batches import Chosen, undo_all
+from metastore.catalogue.batches import Chosen
 from metastore.cli import completing
 from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
+from metastore.cli.many import edit_many, undo_many
 from metastore.cli.options import CREATE, TIME, command
 from metastore.cli.output import show_bytes
-from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, MetastoreError, NotFound, RevisionConflict, StorageCorrupt
 from metastore.search.documents import document
 from metastore.store.base import Store
@@ -96,17 +96,51 @@ def patch(
     """
     store = app.reader()
     before = store.revision_read(dataset_id)
-    if patch != "-" and not patch.lstrip().startswith(("{", "[")) and not Path(patch).exists():
-        raise InvalidInput(f"{patch!r} is neither JSON (an object or a list) nor a file")
-    content = patch if patch.lstrip().startswith(("{", "[")) else read_input(patch)
-    patched = store.dataset_patch(dataset_id, content, expected=expected, message=message, at=at)
+    patched = store.dataset_patch(dataset_id, _patch_of(patch), expected=expected, message=message, at=at)
     _tell(app, patched, before.id, "Patched")
 
 
+def _patch_of(text: str) -> str | bytes:
+    """Return a patch: the text itself, or what is in the file that it names."""
+    if text.lstrip().startswith(("{", "[")):
+        return text
+    if text != "-" and not Path(text).exists():
+        raise InvalidInput(f"{text!r} is neither JSON (an object or a list) nor a file")
+    return read_input(text)
+
+
 @command(dataset, "edit", writes=True)
-@ID
-def edit(app: App, dataset_id: str, message: str | None, at: datetime | None) -> None:
-    """Change a descriptor in $EDITOR. If it changes meanwhile, your text is kept in a file."""
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
+@click.option(
+    "--where",
+    "filters",
+    multiple=True,
+    metavar="FILTER:VALUE",
+    help="Change all datasets that fit, such as licence:CC-BY-3.0; the filters are those of search. Repeatable.",
+)
+@click.option("--patch", metavar="JSON", help="The patch for these datasets; see `dataset patch`.")
+@click.option("--dry-run", is_flag=True, help="Only list what would change.")
+def edit(
+    app: App,
+    dataset_id: str | None,
+    filters: tuple[str, ...],
+    patch: str | None,
+    dry_run: bool,
+    message: str | None,
+    at: datetime | None,
+) -> None:
+    """Change a descriptor in $EDITOR, or many with a patch.
+
+    If the dataset changes meanwhile, your text is kept in a file. With --where and --patch, all datasets that fit are
+    changed, in one batch, which `metastore undo --batch ID` takes back; none is if the patch does not fit one of them.
+
+    Example: metastore dataset edit --where licence:CC-BY-3.0 --patch '{"version": "2.0.0"}' --dry-run
+    """
+    if dataset_id is None and filters and patch is not None:
+        edit_many(app, filters, _patch_of(patch), message, at, dry_run=dry_run)
+        return
+    if dataset_id is None or filters or patch is not None or dry_run:
+        raise InvalidInput("give OWNER/NAME, or --where and --patch (which have --dry-run)")
     store = app.reader()
     current = store.dataset_read(dataset_id)
     text = click.edit(current.bytes.decode(), extension=".json")
@@ -228,7 +262,7 @@ def undo(
     if chosen != Chosen():
         if dataset_id is not None or at is not None or expected is not None:
             raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
-        _undo_many(app, chosen, message, dry_run=dry_run)
+        undo_many(app, chosen, message, dry_run=dry_run)
         return
     if dataset_id is None or revision is None or dry_run:
         raise InvalidInput("give OWNER/NAME and REVISION, or --batch, --by or --since (which have --dry-run)")
@@ -240,15 +274,6 @@ def undo(
     else:
         say(f"Undid {revision} in {undone.id}.", fg="green")
     app.data(undone, undone.revision.id)
-
-
-def _undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) -> None:
-    failed = 0
-    for line in undo_all(app.reader(), chosen, message=message, dry_run=dry_run):
-        failed += line.outcome in ("conflict", "failed")
-        app.data(line, str(line))
-    if failed:
-        raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 
 @command(dataset, "list")

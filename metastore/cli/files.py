@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -24,6 +22,7 @@ from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.descriptor.document import DESCRIPTOR, encode
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
+from metastore.store.batch import new_batch_id
 from metastore.types import DatasetId, Finding
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ def import_files(
         rule="merge" if base else rule or "replace",
         base=base,
         dry_run=dry_run,
-        batch=batch or _new_batch(why["at"]),
+        batch=batch or new_batch_id("import", why["at"]),
         **why,
     )
     lines: list[ImportLine] = []
@@ -197,13 +196,6 @@ def import_files(
             lines.append(line)
             bar.show(len(lines), max(count, len(lines)))
     _tell_imported(app, lines, dry_run=dry_run, verbose=verbose)
-
-
-def _new_batch(at: datetime | None) -> str:
-    """Return an id for an import. With `--at`, it has that time, so that the import repeats to the byte."""
-    if at is not None:
-        return f"import-{at:%Y%m%dT%H%M%S}"
-    return f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:

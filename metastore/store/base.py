@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from metastore.descriptor import file_changes
 from metastore.descriptor.file_changes import AnyDescriptor
@@ -49,6 +49,9 @@ from metastore.types import (
     Value,
     first_line,
 )
+
+if TYPE_CHECKING:
+    from metastore.store.batch import Batch
 
 
 class Store(ABC):
@@ -336,6 +339,29 @@ class Store(ABC):
             wait: How many seconds to wait for a change if there is none yet; the store looks again at most twice a
                 second. What the last call told, and the feed repeats, is no change.
         """
+
+    def batch(
+        self,
+        message: str,
+        *,
+        author: AnyAuthor | None = None,
+        at: AnyTime | None = None,
+        batch_id: str | None = None,
+    ) -> Batch:
+        """Return a collector of writes of many datasets, which are made under one id when its `with` block ends.
+
+        Args:
+            message: The reason for all of them.
+            author: As for every write.
+            at: As for every write.
+            batch_id: What the changes have in common, a line of their messages; None makes one.
+
+        Raises:
+            InvalidInput: The message or the id is malformed.
+        """
+        from metastore.store.batch import Batch
+
+        return Batch(self, message, author, at, batch_id)
 
     @abstractmethod
     def settle(self, error: OutcomeUnknown) -> Outcome:
