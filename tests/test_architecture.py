@@ -191,6 +191,7 @@ PUBLIC_CALLS = {
     "dataset_search",
     "is_indexed",
     "dataset_undo",
+    "get_resource",
     "dataset_update",
     "journal",
     "max_bytes",

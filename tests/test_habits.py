@@ -215,3 +215,18 @@ def test_every_value_is_a_dictionary_in_the_form_of_the_service(store: Store) ->
     assert (dataset["id"], dataset["descriptor"]["title"]) == (CARS, "Fast cars")
     with pytest.raises(InvalidInput, match="not a str"):
         metastore.to_dict(CARS)
+
+
+def test_former_names_of_arguments_are_taken(store: Store) -> None:
+    first = store.dataset_create("a/b", {"name": "b", "resources": [{"name": "x", "path": "x.csv"}]}).revision
+    store.tag_create("a/b", tag_name="v1", revision_ref=first)  # type: ignore[call-arg]
+    store.dataset_patch("a/b", {"title": "B"})
+    assert "title" not in store.dataset_read("a/b", revision_ref="v1").descriptor  # type: ignore[call-arg]
+    assert store.tag_read("a/b", tag_name="v1").revision == first.id  # type: ignore[call-arg]
+    assert store.get_resource("a/b", "x", revision_ref="v1")["path"] == "x.csv"  # type: ignore[call-arg]
+    store.dataset_revert("a/b", to_revision_ref="v1")  # type: ignore[call-arg]
+    assert "title" not in store.dataset_read("a/b").descriptor
+    with pytest.raises(TypeError, match="former name"):
+        store.dataset_read("a/b", revision="v1", revision_ref="v1")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        store.dataset_list(revision_ref="v1")  # type: ignore[call-arg]

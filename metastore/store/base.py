@@ -33,6 +33,7 @@ from metastore.parse import (
 )
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
+from metastore.store._former import takes_former_names
 from metastore.store.writer import Writer
 from metastore.types import (
     ChangeRequest,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from metastore.store.batch import Batch
 
 
+@takes_former_names
 class Store(ABC):
     """A store of datasets. `metastore.connect` opens one.
 
@@ -68,6 +70,9 @@ class Store(ABC):
     a datetime with a time zone, or text such as `2024-05-01T12:00:00Z`). A write that raises has changed nothing,
     unless it raises `OutcomeUnknown`. `expected` is the full id of the revision or tag that the caller last saw: if
     that is no longer the newest, the write raises `RevisionConflict`, even where nothing would change.
+
+    Programs for older libraries may say `revision_ref`, `to_revision_ref` and `tag_name` for `revision`, `to_revision`
+    and `name`, and `get_resource` for `resource_read`.
     """
 
     #: Carries out the writing calls; each store makes its own.
@@ -78,6 +83,10 @@ class Store(ABC):
             raise InvalidInput(f"max_bytes is a number of bytes, not {max_bytes!r}")
         self._author = make_author(author) if author is not None else None
         self._max_bytes = max_bytes
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        takes_former_names(cls)
 
     def __enter__(self) -> Self:
         return self
@@ -302,6 +311,10 @@ class Store(ABC):
         if member is None:
             raise ResourceNotFound(dataset.id, resource)
         return member
+
+    def get_resource(self, dataset_id: AnyId, resource: str, revision: AnyRevision | None = None) -> dict[str, Any]:
+        """Return one resource; the former name of `resource_read`."""
+        return self.resource_read(dataset_id, resource, revision)
 
     @abstractmethod
     def project_read(self, dataset_id: AnyId) -> Project:
