@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import pytest
 from click.shell_completion import BashComplete
 
@@ -660,6 +661,65 @@ def test_all_datasets_that_fit_are_patched_in_one_batch_which_is_taken_back(run:
     assert "version" not in run("show", "museum/b").json
     for wrong in (("--where", "licence"), ("--where", "author:x"), ("--where", "owner:a", "--where", "owner:b"), ()):
         assert run("dataset", "edit", *wrong, "--patch", "{}", *WRITE).code == 2
+
+
+def examples() -> dict[str, str]:
+    """Return each example in the help of a command, and whose help that is."""
+    found, waiting = {}, [("metastore", click.Context(app.cli))]
+    while waiting:
+        name, context = waiting.pop()
+        command = context.command
+        text = f"{command.help}\n\n{command.epilog or ''}"
+        for paragraph in re.findall(r"Examples?: (.+?)(?:\n\n|\Z)", text, re.DOTALL):
+            found.update(dict.fromkeys(re.split(r";\s+(?=metastore )", " ".join(paragraph.split())), name))
+        if isinstance(command, click.Group):
+            for each in command.list_commands(context):
+                inner = command.get_command(context, each)
+                assert inner is not None
+                waiting.append((f"{name} {each}", click.Context(inner, context)))
+    return found
+
+
+EXAMPLES = examples()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_each_example_in_the_help_works(run: Run, tmp_path: Path, example: str) -> None:
+    descriptor = b'{"name": "cars", "title": "Fast cars", "licenses": [{"name": "CC-BY-3.0"}]}'
+    if "dataset create" not in example:
+        run("dataset", "create", "physics/cars", *WRITE, stdin=descriptor)
+        run("tag", "create", "physics/cars", "v1", *WRITE)
+        run("dataset", "patch", "physics/cars", '{"title": "Very fast cars"}', *WRITE)
+        run("copy", "metastore-data", "backup")
+    (tmp_path / "cars.json").write_bytes(descriptor)
+    (tmp_path / "dumps/physics/cars").mkdir(parents=True)
+    (tmp_path / "dumps/physics/cars/datapackage.json").write_bytes(descriptor)
+    words = shlex.split(re.sub(r'eval "\$\((.*)\)"', r"\1", example))
+    writes = words[1:3] in (["dataset", "create"], ["dataset", "patch"], ["dataset", "edit"]) or words[1] in (
+        "undo",
+        "import",
+    )
+    done = run(*words[1:], *(WRITE[:2] if writes else ()))
+    assert done.code == 0, (EXAMPLES[example], done)
+
+
+def test_the_change_feed_is_followed_until_it_is_interrupted(
+    run: Run, cars: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = metastore.connect("metastore-data", author="Setup")
+    names = iter(["boats", "trains"])
+
+    def pause(seconds: float) -> None:
+        assert seconds == 0.5
+        try:
+            store.dataset_create(f"physics/{next(names)}", {})
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("metastore.cli.revision.sleep", pause)
+    done = run("changes", "--follow", "--every", "0.5")
+    listed = [line.split("\t")[2] for line in done.out.splitlines()]
+    assert (done.code, list(dict.fromkeys(listed))) == (130, ["physics/cars", "physics/boats", "physics/trains"])
 
 
 def test_a_purge_that_nobody_can_confirm_needs_yes(run: Run, cars: str) -> None:

@@ -91,7 +91,7 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
 
     A and B are files (- for stdin), or datasets as OWNER/NAME or OWNER/NAME@REVISION.
 
-    Examples: metastore diff physics/cars@v1 cars.json; metastore diff --with https://metastore.example.org
+    Examples: metastore diff physics/cars@v1 cars.json; metastore diff --with backup
     """
     if a is None:
         if other is None:

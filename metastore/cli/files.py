@@ -164,6 +164,8 @@ def import_files(
     PATHS are folders with OWNER/NAME/datapackage.json below them, descriptors, JSON Lines (.jsonl), CSV, or responses
     of CKAN's API. Descriptors that are stored already are skipped, so after an interruption, run the command again.
     Failures are reported with their reasons, and the rest is imported; then the exit code is 1.
+
+    Example: metastore import dumps --if-unchanged-since-import --dry-run
     """
     from metastore.catalogue import sources
     from metastore.catalogue.imports import Importer
@@ -257,6 +259,8 @@ def export(app: App, folder: Path, prefix: str, revision: str | None, **options:
     The newest descriptor of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX, only of those whose
     ids begin with it. A manifest in FOLDER lists the files, so that the next export keeps files that were edited, and
     --prune removes the files of datasets that are gone. Exit code 1 if a file was kept or a dataset could not be read.
+
+    Example: metastore export published --revision v1 --prune
     """
     from metastore.catalogue.exports import export as export_all
 

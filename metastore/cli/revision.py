@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from time import sleep
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from metastore.cli.compare import Comparison, comparing
 from metastore.cli.options import TIME, command
 from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
-from metastore.types import JournalEntry, Revision, Tag, Value, first_line
+from metastore.store.base import Store
+from metastore.types import FeedEntry, JournalEntry, Revision, Tag, Value, first_line
 from metastore.wording import spelled
 
 ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
@@ -265,23 +267,43 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 @command(_root, "changes")
 @click.option("--since", metavar="CURSOR", help="Begin after this cursor of an earlier list.")
 @click.option("--summary", is_flag=True, help="End each line with the changes of the newest revision.")
-def changes(app: App, since: str | None, summary: bool) -> None:
+@click.option("--follow", is_flag=True, help="Go on with what changes from then on, until Ctrl-C.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    metavar="SECONDS",
+    help="The time between two looks of --follow.",
+    show_default=True,
+)
+def changes(app: App, since: str | None, summary: bool, follow: bool, every: float) -> None:
     """List changed datasets since a cursor.
 
     Each line begins with its cursor. With --since, the oldest change comes first, so that another system can catch up.
+
+    Example: metastore changes --summary
     """
+    store = app.reader()
+    while True:
+        for entry in store.changes(since):
+            _tell_change(app, store, entry, summary=summary)
+            since = entry.cursor
+        if not follow:
+            return
+        sleep(every)
+
+
+def _tell_change(app: App, store: Store, entry: FeedEntry, *, summary: bool) -> None:
     from metastore.store.summaries import told
     from metastore.wire import to_wire
 
-    store = app.reader()
-    for entry in store.changes(since):
-        target = entry.new_id or (entry.revision.id if entry.revision else "")
-        line = f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t{target}"
-        if summary:
-            changed = told(store, entry)
-            app.data({**to_wire(entry), "summary": changed}, f"{line}\t{changed}")
-        else:
-            app.data(entry, line)
+    target = entry.new_id or (entry.revision.id if entry.revision else "")
+    line = f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t{target}"
+    if summary:
+        changed = told(store, entry)
+        app.data({**to_wire(entry), "summary": changed}, f"{line}\t{changed}")
+    else:
+        app.data(entry, line)
 
 
 COMMANDS = (revision, tag, resource, project, *_root.commands.values())

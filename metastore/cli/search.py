@@ -51,6 +51,8 @@ def search(
 
     WORDS may be anywhere in a descriptor. A dataset has to have all of them. Write '"two words"' for a phrase, 'salin*'
     for the beginning of a word, and 'sea -ice' to exclude a word. Accents and case do not count.
+
+    Example: metastore search 'fast car*' --licence CC-BY-3.0 --facet keyword
     """
     results = app.reader().dataset_search(" ".join(words), format=format_, changed_since=changed_since, at=at, **rest)
     if app.json:

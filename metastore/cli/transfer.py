@@ -65,6 +65,8 @@ def copy(app: App, source: str, target: str, journal: bool, since: str | None, *
     has already, so after an interruption, run it again; datasets that differ there stay unchanged. A service as TARGET
     needs a METASTORE_TOKEN that grants read, create, update and import. With --slowly, a copy to GitHub sends no more
     than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
+
+    Example: metastore copy ./metastore-data ./other --dry-run
     """
     _copy(app, source, target, journal=journal, since=since, **options)
 
@@ -78,6 +80,8 @@ def pull(app: App, url: str, **options: Any) -> None:
     Copies from URL, which is a service or another store, what the store lacks: datasets, revisions, deletions and tags.
     A dataset that was changed on both sides is a conflict: it is named and stays unchanged. Exit code 1 if there is a
     conflict.
+
+    Example: metastore pull backup
     """
     _copy(app, url, app.url(), deleted=True, **options)
 
