@@ -157,6 +157,19 @@ def test_changes_of_both_sides_are_merged_night_after_night(run: Run, source: Pa
     assert json.loads(run("dataset", "read", "physics/cars").out) == cars("Curated", version="3")
 
 
+@pytest.mark.parametrize("rule", [("--if-unchanged-since-import",), ("--merge", "another")])
+def test_what_a_curator_changed_before_a_merge_is_no_import_either(
+    run: Run, source: Path, rule: tuple[str, ...]
+) -> None:
+    run("import", "in", "--merge", "base", *WRITE)
+    run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)
+    write(source, cars("Cars", version="2"))
+    assert "1 merged" in run("import", "in", "--merge", "base", *WRITE).out
+    write(source, cars("Cars", version="2", homepage="https://example.org"))
+    run("import", "in", *rule, *WRITE)  # another rule, or the folder of the last import is lost
+    assert json.loads(run("dataset", "read", "physics/cars").out)["title"] == "Curated"
+
+
 def test_a_change_of_the_same_place_on_both_sides_is_reported_and_nothing_is_stored(run: Run, source: Path) -> None:
     merge = ("import", "in", "--merge", "base", *WRITE)
     run(*merge)

@@ -31,8 +31,9 @@ from metastore.types import Dataset, DatasetId, Difference, Finding, first_line
 if TYPE_CHECKING:
     from metastore.store.base import Store
 
-#: The trailer of each revision that an import made; `git log --grep` finds it too.
-TRAILER = "Imported-From"
+#: The trailer of a revision that is as it was imported, and of one that has changes made in the store too. `git log
+#: --grep` finds both.
+TRAILER, MERGED = "Imported-From", "Merged-From"
 #: The treatment of a dataset that is in the store already.
 Rule = Literal["replace", "only-new", "if-unchanged", "merge"]
 Outcome = Literal["created", "updated", "merged", "unchanged", "skipped", "failed"]
@@ -161,7 +162,7 @@ class Importer:
         if self._dry_run:
             return ImportLine(item.source, now.id, outcome, changes=differences, findings=self._findings(content))
         made = self._store.dataset_update(
-            now.id, content, expected=now.revision.id, message=self._why(item), at=self._at
+            now.id, content, expected=now.revision.id, message=self._why(item, outcome), at=self._at
         )
         return ImportLine(item.source, now.id, outcome, changes=differences, findings=made.findings)
 
@@ -210,11 +211,13 @@ class Importer:
         findings: tuple[Finding, ...] = validate(content)
         return findings
 
-    def _why(self, item: Item) -> str:
+    def _why(self, item: Item, outcome: Outcome = "created") -> str:
+        trailer = MERGED if outcome == "merged" else TRAILER
         subject = self._message or f"Import {os.path.basename(item.source)}"
         batch = f"\n{BATCH}: {self._batch}" if self._batch else ""
-        return f"{subject}\n\n{TRAILER}: {item.source}{batch}"
+        return f"{subject}\n\n{trailer}: {item.source}{batch}"
 
 
 def _was_imported(message: str) -> bool:
+    """Tell whether a revision is as it was imported: one that was merged holds what people changed."""
     return any(line.startswith(f"{TRAILER}: ") for line in message.splitlines()[-5:])
