@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,14 @@ from typing import Any
 
 from metastore.errors import InvalidInput
 from metastore.parse import make_author
-from metastore.storage.connect import DATABASE_OPTIONS, STORAGE_OPTIONS, is_database, is_service, open_storage
+from metastore.storage.connect import (
+    DATABASE_OPTIONS,
+    STORAGE_OPTIONS,
+    is_database,
+    is_service,
+    open_storage,
+    options_of,
+)
 from metastore.store.base import Store
 from metastore.store.store import MetaStore
 from metastore.types import Author
@@ -21,7 +28,7 @@ def connect(url: str | Path, **options: Any) -> Store:
     """See `metastore.connect`."""
     if is_service(url):
         return _open_service(os.fspath(url), options)
-    _check(options, _ALL_OPTIONS, "connect")
+    _check(options, _ALL_OPTIONS, "connect", lambda: {*_STORE_OPTIONS, *options_of(url)})
     storage_options = {name: options.pop(name) for name in STORAGE_OPTIONS if name in options}
     storage = open_storage(url, **storage_options)
     return MetaStore(storage, fallback_author=git_author, url=shown(os.fspath(url)), **options)
@@ -36,10 +43,11 @@ def shown(url: str) -> str:
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
 
 
-def _check(options: Mapping[str, Any], known: Set[str], who: str) -> None:
+def _check(options: Mapping[str, Any], known: Set[str], who: str, listed: Callable[[], Set[str]] | None = None) -> None:
+    """Refuse an option that is not known; the message names a similar one, or lists those that fit the store."""
     for name in sorted(set(options) - known):
         near = get_close_matches(name, sorted(known), 1)
-        advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+        advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(listed() if listed else known))}"
         raise InvalidInput(f"{who} has no option {name!r}: {advice}")
 
 

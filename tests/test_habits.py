@@ -126,6 +126,24 @@ def test_a_url_is_shown_without_user_password_and_query(url: str, shown: str) ->
     assert show(url) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "has", "has_not"),
+    [
+        ("memory:", "clock", "create"),
+        ("somewhere", "auto_pack", "token"),
+        ("github://physics", "installation", "sync"),
+        ("gitlab://physics", "topic", "installation"),
+        ("git+https://git.example.org/{owner}/{name}.git", "timeout", "topic"),
+        ("postgresql://localhost/x", "pool_size", "token"),
+    ],
+)
+def test_an_unknown_option_lists_those_of_that_store(url: str, has: str, has_not: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        metastore.connect(url, zzz=1)
+    listed = str(refused.value).partition("it has ")[2].split(", ")
+    assert (has in listed, has_not in listed) == (True, False)
+
+
 def test_a_misspelt_option_is_told_the_right_one() -> None:
     with pytest.raises(InvalidInput, match="no option 'autor': did you mean 'author'"):
         metastore.connect(":memory:", autor="Ann")

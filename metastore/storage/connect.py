@@ -48,6 +48,19 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     return _BACKENDS[scheme](text, options)
 
 
+def options_of(url: str | Path) -> tuple[str, ...]:
+    """Return the options that the storage at a URL has. Raises InvalidInput: there is no such storage."""
+    scheme = _scheme(os.fspath(url))
+    if scheme in _DATABASES:
+        return ("cache_bytes", "patience", *DATABASE_OPTIONS)
+    if scheme.startswith("git+"):
+        return ("cache_bytes", *_PLAIN_OPTIONS)
+    if scheme in _HOSTS:
+        left_out = () if scheme == "github" else ("app_id", "private_key", "installation")
+        return ("cache_bytes", *(name for name in HOST_OPTIONS if name not in left_out))
+    return () if scheme == "memory" else ("create", "sync", "cache_bytes", "auto_pack")
+
+
 def is_database(url: str | Path) -> bool:
     """Return whether a URL names a PostgreSQL database."""
     return isinstance(url, str) and url.partition("://")[0].lower() in _DATABASES
