@@ -290,6 +290,35 @@ def test_versions_name_the_fields_that_they_changed_as_far_as_the_reader_may_see
     assert reader.changes(limit=2)[1][1] != []
 
 
+def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore, recorder: Recorder) -> None:
+    for said in ({"title": "One"}, {"title": "Two"}, {"title": "Two", "notes": "New"}):
+        recorder.record(shown(**said))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    notes, title, first = reader.revisions(limit=3)
+    undone, descriptor = reader.without(title.id)
+    assert undone == title
+    back = record.restored(shown(title="Two", notes="New"), descriptor)
+    assert (back["title"], back["notes"]) == ("One", "New")
+    recorder.record(shown(title="Three", notes="New"))
+    with pytest.raises(metastore.MergeConflict, match="title"):
+        reader.without(title.id)
+    assert reader.without(notes.id)[1].get("description") == reader.read(title.id).descriptor.get("description")
+    with pytest.raises(metastore.InvalidInput, match="cannot be undone"):
+        reader.without(first.id)
+
+
+def test_a_change_that_a_reader_may_not_see_is_not_undone_nor_told(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown(title="One"))
+    hidden = store.dataset_update(PLACE, record.descriptor_of(shown(title="Secret", private=True))).revision
+    shown_again = store.dataset_update(PLACE, record.descriptor_of(shown(title="Public"))).revision
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    for revision in (hidden, shown_again):
+        with pytest.raises(metastore.RevisionNotFound):
+            reader.without(revision.id)
+
+
 @pytest.mark.parametrize(
     ("label", "description", "tag"),
     [

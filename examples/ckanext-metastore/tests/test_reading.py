@@ -107,6 +107,19 @@ def test_a_restored_dataset_stays_where_it_is(store: Store, cars: Package, twice
     assert messages(store, place(back))[0].startswith("Restore version ")
 
 
+def test_one_change_is_undone_in_ckan_and_recorded(store: Store, cars: Package) -> None:
+    act("package_patch", "ann", id=cars["id"], title="All cars")
+    [change] = act("dataset_revision_list", id=cars["id"], limit=1)
+    act("package_patch", "ann", id=cars["id"], notes="More of them")
+    back = act("dataset_undo", "ann", id=cars["id"], revision=change["id"])
+    assert (back["title"], back["notes"]) == (cars["title"], "More of them")
+    assert [each["id"] for each in back["resources"]] == [each["id"] for each in cars["resources"]]
+    assert messages(store, place(cars))[0] == f"Undo version {change['id'][:12]}"
+    act("package_patch", "ann", id=cars["id"], title="Other cars")
+    with pytest.raises(tk.ValidationError, match="stands in the way"):
+        act("dataset_undo", "ann", id=cars["id"], revision=change["id"])
+
+
 def test_tags_are_made_changed_and_removed(twice: Package) -> None:
     assert act("dataset_tag_show", id=twice["id"], tag="v1")["description"] == "As published"
     newest = act("dataset_revision_list", id=twice["id"])[0]["id"]
@@ -121,6 +134,7 @@ def test_tags_are_made_changed_and_removed(twice: Package) -> None:
     ("action", "said"),
     [
         ("dataset_revert", {"revision": "HEAD"}),
+        ("dataset_undo", {"revision": "HEAD"}),
         ("dataset_tag_create", {"tag": "v9"}),
         ("dataset_tag_update", {"tag": "v1", "new_tag": "v9"}),
         ("dataset_tag_delete", {"tag": "v1"}),
@@ -193,5 +207,5 @@ def test_reading_may_be_asked_by_get_and_writing_may_not(app: Any, twice: Packag
         answer = app.get(f"/api/3/action/{action}?id={twice['id']}{said}")
         assert answer.status_code == 200
         assert answer.json["success"]
-    for action in ("dataset_revert", "dataset_tag_create", "dataset_tag_update", "dataset_tag_delete"):
+    for action in ("dataset_revert", "dataset_undo", "dataset_tag_create", "dataset_tag_update", "dataset_tag_delete"):
         assert app.get(f"/api/3/action/{action}?id={twice['id']}&tag=v1&revision=v1").status_code == 400

@@ -157,6 +157,24 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     return tk.get_action("package_update")(_fresh(context), package)
 
 
+def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
+    """Take one change out, and keep those after it, by a new version. Name, organisation and visibility stay.
+
+    It is refused if a later change stands in the way. Files are as with dataset_revert.
+
+    :param id: the id or name of the dataset
+    :param revision: the id or a tag of the version that made the change
+    :param message: why (optional)
+    :rtype: dictionary: the dataset
+    """
+    revision = tk.get_or_bust(data_dict, "revision")
+    with _allowed("dataset_undo", context, data_dict):
+        versions, now = _versions(context, data_dict)
+        undone, descriptor = _answer(lambda: versions.without(revision))
+        message = data_dict.get("message") or f"Undo version {undone.id[:12]}"
+    return tk.get_action("package_update")(_fresh(context), {**restored(now, descriptor), portal.MESSAGE: message})
+
+
 @tk.side_effect_free
 def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the tags of a dataset's versions, by name.
@@ -276,6 +294,7 @@ _OURS: tuple[Any, ...] = (
     dataset_revision_show,
     dataset_revision_diff,
     dataset_revert,
+    dataset_undo,
     dataset_tag_list,
     dataset_tag_show,
     dataset_tag_create,

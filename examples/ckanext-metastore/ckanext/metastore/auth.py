@@ -62,5 +62,7 @@ FUNCTIONS = {
         ),
         see,
     ),
-    **dict.fromkeys(("dataset_revert", "dataset_tag_create", "dataset_tag_update", "dataset_tag_delete"), change),
+    **dict.fromkeys(
+        ("dataset_revert", "dataset_undo", "dataset_tag_create", "dataset_tag_update", "dataset_tag_delete"), change
+    ),
 }

@@ -11,6 +11,7 @@ from typing import Any
 from ckanext.metastore.differences import compared
 
 import metastore
+from metastore.descriptor.merge import merge
 from metastore.parse import is_tag_name
 
 
@@ -100,6 +101,22 @@ class Versions:
             except metastore.DatasetDeleted:
                 descriptors.append({})
         return descriptors
+
+    def without(self, revision: str) -> tuple[metastore.Revision, dict[str, Any]]:
+        """Return a version, and the newest descriptor without the change that it made; later changes stay.
+
+        Raises:
+            metastore.MergeConflict: A later change stands in the way.
+            metastore.InvalidInput: The version is the first one, a deletion, or what brought the dataset back.
+        """
+        last = self.store.revision_read(self.dataset_id, self._resolved(revision))
+        before, after, now = self.descriptors(last.parent, last.id, None) if last.parent else ({}, {}, {})
+        if not (before and after):
+            raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset cannot be undone")
+        descriptor, clashes = merge(after, now, before)
+        if clashes:
+            raise metastore.MergeConflict(self.dataset_id, clashes)
+        return last, descriptor
 
     def tags(self) -> list[metastore.Tag]:
         """Return the tags of versions, by name."""

@@ -163,6 +163,12 @@ def restore(id: str, revision: str) -> Any:
     return tk.redirect_to("metastore.versions", id=id)
 
 
+def undo(id: str, revision: str) -> Any:
+    """Take out the change that a version made."""
+    _do("dataset_undo", tk._("Undone"), id=id, revision=revision, message=tk.request.form.get("message") or "")
+    return tk.redirect_to("metastore.versions", id=id)
+
+
 def tag(id: str, revision: str) -> Any:
     """Name a version."""
     label, description = (tk.request.form.get(name, "").strip() for name in ("tag", "description"))
@@ -200,5 +206,6 @@ blueprint.add_url_rule("/compare", view_func=compare)
 blueprint.add_url_rule("/<revision>", view_func=version)
 blueprint.add_url_rule("/<revision>/resource/<resource_id>", view_func=resource)
 blueprint.add_url_rule("/<revision>/restore", view_func=restore, methods=["POST"])
+blueprint.add_url_rule("/<revision>/undo", view_func=undo, methods=["POST"])
 blueprint.add_url_rule("/<revision>/tag", view_func=tag, methods=["POST"])
 blueprint.add_url_rule("/tags/<tag>/delete", view_func=untag, methods=["POST"])
