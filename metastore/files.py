@@ -152,6 +152,9 @@ def read_file(path: str) -> bytes | None:
         return content
     except IsADirectoryError:
         return None
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         _close(descriptor)
 

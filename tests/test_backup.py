@@ -9,12 +9,13 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.storage.local import _object_files
 from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -667,6 +668,45 @@ def test_a_restored_store_is_backed_up_onto_the_backup_that_it_came_from(
     restore(tmp_path / "backup", tmp_path / "restored")
     report = backup(GitStorage(tmp_path / "restored"), tmp_path / "backup")
     assert (report.unchanged, report.kept, report.lost) == (3, (), ())
+
+
+def unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk fail to read what is below a path."""
+    real = _object_files._read
+
+    def read(file: BinaryIO, name: str) -> bytes:
+        if name.startswith(f"{path}/"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        return real(file, name)
+
+    monkeypatch.setattr(_object_files, "_read", read)
+
+
+DAMAGES: dict[str, Callable[[Path, pytest.MonkeyPatch], object]] = {
+    "objects are gone": lambda path, _: shutil.rmtree(path / "objects"),
+    "all is gone but the folder": lambda path, _: (shutil.rmtree(path), path.mkdir()),
+    "references are gone": lambda path, _: shutil.rmtree(path / "refs"),
+    "a folder for HEAD": lambda path, _: ((path / "HEAD").unlink(), (path / "HEAD").mkdir()),
+    "the disk fails": unreadable,
+}
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_one_repository_that_cannot_be_copied_stops_no_other(
+    damage: str, known: bool, store: metastore.MetaStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if known:
+        backup(git_storage(store), target)
+        before = contents_of(target)[CARS]
+    store.dataset_patch(CARS, {"title": "Newest"})
+    store.dataset_create("physics/zebras", {"name": "zebras", "resources": []})
+    DAMAGES[damage](path_of(store, CARS), monkeypatch)
+    assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+    with metastore.connect(target) as copy:
+        assert copy.dataset_read("physics/zebras").descriptor["name"] == "zebras"
+    if known:
+        assert contents_of(target)[CARS] == before
 
 
 # Bringing it back

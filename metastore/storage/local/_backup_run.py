@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import secrets
@@ -144,6 +145,11 @@ class BackupRun:
             except StorageCorrupt as error:
                 self._keep(dataset_id, str(error))
                 return False
+            except OSError as error:
+                if not _is_about(source, error):  # it is the target's, or the machine's: it would be the next one's too
+                    raise
+                self._keep(dataset_id, f"{error.strerror}: {error.filename}")
+                return False
         if len(self._new) >= _BATCH:
             self._put_in_place()
         self._copied.append(copied)
@@ -253,6 +259,11 @@ class BackupRun:
     def _keep(self, dataset_id: DatasetId, reason: str) -> None:
         _log.warning("the backup of %s is kept as it was: %s", dataset_id, reason)
         self._kept.add(dataset_id)
+
+
+def _is_about(path: str, error: OSError) -> bool:
+    """Tell whether an error is about a file below a path, and not about all files of the machine or of this process."""
+    return str(error.filename).startswith(f"{path}/") and error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _sync_folder(path: str) -> None:

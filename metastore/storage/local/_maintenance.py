@@ -93,7 +93,8 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
     notes = Notes(layout)
     for dataset_id in notes.ids():
         if not notes.read(dataset_id) and not os.path.isdir(layout.path(dataset_id)):
-            detail = "the note of where this dataset moved, or that it was purged, cannot be read"
+            what = "the note of where this dataset moved, or that it was purged, cannot be read"
+            detail = f"{what}: copy {os.path.relpath(notes.path(dataset_id), layout.root)} from a backup"
             yield Damage(str(dataset_id), "unreadable", detail)
 
 

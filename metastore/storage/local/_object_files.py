@@ -8,6 +8,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from metastore.errors import StorageCorrupt
 
@@ -70,7 +71,7 @@ def copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
         with _naming(target):
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         try:
-            while chunk := file.read(_CHUNK):
+            while chunk := _read(file, source):
                 checksum.update(chunk)
                 with _naming(target):
                     _write(descriptor, chunk)
@@ -82,6 +83,11 @@ def copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
     if not checksum.is_right():
         os.unlink(target)
         raise StorageCorrupt(f"{source} is damaged: its checksum is wrong")
+
+
+def _read(file: BinaryIO, path: str) -> bytes:
+    with _naming(path):
+        return file.read(_CHUNK)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
