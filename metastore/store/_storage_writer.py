@@ -130,24 +130,25 @@ class StorageWriter(Writer):
         return replace(dataset, revision=self._append(request, compute)[1])
 
     def undo(self, request: ChangeRequest) -> Dataset:
-        dataset_id, document = request.dataset_id, None
+        dataset_id, document, reverted = request.dataset_id, None, None
         since, last = (self._store.revision_read(dataset_id, name) for name in (request.since, request.revision))
         undo = Undo(self._storage, dataset_id, since, last)
 
         def compute(head: Revision) -> FileChanges:
-            nonlocal document
+            nonlocal document, reverted
             if head.id == last.id:  # no later changes: a revert, to the byte
-                document = None
+                reverted = self._descriptors.dataset(dataset_id, since)  # before the change: it may be unreadable then
                 return file_changes.revert_files(
                     self._storage.paths(dataset_id, head.id), self._storage.paths(dataset_id, since.id)
                 )
+            reverted = None
             document, changes = self._changed(
                 dataset_id, head, lambda content: self.prepare(undo.descriptor(head, content))
             )
             return changes | undo.files(head)
 
         _, after = self._append(request, compute)
-        return self._written(request, after, document) if document else self._descriptors.dataset(dataset_id, after)
+        return replace(reverted, revision=after) if reverted else self._written(request, after, document)
 
     def purge(self, request: ChangeRequest, *, force: bool) -> None:
         change, head = self._change(request), self._head(request)

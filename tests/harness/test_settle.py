@@ -15,6 +15,7 @@ import metastore
 from metastore import MetaStore, Outcome, OutcomeUnknown, StorageUnavailable
 from metastore.errors import MetastoreError
 from metastore.storage.local.storage import GitStorage
+from metastore.types import DatasetId
 
 from ..conftest import ANN, EPOCH
 from ..processes import SOAK
@@ -234,3 +235,39 @@ def test_the_line_of_a_change_whose_outcome_is_unknown_stays(
 def test_an_error_about_no_call_on_a_dataset_cannot_be_settled(template: Path) -> None:
     with pytest.raises(metastore.InvalidInput, match="cannot be settled"):
         connect(template).settle(OutcomeUnknown("of a bundle", "snapshot 7"))
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_change_that_was_made_is_not_denied_when_nothing_can_be_read_any_more(
+    write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path)
+    store = connect(tmp_path)
+    made: list[str] = []
+    for name in ("create", "append", "rename", "purge", "tag_create", "tag_update", "tag_delete"):
+        monkeypatch.setattr(store.storage, name, noting(made, getattr(store.storage, name)))
+    for name in ("read", "find", "resolve", "history", "paths", "tag", "tags", "ids", "path_ids"):
+        if hasattr(store.storage, name):
+            monkeypatch.setattr(store.storage, name, failing_after(made, getattr(store.storage, name)))
+    WRITES[write](store)
+    assert made
+
+
+def noting(made: list[str], call: Callable[..., Any]) -> Callable[..., Any]:
+    """Note changes of datasets; the journal is written before them."""
+
+    def noted(dataset_id: DatasetId, *args: Any, **options: Any) -> Any:
+        result = call(dataset_id, *args, **options)
+        made.extend([str(dataset_id)] if dataset_id.owner != "_metastore" else [])
+        return result
+
+    return noted
+
+
+def failing_after(made: list[str], call: Callable[..., Any]) -> Callable[..., Any]:
+    def read(*args: Any, **options: Any) -> Any:
+        if made:
+            raise StorageUnavailable("the disk reports an error")
+        return call(*args, **options)
+
+    return read
