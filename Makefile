@@ -106,7 +106,7 @@ wheel: $(READY)  # what users install is the wheel, bare of extras
 	$(INSTALL) $(VENV)-wheel --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py
 
-$(AUDIT_VENV)/ready:
+$(AUDIT_VENV)/ready: | $(READY)
 	$(PYTHON) -m venv --without-pip $(AUDIT_VENV)
 	$(INSTALL) $(AUDIT_VENV) 'pip-audit>=2.7' 'cyclonedx-bom>=5'
 	touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -29,6 +30,29 @@ def test_a_new_store_and_its_backup_let_no_other_user_in(run: Run, tmp_path: Pat
         os.umask(before)
     for folder in (Path(config.load().url), Path("kept")):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o750 & ~umask
+
+
+@pytest.mark.parametrize("unit", ["metastore.service", "metastore-backup.service"])
+def test_under_our_units_every_file_of_a_store_and_its_backup_is_closed_to_others(run: Run, unit: str) -> None:
+    settings = (Path(__file__).parent.parent / "examples" / "deploy" / unit).read_text()
+    umask = re.search("^UMask=([0-7]+)$", settings, re.MULTILINE)
+    assert umask is not None
+    before = os.umask(int(umask[1], 8))
+    try:
+        run("dataset", "create", "physics/cars", "-", *WRITE, stdin=b"{}")
+        run("dataset", "update", "physics/cars", "-", *WRITE, stdin=b'{"title": "Cars"}')
+        run("tag", "create", "physics/cars", "v1", *WRITE)
+        run("search", "cars")
+        run("pack")
+        run("backup", "kept")
+        run("backup", "kept")
+    finally:
+        os.umask(before)
+    for folder in (Path(config.load().url), Path("kept")):
+        modes = {path: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+        assert len(modes) > 10
+        open_ones = {path: oct(mode) for path, mode in modes.items() if mode & (0o027 if path.is_dir() else 0o137)}
+        assert open_ones == {}
 
 
 def test_verify_names_a_store_that_all_users_can_read_though_the_service_hides_it(
