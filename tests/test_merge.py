@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from metastore.descriptor.document import decode, encode
-from metastore.descriptor.merge import merge
+from metastore.descriptor.merge import merge, take_out
+from metastore.errors import InvalidInput
 
 from .test_difference import bounded, documents
 
@@ -135,6 +136,13 @@ def test_what_is_nested_deeply_is_compared_as_a_whole() -> None:
     found, (clash,) = merge(base, mine, theirs)
     assert found == mine
     assert clash.where.count("a") == 12
+
+
+def test_descriptors_that_are_very_large_together_are_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metastore.descriptor.merge._MOST_BYTES", 20)
+    assert take_out(b'{"a":1}', b'{"a":1}', b"{}") == ({}, ())
+    with pytest.raises(InvalidInput, match="25 bytes together; at most 20 are merged"):
+        take_out(b'{"a":111}', b'{"a":111}', b'{"a":1}')
 
 
 def test_lists_of_very_many_items_are_merged_as_one_value() -> None:

@@ -9,12 +9,15 @@ from typing import Any
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
 from metastore.descriptor.matching import equal, named_lists, renamed
+from metastore.errors import InvalidInput
 from metastore.types import Difference
 
 #: Stands for an absent member.
 _ABSENT = object()
 #: The most clashes that are reported.
 _MOST_CLASHES = 1_000
+#: How many bytes three descriptors may have together; they are in memory as text and as values.
+_MOST_BYTES = 64 * 1024 * 1024
 #: How many items three lists may have all in all to be merged item by item, which takes about a second.
 _LONGEST = 150_000
 #: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
@@ -53,10 +56,19 @@ def take_out(now: bytes, after: bytes, before: bytes) -> tuple[dict[str, Any], t
         change, `new` is the present one.
 
     Raises:
-        InvalidInput: One of them is not JSON as `decode` reads it.
+        InvalidInput: One of them is not JSON as `decode` reads it, or they have more than 64 MiB together.
     """
+    limit_size(after, now, before)
     base, mine, theirs = (decode(content, max_bytes=len(content)) for content in (after, now, before))
     return merge(base, mine, theirs)
+
+
+def limit_size(*contents: str | bytes) -> None:
+    """Refuse to merge descriptors that are very large together. Raises InvalidInput."""
+    if (size := sum(map(len, contents))) > _MOST_BYTES:
+        raise InvalidInput(
+            f"the descriptors to merge have {size} bytes together; at most {_MOST_BYTES} are merged: replace the newest"
+        )
 
 
 class _Merge:

@@ -26,18 +26,18 @@ def to_pack(objects: Mapping[str, GitObject]) -> bytes:
     return b"".join(pack_parts(len(objects), objects.values()))
 
 
-def pack_parts(count: int, objects: Iterable[GitObject]) -> Iterator[bytes]:
-    """Yield the parts of a pack, reading one object at a time, without deltas."""
+def pack_parts(count: int, objects: Iterable[GitObject], level: int = -1) -> Iterator[bytes]:
+    """Yield the parts of a pack, reading one object at a time, without deltas; `level` is zlib's."""
     checksum = hashlib.sha1(usedforsecurity=False)
-    for part in chain([HEADER + count.to_bytes(4)], map(whole, objects)):
+    for part in chain([HEADER + count.to_bytes(4)], (whole(found, level) for found in objects)):
         checksum.update(part)
         yield part
     yield checksum.digest()
 
 
-def whole(found: GitObject) -> bytes:
+def whole(found: GitObject, level: int = -1) -> bytes:
     """Return an object's entry in a pack, without a delta."""
-    return _head(_NUMBERS[found.kind], len(found.content)) + zlib.compress(found.content)
+    return _head(_NUMBERS[found.kind], len(found.content)) + zlib.compress(found.content, level)
 
 
 def as_difference(difference: bytes, distance: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from metastore import git
-from metastore.errors import StorageCorrupt
+from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.objects import COMMIT, TAG, GitObject
 from metastore.git.repository import Repository, object_at
 
@@ -43,6 +43,7 @@ def reachable(
     *,
     behind: Collection[str] = (),
     shallow: Collection[str] = (),
+    most: int | None = None,
 ) -> dict[str, None]:
     """Return the ids of the objects that some need, in the order in which they refer to each other.
 
@@ -52,27 +53,33 @@ def reachable(
         known: Commits that the target has already, with all objects that their trees need.
         behind: Commits that the target has already, perhaps without their trees.
         shallow: Commits whose parents are left out.
+        most: How many objects there may be; None for any number.
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.
+        InvalidInput: There are more than `most`.
     """
     seen: dict[str, None] = dict.fromkeys(behind)
     for commit in known:
         seen[commit] = None
-        _walk(repository, next(_links(repository, commit)), seen, shallow)
+        _walk(repository, next(_links(repository, commit)), seen, shallow, None)
     there = len(seen)
     for start in starts:
-        _walk(repository, start, seen, shallow)
+        _walk(repository, start, seen, shallow, None if most is None else there + most)
     return dict.fromkeys(list(seen)[there:])
 
 
-def _walk(repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str]) -> None:
-    """Add an object, and the objects that it needs, to those already seen."""
+def _walk(
+    repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str], most: int | None
+) -> None:
+    """Add an object, and the objects that it needs, to those already seen. Raises InvalidInput: they are too many."""
     waiting = [start]
     while waiting:
         identity = waiting.pop()
         if identity not in seen:
             seen[identity] = None
+            if most is not None and len(seen) > most:
+                raise InvalidInput("the history has too many objects: take a part of it, with --depth")
             links = _links(repository, identity)
             waiting += [next(links)] if identity in shallow else links
 

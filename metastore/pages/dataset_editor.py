@@ -8,7 +8,7 @@ from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response
 
 from metastore.descriptor.document import decode, encode, most_values
-from metastore.descriptor.merge import merge
+from metastore.descriptor.merge import limit_size, merge
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
 from metastore.pages.compare import beside
@@ -137,6 +137,7 @@ def _merge(subject: DatasetId, given: Any) -> str:
     mine = decode(given.get("text", ""), max_bytes=store.max_bytes, max_values=most_values(store.max_bytes))
     check(mine)
     base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
+    limit_size(given.get("text", ""), base.bytes, newest.bytes)
     # Decoded from the bytes, in which numbers have their original form.
     before, theirs = (decode(dataset.bytes, max_bytes=len(dataset.bytes)) for dataset in (base, newest))
     merged, clashes = merge(before, mine, theirs)

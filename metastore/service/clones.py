@@ -26,8 +26,8 @@ clones = Blueprint("clones", __name__)
 _SERVICE = "git-upload-pack"
 #: How many bytes a request may have, also when it is unpacked: some 150,000 ids.
 _LONGEST = 8 * 1024 * 1024
-#: How many bytes the objects of one answer may have, and how many of a pack are kept in memory.
-_MOST, _IN_MEMORY = 256 * 1024 * 1024, 8 * 1024 * 1024
+#: How many objects one answer may have and how many bytes they may have, and how many of a pack are kept in memory.
+_MOST_OBJECTS, _MOST, _IN_MEMORY = 100_000, 128 * 1024 * 1024, 8 * 1024 * 1024
 
 
 @clones.get("/git/<owner>/<name>.git/info/refs")
@@ -117,7 +117,7 @@ def _answered(repository: Repository, asked: upload_pack.Request) -> Response:
         return _answer(b"".join(upload_pack.references(repository, asked)))
     if asked.command != "fetch":
         raise InvalidInput(f"the server cannot do {asked.command[:60]!r}")
-    fetch = upload_pack.negotiate(repository, asked)
+    fetch = upload_pack.negotiate(repository, asked, _MOST_OBJECTS)
     if fetch.ids is None:
         return _answer(b"".join(fetch.head))
     pack = _spooled(upload_pack.pack_of(repository, fetch.ids, _MOST))

@@ -235,7 +235,10 @@ def test_a_history_that_is_too_large_is_refused_in_words(
 ) -> None:
     monkeypatch.setattr("metastore.service.clones._MOST", 100)
     answer = door.anybody.post(POST, data=lines("command=fetch", "|", f"want {history(small)[0]}", "done", ""))
-    assert "fetch it in steps, with --depth" in answer.text
+    assert "more than 100 bytes: take a part of it, with --depth" in answer.text
+    monkeypatch.setattr("metastore.service.clones._MOST_OBJECTS", 1)
+    answer = door.anybody.post(POST, data=lines("command=fetch", "|", f"want {history(small)[0]}", "done", ""))
+    assert "too many objects: take a part of it, with --depth" in answer.text
 
 
 def test_a_service_is_copied_with_histories_tags_and_ids(store: MetaStore, tmp_path: Path) -> None:
