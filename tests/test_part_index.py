@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_the_index_is_made_again_while_it_is_read(tmp_path: Path) -> None:
     assert list(histories.indexed(parts, 29, ("title",))) == expected
     found = histories.indexed(parts, 29, ("title",))
     head = [next(found) for _ in range(5)]
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.executescript("DELETE FROM revisions; DELETE FROM touched")
     assert head + list(found) == expected
 

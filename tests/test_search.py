@@ -294,7 +294,7 @@ def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Pat
 
 
 def _of_another_feed(file: Path) -> None:
-    with sqlite3.connect(file) as database:
+    with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE meta SET cursor = 'of another feed'")
         database.execute("UPDATE texts SET title = 'Wrong'")
 

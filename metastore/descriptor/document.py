@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
 from collections.abc import Iterable
 from itertools import chain, islice
 from json.encoder import encode_basestring
@@ -28,8 +27,6 @@ MAX_DEPTH = 100
 _BYTES_A_VALUE, _FEW_VALUES = 128, 100_000
 #: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
 _TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
-#: How much more memory a text may take than a document has bytes.
-_SLACK = 1 << 20
 #: How many characters of a text are written at once, and how many pieces of text become bytes at once.
 _PIECE, _PIECES = 1 << 16, 64
 _MAX_DIGITS = 4000  # Python itself stops at 4300
@@ -70,7 +67,6 @@ def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES, max_values: int | N
         raise TooLarge(len(text), max_bytes)
     if max_values is not None:
         limit_values(text, max_values)
-        limit_width(text, max_bytes)
     try:
         if isinstance(text, bytes):
             text = text.decode()
@@ -118,16 +114,6 @@ def limit_values(text: str | bytes, most: int) -> None:
     beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
     if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
         raise TooLarge(None, most, "values")
-
-
-def limit_width(text: str | bytes, max_bytes: int) -> None:
-    """Refuse a large text that takes much more memory than bytes. Raises TooLarge."""
-    if text.isascii():
-        return
-    size = sys.getsizeof(text.decode(errors="replace") if isinstance(text, bytes) else text)
-    if size > max_bytes + _SLACK:
-        unit = "bytes in memory, where one character beyond U+00FF makes all take two bytes, and one beyond U+FFFF four"
-        raise TooLarge(size, max_bytes, unit)
 
 
 def load(content: bytes) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metastore.descriptor import lfs
-from metastore.descriptor.document import DESCRIPTOR, decode, encode, limit_values, limit_width, load, most_values, same
+from metastore.descriptor.document import DESCRIPTOR, decode, encode, limit_values, load, most_values, same
 from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import blob_id
@@ -73,7 +73,6 @@ def prepare(
     if len(content) > max_bytes:
         raise TooLarge(len(content), max_bytes)
     limit_values(content, most_values(max_bytes))
-    limit_width(content, max_bytes)
     value = None  # the memory is needed
     value = load(content)
     if validation == "off":

@@ -35,7 +35,7 @@ def lenient(request: Request, reply: Reply) -> None:
 
 
 def test_pygithub_finds_what_it_expects(hub: GitHub) -> None:
-    hub.lag = 0  # PyGithub does not wait
+    hub.lag = hub.list_lag = 0  # PyGithub does not wait
     hub.judges.append(lenient)
     other = github.Github(auth=github.Auth.Token(TOKEN), base_url=hub.url, retry=0, seconds_between_requests=0)
     found = other.get_organization(ORGANISATION).create_repo("cars", private=True, auto_init=True)
