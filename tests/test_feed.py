@@ -19,7 +19,7 @@ import pytest
 
 import metastore
 from metastore.errors import InvalidInput, MetastoreError
-from metastore.storage.cursors import by_time, moment_of
+from metastore.storage._cursors import by_time, moment_of
 from metastore.storage.local import _clock, _feed
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.port import Storage

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import InvalidInput, Store
+from metastore.search._words import Term, parse_query
 from metastore.search.values import Results
-from metastore.search.words import Term, parse_query
 from metastore.types import DatasetId, Revision
 
 from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking

@@ -19,9 +19,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from metastore.ckan.fields import NAME, from_json, same
-from metastore.ckan.ids import OWNER, dataset_id
-from metastore.ckan.packages import describe, pack
+from metastore.ckan._fields import NAME, from_json, same
+from metastore.ckan._ids import OWNER, dataset_id
+from metastore.ckan._packages import describe, pack
 from metastore.descriptor.document import encode, load
 
 __all__ = ["OWNER", "dataset_id", "to_descriptor", "to_package"]

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from metastore.client import responses
-from metastore.client.calls import Calls, dataset_path
-from metastore.client.settling import Settling, members_of
+from metastore.client import _responses as responses
+from metastore.client._calls import Calls, dataset_path
+from metastore.client._settling import Settling, members_of
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import decode, encode, same
 from metastore.descriptor.file_changes import Document

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from metastore.client import responses
+from metastore.client import _responses as responses
+from metastore.client._calls import Calls, dataset_path
+from metastore.client._histories import ServiceHistories
+from metastore.client._responses import ENVELOPE, understood
 from metastore.client._service_writer import ServiceWriter
-from metastore.client.calls import Calls, dataset_path
-from metastore.client.histories import ServiceHistories
-from metastore.client.responses import ENVELOPE, understood
-from metastore.client.settling import Settling
-from metastore.client.transport import Transport
+from metastore.client._settling import Settling
+from metastore.client._transport import Transport
 from metastore.descriptor.document import MAX_BYTES
 from metastore.errors import InvalidInput, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
 from metastore.forks import undisturbed
-from metastore.http.body import ENCODING, BadBody, read_body
+from metastore.http._body import ENCODING, BadBody, read_body
 from metastore.http.credentials import is_loopback
 from metastore.http.responses import NotSent, Response, ResponseLost, Unreadable
 

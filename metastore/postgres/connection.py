@@ -118,7 +118,7 @@ class Connection(psycopg.Connection[Any]):
     Attributes:
         deadline: The time by which a statement has to be answered, on the monotonic clock; None for no limit.
         warning: The last warning of the server, or None.
-        timeline: What the server writes, if there are several hosts; see `metastore.postgres.primary`.
+        timeline: What the server writes, if there are several hosts; see `metastore.postgres._primary`.
         newest_timeline: Returns that of the primary. A statement that waits for long asks whether it is still the same.
     """
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from metastore.postgres._primary import Primary
 from metastore.postgres.connection import (
     Connection,
     Doubtful,
@@ -21,7 +22,6 @@ from metastore.postgres.connection import (
     pin,
     prepare,
 )
-from metastore.postgres.primary import Primary
 
 _Answer = TypeVar("_Answer")
 _Pool = ConnectionPool[Connection]

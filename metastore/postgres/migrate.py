@@ -15,8 +15,8 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 
 from metastore.errors import StorageUnavailable
+from metastore.postgres._primary import connect
 from metastore.postgres.connection import Connection, database_errors
-from metastore.postgres.primary import connect
 from metastore.postgres.roles import APPLICATION, READER, exists, grant_application, grant_reader
 
 #: An arbitrary number that all migrations share: "metastor" in ASCII.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from metastore.postgres._primary import connect
 from metastore.postgres.connection import Connection, database_errors
-from metastore.postgres.primary import connect
 
 #: The roles that get rights by a migration, if they exist.
 APPLICATION, READER = "metastore_app", "metastore_reader"

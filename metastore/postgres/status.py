@@ -8,8 +8,8 @@ from typing import Any
 from psycopg import errors
 
 from metastore.errors import StorageUnavailable
+from metastore.postgres._primary import connect
 from metastore.postgres.connection import SCHEMA, Connection, database_errors
-from metastore.postgres.primary import connect
 from metastore.postgres.risks import risks
 
 _SIZES = """SELECT current_setting('server_version'), pg_database_size(current_database()), pg_is_in_recovery(),

@@ -9,10 +9,10 @@ from typing import Any
 
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
+from metastore.search._words import GAP, fold, words_of
 from metastore.search.documents import Document, document
 from metastore.search.scan import Source
 from metastore.search.values import FACETS, sort_key
-from metastore.search.words import GAP, fold, words_of
 from metastore.types import DatasetId, FeedEntry, Revision
 
 FORMAT = 4

@@ -9,7 +9,7 @@ from typing import Any
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
-from metastore.search.words import Term, fold, words_of, words_of_all
+from metastore.search._words import Term, fold, words_of, words_of_all
 from metastore.types import DatasetId
 
 #: Members whose values nobody searches for.

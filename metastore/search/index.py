@@ -27,10 +27,10 @@ from metastore.search._following import (
     reindex,
     rows_of,
 )
+from metastore.search._words import Term
 from metastore.search.documents import document
 from metastore.search.scan import Source, revision_at
 from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
-from metastore.search.words import Term
 from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.

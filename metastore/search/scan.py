@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from metastore.errors import NotFound, StorageCorrupt
+from metastore.search._words import fold, words_of
 from metastore.search.documents import Document, document
 from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor, sort_key
-from metastore.search.words import fold, words_of
 from metastore.types import DatasetId, FeedEntry, Revision
 
 

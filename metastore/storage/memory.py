@@ -13,7 +13,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository
-from metastore.storage.cursors import fields_of
+from metastore.storage._cursors import fields_of
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, RevisionId

@@ -36,7 +36,7 @@ from metastore.git.history import (
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, no_inspection, verify
-from metastore.storage.attempts import attempt
+from metastore.storage._attempts import attempt
 from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 

@@ -28,10 +28,10 @@ from metastore.errors import (
 from metastore.parse import make_time
 from metastore.storage import retry
 from metastore.store._descriptors import Descriptors, understand
+from metastore.store._journal import Journal
 from metastore.store._undo import Undo
 from metastore.store._versions import Versions
 from metastore.store.base import Store
-from metastore.store.journal import Journal
 from metastore.store.settling import naming
 from metastore.store.writer import Writer
 from metastore.types import (

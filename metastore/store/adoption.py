@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.parse import parse_writable_id
 from metastore.storage.local.storage import GitStorage
-from metastore.store.journal import Journal
+from metastore.store._journal import Journal
 from metastore.types import Change, DatasetId
 
 

@@ -22,8 +22,8 @@ from metastore.git.received import Received
 from metastore.git.repository import Repository
 from metastore.parse import is_tag_name
 from metastore.storage.objects import ObjectStorage
+from metastore.store._journal import Journal
 from metastore.store.base import Store
-from metastore.store.journal import Journal
 from metastore.store.store import MetaStore
 from metastore.types import Change, DatasetId, Revision, RevisionId
 

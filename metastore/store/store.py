@@ -31,14 +31,14 @@ from metastore.parse import (
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
+from metastore.store._journal import Journal
 from metastore.store._naming import is_plain, resolve
 from metastore.store._search import Finder
 from metastore.store._storage_writer import Rules, StorageWriter
+from metastore.store._verify import verify
 from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
-from metastore.store.journal import Journal
 from metastore.store.settling import settle
-from metastore.store.verify import verify
 from metastore.store.waiting import Waiting
 from metastore.types import (
     Author,

@@ -204,7 +204,7 @@ def test_a_list_goes_on_page_by_page_and_never_elsewhere(remote: MetaStore, serv
 def test_a_change_feed_of_many_at_once_comes_whole(
     remote: MetaStore, served: MetaStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metastore.client.calls._LARGEST_PAGE", 10)
+    monkeypatch.setattr("metastore.client._calls._LARGEST_PAGE", 10)
     for number in range(35):
         served.dataset_create(("x", f"d{number:03}"), {})
     found = [entry.dataset_id for entry in remote.changes()]

@@ -107,7 +107,7 @@ def test_a_copy_brings_histories_tags_and_ids_and_then_what_is_new(here: MetaSto
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7])
 def test_a_long_history_comes_in_stretches(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metastore.client.histories.ServiceHistories.adopts_at_once", 3)
+    monkeypatch.setattr("metastore.client._histories.ServiceHistories.adopts_at_once", 3)
     here, there = (metastore.connect("memory:", author="Setup", clock=ticking()) for _ in "ab")
     for number in range(count):
         (here.dataset_update if number else here.dataset_create)("physics/cars", {"name": "cars", "number": number})

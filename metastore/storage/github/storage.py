@@ -39,8 +39,8 @@ from metastore.git.repository import Repository, commit_at
 from metastore.http.client import Host
 from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
-from metastore.storage.attempts import attempt
-from metastore.storage.cursors import by_time, moment_of
+from metastore.storage._attempts import attempt
+from metastore.storage._cursors import by_time, moment_of
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
 from metastore.storage.github._directory import Known

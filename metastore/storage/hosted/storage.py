@@ -34,8 +34,8 @@ from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
 from metastore.http.responses import Missing
-from metastore.storage.attempts import attempt
-from metastore.storage.cursors import by_time, moment_of
+from metastore.storage._attempts import attempt
+from metastore.storage._cursors import by_time, moment_of
 from metastore.storage.hosted._listing import Listing
 from metastore.storage.hosted._moves import Moves
 from metastore.storage.hosted._purging import Purging

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from metastore.files import storage_errors
-from metastore.storage.cursors import fields_of, with_last
+from metastore.storage._cursors import fields_of, with_last
 from metastore.storage.local._clock import CHANGED
 from metastore.storage.local._notes import Notes
 from metastore.storage.local.layout import Layout, is_id

@@ -38,7 +38,7 @@ from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
-from metastore.storage.attempts import attempt
+from metastore.storage._attempts import attempt
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles

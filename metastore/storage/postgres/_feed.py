@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from metastore.errors import StorageUnavailable
 from metastore.postgres.connection import MIGRATE
-from metastore.storage.cursors import fields_of
+from metastore.storage._cursors import fields_of
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Calls
 from metastore.types import DatasetId

@@ -28,7 +28,7 @@ from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name
 from metastore.postgres.database import Database
 from metastore.postgres.risks import Durable, check
-from metastore.storage.attempts import attempt
+from metastore.storage._attempts import attempt
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls

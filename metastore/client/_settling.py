@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from metastore.client.transport import Transport
+from metastore.client._transport import Transport
 from metastore.errors import (
     Conflict,
     DatasetDeleted,

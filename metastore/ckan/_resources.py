@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from metastore.ckan.fields import RESOURCE, beyond, from_json, in_order, laid_over, text, to_ckan, to_standard, untold
+from metastore.ckan._fields import RESOURCE, beyond, from_json, in_order, laid_over, text, to_ckan, to_standard, untold
 from metastore.descriptor.resources import check, is_url
 from metastore.errors import InvalidInput
 

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
-from metastore.client import responses
-from metastore.client.responses import ENVELOPE, JSON, PROBLEM, understood, understood_write
-from metastore.client.transport import Transport
+from metastore.client import _responses as responses
+from metastore.client._responses import ENVELOPE, JSON, PROBLEM, understood, understood_write
+from metastore.client._transport import Transport
 from metastore.errors import StorageBusy
 from metastore.http.responses import Response
 from metastore.lazy import LazyList

@@ -7,8 +7,8 @@ from bisect import bisect
 from collections.abc import Mapping
 from typing import Any
 
-from metastore.ckan import resources
-from metastore.ckan.fields import (
+from metastore.ckan import _resources as resources
+from metastore.ckan._fields import (
     PACKAGE,
     TAG,
     are_objects,
