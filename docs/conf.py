@@ -39,8 +39,8 @@ nitpick_ignore_regex = [
     # The build uses no network, and so knows no other project's pages.
     ("py:.*", r"(collections|datetime|pathlib|types|typing|blinker|click)\..*"),
     ("py:.*", r"(Path|datetime|Mapping|Sequence|Iterator|Callable|Any|Literal|Self|Signal|TracebackType|optional)"),
-    # Aliases for "an id, or what makes one", which the text explains.
-    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|Validation|VersionRule|RevisionId)"),
+    # Aliases for "a value, or what makes one", which the text explains.
+    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|AnyTime|Validation|VersionRule|RevisionId)"),
     # How a host is talked to is nobody's interface.
     ("py:class", r"Host|Projects"),
     # The packages of other libraries, which the how-to on frictionless shows, and the type of what a list holds.
