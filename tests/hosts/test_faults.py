@@ -107,20 +107,19 @@ def calls(world: World, name: str) -> list[Request]:
     return [request for request, _ in world.hub.seen]
 
 
-def cases(shared: bool = True) -> list[tuple[str, str]]:
+def cases(*, shared: bool) -> list[tuple[str, str]]:
     """Return each host with each write to be tried on it."""
     left_out = {"gitea": PUSHES if not shared else set(), "git+https": BEYOND_GIT | (PUSHES if not shared else set())}
     every = [(kind, name) for kind in KINDS for name in WRITES]
     return [(kind, name) for kind, name in every if name not in left_out.get(kind, ())]
 
 
-ALL = cases()
-#: Without the writes that are the same push to a server of another kind.
-DISTINCT = ALL if SOAK else cases(shared=False)
+#: Outside the soak without the writes that are the same push to a server of another kind.
+DISTINCT = cases(shared=SOAK)
 
 
 @pytest.mark.parametrize("fault", [*CUTS, Reply(502, b"<html>")] if SOAK else ["cut-before", "cut-after"], ids=str)
-@pytest.mark.parametrize(("kind", "name"), ALL)
+@pytest.mark.parametrize(("kind", "name"), DISTINCT)
 def test_a_fault_at_any_call_of_a_write_is_made_good(world: World, name: str, calls: list[Request], fault: Any) -> None:
     assert len(calls) >= 2
     for number in struck_calls(calls, fault):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from metastore.errors import DatasetNotFound, MetastoreError, NotFound, OutcomeUnknown, StorageError
+from metastore.errors import DatasetNotFound, MetastoreError, NotFound, OutcomeUnknown, StorageError, StorageUnavailable
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, TagSpec
 
@@ -307,4 +307,13 @@ def test_an_answer_of_graphql_that_names_no_reference_moves_none(tmp_path: Path)
             place.open().append(CARS, {"a": b"2"}, change(), parent=head)  # type: ignore[arg-type]
         assert fault.struck
         assert place.open().resolve(CARS, None).id == head
+        place.close()
+
+
+def test_an_error_of_graphql_whose_type_is_no_text_is_one_of_the_host(tmp_path: Path) -> None:
+    with GitHub(tmp_path) as hub:
+        place = Place(hub)
+        hub.fault(Reply(200, {"errors": [{"type": {"name": "FORBIDDEN"}, "message": "no"}]}), times=10_000)
+        with pytest.raises(StorageUnavailable, match="no"):
+            place.open().resolve(CARS, None)
         place.close()

@@ -112,7 +112,7 @@ class GraphQl:
             errors = [error for error in said if error.get("type") != "NOT_FOUND"]
             if not errors:
                 return _Answer(Fields(value.get("data"), "data"), bool(said))
-            if any(error.get("type") in _FORBIDDEN for error in errors):
+            if any(str(error.get("type")) in _FORBIDDEN for error in errors):
                 raise PermissionDenied(f"GitHub does not allow the token's owner to read: {_said(errors)}")
         raise StorageUnavailable(f"GitHub could not answer: {_said(errors)}")
 
