@@ -9,8 +9,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import click
@@ -22,6 +24,7 @@ from metastore.auth.tokens import Verifier
 from metastore.cli import app, main
 from metastore.cli.base import App
 from metastore.errors import OutcomeUnknown
+from metastore.store import waiting
 from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
 from metastore.web import create_app
@@ -710,14 +713,13 @@ def test_the_change_feed_is_followed_until_it_is_interrupted(
     names = iter(["boats", "trains"])
 
     def pause(seconds: float) -> None:
-        assert seconds == 0.5
         try:
             store.dataset_create(f"physics/{next(names)}", {})
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr("metastore.cli.revision.sleep", pause)
-    done = run("changes", "--follow", "--every", "0.5")
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    done = run("changes", "--follow")
     listed = [line.split("\t")[2] for line in done.out.splitlines()]
     assert (done.code, list(dict.fromkeys(listed))) == (130, ["physics/cars", "physics/boats", "physics/trains"])
 

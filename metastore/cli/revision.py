@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from time import sleep
 from typing import Any
 
 import click
@@ -19,6 +18,8 @@ from metastore.store.base import Store
 from metastore.types import FeedEntry, JournalEntry, Revision, Tag, Value, first_line
 from metastore.wording import spelled
 
+#: How many seconds `changes --follow` waits for the next change before it asks again.
+_WAIT = 25.0
 ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
 
 
@@ -268,15 +269,7 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 @click.option("--since", metavar="CURSOR", help="Begin after this cursor of an earlier list.")
 @click.option("--summary", is_flag=True, help="End each line with the changes of the newest revision.")
 @click.option("--follow", is_flag=True, help="Go on with what changes from then on, until Ctrl-C.")
-@click.option(
-    "--every",
-    type=click.FloatRange(min=0.1),
-    default=5.0,
-    metavar="SECONDS",
-    help="The time between two looks of --follow.",
-    show_default=True,
-)
-def changes(app: App, since: str | None, summary: bool, follow: bool, every: float) -> None:
+def changes(app: App, since: str | None, summary: bool, follow: bool) -> None:
     """List changed datasets since a cursor.
 
     Each line begins with its cursor. With --since, the oldest change comes first, so that another system can catch up.
@@ -285,12 +278,11 @@ def changes(app: App, since: str | None, summary: bool, follow: bool, every: flo
     """
     store = app.reader()
     while True:
-        for entry in store.changes(since):
+        for entry in store.changes(since, wait=_WAIT if follow else 0.0):
             _tell_change(app, store, entry, summary=summary)
             since = entry.cursor
         if not follow:
             return
-        sleep(every)
 
 
 def _tell_change(app: App, store: Store, entry: FeedEntry, *, summary: bool) -> None:
