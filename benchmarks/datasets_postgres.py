@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,13 @@ def _writes(dsn: str, seconds: float) -> Iterator[Row]:
     storage.close()
 
 
+@cache
+def _start() -> bytes:
+    return json.dumps(descriptor(SMALL)).encode()[:-1]
+
+
 def _small(number: int) -> bytes:
-    return json.dumps({**descriptor(SMALL), "version": str(number)}).encode()
+    return _start() + b', "number": %d}' % number
 
 
 def _rate(work: Callable[[str, int, Repeat], None], dsn: str, seconds: float) -> float:
@@ -192,7 +198,7 @@ def _update_bare(dsn: str, writer: int, repeat: Repeat) -> None:
     tree, head = os.urandom(20), os.urandom(20)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_queries.WRITE.encode(), _values(name, _body(tree, None), tree, head))
-        look = {"owner": "b", "name": name, "needle": b" datapackage.json\0"}
+        look = {"owner": "b", "name": name, "known": None, "needle": b" datapackage.json\0"}
 
         def update(number: int) -> None:
             row = connection.execute(_queries.NEWEST.encode(), look, binary=True).fetchone()

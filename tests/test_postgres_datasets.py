@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -30,6 +31,7 @@ from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
 from metastore.storage.local.storage import GitStorage
+from metastore.storage.memory import MemoryStorage
 from metastore.storage.postgres import _queries, _repository
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
@@ -39,6 +41,8 @@ from .conftest import ANN, change, real_descriptor, ticking
 from .processes import fsck
 from .test_storage_contract import BOATS, CARS, tag_of
 
+BASES_WITH_A_BASE = """SELECT count(*) FROM dataset_object AS o
+    JOIN dataset_object AS b ON b.dataset = o.dataset AND b.id = o.base WHERE b.base IS NOT NULL"""
 RECIPE = Path(__file__).parent.parent / "docs" / "howto" / "postgres-datasets.md"
 
 
@@ -160,10 +164,33 @@ def test_versions_of_a_large_descriptor_take_two_kilobytes_each(storage: Postgre
     fresh = PostgresStorage(dsn)
     for number, each in enumerate(reversed(list(fresh.history(CARS, revision.id)))):
         assert fresh.read(CARS, each.id, "datapackage.json") == vega(number)
-    assert (
-        typed(dsn, "SELECT FROM dataset_object AS o JOIN dataset_object AS b ON b.id = o.base WHERE b.base > ''") == []
-    )
+    assert typed(dsn, BASES_WITH_A_BASE) == [(0,)]
     fresh.close()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**26])
+@pytest.mark.parametrize("brings", ["one revision", "two revisions"])
+def test_a_content_that_comes_back_is_no_base_where_it_has_one(
+    brings: str, cache_bytes: int, storage: PostgresStorage, dsn: str
+) -> None:
+    source = MemoryStorage()
+    contents = [vega(), vega(1), _other(), vega(1), vega(2)]
+    revisions = [source.create(CARS, {"a": contents[0]}, change())]
+    target = PostgresStorage(dsn, cache_bytes=cache_bytes)
+    for number, content in enumerate(contents[1:], 1):
+        if number <= 3 or brings == "one revision":
+            copy(source, target)
+        revisions.append(source.append(CARS, {"a": content}, change(), parent=revisions[-1].id))
+    copy(source, target)
+    assert typed(dsn, BASES_WITH_A_BASE) == [(0,)]
+    assert storage.read(CARS, revisions[-1].id, "a") == contents[-1]
+    assert list(storage.verify()) == []
+    target.close()
+
+
+def _other() -> bytes:
+    """Return a descriptor of about the size of `vega`'s that has nothing in common with it."""
+    return json.dumps({"name": [sha256(b"%d" % number).hexdigest() for number in range(1000)]}).encode()
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: apt-get install zstd")
@@ -356,7 +383,7 @@ def test_a_service_on_a_database_answers_and_tells_nobody_the_password(dsn: str,
 
 #: Each statement that a call waits for, with values.
 PLANNED = {
-    "NEWEST": {"owner": "a", "name": "b", "needle": b" x\0"},
+    "NEWEST": {"owner": "a", "name": "b", "known": None, "needle": b" x\0"},
     "BY_ID": {"owner": "a", "name": "b", "needle": None, "revision": b"x"},
     "FORWARD": ("a", "b"),
     "GET": {"place": 1, "id": b"x", "limit": 100},

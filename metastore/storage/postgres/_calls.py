@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import psycopg
+from psycopg.pq import ExecStatus
 
 from metastore.errors import (
     AlreadyExists,
@@ -146,7 +147,8 @@ class Calls:
 
 def _run(connection: Connection, query: str, values: Any) -> list[Any]:
     cursor = connection.execute(query.encode(), values or None, binary=True)
-    return cursor.fetchall() if cursor.description is not None else []
+    has_rows = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
+    return cursor.fetchall() if has_rows else []  # `cursor.description` would tell this too, but describes each column
 
 
 def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:

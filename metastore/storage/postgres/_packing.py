@@ -44,11 +44,22 @@ class Packer:
     Args:
         keyframe: Returns the keyframe of the object that the parent has under a name, or None. The root tree has the
             name ''.
+        stored: Returns the keyframe of an object that the dataset has already, or None. Such an object stays as it is
+            stored: it may have a base, so nothing may be kept against it.
+
+    Attributes:
+        keyframes: Object id -> the id of its keyframe (its own, if it is one) and what that takes in its row, in bytes;
+            for the packed objects of `rows`.
     """
 
-    def __init__(self, keyframe: Callable[[str], Keyframe | None] = lambda name: None) -> None:
-        self._keyframe = keyframe
-        self._keyframes: dict[str, Keyframe | None] = {}
+    def __init__(
+        self,
+        keyframe: Callable[[str], Keyframe | None] = lambda name: None,
+        stored: Callable[[str], Keyframe | None] = lambda identity: None,
+    ) -> None:
+        self.keyframes: dict[str, tuple[str, int]] = {}
+        self._keyframe, self._stored = keyframe, stored
+        self._newest: dict[str, Keyframe | None] = {}
         self._names: dict[str, str] = {}  # of objects that a commit or tree before them names
 
     def rows(self, objects: Mapping[str, GitObject]) -> Iterator[Row]:
@@ -72,17 +83,20 @@ class Packer:
         if len(found.content) < _SMALL[found.kind]:
             return Row(raw, found.kind, False, None, found.content)
         name = f"{found.kind} {self._names.pop(identity, identity)}"
-        if name not in self._keyframes:
-            self._keyframes[name] = self._keyframe(name.partition(" ")[2])
-        keyframe = self._keyframes[name]
+        if name not in self._newest:
+            self._newest[name] = self._keyframe(name.partition(" ")[2])
+        keyframe = self._newest[name]
         if keyframe is not None:
             data = _compress(found.content, keyframe.content)
             if len(data) <= _most(keyframe.size):
+                self.keyframes[identity] = keyframe.id, keyframe.size
                 return Row(raw, found.kind, True, bytes.fromhex(keyframe.id), data)
         data = _compress(found.content)
         packed = len(data) < len(found.content)
         row = Row(raw, found.kind, packed, None, data if packed else found.content)
-        self._keyframes[name] = Keyframe(identity, found.content, len(row.data))
+        keyframe = self._stored(identity) or Keyframe(identity, found.content, len(row.data))
+        self._newest[name] = keyframe
+        self.keyframes[identity] = keyframe.id, keyframe.size
         return row
 
 

@@ -25,7 +25,8 @@ LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed AND {place} >
 WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 
 
-NEWEST = _look("r.n = d.n")
+#: Only the key and the head are answered if the head is `known`: the objects of that revision are cached.
+NEWEST = _look("r.n = CASE WHEN d.head IS DISTINCT FROM %(known)s::bytea THEN d.n END")
 BY_ID = _look("r.id = %(revision)s")
 
 FORWARD = """SELECT d.owner, d.name FROM dataset_forward AS f JOIN dataset AS d ON d.pk = f.dataset

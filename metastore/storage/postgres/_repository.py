@@ -40,7 +40,9 @@ class PostgresRepository(Repository):
         self.place = place
         self._calls = calls
         self._head = head
-        self._near: dict[str, GitObject] = {}  # what came with the last answer
+        # What came with the last answer: objects, and of each packed one its keyframe and what that takes in its row.
+        self._near: dict[str, GitObject] = {}
+        self._keyframes: dict[str, tuple[str, int]] = {}
         self.remember_on_branch(head)
 
     def remember_on_branch(self, revision: str) -> None:
@@ -59,7 +61,7 @@ class PostgresRepository(Repository):
             raw = bytes.fromhex(object_id)
         except ValueError:
             raise KeyError(object_id) from None
-        self._near = {}
+        self._near, self._keyframes = {}, {}
         for identity, *columns in self._calls.rows(_queries.GET, {"place": self.place, "id": raw, "limit": _COMMITS}):
             self.take(identity, columns)
         return self._near[object_id]
@@ -86,6 +88,7 @@ class PostgresRepository(Repository):
         self._near[identity] = self._unpacked(identity, kind, packed, data, base)
         if kind in (git.BLOB, git.TREE):
             keyframe = (base_id or raw).hex(), len(base_data if base_id else data)
+            self._keyframes[identity] = keyframe
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
 
     def _unpacked(self, identity: str, kind: str, packed: bool, data: bytes, base: GitObject | None) -> GitObject:
@@ -101,27 +104,26 @@ class PostgresRepository(Repository):
 
     def keyframe(self, identity: str) -> Keyframe | None:
         """Return what a new version of an object is kept against, or None if there is no such object."""
-        for _ in range(2):
-            if known := self.cache.get(("keyframe", self.place, identity)):
-                base, size = known
-                return Keyframe(base, self.get(base).content, size)
+        known: tuple[str, int] | None = self.cache.get(("keyframe", self.place, identity))
+        if known is None:
             try:
                 self.read_uncached(identity)
             except KeyError:
                 return None
-        return None
+            known = self._keyframes.get(identity)
+        return Keyframe(known[0], self.get(known[0]).content, known[1]) if known else None
 
     def packer(self, parent: str | None) -> Packer:
-        """Return what packs the objects of a revision that follows on `parent`."""
+        """Return what packs the objects of a revision that follows on `parent`, or (None) on no revision."""
         if parent is None:
-            return Packer()
+            return Packer(stored=self.keyframe)
         tree = git.parse_commit(self.get(parent).content).tree
 
         def keyframe(name: str) -> Keyframe | None:
             entry = git.find_entry(self.tree(tree), name) if name else git.Entry("40000", tree)
             return self.keyframe(entry.id) if entry else None
 
-        return Packer(keyframe)
+        return Packer(keyframe, self.keyframe)
 
     def prepare(
         self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
@@ -129,13 +131,15 @@ class PostgresRepository(Repository):
         """Read nothing ahead: commits come in pages anyway, and what they lead to is cached as it is read."""
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
-        for values in arrays(Packer().rows(objects)):
+        for values in arrays(self.packer(None).rows(objects)):
             self._calls.rows(_queries.PUT, {"place": self.place, **values})
 
-    def written(self, objects: Mapping[str, GitObject]) -> None:
-        """Cache objects that were written, which the next write reads."""
+    def written(self, objects: Mapping[str, GitObject], keyframes: Mapping[str, tuple[str, int]]) -> None:
+        """Cache objects that were written, and what they are kept against, for the next write."""
         for identity, found in objects.items():
             self.cache.put(identity, found, len(found.content) + 300)
+        for identity, keyframe in keyframes.items():
+            self.cache.put(("keyframe", self.place, identity), keyframe, 300)
 
     def has_blob(self, blob: BlobId) -> bool:
         return bool(self._calls.rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
@@ -204,7 +208,14 @@ class Looked(NamedTuple):
     revision: RevisionId | None
 
 
-def look(calls: Calls, cache: Cache, dataset_id: DatasetId, revision: str | None, path: str | None = None) -> Looked:
+def look(
+    calls: Calls,
+    cache: Cache,
+    dataset_id: DatasetId,
+    revision: str | None,
+    path: str | None = None,
+    known: RevisionId | None = None,
+) -> Looked:
     """Read a dataset, a revision with its tree, and the file at a path in it, by one statement.
 
     Args:
@@ -213,6 +224,7 @@ def look(calls: Calls, cache: Cache, dataset_id: DatasetId, revision: str | None
         dataset_id: The dataset.
         revision: A full id; None for the newest revision.
         path: A file in the root of the tree.
+        known: The head at the last look. Its objects are not sent again while they are cached.
 
     Raises:
         DatasetNotFound: There is no such dataset.
@@ -222,6 +234,8 @@ def look(calls: Calls, cache: Cache, dataset_id: DatasetId, revision: str | None
     values["needle"] = b" %s\0" % path.encode(errors="surrogateescape") if path and "\0" not in path else None
     if revision is not None:
         values["revision"] = bytes.fromhex(revision) if is_full(revision) else b""
+    else:
+        values["known"] = bytes.fromhex(known) if known and cache.get(known) else None
     rows = calls.rows(_queries.NEWEST if revision is None else _queries.BY_ID, values)
     if not rows:
         calls.raise_missing(dataset_id)
@@ -231,7 +245,7 @@ def look(calls: Calls, cache: Cache, dataset_id: DatasetId, revision: str | None
     repository.take(tree, columns[:6])
     repository.take(columns[6], columns[7:])
     if commit is None:
-        return Looked(repository, None)
+        return Looked(repository, repository.head() if revision is None else None)
     repository.remember_on_branch(commit.hex())
     return Looked(repository, RevisionId(commit.hex()))
 

@@ -153,7 +153,8 @@ class PostgresStorage(ObjectStorage):
         self, dataset_id: DatasetId, revision: str | None, path: str | None = None, cache: Cache | None = None
     ) -> Looked:
         """See `look`."""
-        looked = look(self._calls, cache or self._cache, dataset_id, revision, path)
+        known = self._places.get(dataset_id, (0, None))[1]
+        looked = look(self._calls, cache or self._cache, dataset_id, revision, path, known)
         self._remember(dataset_id, looked.repository.place, looked.repository.head())
         return looked
 
@@ -236,11 +237,14 @@ class PostgresStorage(ObjectStorage):
         """Add revisions with all their objects, by one statement unless they are many megabytes."""
         branch = new_commits(objects, head, parent)
 
-        def chunks() -> Iterator[Arrays]:
-            packer = repository.packer(parent) if repository else Packer()
+        def new_packer() -> Packer:
+            return repository.packer(parent) if repository else Packer()
+
+        def chunks(packer: Packer) -> Iterator[Arrays]:
             return arrays(row for row in packer.rows(objects) if row.id.hex() not in branch)
 
-        packed = chunks()
+        packer = new_packer()
+        packed = chunks(packer)
         values = {
             **next(packed),
             "parent": _raw(parent),
@@ -248,13 +252,14 @@ class PostgresStorage(ObjectStorage):
             "bodies": list(branch.values()),
         }
         is_all = next(packed, None) is None
-        rest = None if is_all else lambda: islice(chunks(), 1, None)
+        rest = None if is_all else lambda: islice(chunks(new_packer()), 1, None)
         place = repository.place if repository else None
         self._places.pop(dataset_id, None)  # so that it is read again if the write fails
         self._calls.make(_queries.WRITE, dataset_id, place, values, parent, rest)
         if repository is not None:
             self._remember(dataset_id, repository.place, head)
-            repository.written(objects if is_all else {})
+            if is_all:
+                repository.written(objects, packer.keyframes)
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
         repository = self._look(dataset_id, None).repository
