@@ -82,7 +82,11 @@ cluster: $(READY) debian  ## what the tests of a cluster need beside PostgreSQL:
 	  { command -v etcd >/dev/null || { apt-get update -qq; apt-get download -qq etcd-server && dpkg -x etcd-server_*.deb .; }; } && \
 	  touch ready; } || echo 'etcd and Patroni cannot be installed: the tests of a cluster are skipped'
 
-unit: $(READY) debian giftless
+# What is imported by the tests is compiled by one process here, and not by each of those that run them.
+$(VENV)/compiled: $(READY)
+	$(BIN)/python -m pytest -qq --collect-only >/dev/null && touch $@
+
+unit: $(READY) debian giftless $(VENV)/compiled
 	$(PYTEST) -m 'not soak'
 
 hostile: $(READY) debian  ## the examples and a part of the tests where Git, locale, clock and user are unusual

@@ -26,10 +26,11 @@ from .bundle.postgres_server import new_storage
 from .hosts import backends
 from .loopback import TOKEN, serving
 from .machine import temporary
-from .once import compile_routes_once
+from .once import compile_routes_once, compile_templates_once
 from .processes import SOAK
 
 compile_routes_once()
+compile_templates_once()
 os.environ["XDG_STATE_HOME"] = str(temporary("metastore-state-"))  # keys of services on stores without a folder
 # Machines are shared, and slow at times.
 hypothesis.settings.register_profile("metastore", deadline=None, max_examples=1000 if SOAK else 60)

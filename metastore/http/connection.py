@@ -10,6 +10,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -156,7 +157,7 @@ class Connection:
         try:
             pool = self._pool()
             request = pool.build_request(method, url, params=query, content=content, headers=headers)
-            request.url = _quiet(request.url)
+            request.url = _quiet()(request.url)
             answer = pool.send(request, stream=True)
             try:
                 body = read_body(answer, longest=self.longest, seconds=self._seconds)
@@ -215,15 +216,16 @@ def backoff(attempt: int) -> float:
     return min(LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1)
 
 
-def _quiet(url: httpx.URL) -> httpx.URL:
-    """Return an address that prints without its query: httpx logs addresses, and a query can hold a secret."""
+@cache
+def _quiet() -> type[httpx.URL]:
+    """Return the class of addresses that print without their query: httpx logs them, and a query can hold a secret."""
     import httpx
 
     class Quiet(httpx.URL):
         def __str__(self) -> str:
             return super().__str__().partition("?")[0]
 
-    return Quiet(url)
+    return Quiet
 
 
 def _reason(error: Exception) -> str:

@@ -103,7 +103,7 @@ def written(dataset: Dataset, status: int = 200, *, before: DatasetId | None = N
     """
     known = status == 201 or may_read(before or dataset.id)
     if wants_little() or not known:
-        response = Response(status=204 if status == 200 else status)
+        response = _empty(204 if status == 200 else status)
         if wants_little():
             response.headers["Preference-Applied"] = "return=minimal"
     else:
@@ -116,6 +116,13 @@ def written(dataset: Dataset, status: int = 200, *, before: DatasetId | None = N
     return _fresh(response, dataset.revision.id if is_own else None)
 
 
+def _empty(status: int) -> Response:
+    """Return a response without a body, which has no media type either: Flask would say `text/html`."""
+    response = Response(status=status)
+    del response.headers["Content-Type"]
+    return response
+
+
 def changed(value: Any, status: int = 200, *, etag: str | None = None, location: str | None = None) -> Response:
     """Answer a write that returns something other than a dataset."""
     response = _json(to_wire(value), status)
@@ -126,7 +133,7 @@ def changed(value: Any, status: int = 200, *, etag: str | None = None, location:
 
 def gone(*, etag: str | None = None) -> Response:
     """Answer a write with an empty response."""
-    return _fresh(Response(status=204), etag)
+    return _fresh(_empty(204), etag)
 
 
 def path_of(dataset_id: DatasetId, *more: str) -> str:

@@ -26,6 +26,7 @@ def github(folder: Path) -> GitHubStorage:
     """Return a storage of `physics` on a GitHub of its own."""
     hub = GitHub(folder)
     hub.judges.append(judge)
+    hub.answer_directly()
     storage = open_github("github://physics", token=TOKEN, api_url=hub.url)
     storage.host._connection.sleep = _no_time_passes
     storage.hub = hub  # type: ignore[attr-defined]
@@ -35,6 +36,7 @@ def github(folder: Path) -> GitHubStorage:
 def gitlab(folder: Path) -> GitLabStorage:
     """Return a storage of `labs/physics` on a GitLab of its own."""
     hub = GitLab(folder / "gitlab", "labs/physics", in_process=not SOAK)
+    hub.answer_directly()
     api = f"{hub.url}/api/v4"
     storage = open_gitlab("gitlab://labs/physics", token="glpat-ann", api_url=api, sleep=_no_time_passes)
     storage.hub = hub  # type: ignore[attr-defined]
@@ -44,6 +46,7 @@ def gitlab(folder: Path) -> GitLabStorage:
 def gitea(folder: Path) -> GiteaStorage:
     """Return a storage of `physics` on a Gitea of its own."""
     hub = Gitea(folder / "gitea", in_process=not SOAK)
+    hub.answer_directly()
     url = f"gitea://{hub.url.removeprefix('http://')}/physics"
     storage = open_gitea(url, token=gitea_emulator.TOKEN, sleep=_no_time_passes)
     storage.hub = hub  # type: ignore[attr-defined]
@@ -53,6 +56,7 @@ def gitea(folder: Path) -> GiteaStorage:
 def plain_git(folder: Path) -> PlainGitStorage:
     """Return a storage on a Git server on which somebody has made empty repositories for `physics`."""
     hub = GitServer(folder / "git", in_process=not SOAK)
+    hub.answer_directly()
     for name in ("cars", "boats"):
         hub.make(f"physics/{name}.git")
     storage = open_plain_git(f"git+http://{hub.url.removeprefix('http://')}/{{owner}}/{{name}}.git", token="secret")
