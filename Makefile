@@ -105,7 +105,7 @@ screenshots: $(READY) debian  ## the pictures of the pages, as they are now
 
 wheel: $(READY)  # what users install is the wheel, bare of extras
 	rm -rf build dist $(VENV)-wheel
-	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
 	$(PYTHON) -m venv --without-pip --clear $(VENV)-wheel
 	$(INSTALL) $(VENV)-wheel --constraint constraints.txt dist/*.whl
 	cd $(VENV)-wheel && bin/python ../tests/bare_install.py

@@ -76,6 +76,8 @@ SLOW = (
     *("tests/test_concurrency", "tests/test_model", "tests/test_docs"),
     *("tests/client/test_lost_answers", "tests/test_verify", "tests/bundle/test_model", "tests/test_lfs"),
 )
+#: Takes a minute by the clock and little else, so it begins first: others run beside it.
+FIRST = "tests/harness/test_beside_git.py::test_nothing_acknowledged_is_lost_while_git_works_beside_writers"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,6 +92,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.nodeid != FIRST)
     for item in items:
         if item.nodeid.startswith(SLOW) or any(
             f"[{name}" in item.name for name in ("github", "gitlab", "gitea", "git+https", "postgres")
