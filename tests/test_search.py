@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
 import shutil
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 import metastore
 from metastore import InvalidInput, Store
 from metastore.search._words import Term, parse_query
+from metastore.search.documents import document
 from metastore.search.values import Results
 from metastore.types import DatasetId, Revision
 
@@ -449,3 +451,13 @@ def test_what_plain_git_committed_that_is_no_descriptor_is_found_by_its_id(tmp_p
         subprocess.run([*git, "update-ref", "HEAD", made.stdout.decode().strip()], check=True)
         store._finder.expire()  # as a second later
         assert (found(store.dataset_search("b")), found(store.dataset_search("salt"))) == (["a/b"], [])
+
+
+def test_a_giant_title_or_keyword_is_searchable_only_at_its_beginning() -> None:
+    giant = "naïve " * 100_000
+    content = json.dumps({"title": giant, "keywords": [giant], "licenses": [{"name": giant}]}).encode()
+    seen = document(DatasetId("physics", "cars"), content)
+    lengths = [len(seen.title), *(len(value) for values in seen.values.values() for value in values)]
+    assert seen.title.startswith("naïve naïve")
+    assert max(lengths) == 1000
+    assert len(seen.words()) < 1000

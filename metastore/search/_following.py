@@ -15,7 +15,7 @@ from metastore.search.scan import Source
 from metastore.search.values import FACETS, sort_key
 from metastore.types import DatasetId, FeedEntry, Revision
 
-FORMAT = 4
+FORMAT = 5
 SCHEMA = """
 CREATE TABLE meta (cursor TEXT, judge TEXT);
 INSERT INTO meta VALUES (NULL, NULL);

@@ -16,6 +16,8 @@ from metastore.types import DatasetId
 _NOT_TEXT = {"$schema", "profile", "hash", "sha256", "encoding", "mediatype", "bytes"}
 #: The length of the searchable text of a descriptor, in characters. The rest is not indexed.
 _MOST_TEXT = 200_000
+#: The length of a title or of a facet's value, in characters. Folding takes a microsecond each, so the rest is cut.
+_LONGEST_VALUE = 1000
 _SNIPPET = 160
 
 
@@ -24,9 +26,9 @@ class Document:
     """The searchable content of a dataset at a revision.
 
     Attributes:
-        title: The descriptor's title, else the dataset's name.
+        title: The first 1,000 characters of the descriptor's title, else the dataset's name.
         texts: All texts of the descriptor, in order.
-        values: Facet -> the values of the descriptor, as written.
+        values: Facet -> the values of the descriptor, as written, each cut after 1,000 characters.
     """
 
     title: str
@@ -64,7 +66,7 @@ def document(dataset_id: DatasetId, content: bytes) -> Document:
     if not isinstance(descriptor, dict):
         descriptor = {}
     title = descriptor.get("title")
-    title = title if isinstance(title, str) and title.strip() else dataset_id.name
+    title = title[:_LONGEST_VALUE] if isinstance(title, str) and title.strip() else dataset_id.name
     texts, all_texts, length = [str(dataset_id), title], list[str](), 0
     _add_texts(descriptor, all_texts)
     for text in all_texts:
@@ -135,8 +137,8 @@ def _unique(values: Any) -> tuple[str, ...]:
     """Return the texts that are not blank, in order, each once; upper and lower case are the same."""
     found: dict[str, str] = {}
     for value in values:
-        if isinstance(value, str) and value.strip():
-            found.setdefault(fold(value.strip()), value.strip())
+        if isinstance(value, str) and (shown := value.strip()[:_LONGEST_VALUE]):
+            found.setdefault(fold(shown), shown)
     return tuple(found.values())
 
 
