@@ -142,6 +142,16 @@ def test_which_datasets_are_recorded(said: dict[str, Any], private_too: bool, ex
 # How MetaStore is made to agree
 
 
+def test_a_store_that_answers_passes_the_check_and_another_one_fails_it(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.check()
+    recorder.record(shown())
+    recorder.check()
+    away = tmp_path / "file"
+    away.write_text("")
+    with pytest.raises(metastore.StorageUnavailable), metastore.connect(away / "store") as store:
+        Recorder(store).check()
+
+
 def test_the_same_state_makes_no_second_revision(store: metastore.MetaStore, recorder: Recorder) -> None:
     assert recorder.record(shown()).action == "created"
     assert recorder.record(shown(metadata_modified="2027-01-01")).action == "unchanged"
@@ -295,16 +305,17 @@ def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore,
         recorder.record(shown(**said))
     reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
     notes, title, first = reader.revisions(limit=3)
-    undone, descriptor = reader.without(title.id)
+    now = shown(title="Two", notes="New", url="https://example.org/ahead-of-metastore")
+    undone, descriptor = reader.without(title.id, record.descriptor_of(now))
     assert undone == title
-    back = record.restored(shown(title="Two", notes="New"), descriptor)
-    assert (back["title"], back["notes"]) == ("One", "New")
-    recorder.record(shown(title="Three", notes="New"))
+    back = record.restored(now, descriptor)
+    assert (back["title"], back["notes"], back["url"]) == ("One", "New", now["url"])
+    later = record.descriptor_of(shown(title="Three", notes="New"))
     with pytest.raises(metastore.MergeConflict, match="title"):
-        reader.without(title.id)
-    assert reader.without(notes.id)[1].get("description") == reader.read(title.id).descriptor.get("description")
+        reader.without(title.id, later)
+    assert reader.without(notes.id, later)[1].get("description") == reader.read(title.id).descriptor.get("description")
     with pytest.raises(metastore.InvalidInput, match="cannot be undone"):
-        reader.without(first.id)
+        reader.without(first.id, later)
 
 
 def test_a_change_that_a_reader_may_not_see_is_not_undone_nor_told(
@@ -316,7 +327,7 @@ def test_a_change_that_a_reader_may_not_see_is_not_undone_nor_told(
     reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
     for revision in (hidden, shown_again):
         with pytest.raises(metastore.RevisionNotFound):
-            reader.without(revision.id)
+            reader.without(revision.id, record.descriptor_of(shown(title="Public")))
 
 
 @pytest.mark.parametrize(

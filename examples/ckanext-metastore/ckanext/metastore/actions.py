@@ -17,7 +17,7 @@ from ckanext.metastore.chained import CHAINED
 from ckanext.metastore.differences import compared
 from ckanext.metastore.errors import speaking_ckan
 from ckanext.metastore.patience import breaker
-from ckanext.metastore.record import package_of, replaced_files, restored
+from ckanext.metastore.record import descriptor_of, package_of, replaced_files, restored
 from ckanext.metastore.versions import Versions
 
 import metastore
@@ -40,6 +40,12 @@ def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[s
     recorder = settings.recorder(user, author(user, emails=settings.current().emails))
     private_too = may_see_private(context, package)
     return Versions(recorder.store, recorder.id_of(package.id), private_too), portal.shown(package.id)
+
+
+def _held(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
+    """Return what `_versions` does, and let nobody else change the dataset until the transaction ends."""
+    portal.locked(tk.get_or_bust(data_dict, "id"))
+    return _versions(context, data_dict)
 
 
 def _answer(call: Callable[[], T]) -> T:
@@ -149,7 +155,7 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_revert", context, data_dict):
-        versions, now = _versions(context, data_dict)
+        versions, now = _held(context, data_dict)
         dataset = _answer(lambda: versions.read(revision))
         message = data_dict.get("message") or f"Restore version {dataset.revision.id[:12]}"
     package = {**restored(now, dataset.descriptor), portal.MESSAGE: message}
@@ -169,8 +175,8 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_undo", context, data_dict):
-        versions, now = _versions(context, data_dict)
-        undone, descriptor = _answer(lambda: versions.without(revision))
+        versions, now = _held(context, data_dict)
+        undone, descriptor = _answer(lambda: versions.without(revision, descriptor_of(now)))
         message = data_dict.get("message") or f"Undo version {undone.id[:12]}"
     return tk.get_action("package_update")(_fresh(context), {**restored(now, descriptor), portal.MESSAGE: message})
 

@@ -108,8 +108,7 @@ def _is_recording(context: Any) -> bool:
     try:
         found = settings.current()
         if found.must_succeed and _DONE not in context:
-            recorder = settings.recorder()
-            breaker.call(found.url, found.patience, lambda: next(recorder.recorded(), None))
+            breaker.call(found.url, found.patience, settings.recorder().check)
         return outbox.is_ready()
     except metastore.MetastoreError as error:
         if tk.config.get("ckanext.metastore.on_failure") == "fail" and _DONE not in context:

@@ -6,7 +6,7 @@ Every call can be repeated: the same state makes no second revision.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -112,7 +112,12 @@ class Recorder:
             return Outcome("unchanged", dataset_id)
         return Outcome("purged", dataset_id)
 
-    def recorded(self) -> Iterator[metastore.DatasetId]:
+    def check(self) -> None:
+        """Raise `metastore.MetastoreError` if the store does not answer."""
+        for _ in self.recorded():
+            break
+
+    def recorded(self) -> Iterable[metastore.DatasetId]:
         """Return the ids of the portal's live and deleted datasets in the store."""
         return self.store.dataset_list(f"{self.owner}/", deleted=None)
 

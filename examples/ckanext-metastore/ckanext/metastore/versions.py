@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
@@ -102,15 +103,19 @@ class Versions:
                 descriptors.append({})
         return descriptors
 
-    def without(self, revision: str) -> tuple[metastore.Revision, dict[str, Any]]:
-        """Return a version, and the newest descriptor without the change that it made; later changes stay.
+    def without(self, revision: str, now: Mapping[str, Any]) -> tuple[metastore.Revision, dict[str, Any]]:
+        """Return a version, and a descriptor without the change that it made; later changes stay.
+
+        Args:
+            revision: A revision or a tag.
+            now: The descriptor of the dataset as it is now. CKAN may be ahead of the newest version.
 
         Raises:
             metastore.MergeConflict: A later change stands in the way.
             metastore.InvalidInput: The version is the first one, a deletion, or what brought the dataset back.
         """
         last = self.store.revision_read(self.dataset_id, self._resolved(revision))
-        before, after, now = self.descriptors(last.parent, last.id, None) if last.parent else ({}, {}, {})
+        before, after = self.descriptors(last.parent, last.id) if last.parent else ({}, {})
         if not (before and after):
             raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset cannot be undone")
         descriptor, clashes = merge(after, now, before)
