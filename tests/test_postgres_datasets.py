@@ -169,6 +169,22 @@ def test_versions_of_a_large_descriptor_take_two_kilobytes_each(storage: Postgre
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2**26])
+def test_the_newest_revision_is_read_by_one_statement(
+    cache_bytes: int, storage: PostgresStorage, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = storage.create(CARS, {"a": vega()}, change())
+    reader = PostgresStorage(dsn, cache_bytes=cache_bytes)
+    rows, statements = reader._calls.rows, list[str]()
+    monkeypatch.setattr(reader._calls, "rows", lambda query, values: (statements.append(query), rows(query, values))[1])
+    assert reader.find(CARS, None, "a")[1] == vega()  # for the first time,
+    assert reader.find(CARS, None, "a")[1] == vega()  # again,
+    storage.append(CARS, {"a": vega(1)}, change(), parent=revision.id)
+    assert reader.find(CARS, None, "a")[1] == vega(1)  # and after somebody else has changed it
+    assert statements == [_queries.NEWEST] * 3
+    reader.close()
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**26])
 @pytest.mark.parametrize("brings", ["one revision", "two revisions"])
 def test_a_content_that_comes_back_is_no_base_where_it_has_one(
     brings: str, cache_bytes: int, storage: PostgresStorage, dsn: str
