@@ -365,7 +365,7 @@ LOOPS = (
     ["multi-pack-index", "write", "--no-progress"],
 )
 SECONDS = 3600 if SOAK else 60
-#: The pauses of each worker, in seconds: a minute in `make test` costs no more than eight seconds of processor.
+#: How long a worker pauses on average between two rounds: writers a tenth of it, others four times as long, in seconds.
 PAUSE = 0.0 if SOAK else 1.0
 #: Each worker works at least so many times, even on a slow machine.
 LEAST = 3

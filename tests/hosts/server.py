@@ -326,7 +326,7 @@ def _pool(
     connection: Connection, of_sockets: Callable[[Connection], httpx.Client] = Connection._new_pool
 ) -> httpx.Client:
     for address, host in _DIRECT.items():
-        if connection.base.startswith(address) and host.process == os.getpid():
+        if f"{connection.base}/".startswith(f"{address}/") and host.process == os.getpid():
             return httpx.Client(headers=connection._headers, transport=_Direct(host), follow_redirects=False)
     return of_sockets(connection)
 
