@@ -103,7 +103,8 @@ def _answer(caller: socket.socket, main: Callable[[], object]) -> None:
         time.tzset()
         tempfile.tempdir = None  # looked up again
         pygit2.settings.search_path[ConfigLevel.GLOBAL] = environment["HOME"]
-        pygit2.settings.search_path[ConfigLevel.XDG] = f"{environment['XDG_CONFIG_HOME']}/git"
+        configuration = environment.get("XDG_CONFIG_HOME", f"{environment['HOME']}/.config")
+        pygit2.settings.search_path[ConfigLevel.XDG] = f"{configuration}/git"
         os.chdir(folder)
         for number, file in enumerate(files):
             os.dup2(file, number)

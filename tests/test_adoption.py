@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(root: Path) -> Command:
+def command(root: Path, programs: Path) -> Command:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "metastore", *arguments, "--store", str(root)]
+        line = [programs / "metastore", *arguments, "--store", str(root)]
         return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
     return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -304,24 +303,23 @@ def test_every_storage_of_objects_can_be_opened_for_copying() -> None:
     assert issubclass(MemoryStorage, ObjectStorage)
 
 
-def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "metastore", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def test_the_command_copies_rehearses_and_reports(tmp_path: Path, programs: Path, catalogue: Storage) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [programs / "metastore", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-
-def test_the_command_copies_rehearses_and_reports(tmp_path: Path, catalogue: Storage) -> None:
     copy(catalogue, GitStorage(tmp_path / "one"))
-    done = run("copy", "one", "two", "--json", cwd=tmp_path)
+    done = run("copy", "one", "two", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["datasets"] == len(REAL) + 1
     assert told(GitStorage(tmp_path / "two")) == told(GitStorage(tmp_path / "one"))
-    again = run("copy", "one", "two", "--dry-run", cwd=tmp_path)
+    again = run("copy", "one", "two", "--dry-run")
     assert "0 revisions and 0 tags would be copied" in again.stdout
     with metastore.connect(tmp_path / "two", author=ANN) as store:
         store.dataset_update("physics/gone-two", {"n": 7})
-    ahead = run("copy", "one", "two", cwd=tmp_path)
+    ahead = run("copy", "one", "two")
     assert (ahead.returncode, "another history" in ahead.stderr) == (1, True)
-    assert run("copy", "nowhere", "two", cwd=tmp_path).returncode == 5
+    assert run("copy", "nowhere", "two").returncode == 5
 
 
 def test_a_copy_behind_a_cursor_brings_what_changed_since_and_reports_what_moved_or_was_purged() -> None:

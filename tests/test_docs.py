@@ -33,7 +33,6 @@ from metastore.cli.app import cli
 from metastore.cli.problems import EXIT_CODES, FOUND_PROBLEMS
 from metastore.storage.port import Storage
 
-from .fork_server import forking
 from .waiting import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -161,13 +160,6 @@ class Runner:
         output, failed = json.loads(self._python.stdout.readline())
         assert not failed, failed
         return str(output)
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[Path]:
-    """Return the folder of a `metastore` that starts at once."""
-    with forking() as folder:
-        yield folder
 
 
 def matches(wanted: str, got: str) -> bool:

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,13 +151,13 @@ def test_a_remote_that_is_not_there_is_reported_and_the_others_are_pushed(
 
 
 def test_a_dataset_that_is_not_there_is_said_to_be_so_and_nothing_is_pushed(
-    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path, programs: Path
 ) -> None:
     assert isinstance(store.storage, GitStorage)
     report = mirror(store.storage, remote, [DatasetId("physics", "boats")])
     assert [str(each) for each in report.not_pushed] == ["physics/boats: there is no dataset physics/boats"]
     template = remote.url(DatasetId("{owner}", "{name}"))
-    command = [sys.executable, "-m", "metastore", "mirror", template, "physics/cars", "physics/boats"]
+    command = [programs / "metastore", "mirror", template, "physics/cars", "physics/boats"]
     done = subprocess.run([*command, "--store", "store"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "Error: there is no dataset physics/boats\n"
@@ -183,14 +182,16 @@ def test_a_remote_that_cannot_be_meant_is_refused(template: str, token: str | No
     assert "secret" not in str(caught.value)
 
 
-def test_a_mirror_over_http_sends_its_token_and_shows_it_nowhere(store: metastore.MetaStore, tmp_path: Path) -> None:
+def test_a_mirror_over_http_sends_its_token_and_shows_it_nowhere(
+    store: metastore.MetaStore, tmp_path: Path, programs: Path
+) -> None:
     with GitLab(tmp_path / "gitlab", "physics") as server:
         server.lag = 0  # somebody made the project long ago
         server.tokens["glpat-secret"] = "ann"
         server._create({"name": "cars", "namespace_id": 11, "lfs_enabled": False}, "ann")
         template = f"{server.url}/{{owner}}/{{name}}.git"
         environment = {**os.environ, "HOME": str(tmp_path), "GIT_TERMINAL_PROMPT": "0"}
-        command = [sys.executable, "-m", "metastore", "mirror", template, "--store", "store", "--json"]
+        command = [programs / "metastore", "mirror", template, "--store", "store", "--json"]
         refused = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert refused.returncode == 1
         environment["METASTORE_MIRROR_TOKEN"] = "glpat-secret"
@@ -220,14 +221,16 @@ def ssh(tmp_path: Path) -> Iterator[SshServer]:
 
 
 @pytest.fixture
-def over_ssh(store: metastore.MetaStore, ssh: SshServer, bare: Path, tmp_path: Path) -> Callable[..., Mirrored]:
+def over_ssh(
+    store: metastore.MetaStore, ssh: SshServer, bare: Path, tmp_path: Path, programs: Path
+) -> Callable[..., Mirrored]:
     """Return what runs `metastore mirror` towards `bare`, for somebody whose Git uses the keys of the tests."""
     (tmp_path / ".gitconfig").write_text(f"[core]\n\tsshCommand = {ssh.command}\n")
     template = f"ssh://{ssh.address}{tmp_path}/remote/{{owner}}/{{name}}.git"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_SSH")}
 
     def run(*arguments: str) -> Mirrored:
-        command = [sys.executable, "-m", "metastore", "mirror", template, *arguments, "--store", "store", "--json"]
+        command = [programs / "metastore", "mirror", template, *arguments, "--store", "store", "--json"]
         done = subprocess.run(
             command,
             cwd=tmp_path,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,9 +154,9 @@ def test_on_the_command_line_it_is_printed_and_compared_line_by_line(
 
 
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path, programs: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-m", "metastore", *arguments, "--store", str(tmp_path / "store")]
+        line = [programs / "metastore", *arguments, "--store", str(tmp_path / "store")]
         return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
     return run

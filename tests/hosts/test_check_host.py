@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,11 +132,11 @@ def test_a_server_that_speaks_git_alone_is_checked_in_an_empty_repository(server
 
 
 def test_the_command_checks_a_git_server_with_the_user_that_its_address_names(
-    server: GitServer, tmp_path: Path
+    server: GitServer, tmp_path: Path, programs: Path
 ) -> None:
     server.users["secret"] = "x-token-auth"
     url = f"git+http://x-token-auth@{server.url.removeprefix('http://')}/{{owner}}/{{name}}.git"
-    command = [sys.executable, "-m", "metastore", "check-host", url]
+    command = [str(programs / "metastore"), "check-host", url]
     environment = {**os.environ, "METASTORE_GIT_TOKEN": "secret", "HOME": str(tmp_path)}
     for more, code, told in (([], 2, "--dataset"), (["--dataset", str(CHECK)], 0, "This host behaves")):
         done = subprocess.run([*command, *more], env=environment, capture_output=True, text=True, check=False)
@@ -151,10 +150,10 @@ def test_only_a_store_on_a_git_host_is_checked(storage: Hosted) -> None:
         list(check(MemoryStorage()))
 
 
-def test_the_command_prints_a_table(tmp_path: Path) -> None:
+def test_the_command_prints_a_table(tmp_path: Path, programs: Path) -> None:
     with GitHub(tmp_path) as server:
         url = f"github://{server.url.removeprefix('http://')}/physics"
-        command = [sys.executable, "-m", "metastore", "check-host", url]
+        command = [str(programs / "metastore"), "check-host", url]
         environment = {**os.environ, "METASTORE_GITHUB_TOKEN": TOKEN, "HOME": str(tmp_path)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "This host behaves as a store needs it.")

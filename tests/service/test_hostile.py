@@ -22,6 +22,7 @@ from metastore.bundle import BundleRegistry
 from metastore.descriptor.document import MAX_BYTES
 from metastore.web import create_app
 
+from ..processes import SOAK
 from .conftest import ADMIN, API, CARS, ENVELOPE, Authority, Door
 from .described import operations
 
@@ -196,23 +197,17 @@ def test_members_of_an_envelope_are_refused_by_name(there: Door) -> None:
 RUBBISH: list[Any] = [1, -1, 2**70, 1.5, True, [], {}, [None], {"a": 1}, "", "\0", "x" * 70_000, "\ud800", "../..", "²"]
 
 
+MEMBERS = ["to", "message", "author", "at", "expected", "name", "revision", "description", "descriptor", "patch"]
+
+
 @pytest.mark.parametrize("value", RUBBISH, ids=[ascii(each)[:12] for each in RUBBISH])
 def test_members_of_the_wrong_kind_never_break_anything(door: Door, memory: MetaStore, value: Any) -> None:
+    """Outside the soak: every third combination of members, writes and values, with each pair of them."""
     memory.dataset_create("physics/cars", {"name": "cars"})
     admin = door.comes("ann", *ADMIN, "ds:*:*:import")
-    for member in (
-        "to",
-        "message",
-        "author",
-        "at",
-        "expected",
-        "name",
-        "revision",
-        "description",
-        "descriptor",
-        "patch",
-    ):
-        for method, path, media_type in WRITES:
+    first = RUBBISH.index(value)
+    for number, member in enumerate(MEMBERS):
+        for method, path, media_type in WRITES if SOAK else WRITES[(first + number) % 3 :: 3]:
             least = {"descriptor": {}, "patch": {}} if media_type == ENVELOPE else {"to": "HEAD", "name": "v2", **NEW}
             answer = getattr(admin, method)(path, data={**least, member: value}, content_type=media_type)
             assert answer.status_code < 500, f"{method} {path} {member}: {answer.text}"
