@@ -8,14 +8,14 @@ from functools import cached_property
 from metastore.errors import InvalidInput
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
-from metastore.git.repository import DELETED_TREE, Repository, ancestry, commit_at, object_at
+from metastore.git.repository import DELETED_TREE, ReadableRepository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024
 
 
-class Received(Repository):
+class Received(ReadableRepository):
     """A repository as it would be: objects that came over those that are there, and one reference that has moved.
 
     What did not come has to be in this very dataset. The cache of the repository does not count, since other datasets
@@ -30,7 +30,7 @@ class Received(Repository):
     """
 
     def __init__(
-        self, came: Mapping[str, GitObject], there: Repository | None, branch: str, name: str, target: str
+        self, came: Mapping[str, GitObject], there: ReadableRepository | None, branch: str, name: str, target: str
     ) -> None:
         super().__init__(Cache(_CACHE_BYTES))
         self.branch = branch
@@ -88,12 +88,3 @@ class Received(Repository):
 
     def tag_target(self, name: str) -> str | None:
         return None
-
-    def put(self, objects: Mapping[str, GitObject]) -> None:
-        raise NotImplementedError("objects that came are read alone")
-
-    def set_head(self, new: RevisionId) -> None:
-        raise NotImplementedError("objects that came are read alone")
-
-    def set_tags(self, changes: Mapping[str, str | None]) -> None:
-        raise NotImplementedError("objects that came are read alone")

@@ -21,8 +21,8 @@ DELETED_TREE = git.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda
 _STRETCH = 64
 
 
-class Repository(ABC):
-    """The objects and references of one dataset."""
+class ReadableRepository(ABC):
+    """The objects and references of one dataset, to read."""
 
     #: The branch that HEAD names.
     branch: str
@@ -50,46 +50,12 @@ class Repository(ABC):
         """Read an object of this very dataset from its storage. Raises KeyError."""
 
     @abstractmethod
-    def put(self, objects: Mapping[str, GitObject]) -> None:
-        """Store objects durably. They are not visible before a reference leads to them."""
-
-    def branch_locked(self) -> AbstractContextManager[None]:
-        """Keep programs that do not use the dataset's lock, such as Git itself, from moving the branch.
-
-        Raises:
-            StorageBusy: Such a program is at work, and does not finish in time.
-        """
-        return nullcontext()
-
-    @abstractmethod
-    def set_head(self, new: RevisionId) -> None:
-        """Move the branch durably. Only called under `branch_locked`, after a comparison with `head` there."""
-
-    @abstractmethod
     def tag_names(self) -> list[str]:
         """Return the names of all tags, sorted."""
 
     @abstractmethod
     def tag_target(self, name: str) -> str | None:
         """Return the object that a tag's reference holds, or None."""
-
-    def tags_locked(self, *names: str) -> AbstractContextManager[None]:
-        """Keep programs that do not use the dataset's lock, such as Git itself, from changing tags.
-
-        Raises:
-            StorageBusy: Such a program is at work, and does not finish in time.
-        """
-        return nullcontext()
-
-    @abstractmethod
-    def set_tags(self, changes: Mapping[str, str | None]) -> None:
-        """Set or (None) remove references of tags, durably and atomically.
-
-        Only called under `tags_locked` with these names, after a comparison there.
-
-        Raises:
-            OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
-        """
 
     def prepare(  # noqa: B027 - what is at hand needs no preparation
         self, start: str, *, known: str | None = None, with_trees: bool = False, with_blobs: bool = False
@@ -147,7 +113,45 @@ class Repository(ABC):
         return blob
 
 
-def ancestry(repository: Repository, commit_id: str | None) -> Iterator[tuple[str, Commit]]:
+class Repository(ReadableRepository):
+    """The objects and references of one dataset, to read and to write."""
+
+    @abstractmethod
+    def put(self, objects: Mapping[str, GitObject]) -> None:
+        """Store objects durably. They are not visible before a reference leads to them."""
+
+    def branch_locked(self) -> AbstractContextManager[None]:
+        """Keep programs that do not use the dataset's lock, such as Git itself, from moving the branch.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not finish in time.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def set_head(self, new: RevisionId) -> None:
+        """Move the branch durably. Only called under `branch_locked`, after a comparison with `head` there."""
+
+    def tags_locked(self, *names: str) -> AbstractContextManager[None]:
+        """Keep programs that do not use the dataset's lock, such as Git itself, from changing tags.
+
+        Raises:
+            StorageBusy: Such a program is at work, and does not finish in time.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def set_tags(self, changes: Mapping[str, str | None]) -> None:
+        """Set or (None) remove references of tags, durably and atomically.
+
+        Only called under `tags_locked` with these names, after a comparison there.
+
+        Raises:
+            OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
+        """
+
+
+def ancestry(repository: ReadableRepository, commit_id: str | None) -> Iterator[tuple[str, Commit]]:
     """Yield a commit and its first parents."""
     while commit_id:
         commit = commit_at(repository, commit_id)
@@ -155,7 +159,7 @@ def ancestry(repository: Repository, commit_id: str | None) -> Iterator[tuple[st
         commit_id = commit.parent
 
 
-def _stretches(repository: Repository) -> Iterator[str]:
+def _stretches(repository: ReadableRepository) -> Iterator[str]:
     """Yield the ids of the branch, newest first, many at a time in one text, separated by spaces.
 
     They are cached, since the past of a commit never changes: a history of 10,000 is read only once.
@@ -171,7 +175,7 @@ def _stretches(repository: Repository) -> Iterator[str]:
         yield ids
 
 
-def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
+def _stretch(repository: ReadableRepository, start: str) -> tuple[str, str | None]:
     """Return the ids from a commit on, and the commit at which the next stretch begins."""
     ids: list[str] = []
     for commit_id, _ in ancestry(repository, start):
@@ -181,7 +185,7 @@ def _stretch(repository: Repository, start: str) -> tuple[str, str | None]:
     return " ".join(ids), None
 
 
-def object_at(repository: Repository, identity: str) -> GitObject:
+def object_at(repository: ReadableRepository, identity: str) -> GitObject:
     """Return an object that must exist. Raises StorageCorrupt."""
     try:
         return repository.get(identity)
@@ -189,7 +193,7 @@ def object_at(repository: Repository, identity: str) -> GitObject:
         raise StorageCorrupt(f"the object {identity} is missing") from None
 
 
-def commit_at(repository: Repository, commit_id: str) -> Commit:
+def commit_at(repository: ReadableRepository, commit_id: str) -> Commit:
     """Return a commit that must exist. Raises StorageCorrupt."""
     kind, content = object_at(repository, commit_id)
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject
-from metastore.git.repository import DELETED_TREE, Repository
+from metastore.git.repository import DELETED_TREE, ReadableRepository
 from metastore.types import Damage, DatasetId
 
 #: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None.
@@ -33,7 +33,7 @@ def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | Non
 
 
 def verify(
-    repository: Repository,
+    repository: ReadableRepository,
     dataset_id: DatasetId,
     inspect: Inspect,
     stored: Iterable[str] = (),
@@ -55,7 +55,7 @@ def verify(
 
 class _Check:
     def __init__(
-        self, repository: Repository, dataset_id: DatasetId, inspect: Inspect, known: Callable[[str], bool]
+        self, repository: ReadableRepository, dataset_id: DatasetId, inspect: Inspect, known: Callable[[str], bool]
     ) -> None:
         self._repository = repository
         self._where = dataset_id
