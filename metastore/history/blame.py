@@ -9,7 +9,7 @@ from metastore.descriptor.difference import place_in_words
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import Pairing, named_lists, renamed, text_of
 from metastore.descriptor.resources import SINGULAR
-from metastore.history._documents import plain, read
+from metastore.history._documents import Documents, plain
 from metastore.history.parts import Reader
 from metastore.types import Revision, Value
 
@@ -55,13 +55,13 @@ def blame(revisions: Iterable[Revision], reader: Reader) -> tuple[Value, ...]:
         revisions: A revision and its ancestors, newest first.
         reader: Returns their descriptors.
     """
-    found: dict[str, Value] = {}
+    documents, found = Documents(), dict[str, Value]()
     root: _Node | None = None
     newer: Revision | None = None
     after: Any = None
     order: list[str] = []
     for revision in revisions:
-        before = read(reader(revision))
+        before = documents.read(reader(revision))
         if root is None or newer is None:
             root = _Node(before, None, "", ())
             order = [leaf.pointer for leaf in root.leaves()]

@@ -14,9 +14,8 @@ import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any
 
-from metastore.history._documents import read
+from metastore.history._documents import Documents, read
 from metastore.history._touched import is_indexable, keys_of, keys_touched
 from metastore.history.parts import Part, Reader, by_names, step_back, steps_back, with_end
 from metastore.index_file import IndexFile, transaction
@@ -99,11 +98,11 @@ class PartIndex:
         """Read and index revisions until one is indexed already."""
         part, above, waiting = rest.part, rest.above, _Touched()
         try:
-            after: Any = None
+            documents, after = Documents(), None
             for newer, older in pairwise(with_end(history(rest.start))):
                 assert newer is not None
-                after = read(reader(newer)) if newer.id == rest.start else after
-                before = read(reader(older)) if older is not None else None
+                after = documents.read(reader(newer)) if newer.id == rest.start else after
+                before = documents.read(reader(older)) if older is not None else None
                 waiting.append((newer.id, keys_touched(after, before)))
                 changed, part = step_back(after, before, part)
                 yield newer, changed, part

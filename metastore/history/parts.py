@@ -11,7 +11,7 @@ from typing import Any, Self
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import named_lists, renamed
 from metastore.errors import InvalidInput
-from metastore.history._documents import read
+from metastore.history._documents import Documents
 from metastore.parse import AnyTime, make_time
 from metastore.types import Revision
 from metastore.wording import shortened
@@ -84,13 +84,13 @@ def pointer(part: Part) -> str:
 
 def steps_back(revisions: Iterable[Revision], reader: Reader, part: Part) -> Iterator[tuple[Revision, bool, Part]]:
     """Yield each revision, with whether it changed the part and with the name of the part before it."""
-    after: Any = ABSENT
+    documents, after = Documents(), ABSENT
     for newer, older in pairwise(with_end(revisions)):
         assert newer is not None
         if after is ABSENT:
-            after = read(reader(newer))
+            after = documents.read(reader(newer))
             part = by_names(after, part)
-        before = read(reader(older)) if older is not None else None
+        before = documents.read(reader(older)) if older is not None else None
         changed, part = step_back(after, before, part)
         yield newer, changed, part
         after = before
