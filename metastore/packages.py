@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -35,12 +36,49 @@ class DatapackagePackage(Protocol):
 Package = FrictionlessPackage | DplibPackage | DatapackagePackage
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether another library takes a descriptor.
+
+    Attributes:
+        library: `frictionless` or `datapackage`.
+        version: Its version.
+        problems: What it says is wrong, in its own words; empty if it takes the descriptor.
+    """
+
+    library: str
+    version: str
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        return f"{self.library} {self.version}: {count or 'no'} problem{'s' * (count != 1)}"
+
+
 def values_of(package: object) -> object:
     """Return the descriptor of a package as ordinary values, and any other value unchanged."""
     for name in ("to_descriptor", "descriptor", "to_dict"):
         if (member := getattr(package, name, None)) is not None:
             return member() if callable(member) else member
     return package
+
+
+def verdict_of(descriptor: Mapping[str, Any], library: str) -> Verdict:
+    """Ask another library about a descriptor. Files and addresses that it names are not read.
+
+    Raises:
+        InvalidInput: The library is not installed.
+    """
+    from importlib.metadata import version  # slow to import, and `metastore.types` imports this module
+
+    with needs_extra("frictionless"):
+        import_module(library)
+    try:
+        errors = getattr(make_package(descriptor, library, None), "errors", ())
+    except InvalidInput as refused:
+        cause = refused.__cause__
+        errors = getattr(cause, "reasons", None) or getattr(cause, "errors", None) or (cause or refused,)
+    return Verdict(library, version(library), tuple(getattr(error, "note", None) or str(error) for error in errors))
 
 
 def make_package(descriptor: Mapping[str, Any], library: str, basepath: str | None) -> Any:

@@ -148,7 +148,7 @@ def opened(name: str, folder: Path) -> Iterator[Storage]:
 def _logging_is_put_back() -> Iterator[None]:
     """Take back what a command, run in this process, set up: it would go on writing to a stream that is closed."""
     yield
-    for name in ("metastore", "metastore.access", "gunicorn.error"):
+    for name in ("metastore", "httpx", "metastore.access", "gunicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.setLevel(logging.NOTSET)

@@ -476,7 +476,8 @@ def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp
         ("metastore dataset list math/", ["math/cars"]),
         ("metastore revision diff physics/cars v", ["v1", "v2"]),
         ("metastore tag delete physics/cars v2", ["v2"]),
-        ("metastore show math/cars ", []),
+        ("metastore show physics/cars v", ["v1", "v2"]),
+        ("metastore show math/cars phys", ["physics/cars"]),
         ("metastore --store nowhere dataset read ", []),
     ],
 )
@@ -688,7 +689,8 @@ EXAMPLES = examples()
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_in_the_help_works(run: Run, tmp_path: Path, example: str) -> None:
-    descriptor = b'{"name": "cars", "title": "Fast cars", "licenses": [{"name": "CC-BY-3.0"}]}'
+    values = {"name": "cars", "title": "Fast cars", "licenses": [{"name": "CC-BY-3.0"}]}
+    descriptor = json.dumps({**values, "resources": [{"name": "cars", "path": "cars.csv"}]}).encode()
     if "dataset create" not in example:
         run("dataset", "create", "physics/cars", *WRITE, stdin=descriptor)
         run("tag", "create", "physics/cars", "v1", *WRITE)
@@ -697,13 +699,13 @@ def test_each_example_in_the_help_works(run: Run, tmp_path: Path, example: str) 
     (tmp_path / "cars.json").write_bytes(descriptor)
     (tmp_path / "dumps/physics/cars").mkdir(parents=True)
     (tmp_path / "dumps/physics/cars/datapackage.json").write_bytes(descriptor)
-    words = shlex.split(re.sub(r'eval "\$\((.*)\)"', r"\1", example))
-    writes = words[1:3] in (["dataset", "create"], ["dataset", "patch"], ["dataset", "edit"]) or words[1] in (
-        "undo",
-        "import",
-    )
-    done = run(*words[1:], *(WRITE[:2] if writes else ()))
-    assert done.code == 0, (EXAMPLES[example], done)
+    out = ""
+    for part in re.sub(r'eval "\$\((.*)\)"', r"\1", example).split(" | "):
+        words = shlex.split(part)
+        writes = words[1] in ("undo", "import") or words[2] in ("create", "patch", "edit", "purge")
+        done = run(*words[1:], *(WRITE[:2] if writes else ()), stdin=out.encode())
+        assert done.code == 0, (EXAMPLES[example], done)
+        out = done.out
 
 
 def test_the_change_feed_is_followed_until_it_is_interrupted(

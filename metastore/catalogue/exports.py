@@ -24,7 +24,7 @@ from metastore.errors import (
     StorageCorrupt,
 )
 from metastore.files import replace_file
-from metastore.parse import parse_dataset_id
+from metastore.parse import AnyId, parse_dataset_id
 from metastore.types import DatasetId
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def export(
     store: Store,
     folder: Path,
     *,
-    prefix: str = "",
+    prefix: str | tuple[str, ...] = "",
+    ids: Iterable[AnyId] | None = None,
     revision: str | None = None,
     prune: bool = False,
     overwrite: bool = False,
@@ -73,7 +74,8 @@ def export(
     Args:
         store: The store to read.
         folder: The folder; created if it does not exist.
-        prefix: Only ids that start with this text.
+        prefix: Only ids that start with this text, or with one of several.
+        ids: Only these datasets; then no file counts as one of a dataset that is gone.
         revision: A tag or another name of a revision; datasets without it are skipped. None means the newest.
         prune: Whether to remove the files of datasets that were deleted, moved or purged.
         overwrite: Whether to also write and remove files that somebody changed.
@@ -87,14 +89,20 @@ def export(
     run = _Run(folder, overwrite=overwrite, dry_run=dry_run)
     lines: list[ExportLine] = []
     try:
-        ids = list(store.dataset_list(prefix))
-        lines.extend(_export_one(run, store, dataset_id, revision) for dataset_id in through(ids))
-        present = {_path(dataset_id) for dataset_id in ids}
-        gone = sorted(path for path in run.known if path.startswith(prefix) and path not in present)
+        chosen = _chosen(store, prefix) if ids is None else list(map(parse_dataset_id, ids))
+        lines.extend(_export_one(run, store, dataset_id, revision) for dataset_id in through(chosen))
+        present = {_path(dataset_id) for dataset_id in chosen}
+        covered = run.known if ids is None else ()
+        gone = sorted(path for path in covered if path.startswith(prefix) and path not in present)
         lines += [run.remove(path) if prune else ExportLine(path, "stale") for path in gone]
     finally:
         run.save()
     return lines
+
+
+def _chosen(store: Store, prefix: str | tuple[str, ...]) -> list[DatasetId]:
+    prefixes = (prefix,) if isinstance(prefix, str) else prefix
+    return sorted({dataset_id for each in prefixes for dataset_id in store.dataset_list(each)})
 
 
 def exported_unchanged(file: Path, content: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import sys
@@ -27,10 +26,11 @@ MODULES = {
     name: module
     for module, names in {
         "bundle": "bundle",
+        "check": "check",
         "compare": "diff",
         "database": "database",
         "dataset": "dataset",
-        "files": "check describe export import",
+        "files": "describe export import",
         "revision": "blame changes journal project resource revision tag",
         "search": "search",
         "serve": "serve",
@@ -67,6 +67,8 @@ class _Top(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command. For an unknown one, fail and name similar ones."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            import difflib
+
             known = {**dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS), **_by_verb()}
             near = [known[name] or name for name in difflib.get_close_matches(args[0], known, 3)]
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""

@@ -50,8 +50,9 @@ def wait_for_host(seconds: float, *, sleep: Callable[[float], None] = time.sleep
         seconds: The time to wait.
         sleep: Waits for some seconds.
     """
-    if not sys.stderr.isatty():
-        click.echo(f"The host limits requests: waiting {math.ceil(seconds)} seconds.", err=True)
+    stream = bar_stream()
+    if not stream.isatty():
+        click.echo(f"The host limits requests: waiting {math.ceil(seconds)} seconds.", file=stream)
         sleep(seconds)
         return
     click.echo(err=True)

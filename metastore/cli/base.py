@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metastore.cli.bars import bar_stream, wait_for_host
-from metastore.cli.output import paint, show, show_bytes
+from metastore.cli.output import paint, show, show_bytes, show_pages
 from metastore.errors import (
     DatasetNotFound,
     InvalidInput,
@@ -39,6 +39,10 @@ class App:
         self.author: str | None = None
         self.json = False
         self.quiet = False
+        self.verbose = False
+        self.format: str | None = None
+        self.fields: tuple[str, ...] = ()
+        self.columns: tuple[str, ...] = ()
         self.create = False
         self.bundles_url: str | None = None
         self.groups_file: str | None = None
@@ -154,17 +158,34 @@ class App:
         elif isinstance(text, bytes):
             show_bytes(text)
         else:
-            show(*([text] if isinstance(text, str) else text))
+            show_pages([text] if isinstance(text, str) else text)
 
     def summary(self, value: Any, text: str) -> None:
         """Print the counts of a command: with `--json` as JSON, otherwise as a line unless `--quiet`."""
         if self.json or not self.quiet:
             self.data(value, text)
 
-    def rows(self, values: Iterable[Any], text: Callable[[Any], str] = str) -> None:
-        """Print results as they come, each on its line."""
-        for value in values:
-            self.data(value, text(value))
+    def rows(self, values: Iterable[Any], columns: Sequence[str] | None = None, **how: Any) -> None:
+        """Print a list as it comes, in the form that the options name.
+
+        Args:
+            values: The values.
+            columns: The fields of a table or of CSV. Default: those of the command.
+            **how: See `metastore.cli.lists.show_list`.
+        """
+        from metastore.cli.lists import show_list
+
+        form = self.format or ("jsonl" if self.json else "plain")
+        show_list(values, form, columns=columns or self.columns, fields=self.fields, **how)
+
+    def refuse_store(self, reason: str) -> None:
+        """Refuse `--store` where it would do nothing.
+
+        Raises:
+            InvalidInput: The option was given.
+        """
+        if self.store_url is not None:
+            raise InvalidInput(f"--store does nothing here: {reason}")
 
 
 def say(text: str, **style: Any) -> None:
@@ -234,6 +255,11 @@ def _in_folder(store: Store) -> GitStorage | None:
 
     storage = store.storage
     return storage if isinstance(storage, GitStorage) else None
+
+
+def is_file(name: str) -> bool:
+    """Tell whether an argument names a file, `-` for stdin; otherwise it names a dataset."""
+    return name == "-" or name.endswith(".json") or Path(name).is_file()
 
 
 def read_input(source: str) -> bytes:

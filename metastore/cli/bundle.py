@@ -16,7 +16,7 @@ from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
 from metastore.cli.base import App, read_input, say
 from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, command
-from metastore.cli.output import show, show_bytes
+from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, PermissionDenied
 
@@ -34,11 +34,11 @@ def bundle() -> None:
 COMMANDS = (bundle,)
 
 
-def _command(name: str, *options: Callable[..., Any], writes: bool = False) -> Callable[..., Any]:
+def _command(name: str, *options: Callable[..., Any], writes: bool = False, lists: str = "") -> Callable[..., Any]:
     def decorate(function: Callable[..., Any]) -> Any:
         for option in reversed((*options, *WHERE, *(WHO if writes else ()))):
             function = option(function)
-        return command(bundle, name)(function)
+        return command(bundle, name, lists=lists)(function)
 
     return decorate
 
@@ -53,18 +53,14 @@ def _command(name: str, *options: Callable[..., Any], writes: bool = False) -> C
     click.option("--host", help="Only those that may run on this host."),
     click.option("--after", metavar="NAME", help="Begin after this name."),
     click.option("--limit", type=click.IntRange(min=0), help="The most bundles to list."),
+    lists="name event ifb_group storage run udp writable hosts updated",
 )
 def list_bundles(app: App, **wanted: Any) -> None:
     """List bundles.
 
     With a PREFIX, it lists only bundles whose names begin with it.
     """
-    matches = _open(app).bundle_list(**wanted)
-    if app.json:
-        app.rows(matches)
-    else:
-        for line in bundle_text.table(map(bundle_text.cells, matches)):
-            show(line)
+    app.rows(_open(app).bundle_list(**wanted), text=bundle_text.cells, titles=bundle_text.TITLES)
 
 
 @_command(
@@ -148,13 +144,14 @@ def undo(app: App, name: str, snapshot: int, comment: str | None, expected: int 
     click.option("--until", type=TIME, metavar="TIME", help="Only before this time."),
     click.option("--before", type=int, metavar="NUMBER", help="Only before this snapshot."),
     click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="The most to list."),
+    lists="id created user action name comment",
 )
 def log(app: App, **wanted: Any) -> None:
     """List changes of one bundle or all.
 
     Each line has the number, time, user, change and comment; the newest comes first.
     """
-    app.rows(_open(app).bundle_log(**wanted), bundle_text.log_line)
+    app.rows(_open(app).bundle_log(**wanted), text=bundle_text.log_line)
 
 
 @_command("snapshot", click.argument("number", type=int))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from metastore.bundle.port import Bundle, BundleDiff, LogEntry, Snapshot
 from metastore.cli.output import paint
 
-_HEADER = ("NAME", "EVENT", "GROUP", "RUN", "STORAGE", "HOSTS", "DEVICES", "UPDATED")
+#: The columns of the list of bundles.
+TITLES = ("NAME", "EVENT", "GROUP", "RUN", "STORAGE", "HOSTS", "DEVICES", "UPDATED")
 
 
 def cells(bundle: Bundle) -> tuple[str, ...]:
@@ -18,17 +18,6 @@ def cells(bundle: Bundle) -> tuple[str, ...]:
     updated = f"{bundle.updated:%Y-%m-%d %H:%M}" if bundle.updated else ""
     hosts, devices = " ".join(bundle.hosts) or "-", str(len(bundle.devices))
     return (bundle.name, bundle.event, bundle.ifb_group, running, bundle.storage, hosts, devices, updated)
-
-
-def table(rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """Lay rows out in columns, some hundred at a time, so that a long list does not fill the memory."""
-    widths = [0] * len(_HEADER)
-    page: list[tuple[str, ...]] = [_HEADER]
-    while page := [*page, *islice(rows, 500)]:
-        widths = [max(width, *(len(row[column]) for row in page)) for column, width in enumerate(widths)]
-        for row in page:
-            yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        page = []
 
 
 def lines(bundle: Bundle) -> list[str]:

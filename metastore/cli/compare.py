@@ -8,14 +8,14 @@ import io
 from collections.abc import Callable
 from heapq import merge as merged
 from itertools import groupby, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metastore.cli.base import App, read_input, say
+from metastore.cli.base import App, is_file, read_input, say
+from metastore.cli.ids import split
 from metastore.cli.options import command
-from metastore.cli.output import paint, show
+from metastore.cli.output import paint, show_pages
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, NotADescriptor, NotFound, StorageCorrupt
 from metastore.types import DatasetId, Difference
@@ -98,17 +98,18 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
             raise InvalidInput("give two files or datasets, or the other store with --with")
         _compare_stores(app, app.reader(), app.open(other, create=False))
         return None
+    if all(map(is_file, (a, b or a))):
+        app.refuse_store("two files are compared")
     texts = (_text(app, a, None), _text(app, b or a, other))
     return _compared((a, b or a), *texts, app.grades())
 
 
 def _text(app: App, name: str, url: str | None) -> bytes:
     """Return a descriptor from a file or a store, byte for byte."""
-    if name == "-" or Path(name).is_file() or name.endswith(".json"):
+    if is_file(name):
         return read_input(name)
-    dataset_id, _, revision = name.partition("@")
     store = app.reader() if url is None else app.open(url, create=False)
-    return store.dataset_json(dataset_id, revision or None)[1]
+    return store.dataset_json(*split(name))[1]
 
 
 def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -> Comparison:
@@ -167,9 +168,12 @@ _SIGNS = {
 def _print_words(result: Comparison) -> None:
     if not result.changes:
         say("No differences.")
-    for change in result.changes:
-        sign, colour = _SIGNS[change.kind]
-        show(paint(f"{sign} {change}", fg=colour))
+    show_pages(_word(change) for change in result.changes)
+
+
+def _word(change: Difference) -> str:
+    sign, colour = _SIGNS[change.kind]
+    return paint(f"{sign} {change}", fg=colour)
 
 
 def _print_lines(result: Comparison, *, only: bool) -> None:
@@ -184,8 +188,8 @@ def _print_lines(result: Comparison, *, only: bool) -> None:
 def _print_unified(result: Comparison) -> None:
     old, new = ([line.rstrip("\n") for line in io.StringIO(text, newline="\n")] for text in result.texts())
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in difflib.unified_diff(old, new, *result.labels, lineterm=""):
-        show(paint(line, fg=colours.get(line[:1])))
+    lines = difflib.unified_diff(old, new, *result.labels, lineterm="")
+    show_pages(paint(line, fg=colours.get(line[:1])) for line in lines)
 
 
 COMMANDS = tuple(_root.commands.values())

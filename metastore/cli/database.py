@@ -72,7 +72,7 @@ def roles(app: App, url: str | None) -> None:
     """
     with needs_extra("postgres"):
         from metastore.postgres.roles import set_up_roles
-    app.rows(set_up_roles(_url(app, url)), str)
+    app.rows(set_up_roles(_url(app, url)))
 
 
 def _url(app: App, url: str | None) -> str:

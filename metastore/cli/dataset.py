@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,20 +10,25 @@ from pathlib import Path
 import click
 
 from metastore import validate
-from metastore.catalogue.batches import Chosen
 from metastore.cli import completing
 from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
-from metastore.cli.many import edit_many, undo_many
+from metastore.cli.ids import ID, IDS, joined, split
 from metastore.cli.options import CREATE, TIME, command
 from metastore.cli.output import show_bytes
 from metastore.errors import InvalidInput, MetastoreError, NotFound, RevisionConflict, StorageCorrupt
-from metastore.search.documents import document
 from metastore.store.base import Store
-from metastore.store.summaries import last_state
 from metastore.types import Dataset, DatasetId, Revision, first_line
 
 FILE = click.argument("file", default="-")
-ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
+#: Several datasets, or one and a revision, as people type it.
+READ = click.argument(
+    "dataset_ids",
+    metavar="OWNER/NAME[@REVISION]...",
+    nargs=-1,
+    required=True,
+    callback=lambda context, parameter, named: joined(named),
+    shell_complete=completing.ids_and_tags,
+)
 
 
 @click.group()
@@ -53,19 +57,21 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
     app.data(created, created.revision.id)
 
 
-@command(dataset, "read")
-@ID
-@click.argument("revision", required=False, shell_complete=completing.tags)
+@command(dataset, "read", many=True)
+@READ
 @click.option("--raw", is_flag=True, help="Print the bytes, even if they are not JSON.")
-def read(app: App, dataset_id: str, revision: str | None, raw: bool) -> None:
-    """Print a descriptor.
+def read(app: App, dataset_id: str, raw: bool) -> None:
+    """Print descriptors.
 
-    Prints the newest one, or the one at a REVISION or tag, exactly as it is stored.
+    Prints the newest one of each dataset, or the one at a REVISION or tag, exactly as it is stored. One dataset can
+    stand before its revision without the @. For - the ids are read from stdin.
+
+    Examples: metastore dataset read physics/cars v1; metastore dataset read physics/cars@v1 physics/cars@HEAD
     """
     if raw:
-        show_bytes(app.reader().dataset_bytes(dataset_id, revision)[1])
+        show_bytes(app.reader().dataset_bytes(*split(dataset_id))[1])
         return
-    stored = app.reader().dataset_read(dataset_id, revision)
+    stored = app.reader().dataset_read(*split(dataset_id))
     app.data(stored, stored.bytes)
 
 
@@ -137,6 +143,8 @@ def edit(
     Example: metastore dataset edit --where licence:CC-BY-3.0 --patch '{"version": "2.0.0"}' --dry-run
     """
     if dataset_id is None and filters and patch is not None:
+        from metastore.cli.many import edit_many
+
         edit_many(app, filters, _patch_of(patch), message, at, dry_run=dry_run)
         return
     if dataset_id is None or filters or patch is not None or dry_run:
@@ -161,17 +169,20 @@ def edit(
     _tell(app, edited, current.revision.id, "Updated")
 
 
-@command(dataset, "delete", writes=True, expects=True)
-@ID
+@command(dataset, "delete", writes=True, expects=True, many=True)
+@IDS
 def delete(app: App, dataset_id: str, message: str | None, at: datetime | None, expected: str | None) -> None:
-    """Delete a dataset. Its history stays, and `dataset revert` restores it."""
+    """Delete datasets. Their histories stay, and `dataset revert` restores them.
+
+    For - the ids are read from stdin. Exit code 1 if one of several datasets cannot be deleted.
+    """
     revision = app.reader().dataset_delete(dataset_id, expected=expected, message=message, at=at)
     say(f"Deleted {dataset_id}; `metastore dataset revert {dataset_id} {str(revision.parent)[:12]}` brings it back.")
     app.data(revision, revision.id)
 
 
-@command(dataset, "purge", writes=True, expects=True)
-@ID
+@command(dataset, "purge", writes=True, expects=True, many=True)
+@IDS
 @click.option("--force", is_flag=True, help="Purge even a live dataset.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def purge(
@@ -183,7 +194,12 @@ def purge(
     at: datetime | None,
     expected: str | None,
 ) -> None:
-    """Permanently remove a deleted dataset with its whole history."""
+    """Permanently remove deleted datasets with their whole histories.
+
+    For - the ids are read from stdin. Exit code 1 if one of several datasets cannot be purged.
+
+    Example: metastore dataset list --deleted | metastore dataset purge - --yes
+    """
     store = app.reader()
     head = store.revision_read(dataset_id)
     if not head.deleted and not force:
@@ -213,7 +229,7 @@ def move(
     app.data(moved, moved.revision.id)
 
 
-@command(dataset, "revert", writes=True, expects=True)
+@command(dataset, "revert", writes=True, expects=True, many=True)
 @ID
 @click.argument("revision", shell_complete=completing.tags)
 def revert(
@@ -221,7 +237,8 @@ def revert(
 ) -> None:
     """Revert a dataset to a REVISION or tag.
 
-    That makes a new revision. It works for a deleted dataset, too.
+    That makes a new revision. It works for a deleted dataset, too. With - as OWNER/NAME, all datasets whose ids are on
+    stdin are reverted; exit code 1 if one of them cannot be.
     """
     store = app.reader()
     before = store.revision_read(dataset_id)
@@ -258,6 +275,9 @@ def undo(
 
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
+    from metastore.catalogue.batches import Chosen
+    from metastore.cli.many import undo_many
+
     chosen = Chosen(batch, by, since, until)
     if chosen != Chosen():
         if dataset_id is not None or at is not None or expected is not None:
@@ -276,7 +296,7 @@ def undo(
     app.data(undone, undone.revision.id)
 
 
-@command(dataset, "list")
+@command(dataset, "list", lists="id title revision.created revision.author.name problem")
 @click.argument("prefix", default="", shell_complete=completing.owners)
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
@@ -289,6 +309,7 @@ def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, d
     """
     store = app.reader()
     ids = store.dataset_list(prefix, after=after, limit=limit, deleted=deleted)
+    is_long = is_long or (bool(set(app.fields) - {"id"}) if app.fields else app.format in ("table", "csv"))
     app.rows((_listed(store, dataset_id) for dataset_id in ids) if is_long else ids)
     unnamed = unnamed_of(store) if not (prefix or after or deleted) else []
     if unnamed:
@@ -322,6 +343,9 @@ class _Listed:
 
 
 def _listed(store: Store, dataset_id: DatasetId) -> _Listed:
+    from metastore.search.documents import document
+    from metastore.store.summaries import last_state
+
     try:
         revision, content = last_state(store, dataset_id)
     except (NotFound, StorageCorrupt) as error:
@@ -330,6 +354,8 @@ def _listed(store: Store, dataset_id: DatasetId) -> _Listed:
 
 
 def _keep(text: str) -> Path:
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".json", prefix="metastore-", delete=False) as file:
         file.write(text)
     return Path(file.name)

@@ -1,9 +1,8 @@
-"""`metastore describe`, `check`, `import` and `export`: the commands on files."""
+"""`metastore describe`, `import` and `export`: the commands on files."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,14 +15,15 @@ from metastore.catalogue.exports import Outcome as ExportOutcome
 from metastore.catalogue.imports import Outcome as ImportOutcome
 from metastore.cli import completing
 from metastore.cli.bars import Bar, bar_stream
-from metastore.cli.base import App, read_input, say, write_output
+from metastore.cli.base import App, say, write_output
+from metastore.cli.ids import ids_of
 from metastore.cli.options import CREATE, WRITING, command
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.descriptor.document import DESCRIPTOR, encode
-from metastore.errors import InvalidInput, NotFound, StorageCorrupt
+from metastore.errors import InvalidInput
 from metastore.store.batch import new_batch_id
-from metastore.types import DatasetId, Finding
+from metastore.types import DatasetId
 
 if TYPE_CHECKING:
     from metastore.catalogue.exports import ExportLine
@@ -36,7 +36,7 @@ def _root() -> None:
     """Hold the commands without a noun."""
 
 
-@command(_root, "describe")
+@command(_root, "describe", stores=False)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", help="The name of the package. Default: that of the folder.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to.")
@@ -62,64 +62,6 @@ def describe(app: App, folder: Path, name: str | None, output: Path | None) -> N
     say(f"Described {count} file{'s' * (count != 1)} in {output}.", fg="green")
 
 
-@command(_root, "check")
-@click.argument("files", nargs=-1)
-@click.option("--all", "whole_store", is_flag=True, help="Check the newest revision of all datasets in the store.")
-def check(app: App, files: tuple[str, ...], whole_store: bool) -> None:
-    """Check descriptors against their profile.
-
-    Checks each of the FILES against the profile that it declares. With --all, or with --store and no FILES, it checks
-    each dataset of the store, and then counts the problems of each kind. Exit code 1 if there is a problem.
-    """
-    whole_store = whole_store or (app.store_url is not None and not files)
-    if bool(files) == whole_store:
-        raise InvalidInput("give files to check, or --all, but not both")
-    profiles = app.profiles()
-    kinds: Counter[str] = Counter()
-    checked = (
-        _of_datasets(app, profiles) if whole_store else ((name, _checked(read_input(name), profiles)) for name in files)
-    )
-    for name, findings in checked:
-        kinds.update(finding.kind for finding in findings)
-        _tell_checked(app, name, findings, dataset=whole_store)
-    if whole_store and app.json:
-        app.data({"kinds": dict(kinds.most_common())})
-    elif whole_store:
-        for kind, count in kinds.most_common():
-            say(f"{count:7} {kind}")
-    if kinds:
-        raise click.exceptions.Exit(FOUND_PROBLEMS)
-
-
-def _of_datasets(app: App, profiles: str | None) -> Iterator[tuple[str, tuple[Finding, ...]]]:
-    """Check each dataset. One that cannot be read is a finding, and does not stop the rest."""
-    store = app.reader()
-    for dataset_id in store.dataset_list():
-        try:
-            findings = _checked(store.dataset_bytes(dataset_id)[1], profiles)
-        except (StorageCorrupt, NotFound) as error:
-            findings = (Finding("", str(error), error.kind),)
-        yield str(dataset_id), findings
-
-
-def _checked(content: str | bytes, profiles: str | None) -> tuple[Finding, ...]:
-    try:
-        findings: tuple[Finding, ...] = metastore.validate(content, profiles=profiles)
-    except InvalidInput as error:
-        return tuple(Finding(pointer, detail, error.kind) for pointer, detail in error.problems)
-    return findings
-
-
-def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset: bool) -> None:
-    if app.json:
-        app.data({"dataset" if dataset else "file": name, "findings": findings})
-        return
-    count = len(findings)
-    say(f"{name}: {count or 'no'} problem{'s' * (count != 1)}", fg="red" if findings else "green")
-    for finding in findings:
-        show(f"{name}: {finding}")
-
-
 @command(_root, "import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--owner", help="The owner of all; names come from the descriptors. Default: both from the path.")
@@ -140,7 +82,6 @@ def _tell_checked(app: App, name: str, findings: tuple[Finding, ...], *, dataset
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be imported.")
 @click.option("--fast", is_flag=True, help="Do not wait for the disk. After a power cut, import again.")
-@click.option("-v", "--verbose", is_flag=True, help="List each dataset, its changes and its findings.")
 @click.option("--batch", metavar="ID", help="The id of this import for `metastore undo --batch`. Default: a new one.")
 @WRITING[0]
 @WRITING[1]
@@ -155,7 +96,6 @@ def import_files(
     base: Path | None,
     dry_run: bool,
     fast: bool,
-    verbose: bool,
     batch: str | None,
     **why: Any,
 ) -> None:
@@ -197,7 +137,7 @@ def import_files(
         for line in importer.run(items):
             lines.append(line)
             bar.show(len(lines), max(count, len(lines)))
-    _tell_imported(app, lines, dry_run=dry_run, verbose=verbose)
+    _tell_imported(app, lines, dry_run=dry_run)
 
 
 def _first_good(items: Iterator[Item]) -> tuple[bool, Iterator[Item]]:
@@ -218,7 +158,7 @@ def _can_be_stored(content: bytes) -> bool:
     return True
 
 
-def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose: bool) -> None:
+def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool) -> None:
     counts = {outcome: sum(line.outcome == outcome for line in lines) for outcome in get_args(ImportOutcome)}
     findings = sum(len(line.findings) for line in lines)
     failures = [
@@ -227,7 +167,7 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool, verbose:
     for line in lines:
         if line.outcome == "failed" or (line.outcome == "skipped" and not app.json):
             say(str(line), fg="red" if line.outcome == "failed" else "yellow")
-        elif not app.json and (verbose or (dry_run and line.outcome != "unchanged")):
+        elif not app.json and (app.verbose or (dry_run and line.outcome != "unchanged")):
             _tell_line(line)
     shown = {name: count for name, count in counts.items() if count or name not in ("merged", "skipped")}
     text = ", ".join(f"{count} {name}" for name, count in {**shown, "findings": findings}.items())
@@ -248,23 +188,27 @@ def _tell_line(line: ImportLine) -> None:
 
 @command(_root, "export")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("prefix", default="", shell_complete=completing.owners)
+@click.argument("prefixes", nargs=-1, metavar="[PREFIX]...", shell_complete=completing.owners)
 @click.option("--revision", metavar="TAG", help="Export this tag or revision; datasets without it are skipped.")
 @click.option("--prune", is_flag=True, help="Remove the files of datasets that were deleted, moved or purged.")
 @click.option("--overwrite", is_flag=True, help="Replace and remove files even if they were edited.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be written and removed.")
-def export(app: App, folder: Path, prefix: str, revision: str | None, **options: bool) -> None:
+def export(app: App, folder: Path, prefixes: tuple[str, ...], revision: str | None, **options: bool) -> None:
     """Write descriptors to files.
 
-    The newest descriptor of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with a PREFIX, only of those whose
-    ids begin with it. A manifest in FOLDER lists the files, so that the next export keeps files that were edited, and
-    --prune removes the files of datasets that are gone. Exit code 1 if a file was kept or a dataset could not be read.
+    The newest descriptor of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with PREFIXES, only of those whose
+    ids begin with one of them, and with - of those whose ids are on stdin. A manifest in FOLDER lists the files, so
+    that the next export keeps files that were edited, and --prune removes the files of datasets that are gone. Exit
+    code 1 if a file was kept or a dataset could not be read.
 
-    Example: metastore export published --revision v1 --prune
+    Examples: metastore export published --revision v1 --prune; metastore export published physics/ math/
     """
     from metastore.catalogue.exports import export as export_all
 
     store = app.reader()
+    ids = list(ids_of(prefixes)) if prefixes == ("-",) else None
+    if ids is not None and options["prune"]:
+        raise InvalidInput("--prune looks for all that is gone: it goes with prefixes, and not with ids on stdin")
     with Bar("Exporting") as bar:
 
         def through(ids: list[DatasetId]) -> Iterator[DatasetId]:
@@ -272,7 +216,7 @@ def export(app: App, folder: Path, prefix: str, revision: str | None, **options:
                 yield dataset_id
                 bar.show(done, len(ids))
 
-        lines = export_all(store, folder, prefix=prefix, revision=revision, through=through, **options)
+        lines = export_all(store, folder, prefix=prefixes or "", ids=ids, revision=revision, through=through, **options)
     _tell_exported(app, lines, dry_run=options["dry_run"])
 
 
@@ -281,7 +225,7 @@ def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
     for line in lines:
         if line.reason:
             say(str(line), fg="red" if line.outcome in ("failed", "kept") else "yellow")
-        elif dry_run and line.outcome != "unchanged":
+        elif app.verbose or (dry_run and line.outcome != "unchanged"):
             say(str(line))
     if counts["stale"]:
         say(f"{counts['stale']} files belong to datasets that are gone; --prune removes them.", fg="yellow")

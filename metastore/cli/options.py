@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from metastore.cli.base import App
+
+#: The forms of a list; `metastore.cli.lists` prints them.
+FORMATS = ("plain", "table", "csv", "json", "jsonl")
 
 
 def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -21,6 +24,13 @@ def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None
             setattr(context.ensure_object(App), attribute, value)
 
     return callback
+
+
+def _be_verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    keep("verbose")(context, parameter, value)
+    if value:
+        logging.getLogger("metastore").setLevel(logging.INFO)
+        logging.getLogger("httpx").setLevel(logging.INFO)  # it says each request
 
 
 def _be_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -61,6 +71,14 @@ COMMON: tuple[Callable[..., Any], ...] = (
         expose_value=False,
         callback=_be_quiet,
         help="Print only results and errors, without progress bars and counts.",
+    ),
+    click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_be_verbose,
+        help="Also print requests to other servers, and a line for each dataset of an import, export or copy.",
     ),
 )
 WRITING: tuple[Callable[..., Any], ...] = (
@@ -127,20 +145,78 @@ ATTRIBUTES: tuple[Callable[..., Any], ...] = (
 )
 
 
-def command(group: click.Group, name: str, *, writes: bool = False, expects: bool = False) -> Callable[..., Any]:
-    """Make a function a command, with the options of every command and those of its kind."""
+def _named(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    keep("fields")(context, parameter, tuple(filter(None, value.split(","))) if value else None)
+
+
+def listing(columns: Sequence[str]) -> tuple[Callable[..., Any], ...]:
+    """Return the options of a command that prints a list whose tables have some columns."""
+    return (
+        click.option(
+            "--format",
+            type=click.Choice(FORMATS),
+            expose_value=False,
+            callback=keep("format"),
+            help="The form of the list. Default: plain, lines for people; --json is short for jsonl.",
+        ),
+        click.option(
+            "--fields",
+            metavar="NAME,...",
+            expose_value=False,
+            callback=_named,
+            help=f"Print only these fields, in this order. Default of table and csv: {','.join(columns)}.",
+        ),
+    )
+
+
+def command(
+    group: click.Group,
+    name: str,
+    *,
+    writes: bool = False,
+    expects: bool = False,
+    many: bool = False,
+    stores: bool = True,
+    lists: str = "",
+) -> Callable[..., Any]:
+    """Make a function a command, with the options of every command and those of its kind.
+
+    Args:
+        group: The group of the command.
+        name: Its name.
+        writes: Whether it takes an author, a message and a time.
+        expects: Whether it takes `--expected`.
+        many: Whether it does its work for several datasets: `-` for the ids on stdin, and an argument `dataset_ids`.
+        stores: Whether it works on the store.
+        lists: For a command that prints a list, the columns of its tables; the function passes them to `App.rows`.
+    """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            app = click.get_current_context().find_object(App)
-            if writes and app:
+            app = click.get_current_context().ensure_object(App)
+            app.columns = tuple(lists.split())
+            if not stores:
+                app.refuse_store(f"`{click.get_current_context().command_path}` uses no store")
+            if writes:
                 app.require_author()
-            if expects and app and "name" not in kwargs:  # a tag's id has no abbreviation
+            if not many:
+                return once(app, *args, **kwargs)
+            from metastore.cli.ids import for_each
+
+            return for_each(functools.partial(once, app, *args), kwargs)
+
+        def once(app: App, *args: Any, **kwargs: Any) -> Any:
+            if expects and "name" not in kwargs:  # a tag's id has no abbreviation
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
-        options: list[Callable[..., Any]] = [*COMMON, *(WRITING if writes else ()), *(EXPECTING if expects else ())]
+        options: list[Callable[..., Any]] = [
+            *(listing(lists.split()) if lists else ()),
+            *(COMMON if stores else COMMON[1:]),
+            *(WRITING if writes else ()),
+            *(EXPECTING if expects else ()),
+        ]
         decorated: Any = run
         for option in reversed(options):
             decorated = option(decorated)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -28,6 +30,25 @@ def show(*lines: str, err: bool = False) -> None:
     click.echo("\n".join(map(_safe, lines)), err=err, color=wants_color())
 
 
+def show_pages(lines: Iterable[str]) -> None:
+    """Print lines as they come. On a terminal, more of them than it shows go to a pager: `PAGER`, or else less."""
+    import shutil  # slow to import
+
+    from metastore.config import wants_color
+
+    coming = iter(lines)
+    if sys.stdout.isatty() and sys.stdin.isatty():
+        first = list(islice(coming, shutil.get_terminal_size().lines - 1))
+        following = next(coming, None)
+        if following is not None:
+            paged = chain(first, [following], coming)
+            click.echo_via_pager((f"{_safe(line)}\n" for line in paged), color=wants_color())
+            return
+        coming = iter(first)
+    for line in coming:
+        show(line)
+
+
 def _safe(line: str) -> str:
     pieces = _STYLE.split(line)
     pieces[::2] = [printable_lines(piece).replace("\n", "\\n") for piece in pieces[::2]]
@@ -36,8 +57,8 @@ def _safe(line: str) -> str:
 
 
 def show_bytes(content: bytes) -> None:
-    """Write bytes to stdout unchanged; on a terminal, control characters are escaped."""
+    """Write bytes to stdout unchanged; on a terminal, in pages and with control characters escaped."""
     if sys.stdout.isatty():
-        click.echo(printable_lines(content.decode("utf-8", "backslashreplace")), nl=False)
+        show_pages(content.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n"))
     else:
         click.echo(content, nl=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 
 from metastore.cli.base import say
@@ -58,6 +57,8 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         if isinstance(error, NotADescriptor):
             say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
         if isinstance(error, OutcomeUnknown) and error.change is not None:
+            import shlex
+
             say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
         if isinstance(error, AuthenticationError) and error.missing:
             say("  Set METASTORE_TOKEN to a token. `metastore token`, on the machine of the service, issues them.")
@@ -84,6 +85,7 @@ def set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(levelname)s: %(message)s"))
     handler.addFilter(lambda record: record.name != "metastore.findings")  # `tell_findings` prints them
-    logger = logging.getLogger("metastore")
-    logger.handlers[:] = [handler]
-    logger.setLevel(logging.WARNING)
+    for name in ("metastore", "httpx"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import click
 from metastore.cli import completing
 from metastore.cli.base import App, say
 from metastore.cli.compare import Comparison, comparing
+from metastore.cli.ids import ID
 from metastore.cli.options import TIME, command
 from metastore.cli.output import paint
 from metastore.errors import InvalidInput, NotADescriptor
@@ -20,7 +21,6 @@ from metastore.wording import spelled
 
 #: How many seconds `changes --follow` waits for the next change before it asks again.
 _WAIT = 25.0
-ID = click.argument("dataset_id", metavar="OWNER/NAME", shell_complete=completing.ids)
 
 
 @click.group()
@@ -48,7 +48,7 @@ def _root() -> None:
     """Hold the commands without a noun."""
 
 
-@command(revision, "list")
+@command(revision, "list", lists="id created author.name message")
 @ID
 @click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--limit", type=click.IntRange(min=0), help="The most revisions to list.")
@@ -65,18 +65,20 @@ def _root() -> None:
 def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool, **wanted: Any) -> None:
     """List revisions, newest first, from REVISION or the newest one back."""
     from metastore.store.summaries import changed_by
-    from metastore.wire import to_wire
 
     store = app.reader()
-    for stored in store.revision_list(dataset_id, revision, **wanted):
-        if not summary:
-            app.data(stored, _line(stored))
-            continue
-        changed = changed_by(store, dataset_id, stored)
-        app.data({**to_wire(stored), "summary": changed}, [_line(stored), f"    {changed}"])
+    revisions = store.revision_list(dataset_id, revision, **wanted)
+    if not summary:
+        app.rows(revisions, text=_line)
+        return
+    _with_summaries(
+        app,
+        ((stored, changed_by(store, dataset_id, stored)) for stored in revisions),
+        lambda stored, changed: [_line(stored), f"    {changed}"],
+    )
 
 
-@command(_root, "blame")
+@command(_root, "blame", lists="where value revision.id revision.created revision.author.name")
 @ID
 @click.argument("revision", required=False, shell_complete=completing.tags)
 @click.option("--path", metavar="POINTER", default="", help="Only this part, such as /resources/0/schema.")
@@ -86,7 +88,7 @@ def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
     Each line has a value and its revision: who, when and why.
     """
     values = app.reader().blame(dataset_id, revision)
-    app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), _blamed)
+    app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), text=_blamed)
 
 
 @command(revision, "read")
@@ -133,7 +135,7 @@ def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | 
     return Comparison(diff, diff.patch, diff.changes, diff.summary, diff.grade, diff.version, labels, texts)
 
 
-@command(tag, "create", writes=True)
+@command(tag, "create", writes=True, many=True)
 @ID
 @click.argument("name")
 @click.argument("revision", required=False, shell_complete=completing.tags)
@@ -147,7 +149,12 @@ def tag_create(
     message: str | None,
     at: datetime | None,
 ) -> None:
-    """Tag REVISION, or the newest one."""
+    """Tag REVISION, or the newest one.
+
+    With - as OWNER/NAME, all datasets whose ids are on stdin are tagged; exit code 1 if one of them cannot be.
+
+    Example: metastore dataset list physics/ | metastore tag create - 2026-1 -d 'The first release of 2026'
+    """
     if description and message:
         raise InvalidInput("-d and -m both describe the tag: give one of them")
     created = app.reader().tag_create(dataset_id, name, revision, description=description or message or "", at=at)
@@ -170,7 +177,7 @@ def tag_read(app: App, dataset_id: str, name: str) -> None:
     app.data(stored, text)
 
 
-@command(tag, "list")
+@command(tag, "list", lists="name revision created author.name description")
 @ID
 def tag_list(app: App, dataset_id: str) -> None:
     """List tags by name."""
@@ -214,13 +221,16 @@ def tag_update(
     app.data(updated, updated.id)
 
 
-@command(tag, "delete", writes=True, expects=True)
+@command(tag, "delete", writes=True, expects=True, many=True)
 @ID
 @click.argument("name", shell_complete=completing.tags)
 def tag_delete(
     app: App, dataset_id: str, name: str, message: str | None, at: datetime | None, expected: str | None
 ) -> None:
-    """Delete a tag. Its revision stays."""
+    """Delete a tag. Its revision stays.
+
+    With - as OWNER/NAME, the tag of all datasets whose ids are on stdin is deleted.
+    """
     app.reader().tag_delete(dataset_id, name, expected=expected, message=message, at=at)
     say(f"Removed tag {name} of {dataset_id}.")
     if app.json:
@@ -253,7 +263,7 @@ def project_read(app: App, dataset_id: str) -> None:
     app.data(whole, lines)
 
 
-@command(_root, "journal")
+@command(_root, "journal", lists="created author.name action dataset_id message")
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most entries to list.")
@@ -262,10 +272,10 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 
     Each line has the time, author, change and reason; the newest comes first.
     """
-    app.rows(app.reader().journal(dataset_id, since=since, limit=limit), _journal_line)
+    app.rows(app.reader().journal(dataset_id, since=since, limit=limit), text=_journal_line)
 
 
-@command(_root, "changes")
+@command(_root, "changes", lists="cursor action dataset_id revision.id new_id")
 @click.option("--since", metavar="CURSOR", help="Begin after this cursor of an earlier list.")
 @click.option("--summary", is_flag=True, help="End each line with the changes of the newest revision.")
 @click.option("--follow", is_flag=True, help="Go on with what changes from then on, until Ctrl-C.")
@@ -276,26 +286,48 @@ def changes(app: App, since: str | None, summary: bool, follow: bool) -> None:
 
     Example: metastore changes --summary
     """
-    store = app.reader()
-    while True:
-        for entry in store.changes(since, wait=_WAIT if follow else 0.0):
-            _tell_change(app, store, entry, summary=summary)
-            since = entry.cursor
-        if not follow:
-            return
-
-
-def _tell_change(app: App, store: Store, entry: FeedEntry, *, summary: bool) -> None:
     from metastore.store.summaries import told
+
+    if follow and app.format in ("table", "json"):
+        raise InvalidInput(f"--follow has no end, and a {app.format} needs one: take plain, csv or jsonl")
+    store = app.reader()
+    entries = _followed(store, since) if follow else store.changes(since)
+    if not summary:
+        app.rows(entries, text=_change_line, paged=not follow)
+        return
+    _with_summaries(
+        app,
+        ((entry, told(store, entry)) for entry in entries),
+        lambda entry, changed: f"{_change_line(entry)}\t{changed}",
+        paged=not follow,
+    )
+
+
+def _followed(store: Store, since: str | None) -> Iterator[FeedEntry]:
+    while True:
+        for entry in store.changes(since, wait=_WAIT):
+            yield entry
+            since = entry.cursor
+
+
+def _change_line(entry: FeedEntry) -> str:
+    target = entry.new_id or (entry.revision.id if entry.revision else "")
+    return f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t{target}"
+
+
+def _with_summaries(
+    app: App, pairs: Iterable[tuple[Any, str]], text: Callable[[Any, str], str | list[str]], **how: Any
+) -> None:
+    """Print a list whose values each have a summary of what they changed."""
     from metastore.wire import to_wire
 
-    target = entry.new_id or (entry.revision.id if entry.revision else "")
-    line = f"{entry.cursor}\t{entry.action}\t{entry.dataset_id}\t{target}"
-    if summary:
-        changed = told(store, entry)
-        app.data({**to_wire(entry), "summary": changed}, f"{line}\t{changed}")
-    else:
-        app.data(entry, line)
+    app.rows(
+        pairs,
+        (*app.columns, "summary"),
+        text=lambda pair: text(*pair),
+        wire=lambda pair: {**to_wire(pair[0]), "summary": pair[1]},
+        **how,
+    )
 
 
 COMMANDS = (revision, tag, resource, project, *_root.commands.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from metastore.cli.base import App, say
 from metastore.cli.options import TIME, command
 from metastore.cli.output import paint, show
+from metastore.errors import InvalidInput
 from metastore.search.values import FACETS, Hit, Results
 
 _ORDERS = click.Choice(["relevance", "changed", "id", "title"])
@@ -21,12 +21,12 @@ def _root() -> None:
     """Hold the command without a noun."""
 
 
-@command(_root, "search")
+@command(_root, "search", lists="id title changed deleted snippet")
 @click.argument("words", nargs=-1)
 @click.option("--owner", help="Only datasets of this owner.")
 @click.option("--licence", help="Only with this licence; '' for none, as in every filter.")
 @click.option("--keyword", help="Only with this keyword.")
-@click.option("--format", "format_", metavar="TEXT", help="Only with a resource of this format, such as csv.")
+@click.option("--resource-format", metavar="TEXT", help="Only with a resource of this format, such as csv.")
 @click.option("--field", help="Only with a field (column) of this name.")
 @click.option("--contributor", help="Only with this contributor.")
 @click.option("--changed-since", type=TIME, metavar="TIME", help="Only those changed then or later.")
@@ -42,7 +42,7 @@ def _root() -> None:
 def search(
     app: App,
     words: tuple[str, ...],
-    format_: str | None,
+    resource_format: str | None,
     changed_since: datetime | None,
     at: datetime | None,
     **rest: Any,
@@ -54,26 +54,27 @@ def search(
 
     Example: metastore search 'fast car*' --licence CC-BY-3.0 --facet keyword
     """
-    results = app.reader().dataset_search(" ".join(words), format=format_, changed_since=changed_since, at=at, **rest)
-    if app.json:
+    if rest["facets"] and (app.format or app.fields):
+        raise InvalidInput("--format and --fields are for the hits, and --facet is not: take --json for both")
+    results = app.reader().dataset_search(
+        " ".join(words), format=resource_format, changed_since=changed_since, at=at, **rest
+    )
+    if app.json and not (app.format or app.fields):
         app.data(results)
         return
-    for hit in results.hits:
-        show(*_lines(hit))
+    app.rows(results.hits, text=_lines)
     for facet, counts in results.facets.items():
-        show("")
-        show(facet)
-        for each in counts[:20]:
-            show(f"{each.count:7} {each.value}")
+        show("", facet, *(f"{each.count:7} {each.value}" for each in counts[:20]))
     _tell(results)
 
 
-def _lines(hit: Hit) -> Iterator[str]:
+def _lines(hit: Hit) -> list[str]:
     deleted = paint("  (deleted)", fg="red") if hit.deleted else ""
-    yield f"{hit.id}  {paint(hit.title, bold=True)}{deleted}"
-    if hit.snippet:
-        parts = enumerate(hit.snippet.split("**"))
-        yield "    " + "".join(paint(part, fg="yellow") if marked % 2 else part for marked, part in parts)
+    line = f"{hit.id}  {paint(hit.title, bold=True)}{deleted}"
+    if not hit.snippet:
+        return [line]
+    parts = enumerate(hit.snippet.split("**"))
+    return [line, "    " + "".join(paint(part, fg="yellow") if marked % 2 else part for marked, part in parts)]
 
 
 def _tell(results: Results) -> None:

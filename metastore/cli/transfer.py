@@ -29,6 +29,8 @@ def init(app: App, url: str | None) -> None:
     """Make a new store at URL, a path. Default: --store or METASTORE_STORE."""
     from metastore.storage.connect import is_new
 
+    if url is not None:
+        app.refuse_store(f"the new store is {url}")
     place = url or app.url()
     if not is_new(place):
         raise AlreadyExists(f"a store or other files at {place}")
@@ -51,7 +53,7 @@ def _selecting(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command(_root, "copy")
+@command(_root, "copy", stores=False)
 @click.argument("source")
 @click.argument("target")
 @click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")

@@ -72,7 +72,7 @@ def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None
         app.data(damage, str(damage))
     ids = [dataset_id for prefix in ("", "_") for dataset_id in store.dataset_list(prefix, deleted=None)]
     if print_heads:
-        app.rows(_newest(store, ids), lambda row: f"{row['dataset']} {row['head']}")
+        app.rows(_newest(store, ids), text=lambda row: f"{row['dataset']} {row['head']}")
     if app.json:
         app.data({"datasets": _count(ids), "problems": found, "repaired": repaired})
     if found:
@@ -203,7 +203,7 @@ def backup(app: App, target: Path, check: bool) -> None:
         raise click.exceptions.Exit(KEPT_IN_BACKUP)
 
 
-@command(_root, "restore")
+@command(_root, "restore", stores=False)
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 def restore(app: App, source: Path, target: Path) -> None:
@@ -242,7 +242,7 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
         say(f"The store has everything that the backup has of {old}.", fg="green")
 
 
-@command(_root, "check-host")
+@command(_root, "check-host", stores=False)
 @click.argument("url")
 @click.option("--dataset", metavar="ID", help="On git+https://, a dataset whose repository is there, and empty.")
 @click.option("--dry-run", is_flag=True, help="Only connect to the host, and list the steps.")
