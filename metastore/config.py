@@ -44,13 +44,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import logging
 import os
 import pwd
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -115,6 +113,8 @@ def _warn_of(variable: str) -> None:
     if variable.upper() == f"{_PREFIX}CLAIMS":
         _log.warning("%s is ignored: claims are a table in the file that METASTORE_CONFIG names", variable)
         return
+    import difflib
+
     known = [f"{_PREFIX}{name.upper()}" for name in ("config", *NAMES) if name != "claims"]
     if near := difflib.get_close_matches(variable.upper(), known, 1, _ALIKE):
         _log.warning("%s is no setting and is ignored: did you mean %s?", variable, near[0])
@@ -127,6 +127,9 @@ def _warn_of_former(former: str, name: str, *, used: bool) -> None:
 
 
 def _read_file(path: str) -> dict[str, Any]:
+    import difflib
+    import tomllib
+
     try:
         with open(path, "rb") as file:
             found = tomllib.load(file)

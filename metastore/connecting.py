@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Set
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,8 @@ def shown(url: str) -> str:
 def _check(options: Mapping[str, Any], known: Set[str], who: str, listed: Callable[[], Set[str]] | None = None) -> None:
     """Refuse an option that is not known; the message names a similar one, or lists those that fit the store."""
     for name in sorted(set(options) - known):
+        from difflib import get_close_matches
+
         near = get_close_matches(name, sorted(known), 1)
         advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(listed() if listed else known))}"
         raise InvalidInput(f"{who} has no option {name!r}: {advice}")

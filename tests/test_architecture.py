@@ -247,6 +247,21 @@ def test_the_command_line_loads_a_command_when_it_is_used() -> None:
     }
 
 
+def test_a_read_on_the_command_line_loads_nothing_slow_that_it_does_not_need(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path / "store", author="Setup", validation="off") as store:
+        store.dataset_create("physics/cars", {})
+    program = (
+        "import atexit, sys; from metastore.cli.app import run;"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); run()"
+    )
+    command = ["--store", str(tmp_path / "store"), "dataset", "read", "physics/cars"]
+    done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=True)
+    slow = {"pygit2", "jsonschema_rs", "difflib", "importlib.resources", "metastore.catalogue.batches"}
+    slow |= {f"metastore.descriptor.{name}" for name in ("difference", "merge")}
+    slow |= {"metastore.history.blame", "metastore.search.scan", "metastore.search.documents"}
+    assert slow & set(done.stderr.split()) == set()
+
+
 def test_each_command_is_found_in_its_module() -> None:
     listed = {(name, command.name) for name in set(app.MODULES.values()) for command in _commands_of(name)}
     assert listed == {(module, name) for name, module in app.MODULES.items()}

@@ -369,3 +369,15 @@ def test_the_same_calls_give_the_same_ids_on_every_storage(store: MetaStore) -> 
     store.dataset_create(CARS, {"a": 1}, at=EPOCH)
     store.dataset_patch(CARS, {"b": "é"}, message="Accent", at=EPOCH)
     assert store.revision_read(CARS).id == "1d261b5a80d97a66555d26c8662e36e9757f56f4"
+
+
+def test_a_closed_store_says_so_at_every_call(store: MetaStore) -> None:
+    store.close()
+    store.close()
+    calls = {name for name in dir(store) if not name.startswith("_") and callable(getattr(type(store), name))}
+    assert len(calls) > 25
+    for name in calls - {"close"}:
+        with pytest.raises(InvalidInput, match=r"<(Meta|Remote)Store .*> is closed: open it again"):
+            getattr(store, name)()
+    with pytest.raises(InvalidInput, match="is closed"), store:
+        pass

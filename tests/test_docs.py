@@ -318,6 +318,38 @@ def test_every_error_that_a_docstring_names_exists() -> None:
     assert found > 50
 
 
+def examples_in_docstrings() -> Iterator[Any]:
+    for path in all_modules():
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if "```python" in text or ">>> " in text else ():
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
+                docstring = ast.get_docstring(node) or ""
+                assert ">>> " not in docstring, f"{path}: an example is a block of ```python"
+                for found in re.findall(r"```python\n(.*?)```", docstring, re.DOTALL):
+                    yield pytest.param(found, id=f"{path.relative_to(ROOT)}:{getattr(node, 'name', 'module')}")
+
+
+@pytest.mark.parametrize("example", list(examples_in_docstrings()))
+def test_the_example_in_a_docstring_runs(
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "groups.conf").write_text("groups = NOvA\nNOvA = ann\n")
+    package = {"name": "cars", "title": "Cars", "resources": [{"url": "cars.csv", "format": "CSV"}]}
+    names: dict[str, Any] = {"package": dict(package)}
+    exec(compile(example, "<example>", "exec"), names)
+    if "tell" in names:  # a subscriber: let it hear something
+        metastore.connect("memory:", author="Ann").dataset_create("physics/cars", {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == (1 if "tell" in names else 2 if "print" in example else 0)
+    assert names["package"] == package
+
+
+def test_the_packages_show_how_they_are_used() -> None:
+    places = {parameter.id for parameter in examples_in_docstrings()}
+    assert {f"metastore/{name}:module" for name in ("__init__.py", "bundle/__init__.py", "events.py")} <= places
+
+
 def commands(group: click.Group, prefix: str = "metastore") -> Iterator[str]:
     context = click.Context(group)
     for name in group.list_commands(context):

@@ -92,6 +92,7 @@ class RemoteStore(Store):
         return f"<{type(self).__name__} {self._http.address}>"
 
     def close(self) -> None:
+        super().close()
         self._http.close()
         if self._histories is not None:
             self._histories.close()

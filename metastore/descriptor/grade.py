@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Self
@@ -118,6 +117,8 @@ def default() -> Grades:
 
 def _read(source: str | Path | None) -> Any:
     if source is None:
+        from importlib.resources import files  # slow to import
+
         return json.loads(files("metastore").joinpath("data/grades.json").read_text("utf-8"))
     try:
         rows = json.loads(Path(source).read_text("utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -192,6 +191,8 @@ def are_alike(a: Any, b: Any) -> bool:
 
 
 def _names_alike(a: str, b: str) -> float:
+    import difflib  # slow to import, and hardly any call needs it
+
     ratio = difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()
     shortened = len(min(a, b, key=len)) > 1 and (a.startswith(b) or b.startswith(a))  # such as lat and latitude
     return max(ratio, _NAMES_ALIKE) if shortened else ratio

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.resources import files
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -175,6 +174,8 @@ def _vendored(declared: Any) -> str | None:
 
 @cache
 def _vendored_schemas() -> dict[str, Any]:
+    from importlib.resources import files  # slow to import
+
     folder = files("metastore") / "data" / "profiles"
     return {uri: _bare(json.loads((folder / f"{name}.json").read_bytes())) for name, uri in _VENDORED.items()}
 

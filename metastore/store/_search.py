@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from metastore.descriptor.document import DESCRIPTOR, load
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import PathNotFound
-from metastore.search.scan import scan
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.types import Damage, DatasetId, FeedEntry, Revision
@@ -42,7 +41,11 @@ class Finder:
 
     def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         """Find datasets, among those that the caller may read."""
-        return self._index.find(wanted, may_read) if self.is_indexed else scan(self, wanted, may_read)
+        if self.is_indexed:
+            return self._index.find(wanted, may_read)
+        from metastore.search.scan import scan
+
+        return scan(self, wanted, may_read)
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the storage, if there is one already."""

@@ -6,7 +6,6 @@ from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.descriptor.file_changes import FileChanges, own_files, undo_files
-from metastore.descriptor.merge import take_out
 from metastore.errors import MergeConflict, PathNotFound
 from metastore.storage.port import Storage
 from metastore.store._descriptors import understand
@@ -23,6 +22,8 @@ class Undo:
 
     def descriptor(self, head: Revision, now: bytes | None) -> dict[str, Any]:
         """Return a later descriptor without the changes. Raises MergeConflict, PathNotFound, NotADescriptor."""
+        from metastore.descriptor.merge import take_out  # slow to import, and few writes undo anything
+
         if now is None:
             raise PathNotFound(self._dataset_id, head.id, DESCRIPTOR)
         if self._last.deleted:  # and somebody has restored the dataset

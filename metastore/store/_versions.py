@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metastore.descriptor import difference
 from metastore.descriptor.document import load_written
 from metastore.descriptor.file_changes import Document
 from metastore.descriptor.grade import GRADES, Grades, claimed, default, next_version, summary
@@ -29,10 +28,16 @@ class Versions:
         if rule not in ("off", "warn", "refuse"):
             raise InvalidInput(f"version_rule is off, warn or refuse, not {rule!r}")
         self._rule = rule
-        self._grades = Grades.load(grades) if grades is not None else default()
+        self._own = Grades.load(grades) if grades is not None else None
+
+    @property
+    def _grades(self) -> Grades:
+        return default() if self._own is None else self._own
 
     def diff(self, old: Revision, new: Revision, before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
         """Compare two descriptors."""
+        from metastore.descriptor import difference  # slow to import, and reads compare nothing
+
         changes = difference.changes(before, after)
         grade = self._grades.grade(changes)
         version = next_version(before.get("version"), grade)
@@ -50,6 +55,8 @@ class Versions:
         said = claimed(before.get("version"), document.value.get("version")) if isinstance(before, dict) else None
         if said is None:
             return
+        from metastore.descriptor import difference
+
         grade = self._grades.grade(difference.changes(before, load_written(document.content)))
         if _rank(said) >= _rank(grade):
             return

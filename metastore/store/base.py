@@ -33,6 +33,7 @@ from metastore.parse import (
 )
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
+from metastore.store._closing import refuses_when_closed
 from metastore.store._former import takes_former_names
 from metastore.store.writer import Writer
 from metastore.types import (
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from metastore.store.batch import Batch
 
 
+@refuses_when_closed
 @takes_former_names
 class Store(ABC):
     """A store of datasets. `metastore.connect` opens one.
@@ -77,6 +79,7 @@ class Store(ABC):
 
     #: Carries out the writing calls; each store makes its own.
     _writer: Writer
+    _closed = False
 
     def __init__(self, author: AnyAuthor | None, max_bytes: int) -> None:
         if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
@@ -86,7 +89,7 @@ class Store(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        takes_former_names(cls)
+        refuses_when_closed(takes_former_names(cls))
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +97,9 @@ class Store(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    @abstractmethod
     def close(self) -> None:
-        """Free what is held open; a later call opens it again."""
+        """Free what is held open. Every later call raises InvalidInput, but for `close` itself."""
+        self._closed = True
 
     @property
     @abstractmethod

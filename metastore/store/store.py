@@ -15,7 +15,6 @@ from metastore.descriptor.document import MAX_BYTES
 from metastore.descriptor.file_changes import AnyDescriptor, Validation
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
-from metastore.history.blame import blame
 from metastore.history.parts import Part, RevisionFilter, parse_part
 from metastore.lazy import LazyList
 from metastore.parse import (
@@ -138,6 +137,7 @@ class MetaStore(Store):
         return PartIndex(self._storage.private("history.sqlite"))
 
     def close(self) -> None:
+        super().close()
         if "_parts" in self.__dict__:
             self._parts.close()
         self._finder.close()
@@ -221,6 +221,8 @@ class MetaStore(Store):
         first = self._live(identity, revision)
         key = identity, first.id
         if (values := self._blamed.get(key)) is None:
+            from metastore.history.blame import blame
+
             values = blame(self._storage.history(identity, first.id), self._descriptors.reader(identity))
             if len(values) + sum(map(len, list(self._blamed.values()))) > _REMEMBERED:
                 self._blamed.clear()

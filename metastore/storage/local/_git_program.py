@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +40,8 @@ Git = Callable[..., Done]
 def run(command: list[str]) -> Done:
     """Run a command. Raises StorageUnavailable: Git is not installed."""
     try:
+        import subprocess  # slow to import
+
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
         )

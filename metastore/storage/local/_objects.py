@@ -14,9 +14,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
-
-import pygit2
-from pygit2.enums import ObjectType
+from typing import TYPE_CHECKING
 
 from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
@@ -27,13 +25,12 @@ from metastore.storage.local._git_program import run
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import index_ids, readable_packs, write_pack
 
+if TYPE_CHECKING:
+    import pygit2
+
 _KINDS = (COMMIT, TREE, BLOB, TAG)
-_NAMES: dict[int, str] = {
-    ObjectType.COMMIT: COMMIT,
-    ObjectType.TREE: TREE,
-    ObjectType.BLOB: BLOB,
-    ObjectType.TAG: TAG,
-}
+#: libgit2's numbers of the kinds of objects, which are those of packs.
+_NAMES: dict[int, str] = {1: COMMIT, 2: TREE, 3: BLOB, 4: TAG}
 #: From this number of objects on, a write makes one pack instead of one file per object.
 _MANY = 64
 _TRIES = 50
@@ -109,6 +106,8 @@ class ObjectDatabase:
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
+        import pygit2  # slow to import, and loose objects need no libgit2
+
         with suppress(KeyError, ValueError, OSError, pygit2.GitError), forks.undisturbed():
             if self._libgit2 is None:
                 self._libgit2 = pygit2.Odb()
