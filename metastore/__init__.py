@@ -133,10 +133,10 @@ def connect(url: str | Path, **options: Any) -> Store:
             (of a descriptor; 32 MiB), `clock`. For a folder: `create` (False:
             there must be a store already), `sync` (False: not durable, for tests and repeatable imports),
             `cache_bytes` (64 MiB), `auto_pack`. A service has `token`, `timeout` (10 seconds to connect, 60 to wait),
-            `retries` (3), `author` and `max_bytes`. A database has `pool_size` (10), `patience` (30 seconds) and
-            `durable` (`required`, `warn` or `off`: what to do if it can lose acknowledged changes). A Git host has
-            `token`, and those that `metastore.storage.github.connect.open_github` and `GitHubStorage`
-            list.
+            `retries` (3), `author` and `max_bytes`. A database has `pool_size` (10), `patience` (30 seconds),
+            `durable` (`required`, `warn` or `off`: what to do if it can lose acknowledged changes) and `replicas` (the
+            URL of replicas to read named revisions from). A Git host has `token`, and
+            those that `metastore.storage.github.connect.open_github` and `GitHubStorage` list.
 
     Raises:
         InvalidInput: The URL or an option is wrong.

@@ -262,6 +262,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "grades": _text,
     "max_bytes": _size,
     "durable": _checked(_durable),
+    "replicas": _text,
     "bundles_url": _text,
     "groups_file": _text,
     "user": _text,
@@ -304,7 +305,7 @@ OPEN_WHEN_UNSET = (
 )
 #: Former names of settings, still accepted with a warning.
 FORMER_NAMES = {"url": "store"}
-_OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "durable")
+_OPTIONS = ("author", "lfs_url", "validation", "profiles", "version_rule", "grades", "max_bytes", "durable", "replicas")
 _TOKENS = {
     "service": "token",
     "github": "github_token",

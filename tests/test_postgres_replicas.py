@@ -33,6 +33,7 @@ from .waiting import until
 
 Admin = psycopg.Connection[Any]
 SPLIT = metastore.DatasetId("physics", "split")
+LAG = metastore.DatasetId("physics", "lag")
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 #: End the sessions of MetaStore that wait, and return when they are gone.
 _END = """SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
@@ -162,6 +163,41 @@ def test_where_two_servers_take_writes_all_goes_to_the_one_that_was_promoted_las
             storage.ping()
     for each in (*storages, *records):
         each.close()
+
+
+def test_a_replica_answers_reads_of_revisions_that_it_has_and_the_primary_all_others(
+    server: Server, admin: Admin
+) -> None:
+    writer, replica = PostgresStorage(server.dsn, patience=120), new_server(server)
+    first = writer.create(LAG, {"a": b"1"}, change())
+    reader = PostgresStorage(server.dsn, patience=120, cache_bytes=0, replicas=replica.dsn)
+    asked = _asked(reader)
+    with psycopg.connect(replica.dsn, autocommit=True) as there:
+        until(lambda: there.execute("SELECT FROM dataset WHERE name = 'lag'").rowcount == 1)
+        assert reader.find(LAG, first.id, "a") == (first, b"1")
+        assert reader.read(LAG, first.id, "a") == b"1"
+        assert list(reader.history(LAG, first.id)) == [first]
+        assert asked == []
+        there.execute("SELECT pg_wal_replay_pause()")
+        second = writer.append(LAG, {"a": b"2"}, change(), parent=first.id)
+        assert reader.read(LAG, second.id, "a") == b"2"
+        assert list(reader.history(LAG, second.id)) == [second, first]
+        assert reader.resolve(LAG, None) == second
+        assert len(asked) >= 3
+    replica.stop("immediate")
+    assert reader.read(LAG, first.id, "a") == b"1"  # nobody waits for a replica that is away
+    third = reader.append(LAG, {"a": b"3"}, change(), parent=second.id)
+    assert list(reader.verify()) == []
+    assert reader.find(LAG, None, "a") == (third, b"3")
+    for each in (writer, reader):
+        each.close()
+
+
+def _asked(storage: PostgresStorage) -> list[object]:
+    """Return a list that gets everything that the primary is asked from now on."""
+    ask, asked = storage.database.patiently, list[object]()
+    storage.database.patiently = lambda work: (asked.append(work), ask(work))[1]  # type: ignore[method-assign]
+    return asked
 
 
 def test_the_feed_goes_on_where_a_database_was_restored_on_a_server_whose_transactions_have_lower_numbers(

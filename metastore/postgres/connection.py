@@ -13,6 +13,7 @@ from psycopg import errors, waiting
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ExecStatus
 from psycopg_pool import PoolTimeout
 
 from metastore.errors import (
@@ -126,6 +127,22 @@ class Connection(psycopg.Connection[Any]):
     warning: str | None = None
     timeline: int = 0
     newest_timeline: Callable[[], int] | None = None
+    _cursor: psycopg.Cursor[Any] | None = None
+
+    def rows(self, query: str, values: Any = None) -> list[Any]:
+        """Run a statement, and return its rows, if it has any; values and rows travel in binary.
+
+        All calls use one cursor, since it takes long to make one. While `query` is the same object as before, psycopg
+        also keeps what it knows about the types of values and columns.
+        """
+        self._cursor = self._cursor or self.cursor(binary=True)
+        result = self._cursor.execute(query, values or None).pgresult
+        if result is None:
+            return []
+        # `description` would tell this too, but describes each column.
+        rows = self._cursor.fetchall() if result.status == ExecStatus.TUPLES_OK else []
+        result.clear()  # the cursor would keep its memory
+        return rows
 
     def wait(self, gen: PQGen[_Answer], *_: object, **__: object) -> _Answer:
         """Wait for the server as psycopg does, without cancelling."""

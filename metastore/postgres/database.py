@@ -70,8 +70,11 @@ class Database:
         deadline, pause = time.monotonic() + self.patience, 0.05
         while True:
             try:
-                with self._connection(pool, max(deadline - time.monotonic(), 0.1)) as connection:
+                connection = self._take(pool, max(deadline - time.monotonic(), 0.1))
+                try:
                     return work(connection)
+                finally:
+                    self._give_back(pool, connection)
             except PoolTimeout:
                 raise
             except psycopg.OperationalError as error:
@@ -105,17 +108,19 @@ class Database:
         with ExitStack() as stack:
             with database_errors():
                 pool = self._pools.get(os.getpid()) or self._open()
-                connection = stack.enter_context(self._connection(pool, self.patience))
+                connection = self._take(pool, self.patience)
+                stack.callback(self._give_back, pool, connection)
                 try:
                     connection.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (subject,))
                 except psycopg.OperationalError as error:
                     if not is_lost(error):
                         raise
+            before = self._held.connection
             self._held.connection, self._held.process = connection, os.getpid()
             try:
                 yield
             finally:
-                self._held.connection = None
+                self._held.connection = before
                 with suppress(psycopg.Error):
                     connection.execute("SELECT pg_advisory_unlock_all()")
 
@@ -135,23 +140,23 @@ class Database:
         pin(connection)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.patience * 1000)}ms",))
 
-    @contextmanager
-    def _connection(self, pool: _Pool, seconds: float) -> Iterator[Connection]:
+    def _take(self, pool: _Pool, seconds: float) -> Connection:
+        """Return the connection that this thread holds for several calls, or one of the pool."""
         held = self._held.connection
         if held is not None and self._held.process == os.getpid() and not held.closed:
-            self._begin(held)
-            yield held
-            return
-        try:
-            connection = self._of_primary(pool, seconds)
-        except PoolTimeout:
-            # The pool does not say whether the server is away or all connections are in use.
-            self._primary.connect().close()
-            raise
+            connection = held
+        else:
+            try:
+                connection = self._of_primary(pool, seconds)
+            except PoolTimeout:
+                # The pool does not say whether the server is away or all connections are in use.
+                self._primary.connect().close()
+                raise
         self._begin(connection)
-        try:
-            yield connection
-        finally:
+        return connection
+
+    def _give_back(self, pool: _Pool, connection: Connection) -> None:
+        if connection is not self._held.connection:
             pool.putconn(connection)
 
     def _of_primary(self, pool: _Pool, seconds: float) -> Connection:

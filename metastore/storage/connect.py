@@ -17,7 +17,7 @@ HOST_OPTIONS = (
     *("private", "description", "topic"),
 )
 #: The options of a store in a database.
-DATABASE_OPTIONS = ("pool_size", "durable")
+DATABASE_OPTIONS = ("pool_size", "durable", "replicas")
 STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *DATABASE_OPTIONS, *HOST_OPTIONS)
 
 
@@ -177,9 +177,8 @@ def _open_plain_git(text: str, options: dict[str, Any]) -> Storage:
 def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
     with needs_extra("postgres"):
         from metastore.storage.postgres.storage import PostgresStorage
-    storage = PostgresStorage(
-        text, **{name: options[name] for name in ("cache_bytes", "pool_size", "patience") if name in options}
-    )
+    names = "cache_bytes", "pool_size", "patience", "replicas"
+    storage = PostgresStorage(text, **{name: options[name] for name in names if name in options})
     storage.check(options.get("durable", "warn"))
     return storage
 

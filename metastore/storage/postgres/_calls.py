@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import psycopg
-from psycopg.pq import ExecStatus
 
 from metastore.errors import (
     AlreadyExists,
@@ -23,6 +22,7 @@ from metastore.errors import (
 from metastore.postgres.connection import Connection, confirm, database_errors
 from metastore.postgres.database import Database
 from metastore.storage.postgres import _queries
+from metastore.storage.postgres._replicas import Replicas
 from metastore.types import DatasetId
 
 Arrays = dict[str, list[Any]]
@@ -30,20 +30,46 @@ Values = Mapping[str, Any]
 
 
 class Calls:
-    """Calls of a database."""
+    """Calls of a database.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: The database.
+        replicas: Are asked first for what never changes.
+    """
+
+    def __init__(self, database: Database, replicas: Replicas | None = None) -> None:
         self._database = database
+        self._replicas = replicas
 
     def rows(self, query: str, values: Any = None) -> list[Any]:
         """Return the rows of a query that may be repeated."""
         with database_errors():
-            return self._database.patiently(lambda connection: _run(connection, query, values))
+            return self._database.patiently(lambda connection: connection.rows(query, values))
+
+    def lasting_rows(self, query: str, values: Any, is_there: Callable[[list[Any]], object] = bool) -> list[Any]:
+        """Return the rows of a query for what never changes once it is there; a replica that has it may answer.
+
+        Args:
+            query: The query.
+            values: Its values.
+            is_there: Tells whether rows contain what was asked for.
+        """
+        if self._replicas is not None:
+            rows = self._replicas.rows(query, values)
+            if is_there(rows):
+                return rows
+        return self.rows(query, values)
+
+    def close(self) -> None:
+        """Close this process's connections; the next call opens them again."""
+        self._database.close()
+        if self._replicas is not None:
+            self._replicas.close()
 
     def was_made(self, attempt: str) -> bool:
         """Tell whether a write was made; from now on it is not made any more."""
         with database_errors():
-            rows = self._database.surely(lambda connection: _run(connection, _queries.SETTLE, (attempt,)))
+            rows = self._database.surely(lambda connection: connection.rows(_queries.SETTLE, (attempt,)))
         made: bool = rows[0][0]
         return made
 
@@ -139,20 +165,14 @@ class Calls:
 
     def _put_rest(self, connection: Connection, values: Values, chunks: Iterator[Arrays]) -> None:
         """Store the objects of a write that were too many for its statement."""
-        (place,) = _run(connection, _queries.PLACE, values)[0]
+        (place,) = connection.rows(_queries.PLACE, values)[0]
         for chunk in chunks:
             connection.deadline = time.monotonic() + self._database.patience
-            _run(connection, _queries.PUT, {"place": place, **chunk})
-
-
-def _run(connection: Connection, query: str, values: Any) -> list[Any]:
-    cursor = connection.execute(query.encode(), values or None, binary=True)
-    has_rows = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
-    return cursor.fetchall() if has_rows else []  # `cursor.description` would tell this too, but describes each column
+            connection.rows(_queries.PUT, {"place": place, **chunk})
 
 
 def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:
-    outcome, actual = _run(connection, query, values)[0]
+    outcome, actual = connection.rows(query, values)[0]
     return outcome, actual
 
 

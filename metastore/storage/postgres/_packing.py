@@ -6,6 +6,7 @@ descriptor differ little, so each takes some hundred bytes beside its keyframe.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,16 @@ from metastore.git.objects import GitObject
 _LEVEL = 3
 #: Objects below this size are kept as they are, in bytes. SQL looks into trees that are.
 _SMALL = {git.TREE: 2048, git.BLOB: 128, git.COMMIT: 4096, git.TAG: 4096}
+
+
+class _Threads(threading.local):
+    """What threads cannot share, and what takes as long to make as to use."""
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_threads = _Threads()
 
 
 class Keyframe(NamedTuple):
@@ -118,6 +129,8 @@ def unpack(identity: str, packed: bool, data: bytes, base: bytes | None) -> byte
     if not packed:
         return data
     try:
+        if base is None:
+            return _threads.decompressor.decompress(data)
         return zstandard.ZstdDecompressor(dict_data=_dictionary(base)).decompress(data)
     except zstandard.ZstdError as error:
         raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None

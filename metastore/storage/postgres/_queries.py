@@ -41,7 +41,6 @@ UNION ALL (SELECT r.id, 'commit', false, r.body, NULL, NULL, NULL FROM dataset_r
     WHERE r.dataset = %(place)s
         AND r.n <= (SELECT n FROM dataset_revision WHERE dataset = %(place)s AND id = %(id)s)
     ORDER BY r.n DESC LIMIT %(limit)s)"""
-GET_MANY = f"{_OBJECTS} AND o.id = ANY(%(ids)s)"
 IDS = "SELECT encode(id, 'hex') FROM dataset_object WHERE dataset = %s AND id > %s ORDER BY id LIMIT %s"
 IS_BLOB = "SELECT FROM dataset_object WHERE dataset = %s AND id = %s AND kind = 'blob'"
 ON_BRANCH = "SELECT FROM dataset_revision WHERE dataset = %s AND id = %s"

@@ -62,7 +62,8 @@ class PostgresRepository(Repository):
         except ValueError:
             raise KeyError(object_id) from None
         self._near, self._keyframes = {}, {}
-        for identity, *columns in self._calls.rows(_queries.GET, {"place": self.place, "id": raw, "limit": _COMMITS}):
+        values = {"place": self.place, "id": raw, "limit": _COMMITS}
+        for identity, *columns in self._calls.lasting_rows(_queries.GET, values):
             self.take(identity, columns)
         return self._near[object_id]
 
@@ -142,10 +143,10 @@ class PostgresRepository(Repository):
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
 
     def has_blob(self, blob: BlobId) -> bool:
-        return bool(self._calls.rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
+        return bool(self._calls.lasting_rows(_queries.IS_BLOB, (self.place, bytes.fromhex(blob))))
 
     def leads_to(self, revision_id: str) -> bool:
-        return bool(self._calls.rows(_queries.ON_BRANCH, (self.place, bytes.fromhex(revision_id))))
+        return bool(self._calls.lasting_rows(_queries.ON_BRANCH, (self.place, bytes.fromhex(revision_id))))
 
     def starting_with(self, digits: str) -> set[str]:
         ends = [bytes.fromhex(digits.ljust(40, filler)) for filler in "0f"]
@@ -234,9 +235,10 @@ def look(
     values["needle"] = b" %s\0" % path.encode(errors="surrogateescape") if path and "\0" not in path else None
     if revision is not None:
         values["revision"] = bytes.fromhex(revision) if is_full(revision) else b""
+        rows = calls.lasting_rows(_queries.BY_ID, values, lambda rows: rows and rows[0][2] is not None)
     else:
         values["known"] = bytes.fromhex(known) if known and cache.get(known) else None
-    rows = calls.rows(_queries.NEWEST if revision is None else _queries.BY_ID, values)
+        rows = calls.rows(_queries.NEWEST, values)
     if not rows:
         calls.raise_missing(dataset_id)
     place, head, commit, body, tree, *columns = rows[0]

@@ -12,13 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 
 from metastore import git
-from metastore.errors import (
-    OutcomeUnknown,
-    PathNotFound,
-    StorageBusy,
-    StorageCorrupt,
-    TagNotFound,
-)
+from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageCorrupt, TagNotFound
 from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
@@ -34,6 +28,7 @@ from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls
 from metastore.storage.postgres._feed import touched
 from metastore.storage.postgres._packing import Packer
+from metastore.storage.postgres._replicas import Replicas
 from metastore.storage.postgres._repository import (
     Looked,
     PostgresRepository,
@@ -64,6 +59,7 @@ class PostgresStorage(ObjectStorage):
         pool_size: The largest number of connections per process.
         patience: How many seconds a call waits for a connection, a lock, or a server that is away.
         cache_bytes: The size of the cache of objects in memory.
+        replicas: The URL of replicas, which answer reads of revisions that are named by their full ids.
 
     Raises:
         StorageUnavailable: The database cannot be reached, or has to be migrated.
@@ -72,10 +68,16 @@ class PostgresStorage(ObjectStorage):
     may_arrive_late = True
 
     def __init__(
-        self, dsn: str, *, pool_size: int = 10, patience: float = 30.0, cache_bytes: int = 64 * 1024 * 1024
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 10,
+        patience: float = 30.0,
+        cache_bytes: int = 64 * 1024 * 1024,
+        replicas: str | None = None,
     ) -> None:
         self.database = Database(dsn, size=pool_size, patience=patience, timeout=5.0)
-        self._calls = Calls(self.database)
+        self._calls = Calls(self.database, Replicas(replicas, size=pool_size) if replicas else None)
         #: The key and head of datasets at the last look.
         self._places: dict[DatasetId, tuple[int, RevisionId]] = {}
         self._cache_bytes = cache_bytes
@@ -149,13 +151,12 @@ class PostgresStorage(ObjectStorage):
             with suppress(StopIteration, RuntimeError):  # another thread has changed the dict
                 self._places.pop(next(iter(self._places)), None)
 
-    def _look(
-        self, dataset_id: DatasetId, revision: str | None, path: str | None = None, cache: Cache | None = None
-    ) -> Looked:
+    def _look(self, dataset_id: DatasetId, revision: str | None, path: str | None = None) -> Looked:
         """See `look`."""
         known = self._places.get(dataset_id, (0, None))[1]
-        looked = look(self._calls, cache or self._cache, dataset_id, revision, path, known)
-        self._remember(dataset_id, looked.repository.place, looked.repository.head())
+        looked = look(self._calls, self._cache, dataset_id, revision, path, known)
+        if revision is None:  # else a replica may have answered, whose head is an old one
+            self._remember(dataset_id, looked.repository.place, looked.repository.head())
         return looked
 
     def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
@@ -314,7 +315,7 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
-        repository = self._look(dataset_id, None, cache=Cache(self._cache_bytes)).repository
+        repository = look(Calls(self.database), Cache(self._cache_bytes), dataset_id, None).repository
         with self._blaming_a_purge(dataset_id, repository):
             yield repository
 
@@ -337,7 +338,7 @@ class PostgresStorage(ObjectStorage):
         self._calls.rows(_queries.PING)
 
     def close(self) -> None:
-        self.database.close()
+        self._calls.close()
 
 
 def _raw(identity: str | None) -> bytes | None:
