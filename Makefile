@@ -21,7 +21,7 @@ CLUSTER_VENV := .venv-cluster
 # What looks at releases; apart, so that it chooses no version for us.
 AUDIT_VENV := .venv-audit
 
-.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -99,6 +99,9 @@ coverage: $(READY) debian giftless  ## the tests again, counting the lines and b
 docs html-docs: $(READY)  ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build --quiet --fail-on-warning --nitpicky docs docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
+
+man: $(READY)  ## the manual page of the command line, docs/_build/man/metastore.1
+	$(BIN)/sphinx-build --quiet --builder man docs docs/_build/man
 
 screenshots: $(READY) debian  ## the pictures of the pages, as they are now
 	$(BIN)/python docs/screenshots.py

@@ -30,6 +30,8 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True  # attributes of a class are listed in its docstring, and not a second time below it
 html_theme = "furo"
 html_title = f"MetaStore {release}"
+#: The reference of the command line, which sphinx-click makes of `--help`, as metastore(1).
+man_pages = [("reference/cli", "metastore", "keep Data Package descriptors in Git", [], 1)]
 exclude_patterns = ["_build"]
 smartquotes = False  # commands and code in plain docstrings are there to be copied
 # Docstrings are written in Markdown's single backticks: show them as code.

@@ -64,6 +64,7 @@ from metastore.types import (
 )
 
 if TYPE_CHECKING:
+    from metastore.aio import AsyncStore
     from metastore.store.base import Store
     from metastore.store.store import MetaStore, validate
     from metastore.wire import to_dict
@@ -72,6 +73,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlreadyExists",
+    "AsyncStore",
     "AuthenticationError",
     "Author",
     "BundleDeleted",
@@ -112,6 +114,7 @@ __all__ = [
     "Tag",
     "TagNotFound",
     "TooLarge",
+    "aconnect",
     "connect",
     "to_dict",
     "validate",
@@ -147,8 +150,21 @@ def connect(url: str | Path, **options: Any) -> Store:
     return connect_to(url, **options)
 
 
+async def aconnect(url: str | Path, **options: Any) -> AsyncStore:
+    """Open a store for asyncio. It takes what `connect` takes, and raises what that raises."""
+    from metastore.aio import aconnect as connect_to
+
+    return await connect_to(url, **options)
+
+
 #: The module of each name that is loaded on use.
-_LAZY = {"Store": "store.base", "MetaStore": "store.store", "validate": "store.store", "to_dict": "wire"}
+_LAZY = {
+    "AsyncStore": "aio",
+    "MetaStore": "store.store",
+    "Store": "store.base",
+    "to_dict": "wire",
+    "validate": "store.store",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,7 @@ ROOMS = [
     "catalogue",
     "client",
     "connecting settings trust",
+    "aio",
     "config",
     "service",
     "pages",

@@ -773,6 +773,8 @@ def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: 
         served.dataset_patch("physics/cars", {"title": "Cars"})
         again = run("copy", address, "pulled", "--json")
         assert (again.code, again.json["revisions"]) == (0, 1)
+        mirrored = run("--store", address, "mirror", "git@git.example.org:{owner}/{name}.git")
+        assert (mirrored.code, f"metastore --store ./pulled pull {address}`, then" in mirrored.err) == (2, True)
     assert run("--store", "pulled", "dataset", "read", "physics/cars").json["title"] == "Cars"
 
 

@@ -168,7 +168,8 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
     settings = config.load()
     to = Remote(remote, settings.mirror_token, settings.mirror_user)
-    storage = local(app)
+    copy = "metastore --store ./pulled"
+    storage = local(app, f"run `{copy} pull {app.url()}`, then `{copy} mirror {remote}`")
     ids = [parse_dataset_id(text) for text in dataset_ids]
     for dataset_id in ids:
         storage.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed

@@ -1,0 +1,70 @@
+"""A store for asyncio: the same names, results and errors, and the event loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+import metastore
+from metastore import AsyncStore, DatasetNotFound, InvalidInput, RevisionConflict, Store
+
+from ..conftest import ANN
+from ..loopback import TOKEN, serving
+
+CARS = "physics/cars"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(metastore.connect("memory:", author=ANN)) as url:
+        yield url
+
+
+def test_the_names_and_signatures_are_those_of_a_store() -> None:
+    calls = {name for name in dir(Store) if not name.startswith("_") and callable(getattr(Store, name))}
+    names = {name for name in dir(AsyncStore) if not name.startswith("_")}
+    assert names == calls - {"batch", "part_history", "search"}
+    for name in names - {"close"}:
+        assert inspect.iscoroutinefunction(getattr(AsyncStore, name))
+        assert inspect.signature(getattr(AsyncStore, name)) == inspect.signature(getattr(Store, name))
+
+
+def test_a_service_is_written_to_and_read(address: str) -> None:
+    async def work() -> None:
+        async with await metastore.aconnect(address, token=TOKEN) as store:
+            first = await store.dataset_create(CARS, {"name": "cars"}, message="First")
+            await store.dataset_patch(CARS, {"title": "Cars"}, expected=first.revision)
+            assert [revision.message for revision in await store.revision_list(CARS)][-1] == "First"
+            assert (await store.dataset_list(), [entry.dataset_id for entry in await store.changes()]) == (
+                [CARS],
+                [CARS],
+            )
+            with pytest.raises(RevisionConflict):
+                await store.dataset_patch(CARS, {"title": "Old"}, expected=first.revision)
+            with pytest.raises(DatasetNotFound):
+                await store.dataset_read("physics/none")
+        with pytest.raises(InvalidInput, match="is closed"):
+            await store.dataset_list()
+
+    asyncio.run(work())
+
+
+def test_the_event_loop_and_other_calls_go_on_while_one_waits(address: str) -> None:
+    async def work() -> None:
+        async with await metastore.aconnect(address, token=TOKEN) as store:
+            await store.dataset_create("math/first", {})
+            cursor = (await store.changes())[-1].cursor
+            waiting = asyncio.create_task(store.changes(cursor, wait=60))
+            await asyncio.sleep(0)
+            await asyncio.gather(*(store.dataset_create(f"math/n{number}", {}) for number in range(3)))
+            assert {entry.dataset_id.owner for entry in await waiting} == {"math"}
+
+    asyncio.run(work())
+
+
+def test_a_wrong_option_is_told_when_it_is_opened() -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'timeout'"):
+        asyncio.run(metastore.aconnect("https://metastore.example.org", timout=3))
