@@ -27,12 +27,15 @@ from metastore.errors import (
     StorageBusy,
     StorageCorrupt,
 )
+from metastore.git.objects import blob_id
+from metastore.git.reachable import reachable
 from metastore.postgres.roles import set_up_roles
 from metastore.postgres.status import status
 from metastore.storage.copy import copy
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
 from metastore.storage.postgres import _queries, _repository
+from metastore.storage.postgres._packing import _compress
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
 
@@ -202,6 +205,46 @@ def test_a_content_that_comes_back_is_no_base_where_it_has_one(
     assert storage.read(CARS, revisions[-1].id, "a") == contents[-1]
     assert list(storage.verify()) == []
     target.close()
+
+
+def test_what_comes_with_a_tag_is_read_although_a_revision_brings_the_same_content_at_the_same_moment(
+    storage: PostgresStorage, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, source = storage.create(CARS, {"a": vega()}, change()), PostgresStorage(dsn), MemoryStorage()
+    made = source.create(CARS, {"a": vega(1)}, change())
+    made = source.append(CARS, {"a": vega(2)}, change(), parent=made.id)
+    with source.objects(CARS) as repository:
+        objects = {identity: repository.get(identity) for identity in reachable(repository, [made.id])}
+    rows = storage._calls.rows
+
+    def revision_before(query: str, values: object = None) -> object:
+        if query == _queries.PUT:
+            monkeypatch.undo()
+            other.append(CARS, {"a": vega(1)}, change(), parent=first.id)
+        return rows(query, values)
+
+    monkeypatch.setattr(storage._calls, "rows", revision_before)
+    storage.adopt_tag(CARS, objects, "v1", made.id)
+    assert typed(dsn, BASES_WITH_A_BASE) == [(0,)]
+    assert other.read(CARS, made.id, "a") == vega(2)
+    assert list(other.verify()) == []
+    other.close()
+
+
+def test_an_object_that_is_kept_against_one_with_a_base_is_named_by_verify(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"a": vega()}, change())
+    storage.append(CARS, {"a": vega(1)}, change(), parent=first.id)
+    raw = bytes.fromhex(blob_id(vega(2)))
+    values = raw, bytes.fromhex(blob_id(vega(1))), _compress(vega(2), vega(1))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO dataset_object SELECT dataset, %s, kind, true, %s, %s FROM dataset_object"
+            " WHERE kind = 'blob' AND base IS NULL",
+            values,
+        )
+    assert typed(dsn, BASES_WITH_A_BASE) == [(1,)]
+    (damage,) = storage.verify()
+    assert damage.detail == f"the object {raw.hex()} cannot be read: its base {blob_id(vega(1))} has a base itself"
 
 
 def _other() -> bytes:

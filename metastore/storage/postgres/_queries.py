@@ -87,4 +87,8 @@ UNION ALL SELECT d.owner || '/' || d.name, format('it has %s revisions, not %s',
 UNION ALL SELECT 'dataset ' || r.dataset, 'its revisions are there, but it is not' FROM dataset_revision AS r
     LEFT JOIN dataset AS d ON d.pk = r.dataset WHERE d.pk IS NULL GROUP BY r.dataset
 UNION ALL SELECT 'dataset ' || o.dataset, 'its objects are there, but it is not' FROM dataset_object AS o
-    LEFT JOIN dataset AS d ON d.pk = o.dataset WHERE d.pk IS NULL GROUP BY o.dataset"""
+    LEFT JOIN dataset AS d ON d.pk = o.dataset WHERE d.pk IS NULL GROUP BY o.dataset
+UNION ALL SELECT d.owner || '/' || d.name,
+    format('the object %s cannot be read: its base %s has a base itself', encode(o.id, 'hex'), encode(b.id, 'hex'))
+    FROM dataset_object AS o JOIN dataset_object AS b ON b.dataset = o.dataset AND b.id = o.base
+    JOIN dataset AS d ON d.pk = o.dataset WHERE b.base IS NOT NULL"""

@@ -114,10 +114,8 @@ class PostgresRepository(Repository):
             known = self._keyframes.get(identity)
         return Keyframe(known[0], self.get(known[0]).content, known[1]) if known else None
 
-    def packer(self, parent: str | None) -> Packer:
-        """Return what packs the objects of a revision that follows on `parent`, or (None) on no revision."""
-        if parent is None:
-            return Packer(stored=self.keyframe)
+    def packer(self, parent: str) -> Packer:
+        """Return what packs the objects of a revision that follows on `parent`."""
         tree = git.parse_commit(self.get(parent).content).tree
 
         def keyframe(name: str) -> Keyframe | None:
@@ -132,7 +130,10 @@ class PostgresRepository(Repository):
         """Read nothing ahead: commits come in pages anyway, and what they lead to is cached as it is read."""
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
-        for values in arrays(self.packer(None).rows(objects)):
+        # Each by itself: a revision that brings the same object at this moment may keep it against another one. Then
+        # nothing may be kept against it.
+        rows = (row for identity in objects for row in Packer().rows({identity: objects[identity]}))
+        for values in arrays(rows):
             self._calls.rows(_queries.PUT, {"place": self.place, **values})
 
     def written(self, objects: Mapping[str, GitObject], keyframes: Mapping[str, tuple[str, int]]) -> None:

@@ -239,7 +239,7 @@ class PostgresStorage(ObjectStorage):
         branch = new_commits(objects, head, parent)
 
         def new_packer() -> Packer:
-            return repository.packer(parent) if repository else Packer()
+            return repository.packer(parent) if repository and parent else Packer()
 
         def chunks(packer: Packer) -> Iterator[Arrays]:
             return arrays(row for row in packer.rows(objects) if row.id.hex() not in branch)
