@@ -215,7 +215,7 @@ def test_authors_messages_tags_and_times_are_refused_or_read_back(one: str, two:
 @bounded
 @given(st.binary() | st.builds(lambda a, b: b"tree " + b"0" * 40 + b"\n" + a + b"\n\n" + b, st.binary(), st.binary()))
 def test_bytes_that_are_no_object_are_a_value_error(content: bytes) -> None:
-    for parse in (git.parse_commit, git.parse_tag, git.parse_tree):
+    for parse in (git.parse_commit, git.first_parent, git.parse_tag, git.parse_tree):
         try:
             parse(content)
         except ValueError:

@@ -49,6 +49,13 @@ def test_ids_are_those_that_git_computes(
     assert git("mktag", given=tag) == objects.object_id("tag", tag)
 
 
+@pytest.mark.parametrize("parent", [None, "1" * 40])
+@pytest.mark.parametrize("merged", [(), ("2" * 40, "3" * 40)])
+def test_the_first_parent_is_that_of_the_whole_commit(parent: str | None, merged: tuple[str, ...]) -> None:
+    content = objects.commit_content("0" * 40, parent, change("Merge"), merged)
+    assert objects.first_parent(content) == objects.parse_commit(content).parent
+
+
 def test_a_clone_tells_what_the_revision_list_tells(git_store: MetaStore, tmp_path: Path) -> None:
     for n in range(5):
         author = Author(f"Ann {n} Lee", f"{n}@example.org")

@@ -22,6 +22,7 @@ _FILE, _FOLDER = "100644", "40000"
 _BLANK = " \t\r"  # in the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile("[0-9a-f]{40}")
+_COMMIT_BEGIN = re.compile(rb"tree [0-9a-f]{40}\n(?:parent ([0-9a-f]{40})\n)?")
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
 
@@ -98,6 +99,18 @@ def parse_commit(content: bytes) -> Commit:
     author, created = _parse_identity(headers["author"])
     parent = headers.get("parent")
     return Commit(_id(headers["tree"]), RevisionId(_id(parent)) if parent else None, author, created, message)
+
+
+def first_parent(content: bytes) -> str | None:
+    """Return the first parent of a commit, if it has one, without reading the rest of the commit.
+
+    Raises:
+        ValueError: It is not a commit.
+    """
+    begin = _COMMIT_BEGIN.match(content)
+    if begin is None:
+        raise ValueError("not a commit")
+    return begin[1].decode() if begin[1] else None
 
 
 def parse_tag(content: bytes) -> TagObject:

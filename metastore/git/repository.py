@@ -178,11 +178,24 @@ def _stretches(repository: ReadableRepository) -> Iterator[str]:
 def _stretch(repository: ReadableRepository, start: str) -> tuple[str, str | None]:
     """Return the ids from a commit on, and the commit at which the next stretch begins."""
     ids: list[str] = []
-    for commit_id, _ in ancestry(repository, start):
+    commit_id: str | None = start
+    while commit_id:
         if len(ids) == _STRETCH or (ids and repository.cache.get(("stretch", commit_id))):
             return " ".join(ids), commit_id
         ids.append(commit_id)
+        commit_id = _first_parent(repository, commit_id)
     return " ".join(ids), None
+
+
+def _first_parent(repository: ReadableRepository, commit_id: str) -> str | None:
+    """Return the parent of a commit that must exist. Reading all of the commit takes much longer."""
+    kind, content = object_at(repository, commit_id)
+    try:
+        if kind == git.COMMIT:
+            return git.first_parent(content)
+    except ValueError:
+        pass
+    raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
 
 
 def object_at(repository: ReadableRepository, identity: str) -> GitObject:
