@@ -15,6 +15,7 @@ from metastore import (
     InvalidInput,
     MetaStore,
     RevisionConflict,
+    StorageUnavailable,
 )
 from metastore.catalogue.batches import Chosen, undo_all
 
@@ -77,6 +78,45 @@ def test_an_undo_that_was_interrupted_goes_on_and_undoes_nothing_twice(store: Me
     assert store.revision_read("physics/changed").id == first
     again = {name: outcome if outcome == "conflict" else "unchanged" for name, outcome in EXPECTED.items()}
     assert outcomes(store) == again
+
+
+def with_two_changes(between: dict[str, Any]) -> MetaStore:
+    """Return a store with a dataset that the batch changed twice, and another change between."""
+    store = metastore.connect("memory:", author="Setup", clock=ticking())
+    assert isinstance(store, MetaStore)
+    store.dataset_create("physics/x", {"title": "Old"})
+    store.dataset_patch("physics/x", {"title": "New"}, message=WHY)
+    store.dataset_patch("physics/x", between)
+    store.dataset_patch("physics/x", {"homepage": "x"}, message=WHY)
+    return store
+
+
+def test_a_dataset_of_which_one_change_cannot_be_undone_keeps_all_of_them() -> None:
+    store = with_two_changes({"title": "Newer"})
+    before = store.revision_read("physics/x")
+    for dry_run in (True, False, False):
+        assert outcomes(store, dry_run=dry_run) == {"physics/x": "conflict"}
+        assert store.revision_read("physics/x") == before
+
+
+def test_an_undo_that_stops_between_two_changes_of_a_dataset_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = with_two_changes({"version": "2"})
+    undo, calls = store.dataset_undo, list[str]()
+
+    def stopping(dataset_id: str, changes: str, **more: Any) -> Any:
+        calls.append(changes)
+        if len(calls) == 2:
+            raise StorageUnavailable("the disk is gone")
+        return undo(dataset_id, changes, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "dataset_undo", stopping)
+        with pytest.raises(StorageUnavailable):
+            outcomes(store)
+    assert store.dataset_read("physics/x").descriptor == {"title": "New", "version": "2"}
+    assert outcomes(store) == {"physics/x": "undone"}
+    assert store.dataset_read("physics/x").descriptor == {"title": "Old", "version": "2"}
+    assert outcomes(store) == {"physics/x": "unchanged"}
 
 
 def test_the_changes_of_an_author_in_some_time_are_undone(store: MetaStore) -> None:

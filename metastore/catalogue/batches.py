@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from metastore.descriptor.document import encode
 from metastore.descriptor.merge import take_out
 from metastore.errors import InvalidInput, MergeConflict, MetastoreError, NotFound, StorageError
 from metastore.parse import AnyTime
@@ -145,11 +146,12 @@ class _Undo:
 
     def _undo(self, dry_run: bool) -> Literal["undone", "unchanged"]:
         before = self.store.revision_read(self.dataset_id).id
-        for last, since in self._spans():
-            if dry_run:
-                self._try(last, since)
-            else:
-                self.store.dataset_undo(self.dataset_id, f"{since}..{last.id}", message=self._why())
+        spans = list(self._spans())
+        self._expect_no_clash(spans)
+        for number, (last, since) in enumerate(spans, 1):
+            if not dry_run:
+                why = self._why(is_last=number == len(spans))
+                self.store.dataset_undo(self.dataset_id, f"{since}..{last.id}", message=why)
         changed = dry_run or self.store.revision_read(self.dataset_id).id != before
         return "undone" if changed else "unchanged"
 
@@ -162,15 +164,24 @@ class _Undo:
                 first = waiting.pop(0)
             yield last, str(first.parent)
 
-    def _try(self, last: Revision, since: str) -> None:
-        """Raise MergeConflict if these changes cannot be undone."""
-        if last.deleted or self.history[0].id == last.id:
-            return
-        states = (self.history[0].id, last.id, since)
-        clashes = take_out(*(self.store.dataset_bytes(self.dataset_id, each)[1] for each in states))[1]
-        if clashes:
-            raise MergeConflict(self.dataset_id, clashes)
+    def _expect_no_clash(self, spans: list[tuple[Revision, str]]) -> None:
+        """Raise MergeConflict if any of these changes cannot be undone, before the first of them is."""
+        head, now = self.history[0], b""
+        for last, since in spans:
+            if last.id == head.id:
+                now = self._bytes(since)
+            elif last.deleted:
+                raise MergeConflict(self.dataset_id, (Difference("changed", "descriptor"),))
+            else:
+                merged, clashes = take_out(now or self._bytes(head.id), self._bytes(last.id), self._bytes(since))
+                if clashes:
+                    raise MergeConflict(self.dataset_id, clashes)
+                now = encode(merged)
 
-    def _why(self) -> str:
+    def _bytes(self, revision: str) -> bytes:
+        return self.store.dataset_bytes(self.dataset_id, revision)[1]
+
+    def _why(self, *, is_last: bool = True) -> str:
+        """Return the message of an undo. The trailer, which says that it is done, is in the last one of a dataset."""
         subject = self.message or (f"Undo batch {self.chosen.batch}" if self.chosen.batch else "Undo changes")
-        return f"{subject}\n\n{UNDONE}: {self.chosen.batch}" if self.chosen.batch else subject
+        return f"{subject}\n\n{UNDONE}: {self.chosen.batch}" if self.chosen.batch and is_last else subject
