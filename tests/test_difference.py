@@ -176,8 +176,33 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
             {"resources": [{"name": "y", "title": "z", "path": "p"}]},
             ["resource x renamed: 'x' → 'y' (path unchanged)", "resource y › title changed: 'x' → 'z'"],
         ),
+        (
+            {"resources": [{"path": "births-2018.csv", "title": "Births", "format": "csv", "schema": "births.json"}]},
+            {"resources": [{"path": "births-2019.csv", "title": "Births", "format": "csv", "schema": "births.json"}]},
+            ["resource births-2019.csv › path changed: 'births-2018.csv' → 'births-2019.csv' (nothing else changed)"],
+        ),
+        (
+            {"resources": [{"url": "http://a", "format": "csv"}, {"url": "http://b", "format": "csv"}]},
+            {"resources": [{"path": "a.csv", "format": "csv"}, {"path": "b.csv", "format": "csv"}]},
+            [
+                "resource 1 › url removed: 'http://a'",
+                "resource 1 › path added: 'a.csv'",
+                "resource 2 › url removed: 'http://b'",
+                "resource 2 › path added: 'b.csv'",
+            ],
+        ),
     ],
-    ids=["member", "common words", "two that hold the same", "names", "licence", "form of a licence", "title as name"],
+    ids=[
+        "member",
+        "common words",
+        "two that hold the same",
+        "names",
+        "licence",
+        "form of a licence",
+        "title as name",
+        "path as name",
+        "no names",
+    ],
 )
 def test_what_is_called_otherwise_is_told_as_that(old: Any, new: Any, said: list[str]) -> None:
     assert [str(each) for each in changes(old, new)] == said

@@ -248,8 +248,9 @@ def _named(
             continue
         before, after = value, new[now]
         if now != name:
-            before, after = _without_name(value, name), _without_name(after, now)
-            yield _renaming(name, now, before, after, where, what)
+            keys = _key_of(before, name), _key_of(after, now)
+            before, after = _without(before, keys[0]), _without(after, keys[1])
+            yield _renaming(name, now, before, after, where, what, keys)
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
     for name in new:
         if name not in old and name not in now_called:
@@ -257,20 +258,29 @@ def _named(
     yield from _moved([names.get(name, name) for name in old if names.get(name, name) in new], new, where, what)
 
 
-def _without_name(thing: Mapping[str, Any], name: str) -> dict[str, Any]:
-    called = next((key for key in (*KEYS, *thing) if thing.get(key) == name), None)
-    return {key: value for key, value in thing.items() if key != called}
+def _key_of(thing: Mapping[str, Any], name: str) -> str:
+    """Return the member that names a thing."""
+    return next((key for key in (*KEYS, *thing) if thing.get(key) == name), "")
+
+
+def _without(thing: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in thing.items() if name != key}
 
 
 def _renaming(
-    name: str, now: str, before: Mapping[str, Any], after: Mapping[str, Any], where: Path, what: str
+    name: str, now: str, before: Mapping[str, Any], after: Mapping[str, Any], where: Path, what: str, keys: Path
 ) -> Difference:
-    """Report a renaming, with the evidence that it is the same thing. A renamed licence is reported as changed."""
+    """Report a renaming, with the evidence that it is the same thing.
+
+    A renamed licence is reported as changed, and so is another value that stood for a name, such as a path.
+    """
     if what == "licence":
         return Difference("changed", place_in_words(*where, what), old=name, new=now)
     same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
     other = "nothing else changed" if equal(before, after) else "recognised by its content"
     note = next((f"{key} unchanged" for key in same), other)
+    if "name" not in keys and keys[0] == keys[1]:
+        return Difference("changed", place_in_words(*where, f"{what} {now}", keys[1]), name, now, note)
     return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now, note)
 
 

@@ -55,6 +55,14 @@ _LICENCE_WORDS = (
 )
 _STRICTNESS = dict(zip(_LICENCES, (0, 4, 3, 2, 1), strict=True))
 
+#: The defaults of members of a resource and its schema.
+_DEFAULTS = {"missingValues": ([""],), "encoding": ("utf-8", "UTF-8", "utf8")}
+#: What `default` means for the format of a date, a time and a datetime.
+_ISO_FORMATS = {"%Y-%m-%d", "%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"}
+#: Formats of dates and times in drafts of the specification, and their codes today. Minutes follow the hour.
+_FORMER_FORMAT = re.compile(r"(?:yyyy|mm|dd|hh|ss|[-/.: tz])+", re.IGNORECASE)
+_FORMER_CODES = (("yyyy", "%Y"), ("dd", "%d"), ("hh:mm", "%H:%M"), ("ss", "%S"), ("mm", "%m"), ("t", "T"), ("z", "Z"))
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -66,7 +74,8 @@ class Rule:
         place: Their place in words; `*` stands for anything within one part, `**` for anything.
         when: A condition on the values: `wider` (the new type holds all values of the old), `any` (the type is `any`
             or `string`, as a missing one), `looser` (a limit lets more through), `no-stricter` (the licence asks for no
-            more than before), `default` (only `default` was written out or left out); empty for none.
+            more than before), `default` (a default was written out or left out, or a format was spelled otherwise),
+            `address` (one address replaced another); empty for none.
     """
 
     grade: str
@@ -159,8 +168,26 @@ def _is_any(difference: Difference) -> bool:
 
 
 def _is_default(difference: Difference) -> bool:
-    values = (difference.old, difference.new)
-    return values in ((None, "default"), ("default", None))
+    values, member = (difference.old, difference.new), difference.where.rpartition(" › ")[2]
+    if member != "format":
+        return None in values and any(value in _DEFAULTS.get(member, ()) for value in values)
+    old, new = (_format(value) for value in values)
+    return old == new or {old, new} - _ISO_FORMATS == {"default"}
+
+
+def _format(value: Any) -> str:
+    """Return the format of a field as the present specification spells it, such as `%Y` for `yyyy`."""
+    text = "default" if value is None else str(value)
+    if not _FORMER_FORMAT.fullmatch(text):
+        return text
+    text = text.lower()
+    for former, now in _FORMER_CODES:
+        text = text.replace(former, now)
+    return text
+
+
+def _is_address(difference: Difference) -> bool:
+    return isinstance(difference.old, str) and isinstance(difference.new, str)
 
 
 def _is_looser(difference: Difference) -> bool:
@@ -198,6 +225,7 @@ _CONDITIONS = {
     "looser": _is_looser,
     "no-stricter": _is_no_stricter,
     "default": _is_default,
+    "address": _is_address,
 }
 
 

@@ -22,8 +22,8 @@ _MOST_PAIRS, _MOST_LEAVES = 1_000, 500
 _ALIKE, _HALF_ALIKE, _NAMES_ALIKE = 0.75, 0.5, 0.6
 #: The number of values that identify a thing by content alone. Fewer do not: many fields share a type.
 _TELLING = 3
-#: The bonus for two things with similar names at the same place of their lists.
-_SAME_PLACE = 0.25
+#: The bonus for the same place in both lists: for things with similar names, and for unnamed ones that fit equally.
+_SAME_PLACE, _TIE = 0.25, 0.001
 #: Members with the same meaning in different versions of the specification. One that replaces the other is a renaming.
 _SPELLINGS = {"license": "licenses", "licenses": "license"}
 #: Members whose values are common words, and the least length of the value of any other member.
@@ -175,8 +175,10 @@ def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter
     if content < _HALF_ALIKE:
         return 0.0
     if content >= _ALIKE and (before & after).total() >= _TELLING:
-        return 1 + content
-    if isinstance(a, int) or isinstance(b, int):  # they have no names
+        content += 1
+    if isinstance(a, int) or isinstance(b, int):  # they have no names: of those that fit equally, the place decides
+        return content + (_TIE if a == b else 0)
+    if content > 1:
         return content
     names = _names_alike(a[:100].casefold(), b[:100].casefold())
     return content * names if names >= _NAMES_ALIKE else 0.0
