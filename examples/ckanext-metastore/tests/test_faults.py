@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from typing import Any
@@ -10,10 +11,11 @@ import ckan.plugins.toolkit as tk
 import ckan.tests.factories as factories
 import pytest
 from ckan import model
-from ckanext.metastore import outbox, settings
+from ckanext.metastore import outbox, portal, settings
+from ckanext.metastore import reconcile as reconciling
 from ckanext.metastore.authors import author
 from ckanext.metastore.patience import breaker
-from ckanext.metastore.reconcile import dataset_ids, reconcile
+from ckanext.metastore.reconcile import dataset_ids, pages, reconcile, withdraw
 from conftest import act, messages, new_dataset, new_organization, place
 
 import metastore
@@ -29,7 +31,8 @@ def caught_up(store: Store, *packages: Package, **how: Any) -> list[str]:
     if not dry_run:
         outbox.drain_all()
     gone = sorted(set(recorder.recorded()) - {recorder.id_of(uuid) for uuid in dataset_ids()})
-    steps = list(reconcile(lambda: recorder, gone, [each["id"] for each in packages], **how))
+    steps = list(withdraw(recorder, gone, purge=how.pop("purge", False)))
+    steps += reconcile(lambda: recorder, [[each["id"] for each in packages]], **how)
     assert not any(step.problem for step in steps), steps
     return [step.outcome.action for step in steps if step.outcome]
 
@@ -110,6 +113,44 @@ def test_two_datasets_that_swapped_their_names_meanwhile_keep_their_own_historie
     assert store.dataset_read(place(first)).descriptor["name"] == second["name"]
 
 
+def test_datasets_that_are_purged_or_cannot_be_read_meanwhile_do_not_end_the_run(
+    store: Store, physics: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [act("package_create", "ann", **new_dataset(physics)) for _ in range(6)]
+    purged, broken, *others = sorted(each["id"] for each in made)
+    act("dataset_purge", factories.Sysadmin()["name"], id=purged)
+    shown = portal.shown
+
+    def breaks(uuid: str) -> Package:
+        if uuid == broken:
+            raise KeyError("a field of an older schema")
+        return shown(uuid)
+
+    monkeypatch.setattr(portal, "shown", breaks)
+    for uuid in others:
+        model.Package.get(uuid).title = "Unrecorded"
+    model.Session.commit()
+    steps = list(reconcile(settings.recorder, [[purged, broken], others], jobs=2))
+    assert [step.dataset for step in steps] == [purged, broken, *others]
+    assert [step.outcome.action if step.outcome else step.problem for step in steps] == [
+        "unchanged",
+        "KeyError: 'a field of an older schema'",
+        *["updated"] * 4,
+    ]
+
+
+def test_a_run_that_was_interrupted_goes_on_behind_the_last_dataset(
+    physics: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "PAGE", 2)
+    for _ in range(5):
+        act("package_create", "ann", **new_dataset(physics))
+    every = list(itertools.chain(*pages()))
+    assert sorted(every) == sorted(dataset_ids())
+    assert list(itertools.chain(*pages(every[2]))) == every[3:]
+    assert {len(page) for page in pages()} <= {1, 2}
+
+
 @pytest.mark.timeout(1800)
 def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, physics: Package, down: Any) -> None:
     with down:
@@ -122,7 +163,7 @@ def test_a_thousand_datasets_are_reconciled_once_and_not_again(store: Store, phy
         model.Session.commit()
         ids = [{"id": package.id} for package in made]
     assert caught_up(store, *ids) == ["created"] * 1000
-    assert caught_up(store, *ids) == ["unchanged"] * 1000
+    assert caught_up(store, *ids, jobs=3) == ["unchanged"] * 1000
     assert len(list(store.dataset_list())) == 1000
 
 

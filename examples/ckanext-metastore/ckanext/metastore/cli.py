@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from typing import Any
 
 import click
 from ckanext.metastore import outbox, settings
-from ckanext.metastore.reconcile import Step, dataset_ids, import_activities, public_ids
+from ckanext.metastore.reconcile import Step, dataset_ids, import_activities, pages, public_ids, withdraw
 from ckanext.metastore.reconcile import reconcile as reconcile_all
 from ckanext.metastore.sync import Recorder
 
@@ -23,14 +24,16 @@ def metastore() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN has no more.")
 @click.option("--yes", is_flag=True, help="Also if CKAN has less than half of what MetaStore has.")
-def reconcile(dry_run: bool, purge: bool, yes: bool) -> None:
+@click.option("--jobs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many datasets at a time.")
+@click.option("--after", metavar="ID", default="", help="Only datasets behind this id, where another run was ended.")
+def reconcile(dry_run: bool, purge: bool, yes: bool, jobs: int, after: str) -> None:
     """Record what was missed. The second time there is nothing to do.
 
     Ends with 1 if a dataset could not be brought in step.
     """
     if not dry_run:
         _drain()
-    counts = _run(dry_run=dry_run, purge=purge, yes=yes or dry_run)
+    counts = _run(dry_run=dry_run, purge=purge, yes=yes or dry_run, jobs=jobs, after=after)
     click.echo(_summary(counts) + (" (nothing was done)" if dry_run else ""))
     sys.exit(1 if counts["failed"] else 0)
 
@@ -107,8 +110,7 @@ def _drain() -> None:
         click.echo(f"datasets whose changes still wait: {left}", err=True)
 
 
-def _run(*, dry_run: bool, yes: bool, purge: bool = False) -> Counter[str]:
-    counts: Counter[str] = Counter()
+def _run(*, dry_run: bool, yes: bool, purge: bool = False, jobs: int = 1, after: str = "") -> Counter[str]:
     recorder = _recorder(dry_run=dry_run)
     try:
         recorded = set(recorder.recorded())
@@ -120,14 +122,24 @@ def _run(*, dry_run: bool, yes: bool, purge: bool = False) -> Counter[str]:
                 f"CKAN does not have {len(gone)} of the {len(recorded)} datasets of {recorder.owner} in MetaStore: do "
                 "they belong to another portal? If not, say --yes"
             )
-        with click.progressbar(length=len(ids), label="Comparing", file=sys.stderr) as bar:
-            for step in reconcile_all(lambda: settings.recorder(dry_run=dry_run), gone, ids, purge=purge):
-                counts[step.outcome.action if step.outcome else "failed"] += 1
-                _tell(step)
-                bar.update(1)
+        counts: Counter[str] = Counter()
+        with click.progressbar(length=len(gone) + len(ids), label="Comparing", file=sys.stderr) as bar:
+            for step in withdraw(recorder, gone, purge=purge):
+                _count(step, counts, bar)
+            for step in reconcile_all(lambda: settings.recorder(dry_run=dry_run), pages(after), jobs=jobs):
+                _count(step, counts, bar)
+                after = step.dataset
     except MetastoreError as error:
         raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        raise click.ClickException(f"interrupted; to go on from here: --after {after}") from None
     return counts
+
+
+def _count(step: Step, counts: Counter[str], bar: Any) -> None:
+    counts[step.outcome.action if step.outcome else "failed"] += 1
+    _tell(step)
+    bar.update(1)
 
 
 def _tell(step: Step) -> None:

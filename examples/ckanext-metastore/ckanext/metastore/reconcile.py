@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from datetime import UTC
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
 from ckan import model
 from ckanext.metastore import outbox, portal
 from ckanext.metastore.authors import PORTAL, author_of
 from ckanext.metastore.sync import Outcome, Recorder
 
 import metastore
+
+#: How many datasets are read from CKAN's database at a time.
+PAGE = 200
 
 
 class Step(NamedTuple):
@@ -29,26 +35,52 @@ def dataset_ids() -> list[str]:
     return [row[0] for row in rows]
 
 
+def pages(after: str = "") -> Iterator[list[str]]:
+    """Yield the ids of all datasets that CKAN has, deleted ones too, by id and a page at a time.
+
+    Args:
+        after: Only ids behind this one.
+    """
+    while page := _page(after):
+        yield page
+        after = page[-1]
+
+
+def _page(after: str) -> list[str]:
+    query = sa.select(model.Package.id).where(model.Package.id > after).order_by(model.Package.id).limit(PAGE)
+    with model.meta.engine.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def public_ids() -> set[str]:
     """Return the ids of the datasets that everybody can see now."""
     return {row[0] for row in model.Session.query(model.Package.id).filter_by(state="active", private=False).all()}
 
 
-def reconcile(
-    recorder: Callable[[], Recorder], gone: Sequence[metastore.DatasetId], ids: Sequence[str], *, purge: bool = False
-) -> Iterator[Step]:
-    """Record every dataset as it is now, and withdraw those that CKAN no longer has; yield each step.
+def withdraw(recorder: Recorder, gone: Iterable[metastore.DatasetId], *, purge: bool) -> Iterator[Step]:
+    """Withdraw datasets that CKAN no longer has, or remove their histories; yield each step."""
+    end = recorder.purge if purge else recorder.withdraw
+    for dataset_id in gone:
+        why: dict[str, Any] = {"author": PORTAL, "message": "CKAN has it no more"}
+        yield _attempt(str(dataset_id), lambda dataset_id=dataset_id, why=why: end(dataset_id, **why))
+
+
+def reconcile(recorder: Callable[[], Recorder], ids: Iterable[Sequence[str]], *, jobs: int = 1) -> Iterator[Step]:
+    """Record datasets as they are now; yield each step, in the order of the ids.
 
     Args:
         recorder: Opens the store; called for each dataset, since a token lives for minutes and a run may take hours.
-        gone: Datasets of the store that CKAN does not have, as `Recorder.gone` returns them.
-        ids: The datasets of CKAN to record.
-        purge: Whether to remove the history of those that CKAN no longer has.
+        ids: Pages of datasets of CKAN.
+        jobs: How many datasets of a page to record at a time.
     """
-    for dataset_id in gone:
-        yield _attempt(str(dataset_id), lambda dataset_id=dataset_id: _withdraw(recorder(), dataset_id, purge=purge))
-    for uuid in ids:
-        yield _attempt(uuid, lambda uuid=uuid: _record(recorder(), uuid))
+
+    def one(uuid: str, context: Context) -> Step:
+        return context.run(_attempt, uuid, lambda: _record(recorder(), uuid))
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for page in ids:
+            # CKAN's settings and application are in the context; no two threads can be in the same one.
+            yield from pool.map(one, page, [copy_context() for _ in page])
 
 
 def import_activities(recorder: Recorder, uuid: str, *, emails: bool) -> int:
@@ -102,16 +134,14 @@ def _record(recorder: Recorder, uuid: str) -> Outcome:
     return outcome
 
 
-def _withdraw(recorder: Recorder, dataset_id: metastore.DatasetId, *, purge: bool) -> Outcome:
-    end = recorder.purge if purge else recorder.withdraw
-    return end(dataset_id, author=PORTAL, message="CKAN has it no more")
-
-
 def _attempt(dataset: str, call: Callable[[], Outcome]) -> Step:
+    """Return what became of one dataset. One that fails, for whatever reason, does not end the run of the others."""
     try:
         step = Step(dataset, call())
         model.Session.commit()
-    except metastore.MetastoreError as error:
+    except Exception as error:
         model.Session.rollback()
         return Step(dataset, None, f"{type(error).__name__}: {error}")
+    finally:
+        model.Session.remove()
     return step
