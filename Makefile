@@ -130,7 +130,7 @@ sbom: wheel $(AUDIT_VENV)/ready  ## the wheel, and what a full installation of i
 $(CKAN_VENV)/ready: pyproject.toml
 	@echo 'Installing CKAN $(CKAN) in $(CKAN_VENV), once: some minutes …'
 	$(PYTHON) -m venv $(CKAN_VENV)
-	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout
+	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout ckanext-scheming==3.1.0
 	$(CKAN_VENV)/bin/pip install --quiet --editable '.[client]' 'pyjwt[crypto]'
 	touch $@
 

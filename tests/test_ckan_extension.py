@@ -21,7 +21,7 @@ from tests.conftest import ANN, ticking
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "examples" / "ckanext-metastore"))
-from ckanext.metastore import differences, record, tokens, versions  # noqa: E402 - in the examples
+from ckanext.metastore import differences, record, seen, tokens, versions  # noqa: E402 - in the examples
 from ckanext.metastore.patience import Breaker, within  # noqa: E402
 from ckanext.metastore.sync import Recorder  # noqa: E402
 
@@ -104,22 +104,33 @@ def uploaded(**facts: Any) -> dict[str, Any]:
 def test_a_restored_resource_has_the_facts_of_the_file_that_is_there() -> None:
     old = record.descriptor_of(uploaded(description="Old", hash="1" * 32))
     now = uploaded(description="New", hash="2" * 32, size=4, last_modified="2027-01-01T00:00:00")
-    assert [resource["id"] for resource in record.replaced_files(old, now)] == [OTHER]
-    link, file = record.restored(now, old)["resources"]
+    [was], newest = record.uploads(old), now["resources"][1]
+    assert not record.is_same_file(was, newest)
+    link, file = record.restored(now, old, {OTHER: newest})["resources"]
     assert (file["description"], file["hash"], file["size"]) == ("Old", "2" * 32, 4)
     assert link["url"] == SHOWN["resources"][0]["url"]
 
 
 def test_a_file_that_was_not_replaced_is_restored_as_it_was() -> None:
     old = record.descriptor_of(uploaded(description="Old"))
-    assert record.replaced_files(old, uploaded(description="New")) == []
-    assert record.replaced_files(old, shown()) == []
-    assert record.restored(shown(), old)["resources"][1]["size"] == 3
+    [was] = record.uploads(old)
+    assert record.is_same_file(was, uploaded(description="New")["resources"][1])
+    assert record.restored(shown(), old, {})["resources"][1]["size"] == 3
+
+
+def test_the_newest_state_of_a_resource_that_is_gone_is_that_of_the_last_version_that_has_it(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    for package in (uploaded(size=3), uploaded(size=4), shown(title="Without it"), shown(state="deleted"), shown()):
+        recorder.record(package)
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    assert reader.newest_states([OTHER, "never"])[OTHER]["size"] == 4
+    assert reader.newest_states([]) == {}
 
 
 def test_what_is_restored_stays_where_the_dataset_is() -> None:
     old = record.descriptor_of(shown(notes="Old", name="before", private=False, owner_org="other"))
-    back = record.restored(shown(private=True, title="New"), old)
+    back = record.restored(shown(private=True, title="New"), old, {})
     assert (back["name"], back["private"], back["owner_org"]) == ("ds1", True, SHOWN["owner_org"])
     assert (back["title"], back["notes"]) == ("T2", "Old")
     assert "organization" not in back
@@ -308,7 +319,7 @@ def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore,
     now = shown(title="Two", notes="New", url="https://example.org/ahead-of-metastore")
     undone, descriptor = reader.without(title.id, record.descriptor_of(now))
     assert undone == title
-    back = record.restored(now, descriptor)
+    back = record.restored(now, descriptor, {})
     assert (back["title"], back["notes"], back["url"]) == ("One", "New", now["url"])
     later = record.descriptor_of(shown(title="Three", notes="New"))
     with pytest.raises(metastore.MergeConflict, match="title"):
@@ -316,6 +327,63 @@ def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore,
     assert reader.without(notes.id, later)[1].get("description") == reader.read(title.id).descriptor.get("description")
     with pytest.raises(metastore.InvalidInput, match="cannot be undone"):
         reader.without(first.id, later)
+
+
+def test_what_has_changed_again_since_a_change_is_named_field_by_field(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    for said in ({"title": "One"}, {"title": "Two", "notes": "New"}):
+        recorder.record(shown(**said))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    again = reader.changed_again(reader.newest().id, record.descriptor_of(shown(title="Three", notes="New", url="x")))
+    assert [(each.field, each.old, each.new) for each in again] == [("title", "Two", "Three")]
+
+
+def test_a_version_knows_its_neighbours_that_a_reader_may_see(store: metastore.MetaStore, recorder: Recorder) -> None:
+    recorder.record(shown(title="One"))
+    store.dataset_update(PLACE, record.descriptor_of(shown(title="Secret", private=True)))
+    recorder.record(shown(title="Three"))
+    recorder.record(shown(state="deleted"))
+    recorder.record(shown(title="Four"))
+
+    def titles(*, private_too: bool) -> list[tuple[str | None, ...]]:
+        reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), private_too)
+        living = [each.id for each in reader.revisions(limit=9) if not each.deleted]
+        beside = [(older, each, newer) for each in living for older, newer in [reader.beside(each)]]
+        return [tuple(each and reader.read(each).descriptor["title"] for each in row) for row in beside]
+
+    assert titles(private_too=False) == [("Three", "Four", None), ("One", "Three", "Four"), (None, "One", "Three")]
+    assert titles(private_too=True)[1] == ("Secret", "Three", "Four")
+
+
+def test_a_form_recognises_a_change_of_what_it_shows_and_of_nothing_else() -> None:
+    opened, [resource] = shown(), SHOWN["resources"]
+
+    def digests(**changes: Any) -> list[str]:
+        return [seen.digest(record.recorded(shown(**changes)), which) for which in ("", resource["id"])]
+
+    dataset, file = digests()
+    added = [resource, {**resource, "id": OTHER}]
+    assert digests(resources=added, groups=[{"name": "g"}], metadata_modified="2027-01-01") == [dataset, file]
+    assert digests(title="New") != [dataset, file]
+    assert digests(title="New")[1] == file
+    described = [{**resource, "description": "New"}]
+    assert digests(resources=described)[0] == dataset
+    assert digests(resources=described)[1] != file
+    old, now = record.descriptor_of(opened), shown(title="New", resources=described)
+    assert [(each.field, each.new) for each in seen.changes(old, now)] == [("title", "New")]
+    changed = seen.changes(old, now, resource["id"])
+    assert [(each.field, each.resource, each.new) for each in changed] == [("description", "R", "New")]
+
+
+def test_the_versions_after_the_one_that_a_form_shows_are_found(store: metastore.MetaStore, recorder: Recorder) -> None:
+    for title in ("One", "Two", "Three"):
+        recorder.record(shown(title=title))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), True)
+    newer, opened = reader.after(seen.digest(record.recorded(shown(title="One"))), "", limit=9)
+    assert ([each.id for each in newer], opened["title"]) == ([each.id for each in reader.revisions(limit=2)], "One")
+    with pytest.raises(metastore.RevisionNotFound):
+        reader.after(seen.digest(record.recorded(shown(title="One"))), "", limit=2)
 
 
 def test_a_change_that_a_reader_may_not_see_is_not_undone_nor_told(

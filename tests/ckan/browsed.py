@@ -21,9 +21,14 @@ from tests.pages.conftest import CHROMIUM
 PICTURES = os.environ.get("CKAN_PICTURES")
 
 
-@pytest.fixture(scope="module")
-def portal() -> Iterator[Portal]:
-    made = Portal(Path(os.environ["CKAN_PROGRAMS"]).absolute(), testing=False)
+#: The settings of ckanext-scheming, whose forms take the place of CKAN's.
+SCHEMING = {"scheming.dataset_schemas": "ckanext.scheming:ckan_dataset.yaml"}
+
+
+@pytest.fixture(scope="module", params=["", "scheming_datasets"])
+def portal(request: pytest.FixtureRequest) -> Iterator[Portal]:
+    programs, settings = Path(os.environ["CKAN_PROGRAMS"]).absolute(), SCHEMING if request.param else {}
+    made = Portal(programs, testing=False, plugins=request.param, settings=settings)
     try:
         made.serve()
         fill(made)
@@ -70,7 +75,7 @@ class Person:
             self.page.get_by_label(label, exact=True).fill(value)
         self.page.get_by_label("What changed").fill(message)
         self.page.get_by_role("button", name="Update Dataset").click()
-        self.page.get_by_role("link", name="Versions").wait_for()
+        self.page.get_by_role("link", name="Versions", exact=True).wait_for()
 
     def looks(self, name: str) -> None:
         """See that nothing keeps people from using the extension's part of the page, and keep a picture of it."""
@@ -101,7 +106,7 @@ def test_the_sample_data_are_found_and_lead_to_their_versions(ann: Person) -> No
     ann.page.get_by_role("textbox", name="Search").last.fill("vega")
     ann.page.keyboard.press("Enter")
     ann.page.get_by_role("link", name="Vega's datasets").click()
-    ann.page.get_by_role("link", name="Versions").click()
+    ann.page.get_by_role("link", name="Versions", exact=True).click()
     assert ann.rows() == [["Ann Lee", "Say whose they are", "v1"], ["Ann Lee", "Import datasets", ""]]
     ann.page.get_by_role("link", name="v1").first.click()
     ann.page.get_by_text("The newest version").wait_for()
@@ -114,7 +119,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     page, name = ann.page, "test-package"
     ann.edits(name, "Say what it is", Title="Packages for tests", Description="Tables of every kind")
     ann.edits(name, "Name the author", Author="Bo Ek", Title="Packages <for> tests")
-    page.get_by_role("link", name="Versions").click()
+    page.get_by_role("link", name="Versions", exact=True).click()
     written = ["Name the author", "Say what it is", f"Import {name}"]
     assert ann.rows() == [["Ann Lee", each, ""] for each in written]
     ann.looks("versions")
@@ -127,7 +132,7 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     assert any("Bo Ek" in row[-1] for row in compared)
     ann.looks("compare")
 
-    page.get_by_role("link", name="All versions").click()
+    page.locator(".primary").get_by_role("link", name="All versions").click()
     page.get_by_role("link", name=f"Import {name}").click()
     page.get_by_text("An older version").wait_for()
     old = page.url
@@ -171,6 +176,80 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def test_one_change_is_undone_and_a_later_one_that_stands_in_the_way_is_named(ann: Person) -> None:
+    page, name = ann.page, "compression"
+    ann.edits(name, "Name the author", Author="Bo Ek")
+    ann.edits(name, "Describe it", Description="Where countries end")
+    page.get_by_role("link", name="Versions", exact=True).click()
+    page.get_by_role("link", name="Name the author").click()
+    page.get_by_text("Restore or tag this version").click()
+    ann.looks("undo")
+    page.get_by_label("Why undo it").fill("It was not Bo")
+    page.get_by_role("button", name="Undo", exact=True).click()
+    page.get_by_text("Undone", exact=True).wait_for()
+    assert [row[1] for row in ann.rows()][:2] == ["It was not Bo", "Describe it"]
+    page.get_by_role("link", name="Name the author").click()
+    page.get_by_text("Restore or tag this version").click()
+    page.get_by_role("button", name="Undo", exact=True).click()
+    page.get_by_text("A later change stands in the way. It changed again: Author").wait_for()
+    ann.looks("in-the-way")
+
+
+def test_the_second_of_two_editors_sees_what_the_first_one_changed_and_keeps_the_input(
+    ann: Person, chromium: Browser, portal: Portal
+) -> None:
+    page, name = ann.page, "zipped-resources"
+    page.goto(f"/dataset/edit/{name}")
+    page.get_by_label("Title", exact=True).fill("My title")
+    page.get_by_label("What changed").fill("Give it my title")
+    portal.act(portal.token, "package_patch", id=name, title="Their title")
+    page.get_by_role("button", name="Update Dataset").click()
+    page.get_by_text("Ann Lee saved a change after you opened this form").wait_for()
+    assert page.get_by_text("Title: now Their title").is_visible()
+    assert page.get_by_label("Title", exact=True).input_value() == "My title"
+    ann.looks("two-editors")
+    page.get_by_role("button", name="Update Dataset").click()
+    page.get_by_role("link", name="Versions", exact=True).wait_for()
+    assert portal.act(portal.token, "package_show", id=name)["title"] == "My title"
+
+    resource = portal.act(portal.token, "package_show", id=name)["resources"][0]["id"]
+    page.goto(f"/dataset/{name}/resource/{resource}/edit")
+    page.get_by_label("Name", exact=True).fill("My name")
+    portal.act(portal.token, "resource_patch", id=resource, description="Their description")
+    page.get_by_role("button", name="Update Resource").click()
+    page.get_by_text("Description: now Their description").wait_for()
+    assert page.get_by_label("Name", exact=True).input_value() == "My name"
+    page.get_by_label("What changed").fill("Name the data")
+    page.get_by_role("button", name="Update Resource").click()
+    page.get_by_role("link", name="Edit resource").wait_for()
+    assert portal.act(portal.token, "dataset_revision_list", id=name)[0]["message"] == "Name the data"
+
+
+def test_the_page_of_a_dataset_leads_to_its_versions_and_they_lead_to_each_other(ann: Person, portal: Portal) -> None:
+    page, name = ann.page, "datasets"
+    ann.edits(name, "Say what it is", Title="Emissions 2")
+    portal.act(portal.token, "dataset_tag_create", id=name, tag="v2", description="Second edition")
+    page.goto(f"/dataset/{name}")
+    page.get_by_text("Second edition").wait_for()
+    ann.looks("dataset")
+    oldest = page.get_by_label("Show the version of").locator("option").last.get_attribute("value")
+    page.get_by_label("Show the version of").select_option(oldest)
+    page.get_by_role("button", name="Show", exact=True).click()
+    page.get_by_text("An older version").wait_for()
+    page.get_by_role("link", name="The version after").click()
+    page.get_by_text("The newest version").wait_for()
+    assert page.get_by_role("link", name="The version after").count() == 0
+    assert page.request.get(page.get_by_role("link", name="JSON").get_attribute("href") or "").json()["success"]
+    page.get_by_role("link", name="Activity Stream").click()
+    page.get_by_role("link", name="View this version").last.click()
+    page.get_by_role("link", name="See this version among all versions").click()
+    page.get_by_text("An older version").wait_for()
+    assert page.get_by_text("Import datasets").first.is_visible()
+    page.get_by_role("link", name="Activity Stream").click()
+    page.get_by_role("link", name="All versions, to compare and restore").click()
+    page.get_by_role("link", name="These versions as JSON").wait_for()
+
+
 def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms(
     chromium: Browser, portal: Portal
 ) -> None:
@@ -179,7 +258,7 @@ def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms
     page.goto("/dataset/datasets/versions")
     page.get_by_role("button", name="Compare").click()
     assert page.get_by_text("Vega's datasets", exact=True).last.is_visible()
-    page.get_by_role("link", name="All versions").click()
+    page.locator(".primary").get_by_role("link", name="All versions").click()
     assert page.get_by_role("button", name="Remove").count() == 0
     page.get_by_role("link", name="Import datasets").click()
     assert page.get_by_text("An older version").is_visible()

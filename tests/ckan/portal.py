@@ -119,8 +119,8 @@ class Portal:
         schema = next(programs.parent.glob("lib/python*/site-packages/ckan/config/solr/schema.xml"))
         recording = recording or {"url": f"{self.folder}/store", "options": '{"sync": false}'}
         named = {f"ckanext.metastore.{name}": value for name, value in recording.items()} | dict(settings)
-        # CKAN's test helpers make the tables of CKAN alone.
-        plugins = "metastore" if testing else f"activity metastore {plugins}"
+        # CKAN's test helpers make the tables of CKAN alone. The first plugin's templates extend those of the others.
+        plugins = "metastore" if testing else f"metastore activity {plugins}"
         self.ini.write_text(
             INI.format(
                 folder=self.folder,

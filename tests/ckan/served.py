@@ -149,9 +149,9 @@ def test_an_uploaded_file_is_still_there_after_a_restoration(portal: Portal, bro
         timeout=120,
     ).raise_for_status()
     page = f"/dataset/cars/versions/{newest['id']}"
-    assert "The file has been replaced since" in browser.get(page).text
+    assert "The file of this version is gone" in browser.get(page).text
     answer = send(browser, page, {}, f"{page}/restore")
-    assert "but for the files that were replaced since" in answer.text
+    assert "but for the files that are gone" in answer.text
     back = portal.act(portal.token, "package_show", id="cars")["resources"][-1]
     assert (back["size"], browser.get(back["url"]).content) == (10, b"speed\n300\n")
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan import model
 from ckan.logic import auth_audit_exempt
-from ckanext.metastore import outbox, portal, settings
-from ckanext.metastore.auth import may_see_private
+from ckanext.metastore import portal, settings
 from ckanext.metastore.authors import author
 from ckanext.metastore.chained import CHAINED
-from ckanext.metastore.differences import compared
+from ckanext.metastore.differences import FieldChange, compared
 from ckanext.metastore.errors import speaking_ckan
-from ckanext.metastore.patience import breaker
-from ckanext.metastore.record import descriptor_of, package_of, replaced_files, restored
+from ckanext.metastore.labels import label, labels_of
+from ckanext.metastore.reading import answer, versions_of
+from ckanext.metastore.record import descriptor_of, package_of
+from ckanext.metastore.restoring import brought_back, gone_files
+from ckanext.metastore.searching import dataset_version_search
 from ckanext.metastore.versions import Versions
 
 import metastore
@@ -27,31 +29,18 @@ from metastore.wire import to_wire
 PAGE = 100
 
 Action = Callable[[Any, dict[str, Any]], Any]
-T = TypeVar("T")
 
 
 def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
     """Return the versions that the caller may see of a dataset, and the dataset as CKAN has it now."""
-    package = model.Package.get(tk.get_or_bust(data_dict, "id"))
-    if package is None:
-        raise tk.ObjectNotFound("Dataset not found")
-    outbox.drain_before_reading(package.id)
-    user = context.get("user") or ""
-    recorder = settings.recorder(user, author(user, emails=settings.current().emails))
-    private_too = may_see_private(context, package)
-    return Versions(recorder.store, recorder.id_of(package.id), private_too), portal.shown(package.id)
+    versions = versions_of(context, data_dict["id"])
+    return versions, portal.shown(data_dict["id"])
 
 
 def _held(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
     """Return what `_versions` does, and let nobody else change the dataset until the transaction ends."""
-    portal.locked(tk.get_or_bust(data_dict, "id"))
+    portal.locked(data_dict["id"])
     return _versions(context, data_dict)
-
-
-def _answer(call: Callable[[], T]) -> T:
-    """Return what the store answers, within the time that the settings give it."""
-    found = settings.current()
-    return breaker.call(found.url, found.patience, call)
 
 
 def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, metastore.DatasetId]:
@@ -91,7 +80,7 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
         begin, limit = data_dict.get("revision") or None, _number(data_dict, "limit", PAGE)
         with_fields = tk.asbool(data_dict.get("fields"))
         read = versions.changes if with_fields else versions.revisions
-        listed, found = _answer(lambda: (versions.tags(), read(begin, limit=limit)))
+        listed, found = answer(lambda: (versions.tags(), read(begin, limit=limit)))
         tags: dict[str, list[str]] = {}
         for tag in listed:
             tags.setdefault(tag.revision, []).append(tag.name)
@@ -108,19 +97,23 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
 
     :param id: the id or name of the dataset
     :param revision: the version's id or a tag (optional, default: the newest)
-    :rtype: dictionary: id, parent, author, message, created, deleted, package, replaced_files (the ids of resources
-        whose uploaded files CKAN has replaced since), descriptor
+    :rtype: dictionary: id, parent, author, message, created, deleted, older and newer (the ids of the versions before
+        and after it), package, gone_files (the ids of resources whose uploaded files are gone: replaced since, and not
+        kept), descriptor
     """
     with _allowed("dataset_revision_show", context, data_dict):
         versions, now = _versions(context, data_dict)
-        dataset = _answer(lambda: versions.read(data_dict.get("revision") or None))
+        dataset = answer(lambda: versions.read(data_dict.get("revision") or None))
+        older, newer = answer(lambda: versions.beside(dataset.revision.id))
         package = package_of(dataset.descriptor, now)
         package["metadata_modified"] = dataset.revision.created.replace(tzinfo=None).isoformat()
-        files = [resource["id"] for resource in replaced_files(dataset.descriptor, now)]
+        gone = gone_files(versions, dataset.descriptor, now)
         return {
             **to_wire(dataset.revision),
+            "older": older,
+            "newer": newer,
             "package": package,
-            "replaced_files": files,
+            "gone_files": gone,
             "descriptor": dataset.descriptor,
         }
 
@@ -138,7 +131,7 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     with _allowed("dataset_revision_diff", context, data_dict):
         versions, _ = _versions(context, data_dict)
         old, new = tk.get_or_bust(data_dict, "from"), data_dict.get("to") or None
-        diff, descriptors = _answer(lambda: (versions.diff(old, new), versions.descriptors(old, new)))
+        diff, descriptors = answer(lambda: (versions.diff(old, new), versions.descriptors(old, new)))
         changes = [{**to_wire(change), "text": str(change)} for change in diff.changes]
         return {**to_wire(diff), "changes": changes, "fields": [asdict(each) for each in compared(*descriptors)]}
 
@@ -146,7 +139,8 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
 def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """Bring back an older version, as a new one. Name, organisation and visibility stay as they are now.
 
-    CKAN keeps only the newest file of a resource. A resource whose file was replaced since keeps the newest one.
+    CKAN keeps only the newest file of a resource. A resource whose file was replaced since keeps the newest one, unless
+    the plugin metastore_files has kept the older one.
 
     :param id: the id or name of the dataset
     :param revision: the version's id or a tag
@@ -156,11 +150,11 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_revert", context, data_dict):
         versions, now = _held(context, data_dict)
-        dataset = _answer(lambda: versions.read(revision))
+        dataset = answer(lambda: versions.read(revision))
         message = data_dict.get("message") or f"Restore version {dataset.revision.id[:12]}"
-    package = {**restored(now, dataset.descriptor), portal.MESSAGE: message}
+        package = brought_back(versions, dataset.descriptor, now)
     # Through CKAN's own action, so that validation, authorization, search and MetaStore all see it.
-    return tk.get_action("package_update")(_fresh(context), package)
+    return tk.get_action("package_update")(_fresh(context), {**package, portal.MESSAGE: message})
 
 
 def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -176,9 +170,21 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_undo", context, data_dict):
         versions, now = _held(context, data_dict)
-        undone, descriptor = _answer(lambda: versions.without(revision, descriptor_of(now)))
+        present = descriptor_of(now)
+        try:
+            undone, descriptor = answer(lambda: versions.without(revision, present))
+        except metastore.MergeConflict as error:
+            again = answer(lambda: versions.changed_again(revision, present))
+            raise tk.ValidationError({"metastore": [_in_the_way(again, now["type"])]}) from error
         message = data_dict.get("message") or f"Undo version {undone.id[:12]}"
-    return tk.get_action("package_update")(_fresh(context), {**restored(now, descriptor), portal.MESSAGE: message})
+        package = brought_back(versions, descriptor, now)
+    return tk.get_action("package_update")(_fresh(context), {**package, portal.MESSAGE: message})
+
+
+def _in_the_way(again: list[FieldChange], dataset_type: str) -> str:
+    names = labels_of(dataset_type)
+    fields = dict.fromkeys(label(asdict(each), names) for each in again)
+    return tk._("A later change stands in the way. It changed again: {fields}").format(fields=", ".join(fields))
 
 
 @tk.side_effect_free
@@ -190,7 +196,7 @@ def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, 
     """
     with _allowed("dataset_tag_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
-        return [to_wire(tag) for tag in _answer(versions.tags)]
+        return [to_wire(tag) for tag in answer(versions.tags)]
 
 
 @tk.side_effect_free
@@ -203,7 +209,7 @@ def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     with _allowed("dataset_tag_show", context, data_dict):
         versions, _ = _versions(context, data_dict)
         name = tk.get_or_bust(data_dict, "tag")
-        return to_wire(_answer(lambda: versions.tag(name)))
+        return to_wire(answer(lambda: versions.tag(name)))
 
 
 def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +224,7 @@ def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
         store, where = _place(context, data_dict)
         name, revision = tk.get_or_bust(data_dict, "tag"), data_dict.get("revision") or None
         said = {"description": data_dict.get("description") or "", **_who(context)}
-        return to_wire(_answer(lambda: store.tag_create(where, name, revision, **said)))
+        return to_wire(answer(lambda: store.tag_create(where, name, revision, **said)))
 
 
 def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +242,7 @@ def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
         said = {name: data_dict[name] for name in ("revision", "description", "message") if name in data_dict}
         name, new = tk.get_or_bust(data_dict, "tag"), data_dict.get("new_tag")
         said |= _who(context)
-        return to_wire(_answer(lambda: store.tag_update(where, name, new_name=new, **said)))
+        return to_wire(answer(lambda: store.tag_update(where, name, new_name=new, **said)))
 
 
 def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
@@ -250,7 +256,7 @@ def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
         store, where = _place(context, data_dict)
         why = {**({"message": data_dict["message"]} if data_dict.get("message") else {}), **_who(context)}
         name = tk.get_or_bust(data_dict, "tag")
-        _answer(lambda: store.tag_delete(where, name, **why))
+        answer(lambda: store.tag_delete(where, name, **why))
 
 
 def _who(context: Any) -> dict[str, Any]:
@@ -306,6 +312,7 @@ _OURS: tuple[Any, ...] = (
     dataset_tag_create,
     dataset_tag_update,
     dataset_tag_delete,
+    dataset_version_search,
     package_show,
     resource_show,
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan import model
-from ckanext.metastore import portal
+from ckanext.metastore import files, portal
+from ckanext.metastore.editing import SEEN, ChangedMeanwhile, refuse_if_changed
 from ckanext.metastore.portal import MESSAGE
 
 import metastore
@@ -17,24 +18,29 @@ Action = Callable[[Any, dict[str, Any]], Any]
 
 
 def _with_message(name: str) -> Action:
-    """Take the message out of a call, where CKAN would keep it as a field, and pass it to the hook."""
+    """Take what the extension's fields of a form say out of a call, where CKAN would keep it as fields."""
 
     def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        return _call_with_message(original, context, data_dict)
+        return _call_with_message(original, context, data_dict, name=name)
 
     action.__name__ = name
     return tk.chained_action(action)
 
 
-def _call_with_message(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-    message, outer = data_dict.pop(MESSAGE, None), context.get(MESSAGE)
+def _call_with_message(original: Action, context: Any, data_dict: dict[str, Any], *, name: str = "") -> Any:
+    """Pass the message of a call to the hook, and refuse the form of somebody who has not seen the newest state."""
+    message, digest, outer = data_dict.pop(MESSAGE, None), data_dict.pop(SEEN, None), context.get(MESSAGE)
     if message:
         context[MESSAGE] = _checked(message)
     try:
+        if digest and name in _FORMS:
+            refuse_if_changed(context, digest, data_dict, resource=name.startswith("resource"))
         return original(context, data_dict)
-    except tk.ValidationError:
-        if message:
-            data_dict[MESSAGE] = message  # the form shows it again
+    except tk.ValidationError as error:
+        if isinstance(error, ChangedMeanwhile):
+            digest = error.now
+        again = {MESSAGE: message, SEEN: digest}  # the form shows them again
+        data_dict.update({field: value for field, value in again.items() if value})
         raise
     finally:
         context[MESSAGE] = outer  # the next call in this context is another change
@@ -75,12 +81,15 @@ def dataset_purge(original: Action, context: Any, data_dict: dict[str, Any]) -> 
     package = model.Package.get(tk.get_or_bust(data_dict, "id"))
     if package is None:
         return original(context, data_dict)
-    portal.purge(package.id, context)
+    uuid = package.id
+    portal.purge(uuid, context)
     try:
-        return original(context, data_dict)
+        result = original(context, data_dict)
     except Exception:
         model.Session.rollback()  # or else the history would be removed by the next commit
         raise
+    files.forget(uuid)
+    return result
 
 
 @tk.chained_action
@@ -135,13 +144,14 @@ def _datasets(group_id: str) -> list[str]:
     return sorted({row[0] for query in (owned, members) for row in query.all()})
 
 
+#: The actions that forms call with what they show.
+_FORMS = ("package_update", "package_patch", "resource_update", "resource_patch")
 _NAMES = (
+    *_FORMS,
     "package_create",
-    "package_update",
     "package_revise",
     "package_resource_reorder",
     "resource_create",
-    "resource_update",
 )
 CHAINED: dict[str, Any] = {
     **{name: _with_message(name) for name in _NAMES},

@@ -43,5 +43,5 @@ def plainly(error: metastore.MetastoreError) -> str:
     """Return the reason of an error for a user. Where the store is, and why it fails, is for the log alone."""
     if isinstance(error, _OURS):
         log.error("%s: %s", type(error).__name__, error)
-        return "MetaStore cannot be reached just now"
+        return str(tk._("MetaStore cannot be reached just now"))
     return str(error)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import ckan.plugins.toolkit as tk
 
+#: How many characters of a value are shown on one line.
+_LONGEST = 200
 #: The labels in CKAN's own forms of the fields that have another name. CKAN translates them.
 LABELS = {
     "notes": "Description",
@@ -42,8 +45,16 @@ def label(change: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     """
     field, resource = change["field"], change["resource"]
     text = change["extra"] or labels.get(f"resource.{field}" if resource else field) or _spelled_out(field)
-    return f"{tk._('Resource')} {resource}: {text}" if resource else text
+    return tk._("Resource") + f" {resource}: {text}" if resource else text
 
 
 def _spelled_out(field: str) -> str:
     return tk._(field.replace("_", " ").capitalize())
+
+
+def in_words(value: Any) -> str:
+    """Return the value of a field as text on one line, cut short if it is long."""
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    text = "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

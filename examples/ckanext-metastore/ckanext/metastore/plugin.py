@@ -6,10 +6,11 @@ from typing import Any
 
 import ckan.plugins as p
 import ckan.plugins.toolkit as tk
-from ckanext.metastore import actions, auth, cli, outbox, portal, settings, views
+from ckan.lib.plugins import DefaultTranslation
+from ckanext.metastore import actions, auth, cli, editing, files, outbox, portal, settings, views
 
 
-class MetastorePlugin(p.SingletonPlugin):
+class MetastorePlugin(p.SingletonPlugin, DefaultTranslation):
     """Every change of a dataset becomes a revision in MetaStore."""
 
     p.implements(p.IConfigDeclaration)
@@ -20,6 +21,8 @@ class MetastorePlugin(p.SingletonPlugin):
     p.implements(p.IAuthFunctions)
     p.implements(p.IBlueprint)
     p.implements(p.IClick)
+    p.implements(p.ITemplateHelpers)
+    p.implements(p.ITranslation)
 
     def declare_config_options(self, declaration: Any, key: Any) -> None:
         settings.declare(declaration, key)
@@ -52,3 +55,15 @@ class MetastorePlugin(p.SingletonPlugin):
 
     def get_commands(self) -> list[Any]:
         return [cli.metastore]
+
+    def get_helpers(self) -> dict[str, Any]:
+        return {"metastore_seen": editing.shown_in_form}
+
+
+class MetastoreFilesPlugin(p.SingletonPlugin):
+    """Each uploaded file is kept, so that older versions have their own files."""
+
+    p.implements(p.IUploader, inherit=True)
+
+    def get_resource_uploader(self, data_dict: dict[str, Any]) -> files.KeepingUpload:
+        return files.KeepingUpload(data_dict)

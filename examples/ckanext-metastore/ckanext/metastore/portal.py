@@ -113,6 +113,7 @@ def _is_recording(context: Any) -> bool:
     except metastore.MetastoreError as error:
         if tk.config.get("ckanext.metastore.on_failure") == "fail" and _DONE not in context:
             model.Session.rollback()  # as CKAN's actions do when they refuse
-            raise tk.ValidationError({"metastore": [f"The change could not be recorded: {plainly(error)}"]}) from error
+            told = tk._("The change could not be recorded: {reason}").format(reason=plainly(error))
+            raise tk.ValidationError({"metastore": [told]}) from error
         log.error("datasets are not recorded: %s: %s", type(error).__name__, error)
         return False

@@ -115,35 +115,32 @@ def _completed(group: Any, now: Any) -> Any:
 FILE = ("url", "size", "hash", "mimetype", "last_modified")
 
 
-def replaced_files(descriptor: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the resources of an older version whose uploaded files CKAN has replaced since: it keeps the newest alone.
-
-    Args:
-        descriptor: The older version.
-        now: The dataset as CKAN shows it now.
-    """
-    current = {resource.get("id"): resource for resource in now.get("resources", [])}
-    return [
-        resource
-        for resource in ckan.to_package(descriptor).get("resources", [])
-        if resource.get("url_type") == "upload"
-        and (newer := current.get(resource.get("id")))
-        and any((resource.get(member) or None) != (newer.get(member) or None) for member in FILE)
-    ]
+def is_same_file(resource: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two states of a resource have the same file."""
+    return all((resource.get(member) or None) == (other.get(member) or None) for member in FILE)
 
 
-def restored(current: Mapping[str, Any], descriptor: Mapping[str, Any]) -> dict[str, Any]:
+def uploads(descriptor: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the resources of a version whose files were uploaded."""
+    return [each for each in ckan.to_package(descriptor).get("resources", []) if each.get("url_type") == "upload"]
+
+
+def restored(
+    current: Mapping[str, Any], descriptor: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return the dictionary for `package_update` that brings back an older version, at the place where it is now.
 
-    A resource whose file was replaced since keeps what CKAN says of the file that is there.
+    Args:
+        current: The dataset as CKAN shows it now.
+        descriptor: The older version.
+        files: The resources whose files do not come back, by id, each in its newest state: of the file they say what
+            CKAN says of the one that is there.
     """
     package = ckan.to_package(descriptor)
     package = {member: value for member, value in package.items() if member not in PLACE}
-    files = {resource["id"]: resource for resource in current.get("resources", []) if "id" in resource}
-    replaced = {resource["id"] for resource in replaced_files(descriptor, current)}
     resources = [
         # CKAN guesses a missing type, and leaves None alone.
-        {"mimetype": None, **resource, **(_file(files[resource["id"]]) if resource.get("id") in replaced else {})}
+        {"mimetype": None, **resource, **_file(files.get(resource.get("id", "")))}
         for resource in package.pop("resources", [])
     ]
     place = {member: current[member] for member in PLACE if member in current and member != "organization"}
@@ -158,8 +155,8 @@ def restored(current: Mapping[str, Any], descriptor: Mapping[str, Any]) -> dict[
     }
 
 
-def _file(resource: Mapping[str, Any]) -> dict[str, Any]:
-    return {member: resource.get(member) for member in (*FILE, "url_type")}
+def _file(resource: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {member: resource.get(member) for member in (*FILE, "url_type")} if resource else {}
 
 
 def _said(said: Mapping[str, Any], computed: set[str]) -> dict[str, Any]:

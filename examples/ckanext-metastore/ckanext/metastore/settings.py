@@ -61,6 +61,7 @@ def declare(declaration: Any, key: Any) -> None:
         "options": ("{}", "More options for metastore.connect, as JSON"),
         "token": ("", "For a service: the token that is shown to it"),
         "signing_key": ("", "For a service: a private key (PEM file) that signs a token per user"),
+        "public_url": ("", "The address at which the public reaches the service, for addresses to clone from"),
         "owner": ("ckan", "The owner of the portal's datasets in the store; no other portal has the same one"),
     }
     for name, (default, description) in texts.items():
@@ -107,6 +108,12 @@ def current() -> Settings:
         private_too=_switch("private_datasets"),
         emails=_switch("author_emails"),
     )
+
+
+def clone_address(uuid: str) -> str:
+    """Return the address to clone a dataset from; empty if the settings name none."""
+    address = _text("public_url").rstrip("/")
+    return f"{address}/git/{ckan.dataset_id(uuid, owner=current().owner)}.git" if address else ""
 
 
 def _text(name: str) -> str:

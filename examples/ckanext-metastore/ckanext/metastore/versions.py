@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
-from ckanext.metastore.differences import compared
+from ckanext.metastore import seen
+from ckanext.metastore.differences import FieldChange, compared
 
 import metastore
+from metastore import ckan
 from metastore.descriptor.merge import merge
 from metastore.parse import is_tag_name
+
+#: How many versions are looked through for the neighbours of one.
+_FARTHEST = 1000
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,67 @@ class Versions:
             metastore.MergeConflict: A later change stands in the way.
             metastore.InvalidInput: The version is the first one, a deletion, or what brought the dataset back.
         """
-        last = self.store.revision_read(self.dataset_id, self._resolved(revision))
-        before, after = self.descriptors(last.parent, last.id) if last.parent else ({}, {})
-        if not (before and after):
-            raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset cannot be undone")
+        last, before, after = self._change(revision)
         descriptor, clashes = merge(after, now, before)
         if clashes:
             raise metastore.MergeConflict(self.dataset_id, clashes)
         return last, descriptor
+
+    def changed_again(self, revision: str, now: Mapping[str, Any]) -> list[FieldChange]:
+        """Return the fields that a version changed and that have changed again since. Arguments as for `without`."""
+        _, before, after = self._change(revision)
+        changed = {(each.field, each.resource, each.extra) for each in compared(before, after)}
+        return [each for each in compared(after, now) if (each.field, each.resource, each.extra) in changed]
+
+    def _change(self, revision: str) -> tuple[metastore.Revision, dict[str, Any], dict[str, Any]]:
+        """Return a version, and the descriptors before and after its change."""
+        last = self.store.revision_read(self.dataset_id, self._resolved(revision))
+        before, after = self.descriptors(last.parent, last.id) if last.parent else ({}, {})
+        if not (before and after):
+            raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset cannot be undone")
+        return last, before, after
+
+    def beside(self, revision_id: str) -> tuple[str | None, str | None]:
+        """Return the ids of the versions before and after one; None if there is none, or if it is very old."""
+        newer = None
+        listed = islice(filter(self._seen, self.store.revision_list(self.dataset_id)), _FARTHEST)
+        living = (revision.id for revision in listed if not revision.deleted)
+        for each in living:
+            if each == revision_id:
+                return next(living, None), newer
+            newer = each
+        return None, None
+
+    def after(self, digest: str, resource_id: str, *, limit: int) -> tuple[list[metastore.Revision], dict[str, Any]]:
+        """Return the versions after the one that a form shows, newest first, and the descriptor of that one.
+
+        Args:
+            digest: What the form carries, as `seen.digest` returns it.
+            resource_id: The resource that the form is for; empty for the form of the dataset.
+            limit: How many versions are looked at.
+
+        Raises:
+            metastore.RevisionNotFound: None of them is the one that the form shows.
+        """
+        newer: list[metastore.Revision] = []
+        for revision in self.revisions(limit=limit):
+            [descriptor] = self.descriptors(revision.id)
+            if descriptor and seen.digest(ckan.to_package(descriptor), resource_id) == digest:
+                return newer, descriptor
+            newer.append(revision)
+        raise metastore.RevisionNotFound(self.dataset_id, digest)
+
+    def newest_states(self, resource_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return resources that the dataset has no more in the newest state that a version has, by id."""
+        wanted, states = set(resource_ids), dict[str, dict[str, Any]]()
+        for revision in self.revisions(limit=_FARTHEST) if wanted else ():
+            [descriptor] = self.descriptors(revision.id)
+            for resource in ckan.to_package(descriptor).get("resources", []) if descriptor else ():
+                if resource.get("id") in wanted - set(states):
+                    states[resource["id"]] = resource
+            if len(states) == len(wanted):
+                break
+        return states
 
     def tags(self) -> list[metastore.Tag]:
         """Return the tags of versions, by name."""

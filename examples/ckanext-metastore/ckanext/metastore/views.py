@@ -7,11 +7,14 @@ from typing import Any
 
 import ckan.plugins.toolkit as tk
 from ckan.lib.plugins import lookup_package_plugin
+from ckan.plugins import plugin_loaded
+from ckanext.metastore import settings
 from ckanext.metastore.errors import Unavailable
+from ckanext.metastore.files import path_of
 from ckanext.metastore.labels import label, labels_of
 from ckanext.metastore.record import PLACE
 from ckanext.metastore.versions import tag_of
-from flask import Blueprint, current_app, g
+from flask import Blueprint, current_app, g, send_file
 
 blueprint = Blueprint("metastore", __name__, url_prefix="/dataset/<id>/versions")
 
@@ -73,7 +76,26 @@ def versions(id: str) -> str:
     listed = [{**each, "changed": _in_short(each["fields"], names)} for each in listed]
     tags = _act("dataset_tag_list", id=id) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
-    return _page("versions", id, versions=listed, tags=tags, older=older)
+    clone = settings.clone_address(package["id"]) if listed else ""
+    said = {"clone": clone, "with_activities": plugin_loaded("activity")}
+    return _page("versions", id, versions=listed, tags=tags, older=older, **said)
+
+
+def selector(id: str) -> str:
+    """Return a part of a dataset's page: its newest tag, and a form to choose a version."""
+    package = _act("package_show", id=id)
+    listed = [each for each in _act("dataset_revision_list", id=id, limit=PAGE) if not each["deleted"]]
+    newest = max(_act("dataset_tag_list", id=id), key=lambda tag: tag["created"], default=None)
+    said = {"pkg": package, "versions": listed, "tag": newest, "current": tk.request.args.get("current")}
+    return tk.render("metastore/selector.html", said)
+
+
+def of_activity(id: str, activity_id: str) -> Any:
+    """Lead from an item of the activity stream to the version that it made."""
+    activity = _act("activity_show", id=activity_id)
+    if activity["object_id"] != _act("package_show", id=id)["id"]:
+        return tk.abort(404, tk._("There is no such version, or you may not see it"))
+    return tk.redirect_to("metastore.version", id=id, revision=f"{activity['timestamp']}Z")
 
 
 def _in_short(changes: list[dict[str, Any]], names: Mapping[str, str]) -> str:
@@ -94,10 +116,24 @@ def resource(id: str, revision: str, resource_id: str) -> str:
     package, more = _older(id, revision)
     for member in package["resources"]:
         if member.get("id") == resource_id:
+            if member.get("url_type") == "upload" and member not in more["files"]:
+                member["url"] = tk.url_for("metastore.download", id=id, revision=revision, resource_id=resource_id)
             more |= {"package": package, "resource": member, "resource_views": [], "current_resource_view": None}
             template = {"site_template": _template("resource_template", package)}
             return tk.render("metastore/resource.html", {**template, **more})
     return tk.abort(404, tk._("The version has no such resource"))
+
+
+def download(id: str, revision: str, resource_id: str) -> Any:
+    """Send the uploaded file that a resource had."""
+    found = _act("dataset_revision_show", id=id, revision=revision)
+    for member in found["package"]["resources"]:
+        if member.get("id") == resource_id and resource_id not in found["gone_files"]:
+            if path := path_of(found["package"]["id"], member):
+                name = member["url"].rpartition("/")[2]
+                return send_file(path, member.get("mimetype"), as_attachment=True, download_name=name)
+            return tk.redirect_to(member["url"])
+    return tk.abort(404, tk._("The file of this version is gone"))
 
 
 def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,7 +141,6 @@ def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
     now = _act("package_show", id=id)
     found = _act("dataset_revision_show", id=now["id"], revision=revision)
     newest = _act("dataset_revision_list", id=now["id"], limit=1)[0]["id"] == found["id"]
-    before = _act("dataset_revision_list", id=now["id"], revision=found["id"], limit=PAGE)[1:]
     tags = [tag for tag in _act("dataset_tag_list", id=now["id"]) if tag["revision"] == found["id"]]
     package = {**found["package"], **{member: now[member] for member in PLACE if member in now}}
     may_change = tk.h.check_access("package_update", {"id": now["id"]})
@@ -114,10 +149,9 @@ def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "dataset_type": now["type"],
         "version": found,
         "newest": newest,
-        "before": next((each["id"] for each in before if not each["deleted"]), None),
         "tags": tags,
         "may_change": may_change,
-        "files": [each for each in package["resources"] if each.get("id") in found["replaced_files"]],
+        "files": [each for each in package["resources"] if each.get("id") in found["gone_files"]],
     }
 
 
@@ -157,8 +191,8 @@ def compare(id: str) -> str:
 def restore(id: str, revision: str) -> Any:
     """Bring back an older version."""
     message = tk.request.form.get("message") or ""
-    files = _act("dataset_revision_show", id=id, revision=revision)["replaced_files"]
-    done = tk._("Restored, but for the files that were replaced since") if files else tk._("Restored")
+    gone = _act("dataset_revision_show", id=id, revision=revision)["gone_files"]
+    done = tk._("Restored, but for the files that are gone") if gone else tk._("Restored")
     _do("dataset_revert", done, id=id, revision=revision, message=message)
     return tk.redirect_to("metastore.versions", id=id)
 
@@ -203,8 +237,11 @@ def _text(error: tk.ValidationError) -> str:
 
 blueprint.add_url_rule("", view_func=versions)
 blueprint.add_url_rule("/compare", view_func=compare)
+blueprint.add_url_rule("/selector", view_func=selector)
+blueprint.add_url_rule("/activity/<activity_id>", view_func=of_activity)
 blueprint.add_url_rule("/<revision>", view_func=version)
 blueprint.add_url_rule("/<revision>/resource/<resource_id>", view_func=resource)
+blueprint.add_url_rule("/<revision>/resource/<resource_id>/download", view_func=download)
 blueprint.add_url_rule("/<revision>/restore", view_func=restore, methods=["POST"])
 blueprint.add_url_rule("/<revision>/undo", view_func=undo, methods=["POST"])
 blueprint.add_url_rule("/<revision>/tag", view_func=tag, methods=["POST"])
