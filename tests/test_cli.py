@@ -310,7 +310,7 @@ def test_an_abbreviation_is_enough_to_say_which_revision_is_expected(run: Run, c
         (("dataset", "read", "physics/none"), 3, "there is no dataset physics/none"),
         (("dataset", "read", "Physics/Cars"), 2, "lower case: try 'physics'"),
         (("dataset", "read", "physics/cars", "v9"), 3, "has no revision 'v9'"),
-        (("dataset", "create", "physics/cars", "-", *WRITE), 2, "not JSON"),
+        (("dataset", "create", "physics/cars", "-", *WRITE), 2, "stdin is empty"),
         (("dataset", "create", "physics/new", "missing.json", *WRITE), 2, "No such file"),
         (("dataset", "patch", "physics/cars", "[1]", *WRITE), 2, "operation 0"),
         (("dataset", "update", "physics/cars", "--at", "yesterday", *WRITE), 2, "not a time such as"),
@@ -333,6 +333,49 @@ def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, argume
     assert (done.code, done.out) == (code, "")
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (("show", "physics/care"), "metastore dataset list physics/"),
+        (("show", "physics/gone"), "metastore dataset revert physics/gone "),
+        (("show", "physics/moved"), "metastore dataset read physics/new"),
+        (("show", "physics/cars", "v9"), "metastore revision list physics/cars"),
+        (("tag", "read", "physics/cars", "v9"), "metastore tag list physics/cars"),
+        (("resource", "read", "physics/cars", "x"), "metastore dataset read physics/cars"),
+        (("bundle", "read", "none"), "metastore bundle list"),
+    ],
+)
+def test_what_is_not_found_gets_the_command_that_helps(
+    run: Run, cars: str, command: tuple[str, ...], advice: str
+) -> None:
+    with metastore.connect("metastore-data", author="Setup", validation="off") as store:
+        store.dataset_create("physics/gone", {})
+        store.dataset_delete("physics/gone")
+        store.dataset_create("physics/moved", {})
+        store.dataset_move("physics/moved", "physics/new")
+    done = run(*command)
+    assert (done.code, f", run: {advice}" in done.err) == (3, True)
+    line = next(line for line in done.err.splitlines() if f", run: {advice}" in line)
+    helps = run(*line.partition(", run: metastore ")[2].split(), *(WRITE if "revert" in advice else ()))
+    assert helps.code == 0
+    assert "run: " not in run(*command, "-q").err
+
+
+def test_an_id_that_is_taken_gets_the_command_that_changes_it(run: Run, cars: str) -> None:
+    taken = run("dataset", "create", "physics/cars", *WRITE, stdin=b"{}")
+    assert "run: metastore dataset update physics/cars FILE" in taken.err
+
+
+def test_nothing_to_read_or_to_undo_is_said_so(run: Run, cars: str) -> None:
+    for command in (("create", "physics/new"), ("update", "physics/cars"), ("patch", "physics/cars")):
+        done = run("dataset", *command, *WRITE, stdin=b"\n")
+        assert (done.code, done.err) == (2, "Error: stdin is empty: JSON was expected there\n")
+    nothing = run("undo", "--batch", "none", *WRITE)
+    assert (nothing.code, nothing.err) == (0, "No change fits, so nothing was undone.\n")
+    which = run("undo", "physics/cars", *WRITE)
+    assert (which.code, "`metastore undo physics/cars HEAD` undoes the newest one" in which.err) == (2, True)
 
 
 def test_a_patch_that_does_not_fit_is_told_in_a_line(run: Run) -> None:

@@ -119,9 +119,9 @@ def _by_verb() -> dict[str, str]:
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
     set_up_logging()
-    as_json = "--json" in sys.argv
+    as_json, app = "--json" in sys.argv, App()
     try:
-        sys.exit(cli(standalone_mode=False, obj=App()) or 0)
+        sys.exit(cli(standalone_mode=False, obj=app) or 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.Abort:
@@ -135,7 +135,7 @@ def run() -> None:
         show(*text.getvalue().splitlines(), err=True)  # the message may quote text of others
         sys.exit(EXIT_CODES[InvalidInput])
     except MetastoreError as error:
-        sys.exit(show_error(error, as_json=as_json))
+        sys.exit(show_error(error, as_json=as_json, advise=not app.quiet))
     except OSError as error:  # stdout cannot be written
         say(f"Error: {error.strerror}: {error.filename or 'stdout'}", fg="red")
         _give_up_stdout()

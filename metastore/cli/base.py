@@ -17,6 +17,7 @@ from metastore.errors import (
     InvalidInput,
     PathNotFound,
     StorageCorrupt,
+    StorageUnavailable,
 )
 from metastore.parse import make_author
 from metastore.types import Author, Dataset, DatasetId
@@ -50,6 +51,11 @@ class App:
 
     def reader(self) -> Store:
         """Open a store that exists."""
+        if self.url() and self.is_new():
+            raise StorageUnavailable(
+                f"there is no store at {self.url()}: `metastore init` makes one, and --store or METASTORE_STORE names "
+                "another"
+            )
         return self.open(self.store_url, create=False)
 
     def writer(self, *, sync: bool = True) -> Store:
@@ -285,6 +291,18 @@ def read_input(source: str) -> bytes:
         return Path(source).read_bytes()
     except OSError as error:
         raise InvalidInput(f"{source} cannot be read: {error.strerror}") from None
+
+
+def read_json(source: str) -> bytes:
+    """Read a file or stdin, whose JSON the library then reads.
+
+    Raises:
+        InvalidInput: It cannot be read, or is empty.
+    """
+    content = read_input(source)
+    if not content.strip():
+        raise InvalidInput(f"{'stdin' if source == '-' else source} is empty: JSON was expected there")
+    return content
 
 
 def write_output(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ import click
 
 from metastore import validate
 from metastore.cli import completing
-from metastore.cli.base import App, read_input, say, tell_findings, unnamed_of
+from metastore.cli.base import App, read_json, say, tell_findings, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
 from metastore.cli.options import CREATE, TIME, command
 from metastore.cli.output import show_bytes
@@ -48,7 +48,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
 
     The descriptor is in FILE, or comes from stdin. Prints the id of the revision.
     """
-    content = read_input(file)
+    content = read_json(file)
     if app.is_new():
         validate(content)  # an invalid descriptor must not leave an empty store
     created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
@@ -84,7 +84,7 @@ def update(
     """Replace a descriptor with FILE, or with stdin."""
     store = app.reader()
     before = store.revision_read(dataset_id)
-    updated = store.dataset_update(dataset_id, read_input(file), expected=expected, message=message, at=at)
+    updated = store.dataset_update(dataset_id, read_json(file), expected=expected, message=message, at=at)
     _tell(app, updated, before.id, "Updated")
 
 
@@ -112,7 +112,7 @@ def _patch_of(text: str) -> str | bytes:
         return text
     if text != "-" and not Path(text).exists():
         raise InvalidInput(f"{text!r} is neither JSON (an object or a list) nor a file")
-    return read_input(text)
+    return read_json(text)
 
 
 @command(dataset, "edit", writes=True)
@@ -284,6 +284,11 @@ def undo(
             raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
         undo_many(app, chosen, message, dry_run=dry_run)
         return
+    if dataset_id is not None and revision is None:
+        raise InvalidInput(
+            f"say which change: `metastore undo {dataset_id} HEAD` undoes the newest one, and "
+            f"`metastore log {dataset_id}` lists all"
+        )
     if dataset_id is None or revision is None or dry_run:
         raise InvalidInput("give OWNER/NAME and REVISION, or --batch, --by or --since (which have --dry-run)")
     store = app.reader()

@@ -74,9 +74,11 @@ def _found(store: Store, wanted: dict[str, Any]) -> Iterator[DatasetId]:
 
 def undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) -> None:
     """Undo the chosen changes, and print what became of each dataset."""
-    failed = 0
+    failed, line = 0, None
     for line in undo_all(app.reader(), chosen, message=message, dry_run=dry_run):
         failed += line.outcome in ("conflict", "failed")
         app.data(line, str(line))
+    if line is None:
+        say("No change fits, so nothing was undone.")
     if failed:
         raise click.exceptions.Exit(FOUND_PROBLEMS)

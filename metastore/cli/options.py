@@ -78,7 +78,7 @@ COMMON: tuple[Callable[..., Any], ...] = (
         is_flag=True,
         expose_value=False,
         callback=_be_verbose,
-        help="Also print requests to other servers, and a line for each dataset of an import, export or copy.",
+        help="Also print requests to other servers, and a line for each dataset of an import or export.",
     ),
 )
 WRITING: tuple[Callable[..., Any], ...] = (

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
 from metastore.cli.base import say
 from metastore.cli.output import show
 from metastore.errors import (
+    AlreadyExists,
     AuthenticationError,
+    BundleDeleted,
+    BundleNotFound,
     Conflict,
+    DatasetDeleted,
+    DatasetMoved,
+    DatasetNotFound,
     InvalidInput,
     MergeConflict,
     MetastoreError,
@@ -17,9 +24,13 @@ from metastore.errors import (
     NotFound,
     OutcomeUnknown,
     PermissionDenied,
+    ResourceNotFound,
+    RevisionNotFound,
     StorageError,
+    TagNotFound,
 )
 from metastore.printable import printable
+from metastore.types import DatasetId
 from metastore.wording import spelled
 
 #: Exit codes by class; a class without one has its base's. 1 means that a check found something, 130 Ctrl-C.
@@ -40,8 +51,8 @@ def _state(value: object) -> str:
     return "missing" if value is None else spelled(value, 80)
 
 
-def show_error(error: MetastoreError, *, as_json: bool) -> int:
-    """Print an error to stderr, and return its exit code."""
+def show_error(error: MetastoreError, *, as_json: bool, advise: bool = True) -> int:
+    """Print an error to stderr, where there is one with the command that helps, and return its exit code."""
     if as_json:
         from metastore.wire import to_text
 
@@ -54,8 +65,8 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
             say(f"  {pointer or '(descriptor)'}: {detail}")
         for place in error.places if isinstance(error, MergeConflict) else ():
             say(f"  {place.where}: it is {_state(place.new)} now, and was {_state(place.old)} before the change")
-        if isinstance(error, NotADescriptor):
-            say(f"  To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw")
+        for line in _advice(error) if advise else ():
+            say(f"  {line}")
         if isinstance(error, OutcomeUnknown) and error.change is not None:
             import shlex
 
@@ -63,6 +74,34 @@ def show_error(error: MetastoreError, *, as_json: bool) -> int:
         if isinstance(error, AuthenticationError) and error.missing:
             say("  Set METASTORE_TOKEN to a token. `metastore token`, on the machine of the service, issues them.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
+
+
+def _advice(error: MetastoreError) -> Iterator[str]:
+    """Yield the command that helps after an error, if there is one."""
+    match error:
+        case NotADescriptor():
+            yield f"To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw"
+        case DatasetDeleted():
+            before = str(error.revision.parent)[:12]
+            yield f"To bring it back, run: metastore dataset revert {error.dataset_id} {before}"
+        case DatasetMoved():
+            yield f"To read it, run: metastore dataset read {error.new_id}"
+        case DatasetNotFound():
+            owner = str(error.dataset_id).partition("/")[0]
+            yield f"To list the datasets of this owner, run: metastore dataset list {owner}/"
+        case RevisionNotFound():
+            yield f"To list its revisions, run: metastore revision list {error.dataset_id}"
+            yield f"To list its tags, run: metastore tag list {error.dataset_id}"
+        case TagNotFound():
+            yield f"To list the tags, run: metastore tag list {error.dataset_id}"
+        case ResourceNotFound():
+            yield f"To see its resources, run: metastore dataset read {error.dataset_id}"
+        case BundleNotFound() if not isinstance(error, BundleDeleted):
+            yield "To list the bundles, run: metastore bundle list"
+        case AlreadyExists(what=DatasetId()):
+            yield f"To change it, run: metastore dataset update {error.what} FILE"
+        case _:
+            pass
 
 
 def _facts_of(error: OutcomeUnknown) -> str:

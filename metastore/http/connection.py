@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -234,4 +235,4 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, httpx.TimeoutException):
         return "it does not answer in time"
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__

@@ -234,7 +234,7 @@ def database_errors() -> Iterator[None]:
 
 
 def _meaning(error: psycopg.Error) -> MetastoreError:
-    message = (error.diag.message_primary or str(error)).strip()
+    message = " ".join((error.diag.message_primary or str(error)).split())
     for kinds, meaning, advice in _MEANINGS:
         if isinstance(error, kinds):
             return meaning(f"{message}: {advice}" if advice else message)

@@ -58,7 +58,10 @@ def open_github(
     elif app_id and private_key and installation:
         credentials = AppToken(base, str(app_id), private_key, str(installation))
     else:
-        raise InvalidInput("GitHub needs a token, or an App's app_id, private_key and installation")
+        raise InvalidInput(
+            "GitHub needs a token: give it as an option, or as METASTORE_GITHUB_TOKEN. Or give an App's app_id, "
+            "private_key and installation"
+        )
     host = GitHubHost(base, credentials, headers=HEADERS, timeout=timeout, patience=patience, longest=longest)
     return GitHubStorage(host, owner, **options)
 
