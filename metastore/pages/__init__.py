@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request
+from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
@@ -24,16 +24,23 @@ from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.home import home
+from metastore.pages.icons import icon
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.service import problems, rate, responses
-from metastore.service.context import Service
+from metastore.service.context import Service, service
 from metastore.service.guard import know, may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
 _PARTS = (home, catalogue, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
+#: The items of the main menu, each with the pages under it.
+_MENU = (
+    ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "dataset_")),
+    ("Bundles", "bundles.index", ("bundles.", "bundle_", "record.of_bundle")),
+    ("Record", "record.everything", ("record.everything",)),
+)
 _SECURITY = {
     # The icons of Pico are images inside its style sheet (data:).
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -90,10 +97,26 @@ def _known_to_all() -> dict[str, Any]:
     """Return the names that every template may use."""
     return {
         "formatting": formatting,
+        "icon": icon,
         "me": g.get("identity"),
+        "menu": _menu,
         "stays": session.stays,
         "refusal": g.get("refusal"),
     }
+
+
+def _menu() -> list[dict[str, str]]:
+    """Return the items of the main menu, each with whether it is the page shown (`page`) or leads to it (`true`)."""
+    here = (request.endpoint or "").removeprefix("pages.")
+    return [
+        {
+            "label": label,
+            "address": url_for(f"pages.{endpoint}"),
+            "current": "page" if here == endpoint else "true" if here.startswith(views) else "",
+        }
+        for label, endpoint, views in _MENU
+        if endpoint == "catalogue.index" or service().bundles is not None
+    ]
 
 
 def _of_ours(error: MetastoreError) -> AnyPage:

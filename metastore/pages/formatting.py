@@ -6,15 +6,34 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
+_MACHINES, _EXACT = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M UTC"
+
 
 def moment(at: datetime | None) -> Markup:
-    """Return a time in UTC. A script puts the reader's own zone in front, if the browser runs it."""
+    """Return a time as people say it, such as `3 hours ago`, with the exact time in UTC on hover."""
     if at is None:
         return Markup("")
     at = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        at.strftime("%Y-%m-%dT%H:%M:%SZ"), at.strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.strftime(_MACHINES), at.strftime(_EXACT), ago(at, datetime.now(UTC))
     )
+
+
+def exact(at: datetime) -> Markup:
+    """Return a time in UTC, to the minute. A script puts the reader's own zone in front, if the browser runs it."""
+    at = at.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), at.strftime(_EXACT))
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Return the time that has passed, in words; the date if that is 30 days or more, or lies in the future."""
+    seconds = int((now - at).total_seconds())
+    if not -60 < seconds < 30 * 86400:  # clocks of two machines may differ by some seconds
+        return f"{at.day} {at:%b %Y}"
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return f"{count(seconds // length, unit)} ago"
+    return "just now"
 
 
 def count(number: int, noun: str) -> str:

@@ -79,7 +79,7 @@ def test_a_card_says_what_a_dataset_is(catalogue: FlaskClient) -> None:
     assert (
         re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", card)))
         .strip()
-        .startswith("Salt ocean /salt The sea is salty. Is it? CC0-1.0 csv 20")
+        .startswith("Salt ocean /salt The sea is salty. Is it? CC0-1.0 csv just now · Setup · As measured")
     )
     assert "Setup · As measured" in card
 

@@ -57,13 +57,13 @@ for (const editor of document.querySelectorAll(".editor")) {
   draw();
 }
 
-// Times: the reader's own zone in front, UTC beside it.
+// Times: the reader's own zone in front of UTC. Where the text says how long ago, the exact time is in its title.
 for (const time of document.querySelectorAll("time[datetime]")) {
   const local = new Date(time.dateTime);
   if (!Number.isNaN(local.getTime())) {
-    const here = local.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    time.title = time.textContent;
-    time.textContent = `${here} (${time.dateTime.slice(11, 16)} UTC)`;
+    const here = `${local.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })} (${time.dateTime.slice(11, 16)} UTC)`;
+    if (time.title) time.title = here;
+    else [time.title, time.textContent] = [time.textContent, here];
   }
 }
 
