@@ -10,6 +10,7 @@ import shutil
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 from werkzeug.serving import make_server
@@ -30,11 +31,11 @@ SECRET = "pictures are taken of a service that nobody else can reach"
 def fill(folder: str) -> tuple[metastore.Store, bundle.BundleRegistry]:
     """Make a store in a folder and a registry in memory, with a short history each."""
     store = metastore.connect(folder, author="Ann Lee <ann@example.org>", validation="off", sync=False)
-    for path in sorted((ROOT / "examples" / "catalogue").glob("*/*/datapackage.json")):
-        store.dataset_create(f"{path.parent.parent.name}/{path.parent.name}", path.read_bytes(), message="First import")
-    store.tag_create("vega/datasets", "v3.2.1", description="As published")
-    patch = {"title": "Vega's example datasets", "contributors": [{"title": "Vega", "roles": ["publisher"]}]}
-    store.dataset_patch("vega/datasets", patch, author="Bo Ek <bo@example.org>", message="Say whose they are")
+    for number, path in enumerate(sorted((ROOT / "examples" / "catalogue").glob("*/*/datapackage.json"))):
+        at = {"at": f"2026-0{number + 3}-11T09:20:00Z", "message": "First import"}
+        name = "vega/vega-datasets" if path.parent.parent.name == "vega" else "/".join(path.parts[-3:-1])
+        store.dataset_create(name, path.read_bytes(), **at)
+    publish(store, json.loads((ROOT / "examples/catalogue/vega/datasets/datapackage.json").read_text()))
     registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
     for number, given in enumerate(json.loads((ROOT / "examples" / "bundles.json").read_text())["bundles"]):
         state = {"name": given["name"], "event": given["event"], "devices": given.get("devices", [])}
@@ -43,6 +44,25 @@ def fill(folder: str) -> tuple[metastore.Store, bundle.BundleRegistry]:
     changes = {"remove_devices": ["E:TR101D"], "add_devices": ["E:TR102D"]}
     registry.bundle_update("NuMI_Physics_A9", changes, user="ann", comment="TR101D was replaced in the access")
     return store, registry
+
+
+def publish(store: metastore.Store, descriptor: dict[str, Any]) -> None:
+    """Give the largest sample the history of a dataset in use: two people, a move, three versions."""
+    bo = "Bo Ek <bo@example.org>"
+    store.tag_create("vega/vega-datasets", "v3.2.1", description="As published", at="2026-06-11T09:25:00Z")
+    store.dataset_move("vega/vega-datasets", "vega/datasets", at="2026-07-02T14:00:00Z", message="One name everywhere")
+    patch = {"title": "Vega's example datasets", "contributors": [{"title": "Vega", "roles": ["publisher"]}]}
+    store.dataset_patch("vega/datasets", patch, author=bo, at="2026-07-20T08:10:00Z", message="Say whose they are")
+    store.tag_create("vega/datasets", "v3.2.2", at="2026-07-20T08:30:00Z", description="With its publisher")
+    airports = next(each for each in descriptor["resources"] if each["name"] == "airports")
+    fields = airports["schema"]["fields"]
+    fields[0] |= {"description": "IATA code", "constraints": {"required": True}}
+    fields[-1] |= {"unit": "degrees"}
+    fields.append({"name": "elevation", "type": "number", "unit": "m", "description": "Above sea level"})
+    change = {"resources": descriptor["resources"]}
+    store.dataset_patch("vega/datasets", change, at="2026-09-09T16:45:00Z", message="Describe the airports' columns")
+    store.tag_create("vega/datasets", "v3.3.0", at="2026-09-10T07:00:00Z", description="With elevations")
+    store.dataset_patch("okfn/compression", {"title": "Compressed tables"}, at="2026-10-05T12:00:00Z", author=bo)
 
 
 def take(page: Page, url: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A bar chart of the revisions of a dataset by month, as SVG."""
+"""A bar chart of changes by month, as SVG."""
 
 from __future__ import annotations
 
@@ -8,34 +8,72 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from metastore.pages.formatting import count
+
 _MOST_BARS = 48
-_BAR, _GAP, _HEIGHT = 14, 3, 60
+#: Fewer months than this are drawn with empty ones before them, so that a young history does not look like one bar.
+_LEAST_BARS = 12
+_BAR, _GAP, _HEIGHT, _AXIS, _SIDE = 14, 3, 60, 18, 30
 
 
-def picture(times: Iterable[datetime]) -> Markup:
-    """Return a chart with one bar per month, from the first to the last time; empty if there are none."""
+def picture(times: Iterable[datetime], noun: str = "revision") -> Markup:
+    """Return a chart with one bar per month up to the last time, with axes; empty if there are none.
+
+    Args:
+        times: The time of each change.
+        noun: A change, in the singular.
+    """
     counts = Counter((at.year, at.month) for at in times)
     if not counts:
         return Markup("")
     months = _months(min(counts), max(counts))[-_MOST_BARS:]
-    most = max(counts[month] for month in months) or 1
+    most = max(counts[month] for month in months)
     total = sum(counts[month] for month in months)
+    label = f"{count(total, noun)} from {_name(months[0])} to {_name(months[-1])}, at most {most} in a month"
+    width = _SIDE + len(months) * (_BAR + _GAP)
     bars = Markup("").join(_bar(index, month, counts[month], most) for index, month in enumerate(months))
-    label = f"{total} revisions from {_name(months[0])} to {_name(months[-1])}, at most {most} in a month"
-    return Markup('<svg class="activity" role="img" aria-label="{}" viewBox="0 0 {} {}" height="{}">{}</svg>').format(
-        label, len(months) * (_BAR + _GAP), _HEIGHT, _HEIGHT, bars
+    return Markup(
+        '<svg class="activity" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">'
+        '<path d="M{} 0V{}H{}"/><text x="{}" y="11" text-anchor="end">{}</text>{}{}</svg>'
+    ).format(
+        label,
+        *(width, _HEIGHT + _AXIS, width, _HEIGHT + _AXIS),
+        *(_SIDE - 2.5, _HEIGHT + 0.5, width),
+        *(_SIDE - 6, most),
+        bars,
+        _dates(months),
     )
 
 
-def _bar(index: int, month: tuple[int, int], count: int, most: int) -> Markup:
-    height = max(2, round(count / most * (_HEIGHT - 2))) if count else 1
+def _bar(index: int, month: tuple[int, int], number: int, most: int) -> Markup:
+    if not number:
+        return Markup("")
+    height = max(2, round(number / most * (_HEIGHT - 2)))
     return Markup('<rect x="{}" y="{}" width="{}" height="{}"><title>{}: {}</title></rect>').format(
-        index * (_BAR + _GAP), _HEIGHT - height, _BAR, height, _name(month), count
+        _SIDE + index * (_BAR + _GAP), _HEIGHT - height, _BAR, height, _name(month), number
+    )
+
+
+def _dates(months: list[tuple[int, int]]) -> Markup:
+    """Return the labels of the axis: each January with its year, and the last month if there is room beside them."""
+    last = len(months) - 1
+    shown = [index for index, (_, month) in enumerate(months) if month == 1 and last - index > 3 and index > 1]
+    ends = [(0, "start")] if not shown or shown[0] > 4 else []
+    labels = [*ends, *((index, "start") for index in shown), (last, "end")]
+    return Markup("").join(
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+            _SIDE + index * (_BAR + _GAP) + (_BAR if anchor == "end" else 0),
+            _HEIGHT + _AXIS - 4,
+            anchor,
+            _name(months[index]),
+        )
+        for index, anchor in labels
     )
 
 
 def _months(first: tuple[int, int], last: tuple[int, int]) -> list[tuple[int, int]]:
-    numbers = range(first[0] * 12 + first[1] - 1, last[0] * 12 + last[1])
+    end = last[0] * 12 + last[1]
+    numbers = range(max(12, min(first[0] * 12 + first[1] - 1, end - _LEAST_BARS)), end)
     return [(number // 12, number % 12 + 1) for number in numbers]
 
 

@@ -16,6 +16,7 @@ from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFo
 from metastore.history.parts import RevisionFilter, parse_part
 from metastore.pages import activity, markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
+from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
 from metastore.pages.places import place_of
 from metastore.pages.resources import resource_page
@@ -163,11 +164,20 @@ def history(owner: str, name: str) -> str:
         following=following,
         start=start,
         path=path,
+        rows=_with_events(subject, revisions, start, following) if path is None else revisions,
         changes=summed_up(subject, revisions) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+def _with_events(
+    subject: DatasetId, revisions: Sequence[Revision], start: str | None, following: Mapping[str, str | None] | None
+) -> list[Revision | Event]:
+    """Return a page of revisions, with the moves, purges and tags between them."""
+    older = service().store.revision_read(subject, following["revision"]) if following else None
+    return woven(revisions, events_of(subject), older, is_first=start is None)
 
 
 def _page_of(

@@ -1,0 +1,120 @@
+"""Changes that leave no revision, as lines between the revisions of a dataset: moves, purges and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from metastore.service.context import service
+from metastore.service.guard import may_read
+from metastore.types import DatasetId, JournalEntry, Revision, Tag
+
+#: The lines of the journal and the tags that are read for one history.
+_LINES, _TAGS = 200, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of a history.
+
+    Attributes:
+        kind: `tagged`, `moved`, `purged` or another past participle: the badge of the line.
+        dataset_id: The dataset, as it is called now.
+        author: The name of who did it.
+        created: When.
+        detail: What was done, in words.
+        message: Why; may be empty.
+        revision: The revision that a tag names, or None.
+    """
+
+    kind: str
+    dataset_id: DatasetId
+    author: str
+    created: datetime
+    detail: str
+    message: str = ""
+    revision: str | None = None
+
+
+def events_of(subject: DatasetId) -> list[Event]:
+    """Return the events of a dataset under all its names, newest first."""
+    store = service().store
+    tagged = [_of_tag(subject, tag) for tag in islice(store.tag_list(subject), _TAGS)]
+    told = [_of_entry(subject, entry) for entry in _entries_of(subject, store.journal(limit=_LINES))]
+    return sorted(tagged + told, key=lambda event: event.created, reverse=True)
+
+
+def _entries_of(subject: DatasetId, entries: Iterable[JournalEntry]) -> Iterator[JournalEntry]:
+    """Yield the lines about a dataset under all its names; none about another one that had its name before."""
+    name, withdrawn = str(subject), set[object]()
+    for entry in entries:
+        if entry.action == "withdrawn":
+            withdrawn.add(entry.details.get("entry"))
+        elif entry.id in withdrawn:
+            continue
+        elif entry.action == "move" and entry.details.get("new_id") == name:
+            yield entry
+            name = str(entry.dataset_id)
+        elif str(entry.dataset_id) == name:
+            if entry.action == "move":  # of another dataset, away from this name
+                return
+            yield entry
+            if entry.action == "purge":
+                return
+
+
+def _of_tag(subject: DatasetId, tag: Tag) -> Event:
+    return Event("tagged", subject, tag.author.name, tag.created, tag.name, tag.description, tag.revision)
+
+
+def _of_entry(subject: DatasetId, entry: JournalEntry) -> Event:
+    kind, detail = _IN_WORDS.get(entry.action, (entry.action, lambda entry: ""))
+    # The message of a move may name an id that the caller may not know.
+    message = "" if entry.action == "move" and not may_read(entry.dataset_id) else entry.message
+    return Event(kind, subject, entry.author.name, entry.created, detail(entry), message)
+
+
+def _moved(entry: JournalEntry) -> str:
+    return f"from {entry.dataset_id}" if may_read(entry.dataset_id) else "from an id that you may not read"
+
+
+def _retagged(entry: JournalEntry) -> str:
+    old, new = str(entry.details.get("tag")), str(entry.details.get("new_name"))
+    text = f"tag {old}" if old == new else f"tag {old} is now called {new}"
+    if (revision := entry.details.get("revision")) != entry.details.get("old_revision"):
+        text += f"{', and' if old != new else ''} names revision {str(revision)[:12]}"
+    return text
+
+
+_IN_WORDS: dict[str, tuple[str, Callable[[JournalEntry], str]]] = {
+    "move": ("moved", _moved),
+    "purge": ("purged", lambda entry: "an earlier dataset of this name, with its history"),
+    "tag_update": ("changed", _retagged),
+    "tag_delete": ("deleted", lambda entry: f"tag {entry.details.get('tag')}"),
+    "adopt": ("adopted", lambda entry: "an existing repository"),
+    "receive": ("received", lambda entry: "history that was made elsewhere"),
+}
+
+
+def woven(
+    revisions: Sequence[Revision], events: Sequence[Event], following: Revision | None, *, is_first: bool
+) -> list[Revision | Event]:
+    """Return a page of revisions with the events between them, each above the revisions that are as old or older.
+
+    Args:
+        revisions: Newest first.
+        events: Newest first.
+        following: The first revision of the next page; None if this is the last one.
+        is_first: Whether events that are newer than all the revisions belong to this page.
+    """
+    rows, left = list[Revision | Event](), list(events)
+    for number, revision in enumerate([*revisions, *([following] if following else [])]):
+        while left and left[0].created >= revision.created:
+            event = left.pop(0)
+            if number or is_first:
+                rows.append(event)
+        if revision is not following:
+            rows.append(revision)
+    return rows if following else [*rows, *left]

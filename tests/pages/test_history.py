@@ -1,0 +1,112 @@
+"""The history of a dataset on its page: revisions, and between them what left none."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import metastore
+from metastore import Store
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
+from metastore.config import ServiceSettings
+from metastore.pages.activity import picture
+from metastore.types import RevisionId
+from metastore.web import create_app
+
+from .conftest import SECRET
+from .reader import Reader
+
+LINES = "ol.timeline > li > div"
+
+
+@pytest.fixture
+def store() -> Store:
+    store = metastore.connect("memory:", author="Ann Lee <ann@example.org>", validation="off")
+    store.dataset_create("ocean/old", {"title": "Salt"}, at="2026-01-01T00:00:00Z", message="Import")
+    store.tag_create("ocean/old", "v1", at="2026-01-02T00:00:00Z", description="As published")
+    store.dataset_move("ocean/old", "ocean/salt", at="2026-01-03T00:00:00Z", message="A better name")
+    store.dataset_patch("ocean/salt", {"title": "Salinity"}, at="2026-01-04T00:00:00Z", message="Retitle")
+    return store
+
+
+def history(store: Store, query: str = "", **settings: bool) -> Reader:
+    verifier = Verifier((GivenKeys(secret_key(SECRET)),))
+    reader = Reader(create_app(store, verifier=verifier, settings=ServiceSettings(**settings)))
+    if settings:
+        reader.signs_in("ann", "ds:ocean/salt:read")
+    return reader.opens(f"/datasets/ocean/salt/history{query}")
+
+
+def lines(reader: Reader) -> list[str]:
+    """Return the first words of each line, without who and when."""
+    events = [re.sub(r" (Ann Lee|Bo), .*", "", line) for line in reader.texts(LINES)]
+    return [f"{badge} {line}".strip() for badge, line in zip(badges(reader), events, strict=True)]
+
+
+def badges(reader: Reader) -> list[str]:
+    return [
+        badge.text if (badge := line.select_one(".badge")) else "" for line in reader.soup.select("ol.timeline > li")
+    ]
+
+
+def test_tags_and_moves_stand_between_the_revisions(store: Store) -> None:
+    assert lines(history(store)) == [
+        "Retitle",
+        "moved from ocean/old: A better name",
+        "tagged v1 : As published",
+        "Import v1",
+    ]
+
+
+def test_changes_of_tags_under_any_name_stand_in_the_history(store: Store) -> None:
+    store.tag_update("ocean/salt", "v1", new_name="v1.0", message="Three parts", at="2026-01-05T00:00:00Z")
+    store.tag_create("ocean/salt", "draft", at="2026-01-06T00:00:00Z")
+    store.tag_delete("ocean/salt", "draft", message="Too early", at="2026-01-07T00:00:00Z")
+    assert lines(history(store))[:2] == ["deleted tag draft: Too early", "tagged v1.0 : As published"]
+    assert "changed tag v1 is now called v1.0: Three parts" in lines(history(store))
+
+
+def test_a_purge_is_told_and_nothing_from_before_it(store: Store) -> None:
+    store.dataset_purge("ocean/salt", force=True, message="Wrong data", at="2026-02-01T00:00:00Z")
+    store.dataset_create("ocean/salt", {"title": "Again"}, at="2026-02-02T00:00:00Z", message="Begin again")
+    assert lines(history(store)) == [
+        "Begin again",
+        "purged an earlier dataset of this name, with its history: Wrong data",
+    ]
+
+
+def test_a_dataset_that_moved_away_from_the_name_is_not_told_of(store: Store) -> None:
+    store.dataset_move("ocean/salt", "ocean/far", at="2026-02-01T00:00:00Z")
+    store.dataset_create("ocean/salt", {"title": "Another"}, at="2026-02-02T00:00:00Z", message="Another one")
+    assert lines(history(store)) == ["Another one"]
+
+
+def test_a_former_name_is_hidden_from_those_who_may_not_read_it(store: Store) -> None:
+    page = history(store, public_read=False)
+    assert "moved from an id that you may not read" in lines(page)
+    assert "ocean/old" not in page.text()
+
+
+def test_each_event_stands_on_one_page_of_the_history(store: Store) -> None:
+    for number in range(60):  # a page has 50
+        store.dataset_patch("ocean/salt", {"version": str(number)}, at=f"2026-03-01T00:{number:02}:00Z", message="Turn")
+        store.tag_create("ocean/salt", f"t{number}", at=f"2026-03-01T00:{number:02}:30Z")
+    first = history(store)
+    second = history(store, f"?revision={revision_of(first)}")
+    tagged = [line.split()[1] for page in (first, second) for line in lines(page) if line.startswith("tagged ")]
+    assert tagged == [f"t{number}" for number in reversed(range(60))] + ["v1"]
+
+
+def revision_of(page: Reader) -> RevisionId:
+    link = page.soup.select_one("a[rel=next]")
+    assert link is not None
+    return RevisionId(str(link["href"]).partition("revision=")[2])
+
+
+def test_the_chart_has_axes_with_dates(store: Store) -> None:
+    chart = picture(revision.created for revision in store.revision_list("ocean/salt"))
+    assert 'aria-label="2 revisions from 2025-02 to 2026-01, at most 2 in a month"' in chart
+    assert re.findall(r">([\d-]+)</text>", chart) == ["2", "2025-02", "2026-01"]
