@@ -19,6 +19,7 @@ from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
 from metastore.pages.catalogue import catalogue
+from metastore.pages.changelog import changelog
 from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
@@ -34,12 +35,12 @@ from metastore.service.guard import know, may_read
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
-_PARTS = (home, catalogue, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
+_PARTS = (home, catalogue, changelog, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
 #: The items of the main menu, each with the pages under it.
 _MENU = (
     ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "dataset_")),
     ("Bundles", "bundles.index", ("bundles.", "bundle_", "record.of_bundle")),
-    ("Record", "record.everything", ("record.everything",)),
+    ("Changes", "changelog.index", ("changelog.", "record.everything")),
 )
 _SECURITY = {
     # The icons of Pico are images inside its style sheet (data:).
@@ -100,6 +101,7 @@ def _known_to_all() -> dict[str, Any]:
         "icon": icon,
         "me": g.get("identity"),
         "menu": _menu,
+        "has_bundles": service().bundles is not None,
         "stays": session.stays,
         "refusal": g.get("refusal"),
     }
@@ -115,7 +117,7 @@ def _menu() -> list[dict[str, str]]:
             "current": "page" if here == endpoint else "true" if here.startswith(views) else "",
         }
         for label, endpoint, views in _MENU
-        if endpoint == "catalogue.index" or service().bundles is not None
+        if endpoint != "bundles.index" or service().bundles is not None
     ]
 
 

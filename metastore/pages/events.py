@@ -70,10 +70,16 @@ def _of_tag(subject: DatasetId, tag: Tag) -> Event:
 
 
 def _of_entry(subject: DatasetId, entry: JournalEntry) -> Event:
-    kind, detail = _IN_WORDS.get(entry.action, (entry.action, lambda entry: ""))
+    kind, detail = in_words(entry)
     # The message of a move may name an id that the caller may not know.
     message = "" if entry.action == "move" and not may_read(entry.dataset_id) else entry.message
-    return Event(kind, subject, entry.author.name, entry.created, detail(entry), message)
+    return Event(kind, subject, entry.author.name, entry.created, detail, message)
+
+
+def in_words(entry: JournalEntry) -> tuple[str, str]:
+    """Return a line of the journal as a past participle and a detail: of a move, the former id."""
+    kind, detail = _IN_WORDS.get(entry.action, (entry.action, lambda entry: ""))
+    return kind, detail(entry)
 
 
 def _moved(entry: JournalEntry) -> str:

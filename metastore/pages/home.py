@@ -1,38 +1,46 @@
-"""The home page: a search, and the latest changes."""
+"""The home page: a search, the datasets that changed last, and the newest changes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from flask import Blueprint, render_template
 
-from metastore.pages.cards import Card, cards_of
+from metastore.pages import activity
+from metastore.pages.cards import cards_of
+from metastore.pages.changelog import last_changed, newest_lines
 from metastore.pages.datasets import owners_of
-from metastore.search.values import Wanted
+from metastore.search.values import Hit
 from metastore.service.context import service
-from metastore.service.guard import identity, readable, sees
+from metastore.service.guard import identity, readable
+from metastore.types import DatasetId
 
 home = Blueprint("home", __name__)
-_NEWEST, _LINES = 6, 8
+_NEWEST, _LINES = 6, 10
+#: The datasets whose last change the chart shows.
+_SEEN = 200
 
 
 @home.get("/")
 def index() -> str:
     """Show the home page."""
-    cards, total = _newest()
-    registry = service().bundles
-    log = registry.bundle_log(limit=_LINES) if registry else None
-    return render_template("home.html", cards=cards, total=total, log=log, may_create=bool(owners_of(identity())))
+    hits, total = _newest()
+    return render_template(
+        "home.html",
+        cards=[(card, "") for card in cards_of(hits[:_NEWEST])],
+        total=total,
+        picture=activity.picture((hit.changed for hit in hits if isinstance(hit, Hit)), "dataset"),
+        lines=newest_lines(_LINES),
+        may_create=bool(owners_of(identity())),
+    )
 
 
-def _newest() -> tuple[list[tuple[Card, str]], int | None]:
+def _newest() -> tuple[Sequence[Hit | DatasetId], int | None]:
     """Return the datasets that changed last and the total; without an index, the first ones by id."""
     store = service().store
     if not store.is_indexed:
-        ids = islice(readable(store.dataset_list(), lambda dataset_id: dataset_id), _NEWEST)
-        return [(card, "") for card in cards_of(ids)], None
-    wanted = Wanted.parse(
-        "", {}, changed_since=None, deleted=False, at=None, order="changed", facets=(), after=None, limit=_NEWEST
-    )
-    results = store.search(wanted, sees())
-    return [(card, "") for card in cards_of(results.hits)], results.total
+        ids = readable(store.dataset_list(), lambda dataset_id: dataset_id)
+        return list(islice(ids, _NEWEST)), None
+    results = last_changed(_SEEN, deleted=False)
+    return results.hits, results.total

@@ -60,7 +60,8 @@ def test_the_exact_time_is_on_hover_and_for_programs(reader: Reader) -> None:
         ("/datasets/ocean/salt/history", ("Datasets", "true")),
         ("/bundles", ("Bundles", "page")),
         ("/bundles/NuMI/log", ("Bundles", "true")),
-        ("/log", ("Record", "page")),
+        ("/changes", ("Changes", "page")),
+        ("/log", ("Changes", "true")),
     ],
 )
 def test_the_menu_marks_where_the_reader_is(reader: Reader, path: str, item: tuple[str, str]) -> None:
@@ -70,7 +71,7 @@ def test_the_menu_marks_where_the_reader_is(reader: Reader, path: str, item: tup
 
 def test_a_service_without_bundles_does_not_lead_to_any() -> None:
     reader = Reader(create_app(metastore.connect("memory:", author="Ann")))
-    assert reader.opens("/").texts("header nav ul:first-child a") == ["MetaStore", "Datasets"]
+    assert reader.opens("/").texts("header nav ul:first-child a") == ["MetaStore", "Datasets", "Changes"]
 
 
 def test_what_removes_is_marked(reader: Reader) -> None:

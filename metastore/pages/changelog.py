@@ -1,0 +1,125 @@
+"""The change log: the newest changes of datasets and bundles, in one list."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, render_template, url_for
+
+from metastore.bundle.port import LogEntry
+from metastore.pages import bundle_parts as parts
+from metastore.pages.events import in_words
+from metastore.search.values import Results, Wanted
+from metastore.service.context import service
+from metastore.service.guard import may_read, readable, sees
+from metastore.types import DatasetId, JournalEntry, Revision, first_line
+
+changelog = Blueprint("changelog", __name__)
+_LINES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A change of a dataset or a bundle.
+
+    Attributes:
+        kind: A past participle such as `changed`: the badge of the line.
+        name: What was changed.
+        address: The page of it.
+        user: Who changed it.
+        created: When.
+        detail: What changed, in words; may be empty.
+        reason: Why; may be empty.
+        change: The page of the change, or None.
+        of_bundle: Whether it is a bundle.
+    """
+
+    kind: str
+    name: str
+    address: str
+    user: str
+    created: datetime
+    detail: str
+    reason: str
+    change: str | None = None
+    of_bundle: bool = False
+
+
+@changelog.get("/changes")
+def index() -> str:
+    """Show the newest changes."""
+    return render_template("changes.html", lines=newest_lines(_LINES), most=_LINES, indexed=service().store.is_indexed)
+
+
+def newest_lines(most: int) -> list[Line]:
+    """Return the newest changes. Without an index, those of datasets are only the ones that leave no revision."""
+    registry = service().bundles
+    of_bundles = map(_of_bundle, registry.bundle_log(limit=most)) if registry else ()
+    return list(islice(_merged((_revisions(most), _journal(most), of_bundles)), most))
+
+
+def _merged(lists: Iterable[Iterable[Line]]) -> Iterator[Line]:
+    """Merge lists of changes that are each newest first, and read of each only what is needed."""
+    return heapq.merge(*lists, key=lambda line: line.created, reverse=True)
+
+
+def _revisions(most: int) -> Iterator[Line]:
+    """Yield the newest revisions of all datasets: they are among those of the `most` datasets that changed last."""
+    store = service().store
+    if not store.is_indexed:
+        return iter(())
+    found = last_changed(most, deleted=None).hits
+    return _merged([_history(hit.id) for hit in found])
+
+
+def _history(subject: DatasetId) -> Iterator[Line]:
+    return (_of_revision(subject, revision) for revision in service().store.revision_list(subject))
+
+
+def last_changed(most: int, *, deleted: bool | None) -> Results:
+    """Return the datasets that changed last: live ones, deleted ones, or with None both."""
+    wanted = Wanted.parse(
+        "", {}, changed_since=None, deleted=deleted, at=None, order="changed", facets=(), after=None, limit=most
+    )
+    return service().store.search(wanted, sees())
+
+
+def _journal(most: int) -> Iterator[Line]:
+    entries = service().store.journal(limit=most)
+    told = (entry for entry in readable(entries, lambda entry: entry.dataset_id) if entry.action != "withdrawn")
+    return map(_of_entry, told)
+
+
+def _of_revision(subject: DatasetId, revision: Revision) -> Line:
+    kind = "deleted" if revision.deleted else "changed" if revision.parent else "created"
+    change = _page("compare.show", subject, **{"from": revision.parent, "to": revision.id}) if revision.parent else None
+    address = _page("datasets.show", subject)
+    reason = first_line(revision.message)
+    return Line(kind, subject, address, revision.author.name, revision.created, "", reason, change)
+
+
+def _of_entry(entry: JournalEntry) -> Line:
+    kind, detail, reason = *in_words(entry), first_line(entry.message)
+    if entry.action == "move":
+        new_id = DatasetId(*str(entry.details["new_id"]).split("/"))
+        detail, reason = (f"to {new_id}", reason) if may_read(new_id) else ("to an id that you may not read", "")
+    address = _page("datasets.show", entry.dataset_id)
+    return Line(kind, entry.dataset_id, address, entry.author.name, entry.created, detail, reason)
+
+
+def _of_bundle(entry: LogEntry) -> Line:
+    address = url_for("pages.bundles.show", name=entry.name)
+    change = url_for("pages.bundles.snapshot", number=entry.id)
+    return Line(
+        parts.done(entry.action), entry.name, address, entry.user, entry.created, parts.changed(entry), entry.comment,
+        change, of_bundle=True,
+    )  # fmt: skip
+
+
+def _page(endpoint: str, subject: DatasetId, **more: Any) -> str:
+    return url_for(f"pages.{endpoint}", owner=subject.owner, name=subject.name, **more)
