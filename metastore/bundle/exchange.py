@@ -15,6 +15,8 @@ from metastore.errors import InvalidInput, MetastoreError
 
 #: The columns of a CSV file and the members of a JSON object, in order; an import drops the last two.
 ATTRIBUTES = tuple(each.name for each in fields(Bundle))
+#: Changes of the devices of a live bundle, which a row can have instead of all its devices.
+_EDITS = ("add_devices", "remove_devices")
 FORMATS = ("json", "csv")
 _SET_BY_THE_REGISTRY = ("updated", "snapshot")
 _LOG_COLUMNS = tuple(each.name for each in fields(LogEntry))
@@ -58,7 +60,7 @@ class Row:
         if isinstance(self.values, Bundle):
             return {key: getattr(self.values, key) for key in STATE}
         for key in self.values:
-            if key not in ATTRIBUTES:
+            if key not in (*ATTRIBUTES, *_EDITS):
                 raise InvalidInput(f"{str(key)[:80]!r} is no attribute of a bundle", pointer=f"/{key}")
         return {key: value for key, value in self.values.items() if key not in _SET_BY_THE_REGISTRY}
 

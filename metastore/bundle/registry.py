@@ -332,8 +332,8 @@ class BundleRegistry:
         """Create and update many bundles. Bundles that the rows do not name stay, and so do those that are equal.
 
         Args:
-            rows: Bundles; or objects with all attributes of a new bundle, or with those of a live bundle that change;
-                or the result of `metastore.bundle.exchange.read_rows`.
+            rows: Bundles; or objects with all attributes of a new bundle, or with those of a live bundle that change,
+                `add_devices` and `remove_devices` too; or the result of `metastore.bundle.exchange.read_rows`.
             user: The user who imports.
             comment: The reason.
             atomic: Whether to import all rows in one transaction or none. Otherwise each row is imported on its own,

@@ -24,6 +24,7 @@ from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
+from metastore.pages.device import device
 from metastore.pages.home import home
 from metastore.pages.icons import icon
 from metastore.pages.record import record
@@ -35,11 +36,11 @@ from metastore.service.guard import know, may_read
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
-_PARTS = (home, catalogue, changelog, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, record)
+_PARTS = (home, catalogue, changelog, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, device, record)
 #: The items of the main menu, each with the pages under it.
 _MENU = (
     ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "dataset_")),
-    ("Bundles", "bundles.index", ("bundles.", "bundle_", "record.of_bundle")),
+    ("Bundles", "bundles.index", ("bundles.", "bundle_", "device.", "record.of_bundle")),
     ("Changes", "changelog.index", ("changelog.", "record.everything")),
 )
 _SECURITY = {

@@ -8,10 +8,11 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
+from metastore.bundle.difference import diff
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
 from metastore.bundle.policy import ROOT
 from metastore.bundle.port import Bundle, Snapshot
-from metastore.errors import BundleDeleted, InvalidInput, PermissionDenied
+from metastore.errors import BundleDeleted, InvalidInput, NotFound, PermissionDenied
 from metastore.pages import bundle_parts as parts
 from metastore.service.bundles import registry
 
@@ -20,6 +21,8 @@ _ROWS = 50
 _NEWEST = 6
 #: The devices that a page shows unless it is asked for all.
 _SHOWN = 1_000
+#: The later changes among which the next one is looked for.
+_LATER = 1_000
 #: The snapshots that a page offers to compare with.
 _OFFERED = 200
 
@@ -122,6 +125,19 @@ def _devices(bundle: Bundle) -> dict[str, Any]:
     return {"shown": shown, "found": len(matches), "all": len(bundle.devices), "searched": searched}
 
 
+@bundles.get("/bundle-comparison")
+def compare() -> str | tuple[str, int]:
+    """Compare two bundles, or ask which ones."""
+    names = request.args.get("from", "").strip(), request.args.get("to", "").strip()
+    if not all(names):
+        return render_template("bundles/compare.html", names=names)
+    try:
+        old, new = (parts.newest(name) for name in names)
+    except NotFound as problem:
+        return render_template("bundles/compare.html", names=names, problem=problem), 404
+    return render_template("bundles/compare.html", names=names, diff=diff(old, new))
+
+
 @bundles.get("/snapshots/<number>")
 def snapshot(number: str) -> str:
     """Show a snapshot: its user, time and comment, its state, and the changes since another one."""
@@ -139,9 +155,16 @@ def snapshot(number: str) -> str:
         devices=_devices(found.bundle),
         offered=registry().bundle_log(found.name, limit=_OFFERED),
         newest=newest,
+        following=_following(found),
         why_not=parts.why_not(newest.bundle, found.bundle),
         may_edit=not newest.deleted and parts.why_not(newest.bundle) is None,
     )
+
+
+def _following(found: Snapshot) -> int | None:
+    """Return the number of the bundle's next snapshot; None for the newest, and if very many came after."""
+    later = [line.id for line in registry().bundle_log(found.name, since=found.created, limit=_LATER)]
+    return min((number for number in later if number > found.id), default=None) if len(later) < _LATER else None
 
 
 def _other(found: Snapshot) -> Snapshot | None:

@@ -79,10 +79,11 @@ def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
 
 def _device_words(lines: list[LogEntry], device: str) -> dict[int, str]:
     """Return line id -> whether the device was added or removed."""
-    return {line.id: "added" if _came(line, device) else "removed" for line in lines}
+    return {line.id: "added" if came(line, device) else "removed" for line in lines}
 
 
-def _came(line: LogEntry, device: str) -> bool:
+def came(line: LogEntry, device: str) -> bool:
+    """Tell whether a change that names a device added it; otherwise it removed it."""
     if not line.removed or not line.added:
         return not line.removed  # otherwise only the snapshot can tell
     return device in registry().bundle_snapshot(line.id).bundle.devices
