@@ -160,7 +160,7 @@ def test_a_dataset_that_is_not_there_is_said_to_be_so_and_nothing_is_pushed(
     command = [programs / "metastore", "mirror", template, "physics/cars", "physics/boats"]
     done = subprocess.run([*command, "--store", "store"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "Error: there is no dataset physics/boats\n"
+    assert done.stderr.startswith("Error: there is no dataset physics/boats\n")
     assert references(bare) == ""
 
 
