@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,50 +30,64 @@ _FORMATS = ("csv", "json", "xlsx", "parquet")
 class Catalogue:
     """Generated datasets, as the source of a search: words are as frequent as in a language (Zipf's law).
 
+    They are generated when they are read, so that there can be many.
+
     Args:
         count: How many datasets there are.
         revisions: How many revisions each has; each one rewrites the description.
+
+    Attributes:
+        spent: How many seconds of CPU the generator has used.
     """
 
     def __init__(self, count: int, revisions: int) -> None:
         chance = random.Random(7)
         syllables = [consonant + vowel for consonant in "bcdfghklmnprstvw" for vowel in "aeiou"]
         words = {"".join(chance.choices(syllables, k=chance.randint(2, 4))): None for _ in range(20_000)}
-        self.words = list(words)
-        self._weights = [1 / (rank + 1) for rank in range(len(self.words))]
-        self._chance = chance
-        self._revisions = revisions
-        self._contents = {
-            DatasetId(f"o{number % 50}", f"d{number}"): self._descriptors(number, revisions) for number in range(count)
-        }
+        self._words = list(words)
+        self._weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(self._words))))
+        self._count, self._revisions = count, revisions
+        self._stable: tuple[int, dict[str, Any]] = (-1, {})
+        self.spent = 0.0
 
-    def text(self, words: int, most: int = 20_000) -> str:
+    def text(self, chance: random.Random, words: int, most: int = 20_000) -> str:
         """Return some words, from the `most` most frequent ones."""
-        return " ".join(self._chance.choices(self.words[:most], self._weights[:most], k=words))
+        known, weights = self._most_frequent(most)
+        return " ".join(chance.choices(known, cum_weights=weights, k=words))
 
-    def _descriptors(self, number: int, revisions: int) -> list[bytes]:
+    @cache  # noqa: B019 (a catalogue lives as long as the benchmark)
+    def _most_frequent(self, most: int) -> tuple[list[str], list[float]]:
+        return self._words[:most], self._weights[:most]
+
+    def _descriptor(self, number: int) -> dict[str, Any]:
+        """Return what the revisions of a dataset share."""
+        if self._stable[0] != number:
+            self._stable = (number, self._made(number))
+        return self._stable[1]
+
+    def _made(self, number: int) -> dict[str, Any]:
+        chance = random.Random(number)
         resources = [
             {
                 "name": f"r{at}",
-                "path": f"r{at}.{self._chance.choice(_FORMATS)}",
-                "description": self.text(15),
-                "schema": {"fields": [{"name": self.text(1, 2_000), "type": "string"} for _ in range(8)]},
+                "path": f"r{at}.{chance.choice(_FORMATS)}",
+                "description": self.text(chance, 15),
+                "schema": {"fields": [{"name": self.text(chance, 1, 2_000), "type": "string"} for _ in range(8)]},
             }
             for at in range(3)
         ]
-        licence = self._chance.choice(_LICENCES)
-        descriptor: dict[str, Any] = {
+        licence = chance.choice(_LICENCES)
+        return {
             "name": f"d{number}",
-            "title": self.text(5).title(),
-            "keywords": self.text(4, 200).split(),
-            "contributors": [{"title": self.text(1, 300).title()}],
+            "title": self.text(chance, 5).title(),
+            "keywords": self.text(chance, 4, 200).split(),
+            "contributors": [{"title": self.text(chance, 1, 300).title()}],
             **({"licenses": [{"name": licence}]} if licence else {}),
             "resources": resources,
         }
-        return [json.dumps({**descriptor, "description": self.text(60)}).encode() for _ in range(revisions)]
 
     def ids(self) -> Iterator[DatasetId]:
-        yield from self._contents
+        return (DatasetId(f"o{number % 50}", f"d{number}") for number in range(self._count))
 
     def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
         number = int(dataset_id.name[1:])
@@ -82,7 +98,11 @@ class Catalogue:
             yield Revision(RevisionId(f"{number:035}{at:05}"), parent, author, "", created)
 
     def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
-        return self._contents[dataset_id][int(revision.id[-5:])]
+        start = time.process_time()
+        description = self.text(random.Random(revision.id), 60)
+        made = json.dumps({**self._descriptor(int(dataset_id.name[1:])), "description": description}).encode()
+        self.spent += time.process_time() - start
+        return made
 
     def has_findings(self, content: bytes) -> bool:
         return False
@@ -91,30 +111,29 @@ class Catalogue:
         return ""
 
     def changes(self, since: str | None) -> Iterator[FeedEntry]:
-        entries = enumerate(self._contents) if since is None else iter([])
-        for number, dataset_id in entries:
+        for number, dataset_id in enumerate(self.ids() if since is None else ()):
             yield FeedEntry(dataset_id, "changed", next(self.history(dataset_id)), None, f"feed.{number}")
 
 
 def rows(folder: Path, *, quick: bool, datasets: int | None = None, revisions: int = 1) -> Iterator[Row | Note]:
     """Index generated datasets, and search them with two words."""
     count = datasets or (2_000 if quick else 10_000)
-    say(f"generating {count:,} datasets with {revisions} revisions each")
     catalogue = Catalogue(count, revisions)
     path = str(folder / "search.sqlite")
     index = SearchIndex(path, catalogue, clock=lambda: 0.0)
-    say("indexing")
-    start = time.process_time()
+    say(f"indexing {count:,} datasets with {revisions} revisions each")
+    start = time.process_time() - catalogue.spent
     index.find(_wanted("zzz"))
-    indexed = count * revisions / (time.process_time() - start)
+    indexed = count * revisions / (time.process_time() - catalogue.spent - start)
     index.close()  # which puts the journal into the file
     size = os.path.getsize(path)
     yield Row(f"index {count:,} datasets × {revisions}: CPU", indexed, target=2_000, unit="/s", more_is_better=True)
     yield Row("… size of a revision in the index", size / count / revisions / 1000, target=2, unit="kB")
-    queries = [catalogue.text(2, 400) for _ in range(_QUERIES)]
+    chance = random.Random(11)
+    queries = [catalogue.text(chance, 2, 400) for _ in range(_QUERIES)]
     database = sqlite3.connect(path)
     raw = "SELECT rowid FROM now WHERE now MATCH ? ORDER BY bm25(now, 10.0, 1.0) LIMIT ?"
-    by_hand = _times(queries, lambda query: database.execute(raw, [query, _HITS]).fetchall())
+    by_hand = _times(catalogue, queries, lambda query: database.execute(raw, [query, _HITS]).fetchall())
     database.close()
     for what, facets, within in (
         (f"two words, the best {_HITS}, with their total", (), None),
@@ -122,13 +141,13 @@ def rows(folder: Path, *, quick: bool, datasets: int | None = None, revisions: i
         ("… of a caller who may not read all", (), None),
     ):
         may_read = (lambda dataset_id: True) if "may not" in what else None
-        found = _times(queries, lambda query, f=facets, m=may_read: index.find(_wanted(query, facets=f), m))  # type: ignore[misc]
+        found = _times(catalogue, queries, lambda query, f=facets, m=may_read: index.find(_wanted(query, facets=f), m))  # type: ignore[misc]
         yield Row(f"{what}: CPU, median", found[0], "FTS5's best 20 by itself", by_hand[0])
         yield Row(f"{what}: CPU, 95 of 100 below", found[1], target=within)
-    front = _times(queries[:10], lambda query: index.find(_front()))
+    front = _times(catalogue, queries[:10], lambda query: index.find(_front()))
     yield Row("the catalogue's first page, with five facets: CPU, median", front[0])
     index.close()
-    yield Note("Descriptors are read from memory; a local store reads them from Git.")
+    yield Note("Descriptors are generated, which is not counted; a local store reads them from Git.")
 
 
 def _wanted(query: str, *, facets: tuple[str, ...] = (), order: str = "relevance") -> Wanted:
@@ -141,13 +160,13 @@ def _front() -> Wanted:
     return _wanted("", facets=("owner", "licence", "format", "keyword", "contributor"), order="changed")
 
 
-def _times(queries: list[str], find: Callable[[str], object]) -> tuple[float, float]:
+def _times(catalogue: Catalogue, queries: list[str], find: Callable[[str], object]) -> tuple[float, float]:
     """Return the median of the seconds of CPU that a search takes, and what 95 of 100 take at most."""
     times = []
     for query in queries:
-        start = time.process_time()
+        start = time.process_time() - catalogue.spent
         find(query)
-        times.append(time.process_time() - start)
+        times.append(time.process_time() - catalogue.spent - start)
     return statistics.median(times), sorted(times)[int(len(times) * 0.95)]
 
 

@@ -138,9 +138,10 @@ class IndexFile:
 
     def _make_tables(self, database: sqlite3.Connection) -> None:
         """Create empty tables in place of the existing ones."""
-        tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"
-        for (table,) in database.execute(tables).fetchall():
-            database.execute(f'DROP TABLE IF EXISTS "{table}"')  # dropping a virtual table drops its own tables too
+        existing = """SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')
+            ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"""
+        for kind, name in database.execute(existing).fetchall():
+            database.execute(f'DROP {kind} IF EXISTS "{name}"')  # dropping a virtual table drops its own tables too
         for statement in filter(str.strip, self._schema.split(";")):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {self._format}")

@@ -393,6 +393,67 @@ class FeedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetEntry:
+    """A dataset in a list.
+
+    Attributes:
+        id: The dataset.
+        title: Its title, or its name if it has none; empty if it cannot be read.
+        revision: Its newest revision, or the newest one at the time of the list; None if it cannot be read.
+        problem: Why it cannot be read; otherwise empty.
+    """
+
+    id: DatasetId
+    title: str = ""
+    revision: Revision | None = None
+    problem: str = ""
+
+    @property
+    def changed(self) -> datetime | None:
+        """When the revision was made."""
+        return self.revision.created if self.revision is not None else None
+
+    def __str__(self) -> str:
+        if self.revision is None:
+            return f"{self.id}  {self.problem}"
+        reason = first_line(self.revision.message)
+        line = f"{self.id}  {self.revision.created:%Y-%m-%d}  {self.revision.author.name}  {self.title}"
+        return f"{line}  ({reason})" if reason else line
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An owner of datasets.
+
+    Attributes:
+        name: The first part of their ids.
+        datasets: The number of live datasets.
+    """
+
+    name: str
+    datasets: int
+
+    def __str__(self) -> str:
+        return f"{self.datasets:7} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TagEntry:
+    """A tag in a list of several datasets' tags.
+
+    Attributes:
+        dataset_id: The dataset.
+        tag: The tag.
+    """
+
+    dataset_id: DatasetId
+    tag: Tag
+
+    def __str__(self) -> str:
+        return f"{self.dataset_id}  {self.tag}"
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """A fault that `verify` found in a storage.
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import InvalidInput, Store
+from metastore.search._tables import add_functions
 from metastore.search._words import Term, parse_query
 from metastore.search.documents import document
 from metastore.search.values import Results
@@ -298,7 +299,7 @@ def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Pat
 def _of_another_feed(file: Path) -> None:
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE meta SET cursor = 'of another feed'")
-        database.execute("UPDATE texts SET title = 'Wrong'")
+        database.execute("UPDATE datasets SET title = 'Wrong'")
 
 
 def test_what_another_process_or_plain_git_did_is_found(tmp_path: Path) -> None:
@@ -362,16 +363,20 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE texts SET title = 'Wrong'",
-        "UPDATE texts SET until = 0 WHERE until IS NOT NULL",
+        "UPDATE datasets SET title = 'Wrong'",
+        "UPDATE datasets SET deleted = 1",
+        "UPDATE former SET until = 0",
+        "UPDATE now_words SET words = (SELECT max(words) FROM now_words)",
         "DELETE FROM facets",
         "DELETE FROM now",
         "DELETE FROM past",
+        "DELETE FROM now_words",
         "DELETE FROM datasets",
-        "INSERT INTO datasets (owner, name, place, changed) VALUES ('a', 'ghost', 'a' || char(1) || 'ghost', 0)",
-        "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (99, 0, 0, 'Of no dataset', x'00')",
+        """INSERT INTO datasets VALUES (99, 'a', 'ghost', 'a' || char(1) || 'ghost', '', 0, 0, 0, 'G', 99, x'00', 0);
+        INSERT INTO facets VALUES (99, 0, 1)""",
+        "INSERT INTO former VALUES (99, 99, 0, 1, 0, 'Of no dataset', 1)",
         "INSERT INTO facets VALUES (99, 0, 1)",
-        "INSERT INTO facets SELECT max(id), 1, 999 FROM texts",
+        "INSERT INTO facets SELECT max(facet_set), 1, 999 FROM facets",
         "UPDATE facet_values SET folded = 'other', value = 'other' WHERE facet = 1",
         "INSERT INTO now (title, words) VALUES ('salinity', 'salinity')",
         "DELETE FROM now_data WHERE id > 10",  # the words of all texts, with the texts left in place
@@ -380,15 +385,16 @@ def test_an_index_that_came_with_a_copied_store_is_made_again(tmp_path: Path) ->
 )
 def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -> None:
     with local(tmp_path) as store:
-        store.dataset_create("physics/ocean", OCEAN)
+        store.dataset_create("physics/ocean", OCEAN, at=day(1))
         assert list(store.verify()) == []
         store.dataset_search("salinity")
-        store.dataset_update("physics/ocean", OCEAN | {"title": "Changed since the search"})
+        store.dataset_update("physics/ocean", OCEAN | {"title": "Changed since the search"}, at=day(2))
         assert list(store.verify()) == []
         store.dataset_create("physics/cars", CARS)
         store.dataset_search("cars", findings=True)
     with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database, database:
-        database.execute(damage)
+        add_functions(database)
+        database.executescript(damage)
     with local(tmp_path) as store:
         damages = list(store.verify(repair=True))
         assert {each.kind for each in damages} == {"search-index"}

@@ -29,7 +29,7 @@ MODULES = {
         "check": "check",
         "compare": "diff",
         "database": "database",
-        "dataset": "dataset",
+        "dataset": "dataset owner",
         "files": "describe export import",
         "revision": "blame changes journal project resource revision tag",
         "search": "search",

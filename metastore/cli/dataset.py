@@ -1,9 +1,8 @@
-"""`metastore dataset …`."""
+"""`metastore dataset …` and `metastore owner …`."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from metastore.cli.base import App, read_json, say, tell_findings, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
 from metastore.cli.options import CREATE, TIME, command
 from metastore.cli.output import show_bytes
-from metastore.errors import InvalidInput, MetastoreError, NotFound, RevisionConflict, StorageCorrupt
-from metastore.store.base import Store
-from metastore.types import Dataset, DatasetId, Revision, first_line
+from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
+from metastore.types import Dataset
 
 FILE = click.argument("file", default="-")
 #: Several datasets, or one and a revision, as people type it.
@@ -36,7 +34,12 @@ def dataset() -> None:
     """Create, read, change and revert datasets."""
 
 
-COMMANDS = (dataset,)
+@click.group()
+def owner() -> None:
+    """List owners, the first parts of the ids of datasets."""
+
+
+COMMANDS = (dataset, owner)
 
 
 @command(dataset, "create", writes=True)
@@ -306,19 +309,30 @@ def undo(
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
 @click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
+@click.option("--at", type=TIME, metavar="TIME", help="List the datasets that there were at this time.")
 @click.option("--long", "is_long", is_flag=True, help="Also show the title and last change of each: when, who and why.")
-def list_datasets(app: App, prefix: str, after: str | None, limit: int | None, deleted: bool, is_long: bool) -> None:
+def list_datasets(
+    app: App, prefix: str, after: str | None, limit: int | None, deleted: bool, at: datetime | None, is_long: bool
+) -> None:
     """List the ids of datasets.
 
     With a PREFIX such as physics/, it lists only ids that begin with it.
     """
     store = app.reader()
-    ids = store.dataset_list(prefix, after=after, limit=limit, deleted=deleted)
     is_long = is_long or (bool(set(app.fields) - {"id"}) if app.fields else app.format in ("table", "csv"))
-    app.rows((_listed(store, dataset_id) for dataset_id in ids) if is_long else ids)
-    unnamed = unnamed_of(store) if not (prefix or after or deleted) else []
+    listing = store.dataset_entries if is_long else store.dataset_list
+    app.rows(listing(prefix, after=after, limit=limit, deleted=deleted, at=at))
+    unnamed = unnamed_of(store) if not (prefix or after or deleted or at) else []
     if unnamed:
         say(f"Not listed, since they have no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
+
+
+@command(owner, "list", lists="name datasets")
+@click.option("--after", metavar="OWNER", help="Begin after this owner.")
+@click.option("--limit", type=click.IntRange(min=0), help="The most owners to list.")
+def list_owners(app: App, after: str | None, limit: int | None) -> None:
+    """List the owners of datasets, with the number of datasets of each."""
+    app.rows(app.reader().owner_list(after=after, limit=limit))
 
 
 def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
@@ -328,34 +342,6 @@ def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
         tell_findings(dataset)
         say(f"{done} {dataset.id}.", fg="green")
     app.data(dataset, dataset.revision.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """A line of a long list; a dataset that cannot be read has its id, and why."""
-
-    id: DatasetId
-    title: str = ""
-    revision: Revision | None = None
-    problem: str = ""
-
-    def __str__(self) -> str:
-        if self.revision is None:
-            return f"{self.id}  {self.problem}"
-        reason = first_line(self.revision.message)
-        line = f"{self.id}  {self.revision.created:%Y-%m-%d}  {self.revision.author.name}  {self.title}"
-        return f"{line}  ({reason})" if reason else line
-
-
-def _listed(store: Store, dataset_id: DatasetId) -> _Listed:
-    from metastore.search.documents import document
-    from metastore.store.summaries import last_state
-
-    try:
-        revision, content = last_state(store, dataset_id)
-    except (NotFound, StorageCorrupt) as error:
-        return _Listed(dataset_id, problem=str(error))
-    return _Listed(dataset_id, document(dataset_id, content).title, revision)
 
 
 def _keep(text: str) -> Path:

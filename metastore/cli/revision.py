@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -178,10 +178,13 @@ def tag_read(app: App, dataset_id: str, name: str) -> None:
 
 
 @command(tag, "list", lists="name revision created author.name description")
-@ID
-def tag_list(app: App, dataset_id: str) -> None:
-    """List tags by name."""
-    app.rows(app.reader().tag_list(dataset_id))
+@click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
+def tag_list(app: App, dataset_id: str | None) -> None:
+    """List the tags of a dataset by name, or those of all datasets."""
+    if dataset_id is None:
+        app.rows(app.reader().tag_entries(), ["dataset_id", *(f"tag.{column}" for column in app.columns)])
+    else:
+        app.rows(app.reader().tag_list(dataset_id))
 
 
 @command(tag, "update", writes=True, expects=True)
@@ -247,6 +250,14 @@ def resource_read(app: App, dataset_id: str, resource: str, revision: str | None
 
     content = app.reader().resource_read(dataset_id, resource, revision)
     app.data(content, encode(content))
+
+
+@command(resource, "list", lists="name path format title")
+@ID
+@click.argument("revision", required=False, shell_complete=completing.tags)
+def resource_list(app: App, dataset_id: str, revision: str | None) -> None:
+    """List the resources of a descriptor: the name, path and title of each."""
+    app.rows(app.reader().resource_list(dataset_id, revision), text=_resource_line)
 
 
 @command(project, "read")
@@ -349,6 +360,12 @@ def _blamed(value: Value) -> str:
     revision = value.revision
     who = f"{revision.created:%Y-%m-%d} {revision.author.name}: {first_line(revision.message)}"
     return f"{paint(revision.id[:12], fg='yellow')} {value.where}: {spelled(value.value, 80)} ({who})"
+
+
+def _resource_line(resource: Mapping[str, Any]) -> str:
+    path = resource.get("path")
+    parts = (resource.get("name"), path if isinstance(path, str) else spelled(path, 80) if path else None)
+    return "  ".join(str(part) for part in (*parts, resource.get("title")) if part)
 
 
 def _journal_line(entry: JournalEntry) -> str:

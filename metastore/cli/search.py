@@ -39,6 +39,7 @@ def _root() -> None:
 )
 @click.option("--after", metavar="CURSOR", help="The cursor of the next page, which each page prints.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most hits to list.", show_default=True)
+@click.option("--summary", is_flag=True, help="Print what the newest revision of each changed.")
 def search(
     app: App,
     words: tuple[str, ...],
@@ -70,11 +71,13 @@ def search(
 
 def _lines(hit: Hit) -> list[str]:
     deleted = paint("  (deleted)", fg="red") if hit.deleted else ""
-    line = f"{hit.id}  {paint(hit.title, bold=True)}{deleted}"
-    if not hit.snippet:
-        return [line]
-    parts = enumerate(hit.snippet.split("**"))
-    return [line, "    " + "".join(paint(part, fg="yellow") if marked % 2 else part for marked, part in parts)]
+    lines = [f"{hit.id}  {paint(hit.title, bold=True)}{deleted}"]
+    if hit.snippet:
+        parts = enumerate(hit.snippet.split("**"))
+        lines.append("    " + "".join(paint(part, fg="yellow") if marked % 2 else part for marked, part in parts))
+    if hit.summary:
+        lines.append(f"    {hit.changed:%Y-%m-%d}: {hit.summary}")
+    return lines
 
 
 def _tell(results: Results) -> None:

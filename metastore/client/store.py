@@ -34,15 +34,18 @@ from metastore.store.settling import settle
 from metastore.types import (
     Damage,
     Dataset,
+    DatasetEntry,
     DatasetId,
     Diff,
     FeedEntry,
     Issue,
     JournalEntry,
     Outcome,
+    Owner,
     Project,
     Revision,
     Tag,
+    TagEntry,
     Value,
 )
 from metastore.wire import from_wire
@@ -120,12 +123,30 @@ class RemoteStore(Store):
         return revision_read, content
 
     def dataset_list(
-        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
     ) -> LazyList[DatasetId]:
-        last = str(parse_dataset_id(after)) if after is not None else None
-        which = "any" if deleted is None else "true" if deleted else None
-        query = {"prefix": prefix or None, "after": last, "deleted": which}
-        return self._calls.items(DatasetId, "/datasets", query, limit)
+        return self._calls.items(DatasetId, "/datasets", _listing(prefix, after, deleted, at), limit)
+
+    def dataset_entries(
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
+    ) -> LazyList[DatasetEntry]:
+        query = {**_listing(prefix, after, deleted, at), "include": "title,revision"}
+        return self._calls.items(DatasetEntry, "/datasets", query, limit)
+
+    def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
+        return self._calls.items(Owner, "/owners", {"after": after}, limit)
 
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         if may_read is not None:
@@ -190,6 +211,11 @@ class RemoteStore(Store):
     def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
         return self._calls.items(Tag, f"{dataset_path(parse_dataset_id(dataset_id))}/tags", {}, None)
 
+    def tag_entries(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None
+    ) -> LazyList[TagEntry]:
+        return self._calls.items(TagEntry, "/tags", {"prefix": prefix or None, "after": after}, limit)
+
     def project_read(self, dataset_id: AnyId) -> Project:
         identity = parse_dataset_id(dataset_id)
         revision, tags, issues = understood(self._calls.get(f"/projects/{identity}"), _surroundings)
@@ -224,6 +250,15 @@ class RemoteStore(Store):
     def _descriptor(self, dataset_id: AnyId, revision: AnyRevision | None) -> Response:
         query = {"revision": parse_revision(revision)}
         return self._calls.get(dataset_path(parse_dataset_id(dataset_id)), query, accept=ENVELOPE)
+
+
+def _listing(prefix: str, after: AnyId | None, deleted: bool | None, at: AnyTime | None) -> dict[str, str | None]:
+    return {
+        "prefix": prefix or None,
+        "after": str(parse_dataset_id(after)) if after is not None else None,
+        "deleted": "any" if deleted is None else "true" if deleted else None,
+        "at": make_time(at).isoformat() if at is not None else None,
+    }
 
 
 def _surroundings(answer: Response) -> tuple[Revision, tuple[Tag, ...], tuple[Issue, ...]]:

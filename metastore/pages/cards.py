@@ -11,9 +11,8 @@ from metastore.errors import InvalidInput, MetastoreError
 from metastore.search.documents import document
 from metastore.search.values import Hit
 from metastore.service.context import service
-from metastore.service.part_history import PAGE_BYTES
 from metastore.store.metering import metered
-from metastore.store.summaries import last_state
+from metastore.store.summaries import PAGE_BYTES, last_state
 from metastore.types import DatasetId, Revision, first_line
 
 _SUMMARY, _TITLE = 220, 200

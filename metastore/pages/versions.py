@@ -7,8 +7,8 @@ from itertools import islice, zip_longest
 
 from metastore.errors import MetastoreError
 from metastore.service.context import service
-from metastore.service.part_history import PAGE_BYTES
 from metastore.store.metering import metered
+from metastore.store.summaries import PAGE_BYTES
 from metastore.types import DatasetId, Tag
 
 _READ = 500

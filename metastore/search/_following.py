@@ -5,47 +5,27 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
-from metastore.search._words import GAP, fold, words_of
-from metastore.search.documents import Document, document
+from metastore.search._tables import (
+    Text,
+    ValueIds,
+    add_dataset,
+    empty,
+    facet_set_of,
+    forget,
+    present,
+    retire,
+    set_present,
+)
+from metastore.search.documents import document
 from metastore.search.scan import Source
-from metastore.search.values import FACETS, sort_key
+from metastore.search.values import sort_key
 from metastore.types import DatasetId, FeedEntry, Revision
 
-FORMAT = 5
-SCHEMA = """
-CREATE TABLE meta (cursor TEXT, judge TEXT);
-INSERT INTO meta VALUES (NULL, NULL);
-CREATE TABLE datasets (
-    id INTEGER PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, place TEXT NOT NULL UNIQUE, head TEXT,
-    changed INTEGER NOT NULL, findings INTEGER
-);
-CREATE TABLE texts (
-    id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER, deleted INTEGER NOT NULL,
-    title TEXT NOT NULL, digest BLOB NOT NULL
-);
-CREATE INDEX texts_of_dataset ON texts (dataset, until);
-CREATE TABLE facet_values (
-    id INTEGER PRIMARY KEY, facet INTEGER NOT NULL, folded TEXT NOT NULL, value TEXT NOT NULL,
-    UNIQUE (facet, folded, value)
-);
-CREATE TABLE facets (
-    text INTEGER NOT NULL, facet INTEGER NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (text, facet, value)
-) WITHOUT ROWID;
-CREATE INDEX texts_of_facet_value ON facets (value);
-CREATE VIRTUAL TABLE now USING fts5 (title, words, tokenize = 'ascii');
-CREATE VIRTUAL TABLE past USING fts5 (title, words, tokenize = 'ascii')
-"""
-#: Stands for a gap between two texts. FTS5 takes it for a word, since it is not ASCII. No query has it, since it is
-#: neither letter nor digit.
-_GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
 #: The datasets that one transaction indexes.
 _BATCH = 500
-#: The ids of values of facets, valid within one transaction, since another process may remove them.
-_Values = dict[tuple[int, str, str], int]
 
 
 def follow(database: sqlite3.Connection, source: Source) -> None:
@@ -57,7 +37,7 @@ def follow(database: sqlite3.Connection, source: Source) -> None:
                 return
         except InvalidInput:  # the cursor is of another version
             with transaction(database):
-                _empty(database)
+                empty(database)
 
 
 def _follow_from(database: sqlite3.Connection, source: Source, covered: str | None) -> bool:
@@ -68,9 +48,9 @@ def _follow_from(database: sqlite3.Connection, source: Source, covered: str | No
             if database.execute("SELECT cursor FROM meta").fetchone()[0] != covered:
                 return False  # another process went on from there
             if covered is not None and _feed(covered) != _feed(batch[0].cursor):
-                _empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
+                empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
                 return False
-            known: _Values = {}
+            known: ValueIds = {}
             for entry in batch:
                 _index(database, source, entry, known)
             covered = batch[-1].cursor
@@ -86,13 +66,7 @@ def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
     return [entry for _, entry in zip(range(_BATCH), entries, strict=False)]
 
 
-def _empty(database: sqlite3.Connection) -> None:
-    for table in ("datasets", "texts", "facets", "facet_values", "now", "past"):
-        database.execute(f"DELETE FROM {table}")
-    database.execute("UPDATE meta SET cursor = NULL")
-
-
-def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry, known: _Values) -> None:
+def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry, known: ValueIds) -> None:
     if entry.action not in ("changed", "deleted"):
         forget(database, entry.dataset_id)
         return
@@ -141,9 +115,9 @@ def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[
                 forget(database, dataset_id)
 
 
-def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId, known: _Values) -> None:
+def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId, known: ValueIds) -> None:
     """Index the revisions of a dataset that the index does not have. Raises NotFound and StorageCorrupt."""
-    row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
+    row = database.execute("SELECT * FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     new: list[Revision] = []
     for revision in source.history(dataset_id):
         if row is not None and revision.id == row["head"]:
@@ -152,100 +126,22 @@ def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Dat
     else:
         if row is not None:  # the history is another one
             forget(database, dataset_id)
-        values = (dataset_id.owner, dataset_id.name, sort_key(dataset_id))
-        database.execute("INSERT INTO datasets (owner, name, place, changed) VALUES (?, ?, ?, 0)", values)
-        row = database.execute("SELECT id, head FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
-    for revision in reversed(new):
-        seen = document(dataset_id, source.content(dataset_id, revision))
-        text = _add(database, row["id"], seen, int(revision.created.timestamp()), deleted=revision.deleted)
-        if text is not None:
-            _add_facets(database, text, seen, known)
-    if new:
-        changed = int(new[0].created.timestamp())
-        database.execute(
-            "UPDATE datasets SET head = ?, changed = ?, findings = NULL WHERE id = ?", (new[0].id, changed, row["id"])
-        )
-
-
-def _add(database: sqlite3.Connection, dataset: int, seen: Document, since: int, *, deleted: bool) -> int | None:
-    """Add the text of a revision after the earlier ones and return its number; None if the text is unchanged."""
-    digest = hashlib.blake2b(repr((seen, deleted)).encode(), digest_size=16).digest()
-    newest = database.execute("SELECT * FROM texts WHERE dataset = ? AND until IS NULL", (dataset,)).fetchone()
-    if newest is not None and newest["digest"] == digest and newest["since"] <= since:
-        return None
-    if newest is not None:
-        database.execute(
-            "INSERT INTO past (rowid, title, words) SELECT rowid, * FROM now WHERE rowid = ?", (newest["id"],)
-        )
-        database.execute("DELETE FROM now WHERE rowid = ?", (newest["id"],))
-    # A clock may have gone back: earlier texts do not hold beyond the time of this revision.
-    ends = "UPDATE texts SET until = ? WHERE dataset = ? AND (until IS NULL OR until > ?)"
-    database.execute(ends, (since, dataset, since))
-    values = (dataset, since, deleted, seen.title, digest)
-    added = database.execute(
-        "INSERT INTO texts (dataset, since, deleted, title, digest) VALUES (?, ?, ?, ?, ?)", values
-    )
-    text = added.lastrowid
-    words = " ".join(seen.words()).replace(GAP, _GAP)
-    database.execute(
-        "INSERT INTO now (rowid, title, words) VALUES (?, ?, ?)", (text, " ".join(words_of(seen.title)), words)
-    )
-    return text
-
-
-def _add_facets(database: sqlite3.Connection, text: int | None, seen: Document, known: _Values) -> None:
-    rows = []
-    for number, facet in enumerate(FACETS):
-        for value in seen.values[facet]:
-            key = (number, fold(value), value)
-            if key not in known:
-                database.execute("INSERT OR IGNORE INTO facet_values (facet, folded, value) VALUES (?, ?, ?)", key)
-                query = "SELECT id FROM facet_values WHERE facet = ? AND folded = ? AND value = ?"
-                known[key] = database.execute(query, key).fetchone()[0]
-            rows.append((text, number, known[key]))
-    database.executemany("INSERT INTO facets VALUES (?, ?, ?)", rows)
-
-
-def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
-    """Remove a dataset from the index."""
-    row = database.execute("SELECT id FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
-    if row is None:
+            row = None
+    if not new:
         return
-    texts = "(SELECT id FROM texts WHERE dataset = ?)"
-    for table, column in (("now", "rowid"), ("past", "rowid"), ("facets", "text"), ("texts", "id")):
-        database.execute(f"DELETE FROM {table} WHERE {column} IN {texts}", (row["id"],))
-    database.execute("DELETE FROM datasets WHERE id = ?", (row["id"],))
-
-
-def known_ids(database: sqlite3.Connection) -> list[DatasetId]:
-    """Return the datasets in the index."""
-    return [DatasetId(*row) for row in database.execute("SELECT owner, name FROM datasets ORDER BY place")]
-
-
-def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:
-    """Return everything that the index has of a dataset, with its findings, in a form that two indexes can compare."""
-    texts = """SELECT t.id, d.findings, d.head, d.changed, t.since, t.until, t.deleted, t.title, t.digest,
-            n.title, n.words, p.title, p.words
-        FROM datasets d LEFT JOIN texts t ON t.dataset = d.id
-        LEFT JOIN now n ON n.rowid = t.id LEFT JOIN past p ON p.rowid = t.id WHERE d.place = ? ORDER BY t.id"""
-    facets = """SELECT v.facet, v.folded, v.value, f.facet FROM facets f LEFT JOIN facet_values v ON v.id = f.value
-        WHERE f.text = ? ORDER BY v.facet, v.folded"""
-    rows = database.execute(texts, (sort_key(dataset_id),)).fetchall()
-    return [(*text, *map(tuple, database.execute(facets, (number,)))) for number, *text in rows]
-
-
-def has_loose_rows(database: sqlite3.Connection) -> bool:
-    """Tell whether the index has rows that belong to no dataset, or its word tables differ from their texts."""
-    loose = """SELECT 1 FROM texts WHERE dataset NOT IN (SELECT id FROM datasets)
-        UNION ALL SELECT 1 FROM facets WHERE text NOT IN (SELECT id FROM texts)
-        UNION ALL SELECT 1 FROM facets WHERE value NOT IN (SELECT id FROM facet_values)
-        UNION ALL SELECT 1 FROM now WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NULL)
-        UNION ALL SELECT 1 FROM past WHERE rowid NOT IN (SELECT id FROM texts WHERE until IS NOT NULL)"""
-    try:
-        for table in ("now", "past"):
-            database.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorname != "SQLITE_CORRUPT_VTAB":
-            raise
-        return True
-    return database.execute(loose).fetchone() is not None
+    dataset = row["id"] if row is not None else add_dataset(database, dataset_id)
+    before = newest = present(database, row) if row is not None else None
+    for revision in reversed(new):
+        seen, since = document(dataset_id, source.content(dataset_id, revision)), int(revision.created.timestamp())
+        digest = hashlib.blake2b(repr((seen, revision.deleted)).encode(), digest_size=16).digest()
+        if newest is not None and newest.digest == digest and newest.since <= since:
+            continue
+        facet_set = facet_set_of(database, newest, seen, known)
+        if newest is not None:
+            retire(database, dataset, newest, until=since)
+        newest = Text.of(seen, since, revision.deleted, digest, facet_set)
+    assert newest is not None
+    if newest is not before:
+        set_present(database, dataset, before, newest)
+    changed = "UPDATE datasets SET head = ?, changed = ?, findings = NULL WHERE id = ?"
+    database.execute(changed, (new[0].id, int(new[0].created.timestamp()), dataset))

@@ -15,18 +15,8 @@ from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.index_file import IndexFile
-from metastore.search._following import (
-    FORMAT,
-    SCHEMA,
-    check,
-    follow,
-    forget,
-    forget_findings_of_other_rules,
-    has_loose_rows,
-    known_ids,
-    reindex,
-    rows_of,
-)
+from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
+from metastore.search._tables import FORMAT, SCHEMA, add_functions, forget, has_loose_rows, known_ids, rows_of
 from metastore.search._words import Term
 from metastore.search.documents import document
 from metastore.search.scan import Source, revision_at
@@ -53,7 +43,7 @@ class SearchIndex:
     def __init__(self, path: str | None, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._clock = clock
-        self._file = IndexFile(path, SCHEMA, FORMAT)
+        self._file = IndexFile(path, SCHEMA, FORMAT, add_functions)
         self._followed: float | None = None
 
     def close(self) -> None:
@@ -91,7 +81,7 @@ class SearchIndex:
             if repair:
                 self._file.remake()
             yield Damage("search.sqlite", "search-index", "the search index contradicts itself", repair)
-        scratch = IndexFile(None, SCHEMA, FORMAT)
+        scratch = IndexFile(None, SCHEMA, FORMAT, add_functions)
         with closing(scratch):
             for dataset_id in {**dict.fromkeys(self._source.ids()), **dict.fromkeys(self._file.ask(known_ids))}:
                 if not self._is_right(scratch, dataset_id):
@@ -180,12 +170,12 @@ def _counted(
     All is counted in one statement, so that what fits is looked for once.
     """
     numbers = ", ".join(str(FACETS.index(facet)) for facet in wanted.facets)
-    query = f"""WITH found AS MATERIALIZED (SELECT text FROM ({found}) LIMIT {MOST_COUNTED + 1})
+    query = f"""WITH found AS MATERIALIZED (SELECT facet_set FROM ({found}) LIMIT {MOST_COUNTED + 1})
         SELECT -1 AS facet, NULL AS folded, NULL AS value, count(*) AS count FROM found
         UNION ALL
         SELECT v.facet, v.folded, min(v.value), sum(n.count) FROM (
-            SELECT f.value, count(*) AS count FROM (SELECT text FROM found LIMIT {MOST_COUNTED}) AS some
-            CROSS JOIN facets f ON f.text = some.text WHERE f.facet IN ({numbers}) GROUP BY f.value
+            SELECT f.value, count(*) AS count FROM (SELECT facet_set FROM found LIMIT {MOST_COUNTED}) AS some
+            CROSS JOIN facets f USING (facet_set) WHERE f.facet IN ({numbers}) GROUP BY f.value
         ) AS n JOIN facet_values v ON v.id = n.value GROUP BY v.facet, v.folded"""
     total, counted = 0, {facet: dict[str, tuple[str, int]]() for facet in wanted.facets}
     for facet, folded, value, count in database.execute(query, values):
@@ -197,64 +187,74 @@ def _counted(
 
 
 def _found(wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
-    """Return an SQL query for all matches, with the columns text, owner, name, place and key, and its parameters."""
+    """Return an SQL query for all matches, with the columns facet_set, owner, name, place and key, and its parameters.
+
+    Its table `d` has the datasets, and `t` the texts; present texts are in the rows of their datasets.
+    """
     parts = [_found_in("now", wanted, limited=limited)]
     if wanted.at is not None:
         parts.append(_found_in("past", wanted, limited=limited))
     return " UNION ALL ".join(query for query, _ in parts), [value for _, values in parts for value in values]
 
 
-def _found_in(table: str, wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
+def _found_in(index: str, wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
     sought = [term for term in wanted.terms if not term.negated]
-    key, key_values = _key(table, wanted, sought, limited=limited)
-    tables = f"{table} JOIN texts t ON t.id = {table}.rowid" if sought else "texts t"
-    conditions = [*_conditions(table, wanted, sought), *([("may_read(d.owner, d.name)", [])] if limited else [])]
-    where = " AND ".join(condition for condition, _ in conditions)
-    query = f"""SELECT t.id AS text, d.owner, d.name, d.place, {key} AS key
-        FROM {tables} JOIN datasets d ON d.id = t.dataset WHERE {where}"""
+    tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
+    tables = f"{index} JOIN {tables}" if sought else tables
+    key, key_values = _key(index, t, wanted, sought, limited=limited)
+    conditions = [*_conditions(index, t, wanted, sought), *([("may_read(d.owner, d.name)", [])] if limited else [])]
+    where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
+    query = f"SELECT {t}.facet_set, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
     return query, [*key_values, *(value for _, values in conditions for value in values)]
 
 
-def _key(table: str, wanted: Wanted, sought: list[Term], *, limited: bool) -> tuple[str, list[Any]]:
+def _key(index: str, t: str, wanted: Wanted, sought: list[Term], *, limited: bool) -> tuple[str, list[Any]]:
     """Return the SQL expression that orders the results, and its parameters.
 
     BM25 counts the datasets that have a word, so it would reveal datasets that a caller may not read. For such callers,
     a match in the title comes first, then the newest.
     """
     if wanted.order == "relevance":
-        in_title = f"t.id IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)"
-        ours = (f"-10000000000 * ({in_title}) - t.since", [f"title : ({_all(sought)})"])
-        return ours if limited else (f"bm25({table}, 10.0, 1.0)", [])
-    changed = "-t.since" if wanted.at else "-d.changed"
-    return {"changed": changed, "id": "d.place", "title": "t.title"}[wanted.order], []
+        in_title = f"{t}.id IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)"
+        ours = (f"-10000000000 * ({in_title}) - {t}.since", [f"title : ({_all(sought)})"])
+        return ours if limited else (f"bm25({index}, 10.0, 1.0)", [])
+    changed = f"-{t}.since" if wanted.at else "-d.changed"
+    return {"changed": changed, "id": "d.place", "title": f"{t}.title"}[wanted.order], []
 
 
 def _all(terms: list[Term]) -> str:
     return " AND ".join(map(_match, terms))
 
 
-def _conditions(table: str, wanted: Wanted, sought: list[Term]) -> Iterator[tuple[str, list[Any]]]:
-    yield f"t.until IS {'' if table == 'now' else 'NOT '}NULL", []
+def _conditions(index: str, t: str, wanted: Wanted, sought: list[Term]) -> Iterator[tuple[str, list[Any]]]:
     if sought:
-        yield f"{table} MATCH ?", [_all(sought)]
+        yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_all(sought)]
     for term in wanted.terms:
         if term.negated:
-            yield f"t.id NOT IN (SELECT rowid FROM {table} WHERE {table} MATCH ?)", [_match(term)]
+            yield f"{t}.id NOT IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)", [_match(term)]
     if wanted.at is not None:
         moment = int(wanted.at.timestamp())
-        yield "t.since <= ? AND (t.until IS NULL OR t.until > ?)", [moment, moment]
+        yield f"{t}.since <= ?", [moment]
+        if index == "past":
+            yield "t.until > ?", [moment]
     if wanted.deleted is not None:
-        yield "t.deleted = ?", [wanted.deleted]
+        yield f"{t}.deleted = ?", [wanted.deleted]
     if wanted.findings is not None:
         yield "d.findings = ?", [wanted.findings]
     if wanted.changed_since is not None:
         yield "d.changed >= ?", [wanted.changed_since.timestamp()]
+    yield from _filters(t, wanted)
+
+
+def _filters(t: str, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
     for facet, folded in wanted.filters.items():
         if folded:
             value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
-            yield f"t.id IN (SELECT text FROM facets WHERE value IN ({value_ids}))", [FACETS.index(facet), folded]
+            sets = f"SELECT facet_set FROM facets WHERE value IN ({value_ids})"
+            yield f"{t}.facet_set IN ({sets})", [FACETS.index(facet), folded]
         else:
-            yield "NOT EXISTS (SELECT 1 FROM facets WHERE text = t.id AND facet = ?)", [FACETS.index(facet)]
+            has_none = f"NOT EXISTS (SELECT 1 FROM facets f WHERE f.facet_set = {t}.facet_set AND facet = ?)"
+            yield has_none, [FACETS.index(facet)]
 
 
 def _match(term: Term) -> str:

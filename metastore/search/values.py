@@ -36,6 +36,7 @@ class Hit:
         revision: Its newest revision, or the newest one at the moment of the search.
         changed: When that revision was made.
         deleted: Whether it is deleted, or was at that time.
+        summary: What that revision changed, such as `licence changed`; empty unless it was asked for.
     """
 
     id: DatasetId
@@ -44,6 +45,7 @@ class Hit:
     revision: RevisionId
     changed: datetime
     deleted: bool = False
+    summary: str = ""
 
     def __str__(self) -> str:
         return f"{self.id}  {self.title}"
@@ -97,6 +99,7 @@ class Wanted:
         findings: True for datasets with findings, False for those without, None for both.
         after: The position of the last hit of the previous page: its key and its `sort_key`.
         before: The position of the first hit of the next page.
+        summary: Whether hits say what their revision changed.
     """
 
     query: str
@@ -111,6 +114,7 @@ class Wanted:
     after: list[Any] | None
     before: list[Any] | None
     limit: int
+    summary: bool = False
 
     @classmethod
     def parse(
@@ -127,6 +131,7 @@ class Wanted:
         after: str | None,
         before: str | None = None,
         limit: int,
+        summary: bool = False,
     ) -> Wanted:
         """Check the arguments of a search.
 
@@ -165,6 +170,7 @@ class Wanted:
             _from_cursor(after, "after is the `following`"),
             _from_cursor(before, "before is the `preceding`"),
             limit,
+            summary,
         )
 
     def parameters(self) -> dict[str, str | None]:
@@ -181,6 +187,7 @@ class Wanted:
             "after": cursor(*self.after) if self.after else None,
             "before": cursor(*self.before) if self.before else None,
             "limit": str(self.limit),
+            "summary": "true" if self.summary else None,
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -24,24 +24,54 @@ from metastore.service.guard import (
     writer,
 )
 from metastore.storage.retry import LostRace, retry
+from metastore.store.lists import entry_of, ids_after_owner, owners_in
+from metastore.store.metering import metered
+from metastore.store.summaries import MOST_SUMMARIES, PAGE_BYTES
 from metastore.types import Dataset, DatasetId
+from metastore.wording import shortened
 
 datasets = Blueprint("datasets", __name__)
 #: The parameters that turn a list of ids into a search, and the hits on a page of it.
-SEARCH = ("q", *FACETS, "changed_since", "findings", "at", "order", "facets", "before")
+SEARCH = ("q", *FACETS, "changed_since", "findings", "order", "facets", "before", "summary")
 _HITS = 50
+#: What a list can say of each dataset.
+_INCLUDED = ("title", "changed", "revision")
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
 
 @datasets.get("/datasets")
 def dataset_list() -> Response:
-    """List ids in pages: live datasets, with `deleted=true` deleted ones, with `deleted=any` both."""
+    """List ids in pages: live datasets, with `deleted=true` deleted ones, with `deleted=any` both; or search."""
     query = request.args
     deleted = None if query.get("deleted") == "any" else bool(requests.flag("deleted"))
     if any(name in query for name in SEARCH):
         return _search(deleted)
-    ids = service().store.dataset_list(query.get("prefix", ""), after=query.get("after"), deleted=deleted)
-    return responses.page(readable(ids, lambda dataset_id: dataset_id), lambda last: {"after": str(last)})
+    at, included = query.get("at"), [name for name in query.get("include", "").split(",") if name]
+    ids = service().store.dataset_list(query.get("prefix", ""), after=query.get("after"), deleted=deleted, at=at)
+    shown = readable(ids, lambda dataset_id: dataset_id)
+    return _entries(shown, at, included) if included else responses.page(shown, lambda last: {"after": str(last)})
+
+
+def _entries(ids: Iterator[DatasetId], at: str | None, included: list[str]) -> Response:
+    """Answer with what a list says of each dataset. A page that has read enough ends early."""
+    if unknown := [name for name in included if name not in _INCLUDED]:
+        raise InvalidInput(f"include is any of {', '.join(_INCLUDED)}, not {shortened(unknown[0])}")
+    rows, size = list[dict[str, Any]](), requests.limit()
+    with metered() as meter:
+        for dataset_id in ids:
+            if len(rows) == size or meter.spent > PAGE_BYTES:
+                return responses.linked(rows, {"after": rows[-1]["id"]})
+            entry = entry_of(service().store, dataset_id, at)
+            problem = {"problem": entry.problem} if entry.problem else {}
+            rows.append({"id": str(dataset_id), **{name: getattr(entry, name) for name in included}, **problem})
+    return responses.linked(rows, None)
+
+
+@datasets.get("/owners")
+def owner_list() -> Response:
+    """List the owners of datasets that the caller may read, in pages."""
+    ids = readable(ids_after_owner(service().store, request.args.get("after")), lambda dataset_id: dataset_id)
+    return responses.page(owners_in(ids), lambda last: {"after": last.name})
 
 
 def _search(deleted: bool | None) -> Response:
@@ -49,6 +79,9 @@ def _search(deleted: bool | None) -> Response:
     query = request.args
     if "prefix" in query:
         raise InvalidInput("prefix is for lists of ids; in a search, use owner")
+    if "include" in query:
+        raise InvalidInput("include is for lists of ids; the hits of a search have titles and times")
+    summary, size = bool(requests.flag("summary")), requests.limit() if "limit" in query else _HITS
     wanted = Wanted.parse(
         query.get("q", ""),
         {name: query.get(name) for name in FACETS},
@@ -60,7 +93,8 @@ def _search(deleted: bool | None) -> Response:
         facets=[name for name in query.get("facets", "").split(",") if name],
         after=query.get("after"),
         before=query.get("before"),
-        limit=requests.limit() if "limit" in query else _HITS,
+        limit=min(size, MOST_SUMMARIES) if summary else size,
+        summary=summary,
     )
     return responses.answer(service().store.search(wanted, sees()))
 
@@ -237,6 +271,14 @@ def _required(members: Mapping[str, Any], name: str) -> str:
     if not value:
         raise InvalidInput(f"the member {name!r} is missing", pointer=f"/{name}")
     return value
+
+
+@datasets.get("/datasets/<owner>/<name>/resources")
+def resource_list(owner: str, name: str) -> Response:
+    """Answer with the resources of a descriptor."""
+    subject, revision = requests.dataset_id(owner, name), request.args.get("revision")
+    require_read(subject)
+    return responses.answer(service().store.resource_list(subject, revision), revision=revision)
 
 
 @datasets.get("/datasets/<owner>/<name>/resources/<path:resource>")

@@ -11,19 +11,17 @@ from metastore.errors import InvalidInput
 from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
 from metastore.store.metering import metered
-from metastore.store.summaries import changed_by
+from metastore.store.summaries import PAGE_BYTES
+from metastore.store.summaries import summed_up as sum_up
 from metastore.types import DatasetId, Revision, Value
 
 #: The descriptors that one request reads at most. A page may be short or empty, and still have a next one.
 _READ = 500
 #: The revisions that a dataset may have for `blame`, and the values of its descriptor.
 _MOST, _MOST_VALUES = 2_000, 50_000
-#: What is said of a revision once a list has read enough.
-_NOT_COMPARED = "not compared here: the descriptors before it are large"
 _ELSEWHERE = "run `metastore blame` on the store's own machine"
-#: How many bytes of descriptors a request reads, which takes about a second: for `blame`, and for a page of a list
-#: beside what its last revision needs.
-_MOST_BYTES, PAGE_BYTES = 64 * 1024 * 1024, 8 * 1024 * 1024
+#: How many bytes of descriptors a request reads for `blame`, which takes about a second.
+_MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,8 @@ def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
 
 def summed_up(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:
     """Return on one line what each revision changed, which takes two reads each; large descriptors are left out."""
-    lines = dict[str, str]()
     with metered() as meter:
-        for revision in revisions:
-            is_read = meter.spent <= PAGE_BYTES
-            lines[revision.id] = changed_by(service().store, subject, revision) if is_read else _NOT_COMPARED
-    return lines
+        return {revision.id: sum_up(service().store, subject, revision, meter) for revision in revisions}
 
 
 def part_page(subject: DatasetId, start: str | None, part: Part, wanted: RevisionFilter, size: int) -> PartPage:

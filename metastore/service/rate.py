@@ -33,11 +33,13 @@ _COSTLY = (
     "catalogue.search",
     "compare.as_text",
     "compare.show",
+    "owner_list",
     "record.export",
     "revision_diff",
+    "tag_entries",
 )
 #: Endpoints that cost much only with one of these parameters.
-_COSTLY_WITH = {"dataset_list": SEARCH, "changes": ("summary",), "revision_list": ("summary",)}
+_COSTLY_WITH = {"dataset_list": (*SEARCH, "at", "include"), "changes": ("summary",), "revision_list": ("summary",)}
 _NAME = "metastore.rate"
 
 

@@ -16,17 +16,16 @@ from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, require_read, signed, writer
-from metastore.service.part_history import PAGE_BYTES, blamed, part_page, summed_up
+from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.rate import RETRY_AFTER
+from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
-from metastore.store.summaries import told
+from metastore.store.summaries import MOST_SUMMARIES, PAGE_BYTES, told
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
 from metastore.wire import to_wire
 
 revisions = Blueprint("revisions", __name__)
 _TAG_MEMBERS = ("name", "revision", "description")
-#: How many revisions are summed up in one request, which reads two descriptors each.
-_MOST_SUMMARIES = 100
 
 
 def _readable(owner: str, name: str) -> DatasetId:
@@ -58,7 +57,7 @@ def revision_list(owner: str, name: str) -> Response:
 def _summed_up() -> tuple[bool, int]:
     """Tell whether the caller asks for summaries, and how many entries a page has at most."""
     with_summary = bool(requests.flag("summary"))
-    return with_summary, min(requests.limit(), _MOST_SUMMARIES) if with_summary else requests.limit()
+    return with_summary, min(requests.limit(), MOST_SUMMARIES) if with_summary else requests.limit()
 
 
 @revisions.get("/datasets/<owner>/<name>/blame")
@@ -92,6 +91,14 @@ def tag_list(owner: str, name: str) -> Response:
     after = request.args.get("after", "")
     tags = service().store.tag_list(_readable(owner, name))
     return responses.page((tag for tag in tags if tag.name > after), lambda last: {"after": last.name})
+
+
+@revisions.get("/tags")
+def tag_entries() -> Response:
+    """List the tags of all datasets, in pages."""
+    store, after = service().store, request.args.get("after")
+    ids = readable(ids_from_tag(store, request.args.get("prefix", ""), after), lambda dataset_id: dataset_id)
+    return responses.page(tags_in(store, ids, after), lambda last: {"after": f"{last.dataset_id}@{last.tag.name}"})
 
 
 @revisions.get("/datasets/<owner>/<name>/tags/<tag>")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from metastore.descriptor.document import DESCRIPTOR, load
 from metastore.descriptor.profiles import Profiles
-from metastore.errors import PathNotFound
+from metastore.errors import NotFound, PathNotFound, StorageCorrupt
 from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.types import Damage, DatasetId, FeedEntry, Revision
@@ -46,6 +47,18 @@ class Finder:
         from metastore.search.scan import scan
 
         return scan(self, wanted, may_read)
+
+    def ids_at(self, ids: Iterable[DatasetId], at: datetime, deleted: bool | None) -> Iterator[DatasetId]:
+        """Yield the datasets that there were at a moment, and that were live, deleted or (None) either."""
+        from metastore.search.scan import revision_at
+
+        for dataset_id in ids:
+            try:
+                revision = revision_at(self, dataset_id, at)
+            except (NotFound, StorageCorrupt):  # purged meanwhile, or unreadable, as `verify` reports
+                continue
+            if revision is not None and deleted in (None, revision.deleted):
+                yield dataset_id
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the storage, if there is one already."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from metastore.descriptor import file_changes
 from metastore.descriptor.file_changes import AnyDescriptor
-from metastore.descriptor.resources import find_resource
+from metastore.descriptor.resources import find_resource, resources
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
 from metastore.history.parts import Part
 from metastore.lazy import LazyList
@@ -40,14 +40,17 @@ from metastore.types import (
     ChangeRequest,
     Damage,
     Dataset,
+    DatasetEntry,
     DatasetId,
     Diff,
     FeedEntry,
     JournalEntry,
     Outcome,
+    Owner,
     Project,
     Revision,
     Tag,
+    TagEntry,
     Value,
     first_line,
 )
@@ -140,7 +143,13 @@ class Store(ABC):
 
     @abstractmethod
     def dataset_list(
-        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
     ) -> LazyList[DatasetId]:
         """Return ids in order.
 
@@ -149,6 +158,29 @@ class Store(ABC):
             after: Only ids behind this one, such as the last id of the page before.
             limit: The largest number of ids.
             deleted: False for live datasets, True for deleted ones, None for both.
+            at: Only datasets that there were at this time, live or deleted as they were then. This reads the history
+                of each. Datasets that were moved since have their present ids, and purged ones are not listed.
+        """
+
+    @abstractmethod
+    def dataset_entries(
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
+    ) -> LazyList[DatasetEntry]:
+        """Return the datasets of a `dataset_list`, each with its title and newest revision; this reads each dataset."""
+
+    @abstractmethod
+    def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
+        """Return the owners of live datasets in order, with the number of their datasets.
+
+        Args:
+            after: Only owners after this one.
+            limit: The largest number of owners.
         """
 
     def dataset_search(
@@ -170,6 +202,7 @@ class Store(ABC):
         after: str | None = None,
         before: str | None = None,
         limit: int = 50,
+        summary: bool = False,
     ) -> Results:
         """Find datasets: by words anywhere in the descriptor, and by filters, which all have to fit.
 
@@ -195,6 +228,7 @@ class Store(ABC):
             after: The `following` of the page before.
             before: The `preceding` of the page behind.
             limit: The largest number of hits, at most 1000.
+            summary: Whether hits say what their revision changed, which reads two descriptors for each.
 
         Raises:
             InvalidInput: The query cannot be parsed, and the message says where; or an argument is malformed.
@@ -203,6 +237,7 @@ class Store(ABC):
         filters["contributor"] = contributor
         times: dict[str, Any] = {"changed_since": changed_since, "at": at}
         page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "before": before, "limit": limit}
+        page["summary"] = summary
         return self.search(Wanted.parse(query, filters, deleted=deleted, findings=findings, **times, **page))
 
     @property
@@ -302,6 +337,23 @@ class Store(ABC):
     @abstractmethod
     def tag_list(self, dataset_id: AnyId) -> LazyList[Tag]:
         """Return all tags, by name."""
+
+    @abstractmethod
+    def tag_entries(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None
+    ) -> LazyList[TagEntry]:
+        """Return the tags of all datasets, deleted ones too, by dataset and name.
+
+        Args:
+            prefix: Only of datasets whose ids begin with this text.
+            after: Only tags after this one, as `OWNER/NAME@TAG`.
+            limit: The largest number of tags.
+        """
+
+    def resource_list(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[dict[str, Any], ...]:
+        """Return the resources of a descriptor, in its order. What is no object among them is left out."""
+        descriptor = self.dataset_read(dataset_id, revision).descriptor
+        return tuple(dict(resource) for _, resource in resources(descriptor))
 
     def resource_read(self, dataset_id: AnyId, resource: str, revision: AnyRevision | None = None) -> dict[str, Any]:
         """Return one resource of a descriptor: by name, else by id, else by path.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import chain, islice
@@ -14,7 +14,7 @@ from metastore.descriptor import file_changes, lfs
 from metastore.descriptor.document import MAX_BYTES
 from metastore.descriptor.file_changes import AnyDescriptor, Validation
 from metastore.descriptor.profiles import Profiles
-from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageError
+from metastore.errors import InvalidInput, OutcomeUnknown, StorageError
 from metastore.history.parts import Part, RevisionFilter, parse_part
 from metastore.lazy import LazyList
 from metastore.parse import (
@@ -37,22 +37,26 @@ from metastore.store._storage_writer import Rules, StorageWriter
 from metastore.store._verify import verify
 from metastore.store._versions import VersionRule, Versions
 from metastore.store.base import Store
+from metastore.store.lists import entry_of, ids_after_owner, ids_from_tag, owners_in, tags_in, with_summaries
 from metastore.store.settling import settle
-from metastore.store.waiting import Waiting
+from metastore.store.waiting import Waiting, feed
 from metastore.types import (
     Author,
     Damage,
     Dataset,
+    DatasetEntry,
     DatasetId,
     Diff,
     FeedEntry,
     Finding,
     JournalEntry,
     Outcome,
+    Owner,
     Project,
     Revision,
     RevisionId,
     Tag,
+    TagEntry,
     Value,
 )
 
@@ -61,7 +65,6 @@ if TYPE_CHECKING:
 
 #: How many values are remembered with the revision that each comes from, which takes some 50 MB.
 _REMEMBERED = 100_000
-_log = logging.getLogger("metastore.storage")
 
 
 class MetaStore(Store):
@@ -172,17 +175,44 @@ class MetaStore(Store):
         return identity, name if is_plain(name) else self.revision_read(identity, name).id
 
     def dataset_list(
-        self, prefix: str = "", *, after: AnyId | None = None, limit: int | None = None, deleted: bool | None = False
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
     ) -> LazyList[DatasetId]:
         last, most = parse_dataset_id(after) if after is not None else None, parse_limit(limit)
-        return LazyList(lambda: islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), most))
+        moment = make_time(at) if at is not None else None
+        if moment is None:
+            return LazyList(lambda: islice(self._storage.ids(prefix=prefix, after=last, deleted=deleted), most))
+        ids = partial(self._storage.ids, prefix=prefix, after=last, deleted=None)
+        return LazyList(lambda: islice(self._finder.ids_at(ids(), moment, deleted), most))
+
+    def dataset_entries(
+        self,
+        prefix: str = "",
+        *,
+        after: AnyId | None = None,
+        limit: int | None = None,
+        deleted: bool | None = False,
+        at: AnyTime | None = None,
+    ) -> LazyList[DatasetEntry]:
+        ids = self.dataset_list(prefix, after=after, limit=limit, deleted=deleted, at=at)
+        return LazyList(lambda: (entry_of(self, dataset_id, at) for dataset_id in ids))
+
+    def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
+        ids, most = ids_after_owner(self, after), parse_limit(limit)
+        return LazyList(lambda: islice(owners_in(ids), most))
 
     @property
     def is_indexed(self) -> bool:
         return self._finder.is_indexed
 
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
-        return self._finder.find(wanted, may_read)
+        results = self._finder.find(wanted, may_read)
+        return replace(results, hits=tuple(with_summaries(self, results.hits))) if wanted.summary else results
 
     def revision_list(
         self,
@@ -246,6 +276,12 @@ class MetaStore(Store):
         self._storage.resolve(identity, None)
         return LazyList(lambda: iter(self._storage.tags(identity)))
 
+    def tag_entries(
+        self, prefix: str = "", *, after: str | None = None, limit: int | None = None
+    ) -> LazyList[TagEntry]:
+        ids, most = ids_from_tag(self, prefix, after), parse_limit(limit)
+        return LazyList(lambda: islice(tags_in(self, ids, after), most))
+
     def project_read(self, dataset_id: AnyId) -> Project:
         dataset = self.dataset_read(dataset_id)
         tags, issues = self._storage.tags(dataset.id), self._storage.issues(dataset.id)
@@ -269,7 +305,7 @@ class MetaStore(Store):
         return LazyList(lambda: islice(filter(fits, self._journal.entries(last)), most))
 
     def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
-        return self._waiting.read(lambda: _feed(self._storage, since), since, wait)
+        return self._waiting.read(lambda: feed(self._storage, since), since, wait)
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         damages = verify(self._storage, repair=repair, heads=heads or {})
@@ -283,29 +319,6 @@ class MetaStore(Store):
             except StorageError:
                 return Outcome.UNKNOWN
         return outcome
-
-
-def _feed(storage: Storage, since: str | None) -> Iterator[FeedEntry]:
-    """Return the newest state of each dataset that was touched. Raises InvalidInput for a text that is no cursor."""
-    touched = storage.touched(since)
-    return (
-        FeedEntry(dataset_id, *_state(storage, dataset_id), cursor)
-        for cursor, dataset_id in touched
-        if not dataset_id.owner.startswith("_")
-    )
-
-
-def _state(storage: Storage, dataset_id: DatasetId) -> tuple[str, Revision | None, DatasetId | None]:
-    try:
-        revision = storage.resolve(dataset_id, None)
-    except DatasetMoved as error:
-        return "moved", None, error.new_id
-    except DatasetNotFound:
-        return "purged", None, None
-    except StorageCorrupt as error:  # one bad repository does not stop the feed for the others
-        _log.warning("the change feed passes over %s: %s", dataset_id, error)
-        return "unreadable", None, None
-    return ("deleted" if revision.deleted else "changed"), revision, None
 
 
 def validate(

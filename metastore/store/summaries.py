@@ -5,7 +5,15 @@ from __future__ import annotations
 from metastore.errors import DatasetDeleted, NotADescriptor, NotFound
 from metastore.parse import AnyId
 from metastore.store.base import Store
+from metastore.store.metering import Meter
 from metastore.types import FeedEntry, Revision
+
+#: How many bytes of descriptors a page of a list reads, beside those of its last item.
+PAGE_BYTES = 8 * 1024 * 1024
+#: How many revisions are summed up in one request, which reads two descriptors each.
+MOST_SUMMARIES = 100
+#: What is said of a revision once a list has read enough.
+_NOT_COMPARED = "not compared here: the descriptors before it are large"
 
 
 def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
@@ -16,6 +24,17 @@ def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
         return store.revision_diff(dataset_id, revision.parent, revision.id).summary or "no difference"
     except (NotADescriptor, NotFound) as error:
         return str(error)
+
+
+def summed_up(store: Store, dataset_id: AnyId, revision: Revision | str, meter: Meter) -> str:
+    """Return the changes of a revision in a list, or a remark if the list has read enough already."""
+    if meter.spent > PAGE_BYTES:
+        return _NOT_COMPARED
+    try:
+        known = revision if isinstance(revision, Revision) else store.revision_read(dataset_id, revision)
+    except NotFound as error:  # purged meanwhile
+        return str(error)
+    return changed_by(store, dataset_id, known)
 
 
 def told(store: Store, entry: FeedEntry) -> str:

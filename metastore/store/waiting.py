@@ -1,12 +1,15 @@
-"""Waiting for what is new in a change feed, by looking again and again: every storage can do that."""
+"""The change feed of a storage, and waiting for what is new in it by looking again: every storage can do that."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
-from metastore.types import FeedEntry
+from metastore.errors import DatasetMoved, DatasetNotFound, StorageCorrupt
+from metastore.storage.port import Storage
+from metastore.types import DatasetId, FeedEntry, Revision
 
 #: How many seconds a request may wait for changes, and how many requests of one process may: others need threads too.
 LONGEST, MOST_WAITING = 25, 32
@@ -16,6 +19,30 @@ _PAUSE, _SPARING = 0.5, 5.0
 _COMPARED, _CURSORS = 200, 100
 
 _State = tuple[object, ...]
+_log = logging.getLogger("metastore.storage")
+
+
+def feed(storage: Storage, since: str | None) -> Iterator[FeedEntry]:
+    """Return the newest state of each dataset that was touched. Raises InvalidInput for a text that is no cursor."""
+    touched = storage.touched(since)
+    return (
+        FeedEntry(dataset_id, *_newest(storage, dataset_id), cursor)
+        for cursor, dataset_id in touched
+        if not dataset_id.owner.startswith("_")
+    )
+
+
+def _newest(storage: Storage, dataset_id: DatasetId) -> tuple[str, Revision | None, DatasetId | None]:
+    try:
+        revision = storage.resolve(dataset_id, None)
+    except DatasetMoved as error:
+        return "moved", None, error.new_id
+    except DatasetNotFound:
+        return "purged", None, None
+    except StorageCorrupt as error:  # one bad repository does not stop the feed for the others
+        _log.warning("the change feed passes over %s: %s", dataset_id, error)
+        return "unreadable", None, None
+    return ("deleted" if revision.deleted else "changed"), revision, None
 
 
 class Waiting:

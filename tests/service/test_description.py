@@ -146,7 +146,7 @@ def _play_datasets(door: Door, importer: Any) -> None:
     ):
         assert door.anybody.get(COMPRESSION + path).status_code == 200
     assert door.anybody.get(COMPRESSION, headers={"Accept": ENVELOPE}).mimetype == ENVELOPE
-    for path in ("/tags/v1.0", "/resources/explicit-gz", "/resources/explicit.csv.gz"):
+    for path in ("/tags/v1.0", "/resources", "/resources/explicit-gz", "/resources/explicit.csv.gz"):
         assert door.anybody.get(COMPRESSION + path).status_code == 200
     importer.post(f"{COMPRESSION}/revert", data={"to": "v1.0"}, content_type="application/json")
     importer.post(f"{COMPRESSION}/undo", data={"revision": "HEAD"}, content_type="application/json")
@@ -154,6 +154,10 @@ def _play_datasets(door: Door, importer: Any) -> None:
     for path in (
         f"{API}/datasets?q=compress*&facets=licence&limit=1",
         f"{API}/projects/okfn/compressed",
+        f"{API}/datasets?include=title,changed,revision",
+        f"{API}/datasets?q=&summary=true",
+        f"{API}/owners",
+        f"{API}/tags",
         f"{API}/journal",
         f"{API}/changes?limit=1",
         f"{API}/datasets",

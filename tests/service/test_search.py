@@ -83,3 +83,39 @@ def test_neither_order_nor_cursor_tells_in_how_many_hidden_datasets_a_word_is(tm
         for answer in (fewer, more):
             answer["hits"] = [hit["id"] for hit in answer["hits"]]
         assert fewer == more
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("datasets?at=2100-01-01T00:00:00Z", ["open/salt", "open/waves"]),
+        ("datasets?include=title&limit=1", [{"id": "open/salt", "title": "salt of open"}]),
+        ("owners", [{"name": "open", "datasets": 2}]),
+        ("tags", []),
+    ],
+)
+def test_lists_have_only_what_may_be_read(app: Any, path: str, expected: Any) -> None:
+    app.extensions["metastore"].store.tag_create("secret/salt", "v1", author="Setup")
+    headers = {"Authorization": f"Bearer {Authority().token('ann', 'ds:open/*:read')}"}
+    answer = app.test_client().get(f"{API}/{path}", headers=headers)
+    assert answer.json == expected
+    everything = app.test_client().get(f"{API}/{path}", headers=headers | _bearer("ds:*:read"))
+    assert "secret" in everything.text or "limit=1" in path
+    assert app.test_client().get(f"{API}/{path}").status_code == 401
+
+
+def _bearer(*scopes: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {Authority().token('ann', *scopes)}"}
+
+
+def test_a_list_that_includes_too_much_is_refused(app: Any) -> None:
+    for query, message in (("include=titel", "include is any of title"), ("q=&include=title", "include is for lists")):
+        answer = app.test_client().get(f"{SEARCH}?{query}", headers=_bearer("ds:*:read"))
+        assert (answer.status_code, message in answer.json["detail"]) == (400, True)
+
+
+def test_a_page_of_a_list_that_has_read_enough_ends_early(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metastore.service.datasets.PAGE_BYTES", 1)
+    first = app.test_client().get(f"{SEARCH}?include=changed", headers=_bearer("ds:*:read"))
+    assert [row["id"] for row in first.json] == ["open/salt"]
+    assert "after=open%2Fsalt" in first.headers["Link"]
