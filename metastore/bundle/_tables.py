@@ -185,7 +185,7 @@ def lines_query(wanted: Listing) -> tuple[str, tuple[object, ...]]:
     direction, beyond = ("DESC", "<") if wanted.descending else ("", ">")
     conditions = (
         ("deleted = ?", wanted.deleted),
-        (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
+        *((f"({' OR '.join(texts)})", (word,) * len(texts)) for word in wanted.words),
         ("ifb_group = ?", wanted.group),
         ("event = ?", wanted.event),
         ("run = ?", wanted.run),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from metastore.errors import InvalidInput
+
 #: The columns that a list can be ordered by, and their types. Bundles with equal values are ordered by name.
 ORDERS: dict[str, type] = {
     "name": str,
@@ -61,8 +63,8 @@ class Listing:
     """Which bundles to list, and in what order; None means any.
 
     Attributes:
-        text: Only bundles whose name, event, group, a host or a device contains this text. ASCII letters match in
-            either case.
+        text: Only bundles that contain all of these words, each in their name, event, group, a host or a device. ASCII
+            letters match in either case.
         group: Only bundles of this group.
         device: Only bundles with this device.
         event: Only bundles with exactly this event.
@@ -86,3 +88,10 @@ class Listing:
     after: str | None = None
     after_key: Any = None
     limit: int = 50
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of `text`. Raises InvalidInput: it is not text."""
+        if not isinstance(self.text, str | None):
+            raise InvalidInput(f"the words to look for are text, not {type(self.text).__name__}")
+        return tuple(dict.fromkeys((self.text or "").split()))

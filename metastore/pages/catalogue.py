@@ -139,9 +139,14 @@ def _facets(results: Results | None, given: dict[str, str]) -> dict[str, list[tu
 
 
 def _bundles(given: dict[str, str]) -> tuple[list[BundleLine], str] | None:
-    """Return the first matching bundles and the text that they match in their name, event, hosts or devices."""
-    registry, text = service().bundles, given.get("q", "").replace('"', "").rstrip("*")
-    if registry is None or not text or not request.path.endswith("/search"):
+    """Return the first bundles that have all words in their name, event, group, hosts or devices, and the words.
+
+    None without words to look for. No bundles are shown for a query that excludes words, which their list cannot.
+    """
+    registry, words = service().bundles, given.get("q", "").replace('"', "").split()
+    text = " ".join(stem for word in words if (stem := word.rstrip("*")))
+    excludes = any(word.startswith("-") for word in words)
+    if registry is None or not text or excludes or not request.path.endswith("/search"):
         return None
     return list(registry.bundle_lines(Listing(text=text, limit=_BUNDLES + 1))), text
 

@@ -111,6 +111,9 @@ def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     store = metastore.connect("memory:", author="Setup", validation="off")
     client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
     assert 'href="/bundles/NuMI"' in client.get("/search?q=TOR860").text
+    assert 'href="/bundles/NuMI"' in client.get("/search?q=tor860+nova").text
+    assert 'href="/bundles/NuMI"' not in client.get("/search?q=tor860+minos").text
+    assert 'href="/bundles/NuMI"' not in client.get("/search?q=nova+-tor860").text
     page = client.get("/search?q=E:TOR999").text
     assert 'href="/bundles/NuMI"' not in page
     assert "/log?device=E:TOR999" in unescape(page)

@@ -127,7 +127,7 @@ def lines_query(wanted: Listing) -> tuple[str, list[Any]]:
     direction, beyond = ("DESC", "<") if wanted.descending else ("", ">")
     where, values = _where(
         (
-            (f"({' OR '.join(texts)})", (wanted.text,) * len(texts) if wanted.text else None),
+            *((f"({' OR '.join(texts)})", (word,) * len(texts)) for word in wanted.words),
             ("b.ifb_group = %s", wanted.group),
             ("b.event = %s", wanted.event),
             ("b.run = %s", wanted.run),
