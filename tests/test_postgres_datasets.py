@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 
@@ -397,6 +398,15 @@ def test_status_names_what_puts_changes_and_the_feed_at_risk(dsn: str) -> None:
     assert "forgotten" in str(state)
     assert any("fsync" in risk for risk in state.risks)  # as the tests have it
     assert status(dsn).stalls == ()
+
+
+def test_status_counts_the_connections_of_metastore_and_of_others(dsn: str) -> None:
+    with ExitStack() as stack:
+        for name in ("metastore", "metastore", "another"):
+            stack.enter_context(psycopg.connect(dsn, application_name=name))
+        ours, altogether, most = status(dsn).connections
+    assert ours >= 3  # with its own
+    assert ours < altogether <= most
 
 
 def test_the_feed_misses_nothing_while_a_transaction_is_open(storage: PostgresStorage, dsn: str) -> None:

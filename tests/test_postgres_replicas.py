@@ -21,6 +21,7 @@ from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import InvalidInput, StorageUnavailable
 from metastore.postgres.migrate import migrate
 from metastore.postgres.risks import _warn
+from metastore.postgres.status import status
 from metastore.storage.postgres.storage import PostgresStorage
 
 from .bundle.postgres_server import Server, migrated_database, new_server, programs
@@ -181,9 +182,14 @@ def test_a_replica_answers_reads_of_revisions_that_it_has_and_the_primary_all_ot
         there.execute("SELECT pg_wal_replay_pause()")
         second = writer.append(LAG, {"a": b"2"}, change(), parent=first.id)
         assert reader.read(LAG, second.id, "a") == b"2"
+        assert len(asked) == 1
         assert list(reader.history(LAG, second.id)) == [second, first]
         assert reader.resolve(LAG, None) == second
-        assert len(asked) >= 3
+        with _changed_by_hand(admin):
+            assert {damage.where for damage in reader.verify()} == {str(LAG)}  # of the primary, not of the replica
+        assert status(replica.dsn).is_replica
+        assert status(replica.dsn).lag > 0
+        assert status(server.dsn).replicas == (1, 0)
     replica.stop("immediate")
     assert reader.read(LAG, first.id, "a") == b"1"  # nobody waits for a replica that is away
     third = reader.append(LAG, {"a": b"3"}, change(), parent=second.id)
@@ -191,6 +197,17 @@ def test_a_replica_answers_reads_of_revisions_that_it_has_and_the_primary_all_ot
     assert reader.find(LAG, None, "a") == (third, b"3")
     for each in (writer, reader):
         each.close()
+
+
+@contextmanager
+def _changed_by_hand(admin: Admin) -> Iterator[None]:
+    """Let a file of `LAG` be another one on the primary while the body runs."""
+    change = """ALTER TABLE dataset_object DISABLE TRIGGER metastore_stays;
+        UPDATE dataset_object SET data = '{1}' FROM dataset WHERE pk = dataset AND name = 'lag' AND data = '{0}';
+        ALTER TABLE dataset_object ENABLE ALWAYS TRIGGER metastore_stays"""
+    admin.execute(change.format("1", "9").encode())
+    yield
+    admin.execute(change.format("9", "1").encode())
 
 
 def _asked(storage: PostgresStorage) -> list[object]:

@@ -15,7 +15,13 @@ from metastore.postgres.risks import risks
 _SIZES = """SELECT current_setting('server_version'), pg_database_size(current_database()), pg_is_in_recovery(),
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset')),
     (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('dataset_revision'))"""
-_REPLICAS = "SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication"
+#: A replica knows how far it is behind itself; the primary knows the slowest one.
+_REPLICAS = """SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')),
+    coalesce(extract(epoch FROM CASE WHEN NOT pg_is_in_recovery() THEN max(replay_lag)
+        WHEN pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+        THEN clock_timestamp() - pg_last_xact_replay_timestamp() END), 0)::float8 FROM pg_stat_replication"""
+_CONNECTIONS = """SELECT count(*) FILTER (WHERE application_name = 'metastore'), count(*),
+    current_setting('max_connections')::int FROM pg_stat_activity WHERE backend_type = 'client backend'"""
 #: Transactions that write and are older than a minute: the cursors of the feed wait for them.
 _STALLS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(state, ''),
     extract(epoch FROM clock_timestamp() - xact_start)::bigint FROM pg_stat_activity
@@ -60,6 +66,8 @@ class Status:
         datasets: About how many datasets there are, as of the last `ANALYZE`.
         revisions: About how many revisions there are.
         replicas: How many servers follow, and how many of them each COMMIT waits for.
+        lag: By how many seconds the slowest of them is behind; on a replica, by how many it is itself.
+        connections: How many MetaStore has open, how many are open altogether, and how many there may be.
         risks: Why acknowledged changes could be lost; empty if they cannot.
         stalls: The transactions that hold the change feed up.
     """
@@ -72,6 +80,8 @@ class Status:
     datasets: int
     revisions: int
     replicas: tuple[int, int]
+    lag: float
+    connections: tuple[int, int, int]
     risks: tuple[str, ...]
     stalls: tuple[Stall, ...]
 
@@ -80,7 +90,8 @@ class Status:
         lines = [
             f"PostgreSQL {self.server}{', a replica' if self.is_replica else ''}; tables: {version}",
             f"{self.bytes:,} bytes; about {self.datasets:,} datasets and {self.revisions:,} revisions",
-            f"replicas: {self.replicas[0]}, of which {self.replicas[1]} synchronous",
+            f"replicas: {self.replicas[0]}, of which {self.replicas[1]} synchronous; {self.lag:.1f} s behind",
+            f"connections: {self.connections[1]} of {self.connections[2]}, of which {self.connections[0]} of metastore",
             *(f"risk: {risk}" for risk in self.risks),
             *(f"stall: {stall}" for stall in self.stalls),
         ]
@@ -99,7 +110,8 @@ def status(dsn: str, *, patience: float = 60.0) -> Status:
     """
     with database_errors(), connect(dsn) as connection:
         server, size, is_replica, datasets, revisions = _row(connection, _SIZES)
-        replicas, synchronous = _row(connection, _REPLICAS)
+        replicas, synchronous, lag = _row(connection, _REPLICAS)
+        ours, open_now, most = _row(connection, _CONNECTIONS)
         stalls = connection.execute(_STALLS.encode(), (patience,)).fetchall()
         return Status(
             server=server,
@@ -110,6 +122,8 @@ def status(dsn: str, *, patience: float = 60.0) -> Status:
             datasets=datasets or 0,
             revisions=revisions or 0,
             replicas=(replicas, synchronous),
+            lag=lag,
+            connections=(ours, open_now, most),
             risks=risks(connection, dsn),
             stalls=tuple(Stall(*stall) for stall in stalls),
         )

@@ -1,0 +1,213 @@
+"""Load very many datasets into PostgreSQL, then measure pages, sizes and bloat.
+
+    python benchmarks/scale_postgres.py --datasets 1000000 --revisions 10 --seconds 3600
+
+Loading stops after `--seconds`; the table says how many datasets there are. The rows are made as the library makes
+them, and go in by COPY. Without `--dsn`, a throw-away server is started. The server has to be on this machine, with
+Linux: the CPU of its session is counted too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psycopg
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
+
+from benchmarks.table import Note, Row, printed, say
+from metastore import git
+from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.postgres.migrate import migrate
+from metastore.storage.postgres._packing import Keyframe, Packer
+from metastore.storage.postgres._packing import Row as Packed
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import Author, Change, DatasetId
+from tests.bundle.postgres_server import new_database, server_dsn
+
+_FILE, _PAGE, _BATCH = "datapackage.json", 100, 500
+_AUTHOR, _START = Author("Ann Lee", "ann@example.org"), datetime(2026, 1, 1, tzinfo=UTC)
+_TABLES = {
+    "dataset": "pk, owner, name, head, n, deleted",
+    "dataset_revision": "dataset, n, id, tree, body",
+    "dataset_object": "dataset, id, kind, packed, base, data",
+    "dataset_change": "owner, name, action, before, after",
+}
+_KEYS = "SELECT setval(pg_get_serial_sequence('dataset', 'pk'), (SELECT max(pk) FROM dataset))"
+_BLOAT = """SELECT pg_table_size('dataset'), n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+    WHERE relname = 'dataset'"""
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datasets", type=int, default=10_000)
+    parser.add_argument("--revisions", type=int, default=10, help="of each dataset")
+    parser.add_argument("--bytes", type=int, default=1_000, help="of each descriptor, about")
+    parser.add_argument("--updates", type=int, default=10_000, help="made afterwards, one by one")
+    parser.add_argument("--seconds", type=float, default=600, help="the longest time to load, and to update")
+    parser.add_argument("--dsn", help="an empty database")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    options = parser.parse_args()
+    dsn = options.dsn or new_database(server_dsn())
+    migrate(dsn)
+    lines = list(measured(dsn, options))
+    print(printed("Very many datasets in PostgreSQL", lines, markdown=options.markdown))
+
+
+def measured(dsn: str, options: argparse.Namespace) -> Iterator[Row | Note]:
+    """Load, then measure."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        before = _size(connection)
+        count, took = load(connection, options)
+        connection.execute("VACUUM ANALYZE")
+        yield Note(f"{count:,} datasets with {options.revisions} revisions each, loaded in {took:.0f} s.")
+        beside = (_size(connection) - before) / count - len(_descriptor(0, 0, options.bytes))
+        yield Row("bytes a dataset beside its newest descriptor", beside, target=2_500, unit="B")
+        yield from _pages(dsn, count)
+        yield from _updates(dsn, connection, count, options)
+
+
+def load(connection: psycopg.Connection[Any], options: argparse.Namespace) -> tuple[int, float]:
+    """Make datasets until there are enough, or the time is over. Returns how many, and the seconds."""
+    start, done = time.monotonic(), 0
+    while done < options.datasets and time.monotonic() - start < options.seconds:
+        rows: Rows = {table: [] for table in _TABLES}
+        batch = min(_BATCH, options.datasets - done)
+        for number in range(done, done + batch):
+            _add(rows, number, options.revisions, options.bytes)
+        with connection.transaction():
+            for table, columns in _TABLES.items():
+                with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
+                    for row in rows[table]:
+                        copy.write_row(row)
+        done += batch
+        if done % 10_000 == 0:
+            say(f"{done:,} of {options.datasets:,} datasets in {time.monotonic() - start:.0f} s")
+    connection.execute(_KEYS.encode())
+    return done, time.monotonic() - start
+
+
+def _id(number: int) -> DatasetId:
+    return DatasetId(f"owner-{number % 1000:03d}", f"dataset-{number:07d}")
+
+
+def _descriptor(number: int, edit: int, size: int) -> bytes:
+    resources = [
+        {"name": f"table-{number}-{place}", "path": f"data/{place}.csv", "bytes": number * 31 + place, "format": "csv"}
+        for place in range(max(1, (size - 200) // 100))
+    ]
+    value = {"name": _id(number).name, "title": f"Dataset {number}", "version": f"1.{edit}", "resources": resources}
+    return json.dumps(value, indent=1).encode()
+
+
+def _add(rows: Rows, number: int, revisions: int, size: int) -> None:
+    """Add the rows of a dataset, as the functions of the database would."""
+    dataset_id, pk, parent = _id(number), number + 1, None
+    keyframes: dict[str, Keyframe] = {}
+    for edit in range(revisions):
+        blob = GitObject(git.BLOB, _descriptor(number, edit, size))
+        tree, trees = git.change_tree(None, {_FILE: blob_id(blob.content)}, lambda tree: b"")
+        change = Change(_AUTHOR, f"Version 1.{edit}", _START + timedelta(minutes=edit))
+        body = git.commit_content(tree, parent, change)
+        head = object_id(git.COMMIT, body)
+        for row in _packed(keyframes, {blob_id(blob.content): blob, **trees}):
+            rows["dataset_object"].append((pk, *row))
+        raw = bytes.fromhex(head)
+        rows["dataset_revision"].append((pk, edit, raw, bytes.fromhex(tree), body))
+        before = bytes.fromhex(parent) if parent else None
+        rows["dataset_change"].append(
+            (dataset_id.owner, dataset_id.name, "append" if parent else "create", before, raw)
+        )
+        parent = head
+    rows["dataset"].append((pk, dataset_id.owner, dataset_id.name, raw, revisions - 1, False))
+
+
+def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject]) -> Iterator[Packed]:
+    """Yield objects as they are kept, each against the first one of its kind."""
+    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.TREE}
+    for row in Packer(keyframes.get).rows({**named, **objects}):
+        if row.kind == git.BLOB and row.base is None:
+            keyframes[_FILE] = Keyframe(row.id.hex(), objects[row.id.hex()].content, len(row.data))
+        yield row
+
+
+def _size(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _pages(dsn: str, count: int) -> Iterator[Row]:
+    """Pages of a hundred from random places."""
+    storage, chance = PostgresStorage(dsn, cache_bytes=0), random.Random(1)
+    session = Path(f"/proc/{storage.database.patiently(lambda connection: connection.info.backend_pid)}/schedstat")
+
+    def some() -> DatasetId:
+        return _id(chance.randrange(count))
+
+    def history() -> object:
+        dataset_id = some()
+        return list(islice(storage.history(dataset_id, storage.resolve(dataset_id, None).id), _PAGE))
+
+    say("reading the whole feed once")
+    cursors = [cursor for cursor, _ in storage.touched(None)]
+    calls: dict[str, Callable[[], object]] = {
+        "a page of the list": lambda: list(islice(storage.ids(after=some()), _PAGE)),
+        "a page of the list of an owner": lambda: list(islice(storage.ids(prefix=f"{some().owner}/"), _PAGE)),
+        "a history, with its head": history,
+        "a page of the feed": lambda: list(islice(storage.touched(chance.choice(cursors)), _PAGE)),
+        "the end of the feed": lambda: list(storage.touched(cursors[-1])),
+        "read the newest": lambda: storage.find(some(), None, _FILE),
+    }
+    for what, call in calls.items():
+        say(what)
+        yield Row(f"{what}: CPU", median(_cpu(call, session) for _ in range(300)), target=0.005)
+    storage.close()
+
+
+def _cpu(call: Callable[[], object], session: Path) -> float:
+    """Return the seconds of CPU that a call takes, in this thread and in the server: others may use the machine too."""
+    before = time.thread_time() + int(session.read_text().split()[0]) / 1e9
+    call()
+    return time.thread_time() + int(session.read_text().split()[0]) / 1e9 - before
+
+
+def _updates(
+    dsn: str, connection: psycopg.Connection[Any], count: int, options: argparse.Namespace
+) -> Iterator[Row | Note]:
+    """Update random datasets, and look how much room the table of heads takes then."""
+    storage, chance = PostgresStorage(dsn), random.Random(2)
+    before = _size_of_heads(connection)
+    end, done = time.monotonic() + options.seconds, 0
+    say("updates")
+    while done < options.updates and time.monotonic() < end:
+        number = chance.randrange(count)
+        head = storage.resolve(_id(number), None)
+        change = Change(_AUTHOR, "Another", datetime.now(UTC))
+        storage.append(_id(number), {_FILE: _descriptor(number, 100 + done, options.bytes)}, change, parent=head.id)
+        done += 1
+    storage.close()
+    connection.execute("VACUUM")
+    connection.execute("SELECT pg_stat_clear_snapshot()")
+    row = connection.execute(_BLOAT.encode()).fetchone() or (0, 0, 0, 0)
+    yield Row(f"table of heads after {done:,} updates", row[0] / 1e6, "before", before / 1e6, target=2, unit="MB")
+    yield Note(f"Of {row[2]:,} updates of a head, {row[3]:,} needed no new entry in an index (HOT).")
+
+
+def _size_of_heads(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT pg_table_size('dataset')").fetchone()
+    return int(row[0]) if row else 0
+
+
+if __name__ == "__main__":
+    main()
