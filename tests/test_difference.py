@@ -191,6 +191,15 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
                 "resource 2 › path added: 'b.csv'",
             ],
         ),
+        (
+            {"sources": [{"name": "WHO", "web": ["https://a", "https://b"]}]},
+            {"sources": [{"name": "WHO", "web": "https://a"}, {"name": "WHO", "web": "https://b"}]},
+            [
+                'source 1 removed: {"name": "WHO", "web": ["https://a", "https://b"]}',
+                'source 1 added: {"name": "WHO", "web": "https://a"}',
+                'source 2 added: {"name": "WHO", "web": "https://b"}',
+            ],
+        ),
     ],
     ids=[
         "member",
@@ -202,6 +211,7 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
         "title as name",
         "path as name",
         "no names",
+        "nothing alike",
     ],
 )
 def test_what_is_called_otherwise_is_told_as_that(old: Any, new: Any, said: list[str]) -> None:

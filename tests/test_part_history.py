@@ -120,6 +120,8 @@ def test_blame_sees_spelling_types_and_lists_without_names(store: MetaStore) -> 
     found = {each.pointer: each.revision.id == second.revision.id for each in store.blame(CARS)}
     assert [pointer for pointer, is_second in found.items() if is_second] == ["/n", "/b", "/c/0/w"]
     assert found["/e"] is False
+    number = next(each.value for each in store.blame(CARS, first.revision.id) if each.pointer == "/n")
+    assert repr(number) == "1.10"
     assert first.revision.parent is None
 
 

@@ -188,3 +188,29 @@ def test_undo_of_independent_changes_commutes(start: Any, order: list[str]) -> N
             store.dataset_undo(CARS, made[key])
         results.add(encode(store.dataset_read(CARS).descriptor, sort=True))
     assert results == {encode(start, sort=True)}
+
+
+def test_a_range_is_undone_across_a_deletion_and_a_move(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "Wrong"})
+    store.dataset_delete(CARS)
+    store.dataset_revert(CARS, "HEAD~1")
+    last = store.dataset_patch(CARS, {"homepage": "https://wrong.example.org"}).revision.id
+    store.dataset_move(CARS, "physics/planes")
+    store.dataset_patch("physics/planes", {"version": "2"})
+    assert store.dataset_undo("physics/planes", f"{first}..{last}").descriptor == {**START, "version": "2"}
+
+
+def test_a_renamed_resource_with_a_renamed_field_is_undone_by_a_tag_after_both_have_moved(store: MetaStore) -> None:
+    def speed(name: str, *fields: dict[str, Any]) -> dict[str, Any]:
+        return {"name": name, "path": "speed.csv", "schema": {"fields": list(fields)}}
+
+    lat, lon = {"name": "lat", "type": "number"}, {"name": "lon", "type": "number"}
+    store.dataset_create(CARS, {"resources": [speed("speed", lat, lon), OWNERS]})
+    wrong = store.dataset_update(CARS, {"resources": [speed("velocity", {**lat, "name": "latitude"}, lon), OWNERS]})
+    store.tag_create(CARS, "v1", wrong.revision.id)
+    later = {"name": "latitude", "type": "number", "unit": "deg"}
+    store.dataset_update(CARS, {"resources": [OWNERS, speed("velocity", later, lon)]})
+    assert store.dataset_undo(CARS, "v1").descriptor["resources"] == [
+        OWNERS,
+        speed("speed", {**lat, "unit": "deg"}, lon),
+    ]

@@ -303,6 +303,42 @@ def test_a_finding_says_what_is_missing_and_not_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("descriptor", "said"),
+    [
+        ({**package(), "name": "My Data"}, "the name is 'My Data', but may have only a to z, 0 to 9 and - . _ / ("),
+        (
+            package(path="./r.csv"),
+            "the path of resource 'r' is './r.csv', but may not begin with . / or ~, nor have two",
+        ),
+        (
+            {"$schema": V2, **package(path="./r.csv")},
+            "is './r.csv', which is neither a URL nor a path inside the dataset",
+        ),
+        (package(mediatype="csv"), "is 'csv', which is not a type and a subtype, such as text/csv ("),
+        (package(hash="md5"), "is 'md5', which is not an algorithm, a colon and hexadecimal digits ("),
+        (package(schema=5), "the schema of resource 'r' is a number, not an object ("),
+        ({**package(), "keywords": []}, "the keywords must not be empty ("),
+    ],
+)
+def test_a_finding_reads_as_a_sentence_and_shows_no_pattern(descriptor: Any, said: str) -> None:
+    (detail,) = details(descriptor)
+    assert said in detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"enum": [True, None, 1.5, "on"]}, "the x is false, not true or null or 1.5 or on (own)"),
+        ({"const": None}, "the x is false, not null (own)"),
+        ({"enum": [[None], {"a": True}]}, 'the x is false, not [null] or {"a": true} (own)'),
+    ],
+)
+def test_values_in_findings_are_spelled_as_json_and_not_as_python(rule: dict[str, Any], said: str) -> None:
+    profile = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"x": rule}}
+    assert details({"profile": "own", "x": False, **package()}, profiles={"own": profile}) == [said]
+
+
+@pytest.mark.parametrize(
     ("field", "said"),
     [
         ({"type": "integer"}, "field 1 of resource 'r' has no name"),
@@ -427,6 +463,10 @@ def test_what_a_schema_cannot_say_is_a_finding(resource: dict[str, Any], said: s
 def test_two_paths_that_are_one_file_elsewhere_are_a_finding(one: str, other: str) -> None:
     (finding,) = validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": other}]})
     assert (finding.kind, finding.pointer) == ("collision", "/resources/1/path")
+    assert finding.detail in (
+        "'data.csv' and 'Data.csv' are one file on Windows and macOS",
+        r"'cafe\u0301.csv' and 'café.csv' are one file on Windows and macOS",  # which look alike
+    )
     assert validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": one}]}) == ()
 
 

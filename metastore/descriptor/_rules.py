@@ -11,6 +11,7 @@ from typing import Any
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, resources, why_unsafe, words_of
 from metastore.types import Finding
+from metastore.wording import only, visible
 
 #: A hash whose method is misspelt, so that no program recognises it.
 _MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")
@@ -129,7 +130,9 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
         for path in _listed(value):
             other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
             if other != path:
-                detail = f"{path[:100]!r} and {other[:100]!r} are one file on Windows and macOS"
+                both = (path[:100], other[:100])
+                one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
+                detail = f"{one} and {two} are one file on Windows and macOS"
                 yield Finding(f"/resources/{index}/path", detail, "collision")
 
 

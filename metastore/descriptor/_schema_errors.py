@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 from metastore.descriptor.document import escape
+from metastore.wording import spelled
 
 Path = tuple[str | int, ...]
 
@@ -36,6 +37,17 @@ _TYPES = {
     "object": "an object",
     "array": "a list",
     "null": "null",
+}
+#: The patterns of the vendored profiles in words.
+_PATTERNS = {
+    "^([-a-z0-9._/])+$": "but may have only a to z, 0 to 9 and - . _ /",
+    "^([-a-zA-Z0-9._])+$": "but may have only a to z, A to Z, 0 to 9 and - . _",
+    r"^(?=^[^./~])(^((?!\.{2}).)*$).*$": "but may not begin with . / or ~, nor have two dots together",
+    r"^((?=[^./~])(?!file:)((?!\/\.\.\/)(?!\\)(?!:\/\/).)*|(http|ftp)s?:\/\/.*)$": (
+        "which is neither a URL nor a path inside the dataset"
+    ),
+    "^([^:]+:[a-fA-F0-9]+|[a-fA-F0-9]{32}|)$": "which is not an algorithm, a colon and hexadecimal digits",
+    "^(.+)/(.+)$": "which is not a type and a subtype, such as text/csv",
 }
 
 
@@ -193,7 +205,7 @@ def _predicate(keyword: str, wanted: Any, instance: Any) -> str:
         names = [wanted] if isinstance(wanted, str) else wanted
         return f"is {kind_of_value(instance)}, not {' or '.join(_TYPES.get(name, name) for name in names)}"
     if keyword in ("minItems", "minLength", "minProperties"):
-        return "is empty" if not instance else f"has fewer than {wanted} {_unit(keyword)}"
+        return "must not be empty" if not instance else f"has fewer than {wanted} {_unit(keyword)}"
     if keyword in ("maxItems", "maxLength", "maxProperties"):
         return f"has more than {wanted} {_unit(keyword)}"
     if keyword == "uniqueItems":
@@ -201,12 +213,13 @@ def _predicate(keyword: str, wanted: Any, instance: Any) -> str:
     value = _shown(instance)
     if keyword in ("enum", "const"):
         options = [wanted] if keyword == "const" else wanted
-        return f"is {value}, not {_cut(' or '.join(str(option) for option in options), 3 * _LONGEST_VALUE)}"
+        texts = (option if isinstance(option, str) else spelled(option) for option in options)
+        return f"is {value}, not {_cut(' or '.join(texts), 3 * _LONGEST_VALUE)}"
     if keyword == "pattern":
-        return f"is {value}, which does not match {_cut(str(wanted), _LONGEST_VALUE)}"
+        return f"is {value}, {_PATTERNS.get(wanted) or f'which does not match {_cut(wanted, _LONGEST_VALUE)}'}"
     if keyword == "format":
         return f"is {value}, which is not a valid {wanted}"
-    return f"is {value}, which breaks {keyword} {wanted}"
+    return f"is {value}, which breaks {keyword} {spelled(wanted, _LONGEST_VALUE)}"
 
 
 def _unit(keyword: str) -> str:
@@ -224,7 +237,7 @@ def kind_of_value(value: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return kind_of_value(value)
-    return _cut(repr(value) if isinstance(value, str) else str(value), _LONGEST_VALUE)
+    return spelled(value, _LONGEST_VALUE)
 
 
 def _cut(text: str, most: int) -> str:

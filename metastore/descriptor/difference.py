@@ -190,7 +190,11 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
         yield from found or (Difference("changed", place_in_words(*where, key), old=old, new=new),)
     elif level < DEEPEST and (named := named_lists(old, new) or named_apart(old, new)) is not None:
         yield from _named(named[0], named[1], renamed(*named), where, SINGULAR.get(key, key), level)
-    elif level < DEEPEST and _have_items(old, new) and (pairing := Pairing(old, new)).finds_any:
+    elif (
+        level < DEEPEST
+        and _have_items(old, new)
+        and ((pairing := Pairing(old, new)).finds_any or all(isinstance(item, dict) for item in (*old, *new)))
+    ):
         yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
     else:
         yield Difference("changed", place_in_words(*where, key), old=old, new=new)

@@ -138,7 +138,8 @@ def words_of(document: Any, path: Iterable[str | int]) -> str:
         else:
             name = part if len(part) <= _LONGEST_PART else f"{part[:_LONGEST_PART]}…"
             said.append(name)
-    words = " of ".join(reversed([word for word in said if word != "schema"] or said)) or "descriptor"
+    said[:-1] = [word for word in said[:-1] if word != "schema"]  # its fields say enough
+    words = " of ".join(reversed(said)) or "descriptor"
     return words if ends_in_item else f"the {words}"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from metastore.descriptor.document import load_written
+
 _NUMBER = "\0"  # no stored text begins with it
 #: The length of a text that is parsed as a whole, in bytes.
 _SHORT = 1_000
@@ -86,7 +88,7 @@ _DECODER = json.JSONDecoder(parse_int=_tagged, parse_float=_tagged)
 
 
 def plain(value: Any) -> Any:
-    """Return a value from `read` with its numbers restored."""
+    """Return a value from `read` with its numbers restored, as written."""
     if isinstance(value, str) and value.startswith(_NUMBER):
-        return json.loads(value[len(_NUMBER) :])
+        return load_written(value[len(_NUMBER) :].encode())
     return [plain(item) for item in value] if isinstance(value, list) else value

@@ -113,7 +113,12 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
         part, where = _part(change.where)
         is_long = len(_text(change.old)) + len(_text(change.new)) > _LONG
         long += is_long
-        old, new = beside(change.old, change.new, by_words=not is_long or long <= _MOST_LONG)
+        is_null = [value is None and change.kind == "changed" for value in (change.old, change.new)]
+        old, new = beside(
+            "null" if is_null[0] else change.old,
+            "null" if is_null[1] else change.new,
+            by_words=not is_long or long <= _MOST_LONG,
+        )
         row = {"kind": change.kind, "where": where, "old": old, "new": new, "note": change.note, "number": number}
         row["is_cut"] = _is_cut(change.old, old) or _is_cut(change.new, new)
         groups.setdefault(part, []).append(row)

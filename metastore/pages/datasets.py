@@ -200,7 +200,8 @@ def blame(owner: str, name: str) -> str:
     values = [value for value in blamed(subject, revision) if f"{value.pointer}/".startswith(part)]
     start = request.args.get("start", "")
     first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
-    texts = [(value, whole_text(value.value)) for value in values[first : first + _SHOWN_VALUES]]
+    shown = values[first : first + _SHOWN_VALUES]
+    texts = [(value, "null" if value.value is None else whole_text(value.value)) for value in shown]
     rows = [(value, text if len(values) == 1 else shortened_text(text), text) for value, text in texts]
     return render_template(
         "datasets/blame.html",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
+
+from metastore.descriptor.document import to_line
 
 _FACTS = (("name", "Name"), ("version", "Version"), ("created", "Created"), ("homepage", "Homepage"), ("id", "Id"))
 #: The longest name or title, and the longest other text, in characters. `datapackage.json` has the full text.
@@ -232,9 +233,7 @@ def text_of(value: Any) -> str:
     """Return a value of a descriptor as text; empty for an empty value."""
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, (list, Mapping)):
-        return "" if not value else json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return "" if value in (None, [], {}) else to_line(value)
 
 
 def cut(text: str, most: int) -> str:

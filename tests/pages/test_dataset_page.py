@@ -75,6 +75,20 @@ def test_a_card_has_all_that_is_said_of_a_resource(store: Store, client: FlaskCl
     assert f'data-copy="{STATIONS["hash"]}"' in page
 
 
+def test_values_are_spelled_as_json_and_not_as_python(store: Store, client: FlaskClient) -> None:
+    field = {"name": "on", "constraints": {"required": False, "enum": [True, None]}}
+    resource = {"name": "r", "path": "r.csv", "dialect": {"header": False}, "schema": {"fields": [field]}}
+    store.dataset_create("ocean/salt", {"version": True, "homepage": None, "resources": [resource]})
+    text = words(client.get(PATH).text)
+    for part in ("Version true", "Dialect: header false", "required false, enum [true, null]"):
+        assert part in text, part
+    assert "homepage null" in (blame := words(client.get(f"{PATH}/blame").text))
+    store.dataset_patch("ocean/salt", [{"op": "replace", "path": "/version", "value": None}])
+    compared = words(client.get(f"{PATH}/compare?from=HEAD~1").text)
+    assert "version changed true null" in compared
+    assert not {"True", "False", "None"} & set(re.findall(r"\w+", text + blame + compared))
+
+
 def test_columns_that_no_field_has_are_left_out(store: Store, client: FlaskClient) -> None:
     plain = {"name": "a", "path": "a.csv", "schema": {"fields": [{"name": "x", "type": "string"}]}}
     store.dataset_create("ocean/salt", {"resources": [plain]})
