@@ -28,6 +28,19 @@ GROUPS = "groups = NOvA MINOS\nNOvA = ann\nMINOS = bo\nroot = carol"
 SECRET = "pictures are taken of a service that nobody else can reach"
 
 
+#: The pictures and the pages that they show, each in light and in dark.
+PICTURES = {
+    "page-home": "/",
+    "page-catalogue": "/datasets",
+    "page-dataset": "/datasets/vega/datasets",
+    "page-history": "/datasets/vega/datasets/history",
+    "page-compare": "/datasets/vega/datasets/compare?from=v3.2.1&to=v3.3.0",
+    "page-bundles": "/bundles",
+    "page-record": "/bundles/NuMI_Physics_A9/log",
+    "page-device": "/device?name=E:TR101D",
+}
+
+
 def fill(folder: str) -> tuple[metastore.Store, bundle.BundleRegistry]:
     """Make a store in a folder and a registry in memory, with a short history each."""
     store = metastore.connect(folder, author="Ann Lee <ann@example.org>", validation="off", sync=False)
@@ -86,12 +99,10 @@ def look(store: metastore.Store, registry: bundle.BundleRegistry) -> None:
     chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1180, "height": 720})
-        take(page, f"{root}/datasets", "page-catalogue")
-        take(page, f"{root}/datasets/vega/datasets", "page-dataset")
-        take(page, f"{root}/datasets/vega/datasets/compare?from=v3.2.1", "page-compare")
-        take(page, f"{root}/bundles", "page-bundles")
-        take(page, f"{root}/bundles/NuMI_Physics_A9/log", "page-record")
+        for ending, scheme in (("", "light"), ("-dark", "dark")):
+            page = browser.new_page(viewport={"width": 1180, "height": 720}, color_scheme=scheme)
+            for name, path in PICTURES.items():
+                take(page, root + path, name + ending)
         browser.close()
     server.shutdown()
 
