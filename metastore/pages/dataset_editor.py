@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, render_template, request
 from werkzeug.wrappers import Response
 
-from metastore.descriptor.document import decode, encode, most_values
+from metastore.descriptor.difference import changes
+from metastore.descriptor.document import decode, encode, load_written, most_values
 from metastore.descriptor.merge import limit_size, merge
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, Conflict, DatasetDeleted, InvalidInput, PermissionDenied, RevisionConflict
@@ -112,6 +113,8 @@ def update(owner: str, name: str) -> Page:
     step, text = form.get("step"), form.get("text", "")
     if step == "merge":
         return _merge(subject, form)
+    if step == "preview":
+        return _preview(subject, form)
     if step == "create":
         store.dataset_create(subject, text, **written("create", subject))
         return to_dataset(subject, f"Restored {subject}.")
@@ -134,8 +137,7 @@ def _merge(subject: DatasetId, given: Any) -> str:
     """Merge the changes of others into the user's input, and show the editor again. Nothing is stored."""
     writer(subject, "update")
     store = service().store
-    mine = decode(given.get("text", ""), max_bytes=store.max_bytes, max_values=most_values(store.max_bytes))
-    check(mine)
+    mine = _parsed(given.get("text", ""))
     base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
     limit_size(given.get("text", ""), base.bytes, newest.bytes)
     # Decoded from the bytes, in which numbers have their original form.
@@ -149,7 +151,24 @@ def _merge(subject: DatasetId, given: Any) -> str:
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))
 
 
+def _parsed(text: str) -> Any:
+    """Return a typed descriptor. Raises InvalidInput."""
+    most = service().store.max_bytes
+    descriptor = decode(text, max_bytes=most, max_values=most_values(most))
+    check(descriptor)
+    return descriptor
+
+
+def _preview(subject: DatasetId, given: Any) -> str:
+    """Show what saving would change, and the editor again. Nothing is stored."""
+    writer(subject, "update")
+    after, newest = _parsed(given.get("text", "")), service().store.dataset_read(subject)
+    if expected() not in (None, newest.revision.id):
+        raise RevisionConflict(subject, expected=str(expected()), actual=newest.revision.id)
+    return _editor(subject, given, preview=list(changes(load_written(newest.bytes), after)))
+
+
 def _editor(subject: DatasetId, given: Any, **more: Any) -> str:
-    page: dict[str, Any] = {"problem": None, "places": (), **more}
+    page: dict[str, Any] = {"problem": None, "places": (), "preview": None, **more}
     largest = service().store.max_bytes
     return render_template("datasets/edit.html", id=subject, given=given, can=can(subject), largest=largest, **page)

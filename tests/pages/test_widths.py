@@ -14,6 +14,8 @@ PAGES = (
     "/datasets/vega/datasets?resource=5",
     "/datasets/vega/datasets/history",
     "/bundles",
+    "/changes",
+    "/device?name=E:HRNDIR",
 )
 #: Returns what reaches beyond the screen, outside of parts that scroll by themselves.
 _BEYOND = """() => [...document.querySelectorAll("body *")].filter((part) => {
