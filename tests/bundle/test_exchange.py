@@ -48,6 +48,13 @@ def test_what_is_not_named_stays(registry: BundleRegistry) -> None:
     assert registry.bundle_read("Other").devices
 
 
+def test_a_row_can_exchange_a_device_and_keep_the_others(registry: BundleRegistry) -> None:
+    before = registry.bundle_create(numi(devices=["E:OLD", "E:KEPT"]), user="ann")
+    row = {"name": before.name, "remove_devices": ["E:OLD"], "add_devices": ["E:NEW"]}
+    assert outcomes(registry.bundle_import([row], user="ann")) == [(1, "updated")]
+    assert registry.bundle_read(before.name).devices == {"E:KEPT", "E:NEW"}
+
+
 @pytest.mark.parametrize(
     ("bad", "error", "said"),
     [
@@ -55,7 +62,8 @@ def test_what_is_not_named_stays(registry: BundleRegistry) -> None:
         (numi(name="A"), InvalidInput, "line 2: bundle A occurs twice"),
         (numi(name="B", colour="red"), InvalidInput, "line 2: .*colour is no attribute"),
         (numi(colour="red"), InvalidInput, "line 2: 'colour' is no attribute"),
-        (numi(add_devices=["E:NEW"]), InvalidInput, "line 2: 'add_devices' is no attribute"),
+        (numi(name="B", add_devices=["E:NEW"]), InvalidInput, "line 2: .*add_devices is no attribute"),
+        ({"name": "NuMI", "remove_devices": ["E:NONE"]}, InvalidInput, "line 2: E:NONE is not among its devices"),
         (numi(ifb_group="MINOS"), InvalidInput, "line 2: the ifb_group of a bundle never changes"),
         (numi(name="B", ifb_group="Minerva"), PermissionDenied, "line 2: ann is not an admin of Minerva"),
         (numi(writable=True), PermissionDenied, "line 2: NuMI is collectable"),
