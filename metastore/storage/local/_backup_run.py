@@ -25,7 +25,7 @@ from metastore.types import DatasetId
 #: What people own, then what the store owns.
 _PREFIXES = ("", "_")
 #: So many new datasets are made durable together; a few are not worth waiting for all that others write.
-_BATCH, _FEW = 256, 16
+_BATCH, _FEW = 1024, 16
 _TRIES = 10
 _log = logging.getLogger("metastore.storage")
 
@@ -137,7 +137,7 @@ class BackupRun:
     def _copy_dataset(self, dataset_id: DatasetId) -> bool:
         """Copy a dataset, if it is still there; tell whether the copy was up to date before."""
         source, target = self._source.path(dataset_id), self._target.path(dataset_id)
-        with self._lock(dataset_id), self._target_lock(dataset_id):
+        with self._lock(dataset_id), self._target_lock(dataset_id) if os.path.isdir(target) else nullcontext():
             if not os.path.isdir(source):
                 return False
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ from metastore.git import links
 from metastore.git.cache import Cache
 from metastore.git.reachable import Needed
 from metastore.storage.local._locks import git_locked, replace_locked
-from metastore.storage.local._object_files import copy_object, is_whole, object_files
+from metastore.storage.local._object_files import copy_object, is_whole, object_files, object_names
 from metastore.storage.local._packed_refs import packed_content
 from metastore.storage.local._repository import GitRepository
 from metastore.types import DatasetId
@@ -70,18 +70,17 @@ def copy_new(source: str, target: str) -> Copied:
     """
     theirs = GitRepository(source, Cache(0), sync=False)
     theirs.database.index_again()  # a copy of a pack without its index could not be read
-    state = _state(theirs, theirs.references.all())
-    _expect_targets(theirs, state)
-    for folder in {*_FOLDERS, *map(os.path.dirname, state.objects)}:
-        os.makedirs(f"{target}/{folder}", exist_ok=True)
-    for path in state.objects:
-        copy_object(f"{source}/{path}", f"{target}/{path}", path, sync=False)
-    for name, content in state.small.items():
+    references, small, names = theirs.references.all(), _small_files(source), list(object_names(source))
+    _expect_targets(theirs, small, references, known=frozenset(names))
+    for folder in sorted({"", *_FOLDERS, *map(os.path.dirname, names)}):
+        os.mkdir(f"{target}/{folder}")
+    size = sum(copy_object(f"{source}/{name}", f"{target}/{name}", name, sync=False) for name in names)
+    for name, content in small.items():
         if content is not None:
             write_file(f"{target}/{name}", content, sync=False)
-    if state.references:
-        write_file(f"{target}/packed-refs", packed_content(state.references), sync=False)
-    return Copied(len(state.objects), sum(state.objects.values()), changed=True)
+    if references:
+        write_file(f"{target}/packed-refs", packed_content(references), sync=False)
+    return Copied(len(names), size, changed=True)
 
 
 def copy_onto(
@@ -114,7 +113,7 @@ def copy_onto(
     damaged = {path for path in old.objects if check and not is_whole(f"{target}/{path}", path)}
     if new == old and not damaged:
         return Copied()
-    _expect_targets(theirs, new)
+    _expect_targets(theirs, new.small, new.references)
     lost = tuple(lost_references(ours, old.references, theirs, new.references, journal.tag_changed))
     if any(name.startswith(_HEADS) for name, _ in lost) and journal.purged(ours, dataset_id):
         return None
@@ -201,8 +200,12 @@ def _needed(repository: GitRepository, starts: Iterable[str]) -> set[str]:
 
 
 def _state(repository: GitRepository, references: dict[str, str]) -> _State:
-    small = {name: read_file(f"{repository.path}/{name}") for name in _SMALL_FILES}
+    small = _small_files(repository.path)
     return _State(dict(object_files(repository.path)), small, references)
+
+
+def _small_files(path: str) -> dict[str, bytes | None]:
+    return {name: read_file(f"{path}/{name}") for name in _SMALL_FILES}
 
 
 def _readable_references(repository: GitRepository) -> dict[str, str]:
@@ -212,12 +215,37 @@ def _readable_references(repository: GitRepository) -> dict[str, str]:
         return {}
 
 
-def _expect_targets(repository: GitRepository, state: _State) -> None:
-    for identity in {repository.head(), *state.references.values()}:
-        try:
-            repository.read_uncached(identity)
-        except KeyError:
-            raise StorageCorrupt(f"{repository.path}: the object {identity} is missing") from None
+def _expect_targets(
+    repository: GitRepository,
+    small: Mapping[str, bytes | None],
+    references: Mapping[str, str],
+    *,
+    known: Set[str] = frozenset(),
+) -> None:
+    """Check that there is a branch, and that the objects of all references can be read.
+
+    Args:
+        repository: The repository.
+        small: Its small files.
+        references: Its references.
+        known: Files of objects that need no look, since they are compared with their checksums when they are copied.
+
+    Raises:
+        StorageCorrupt: One is missing, or damaged.
+    """
+    branch = repository.references.branch(lambda path: small[os.path.basename(path)])
+    if _HEADS + branch not in references:
+        raise StorageCorrupt(f"{repository.path}: the branch {branch} is missing")
+    for identity in set(references.values()):
+        if f"objects/{identity[:2]}/{identity[2:]}" not in known:
+            _expect_object(repository, identity)
+
+
+def _expect_object(repository: GitRepository, identity: str) -> None:
+    try:
+        repository.read_uncached(identity)
+    except KeyError:
+        raise StorageCorrupt(f"{repository.path}: the object {identity} is missing") from None
 
 
 def _missing(theirs: GitRepository, ours: GitRepository) -> set[str]:

@@ -8,41 +8,50 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from metastore.errors import StorageCorrupt
 
-_CHUNK = 1024 * 1024
+_CHUNK = 64 * 1024
+_LOOSE_FOLDER, _LOOSE = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{38}")
+_PACKED = re.compile(r"[\w.-]+\.(pack|idx)")
 
 
-def object_files(path: str) -> Iterator[tuple[str, int]]:
-    """Yield the path of each object file below a repository, and its size in bytes.
+def object_names(path: str) -> Iterator[str]:
+    """Yield the path of each object file below a repository.
 
     Loose objects come before packs: an object that Git packs meanwhile is seen in one of the two places.
 
     Raises:
-        FileNotFoundError: Git removed a file meanwhile.
+        FileNotFoundError: Git removed a folder meanwhile.
     """
     for folder in sorted(os.listdir(f"{path}/objects")):
-        if re.fullmatch("pack|[0-9a-f]{2}", folder):
-            names = _names(f"{path}/objects/{folder}")
-            for name in names:
-                # Git may have written the index after its pack was looked for.
-                if _is_object(folder, name) and name.replace(".idx", ".pack") in names:
-                    yield f"objects/{folder}/{name}", os.stat(f"{path}/objects/{folder}/{name}").st_size
+        if folder == "pack":
+            yield from (f"objects/pack/{name}" for name in _complete(_settled(f"{path}/objects/pack")))
+        elif _LOOSE_FOLDER.fullmatch(folder):
+            names = os.listdir(f"{path}/objects/{folder}")
+            yield from (f"objects/{folder}/{name}" for name in names if _LOOSE.fullmatch(name))
 
 
-def _names(folder: str) -> set[str]:
-    """List a folder until two lists agree, since a list can miss a file that is renamed meanwhile."""
+def object_files(path: str) -> Iterator[tuple[str, int]]:
+    """Yield what `object_names` yields, and the size of each file in bytes.
+
+    Raises:
+        FileNotFoundError: Git removed a file meanwhile.
+    """
+    yield from ((name, os.stat(f"{path}/{name}").st_size) for name in object_names(path))
+
+
+def _settled(folder: str) -> set[str]:
+    """List a folder of packs until two lists agree: Git renames a finished pack, which one list can miss."""
     names: set[str] | None = None
     while names != (now := set(os.listdir(folder))):
         names = now
     return names
 
 
-def _is_object(folder: str, name: str) -> bool:
-    pattern = r"[\w.-]+\.(pack|idx)" if folder == "pack" else "[0-9a-f]{38}"
-    return re.fullmatch(pattern, name) is not None
+def _complete(names: set[str]) -> Iterator[str]:
+    """Yield the packs and their indexes; Git may have written an index after its pack was looked for."""
+    return (name for name in names if _PACKED.fullmatch(name) and name.replace(".idx", ".pack") in names)
 
 
 @contextmanager
@@ -54,7 +63,7 @@ def _naming(path: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, path) from error
 
 
-def copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
+def copy_object(source: str, target: str, name: str, *, sync: bool) -> int:
     """Copy an object file, and compare it with its checksum.
 
     Args:
@@ -63,31 +72,45 @@ def copy_object(source: str, target: str, name: str, *, sync: bool) -> None:
         name: The file's path below the repository.
         sync: Whether to make the copy durable.
 
+    Returns:
+        Its size in bytes.
+
     Raises:
         StorageCorrupt: The checksum is wrong; there is no copy.
     """
-    checksum = _Checksum(name)
-    with open(source, "rb") as file:
-        with _naming(target):
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
+    checksum, size = _Checksum(name), 0
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         try:
-            while chunk := _read(file, source):
+            for chunk in _chunks(reading, source):
                 checksum.update(chunk)
+                size += len(chunk)
                 with _naming(target):
-                    _write(descriptor, chunk)
+                    _write(writing, chunk)
             if sync:
                 with _naming(target):
-                    os.fsync(descriptor)
+                    os.fsync(writing)
         finally:
-            os.close(descriptor)
+            os.close(writing)
+    finally:
+        os.close(reading)
     if not checksum.is_right():
         os.unlink(target)
         raise StorageCorrupt(f"{source} is damaged: its checksum is wrong")
+    return size
 
 
-def _read(file: BinaryIO, path: str) -> bytes:
+def _chunks(descriptor: int, path: str) -> Iterator[bytes]:
+    chunk = _read(descriptor, path)
+    while chunk:
+        yield chunk
+        chunk = _read(descriptor, path) if len(chunk) == _CHUNK else b""  # only the end of a file gives less
+
+
+def _read(descriptor: int, path: str) -> bytes:
     with _naming(path):
-        return file.read(_CHUNK)
+        return os.read(descriptor, _CHUNK)
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

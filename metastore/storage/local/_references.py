@@ -86,12 +86,15 @@ class References:
 
     def loose(self) -> list[str]:
         """Return the full names of the references that have a file of their own."""
-        return [
-            os.path.relpath(f"{folder}/{file}", self._path)
-            for folder, _, files in os.walk(f"{self._path}/refs")
-            for file in files
-            if not is_lock(file)
-        ]
+        names, folders = [], ["refs"]
+        for folder in folders:
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{self._path}/{folder}") as entries:
+                for entry in entries:
+                    if not entry.is_dir():
+                        names += [] if is_lock(entry.name) else [f"{folder}/{entry.name}"]
+                    elif not entry.is_symlink():
+                        folders.append(f"{folder}/{entry.name}")
+        return names
 
     def _id_in(self, content: bytes, name: str) -> str:
         target = content.decode("ascii", "replace").strip()
