@@ -40,18 +40,19 @@ def with_tags(root: Path, count: int) -> GitStorage:
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count the lines that are parsed and the bytes that are read of `packed-refs`."""
     counts = {"lines": 0, "bytes": 0}
-    parse, pread = packed_refs._parsed, os.pread
+    parse, pread = packed_refs._rows, os.pread
 
-    def parsed(path: str, line: bytes) -> tuple[bytes, str]:
-        counts["lines"] += 1
-        return parse(path, line)
+    def parsed(path: str, content: bytes) -> list[tuple[bytes, bytes]]:
+        rows = parse(path, content)
+        counts["lines"] += len(rows)
+        return rows
 
     def read(descriptor: int, size: int, place: int) -> bytes:
         content = pread(descriptor, size, place)
         counts["bytes"] += len(content)
         return content
 
-    monkeypatch.setattr(packed_refs, "_parsed", parsed)
+    monkeypatch.setattr(packed_refs, "_rows", parsed)
     monkeypatch.setattr(os, "pread", read)
     return counts
 

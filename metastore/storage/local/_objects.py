@@ -51,7 +51,7 @@ class ObjectDatabase:
         self._path = path
         self._sync = sync
         self._packs: Packs | None = None
-        self._libgit2: pygit2.Odb | None = None
+        self._libgit2: tuple[pygit2.Odb, pygit2.OdbBackendPack] | None = None
         self._indexed: set[str] = set()
         self._last_was_packed = False
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
@@ -102,19 +102,33 @@ class ObjectDatabase:
             raise StorageCorrupt(f"{self._path}: the object {identity} cannot be read: {error}") from error
 
     def _read_by_libgit2(self, identity: str) -> GitObject | None:
-        """Return an object that libgit2 finds in a pack. libgit2 compares the content with the id.
+        """Return an object that libgit2 finds in a pack, after comparing its content with its id.
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
         import pygit2  # slow to import, and loose objects need no libgit2
 
-        with suppress(KeyError, ValueError, OSError, pygit2.GitError), forks.undisturbed():
-            if self._libgit2 is None:
-                self._libgit2 = pygit2.Odb()
-                self._libgit2.add_backend(pygit2.OdbBackendPack(f"{self._path}/objects"), 1)
-            kind, content = self._libgit2.read(identity)
-            return GitObject(_NAMES[kind], content)
-        return None
+        try:
+            with forks.undisturbed():
+                number, content = self._read_by_backend(identity)
+        except (KeyError, ValueError, OSError, pygit2.GitError):
+            return None
+        found = GitObject(_NAMES[number], content)
+        return found if object_id(*found) == identity else None
+
+    def _read_by_backend(self, identity: str) -> tuple[int, bytes]:
+        """Read an object without libgit2's own comparison, which takes as long again, and its second cache."""
+        if self._libgit2 is None:
+            import pygit2
+
+            self._libgit2 = pygit2.Odb(), pygit2.OdbBackendPack(f"{self._path}/objects")
+            self._libgit2[0].add_backend(self._libgit2[1], 1)  # so that its files are closed with the database
+        backend = self._libgit2[1]
+        try:
+            return backend.read(identity)
+        except KeyError:
+            backend.refresh()
+            return backend.read(identity)
 
     def _read_packed(self, identity: str) -> GitObject:
         """Read an object from a pack by hand, and repeat the search while packs come and go.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file
 
-_ROW = re.compile(rb"([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?")
+_ROW = re.compile(rb"^([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?$", re.MULTILINE)
 _HEADER = b"# pack-refs with: sorted\n"
 _NAME_AT = 41
 _BLOCK = 512
@@ -30,11 +29,11 @@ def read_packed(path: str) -> dict[str, str]:
         StorageCorrupt: A line cannot be read, or the lines are not sorted although the file says so.
     """
     content = read_file(path) or b""
-    lines = content.split(b"\n")
-    rows = [_parsed(path, line) for line in lines if line and line[:1] not in b"#^"]
-    if _is_sorted(lines[0]) and any(first >= second for (first, _), (second, _) in pairwise(rows)):
+    rows = _rows(path, content)
+    names = [name for _, name in rows]
+    if _is_sorted(content.partition(b"\n")[0]) and names != sorted(set(names)):
         raise StorageCorrupt(f"{path} cannot be read: it is not sorted, and says that it is")
-    return {_text(name): target for name, target in rows}
+    return {name.decode(errors="surrogateescape"): target.decode() for target, name in rows}
 
 
 def find_packed(path: str, name: str) -> str | None:
@@ -74,9 +73,9 @@ def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> s
         if line.text[:1] in b"^#":
             low = end
             continue
-        name, target = _parsed(path, line.text)
+        [(target, name)] = _rows(path, line.text)
         if name == wanted:
-            return target
+            return target.decode()
         low, high = (end, high) if name < wanted else (low, line.start)
     return None
 
@@ -95,16 +94,13 @@ def _line_at(descriptor: int, size: int, place: int) -> _Line:
         reach *= 4
 
 
-def _parsed(path: str, line: bytes) -> tuple[bytes, str]:
-    row = _ROW.fullmatch(line)
-    if row is None:
+def _rows(path: str, content: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the ids and names of the references in some lines. Raises StorageCorrupt: a line is something else."""
+    rows: list[tuple[bytes, bytes]] = _ROW.findall(content)
+    if len(rows) != sum(line[:1] not in b"#^" for line in content.split(b"\n")):  # of an empty line, b"" is in it
         raise StorageCorrupt(f"{path} cannot be read")
-    return row[2], row[1].decode()
+    return rows
 
 
 def _is_sorted(header: bytes) -> bool:
     return header.startswith(b"# pack-refs with:") and b"sorted" in header.split()
-
-
-def _text(name: bytes) -> str:
-    return name.decode(errors="surrogateescape")
