@@ -3,7 +3,7 @@
 ```
 MetastoreError
 ├── InvalidInput (ValueError)    fix the request
-│   └── TooLarge                 larger than `max_bytes`
+│   └── TooLarge                 a document, or the work that a request makes, is too large
 ├── NotFound (LookupError)
 │   ├── DatasetNotFound
 │   │   ├── DatasetDeleted       its history is still there
@@ -77,13 +77,9 @@ class InvalidInput(MetastoreError, ValueError):
 
 
 class TooLarge(InvalidInput):
-    """A document is larger than the store accepts."""
+    """A document is larger than the store accepts, or a request means more work than the service does at once."""
 
     kind = "too-large"
-
-    def __init__(self, size: int | None, most: int, unit: str = "bytes") -> None:
-        count = f"more than {most}" if size is None else size
-        super().__init__(f"the document has {count} {unit}; at most {most} are allowed")
 
 
 class NotFound(MetastoreError, LookupError):

@@ -284,7 +284,7 @@ SNAPSHOT = Snapshot(7, "NuMI", REVISION.created, "ann", "", "delete", Bundle("Nu
 EXAMPLES = [
     errors.MetastoreError("x"),
     errors.InvalidInput("wrong", pointer="/a", problems=(("/a", "wrong"), ("/b", "too"))),
-    errors.TooLarge(51, 50),
+    errors.TooLarge("51 bytes"),
     errors.NotFound("x"),
     errors.DatasetNotFound("a/b"),
     errors.DatasetDeleted("a/b", REVISION),

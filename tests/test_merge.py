@@ -9,7 +9,7 @@ from hypothesis import given
 
 from metastore.descriptor.document import decode, encode
 from metastore.descriptor.merge import merge, take_out
-from metastore.errors import InvalidInput
+from metastore.errors import TooLarge
 
 from .test_difference import bounded, documents
 
@@ -141,7 +141,7 @@ def test_what_is_nested_deeply_is_compared_as_a_whole() -> None:
 def test_descriptors_that_are_very_large_together_are_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metastore.descriptor.merge._MOST_BYTES", 20)
     assert take_out(b'{"a":1}', b'{"a":1}', b"{}") == ({}, ())
-    with pytest.raises(InvalidInput, match="25 bytes together; at most 20 are merged"):
+    with pytest.raises(TooLarge, match="25 bytes together; at most 20 are merged"):
         take_out(b'{"a":111}', b'{"a":111}', b'{"a":1}')
 
 

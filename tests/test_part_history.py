@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import metastore
-from metastore import DatasetDeleted, InvalidInput, MetaStore
+from metastore import DatasetDeleted, InvalidInput, MetaStore, TooLarge
 
 from .conftest import ANN
 from .test_undo import states
@@ -175,5 +175,5 @@ def test_a_service_reads_some_revisions_a_request_and_follows_the_part_from_page
         assert "resource=" not in page.headers["link"]
         assert remote.blame(CARS) == local.blame(CARS)
         monkeypatch.setattr(part_history, "_MOST", 11)
-        with pytest.raises(InvalidInput, match="more than 11 revisions"):
+        with pytest.raises(TooLarge, match="more than 11 revisions"):
             remote.blame(CARS)

@@ -466,4 +466,20 @@ def test_a_giant_title_or_keyword_is_searchable_only_at_its_beginning() -> None:
     lengths = [len(seen.title), *(len(value) for values in seen.values.values() for value in values)]
     assert seen.title.startswith("naïve naïve")
     assert max(lengths) == 1000
-    assert len(seen.words()) < 1000
+    assert sum(map(len, seen.texts)) < 202_000
+
+
+def test_a_giant_text_hides_no_later_text(tmp_path: Path) -> None:
+    giants = {"description": "salt " * 100_000, "notes": "pepper " * 50_000}
+    with local(tmp_path) as indexed, metastore.connect("memory:", author="Ann") as scanned:
+        for store in (indexed, scanned):
+            store.dataset_create("a/b", {**giants, "sources": [{"title": f"Atlas {n}"} for n in range(500)]})
+            for word in ("salt", "pepper", '"atlas 0"', '"atlas 499"'):
+                assert found(store.dataset_search(word)) == ["a/b"], word
+
+
+def test_of_very_many_texts_the_first_ones_are_found() -> None:
+    content = json.dumps({"x": [f"w{n} " + "y" * 900 for n in range(1_000)]}).encode()
+    words = document(DatasetId("physics", "cars"), content).words()
+    assert words.count("w100") == 1
+    assert "w500" not in words

@@ -93,7 +93,7 @@ def test_two_resources_of_one_name_would_hide_each_other(store: MetaStore) -> No
         ('{"a": ' + "9" * 5000 + "}", "digits"),
         ('{"a": "\\ud800"}', "Unicode"),
         ('{"\\ud800": 1}', "Unicode"),
-        ("[" * 100_000, "nested"),
+        ("[" * 90_000, "nested"),
         ('{"a": ' + "[" * 101 + "]" * 101 + "}", "nested"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"\xff\xfe{\x00}\x00", "not UTF-8"),
@@ -150,7 +150,7 @@ def test_to_count_the_values_of_what_is_no_json_takes_no_time(text: str) -> None
 
 def test_a_descriptor_has_a_bounded_number_of_values() -> None:
     store = metastore.connect("memory:", author=ANN, validation="off")
-    most = 32 * 1024 * 1024 // 128
+    most = 100_000
     keywords = ["x"] * (most - 2)
     made = store.dataset_create(CARS, json.dumps({"keywords": keywords}))
     with pytest.raises(TooLarge, match=f"more than {most} values; at most {most} are allowed"):

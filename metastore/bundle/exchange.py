@@ -140,7 +140,7 @@ def values_of(bundle: Bundle) -> dict[str, Any]:
 
 def _read_json(text: str) -> list[Row]:
     try:
-        rows = decode(text, max_bytes=len(text))
+        rows = decode(text)
     except InvalidInput as error:
         raise InvalidInput(f"the file is not JSON: {str(error).removeprefix('not JSON: ')}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

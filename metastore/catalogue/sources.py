@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metastore import ckan
-from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode, encode
+from metastore.descriptor.document import DESCRIPTOR, decode, encode
 from metastore.errors import InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
@@ -75,7 +75,7 @@ def _items(path: Path) -> Iterator[Item]:
 
 def _of_json(source: str, content: bytes) -> Iterator[Item]:
     try:
-        value = decode(content, max_bytes=max(MAX_BYTES, len(content)))
+        value = decode(content)
     except InvalidInput as error:
         yield Item(source, content, problem=error)
         return

@@ -117,7 +117,7 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -
     from metastore.descriptor.document import decode
     from metastore.descriptor.grade import next_version, summary
 
-    before, after = (decode(text, max_bytes=len(text)) for text in (old, new))
+    before, after = map(decode, (old, new))
     for label, value in zip(labels, (before, after), strict=True):
         if not isinstance(value, dict):
             raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")

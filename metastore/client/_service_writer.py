@@ -75,7 +75,7 @@ class ServiceWriter(Writer):
 
         def result() -> bytes:
             _, stored = self._store.dataset_json(request.dataset_id, base)
-            return encode(patched(decode(stored, max_bytes=len(stored)), values))
+            return encode(patched(decode(stored), values))
 
         return _logged(self._revise(replace(request, content=content), send, result))
 

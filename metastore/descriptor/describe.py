@@ -88,7 +88,7 @@ def _known(root: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)
     try:
-        known = decode(content)
+        known = decode(content, max_bytes=MAX_BYTES)
         check(known)
     except InvalidInput as error:
         raise InvalidInput(f"the {DESCRIPTOR} that is there: {error}", problems=error.problems) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from json.encoder import encode_basestring
 from typing import Any
@@ -19,8 +19,9 @@ from metastore.parse import encodable
 
 #: The file that holds the descriptor (Data Package specification).
 DESCRIPTOR = "datapackage.json"
-#: The largest descriptor in bytes, unless configured otherwise.
-MAX_BYTES = 32 * 1024 * 1024
+#: The largest descriptor in bytes, unless configured otherwise. A request for one takes up to twenty times its bytes in
+#: memory, since Python keeps a text at four bytes a character once it has a character beyond U+FFFF.
+MAX_BYTES = 8 * 1024 * 1024
 #: The deepest nesting of a document.
 MAX_DEPTH = 100
 #: A document may have one value for so many bytes of its largest size, and so many in any case.
@@ -28,7 +29,7 @@ _BYTES_A_VALUE, _FEW_VALUES = 128, 100_000
 #: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
 _TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
 #: How many characters of a text are written at once, and how many pieces of text become bytes at once.
-_PIECE, _PIECES = 1 << 16, 64
+_PIECE, _PIECES = 1 << 14, 64
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 
@@ -51,20 +52,21 @@ def most_values(max_bytes: int) -> int:
     return max(max_bytes // _BYTES_A_VALUE, _FEW_VALUES)
 
 
-def decode(text: str | bytes, *, max_bytes: int = MAX_BYTES, max_values: int | None = None) -> Any:
+def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int | None = None) -> Any:
     """Read JSON strictly (RFC 8259), and keep numbers as written.
 
     Args:
         text: The JSON.
-        max_bytes: How long it may be.
-        max_values: How many texts, numbers, lists, objects and so on it may have. Names of members do not count.
+        max_bytes: How long it may be; None for any length.
+        max_values: How many texts, numbers, lists, objects and so on it may have, without the names of members; None
+            for any number.
 
     Raises:
         InvalidInput: Not UTF-8, not JSON, too large, too deeply nested, with duplicate keys, NaN, or a number that
             overflows (1e400).
     """
-    if len(text) > max_bytes:
-        raise TooLarge(len(text), max_bytes)
+    if max_bytes is not None and len(text) > max_bytes:
+        raise TooLarge(f"the document has {len(text)} bytes; at most {max_bytes} are allowed")
     if max_values is not None:
         limit_values(text, max_values)
     try:
@@ -99,8 +101,7 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
     try:
         _write(value, "\n", parts, sort, 0)
         parts.append("\n")
-        # Bit by bit: with one character beyond U+FFFF, each of the whole text would take four bytes.
-        return b"".join("".join(parts[at : at + _PIECES]).encode() for at in range(0, len(parts), _PIECES))
+        return b"".join(_encoded(parts))
     except (_Unwritable, UnicodeEncodeError, RecursionError):
         _explain(value)
         raise InvalidInput("the document cannot be written as JSON") from None
@@ -109,11 +110,16 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
 def limit_values(text: str | bytes, most: int) -> None:
     """Refuse JSON of too many values, before any of it is read. Raises TooLarge."""
     content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if content.count(b",") + content.count(b"[") + content.count(b"{") < most:  # also counts what is in texts
+    if at_most_values(content) <= most:
         return
     beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
     if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
-        raise TooLarge(None, most, "values")
+        raise TooLarge(f"the document has more than {most} values; at most {most} are allowed")
+
+
+def at_most_values(content: bytes) -> int:
+    """Return a number of values that JSON does not exceed. It takes no time, and counts what is in texts too."""
+    return content.count(b",") + content.count(b"[") + content.count(b"{") + 1
 
 
 def load(content: bytes) -> Any:
@@ -131,27 +137,41 @@ def load(content: bytes) -> Any:
 def load_written(content: bytes) -> Any:
     """Read stored JSON, with numbers as written. Raises ValueError: it is not JSON."""
     try:
-        return decode(content, max_bytes=len(content))
+        return decode(content)
     except InvalidInput:  # another program stored it, and it may still be JSON
         return load(content)
 
 
 def to_line(value: Any) -> str:
     """Write JSON on one line, with numbers as written."""
+    return "".join(_on_a_line(value))
+
+
+def encode_line(value: Any) -> bytes:
+    """Write JSON on one line as UTF-8; half of a surrogate pair is escaped."""
+    return b"".join(_encoded(_on_a_line(value), errors="backslashreplace"))
+
+
+def _on_a_line(value: Any) -> list[str]:
     parts: list[str] = []
     try:
         _write(value, None, parts, False, 0)
     except (_Unwritable, RecursionError):  # stored by another program
-        return json.dumps(value, ensure_ascii=False)
-    return "".join(parts)
+        return [json.dumps(value, ensure_ascii=False)]
+    return parts
+
+
+def _encoded(parts: list[str], errors: str = "strict") -> Iterator[bytes]:
+    """Encode text bit by bit: with one character beyond U+FFFF, each of the whole text would take four bytes."""
+    for at in range(0, len(parts), _PIECES):
+        yield "".join(parts[at : at + _PIECES]).encode(errors=errors)
 
 
 def same(a: bytes, b: bytes) -> bool:
     """Tell whether two stored documents have equal text after their members are sorted."""
     if a == b:
         return True
-    longest = max(len(a), len(b))  # stored documents may be larger than the present limit
-    return encode(decode(a, max_bytes=longest), sort=True) == encode(decode(b, max_bytes=longest), sort=True)
+    return encode(decode(a), sort=True) == encode(decode(b), sort=True)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -223,7 +243,8 @@ def _write_container(value: Any, newline: str | None, parts: list[str], sort: bo
         if is_object:
             if not isinstance(member, str):
                 raise _Unwritable
-            parts.append(encode_basestring(member) + ": ")
+            parts += _quoted(member)
+            parts.append(": ")
             _write(value[member], inner, parts, sort, depth + 1)
         else:
             _write(member, inner, parts, sort, depth + 1)

@@ -46,7 +46,7 @@ class Document(NamedTuple):
 def prepare(
     descriptor: Any,
     validation: Validation,
-    max_bytes: int,
+    max_bytes: int | None,
     *,
     profiles: Profiles | None = None,
     with_pointers: bool = False,
@@ -56,23 +56,25 @@ def prepare(
     Args:
         descriptor: Ordinary values, JSON text, or a package of another library.
         validation: How to treat a descriptor that breaks its profile.
-        max_bytes: The largest descriptor, in bytes.
+        max_bytes: The largest descriptor, in bytes, which limits its values too; None for any.
         profiles: The profiles to check against, if not only the vendored ones.
         with_pointers: Whether local files get Git LFS pointers.
 
     Raises:
         InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
     """
+    most = most_values(max_bytes) if max_bytes is not None else None
     if isinstance(descriptor, (str, bytes)):
-        value = decode(descriptor, max_bytes=max_bytes, max_values=most_values(max_bytes))
+        value = decode(descriptor, max_bytes=max_bytes, max_values=most)
     else:
         value = descriptor if isinstance(descriptor, Mapping) else values_of(descriptor)
         value = dict(value) if isinstance(value, Mapping) else value
     check(value)
     content = encode(value)
-    if len(content) > max_bytes:
-        raise TooLarge(len(content), max_bytes)
-    limit_values(content, most_values(max_bytes))
+    if max_bytes is not None and len(content) > max_bytes:
+        raise TooLarge(f"the document has {len(content)} bytes; at most {max_bytes} are allowed")
+    if most is not None:
+        limit_values(content, most)
     value = None  # the memory is needed
     value = load(content)
     if validation == "off":

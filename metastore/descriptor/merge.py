@@ -9,7 +9,7 @@ from typing import Any
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
 from metastore.descriptor.matching import equal, named_lists, renamed
-from metastore.errors import InvalidInput
+from metastore.errors import TooLarge
 from metastore.types import Difference
 
 #: Stands for an absent member.
@@ -59,14 +59,14 @@ def take_out(now: bytes, after: bytes, before: bytes) -> tuple[dict[str, Any], t
         InvalidInput: One of them is not JSON as `decode` reads it, or they have more than 64 MiB together.
     """
     limit_size(after, now, before)
-    base, mine, theirs = (decode(content, max_bytes=len(content)) for content in (after, now, before))
+    base, mine, theirs = map(decode, (after, now, before))
     return merge(base, mine, theirs)
 
 
 def limit_size(*contents: str | bytes) -> None:
-    """Refuse to merge descriptors that are very large together. Raises InvalidInput."""
+    """Refuse to merge descriptors that are very large together. Raises TooLarge."""
     if (size := sum(map(len, contents))) > _MOST_BYTES:
-        raise InvalidInput(
+        raise TooLarge(
             f"the descriptors to merge have {size} bytes together; at most {_MOST_BYTES} are merged: replace the newest"
         )
 

@@ -141,7 +141,7 @@ def _merge(subject: DatasetId, given: Any) -> str:
     base, newest = store.dataset_read(subject, given.get("base")), store.dataset_read(subject)
     limit_size(given.get("text", ""), base.bytes, newest.bytes)
     # Decoded from the bytes, in which numbers have their original form.
-    before, theirs = (decode(dataset.bytes, max_bytes=len(dataset.bytes)) for dataset in (base, newest))
+    before, theirs = (decode(dataset.bytes) for dataset in (base, newest))
     merged, clashes = merge(before, mine, theirs)
     kept = {**_typed(given), "text": encode(merged).decode(), "expected": newest.revision.id}
     rows = [

@@ -12,6 +12,8 @@ from flask import Blueprint, render_template, request
 from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
+from metastore.descriptor.profiles import findings
+from metastore.descriptor.resources import check
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
 from metastore.pages import activity, markdown
@@ -25,7 +27,6 @@ from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, require_read
 from metastore.service.part_history import blamed, part_page, summed_up
-from metastore.store.store import validate
 from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
@@ -112,7 +113,8 @@ def _findings(found: Dataset) -> tuple[Finding, ...]:
     known = _checked.get(found.revision.id)
     if known is None:
         try:
-            known = validate(found.bytes)
+            check(found.descriptor)
+            known = findings(found.descriptor)
         except InvalidInput as error:  # stored by another program
             known = tuple(Finding(pointer, detail) for pointer, detail in error.problems[:_SHOWN_PROBLEMS])
         while len(_checked) >= _MOST_CHECKED:

@@ -13,7 +13,7 @@ from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
 from metastore.types import DatasetId
 
-FORMAT = 6
+FORMAT = 7
 #: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """

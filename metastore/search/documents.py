@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from posixpath import splitext
 from typing import Any
@@ -14,7 +14,7 @@ from metastore.types import DatasetId
 
 #: Members whose values nobody searches for.
 _NOT_TEXT = {"$schema", "profile", "hash", "sha256", "encoding", "mediatype", "bytes"}
-#: The length of the searchable text of a descriptor, in characters. The rest is not indexed.
+#: The length of the searchable texts of a descriptor, in characters. Long texts are cut, so that later ones are found.
 _MOST_TEXT = 200_000
 #: The length of a title or of a facet's value, in characters. Folding takes a microsecond each, so the rest is cut.
 _LONGEST_VALUE = 1000
@@ -27,7 +27,7 @@ class Document:
 
     Attributes:
         title: The first 1,000 characters of the descriptor's title, else the dataset's name.
-        texts: All texts of the descriptor, in order.
+        texts: All texts of the descriptor, in order, cut to 200,000 characters in total.
         values: Facet -> the values of the descriptor, as written, each cut after 1,000 characters.
     """
 
@@ -67,14 +67,29 @@ def document(dataset_id: DatasetId, content: bytes) -> Document:
         descriptor = {}
     title = descriptor.get("title")
     title = title[:_LONGEST_VALUE] if isinstance(title, str) and title.strip() else dataset_id.name
-    texts, all_texts, length = [str(dataset_id), title], list[str](), 0
-    _add_texts(descriptor, all_texts)
-    for text in all_texts:
-        if (length := length + len(text)) > _MOST_TEXT:
-            break
-        if text != title:
-            texts.append(text)
-    return Document(title, tuple(texts), {"owner": (dataset_id.owner,), **_values(descriptor)})
+    texts = list[str]()
+    _add_texts(descriptor, texts)
+    found = (text for text in _cut_long(texts) if text != title)
+    return Document(title, (str(dataset_id), title, *found), {"owner": (dataset_id.owner,), **_values(descriptor)})
+
+
+def _cut_long(texts: Sequence[str]) -> Iterator[str]:
+    """Yield the beginning of each text, as long as all of them have room; of very many texts, the first ones."""
+    longest, left = max(_longest(map(len, texts), len(texts)), _LONGEST_VALUE), _MOST_TEXT
+    for text in texts:
+        if (left := left - min(len(text), longest)) < 0:
+            return
+        yield text[:longest]
+
+
+def _longest(lengths: Iterable[int], count: int) -> int:
+    """Return the length at which texts are cut, so that they have room together."""
+    left = _MOST_TEXT
+    for shorter, length in enumerate(sorted(lengths)):
+        if length * (count - shorter) > left:
+            return left // (count - shorter)
+        left -= length
+    return _MOST_TEXT
 
 
 def _add_texts(value: Any, texts: list[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from metastore.descriptor.document import limit_values
-from metastore.errors import InvalidInput
+from metastore.errors import TooLarge
 from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
 from metastore.store.metering import metered
@@ -41,18 +41,17 @@ def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
     """Return the revision that each value of a descriptor comes from.
 
     Raises:
-        InvalidInput: The dataset has too many revisions, or values, for one request.
+        TooLarge: The dataset has too many revisions, or values, for one request.
     """
     store = service().store
-    content = store.dataset_json(subject, revision)[1]
     if next(islice(store.revision_list(subject, revision), _MOST, None), None) is not None:
-        raise InvalidInput(f"there are more than {_MOST:,} revisions: {_ELSEWHERE}")
+        raise TooLarge(f"there are more than {_MOST:,} revisions: {_ELSEWHERE}")
     try:
-        limit_values(content, _MOST_VALUES)
+        limit_values(store.dataset_json(subject, revision)[1], _MOST_VALUES)
         with metered(_MOST_BYTES):
             return store.blame(subject, revision)
-    except InvalidInput as error:
-        raise InvalidInput(f"{error}: {_ELSEWHERE}") from None
+    except TooLarge as error:
+        raise TooLarge(f"{error}: {_ELSEWHERE}") from None
 
 
 def summed_up(subject: DatasetId, revisions: Iterable[Revision]) -> dict[str, str]:

@@ -6,6 +6,7 @@ The branch of a dataset only goes on, tags are only added, and nothing is remove
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -25,7 +26,9 @@ from metastore.types import Change, DatasetId, Revision
 
 SERVICE = "git-receive-pack"
 #: How many bytes a push may have, how many its objects may have in all, and how many there may be.
-_LONGEST, _UNPACKED, _OBJECTS = 64 * 1024 * 1024, 256 * 1024 * 1024, 200_000
+_LONGEST, _UNPACKED, _OBJECTS = 16 * 1024 * 1024, 64 * 1024 * 1024, 20_000
+#: The seconds after which no further reference of a push is looked at.
+_LONG = 1.0
 #: What Git sends first where the body is long, to learn whether the token counts.
 _PROBE = b"0000"
 
@@ -62,6 +65,7 @@ def receive(dataset_id: DatasetId) -> bytes:
     if body == _PROBE:
         return b""
     push = Push.parse(body)
+    del body  # the memory is needed
     try:
         objects = unpacked(push.pack, longest=_UNPACKED, most=_OBJECTS) if push.pack else {}
     except ValueError as error:
@@ -70,13 +74,21 @@ def receive(dataset_id: DatasetId) -> bytes:
         reason = "push one reference at a time, or without --atomic"
         return report({update.name: reason for update in push.updates})
     ordered = sorted(push.updates, key=lambda update: not update.name.startswith(HEADS))
-    return report({update.name: _refusal(receiver, dataset_id, update, objects, who) for update in ordered})
+    until = time.monotonic() + _LONG
+    return report({update.name: _refusal(receiver, dataset_id, update, objects, who, until) for update in ordered})
 
 
 def _refusal(
-    receiver: Receiver, dataset_id: DatasetId, update: Update, objects: Mapping[str, GitObject], who: Identity
+    receiver: Receiver,
+    dataset_id: DatasetId,
+    update: Update,
+    objects: Mapping[str, GitObject],
+    who: Identity,
+    until: float,
 ) -> str | None:
     """Carry an update out and return None, or return why not."""
+    if time.monotonic() > until:
+        return "the references before it took long: push it again"
     try:
         _carry_out(receiver, dataset_id, update, objects, who)
     except (Conflict, InvalidInput, NotFound, PermissionDenied) as error:

@@ -125,7 +125,7 @@ def json_object() -> Mapping[str, Any]:
 
 def _members(text: bytes) -> Mapping[str, Any]:
     # The service has limited the length already.
-    value = decode(text, max_bytes=len(text), max_values=most_values(service().store.max_bytes) + _OTHER_VALUES)
+    value = decode(text, max_values=most_values(service().store.max_bytes) + _OTHER_VALUES)
     if not isinstance(value, dict):
         raise InvalidInput("the body has to be a JSON object", pointer="")
     return value

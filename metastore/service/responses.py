@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from flask import Response, request
 from werkzeug.http import http_date
 
-from metastore.descriptor.document import to_line
+from metastore.descriptor.document import encode_line
 from metastore.parse import looks_like_revision
 from metastore.service.context import service
 from metastore.service.guard import identity, may_read
@@ -41,7 +41,7 @@ def answer(value: Any, status: int = 200, *, etag: str | None = None, revision: 
 
 
 def _json(value: Any, status: int = 200) -> Response:
-    return Text(to_line(value), status, mimetype=JSON)
+    return Text(encode_line(value), status, mimetype=JSON)
 
 
 def streamed(parts: Iterable[str], media_type: str) -> Response:

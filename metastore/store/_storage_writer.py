@@ -107,7 +107,7 @@ class StorageWriter(Writer):
 
     def patch(self, request: ChangeRequest, patch: Any) -> Dataset:
         def compute(content: bytes | None) -> Document:
-            current = decode(content, max_bytes=max(self._store.max_bytes, len(content))) if content is not None else {}
+            current = decode(content) if content is not None else {}
             return self.prepare(patched(current, patch))
 
         return self._replace(request, compute)

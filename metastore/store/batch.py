@@ -121,7 +121,7 @@ class Batch:
         """Have a part of a descriptor changed, and return what that does. Raises what `Store.dataset_patch` raises."""
         identity = self._free(dataset_id)
         revision, content = self._store.dataset_json(identity)
-        current = decode(content, max_bytes=max(self._store.max_bytes, len(content)))
+        current = decode(content)
         values = patch_text(patch, self._store.max_bytes)
         return self._replace(identity, revision, content, self._prepare(patched(current, values)))
 

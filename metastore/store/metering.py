@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from metastore.errors import InvalidInput
+from metastore.errors import TooLarge
 
 
 @dataclass(slots=True)
@@ -23,10 +23,10 @@ class Meter:
     spent: int = 0
 
     def add(self, size: int) -> None:
-        """Count a descriptor that was read. Raises InvalidInput: it is too much."""
+        """Count a descriptor that was read. Raises TooLarge: it is too much."""
         self.spent += size
         if self.most is not None and self.spent > self.most:
-            raise InvalidInput(f"this reads more than {self.most:,} bytes of descriptors, too much for one request")
+            raise TooLarge(f"this reads more than {self.most:,} bytes of descriptors, too much for one request")
 
 
 _meter: ContextVar[Meter | None] = ContextVar("metastore.meter", default=None)
@@ -37,7 +37,7 @@ def metered(most: int | None = None) -> Iterator[Meter]:
     """Count the bytes of the descriptors that the block reads from a store, in this thread.
 
     Raises:
-        InvalidInput: The block has read more than `most`.
+        TooLarge: The block has read more than `most`.
     """
     meter = Meter(most)
     token = _meter.set(meter)
@@ -48,7 +48,7 @@ def metered(most: int | None = None) -> Iterator[Meter]:
 
 
 def count(content: bytes) -> bytes:
-    """Count a descriptor that was read, and return it. Raises InvalidInput."""
+    """Count a descriptor that was read, and return it. Raises TooLarge."""
     if (meter := _meter.get()) is not None:
         meter.add(len(content))
     return content

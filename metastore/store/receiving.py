@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metastore import events
-from metastore.descriptor.document import DESCRIPTOR, decode
+from metastore.descriptor.document import DESCRIPTOR, at_most_values, decode, most_values
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict
 from metastore.git.history import expect_head
@@ -29,6 +29,8 @@ from metastore.types import Change, DatasetId, Revision, RevisionId
 
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 Objects = Mapping[str, GitObject]
+#: How many values the descriptors of a reference may have together. To read a million takes half a second.
+_MOST_VALUES = 1_000_000
 #: Called with the dataset before a change counts, and whether the change deletes it; raises if the caller may not.
 Allow = Callable[[Revision | None, bool], None]
 
@@ -125,7 +127,7 @@ class Receiver:
         self, dataset_id: DatasetId, repository: Repository | None, branch: str, update: Update, objects: Objects
     ) -> Received:
         received = Received(objects, repository, branch, update.name, str(update.new))
-        received.check(dataset_id, self._fault)
+        received.check(dataset_id, _Inspection(self.store.max_bytes))
         if update.name.startswith(HEADS):
             self._check_newest(received)
         return received
@@ -138,13 +140,29 @@ class Receiver:
             raise InvalidInput(f"the newest revision has no {DESCRIPTOR}")
         self.prepare(content)
 
-    def _fault(self, dataset_id: DatasetId, path: str, content: bytes) -> str | None:
-        """Return what is wrong with a file in the root of a revision, or None."""
-        if path == DESCRIPTOR:
-            try:
-                check(decode(content, max_bytes=self.store.max_bytes))
-            except InvalidInput as error:
-                return f"cannot be stored: {error}"
+
+class _Inspection:
+    """Checks the files in the root of revisions by the rules for a write.
+
+    Args:
+        max_bytes: The largest descriptor, in bytes.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._left = _MOST_VALUES
+
+    def __call__(self, dataset_id: DatasetId, path: str, content: bytes) -> str | None:
+        """Return what is wrong with a file, or None."""
+        if path != DESCRIPTOR:
+            return None
+        self._left -= at_most_values(content)
+        if self._left < 0:
+            return f"is one too many: those before it have {_MOST_VALUES} values; push older revisions first"
+        try:
+            check(decode(content, max_bytes=self._max_bytes, max_values=most_values(self._max_bytes)))
+        except InvalidInput as error:
+            return f"cannot be stored: {error}"
         return None
 
 

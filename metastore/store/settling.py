@@ -154,7 +154,7 @@ def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: 
     if change.action != "patch":
         return same(content, change.content)
     base, patch = store.dataset_json(change.dataset_id, before)[1], change.content
-    return same(content, encode(patched(*(decode(text, max_bytes=len(text)) for text in (base, patch)))))
+    return same(content, encode(patched(decode(base), decode(patch))))
 
 
 def purged(store: Store, change: ChangeRequest, head: str) -> bool | None:

@@ -334,7 +334,7 @@ def validate(
         At most 100 findings; if there are more, the last one counts them.
 
     Raises:
-        InvalidInput: The descriptor cannot be stored at all, or the profiles are invalid.
+        InvalidInput: The descriptor cannot be stored at all, or the profiles are invalid. Its size is not checked.
     """
     known = Profiles.load(profiles)
-    return file_changes.prepare(descriptor, "warn", MAX_BYTES, profiles=known).findings
+    return file_changes.prepare(descriptor, "warn", None, profiles=known).findings

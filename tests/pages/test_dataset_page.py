@@ -243,10 +243,12 @@ def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
     monkeypatch.setattr("metastore.service.part_history._MOST_BYTES", 7_000)
     for start in ("/api/v1", ""):
         answer = client.get(f"{start}{PATH}/blame")
-        assert answer.status_code in (400, 422)
+        assert answer.status_code == 413
         assert "reads more than 7,000 bytes" in words(answer.text)
     monkeypatch.setattr("metastore.service.part_history._MOST_VALUES", 20)
-    assert "more than 20 values" in client.get(f"/api/v1{PATH}/blame").text
+    answer = client.get(f"/api/v1{PATH}/blame")
+    assert (answer.status_code, answer.get_json()["kind"]) == (413, "too-large")
+    assert "more than 20 values" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,32 @@ def test_a_push_is_bounded_in_bytes_and_objects(door: Door, here: MetaStore, mon
     assert b"ok refs" in sent(door, content).data
 
 
+def test_the_descriptors_of_a_push_have_as_few_values_as_a_write_may_have(
+    door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def push(content: bytes) -> str:
+        objects = revision({"datapackage.json": content})
+        head = next(identity for identity, each in objects.items() if each.kind == COMMIT)
+        return str(sent(door, body(objects, (ZEROS, head, MAIN))).text)
+
+    assert "more than 100000 values" in push(b'{"x": [' + b"1," * 100_000 + b"1]}")
+    with monkeypatch.context() as patch:
+        patch.setattr("metastore.store.receiving._MOST_VALUES", 3)
+        assert "push older revisions first" in push(b'{"a": 1, "b": 2, "c": 3}')
+    assert not list(memory.dataset_list())
+    assert "ok refs" in push(b'{"a": 1, "b": 2, "c": 3}')
+
+
+def test_a_push_of_references_that_take_long_is_done_in_part(
+    door: Door, here: MetaStore, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest, _, first = history(here)
+    monkeypatch.setattr("metastore.service.pushes._LONG", -1)
+    answer = sent(door, body(objects_of(here, newest), (ZEROS, newest, MAIN), (ZEROS, first, "refs/tags/v0"))).text
+    assert answer.count("push it again") == 2
+    assert not list(memory.dataset_list())
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [

@@ -1,0 +1,152 @@
+"""What one request may cost: two seconds of a processor and 200 MB, for the largest descriptors that are permitted.
+
+The service runs in a process of its own, and Linux says what each request took there. The short test permits an
+eighth of the usual size, and so of the memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metastore.descriptor.document import MAX_BYTES, most_values
+
+from ..serving import Answer, Served, served
+
+SECONDS, MEMORY = 2.0, 200_000_000
+MERGE, PATCH = "application/merge-patch+json", "application/json-patch+json"
+API, PAGES = "/api/v1/datasets/physics", "/datasets/physics"
+EMOJI = "\N{GRINNING FACE}"
+
+
+def a_title(most: int, character: str) -> dict[str, Any]:
+    """Return one text, of which one character decides how many bytes Python takes for each of the others."""
+    return {"title": "x" * (most - 1_000) + character}
+
+
+def a_name(most: int) -> dict[str, Any]:
+    return {"x" * (most - 1_000) + EMOJI: 1}
+
+
+def texts(most: int) -> dict[str, Any]:
+    return {"x": ["y" * (most // 3_000 - 10)] * 2_990 + [EMOJI]}
+
+
+def values(most: int) -> dict[str, Any]:
+    return {"x": [f"{number:060}" for number in range(min(most_values(most), most // 70) - 10)]}
+
+
+def members(most: int) -> dict[str, Any]:
+    """Return a descriptor of nearly as many values as `blame` takes, which is half of what a write takes."""
+    return {f"k{number:0130}": number for number in range(most // 180)}
+
+
+def resources(most: int) -> dict[str, Any]:
+    count = min(most_values(most) // 4, most // 120) - 10
+    return {"resources": [{"name": f"r{number}", "path": f"r{number}.csv"} for number in range(count)]}
+
+
+SHAPES = {
+    "a title": lambda most: a_title(most, "x"),
+    "a title with é": lambda most: a_title(most, "é"),
+    "a title with €": lambda most: a_title(most, "€"),
+    "a title with an emoji": lambda most: a_title(most, EMOJI),
+    "the name of a member with an emoji": a_name,
+    "3,000 texts, and an emoji": texts,
+    "many values": values,
+    "many members": members,
+    "many resources": resources,
+}
+
+
+class Measured:
+    """A service of one process whose requests are measured."""
+
+    def __init__(self, service: Served, memory: float) -> None:
+        self.service, self._most = service, memory
+        (self._process,) = service.workers()
+
+    def ask(self, *arguments: Any, **options: Any) -> Answer:
+        Path(f"/proc/{self._process}/clear_refs").write_text("5")  # the peak begins at what it has now
+        seconds, memory = self._seconds(), self._memory("VmRSS")
+        answer = self.service.ask(*arguments, **options)
+        seconds, memory = self._seconds() - seconds, self._memory("VmHWM") - memory
+        what = f"{arguments[:2]}: {answer.status}, {seconds:.2f} s, {memory / 1e6:.0f} MB"
+        assert answer.status in (200, 201, 400, 413, 422), what
+        assert seconds <= SECONDS, what
+        assert memory <= self._most, what
+        return answer
+
+    def _seconds(self) -> float:
+        fields = Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _memory(self, name: str) -> int:
+        lines = Path(f"/proc/{self._process}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+@contextmanager
+def measured(folder: Path, most: int, memory: float) -> Iterator[Measured]:
+    options = {
+        "METASTORE_MAX_BYTES": str(most),
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }  # so that freed memory is given back
+    with served(folder, "--workers", "1", **options) as service:
+        assert service.ask(f"{API}/warm", "PUT", {"name": "warm"}).status == 201
+        for path in (f"{API}/warm/blame", f"{PAGES}/warm", "/datasets", "/api/v1/datasets?q=warm"):
+            assert service.ask(path).status == 200, "what is loaded on first use does not count"
+        assert service.ask(f"{API}/warm", "PATCH", {"version": "1"}, Content_Type=MERGE).status == 200
+        yield Measured(service, memory)
+
+
+def all_that_is_done_with(service: Measured, name: str, descriptor: dict[str, Any]) -> None:
+    """Ask for each transformation of a descriptor that fits."""
+    path, page = f"{API}/{name}", f"{PAGES}/{name}"
+    made = service.ask(path, "PUT", descriptor)
+    assert made.status == 201, made.body[:300]
+    service.ask(path)
+    assert service.ask(page).status == 200
+    patched = service.ask(path, "PATCH", {"version": "1"}, Content_Type=MERGE)
+    assert patched.status == 200
+    change = patched.headers["ETag"].strip('"')
+    operations = [{"op": "add", "path": "/licence", "value": 1}]
+    assert service.ask(path, "PATCH", operations, Content_Type=PATCH).status == 200
+    assert service.ask(f"{path}/diff?from={change}&to=HEAD").status == 200
+    assert service.ask(f"{page}/compare?from={change}&to=HEAD").status == 200
+    assert service.ask(f"{path}/undo", "POST", {"revision": change}).status == 200
+    assert service.ask(f"{path}/revert", "POST", {"to": change}).status == 200
+    service.ask(f"{path}/blame")
+    lists = f"{path}/revisions?summary=true", f"{page}/history?changes=1", "/api/v1/datasets?q=nothing", "/datasets"
+    for each in lists:
+        assert service.ask(each).status == 200
+
+
+def test_a_request_for_a_descriptor_takes_memory_in_proportion_to_the_permitted_size(tmp_path: Path) -> None:
+    most = MAX_BYTES // 8
+    with measured(tmp_path, most, MEMORY / 8) as service:
+        for name, shape in (("name", "the name of a member with an emoji"), ("members", "many members")):
+            all_that_is_done_with(service, name, SHAPES[shape](most))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_request_for_a_largest_descriptor_takes_two_seconds_and_200_mb_at_most(tmp_path: Path, shape: str) -> None:
+    with measured(tmp_path, MAX_BYTES, MEMORY) as service:
+        all_that_is_done_with(service, "large", SHAPES[shape](MAX_BYTES))
+        too_large = service.ask(f"{API}/larger", "PUT", {"title": "x" * MAX_BYTES})
+        assert (too_large.status, too_large.json["kind"]) == (413, "too-large")
+
+
+@pytest.mark.soak
+def test_a_descriptor_of_32_mb_is_served_listed_and_shown_where_it_is_permitted(tmp_path: Path) -> None:
+    most = 32 * 1024 * 1024
+    with measured(tmp_path, most, MEMORY) as service:
+        assert service.service.ask(f"{API}/large", "PUT", a_title(most, "x")).status == 201
+        for path in (f"{API}/large", f"{PAGES}/large", "/datasets", "/api/v1/datasets?q=large"):
+            assert service.ask(path).status == 200
