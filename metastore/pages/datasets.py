@@ -117,6 +117,8 @@ def _findings(found: Dataset) -> tuple[Finding, ...]:
             known = findings(found.descriptor)
         except InvalidInput as error:  # stored by another program
             known = tuple(Finding(pointer, detail) for pointer, detail in error.problems[:_SHOWN_PROBLEMS])
+        except UnicodeEncodeError:  # likewise
+            known = (Finding("", "a text has half of a surrogate pair, which is not a character"),)
         while len(_checked) >= _MOST_CHECKED:
             _checked.pop(next(iter(_checked)), None)
         _checked[found.revision.id] = known

@@ -217,7 +217,7 @@ def test_a_descriptor_of_megabytes_gives_a_page_below_300_kb(store: Store, clien
 def test_lists_read_a_bounded_amount_of_descriptors(
     store: Store, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part in ("pages.cards", "pages.versions", "service.part_history"):
+    for part in ("pages.cards", "pages.versions", "service.part_history", "store.summaries"):
         monkeypatch.setattr(f"metastore.{part}.PAGE_BYTES", 1_000)
     for name in ("salt", "tide"):
         store.dataset_create(f"ocean/{name}", {"title": f"The {name}", "description": "x" * 2_000})

@@ -233,10 +233,10 @@ def test_rendered_descriptions_are_kept_within_a_bound_in_bytes() -> None:
 def test_a_revision_is_checked_once_however_often_its_page_is_shown(
     client: FlaskClient, store: MetaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[bytes] = []
+    calls: list[object] = []
     module = sys.modules["metastore.pages.datasets"]  # the package's own name is a blueprint
-    real = module.validate
-    monkeypatch.setattr(module, "validate", lambda content: calls.append(content) or real(content))
+    real = module.findings
+    monkeypatch.setattr(module, "findings", lambda descriptor: calls.append(descriptor) or real(descriptor))
     store.dataset_update("physics/cars", {"name": "cars", "keywords": list(range(300))})
     pages = [client.get("/datasets/physics/cars").text for _ in range(3)]
     assert len(calls) == 1

@@ -322,7 +322,7 @@ def test_a_session_that_ended_while_typing_is_taken_up_on_the_same_page_without_
         later = time.time() + session.LASTS + 1
         with monkeypatch.context() as patch:
             patch.setattr(session.time, "time", lambda: later)
-            page.get_by_role("main").get_by_role("button", name=re.compile("Save|Preview")).click()
+            page.get_by_role("main").get_by_role("button", name=re.compile("Save|Preview")).first.click()
         expect(page.get_by_role("alert")).to_contain_text("You are no longer signed in.")
         expect(box).to_have_value(typed)
         page.get_by_label("Token").fill(token("ann"))
