@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -21,6 +21,11 @@ _STYLE = re.compile(re.escape(_OURS) + r"\[([\d;]+m)")
 def paint(text: str, **style: Any) -> str:
     """Return text in a style of `click.style`, for `show` alone."""
     return click.style("\0", **style).replace("\x1b", _OURS).replace("\0", text)
+
+
+def indented(text: str) -> Iterator[str]:
+    """Indent the lines of a text, so that none can pass for a line of ours."""
+    return (f"    {line}".rstrip() for line in text.split("\n"))
 
 
 def show(*lines: str, err: bool = False) -> None:
