@@ -197,6 +197,7 @@ PUBLIC_CALLS = {
     "dataset_update",
     "journal",
     "max_bytes",
+    "profiles",
     "project_read",
     "owner_list",
     "resource_list",

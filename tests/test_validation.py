@@ -267,6 +267,19 @@ def test_the_declared_profile_is_the_one_that_counts() -> None:
     assert "not fetched" in str(validate({"$schema": "https://example.org/mine", "resources": []})[0])
 
 
+@cases(
+    "declared, said",
+    [
+        ({"$schema": 5}, ["the $schema is a number, not text"]),
+        ({"$schema": None}, ["the $schema is null, not text"]),
+        ({"$schema": [], "profile": "data-package"}, ["the $schema is a list, not text"]),
+        ({"profile": 5}, ["the profile is a number, not text (Data Package 1.0)"]),
+    ],
+)
+def test_a_declaration_that_is_not_text_is_one_finding(declared: dict[str, Any], said: list[str]) -> None:
+    assert details({**declared, **package()}) == said
+
+
 def test_nothing_is_ever_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("the network was used")
@@ -468,6 +481,8 @@ def test_two_paths_that_are_one_file_elsewhere_are_a_finding(one: str, other: st
         r"'cafe\u0301.csv' and 'café.csv' are one file on Windows and macOS",  # which look alike
     )
     assert validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": one}]}) == ()
+    (finding,) = validate(package(path=one, extrapaths=["more.csv", other]))
+    assert (finding.kind, finding.pointer) == ("collision", "/resources/0/extrapaths")
 
 
 def test_a_local_file_that_gets_no_pointer_is_named_where_lfs_is_on_and_not_refused(storage: Storage) -> None:

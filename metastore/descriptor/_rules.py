@@ -126,14 +126,14 @@ def _of_hash(
 def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for index, resource in resources(descriptor):
-        value = resource.get("path")
-        for path in _listed(value):
-            other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
-            if other != path:
-                both = (path[:100], other[:100])
-                one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
-                detail = f"{one} and {two} are one file on Windows and macOS"
-                yield Finding(f"/resources/{index}/path", detail, "collision")
+        for member in ("path", "extrapaths"):
+            for path in _listed(resource.get(member)):
+                other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
+                if other != path:
+                    both = (path[:100], other[:100])
+                    one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
+                    detail = f"{one} and {two} are one file on Windows and macOS"
+                    yield Finding(f"/resources/{index}/{member}", detail, "collision")
 
 
 def _listed(value: Any) -> list[str]:

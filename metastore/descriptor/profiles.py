@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metastore.descriptor._rules import broken_rules
-from metastore.descriptor._schema_errors import SchemaError, Schemas
+from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_of_value
 from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
@@ -90,8 +90,8 @@ class Profiles:
         return (*first, Finding("", f"there are {count} more problems", "more"))
 
     def _findings(self, descriptor: Mapping[str, Any], *, with_pointers: bool) -> Iterator[Finding]:
-        uri, label, unknown = self._profile_of(descriptor)
-        yield from unknown
+        uri, label, wrong = self._profile_of(descriptor)
+        yield from wrong
         tabular = uri == _VENDORED["1.0/tabular-data-package"]
         by_schema_address = tabular and "profile" not in descriptor
         errors = self._schemas.errors(
@@ -101,24 +101,26 @@ class Profiles:
         yield from chain(by_schema, broken_rules(descriptor, with_pointers=with_pointers, tabular=tabular))
 
     def _profile_of(self, descriptor: Mapping[str, Any]) -> tuple[str, str, tuple[Finding, ...]]:
-        """Return the address of the profile to check against, its label, and a finding if another one is declared."""
+        """Return the address of the profile to check against, its label, and what is wrong with the declaration."""
+        wrong: tuple[Finding, ...] = ()
         for member, otherwise in (("$schema", "2.0/datapackage"), ("profile", "1.0/data-package")):
             declared = descriptor.get(member)
-            if declared is None or (member == "$schema" and not isinstance(declared, str)):
+            if not isinstance(declared, str):
+                if member == "$schema" and member in descriptor:  # the schemas of version 1 do not know this member
+                    wrong = (Finding("/$schema", f"the $schema is {kind_of_value(declared)}, not text", "type"),)
                 continue
             if name := _vendored(declared):
-                return _VENDORED[name], f"Data Package {name[:3]}", ()
+                return _VENDORED[name], f"Data Package {name[:3]}", wrong
             if address := self._own_profile(declared):
-                return self._uris[address], address, ()
-            detail = f"unknown profile {str(declared)[:100]!r}, not fetched"
-            finding = Finding(f"/{escape(member)}", detail, "unknown-profile")
-            return _VENDORED[otherwise], f"Data Package {otherwise[:3]}", (finding,)
-        return _VENDORED["1.0/data-package"], "Data Package 1.0", ()
+                return self._uris[address], address, wrong
+            unknown = Finding(
+                f"/{escape(member)}", f"unknown profile {declared[:100]!r}, not fetched", "unknown-profile"
+            )
+            return _VENDORED[otherwise], f"Data Package {otherwise[:3]}", (*wrong, unknown)
+        return _VENDORED["1.0/data-package"], "Data Package 1.0", wrong
 
-    def _own_profile(self, declared: Any) -> str | None:
+    def _own_profile(self, declared: str) -> str | None:
         """Return a deployment's profile by its `$id` or address, else the one whose path is the longest end of it."""
-        if not isinstance(declared, str):
-            return None
         wanted = declared.rstrip("/#")
         by_id = {str(uri).rstrip("/#"): address for address, uri in self._uris.items()}
         if wanted in self.own or wanted in by_id:
@@ -161,11 +163,9 @@ def _bare(schema: Any) -> Any:
     return {key: value for key, value in schema.items() if key not in ("$id", "id")}
 
 
-def _vendored(declared: Any) -> str | None:
+def _vendored(declared: str) -> str | None:
     if declared in ("data-package", "tabular-data-package"):
         return f"1.0/{declared}"
-    if not isinstance(declared, str):
-        return None
     if declared.rstrip("/#").endswith("/profiles/2.0/datapackage.json"):
         return "2.0/datapackage"
     match = _ADDRESS.fullmatch(declared.rstrip("#"))

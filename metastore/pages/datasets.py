@@ -12,7 +12,6 @@ from flask import Blueprint, render_template, request
 from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load_written, to_line
-from metastore.descriptor.profiles import findings
 from metastore.descriptor.resources import check
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
@@ -79,7 +78,7 @@ def _show_raw(subject: DatasetId, problem: NotADescriptor) -> str:
 
 
 def _facts(found: Dataset) -> dict[str, Any]:
-    seen = Overview(found.descriptor, str(found.id))
+    seen = Overview(_with_written_version(found), str(found.id))
     is_large = len(found.bytes) > _LARGE
     versions, tags = versions_of(found.id, _VERSIONS, compared=not is_large)
     lines = _lines(found)
@@ -101,6 +100,11 @@ def _facts(found: Dataset) -> dict[str, Any]:
     }
 
 
+def _with_written_version(found: Dataset) -> Mapping[str, Any]:
+    """Return the descriptor. A version that is a number is as it was written: 1.10 and 1.1 are two versions."""
+    return load_written(found.bytes) if isinstance(found.descriptor.get("version"), float) else found.descriptor
+
+
 def _citation(found: Dataset, seen: Overview, versions: Sequence[Version], link: str) -> Citation:
     tag = next((each.tag.name for each in versions if each.tag.revision == found.revision.id), "")
     authors = authors_of(seen.contributors, found.id)
@@ -114,7 +118,7 @@ def _findings(found: Dataset) -> tuple[Finding, ...]:
     if known is None:
         try:
             check(found.descriptor)
-            known = findings(found.descriptor)
+            known = service().store.profiles.findings(found.descriptor)
         except InvalidInput as error:  # stored by another program
             known = tuple(Finding(pointer, detail) for pointer, detail in error.problems[:_SHOWN_PROBLEMS])
         except UnicodeEncodeError:  # likewise

@@ -48,9 +48,11 @@ def message(error: object) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence, with a capital and a full stop."""
+    """Return a text as a sentence, with a capital and a full stop. An id or file name keeps its first letter."""
     text = text.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
+    is_name = any(mark in text.partition(" ")[0][:-1] for mark in "/._")
+    first = text[:1] if is_name else text[:1].upper()
+    return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
 
 
 def at(error: object, field: str) -> list[str]:

@@ -56,6 +56,7 @@ from metastore.types import (
 )
 
 if TYPE_CHECKING:
+    from metastore.descriptor.profiles import Profiles
     from metastore.store.batch import Batch
 
 
@@ -244,6 +245,13 @@ class Store(ABC):
     def is_indexed(self) -> bool:
         """Whether a search has an index. Otherwise it takes as long as reading all datasets."""
         return True
+
+    @property
+    def profiles(self) -> Profiles:
+        """The profiles that descriptors are checked against. A service keeps its own ones to itself."""
+        from metastore.descriptor.profiles import Profiles  # slow to import, and only pages ask
+
+        return Profiles.load(None)
 
     @abstractmethod
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:

@@ -111,13 +111,13 @@ class MetaStore(Store):
         self._descriptors = Descriptors(storage)
         self._journal = Journal(storage)
         self._waiting = Waiting()
-        known_profiles = Profiles.load(profiles)
-        self._finder = Finder(storage, self.changes, known_profiles)
+        self._profiles = Profiles.load(profiles)
+        self._finder = Finder(storage, self.changes, self._profiles)
         self._versions = Versions(version_rule, grades)
         self._blamed: dict[tuple[DatasetId, RevisionId], tuple[Value, ...]] = {}
         rules = Rules(
             validation=validation,
-            profiles=known_profiles,
+            profiles=self._profiles,
             versions=self._versions,
             lfs_url=lfs.check_url(lfs_url) if lfs_url else None,
             fallback_author=fallback_author,
@@ -209,6 +209,10 @@ class MetaStore(Store):
     @property
     def is_indexed(self) -> bool:
         return self._finder.is_indexed
+
+    @property
+    def profiles(self) -> Profiles:
+        return self._profiles
 
     def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
         results = self._finder.find(wanted, may_read)

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 import metastore
 from metastore.auth.tokens import Verifier
+from metastore.pages.formatting import sentence
 from metastore.pages.places import place_of
 from metastore.store.base import Store
 from metastore.web import create_app
@@ -168,6 +169,30 @@ def test_what_a_check_found_is_said_of_a_place_in_words(store: Store, client: Fl
     assert re.search(r"\d+ more findings", text)
     store.dataset_update("ocean/salt", {"resources": [STATIONS]})
     assert "The descriptor follows the Data Package specification." in words(client.get(PATH).text)
+
+
+def test_a_page_checks_by_the_profiles_of_its_store() -> None:
+    rule = {"required": ["fiscalPeriod"]}
+    own = metastore.connect("memory:", author="Ann", profiles={"https://example.org/fiscal.json": rule})
+    own.dataset_create("ocean/salt", {"profile": "https://example.org/fiscal.json", "resources": []})
+    text = words(create_app(own, verifier=Verifier(())).test_client().get(PATH).text)
+    assert "the descriptor has no fiscalPeriod" in text
+    assert "unknown profile" not in text
+
+
+def test_a_version_that_is_a_number_is_shown_as_it_was_written(store: Store, client: FlaskClient) -> None:
+    store.dataset_create("ocean/salt", '{"version": 1.10, "resources": []}')
+    text = words(client.get(PATH).text)
+    assert "Version 1.10 " in text
+    assert "Version 1.10. Dataset." in text
+    assert "1.1 " not in text
+
+
+def test_the_names_of_files_and_ids_keep_their_spelling_at_the_beginning_of_a_sentence() -> None:
+    assert sentence("it is too long") == "It is too long."
+    assert sentence("physics/cars was moved") == "physics/cars was moved."
+    assert sentence("datapackage.json is not JSON.") == "datapackage.json is not JSON."
+    assert sentence("conflict.") == "Conflict."
 
 
 def test_a_revision_is_cited_with_its_tag_or_version(store: Store, client: FlaskClient) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +18,7 @@ from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
+from metastore.descriptor.profiles import Profiles
 from metastore.errors import InvalidInput
 from metastore.pages import markdown
 from metastore.pages.json_lines import mark
@@ -234,10 +234,14 @@ def test_a_revision_is_checked_once_however_often_its_page_is_shown(
     client: FlaskClient, store: MetaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[object] = []
-    module = sys.modules["metastore.pages.datasets"]  # the package's own name is a blueprint
-    real = module.findings
-    monkeypatch.setattr(module, "findings", lambda descriptor: calls.append(descriptor) or real(descriptor))
+    real = Profiles.findings
+    monkeypatch.setattr(
+        Profiles,
+        "findings",
+        lambda self, value: calls.append(value) or real(self, value),  # type: ignore[func-returns-value]
+    )
     store.dataset_update("physics/cars", {"name": "cars", "keywords": list(range(300))})
+    calls.clear()  # the write was checked, too
     pages = [client.get("/datasets/physics/cars").text for _ in range(3)]
     assert len(calls) == 1
     assert pages[0] == pages[2]
