@@ -279,6 +279,14 @@ def test_the_tests_that_the_self_assessment_names_are_there() -> None:
     assert all((ROOT / folder).is_dir() for folder in folders)
 
 
+def test_the_files_that_the_tour_names_are_there() -> None:
+    text = (ROOT / "docs" / "explanation" / "tour.md").read_text()
+    named = set(re.findall(r"`([\w/-]+(?:\.py|\.yaml|/))`", text))
+    assert len(named) > 40
+    places = [ROOT, ROOT / "metastore", ROOT / "tests", *(ROOT / "metastore").glob("*/")]
+    assert [name for name in sorted(named) if not any((place / name).exists() for place in places)] == []
+
+
 def test_every_public_name_says_what_it_is() -> None:
     texts = {name: inspect.getdoc(value) or "" for name, value in PUBLIC.items()}
     assert [name for name, text in texts.items() if not text] == []
