@@ -188,6 +188,21 @@ def test_the_newest_revision_is_read_by_one_statement(
     reader.close()
 
 
+def test_what_came_with_the_newest_revision_is_not_read_again_for_the_next_one(
+    storage: PostgresStorage, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = storage.create(CARS, {"a": vega()}, change())
+    second = storage.append(CARS, {"a": vega(1)}, change(), parent=first.id)
+    writer = PostgresStorage(dsn)
+    rows, statements = writer._calls.rows, list[str]()
+    monkeypatch.setattr(writer._calls, "rows", lambda query, values: (statements.append(query), rows(query, values))[1])
+    assert writer.find(CARS, None, "a")[1] == vega(1)
+    writer.append(CARS, {"a": vega(2)}, change(), parent=second.id)  # kept against `vega()`, which came as a base
+    assert statements == [_queries.NEWEST]
+    assert typed(dsn, "SELECT count(*) FROM dataset_object WHERE kind = 'blob' AND base IS NULL") == [(1,)]
+    writer.close()
+
+
 @pytest.mark.parametrize("cache_bytes", [0, 2**26])
 @pytest.mark.parametrize("brings", ["one revision", "two revisions"])
 def test_a_content_that_comes_back_is_no_base_where_it_has_one(
@@ -244,8 +259,9 @@ def test_an_object_that_is_kept_against_one_with_a_base_is_named_by_verify(stora
             values,
         )
     assert typed(dsn, BASES_WITH_A_BASE) == [(1,)]
-    (damage,) = storage.verify()
-    assert damage.detail == f"the object {raw.hex()} cannot be read: its base {blob_id(vega(1))} has a base itself"
+    details = [damage.detail for damage in storage.verify()]
+    assert f"the object {raw.hex()} cannot be read: its base {blob_id(vega(1))} has a base itself" in details
+    assert all(raw.hex() in detail for detail in details)
 
 
 def _other() -> bytes:
@@ -300,6 +316,20 @@ def test_what_was_changed_by_hand_is_found_by_its_id(storage: PostgresStorage, d
     fresh = PostgresStorage(dsn)
     with pytest.raises(StorageCorrupt, match="missing"):
         fresh.read(CARS, second.id, "b")
+    fresh.close()
+
+
+def test_a_base_that_was_changed_by_hand_is_found_by_the_id_of_what_is_kept_against_it(
+    storage: PostgresStorage, dsn: str
+) -> None:
+    first = storage.create(CARS, {"a": vega()}, change())
+    second = storage.append(CARS, {"a": vega(1)}, change(), parent=first.id)
+    changed = _compress(vega().replace(b"the", b"The"))
+    typed(dsn, "ALTER TABLE dataset_object DISABLE TRIGGER USER")
+    typed(dsn, f"UPDATE dataset_object SET data = '\\x{changed.hex()}' WHERE kind = 'blob' AND base IS NULL")
+    fresh = PostgresStorage(dsn)
+    with pytest.raises(StorageCorrupt, match=blob_id(vega(1))):
+        fresh.read(CARS, second.id, "a")
     fresh.close()
 
 

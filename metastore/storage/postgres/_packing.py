@@ -120,8 +120,14 @@ def _compress(content: bytes, base: bytes | None = None) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL, dict_data=_dictionary(base)).compress(content)
 
 
-def unpack(identity: str, packed: bool, data: bytes, base: bytes | None) -> bytes:
-    """Return the content of an object from its row, and the content of its base.
+def unpack(identity: str, packed: bool, data: bytes, base: tuple[bool, bytes] | None = None) -> bytes:
+    """Return the content of an object from its row. Its id has to be compared, also for the sake of the base.
+
+    Args:
+        identity: Its id.
+        packed: Whether it is compressed.
+        data: What is in its row.
+        base: Whether its base is compressed, and what is in that row; None if it has none.
 
     Raises:
         StorageCorrupt: It cannot be read.
@@ -131,8 +137,10 @@ def unpack(identity: str, packed: bool, data: bytes, base: bytes | None) -> byte
     try:
         if base is None:
             return _threads.decompressor.decompress(data)
-        return zstandard.ZstdDecompressor(dict_data=_dictionary(base)).decompress(data)
-    except zstandard.ZstdError as error:
+        if base[0]:  # a decompressor with a dictionary of its own takes longer to make than to use
+            return _threads.decompressor.decompress_content_dict_chain([base[1], data])
+        return zstandard.ZstdDecompressor(dict_data=_dictionary(base[1])).decompress(data)
+    except (zstandard.ZstdError, ValueError) as error:  # a chain that begins with no frame is a ValueError
         raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None
 
 

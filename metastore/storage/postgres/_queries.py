@@ -11,17 +11,20 @@ _BASE = "LEFT JOIN dataset_object AS b{0} ON b{0}.dataset = {0}.dataset AND b{0}
 
 
 def _look(revision: str) -> str:
-    """Return a query for a dataset, a revision, its tree, and the file of a name in the tree.
+    """Return a query for a dataset, a revision, its tree, the file of a name in the tree, and the base of either.
 
-    The name is searched in the bytes of the tree, and may be found in an id: the caller looks whether it is.
+    The name is searched in the bytes of the tree, and may be found in an id: the caller looks whether it is. A packed
+    tree cannot be searched, so there is never more than one base.
     """
     place = "position(%(needle)s::bytea IN t.data)"
-    return f"""SELECT d.pk, d.head, r.id, r.body, t.id, {_OBJECT.format("t")}, f.id, {_OBJECT.format("f")}
+    return f"""SELECT d.pk, d.head, r.id, r.body, t.id, t.kind, t.packed, t.data, t.base,
+    f.id, f.kind, f.packed, f.data, f.base, b.packed, b.data
 FROM dataset AS d
 LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND {revision}
-LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = r.tree {_BASE.format("t")}
+LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = r.tree
 LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed AND {place} > 0
-    AND f.id = substring(t.data FROM {place} + length(%(needle)s::bytea) FOR 20) {_BASE.format("f")}
+    AND f.id = substring(t.data FROM {place} + length(%(needle)s::bytea) FOR 20)
+LEFT JOIN dataset_object AS b ON b.dataset = d.pk AND b.id = CASE WHEN t.packed THEN t.base ELSE f.base END
 WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 
 

@@ -54,7 +54,12 @@ class PostgresRepository(Repository):
 
     def get(self, object_id: str) -> GitObject:
         found: GitObject | None = self._near.get(object_id) or self.cache.get(object_id)
-        return found or self.read_uncached(object_id)
+        return found or self._from_row(object_id) or self.read_uncached(object_id)
+
+    def _from_row(self, identity: str) -> GitObject | None:
+        """Return a base that came with an object which is kept against it, or None. Raises StorageCorrupt."""
+        row = self.cache.get(("row", identity))
+        return self._unpacked(identity, *row) if row else None
 
     def read_uncached(self, object_id: str) -> GitObject:
         try:
@@ -81,23 +86,25 @@ class PostgresRepository(Repository):
             return
         identity = raw.hex()
         kind, packed, data, base_id, base_packed, base_data = columns
-        base = None
         if base_id is not None:
             if base_data is None:
                 raise StorageCorrupt(f"the object {identity} cannot be read: its base {base_id.hex()} is missing")
-            base = self._unpacked(base_id.hex(), kind, base_packed, base_data, None)
+            self.cache.put(("row", base_id.hex()), (kind, base_packed, base_data), len(base_data) + 300)
+        base = (base_packed, base_data) if base_id is not None else None
         self._near[identity] = self._unpacked(identity, kind, packed, data, base)
         if kind in (git.BLOB, git.TREE):
             keyframe = (base_id or raw).hex(), len(base_data if base_id else data)
             self._keyframes[identity] = keyframe
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
 
-    def _unpacked(self, identity: str, kind: str, packed: bool, data: bytes, base: GitObject | None) -> GitObject:
-        """Return an object from its row. Raises StorageCorrupt."""
+    def _unpacked(
+        self, identity: str, kind: str, packed: bool, data: bytes, base: tuple[bool, bytes] | None = None
+    ) -> GitObject:
+        """Return an object from its row, and that of its base. Raises StorageCorrupt."""
         known: GitObject | None = self.cache.get(identity)
         if known is not None:
             return known
-        found = GitObject(kind, unpack(identity, packed, data, base.content if base else None))
+        found = GitObject(kind, unpack(identity, packed, data, base))
         if object_id(kind, found.content) != identity:
             raise StorageCorrupt(f"the object {identity} has been changed: its content has another id")
         self.cache.put(identity, found, len(found.content) + 300)
@@ -245,8 +252,8 @@ def look(
     place, head, commit, body, tree, *columns = rows[0]
     repository = PostgresRepository(calls, cache, place, RevisionId(head.hex()))
     repository.take(commit, (git.COMMIT, False, body, None, None, None))
-    repository.take(tree, columns[:6])
-    repository.take(columns[6], columns[7:])
+    repository.take(tree, (*columns[:4], *columns[9:]))
+    repository.take(columns[4], columns[5:])
     if commit is None:
         return Looked(repository, repository.head() if revision is None else None)
     repository.remember_on_branch(commit.hex())
