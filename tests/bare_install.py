@@ -21,6 +21,13 @@ with tempfile.TemporaryDirectory() as folder:
         store.dataset_patch("physics/cars", {"title": "Cars"})
         assert store.dataset_revert("physics/cars", dataset.revision.id).descriptor == dataset.descriptor
 data = Path(metastore.__file__).parent / "data"
-for name in ("openapi.yaml", "docs/page.html", "docs/docs.js", "swagger-ui/swagger-ui-bundle.js", "swagger-ui/NOTICE"):
+for name in (
+    "openapi.yaml",
+    "docs/page.html",
+    "docs/docs.js",
+    "swagger-ui/swagger-ui-bundle.js",
+    "swagger-ui/NOTICE",
+    "licences/licences.json",
+):
     assert (data / name).is_file(), f"{name} is missing from the wheel"
 print(f"the bare wheel works; import metastore took {took * 1000:.0f} ms")

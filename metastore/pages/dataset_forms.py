@@ -37,7 +37,7 @@ def expected() -> str | None:
 
 def to_dataset(subject: DatasetId, message: str) -> Response:
     """Redirect to a dataset, whose page shows the message."""
-    flash(message)
+    flash(message, "saved")
     return redirect(url_for("pages.datasets.show", owner=subject.owner, name=subject.name), 303)
 
 

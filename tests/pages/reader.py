@@ -72,6 +72,8 @@ def fields_of(form: Tag) -> dict[str, str]:
     """Return what a browser would send of a form, without its buttons."""
     values = {}
     for field in form.select("input[name], textarea[name], select[name]"):
+        if field.has_attr("disabled"):
+            continue
         name = str(field["name"])
         if field.name == "textarea":
             values[name] = field.get_text().removeprefix("\n")

@@ -61,6 +61,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     person.is_signed_in("ann")
     page = person.goes_to(CARS)
     page.get_by_role("link", name="Edit").click()
+    page.get_by_role("button", name="Edit as JSON").click()
     page.get_by_label("datapackage.json").fill('{"title": "Autos", "resources": []}')
     page.get_by_label("Why?").fill("Shorter")
     page.get_by_role("button", name="Save").click()
@@ -185,10 +186,10 @@ def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: 
     person.is_signed_in("ann")
     page = person.goes_to("/datasets")
     page.get_by_role("link", name="New dataset").click()
-    page.get_by_label("Id").fill("Physics/bikes")
+    page.get_by_label("Id", exact=True).fill("Physics/bikes")
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("alert")).to_contain_text("lower case")
-    page.get_by_label("Id").fill("physics/bikes")
+    page.get_by_label("Id", exact=True).fill("physics/bikes")
     page.get_by_role("button", name="Create").click()
     page.get_by_role("link", name="Move").click()
     page.get_by_label("New id").fill("physics/bicycles")
@@ -272,6 +273,7 @@ def test_nothing_keeps_people_from_using_a_page(person: Person, cars: list[str])
     compare = f"{CARS}/compare?from={cars[0]}"
     more = (
         "/edit",
+        "/edit?as=form&open=0",
         "/tag",
         "/move",
         "/delete",

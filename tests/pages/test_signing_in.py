@@ -427,6 +427,7 @@ def test_somebody_signs_in_at_a_provider(browser: Browser) -> None:
             expect(page.get_by_text("Signed in as")).to_be_visible()
             expect(page).to_have_url(f"{site.url}/datasets/okfn/compression")
             page.get_by_role("link", name="Edit").click()
+            page.get_by_role("button", name="Edit as JSON").click()
             page.get_by_label("datapackage.json").fill('{"title": "New", "resources": []}')
             page.get_by_role("button", name="Save").click()
             expect(page.get_by_role("status")).to_contain_text("Saved.")

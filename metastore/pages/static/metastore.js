@@ -88,3 +88,14 @@ for (const part of document.querySelectorAll("[data-copy], pre.copy")) {
   });
   part.after(button);
 }
+
+// Unsaved work that the editor keeps (editing.js): what was saved is no longer needed, nor is any after signing out.
+const forget = (is) => {
+  try {
+    for (const key of Object.keys(localStorage)) {
+      if (key.startsWith("metastore-unsaved ") && is(JSON.parse(localStorage.getItem(key)))) localStorage.removeItem(key);
+    }
+  } catch { /* a browser without storage keeps nothing */ }
+};
+if (document.querySelector("[data-saved]")) forget((work) => work.sent);
+for (const form of document.querySelectorAll("form[data-leaves]")) form.addEventListener("submit", () => forget(() => true));
