@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from metastore.auth.access import check_scopes
-from metastore.auth.keys import ALGORITHMS, check_key_url, secret_key
 from metastore.descriptor.lfs import check_url
 from metastore.errors import InvalidInput
 from metastore.parse import make_author, parse_dataset_id
@@ -199,7 +196,24 @@ def _keys(value: Any) -> tuple[str, ...]:
     return _list()(value)
 
 
+# Commands read the settings of a service, too. What checks them is imported when it is needed: that takes a while.
+
+
+def _secret(text: str) -> None:
+    from metastore.auth.keys import secret_key
+
+    secret_key(text)
+
+
+def _key_url(text: str) -> None:
+    from metastore.auth.keys import check_key_url
+
+    check_key_url(text)
+
+
 def _algorithm(text: str) -> None:
+    from metastore.auth.keys import ALGORITHMS
+
     if text not in ALGORITHMS:
         raise InvalidInput(f"{shortened(text)} is none of {', '.join(ALGORITHMS)}")
 
@@ -210,6 +224,8 @@ def _origin(text: str) -> None:
 
 
 def _address(text: str) -> None:
+    import ipaddress
+
     try:
         if text != "unix":
             ipaddress.ip_address(text)
@@ -239,6 +255,8 @@ def _public_url(value: Any) -> str:
 def _claims(value: Any) -> Mapping[str, Mapping[str, object]]:
     if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
         raise InvalidInput('this is a table of claims, such as [claims.groups] with "editors" = "ds:physics/*:update"')
+    from metastore.auth.access import check_scopes
+
     for values in value.values():
         for scopes in values.values():
             check_scopes(scopes, "any")  # any owner will do for the check
@@ -271,8 +289,8 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "cors_origins": _list(_origin),
     "default_owner": _checked(lambda text: parse_dataset_id((text, "any"))),
     "jwt_key": _keys,
-    "jwt_secret": _list(secret_key, r"\s+"),
-    "jwks_url": _list(check_key_url),
+    "jwt_secret": _list(_secret, r"\s+"),
+    "jwks_url": _list(_key_url),
     "jwt_algorithms": _list(_algorithm),
     "jwt_issuer": _text,
     "jwt_audience": _text,
@@ -281,7 +299,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "key_file": _text,
     "remote_user_from": _list(_address),
     "remote_user_header": _checked(_header),
-    "oidc_issuer": _checked(check_key_url),
+    "oidc_issuer": _checked(_key_url),
     "oidc_client_id": _text,
     "oidc_client_secret": _text,
     "public_url": _public_url,

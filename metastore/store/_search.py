@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from metastore.descriptor.document import DESCRIPTOR, load
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import NotFound, PathNotFound, StorageCorrupt
-from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.types import Damage, DatasetId, FeedEntry, Revision
 
 if TYPE_CHECKING:
     from metastore.search.index import SearchIndex
+    from metastore.search.values import MayRead, Results, Wanted
 
 _FILE = "search.sqlite"
 Changes = Callable[[str | None], Iterator[FeedEntry]]

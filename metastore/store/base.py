@@ -16,7 +16,6 @@ from metastore.descriptor import file_changes
 from metastore.descriptor.file_changes import AnyDescriptor
 from metastore.descriptor.resources import find_resource, resources
 from metastore.errors import DatasetDeleted, InvalidInput, OutcomeUnknown, ResourceNotFound, RevisionConflict
-from metastore.history.parts import Part
 from metastore.lazy import LazyList
 from metastore.parse import (
     AnyAuthor,
@@ -31,7 +30,6 @@ from metastore.parse import (
     parse_tag_name,
     parse_writable_id,
 )
-from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store._closing import refuses_when_closed
 from metastore.store._former import takes_former_names
@@ -57,6 +55,8 @@ from metastore.types import (
 
 if TYPE_CHECKING:
     from metastore.descriptor.profiles import Profiles
+    from metastore.history.parts import Part
+    from metastore.search.values import MayRead, Results, Wanted
     from metastore.store.batch import Batch
 
 
@@ -239,6 +239,8 @@ class Store(ABC):
         times: dict[str, Any] = {"changed_since": changed_since, "at": at}
         page: dict[str, Any] = {"order": order, "facets": facets, "after": after, "before": before, "limit": limit}
         page["summary"] = summary
+        from metastore.search.values import Wanted  # slow to import, and most calls search nothing
+
         return self.search(Wanted.parse(query, filters, deleted=deleted, findings=findings, **times, **page))
 
     @property

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, groupby
+from typing import TYPE_CHECKING
 
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.parse import AnyTime, make_time, parse_dataset_id
-from metastore.search.values import Hit
 from metastore.store.base import Store
 from metastore.store.metering import metered
 from metastore.store.summaries import last_state, summed_up
 from metastore.types import DatasetEntry, DatasetId, Owner, TagEntry
+
+if TYPE_CHECKING:
+    from metastore.search.values import Hit
 
 #: The largest name of a dataset. A list after it begins with the next owner.
 _LAST_NAME = "z" * 100

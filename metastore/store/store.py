@@ -27,7 +27,6 @@ from metastore.parse import (
     parse_limit,
     parse_revision,
 )
-from metastore.search.values import MayRead, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
 from metastore.store._journal import Journal
@@ -62,6 +61,7 @@ from metastore.types import (
 
 if TYPE_CHECKING:
     from metastore.history.index import PartIndex
+    from metastore.search.values import MayRead, Results, Wanted
 
 #: How many values are remembered with the revision that each comes from, which takes some 50 MB.
 _REMEMBERED = 100_000
