@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from metastore.web import create_app
 
 from .conftest import CATALOGUE, real_descriptor
 from .loopback import TOKEN, serving
+from .test_interop import git
 
 WRITE = ("-a", "Ann Lee <ann@example.org>")
 
@@ -816,9 +818,43 @@ def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: 
         served.dataset_patch("physics/cars", {"title": "Cars"})
         again = run("copy", address, "pulled", "--json")
         assert (again.code, again.json["revisions"]) == (0, 1)
-        mirrored = run("--store", address, "mirror", "git@git.example.org:{owner}/{name}.git")
-        assert (mirrored.code, f"metastore --store ./pulled pull {address}`, then" in mirrored.err) == (2, True)
     assert run("--store", "pulled", "dataset", "read", "physics/cars").json["title"] == "Cars"
+
+
+def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept(run: Run, tmp_path: Path) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    for name in ("cars", "boats"):
+        served.dataset_create(f"physics/{name}", {"name": name})
+        git("init", "-q", "--bare", "-b", "main", tmp_path / f"remote/physics/{name}.git")
+    served.tag_create("physics/cars", "v1")
+    remote = f"file://{tmp_path}/remote/{{owner}}/{{name}}.git"
+    with serving(served) as address:
+        mirror = ("--store", address, "mirror", remote, "--json")
+        assert run(*mirror, "physics/cars").json["references"] == 2
+        head = git("-C", tmp_path / "remote/physics/cars.git", "rev-parse", "main").strip()
+        assert head == served.revision_read("physics/cars").id
+        assert not list(Path(gettempdir()).glob("metastore-mirror-*"))
+        assert run(*mirror, "physics/cars", "--via", "kept").json["references"] == 0
+        with metastore.connect(tmp_path / "kept") as kept:
+            assert kept.dataset_list() == ["physics/cars"]
+        assert run(*mirror, "--via", "kept").json["references"] == 1
+        served.dataset_patch("physics/cars", {"title": "Cars"})
+        again = run(*mirror, "--via", "kept")
+        assert (again.code, again.json["references"], again.json["unchanged"]) == (0, 1, 1)
+        with metastore.connect(tmp_path / "kept") as kept:
+            assert kept.revision_read("physics/cars") == served.revision_read("physics/cars")
+        unknown = run(*mirror, "physics/none")
+        assert unknown.code == 3
+    assert run("mirror", remote, "--via", "kept", "--store", "kept").code == 2
+
+
+def test_a_copy_to_the_same_store_is_refused(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("metastore-data")
+    for other in ("metastore-data", "./metastore-data/", "link", (tmp_path / "metastore-data").as_uri()):
+        refused = run("copy", "metastore-data", other)
+        assert (refused.code, "are the same store" in refused.err) == (2, True), other
+    assert run("pull", "metastore-data").code == run("push", "metastore-data").code == 2
+    assert run("copy", "memory:", "memory:").code == 0
 
 
 def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_dataset(
@@ -841,7 +877,7 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
         for way in ("pull", "push"):
             conflict = run(way, address)
             assert (conflict.code, "physics/cars: it has another history" in conflict.err) == (1, True)
-        both = run("copy", address, address)
+        both = run("copy", address, f"{address}/other")
         assert (both.code, "for one service" in both.err) == (2, True)
     assert served.dataset_read("physics/cars").descriptor["title"] == "Autos"
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from metastore.cli import completing
 from metastore.cli.bars import Bar
-from metastore.cli.base import App, local, say
+from metastore.cli.base import App, say
 from metastore.cli.options import command
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import AlreadyExists, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from metastore.storage.copy import NotCopied
+    from metastore.storage.local.storage import GitStorage
+    from metastore.storage.port import Storage
+    from metastore.types import DatasetId
 
 
 @click.group(hidden=True)
@@ -113,9 +119,11 @@ def _copy(
     journal: bool = False,
     since: str | None = None,
 ) -> None:
-    from metastore.storage.connect import is_new, is_service
+    from metastore.storage.connect import is_new, is_same, is_service
     from metastore.storage.copy import copy as copy_all
 
+    if is_same(source, target):
+        raise InvalidInput(f"{source} and {target} are the same store: name another one to copy to")
     if is_service(source) and is_service(target):
         raise InvalidInput("METASTORE_TOKEN is for one service: copy to a store of your own, and from there")
     if journal and (is_service(source) or is_service(target)):
@@ -153,13 +161,17 @@ def _copy(
 @click.argument("dataset_ids", nargs=-1, metavar="[OWNER/NAME]...", shell_complete=completing.ids)
 @click.option("--prefix", default="", metavar="TEXT", help="Push only ids with this prefix, such as physics/.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be pushed.")
-def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool) -> None:
+@click.option("--via", metavar="PATH", help="Keep the copy of a store that is not in a folder here, for the next run.")
+def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool, via: str | None) -> None:
     """Push datasets to a Git remote.
 
     REMOTE is an address for Git, such as https://git.example.org/{owner}/{name}.git, and its repositories have to
     exist. The branch and tags of all datasets, or of the named ones, are pushed. References that others have changed
     there are left alone. Exit code 1 if any reference was left alone or refused. METASTORE_MIRROR_TOKEN and
     METASTORE_MIRROR_USER log in; without a token, Git's credential helpers and SSH keys are used.
+
+    A service, or another store that is not in a folder, is copied into a temporary folder first. --via keeps the copy,
+    so that the next run copies only what is new.
     """
     from metastore import config
     from metastore.parse import parse_dataset_id
@@ -168,13 +180,12 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
     settings = config.load()
     to = Remote(remote, settings.mirror_token, settings.mirror_user)
-    copy = "metastore --store ./pulled"
-    storage = local(app, f"run `{copy} pull {app.url()}`, then `{copy} mirror {remote}`")
-    ids = [parse_dataset_id(text) for text in dataset_ids]
-    for dataset_id in ids:
-        storage.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed
-    ids = ids or list(storage.ids(prefix=prefix, deleted=None))
-    with Bar("Mirroring") as bar:
+    source = app.reader().storage
+    named = [parse_dataset_id(text) for text in dataset_ids]
+    for dataset_id in named:
+        source.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed
+    ids = named or list(source.ids(prefix=prefix, deleted=None))
+    with _in_folder(app, source, via, ids) as (storage, not_copied), Bar("Mirroring") as bar:
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
     would = "would be " if dry_run else ""
     app.summary(
@@ -182,7 +193,31 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
         f"{report.datasets} datasets, {report.unchanged} of them there already; "
         f"{report.references} references {would}pushed",
     )
-    _end(report.not_pushed)
+    _end([*not_copied, *report.not_pushed])
+
+
+@contextmanager
+def _in_folder(
+    app: App, source: Storage, via: str | None, ids: Sequence[DatasetId]
+) -> Iterator[tuple[GitStorage, tuple[NotCopied, ...]]]:
+    """Yield a storage in a folder with these datasets, and what could not be copied there: the source, or a copy."""
+    from tempfile import TemporaryDirectory
+
+    from metastore.storage.copy import copy as copy_all
+    from metastore.storage.local.storage import GitStorage
+
+    if isinstance(source, GitStorage):
+        if via is not None:
+            raise InvalidInput("--via is for a store that is not in a folder, and this one is")
+        yield source, ()
+        return
+    with TemporaryDirectory(prefix="metastore-mirror-") as temporary:
+        target = app.open(via or temporary, create=True, **({} if via else {"sync": False})).storage
+        if not isinstance(target, GitStorage):
+            raise InvalidInput(f"--via is a folder, not {via}")
+        with Bar("Copying") as bar:
+            copied = copy_all(source, target, only=ids, progress=bar.show)
+        yield target, copied.not_copied
 
 
 def _end(left_out: Iterable[Any]) -> None:

@@ -74,6 +74,19 @@ def is_new(url: str | Path) -> bool:
     return not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder))
 
 
+def is_same(one: str | Path, other: str | Path) -> bool:
+    """Return whether two URLs name one store as far as their text and the file system tell."""
+    place = _place(os.fspath(one))
+    return place == _place(os.fspath(other)) and not place.startswith(("memory:", ":memory:"))
+
+
+def _place(url: str) -> str:
+    """Return the real path of a folder, or the URL of another store."""
+    if is_service(url) or _scheme(url) not in ("", "file"):
+        return url.rstrip("/")
+    return os.path.realpath(os.path.expanduser(_path_of(url) if _scheme(url) else url))
+
+
 def private_file(url: str | Path, name: str) -> str | None:
     """Return the path of a store's private file, which backups leave out. Create the store if there is none.
 

@@ -11,7 +11,7 @@ history at the target, or a tag with another content, is reported and never over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
 
@@ -91,6 +91,7 @@ def copy(
     slowly: bool = False,
     journal: bool = False,
     since: str | None = None,
+    only: Iterable[DatasetId] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> CopyReport:
     """Copy datasets to another storage.
@@ -105,6 +106,7 @@ def copy(
         journal: Whether to copy the journal too. A target that has other lines keeps its own, and is reported.
         since: A cursor of the source's change feed: only what was touched behind it, deletions too. What moved or was
             purged is reported.
+        only: Only these datasets, deleted ones too, whatever `prefix` and `since` say.
         progress: Called after each dataset with the numbers of datasets done and in all.
 
     Raises:
@@ -115,10 +117,12 @@ def copy(
             host.slow_down()
     run = _Run(source, target, dry_run=dry_run)
     which: bool | None = None if deleted else False
-    touched = None if since is None else _touched(source, since, prefix)
-    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which)) if touched is None else len(touched)
+    listed = None if only is None else sorted(only)
+    if listed is None and since is not None:
+        listed = _touched(source, since, prefix)
+    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which)) if listed is None else len(listed)
     done = 0
-    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which) if touched is None else touched, 1):
+    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which) if listed is None else listed, 1):
         run.copy(dataset_id)
         progress(done, max(done, total))
     lines = run.copy_journal() if journal else 0
