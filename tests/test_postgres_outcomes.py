@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import metastore
 from metastore import MetaStore, Outcome
+from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import (
     InvalidInput,
     MetastoreError,
@@ -29,6 +30,7 @@ from metastore.postgres.database import Database
 from metastore.storage.postgres.storage import PostgresStorage
 
 from .bundle.postgres_server import Server, migrated_database, new_server
+from .bundle.test_postgres import NUMI, put
 from .bundle.test_postgres_faults import crash_under_load, giving_up_soon, open_hasty
 from .conftest import ANN, change
 from .harness.postgres_proxy import Proxy
@@ -264,6 +266,23 @@ def test_a_statement_timeout_has_changed_nothing(dsn: str) -> None:
     with pytest.raises(StorageBusy, match="statement timeout"):
         storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
     assert storage.resolve(CARS, None) == first
+    storage.close()
+
+
+def test_datasets_and_bundles_of_one_url_share_connections_which_close_with_the_last_of_both(dsn: str) -> None:
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'metastore'"
+    storage, record = PostgresStorage(dsn), PostgresRecord(dsn)
+    storage.create(CARS, {"a": b"1"}, change())
+    put(record, NUMI)
+    with psycopg.connect(dsn, autocommit=True) as other:
+        sessions = other.execute(query).fetchall()
+        assert len(sessions) == 1
+        storage.close()
+        assert record.newest("NuMI").name == "NuMI"
+        assert other.execute(query).fetchall() == sessions
+        record.close()
+        until(lambda: other.execute(query).fetchall() == [])
+    assert storage.read(CARS, storage.resolve(CARS, None).id, "a") == b"1"
     storage.close()
 
 

@@ -1,4 +1,4 @@
-"""A database, with a pool of connections for each process."""
+"""A database as datasets or bundles use it: calls with patience, over a pool of connections."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
-from metastore.postgres._primary import Primary
-from metastore.postgres.connection import (
-    Connection,
-    Doubtful,
-    check_dsn,
-    database_errors,
-    is_lost,
-    pin,
-    prepare,
-)
+from metastore.postgres._pool import Connections, shared
+from metastore.postgres.connection import Connection, Doubtful, check_dsn, database_errors, is_lost, pin
 
 _Answer = TypeVar("_Answer")
-_Pool = ConnectionPool[Connection]
+#: The largest number of connections per process, and how many seconds a call waits, where nothing else is said.
+SIZE, PATIENCE = 10, 30.0
 #: How old the knowledge may be which host is the primary, in seconds.
 _LOOK = 30.0
 
@@ -37,7 +30,7 @@ class _Held(threading.local):
 
 
 class Database:
-    """A database, with a pool of connections for each process: a forked child opens its own.
+    """A database. All with the same DSN, size and patience share a pool of connections; a forked child opens its own.
 
     Args:
         dsn: The database, in libpq's syntax.
@@ -46,20 +39,20 @@ class Database:
         timeout: How many seconds more a statement may take. Then its connection is closed.
     """
 
-    def __init__(self, dsn: str, *, size: int, patience: float, timeout: float = 60.0) -> None:
+    def __init__(self, dsn: str, *, size: int = SIZE, patience: float = PATIENCE, timeout: float = 60.0) -> None:
         self.dsn = check_dsn(dsn)
-        self._size = size
         self.patience = patience
         self._timeout = timeout
-        # One per process id: a child must neither use nor close its parent's connections.
-        self._pools: dict[int, _Pool] = {}
+        self._shared = shared(self.dsn, size, patience)
+        self._primary = self._shared.primary
+        # The shared connections by process id.
+        self._pools: dict[int, Connections] = {}
         self._held = _Held()
-        self._primary = Primary(self.dsn)
 
     def close(self) -> None:
-        """Close this process's connections; the next call opens them again."""
-        if pool := self._pools.pop(os.getpid(), None):
-            pool.close()
+        """Close this process's connections, unless others use them too; the next call opens them again."""
+        if self._pools.pop(os.getpid(), None):
+            self._shared.leave(self)
 
     def patiently(self, work: Callable[[Connection], _Answer]) -> _Answer:
         """Run `work` with a connection. While `patience` lasts, run it again with another one if that is lost.
@@ -131,16 +124,7 @@ class Database:
             pin(connection)
             yield connection
 
-    def _configure(self, connection: Connection) -> None:
-        """Prepare a connection of the pool."""
-        self._begin(connection)
-        prepare(connection)
-        self._primary.adopt(connection)
-        connection.add_notice_handler(connection.heed)
-        pin(connection)
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.patience * 1000)}ms",))
-
-    def _take(self, pool: _Pool, seconds: float) -> Connection:
+    def _take(self, pool: Connections, seconds: float) -> Connection:
         """Return the connection that this thread holds for several calls, or one of the pool."""
         held = self._held.connection
         if held is not None and self._held.process == os.getpid() and not held.closed:
@@ -155,11 +139,11 @@ class Database:
         self._begin(connection)
         return connection
 
-    def _give_back(self, pool: _Pool, connection: Connection) -> None:
+    def _give_back(self, pool: Connections, connection: Connection) -> None:
         if connection is not self._held.connection:
             pool.putconn(connection)
 
-    def _of_primary(self, pool: _Pool, seconds: float) -> Connection:
+    def _of_primary(self, pool: Connections, seconds: float) -> Connection:
         """Return a connection of the pool, after closing those to a server that is not the primary any more."""
         deadline = time.monotonic() + seconds
         timeline = self._primary.timeline(_LOOK)
@@ -174,21 +158,8 @@ class Database:
         connection.warning = None
         connection.deadline = time.monotonic() + self.patience + self._timeout
 
-    def _open(self) -> _Pool:
+    def _open(self) -> Connections:
         """Open this process's pool, after checking that the database is ready."""
         with self.apart():
             pass
-        opened: _Pool = ConnectionPool(
-            self._primary.dsn,
-            connection_class=Connection,
-            kwargs={"autocommit": True},
-            configure=self._configure,
-            min_size=0,
-            max_size=self._size,
-            reconnect_timeout=self.patience,
-            name="metastore",
-            open=False,
-        )
-        pool = self._pools.setdefault(os.getpid(), opened)
-        pool.open()
-        return pool
+        return self._pools.setdefault(os.getpid(), self._shared.join(self))

@@ -60,7 +60,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.postgres.connection import Doubtful, confirm, database_errors
-from metastore.postgres.database import Database
+from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
 from metastore.storage.retry import LostRace, retry
 from metastore.types import Outcome
@@ -80,7 +80,7 @@ class PostgresRecord(BundleRecord):
         patience: How many seconds a call waits for a connection, a lock, or a server that is restarting.
     """
 
-    def __init__(self, dsn: str, *, pool_size: int = 10, patience: float = 10.0) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = SIZE, patience: float = PATIENCE) -> None:
         self._database = Database(dsn, size=pool_size, patience=patience)
         self._cache = SnapshotCache()
 

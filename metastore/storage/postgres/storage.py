@@ -20,7 +20,7 @@ from metastore.git.objects import GitObject
 from metastore.git.repository import Repository, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name
-from metastore.postgres.database import Database
+from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
 from metastore.storage._attempts import attempt
 from metastore.storage.objects import ObjectStorage
@@ -71,8 +71,8 @@ class PostgresStorage(ObjectStorage):
         self,
         dsn: str,
         *,
-        pool_size: int = 10,
-        patience: float = 30.0,
+        pool_size: int = SIZE,
+        patience: float = PATIENCE,
         cache_bytes: int = 64 * 1024 * 1024,
         replicas: str | None = None,
     ) -> None:
