@@ -22,6 +22,7 @@ from metastore.types import DatasetId
 
 from .conftest import ANN, real_descriptor, ticking
 from .processes import SOAK
+from .test_packing import let_age
 
 CARS, BOATS, OLD = "physics/cars", "physics/boats", "physics/old"
 
@@ -197,6 +198,7 @@ def test_packs_replace_what_they_hold_in_the_backup_too(store: metastore.MetaSto
     backup(git_storage(store), target)
     for title in ("a", "b"):
         store.dataset_patch(CARS, {"title": title})
+        let_age(git_storage(store).layout.path(cars))
         getattr(git_storage(store), pack)(cars)
         backup(git_storage(store), target)
     for root in (target, Path(git_storage(store).layout.root)):

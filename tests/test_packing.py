@@ -16,7 +16,7 @@ from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.objects import GitObject, object_id
 from metastore.storage.local import _joining as joining
-from metastore.storage.local._packs import Row, index_content, pack_names, write_pack
+from metastore.storage.local._packs import Row, index_content, index_ids, pack_names, write_pack
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, Revision
 
@@ -49,6 +49,12 @@ def expect_everything(storage: GitStorage, revisions: list[Revision]) -> None:
     subprocess.run(["git", "fsck", "--full", "--strict"], cwd=storage.layout.path(CARS), check=True)
 
 
+def let_age(path: str) -> None:
+    """Let the packs of a repository be too old to stay when they are replaced."""
+    for file in Path(path).glob("objects/pack/*.pack"):
+        os.utime(file, (time.time() - 60,) * 2)
+
+
 def add_pack(path: str, *contents: bytes) -> str:
     objects = {object_id(git.BLOB, content): GitObject(git.BLOB, content) for content in contents}
     return write_pack(objects.__getitem__, objects, path, sync=False)
@@ -70,6 +76,7 @@ def test_packs_stay_whose_objects_are_all_in_a_damaged_one(storage: GitStorage) 
     content[len(content) // 2] ^= 0x55
     file.chmod(0o644)
     file.write_bytes(content)
+    let_age(path)
     with pytest.raises(StorageCorrupt, match="is damaged"):
         joining.join(path, most=1, sync=False)
     assert before < pack_names(path)
@@ -119,7 +126,9 @@ def test_a_join_that_was_cut_short_is_finished(storage: GitStorage, tmp_path: Pa
     shutil.copytree(folder, tmp_path / "before")
     joining.join(storage.layout.path(CARS), most=1, sync=False)
     shutil.copytree(tmp_path / "before", folder, dirs_exist_ok=True)
+    let_age(storage.layout.path(CARS))
     assert joining.join(storage.layout.path(CARS), most=1, sync=False) == 1
+    assert len(pack_names(storage.layout.path(CARS))) == 1
     expect_everything(storage, revisions)
 
 
@@ -128,9 +137,10 @@ def test_packs_that_share_objects_are_left_to_compact(storage: GitStorage) -> No
     path = storage.layout.path(CARS)
     for number in range(10):
         add_pack(path, b"shared", b"own %d" % number)
+    let_age(path)
     assert joining.join(path, most=8, sync=False) == 10
     storage.pack_loose(CARS)
-    assert len(pack_names(path)) == 1
+    assert len(pack_names(path) - joined(path)) == 1
     with storage.open(CARS) as repository:
         for content in (b"shared", b"own 0", b"own 9"):
             assert repository.get(object_id(git.BLOB, content)).content == content
@@ -188,6 +198,7 @@ def test_a_kept_handle_reads_on_when_its_packs_have_gone(
 ) -> None:
     revisions = grow(storage, packs=9)
     assert storage.read(CARS, revisions[1].id, "a")  # from here on a handle knows the packs
+    let_age(storage.layout.path(CARS))
     replace(GitStorage(storage.layout.root, sync=False), CARS)
     assert len(pack_names(storage.layout.path(CARS))) == 1
     expect_everything(storage, revisions)
@@ -197,7 +208,9 @@ def test_a_removed_pack_is_not_held_open_for_long(storage: GitStorage, monkeypat
     revisions = grow(storage, packs=9)
     for revision in revisions[1:]:
         storage.read(CARS, revision.id, "a")
+    let_age(storage.layout.path(CARS))
     GitStorage(storage.layout.root, sync=False).pack_loose(CARS)
+    assert len(pack_names(storage.layout.path(CARS))) == 1
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 2)
     storage.read(CARS, revisions[1].id, "a")
@@ -225,4 +238,52 @@ def test_readers_in_another_process_never_fail_while_packs_come_and_go(storage: 
     stop.set()
     reader.join(60)
     assert reader.exitcode == 0
-    assert len(pack_names(storage.layout.path(CARS))) <= 9
+    assert len(pack_names(storage.layout.path(CARS))) <= 9 + 8  # and the young ones that were replaced
+
+
+@pytest.mark.parametrize("replace", [GitStorage.compact, GitStorage.pack_loose])
+def test_a_young_pack_that_is_replaced_stays_until_the_repository_is_packed_again(
+    storage: GitStorage, replace: Callable[[GitStorage, DatasetId], None]
+) -> None:
+    revisions = grow(storage, packs=9)
+    path = storage.layout.path(CARS)
+    young = max(pack_names(path), key=lambda name: os.stat(f"{path}/objects/pack/{name}.pack").st_mtime_ns)
+    replace(storage, CARS)
+    assert young in pack_names(path)
+    let_age(path)
+    replace(storage, CARS)
+    assert len(pack_names(path)) == 1
+    expect_everything(storage, revisions)
+
+
+def test_young_packs_that_were_replaced_are_few_and_do_not_count(storage: GitStorage) -> None:
+    revisions = grow(storage, packs=3, each=2)
+    path = storage.layout.path(CARS)
+    for number in range(30):
+        content = TEXT + b"%d" % (number + 6)
+        revisions.append(storage.append(CARS, {"a": content}, change(), parent=revisions[-1].id))
+        storage.compact(CARS)
+        assert len(pack_names(path)) <= 1 + 8
+    (newest,) = pack_names(path) - joined(path)
+    assert joining.join(path, most=8, sync=False) == 1
+    assert newest in pack_names(path)
+    expect_everything(storage, revisions)
+    assert list(storage.verify()) == []
+
+
+def joined(path: str) -> set[str]:
+    """Return the packs whose objects are all in another one."""
+    ids = {name: set(index_ids(path, name)) for name in pack_names(path)}
+    return {name for name in ids if any(ids[name] < ids[other] for other in ids)}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_step_of_the_clock_keeps_no_replaced_pack_for_long(
+    hours: int, storage: GitStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revisions = grow(storage, packs=3)
+    path, now = storage.layout.path(CARS), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+    storage.compact(CARS)
+    assert len(pack_names(path)) == 1
+    expect_everything(storage, revisions)

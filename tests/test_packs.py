@@ -22,7 +22,7 @@ from metastore.storage.local.storage import GitStorage
 
 from .conftest import change
 from .harness.test_beside_git import CARS, git
-from .test_packing import expect_everything, grow
+from .test_packing import expect_everything, grow, let_age
 
 _LETTERS = st.sampled_from([b"a", b"b", b"abcdefgh" * 8, b"0123456789abcdef" * 5])
 _TEXTS = st.lists(_LETTERS, max_size=40).map(b"".join)
@@ -135,6 +135,7 @@ def test_what_git_keeps_beside_a_pack_goes_with_it(storage: GitStorage, path: Pa
     for name in pack_names(str(path)):
         for ending in ("rev", "mtimes", "bitmap"):
             (path / f"objects/pack/{name}.{ending}").write_bytes(b"")
+    let_age(str(path))
     storage.compact(CARS)
     assert sorted(file.suffix for file in (path / "objects/pack").iterdir()) == [".idx", ".pack"]
 

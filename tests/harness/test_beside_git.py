@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ from metastore.git.history import next_objects
 from metastore.storage.local import _locks as locks
 from metastore.storage.local import _objects as objects
 from metastore.storage.local._config import lacking
+from metastore.storage.local._joining import join
+from metastore.storage.local._packs import pack_names
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -213,30 +216,44 @@ def slow_git(storage: GitStorage, call: str, path: str, command: list[str], seco
 
     Of `rename`, strace compares no paths: the first one of each process is delayed.
     """
-    log, repository = Path(f"{storage.layout.root}/../trace"), storage.layout.path(CARS)
     waiting = ["sh", "-c", 'kill -STOP $$; exec git -c "safe.directory=*" "$@"', "sh", *command]
-    git_program = subprocess.Popen(waiting, cwd=repository, stderr=subprocess.PIPE, text=True)
-    os.waitid(os.P_PID, git_program.pid, os.WSTOPPED | os.WNOWAIT)
+    program = subprocess.Popen(waiting, cwd=storage.layout.path(CARS), stderr=subprocess.PIPE, text=True)
+    os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOWAIT)
+    with halted(program, storage, call, path, lambda: os.kill(program.pid, signal.SIGCONT), seconds):
+        yield
+    program.communicate()
+
+
+@contextmanager
+def halted(
+    program: subprocess.Popen[str],
+    storage: GitStorage,
+    call: str,
+    path: str,
+    begin: Callable[[], object],
+    seconds: int = 200,
+) -> Iterator[None]:
+    """Run the body while a program is halted before a system call on a path, to which `begin` brings it."""
+    log, repository = Path(f"{storage.layout.root}/../trace"), storage.layout.path(CARS)
     which = [f"trace={call}", "-e", f"inject={call}:delay_enter={seconds * 1_000_000}:when=1"]
     of_path = ["-P", path] if call != "rename" else []
-    tracing = ["strace", "-f", "-o", str(log), *of_path, "-e", *which, "-p", str(git_program.pid)]
+    tracing = ["strace", "-f", "-o", str(log), *of_path, "-e", *which, "-p", str(program.pid)]
     strace = subprocess.Popen(tracing, cwd=repository, stderr=subprocess.PIPE, text=True)
-    status = Path(f"/proc/{git_program.pid}/status")
+    status = Path(f"/proc/{program.pid}/status")
     wait_for(lambda: "TracerPid:\t0\n" not in status.read_text() or strace.poll() is not None)
-    os.kill(git_program.pid, signal.SIGCONT)
+    begin()
     at_it = re.compile(rf" {call}\(.*{re.escape(path)}")
-    wait_for(lambda: bool(log.exists() and at_it.search(log.read_text())) or git_program.poll() is not None)
-    halted = git_program.poll() is None
+    wait_for(lambda: bool(log.exists() and at_it.search(log.read_text())) or program.poll() is not None)
+    is_halted = program.poll() is None
     try:
-        if halted:
+        if is_halted:
             yield
     finally:
-        strace.terminate()  # it lets go of Git, which does the call now
+        strace.terminate()  # it lets go of the program, which does the call now
         _, said = strace.communicate()
-        git_program.communicate()
     if "ptrace" in said or "Operation not permitted" in said:
         pytest.skip("strace may not trace here")
-    assert halted, "Git did not come to the call"
+    assert is_halted, "Git did not come to the call"
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -430,12 +447,48 @@ def test_a_pack_is_read_whose_new_index_git_gc_removes_as_garbage(storage: GitSt
     fsck(Path(storage.layout.root))
 
 
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_git_opens_a_pack_that_was_replaced_since_it_looked_again(storage: GitStorage, repository: Path) -> None:
+    """Git misses an object that was just packed, lists the packs once more, and is slow to open the one with it."""
+    head = storage.resolve(CARS, None).id
+    for number in range(8):
+        newest = storage.append(CARS, {"a": str(number).encode()}, change(), parent=storage.resolve(CARS, None).id).id
+        if number < 7:
+            pack_without_joining(storage)
+    command = ["git", "-c", "safe.directory=*", "cat-file", "--batch-check=%(objecttype)"]
+    with subprocess.Popen(
+        command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as git_program:
+        assert git_program.stdin is not None
+        assert git_program.stdout is not None
+        print(head, file=git_program.stdin, flush=True)
+        assert git_program.stdout.readline() == "commit\n"
+        new = pack_without_joining(storage)
+        index = f"./objects/pack/{new}.idx"
+        ask = partial(print, newest, file=git_program.stdin, flush=True)
+        with halted(git_program, storage, "openat", index, ask):
+            join(str(repository), most=1, sync=False)
+        assert git_program.stdout.readline() == "commit\n"
+        git_program.stdin.close()
+
+
+def pack_without_joining(storage: GitStorage) -> str:
+    """Put loose objects into one more pack, and return its name."""
+    path = storage.layout.path(CARS)
+    before = pack_names(path)
+    with storage.lock(CARS), storage.open(CARS) as opened:
+        opened.database.pack_loose()
+    (new,) = pack_names(path) - before
+    return new
+
+
 def test_packing_does_not_remove_half_of_a_pack_that_git_is_making_again(storage: GitStorage, repository: Path) -> None:
     """`git repack` has put the pack in its place, and has yet to do so with its index."""
     git(repository, "repack", "-a", "-q")
     (index,) = (repository / "objects" / "pack").glob("*.idx")
     unfinished = index.with_name(f".tmp-1234-{index.name}")
     shutil.copy(index, unfinished)
+    age(index.with_suffix(".pack"))
     storage.compact(CARS)
     assert index.with_suffix(".pack").exists()
     unfinished.rename(index)
@@ -477,6 +530,7 @@ def test_repair_removes_an_index_without_a_pack_only_if_its_objects_are_elsewher
 def test_packing_takes_in_a_pack_that_lost_its_index(storage: GitStorage, unindexed: Path) -> None:
     storage.append(CARS, {"a": b"2"}, change(), parent=GitStorage(storage.layout.root).resolve(CARS, None).id)
     unindexed.unlink(missing_ok=True)
+    age(unindexed.with_suffix(".pack"))
     storage.compact(CARS)
     assert len(list(unindexed.parent.glob("*.pack"))) == 1
     assert GitStorage(storage.layout.root).find(CARS, "v1", "a")[1] == b"1"

@@ -24,6 +24,7 @@ from metastore.storage.local._packs import (
     name_pack,
     pack_names,
     read_index,
+    removable,
     remove_packs,
 )
 
@@ -39,15 +40,15 @@ def join(path: str, *, most: int, sync: bool) -> int:
     """Make one pack of many. Only ever called under the dataset's lock.
 
     Nothing is dropped. A pack that shares some of its objects with another one is left alone; one that has nothing of
-    its own (its join was cut short by a crash) is removed.
+    its own (it was young when it was replaced, or its join was cut short by a crash) does not count, and is removed.
 
     Args:
         path: The repository's folder.
-        most: Nothing is done where there are not more packs than these.
+        most: Nothing is joined where not more packs than these count.
         sync: Whether the new pack is made durable before the old ones go.
 
     Returns:
-        How many packs there are now.
+        How many packs count now.
 
     Raises:
         StorageCorrupt: A pack is damaged; nothing has changed.
@@ -56,16 +57,24 @@ def join(path: str, *, most: int, sync: bool) -> int:
     if len(names) <= most:
         return len(names)
     chosen, surplus = _choose(list(_read(path, names)))
-    if len(chosen) > 1:
+    counted = len(names) - len(surplus)
+    if counted > most and len(chosen) > 1:
         with aside(path) as folder:
             name = _write(path, chosen, folder)
             install(folder, name, path, sync=sync)
         surplus += [pack.name for pack in chosen if pack.name != name]
-    elif surplus:
-        for _ in _objects(path, chosen[0]):  # what is damaged is in those that would go, too
-            pass
+        counted -= len(chosen) - 1
+    else:
+        _expect_whole(path, chosen if removable(path, surplus) else ())
     remove_packs(path, surplus)
-    return len(pack_names(path))
+    return counted
+
+
+def _expect_whole(path: str, packs: Iterable[_Pack]) -> None:
+    """Raise StorageCorrupt if a pack is damaged: what is damaged is in those that would go, too."""
+    for pack in packs:
+        for _ in _objects(path, pack):
+            pass
 
 
 def _read(path: str, names: Iterable[str]) -> Iterator[_Pack]:

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ IDS_AT = 8 + 256 * 4
 FAR = 0x8000_0000  # larger offsets are in a separate table of the index
 #: Smaller objects are written in full; a delta is only used if it is this many times smaller.
 _WORTH, _GAIN = 200, 2
+#: So many replaced packs stay, up to this age in seconds: see `remove_packs`.
+_MOST_YOUNG, _YOUNG = 8, 30.0
 
 
 class Row(NamedTuple):
@@ -266,12 +269,15 @@ def _names_gone_packs(path: str, content: bytes) -> bool:
 
 
 def remove_packs(path: str, names: Iterable[str]) -> None:
-    """Remove packs whose objects are in others. Readers of the removed packs find the others.
+    """Remove packs whose objects are in others, except a few young ones, which are left to a later run.
+
+    When a pack is gone, Git lists the packs once more, and gives up if the next one goes before it is open. What it
+    finds then is the pack that replaced the first one: it is young, and stays even if it has been replaced by now.
 
     An index over several packs (git-multi-pack-index(1)) is removed first, since it would name missing packs. A pack
     that Git is writing again stays, or only half of it would be left.
     """
-    names = set(names) - _made_again(path)
+    names = set(removable(path, names)) - _made_again(path)
     several = f"{path}/objects/pack/multi-pack-index"
     if names and os.path.exists(several):
         with git_locked([several]), suppress(FileNotFoundError):
@@ -280,6 +286,21 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
         for ending in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/objects/pack/{name}{ending}")
+
+
+def removable(path: str, names: Iterable[str]) -> list[str]:
+    """Return the packs that are not among the young ones. A clock that was set back makes no pack young."""
+    now = time.time()
+    ages = {name: now - _written(f"{path}/objects/pack/{name}.pack") for name in names}
+    young = sorted((age, name) for name, age in ages.items() if 0 <= age < _YOUNG)[:_MOST_YOUNG]
+    return sorted(ages.keys() - {name for _, name in young})
+
+
+def _written(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _made_again(path: str) -> set[str]:
