@@ -62,7 +62,17 @@ if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
     from metastore.store.base import Store
 
-__all__ = ["ServiceSettings", "Settings", "load", "open_bundles", "open_store", "openness", "own_secret", "verifier"]
+__all__ = [
+    "ServiceSettings",
+    "Settings",
+    "databases",
+    "load",
+    "open_bundles",
+    "open_store",
+    "openness",
+    "own_secret",
+    "verifier",
+]
 _PREFIX = "METASTORE_"
 #: The similarity, up to 1, at which a name counts as a misspelling of another. People have variables of their own, too.
 _ALIKE = 0.9
@@ -191,6 +201,14 @@ def open_bundles(
         groups = Groups.load(settings.groups_file) if settings.groups_file else Groups.parse("groups =")
     durable = {"durable": settings.options["durable"]} if "durable" in settings.options and is_database(place) else {}
     return connect_bundles(place, groups, **{**durable, **host_options(settings, place), **options})
+
+
+def databases(settings: Settings) -> tuple[str, ...]:
+    """Return the URLs of the PostgreSQL databases that hold datasets or bundles."""
+    from metastore.storage.connect import is_database
+
+    places = dict.fromkeys((settings.url, settings.bundles_url or settings.url))
+    return tuple(os.fspath(place) for place in places if is_database(place))
 
 
 def wants_color() -> bool | None:

@@ -70,7 +70,15 @@ def open_service(settings: Settings) -> context.Service:
     """Open the objects that the settings name. Raises as `create_app` does."""
     store, registry = config.open_store(settings), config.open_bundles(settings)
     secret_key, ended = trust.session_secret(settings), trust.session_file(settings, "ended.sqlite")
-    return context.Service(store, trust.verifier(settings), registry, settings.service, secret_key, ended)
+    return context.Service(
+        store,
+        trust.verifier(settings),
+        registry,
+        settings.service,
+        secret_key,
+        ended,
+        databases=config.databases(settings),
+    )
 
 
 def reopened(served: context.Service, settings: Settings) -> context.Service:

@@ -12,9 +12,10 @@ from typing import TypeVar
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from metastore.postgres._pool import Connections, shared
+from metastore.postgres._pool import Connections, pools, shared
 from metastore.postgres.connection import Connection, Doubtful, check_dsn, database_errors, is_lost, pin
 
+__all__ = ["PATIENCE", "SIZE", "Database", "pools"]
 _Answer = TypeVar("_Answer")
 #: The largest number of connections per process, and how many seconds a call waits, where nothing else is said.
 SIZE, PATIENCE = 10, 30.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import errors
 
@@ -26,6 +27,11 @@ _CONNECTIONS = """SELECT count(*) FILTER (WHERE application_name = 'metastore'),
 _STALLS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), coalesce(state, ''),
     extract(epoch FROM clock_timestamp() - xact_start)::bigint FROM pg_stat_activity
     WHERE backend_xid IS NOT NULL AND xact_start < clock_timestamp() - %s * interval '1 second' ORDER BY xact_start"""
+#: The age of the oldest transaction that writes, in seconds.
+_OLDEST = """SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+    WHERE backend_xid IS NOT NULL"""
+#: How long a server may take to answer with its gauges, in seconds.
+_PATIENCE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,38 @@ def status(dsn: str, *, patience: float = 60.0) -> Status:
             risks=risks(connection, dsn),
             stalls=tuple(Stall(*stall) for stall in stalls),
         )
+
+
+class Gauge(NamedTuple):
+    """A number to watch: its name, what it means, and its value."""
+
+    name: str
+    help: str
+    value: float
+
+
+def gauges(dsn: str) -> tuple[Gauge, ...]:
+    """Return the numbers of a database that an operator watches.
+
+    Raises:
+        StorageUnavailable: It cannot be reached, or does not answer within some seconds.
+    """
+    with database_errors(), connect(dsn) as connection:
+        connection.deadline = time.monotonic() + _PATIENCE
+        replicas, synchronous, lag = _row(connection, _REPLICAS)
+        ours, open_now, most = _row(connection, _CONNECTIONS)
+        (oldest,) = _row(connection, _OLDEST)
+        named = len(risks(connection, dsn))
+    return (
+        Gauge("connections", "Connections of all programs.", open_now),
+        Gauge("connections_own", "Connections of MetaStore, from all machines.", ours),
+        Gauge("connections_max", "The most connections that the server accepts.", most),
+        Gauge("replicas", "Servers that follow.", replicas),
+        Gauge("replicas_synchronous", "Servers that each COMMIT waits for.", synchronous),
+        Gauge("replication_lag_seconds", "How far the slowest replica is behind.", lag),
+        Gauge("oldest_write_seconds", "The age of the oldest transaction that writes; the feed waits for it.", oldest),
+        Gauge("risks", "Settings with which acknowledged changes can be lost.", named),
+    )
 
 
 def _schema(connection: Connection) -> int:

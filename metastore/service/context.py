@@ -33,6 +33,7 @@ class Service:
         ended_sessions: The file of the sessions that have ended; None to keep them in memory.
         waiting: Waits for changes of the store.
         may_wait: How many more requests may.
+        databases: The URLs of the PostgreSQL databases whose numbers are among the metrics.
     """
 
     store: Store
@@ -43,6 +44,7 @@ class Service:
     ended_sessions: str | None = None
     waiting: Waiting = field(default_factory=Waiting)
     may_wait: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
+    databases: tuple[str, ...] = field(default=(), repr=False)
 
     def close(self) -> None:
         """Close the store and the registry."""

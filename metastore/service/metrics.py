@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from metastore import config, events
+from metastore.errors import MetastoreError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
 
 #: The upper bounds of the buckets of durations, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+#: For how many seconds the numbers of a database are shown again before it is asked again.
+_FRESH = 5.0
 #: The media type of Prometheus' text format.
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,6 +50,15 @@ class Metrics:
         self.conflicts = Counter(
             "metastore_conflicts", "Writes refused since something else is there.", registry=self.registry
         )
+        self._in_use, self._waiting = (
+            Gauge(f"metastore_database_pool_{name}", text, registry=self.registry, multiprocess_mode="livesum")
+            for name, text in (
+                ("in_use", "Connections in use by this service."),
+                ("waiting", "Calls that wait for a connection of this service."),
+            )
+        )
+        self.databases = Databases()
+        self.registry.register(self.databases)
         # A call of `labels` costs more than the counting itself.
         self._requests: Any = functools.cache(requests.labels)
         self._durations: Any = functools.cache(durations.labels)
@@ -50,6 +68,16 @@ class Metrics:
         known = method if method in _METHODS else "other"
         self._requests(known, route, status).inc()
         self._durations(known, route).observe(seconds)
+        if self.databases.watched:
+            self._look_at_pools()
+
+    def _look_at_pools(self) -> None:
+        """Note how many connections this process uses; processes cannot ask each other."""
+        from metastore.postgres.database import pools
+
+        stats = [pool.get_stats() for pool in pools()]
+        self._in_use.set(sum(each["pool_size"] - each["pool_available"] for each in stats))
+        self._waiting.set(sum(each["requests_waiting"] for each in stats))
 
     def follow(self, store: Any) -> None:
         """Count the writes to a store."""
@@ -69,7 +97,55 @@ class Metrics:
         if config.metrics_folder() is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(self.databases)
         return generate_latest(registry)
+
+
+class Databases:
+    """What databases tell about themselves when the metrics are read, but for some seconds at a time."""
+
+    def __init__(self) -> None:
+        self.watched: dict[str, str] = {}
+        self._seen: list[GaugeMetricFamily] = []
+        self._asked = float("-inf")
+        self._mutex = threading.Lock()
+
+    def watch(self, url: str) -> None:
+        """Ask a database from now on. Its name is the label of its numbers."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        self.watched[url] = str(conninfo_to_dict(url).get("dbname") or "")
+        self._asked = float("-inf")
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the numbers of all databases, as a collector of prometheus_client does."""
+        with self._mutex:
+            if self._asked < time.monotonic() - _FRESH:
+                self._seen = list(self._ask())
+                self._asked = time.monotonic()
+            yield from self._seen
+
+    def _ask(self) -> Iterator[GaugeMetricFamily]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        families: dict[str, GaugeMetricFamily] = {}
+
+        def add(name: str, text: str, database: str, value: float) -> None:
+            full = f"metastore_database_{name}"
+            family = families.setdefault(full, GaugeMetricFamily(full, text, labels=["database"]))
+            family.add_metric([database], value)
+
+        for url, database in self.watched.items():
+            from metastore.postgres.status import gauges
+
+            try:
+                found = gauges(url)
+            except MetastoreError:
+                found = ()
+            add("up", "Whether the database answers.", database, bool(found))
+            for gauge in found:
+                add(*gauge[:2], database, gauge.value)
+        yield from families.values()
 
 
 @functools.cache

@@ -22,6 +22,8 @@ def install(app: Flask, served: Service) -> None:
     """Watch every request of an application, and add these routes."""
     app.register_blueprint(operation)
     metrics().follow(served.store)
+    for url in served.databases:
+        metrics().databases.watch(url)
     app.wsgi_app = Watch(app.wsgi_app, served.settings.cors_origins)  # type: ignore[method-assign]
 
 

@@ -7,15 +7,21 @@ import logging
 import re
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 import metastore
 from metastore import MetaStore
+from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt, StorageError, StorageUnavailable
-from metastore.web import create_app
+from metastore.service.context import Service
+from metastore.service.metrics import metrics
+from metastore.web import create_app, make_app
 
+from ..bundle.postgres_server import migrated_database
 from .conftest import API, CARS, Authority, Door
 
 ORIGIN = "https://catalogue.example.org"
@@ -147,6 +153,36 @@ def test_metrics_count_writes_and_conflicts(door: Door) -> None:
     assert door.admin.put(CARS, json={"name": "cars"}, headers={"If-Match": f'"{"0" * 40}"'}).status_code == 412
     text = door.anybody.get("/metrics").text
     assert (counted(text, writes), counted(text, conflicts)) == (before[0] + 1, before[1] + 1)
+
+
+def test_metrics_show_the_database_and_the_pool(memory: MetaStore) -> None:
+    with migrated_database() as dsn, psycopg.connect(dsn) as writer:
+        named = conninfo_to_dict(dsn)
+        url = f"postgresql://{named['user']}@{named['host']}:{named['port']}/{named['dbname']}"
+        store = metastore.connect(url)
+        door = Door(make_app(Service(store, Verifier(()), databases=(url,))), Authority())
+        writer.execute("CREATE TABLE unfinished ()")  # a transaction that writes, and goes on
+        door.anybody.get("/readyz")
+        text = door.anybody.get("/metrics").text
+        label = f'{{database="{named["dbname"]}"}}'
+        assert counted(text, f"metastore_database_up{label}") == 1
+        assert counted(text, f"metastore_database_oldest_write_seconds{label}") > 0
+        assert counted(text, f"metastore_database_connections{label}") >= 3
+        assert counted(text, f"metastore_database_replicas{label}") == 0
+        assert "\nmetastore_database_replication_lag_seconds{" in text
+        assert counted(text, "metastore_database_pool_waiting") == 0
+        pool = next(iter(store.storage.database._pools.values()))  # type: ignore[attr-defined]
+        with pool.connection():
+            door.anybody.get("/healthz")
+            assert counted(door.anybody.get("/metrics").text, "metastore_database_pool_in_use") == 1
+        door.anybody.get("/healthz")
+        assert counted(door.anybody.get("/metrics").text, "metastore_database_pool_in_use") == 0
+        store.close()
+    metrics().databases._asked = float("-inf")
+    text = door.anybody.get("/metrics").text  # the database is gone, the metrics are not
+    assert f"metastore_database_up{label} 0.0" in text
+    assert f"metastore_database_connections{label}" not in text
+    del metrics().databases.watched[url]
 
 
 def test_what_was_answered_is_not_in_flight(door: Door) -> None:
