@@ -57,7 +57,7 @@ ckan.gravatar_default = disabled
 {settings}
 ckanext.metastore.on_failure = continue
 [loggers]
-keys = root, ckanext
+keys = root, ckan, ckanext
 [handlers]
 keys = console
 [formatters]
@@ -65,6 +65,11 @@ keys = generic
 [logger_root]
 level = WARNING
 handlers = console
+[logger_ckan]
+level = WARNING
+handlers = console
+qualname = ckan
+propagate = 0
 [logger_ckanext]
 level = INFO
 handlers = console
@@ -85,7 +90,7 @@ class Portal:
 
     Args:
         programs: The `bin` folder of the environment that CKAN is installed in.
-        testing: Whether CKAN's own test helpers shall work on it.
+        testing: Whether CKAN's own test helpers use it.
         recording: What `ckanext.metastore.…` says; otherwise datasets are recorded in the folder's `store`.
         plugins: More plugins.
         settings: More settings of CKAN's.
@@ -183,6 +188,11 @@ class Portal:
     def log(self, port: int) -> Path:
         """Where a worker writes what it has to say."""
         return self.folder / f"ckan-{port}.log"
+
+    def complaints(self) -> str:
+        """Return the end of what the first worker says, without the requests that it logs."""
+        lines = self.log(self.port).read_text().splitlines()
+        return "\n".join([line for line in lines if "[werkzeug]" not in line][-60:])
 
     def user(self, name: str, fullname: str, *, sysadmin: bool = True) -> str:
         """Make a user, who may do everything, and return a token for the API; the password is `name-password`."""

@@ -253,7 +253,7 @@ def test_what_ckan_grants_an_editor_the_service_grants_too_and_nothing_else(
     assert made.revision.author.name == "Ann Lee"
     editor(all_of_it).dataset_create("org1/ds3", said)
     for place, scopes, refusal in [
-        ("org1/ds2", one, metastore.DatasetNotFound),  # whoever may not read it is not told that it is there
+        ("org1/ds2", one, metastore.DatasetNotFound),  # who may not read it does not learn that it exists
         ("org2/ds1", all_of_it, metastore.DatasetNotFound),
         ("org1/ds1", "", metastore.DatasetNotFound),
         ("org1/ds1", all_of_it, metastore.PermissionDenied),

@@ -62,6 +62,20 @@ def test_a_change_is_undone_by_the_form_on_its_page(browser: Browser, cars: Pack
     assert newest["message"] == "A mistake"
     shown = act("package_show", id=cars["id"])
     assert (shown["title"], shown["notes"]) == ("Cars", "More of them")
+    assert "Nothing is left of this change to undo" in browser.sends(version["page"] + "/undo")
+    assert len(act("dataset_revision_list", id=cars["id"])) == 4
+
+
+@with_both_forms
+def test_a_version_that_lacks_what_the_dataset_has_now_is_shown(browser: Browser, cars: Package, forms: str) -> None:
+    [first] = act("dataset_revision_list", id=cars["id"])
+    more = {"url": "https://example.org", "author": "Bo Ek", "author_email": "bo@example.org", "version": "2"}
+    resource = {**cars["resources"][0], "description": "Each car", "mimetype": "text/csv"}
+    act("package_patch", "ann", id=cars["id"], resources=[resource], **more)
+    page = browser.sees(f"/dataset/{cars['id']}/versions/{first['id']}")
+    assert "An older version." in page
+    assert not re.search(r">\s*None\s*<", page)
+    browser.sees(f"/dataset/{cars['id']}/versions/{first['id']}/resource/{resource['id']}")
 
 
 @with_both_forms

@@ -1,4 +1,4 @@
-"""What can be asked about versions, and what CKAN's own actions do besides. Docstrings are CKAN's help texts."""
+"""The extension's actions, and what it adds to CKAN's own. Docstrings are CKAN's help texts."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def _versions(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[s
 
 
 def _held(context: Any, data_dict: dict[str, Any]) -> tuple[Versions, dict[str, Any]]:
-    """Return what `_versions` does, and let nobody else change the dataset until the transaction ends."""
+    """Return what `_versions` does, and hold the dataset's row until the transaction ends."""
     portal.locked(data_dict["id"])
     return _versions(context, data_dict)
 
 
 def _place(context: Any, data_dict: dict[str, Any]) -> tuple[metastore.Store, metastore.DatasetId]:
-    """Return the store and the id that a dataset has there, for those who may change the dataset."""
+    """Return the store, and the dataset's id in it."""
     versions, _ = _versions(context, data_dict)
     return versions.store, versions.dataset_id
 
@@ -69,11 +69,12 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
     """Return the versions of a dataset, newest first.
 
     :param id: the id or name of the dataset
-    :param revision: begin with this version: its id or a tag (optional)
-    :param limit: at most so many (optional, default and most: 100). For the next page, begin with the last one's parent
-    :param fields: whether to tell which fields each version changed (optional, default: no)
-    :rtype: list of dictionaries: id, parent, author, message, created, deleted, tags, and if asked for fields (of CKAN:
-        dictionaries with field, resource, extra)
+    :param revision: the id or a tag of the version to start from (optional, default: the newest)
+    :param limit: the largest number of versions (optional, default and maximum: 100). For the next page, start from
+        the `parent` of the last version
+    :param fields: whether to list the fields that each version changed (optional, default: false)
+    :rtype: list of dictionaries with id, parent, author, message, created, deleted, tags, and with `fields` also
+        fields (of CKAN: dictionaries with field, resource, extra)
     """
     with _allowed("dataset_revision_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
@@ -96,10 +97,10 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     """Return one version of a dataset.
 
     :param id: the id or name of the dataset
-    :param revision: the version's id or a tag (optional, default: the newest)
-    :rtype: dictionary: id, parent, author, message, created, deleted, older and newer (the ids of the versions before
-        and after it), package, gone_files (the ids of resources whose uploaded files are gone: replaced since, and not
-        kept), descriptor
+    :param revision: the id or a tag of the version (optional, default: the newest)
+    :rtype: dictionary with id, parent, author, message, created, deleted, older and newer (the ids of the versions
+        before and after it), package (the dataset as it was), gone_files (the ids of resources whose uploaded files
+        were replaced and not kept), descriptor (the stored Data Package)
     """
     with _allowed("dataset_revision_show", context, data_dict):
         versions, now = _versions(context, data_dict)
@@ -123,10 +124,10 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     """Compare two versions of a dataset.
 
     :param id: the id or name of the dataset
-    :param from: a version's id or a tag
-    :param to: another one (optional, default: the newest)
-    :rtype: dictionary: old, new (versions), patch (RFC 6902, of descriptors), changes (of descriptors, in words),
-        fields (of CKAN: dictionaries with field, resource, extra, old, new)
+    :param from: the id or a tag of the older version
+    :param to: the id or a tag of the newer version (optional, default: the newest)
+    :rtype: dictionary with old and new (the versions), patch (RFC 6902, between the descriptors), changes (the same as
+        sentences), fields (of CKAN: dictionaries with field, resource, extra, old, new)
     """
     with _allowed("dataset_revision_diff", context, data_dict):
         versions, _ = _versions(context, data_dict)
@@ -137,15 +138,15 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
 
 
 def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Bring back an older version, as a new one. Name, organisation and visibility stay as they are now.
+    """Restore an older version as a new one. The name, the organisation and the visibility do not change.
 
-    CKAN keeps only the newest file of a resource. A resource whose file was replaced since keeps the newest one, unless
-    the plugin metastore_files has kept the older one.
+    CKAN keeps only the newest file of a resource. If the file has been replaced since, the resource gets its older file
+    back only if the plugin metastore_files kept it.
 
     :param id: the id or name of the dataset
-    :param revision: the version's id or a tag
-    :param message: why (optional)
-    :rtype: dictionary: the dataset
+    :param revision: the id or a tag of the version
+    :param message: why it is restored (optional)
+    :rtype: dictionary, the restored dataset
     """
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_revert", context, data_dict):
@@ -158,14 +159,16 @@ def dataset_revert(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Take one change out, and keep those after it, by a new version. Name, organisation and visibility stay.
+    """Undo the change that one version made, and keep the changes after it. This makes a new version.
 
-    It is refused if a later change stands in the way. Files are as with dataset_revert.
+    The name, the organisation and the visibility do not change. If a later version changed one of the same fields, the
+    call is refused, and the error names these fields. It is refused too if nothing is left of the change. For files,
+    see dataset_revert.
 
     :param id: the id or name of the dataset
-    :param revision: the id or a tag of the version that made the change
-    :param message: why (optional)
-    :rtype: dictionary: the dataset
+    :param revision: the id or a tag of the version to undo
+    :param message: why it is undone (optional)
+    :rtype: dictionary, the dataset without the change
     """
     revision = tk.get_or_bust(data_dict, "revision")
     with _allowed("dataset_undo", context, data_dict):
@@ -176,6 +179,8 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
         except metastore.MergeConflict as error:
             again = answer(lambda: versions.changed_again(revision, present))
             raise tk.ValidationError({"metastore": [_in_the_way(again, now["type"])]}) from error
+        if descriptor == present:
+            raise tk.ValidationError({"metastore": [tk._("Nothing is left of this change to undo")]})
         message = data_dict.get("message") or f"Undo version {undone.id[:12]}"
         package = brought_back(versions, descriptor, now)
     return tk.get_action("package_update")(_fresh(context), {**package, portal.MESSAGE: message})
@@ -189,10 +194,10 @@ def _in_the_way(again: list[FieldChange], dataset_type: str) -> str:
 
 @tk.side_effect_free
 def dataset_tag_list(context: Any, data_dict: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the tags of a dataset's versions, by name.
+    """Return the tags of a dataset's versions, sorted by name.
 
     :param id: the id or name of the dataset
-    :rtype: list of dictionaries: name, revision, description, author, created, id
+    :rtype: list of dictionaries with name, revision, description, author, created, id
     """
     with _allowed("dataset_tag_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
@@ -204,7 +209,8 @@ def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     """Return one tag.
 
     :param id: the id or name of the dataset
-    :param tag: its name
+    :param tag: the name of the tag
+    :rtype: dictionary with name, revision, description, author, created, id
     """
     with _allowed("dataset_tag_show", context, data_dict):
         versions, _ = _versions(context, data_dict)
@@ -213,12 +219,13 @@ def dataset_tag_show(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Name a version.
+    """Tag a version.
 
     :param id: the id or name of the dataset
-    :param tag: the name: letters, digits and _ - + . ,
-    :param revision: the version's id or another tag (optional, default: the newest)
-    :param description: what it stands for (optional)
+    :param tag: the name of the tag: letters, digits and _ - + . ,
+    :param revision: the id or another tag of the version (optional, default: the newest)
+    :param description: what the tag stands for (optional)
+    :rtype: dictionary, the tag as dataset_tag_show returns it
     """
     with _allowed("dataset_tag_create", context, data_dict):
         store, where = _place(context, data_dict)
@@ -228,14 +235,15 @@ def dataset_tag_create(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
 
 
 def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Rename a tag, describe it anew, or let it name another version. What is not given stays.
+    """Rename a tag, change its description, or move it to another version. Parameters left out change nothing.
 
     :param id: the id or name of the dataset
-    :param tag: its name now
-    :param new_tag: its new name (optional)
-    :param revision: the version that it shall name (optional)
-    :param description: what it shall say (optional)
+    :param tag: the current name of the tag
+    :param new_tag: the new name (optional)
+    :param revision: the id or a tag of the version to move it to (optional)
+    :param description: the new description (optional)
     :param message: why, for the journal (optional)
+    :rtype: dictionary, the changed tag as dataset_tag_show returns it
     """
     with _allowed("dataset_tag_update", context, data_dict):
         store, where = _place(context, data_dict)
@@ -246,10 +254,10 @@ def dataset_tag_update(context: Any, data_dict: dict[str, Any]) -> dict[str, Any
 
 
 def dataset_tag_delete(context: Any, data_dict: dict[str, Any]) -> None:
-    """Remove a tag; the version stays.
+    """Delete a tag. The version remains.
 
     :param id: the id or name of the dataset
-    :param tag: its name
+    :param tag: the name of the tag
     :param message: why, for the journal (optional)
     """
     with _allowed("dataset_tag_delete", context, data_dict):
@@ -274,7 +282,7 @@ def _fresh(context: Any) -> Any:
 @tk.chained_action
 @tk.side_effect_free
 def package_show(original: Action, context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a dataset; with `revision` (a version's id or a tag), as it was."""
+    """Return a dataset. With `revision` (the id or a tag of a version), return it as it was then."""
     if not data_dict.get("revision"):
         return original(context, data_dict)
     now = original(context, {name: value for name, value in data_dict.items() if name != "revision"})
@@ -285,11 +293,11 @@ def package_show(original: Action, context: Any, data_dict: dict[str, Any]) -> d
 
 @tk.chained_action
 @tk.side_effect_free
-@auth_audit_exempt  # `package_show` checks: the resource may be gone, and then nobody is asked about it
+@auth_audit_exempt  # `package_show` checks access; for a resource that is gone, no check of its own is possible
 def resource_show(original: Action, context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return a resource; with `revision` (a version's id or a tag), as it was.
+    """Return a resource. With `revision` (the id or a tag of a version), return it as it was then.
 
-    With `package_id`, also one that the dataset has no more.
+    With `package_id`, this also finds a resource that has been removed from the dataset.
     """
     if not data_dict.get("revision"):
         return original(context, data_dict)

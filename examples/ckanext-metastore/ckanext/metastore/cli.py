@@ -22,7 +22,7 @@ def metastore() -> None:
 
 @metastore.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN has no more.")
+@click.option("--purge", is_flag=True, help="Remove the history of datasets that CKAN no longer has.")
 @click.option("--yes", is_flag=True, help="Also if CKAN has less than half of what MetaStore has.")
 @click.option("--jobs", type=click.IntRange(1, 5), default=1, show_default=True, help="How many datasets at a time.")
 @click.option("--after", metavar="ID", default="", help="Only datasets behind this id, where another run was ended.")

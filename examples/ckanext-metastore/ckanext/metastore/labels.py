@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+from ckanext.metastore.schemas import schema_of
 
 #: How many characters of a value are shown on one line.
 _LONGEST = 200
@@ -27,8 +28,7 @@ LABELS = {
 def labels_of(dataset_type: str) -> dict[str, str]:
     """Return the labels of fields, by field and by `resource.` and field; those of ckanext-scheming if it is there."""
     labels = {field: tk._(text) for field, text in LABELS.items()}
-    find = tk.h.get("scheming_get_dataset_schema")
-    schema = (find(dataset_type) if find else None) or {}
+    schema = schema_of(dataset_type)
     for prefix, fields in (("", "dataset_fields"), ("resource.", "resource_fields")):
         for field in schema.get(fields, []):
             if text := field.get("label"):

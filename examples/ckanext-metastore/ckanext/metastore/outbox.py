@@ -143,7 +143,7 @@ def drain_before_reading(uuid: str) -> None:
     """Record the changes of a dataset that wait, so that its reader sees them.
 
     Raises:
-        metastore.StorageUnavailable: A purge waits: what is recorded belongs to a dataset that is no more.
+        metastore.StorageUnavailable: A purge waits: the record belongs to a dataset that is gone.
     """
     if not is_ready():
         return

@@ -61,7 +61,7 @@ def withdraw(recorder: Recorder, gone: Iterable[metastore.DatasetId], *, purge: 
     """Withdraw datasets that CKAN no longer has, or remove their histories; yield each step."""
     end = recorder.purge if purge else recorder.withdraw
     for dataset_id in gone:
-        why: dict[str, Any] = {"author": PORTAL, "message": "CKAN has it no more"}
+        why: dict[str, Any] = {"author": PORTAL, "message": "No longer in CKAN"}
         yield _attempt(str(dataset_id), lambda dataset_id=dataset_id, why=why: end(dataset_id, **why))
 
 

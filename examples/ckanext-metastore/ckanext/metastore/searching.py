@@ -19,13 +19,13 @@ _MOST = 50
 
 @tk.side_effect_free
 def dataset_version_search(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
-    """Search the datasets as they were at a moment. Only for users, since it reads many versions.
+    """Search the datasets as they were at a given time. Users must be signed in, since a search reads many versions.
 
-    :param at: the moment, such as 2026-11-01
-    :param q: words that all have to be there (optional, default: all datasets)
-    :param after: the following of the page before (optional)
-    :rtype: dictionary: results (dictionaries: id, name, title, revision, created) and following. A page may have fewer
-        results than others, or none: what the user may not see is left out
+    :param at: the time, such as 2026-11-01
+    :param q: words that the dataset must all contain (optional, default: all datasets)
+    :param after: `following` of the previous page (optional)
+    :rtype: dictionary with results (dictionaries with id, name, title, revision, created) and following. Datasets that
+        the user may not see are left out, so a page can have fewer results than others, or none
     """
     tk.check_access("dataset_version_search", context, data_dict)
     at = tk.get_or_bust(data_dict, "at")

@@ -170,7 +170,7 @@ class Versions:
         raise metastore.RevisionNotFound(self.dataset_id, digest)
 
     def newest_states(self, resource_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return resources that the dataset has no more in the newest state that a version has, by id."""
+        """Return removed resources, each in the newest state that a version has, by id."""
         wanted, states = set(resource_ids), dict[str, dict[str, Any]]()
         for revision in self.revisions(limit=_FARTHEST) if wanted else ():
             [descriptor] = self.descriptors(revision.id)

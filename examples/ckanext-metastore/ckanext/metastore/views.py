@@ -13,6 +13,7 @@ from ckanext.metastore.errors import Unavailable
 from ckanext.metastore.files import path_of
 from ckanext.metastore.labels import label, labels_of
 from ckanext.metastore.record import PLACE
+from ckanext.metastore.schemas import for_templates
 from ckanext.metastore.versions import tag_of
 from flask import Blueprint, current_app, g, send_file
 
@@ -142,7 +143,7 @@ def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
     found = _act("dataset_revision_show", id=now["id"], revision=revision)
     newest = _act("dataset_revision_list", id=now["id"], limit=1)[0]["id"] == found["id"]
     tags = [tag for tag in _act("dataset_tag_list", id=now["id"]) if tag["revision"] == found["id"]]
-    package = {**found["package"], **{member: now[member] for member in PLACE if member in now}}
+    package = for_templates({**found["package"], **{member: now[member] for member in PLACE if member in now}})
     may_change = tk.h.check_access("package_update", {"id": now["id"]})
     return package, {
         "pkg_dict": package,
