@@ -45,11 +45,23 @@ def storage_errors() -> Iterator[None]:
         raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an error of the operating system name this file, as errors of calls on open files do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync_directory(path: str | Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         _close(descriptor)
 
@@ -64,7 +76,8 @@ def sync_file(path: str) -> None:
     """Make a file's content durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         _close(descriptor)
 
@@ -115,13 +128,19 @@ def write_file(path: str, content: bytes, *, sync: bool) -> None:
     """Write a file in place; for files that nobody else can see yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if sync:
-            os.fsync(descriptor)
+        with naming(path):
+            write_all(descriptor, content)
+            if sync:
+                os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write content to an open file."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None = None) -> None:

@@ -16,6 +16,7 @@ from metastore.errors import MetastoreError, OutcomeUnknown, StorageCorrupt, Sto
 from metastore.git.cache import Cache
 from metastore.storage.local import _repository as repository
 from metastore.storage.local._repository import GitRepository
+from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -89,7 +90,7 @@ def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: 
     storage = fill(small_disk / "store")
     ballast = fill_up(small_disk)
     before = state(storage, ALL)
-    with pytest.raises(StorageUnavailable, match=r"full|No space"):
+    with pytest.raises(StorageUnavailable, match=f"the disk is full: {small_disk}/store/"):
         WRITES[write](storage)
     assert state(GitStorage(small_disk / "store"), ALL) == before
     fsck(small_disk / "store")
@@ -97,6 +98,20 @@ def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: 
     storage.append(BOATS, {"a": b"next"}, change(), parent=storage.resolve(BOATS, None).id)
     list(storage.verify(repair=True))
     assert list(storage.verify()) == []
+
+
+@pytest.mark.parametrize("room", [0, 4096, 16384])
+def test_a_backup_onto_a_full_disk_names_it_and_the_next_one_completes_it(
+    room: int, small_disk: Path, tmp_path: Path
+) -> None:
+    storage = fill(tmp_path / "store")
+    ballast = fill_up(small_disk)
+    os.truncate(ballast, ballast.stat().st_size - room)
+    with pytest.raises(StorageUnavailable, match=f"the disk is full: {small_disk}"):
+        backup(storage, small_disk / "backup")
+    ballast.unlink()
+    assert backup(storage, small_disk / "backup").datasets == 2
+    assert state(GitStorage(small_disk / "backup"), ALL) == state(storage, ALL)
 
 
 @pytest.mark.parametrize("write", WRITES)

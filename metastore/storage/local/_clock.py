@@ -15,7 +15,7 @@ import secrets
 import time
 from contextlib import suppress
 
-from metastore.files import locked, make_folders, read_file, replace_file
+from metastore.files import locked, make_folders, naming, read_file, replace_file
 
 #: The file in a repository whose time is that of the last change.
 CHANGED = "changed"
@@ -82,9 +82,10 @@ class Clock:
         state = f"{at:020} {at + _AHEAD if sync else durable:020} {boot:36}\n".encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.pwrite(descriptor, state, 0)
-            if sync and self._sync:
-                os.fsync(descriptor)
+            with naming(self._path):
+                os.pwrite(descriptor, state, 0)
+                if sync and self._sync:
+                    os.fsync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
+from metastore.files import naming
 from metastore.git.pack import HEADER
 from metastore.storage.local._packs import (
     FAR,
@@ -100,7 +101,7 @@ def _choose(packs: list[_Pack]) -> tuple[list[_Pack], list[str]]:
 def _write(path: str, packs: list[_Pack], folder: str) -> str:
     rows: list[Row] = []
     digest = hashlib.sha1(usedforsecurity=False)
-    with open(f"{folder}/joined", "wb") as out:
+    with naming(f"{folder}/joined"), open(f"{folder}/joined", "wb") as out:
         head = HEADER + sum(len(pack.rows) for pack in packs).to_bytes(4)
         digest.update(head)
         out.write(head)
@@ -118,7 +119,7 @@ def _objects(path: str, pack: _Pack) -> Iterator[bytes]:
     """Yield what is between the header and the checksum of a pack; raise StorageCorrupt at the end if it is damaged."""
     file = f"{path}/objects/pack/{pack.name}.pack"
     whole = hashlib.sha1(usedforsecurity=False)
-    with open(file, "rb") as content:
+    with naming(file), open(file, "rb") as content:
         left = os.fstat(content.fileno()).st_size - 32
         head = content.read(12)
         whole.update(head)

@@ -7,9 +7,9 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from metastore.errors import StorageCorrupt
+from metastore.files import naming, write_all
 
 _CHUNK = 64 * 1024
 _LOOSE_FOLDER, _LOOSE = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{38}")
@@ -54,15 +54,6 @@ def _complete(names: set[str]) -> Iterator[str]:
     return (name for name in names if _PACKED.fullmatch(name) and name.replace(".idx", ".pack") in names)
 
 
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Make an error of the operating system name this file."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-
-
 def copy_object(source: str, target: str, name: str, *, sync: bool) -> int:
     """Copy an object file, and compare it with its checksum.
 
@@ -86,10 +77,10 @@ def copy_object(source: str, target: str, name: str, *, sync: bool) -> int:
             for chunk in _chunks(reading, source):
                 checksum.update(chunk)
                 size += len(chunk)
-                with _naming(target):
-                    _write(writing, chunk)
+                with naming(target):
+                    write_all(writing, chunk)
             if sync:
-                with _naming(target):
+                with naming(target):
                     os.fsync(writing)
         finally:
             os.close(writing)
@@ -109,20 +100,14 @@ def _chunks(descriptor: int, path: str) -> Iterator[bytes]:
 
 
 def _read(descriptor: int, path: str) -> bytes:
-    with _naming(path):
+    with naming(path):
         return os.read(descriptor, _CHUNK)
-
-
-def _write(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def is_whole(path: str, name: str) -> bool:
     """Tell whether the object file at a path has the checksum that it needs; `name` as for `copy_object`."""
     checksum = _Checksum(name)
-    with open(path, "rb") as file:
+    with naming(path), open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             checksum.update(chunk)
     return checksum.is_right()

@@ -12,6 +12,7 @@ import zlib
 from collections import OrderedDict
 from contextlib import suppress
 
+from metastore.files import naming
 from metastore.git.delta import patched
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
@@ -99,7 +100,8 @@ class _Pack:
             return known
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return self._read(descriptor, offset)
+            with naming(self._path):
+                return self._read(descriptor, offset)
         finally:
             os.close(descriptor)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import read_file
+from metastore.files import naming, read_file
 
 _ROW = re.compile(rb"^([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?$", re.MULTILINE)
 _HEADER = b"# pack-refs with: sorted\n"
@@ -47,11 +47,12 @@ def find_packed(path: str, name: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        size = os.fstat(descriptor).st_size
-        if size:
-            header = _line_at(descriptor, size, 0)
-            if _is_sorted(header.text):
-                return _search(descriptor, path, header.end, size, name.encode(errors="surrogateescape"))
+        with naming(path):
+            size = os.fstat(descriptor).st_size
+            if size:
+                header = _line_at(descriptor, size, 0)
+                if _is_sorted(header.text):
+                    return _search(descriptor, path, header.end, size, name.encode(errors="surrogateescape"))
     finally:
         os.close(descriptor)
     return read_packed(path).get(name)

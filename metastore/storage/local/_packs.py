@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import read_file, sync_directory, sync_file
+from metastore.files import naming, read_file, sync_directory, sync_file
 from metastore.git.delta import difference
 from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, as_difference, whole
@@ -73,7 +73,7 @@ def _write(read: Callable[[str], GitObject], ids: Iterable[str], folder: str) ->
     order = _ordered(read, ids)
     rows: list[Row] = []
     versions = _Versions(None)
-    with open(f"{folder}/new", "wb") as out:
+    with naming(f"{folder}/new"), open(f"{folder}/new", "wb") as out:
         digest = hashlib.sha1(usedforsecurity=False)
         _put(out, digest, HEADER + len(order).to_bytes(4))
         for identity, file in order:
@@ -147,7 +147,7 @@ def name_pack(folder: str, name: str, rows: list[Row], checksum: bytes) -> str:
     """Give a pack in a temporary folder its name and its index. Return the name."""
     new = f"pack-{checksum.hex()}"
     os.rename(f"{folder}/{name}", f"{folder}/{new}.pack")
-    with open(f"{folder}/{new}.idx", "wb") as out:
+    with naming(f"{folder}/{new}.idx"), open(f"{folder}/{new}.idx", "wb") as out:
         out.write(index_content(rows, checksum))
     return new
 
