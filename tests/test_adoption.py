@@ -152,6 +152,30 @@ def test_what_gets_no_id_is_named_and_stays(root: Path) -> None:
         assert (root / f"{name}.git").is_dir()
 
 
+def test_a_repository_with_two_paths_gets_one_id(root: Path) -> None:
+    (root / "Linked Owner").symlink_to("Datopian")
+    adopted = list(adopt(GitStorage(root), change(), dry_run=False))
+    assert len({each.dataset_id for each in adopted}) == len(adopted) == len(NAMES)
+    ids = map(str, metastore.connect(root).dataset_list())
+    assert not [name for name in ids if (root / f"{name}.git").is_symlink()]
+
+
+@pytest.mark.parametrize("what", ["unreadable", "elsewhere", "sha256"])
+def test_what_cannot_be_read_gets_no_id(what: str, root: Path) -> None:
+    path = root / "Physics/Bad One.git"
+    path.parent.mkdir()
+    if what == "sha256":
+        git("init", "--quiet", "--bare", "--object-format=sha256", path)
+    else:
+        git("clone", "--quiet", "--bare", "--no-hardlinks", root / "physics/cars.git", path)
+        for file in path.glob("objects/*/*"):
+            file.unlink() if what == "elsewhere" else (file.chmod(0o644), file.write_bytes(b"rubbish"))
+    (problem,) = (each.problem for each in adopt(GitStorage(root), change(), dry_run=False) if each.problem)
+    assert {"unreadable": "is damaged", "elsewhere": "is missing", "sha256": "uses SHA-256"}[what] in problem
+    assert path.is_dir()
+    assert "Physics/Bad One" in {damage.where for damage in metastore.connect(root).verify()}
+
+
 @pytest.mark.parametrize("branch", ["main", "master", "feature/one"])
 def test_a_dataset_is_created_where_an_empty_repository_stands(branch: str, tmp_path: Path) -> None:
     store = metastore.connect(tmp_path, author=ANN, validation="off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +139,18 @@ def test_what_git_keeps_beside_a_pack_goes_with_it(storage: GitStorage, path: Pa
     let_age(str(path))
     storage.compact(CARS)
     assert sorted(file.suffix for file in (path / "objects/pack").iterdir()) == [".idx", ".pack"]
+
+
+def test_a_repository_without_a_folder_for_packs_is_read_checked_packed_and_backed_up(
+    storage: GitStorage, path: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(path / "objects/pack")
+    head = GitStorage(storage.layout.root).resolve(CARS, None)
+    assert list(storage.verify()) == []
+    assert backup(storage, tmp_path / "copy").kept == ()
+    storage.compact(CARS)
+    assert len(pack_names(str(path))) == 1
+    assert GitStorage(storage.layout.root, cache_bytes=0).resolve(CARS, None) == head
 
 
 def grow_beside(storage: GitStorage) -> None:

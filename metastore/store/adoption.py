@@ -42,7 +42,9 @@ def adopt(storage: GitStorage, change: Change, *, dry_run: bool) -> Iterator[Ado
         dry_run: Whether to only report what would be done.
     """
     journal, taken = Journal(storage), set[DatasetId]()
-    for owner, name, path in list(storage.layout.unnamed()):
+    # The folder of an owner may be a link to another one, whose repositories then have two paths each.
+    places = {os.path.realpath(path): (owner, name, path) for owner, name, path in storage.layout.unnamed()}
+    for owner, name, path in sorted(places.values()):
         former = os.fsencode(f"{owner}/{name}").decode("utf-8", "replace")
         dataset_id = _id_for(owner, name)
         if dataset_id is None:

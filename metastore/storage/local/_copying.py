@@ -238,14 +238,7 @@ def _expect_targets(
         raise StorageCorrupt(f"{repository.path}: the branch {branch} is missing")
     for identity in set(references.values()):
         if f"objects/{identity[:2]}/{identity[2:]}" not in known:
-            _expect_object(repository, identity)
-
-
-def _expect_object(repository: GitRepository, identity: str) -> None:
-    try:
-        repository.read_uncached(identity)
-    except KeyError:
-        raise StorageCorrupt(f"{repository.path}: the object {identity} is missing") from None
+            repository.expect_object(identity)
 
 
 def _missing(theirs: GitRepository, ours: GitRepository) -> set[str]:

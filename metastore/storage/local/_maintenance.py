@@ -21,6 +21,7 @@ from metastore.storage.local._packs import (
     UNFINISHED,
     index_ids,
     names_gone_packs,
+    pack_files,
     pack_names,
     readable_packs,
     remove_packs,
@@ -212,7 +213,7 @@ def _halves(path: str) -> Iterator[str]:
 
 def _pack_files(path: str) -> list[str]:
     """Return the files below `objects/pack` that Git has finished, or given up."""
-    names = [f"pack/{name}" for name in sorted(os.listdir(f"{path}/objects/pack"))]
+    names = [f"pack/{name}" for name in sorted(pack_files(path))]
     return [name for name in names if not name.startswith(f"pack/{UNFINISHED}") or is_stale(f"{path}/objects/{name}")]
 
 

@@ -23,7 +23,7 @@ from metastore.git import BLOB, COMMIT, TAG, TREE
 from metastore.git.objects import GitObject, object_id
 from metastore.storage.local._git_program import run
 from metastore.storage.local._pack_reader import Packs
-from metastore.storage.local._packs import index_ids, readable_packs, write_pack
+from metastore.storage.local._packs import index_ids, pack_files, readable_packs, write_pack
 
 if TYPE_CHECKING:
     import pygit2
@@ -141,12 +141,12 @@ class ObjectDatabase:
                 return self._packs.read(identity)
         looks = 0
         for _ in range(_TRIES):
-            before = self._pack_files()
+            before = pack_files(self._path)
             packs = self._open()
             try:
                 return packs.read(identity)
             except (KeyError, ValueError, FileNotFoundError):
-                looks += before == self._pack_files()
+                looks += before == pack_files(self._path)
                 if looks == _LOOKS:
                     raise
             # Git names a finished pack in several steps, between which neither name is complete.
@@ -162,7 +162,7 @@ class ObjectDatabase:
         `git gc` removes an index by its name if it once saw it without its pack, but the pack may have been written
         again since. Git itself makes the new index, since Git is installed where `gc` ran.
         """
-        files = self._pack_files()
+        files = pack_files(self._path)
         packs = {name.removesuffix(".pack") for name in files if name.startswith("pack-") and name.endswith(".pack")}
         lacking = {name for name in packs if f"{name}.idx" not in files} - self._indexed
         for name in lacking:
@@ -170,11 +170,6 @@ class ObjectDatabase:
                 run(["git", "-C", "/", "index-pack", f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"])
         self._indexed |= lacking
         return lacking
-
-    def _pack_files(self) -> set[str]:
-        with suppress(FileNotFoundError):
-            return set(os.listdir(f"{self._path}/objects/pack"))
-        return set()
 
     def write(self, objects: Mapping[str, GitObject]) -> None:
         """Store objects, durably.
@@ -238,12 +233,12 @@ class ObjectDatabase:
         While packs come and go, an object of a removed pack may be in one that did not exist yet, so it looks again.
         """
         for left in reversed(range(_TRIES)):
-            before = self._pack_files()
+            before = pack_files(self._path)
             with suppress(FileNotFoundError) if left else nullcontext():
                 ids = {identity for identity, _ in self.loose()}
                 for name in readable_packs(self._path):
                     ids.update(index_ids(self._path, name))
-                if before == self._pack_files():
+                if before == pack_files(self._path):
                     return ids
             time.sleep(_PAUSE)
         raise StorageBusy(f"the packs of {self._path} come and go; try again")

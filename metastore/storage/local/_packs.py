@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, read_file, sync_directory, sync_file
+from metastore.files import make_folders, naming, read_file, sync_directory, sync_file
 from metastore.git.delta import difference
 from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, as_difference, whole
@@ -193,6 +193,7 @@ def aside(path: str) -> Iterator[str]:
 
 def install(folder: str, name: str, path: str, *, sync: bool) -> None:
     """Move a pack from a temporary folder into place, durably."""
+    make_folders(f"{path}/objects/pack", sync=sync)
     for ending in (".pack", ".idx"):
         if sync:
             sync_file(f"{folder}/{name}{ending}")
@@ -207,7 +208,7 @@ def pack_names(path: str) -> set[str]:
     An index alone does not count: Git renames a pack and its index one after the other, perhaps while an older pack of
     the same name is being removed.
     """
-    files = set(os.listdir(f"{path}/objects/pack"))
+    files = pack_files(path)
     return {name for name in _indexed(files) if f"{name}.pack" in files and not name.startswith(UNFINISHED)}
 
 
@@ -217,7 +218,14 @@ def readable_packs(path: str) -> set[str]:
     Git calls an unfinished one `.tmp-…`. It may hold the only copy of an object, since `git prune-packed` removes loose
     objects that it finds there. So it is read, but neither joined nor removed.
     """
-    return _indexed(os.listdir(f"{path}/objects/pack"))
+    return _indexed(pack_files(path))
+
+
+def pack_files(path: str) -> set[str]:
+    """Return the names of the files below `objects/pack` of the repository at a path, where there need be no folder."""
+    with suppress(FileNotFoundError):
+        return set(os.listdir(f"{path}/objects/pack"))
+    return set()
 
 
 def _indexed(files: Iterable[str]) -> set[str]:
@@ -305,5 +313,5 @@ def _written(path: str) -> float:
 
 def _made_again(path: str) -> set[str]:
     """Return the packs whose files Git has not all renamed yet: `.tmp-PROCESS-pack-….idx` is the last one."""
-    files = os.listdir(f"{path}/objects/pack")
+    files = pack_files(path)
     return {file[file.rindex("pack-") :].split(".")[0] for file in files if re.match(r"\.tmp-\d+-pack-", file)}

@@ -67,8 +67,10 @@ class GitRepository(Repository):
 
     def is_empty(self) -> bool:
         """Tell whether nothing has ever been written to the repository."""
-        config = (read_file(f"{self.path}/config") or b"").lower()
-        return bool(self.branch) and not self.references.all() and b"sha256" not in config
+        return bool(self.branch) and not self.references.all() and not self._is_sha256()
+
+    def _is_sha256(self) -> bool:
+        return b"sha256" in (read_file(f"{self.path}/config") or b"").lower()
 
     # References
 
@@ -91,6 +93,14 @@ class GitRepository(Repository):
             return None
 
     def _head(self, read: Read) -> RevisionId:
+        try:
+            return self._branch_target(read)
+        except StorageCorrupt:
+            if self._is_sha256():
+                raise StorageCorrupt(f"{self.path} uses SHA-256; only repositories with SHA-1 can be read") from None
+            raise
+
+    def _branch_target(self, read: Read) -> RevisionId:
         branch = self.references.branch(read)
         target = self.references.target(HEADS + branch, read)
         if target is None:
@@ -129,6 +139,13 @@ class GitRepository(Repository):
             found = self._read_indexed_again(object_id)
             self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
+
+    def expect_object(self, object_id: str) -> None:
+        """Raise StorageCorrupt if an object is missing, or cannot be read."""
+        try:
+            self.read_uncached(object_id)
+        except KeyError:
+            raise StorageCorrupt(f"{self.path}: the object {object_id} is missing") from None
 
     def _read_indexed_again(self, object_id: str) -> GitObject:
         """Read an object, even from a pack that lost its index. Raises KeyError."""

@@ -155,7 +155,9 @@ class GitStorage(ObjectStorage):
             StorageCorrupt: The repository cannot be read.
         """
         with storage_errors():
-            head = GitRepository(path, self._cache, sync=self._sync).head()
+            repository = GitRepository(path, self._cache, sync=self._sync)
+            head = repository.head()
+            repository.expect_object(head)
             self.layout.expect_owner(dataset_id)
             self.notes.redirect(dataset_id)
             with self._lock(dataset_id):
