@@ -20,6 +20,7 @@ from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
 from metastore.pages.catalogue import catalogue
 from metastore.pages.changelog import changelog
+from metastore.pages.choosing import choosing
 from metastore.pages.compare import compare
 from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
@@ -29,17 +30,18 @@ from metastore.pages.home import home
 from metastore.pages.icons import icon
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
+from metastore.pages.tags import tags
 from metastore.service import problems, rate, responses
 from metastore.service.context import Service, service
 from metastore.service.guard import know, may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
-_OF_DATASETS = (datasets, compare, dataset_editor, dataset_forms)
+_OF_DATASETS = (datasets, compare, choosing, dataset_editor, dataset_forms, tags)
 _PARTS = (home, catalogue, changelog, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, device, record)
 #: The items of the main menu, each with the pages under it.
 _MENU = (
-    ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "dataset_")),
+    ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "choosing.", "tags.", "dataset_")),
     ("Bundles", "bundles.index", ("bundles.", "bundle_", "device.", "record.of_bundle")),
     ("Changes", "changelog.index", ("changelog.", "record.everything")),
 )

@@ -14,13 +14,15 @@ from flask import Blueprint, render_template, url_for
 from metastore.bundle.port import LogEntry
 from metastore.pages import bundle_parts as parts
 from metastore.pages.events import in_words
+from metastore.pages.paging import start_of
 from metastore.search.values import Results, Wanted
 from metastore.service.context import service
 from metastore.service.guard import may_read, readable, sees
 from metastore.types import DatasetId, JournalEntry, Revision, first_line
 
 changelog = Blueprint("changelog", __name__)
-_LINES = 50
+#: The lines of a page, and the newest changes that the pages lead through.
+_LINES, _READ = 50, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,18 @@ class Line:
 
 @changelog.get("/changes")
 def index() -> str:
-    """Show the newest changes."""
-    return render_template("changes.html", lines=newest_lines(_LINES), most=_LINES, indexed=service().store.is_indexed)
+    """Show the newest changes, in pages."""
+    first = min(start_of(), _READ - _LINES)
+    lines = newest_lines(first + _LINES + 1)[first:]
+    return render_template(
+        "changes.html",
+        lines=lines[:_LINES],
+        first=first,
+        following=first + _LINES if len(lines) > _LINES and first + _LINES < _READ else None,
+        previous=max(0, first - _LINES) if first else None,
+        is_end=first + _LINES >= _READ,
+        indexed=service().store.is_indexed,
+    )
 
 
 def newest_lines(most: int) -> list[Line]:
@@ -73,7 +85,7 @@ def _revisions(most: int) -> Iterator[Line]:
     store = service().store
     if not store.is_indexed:
         return iter(())
-    found = last_changed(most, deleted=None).hits
+    found = last_changed(min(most, _READ), deleted=None).hits
     return _merged([_history(hit.id) for hit in found])
 
 

@@ -13,6 +13,8 @@ from flask import Blueprint, Response, render_template, request
 from metastore.descriptor.document import to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
 from metastore.pages.datasets import can, readable_id, text_of_value
+from metastore.pages.paging import start_of
+from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision
 from metastore.wording import contrast
@@ -81,8 +83,7 @@ def _choices(subject: DatasetId) -> list[tuple[str, str]]:
 
 def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff: Diff) -> str:
     kind = request.args.get("kind", "")
-    start = request.args.get("start", "")
-    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    first = start_of()
     rows = [(number, change) for number, change in enumerate(diff.changes) if kind in ("", change.kind)]
     return _page(
         "datasets/compare.html",
@@ -119,8 +120,22 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
             "null" if is_null[1] else change.new,
             by_words=not is_long or long <= _MOST_LONG,
         )
-        row = {"kind": change.kind, "where": where, "old": old, "new": new, "note": change.note, "number": number}
-        row["is_cut"] = _is_cut(change.old, old) or _is_cut(change.new, new)
+        row: dict[str, Any] = {
+            "kind": change.kind,
+            "where": where,
+            "old": old,
+            "new": new,
+            "note": change.note,
+            "number": number,
+        }
+        wholes = [
+            whole_part(value) if change.kind in ("added", "removed") else None for value in (change.old, change.new)
+        ]
+        row |= {"whole_old": wholes[0], "whole_new": wholes[1]}
+        row["is_cut"] = any(
+            whole.is_cut if whole else _is_cut(value, pieces)
+            for value, pieces, whole in zip((change.old, change.new), (old, new), wholes, strict=True)
+        )
         groups.setdefault(part, []).append(row)
     return {part: rows for part, rows in groups.items() if rows}
 

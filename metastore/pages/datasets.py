@@ -19,6 +19,7 @@ from metastore.pages import activity, markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
+from metastore.pages.paging import start_of
 from metastore.pages.places import place_of
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
@@ -206,8 +207,7 @@ def blame(owner: str, name: str) -> str:
     subject, revision, path = readable_id(owner, name), request.args.get("revision"), request.args.get("path", "")
     part = f"{path.rstrip('/')}/"
     values = [value for value in blamed(subject, revision) if f"{value.pointer}/".startswith(part)]
-    start = request.args.get("start", "")
-    first = int(start) if start.isascii() and start.isdecimal() and len(start) < 9 else 0
+    first = start_of()
     shown = values[first : first + _SHOWN_VALUES]
     texts = [(value, "null" if value.value is None else whole_text(value.value)) for value in shown]
     rows = [(value, text if len(values) == 1 else shortened_text(text), text) for value, text in texts]

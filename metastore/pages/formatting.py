@@ -25,6 +25,15 @@ def exact(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), at.strftime(_EXACT))
 
 
+def stated(text: str) -> Markup:
+    """Return a time that a descriptor states in ISO 8601 as other times; any other text, and a date, as it is."""
+    try:
+        at = datetime.fromisoformat(text) if "T" in text else None
+    except ValueError:
+        at = None
+    return moment(at if at.tzinfo else at.replace(tzinfo=UTC)) if at else escape(text)
+
+
 def ago(at: datetime, now: datetime) -> str:
     """Return the time that has passed, in words; the date if that is 30 days or more, or lies in the future."""
     seconds = int((now - at).total_seconds())

@@ -69,3 +69,17 @@ def test_changes_of_datasets_that_the_reader_may_not_read_are_left_out(store: St
     assert reader.opens("/changes").texts(LINES)[1:] == [
         "moved ocean/old to an id that you may not read Ann Lee, 4 Jan 2026"
     ]
+
+
+def test_older_changes_are_behind_previous_and_next(store: Store) -> None:
+    for number in range(60):
+        store.dataset_patch("coast/waves", {"version": str(number)}, at="2026-02-01T00:00:00Z", message=f"V{number}")
+    reader = reader_of(store).opens("/changes")
+    assert "1 to 50" in reader.text("nav.pager")
+    seen = reader.texts(LINES)
+    older = reader.follows("Older").texts(LINES)
+    assert older[-1] == "created ocean/salt : Import Ann Lee, 1 Jan 2026"
+    assert (len(seen), len(older), len({*seen, *older})) == (50, 16, 66)
+    assert reader.texts("[rel=next]") == []
+    assert reader.follows("Newer").texts(LINES) == seen
+    assert reader.opens("/changes?start=9999999").status == 200

@@ -24,6 +24,7 @@ from .conftest import SECRET
 from .test_hostile import sign_in
 
 COMPARE = "/datasets/physics/cars/compare"
+SPEEDS = {"name": "speeds", "path": "s.csv"}
 
 
 @pytest.fixture
@@ -192,3 +193,29 @@ def test_long_texts_are_compared_line_by_line_in_bounded_time() -> None:
         *(f" {n}" for n in other[:3]),
     ]
     assert time.process_time() - start < 5
+
+
+def test_a_resource_that_came_or_went_is_shown_with_its_members_and_columns(
+    client: FlaskClient, store: MetaStore
+) -> None:
+    fields = [{"name": "s", "type": "number", "unit": "psu"}, {"name": "t", "type": "date", "description": "When"}]
+    resource = {"name": "water", "path": "w.csv", "bytes": 1200, "schema": {"fields": fields, "primaryKey": ["t"]}}
+    licences = [{"name": "CC0-1.0", "path": "https://example.org"}]
+    store.dataset_patch("physics/cars", {"resources": [SPEEDS]})
+    store.dataset_patch("physics/cars", {"resources": [SPEEDS, resource], "licenses": licences})
+    for sides, kind in (("from=HEAD~1", "added"), ("from=HEAD&to=HEAD~1", "removed")):
+        text = main(client.get(f"{COMPARE}?{sides}").text)
+        assert f"resource water {kind}" in text
+        assert "name water path w.csv bytes 1200 schema primaryKey t s number, psu t date When" in text
+        assert "{" not in text
+
+
+def test_a_long_resource_that_went_is_seen_as_a_whole_behind_a_link(client: FlaskClient, store: MetaStore) -> None:
+    fields = [{"name": f"c{number:03}", "type": "string"} for number in range(60)]
+    store.dataset_patch("physics/cars", {"resources": [SPEEDS]})
+    store.dataset_patch("physics/cars", {"resources": [SPEEDS, {"name": "wide", "schema": {"fields": fields}}]})
+    page = client.get(f"{COMPARE}?from=HEAD~1").text
+    assert "c049" in main(page)
+    assert "c059" not in main(page)
+    (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">Show in full', page))
+    assert "c059" in main(client.get(link).text)

@@ -8,6 +8,7 @@ import pytest
 
 import metastore
 from metastore import bundle
+from metastore.pages import formatting
 from metastore.pages.formatting import ago
 from metastore.web import create_app
 
@@ -82,3 +83,10 @@ def test_icons_say_nothing_to_screen_readers(reader: Reader) -> None:
     icons = reader.opens("/datasets/ocean/salt").soup.select("svg.icon")
     assert icons
     assert all(icon["aria-hidden"] == "true" and not icon.text.strip() for icon in icons)
+
+
+def test_a_time_that_a_descriptor_states_reads_like_other_times() -> None:
+    assert formatting.stated("2020-03-01T10:20:30+02:00").striptags() == "1 Mar 2020"
+    assert 'title="2020-03-01 08:20 UTC"' in formatting.stated("2020-03-01T10:20:30+02:00")
+    for text in ("2020-03-01", "Text", "Tuesday", "<b>"):
+        assert formatting.stated(text).unescape() == text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import Person, needs_browser
+from .conftest import Person, Site, needs_browser
 
 pytestmark = needs_browser
 WIDTHS = (320, 360, 390, 768, 1024, 1280, 1920)
@@ -13,6 +13,10 @@ PAGES = (
     "/datasets/vega/datasets?find=unemployment",
     "/datasets/vega/datasets?resource=5",
     "/datasets/vega/datasets/history",
+    "/datasets/vega/datasets/tags",
+    "/datasets/vega/datasets/tags/v1/delete",
+    "/datasets/vega/datasets/compare/choose?side=to",
+    "/datasets/vega/datasets/compare?from=v1",
     "/bundles",
     "/changes",
     "/device?name=E:HRNDIR",
@@ -32,8 +36,16 @@ _SMALL = """() => [...document.querySelectorAll("main :is(a, button, input, sele
 }).map((part) => `${part.tagName} ${part.getBoundingClientRect().height} ${part.textContent.trim().slice(0, 40)}`)"""
 
 
-def test_pages_fit_screens_of_all_widths(person: Person) -> None:
+def fills(site: Site) -> None:
+    """Give the pages what they show: a tag, and a comparison of two descriptors with resources."""
+    sample = "vega/datasets"
+    site.store.tag_create(sample, "v1", description="As published")
+    site.store.dataset_patch(sample, [{"op": "remove", "path": "/resources/1"}], message="Drop one")
+
+
+def test_pages_fit_screens_of_all_widths(person: Person, site: Site) -> None:
     person.is_signed_in("carol")
+    fills(site)
     wrong = {}
     for path in PAGES:
         page = person.goes_to(path)
