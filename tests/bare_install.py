@@ -30,4 +30,5 @@ for name in (
     "licences/licences.json",
 ):
     assert (data / name).is_file(), f"{name} is missing from the wheel"
+assert (Path(sys.prefix) / "share/man/man1/metastore.1").is_file(), "the manual page is missing from the wheel"
 print(f"the bare wheel works; import metastore took {took * 1000:.0f} ms")

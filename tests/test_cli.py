@@ -679,7 +679,14 @@ def test_a_shortcut_does_what_its_command_does(run: Run, cars: str, shortcut: st
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("datset", "dataset"), ("revert", "`dataset revert`"), ("hisotry", "history"), ("xyzzy", "")]
+    ("typed", "meant"),
+    [
+        ("datset", "dataset"),
+        ("revert", "`dataset revert`"),
+        ("read", "`dataset read` or `bundle read`"),
+        ("hisotry", "history"),
+        ("xyzzy", ""),
+    ],
 )
 def test_an_unknown_command_is_answered_with_those_that_are_alike(run: Run, typed: str, meant: str) -> None:
     done = run(typed, "physics/cars")

@@ -37,10 +37,12 @@ from metastore.bundle.port import (
     LogFilter,
     Snapshot,
 )
+from metastore.closing import refuses_when_closed
 from metastore.errors import BundleDeleted, InvalidInput, OutcomeUnknown, SnapshotNotFound
 from metastore.types import Outcome
 
 
+@refuses_when_closed
 class BundleRegistry:
     """Bundles, their owners and their record. `metastore.bundle.connect` opens one.
 
@@ -54,6 +56,8 @@ class BundleRegistry:
         groups: The groups and their members.
         clock: Returns the time, with a time zone.
     """
+
+    _closed = False
 
     def __init__(
         self, record: BundleRecord, groups: Groups, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -70,6 +74,9 @@ class BundleRegistry:
         limited._writer = Writer(self._record, limited.groups, self._clock)
         return limited
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {type(self._record).__name__}>"
+
     def __enter__(self) -> Self:
         return self
 
@@ -77,7 +84,8 @@ class BundleRegistry:
         self.close()
 
     def close(self) -> None:
-        """Free connections and files; the next call opens them again."""
+        """Free connections and files. Every further call raises InvalidInput."""
+        self._closed = True
         self._record.close()
 
     # Reading

@@ -71,7 +71,8 @@ class _Top(click.Group):
             import difflib
 
             known = {**dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS), **_by_verb()}
-            near = [known[name] or name for name in difflib.get_close_matches(args[0], known, 3)]
+            names = [args[0]] if args[0] in known else difflib.get_close_matches(args[0], known, 3)
+            near = [known[name] or name for name in names]
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
@@ -112,9 +113,14 @@ def _load(name: str) -> click.Command | None:
 
 
 def _by_verb() -> dict[str, str]:
-    """Return each verb of a noun, such as `revert`, with its whole command, since people try the verb alone."""
-    nouns = {noun: group for noun in MODULES if isinstance(group := _load(noun), click.Group)}
-    return {verb: f"`{noun} {verb}`" for noun, group in reversed(nouns.items()) for verb in group.commands}
+    """Return each verb of a noun, such as `revert`, with its whole commands, since people try the verb alone."""
+    nouns = [noun for noun in MODULES if isinstance(_load(noun), click.Group)]
+    found: dict[str, list[str]] = {}
+    for noun in sorted(nouns, key=lambda noun: noun != "dataset"):  # which is mostly meant
+        group = _load(noun)
+        for verb in group.commands if isinstance(group, click.Group) else ():
+            found.setdefault(verb, []).append(f"`{noun} {verb}`")
+    return {verb: " or ".join(commands[:3]) for verb, commands in found.items()}
 
 
 def run() -> None:

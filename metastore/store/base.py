@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from metastore.closing import refuses_when_closed
 from metastore.descriptor import file_changes
 from metastore.descriptor.file_changes import AnyDescriptor
 from metastore.descriptor.resources import find_resource, resources
@@ -31,7 +32,6 @@ from metastore.parse import (
     parse_writable_id,
 )
 from metastore.storage.port import Storage
-from metastore.store._closing import refuses_when_closed
 from metastore.store._former import takes_former_names
 from metastore.store.writer import Writer
 from metastore.types import (

@@ -225,7 +225,7 @@ def test_an_index_that_is_deleted_under_the_writers_stays_right(folder: Path) ->
             made = registry.bundle_create(numi(name=name), user="ann")
             assert registry.bundle_log(name)[0].id == made.snapshot
             if number % 3 == 0:
-                registry.close()
+                registry._record.close()
 
     in_processes(4, folder, work)
     with open_registry(folder) as registry:

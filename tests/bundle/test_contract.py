@@ -49,6 +49,20 @@ def test_a_created_bundle_reads_back_whole(registry: BundleRegistry) -> None:
     assert registry.bundle_read("NuMI").snapshot == made.snapshot
 
 
+def test_a_closed_registry_says_so_at_every_call(git_registry: BundleRegistry) -> None:
+    git_registry.bundle_create(numi(), user="ruth")
+    git_registry.close()
+    git_registry.close()
+    for call in (
+        git_registry.bundle_list,
+        lambda: git_registry.bundle_read("NuMI"),
+        lambda: git_registry.bundle_delete("NuMI", user="ann"),
+        git_registry.__enter__,
+    ):
+        with pytest.raises(InvalidInput, match="<BundleRegistry VersionedRecord> is closed: open it again"):
+            call()
+
+
 def test_create_fills_in_what_is_not_said(registry: BundleRegistry) -> None:
     made = registry.bundle_create({"name": "Empty", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
     assert made == Bundle("Empty", "e,1d", "NOvA", "short", False, False, False, (), frozenset())

@@ -90,7 +90,8 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        self.registry = BundleRegistry(self.make(self.folder), Groups.parse(GROUPS), clock=ticking())
+        self.record = self.make(self.folder)
+        self.registry = BundleRegistry(self.record, Groups.parse(GROUPS), clock=ticking())
         self.model = Model()
         self.numbers: list[int] = []
 
@@ -180,7 +181,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def open_again(self) -> None:
         if type(self).make is not RECORDS["memory"]:
-            self.registry.close()
+            self.record.close()
 
     @invariant()
     def the_present_is_that_of_the_model(self) -> None:

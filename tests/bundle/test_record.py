@@ -174,7 +174,7 @@ def test_a_damaged_list_of_changes_is_said_to_be_damaged(history: BundleRegistry
 def test_a_rewritten_history_breaks_the_chain(history: BundleRegistry, folder: Path) -> None:
     stream = git(folder, "fast-export", "--all").replace("E:TORTGT", "E:FORGED")
     git(folder, "fast-import", "--force", "--quiet", stdin=stream.encode())
-    history.close()
+    history._record.close()
     assert "altered" in problems(history)["NuMI"]
     assert history.bundle_read("NuMI").devices >= {"E:FORGED"}
 
@@ -182,7 +182,7 @@ def test_a_rewritten_history_breaks_the_chain(history: BundleRegistry, folder: P
 def test_a_history_cut_short_has_other_heads_than_those_kept_elsewhere(history: BundleRegistry, folder: Path) -> None:
     kept = {check.name: check.head for check in history.bundle_verify()}
     git(folder, "update-ref", "refs/heads/main", "HEAD~1")
-    history.close()
+    history._record.close()
     now = {check.name: check.head for check in history.bundle_verify()}
     assert problems(history) == {}
     assert [name for name in kept if kept[name] != now[name]] == ["NuMI"]
@@ -195,7 +195,7 @@ def test_heads_that_were_kept_elsewhere_find_a_rewritten_record(history: BundleR
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     assert [check.problem for check in history.bundle_verify(kept)] == [None, None]
     git(folder, "update-ref", "refs/heads/main", "HEAD~2")
-    history.close()
+    history._record.close()
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     found = {check.name: check.problem for check in history.bundle_verify({**kept, "Gone": "0" * 64})}
     assert found == {
@@ -232,17 +232,17 @@ def answers(registry: BundleRegistry) -> object:
 def index(history: BundleRegistry, folder: Path) -> Path:
     """Return the index's file, complete and closed."""
     answers(history)
-    history.close()
+    history._record.close()
     return folder / "_metastore" / "bundles.sqlite"
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_broken_index_is_thrown_away_and_made_anew(history: BundleRegistry, index: Path, content: bytes) -> None:
     right = answers(history)
-    history.close()
+    history._record.close()
     index.write_bytes(content)
     assert answers(history) == right
-    history.close()
+    history._record.close()
     assert index.read_bytes().startswith(b"SQLite format 3\0")
     assert answers(history) == right
 
@@ -260,7 +260,7 @@ def test_a_deleted_index_is_made_anew(history: BundleRegistry, index: Path) -> N
     right = answers(history)
     index.unlink()
     assert answers(history) == right
-    history.close()
+    history._record.close()
     index.unlink(missing_ok=True)
     assert answers(history) == right
 
@@ -269,18 +269,18 @@ def test_an_old_index_catches_up(history: BundleRegistry, index: Path) -> None:
     old = index.read_bytes()
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     right = answers(history)
-    history.close()
+    history._record.close()
     index.write_bytes(old)
     assert answers(history) == right
 
 
 def test_an_index_that_is_ahead_begins_anew(history: BundleRegistry, index: Path, folder: Path) -> None:
     right = answers(history)
-    history.close()
+    history._record.close()
     shutil.copytree(folder, folder.with_name("backup"))
     history.bundle_update("NuMI", {"udp": True}, user="ann")
     answers(history)
-    history.close()
+    history._record.close()
     shutil.rmtree(folder / "_metastore" / "bundles.git")
     shutil.copytree(folder.with_name("backup") / "_metastore" / "bundles.git", folder / "_metastore" / "bundles.git")
     assert answers(history) == right
@@ -292,7 +292,7 @@ def test_the_index_of_another_registry_is_not_believed(
     with BundleRegistry(git_record(tmp_path / "other"), Groups.parse(GROUPS), clock=ticking()) as other:
         other.bundle_create(numi(name="Elsewhere"), user="ann")
         right = answers(other)
-        other.close()
+        other._record.close()
         shutil.copy(index, tmp_path / "other" / "_metastore" / "bundles.sqlite")
         assert answers(other) == right
 
@@ -306,7 +306,7 @@ def test_where_no_file_can_be_written_the_index_is_kept_in_memory(
     history: BundleRegistry, index: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     right = answers(history)
-    history.close()
+    history._record.close()
     index.unlink()
     index.mkdir()
     with caplog.at_level(logging.WARNING, "metastore.bundle"):
@@ -317,7 +317,7 @@ def test_where_no_file_can_be_written_the_index_is_kept_in_memory(
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
 def test_who_may_only_read_the_folder_gets_right_answers(history: BundleRegistry, index: Path, folder: Path) -> None:
     right = repr(answers(history))
-    history.close()
+    history._record.close()
     open_to_others(folder.parent)
     child = os.fork()
     if child == 0:
@@ -342,11 +342,11 @@ def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
 
 def test_an_index_in_which_something_else_stands_is_made_anew(history: BundleRegistry, index: Path) -> None:
     right = answers(history)
-    history.close()
+    history._record.close()
     with contextlib.closing(sqlite3.connect(index)) as other, other:
         other.execute("DROP TABLE snapshots")
     assert answers(history) == right
-    history.close()
+    history._record.close()
     with contextlib.closing(sqlite3.connect(index)) as other, other:
         other.execute("DELETE FROM meta")
     assert answers(history) == right
@@ -357,7 +357,7 @@ def test_a_child_of_a_fork_has_an_index_of_its_own(history: BundleRegistry, inde
     child = os.fork()
     if child == 0:
         wrong = repr(answers(history)) != right
-        history.close()
+        history._record.close()
         os._exit(wrong)
     assert os.waitpid(child, 0)[1] == 0
     history.bundle_update("NuMI", {"udp": True}, user="ann")
