@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 import metastore
 from metastore import DatasetDeleted, InvalidInput, MergeConflict, MetaStore, RevisionConflict
 from metastore.descriptor.document import encode
+from metastore.storage.port import Storage
+from metastore.types import Dataset, Revision
 
-from .conftest import ANN
+from .conftest import ANN, ticking
 
 CARS = "physics/cars"
 SPEED, OWNERS = {"name": "speed", "path": "speed.csv"}, {"name": "owners", "path": "owners.csv"}
@@ -83,6 +85,41 @@ def test_a_creation_is_not_undone_but_deleted(store: MetaStore, first: str) -> N
     store.dataset_create(CARS, START)
     with pytest.raises(InvalidInput, match="was deleted before"):
         store.dataset_undo(CARS, "HEAD")
+
+
+def test_a_range_without_a_beginning_is_refused(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "A"})
+    with pytest.raises(
+        InvalidInput, match=r"'..HEAD' does not say after which revision the changes begin: write v1..HEAD"
+    ):
+        store.dataset_undo(CARS, "..HEAD")
+
+
+def test_an_undo_beside_a_writer_keeps_what_that_one_wrote(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, append = MetaStore(storage, author=ANN, clock=ticking()), storage.append
+    store.dataset_create(CARS, START)
+    wrong = store.dataset_patch(CARS, {"title": "Wrong"}).revision.id
+
+    def undo_after(patch: dict[str, str], **options: str) -> Dataset:
+        """Undo, while another writer is faster by one change."""
+
+        def overtaken(*args: Any, **kwargs: Any) -> Revision:
+            monkeypatch.setattr(storage, "append", append)
+            MetaStore(storage, author="Bo", clock=ticking()).dataset_patch(CARS, patch)
+            return append(*args, **kwargs)
+
+        monkeypatch.setattr(storage, "append", overtaken)
+        return store.dataset_undo(CARS, wrong, **options)
+
+    with pytest.raises(RevisionConflict):
+        undo_after({"id": "1"}, expected=wrong)
+    assert store.dataset_read(CARS).descriptor == {**START, "title": "Wrong", "id": "1"}
+    with pytest.raises(MergeConflict):
+        undo_after({"title": "Right"})
+    assert store.dataset_read(CARS).descriptor == {**START, "title": "Right", "id": "1"}
+    store.dataset_patch(CARS, {"title": "Wrong"})
+    assert undo_after({"version": "2"}).descriptor == {**START, "id": "1", "version": "2"}
+    assert [each.author.name for each in store.revision_list(CARS, limit=2)] == [ANN.name, "Bo"]
 
 
 def test_undo_for_another_state_than_expected_is_refused(store: MetaStore, first: str) -> None:

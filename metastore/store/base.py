@@ -749,6 +749,8 @@ class Store(ABC):
     def _span(self, dataset_id: DatasetId, text: str) -> tuple[Revision, Revision]:
         """Return the revision before the changes that a text names, and the last of them."""
         begin, dots, end = text.partition("..")
+        if dots and not begin:
+            raise InvalidInput(f"{text!r} does not say after which revision the changes begin: write v1{text}")
         last = self.revision_read(dataset_id, (end or None) if dots else begin)
         before = begin if dots else last.parent
         if not before:
