@@ -153,6 +153,7 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin
 
+soak: MORE := pgbouncer
 soak: $(READY) debian giftless cluster  ## the long versions of the tests
 	METASTORE_SOAK=1 $(PYTEST) --timeout 3600
 

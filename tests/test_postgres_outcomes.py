@@ -286,6 +286,17 @@ def test_datasets_and_bundles_of_one_url_share_connections_which_close_with_the_
     storage.close()
 
 
+def test_a_session_that_lost_what_was_prepared_in_it_names_the_pooler_that_mixed_it_up(dsn: str) -> None:
+    storage = PostgresStorage(dsn)
+    storage.create(CARS, {"a": b"1"}, change())
+    for _ in range(10):  # from the fifth time on, it is prepared
+        storage.resolve(CARS, None)
+    storage.database.patiently(lambda connection: connection.pgconn.exec_(b"DEALLOCATE ALL"))  # psycopg does not see it
+    with pytest.raises(StorageUnavailable, match="pool_mode = session"):
+        storage.resolve(CARS, None)
+    storage.close()
+
+
 def test_writers_beyond_the_pool_wait_and_are_told_when_it_takes_too_long(dsn: str) -> None:
     storage = PostgresStorage(dsn, pool_size=1)
     first = storage.create(CARS, {"a": b"1"}, change())

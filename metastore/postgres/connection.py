@@ -28,6 +28,7 @@ from metastore.errors import (
 
 #: The result of `metastore_schema()` in a database that this version can use.
 SCHEMA = 2
+POOLER = "a pooler in between has to keep sessions (pgbouncer: pool_mode = session)"
 MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
 #: The settings that this package's sessions rely on. `pin` sets the search path.
 _SETTINGS = {
@@ -72,6 +73,11 @@ class Doubtful(psycopg.OperationalError):
 _MEANINGS: tuple[tuple[tuple[type[psycopg.Error], ...], type[MetastoreError], str], ...] = (
     ((Doubtful,), OutcomeUnknown, ""),
     ((errors.UndefinedTable, errors.UndefinedFunction, errors.UndefinedColumn), StorageUnavailable, MIGRATE),
+    (
+        (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement, errors.ProtocolViolation),
+        StorageUnavailable,
+        POOLER,
+    ),
     ((errors.InsufficientPrivilege,), PermissionDenied, ""),
     ((errors.ReadOnlySqlTransaction,), StorageUnavailable, ""),
     (
