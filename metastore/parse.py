@@ -88,7 +88,7 @@ def parse_tag_name(name: str) -> str:
     if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
         raise InvalidInput(f"Git does not allow the tag name {name!r}")
     if name in ("HEAD", "main", "master") or _HEX.fullmatch(name.lower()):
-        raise InvalidInput(f"the tag name {name!r} could be mistaken for a revision or the branch")
+        raise InvalidInput(f"the tag name {name!r} could be mistaken for a revision or the branch: choose another")
     return name
 
 

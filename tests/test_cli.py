@@ -322,6 +322,8 @@ def test_an_abbreviation_is_enough_to_say_which_revision_is_expected(run: Run, c
         (("dataset", "read", "physics/cars", "--colour"), 2, "No such option"),
         (("dataset", "list", "--store", "nowhere"), 5, "there is no store at"),
         (("dataset", "list", "--store", "ftp://x"), 2, "no storage is called 'ftp'"),
+        (("dataset", "list", "--store", "ftp://x"), 2, "gitlab:, https:, memory:"),
+        (("tag", "create", "physics/cars", "HEAD"), 2, "the branch: choose another"),
         (("dataset", "list", "--store", ""), 2, "an empty path names no store"),
         (("dataset", "update", "physics/cars", "--author", ""), 2, "an author needs a name: '' has none"),
         (("dataset", "update", "physics/cars", "--author", "<x@example.org>"), 2, "a name: '<x@example.org>' has none"),

@@ -293,7 +293,9 @@ def undo(
             f"`metastore log {dataset_id}` lists all"
         )
     if dataset_id is None or revision is None or dry_run:
-        raise InvalidInput("give OWNER/NAME and REVISION, or --batch, --by or --since (which have --dry-run)")
+        raise InvalidInput(
+            "say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since, which have --dry-run"
+        )
     store = app.reader()
     before = store.revision_read(dataset_id)
     undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)

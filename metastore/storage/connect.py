@@ -116,8 +116,10 @@ def _scheme(text: str) -> str:
         return "memory"
     scheme = text.partition(":")[0].lower() if "://" in text or text.startswith("memory:") else ""
     if scheme not in _BACKENDS:
-        known = ", ".join(f"{name}:" for name in sorted(_BACKENDS) if name)
-        raise InvalidInput(f"no storage is called {scheme!r}: give a path, or one of {known}")
+        known = ", ".join(f"{name}:" for name in sorted((*filter(None, _BACKENDS), "https")))
+        raise InvalidInput(
+            f"no storage is called {scheme!r}: give a path, or an address that begins with one of {known}"
+        )
     return scheme
 
 
