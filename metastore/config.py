@@ -10,7 +10,7 @@
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_VERSION_RULE` | `off`, `warn` or `refuse`: a `version` that claims less than a write changes | `off` |
 | `METASTORE_GRADES` | a JSON file with the rules that grade differences | those of MetaStore |
-| `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 8388608 (8 MiB) |
+| `METASTORE_MAX_BYTES` | the largest descriptor, in bytes | 33554432 (32 MiB) |
 | `METASTORE_DURABLE` | a database that can lose acknowledged changes: `required` refuses it, `warn`, `off` | `warn` |
 | `METASTORE_GITHUB_TOKEN` | a token for a store on GitHub | no access |
 | `METASTORE_GITLAB_TOKEN` | a token for a store on GitLab | no access |

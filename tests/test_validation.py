@@ -14,6 +14,7 @@ import pytest
 import metastore
 from metastore import InvalidInput, MetaStore, TooLarge, ckan, validate
 from metastore.descriptor.document import decode
+from metastore.descriptor.limits import size_of
 from metastore.descriptor.profiles import Profiles
 from metastore.storage.port import Storage
 
@@ -93,7 +94,7 @@ def test_two_resources_of_one_name_would_hide_each_other(store: MetaStore) -> No
         ('{"a": ' + "9" * 5000 + "}", "digits"),
         ('{"a": "\\ud800"}', "Unicode"),
         ('{"\\ud800": 1}', "Unicode"),
-        ("[" * 90_000, "nested"),
+        ("[" * 100_000, "nested"),
         ('{"a": ' + "[" * 101 + "]" * 101 + "}", "nested"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b"\xff\xfe{\x00}\x00", "not UTF-8"),
@@ -150,7 +151,7 @@ def test_to_count_the_values_of_what_is_no_json_takes_no_time(text: str) -> None
 
 def test_a_descriptor_has_a_bounded_number_of_values() -> None:
     store = metastore.connect("memory:", author=ANN, validation="off")
-    most = 100_000
+    most = 32 * 1024 * 1024 // 256
     keywords = ["x"] * (most - 2)
     made = store.dataset_create(CARS, json.dumps({"keywords": keywords}))
     with pytest.raises(TooLarge, match=f"more than {most} values; at most {most} are allowed"):
@@ -196,10 +197,53 @@ def test_the_largest_descriptor_is_configurable(storage: Storage) -> None:
     indirect=True,
 )
 def test_a_descriptor_of_nearly_the_permitted_size_is_stored_and_changed(store: MetaStore) -> None:
-    rows = [{"name": f"r{n}", "path": f"{n}.csv", "title": "x" * 900} for n in range(8_400)]
+    rows = [{"name": f"r{n}", "path": f"{n}.csv", "title": "x" * 9_000} for n in range(3_680)]
     made = store.dataset_create(CARS, {"resources": rows})
     assert 0.95 * store.max_bytes < len(made.bytes) < store.max_bytes
     assert store.dataset_patch(CARS, {"title": "Big"}).descriptor["title"] == "Big"
+
+
+@pytest.mark.parametrize(("title", "each"), [("€", 2), ("\N{GRINNING FACE}", 4)])
+def test_a_character_that_makes_a_text_wide_in_memory_counts_for_all(title: str, each: int) -> None:
+    value = {"title": "x" * 300 + title}
+    content = json.dumps(value, ensure_ascii=False)
+    with metastore.connect("memory:", author=ANN, max_bytes=400) as store:
+        store.dataset_create("physics/narrow", {"title": "é" + "x" * 300})
+        for text in (value, content, content.encode(), json.dumps(value)):
+            with pytest.raises(TooLarge, match=f"characters take {each} bytes. Leave it out, or raise"):
+                store.dataset_create(CARS, text)
+
+
+def test_what_is_stored_already_is_read_and_undone_though_it_is_larger_than_permitted(storage: Storage) -> None:
+    value = {"title": "x" * 300 + "\N{GRINNING FACE}"}
+    MetaStore(storage, author=ANN).dataset_create(CARS, value)
+    store = MetaStore(storage, author=ANN, max_bytes=400)
+    assert store.dataset_read(CARS).descriptor == value
+    assert [hit.id for hit in store.dataset_search("xxx*").hits] == [CARS]
+    with pytest.raises(TooLarge):
+        store.dataset_patch(CARS, {"version": "1"})
+    store.dataset_update(CARS, {"title": "small"})
+    assert store.dataset_revert(CARS, list(store.revision_list(CARS))[-1].id).descriptor == value
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (r'"abc"', 5),
+        (r'"\u00e9"', 8),
+        (r'"a\u20ac"', 9),
+        (r'"a\u20acb\u20ac"', 16),
+        (r'"a\ud83d\ude00"', 20),
+        (r'"aaaaaaaaaaaaaaaaaaaaaaaaa\ud83d\ude00"', 4 * 29),
+        (r'"aaaaaaaaaaaaaaaaaaaaaaaaa\\ud83d\\ude00"', 41),
+        (r'"aaaaaaaaaaaaaaaaaaaaaaaaa\\\ud83d"', 4 * 30),
+        ('"é"', 4),
+        ('"€€€"', 11),
+        ('"a\N{GRINNING FACE}"', 16),
+    ],
+)
+def test_the_size_of_a_text_is_what_it_or_what_its_escapes_stand_for_takes_in_memory(text: str, size: int) -> None:
+    assert size_of(text) == size_of(text.encode()) == size
 
 
 def test_warn_returns_and_logs_the_findings(store: MetaStore, caplog: pytest.LogCaptureFixture) -> None:

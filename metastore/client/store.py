@@ -11,7 +11,7 @@ from metastore.client._responses import ENVELOPE, understood
 from metastore.client._service_writer import ServiceWriter
 from metastore.client._settling import Settling
 from metastore.client._transport import Transport
-from metastore.descriptor.document import MAX_BYTES
+from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
 from metastore.http.credentials import Nobody, Token

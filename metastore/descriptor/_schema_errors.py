@@ -25,6 +25,8 @@ _OWN = frozenset(
     | {f"{bound}{what}" for bound in ("min", "max") for what in ("Items", "Length", "Properties")}
     | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 )
+#: Keywords that qualify another one where they are true or false, as in draft 4.
+_EXCLUSIVE = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 #: The most errors of a branch that are counted to judge how well it fits.
 _JUDGED = 10
 _LONGEST_VALUE = 80
@@ -108,13 +110,15 @@ class Schemas:
                 yield from self._branches(f"{at}/{keyword}", schema[keyword], keyword, instance, path, depth)
 
     def _own(self, at: str, schema: dict[str, Any], instance: Any, path: Path) -> Iterator[SchemaError]:
-        own = {keyword: value for keyword, value in schema.items() if keyword in _OWN}
-        if not own:
-            return
-        for error in self._compiled(at, own).iter_errors(instance):
-            keyword = error.kind.name
-            predicate = _predicate(keyword, error.kind.property if keyword == "required" else own[keyword], instance)
-            yield SchemaError(keyword, path, predicate)
+        """Yield the errors of the value itself. Each error of jsonschema-rs would quote the whole value, twice."""
+        for keyword, wanted in schema.items():
+            if keyword == "required":
+                missing = [name for name in wanted if name not in instance] if isinstance(instance, dict) else []
+                yield from (SchemaError(keyword, path, _predicate(keyword, name, instance)) for name in missing)
+            elif keyword in _EXCLUSIVE.values() and isinstance(wanted, bool):
+                continue
+            elif keyword in _OWN and not self._compiled(at, keyword, schema).is_valid(instance):
+                yield SchemaError(keyword, path, _predicate(keyword, wanted, instance))
 
     def _branches(
         self, at: str, branches: list[Any], keyword: str, instance: Any, path: Path, depth: int
@@ -145,10 +149,12 @@ class Schemas:
 
         return jsonschema_rs.Registry(list(self.documents.items()), draft=jsonschema_rs.Draft7, retriever=_refuse)
 
-    def _compiled(self, at: str, schema: dict[str, Any]) -> Any:
-        key = f"own {at}"
+    def _compiled(self, at: str, keyword: str, schema: dict[str, Any]) -> Any:
+        key = f"{keyword} {at}"
         if key not in self._validators:
-            self._validators[key] = self._class(at)(schema)
+            exclusive = _EXCLUSIVE.get(keyword)
+            qualified = {exclusive: True} if exclusive and schema.get(exclusive) is True else {}
+            self._validators[key] = self._class(at)({keyword: schema[keyword], **qualified})
         return self._validators[key]
 
     def _class(self, at: str) -> Any:

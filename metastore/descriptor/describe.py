@@ -20,7 +20,8 @@ from posixpath import basename, normpath, splitext
 from typing import Any
 
 from metastore.descriptor import _tabular as tabular
-from metastore.descriptor.document import DESCRIPTOR, MAX_BYTES, decode
+from metastore.descriptor.document import DESCRIPTOR, decode
+from metastore.descriptor.limits import MAX_BYTES
 from metastore.descriptor.resources import check, local_path, resources
 from metastore.errors import InvalidInput
 from metastore.files import storage_errors

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable
+from io import BytesIO
+from itertools import chain
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, cast
 
-from metastore.errors import InvalidInput, TooLarge
+from metastore.descriptor.limits import limit_size, limit_values
+from metastore.errors import InvalidInput
 from metastore.parse import encodable
 
 #: The file that holds the descriptor (Data Package specification).
 DESCRIPTOR = "datapackage.json"
-#: The largest descriptor in bytes, unless configured otherwise. A request for one takes up to twenty times its bytes in
-#: memory, since Python keeps a text at four bytes a character once it has a character beyond U+FFFF.
-MAX_BYTES = 8 * 1024 * 1024
 #: The deepest nesting of a document.
 MAX_DEPTH = 100
-#: A document may have one value for so many bytes of its largest size, and so many in any case.
-_BYTES_A_VALUE, _FEW_VALUES = 128, 100_000
-#: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
-_TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
 #: How many characters of a text are written at once, and how many pieces of text become bytes at once.
 _PIECE, _PIECES = 1 << 14, 64
+#: A part of what is written; a long text is in pieces, which are made when they are needed.
+_Part = str | Iterable[str]
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 
@@ -44,20 +40,12 @@ class WrittenFloat(float):
         return self.text
 
 
-def most_values(max_bytes: int) -> int:
-    """Return how many values a document may have that may have so many bytes.
-
-    A value takes up to a hundred times its bytes in memory.
-    """
-    return max(max_bytes // _BYTES_A_VALUE, _FEW_VALUES)
-
-
 def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int | None = None) -> Any:
     """Read JSON strictly (RFC 8259), and keep numbers as written.
 
     Args:
         text: The JSON.
-        max_bytes: How long it may be; None for any length.
+        max_bytes: How many bytes it may take, as `limits.size_of` counts them; None for any number.
         max_values: How many texts, numbers, lists, objects and so on it may have, without the names of members; None
             for any number.
 
@@ -65,8 +53,8 @@ def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int |
         InvalidInput: Not UTF-8, not JSON, too large, too deeply nested, with duplicate keys, NaN, or a number that
             overflows (1e400).
     """
-    if max_bytes is not None and len(text) > max_bytes:
-        raise TooLarge(f"the document has {len(text)} bytes; at most {max_bytes} are allowed")
+    if max_bytes is not None:
+        limit_size(text, max_bytes)
     if max_values is not None:
         limit_values(text, max_values)
     try:
@@ -97,29 +85,14 @@ def encode(value: Any, *, sort: bool = False) -> bytes:
     Raises:
         InvalidInput: A value cannot be written as JSON; the error points to it.
     """
-    parts: list[str] = []
+    parts: list[_Part] = []
     try:
         _write(value, "\n", parts, sort, 0)
         parts.append("\n")
-        return b"".join(_encoded(parts))
+        return _encoded(parts)
     except (_Unwritable, UnicodeEncodeError, RecursionError):
         _explain(value)
         raise InvalidInput("the document cannot be written as JSON") from None
-
-
-def limit_values(text: str | bytes, most: int) -> None:
-    """Refuse JSON of too many values, before any of it is read. Raises TooLarge."""
-    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if at_most_values(content) <= most:
-        return
-    beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
-    if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
-        raise TooLarge(f"the document has more than {most} values; at most {most} are allowed")
-
-
-def at_most_values(content: bytes) -> int:
-    """Return a number of values that JSON does not exceed. It takes no time, and counts what is in texts too."""
-    return content.count(b",") + content.count(b"[") + content.count(b"{") + 1
 
 
 def load(content: bytes) -> Any:
@@ -144,16 +117,16 @@ def load_written(content: bytes) -> Any:
 
 def to_line(value: Any) -> str:
     """Write JSON on one line, with numbers as written."""
-    return "".join(_on_a_line(value))
+    return "".join(_joined(_on_a_line(value)))
 
 
 def encode_line(value: Any) -> bytes:
     """Write JSON on one line as UTF-8; half of a surrogate pair is escaped."""
-    return b"".join(_encoded(_on_a_line(value), errors="backslashreplace"))
+    return _encoded(_on_a_line(value), errors="backslashreplace")
 
 
-def _on_a_line(value: Any) -> list[str]:
-    parts: list[str] = []
+def _on_a_line(value: Any) -> list[_Part]:
+    parts: list[_Part] = []
     try:
         _write(value, None, parts, False, 0)
     except (_Unwritable, RecursionError):  # stored by another program
@@ -161,10 +134,20 @@ def _on_a_line(value: Any) -> list[str]:
     return parts
 
 
-def _encoded(parts: list[str], errors: str = "strict") -> Iterator[bytes]:
+def _encoded(parts: list[_Part], errors: str = "strict") -> bytes:
     """Encode text bit by bit: with one character beyond U+FFFF, each of the whole text would take four bytes."""
+    content = BytesIO()
     for at in range(0, len(parts), _PIECES):
-        yield "".join(parts[at : at + _PIECES]).encode(errors=errors)
+        for text in _joined(parts[at : at + _PIECES]):
+            content.write(text.encode(errors=errors))
+    return content.getvalue()
+
+
+def _joined(parts: list[_Part]) -> Iterable[str]:
+    """Return the text of some parts, in one piece if there is no long text among them."""
+    if set(map(type, parts)) == {str}:
+        return ("".join(cast("list[str]", parts)),)
+    return chain.from_iterable((part,) if isinstance(part, str) else part for part in parts)
 
 
 def same(a: bytes, b: bytes) -> bool:
@@ -205,9 +188,9 @@ class _Unwritable(Exception):
     pass
 
 
-def _write(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:
+def _write(value: Any, newline: str | None, parts: list[_Part], sort: bool, depth: int) -> None:
     if isinstance(value, str):
-        parts += _quoted(value)
+        parts.append(_quoted(value))
     elif value is None or value is True or value is False:
         parts.append({None: "null", True: "true", False: "false"}[value])
     elif isinstance(value, (dict, list, tuple)):
@@ -222,14 +205,15 @@ def _write(value: Any, newline: str | None, parts: list[str], sort: bool, depth:
         raise _Unwritable
 
 
-def _quoted(text: str) -> Iterable[str]:
+def _quoted(text: str) -> _Part:
+    """Quote a text; a long one piece by piece, once it is written."""
     if len(text) <= _PIECE:
-        return (encode_basestring(text),)
+        return encode_basestring(text)
     pieces = (encode_basestring(text[at : at + _PIECE])[1:-1] for at in range(0, len(text), _PIECE))
     return chain('"', pieces, '"')
 
 
-def _write_container(value: Any, newline: str | None, parts: list[str], sort: bool, depth: int) -> None:
+def _write_container(value: Any, newline: str | None, parts: list[_Part], sort: bool, depth: int) -> None:
     is_object = isinstance(value, dict)
     if not value:
         parts.append("{}" if is_object else "[]")
@@ -243,7 +227,7 @@ def _write_container(value: Any, newline: str | None, parts: list[str], sort: bo
         if is_object:
             if not isinstance(member, str):
                 raise _Unwritable
-            parts += _quoted(member)
+            parts.append(_quoted(member))
             parts.append(": ")
             _write(value[member], inner, parts, sort, depth + 1)
         else:

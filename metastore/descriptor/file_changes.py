@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metastore.descriptor import lfs
-from metastore.descriptor.document import DESCRIPTOR, decode, encode, limit_values, load, most_values, same
+from metastore.descriptor.document import DESCRIPTOR, decode, encode, load, same
+from metastore.descriptor.limits import limit_size, limit_values, most_values
 from metastore.descriptor.resources import check
-from metastore.errors import InvalidInput, TooLarge
+from metastore.errors import InvalidInput
 from metastore.git.objects import blob_id
 from metastore.packages import Package, values_of
 from metastore.printable import printable
@@ -26,6 +27,11 @@ FileChanges = dict[str, bytes | BlobId | None]
 
 #: The kinds of findings that `strict` does not refuse: an unknown profile, for example, proves nothing wrong.
 _ADVICE = frozenset({"unknown-profile", "no-pointer"})
+
+#: Larger descriptors, in bytes, are not compared value by value with what is stored, which takes much memory.
+_LARGE = 4 * 1024 * 1024
+#: The characters of a text that are checked in a large descriptor.
+_JUDGED = 100_000
 
 #: The revisions whose findings are remembered.
 _REMEMBERED = 256
@@ -56,7 +62,8 @@ def prepare(
     Args:
         descriptor: Ordinary values, JSON text, or a package of another library.
         validation: How to treat a descriptor that breaks its profile.
-        max_bytes: The largest descriptor, in bytes, which limits its values too; None for any.
+        max_bytes: The largest descriptor, in bytes as `limits.size_of` counts them, which limits its values too; None
+            for any.
         profiles: The profiles to check against, if not only the vendored ones.
         with_pointers: Whether local files get Git LFS pointers.
 
@@ -71,20 +78,29 @@ def prepare(
         value = dict(value) if isinstance(value, Mapping) else value
     check(value)
     content = encode(value)
-    if max_bytes is not None and len(content) > max_bytes:
-        raise TooLarge(f"the document has {len(content)} bytes; at most {max_bytes} are allowed")
-    if most is not None:
-        limit_values(content, most)
+    if max_bytes is not None:
+        limit_size(content, max_bytes)
+        limit_values(content, most_values(max_bytes))
     value = None  # the memory is needed
     value = load(content)
     if validation == "off":
         return Document(value, content, ())
     from metastore.descriptor.profiles import findings
 
-    found = profiles.findings(value, with_pointers=with_pointers) if profiles else findings(value)
+    judged = _cut(value) if len(content) > _LARGE else value
+    found = profiles.findings(judged, with_pointers=with_pointers) if profiles else findings(judged)
     if validation == "strict":
         _refuse(found)
     return Document(value, content, found)
+
+
+def _cut(value: Any) -> Any:
+    """Return a value with the beginnings of its long texts, of each of which a check would make a copy."""
+    if isinstance(value, dict):
+        return {name: _cut(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_cut(item) for item in value]
+    return value[:_JUDGED] if isinstance(value, str) else value
 
 
 def _refuse(findings: Sequence[Finding]) -> None:
@@ -123,6 +139,8 @@ class KnownFindings:
         if not document.findings:
             return document
         if revision_id not in self._details:
+            if len(content) > _LARGE:
+                return document
             try:
                 self.remember(revision_id, self._profiles.findings(load(content), with_pointers=self._with_pointers))
             except (ValueError, AttributeError):  # another program stored something that is not a descriptor
@@ -150,9 +168,11 @@ def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
 
 
 def unchanged(old: bytes, new: Document) -> bool:
-    """Tell whether a descriptor says what is stored already; the order of members is no change."""
+    """Tell whether a descriptor says what is stored already. The order of members is no change, except above 4 MiB."""
     if old == new.content:
         return True
+    if len(new.content) > _LARGE:
+        return False
     try:
         # Much cheaper than comparing text, and true for all pairs with equal text.
         return bool(load(old) == new.value) and same(old, new.content)

@@ -8,6 +8,7 @@ from typing import Any
 
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
+from metastore.descriptor.limits import size_of
 from metastore.descriptor.matching import equal, named_lists, renamed
 from metastore.errors import TooLarge
 from metastore.types import Difference
@@ -16,8 +17,8 @@ from metastore.types import Difference
 _ABSENT = object()
 #: The most clashes that are reported.
 _MOST_CLASHES = 1_000
-#: How many bytes three descriptors may have together; they are in memory as text and as values.
-_MOST_BYTES = 64 * 1024 * 1024
+#: How many bytes three descriptors may take together; they are in memory as text and as values.
+_MOST_BYTES = 48 * 1024 * 1024
 #: How many items three lists may have all in all to be merged item by item, which takes about a second.
 _LONGEST = 150_000
 #: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
@@ -56,18 +57,18 @@ def take_out(now: bytes, after: bytes, before: bytes) -> tuple[dict[str, Any], t
         change, `new` is the present one.
 
     Raises:
-        InvalidInput: One of them is not JSON as `decode` reads it, or they have more than 64 MiB together.
+        InvalidInput: One of them is not JSON as `decode` reads it, or they take more than 48 MiB together.
     """
-    limit_size(after, now, before)
+    limit_together(after, now, before)
     base, mine, theirs = map(decode, (after, now, before))
     return merge(base, mine, theirs)
 
 
-def limit_size(*contents: str | bytes) -> None:
+def limit_together(*contents: str | bytes) -> None:
     """Refuse to merge descriptors that are very large together. Raises TooLarge."""
-    if (size := sum(map(len, contents))) > _MOST_BYTES:
+    if (size := sum(map(size_of, contents))) > _MOST_BYTES:
         raise TooLarge(
-            f"the descriptors to merge have {size} bytes together; at most {_MOST_BYTES} are merged: replace the newest"
+            f"the descriptors to merge take {size} bytes together; at most {_MOST_BYTES} are merged: replace the newest"
         )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metastore.descriptor.document import MAX_BYTES, MAX_DEPTH, encode
+from metastore.descriptor.document import MAX_DEPTH, encode
+from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput
 
 #: The longest reason why an operation does not fit, in characters.
 _LONGEST = 200
+#: The longest pointer in an operation, in characters.
+_LONGEST_POINTER = 100_000
 #: The approximate size of a value beside its text, in bytes.
 _EACH = 30
 #: The most operations of a patch, and the most list items that they may shift in total, which takes about a second.
@@ -75,6 +78,7 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
     document, left, shifts = _copy(document), MAX_BYTES, _MOST_SHIFTS
     for index, operation in enumerate(operations):
         try:
+            _limit_pointers(operation)
             left = _left_after(document, operation, left)
             shifts = _shifts_left_after(document, operation, shifts)
             document = _apply(document, operation)
@@ -85,6 +89,13 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
             detail = (str(error) or type(error).__name__)[:_LONGEST]
             raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
     return document
+
+
+def _limit_pointers(operation: Any) -> None:
+    """Refuse pointers that are very long, of which several copies are made. Raises ValueError."""
+    names = [name for name in ("path", "from") if isinstance(operation, dict)]
+    if any(len(operation[name]) > _LONGEST_POINTER for name in names if isinstance(operation.get(name), str)):
+        raise ValueError(f"a pointer has at most {_LONGEST_POINTER} characters: use a merge patch")
 
 
 def _apply(document: Any, operation: Any) -> Any:

@@ -65,7 +65,9 @@ class TagObject(NamedTuple):
 
 def object_id(kind: str, content: bytes) -> str:
     """Return the SHA-1 that Git gives to an object."""
-    return hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)) + content, usedforsecurity=False).hexdigest()
+    digest = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(content)), usedforsecurity=False)
+    digest.update(content)  # apart, so that large content is not copied
+    return digest.hexdigest()
 
 
 def blob_id(content: bytes) -> BlobId:

@@ -13,7 +13,8 @@ from metastore.descriptor.document import load_written
 _NUMBER = "\0"  # no stored text begins with it
 #: The length of a text that is parsed as a whole, in bytes.
 _SHORT = 1_000
-#: The total length of the texts, in bytes, after which those not used lately are forgotten.
+#: The total length of the texts, in bytes, after which those not used lately are forgotten. No longer document shares
+#: anything.
 _REMEMBERED = 4_000_000
 _ABSENT: Any = object()
 
@@ -34,8 +35,8 @@ class Documents:
 
         This keeps their spelling: in Python, `1 == True == 1.0`, and 1.10 is 1.1.
         """
-        if content is None:
-            return None
+        if content is None or len(content) > _REMEMBERED:
+            return read(content)
         if self._length > _REMEMBERED:
             self._recent, self._older, self._length = {}, self._recent, 0
         try:

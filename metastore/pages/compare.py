@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
-from metastore.descriptor.document import to_line
+from metastore.descriptor.document import encode, to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
-from metastore.pages.datasets import can, readable_id, text_of_value
+from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value
 from metastore.pages.paging import start_of
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
@@ -25,10 +26,14 @@ Piece = tuple[str, bool]
 _ROWS = 500
 #: The lines of a comparison line by line on a page; the file has all of them.
 _LINES = 1000
+#: The longest line there, in characters.
+_LONGEST_LINE = 4_000
 #: The most lines from the first to the last difference that are compared line by line, which takes time.
 _COMPARED_LINES = 20_000
 #: The length of a long text in characters, and the long texts that a page compares by words, which takes time.
 _LONG, _MOST_LONG = 1_000, 50
+#: The longest value that is shown in full, in characters.
+_LONGEST_TEXT = 100_000
 #: The changes that are shown inside one text, and the words around each.
 _PLACES, _CONTEXT = 10, 12
 #: The newest revisions, and the tags, that are offered to choose from.
@@ -44,17 +49,17 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
     if not sides[0]:
         return _page("datasets/compare.html", subject, sides, diff=None)
     try:
+        if request.args.get("view") == "text":
+            return _page_of_lines(subject, sides)
         diff = service().store.revision_diff(subject, *sides)
     except NotADescriptor as problem:
-        old, new = (service().store.revision_read(subject, side) for side in sides)
-        return _page_of_lines(subject, sides, old, new, problem)
+        return _page_of_lines(subject, sides, problem)
     except (InvalidInput, NotFound) as problem:
         return _page("datasets/compare.html", subject, sides, diff=None, problem=problem), 404
-    if request.args.get("view") == "text":
-        return _page_of_lines(subject, sides, diff.old, diff.new)
     only = request.args.get("only", "")
     if only.isascii() and only.isdecimal() and int(only) < len(diff.changes):
-        return _page("datasets/difference.html", subject, sides, diff=diff, row=_whole(diff.changes[int(only)]))
+        row = _whole(diff.changes[int(only)])
+        return _page("datasets/difference.html", subject, sides, diff=_short(diff), row=row)
     return _page_of_differences(subject, sides, diff)
 
 
@@ -89,7 +94,8 @@ def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff
         "datasets/compare.html",
         subject,
         sides,
-        diff=diff,
+        diff=_short(diff),
+        changed=len(diff.changes),
         groups=_grouped(rows[first : first + _ROWS]),
         counts={name: count for name, count in _by_kind(diff.changes).items() if count},
         kind=kind,
@@ -164,9 +170,26 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
 
 
 def _whole(difference: Difference) -> dict[str, Any]:
-    """Return one difference in full."""
+    """Return one difference in full, but for the ends of very long texts."""
     part, where = _part(difference.where)
-    return {"part": part, "kind": difference.kind, "where": where, "old": difference.old, "new": difference.new}
+    old, new = (_in_full(value) for value in (difference.old, difference.new))
+    cut = max(len(old), len(new)) > _LONGEST_TEXT
+    sides = {"old": shortened_text(old, _LONGEST_TEXT), "new": shortened_text(new, _LONGEST_TEXT)}
+    return {"part": part, "kind": difference.kind, "where": where, "cut": cut, **sides}
+
+
+def _in_full(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return encode(value).decode().rstrip()
+    except InvalidInput:  # stored by another program
+        return to_line(value)
+
+
+def _short(diff: Diff) -> Diff:
+    """Return a comparison without its values, which a template keeps for a while."""
+    return replace(diff, changes=(), patch=())
 
 
 def _text(value: Any) -> str:
@@ -179,11 +202,13 @@ def _text(value: Any) -> str:
 def _page_of_lines(
     subject: DatasetId,
     sides: tuple[str, str | None],
-    old: Revision,
-    new: Revision,
     problem: NotADescriptor | None = None,
 ) -> str:
-    lines = list(islice(_lines_between(subject, old, new), _LINES + 1))
+    old, new = (service().store.revision_read(subject, side) for side in sides)
+    cut, lines = False, list[str]()
+    for line in islice(_lines_between(subject, old, new), _LINES + 1):
+        cut |= len(line) > _LONGEST_LINE
+        lines.append(shortened_text(line, _LONGEST_LINE))
     return _page(
         "datasets/lines.html",
         subject,
@@ -193,6 +218,7 @@ def _page_of_lines(
         problem=problem,
         lines=lines[:_LINES],
         more=len(lines) > _LINES,
+        cut=cut,
     )
 
 

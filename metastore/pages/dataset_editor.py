@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from metastore.descriptor.difference import changes
 from metastore.descriptor.document import decode, encode, load_written
-from metastore.descriptor.merge import limit_size, merge
+from metastore.descriptor.merge import limit_together, merge
 from metastore.errors import (
     AlreadyExists,
     AuthenticationError,
@@ -26,7 +26,7 @@ from metastore.pages.dataset_forms import expected, to_dataset, written
 from metastore.pages.datasets import between, can, owners_of, readable_id
 from metastore.pages.json_lines import mark
 from metastore.pages.refusals import drawn_again_by, is_explained
-from metastore.pages.typed import as_sent, decoded, form_of, in_fields, parsed, redraws, spots, typed
+from metastore.pages.typed import as_sent, decoded, form_of, in_fields, largest, limit, parsed, redraws, spots, typed
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
 from metastore.service.guard import identity, named, writer
@@ -62,8 +62,7 @@ def _new(given: Any, **more: Any) -> str:
         "form": form_of(given),
         **more,
     }
-    largest = service().store.max_bytes
-    return render_template("datasets/new.html", given=given, owners=owners_of(identity()), largest=largest, **page)
+    return render_template("datasets/new.html", given=given, owners=owners_of(identity()), largest=largest(), **page)
 
 
 def _new_again(error: Exception) -> str:
@@ -131,6 +130,7 @@ def edit(owner: str, name: str) -> str:
     subject = readable_id(owner, name)
     writer(subject, "update")
     dataset = service().store.dataset_read(subject)
+    limit(dataset.bytes)
     given = {"text": dataset.bytes.decode(), "expected": dataset.revision.id, "as": request.args.get("as", "")}
     return _editor(subject, {**given, "opened": request.args.get("open", "")}, is_fresh=True)
 
@@ -191,7 +191,7 @@ def _merge(subject: DatasetId, given: dict[str, Any]) -> str:
     store = service().store
     mine = parsed(given["text"])
     base, newest = store.dataset_read(subject, given["base"]), store.dataset_read(subject)
-    limit_size(given["text"], base.bytes, newest.bytes)
+    limit_together(given["text"], base.bytes, newest.bytes)
     # Decoded from the bytes, in which numbers have their original form.
     before, theirs = (decode(dataset.bytes) for dataset in (base, newest))
     merged, clashes = merge(before, mine, theirs)
@@ -225,5 +225,4 @@ def _seen(before: Any, after: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 def _editor(subject: DatasetId, given: dict[str, Any], **more: Any) -> str:
     page: dict[str, Any] = {"problem": None, "places": (), "preview": None, "form": form_of(given), **more}
-    largest = service().store.max_bytes
-    return render_template("datasets/edit.html", id=subject, given=given, can=can(subject), largest=largest, **page)
+    return render_template("datasets/edit.html", id=subject, given=given, can=can(subject), largest=largest(), **page)

@@ -266,6 +266,6 @@ def whole_text(value: Any) -> str:
     return value if isinstance(value, str) else to_line(value)
 
 
-def shortened_text(text: str) -> str:
+def shortened_text(text: str, longest: int = _LONGEST_VALUE) -> str:
     """Return a text, cut to the length that a table shows."""
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

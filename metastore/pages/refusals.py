@@ -17,6 +17,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wrappers import Response
 
+from metastore.descriptor.limits import size_of
 from metastore.errors import (
     AuthenticationError,
     BundleDeleted,
@@ -36,6 +37,8 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 _log = logging.getLogger("metastore")
 #: The most fields of a form, and the most bytes of one from another site by a user who is not signed in.
 _MOST_FIELDS, _LARGEST_OF_STRANGERS = 100, 256 * 1024
+#: The most bytes of any form, and those that a text in it may take in memory to be shown again.
+_LARGEST, _LARGEST_SHOWN = 6 * 1024 * 1024, 8 * 1024 * 1024
 #: The field for a token, with which a user signs in on a refused form.
 SIGN_IN = "sign_in_token"
 #: Fields that belong to the page, not to the user's input.
@@ -77,11 +80,16 @@ def check_size() -> None:
     """Refuse a form that none of our pages can send, before it is parsed.
 
     Raises:
-        RequestEntityTooLarge: It has too many fields, or is large, from another site, and its user is not signed in.
+        RequestEntityTooLarge: It is too large, or has too many fields, or is large, from another site, and its user is
+            not signed in.
     """
     if request.method != "POST":
         return
-    content = request.get_data()
+    request.max_content_length = _LARGEST
+    try:
+        content = request.get_data()
+    except RequestEntityTooLarge:
+        raise RequestEntityTooLarge(f"a form has at most {_LARGEST:,} bytes: send more with `metastore`") from None
     if content.count(b"&") > _MOST_FIELDS and request.mimetype == "application/x-www-form-urlencoded":
         raise RequestEntityTooLarge("the form has too many fields")
     if g.identity.anonymous and len(content) > _LARGEST_OF_STRANGERS and not _is_from_here():
@@ -188,9 +196,14 @@ def _deleted(subject: str, who: str, when: Any, why: str) -> str:
     return f"{who} deleted {subject} on {when:%Y-%m-%d at %H:%M} UTC{reason}."
 
 
+def shown(text: str) -> str:
+    """Return a text of a form as it is shown again; empty if that would take too much memory."""
+    return text if size_of(text) <= _LARGEST_SHOWN else ""
+
+
 def _typed() -> list[tuple[str, str]]:
     """Return the fields of the form as they were sent, and the text of each file."""
-    fields = [(name, value) for name, value in request.form.items(multi=True) if name not in _OF_THE_PAGE]
+    fields = [(name, shown(value)) for name, value in request.form.items(multi=True) if name not in _OF_THE_PAGE]
     return fields + [("text", text) for text in map(text_of, request.files.values()) if text]
 
 

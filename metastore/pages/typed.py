@@ -9,16 +9,20 @@ from typing import Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 
-from metastore.descriptor.document import decode, encode, load, most_values
+from metastore.descriptor.document import decode, encode, load
+from metastore.descriptor.limits import most_values, size_of
 from metastore.descriptor.profiles import findings
 from metastore.descriptor.resources import check
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, TooLarge
 from metastore.pages.descriptor_form import filled_in, kind_of
 from metastore.pages.form_view import Place, view
 from metastore.pages.json_lines import mark
 from metastore.pages.places import place_of
+from metastore.pages.refusals import shown
 from metastore.service.context import service
 
+#: The largest descriptor that a form takes, as `size_of` counts it: its text goes to the browser and back.
+_LARGEST = 2 * 1024 * 1024
 #: The largest text that is checked for a page, in bytes: a megabyte takes a second.
 _MOST_CHECKED = 1_000_000
 
@@ -54,27 +58,45 @@ def decoded(text: str) -> Any:
     return decode(text, max_bytes=most, max_values=most_values(most))
 
 
+def largest() -> int:
+    """Return the size of the largest descriptor that a form takes here, in bytes."""
+    return min(service().store.max_bytes, _LARGEST)
+
+
+def limit(text: str | bytes) -> None:
+    """Refuse a descriptor that is too large for a form. Raises TooLarge."""
+    if (size := size_of(text)) > _LARGEST:
+        raise TooLarge(
+            f"the descriptor takes {size} bytes, and a form at most {_LARGEST}: change it with `metastore dataset "
+            "update`, or by PUT or PATCH"
+        )
+
+
 def typed() -> dict[str, Any]:
     """Return what was sent: the fields of a form are put into its text.
 
     Raises:
         InvalidInput: A form has fields, and its text is not JSON.
+        TooLarge: The text is too large for a form.
     """
     sent = request.form
+    limit(sent.get("text", ""))
     given = as_sent()
     if given["as"] == "form":
         boxes = dict.fromkeys(sent.getlist("box"), "")
         values = {name: text for name, text in sent.items() if name.startswith("/")}
         filled = filled_in(decoded(given["text"]), boxes | values, sent.getlist("remove"))
         given["text"] = encode(filled).decode()
+        limit(given["text"])
     return given
 
 
 def as_sent() -> dict[str, Any]:
-    """Return what was sent, with the text as it came."""
+    """Return what was sent, with the text as it came; none if it would take too much memory to show it again."""
     sent: MultiDict[str, str] = request.form
     names = ("text", "message", "id", "expected", "base", "as", "opened")
     given = {name: sent.get(name, "") for name in names}
+    given["text"] = shown(given["text"])
     return given | {"opened": sent.get("open", given["opened"])}
 
 

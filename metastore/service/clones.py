@@ -27,7 +27,7 @@ _SERVICE = "git-upload-pack"
 #: How many bytes a request may have, also when it is unpacked: some 150,000 ids.
 _LONGEST = 8 * 1024 * 1024
 #: How many objects one answer may have and how many bytes they may have, and how many of a pack are kept in memory.
-_MOST_OBJECTS, _MOST, _IN_MEMORY = 100_000, 128 * 1024 * 1024, 8 * 1024 * 1024
+_MOST_OBJECTS, _MOST, _IN_MEMORY = 100_000, 64 * 1024 * 1024, 8 * 1024 * 1024
 
 
 @clones.get("/git/<owner>/<name>.git/info/refs")

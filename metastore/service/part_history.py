@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from metastore.descriptor.document import limit_values
+from metastore.descriptor.limits import limit_size, limit_values
 from metastore.errors import TooLarge
 from metastore.history.parts import Part, RevisionFilter, pointer
 from metastore.service.context import service
@@ -22,6 +22,8 @@ _MOST, _MOST_VALUES = 2_000, 50_000
 _ELSEWHERE = "run `metastore blame` on the store's own machine"
 #: How many bytes of descriptors a request reads for `blame`, which takes about a second.
 _MOST_BYTES = 64 * 1024 * 1024
+#: How many bytes the newest of them takes, each value of which has its own place.
+_LARGEST = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ def blamed(subject: DatasetId, revision: str | None) -> tuple[Value, ...]:
     if next(islice(store.revision_list(subject, revision), _MOST, None), None) is not None:
         raise TooLarge(f"there are more than {_MOST:,} revisions: {_ELSEWHERE}")
     try:
-        limit_values(store.dataset_json(subject, revision)[1], _MOST_VALUES)
+        content = store.dataset_json(subject, revision)[1]
+        limit_size(content, _LARGEST)
+        limit_values(content, _MOST_VALUES)
+        del content  # the memory is needed
         with metered(_MOST_BYTES):
             return store.blame(subject, revision)
     except TooLarge as error:

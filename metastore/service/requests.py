@@ -18,7 +18,8 @@ from werkzeug.exceptions import (
 )
 
 from metastore.auth.access import Identity
-from metastore.descriptor.document import decode, most_values
+from metastore.descriptor.document import decode
+from metastore.descriptor.limits import most_values
 from metastore.errors import AuthenticationError, InvalidInput
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
@@ -124,8 +125,8 @@ def json_object() -> Mapping[str, Any]:
 
 
 def _members(text: bytes) -> Mapping[str, Any]:
-    # The service has limited the length already.
-    value = decode(text, max_values=most_values(service().store.max_bytes) + _OTHER_VALUES)
+    most = most_values(service().store.max_bytes) + _OTHER_VALUES
+    value = decode(text, max_bytes=request.max_content_length, max_values=most)
     if not isinstance(value, dict):
         raise InvalidInput("the body has to be a JSON object", pointer="")
     return value

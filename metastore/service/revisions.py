@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import TooManyRequests
 
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, TooLarge
 from metastore.history.parts import RevisionFilter, parse_part
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
@@ -25,6 +25,8 @@ from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
 from metastore.wire import to_wire
 
 revisions = Blueprint("revisions", __name__)
+#: The characters that the changed values of a comparison may have; an answer has them twice.
+_MOST_COMPARED = 32 * 1024 * 1024
 _TAG_MEMBERS = ("name", "revision", "description")
 
 
@@ -82,7 +84,17 @@ def revision_diff(owner: str, name: str) -> Response:
     subject = _readable(owner, name)
     if "from" not in request.args:
         raise InvalidInput("say with ?from= which revision to compare")
-    return responses.answer(service().store.revision_diff(subject, request.args["from"], request.args.get("to")))
+    diff = service().store.revision_diff(subject, request.args["from"], request.args.get("to"))
+    if sum(_length(change.old) + _length(change.new) for change in diff.changes) > _MOST_COMPARED:
+        raise TooLarge("the differences are too long for one answer: read both revisions and compare them there")
+    return responses.answer(diff)
+
+
+def _length(value: Any) -> int:
+    """Return the length of the texts in a value, in characters."""
+    if isinstance(value, dict):
+        return sum(len(name) + _length(member) for name, member in value.items())
+    return sum(map(_length, value)) if isinstance(value, list) else len(value) if isinstance(value, str) else 0
 
 
 @revisions.get("/datasets/<owner>/<name>/tags")

@@ -107,8 +107,8 @@ class StorageWriter(Writer):
 
     def patch(self, request: ChangeRequest, patch: Any) -> Dataset:
         def compute(content: bytes | None) -> Document:
-            current = decode(content) if content is not None else {}
-            return self.prepare(patched(current, patch))
+            # Nothing else keeps the present value: it takes as much memory as the new one.
+            return self.prepare(patched(decode(content) if content is not None else {}, patch))
 
         return self._replace(request, compute)
 
@@ -224,6 +224,8 @@ class StorageWriter(Writer):
         document = compute(old)
         if old is not None:
             document = self._known.marked(document, head.id, old)
+        if old == document.content:
+            return document, {}
         if old is not None and file_changes.unchanged(old, document):
             return document._replace(content=old, value=understand(dataset_id, head, old)), {}
         if old is not None:

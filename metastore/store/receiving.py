@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from metastore import events
-from metastore.descriptor.document import DESCRIPTOR, at_most_values, decode, most_values
+from metastore.descriptor.document import DESCRIPTOR, decode
+from metastore.descriptor.limits import at_most_values, most_values
 from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict
 from metastore.git.history import expect_head

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metastore.descriptor import file_changes, lfs
-from metastore.descriptor.document import MAX_BYTES
 from metastore.descriptor.file_changes import AnyDescriptor, Validation
+from metastore.descriptor.limits import MAX_BYTES
 from metastore.descriptor.profiles import Profiles
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageError
 from metastore.history.parts import Part, RevisionFilter, parse_part

@@ -467,11 +467,11 @@ def test_a_weakened_etag_of_a_compressing_proxy_is_understood(service: Served, p
 
 
 def test_what_is_too_large_for_the_proxy_is_413(service: Served, proxied: int) -> None:
-    assert service.ask(CARS, "PUT", {"name": "x" * 25_000_000}, port=proxied).status == 413
+    assert service.ask(CARS, "PUT", {"name": "x" * 45_000_000}, port=proxied).status == 413
 
 
 def test_what_is_too_large_for_the_service_is_413_with_words(service: Served, proxied: int) -> None:
-    answer = service.ask(CARS, "PUT", {"name": "x" * 15_000_000}, port=proxied)
+    answer = service.ask(CARS, "PUT", {"name": "x" * 38_000_000}, port=proxied)
     assert (answer.status, answer.json["status"]) == (413, 413)
 
 

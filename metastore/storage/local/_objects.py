@@ -36,6 +36,9 @@ _MANY = 64
 _TRIES = 50
 #: The repetitions of a search for a missing object while packs stay the same, and the pause in between, in seconds.
 _LOOKS, _PAUSE = 3, 0.01
+#: The bytes of the longest head of an object: its kind, a space, its size, and NUL.
+_LONGEST_HEAD = 64
+_MOST_SQUEEZED = 1032  # times that zlib makes something shorter
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
 
@@ -203,7 +206,9 @@ class ObjectDatabase:
         head = b"%s %d\0" % (made.kind.encode(), len(made.content))
         path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{secrets.token_hex(8)}"
         try:
-            write_file(aside, zlib.compress(head + made.content, _FASTEST), sync=self._sync)
+            packer = zlib.compressobj(_FASTEST)
+            parts = packer.compress(head), packer.compress(made.content), packer.flush()
+            write_file(aside, b"".join(parts), sync=self._sync)
             for _ in range(_TRIES):  # `git gc` removes empty folders of objects, even new ones
                 with suppress(FileExistsError):
                     os.mkdir(os.path.dirname(path))
@@ -269,8 +274,12 @@ class ObjectDatabase:
 def _parse_loose(identity: str, content: bytes) -> GitObject | None:
     """Read the file of a loose object; None if it is damaged."""
     try:
-        head, _, body = zlib.decompress(content).partition(b"\0")
-        kind = head.split()[0].decode()
-    except (zlib.error, IndexError, UnicodeDecodeError):
+        head, _, _ = zlib.decompressobj().decompress(content, _LONGEST_HEAD).partition(b"\0")
+        kind, _, size = head.decode().partition(" ")
+        unpacker = zlib.decompressobj()
+        unpacker.decompress(content, len(head) + 1)
+        longest = len(content) * _MOST_SQUEEZED
+        body = unpacker.flush(max(1, min(int(size), longest)))  # into memory of this size; it would be copied otherwise
+    except (zlib.error, ValueError):
         return None
-    return GitObject(kind, body) if kind in _KINDS and object_id(kind, body) == identity else None
+    return GitObject(kind, body) if kind in _KINDS and unpacker.eof and object_id(kind, body) == identity else None

@@ -1,0 +1,99 @@
+"""How large a descriptor may be: what its text takes in memory, and how many values it has. Both are counted unread."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+
+from metastore.errors import TooLarge
+
+#: The largest descriptor in bytes of memory, unless configured otherwise.
+MAX_BYTES = 32 * 1024 * 1024
+#: A document may have one value for so many bytes of its largest size, and so many in any case.
+_BYTES_A_VALUE, _FEW_VALUES = 256, 100_000
+#: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
+_TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
+#: The bytes of UTF-8 that do not begin a character.
+_CONTINUING = bytes(range(0x80, 0xC0))
+#: Bytes that a character in memory takes -> the bytes of UTF-8 that do not begin such a character.
+_NARROWER = {4: bytes(range(0xF0)), 2: bytes(range(0xC4))}
+#: … -> such a character, also as an escape.
+_WIDE = {4: re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]"), 2: re.compile(rb"[\xc4-\xf7]|\\u(?!00)")}
+_WIDEST = 4
+_ESCAPE, _LENGTH_OF_ESCAPE = b"\\u", 6
+
+
+def size_of(text: str | bytes) -> int:
+    """Return how many bytes JSON takes: in memory once it is read, or in UTF-8 if that is more.
+
+    Python keeps all characters of a text in as many bytes as the widest of them needs: one up to U+00FF, two up to
+    U+FFFF, else four.
+    """
+    content = _bytes(text)
+    characters, width = _characters(content)
+    return max(len(content), characters * width)
+
+
+def limit_size(text: str | bytes, most: int) -> None:
+    """Refuse JSON that takes more than so many bytes (see `size_of`), before any of it is read. Raises TooLarge."""
+    content = _bytes(text)
+    if len(content) > most:
+        raise TooLarge(f"the document has {len(content)} bytes; at most {most} are allowed")
+    if len(content) * _WIDEST <= most:
+        return
+    characters, width = _characters(content)
+    if characters * width > most:
+        wide, first = ("U+FFFF" if width == _WIDEST else "U+00FF"), _WIDE[width].search(content)
+        raise TooLarge(
+            f"the document takes {characters * width} bytes in memory; at most {most} are allowed: a character beyond "
+            f"{wide}, the first of which is at byte {first.start() if first else 0}, makes each of {characters} "
+            f"characters take {width} bytes. Leave it out, or raise max_bytes (METASTORE_MAX_BYTES)"
+        )
+
+
+def most_values(max_bytes: int) -> int:
+    """Return how many values a document may have that may have so many bytes.
+
+    A value takes up to a hundred times its bytes in memory.
+    """
+    return max(max_bytes // _BYTES_A_VALUE, _FEW_VALUES)
+
+
+def limit_values(text: str | bytes, most: int) -> None:
+    """Refuse JSON of too many values, before any of it is read. Raises TooLarge."""
+    content = _bytes(text)
+    if at_most_values(content) <= most:
+        return
+    beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
+    if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
+        raise TooLarge(f"the document has more than {most} values; at most {most} are allowed")
+
+
+def at_most_values(content: bytes) -> int:
+    """Return a number of values that JSON does not exceed. It takes no time, and counts what is in texts too."""
+    return content.count(b",") + content.count(b"[") + content.count(b"{") + 1
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def _characters(content: bytes) -> tuple[int, int]:
+    """Return how many characters a text has, and how many bytes each takes: as it is, or as its escapes stand for."""
+    characters, width = _length(content), _width(content)
+    if _ESCAPE not in content:
+        return characters, width
+    content = content.replace(b"\\\\", b"")  # an escaped backslash begins no escape
+    fewer = characters - content.count(_ESCAPE) * (_LENGTH_OF_ESCAPE - 1)
+    wider = next((bytes_each for bytes_each in (4, 2) if _WIDE[bytes_each].search(content)), 1)
+    return max((characters, width), (fewer, wider), key=lambda pair: pair[0] * pair[1])
+
+
+def _length(content: bytes) -> int:
+    return len(content) if content.isascii() else len(content.translate(None, _CONTINUING))
+
+
+def _width(content: bytes) -> int:
+    if content.isascii():
+        return 1
+    return next((width for width, narrower in _NARROWER.items() if content.translate(None, narrower)), 1)
