@@ -28,6 +28,7 @@ from metastore.pages.datasets import datasets
 from metastore.pages.device import device
 from metastore.pages.home import home
 from metastore.pages.icons import icon
+from metastore.pages.past import past
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.pages.tags import tags
@@ -38,11 +39,23 @@ from metastore.service.guard import know, may_read
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
 _OF_DATASETS = (datasets, compare, choosing, dataset_editor, dataset_forms, tags)
-_PARTS = (home, catalogue, changelog, sign_in, *_OF_DATASETS, bundles, bundle_forms, bundle_import, device, record)
+_PARTS = (
+    home,
+    catalogue,
+    changelog,
+    sign_in,
+    *_OF_DATASETS,
+    bundles,
+    bundle_forms,
+    bundle_import,
+    device,
+    past,
+    record,
+)
 #: The items of the main menu, each with the pages under it.
 _MENU = (
     ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "choosing.", "tags.", "dataset_")),
-    ("Bundles", "bundles.index", ("bundles.", "bundle_", "device.", "record.of_bundle")),
+    ("Bundles", "bundles.index", ("bundles.", "bundle_", "device.", "past.", "record.of_bundle")),
     ("Changes", "changelog.index", ("changelog.", "record.everything")),
 )
 _SECURITY = {

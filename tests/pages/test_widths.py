@@ -18,6 +18,7 @@ PAGES = (
     "/datasets/vega/datasets/compare/choose?side=to",
     "/datasets/vega/datasets/compare?from=v1",
     "/bundles",
+    "/bundles-as-of?at=2099-01-01",
     "/changes",
     "/device?name=E:HRNDIR",
     "/datasets/vega/datasets/edit?as=form&open=1",
