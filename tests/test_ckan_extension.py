@@ -9,11 +9,13 @@ import copy
 import json
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import metastore
 from metastore import ckan
@@ -32,6 +34,16 @@ OTHER = "7f1c0a52-2f0e-4c3f-9a3d-5d1b8c1b0c11"
 
 def shown(**changes: Any) -> dict[str, Any]:
     return {**copy.deepcopy(SHOWN), **changes}
+
+
+def test_the_extension_requires_this_library_and_not_the_metastore_of_pypi() -> None:
+    ours, extension = (
+        tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        for folder in (ROOT, ROOT / "examples" / "ckanext-metastore")
+    )
+    required = [*extension["dependencies"], *extension["optional-dependencies"]["service"]]
+    names = [Requirement(each).name for each in required]
+    assert names == [ours["name"], ours["name"], "pyjwt"]
 
 
 @pytest.fixture
