@@ -21,7 +21,7 @@ CLUSTER_VENV := .venv-cluster
 # What looks at releases; apart, so that it chooses no version for us.
 AUDIT_VENV := .venv-audit
 
-.PHONY: help run test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run run-cluster test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -49,6 +49,9 @@ run: $(READY) debian  ## see it work: store, revise, compare, revert and clone r
 	$(BIN)/python examples/tour.py
 	$(BIN)/python examples/bundles.py
 	$(BIN)/python examples/serve.py $(if $(filter postgres,$(STORE)),--postgres)
+
+run-cluster: $(READY) debian cluster  ## three nodes of PostgreSQL and two services; kill the primary under load, and count what is lost
+	$(BIN)/python -m tests.show_cluster
 
 test:  ## everything that has to hold; says how long it took
 	@start=$$(date +%s); $(MAKE) --no-print-directory -j2 unit others; code=$$?; \

@@ -116,6 +116,11 @@ def check_dsn(dsn: str) -> str:
         ) from None
 
 
+def database_name(dsn: str) -> str:
+    """Return the name of the database in a DSN that `check_dsn` accepts; empty for the default one."""
+    return str(conninfo_to_dict(dsn).get("dbname") or "")
+
+
 class Connection(psycopg.Connection[Any]):
     """A connection that never cancels a statement, since that could be a COMMIT.
 

@@ -112,9 +112,9 @@ class Databases:
 
     def watch(self, url: str) -> None:
         """Ask a database from now on. Its name is the label of its numbers."""
-        from psycopg.conninfo import conninfo_to_dict
+        from metastore.postgres.connection import database_name
 
-        self.watched[url] = str(conninfo_to_dict(url).get("dbname") or "")
+        self.watched[url] = database_name(url)
         self._asked = float("-inf")
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
