@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from metastore.search.documents import document
 from metastore.search.values import Results
 from metastore.types import DatasetId, Revision
 
+from .bundle.postgres_server import new_storage
 from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
 
 OCEAN = {
@@ -53,20 +54,45 @@ def day(number: int) -> datetime:
     return EPOCH + timedelta(days=number)
 
 
-@pytest.fixture(params=["index", "scan", "service"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "service":
-        inner = metastore.connect(tmp_path / "store", author=ANN, clock=ticking(), sync=False, validation="off")
+ENGINES = ["index", "scan", "service", "postgres"]
+
+
+@contextmanager
+def store_with(engine: str, folder: Path) -> Iterator[Store]:
+    """Open an empty store that searches by an engine."""
+    if engine == "service":
+        inner = metastore.connect(folder / "store", author=ANN, clock=ticking(), sync=False, validation="off")
         with serving(inner) as address, metastore.connect(address, token=TOKEN, author=ANN) as made:
             yield made
         return
-    url = tmp_path / "store" if request.param == "index" else "memory:"
+    if engine == "postgres":
+        with metastore.MetaStore(new_storage(), author=ANN, clock=ticking(), validation="off") as made:
+            yield made
+        return
+    url = folder / "store" if engine == "index" else "memory:"
     with metastore.connect(url, author=ANN, clock=ticking(), validation="off") as made:
+        yield made
+
+
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with store_with(request.param, tmp_path) as made:
         yield made
 
 
 @pytest.fixture
 def corpus(store: Store) -> Store:
+    return fill(store)
+
+
+@pytest.fixture(params=ENGINES, scope="module")
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return a corpus that tests may only read."""
+    with store_with(request.param, tmp_path_factory.mktemp("shared")) as made:
+        yield fill(made)
+
+
+def fill(store: Store) -> Store:
     store.dataset_create("physics/ocean", OCEAN, at=day(1))
     store.dataset_create("physics/cars", CARS, at=day(2))
     store.dataset_create("weather/rain", RAIN, at=day(3))
@@ -101,8 +127,8 @@ def found(results: Results) -> list[str]:
         ("buoys means", ["physics/ocean"]),
     ],
 )
-def test_a_query_finds_what_has_all_its_terms(corpus: Store, query: str, expected: list[str]) -> None:
-    results = corpus.dataset_search(query, order="id")
+def test_a_query_finds_what_has_all_its_terms(shared: Store, query: str, expected: list[str]) -> None:
+    results = shared.dataset_search(query, order="id")
     assert (found(results), results.total, results.more_than_total) == (expected, len(expected), False)
 
 
@@ -123,12 +149,12 @@ def test_a_query_finds_what_has_all_its_terms(corpus: Store, query: str, expecte
         ({"changed_since": (day(3)).isoformat()}, ["weather/rain"]),
     ],
 )
-def test_filters_all_have_to_fit(corpus: Store, filters: dict[str, Any], expected: list[str]) -> None:
-    assert found(corpus.dataset_search(order="id", **filters)) == expected
+def test_filters_all_have_to_fit(shared: Store, filters: dict[str, Any], expected: list[str]) -> None:
+    assert found(shared.dataset_search(order="id", **filters)) == expected
 
 
-def test_facets_count_what_was_found(corpus: Store) -> None:
-    results = corpus.dataset_search("means", facets=["licence", "owner", "keyword"])
+def test_facets_count_what_was_found(shared: Store) -> None:
+    results = shared.dataset_search("means", facets=["licence", "owner", "keyword"])
     assert {name: [(each.value, each.count) for each in counts] for name, counts in results.facets.items()} == {
         "licence": [("CC-BY-4.0", 2)],
         "owner": [("physics", 1), ("weather", 1)],
@@ -136,20 +162,20 @@ def test_facets_count_what_was_found(corpus: Store) -> None:
     }
 
 
-def test_a_hit_says_what_it_is_and_shows_the_words(corpus: Store) -> None:
-    (hit,) = corpus.dataset_search("buoys").hits
-    newest = corpus.revision_read("physics/ocean")
+def test_a_hit_says_what_it_is_and_shows_the_words(shared: Store) -> None:
+    (hit,) = shared.dataset_search("buoys").hits
+    newest = shared.revision_read("physics/ocean")
     assert (hit.id, hit.title, hit.revision, hit.changed) == ("physics/ocean", OCEAN["title"], newest.id, day(1))
     assert hit.snippet == "Where it was measured: **buoys** and ships"
 
 
 @pytest.mark.parametrize(("order", "expected"), [("changed", "rca"), ("id", "cor"), ("title", "cro")])
-def test_results_are_ordered_and_paged(corpus: Store, order: str, expected: str) -> None:
+def test_results_are_ordered_and_paged(shared: Store, order: str, expected: str) -> None:
     expected = expected.replace("a", "o") if order == "changed" else expected
     names = {"c": "physics/cars", "o": "physics/ocean", "r": "weather/rain"}
     seen, after = list[str](), None
     for _ in range(4):
-        page = corpus.dataset_search(order=order, limit=1, after=after)
+        page = shared.dataset_search(order=order, limit=1, after=after)
         assert page.total == 3
         seen += found(page)
         if (after := page.following) is None:
@@ -158,15 +184,15 @@ def test_results_are_ordered_and_paged(corpus: Store, order: str, expected: str)
 
 
 @pytest.mark.parametrize("order", ["changed", "id", "title"])
-def test_pages_lead_back_as_they_led_on(corpus: Store, order: str) -> None:
-    first = corpus.dataset_search(order=order, limit=1)
-    second = corpus.dataset_search(order=order, limit=1, after=first.following)
-    third = corpus.dataset_search(order=order, limit=1, after=second.following)
+def test_pages_lead_back_as_they_led_on(shared: Store, order: str) -> None:
+    first = shared.dataset_search(order=order, limit=1)
+    second = shared.dataset_search(order=order, limit=1, after=first.following)
+    third = shared.dataset_search(order=order, limit=1, after=second.following)
     assert (first.preceding, third.following) == (None, None)
-    assert corpus.dataset_search(order=order, limit=1, before=third.preceding).hits == second.hits
-    back = corpus.dataset_search(order=order, limit=2, before=third.preceding)
+    assert shared.dataset_search(order=order, limit=1, before=third.preceding).hits == second.hits
+    back = shared.dataset_search(order=order, limit=2, before=third.preceding)
     assert (back.hits, back.preceding, back.following) == (first.hits + second.hits, None, second.following)
-    assert corpus.dataset_search(order=order, before=first.following, limit=1).hits == ()
+    assert shared.dataset_search(order=order, before=first.following, limit=1).hits == ()
 
 
 def test_datasets_are_found_by_whether_a_check_finds_fault_with_them(corpus: Store) -> None:
@@ -182,8 +208,8 @@ def test_datasets_are_found_by_whether_a_check_finds_fault_with_them(corpus: Sto
     assert found(corpus.dataset_search(findings=True)) == ["a/bare"]
 
 
-def test_a_word_in_the_title_counts_more(corpus: Store) -> None:
-    assert found(corpus.dataset_search("means")) == ["weather/rain", "physics/ocean"]
+def test_a_word_in_the_title_counts_more(shared: Store) -> None:
+    assert found(shared.dataset_search("means")) == ["weather/rain", "physics/ocean"]
 
 
 def test_the_past_is_found_at_its_time(corpus: Store) -> None:
@@ -232,9 +258,9 @@ def test_what_is_moved_purged_and_restored_is_followed(corpus: Store) -> None:
         ({"after": "x", "before": "x"}, "not both"),
     ],
 )
-def test_what_cannot_be_asked_is_said(corpus: Store, arguments: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_asked_is_said(shared: Store, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        corpus.dataset_search(**arguments)
+        shared.dataset_search(**arguments)
     assert message in str(caught.value)
 
 

@@ -27,7 +27,7 @@ from metastore.parse import (
     parse_dataset_id,
     parse_revision,
 )
-from metastore.search.values import MayRead, Results, Wanted
+from metastore.search.values import Readable, Results, Wanted
 from metastore.storage.port import Storage
 from metastore.store.base import Store
 from metastore.store.settling import settle
@@ -148,8 +148,8 @@ class RemoteStore(Store):
     def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
         return self._calls.items(Owner, "/owners", {"after": after}, limit)
 
-    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
-        if may_read is not None:
+    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+        if readable is not None:
             raise InvalidInput(f"{self._http.address} is a service: it decides what may be read")
         results: Results = self._calls.read(Results, "/datasets", wanted.parameters())
         return results

@@ -27,7 +27,7 @@ from metastore.errors import (
 )
 
 #: The result of `metastore_schema()` in a database that this version can use.
-SCHEMA = 2
+SCHEMA = 3
 POOLER = "a pooler in between has to keep sessions (pgbouncer: pool_mode = session)"
 MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
 #: The settings that this package's sessions rely on. `pin` sets the search path.
@@ -40,6 +40,7 @@ _SETTINGS = {
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "lock_timeout": "0",
+    "jit": "off",  # it takes half a second to compile a query that takes milliseconds
 }
 #: Defaults for a URL. They notice a lost host in seconds, where the system's own take hours.
 _DEFAULTS = {

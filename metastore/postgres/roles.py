@@ -17,7 +17,10 @@ from metastore.postgres.connection import Connection, database_errors
 APPLICATION, READER = "metastore_app", "metastore_reader"
 _SCHEMA = "GRANT USAGE ON SCHEMA {schema} TO {role}"
 _RECORD = "snapshot_bundles, snapshot_bundle_variables, snapshot_variable_changes"
-_DATASETS = "dataset, dataset_revision, dataset_object, dataset_tag, dataset_forward, dataset_change, dataset_feed"
+_DATASETS = (
+    "dataset, dataset_revision, dataset_object, dataset_tag, dataset_forward, dataset_change, dataset_feed,"
+    " dataset_text"
+)
 _APPLICATION = (
     _SCHEMA,
     "GRANT SELECT, INSERT, UPDATE, DELETE ON bundles, bundle_variables TO {role}",

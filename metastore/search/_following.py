@@ -11,6 +11,7 @@ from metastore.index_file import transaction
 from metastore.search._tables import (
     Text,
     ValueIds,
+    access_words,
     add_dataset,
     empty,
     facet_set_of,
@@ -20,7 +21,7 @@ from metastore.search._tables import (
     set_present,
 )
 from metastore.search.documents import document
-from metastore.search.scan import Source
+from metastore.search.port import Source
 from metastore.search.values import sort_key
 from metastore.types import DatasetId, FeedEntry, Revision
 
@@ -131,6 +132,7 @@ def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Dat
         return
     dataset = row["id"] if row is not None else add_dataset(database, dataset_id)
     before = newest = present(database, row) if row is not None else None
+    access = access_words(dataset_id.owner, dataset_id.name)
     for revision in reversed(new):
         seen, since = document(dataset_id, source.content(dataset_id, revision)), int(revision.created.timestamp())
         digest = hashlib.blake2b(repr((seen, revision.deleted)).encode(), digest_size=16).digest()
@@ -139,7 +141,7 @@ def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Dat
         facet_set = facet_set_of(database, newest, seen, known)
         if newest is not None:
             retire(database, dataset, newest, until=since)
-        newest = Text.of(seen, since, revision.deleted, digest, facet_set)
+        newest = Text.of(seen, access, since, revision.deleted, digest, facet_set)
     assert newest is not None
     if newest is not before:
         set_present(database, dataset, before, newest)

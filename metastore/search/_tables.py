@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metastore.search._words import GAP, fold, words_of
+from metastore.search._words import GAP, words_of
 from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
 from metastore.types import DatasetId
 
-FORMAT = 7
+FORMAT = 8
 #: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """
@@ -40,14 +41,16 @@ CREATE INDEX sets_of_facet_value ON facets (value);
 CREATE TABLE now_words (id INTEGER PRIMARY KEY, words BLOB NOT NULL);
 CREATE TABLE past_words (id INTEGER PRIMARY KEY, words BLOB NOT NULL);
 CREATE VIEW now_texts AS
-    SELECT id, title_words(title) AS title, plain(words) AS words FROM datasets JOIN now_words USING (id);
+    SELECT id, title_words(title) AS title, plain(words) AS words, access_words(owner, name) AS access
+    FROM datasets JOIN now_words USING (id);
 CREATE VIEW past_texts AS
-    SELECT id, title_words(title) AS title, plain(words) AS words FROM former JOIN past_words USING (id);
+    SELECT f.id, title_words(f.title) AS title, plain(w.words) AS words, access_words(d.owner, d.name) AS access
+    FROM former f JOIN past_words w ON w.id = f.id JOIN datasets d ON d.id = f.dataset;
 CREATE VIRTUAL TABLE now USING fts5 (
-    title, words, tokenize = 'ascii', content = 'now_texts', content_rowid = 'id'
+    title, words, access, tokenize = 'ascii', content = 'now_texts', content_rowid = 'id'
 );
 CREATE VIRTUAL TABLE past USING fts5 (
-    title, words, tokenize = 'ascii', content = 'past_texts', content_rowid = 'id'
+    title, words, access, tokenize = 'ascii', content = 'past_texts', content_rowid = 'id'
 )
 """
 #: Stands for a gap between two texts. FTS5 takes it for a word, since it is not ASCII. No query has it, since it is
@@ -59,30 +62,42 @@ ValueIds = dict[tuple[int, str, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The text that a dataset has had since a time, and the number of its facets."""
+    """The text that a dataset has had since a time, its access words, and the number of its facets."""
 
     since: int
     deleted: bool
     title: str
     words: str
+    access: str
     digest: bytes
     facet_set: int
     values: Mapping[str, tuple[str, ...]] | None = None
 
     @classmethod
-    def of(cls, seen: Document, since: int, deleted: bool, digest: bytes, facet_set: int) -> Text:
+    def of(cls, seen: Document, access: str, since: int, deleted: bool, digest: bytes, facet_set: int) -> Text:
         words = " ".join(seen.words()).replace(GAP, _GAP)
-        return cls(since, deleted, seen.title, words, digest, facet_set, seen.values)
+        return cls(since, deleted, seen.title, words, access, digest, facet_set, seen.values)
 
 
 def add_functions(database: sqlite3.Connection) -> None:
     """Add the functions that the views need to a connection."""
     database.create_function("plain", 1, _plain, deterministic=True)
     database.create_function("title_words", 1, _title_words, deterministic=True)
+    database.create_function("access_words", 2, access_words, deterministic=True)
 
 
 def _plain(words: bytes) -> str:
     return zlib.decompress(words).decode()
+
+
+def access_word(key: str) -> str:
+    """Return the word by which all datasets of an owner are found, or the one with an id. No query has it."""
+    return _GAP + hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
+
+
+def access_words(owner: str, name: str) -> str:
+    """Return the words by which a dataset is found among those that a caller may read."""
+    return f"{access_word(owner)} {access_word(f'{owner}/{name}')}"
 
 
 def _title_words(title: str) -> str:
@@ -113,7 +128,9 @@ def add_dataset(database: sqlite3.Connection, dataset_id: DatasetId) -> int:
 def present(database: sqlite3.Connection, row: sqlite3.Row) -> Text:
     """Return the present text of a dataset from its row."""
     (words,) = database.execute("SELECT words FROM now_words WHERE id = ?", (row["id"],)).fetchone()
-    return Text(row["since"], bool(row["deleted"]), row["title"], _plain(words), row["digest"], row["facet_set"])
+    access = access_words(row["owner"], row["name"])
+    words, digest, facet_set = _plain(words), row["digest"], row["facet_set"]
+    return Text(row["since"], bool(row["deleted"]), row["title"], words, access, digest, facet_set)
 
 
 def set_present(database: sqlite3.Connection, dataset: int, before: Text | None, text: Text) -> None:
@@ -141,8 +158,8 @@ def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int
 def _add_words(database: sqlite3.Connection, index: str, number: int, text: Text) -> None:
     packed = zlib.compress(text.words.encode(), 1)
     database.execute(f"INSERT INTO {index}_words VALUES (?, ?)", (number, packed))
-    added = f"INSERT INTO {index} (rowid, title, words) VALUES (?, ?, ?)"
-    database.execute(added, (number, _title_words(text.title), text.words))
+    added = f"INSERT INTO {index} (rowid, title, words, access) VALUES (?, ?, ?, ?)"
+    database.execute(added, (number, _title_words(text.title), text.words, text.access))
 
 
 def facet_set_of(database: sqlite3.Connection, before: Text | None, seen: Document, known: ValueIds) -> int:
@@ -150,9 +167,9 @@ def facet_set_of(database: sqlite3.Connection, before: Text | None, seen: Docume
     if before is not None and before.values == seen.values:
         return before.facet_set
     values = {
-        (number, _value_id(database, (number, fold(value), value), known))
+        (number, _value_id(database, (number, folded, value), known))
         for number, facet in enumerate(FACETS)
-        for value in seen.values[facet]
+        for folded, value in seen.folded(facet)
     }
     if before is not None:
         stored = database.execute("SELECT facet, value FROM facets WHERE facet_set = ?", (before.facet_set,))

@@ -19,6 +19,8 @@ GAP = "\x1e"
 _WORD_OR_GAP = re.compile(rf"[^\W_]+|{GAP}")
 #: Longer runs of letters and digits are cut; nobody types such words.
 _LONGEST_WORD = 100
+#: How many characters of a text are folded words. One character can become eighteen of them.
+_MOST_FOLDED = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def words_of(text: str) -> list[str]:
 def words_of_all(texts: Iterable[str]) -> list[str]:
     """Return the folded words of several texts in order, with a gap after each text, so that no phrase spans two."""
     joined = GAP.join((*texts, ""))
-    return [word[:_LONGEST_WORD] for word in _WORD_OR_GAP.findall(fold(joined))]
+    return [word[:_LONGEST_WORD] for word in _WORD_OR_GAP.findall(fold(joined)[:_MOST_FOLDED])]
 
 
 @lru_cache(256)

@@ -39,10 +39,14 @@ class Document:
         """Return all words in order. A gap separates two texts, so that no phrase spans both."""
         return words_of_all(self.texts)
 
+    def folded(self, facet: str) -> Iterator[tuple[str, str]]:
+        """Yield the values of a facet, each folded and as written."""
+        return ((fold(value), value) for value in self.values[facet])
+
     def fits(self, filters: Mapping[str, str]) -> bool:
         """Tell whether the document has the wanted value of each facet; an empty one wants no value at all."""
         for facet, wanted in filters.items():
-            values = {fold(value) for value in self.values[facet]}
+            values = {folded for folded, _ in self.folded(facet)}
             if (wanted not in values) if wanted else bool(values):
                 return False
         return True

@@ -6,6 +6,7 @@ the store as it was at any moment. It records the cursor of the feed that it cov
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +17,21 @@ from typing import Any
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.index_file import IndexFile
 from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
-from metastore.search._tables import FORMAT, SCHEMA, add_functions, forget, has_loose_rows, known_ids, rows_of
+from metastore.search._tables import (
+    FORMAT,
+    SCHEMA,
+    access_word,
+    add_functions,
+    forget,
+    has_loose_rows,
+    known_ids,
+    rows_of,
+)
 from metastore.search._words import Term
 from metastore.search.documents import document
-from metastore.search.scan import Source, revision_at
-from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor
+from metastore.search.port import Source
+from metastore.search.scan import revision_at
+from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor
 from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.
@@ -55,7 +66,7 @@ class SearchIndex:
         """Follow the feed before the next search, because this process has changed something."""
         self._followed = None
 
-    def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
         """Find datasets, among those that the caller may read."""
         if self._followed is None or self._clock() > self._followed + _FRESH:
             started = self._clock()
@@ -64,7 +75,7 @@ class SearchIndex:
         if wanted.findings is not None:
             self._file.ask(lambda database: check(database, self._source))
         for _ in range(_TRIES):
-            results, gone = self._file.ask(lambda database: _find(database, self._source, wanted, may_read))
+            results, gone = self._file.ask(lambda database: _find(database, self._source, wanted, readable))
             if not gone:
                 break
             self._reindex(gone)
@@ -111,12 +122,10 @@ class SearchIndex:
 
 
 def _find(
-    database: sqlite3.Connection, source: Source, wanted: Wanted, may_read: MayRead | None
+    database: sqlite3.Connection, source: Source, wanted: Wanted, readable: Readable | None
 ) -> tuple[Results, list[DatasetId]]:
     """Return the results, and the datasets among them that the store does not have."""
-    if may_read is not None:
-        database.create_function("may_read", 2, lambda owner, name: may_read(DatasetId(owner, name)))
-    found, values = _found(wanted, limited=may_read is not None)
+    found, values = _found(wanted, readable)
     total, facets = _counted(database, wanted, found, values)
     page, is_first, is_last = _page(database, wanted, found, values)
     hits, gone = _hits(source, page, wanted)
@@ -186,29 +195,30 @@ def _counted(
     return total, {facet: counts(found_values) for facet, found_values in counted.items()}
 
 
-def _found(wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
+def _found(wanted: Wanted, readable: Readable | None) -> tuple[str, list[Any]]:
     """Return an SQL query for all matches, with the columns facet_set, owner, name, place and key, and its parameters.
 
     Its table `d` has the datasets, and `t` the texts; present texts are in the rows of their datasets.
     """
-    parts = [_found_in("now", wanted, limited=limited)]
+    parts = [_found_in("now", wanted, readable)]
     if wanted.at is not None:
-        parts.append(_found_in("past", wanted, limited=limited))
+        parts.append(_found_in("past", wanted, readable))
     return " UNION ALL ".join(query for query, _ in parts), [value for _, values in parts for value in values]
 
 
-def _found_in(index: str, wanted: Wanted, *, limited: bool) -> tuple[str, list[Any]]:
-    sought = [term for term in wanted.terms if not term.negated]
+def _found_in(index: str, wanted: Wanted, readable: Readable | None) -> tuple[str, list[Any]]:
+    sought = " AND ".join(_match(term) for term in wanted.terms if not term.negated)
     tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
-    tables = f"{index} JOIN {tables}" if sought else tables
-    key, key_values = _key(index, t, wanted, sought, limited=limited)
-    conditions = [*_conditions(index, t, wanted, sought), *([("may_read(d.owner, d.name)", [])] if limited else [])]
+    if sought or readable is not None:
+        tables = f"{index} JOIN {tables}"
+    key, key_values = _key(index, t, wanted, sought, readable)
+    conditions = list(_conditions(index, t, wanted, sought, readable))
     where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
     query = f"SELECT {t}.facet_set, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
     return query, [*key_values, *(value for _, values in conditions for value in values)]
 
 
-def _key(index: str, t: str, wanted: Wanted, sought: list[Term], *, limited: bool) -> tuple[str, list[Any]]:
+def _key(index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None) -> tuple[str, list[Any]]:
     """Return the SQL expression that orders the results, and its parameters.
 
     BM25 counts the datasets that have a word, so it would reveal datasets that a caller may not read. For such callers,
@@ -216,22 +226,36 @@ def _key(index: str, t: str, wanted: Wanted, sought: list[Term], *, limited: boo
     """
     if wanted.order == "relevance":
         in_title = f"{t}.id IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)"
-        ours = (f"-10000000000 * ({in_title}) - {t}.since", [f"title : ({_all(sought)})"])
-        return ours if limited else (f"bm25({index}, 10.0, 1.0)", [])
+        ours = (f"-10000000000 * ({in_title}) - {t}.since", [_among(readable, f"title : ({sought})")])
+        return ours if readable is not None else (f"bm25({index}, 10.0, 1.0)", [])
     changed = f"-{t}.since" if wanted.at else "-d.changed"
     return {"changed": changed, "id": "d.place", "title": f"{t}.title"}[wanted.order], []
 
 
-def _all(terms: list[Term]) -> str:
-    return " AND ".join(map(_match, terms))
+def _among(readable: Readable | None, sought: str) -> str:
+    """Return a query of FTS5 that looks only at datasets that the caller may read.
+
+    So the number of rows that a search reads does not depend on other datasets, nor does its time.
+    """
+    if readable is None:
+        return sought
+    access = " OR ".join(f'"{access_word(key)}"' for key in readable.keys() or [""])
+    return f"access : ({access}) AND ({sought})" if sought else f"access : ({access})"
 
 
-def _conditions(index: str, t: str, wanted: Wanted, sought: list[Term]) -> Iterator[tuple[str, list[Any]]]:
-    if sought:
-        yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_all(sought)]
+def _conditions(
+    index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None
+) -> Iterator[tuple[str, list[Any]]]:
+    if sought or readable is not None:
+        yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_among(readable, sought)]
+    if readable is not None:  # the words of access are short, so that two datasets may share one
+        keys = json.dumps(readable.keys())
+        among = "IN (SELECT value FROM json_each(?))"
+        yield f"(d.owner {among} OR d.owner || '/' || d.name {among})", [keys, keys]
     for term in wanted.terms:
         if term.negated:
-            yield f"{t}.id NOT IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)", [_match(term)]
+            among = _among(readable, _match(term))
+            yield f"{t}.id NOT IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)", [among]
     if wanted.at is not None:
         moment = int(wanted.at.timestamp())
         yield f"{t}.since <= ?", [moment]
@@ -243,18 +267,20 @@ def _conditions(index: str, t: str, wanted: Wanted, sought: list[Term]) -> Itera
         yield "d.findings = ?", [wanted.findings]
     if wanted.changed_since is not None:
         yield "d.changed >= ?", [wanted.changed_since.timestamp()]
-    yield from _filters(t, wanted)
+    yield from _filters(t, wanted, readable)
 
 
-def _filters(t: str, wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
+def _filters(t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
+    own = f"FROM facets f CROSS JOIN facet_values v ON v.id = f.value WHERE f.facet_set = {t}.facet_set AND f.facet = ?"
     for facet, folded in wanted.filters.items():
-        if folded:
-            value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
-            sets = f"SELECT facet_set FROM facets WHERE value IN ({value_ids})"
-            yield f"{t}.facet_set IN ({sets})", [FACETS.index(facet), folded]
+        values = [FACETS.index(facet), folded]
+        if not folded:
+            yield f"NOT EXISTS (SELECT 1 {own})", values[:1]
+        elif readable is not None:  # the sets of other datasets are not looked at
+            yield f"EXISTS (SELECT 1 {own} AND v.folded = ?)", values
         else:
-            has_none = f"NOT EXISTS (SELECT 1 FROM facets f WHERE f.facet_set = {t}.facet_set AND facet = ?)"
-            yield has_none, [FACETS.index(facet)]
+            value_ids = "SELECT id FROM facet_values WHERE facet = ? AND folded = ?"
+            yield f"{t}.facet_set IN (SELECT facet_set FROM facets WHERE value IN ({value_ids}))", values
 
 
 def _match(term: Term) -> str:

@@ -5,35 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.search._words import fold, words_of
 from metastore.search.documents import Document, document
-from metastore.search.values import MOST_COUNTED, FacetCount, Hit, MayRead, Results, Wanted, counts, cursor, sort_key
-from metastore.types import DatasetId, FeedEntry, Revision
-
-
-class Source(Protocol):
-    """The part of a store that a search reads."""
-
-    def ids(self) -> Iterator[DatasetId]:
-        """Yield all datasets, deleted ones too."""
-
-    def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
-        """Yield the revisions of a dataset, newest first."""
-
-    def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
-        """Return the descriptor of a revision as stored, or an empty one if there is none."""
-
-    def has_findings(self, content: bytes) -> bool:
-        """Tell whether a check finds fault with a descriptor."""
-
-    def judge(self) -> str:
-        """Return a text that identifies the rules of the check."""
-
-    def changes(self, since: str | None) -> Iterator[FeedEntry]:
-        """Return the entries of the feed since a cursor."""
+from metastore.search.port import Source
+from metastore.search.values import MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor, sort_key
+from metastore.types import DatasetId, Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +23,9 @@ class _Match:
     key: Any
 
 
-def scan(source: Source, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+def scan(source: Source, wanted: Wanted, readable: Readable | None = None) -> Results:
     """Search by reading all datasets that the caller may read."""
-    matches = sorted(_matches(source, wanted, may_read), key=_place)
+    matches = sorted(_matches(source, wanted, readable), key=_place)
     page, is_first, is_last = _page(matches, wanted)
     return Results(
         tuple(_hit(match, wanted) for match in page),
@@ -74,9 +53,9 @@ def _place(match: _Match) -> tuple[Any, str]:
     return match.key, sort_key(match.id)
 
 
-def _matches(source: Source, wanted: Wanted, may_read: MayRead | None) -> Iterator[_Match]:
+def _matches(source: Source, wanted: Wanted, readable: Readable | None) -> Iterator[_Match]:
     for dataset_id in source.ids():
-        if may_read is not None and not may_read(dataset_id):
+        if readable is not None and dataset_id not in readable:
             continue
         try:
             revision = revision_at(source, dataset_id, wanted.at)

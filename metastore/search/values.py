@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -16,13 +16,31 @@ from metastore.types import DatasetId, RevisionId
 from metastore.wording import shortened
 
 Order = Literal["relevance", "changed", "id", "title"]
-#: Tells whether a caller may know of a dataset.
-MayRead = Callable[[DatasetId], bool]
 #: The facets by which datasets can be filtered and counted.
 FACETS = ("owner", "licence", "keyword", "format", "field", "contributor")
 #: The largest total that is counted.
 MOST_COUNTED = 10_000
 _MOST_HITS, _MOST_VALUES = 1000, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The datasets that a caller may read, and so may know of.
+
+    Attributes:
+        owners: Owners, all of whose datasets may be read.
+        ids: Further datasets.
+    """
+
+    owners: frozenset[str] = frozenset()
+    ids: frozenset[DatasetId] = frozenset()
+
+    def __contains__(self, dataset_id: DatasetId) -> bool:
+        return dataset_id.owner in self.owners or dataset_id in self.ids
+
+    def keys(self) -> list[str]:
+        """Return the owners, and the other datasets as text."""
+        return [*sorted(self.owners), *sorted(str(each) for each in self.ids if each.owner not in self.owners)]
 
 
 @dataclass(frozen=True, slots=True)

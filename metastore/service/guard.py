@@ -10,6 +10,7 @@ from flask import g, request
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
+from metastore.search.values import Readable
 from metastore.service.context import service
 from metastore.service.watch import USER
 from metastore.types import DatasetId
@@ -67,12 +68,14 @@ def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 
-def sees() -> Callable[[DatasetId], bool] | None:
-    """Return a test for the datasets that a search may show the caller; None if it may show all."""
-    who = identity()
-    if service().settings.public_read:
+def sees() -> Readable | None:
+    """Return the datasets that a search may show the caller; None if it may show all."""
+    scopes = [scope for scope in identity().scopes if "read" in scope.actions]
+    if service().settings.public_read or any(scope.owner is None for scope in scopes):
         return None
-    return lambda dataset_id: _may_read(who, dataset_id)
+    owners = {scope.owner for scope in scopes if scope.owner and scope.name is None}
+    ids = {DatasetId(scope.owner, scope.name) for scope in scopes if scope.owner and scope.name}
+    return Readable(frozenset(owners), frozenset(ids))
 
 
 def require_read(dataset_id: DatasetId) -> None:

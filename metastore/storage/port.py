@@ -14,10 +14,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from metastore.errors import OutcomeUnknown, PathNotFound
 from metastore.git.verify import Inspect, no_inspection
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
+
+if TYPE_CHECKING:
+    from metastore.search.port import Index, Source
 
 
 class Storage(ABC):
@@ -265,6 +269,14 @@ class Storage(ABC):
 
     def private(self, name: str) -> str | None:
         """Return the path of a file beside the datasets that is no part of them, or None if there is no such place."""
+        return None
+
+    def search_index(self, source: Source) -> Index | None:
+        """Return the storage's own search index of its datasets, or None if it has none.
+
+        Args:
+            source: The store, to read and check datasets.
+        """
         return None
 
     @abstractmethod

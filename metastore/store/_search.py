@@ -17,8 +17,8 @@ from metastore.storage.port import Storage
 from metastore.types import Damage, DatasetId, FeedEntry, Revision
 
 if TYPE_CHECKING:
-    from metastore.search.index import SearchIndex
-    from metastore.search.values import MayRead, Results, Wanted
+    from metastore.search.port import Index
+    from metastore.search.values import Readable, Results, Wanted
 
 _FILE = "search.sqlite"
 Changes = Callable[[str | None], Iterator[FeedEntry]]
@@ -31,22 +31,29 @@ class Finder:
         self._storage = storage
         self.changes = changes
         self._profiles = profiles
-        #: Whether there is a place for an index beside the storage.
-        self.is_indexed = storage.private(_FILE) is not None
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the storage has an index of its own, or a place for one beside it."""
+        return self._index is not None
 
     @cached_property
-    def _index(self) -> SearchIndex:
+    def _index(self) -> Index | None:
+        if (own := self._storage.search_index(self)) is not None:
+            return own
+        if (path := self._storage.private(_FILE)) is None:
+            return None
         from metastore.search.index import SearchIndex
 
-        return SearchIndex(self._storage.private(_FILE), self)
+        return SearchIndex(path, self)
 
-    def find(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
+    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
         """Find datasets, among those that the caller may read."""
-        if self.is_indexed:
-            return self._index.find(wanted, may_read)
+        if self._index is not None:
+            return self._index.find(wanted, readable)
         from metastore.search.scan import scan
 
-        return scan(self, wanted, may_read)
+        return scan(self, wanted, readable)
 
     def ids_at(self, ids: Iterable[DatasetId], at: datetime, deleted: bool | None) -> Iterator[DatasetId]:
         """Yield the datasets that there were at a moment, and that were live, deleted or (None) either."""
@@ -62,18 +69,19 @@ class Finder:
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the storage, if there is one already."""
-        if self.is_indexed and os.path.exists(self._storage.private(_FILE) or ""):
+        path = self._storage.private(_FILE)
+        if self._index is not None and (path is None or os.path.exists(path)):
             yield from self._index.verify(repair=repair)
 
     def expire(self) -> None:
         """Look for changes before the next search."""
-        if "_index" in self.__dict__:
-            self._index.expire()
+        if (index := self.__dict__.get("_index")) is not None:
+            index.expire()
 
     def close(self) -> None:
         """Close the index."""
-        if "_index" in self.__dict__:
-            self._index.close()
+        if (index := self.__dict__.get("_index")) is not None:
+            index.close()
 
     def ids(self) -> Iterator[DatasetId]:
         ids = self._storage.ids(prefix="", after=None, deleted=None)

@@ -56,7 +56,7 @@ from metastore.types import (
 if TYPE_CHECKING:
     from metastore.descriptor.profiles import Profiles
     from metastore.history.parts import Part
-    from metastore.search.values import MayRead, Results, Wanted
+    from metastore.search.values import Readable, Results, Wanted
     from metastore.store.batch import Batch
 
 
@@ -256,8 +256,8 @@ class Store(ABC):
         return Profiles.load(None)
 
     @abstractmethod
-    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
-        """Carry out a search that is parsed already, among the datasets that `may_read` allows; None allows all.
+    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+        """Carry out a search that is parsed already, among the datasets that the caller may read; None for all.
 
         Raises:
             InvalidInput: The store is a service, which decides by itself what its caller may read.

@@ -61,7 +61,7 @@ from metastore.types import (
 
 if TYPE_CHECKING:
     from metastore.history.index import PartIndex
-    from metastore.search.values import MayRead, Results, Wanted
+    from metastore.search.values import Readable, Results, Wanted
 
 #: How many values are remembered with the revision that each comes from, which takes some 50 MB.
 _REMEMBERED = 100_000
@@ -214,8 +214,8 @@ class MetaStore(Store):
     def profiles(self) -> Profiles:
         return self._profiles
 
-    def search(self, wanted: Wanted, may_read: MayRead | None = None) -> Results:
-        results = self._finder.find(wanted, may_read)
+    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+        results = self._finder.find(wanted, readable)
         return replace(results, hits=tuple(with_summaries(self, results.hits))) if wanted.summary else results
 
     def revision_list(

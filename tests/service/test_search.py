@@ -12,14 +12,18 @@ import metastore
 from metastore.config import ServiceSettings
 from metastore.web import create_app
 
+from ..bundle.postgres_server import new_storage
 from .conftest import API, Authority
 
 SEARCH = f"{API}/datasets"
 
 
-@pytest.fixture(params=["index", "scan"])
+@pytest.fixture(params=["index", "scan", "postgres"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    store = metastore.connect(tmp_path if request.param == "index" else "memory:", author="Setup", validation="off")
+    if request.param == "postgres":
+        store = metastore.MetaStore(new_storage(), author="Setup", validation="off")
+    else:
+        store = metastore.connect(tmp_path if request.param == "index" else "memory:", author="Setup", validation="off")
     for owner in ("open", "secret"):
         for name in ("salt", "waves"):
             licence = [{"name": f"{owner}-{name}"}]
@@ -64,7 +68,7 @@ def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
         "facets": {"licence": [], "owner": []},
         "following": None,
         "preceding": None,
-        "scanned": app.extensions["metastore"].store.storage.private("x") is None,
+        "scanned": not app.extensions["metastore"].store.is_indexed,
     }
 
 

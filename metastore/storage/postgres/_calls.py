@@ -27,6 +27,8 @@ from metastore.types import DatasetId
 
 Arrays = dict[str, list[Any]]
 Values = Mapping[str, Any]
+#: Returns calls, each with its values.
+Rest = Callable[[], Iterator[tuple[str, Values]]]
 
 
 class Calls:
@@ -86,7 +88,7 @@ class Calls:
         place: int | None,
         values: Values,
         expected: str | None = None,
-        rest: Callable[[], Iterator[Arrays]] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         """Call a function that changes a dataset, until its outcome is known.
 
@@ -96,7 +98,7 @@ class Calls:
             place: Its key, as it was read; None for one that is to be made.
             values: The arguments of the call.
             expected: The id that the caller believes the head, or the tag, to have.
-            rest: Returns further objects, which are stored in the same transaction.
+            rest: Returns further calls of the same transaction. They get the place of the dataset, too.
 
         Raises:
             DatasetNotFound: There is no such dataset any more.
@@ -122,9 +124,7 @@ class Calls:
         subject = f"{dataset_id}@{tag}" if outcome == "tag-conflict" else dataset_id
         raise RevisionConflict(subject, expected=expected, actual=actual.hex() if actual else None)
 
-    def _once(
-        self, query: str, values: Values, rest: Callable[[], Iterator[Arrays]] | None
-    ) -> tuple[str, bytes | None]:
+    def _once(self, query: str, values: Values, rest: Rest | None) -> tuple[str, bytes | None]:
         """Run a write. It is sent again if the connection is lost, and made once, since it carries its own id."""
         lost = False
 
@@ -152,23 +152,23 @@ class Calls:
             raise OutcomeUnknown(problem, attempt=str(values["attempt"])) from error
 
     def _attempt(
-        self, connection: Connection, query: str, values: Values, rest: Callable[[], Iterator[Arrays]] | None
+        self,
+        connection: Connection,
+        query: str,
+        values: Values,
+        rest: Rest | None,
     ) -> tuple[str, bytes | None]:
-        """Run a write once, with the objects that were too many for its statement in the same transaction."""
+        """Run a write once, with what was too much for its statement in the same transaction."""
         if rest is None:
             return _outcome(connection, query, values)
         with connection.transaction():
             answer = _outcome(connection, query, values)
             if answer[0] == "done":
-                self._put_rest(connection, values, rest())
+                (place,) = connection.rows(_queries.PLACE, values)[0]
+                for further, more in rest():
+                    connection.deadline = time.monotonic() + self._database.patience
+                    connection.rows(further, {**values, "place": place, **more})
         return answer
-
-    def _put_rest(self, connection: Connection, values: Values, chunks: Iterator[Arrays]) -> None:
-        """Store the objects of a write that were too many for its statement."""
-        (place,) = connection.rows(_queries.PLACE, values)[0]
-        for chunk in chunks:
-            connection.deadline = time.monotonic() + self._database.patience
-            connection.rows(_queries.PUT, {"place": place, **chunk})
 
 
 def _outcome(connection: Connection, query: str, values: Values) -> tuple[str, bytes | None]:

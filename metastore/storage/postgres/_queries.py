@@ -31,6 +31,8 @@ WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 #: Only the key and the head are answered if the head is `known`: the objects of that revision are cached.
 NEWEST = _look("r.n = CASE WHEN d.head IS DISTINCT FROM %(known)s::bytea THEN d.n END")
 BY_ID = _look("r.id = %(revision)s")
+#: The same of several revisions, the oldest first.
+WALK = _look("r.n BETWEEN %(first)s AND %(last)s") + " ORDER BY r.n"
 
 FORWARD = """SELECT d.owner, d.name FROM dataset_forward AS f JOIN dataset AS d ON d.pk = f.dataset
 WHERE f.owner = %s AND f.name = %s"""
@@ -58,8 +60,11 @@ PLACE = "SELECT pk FROM dataset WHERE owner = %(owner)s AND name = %(name)s"
 _OBJECT_ARRAYS = "%(ids)s::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)s::bytea[], %(datas)s::bytea[]"
 _HERE = "%(attempt)s, %(owner)s, %(name)s, %(place)s"
 PUT = f"SELECT metastore_dataset_put(%(place)s, {_OBJECT_ARRAYS})"
-WRITE = f"""SELECT * FROM metastore_dataset_write({_HERE}, %(parent)s,
-    {_OBJECT_ARRAYS}, %(revisions)s::bytea[], %(bodies)s::bytea[])"""
+_INDEX = "metastore_dataset_index(%(owner)s, %(name)s, %(head)s, %(cut)s::bigint, {}, %(now)s::bigint)"
+#: Write revisions, and the texts by which they are found.
+WRITE = f"""SELECT w.outcome, w.actual FROM metastore_dataset_write({_HERE}, %(parent)s,
+    {_OBJECT_ARRAYS}, %(revisions)s::bytea[], %(bodies)s::bytea[]) AS w
+LEFT JOIN LATERAL {_INDEX.format("CASE w.outcome WHEN 'done' THEN %(texts)s::jsonb END")} ON true"""
 SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
     %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""
 MOVE = f"SELECT * FROM metastore_dataset_move({_HERE}, %(parent)s, %(new_owner)s, %(new_name)s)"
@@ -80,6 +85,24 @@ FROM dataset_feed, pg_control_system()"""
 TOUCHED = """SELECT xid::text, pos, owner, name, xid < pg_snapshot_xmin(pg_current_snapshot()) FROM dataset_change
 WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY dataset_change.xid, pos LIMIT %s"""
 PING = "SELECT metastore_schema()"
+
+INDEX = f"SELECT {_INDEX.format('%(texts)s::jsonb')}"
+INDEXED = "SELECT indexed FROM dataset_feed"
+SET_INDEXED = "SELECT metastore_dataset_indexed()"
+SET_FINDINGS = "SELECT metastore_dataset_check(%(places)s::bigint[], %(blobs)s::bytea[], %(found)s::text[])"
+#: Select the present texts that these rules did not check yet, some at once.
+UNCHECKED = """SELECT t.dataset, t.blob FROM dataset_text AS t WHERE t.until IS NULL
+    AND t.findings IS DISTINCT FROM %(judge)s || '+' AND t.findings IS DISTINCT FROM %(judge)s || '-' LIMIT 100"""
+TEXTS = "SELECT {} FROM dataset_text AS t WHERE t.dataset = %(place)s ORDER BY t.since"
+STRAY_TEXTS = """SELECT FROM dataset_text AS t LEFT JOIN dataset AS d ON d.pk = t.dataset
+    WHERE d.pk IS NULL LIMIT 1"""
+#: Select the descriptors of some datasets, as long as those before them are not too large together.
+DESCRIPTORS = f"""SELECT s.dataset, o.id, {_OBJECT.format("o")} FROM (
+    SELECT w.dataset, w.blob, w.at, sum(length(x.data)) OVER (ORDER BY w.at) - length(x.data) AS before
+    FROM unnest(%(places)s::bigint[], %(blobs)s::bytea[]) WITH ORDINALITY AS w (dataset, blob, at)
+    JOIN dataset_object AS x ON x.dataset = w.dataset AND x.id = w.blob
+) AS s JOIN dataset_object AS o ON o.dataset = s.dataset AND o.id = s.blob {_BASE.format("o")}
+WHERE s.before <= %(most)s ORDER BY s.at"""
 
 #: Select rows that do not agree with each other: the id of the dataset, and the problem.
 STRAYS = """SELECT d.owner || '/' || d.name, 'its branch does not end with its head' FROM dataset AS d

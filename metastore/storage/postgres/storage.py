@@ -22,10 +22,11 @@ from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name
 from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
+from metastore.search.port import Source
 from metastore.storage._attempts import attempt
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._calls import Arrays, Calls
+from metastore.storage.postgres._calls import Arrays, Calls, Values
 from metastore.storage.postgres._feed import touched
 from metastore.storage.postgres._packing import Packer
 from metastore.storage.postgres._replicas import Replicas
@@ -38,6 +39,8 @@ from metastore.storage.postgres._repository import (
     look,
     new_commits,
 )
+from metastore.storage.postgres._texts import texts_of_write
+from metastore.storage.postgres.search import PostgresSearch
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
 _PAGE = 500
@@ -244,22 +247,33 @@ class PostgresStorage(ObjectStorage):
         def chunks(packer: Packer) -> Iterator[Arrays]:
             return arrays(row for row in packer.rows(objects) if row.id.hex() not in branch)
 
+        def new_texts() -> Iterator[Values]:
+            if dataset_id.owner.startswith("_"):  # nobody finds those
+                return iter([{"texts": None, "cut": None, "now": None}])
+            commits = [git.parse_commit(body) for body in branch.values()]
+            return texts_of_write(commits, parent, repository, objects).statements()
+
+        def rest() -> Iterator[tuple[str, Values]]:
+            yield from ((_queries.PUT, each) for each in islice(chunks(new_packer()), 1, None))
+            yield from ((_queries.INDEX, each) for each in islice(new_texts(), 1, None))
+
         packer = new_packer()
-        packed = chunks(packer)
+        packed, texts = chunks(packer), new_texts()
         values = {
             **next(packed),
+            **next(texts),
             "parent": _raw(parent),
+            "head": bytes.fromhex(head),
             "revisions": [bytes.fromhex(commit) for commit in branch],
             "bodies": list(branch.values()),
         }
-        is_all = next(packed, None) is None
-        rest = None if is_all else lambda: islice(chunks(new_packer()), 1, None)
+        are_all, is_all = next(packed, None) is None, next(texts, None) is None
         place = repository.place if repository else None
         self._places.pop(dataset_id, None)  # so that it is read again if the write fails
-        self._calls.make(_queries.WRITE, dataset_id, place, values, parent, rest)
+        self._calls.make(_queries.WRITE, dataset_id, place, values, parent, None if are_all and is_all else rest)
         if repository is not None:
             self._remember(dataset_id, repository.place, head)
-            if is_all:
+            if are_all:
                 repository.written(objects, packer.keyframes)
 
     def rename(self, dataset_id: DatasetId, new_id: DatasetId, *, parent: RevisionId) -> None:
@@ -333,6 +347,9 @@ class PostgresStorage(ObjectStorage):
 
     def was_made(self, error: OutcomeUnknown) -> bool | None:
         return self._calls.was_made(error.attempt) if error.attempt is not None else None
+
+    def search_index(self, source: Source) -> PostgresSearch:
+        return PostgresSearch(self.database, self._calls, self._cache, source)
 
     def ping(self) -> None:
         self._calls.rows(_queries.PING)

@@ -1,0 +1,47 @@
+"""What a search reads, and what an index of datasets does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from metastore.search.values import Readable, Results, Wanted
+from metastore.types import Damage, DatasetId, FeedEntry, Revision
+
+
+class Source(Protocol):
+    """The part of a store that a search reads."""
+
+    def ids(self) -> Iterator[DatasetId]:
+        """Yield all datasets, deleted ones too."""
+
+    def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
+        """Yield the revisions of a dataset, newest first."""
+
+    def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
+        """Return the descriptor of a revision as stored, or an empty one if there is none."""
+
+    def has_findings(self, content: bytes) -> bool:
+        """Tell whether a check finds fault with a descriptor."""
+
+    def judge(self) -> str:
+        """Return a text that identifies the rules of the check."""
+
+    def changes(self, since: str | None) -> Iterator[FeedEntry]:
+        """Return the entries of the feed since a cursor."""
+
+
+class Index(Protocol):
+    """An index in which datasets are found."""
+
+    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+        """Find datasets, among those that the caller may read; None for all."""
+
+    def verify(self, *, repair: bool) -> Iterator[Damage]:
+        """Compare the index with the store, and yield the differences; with `repair`, mend them."""
+
+    def expire(self) -> None:
+        """Look for changes before the next search, because this process has changed something."""
+
+    def close(self) -> None:
+        """Close open files. The next search opens them again."""

@@ -1,0 +1,100 @@
+"""Makes the search index of datasets again, and compares it with the datasets. Writes keep it themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from metastore import git
+from metastore.descriptor.document import DESCRIPTOR
+from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt
+from metastore.git.cache import Cache
+from metastore.git.repository import commit_at
+from metastore.search.documents import Document
+from metastore.search.values import FACETS
+from metastore.storage.postgres import _queries
+from metastore.storage.postgres._calls import Calls
+from metastore.storage.postgres._repository import PostgresRepository
+from metastore.storage.postgres._texts import Version, raw_descriptor, texts, versions
+from metastore.types import DatasetId, RevisionId
+
+#: How many revisions are read at once.
+_REVISIONS = 100
+#: How often a dataset is read again that changes meanwhile.
+_TRIES = 5
+_CACHE = 64 * 1024 * 1024
+_PLAIN = ("since", "until", "changed", "deleted", "title", "id_words", "words", "access", "spelled", "findings")
+_COLUMNS = (*_PLAIN, *FACETS[1:], "blob")
+_TEXTS = _queries.TEXTS.format(", ".join((*_PLAIN, *FACETS[1:], "encode(blob, 'hex')")))
+
+
+class History(NamedTuple):
+    """A dataset, and what the index needs of its revisions, the oldest first."""
+
+    repository: PostgresRepository
+    versions: list[Version]
+
+
+def history(calls: Calls, cache: Cache, dataset_id: DatasetId) -> History:
+    """Read all revisions of a dataset. Raises DatasetNotFound and StorageCorrupt."""
+    found, parent, first = list[Version](), None, 0
+    while True:
+        values = {"owner": dataset_id.owner, "name": dataset_id.name, "needle": b" %s\0" % DESCRIPTOR.encode()}
+        rows = calls.rows(_queries.WALK, values | {"first": first, "last": first + _REVISIONS - 1})
+        if not rows:
+            raise DatasetNotFound(dataset_id)
+        repository = PostgresRepository(calls, cache, rows[0][0], RevisionId(rows[0][1].hex()))
+        rows = [row for row in rows if row[2] is not None]
+        for _, _, commit, body, tree, *columns in rows:
+            repository.take(commit, (git.COMMIT, False, body, None, None, None))
+            with suppress(StorageCorrupt):  # `verify` names it
+                repository.take(tree, (*columns[:4], *columns[9:]))
+                repository.take(columns[4], columns[5:])
+        commits = [commit_at(repository, row[2].hex()) for row in rows]
+        found += versions(commits, parent, repository.get)
+        if len(rows) < _REVISIONS:
+            return History(repository, found)
+        parent, first = commits[-1], first + _REVISIONS
+
+
+def index(calls: Calls, cache: Cache, dataset_id: DatasetId) -> None:
+    """Index a dataset from scratch. Raises DatasetNotFound, StorageCorrupt, or StorageBusy: it changes too often."""
+    for _ in range(_TRIES):
+        repository, found = history(calls, cache, dataset_id)
+        values = {"owner": dataset_id.owner, "name": dataset_id.name, "head": bytes.fromhex(repository.head())}
+        new = texts(found, None, repository.get).statements()
+        if all(calls.rows(_queries.INDEX, values | each)[0][0] for each in new):
+            return
+    raise StorageBusy(f"{dataset_id} changes while it is indexed; try again")
+
+
+def is_right(calls: Calls, dataset_id: DatasetId, judged: Callable[[str | None, bytes], bool]) -> bool:
+    """Tell whether the index has what a dataset has.
+
+    Args:
+        calls: Of the database.
+        dataset_id: The dataset.
+        judged: Tells whether findings are those of a check of a descriptor.
+
+    Raises:
+        DatasetNotFound: There is no such dataset.
+        StorageCorrupt: It cannot be read.
+    """
+    for _ in range(_TRIES):  # it may be changed while we look
+        repository, found = history(calls, Cache(_CACHE), dataset_id)
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in calls.rows(_TEXTS, {"place": repository.place})]
+        findings = [row.pop("findings") for row in rows][-1:]
+        content = raw_descriptor(found[-1].blob, repository.get)
+        if list(_expected(dataset_id, repository, found)) == rows and all(judged(each, content) for each in findings):
+            return True
+    return False
+
+
+def _expected(dataset_id: DatasetId, repository: PostgresRepository, found: list[Version]) -> Iterator[dict[str, Any]]:
+    for chunk in texts(found, None, repository.get).rows:
+        for row in json.loads(chunk):
+            ids = (str(dataset_id),) if row["title"] is not None else (str(dataset_id), dataset_id.name)
+            id_words = " ".join(Document("", ids, {}).words())
+            yield {**row, "id_words": id_words, "access": [dataset_id.owner, str(dataset_id)]}

@@ -1,0 +1,201 @@
+"""The searchable texts of a dataset, each with the period in which it held, as rows of the search index."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from metastore import git
+from metastore.descriptor.document import DESCRIPTOR
+from metastore.errors import StorageCorrupt
+from metastore.git.objects import Commit, GitObject
+from metastore.git.repository import DELETED_TREE, Repository, commit_at
+from metastore.search.documents import Document, document
+from metastore.search.values import FACETS
+from metastore.types import DatasetId
+
+#: Values above this size are indexed by their beginning and a hash, in bytes: PostgreSQL's indexes hold no longer ones.
+_MOST_INDEXED = 500
+#: How large the texts of one statement may be together, in characters.
+_MOST_TEXT = 4 * 1024 * 1024
+#: An id without words. Those of the real one are added by the database, which keeps them right when it changes.
+_NO_ID = DatasetId("", "")
+
+
+class Version(NamedTuple):
+    """What the index has of a revision: its time, whether it is a deletion, and its descriptor."""
+
+    since: int
+    deleted: bool
+    blob: str | None
+
+    def continues(self, before: Version | None) -> bool:
+        """Tell whether the text of the version before holds on."""
+        return before is not None and self[1:] == before[1:] and self.since >= before.since
+
+
+class Texts(NamedTuple):
+    """Texts for the index.
+
+    Attributes:
+        cut: The texts that the index has do not hold from this time on, in seconds since 1970; None if they do.
+        rows: The new texts, as JSON, some megabytes in each; at least one, perhaps with nothing in it.
+        now: The time of the newest revision.
+    """
+
+    cut: int | None
+    rows: Iterator[str]
+    now: int
+
+    def statements(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of the calls that put the texts into the index."""
+        for number, rows in enumerate(self.rows):
+            yield {"texts": rows, "now": self.now, "cut": None if number else self.cut}
+
+
+Read = Callable[[str], GitObject]
+
+
+def texts_of_write(
+    commits: Sequence[Commit], parent: str | None, repository: Repository | None, objects: Mapping[str, GitObject]
+) -> Texts:
+    """Return the texts that a write adds to the index.
+
+    Args:
+        commits: The new revisions, the oldest first.
+        parent: The revision before them, or None.
+        repository: Has the parent.
+        objects: Has what is new.
+    """
+
+    def read(identity: str) -> GitObject:
+        return objects[identity] if identity in objects or repository is None else repository.get(identity)
+
+    if repository is None or parent is None:
+        return texts(versions(commits, None, read), None, read)
+    last = commit_at(repository, parent)
+    if DELETED_TREE == last.tree != commits[0].tree:
+        before = Version(_time(last), True, None)  # it ends here in any case, so that its descriptor need not be read
+    else:
+        is_second = last.tree == DELETED_TREE and last.parent is not None
+        (before,) = versions([last], commit_at(repository, str(last.parent)) if is_second else None, read)
+    return texts(versions(commits, last, read), before, read)
+
+
+def _time(commit: Commit) -> int:
+    return int(commit.created.timestamp())
+
+
+def versions(commits: Iterable[Commit], parent: Commit | None, read: Read) -> Iterator[Version]:
+    """Yield what the index has of revisions, the oldest first.
+
+    Args:
+        commits: The revisions.
+        parent: The revision before them, if there is one.
+        read: Returns an object. Raises KeyError.
+    """
+    before = parent
+    for commit in commits:
+        deleted = commit.tree == DELETED_TREE
+        described = before if deleted and before is not None else commit
+        yield Version(_time(commit), deleted, _descriptor_of(described, read))
+        before = commit
+
+
+def _descriptor_of(commit: Commit, read: Read) -> str | None:
+    try:
+        return git.find_blob(commit.tree, DESCRIPTOR, lambda tree: read(tree).content)
+    except (KeyError, ValueError, StorageCorrupt):  # `verify` names it
+        return None
+
+
+def texts(wanted: Iterable[Version], before: Version | None, read: Read) -> Texts:
+    """Return the texts of versions, where they differ from the ones before.
+
+    Args:
+        wanted: The versions, the oldest first; at least one.
+        before: The version before them, which the index has; None to replace all that it has.
+        read: As for `versions`.
+    """
+    held: list[tuple[Version, int | None]] = []
+    cut, last = None if before else 0, before
+    for version in wanted:
+        if not version.continues(last):
+            # A clock that went back: earlier texts do not hold beyond this time either.
+            held = [(each, _end(until, version.since)) for each, until in held if each.since < version.since]
+            held.append((version, None))
+            cut = version.since if cut is None else min(cut, version.since)
+        last = version
+    assert last is not None
+    return Texts(cut, _chunks(_row(*each, now=last.since, read=read) for each in held), last.since)
+
+
+def _end(until: int | None, latest: int) -> int:
+    return latest if until is None else min(until, latest)
+
+
+def _row(version: Version, until: int | None, *, now: int, read: Read) -> dict[str, Any]:
+    """Return a text as a row of the table `dataset_text`."""
+    seen = document(_NO_ID, raw_descriptor(version.blob, read))
+    return {
+        "since": version.since,
+        "until": until,
+        "changed": now if until is None else version.since,
+        "deleted": version.deleted,
+        "blob": version.blob,
+        "title": plain(seen.title) or None,
+        "words": _words(seen),
+        **_facets(seen),
+    }
+
+
+def raw_descriptor(blob: str | None, read: Read) -> bytes:
+    """Return a descriptor; an empty one if there is none, or it cannot be read."""
+    try:
+        return read(blob).content if blob is not None else b"{}"
+    except (KeyError, StorageCorrupt):  # `verify` names it
+        return b"{}"
+
+
+def _words(seen: Document) -> str:
+    texts = seen.texts[1:] if seen.title else seen.texts[2:]
+    return "".join(f" {word}" for word in replace(seen, texts=texts).words())
+
+
+def _facets(seen: Document) -> dict[str, Any]:
+    """Return the values of all facets but the owner, folded, and how they are written where that differs."""
+    row, spelled = dict[str, Any](), dict[str, dict[str, str]]()
+    for facet in FACETS[1:]:
+        keys = {facet_key(folded): plain(value) for folded, value in seen.folded(facet)}
+        row[facet] = list(keys)
+        if differing := {key: value for key, value in keys.items() if key != value}:
+            spelled[facet] = differing
+    return row | {"spelled": spelled or None}
+
+
+def facet_key(folded: str) -> str:
+    """Return a folded value of a facet as it is indexed."""
+    value = plain(folded)
+    if len(raw := value.encode()) > _MOST_INDEXED:
+        return f"{value[:20]} {hashlib.sha256(raw).hexdigest()}"
+    return value
+
+
+def plain(text: str) -> str:
+    """Return a text without the characters that PostgreSQL does not store."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()
+
+
+def _chunks(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    chunk, size = list[str](), 0
+    for row in rows:
+        text = json.dumps(row)
+        if chunk and size + len(text) > _MOST_TEXT:
+            yield f"[{','.join(chunk)}]"
+            chunk, size = [], 0
+        chunk.append(text)
+        size += len(text)
+    yield f"[{','.join(chunk)}]"
