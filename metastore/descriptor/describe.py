@@ -141,13 +141,13 @@ def _measured(root: str, paths: list[str], known: Mapping[str, Any], progress: P
     for path in paths:
         old = before.get(path, {})
         kind = kind_of(path)
-        said: dict[str, Any] = {"name": old.get("name") or free_name(path, taken), "path": path, **kind} | old
-        said |= {"path": path} | _measure(f"{root}/{path}", old, partial(_tell, progress, path, done, total))
+        resource: dict[str, Any] = {"name": old.get("name") or free_name(path, taken), "path": path, **kind} | old
+        resource |= {"path": path} | _measure(f"{root}/{path}", old, partial(_tell, progress, path, done, total))
         if guesses and "schema" not in old and kind.get("format") in tabular.FORMATS:
-            found = tabular.table(f"{root}/{path}", kind["format"])
-            said |= {member: value for member, value in found.items() if member not in old}
-        done += said["bytes"]
-        yield said
+            table = tabular.table(f"{root}/{path}", kind["format"])
+            resource |= {member: value for member, value in table.items() if member not in old}
+        done += resource["bytes"]
+        yield resource
 
 
 def _guesses_schemas(paths: list[str]) -> bool:

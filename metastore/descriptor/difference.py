@@ -69,8 +69,8 @@ def _bounded(operations: Iterator[Operation]) -> list[Operation] | None:
 
 
 def _in_words_of_the_rfc(action: str, path: Path, value: Any) -> dict[str, Any]:
-    said = {"op": action, "path": "".join(f"/{escape(part)}" for part in path)}
-    return said if action == "remove" else {**said, "value": value}
+    operation = {"op": action, "path": "".join(f"/{escape(part)}" for part in path)}
+    return operation if action == "remove" else {**operation, "value": value}
 
 
 def _operations(old: Any, new: Any, path: Path, level: int) -> Iterator[Operation]:

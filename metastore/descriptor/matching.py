@@ -202,17 +202,17 @@ def _names_alike(a: str, b: str) -> float:
 
 def _leaves(thing: Mapping[str, Any], name: object) -> Counter[tuple[str, str]]:
     """Return the values of a thing with their places. Its name does not count."""
-    found: Counter[tuple[str, str]] = Counter()
+    leaves: Counter[tuple[str, str]] = Counter()
     waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if value != name]
-    while waiting and found.total() < _MOST_LEAVES:
+    while waiting and leaves.total() < _MOST_LEAVES:
         place, value = waiting.pop()
         if isinstance(value, dict) and value:
             waiting += ((f"{place}/{key}", member) for key, member in value.items())
         elif isinstance(value, list) and value:
             waiting += ((f"{place}/", item) for item in value)
         else:
-            found[place, text_of(value)] += 1
-    return found
+            leaves[place, text_of(value)] += 1
+    return leaves
 
 
 class Pairing:

@@ -124,15 +124,15 @@ class GiteaApi(Projects):
         answer = self._host.call("POST", self._owner().make_at, body=body, handled=(409, 422), repeatable=True)
         path = self.full_path(wanted.name)
         if answer.status == 201:
-            made = project_of(answer.fields("repository"))
-            if made.path.lower() == path.lower():
-                return made
-        found = self._taken(path) if answer.status == 409 else self._at(path)
-        if found is None and answer.status == 409:
+            created = project_of(answer.fields("repository"))
+            if created.path.lower() == path.lower():
+                return created
+        existing = self._taken(path) if answer.status == 409 else self._at(path)
+        if existing is None and answer.status == 409:
             raise AlreadyExists(wanted.title)
-        if found is None:
+        if existing is None:
             raise InvalidInput(f"{self.kind} does not create the repository {wanted.name}: {answer.message()}")
-        return found
+        return existing
 
     def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
         """Add the wanted topic to a project."""
@@ -149,8 +149,8 @@ class GiteaApi(Projects):
             return self._host.call("PATCH", _address(project.path), body={"name": name}, handled=(*_GONE, 422))
 
         def landed() -> bool:
-            found = self.by_number(project.id)
-            return found is not None and found.path.lower() == target.lower()
+            current = self.by_number(project.id)
+            return current is not None and current.path.lower() == target.lower()
 
         def done(answer: Response) -> bool:
             renamed = project_of(answer.fields("repository"))
@@ -160,8 +160,8 @@ class GiteaApi(Projects):
 
         answer = self._settled(project, send, done, landed, revision)
         if answer and answer.status == 422:
-            taken = self._at(target)
-            if taken and taken.id != project.id:
+            holder = self._at(target)
+            if holder and holder.id != project.id:
                 raise AlreadyExists(title)
             raise InvalidInput(f"{self.kind} does not rename the repository to {name}: {answer.message()}")
 

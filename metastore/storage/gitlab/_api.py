@@ -149,13 +149,13 @@ class GitLabApi(Projects):
         answer = self._host.call("POST", "/projects", body=body, handled=(400,), repeatable=True)
         path = self.full_path(wanted.name)
         if answer.status != 400:
-            made = project_of(answer.fields("project"))
-            if made.path.lower() == path.lower():
-                return made
-        found = self._taken(path) if _is_about_the_path(answer) else self._at(path)
-        if found is None:
+            created = project_of(answer.fields("project"))
+            if created.path.lower() == path.lower():
+                return created
+        existing = self._taken(path) if _is_about_the_path(answer) else self._at(path)
+        if existing is None:
             raise InvalidInput(f"GitLab does not create the project {wanted.name}: {answer.message()}")
-        return found
+        return existing
 
     def prepare(self, project: Project, wanted: Wanted | None = None) -> Project:
         """Turn off GitLab's own LFS: with it, GitLab refuses pushes whose pointers name files that it does not have.
@@ -179,16 +179,16 @@ class GitLabApi(Projects):
             return self._host.call("PUT", f"/projects/{project.id}", body=body, handled=(400, 404, 405))
 
         def landed() -> bool:
-            found = self.by_number(project.id)
-            return found is not None and found.path.lower() == target.lower()
+            renamed = self.by_number(project.id)
+            return renamed is not None and renamed.path.lower() == target.lower()
 
         def done(answer: Response) -> bool:
             return project_of(answer.fields("project")).path.lower() == target.lower()
 
         answer = self._settled(project, send, done, landed, revision)
         if answer and answer.status == 400:
-            taken = self._at(target)
-            if taken and taken.id != project.id:
+            holder = self._at(target)
+            if holder and holder.id != project.id:
                 raise AlreadyExists(title)
             raise InvalidInput(f"GitLab does not rename the project to {name}: {answer.message()}")
 
