@@ -42,9 +42,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|datetime|pathlib|types|typing|blinker|click)\..*"),
     ("py:.*", r"(Path|datetime|Mapping|Sequence|Iterator|Callable|Any|Literal|Self|Signal|TracebackType|optional)"),
     # Aliases for "a value, or what makes one", which the text explains.
-    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|AnyTime|Validation|VersionRule|RevisionId)"),
-    # How a host is talked to is nobody's interface.
-    ("py:class", r"Host|Projects"),
+    ("py:.*", r".*\b(AnyId|AnyAuthor|AnyDescriptor|AnyRevision|AnyTime|Validation|VersionRule|RevisionId)"),
+    # How a host is talked to, and what only the library hands over, is nobody's interface.
+    ("py:class", r"Host|Projects|Profiles|Part|Source|Index"),
     # The packages of other libraries, which the how-to on frictionless shows, and the type of what a list holds.
     ("py:class", r"metastore\.packages\..*|Item"),
 ]

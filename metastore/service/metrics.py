@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from metastore import config, events
 from metastore.errors import MetastoreError
+from metastore.forks import ForkSafeLock
 
 if TYPE_CHECKING:
     from prometheus_client.core import GaugeMetricFamily
@@ -108,7 +108,7 @@ class Databases:
         self.watched: dict[str, str] = {}
         self._seen: list[GaugeMetricFamily] = []
         self._asked = float("-inf")
-        self._mutex = threading.Lock()
+        self._mutex = ForkSafeLock()
 
     def watch(self, url: str) -> None:
         """Ask a database from now on. Its name is the label of its numbers."""

@@ -47,6 +47,7 @@ def cars(site: Site) -> str:
 
 def fits(page: Page) -> bool:
     """Tell whether nothing reaches beyond the side of the screen."""
+    page.wait_for_load_state("load")  # a click returns while the next page still lacks its styles
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
