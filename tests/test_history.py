@@ -235,6 +235,7 @@ def test_the_journal_says_who_moved_purged_and_retagged_what_and_why(store: Meta
     ]
     move = store.journal(CARS, limit=1)[0]
     assert move.details == {"new_id": "physics/y", "revision": first}
+    assert [line.action for line in store.journal(CARS, since=move.created)] == ["move"]
     assert [line.action for line in store.journal("physics/y", since=move.created)] == ["purge"]
 
 

@@ -51,6 +51,13 @@ def test_a_difference_that_is_too_long_is_none() -> None:
     assert difference(b"", b"x" * 100, longest=99) is None
 
 
+def test_a_copy_that_names_no_length_is_of_64_kibibytes() -> None:
+    """As gitformat-pack(5) says: a size of zero stands for 0x10000."""
+    base = random.Random(1).randbytes(0x10000 + 7)
+    sizes = bytes([0x87, 0x80, 0x04]) + bytes([0x80, 0x80, 0x04])  # of the base, and of what it makes
+    assert patched(base, sizes + bytes([0x80])) == base[:0x10000]
+
+
 @pytest.mark.parametrize("size", [0xFFFE, 0xFFFF, 0x10000, 0x10001, 0x1FFFF, 300_000])
 def test_pieces_of_any_length_are_copied(size: int, tmp_path: Path) -> None:
     base = random.Random(2).randbytes(size)
