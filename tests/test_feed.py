@@ -100,6 +100,21 @@ def copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
+def test_a_pass_ends_when_what_is_left_of_it_changes_while_the_clock_is_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SteppedClock(monkeypatch).off = -HOUR
+    store = connect(tmp_path)
+    for each in IDS[:2]:
+        store.dataset_create(each, {})
+    cursor = list(store.changes())[-1].cursor
+    begun = next(iter(store.changes(cursor)))  # by the times of files, which are an hour ahead
+    (left,) = (each for each in IDS[:2] if begun.dataset_id != each)
+    revision = store.dataset_update(left, {"title": "Later"}).revision
+    seen = {str(entry.dataset_id): entry.revision for entry in store.changes(begun.cursor)}
+    assert seen[left] == revision
+
+
 @pytest.mark.parametrize("how", ["the feed's own clock alone", "file times too"])
 def test_nothing_is_missed_when_the_clock_steps_and_stores_are_copied_and_put_back(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -66,8 +66,12 @@ def _rows(layout: Layout, feed: str, fields: list[str]) -> Iterator[tuple[str, D
         current = _begun(layout, feed, fields)
         whole = current.start == _BEGINNING
         rows = _everything(layout, current.last) if whole else _changed(layout, current.start, current.last)
+        row: _Row | None = None
         for row, is_last in with_last(rows):
             yield current.after(None if is_last else row), row.dataset_id
+        if row is None and current.last is not None:
+            # Where the system's clock is behind, what was left may have changed to an earlier time than the last row's.
+            yield from _rows(layout, current.feed, [str(number) for number in current.end])
 
 
 def _begun(layout: Layout, feed: str, fields: list[str]) -> _Pass:
