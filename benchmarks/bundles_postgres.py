@@ -176,7 +176,7 @@ def _own_statements() -> str:
     rest = json.dumps(write)[1:].replace("E:", r"E\u003a")  # a colon and a name is a variable of pgbench's
     sent = f"({own} || '{rest}]')::json"
     newest = "SELECT snapshot_id FROM snapshot_bundles WHERE name = 'W' || :client_id ORDER BY snapshot_id DESC LIMIT 1"
-    change = WRITE.replace("%s", "{}").format("'ann'", "''", "now()::text", "'10000ms'", sent)
+    change = WRITE.replace("%s", "{}").format("'ann'", "''", "now()::text", "'10000ms'", sent, "gen_random_uuid()")
     return f"""{newest}\n\\gset
 {change};
 """

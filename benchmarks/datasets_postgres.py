@@ -18,8 +18,10 @@ import psycopg
 import metastore
 from benchmarks.documents import SMALL, descriptor
 from benchmarks.table import Note, Row, in_turn, say
+from metastore.git.objects import GitObject
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
+from metastore.storage.postgres._texts import Version, texts
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import Author, Change, DatasetId
 from tests.bundle.postgres_server import migrated_database
@@ -169,8 +171,17 @@ def _values(name: str, body: bytes, tree: bytes, head: bytes) -> dict[str, Any]:
     return {
         **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None},
         **{"ids": [blob, tree], "kinds": ["blob", "tree"], "packs": [False, False], "bases": [None, None]},
-        **{"datas": [_SMALL, tree * 3], "revisions": [head], "bodies": [body]},
+        **{"datas": [_SMALL, tree * 3], "revisions": [head], "bodies": [body], "head": head},
+        **_index_values(),
     }
+
+
+@cache
+def _index_values() -> dict[str, Any]:
+    """Return the arguments of a write that are for the search index."""
+    now = int(time.time())
+    added = texts([Version(now, False, "0" * 40)], None, lambda _: GitObject("blob", _small(0)))
+    return next(iter(added.statements()))
 
 
 _SMALL = b"x" * 600
