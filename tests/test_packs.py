@@ -17,6 +17,7 @@ from metastore.errors import StorageCorrupt
 from metastore.git.delta import difference, patched, result_size
 from metastore.git.objects import BLOB, GitObject, object_id
 from metastore.storage.local._objects import ObjectDatabase
+from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import pack_names, write_pack
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
@@ -217,6 +218,27 @@ def test_a_backup_has_what_git_packed_under_any_name(how: str, storage: GitStora
     assert list(copy.verify()) == []
     with storage.open(CARS) as ours, copy.open(CARS) as theirs:
         assert ours.database.ids() == theirs.database.ids()
+
+
+def test_each_object_of_a_large_pack_is_at_its_own_place(path: Path) -> None:
+    objects = versions(600)
+    write_pack(objects.__getitem__, objects, str(path), sync=False)
+    packs = Packs(str(path))
+    assert {identity: packs.read(identity) for identity in objects} == objects
+
+
+@pytest.mark.parametrize("announced", [9, 11])
+def test_an_object_of_another_size_than_its_pack_says_is_damaged(announced: int, path: Path) -> None:
+    content = b"0123456789"
+    blob = object_id(BLOB, content)
+    name = write_pack({blob: GitObject(BLOB, content)}.__getitem__, [blob], str(path), sync=False)
+    file = path / f"objects/pack/{name}.pack"
+    damaged = bytearray(file.read_bytes())
+    assert damaged[12] & 0xF == len(content)  # the size, in the head of the only entry
+    damaged[12] += announced - len(content)
+    file.write_bytes(damaged)
+    with pytest.raises(ValueError, match="of another size than announced"):
+        Packs(str(path)).read(blob)
 
 
 @pytest.mark.parametrize("at", [9, 20, 40, -30, -5])

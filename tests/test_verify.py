@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import metastore
+from metastore.errors import RevisionNotFound, StorageCorrupt, TagNotFound
 from metastore.git.objects import Entry, object_id, tree_content
 from metastore.storage.local.storage import GitStorage
 from metastore.types import Damage, DatasetId
@@ -400,3 +401,31 @@ def test_the_feed_names_a_bad_repository_and_goes_on(how: str, folder: Path) -> 
         store.dataset_create("z/last", {})
         actions = {str(entry.dataset_id): entry.action for entry in store.changes()}
     assert actions == {"physics/cars": "changed", "x/new": "unreadable", "z/last": "changed"}
+
+
+@pytest.mark.parametrize("name", ["tag without object", "tag without type"])
+def test_a_damaged_tag_is_named_where_it_is_read_and_keeps_nobody_from_the_revisions(name: str, folder: Path) -> None:
+    path = folder / "physics/cars.git"
+    DAMAGES[name](path)
+    with connect(folder) as store:
+        for read in (store.tag_read, store.dataset_read, store.revision_read):
+            with pytest.raises(StorageCorrupt, match="tag wrong of physics/cars cannot be read"):
+                read(CARS, "wrong")
+        newest = head(path)
+        assert store.revision_read(CARS, newest[:8]).id == store.revision_read(CARS, "v1").id == newest
+
+
+def test_a_tag_of_a_blob_is_no_tag_of_a_revision(folder: Path) -> None:
+    path = folder / "physics/cars.git"
+    point(path, put(path, "blob", b"x"), "refs/tags/blob")
+    with connect(folder) as store:
+        with pytest.raises(TagNotFound):
+            store.tag_read(CARS, "blob")
+        with pytest.raises(RevisionNotFound):
+            store.dataset_read(CARS, "blob")
+
+
+def test_a_damaged_line_of_the_journal_is_named_where_it_is_read(folder: Path) -> None:
+    journal_line(folder / "physics/cars.git", b"{")
+    with connect(folder) as store, pytest.raises(StorageCorrupt, match=r"line [0-9a-f]{12} of the journal cannot be"):
+        list(store.journal())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from metastore import git
 from metastore.errors import InvalidInput, RevisionConflict, RevisionNotFound, StorageCorrupt, TagNotFound
@@ -27,12 +28,12 @@ def is_deleted(repository: Repository) -> bool:
 
 
 def resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
-    """Return the commit that a text names; see `Storage.resolve`. Raises RevisionNotFound."""
+    """Return the commit that a text names; see `Storage.resolve`. Raises RevisionNotFound or StorageCorrupt."""
     if len(text) == 40 and looks_like_revision(text):
         checked_commit(dataset_id, repository, text)
         return text
-    if (target := _tagged_commit(repository, text)) is not None:
-        return target
+    if (tagged := _tagged_commit(dataset_id, repository, text)) is not None:
+        return tagged
     if text in ("HEAD", repository.branch):
         return repository.head()
     if looks_like_revision(text):
@@ -132,9 +133,11 @@ def expect_tag(dataset_id: DatasetId, repository: Repository, name: str, expecte
         raise RevisionConflict(f"{dataset_id}@{name}", expected=expected, actual=actual)
 
 
-def _tagged_commit(repository: Repository, name: str) -> str | None:
-    target = repository.tag_target(name) if is_tag_name(name) else None
-    return _commit_of(repository, target) if target is not None else None
+def _tagged_commit(dataset_id: DatasetId, repository: Repository, name: str) -> str | None:
+    """Return the commit that a tag names, or None. Raises StorageCorrupt if the tag is damaged."""
+    with suppress(TagNotFound):
+        return read_tag(dataset_id, repository, name).revision
+    return None
 
 
 def _commit_of(repository: Repository, target: str) -> str | None:

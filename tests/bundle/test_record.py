@@ -11,10 +11,11 @@ import sqlite3
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from metastore.bundle import BundleRegistry, Groups
+from metastore.bundle import BundleRegistry, Groups, versioned
 from metastore.bundle.versioned import BUNDLES, REGISTRY, VersionedRecord, path_of
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageBusy, StorageCorrupt
 from metastore.storage.memory import MemoryStorage
@@ -427,7 +428,36 @@ def test_a_change_that_was_lost_is_settled_as_not_made_once_it_cannot_arrive_any
     assert registry.settle(error) == Outcome.NOT_LANDED
 
 
-def test_an_error_about_something_else_cannot_be_settled() -> None:
-    registry = registry_of(VersionedRecord(MemoryStorage()))
+def test_a_first_change_that_was_lost_is_settled_by_what_the_record_begins_with() -> None:
+    storage = MemoryStorage()
+    registry = registry_of(VersionedRecord(storage))
+    error = OutcomeUnknown("no answer", "f" * 40, before=None)
+    assert registry.settle(error) == Outcome.NOT_LANDED
+    storage.may_arrive_late = True
+    assert registry.settle(error) == Outcome.UNKNOWN
+    registry.bundle_create(numi(), user="ann")
+    assert registry.settle(error) == Outcome.NOT_LANDED
+    assert registry.settle(OutcomeUnknown("no answer", storage.resolve(BUNDLES, None).id)) == Outcome.LANDED
+
+
+def test_a_change_is_unknown_once_more_revisions_followed_than_are_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(versioned, "_RECENT", 2)
+    storage = Losing()
+    registry = registry_of(VersionedRecord(storage))
+    lost = settled_after(registry, storage, "write")
+    for number in (1, 2):
+        assert registry.settle(lost) == Outcome.NOT_LANDED
+        registry.bundle_update("NuMI", {"event": f"e,{number}d"}, user="ann")
+    assert registry.settle(lost) == Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("named", [{}, {"change": "tag"}, {"bundles": (1,)}])
+def test_an_error_about_something_else_cannot_be_settled(named: dict[str, Any]) -> None:
+    storage = MemoryStorage()
+    registry = registry_of(VersionedRecord(storage))
+    registry.bundle_create(numi(), user="ann")
+    wanted = storage.resolve(BUNDLES, None).id if named else None
     with pytest.raises(InvalidInput, match="names no change of bundles"):
-        registry.settle(OutcomeUnknown("no answer"))
+        registry.settle(OutcomeUnknown("no answer", wanted, **named))
