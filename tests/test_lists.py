@@ -92,6 +92,16 @@ def test_tags_of_all_datasets_are_listed_page_by_page(store: Store) -> None:
         store.tag_entries(after="v2")
 
 
+def test_a_dataset_that_cannot_be_read_hides_no_tags_of_those_after_it(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path / "store", author=ANN, sync=False) as store:
+        for name in ("a", "b", "c"):
+            store.dataset_create(f"physics/{name}", {"name": name})
+            store.tag_create(f"physics/{name}", "v1")
+    (tmp_path / "store/physics/b.git/HEAD").write_text("rubbish\n")
+    with metastore.connect(tmp_path / "store") as store:
+        assert [entry.dataset_id for entry in store.tag_entries()] == ["physics/a", "physics/c"]
+
+
 def test_resources_are_listed_in_their_order(store: Store) -> None:
     assert [resource["name"] for resource in store.resource_list("physics/ocean")] == ["stations"]
     assert store.resource_list("climate/rain") == ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore.errors import RevisionNotFound, StorageCorrupt, TagNotFound
+from metastore.errors import DatasetNotFound, RevisionNotFound, StorageCorrupt, TagNotFound
 from metastore.git.objects import Entry, object_id, tree_content
 from metastore.storage.local.storage import GitStorage
 from metastore.types import Damage, DatasetId
@@ -429,3 +429,11 @@ def test_a_damaged_line_of_the_journal_is_named_where_it_is_read(folder: Path) -
     journal_line(folder / "physics/cars.git", b"{")
     with connect(folder) as store, pytest.raises(StorageCorrupt, match=r"line [0-9a-f]{12} of the journal cannot be"):
         list(store.journal())
+
+
+def test_a_dataset_that_is_purged_during_a_check_is_no_damage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(self: GitStorage, dataset_id: DatasetId, *wanted: object) -> None:
+        raise DatasetNotFound(dataset_id)
+
+    monkeypatch.setattr(GitStorage, "find", find)
+    assert damages(folder) == []

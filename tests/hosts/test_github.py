@@ -551,6 +551,24 @@ def test_open_issues_are_listed(hub: GitHub, store: MetaStore) -> None:
     assert issues[0] == metastore.Issue(1, "Wrong 1", "open", "https://github.com/physics/cars/issues/1")
 
 
+def test_moves_purges_and_checks_see_what_another_process_just_wrote(hub: GitHub, storage: GitHubStorage) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    other = opened(hub)
+    assert other.resolve(CARS, None) == first
+    second = storage.append(CARS, {"a": b"2"}, change(), parent=first.id)
+    with pytest.raises(RevisionConflict):
+        other.rename(CARS, BOATS, parent=first.id)
+    other.rename(CARS, BOATS, parent=second.id)
+    third = storage.append(BOATS, {"a": b"3"}, change(), parent=second.id)
+    with other._open_uncached(BOATS) as repository:
+        assert repository.head() == third.id
+    fourth = storage.append(BOATS, {"a": b"4"}, change(), parent=third.id)
+    with pytest.raises(RevisionConflict):
+        other.purge(BOATS, parent=third.id)
+    other.purge(BOATS, parent=fourth.id)
+    assert list(other.ids()) == []
+
+
 def test_a_purge_that_github_refuses_changes_nothing(hub: GitHub, storage: GitHubStorage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     hub.no_delete.add(TOKEN)

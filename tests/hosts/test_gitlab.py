@@ -583,6 +583,21 @@ def test_a_wrong_token_is_never_shown(server: GitLab, caplog: pytest.LogCaptureF
 # Limits
 
 
+@pytest.mark.parametrize("held_by", ["nobody", "another", "itself"])
+def test_a_move_that_gitlab_refuses_says_why(held_by: str, server: GitLab, storage: GitLabStorage) -> None:
+    first = storage.create(CARS, {"a": b"1"}, change())
+    if held_by == "another":
+        opened(server).create(BOATS, {"a": b"2"}, change())
+    target = CARS if held_by == "itself" else BOATS
+    project = storage._api.by_number(storage._look(CARS).project.id)
+    assert project
+    server.fault(Reply(400, {"message": {"path": ["is reserved"]}}), path=f"/projects/{project.id}", method="PUT")
+    with pytest.raises(AlreadyExists if held_by == "another" else InvalidInput) as caught:
+        storage._api.rename(project, storage.naming.repository(target), "a title", first.id)
+    assert ("is reserved" in str(caught.value)) == (held_by != "another")
+    assert storage.resolve(CARS, None) == first
+
+
 def test_limits_are_waited_for(server: GitLab, storage: GitLabStorage) -> None:
     first = storage.create(CARS, {"a": b"1"}, change())
     told: list[float] = []

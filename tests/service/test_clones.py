@@ -219,6 +219,20 @@ def test_a_tag_on_an_old_revision_is_sent_without_what_the_client_has(small: Met
     assert int.from_bytes(pack[:4]) == 1
 
 
+def test_what_is_said_of_a_reference_is_what_was_asked_for(small: MetaStore, door: Door) -> None:
+    tag, head = small.tag_create("physics/cars", "v1", description="One").id, history(small)[0]
+
+    def listed(*wishes: str) -> str:
+        request = lines("command=ls-refs", "|", *wishes, "") if wishes else lines("command=ls-refs", "")
+        return door.anybody.post(POST, data=request).text
+
+    assert f"{head} HEAD\n" in listed()
+    assert f"{head} HEAD symref-target:refs/heads/main\n" in listed("symrefs")
+    assert f"{tag} refs/tags/v1\n" in listed("symrefs")
+    assert f"{tag} refs/tags/v1 peeled:{head}\n" in listed("peel")
+    assert "HEAD" not in listed("ref-prefix refs/tags/")
+
+
 def test_a_request_is_bounded_also_when_it_is_unpacked(small: MetaStore, door: Door) -> None:
     wanted = lines("command=ls-refs", "")
     compressed = {"Content-Encoding": "gzip"}
