@@ -190,7 +190,7 @@ class _Unwritable(Exception):
 
 def _write(value: Any, newline: str | None, parts: list[_Part], sort: bool, depth: int) -> None:
     if isinstance(value, str):
-        parts.append(_quoted(value))
+        parts.append(encode_basestring(value) if len(value) <= _PIECE else _quoted(value))
     elif value is None or value is True or value is False:
         parts.append({None: "null", True: "true", False: "false"}[value])
     elif isinstance(value, (dict, list, tuple)):
@@ -206,9 +206,7 @@ def _write(value: Any, newline: str | None, parts: list[_Part], sort: bool, dept
 
 
 def _quoted(text: str) -> _Part:
-    """Quote a text; a long one piece by piece, once it is written."""
-    if len(text) <= _PIECE:
-        return encode_basestring(text)
+    """Quote a long text piece by piece, once it is written."""
     pieces = (encode_basestring(text[at : at + _PIECE])[1:-1] for at in range(0, len(text), _PIECE))
     return chain('"', pieces, '"')
 
@@ -227,8 +225,7 @@ def _write_container(value: Any, newline: str | None, parts: list[_Part], sort: 
         if is_object:
             if not isinstance(member, str):
                 raise _Unwritable
-            parts.append(_quoted(member))
-            parts.append(": ")
+            parts += (encode_basestring(member) if len(member) <= _PIECE else _quoted(member), ": ")
             _write(value[member], inner, parts, sort, depth + 1)
         else:
             _write(member, inner, parts, sort, depth + 1)
