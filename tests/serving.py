@@ -70,7 +70,7 @@ class Served:
     ) -> Answer:
         """Send one request; `If_Match="…"` is a header. A body is sent as JSON, with a token.
 
-        Raises OSError where the connection is cut, at whatever point of the answer.
+        Raises OSError where the connection is cut anywhere in the response.
         """
         sent = {name.replace("_", "-"): value for name, value in headers.items()} | dict(exact)
         if method != "GET":

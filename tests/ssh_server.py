@@ -19,7 +19,7 @@ SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 class SshServer:
-    """Lets whoever has the key `key` in, as the user that we are; `command` is an `ssh` that knows server and key.
+    """Admits the key `key`, as the user who runs the tests; `command` is an `ssh` that knows server and key.
 
     Args:
         folder: A folder of its own.

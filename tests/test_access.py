@@ -90,7 +90,7 @@ IGNORED = [
 
 
 @pytest.mark.parametrize("scope", IGNORED)
-def test_what_is_not_understood_grants_nothing(scope: str) -> None:
+def test_a_scope_that_is_not_understood_grants_nothing(scope: str) -> None:
     assert parse_scopes(scope) == ()
     assert parse_scopes([scope]) == ()
 

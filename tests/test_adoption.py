@@ -93,7 +93,7 @@ NO_IDS = ["", "/", "../x", "a/../b", "./X", "X/\0", "\udcff/X", f"{'X' * 300}/x"
 
 
 @pytest.mark.parametrize("text", NO_IDS)
-def test_what_is_no_id_at_all_is_refused_as_ever(text: Any, root: Path) -> None:
+def test_a_text_that_is_not_an_id_is_refused(text: Any, root: Path) -> None:
     with pytest.raises(InvalidInput, match=r"^(?!.*adopt)"):
         metastore.connect(root).dataset_read(text)
 
@@ -191,7 +191,7 @@ def test_a_dataset_is_created_where_an_empty_repository_stands(branch: str, tmp_
 
 
 @pytest.mark.parametrize("what", ["sha256", "a folder", "a lost branch"])
-def test_what_is_no_empty_repository_is_left_as_it_is(what: str, tmp_path: Path) -> None:
+def test_a_repository_that_is_not_empty_is_left_as_it_is(what: str, tmp_path: Path) -> None:
     store = metastore.connect(tmp_path, author=ANN, validation="off")
     path = tmp_path / "physics/cars.git"
     if what == "a folder":

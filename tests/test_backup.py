@@ -560,7 +560,7 @@ def path_of(store: metastore.MetaStore, name: str) -> Path:
     return Path(git_storage(store).layout.path(DatasetId(*name.split("/"))))
 
 
-def test_a_dataset_that_was_removed_by_accident_and_made_anew_is_kept_beside_the_new_one(
+def test_a_dataset_that_was_removed_by_accident_and_created_again_is_kept_beside_the_new_one(
     store: metastore.MetaStore, target: Path
 ) -> None:
     old = store.revision_read(CARS)

@@ -1,4 +1,4 @@
-"""CKAN's dictionaries and descriptors: there and back is the identity, whatever comes."""
+"""CKAN's dictionaries and descriptors: there and back is the identity, for any input."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_what_json_cannot_say_is_refused_with_its_place() -> None:
 # Ids
 
 
-def test_a_dataset_is_known_by_ckans_id_whatever_it_is_called() -> None:
+def test_a_dataset_is_known_by_ckans_id_under_any_name() -> None:
     assert str(ckan.dataset_id(UUID)) == f"ckan/{UUID}"
     assert str(ckan.dataset_id(UUID, owner="portal")) == f"portal/{UUID}"
 

@@ -351,7 +351,7 @@ def test_a_mistake_gets_a_sentence_and_its_exit_code(run: Run, cars: str, argume
         (("bundle", "read", "none"), "metastore bundle list"),
     ],
 )
-def test_what_is_not_found_gets_the_command_that_helps(
+def test_a_not_found_error_names_the_command_that_helps(
     run: Run, cars: str, command: tuple[str, ...], advice: str
 ) -> None:
     with metastore.connect("metastore-data", author="Setup", validation="off") as store:
@@ -446,7 +446,7 @@ def edit_with(run: Run, editor: Path, script: str) -> Outcome:
 
 
 @pytest.mark.parametrize(("meanwhile", "code"), [("patch physics/cars {}", 4), ("move physics/cars physics/vans", 3)])
-def test_edit_keeps_what_was_typed_whatever_others_did(
+def test_edit_keeps_the_typed_text_when_others_change_the_dataset(
     run: Run, cars: str, tmp_path: Path, meanwhile: str, code: int
 ) -> None:
     change = meanwhile.replace("{}", '\'{"title": "Cars"}\'')

@@ -1,4 +1,4 @@
-"""The change feed of a local store brings every change at least once: whatever the clock does, and from any copy."""
+"""The change feed of a local store brings every change at least once, with any clock and from any copy."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_an_unknown_revision_fails_at_the_call_and_not_in_the_loop(store: MetaSt
 
 
 @cases("odd", [5, b"HEAD", ["HEAD"]])
-def test_what_is_no_text_names_no_revision(store: MetaStore, revisions: list[str], odd: Any) -> None:
+def test_a_value_that_is_not_text_names_no_revision(store: MetaStore, revisions: list[str], odd: Any) -> None:
     for call in (store.dataset_read, store.revision_list, store.dataset_revert, store.revision_diff):
         with pytest.raises(InvalidInput, match="a Revision or a Tag, not"):
             call(CARS, odd)
@@ -188,7 +188,7 @@ def test_a_tag_name_that_git_or_a_reader_would_mistake_is_refused(store: MetaSto
     store.dataset_purge(CARS, force=True)
 
 
-def test_a_tag_is_renamed_described_anew_and_moved(store: MetaStore, revisions: list[str]) -> None:
+def test_a_tag_is_renamed_described_again_and_moved(store: MetaStore, revisions: list[str]) -> None:
     old = store.tag_create(CARS, "v1", revisions[0], description="Old")
     renamed = store.tag_update(CARS, "v1", new_name="v2", expected=old.id)
     assert (renamed.name, renamed.revision, renamed.description) == ("v2", revisions[0], "Old")
@@ -274,7 +274,7 @@ def test_the_feed_brings_every_change_and_goes_on_behind_a_cursor(store: MetaSto
 
 
 @cases("cursor", ["", "yesterday", "2024-01-01T00:00:00", 5])
-def test_what_is_no_cursor_is_refused(store: MetaStore, cursor: str) -> None:
+def test_an_invalid_cursor_is_refused(store: MetaStore, cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         store.changes(cursor)
 

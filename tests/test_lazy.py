@@ -60,7 +60,7 @@ def test_the_first_items_are_read_alone() -> None:
     assert source.read == 1 + 1 + 3 + 2 + 1
 
 
-def test_a_loop_keeps_nothing_and_each_reads_anew() -> None:
+def test_a_loop_keeps_nothing_and_each_pass_reads_again() -> None:
     source = Source(10)
     items = LazyList(source)
     assert [item for item in items] == [item for item in items] == list(range(10))  # noqa: C416 - list() asks for len

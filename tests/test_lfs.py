@@ -77,7 +77,7 @@ def test_an_empty_file_is_its_own_pointer(lfs_store: MetaStore) -> None:
         ({"path": None}, False),
     ],
 )
-def test_what_is_no_local_file_with_hash_and_size_gets_none(
+def test_only_a_local_file_with_hash_and_size_gets_a_pointer(
     lfs_store: MetaStore, members: dict[str, Any], has_pointer: bool
 ) -> None:
     lfs_store.dataset_create(CARS, {"resources": [resource("x", **members)]})

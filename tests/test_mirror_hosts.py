@@ -63,7 +63,7 @@ def reasons(report: MirrorReport) -> list[str]:
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("knows_protocol", [True, False])
-def test_a_mirror_arrives_whatever_protocol_is_spoken(
+def test_a_mirror_arrives_over_each_protocol(
     store: metastore.MetaStore,
     server: GitServer,
     push: Callable[..., MirrorReport],

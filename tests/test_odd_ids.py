@@ -98,7 +98,7 @@ def test_nothing_is_put_over_what_stands_in_the_place_of_a_repository(name: str,
         local.dataset_create(f"physics/{name}", {})
 
 
-def test_the_feed_and_verify_name_what_is_no_repository_and_go_on(local: Store) -> None:
+def test_the_feed_and_verify_name_a_folder_that_is_not_a_repository_and_go_on(local: Store) -> None:
     local.dataset_create("physics/trains", {})
     feed = {str(entry.dataset_id): entry.action for entry in local.changes()}
     assert feed.pop("physics/empty") == "unreadable"

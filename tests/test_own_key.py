@@ -66,7 +66,7 @@ def test_processes_that_start_at_once_end_with_the_same_key(tmp_path: Path) -> N
     assert os.listdir(tmp_path / "keys") == ["key"]
 
 
-def test_whoever_comes_second_keeps_the_key_of_the_first(tmp_path: Path) -> None:
+def test_the_second_process_keeps_the_key_of_the_first(tmp_path: Path) -> None:
     key = own_key(str(tmp_path / "key"))
     _make(str(tmp_path / "key"))  # saw no key just before
     assert own_key(str(tmp_path / "key")) == key
@@ -228,7 +228,7 @@ def secret_of(url: str) -> str:
     return trust.own_secret(config.load({"METASTORE_STORE": url}))
 
 
-def test_each_database_has_a_key_of_its_own_whoever_connects(states: Path) -> None:
+def test_each_database_has_a_key_of_its_own_for_every_user(states: Path) -> None:
     key = secret_of("postgresql://ann:hidden@db1,db2/catalogue?target_session_attrs=any")
     assert secret_of("postgres://bo@db1,db2/catalogue") == key
     assert secret_of("postgresql://ann@db1,db2/other") != key

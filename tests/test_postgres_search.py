@@ -115,7 +115,7 @@ def test_a_copied_history_is_found_at_any_time(store: metastore.MetaStore, monke
 
 
 @pytest.mark.parametrize("content", [b"[]", b"not JSON", b'{"title": 3, "resources": {"name": "x"}}', None])
-def test_what_is_no_descriptor_is_found_by_its_id(store: metastore.MetaStore, content: bytes | None) -> None:
+def test_a_revision_without_a_descriptor_is_found_by_its_id(store: metastore.MetaStore, content: bytes | None) -> None:
     store.storage.create(DatasetId("a", "b"), {"datapackage.json" if content else "x": content or b""}, change())
     assert found(store.dataset_search("b")) == ["a/b"]
 
@@ -220,7 +220,7 @@ def test_an_application_keeps_the_index_and_a_reader_searches_it(roles: str) -> 
 
 
 @pytest.mark.parametrize("by_index", [True, False])
-def test_a_search_reads_as_many_rows_whatever_hidden_datasets_say(dsn: str, by_index: bool) -> None:
+def test_a_search_reads_as_many_rows_with_any_text_in_hidden_datasets(dsn: str, by_index: bool) -> None:
     """The time of a search follows from the rows that it reads."""
     work = []
     for hidden in (None, {"title": "Pepper"}, OCEAN | {"title": "Salt"}):

@@ -62,7 +62,7 @@ WRITES: dict[str, Callable[[Any, Revision, Tag], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_write_for_a_dataset_that_was_purged_and_made_anew_changes_nothing(
+def test_a_write_for_a_dataset_that_was_purged_and_created_again_changes_nothing(
     write: str, storage: Any, tmp_path: Path
 ) -> None:
     def make() -> tuple[Revision, Tag]:

@@ -363,7 +363,7 @@ _CLAIM_NAMES = ["exp", "nbf", "iat", "iss", "aud", "sub", "name", "email", "scop
 
 
 @given(st.dictionaries(st.sampled_from(_CLAIM_NAMES), _JSON), st.dictionaries(st.sampled_from(["kid", "typ"]), _JSON))
-def test_whatever_is_claimed_counts_or_is_refused(claims: dict[str, Any], head: dict[str, Any]) -> None:
+def test_any_claim_counts_or_is_refused(claims: dict[str, Any], head: dict[str, Any]) -> None:
     by = with_secret(mapping={"groups": {"x": "ds:*"}, "a.b": {"x": "ds:*"}})
     token = by_hand(json.dumps({"exp": NOW + 1, **claims}), json.dumps({"alg": "HS256", **head}))
     with suppress(AuthenticationError):
@@ -378,7 +378,7 @@ def test_any_text_that_nobody_signed_is_refused(text: str) -> None:
 # Keys
 
 
-def test_what_is_no_public_key_is_refused_and_not_quoted() -> None:
+def test_an_invalid_public_key_is_refused_and_not_quoted() -> None:
     weak = rsa.generate_private_key(65537, 1024)
     wrong = {
         "private key": private_pem(private("RS")),

@@ -142,7 +142,7 @@ def test_the_values_of_a_document_are_counted_before_it_is_read(text: str, count
 
 
 @pytest.mark.parametrize("text", ['["' + '\\",' * 300_000, "[ " * 200_000, "[" + "{}" * 200_000, '"' * 999_999])
-def test_to_count_the_values_of_what_is_no_json_takes_no_time(text: str) -> None:
+def test_counting_the_values_of_invalid_json_takes_no_time(text: str) -> None:
     begin = time.process_time()
     with pytest.raises(InvalidInput):
         decode(text, max_values=150_000)

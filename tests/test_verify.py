@@ -349,7 +349,7 @@ def test_a_bad_descriptor_that_many_revisions_share_is_reported_once(folder: Pat
 
 
 @pytest.mark.parametrize("name", ["v1.new", "tmp_old", "pack_git2_x", "tmp_object_git2_x", "former-ids.1-2.new"])
-def test_repair_leaves_tags_alone_whatever_they_are_called(name: str, folder: Path) -> None:
+def test_repair_leaves_tags_of_any_name_alone(name: str, folder: Path) -> None:
     with connect(folder) as store:
         store.tag_create(CARS, name)
         for file in (folder / "physics/cars.git/refs").rglob("*"):

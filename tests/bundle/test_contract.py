@@ -63,7 +63,7 @@ def test_a_closed_registry_says_so_at_every_call(git_registry: BundleRegistry) -
             call()
 
 
-def test_create_fills_in_what_is_not_said(registry: BundleRegistry) -> None:
+def test_create_fills_in_the_defaults(registry: BundleRegistry) -> None:
     made = registry.bundle_create({"name": "Empty", "event": "e,1d", "ifb_group": "NOvA"}, user="ann")
     assert made == Bundle("Empty", "e,1d", "NOvA", "short", False, False, False, (), frozenset())
 
@@ -628,7 +628,7 @@ def test_what_has_the_wrong_type_is_refused_or_kept(registry: BundleRegistry) ->
         assert registry.bundle_read(made.name) == made
 
 
-def test_what_is_no_bundle_and_what_is_too_much_is_refused(registry: BundleRegistry) -> None:
+def test_invalid_and_oversized_bundles_are_refused(registry: BundleRegistry) -> None:
     nothing: list[Any] = [None, "NuMI", ["NuMI"], 1]
     for given in nothing:
         with pytest.raises(InvalidInput, match="a bundle is an object"):

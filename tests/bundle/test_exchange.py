@@ -40,7 +40,7 @@ def test_many_bundles_are_created_updated_and_passed_over(registry: BundleRegist
     assert len({line.created for line in log}) == 1
 
 
-def test_what_is_not_named_stays(registry: BundleRegistry) -> None:
+def test_values_that_are_not_named_stay(registry: BundleRegistry) -> None:
     registry.bundle_create(numi(hosts=["h1"]), user="ann")
     registry.bundle_create(numi(name="Other"), user="ann")
     registry.bundle_import([{"name": "NuMI", "udp": True}], user="ann")

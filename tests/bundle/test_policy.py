@@ -60,7 +60,7 @@ def test_root_is_no_group_even_where_it_is_listed_as_one() -> None:
     assert groups.of(None) == groups.of("nobody") == ()
 
 
-def test_a_line_of_what_is_no_group_makes_nobody_an_admin() -> None:
+def test_a_line_of_an_unlisted_group_makes_nobody_an_admin() -> None:
     assert Groups.parse("groups = A\nOther = eve").of("eve") == ()
 
 
@@ -92,7 +92,7 @@ def test_a_groups_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
             Groups.load(path)
 
 
-def test_a_groups_file_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+def test_a_groups_file_is_utf_8_in_every_locale(tmp_path: Path) -> None:
     (tmp_path / "groups").write_bytes("groups = A\nA = jörg".encode())
     assert Groups.load(tmp_path / "groups").of("jörg") == ("A",)
     (tmp_path / "groups").write_bytes(b"groups = A\nA = j\xf6rg")
@@ -194,7 +194,7 @@ VERBS = (
     "restore",
     "undo",
     "import",
-    "import anew",
+    "import again",
     "import again",
 )
 
@@ -209,7 +209,7 @@ class Case(NamedTuple):
 
 def sensible(case: Case) -> bool:
     """Tell whether a case is one: some verbs know no state before, some cannot alter it."""
-    if case.verb in ("create", "import anew"):
+    if case.verb in ("create", "import again"):
         return not case.before
     return case.verb not in ("delete", "copy") or case.before == case.after
 
@@ -240,7 +240,7 @@ def prepare(registry: BundleRegistry, case: Case, name: str) -> Callable[[Bundle
     create, update = registry.bundle_create, registry.bundle_update
     if case.verb == "create":
         return lambda mine, user: mine.bundle_create(after, user=user)
-    if case.verb == "import anew":
+    if case.verb == "import again":
         return lambda mine, user: import_(mine, after, user)
     if case.verb in ("restore", "undo"):
         old = create(after, user="ruth").snapshot or 0

@@ -67,7 +67,7 @@ def history(record: PostgresRecord, name: str = "NuMI") -> list[Snapshot]:
 
 
 def put(record: PostgresRecord, *bundles: Bundle, action: str = "update", user: str = "ann") -> list[Snapshot]:
-    """Write bundles as they shall be, whatever is there."""
+    """Write bundles, and replace those that exist."""
 
     def expected(name: str) -> int | None:
         try:
@@ -356,7 +356,7 @@ def test_the_sql_of_the_how_to_does_what_it_says(application: str) -> None:
     record.close()
 
 
-def test_whoever_may_only_read_is_told_so(dsn: str, application: str) -> None:
+def test_a_user_who_may_only_read_is_told_so(dsn: str, application: str) -> None:
     role = str(psycopg.conninfo.conninfo_to_dict(application)["options"]).removeprefix("-c role=")
     typed(dsn, f"REVOKE INSERT, UPDATE, DELETE ON bundles, bundle_variables FROM {role}")
     record = PostgresRecord(application)

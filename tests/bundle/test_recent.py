@@ -65,7 +65,7 @@ def test_what_is_wrong_of_the_newest_state_alone_counts(registries: tuple[Bundle
     assert len(snapshots(here)) == 5
 
 
-def test_whoever_may_not_change_the_newest_state_changes_nothing(
+def test_a_user_who_may_not_change_the_newest_state_changes_nothing(
     registries: tuple[BundleRegistry, BundleRegistry],
 ) -> None:
     here, there = registries

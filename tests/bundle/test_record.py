@@ -1,4 +1,4 @@
-"""The record in Git: it reads well, and whoever changes it by hand is found out."""
+"""The record in Git: it reads well, and changes by hand are found."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def index(history: BundleRegistry, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_broken_index_is_thrown_away_and_made_anew(history: BundleRegistry, index: Path, content: bytes) -> None:
+def test_a_broken_index_is_deleted_and_rebuilt(history: BundleRegistry, index: Path, content: bytes) -> None:
     right = answers(history)
     history._record.close()
     index.write_bytes(content)
@@ -248,7 +248,7 @@ def test_a_broken_index_is_thrown_away_and_made_anew(history: BundleRegistry, in
     assert answers(history) == right
 
 
-def test_an_index_broken_while_it_is_open_is_made_anew(history: BundleRegistry, index: Path) -> None:
+def test_an_index_broken_while_it_is_open_is_rebuilt(history: BundleRegistry, index: Path) -> None:
     right = answers(history)
     with index.open("r+b") as file:
         file.seek(4096)
@@ -257,7 +257,7 @@ def test_an_index_broken_while_it_is_open_is_made_anew(history: BundleRegistry, 
     assert answers(history) == right
 
 
-def test_a_deleted_index_is_made_anew(history: BundleRegistry, index: Path) -> None:
+def test_a_deleted_index_is_rebuilt(history: BundleRegistry, index: Path) -> None:
     right = answers(history)
     index.unlink()
     assert answers(history) == right
@@ -275,7 +275,7 @@ def test_an_old_index_catches_up(history: BundleRegistry, index: Path) -> None:
     assert answers(history) == right
 
 
-def test_an_index_that_is_ahead_begins_anew(history: BundleRegistry, index: Path, folder: Path) -> None:
+def test_an_index_that_is_ahead_is_rebuilt(history: BundleRegistry, index: Path, folder: Path) -> None:
     right = answers(history)
     history._record.close()
     shutil.copytree(folder, folder.with_name("backup"))
@@ -328,7 +328,7 @@ def test_who_may_only_read_the_folder_gets_right_answers(history: BundleRegistry
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
+def test_a_reader_who_waits_too_long_for_the_index_is_told_to_try_again(
     history: BundleRegistry, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("metastore.index_file._PATIENCE", 0.05)
@@ -341,7 +341,7 @@ def test_whoever_waits_too_long_for_the_index_is_told_to_try_again(
     assert len(history.bundle_log()) == 4
 
 
-def test_an_index_in_which_something_else_stands_is_made_anew(history: BundleRegistry, index: Path) -> None:
+def test_an_index_with_other_content_is_rebuilt(history: BundleRegistry, index: Path) -> None:
     right = answers(history)
     history._record.close()
     with contextlib.closing(sqlite3.connect(index)) as other, other:

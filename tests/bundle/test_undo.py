@@ -1,4 +1,4 @@
-"""Undo of bundles, whatever changed: one change goes, and nothing else."""
+"""Undo of bundles: one change goes, and nothing else, for each kind of change."""
 
 from __future__ import annotations
 

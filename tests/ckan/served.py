@@ -266,7 +266,7 @@ def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
     assert "in step" in portal.ckan("metastore", "status")
 
 
-def test_the_past_of_what_is_not_public_today_is_imported_only_if_asked_for(portal: Portal) -> None:
+def test_the_past_of_a_dataset_that_is_not_public_today_is_imported_only_if_asked_for(portal: Portal) -> None:
     for name, change in (("hidden", {"private": True}), ("removed", {"state": "deleted"})):
         portal.act(portal.token, "package_create", name=name, owner_org="physics", title="Once public")
         portal.act(portal.token, "package_patch", id=name, **change)

@@ -49,7 +49,7 @@ class Service:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once with all of its workers, whatever they are doing."""
+        """End it and all of its workers at once."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:

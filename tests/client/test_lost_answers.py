@@ -1,4 +1,4 @@
-"""Writes through a network that fails: each is made once, whatever was lost, or said to be unknown."""
+"""Writes through a network that fails: each is made once, or its outcome is unknown."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_lost_write_under_which_somebody_else_wrote_is_found(
     assert served.revision_list(CARS)[0].parent == made.revision.id
 
 
-def test_a_lost_write_that_somebody_else_forestalled_is_a_conflict_or_computed_anew(
+def test_a_lost_write_that_came_after_another_is_a_conflict_or_computed_again(
     remote: MetaStore, served: MetaStore, proxy: Proxy
 ) -> None:
     _made(served)

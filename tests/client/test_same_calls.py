@@ -88,7 +88,7 @@ def test_a_value_comes_back_from_the_wire_as_it_was(value: Any) -> None:
         (int, True),
     ],
 )
-def test_what_is_no_such_value_is_refused(kind: Any, said: Any) -> None:
+def test_an_invalid_value_is_refused(kind: Any, said: Any) -> None:
     with pytest.raises(ValueError):
         wire.from_wire(kind, said)
 

@@ -498,7 +498,7 @@ def test_packing_does_not_remove_half_of_a_pack_that_git_is_making_again(storage
 
 
 def age(file: Path) -> None:
-    """Let a file be older than whatever is at work."""
+    """Let a file be older than any running process."""
     os.utime(file, (time.time() - 7200,) * 2)
 
 

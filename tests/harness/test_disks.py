@@ -259,7 +259,7 @@ def test_compacting_never_drops_what_it_could_not_read(tmp_path: Path) -> None:
     ],
     ids=["a file", "somebody's folder", "folders", "a later format", "an empty mark", "another mark", "garbage"],
 )
-def test_what_is_no_store_is_left_as_it_is(
+def test_a_folder_that_is_not_a_store_is_left_as_it_is(
     make: Callable[[Path], object], error: type[MetastoreError], tmp_path: Path
 ) -> None:
     root = tmp_path / "it"

@@ -3,7 +3,7 @@
 Git is served by Git's own `git http-backend`, as both serve it by Git's own programs. Every answer is judged by the
 descriptions that both publish (`gitea_judge.py`). With their traps, each with its source in Gitea's repository:
 
-* A renamed repository is forwarded, API and Git alike, by 301 to its new name, whatever the method, until somebody
+* A renamed repository is forwarded, API and Git alike, by 301 to its new name, for each method, until somebody
   takes the name or the repository is deleted (`services/context/repo.go`, `RedirectToRepo`). Versions about 1.21 answer
   307, which Git does not follow (issue 28460 of go-gitea/gitea): `moved_status`.
 * Repositories are addressed by name: what is at a name may be another one than a moment ago.

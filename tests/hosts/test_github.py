@@ -157,7 +157,7 @@ def test_the_token_comes_from_the_environment_and_is_in_no_repr() -> None:
         assert "ghp_secret" not in repr(each)
 
 
-def test_an_app_mints_its_tokens_and_mints_them_anew(hub: GitHub) -> None:
+def test_an_app_mints_its_tokens_and_renews_them(hub: GitHub) -> None:
     private, APP_KEYS["public"] = key_pair()
     app = {"token": None, "app_id": 4711, "private_key": private, "installation": "42"}
     storage = opened(hub, **app)
@@ -248,7 +248,7 @@ def test_repositories_are_private_unless_asked_otherwise_and_say_what_they_are(h
     with_topic.close()
 
 
-def test_a_new_dataset_has_its_branch_whatever_the_accounts_default_is(hub: GitHub, storage: GitHubStorage) -> None:
+def test_a_new_dataset_has_its_branch_with_any_default_of_the_account(hub: GitHub, storage: GitHubStorage) -> None:
     hub.default_branch = "trunk"
     first = storage.create(CARS, {"a": b"1"}, change())
     found = hub.find("physics", "cars")

@@ -459,7 +459,7 @@ def test_a_provider_that_is_away_is_said_to_be(unused_port: int) -> None:
 
 @pytest.mark.parametrize("root", ["", "/metadata"])
 @pytest.mark.parametrize("host", ["metastore.internal:8000", "evil.example.org"])
-def test_addresses_begin_with_the_public_one_whatever_a_request_says(host: str, root: str) -> None:
+def test_addresses_begin_with_the_public_one_despite_the_requests_host(host: str, root: str) -> None:
     with oidc_provider_mock.run_server_in_thread() as provider:
         issuer = f"http://localhost:{provider.server_port}"
         settings = {"oidc_issuer": issuer, "oidc_client_id": "metastore", "oidc_client_secret": "secret"}

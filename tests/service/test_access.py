@@ -130,7 +130,7 @@ def test_a_token_without_a_subject_writes_nothing(door: Door, memory: MetaStore,
     assert state(memory) == before
 
 
-def test_whoever_may_only_create_overwrites_nothing(door: Door, memory: MetaStore) -> None:
+def test_a_token_that_only_creates_overwrites_nothing(door: Door, memory: MetaStore) -> None:
     """Every editor of an organisation in CKAN holds `org/*:create`."""
     before = state(memory)
     creator = door.comes("bo", "ds:physics/*:create,list,read")
@@ -143,7 +143,7 @@ def test_whoever_may_only_create_overwrites_nothing(door: Door, memory: MetaStor
     assert creator.put(CARS, data={"title": "x"}, content_type=JSON).status_code == 201
 
 
-def test_whoever_may_only_update_creates_nothing(door: Door, memory: MetaStore) -> None:
+def test_a_token_that_only_updates_creates_nothing(door: Door, memory: MetaStore) -> None:
     first = memory.dataset_delete("physics/cars").parent
     updater = door.comes("bo", "ds:physics/cars:update,delete")
     assert updater.put(CARS, data={}, content_type=JSON).status_code == 403
@@ -152,7 +152,7 @@ def test_whoever_may_only_update_creates_nothing(door: Door, memory: MetaStore) 
     assert list(memory.dataset_list()) == []
 
 
-def test_whoever_would_only_create_is_told_what_creating_needs(door: Door) -> None:
+def test_a_refused_creation_says_which_right_it_needs(door: Door) -> None:
     answer = door.comes("bo", "ds:physics/*:read").put(NEW, data={}, content_type=JSON, headers={"If-None-Match": "*"})
     assert 'scope="ds:physics/*:create"' in answer.headers["WWW-Authenticate"]
 
@@ -198,7 +198,7 @@ def test_reading_can_need_a_token(closed: Door, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", READS.values(), ids=READS)
-def test_what_may_not_be_read_answers_like_what_is_not_there(closed: Door, url: str) -> None:
+def test_a_hidden_dataset_answers_like_a_missing_one(closed: Door, url: str) -> None:
     for caller in (closed.comes("bo", "ds:physics/other"), closed.comes("bo", "ds:chemistry/*")):
         same = {"X-Request-ID": "one-and-the-same"}
         hidden = caller.get(url, headers=same)
@@ -284,7 +284,7 @@ def test_the_groups_file_decides_who_changes_bundles(door: Door, name: str) -> N
     assert door.anybody.get(f"{API}/log").json[0]["user"] == "ann"
 
 
-#: What a superuser's token holds that may not change NOvA's bundles, whatever else it grants.
+#: Rights that do not let a superuser's token change the bundles of NOvA.
 NARROW = [(), ("ds:physics/cars",), ADMIN, ("bundles:*:read",), ("bundles:MINOS:write",), ("bundles:root:write",)]
 
 

@@ -158,7 +158,7 @@ def test_an_older_state_is_read_by_snapshot_and_by_time(door: Door) -> None:
 @pytest.mark.parametrize(
     "url", [f"{NUMI}?snapshot=99", f"{API}/snapshots/99", f"{API}/bundles/None", f"{API}/snapshots/0"]
 )
-def test_what_is_not_there_is_404(door: Door, url: str) -> None:
+def test_a_missing_thing_is_404(door: Door, url: str) -> None:
     make(door)
     assert door.anybody.get(url).status_code == 404
 
@@ -166,7 +166,7 @@ def test_what_is_not_there_is_404(door: Door, url: str) -> None:
 @pytest.mark.parametrize(
     "url", [f"{NUMI}?snapshot=x", f"{NUMI}?at=x", f"{API}/snapshots/-1", f"{API}/log?since=1", f"{API}/log?before=²"]
 )
-def test_what_is_no_number_or_time_is_400(door: Door, url: str) -> None:
+def test_an_invalid_number_or_time_is_400(door: Door, url: str) -> None:
     make(door)
     assert door.anybody.get(url).status_code == 400
 

@@ -115,7 +115,7 @@ def test_a_write_can_be_answered_without_a_body(door: Door) -> None:
 
 
 @pytest.mark.parametrize("mangled", ['"{}"', 'W/"{}"', '"{}-gzip"', 'W/"{}--gzip"', '"{}+envelope"'])
-def test_if_match_is_the_id_whatever_a_proxy_made_of_it(door: Door, mangled: str) -> None:
+def test_if_match_is_the_id_in_any_form_that_a_proxy_makes_of_it(door: Door, mangled: str) -> None:
     old = tag_of(put(door))
     assert put(door, {"title": "2"}, If_Match=mangled.format(old)).status_code == 200
     lost = put(door, {"title": "3"}, If_Match=mangled.format(old))
@@ -124,7 +124,7 @@ def test_if_match_is_the_id_whatever_a_proxy_made_of_it(door: Door, mangled: str
     assert door.anybody.get(CARS).json == {"title": "2"}
 
 
-def test_if_match_of_what_is_not_there_fails(door: Door, memory: MetaStore) -> None:
+def test_if_match_of_a_missing_dataset_fails(door: Door, memory: MetaStore) -> None:
     assert put(door, If_Match=f'"{"a" * 40}"').status_code == 412
     assert put(door, If_Match='"nonsense"').status_code == 412
     assert put(door, If_Match="no quotes").status_code == 400

@@ -227,7 +227,7 @@ def test_the_log_says_what_was_asked_and_by_whom_and_no_secret(door: Door, lines
 
 
 @pytest.mark.parametrize("path", ['/a"b', "/a\nb", "/a\x00b", "/ü", "/a%0Ab", "/\x1b[31m"])
-def test_whatever_the_path_is_a_request_is_one_line(door: Door, lines: list[str], path: str) -> None:
+def test_a_request_is_one_line_with_any_path(door: Door, lines: list[str], path: str) -> None:
     door.anybody.get(path)
     (line,) = lines
     assert "\n" not in line

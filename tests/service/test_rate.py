@@ -120,7 +120,7 @@ def test_addresses_are_callers_and_a_near_proxy_names_them(memory: MetaStore, sl
 
 
 @pytest.mark.parametrize("route", ["/datasets/physics/cars/compare?from=HEAD", f"{CARS}/nothing"])
-def test_a_place_is_given_back_whatever_the_answer(memory: MetaStore, slow: Slow, route: str) -> None:
+def test_a_place_in_the_queue_is_given_back_after_every_response(memory: MetaStore, slow: Slow, route: str) -> None:
     slow.go.set()
     app = application(memory, 1)
     for _ in range(3):

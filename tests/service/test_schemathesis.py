@@ -75,7 +75,7 @@ description = schemathesis.openapi.from_wsgi("/openapi.json", APP, config=CONFIG
 
 @description.parametrize()
 @PLAYED
-def test_the_answers_to_whatever_is_asked_are_described(case: schemathesis.Case) -> None:
+def test_the_responses_to_any_request_are_described(case: schemathesis.Case) -> None:
     served = service()
     context.install(APP, served)
     before = state(served)

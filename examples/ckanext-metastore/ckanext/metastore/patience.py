@@ -29,7 +29,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     def run() -> None:
         try:
             result.append(call())
-        except BaseException as error:  # handed to the caller, whatever it is
+        except BaseException as error:  # handed to the caller
             failure.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

@@ -135,7 +135,7 @@ def _record(recorder: Recorder, uuid: str) -> Outcome:
 
 
 def _attempt(dataset: str, call: Callable[[], Outcome]) -> Step:
-    """Return what became of one dataset. One that fails, for whatever reason, does not end the run of the others."""
+    """Return the outcome for one dataset. A failure does not end the run of the others."""
     try:
         step = Step(dataset, call())
         model.Session.commit()
