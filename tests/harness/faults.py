@@ -92,7 +92,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int) 
 
 
 def refused_by_the_kernel(calls: str, number: int, log: Path, work: Callable[[], int]) -> tuple[int, bool]:
-    """Let the n-th system call of some kinds fail with EIO in a child of Python, SQLite or libgit2.
+    """Let the n-th system call of some kinds fail with EIO in a child, in Python, SQLite or libgit2.
 
     Returns:
         What the work returned, or 255 after an exception; and whether it came to that call.
