@@ -194,7 +194,7 @@ VERBS = (
     "restore",
     "undo",
     "import",
-    "import again",
+    "import new",
     "import again",
 )
 
@@ -209,7 +209,7 @@ class Case(NamedTuple):
 
 def sensible(case: Case) -> bool:
     """Tell whether a case is one: some verbs know no state before, some cannot alter it."""
-    if case.verb in ("create", "import again"):
+    if case.verb in ("create", "import new"):
         return not case.before
     return case.verb not in ("delete", "copy") or case.before == case.after
 
@@ -240,7 +240,7 @@ def prepare(registry: BundleRegistry, case: Case, name: str) -> Callable[[Bundle
     create, update = registry.bundle_create, registry.bundle_update
     if case.verb == "create":
         return lambda mine, user: mine.bundle_create(after, user=user)
-    if case.verb == "import again":
+    if case.verb == "import new":
         return lambda mine, user: import_(mine, after, user)
     if case.verb in ("restore", "undo"):
         old = create(after, user="ruth").snapshot or 0
