@@ -138,7 +138,7 @@ def connect(url: str | Path, **options: Any) -> Store:
             `cache_bytes` (64 MiB), `auto_pack`. A service has `token`, `timeout` (10 seconds to connect, 60 to wait),
             `retries` (3), `author` and `max_bytes`. A database has `pool_size` (10), `patience` (30 seconds),
             `durable` (`required`, `warn` or `off`: what to do if it can lose acknowledged changes) and `replicas` (the
-            URL of replicas to read named revisions from). A Git host has `token`, and
+            URL of replicas, which answer reads that name a revision, also by `at_least`). A Git host has `token`, and
             those that `metastore.storage.github.connect.open_github` and `GitHubStorage` list.
 
     Raises:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -16,9 +16,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import metastore
-from metastore import config
+from metastore import MetaStore, config
 from metastore.bundle.postgres.record import PostgresRecord
-from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.errors import DatasetDeleted, DatasetMoved, InvalidInput, StorageUnavailable
 from metastore.postgres.migrate import migrate
 from metastore.postgres.risks import _warn
 from metastore.postgres.status import status
@@ -27,7 +27,8 @@ from metastore.storage.postgres.storage import PostgresStorage
 from .bundle.postgres_server import Server, migrated_database, new_server, programs
 from .bundle.test_postgres import NUMI, put
 from .bundle.test_postgres_faults import giving_up_soon
-from .conftest import change
+from .conftest import ANN, change
+from .loopback import TOKEN, serving
 from .test_postgres_outcomes import eventually
 from .test_storage_contract import CARS
 from .waiting import until
@@ -197,6 +198,92 @@ def test_a_replica_answers_reads_of_revisions_that_it_has_and_the_primary_all_ot
     assert reader.find(LAG, None, "a") == (third, b"3")
     for each in (writer, reader):
         each.close()
+
+
+@pytest.fixture
+def behind(server: Server) -> Iterator[Behind]:
+    """Return a database with a replica, a store on both, and a client of a service of that store."""
+    replica = new_server(server)
+    settings = {"author": ANN, "validation": "off"}
+    with (
+        psycopg.connect(replica.dsn, autocommit=True) as there,
+        metastore.connect(server.dsn, **settings) as writer,
+        metastore.connect(server.dsn, replicas=replica.dsn, **settings) as reader,
+        serving(reader) as address,
+        metastore.connect(address, token=TOKEN, author=ANN) as client,
+    ):
+        yield Behind(there, writer, reader, client, f"stale/{replica.port}")
+    replica.stop("immediate")
+
+
+@dataclass
+class Behind:
+    there: Admin
+    writer: MetaStore
+    reader: MetaStore
+    client: MetaStore
+    cars: str
+
+    def pause_with(self, revision: metastore.Revision) -> None:
+        """Let the replica stop following when it has a revision."""
+        self.there.execute("SELECT pg_is_wal_replay_paused() AND pg_wal_replay_resume() IS NULL")
+        query = "SELECT FROM dataset_revision WHERE id = %s"
+        until(lambda: self.there.execute(query, (bytes.fromhex(revision.id),)).rowcount == 1)
+        self.there.execute("SELECT pg_wal_replay_pause()")
+
+    def seen(self, store: MetaStore, at_least: metastore.Revision | None = None) -> object:
+        """Return what a store reads as the newest value, through both reading calls."""
+        dataset = store.dataset_read(self.cars, at_least=at_least)
+        revision, content = store.dataset_json(self.cars, at_least=at_least)
+        assert (dataset.revision, dataset.bytes) == (revision, content)
+        return dataset.descriptor["n"]
+
+
+def test_a_replica_answers_what_the_newest_revision_is_if_it_has_the_one_that_the_reader_names(
+    behind: Behind,
+) -> None:
+    first = behind.writer.dataset_create(behind.cars, {"n": 1}).revision
+    behind.pause_with(first)
+    second = behind.writer.dataset_update(behind.cars, {"n": 2}).revision
+    asked = _asked(behind.reader.storage)
+    assert behind.seen(behind.reader, first) == 1
+    assert asked == []
+    assert behind.seen(behind.reader, second) == 2
+    assert behind.seen(behind.reader) == 2
+    assert behind.seen(behind.client) == 2
+    assert behind.seen(behind.client, first) == 1
+    third = behind.reader.dataset_patch(behind.cars, {"n": 3}).revision  # it begins with the second one
+    assert third.parent == second.id
+    with pytest.raises(InvalidInput, match="full id"):
+        behind.seen(behind.reader, "HEAD")
+
+
+def test_a_client_of_a_service_with_replicas_sees_what_it_has_written_or_read_and_writes_on_top_of_the_newest(
+    behind: Behind,
+) -> None:
+    client, writer, cars = behind.client, behind.writer, behind.cars
+    first = client.dataset_create(cars, {"n": 1}).revision
+    behind.pause_with(first)
+    writer.dataset_update(cars, {"n": 2})
+    assert behind.seen(client) == 1
+    asked = _asked(behind.reader.storage)
+    third = client.dataset_patch(cars, {"m": 0}).revision
+    assert asked != []
+    assert behind.seen(client) == 2
+    behind.pause_with(third)
+    fourth = writer.dataset_update(cars, {"n": 4}).revision
+    assert behind.seen(client) == 2
+    behind.pause_with(fourth)
+    assert behind.seen(client) == 4
+    behind.there.execute("SELECT pg_wal_replay_resume()")
+    fifth = client.dataset_delete(cars)
+    with pytest.raises(DatasetDeleted):
+        client.dataset_read(cars)
+    client.dataset_revert(cars, fourth)
+    client.dataset_move(cars, f"{cars}-moved")
+    with pytest.raises(DatasetMoved):
+        client.dataset_read(cars)
+    assert client.revision_read(f"{cars}-moved", fifth.id).deleted
 
 
 @contextmanager

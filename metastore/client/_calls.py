@@ -40,12 +40,13 @@ class Calls:
     def __init__(self, http: Transport) -> None:
         self._http = http
 
-    def get(self, path: str, query: Query | None = None, accept: str = JSON) -> Response:
-        """Send a read; parameters that are None are omitted."""
+    def get(self, path: str, query: Query | None = None, accept: str = JSON, at_least: str | None = None) -> Response:
+        """Send a read; parameters that are None are omitted. `at_least` is a revision that the answer has to see."""
         params = {name: text for name, text in (query or {}).items() if text is not None}
         for name, text in params.items():
             encodable(text, f"the {name}")
-        return self._http.read(API + path, params, f"{accept}, {PROBLEM}")
+        least = {"Metastore-At-Least": at_least} if at_least is not None else {}
+        return self._http.read(API + path, params, {"Accept": f"{accept}, {PROBLEM}", **least})
 
     def read(self, kind: Any, path: str, query: Query | None = None) -> Any:
         """Read a value of the given class."""

@@ -43,6 +43,8 @@ PROBLEM = "application/problem+json"
 RAW = "application/octet-stream"
 _Value = TypeVar("_Value")
 _OptionalText = str | None
+#: A dataset, a revision, its descriptor as it is stored, and the findings of a check.
+Enveloped = tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]
 #: Each error that a store raises, with the attributes of its class.
 _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     InvalidInput: {},
@@ -198,7 +200,7 @@ def nothing(answer: Response) -> None:
         raise ValueError("there should be nothing")
 
 
-def enveloped(answer: Response) -> tuple[DatasetId, Revision, bytes, tuple[Finding, ...]]:
+def enveloped(answer: Response) -> Enveloped:
     """Take our envelope apart. Its last member is the descriptor, byte for byte as stored.
 
     Raises:

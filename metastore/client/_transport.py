@@ -68,13 +68,12 @@ class Transport:
         """Close the connections. The next request opens new ones."""
         self.connection.close()
 
-    def read(self, path: str, query: Mapping[str, str], accept: str) -> Response:
+    def read(self, path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Response:
         """Send a GET, and repeat it if that may help.
 
         Raises:
             StorageUnavailable: No response came.
         """
-        headers = {"Accept": accept}
         url = f"{self.address}{path}"
         return self.connection.request("GET", url, query=query, headers=headers, repeatable=True, transient=TRANSIENT)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from metastore.client import _responses as responses
 from metastore.client._calls import Calls, dataset_path
@@ -11,8 +12,9 @@ from metastore.client._responses import ENVELOPE, understood
 from metastore.client._service_writer import ServiceWriter
 from metastore.client._settling import Settling
 from metastore.client._transport import Transport
+from metastore.client._written import Written
 from metastore.descriptor.limits import MAX_BYTES
-from metastore.errors import InvalidInput, OutcomeUnknown, TagNotFound
+from metastore.errors import InvalidInput, MetastoreError, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
 from metastore.http.credentials import Nobody, Token
 from metastore.http.responses import Response
@@ -25,6 +27,7 @@ from metastore.parse import (
     is_tag_name,
     make_time,
     parse_dataset_id,
+    parse_expected,
     parse_revision,
 )
 from metastore.search.values import Readable, Results, Wanted
@@ -50,6 +53,7 @@ from metastore.types import (
 )
 from metastore.wire import from_wire
 
+_Stored = TypeVar("_Stored", Dataset, responses.Enveloped)
 #: A response holds a descriptor, or two of them and their difference, with every quotation mark escaped.
 _ANSWER_TO_DESCRIPTOR = 8
 
@@ -87,7 +91,8 @@ class RemoteStore(Store):
         longest = _ANSWER_TO_DESCRIPTOR * max(max_bytes, MAX_BYTES)
         self._http = Transport(url, token=token, timeout=timeout, retries=retries, longest=longest)
         self._calls = Calls(self._http)
-        self._writer = ServiceWriter(self, self._calls, Settling(self, self._http))
+        self._written = Written()
+        self._writer = ServiceWriter(self, self._calls, Settling(self, self._http), self._written)
         self._credentials = Token(token) if token is not None else Nobody()
         self._histories: ServiceHistories | None = None
 
@@ -110,16 +115,20 @@ class RemoteStore(Store):
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         raise InvalidInput(f"{self._http.address} is a service: verify, pack and back up where its store is")
 
-    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
-        return understood(self._descriptor(dataset_id, revision), responses.dataset)
+    def dataset_read(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> Dataset:
+        return self._descriptor(dataset_id, revision, at_least, responses.dataset)
 
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         found = self.revision_read(dataset_id, revision)
         path, query = f"{dataset_path(parse_dataset_id(dataset_id))}/raw", {"revision": found.id}
         return found, understood(self._calls.get(path, query, accept=responses.RAW), responses.raw)
 
-    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
-        _, revision_read, content, _ = understood(self._descriptor(dataset_id, revision), responses.enveloped)
+    def dataset_json(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> tuple[Revision, bytes]:
+        _, revision_read, content, _ = self._descriptor(dataset_id, revision, at_least, responses.enveloped)
         return revision_read, content
 
     def dataset_list(
@@ -247,9 +256,24 @@ class RemoteStore(Store):
     def _listed(self, prefix: str, deleted: bool | None) -> LazyList[DatasetId]:
         return self.dataset_list(prefix, deleted=deleted)
 
-    def _descriptor(self, dataset_id: AnyId, revision: AnyRevision | None) -> Response:
-        query = {"revision": parse_revision(revision)}
-        return self._calls.get(dataset_path(parse_dataset_id(dataset_id)), query, accept=ENVELOPE)
+    def _descriptor(
+        self,
+        dataset_id: AnyId,
+        revision: AnyRevision | None,
+        at_least: AnyRevision | None,
+        read: Callable[[Response], _Stored],
+    ) -> _Stored:
+        """Read a descriptor that is as new as what the caller names, or else as what this client wrote."""
+        identity, name, least = parse_dataset_id(dataset_id), parse_revision(revision), parse_expected(at_least)
+        known = self._written.get(identity) if name is None and least is None else None
+        response = self._calls.get(dataset_path(identity), {"revision": name}, ENVELOPE, least or known)
+        try:
+            stored = understood(response, read)
+        except MetastoreError:  # as of a deletion, which no later read has to miss
+            self._written.forget(identity)
+            raise
+        self._written.saw(identity, known, (stored.revision if isinstance(stored, Dataset) else stored[1]).id)
+        return stored
 
 
 def _listing(prefix: str, after: AnyId | None, deleted: bool | None, at: AnyTime | None) -> dict[str, str | None]:

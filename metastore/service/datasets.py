@@ -109,7 +109,7 @@ def dataset_read(owner: str, name: str) -> Response:
         newest = store.revision_read(subject, revision)
         if not newest.deleted and requests.is_known(newest.id):
             return responses.unchanged(newest.id, revision)
-    stored, content = store.dataset_json(subject, revision)
+    stored, content = store.dataset_json(subject, revision, at_least=requests.at_least())
     return responses.descriptor(subject, stored, content, revision)
 
 

@@ -255,6 +255,14 @@ def is_known(etag: str) -> bool:
     return header.strip() == "*" or any(match is not None and match[0] == etag for match in matches)
 
 
+def at_least() -> str | None:
+    """Return the revision that a read has to see (`Metastore-At-Least`); None for the newest. Raises InvalidInput."""
+    header = request.headers.get("Metastore-At-Least")
+    if header is not None and not _ID.fullmatch(header):
+        raise InvalidInput("Metastore-At-Least has to be the full id of a revision, 40 hex digits")
+    return header
+
+
 def limit() -> int:
     """Return the number of items on a page. Raises InvalidInput."""
     text = request.args.get("limit")

@@ -24,7 +24,7 @@ REQUEST_ID, USER = "metastore.request_id", "metastore.user"
 #: The form of an id that a client or proxy may choose; any other id is replaced.
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The headers that pages of other origins may send, and may read.
-_ALLOWED = "Authorization, Content-Type, If-Match, If-None-Match, Prefer, X-Request-ID"
+_ALLOWED = "Authorization, Content-Type, If-Match, If-None-Match, Metastore-At-Least, Prefer, X-Request-ID"
 _EXPOSED = "ETag, Link, Location, Content-Location, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-ID"
 #: The seconds for which a browser remembers the permission.
 _REMEMBERED = "600"

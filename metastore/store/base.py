@@ -120,8 +120,17 @@ class Store(ABC):
         return self._max_bytes
 
     @abstractmethod
-    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
+    def dataset_read(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> Dataset:
         """Return a dataset as it is, or as it was at a revision or tag.
+
+        Args:
+            dataset_id: A live dataset.
+            revision: None for the newest.
+            at_least: The full id of a revision that the newest one has to be, or to follow. Then a replica of a
+                database that has this revision may answer, although a newer one may exist. Without it, the primary
+                answers; but a client of a service names the last revision that it wrote by itself.
 
         Raises:
             DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
@@ -139,7 +148,9 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
+    def dataset_json(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> tuple[Revision, bytes]:
         """Return a descriptor exactly as it is stored, with its revision; otherwise like `dataset_read`."""
 
     @abstractmethod

@@ -24,9 +24,11 @@ from metastore.parse import (
     AnyTime,
     make_time,
     parse_dataset_id,
+    parse_expected,
     parse_limit,
     parse_revision,
 )
+from metastore.storage.least import seeing
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
 from metastore.store._journal import Journal
@@ -159,15 +161,21 @@ class MetaStore(Store):
     def _writable(self, dataset_id: AnyId) -> DatasetId:
         return super()._writable(self._id(dataset_id))
 
-    def dataset_read(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> Dataset:
+    def dataset_read(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> Dataset:
         identity = self._id(dataset_id)
-        return self._descriptors.dataset(identity, self._live(identity, revision))
+        with seeing(parse_expected(at_least)):
+            return self._descriptors.dataset(identity, self._live(identity, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         return self._descriptors.stored(*self._named(dataset_id, revision))
 
-    def dataset_json(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
-        return self._descriptors.content(*self._named(dataset_id, revision))
+    def dataset_json(
+        self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
+    ) -> tuple[Revision, bytes]:
+        with seeing(parse_expected(at_least)):
+            return self._descriptors.content(*self._named(dataset_id, revision))
 
     def _named(self, dataset_id: AnyId, revision: AnyRevision | None) -> tuple[DatasetId, str | None]:
         """Return an id and the name of a revision in a form that the storage knows."""

@@ -6,9 +6,11 @@ import gzip
 import logging
 import os
 import pickle
+import re
 import socket
 import threading
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,11 +23,15 @@ from metastore import (
     DatasetNotFound,
     InvalidInput,
     MetaStore,
+    NotFound,
     PermissionDenied,
+    RevisionConflict,
     StorageBusy,
     StorageUnavailable,
 )
+from metastore.client._written import Written
 from metastore.config import ServiceSettings
+from metastore.types import RevisionId
 
 from ..conftest import change
 from ..harness import http_proxy as faults
@@ -379,3 +385,63 @@ def test_what_only_a_local_store_has_is_refused_with_a_sentence(remote: MetaStor
             call()
     made = storage.append(cars, {"datapackage.json": b"{}"}, change(), parent=head)  # the token grants import
     assert [revision.id for revision in remote.revision_list("physics/cars")] == [made.id, head]
+
+
+def named(proxy: Proxy) -> str | None:
+    """Return the revision that the last request had to see."""
+    found = re.search(rb"(?i)\r\nmetastore-at-least: *([^\r]*)", proxy.heads[-1])
+    return found[1].decode() if found else None
+
+
+def test_a_client_names_the_last_revision_that_it_wrote_or_read_since(
+    remote: MetaStore, served: MetaStore, proxy: Proxy
+) -> None:
+    other = served.dataset_create(CARS, {}).revision
+    remote.dataset_read(CARS)
+    assert named(proxy) is None  # it has written nothing
+    remote.dataset_read(CARS, at_least=other)
+    assert named(proxy) == other.id
+    own = remote.dataset_patch(CARS, {"title": "Own"}).revision
+    remote.dataset_read(CARS, other.id)
+    assert named(proxy) is None  # what a revision was never changes
+    remote.dataset_json(CARS)
+    assert named(proxy) == own.id
+    newer = served.dataset_patch(CARS, {"title": "Newer"}).revision
+    for expected in (own, newer):
+        assert remote.dataset_read(CARS).revision == newer
+        assert named(proxy) == expected.id
+
+
+@pytest.mark.parametrize("write", ["delete", "purge", "move", "refused"])
+def test_after_a_write_that_leaves_no_revision_to_name_a_client_reads_the_newest(
+    remote: MetaStore, served: MetaStore, proxy: Proxy, write: str
+) -> None:
+    created = remote.dataset_create(CARS, {}).revision
+    if write == "delete":
+        remote.dataset_delete(CARS)
+    elif write == "purge":
+        remote.dataset_purge(CARS, force=True)
+    elif write == "move":
+        remote.dataset_move(CARS, "physics/moved")
+    else:
+        served.dataset_patch(CARS, {"title": "Newer"})
+        with pytest.raises(RevisionConflict):
+            remote.dataset_patch(CARS, {}, expected=created)
+    with suppress(NotFound):
+        remote.dataset_read(CARS)
+    assert named(proxy) is None
+
+
+def test_of_two_writes_at_once_neither_revision_is_what_a_client_has_to_see() -> None:
+    cars, written = DatasetId("physics", "cars"), Written()
+    turns = [written.begin(cars) for _ in range(2)]
+    for turn in reversed(turns):
+        written.wrote(cars, turn, RevisionId("a" * 40))
+    assert written.get(cars) is None
+
+
+def test_a_read_that_is_late_does_not_hide_what_was_written_meanwhile() -> None:
+    cars, written = DatasetId("physics", "cars"), Written()
+    written.wrote(cars, written.begin(cars), RevisionId("b" * 40))
+    written.saw(cars, "a" * 40, RevisionId("c" * 40))
+    assert written.get(cars) == "b" * 40

@@ -460,3 +460,10 @@ def test_a_parameter_that_there_is_not_is_refused_with_those_that_there_are(
     answer = door.anybody.get(f"{API}{path}")
     assert answer.status_code == 400
     assert message in answer.json["detail"]
+
+
+def test_a_read_that_names_what_it_has_to_see_names_a_full_revision(door: Door) -> None:
+    revision = tag_of(put(door))
+    assert door.anybody.get(CARS, headers={"Metastore-At-Least": revision}).status_code == 200
+    refused = door.anybody.get(CARS, headers={"Metastore-At-Least": revision[:12]})
+    assert (refused.status_code, refused.json["detail"][:18]) == (400, "Metastore-At-Least")

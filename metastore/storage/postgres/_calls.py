@@ -56,11 +56,12 @@ class Calls:
             values: Its values.
             is_there: Tells whether rows contain what was asked for.
         """
-        if self._replicas is not None:
-            rows = self._replicas.rows(query, values)
-            if is_there(rows):
-                return rows
-        return self.rows(query, values)
+        rows = self.replicated_rows(query, values)
+        return rows if is_there(rows) else self.rows(query, values)
+
+    def replicated_rows(self, query: str, values: Any) -> list[Any]:
+        """Return the rows of a query, as a replica has them at some time; none if no replica answers."""
+        return self._replicas.rows(query, values) if self._replicas is not None else []
 
     def close(self) -> None:
         """Close this process's connections; the next call opens them again."""

@@ -31,6 +31,8 @@ WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 #: Only the key and the head are answered if the head is `known`: the objects of that revision are cached.
 NEWEST = _look("r.n = CASE WHEN d.head IS DISTINCT FROM %(known)s::bytea THEN d.n END")
 BY_ID = _look("r.id = %(revision)s")
+#: The same as the newest, but nothing if the dataset lacks a revision that the reader has to see.
+SEEING = f"{NEWEST} AND EXISTS (SELECT FROM dataset_revision AS s WHERE s.dataset = d.pk AND s.id = %(least)s)"
 #: The same of several revisions, the oldest first.
 WALK = _look("r.n BETWEEN %(first)s AND %(last)s") + " ORDER BY r.n"
 

@@ -224,6 +224,7 @@ def look(
     revision: str | None,
     path: str | None = None,
     known: RevisionId | None = None,
+    least: str | None = None,
 ) -> Looked:
     """Read a dataset, a revision with its tree, and the file at a path in it, by one statement.
 
@@ -234,6 +235,7 @@ def look(
         revision: A full id; None for the newest revision.
         path: A file in the root of the tree.
         known: The head at the last look. Its objects are not sent again while they are cached.
+        least: A revision that the newest one has to be, or to follow: a replica that has it may answer.
 
     Raises:
         DatasetNotFound: There is no such dataset.
@@ -246,7 +248,8 @@ def look(
         rows = calls.lasting_rows(_queries.BY_ID, values, lambda rows: rows and rows[0][2] is not None)
     else:
         values["known"] = bytes.fromhex(known) if known and cache.get(known) else None
-        rows = calls.rows(_queries.NEWEST, values)
+        rows = calls.replicated_rows(_queries.SEEING, {**values, "least": bytes.fromhex(least)}) if least else []
+        rows = rows or calls.rows(_queries.NEWEST, values)
     if not rows:
         calls.raise_missing(dataset_id)
     place, head, commit, body, tree, *columns = rows[0]

@@ -24,6 +24,7 @@ from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
 from metastore.search.port import Source
 from metastore.storage._attempts import attempt
+from metastore.storage.least import least
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls, Values
@@ -62,7 +63,8 @@ class PostgresStorage(ObjectStorage):
         pool_size: The largest number of connections per process.
         patience: How many seconds a call waits for a connection, a lock, or a server that is away.
         cache_bytes: The size of the cache of objects in memory.
-        replicas: The URL of replicas, which answer reads of revisions that are named by their full ids.
+        replicas: The URL of replicas, which answer reads of revisions by their full ids, and others
+            within `metastore.storage.least.seeing`.
 
     Raises:
         StorageUnavailable: The database cannot be reached, or has to be migrated.
@@ -157,8 +159,8 @@ class PostgresStorage(ObjectStorage):
     def _look(self, dataset_id: DatasetId, revision: str | None, path: str | None = None) -> Looked:
         """See `look`."""
         known = self._places.get(dataset_id, (0, None))[1]
-        looked = look(self._calls, self._cache, dataset_id, revision, path, known)
-        if revision is None:  # else a replica may have answered, whose head is an old one
+        looked = look(self._calls, self._cache, dataset_id, revision, path, known, least())
+        if revision is None:  # else a replica may have answered that is far behind
             self._remember(dataset_id, looked.repository.place, looked.repository.head())
         return looked
 
