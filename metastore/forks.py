@@ -90,9 +90,14 @@ class ForkSafeLock:
         else:
             self._lock = threading.RLock()
 
-    def acquire(self, *, blocking: bool = True) -> bool:
-        """Take the lock, and return whether it was taken."""
-        return self._lock.acquire(blocking=blocking)
+    def acquire(self, *, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, and return whether it was taken.
+
+        Args:
+            blocking: Whether to wait for it.
+            timeout: How many seconds to wait; -1 for as long as it takes.
+        """
+        return self._lock.acquire(blocking=blocking, timeout=timeout)
 
     def release(self) -> None:
         """Release the lock. Raises RuntimeError: this thread does not hold it."""

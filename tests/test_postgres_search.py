@@ -276,3 +276,26 @@ def _texts_of(node: dict[str, Any]) -> Iterator[int]:
         yield node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
     for each in node.get("Plans", []):
         yield from _texts_of(each)
+
+
+def test_a_search_with_little_time_scans_while_a_thread_makes_the_index(dsn: str, store: metastore.MetaStore) -> None:
+    fill(store)
+    typed(dsn, "TRUNCATE dataset_text")
+    wanted = Wanted.parse(
+        "salinity", {}, changed_since=None, deleted=False, at=None, order="id", facets=(), after=None, limit=9
+    )
+    results = store.search(wanted, within=10)
+    assert (found(results), results.scanned, results.complete) == (["physics/ocean"], True, True)
+    store._finder._index._maker.join()
+    assert not store.search(wanted, within=10).scanned
+    assert list(store.verify()) == []
+
+
+def test_a_search_for_findings_with_little_time_checks_some(store: metastore.MetaStore) -> None:
+    for number in range(3):
+        store.dataset_create(f"a/d{number}", {"title": f"Salt {number}"})
+    wanted = Wanted.parse(
+        "", {}, changed_since=None, deleted=False, findings=True, at=None, order="id", facets=(), after=None, limit=9
+    )
+    pages = [store.search(wanted, within=0) for _ in range(3)]
+    assert [(len(page.hits), page.complete) for page in pages] == [(1, False), (2, False), (3, True)]

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,8 +26,9 @@ from metastore import InvalidInput, Store
 from metastore.search._tables import add_functions
 from metastore.search._words import Term, parse_query
 from metastore.search.documents import document
-from metastore.search.values import Results
-from metastore.types import DatasetId, Revision
+from metastore.search.values import Results, Wanted
+from metastore.storage.copy import copy
+from metastore.types import DatasetId, FeedEntry, Revision
 
 from .bundle.postgres_server import new_storage
 from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
@@ -509,3 +511,87 @@ def test_of_very_many_texts_the_first_ones_are_found() -> None:
     words = document(DatasetId("physics", "cars"), content).words()
     assert words.count("w100") == 1
     assert "w500" not in words
+
+
+def wanted(query: str = "", *, facets: tuple[str, ...] = (), findings: bool | None = None) -> Wanted:
+    more: dict[str, Any] = {"changed_since": None, "deleted": False, "at": None, "after": None, "limit": 50}
+    return Wanted.parse(query, {}, order="id", facets=facets, findings=findings, **more)
+
+
+def searched(store: Store, query: Wanted, times: int = 20) -> list[Results]:
+    """Search without time to spare until the results are complete."""
+    pages = [store.search(query, within=0)]
+    while not pages[-1].complete and len(pages) < times:
+        pages.append(store.search(query, within=0))
+    return pages
+
+
+def test_a_search_with_little_time_indexes_a_slice_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    with local(tmp_path) as writer:
+        for number in range(4):
+            writer.dataset_create("a/many" if number == 0 else f"b/d{number}", {"title": f"Salt {number}"}, at=day(1))
+        for number in range(5):
+            writer.dataset_update("a/many", {"title": f"Salt and cars {number}"}, at=day(2 + number))
+    query = wanted("salt", facets=("owner",))
+    with local(tmp_path) as store:
+        first, *others, last = searched(store, query)
+        assert (first.complete, found(first)) == (False, ["a/many"])
+        assert len(others) == 7  # nine revisions, one in each slice
+        assert not any(page.complete for page in others)
+        assert last == store.search(query)
+        assert found(last) == ["a/many", "b/d1", "b/d2", "b/d3"]
+        assert list(store.verify()) == []
+        with metastore.connect("memory:", author=ANN) as scanned:
+            copy(store.storage, scanned.storage)
+            for at in map(day, range(9)):
+                hits = [each.dataset_search("salt", at=at, order="id").hits for each in (store, scanned)]
+                assert hits[0] == hits[1]
+
+
+def test_a_search_for_findings_with_little_time_checks_some(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        for number in range(5):
+            store.dataset_create(f"a/d{number}", {"title": "Salt"})
+        store.dataset_search()
+        pages = searched(store, wanted(findings=True))
+        assert [len(page.hits) for page in pages] == [1, 2, 3, 4, 5]
+        assert pages[-1] == store.search(wanted(findings=True))
+
+
+def test_a_scan_with_little_time_says_that_it_is_not_complete() -> None:
+    with metastore.connect("memory:", author=ANN) as store:
+        for number in range(3):
+            store.dataset_create(f"a/d{number}", {"title": "Salt"})
+            results = store.search(wanted("salt"), within=0)
+            assert (found(results), results.complete) == (["a/d0"], number == 0)
+        assert store.search(wanted("salt")).complete
+
+
+def test_who_waits_too_long_for_another_thread_to_index_searches_what_there_is(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/first", {"title": "Salt"})
+        store.dataset_search()
+        store.dataset_create("a/second", {"title": "Salt"})
+        index = store._finder._index
+        with ThreadPoolExecutor(1) as other:
+            other.submit(index._following.acquire).result()
+            results = store.search(wanted("salt"), within=0.01)
+            other.submit(index._following.release).result()
+        assert (found(results), results.complete) == (["a/first"], False)
+
+
+def test_what_is_written_while_the_index_follows_the_feed_is_found_by_the_next_search(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/first", {"title": "Salt"})
+        finder = store._finder
+        changes = finder.changes
+
+        def written_meanwhile(since: str | None) -> Iterator[FeedEntry]:
+            finder.changes = changes
+            entries = list(changes(since))
+            store.dataset_create("a/second", {"title": "Salt"})
+            return iter(entries)
+
+        finder.changes = written_meanwhile
+        store.dataset_search("salt")
+        assert found(store.dataset_search("salt", order="id")) == ["a/first", "a/second"]

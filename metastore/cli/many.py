@@ -12,7 +12,7 @@ from metastore.catalogue.batches import Chosen, undo_all
 from metastore.cli.base import App, say
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, StorageBusy
 from metastore.search.values import FACETS
 from metastore.store.base import Store
 from metastore.types import DatasetId
@@ -66,6 +66,10 @@ def _found(store: Store, wanted: dict[str, Any]) -> Iterator[DatasetId]:
     after = None
     while True:
         page = store.dataset_search(order="id", limit=1000, after=after, **wanted)
+        if not page.complete:
+            raise StorageBusy(
+                "the service had no time to search all datasets, so some would be missed: try again later"
+            )
         yield from (hit.id for hit in page.hits)
         after = page.following
         if after is None:

@@ -85,6 +85,8 @@ def _tell(results: Results) -> None:
     shown = f", of which {len(results.hits)} are shown" if len(results.hits) < results.total else ""
     noun = "dataset" if results.total == 1 and not results.more_than_total else "datasets"
     say(f"{count} {noun}{shown}." + (" There is no index here: all were read." if results.scanned else ""))
+    if not results.complete:
+        say("Some may be missing: there was no time to search all of them. Try again later.")
     if results.following:
         say(f"The next page: --after {results.following}")
 

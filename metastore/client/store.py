@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -56,6 +57,8 @@ from metastore.wire import from_wire
 _Stored = TypeVar("_Stored", Dataset, responses.Enveloped)
 #: A response holds a descriptor, or two of them and their difference, with every quotation mark escaped.
 _ANSWER_TO_DESCRIPTOR = 8
+#: How long a search waits for the index of the service to catch up, in seconds.
+_CATCHING_UP = 60.0
 
 
 class RemoteStore(Store):
@@ -157,11 +160,14 @@ class RemoteStore(Store):
     def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
         return self._calls.items(Owner, "/owners", {"after": after}, limit)
 
-    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+    def search(self, wanted: Wanted, readable: Readable | None = None, *, within: float | None = None) -> Results:
         if readable is not None:
             raise InvalidInput(f"{self._http.address} is a service: it decides what may be read")
-        results: Results = self._calls.read(Results, "/datasets", wanted.parameters())
-        return results
+        end = time.monotonic() + (_CATCHING_UP if within is None else within)
+        while True:  # each request indexes some more
+            results: Results = self._calls.read(Results, "/datasets", wanted.parameters())
+            if results.complete or results.scanned or time.monotonic() >= end:
+                return results
 
     def revision_list(
         self,

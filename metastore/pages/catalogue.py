@@ -17,7 +17,8 @@ from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
 from metastore.search.values import FACETS, Results, Wanted
 from metastore.service.context import service
-from metastore.service.guard import identity, readable, sees
+from metastore.service.datasets import find
+from metastore.service.guard import identity, readable
 
 catalogue = Blueprint("catalogue", __name__)
 _CARDS, _BUNDLES = 20, 5
@@ -100,7 +101,7 @@ def _page(given: dict[str, str], order: str) -> _Page:
         before=before,
         limit=_CARDS,
     )
-    results = service().store.search(wanted, sees())
+    results = find(wanted)
     snippets = [emphasized(hit.snippet) if wanted.terms else Markup("") for hit in results.hits]
     return _Page(
         list(zip(cards_of(results.hits), snippets, strict=True)),

@@ -17,7 +17,8 @@ from metastore.pages.events import in_words
 from metastore.pages.paging import start_of
 from metastore.search.values import Results, Wanted
 from metastore.service.context import service
-from metastore.service.guard import may_read, readable, sees
+from metastore.service.datasets import find
+from metastore.service.guard import may_read, readable
 from metastore.types import DatasetId, JournalEntry, Revision, first_line
 
 changelog = Blueprint("changelog", __name__)
@@ -98,7 +99,7 @@ def last_changed(most: int, *, deleted: bool | None) -> Results:
     wanted = Wanted.parse(
         "", {}, changed_since=None, deleted=deleted, at=None, order="changed", facets=(), after=None, limit=most
     )
-    return service().store.search(wanted, sees())
+    return find(wanted)
 
 
 def _journal(most: int) -> Iterator[Line]:

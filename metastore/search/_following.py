@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from metastore.errors import InvalidInput, NotFound, StorageCorrupt
 from metastore.index_file import transaction
@@ -29,34 +29,59 @@ from metastore.types import DatasetId, FeedEntry, Revision
 _BATCH = 500
 
 
-def follow(database: sqlite3.Connection, source: Source) -> None:
-    """Index what changed since the cursor that the index covers."""
+def _never() -> bool:
+    return False
+
+
+def follow(database: sqlite3.Connection, source: Source, is_over: Callable[[], bool] = _never) -> bool:
+    """Index what changed since the cursor that the index covers. Return whether that is all.
+
+    Args:
+        database: The index.
+        source: The store.
+        is_over: Tells after each revision whether to stop. The next call goes on from there.
+    """
     while True:
         (covered,) = database.execute("SELECT cursor FROM meta").fetchone()
         try:
-            if _follow_from(database, source, covered):
-                return
+            if (is_all := _follow_from(database, source, covered, is_over)) is not None:
+                return is_all
         except InvalidInput:  # the cursor is of another version
             with transaction(database):
                 empty(database)
 
 
-def _follow_from(database: sqlite3.Connection, source: Source, covered: str | None) -> bool:
-    """Index batch by batch. Return False if the index covers another cursor by now, so that the caller starts over."""
+def _follow_from(
+    database: sqlite3.Connection, source: Source, covered: str | None, is_over: Callable[[], bool]
+) -> bool | None:
+    """Index batch by batch. Return None if the index covers another cursor by now, so that the caller starts over."""
     entries = source.changes(covered)
     while batch := _batch(entries):
         with transaction(database):
             if database.execute("SELECT cursor FROM meta").fetchone()[0] != covered:
-                return False  # another process went on from there
+                return None  # another process went on from there
             if covered is not None and _feed(covered) != _feed(batch[0].cursor):
                 empty(database)  # the index came with a copied store, and may contain datasets that the copy lacks
-                return False
-            known: ValueIds = {}
-            for entry in batch:
-                _index(database, source, entry, known)
-            covered = batch[-1].cursor
+                return None
+            indexed = _index_batch(database, source, batch, is_over)
+            covered = batch[indexed - 1].cursor if indexed else covered
             database.execute("UPDATE meta SET cursor = ?", (covered,))
+        if indexed < len(batch):
+            return False
     return True
+
+
+def _index_batch(
+    database: sqlite3.Connection, source: Source, batch: list[FeedEntry], is_over: Callable[[], bool]
+) -> int:
+    """Return how many entries are indexed as a whole."""
+    known: ValueIds = {}
+    for place, entry in enumerate(batch):
+        if not _index(database, source, entry, known, is_over):
+            return place
+        if is_over():
+            return place + 1
+    return len(batch)
 
 
 def _feed(cursor: str) -> str:
@@ -67,18 +92,20 @@ def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
     return [entry for _, entry in zip(range(_BATCH), entries, strict=False)]
 
 
-def _index(database: sqlite3.Connection, source: Source, entry: FeedEntry, known: ValueIds) -> None:
-    if entry.action not in ("changed", "deleted"):
-        forget(database, entry.dataset_id)
-        return
-    try:
-        _index_dataset(database, source, entry.dataset_id, known)
-    except (NotFound, StorageCorrupt):  # removed since, which the feed reports next, or damaged, as `verify` reports
-        forget(database, entry.dataset_id)
+def _index(
+    database: sqlite3.Connection, source: Source, entry: FeedEntry, known: ValueIds, is_over: Callable[[], bool]
+) -> bool:
+    if entry.action in ("changed", "deleted"):
+        try:
+            return _index_dataset(database, source, entry.dataset_id, known, is_over)
+        except (NotFound, StorageCorrupt):  # removed since, as the feed reports next, or damaged, as `verify` reports
+            pass
+    forget(database, entry.dataset_id)
+    return True
 
 
-def check(database: sqlite3.Connection, source: Source) -> None:
-    """Check the datasets whose findings are not known yet."""
+def check(database: sqlite3.Connection, source: Source, is_over: Callable[[], bool] = _never) -> bool:
+    """Check the datasets whose findings are not known yet, until the time is over. Return whether these are all."""
     forget_findings_of_other_rules(database, source)
     unknown = "SELECT id, owner, name FROM datasets WHERE findings IS NULL LIMIT ?"
     while rows := database.execute(unknown, (_BATCH,)).fetchall():
@@ -86,6 +113,11 @@ def check(database: sqlite3.Connection, source: Source) -> None:
             for row in rows:
                 findings = _has_findings(source, DatasetId(row["owner"], row["name"]))
                 database.execute("UPDATE datasets SET findings = ? WHERE id = ?", (findings, row["id"]))
+                if is_over():
+                    break
+        if is_over():
+            return database.execute(unknown, (1,)).fetchone() is None
+    return True
 
 
 def forget_findings_of_other_rules(database: sqlite3.Connection, source: Source) -> None:
@@ -116,8 +148,17 @@ def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[
                 forget(database, dataset_id)
 
 
-def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: DatasetId, known: ValueIds) -> None:
-    """Index the revisions of a dataset that the index does not have. Raises NotFound and StorageCorrupt."""
+def _index_dataset(
+    database: sqlite3.Connection,
+    source: Source,
+    dataset_id: DatasetId,
+    known: ValueIds,
+    is_over: Callable[[], bool] = _never,
+) -> bool:
+    """Index the revisions of a dataset that the index does not have, the oldest first, until the time is over.
+
+    Return whether these are all. Raises NotFound and StorageCorrupt.
+    """
     row = database.execute("SELECT * FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     new: list[Revision] = []
     for revision in source.history(dataset_id):
@@ -129,21 +170,23 @@ def _index_dataset(database: sqlite3.Connection, source: Source, dataset_id: Dat
             forget(database, dataset_id)
             row = None
     if not new:
-        return
+        return True
     dataset = row["id"] if row is not None else add_dataset(database, dataset_id)
     before = newest = present(database, row) if row is not None else None
     access = access_words(dataset_id.owner, dataset_id.name)
     for revision in reversed(new):
         seen, since = document(dataset_id, source.content(dataset_id, revision)), int(revision.created.timestamp())
         digest = hashlib.blake2b(repr((seen, revision.deleted)).encode(), digest_size=16).digest()
-        if newest is not None and newest.digest == digest and newest.since <= since:
-            continue
-        facet_set = facet_set_of(database, newest, seen, known)
-        if newest is not None:
-            retire(database, dataset, newest, until=since)
-        newest = Text.of(seen, access, since, revision.deleted, digest, facet_set)
+        if newest is None or newest.digest != digest or newest.since > since:
+            facet_set = facet_set_of(database, newest, seen, known)
+            if newest is not None:
+                retire(database, dataset, newest, until=since)
+            newest = Text.of(seen, access, since, revision.deleted, digest, facet_set)
+        if is_over():
+            break
     assert newest is not None
     if newest is not before:
         set_present(database, dataset, before, newest)
     changed = "UPDATE datasets SET head = ?, changed = ?, findings = NULL WHERE id = ?"
-    database.execute(changed, (new[0].id, int(new[0].created.timestamp()), dataset))
+    database.execute(changed, (revision.id, int(revision.created.timestamp()), dataset))
+    return revision.id == new[0].id

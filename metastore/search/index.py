@@ -11,10 +11,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
+from metastore.forks import ForkSafeLock
 from metastore.index_file import IndexFile
 from metastore.search._following import check, follow, forget_findings_of_other_rules, reindex
 from metastore.search._tables import (
@@ -29,7 +31,7 @@ from metastore.search._tables import (
 )
 from metastore.search._words import Term
 from metastore.search.documents import document
-from metastore.search.port import Source
+from metastore.search.port import Source, time_limit
 from metastore.search.scan import revision_at
 from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor
 from metastore.types import Damage, DatasetId
@@ -56,6 +58,8 @@ class SearchIndex:
         self._clock = clock
         self._file = IndexFile(path, SCHEMA, FORMAT, add_functions)
         self._followed: float | None = None
+        self._expired = 0
+        self._following = ForkSafeLock()
 
     def close(self) -> None:
         """Close the file."""
@@ -64,22 +68,39 @@ class SearchIndex:
 
     def expire(self) -> None:
         """Follow the feed before the next search, because this process has changed something."""
+        self._expired += 1
         self._followed = None
 
-    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
-        """Find datasets, among those that the caller may read."""
-        if self._followed is None or self._clock() > self._followed + _FRESH:
-            started = self._clock()
-            self._file.ask(lambda database: follow(database, self._source))
-            self._followed = started
+    def find(self, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
+        """Find datasets, among those that the caller may read. See `Index.find`."""
+        is_over = time_limit(within)
+        is_complete = self._is_fresh() or self._follow(is_over, within)
         if wanted.findings is not None:
-            self._file.ask(lambda database: check(database, self._source))
+            is_complete = self._file.ask(lambda database: check(database, self._source, is_over)) and is_complete
         for _ in range(_TRIES):
             results, gone = self._file.ask(lambda database: _find(database, self._source, wanted, readable))
             if not gone:
                 break
             self._reindex(gone)
-        return results
+        return replace(results, complete=is_complete)
+
+    def _is_fresh(self) -> bool:
+        return self._followed is not None and self._clock() <= self._followed + _FRESH
+
+    def _follow(self, is_over: Callable[[], bool], patience: float | None) -> bool:
+        """Follow the feed, and return whether the index covers all of it. If another thread does so, wait for it."""
+        if not self._following.acquire(timeout=-1 if patience is None else patience):
+            return False
+        try:
+            if self._is_fresh():
+                return True
+            started, expired = self._clock(), self._expired
+            is_all = self._file.ask(lambda database: follow(database, self._source, is_over))
+            if is_all and expired == self._expired:
+                self._followed = started
+            return is_all
+        finally:
+            self._following.release()
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the store: index each dataset a second time, elsewhere, and look for differences.

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from metastore.search.values import Readable, Results, Wanted
 from metastore.types import Damage, DatasetId, FeedEntry, Revision
+
+#: How much longer a search may take than the processor works for it: a disk may be slow, or the machine busy.
+_WAITING = 4
+
+
+def time_limit(within: float | None) -> Callable[[], bool]:
+    """Return a function that tells whether a search has had its time. None sets no limit.
+
+    It has, if this thread has used so many seconds of a processor, or if four times as many have passed.
+    """
+    if within is None:
+        return lambda: False
+    used, now = time.thread_time() + within, time.monotonic() + _WAITING * within
+    return lambda: time.thread_time() >= used or time.monotonic() >= now
 
 
 class Source(Protocol):
@@ -34,8 +49,12 @@ class Source(Protocol):
 class Index(Protocol):
     """An index in which datasets are found."""
 
-    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
-        """Find datasets, among those that the caller may read; None for all."""
+    def find(self, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
+        """Find datasets, among those that the caller may read; None for all.
+
+        With `within`, indexing what has changed, or scanning, takes about so many seconds of a processor at most. If
+        that was not enough, the results are not complete.
+        """
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
         """Compare the index with the store, and yield the differences; with `repair`, mend them."""

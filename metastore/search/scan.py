@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from metastore.errors import NotFound, StorageCorrupt
 from metastore.search._words import fold, words_of
 from metastore.search.documents import Document, document
-from metastore.search.port import Source
+from metastore.search.port import Source, time_limit
 from metastore.search.values import MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor, sort_key
 from metastore.types import DatasetId, Revision
 
@@ -23,9 +23,10 @@ class _Match:
     key: Any
 
 
-def scan(source: Source, wanted: Wanted, readable: Readable | None = None) -> Results:
-    """Search by reading all datasets that the caller may read."""
-    matches = sorted(_matches(source, wanted, readable), key=_place)
+def scan(source: Source, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
+    """Search by reading all datasets that the caller may read, or those that were read in so many seconds of CPU."""
+    ids = iter(source.ids())
+    matches = sorted(_matches(source, _until(time_limit(within), ids), wanted, readable), key=_place)
     page, is_first, is_last = _page(matches, wanted)
     return Results(
         tuple(_hit(match, wanted) for match in page),
@@ -35,7 +36,16 @@ def scan(source: Source, wanted: Wanted, readable: Readable | None = None) -> Re
         None if is_last else cursor(*_place(page[-1])),
         None if is_first else cursor(*_place(page[0])),
         scanned=True,
+        complete=next(ids, None) is None,
     )
+
+
+def _until(is_over: Callable[[], bool], ids: Iterator[DatasetId]) -> Iterator[DatasetId]:
+    """Yield ids until the time is over, the first one in any case."""
+    for dataset_id in ids:
+        yield dataset_id
+        if is_over():
+            return
 
 
 def _page(matches: list[_Match], wanted: Wanted) -> tuple[list[_Match], bool, bool]:
@@ -53,8 +63,8 @@ def _place(match: _Match) -> tuple[Any, str]:
     return match.key, sort_key(match.id)
 
 
-def _matches(source: Source, wanted: Wanted, readable: Readable | None) -> Iterator[_Match]:
-    for dataset_id in source.ids():
+def _matches(source: Source, ids: Iterator[DatasetId], wanted: Wanted, readable: Readable | None) -> Iterator[_Match]:
+    for dataset_id in ids:
         if readable is not None and dataset_id not in readable:
             continue
         try:

@@ -94,6 +94,8 @@ class Results:
         following: The value of `after` for the next page; None on the last one.
         preceding: The value of `before` for the previous page; None on the first one.
         scanned: Whether all datasets were read because there is no index.
+        complete: False while a service's index catches up with the changes of others, or if there was no time to scan
+            all datasets: some are missing then, or were found by an earlier text. Search again later.
     """
 
     hits: tuple[Hit, ...]
@@ -103,6 +105,7 @@ class Results:
     following: str | None = None
     preceding: str | None = None
     scanned: bool = False
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

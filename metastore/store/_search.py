@@ -47,13 +47,13 @@ class Finder:
 
         return SearchIndex(path, self)
 
-    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
-        """Find datasets, among those that the caller may read."""
+    def find(self, wanted: Wanted, readable: Readable | None, within: float | None) -> Results:
+        """Find datasets, among those that the caller may read. See `Index.find`."""
         if self._index is not None:
-            return self._index.find(wanted, readable)
+            return self._index.find(wanted, readable, within)
         from metastore.search.scan import scan
 
-        return scan(self, wanted, readable)
+        return scan(self, wanted, readable, within)
 
     def ids_at(self, ids: Iterable[DatasetId], at: datetime, deleted: bool | None) -> Iterator[DatasetId]:
         """Yield the datasets that there were at a moment, and that were live, deleted or (None) either."""

@@ -267,8 +267,11 @@ class Store(ABC):
         return Profiles.load(None)
 
     @abstractmethod
-    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
+    def search(self, wanted: Wanted, readable: Readable | None = None, *, within: float | None = None) -> Results:
         """Carry out a search that is parsed already, among the datasets that the caller may read; None for all.
+
+        With `within`, it spends about so many seconds of a processor on indexing the changes of others, or on scanning.
+        If that was not enough, the results are not `complete`, and the next search indexes more.
 
         Raises:
             InvalidInput: The store is a service, which decides by itself what its caller may read.

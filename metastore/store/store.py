@@ -222,8 +222,8 @@ class MetaStore(Store):
     def profiles(self) -> Profiles:
         return self._profiles
 
-    def search(self, wanted: Wanted, readable: Readable | None = None) -> Results:
-        results = self._finder.find(wanted, readable)
+    def search(self, wanted: Wanted, readable: Readable | None = None, *, within: float | None = None) -> Results:
+        results = self._finder.find(wanted, readable, within)
         return replace(results, hits=tuple(with_summaries(self, results.hits))) if wanted.summary else results
 
     def revision_list(

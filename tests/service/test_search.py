@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 import metastore
+from metastore.cli.many import _found as chosen
 from metastore.config import ServiceSettings
+from metastore.errors import StorageBusy
 from metastore.web import create_app
 
 from ..bundle.postgres_server import new_storage
+from ..loopback import serving
 from .conftest import API, Authority
 
 SEARCH = f"{API}/datasets"
@@ -69,6 +72,7 @@ def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
         "following": None,
         "preceding": None,
         "scanned": not app.extensions["metastore"].store.is_indexed,
+        "complete": True,
     }
 
 
@@ -123,3 +127,39 @@ def test_a_page_of_a_list_that_has_read_enough_ends_early(app: Any, monkeypatch:
     first = app.test_client().get(f"{SEARCH}?include=changed", headers=_bearer("ds:*:read"))
     assert [row["id"] for row in first.json] == ["open/salt"]
     assert "after=open%2Fsalt" in first.headers["Link"]
+
+
+def test_a_request_indexes_a_slice_of_what_others_changed_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with metastore.connect(tmp_path, author="Setup", validation="off", sync=False) as store:
+        for number in range(4):
+            store.dataset_create(f"open/d{number}", {"title": "salt"})
+    monkeypatch.setattr("metastore.service.datasets._INDEXING", 0)
+    with metastore.connect(tmp_path) as store:
+        client = create_app(store).test_client()
+        first = client.get(f"{SEARCH}?q=salt").json
+        assert ([hit["id"] for hit in first["hits"]], first["total"], first["complete"]) == (["open/d0"], 1, False)
+        page = client.get("/search?q=salt").text
+        assert "2 datasets" in page
+        assert "Not all datasets have been searched yet" in page
+        assert "Not all datasets have been searched yet" in client.get("/").text
+        assert client.get(f"{SEARCH}?q=salt").json["complete"]
+        assert "Not all datasets have been searched yet" not in client.get("/search?q=salt").text
+
+
+def test_a_client_waits_until_the_index_of_the_service_has_caught_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with metastore.connect(tmp_path, author="Setup", validation="off", sync=False) as store:
+        for number in range(4):
+            store.dataset_create(f"open/d{number}", {"title": "salt"})
+    monkeypatch.setattr("metastore.service.datasets._INDEXING", 0)
+    with metastore.connect(tmp_path) as store, serving(store) as address, metastore.connect(address) as remote:
+        with monkeypatch.context() as impatient:
+            impatient.setattr("metastore.client.store._CATCHING_UP", 0)
+            with pytest.raises(StorageBusy, match="some would be missed"):
+                list(chosen(remote, {"owner": "open"}))
+        results = remote.dataset_search("salt")
+        assert (results.total, results.complete) == (4, True)
+        assert len(list(chosen(remote, {"owner": "open"}))) == 4

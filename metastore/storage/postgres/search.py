@@ -7,17 +7,19 @@ that a caller may not read, and words that many datasets have take no longer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from metastore.errors import NotFound, PermissionDenied, StorageCorrupt
+from metastore.errors import NotFound, PermissionDenied, StorageCorrupt, StorageError
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
 from metastore.postgres.database import Database
 from metastore.search.documents import document
-from metastore.search.port import Source
+from metastore.search.port import Source, time_limit
 from metastore.search.scan import scan
 from metastore.search.values import MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor
 from metastore.storage.postgres import _indexing, _queries, _search_queries
@@ -25,6 +27,7 @@ from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._repository import PostgresRepository
 from metastore.types import Damage, DatasetId, RevisionId
 
+_log = logging.getLogger("metastore.storage")
 #: How many bytes of descriptors the hits of a page read, beside the last one of them.
 _MOST_READ = 8 * 1024 * 1024
 #: How much of the id of the rules of a check is kept with its findings.
@@ -56,24 +59,38 @@ class PostgresSearch:
 
     def __init__(self, database: Database, calls: Calls, cache: Cache, source: Source) -> None:
         self._database, self._calls, self._cache, self._source = database, calls, cache, source
+        self._maker: threading.Thread | None = None
+        self._closing = threading.Event()
 
     def close(self) -> None:
-        """Do nothing: the storage closes its connections."""
+        """End the thread that makes the index. The storage closes its connections."""
+        self._closing.set()
+        if self._maker is not None:
+            self._maker.join()
+        self._maker = None
+        self._closing.clear()
 
     def expire(self) -> None:
         """Do nothing: writes keep the index."""
 
-    def find(self, wanted: Wanted, readable: Readable | None = None) -> Results:
-        """Find datasets, among those that the caller may read. A role that only reads cannot make the index again."""
+    def find(self, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
+        """Find datasets, among those that the caller may read. A role that only reads cannot make the index again.
+
+        Without the time to make the index, another thread does so, and this search scans.
+        """
+        is_complete = True
         try:
             if wanted.findings is not None:
-                self._check()
-            total, facets, is_complete = self._counted(wanted, readable)
-            if not is_complete:
+                is_complete = self._check(time_limit(within))
+            total, facets, is_indexed = self._counted(wanted, readable)
+            if not is_indexed and within is not None:
+                self._make_aside()
+                return scan(self._source, wanted, readable, within)
+            if not is_indexed:
                 self._make()
                 total, facets, _ = self._counted(wanted, readable)
         except PermissionDenied:
-            return scan(self._source, wanted, readable)
+            return scan(self._source, wanted, readable, within)
         rows, is_first, is_last = self._page(wanted, readable)
         return Results(
             tuple(self._hits(rows, wanted)),
@@ -82,6 +99,7 @@ class PostgresSearch:
             facets,
             None if is_last else cursor(*rows[-1][-2:]),
             None if is_first else cursor(*rows[0][-2:]),
+            complete=is_complete,
         )
 
     def verify(self, *, repair: bool) -> Iterator[Damage]:
@@ -111,18 +129,42 @@ class PostgresSearch:
             if self._is_complete():
                 return
             for dataset_id in self._source.ids():
+                if self._closing.is_set():
+                    return
                 with suppress(NotFound, StorageCorrupt):  # removed meanwhile, or damaged, as `verify` reports
                     _indexing.index(self._calls, self._cache, dataset_id)
             self._calls.rows(_queries.SET_INDEXED)
 
-    def _check(self) -> None:
-        """Check the datasets whose findings by the present rules are not known."""
+    def _make_aside(self) -> None:
+        """Begin to make the index in a thread, unless one does."""
+        if self._maker is None or not self._maker.is_alive():
+            self._maker = threading.Thread(target=self._try_to_make, daemon=True)
+            self._maker.start()
+
+    def _try_to_make(self) -> None:
+        try:
+            self._make()
+        except PermissionDenied:  # a role that only reads scans each time
+            pass
+        except StorageError as error:
+            _log.warning("the search index is not made: %s", error)
+
+    def _check(self, is_over: Callable[[], bool]) -> bool:
+        """Check the datasets whose findings by the present rules are not known. Return whether these are all."""
         while rows := self._calls.rows(_queries.UNCHECKED, {"judge": self._judge()}):
-            contents = self._contents([(place, blob) for place, blob in rows if blob is not None], most=None)
-            found = {place: self._source.has_findings(content) for place, content in contents}
+            blobs = [(place, blob) for place, blob in rows if blob is not None]
+            found, contents = dict[int, bool](), self._contents(blobs, most=None)
+            for place, content in contents:
+                found[place] = self._source.has_findings(content)
+                if is_over():
+                    rows = [row for row in rows if row[0] in found]
+                    break
             judged = [self._kept(found.get(place, True)) for place, _ in rows]
             values = {"places": [place for place, _ in rows], "blobs": [blob for _, blob in rows], "found": judged}
             self._calls.rows(_queries.SET_FINDINGS, values)
+            if is_over():
+                return not self._calls.rows(_queries.UNCHECKED, {"judge": self._judge()})
+        return True
 
     def _judge(self) -> str:
         return self._source.judge()[:_JUDGE]
