@@ -106,7 +106,7 @@ class ChangeRequest:
         content: The descriptor or patch, as JSON.
         new_id: Where a dataset is moved to.
         revision: The revision that a dataset is reverted to, whose change is undone, or that a tag is to name.
-        since: The revision before the changes that are undone.
+        since: The revision before the changes that are undone; None if the first revision is undone.
         tag: The tag, as it was called before.
         new_name: How a tag is to be called.
         description: The new description of a tag.

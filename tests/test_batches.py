@@ -29,7 +29,8 @@ def outcomes(store: MetaStore, chosen: Chosen = BATCH, *, dry_run: bool = False)
     return {str(line.dataset_id): line.outcome for line in undo_all(store, chosen, dry_run=dry_run)}
 
 
-def prepare(store: MetaStore) -> None:
+def prepare(store: MetaStore) -> str:
+    """Make a batch, and return the later revision that keeps a new dataset from being deleted."""
     for name in ("changed", "clash", "twice", "gone", "other"):
         store.dataset_create(f"physics/{name}", {"title": "Old"})
     for name in ("changed", "clash", "twice"):
@@ -41,8 +42,14 @@ def prepare(store: MetaStore) -> None:
     store.dataset_delete("physics/gone", message=WHY)
     store.dataset_create("physics/made", {"title": "New"}, message=WHY)
     store.dataset_create("physics/made-and-changed", {"title": "New"}, message=WHY)
-    store.dataset_patch("physics/made-and-changed", {"version": "2"})
+    changed = store.dataset_patch("physics/made-and-changed", {"version": "2"}, message="Second").revision.id
+    store.dataset_create("physics/made-and-back", {"title": "New"}, message=WHY)
+    store.dataset_patch("physics/made-and-back", {"version": "2"})
+    store.dataset_undo("physics/made-and-back", "HEAD")
+    store.dataset_create("physics/made-twice", {"title": "New"}, message=WHY)
+    store.dataset_patch("physics/made-twice", {"version": "2"}, message=WHY)
     store.dataset_patch("physics/other", {"title": "New"}, message="Batch: b-10")
+    return changed
 
 
 EXPECTED = {
@@ -50,13 +57,15 @@ EXPECTED = {
     "physics/clash": "conflict",
     "physics/gone": "undone",
     "physics/made": "deleted",
+    "physics/made-and-back": "deleted",
     "physics/made-and-changed": "conflict",
+    "physics/made-twice": "deleted",
     "physics/twice": "undone",
 }
 
 
 def test_a_batch_is_undone_dataset_by_dataset_and_what_stands_in_the_way_is_named(store: MetaStore) -> None:
-    prepare(store)
+    changed = prepare(store)
     before = {str(each): store.revision_read(each).id for each in store.dataset_list(deleted=None)}
     assert outcomes(store, dry_run=True) == EXPECTED
     assert {str(each): store.revision_read(each).id for each in store.dataset_list(deleted=None)} == before
@@ -67,6 +76,8 @@ def test_a_batch_is_undone_dataset_by_dataset_and_what_stands_in_the_way_is_name
     assert store.dataset_read("physics/other").descriptor == {"title": "New"}
     assert store.dataset_read("physics/clash").revision.id == before["physics/clash"]
     assert store.revision_read("physics/made").deleted
+    reasons = {str(line.dataset_id): line.reason for line in undo_all(store, BATCH)}
+    assert f": revision {changed[:12]} ('Second')" in reasons["physics/made-and-changed"]
     assert store.revision_read("physics/changed").message == "Undo batch b-1\n\nUndone-Batch: b-1"
 
 

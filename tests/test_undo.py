@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import DatasetDeleted, InvalidInput, MergeConflict, MetaStore, RevisionConflict
+from metastore.catalogue.batches import Chosen, undo_all
 from metastore.descriptor.document import encode
 from metastore.storage.port import Storage
 from metastore.types import Dataset, Revision
@@ -75,16 +76,45 @@ def test_undoing_a_deletion_brings_the_dataset_back(store: MetaStore, first: str
         store.dataset_undo(CARS, deletion)
 
 
-def test_a_creation_is_not_undone_but_deleted(store: MetaStore, first: str) -> None:
-    with pytest.raises(InvalidInput, match="delete the dataset"):
-        store.dataset_undo(CARS, first)
+def test_undoing_a_creation_deletes_the_dataset_and_undoing_that_brings_it_back(store: MetaStore, first: str) -> None:
+    undone = store.dataset_undo(CARS, first)
+    assert (undone.revision.deleted, undone.revision.parent, undone.descriptor) == (True, first, START)
+    assert undone.revision.message == f"Undo {first[:12]}: Create dataset"
+    assert store.revision_read(CARS) == undone.revision
+    assert store.dataset_undo(CARS, first).revision == undone.revision, "nothing of the creation is left"
+    back = store.dataset_undo(CARS, "HEAD")
+    assert (back.bytes, store.dataset_read(CARS).descriptor) == (store.dataset_read(CARS, first).bytes, START)
+    assert store.dataset_undo(CARS, "HEAD").revision.deleted, "what brought it back is undone too"
+
+
+def test_a_creation_is_undone_only_while_no_later_change_stands(store: MetaStore, first: str) -> None:
     store.dataset_patch(CARS, {"title": "A"})
-    store.dataset_delete(CARS)
+    store.dataset_undo(CARS, "HEAD")
+    titled = store.dataset_patch(CARS, {"title": "B"}, message="A title").revision
+    head = store.dataset_patch(CARS, {"version": "2"}, message="A version").revision
+    with pytest.raises(
+        MergeConflict, match=f"revision {head.id[:12]} \\('A version'\\), revision {titled.id[:12]}"
+    ) as caught:
+        store.dataset_undo(CARS, first)
+    assert (len(caught.value.places), store.revision_read(CARS)) == (2, head)
+    store.dataset_undo(CARS, f"{titled.parent}..HEAD")
+    with pytest.raises(RevisionConflict):
+        store.dataset_undo(CARS, first, expected=head.id)
+    assert store.dataset_undo(CARS, first, message="Not ours").revision.message == "Not ours"
+    assert store.revision_read(CARS).deleted
+
+
+def test_what_came_after_a_deletion_is_undone_by_a_deletion(store: MetaStore, first: str) -> None:
+    store.dataset_patch(CARS, {"title": "A"})
+    gone = store.dataset_delete(CARS)
     with pytest.raises(DatasetDeleted):
         store.dataset_undo(CARS, "HEAD~1")
-    store.dataset_create(CARS, START)
-    with pytest.raises(InvalidInput, match="was deleted before"):
-        store.dataset_undo(CARS, "HEAD")
+    made = store.dataset_create(CARS, {"title": "Again"}).revision
+    last = store.dataset_patch(CARS, {"version": "2"}).revision
+    with pytest.raises(MergeConflict, match=f": revision {last.id[:12]}"):
+        store.dataset_undo(CARS, made.id)
+    assert store.dataset_undo(CARS, f"{gone.id}..{last.id}").revision.deleted
+    assert store.dataset_undo(CARS, "HEAD").descriptor == {"title": "Again", "version": "2"}
 
 
 def test_a_range_without_a_beginning_is_refused(store: MetaStore, first: str) -> None:
@@ -142,6 +172,18 @@ def test_a_file_that_somebody_pushed_is_taken_out_with_the_change(local_store: M
         store.dataset_undo(CARS, pushed.id)
 
 
+def test_a_creation_after_which_somebody_pushed_a_file_is_not_undone(local_store: MetaStore) -> None:
+    store, storage, cars = local_store, local_store.storage, metastore.DatasetId("physics", "cars")
+    first = store.dataset_create(CARS, START, message="Made\n\nBatch: b-1").revision
+    change = metastore.types.Change(ANN, "By hand", first.created)
+    pushed = storage.append(cars, {"x": b"1"}, change, parent=first.id)
+    with pytest.raises(MergeConflict, match=f"revision {pushed.id[:12]} \\('By hand'\\)"):
+        store.dataset_undo(CARS, first.id)
+    assert [line.outcome for line in undo_all(store, Chosen(batch="b-1"))] == ["conflict"]
+    store.dataset_undo(CARS, pushed.id)
+    assert [line.outcome for line in undo_all(store, Chosen(batch="b-1"))] == ["deleted"]
+
+
 def test_a_revision_that_is_no_descriptor_is_undone_while_it_is_the_newest_and_else_named(
     local_store: MetaStore,
 ) -> None:
@@ -196,6 +238,21 @@ def test_undo_of_the_newest_is_a_revert_and_undo_of_that_the_original(old: Any, 
         return
     assert store.dataset_undo(CARS, "HEAD").bytes == store.dataset_read(CARS, made[0]).bytes
     assert store.dataset_undo(CARS, "HEAD").bytes == store.dataset_read(CARS, made[1]).bytes
+
+
+@bounded
+@given(states, st.lists(states, max_size=3))
+def test_undo_of_a_creation_deletes_what_is_as_it_was_created_and_undo_of_that_is_the_original(
+    start: Any, later: list[Any]
+) -> None:
+    store, made = fresh(start, *later)
+    if made[-1] != made[0]:
+        if store.dataset_read(CARS).bytes != store.dataset_read(CARS, made[0]).bytes:
+            with pytest.raises(MergeConflict):
+                store.dataset_undo(CARS, made[0])
+        store.dataset_undo(CARS, f"{made[0]}..HEAD")
+    assert store.dataset_undo(CARS, made[0]).revision.deleted
+    assert store.dataset_undo(CARS, "HEAD").bytes == store.dataset_read(CARS, made[0]).bytes
 
 
 @bounded

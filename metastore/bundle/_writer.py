@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from metastore.bundle.checks import check_comment, check_name, check_user
-from metastore.bundle.difference import take_out
+from metastore.bundle.difference import changed_since, take_out
 from metastore.bundle.policy import Groups, check_change, check_name_use
 from metastore.bundle.port import Bundle, BundleRecord, Snapshot, Write
 from metastore.errors import (
@@ -152,6 +152,19 @@ class Writer:
         if last.deleted:
             return self.write(last.name, undelete, request, deleted=True).bundle
         return self.update(last.name, compute, request)
+
+    def undo_creation(self, last: Snapshot, request: Request) -> Bundle:
+        """Delete a bundle that is as it was created. Raises MergeConflict, RevisionConflict."""
+
+        def compute(newest: Snapshot) -> Write | None:
+            check_change(self._groups, request.user, [newest.bundle])
+            if newest.deleted:
+                return None
+            if clashes := changed_since(last.bundle, newest.bundle):
+                raise MergeConflict(f"bundle {last.name}", clashes)
+            return Write("delete", newest.bundle, newest.id, deleted=True)
+
+        return self.write(last.name, compute, request, deleted=True).bundle
 
     def write(self, name: str, compute: Compute, request: Request, *, deleted: bool = False) -> Snapshot:
         """Compute a change from the newest snapshot and write it; repeat it after a lost race.

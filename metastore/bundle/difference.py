@@ -8,6 +8,7 @@ from metastore.bundle.checks import apply_changes
 from metastore.bundle.port import STATE, Bundle, BundleDiff, Snapshot
 from metastore.descriptor.merge import merge
 from metastore.errors import MergeConflict
+from metastore.types import Difference
 
 
 def diff(old: Snapshot, new: Snapshot) -> BundleDiff:
@@ -38,6 +39,12 @@ def take_out(now: Bundle, after: Bundle, before: Bundle) -> Bundle:
     if clashes:
         raise MergeConflict(f"bundle {now.name}", clashes)
     return apply_changes(now, merged)
+
+
+def changed_since(then: Bundle, now: Bundle) -> tuple[Difference, ...]:
+    """Return the attributes of a bundle that are different now."""
+    old, new = _values(then), _values(now)
+    return tuple(Difference("changed", key, old[key], new[key]) for key in STATE if old[key] != new[key])
 
 
 def _values(bundle: Bundle) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from metastore.bundle.port import (
     Snapshot,
 )
 from metastore.closing import refuses_when_closed
-from metastore.errors import BundleDeleted, InvalidInput, OutcomeUnknown, SnapshotNotFound
+from metastore.errors import BundleDeleted, OutcomeUnknown, SnapshotNotFound
 from metastore.types import Outcome
 
 
@@ -298,19 +298,20 @@ class BundleRegistry:
     ) -> Bundle:
         """Take the change that a snapshot made out of a bundle, and keep those after it, by a new change.
 
-        Undoing a deletion brings the bundle back. If nothing of the change is left, nothing is written.
+        Undoing a deletion brings the bundle back. Undoing what created it, or brought it back, deletes it: then
+        `bundle_read` raises `BundleDeleted`. If nothing of the change is left, nothing is written.
 
         Raises:
             MergeConflict: A later change stands in the way.
-            InvalidInput: The snapshot created the bundle, so that there is nothing before it: delete it.
             SnapshotNotFound: This bundle has no such snapshot.
             RevisionConflict: `expected` is not the newest snapshot.
         """
         last = self._snapshot_of(check_name(name), snapshot)
         before = self.bundle_snapshot(last.previous) if last.previous is not None else None
+        request = Request(user, comment or f"Undo {snapshot}", expected)
         if before is None or before.deleted:
-            raise InvalidInput(f"snapshot {snapshot} created {name}: to undo that, delete it")
-        return self._writer.undo(last, before, Request(user, comment or f"Undo {snapshot}", expected))
+            return self._writer.undo_creation(last, request)
+        return self._writer.undo(last, before, request)
 
     # Many at once
 

@@ -15,6 +15,7 @@ from metastore.descriptor.merge import take_out
 from metastore.errors import InvalidInput, MergeConflict, MetastoreError, NotFound, StorageError
 from metastore.parse import AnyTime
 from metastore.store.batch import BATCH
+from metastore.store.spans import in_the_way
 from metastore.types import DatasetId, Difference, Revision
 
 if TYPE_CHECKING:
@@ -135,14 +136,20 @@ class _Undo:
         )
 
     def _creation(self, dry_run: bool) -> Literal["deleted", "unchanged"]:
-        head = self.history[0]
+        head, last = self.history[0], self.changes[0]
         if head.deleted:
             return "unchanged"
-        if self.history[: len(self.changes)] != self.changes:
-            raise MergeConflict(self.dataset_id, (Difference("changed", "descriptor"),))
-        if not dry_run:
+        later = [each for each in self.history[: self.history.index(self.changes[-1])] if each not in self.changes]
+        if problem := in_the_way(self.dataset_id, later, lambda each: self._equals(each, last)):
+            raise problem
+        if not dry_run and len(self.changes) == 1:  # it sees changes of other files too
+            self.store.dataset_undo(self.dataset_id, last.id, expected=head.id, message=self._why())
+        elif not dry_run:
             self.store.dataset_delete(self.dataset_id, expected=head.id, message=self._why())
         return "deleted"
+
+    def _equals(self, revision: Revision, other: Revision) -> bool:
+        return not revision.deleted and self._bytes(revision.id) == self._bytes(other.id)
 
     def _undo(self, dry_run: bool) -> Literal["undone", "unchanged"]:
         before = self.store.revision_read(self.dataset_id).id

@@ -128,11 +128,20 @@ def restore(app: App, name: str, snapshot: int, comment: str | None, expected: i
 
 @_command("undo", NAME, click.argument("snapshot", type=int), EXPECTED, writes=True)
 def undo(app: App, name: str, snapshot: int, comment: str | None, expected: int | None) -> None:
-    """Undo the change of a SNAPSHOT, and keep later ones."""
+    """Undo the change of a SNAPSHOT, and keep later ones.
+
+    Undoing a deletion restores the bundle; undoing its creation deletes it, if no later change stands.
+    """
     registry = _open(app, needs_groups=True)
     newest = registry.bundle_log(name, limit=1)
     undone = registry.bundle_undo(name, snapshot, user=_user(app), comment=comment, expected=expected)
-    _tell(app, undone, "Undone:", newest[0].id if newest else None)
+    before = newest[0].id if newest else None
+    if undone.snapshot != before and registry.bundle_snapshot(undone.snapshot or 0).deleted:
+        back = f"`metastore bundle restore {name} {before}` brings it back"
+        say(f"Undid {snapshot}, which created {name}. So the bundle is deleted; {back}.", fg="green")
+        app.data(undone, str(undone.snapshot))
+    else:
+        _tell(app, undone, "Undone:", before)
 
 
 @_command(

@@ -273,8 +273,9 @@ def undo(
     """Undo one change, or changes of many datasets.
 
     Undoes the change of a REVISION, and keeps later ones. A..B undoes all changes after A up to B. Undoing a deletion
-    restores the dataset. Many changes are undone one dataset at a time. After an interruption, run the command again
-    to continue. Exit code 1 if a later change conflicts with one of them.
+    restores the dataset; undoing its creation deletes it, if no later change stands. Many changes are undone one
+    dataset at a time. After an interruption, run the command again to continue. Exit code 1 if a later change conflicts
+    with one of them.
 
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
@@ -299,7 +300,10 @@ def undo(
     store = app.reader()
     before = store.revision_read(dataset_id)
     undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
-    if undone.revision.id == before.id:
+    if undone.revision.id != before.id and undone.revision.deleted:
+        back = f"`metastore dataset revert {undone.id} {before.id[:12]}` brings it back"
+        say(f"Undid {revision}, which created {undone.id}. So the dataset is deleted; {back}.", fg="green")
+    elif undone.revision.id == before.id:
         say(f"Nothing of that change is left in {undone.id}: no revision was made.")
     else:
         say(f"Undid {revision} in {undone.id}.", fg="green")

@@ -47,6 +47,10 @@ FOUND_PROBLEMS = 1
 KEPT_IN_BACKUP = 7
 
 
+def _contrasted(old: object, new: object) -> str:
+    return f": it is {_state(new)} now, and was {_state(old)} before the change"
+
+
 def _state(value: object) -> str:
     return "missing" if value is None else spelled(value, 80)
 
@@ -64,7 +68,8 @@ def show_error(error: MetastoreError, *, as_json: bool, advise: bool = True) -> 
         for pointer, detail in problems[1:] if len(problems) > 1 else ():
             say(f"  {pointer or '(descriptor)'}: {detail}")
         for place in error.places if isinstance(error, MergeConflict) else ():
-            say(f"  {place.where}: it is {_state(place.new)} now, and was {_state(place.old)} before the change")
+            values = "" if place.new is place.old is None else _contrasted(place.old, place.new)
+            say(f"  {place.where}{values}")
         for line in _advice(error) if advise else ():
             say(f"  {line}")
         if isinstance(error, OutcomeUnknown) and error.change is not None:

@@ -18,7 +18,7 @@ from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, TagNotFound
 from metastore.store.base import Store
-from metastore.store.settling import CannotTell, added, fits, moved, purged
+from metastore.store.settling import CannotTell, added, deletes, fits, moved, purged
 from metastore.store.writer import Writer
 from metastore.types import ChangeRequest, Dataset, DatasetId, Revision, Tag
 
@@ -88,10 +88,7 @@ class ServiceWriter(Writer):
             revision: Revision = self._calls.send("DELETE", path, members_of(request), read, match=parent)
             return revision
 
-        def is_ours(revision: Revision) -> bool:
-            return revision.deleted and fits(request, revision, revision.message)
-
-        return self._settling.revise(request, send, is_ours, lambda revision: revision)
+        return self._settling.revise(request, send, self._is_deletion(request), lambda revision: revision)
 
     def revert(self, request: ChangeRequest) -> Dataset:
         def send(parent: str) -> Dataset:
@@ -101,6 +98,8 @@ class ServiceWriter(Writer):
 
     def undo(self, request: ChangeRequest) -> Dataset:
         last, since = str(request.revision), str(request.since)
+        if deletes(self._store, request):
+            return self._undo_creation(request)
         base = ""
 
         def send(parent: str) -> Dataset:
@@ -115,6 +114,18 @@ class ServiceWriter(Writer):
             return encode(take_out(*stored)[0])
 
         return self._revise(request, send, result)
+
+    def _undo_creation(self, request: ChangeRequest) -> Dataset:
+        last, since = str(request.revision), request.since
+        changes = f"{since}..{last}" if since else last
+
+        def send(parent: str) -> Dataset:
+            return self._send(request, "POST", "/undo", match=parent, revision=changes)
+
+        def made(revision: Revision) -> Dataset:
+            return replace(self._store.dataset_read(request.dataset_id, last), revision=revision)
+
+        return self._settling.revise(request, send, self._is_deletion(request), made)
 
     def purge(self, request: ChangeRequest, *, force: bool) -> None:
         head = self._head(request)
@@ -218,6 +229,9 @@ class ServiceWriter(Writer):
             return same(self._store.dataset_json(request.dataset_id, revision.id)[1], content())
 
         return is_ours
+
+    def _is_deletion(self, request: ChangeRequest) -> Callable[[Revision], bool]:
+        return lambda revision: revision.deleted and fits(request, revision, revision.message)
 
     def _at(self, dataset_id: DatasetId) -> Callable[[Revision], Dataset]:
         return lambda revision: self._store.dataset_read(dataset_id, revision.id)

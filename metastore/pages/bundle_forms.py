@@ -284,7 +284,8 @@ def _ask_to_undo(problem: Exception | None, number: str) -> str:
     before = registry().bundle_snapshot(last.previous) if last.previous is not None else None
     change = diff(before, last) if before is not None and not before.deleted and not last.deleted else None
     newest = parts.newest_even_deleted(last.name)
-    return _confirm("undo", last.name, problem, last=last, newest=newest, change=change)
+    deletes = before is None or before.deleted
+    return _confirm("undo", last.name, problem, last=last, newest=newest, change=change, deletes=deletes)
 
 
 @bundle_forms.post("/snapshots/<number>/undo")

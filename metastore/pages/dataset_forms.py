@@ -18,6 +18,7 @@ from metastore.pages.refusals import drawn_again_by
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
 from metastore.service.guard import identity, require_move, writer
+from metastore.store.spans import span_of
 from metastore.types import DatasetId, Revision
 
 dataset_forms = Blueprint("dataset_forms", __name__)
@@ -93,6 +94,7 @@ def _confirm(action: str, subject: DatasetId, given: Any, problem: Exception | N
         problem=problem if isinstance(problem, (InvalidInput, Conflict)) and not overtaken else None,
         newest=newest,
         target=target,
+        deletes=action == "undo" and span_of(store, subject, target).creates,
         differences=_differences(action, subject, target, newest),
         overtaken=overtaken,
         others=_others(subject, problem, newest),
@@ -165,10 +167,12 @@ def take_out(owner: str, name: str) -> Page:
     subject, form = readable_id(owner, name), request.form
     store = service().store
     head = store.revision_read(subject)
-    change = written("create" if head.deleted else "update", subject)
-    undone = store.dataset_undo(subject, form.get("revision", ""), expected=expected() or head.id, **change).revision
-    same = undone.id == head.id
-    return to_dataset(subject, "There was nothing left to undo." if same else f"Undone as revision {undone.id[:12]}.")
+    span = span_of(store, subject, form.get("revision", ""))
+    change = written("delete" if span.creates else "create" if head.deleted else "update", subject)
+    undone = store.dataset_undo(subject, span.name, expected=expected() or head.id, **change).revision
+    if undone.id == head.id:
+        return to_dataset(subject, "There was nothing left to undo.")
+    return to_dataset(subject, f"Deleted {subject}." if undone.deleted else f"Undone as revision {undone.id[:12]}.")
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")

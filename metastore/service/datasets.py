@@ -26,8 +26,9 @@ from metastore.service.guard import (
 from metastore.storage.retry import LostRace, retry
 from metastore.store.lists import entry_of, ids_after_owner, owners_in
 from metastore.store.metering import metered
+from metastore.store.spans import span_of
 from metastore.store.summaries import MOST_SUMMARIES, PAGE_BYTES
-from metastore.types import Dataset, DatasetId
+from metastore.types import Dataset, DatasetId, Revision
 from metastore.wording import shortened
 
 datasets = Blueprint("datasets", __name__)
@@ -232,29 +233,57 @@ def dataset_delete(owner: str, name: str) -> Response:
 @datasets.post("/datasets/<owner>/<name>/revert")
 def dataset_revert(owner: str, name: str) -> Response:
     """Put a dataset back to an earlier revision; for a deleted one, that takes the right to create it."""
-    return _back(requests.dataset_id(owner, name), "to", service().store.dataset_revert)
+    subject = requests.dataset_id(owner, name)
+
+    def prepare(head: Revision, target: str) -> tuple[str, str]:
+        return "create" if head.deleted else "update", target
+
+    return _back(subject, "to", service().store.dataset_revert, prepare, "update", "create")
 
 
 @datasets.post("/datasets/<owner>/<name>/undo")
 def dataset_undo(owner: str, name: str) -> Response:
-    """Take one change out; for a deletion, that takes the right to create the dataset."""
-    return _back(requests.dataset_id(owner, name), "revision", service().store.dataset_undo)
+    """Take one change out; for a deletion, that takes the right to create the dataset, for a creation to delete it."""
+    subject = requests.dataset_id(owner, name)
+
+    def prepare(head: Revision, target: str) -> tuple[str, str]:
+        span = span_of(service().store, subject, target)
+        return "delete" if span.creates else "create" if head.deleted else "update", span.name
+
+    return _back(subject, "revision", service().store.dataset_undo, prepare, "update", "create", "delete")
 
 
-def _back(subject: DatasetId, member: str, call: Callable[..., Dataset]) -> Response:
-    """Call the store with the revision that a member of the body names, for the state whose right was checked."""
-    who = writer(subject, *(["create"] if requests.creates_only() else ["update", "create"]))
+def _back(
+    subject: DatasetId,
+    member: str,
+    call: Callable[..., Dataset],
+    prepare: Callable[[Revision, str], tuple[str, str]],
+    *rights: str,
+) -> Response:
+    """Call the store with the revision that a member of the body names, for the state whose right was checked.
+
+    Args:
+        subject: The dataset.
+        member: The member of the body.
+        call: The call of the store.
+        prepare: Returns the right that the call needs, from the newest revision and the text in the body. Returns that
+            text too, so that it names the same when the call is made.
+        rights: All rights that the call can need.
+    """
+    who = writer(subject, *(["create"] if requests.creates_only() else rights))
     members = requests.members(allowed=(member, *requests.CHANGE))
     target, expected, change = _required(members, member), requests.expected(members), requests.change(who, members)
 
     def attempt() -> Response:
         head = service().store.revision_read(subject)
-        require(who, "create" if head.deleted else "update", subject)
+        with hiding_stored_values(subject):
+            right, changes = prepare(head, target)
+        require(who, right, subject)
         arguments = {"expected": expected or head.id, **signed(who, subject, change)}
         try:
             # A token with only `create` overwrites nothing.
             with hiding_stored_values(subject):
-                return responses.written(call(subject, target, **arguments))
+                return responses.written(call(subject, changes, **arguments))
         except RevisionConflict as error:
             if expected is not None:
                 raise

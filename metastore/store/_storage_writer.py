@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from metastore.descriptor import file_changes, lfs
@@ -33,6 +34,7 @@ from metastore.store._undo import Undo
 from metastore.store._versions import Versions
 from metastore.store.base import Store
 from metastore.store.settling import naming
+from metastore.store.spans import in_the_way
 from metastore.store.writer import Writer
 from metastore.types import (
     DELETED,
@@ -131,7 +133,10 @@ class StorageWriter(Writer):
 
     def undo(self, request: ChangeRequest) -> Dataset:
         dataset_id, document, reverted = request.dataset_id, None, None
-        since, last = (self._store.revision_read(dataset_id, name) for name in (request.since, request.revision))
+        last = self._store.revision_read(dataset_id, request.revision)
+        since = self._store.revision_read(dataset_id, request.since) if request.since else None
+        if since is None or since.deleted:
+            return self._undo_creation(request, last)
         undo = Undo(self._storage, dataset_id, since, last)
 
         def compute(head: Revision) -> FileChanges:
@@ -149,6 +154,22 @@ class StorageWriter(Writer):
 
         _, after = self._append(request, compute)
         return replace(reverted, revision=after) if reverted else self._written(request, after, document)
+
+    def _undo_creation(self, request: ChangeRequest, last: Revision) -> Dataset:
+        """Delete a dataset of which nothing stands but its creation. Raises MergeConflict."""
+        dataset_id = request.dataset_id
+        created = self._descriptors.dataset(dataset_id, last)
+        files = self._storage.paths(dataset_id, last.id)
+
+        def compute(head: Revision) -> FileChanges:
+            if head.deleted:
+                return {}
+            later = takewhile(lambda each: each.id != last.id, self._storage.history(dataset_id, head.id))
+            if problem := in_the_way(dataset_id, later, lambda each: self._storage.paths(dataset_id, each.id) == files):
+                raise problem
+            return {**dict.fromkeys(files), DELETED: DELETED_CONTENT}
+
+        return replace(created, revision=self._append(request, compute)[1])
 
     def purge(self, request: ChangeRequest, *, force: bool) -> None:
         change, head = self._change(request), self._head(request)

@@ -27,12 +27,12 @@ from metastore.parse import (
     make_message,
     make_time,
     parse_expected,
-    parse_revision,
     parse_tag_name,
     parse_writable_id,
 )
 from metastore.storage.port import Storage
 from metastore.store._former import takes_former_names
+from metastore.store.spans import span_of
 from metastore.store.writer import Writer
 from metastore.types import (
     ChangeRequest,
@@ -50,7 +50,6 @@ from metastore.types import (
     Tag,
     TagEntry,
     Value,
-    first_line,
 )
 
 if TYPE_CHECKING:
@@ -641,22 +640,21 @@ class Store(ABC):
 
         `revision` is the one that made the change; `A..B` stands for all changes after A up to B, as in Git. Members
         are found by name, so it does not matter where in its list a resource stands now. Undoing a deletion brings the
-        dataset back. If nothing of the change is left, no revision is made: the newest is returned.
+        dataset back. Undoing what created it, or brought it back, deletes it: then `revision.deleted` is true, and the
+        descriptor is the one that was taken back. If nothing of the change is left, no revision is made: the newest is
+        returned.
 
         Raises:
-            MergeConflict: A later change stands in the way; the error names the places.
-            InvalidInput: The dataset was created by this revision, so that there is nothing before it: delete it. Or A
-                does not come before B.
+            MergeConflict: A later change stands in the way; the error names the places, or the revisions if what
+                created the dataset is to be undone.
+            InvalidInput: A does not come before B.
             DatasetDeleted: The dataset was deleted after the change.
             RevisionConflict: `expected` is not the newest revision.
         """
-        identity, changes = self._writable(dataset_id), parse_revision(revision) or ""
-        since, last = self._span(identity, changes)
-        name = last.id[:12] if ".." not in changes else f"{since.id[:12]}..{last.id[:12]}"
-        default = f"Undo {name}: {first_line(last.message)}" if ".." not in changes else f"Undo {name}"
-        request = self._request(
-            "undo", identity, author, message, at, default, expected, revision=last.id, since=since.id
-        )
+        identity = self._writable(dataset_id)
+        span = span_of(self, identity, revision)
+        ends = {"revision": span.last.id, "since": span.since.id if span.since else None}
+        request = self._request("undo", identity, author, message, at, span.title, expected, **ends)
         return self._writer.undo(request)
 
     def tag_create(
@@ -759,22 +757,6 @@ class Store(ABC):
             parse_expected(expected),
             **facts,
         )
-
-    def _span(self, dataset_id: DatasetId, text: str) -> tuple[Revision, Revision]:
-        """Return the revision before the changes that a text names, and the last of them."""
-        begin, dots, end = text.partition("..")
-        if dots and not begin:
-            raise InvalidInput(f"{text!r} does not say after which revision the changes begin: write v1{text}")
-        last = self.revision_read(dataset_id, (end or None) if dots else begin)
-        before = begin if dots else last.parent
-        if not before:
-            raise InvalidInput(f"{dataset_id} was created by {last.id[:12]}: to undo that, delete the dataset")
-        since = self.revision_read(dataset_id, before)
-        if since.deleted:
-            raise InvalidInput(f"{dataset_id} was deleted before {last.id[:12]}: to undo what came after, delete it")
-        if dots and all(revision.id != since.id for revision in self.revision_list(dataset_id, last.id)):
-            raise InvalidInput(f"{since.id[:12]} does not come before {last.id[:12]}")
-        return since, last
 
     def _live(self, dataset_id: DatasetId, revision: AnyRevision | None) -> Revision:
         target = self.revision_read(dataset_id, revision)

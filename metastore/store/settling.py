@@ -142,7 +142,7 @@ def _revised(store: Store, change: ChangeRequest, before: str | None, wanted: st
 
 def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: Revision) -> bool:
     """Tell whether a revision is the result of a change whose id is unknown, because the service completed it."""
-    if not fits(change, revision, revision.message) or revision.deleted != (change.action == "delete"):
+    if not fits(change, revision, revision.message) or revision.deleted != deletes(store, change):
         return False
     if revision.deleted:
         return True
@@ -155,6 +155,13 @@ def _is_ours(store: Store, change: ChangeRequest, before: str | None, revision: 
         return same(content, change.content)
     base, patch = store.dataset_json(change.dataset_id, before)[1], change.content
     return same(content, encode(patched(decode(base), decode(patch))))
+
+
+def deletes(store: Store, change: ChangeRequest) -> bool:
+    """Tell whether a change of a dataset deletes it, as the undo of its creation does."""
+    if change.action != "undo":
+        return change.action == "delete"
+    return change.since is None or store.revision_read(change.dataset_id, change.since).deleted
 
 
 def purged(store: Store, change: ChangeRequest, head: str) -> bool | None:

@@ -68,19 +68,22 @@ def test_a_day_with_a_bundle(bundle: Run, numi: str) -> None:
     assert bundle("diff", "1").out == bundle("diff", "1", "2").out
     assert "No difference" in bundle("diff", "2").err
     refused = bundle("undo", "NuMI", "1")
-    assert (refused.code, "created NuMI" in refused.err) == (2, True)
+    assert (refused.code, "stands in the way: hosts, devices" in refused.err) == (4, True)
     assert bundle("copy", "NuMI", "NuMI_2", "-m", "As new").out == "3\n"
+    copied = bundle("undo", "NuMI_2", "3", "-m", "Not needed")
+    assert (copied.out, "the bundle is deleted; `metastore bundle restore NuMI_2 3`" in copied.err) == ("4\n", True)
+    assert bundle("restore", "NuMI_2", "3").out == "5\n"
     gone = bundle("delete", "NuMI", "-m", "Old")
-    assert (gone.out, "bundle restore NuMI 2` brings it back" in gone.err) == ("4\n", True)
+    assert (gone.out, "bundle restore NuMI 2` brings it back" in gone.err) == ("6\n", True)
     assert bundle("read", "NuMI").code == 3
-    assert bundle("restore", "NuMI", "1").out == "5\n"
+    assert bundle("restore", "NuMI", "1").out == "7\n"
     assert bundle("read", "NuMI").out.splitlines()[-2:] == ["  E:TORTGT", "  E:TR101D"]
-    assert "action   delete" in bundle("snapshot", "4").out
+    assert "action   delete" in bundle("snapshot", "6").out
     checked = bundle("verify")
     assert checked.code == 0
     assert [line.split(" ", 1)[1] for line in checked.out.splitlines()] == [
         "NuMI 4 snapshots, unbroken",
-        "NuMI_2 1 snapshot, unbroken",
+        "NuMI_2 3 snapshots, unbroken",
     ]
 
 

@@ -238,7 +238,7 @@ def test_undo_is_refused_where_a_later_change_stands_in_the_way(registry: Bundle
     newest = registry.bundle_update("NuMI", {"event": "e,1d"}, user="ann")
     with pytest.raises(MergeConflict, match="event"):
         registry.bundle_undo("NuMI", wrong, user="ann")
-    with pytest.raises(InvalidInput, match="created NuMI"):
+    with pytest.raises(MergeConflict, match="stands in the way: event"):
         registry.bundle_undo("NuMI", first, user="ann")
     with pytest.raises(PermissionDenied):
         registry.bundle_undo("NuMI", wrong, user="eve")
@@ -249,6 +249,26 @@ def test_undo_is_refused_where_a_later_change_stands_in_the_way(registry: Bundle
     assert registry.bundle_undo("NuMI", gone.id, user="ann") == newest
     with pytest.raises(MergeConflict):
         registry.bundle_undo("NuMI", gone.id, user="ann")
+
+
+def test_undoing_a_creation_deletes_the_bundle_while_it_is_as_it_was_created(registry: BundleRegistry) -> None:
+    first = registry.bundle_create(numi(), user="ann")
+    number = first.snapshot or 0
+    changed = registry.bundle_update("NuMI", {"event": "e,00"}, user="ann").snapshot or 0
+    same = registry.bundle_undo("NuMI", changed, user="ann").snapshot or 0
+    with pytest.raises(PermissionDenied):
+        registry.bundle_undo("NuMI", number, user="eve")
+    with pytest.raises(RevisionConflict):
+        registry.bundle_undo("NuMI", number, user="ann", expected=changed)
+    undone = registry.bundle_undo("NuMI", number, user="ann", expected=same)
+    newest = registry.bundle_snapshot(undone.snapshot or 0)
+    assert (undone, newest.deleted, newest.comment, newest.previous) == (first, True, f"Undo {number}", same)
+    assert registry.bundle_undo("NuMI", number, user="ann").snapshot == newest.id, "nothing of the creation is left"
+    back = registry.bundle_undo("NuMI", newest.id, user="ann")
+    assert back == first == registry.bundle_read("NuMI")
+    registry.bundle_undo("NuMI", back.snapshot or 0, user="ann")
+    with pytest.raises(BundleDeleted):
+        registry.bundle_read("NuMI")
 
 
 def test_a_deleted_name_can_be_used_again(registry: BundleRegistry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from metastore.bundle import Bundle, BundleRegistry
@@ -49,6 +50,19 @@ def test_undo_of_the_newest_is_a_restore_and_undo_of_that_the_original(old: Bund
     undone = registry.bundle_undo("B", made[1], user="ann")
     assert same(undone, old)
     assert same(registry.bundle_undo("B", undone.snapshot or 0, user="ann"), new)
+
+
+@bounded
+@given(states, states)
+def test_undo_of_a_creation_deletes_what_is_as_it_was_created(old: Bundle, new: Bundle) -> None:
+    registry, made = fresh(old, new)
+    if made[1] != made[0]:
+        with pytest.raises(MergeConflict):
+            registry.bundle_undo("B", made[0], user="ann")
+        registry.bundle_undo("B", made[1], user="ann")
+    gone = registry.bundle_undo("B", made[0], user="ann")
+    assert registry.bundle_snapshot(gone.snapshot or 0).deleted
+    assert same(registry.bundle_undo("B", gone.snapshot or 0, user="ann"), old)
 
 
 @bounded

@@ -27,6 +27,7 @@ METHODS = {"create": "PUT", "create again": "PUT", "update": "PUT", "patch": "PA
     "delete": "DELETE",
     "revert": "POST",
     "undo": "POST",
+    "undo creation": "POST",
     "bring back": "POST",
     "move": "POST",
     "purge": "DELETE",
@@ -47,6 +48,7 @@ WRITES: dict[str, tuple[Call, Call]] = {
     "delete": (lambda store: _made(store), lambda store: store.dataset_delete(CARS)),
     "revert": (lambda store: _made(store), lambda store: store.dataset_revert(CARS, "v1")),
     "undo": (lambda store: _made(store), lambda store: store.dataset_undo(CARS, "v1..HEAD")),
+    "undo creation": (lambda store: _reverted(store), lambda store: store.dataset_undo(CARS, "v1")),
     "bring back": (lambda store: _gone(store), lambda store: store.dataset_revert(CARS, "v1")),
     "move": (lambda store: _made(store), lambda store: store.dataset_move(CARS, "x/y")),
     "purge": (lambda store: _gone(store), lambda store: store.dataset_purge(CARS, message="Asked to")),
@@ -73,6 +75,11 @@ def _made(store: MetaStore) -> None:
     store.dataset_create(CARS, {"a": 0})
     store.tag_create(CARS, "v1")
     store.dataset_update(CARS, {"a": 1})
+
+
+def _reverted(store: MetaStore) -> None:
+    _made(store)
+    store.dataset_revert(CARS, "v1")
 
 
 def _gone(store: MetaStore) -> None:

@@ -21,7 +21,7 @@ from ..conftest import ANN, EPOCH
 from ..processes import SOAK
 from .faults import failing
 
-CARS, GONE = "physics/cars", "physics/gone"
+CARS, GONE, MADE = "physics/cars", "physics/gone", "physics/made"
 WRITES: dict[str, Callable[[MetaStore], Any]] = {
     "create": lambda s: s.dataset_create("physics/new", {"n": 1}),
     "create again": lambda s: s.dataset_create(GONE, {"n": 9}),
@@ -30,6 +30,7 @@ WRITES: dict[str, Callable[[MetaStore], Any]] = {
     "delete": lambda s: s.dataset_delete(CARS),
     "revert": lambda s: s.dataset_revert(CARS, "v1"),
     "undo": lambda s: s.dataset_undo(CARS, "v1..HEAD"),
+    "undo a creation": lambda s: s.dataset_undo(MADE, "HEAD"),
     "purge": lambda s: s.dataset_purge(GONE),
     "move": lambda s: s.dataset_move(CARS, "elsewhere/cars"),
     "tag_create": lambda s: s.tag_create(CARS, "v2"),
@@ -38,7 +39,7 @@ WRITES: dict[str, Callable[[MetaStore], Any]] = {
     "tag_delete": lambda s: s.tag_delete(CARS, "v1"),
 }
 #: What is there before each write: the tag, or the newest revision of one of the two datasets.
-BEFORE = {"create": None, "create again": GONE, "purge": GONE, "tag_create": None}
+BEFORE = {"create": None, "undo a creation": MADE, "create again": GONE, "purge": GONE, "tag_create": None}
 CALLS = ("fsync", "close", "rename", "replace", "flock", "unlink", "open") if SOAK else ("fsync",)
 
 
@@ -55,6 +56,7 @@ def filled(root: Path) -> None:
     store.dataset_update(CARS, {"n": 2})
     store.dataset_create(GONE, {"n": 1})
     store.dataset_delete(GONE)
+    store.dataset_create(MADE, {"n": 1})
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,21 @@ def test_one_change_is_undone_and_what_stands_in_the_way_is_named(registry: Bund
     assert registry.bundle_read("Undone") == newest
 
 
+def test_a_creation_is_undone_from_its_page_which_says_that_this_deletes(registry: BundleRegistry) -> None:
+    made = registry.bundle_create({"name": "Made", "event": "e,a9", "ifb_group": "NOvA"}, user="ann")
+    reader = reader_of(registry, "ann").opens(f"/snapshots/{made.snapshot}").follows("Undo this change")
+    assert "ann created this bundle" in reader.text()
+    assert "To undo that is to delete the bundle" in reader.text()
+    changed = registry.bundle_update("Made", {"event": "e,1d"}, user="ann")
+    reader.sends("Delete", comment="Not needed")
+    assert "Changed meanwhile" in reader.text("[role=alert]")
+    reader.sends("Delete anyway", comment="Not needed")
+    assert "stands in the way: event" in reader.text("[role=alert]")
+    registry.bundle_undo("Made", changed.snapshot or 0, user="ann")
+    reader.opens(f"/snapshots/{made.snapshot}/undo").sends("Delete", comment="Not needed")
+    assert registry.bundle_log("Made")[0].action == "delete"
+
+
 def test_a_superuser_makes_a_bundle_collectable_which_its_admins_then_only_see(
     registry: BundleRegistry, beam: list[int]
 ) -> None:

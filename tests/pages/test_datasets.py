@@ -182,6 +182,26 @@ def test_one_change_is_undone_from_the_history_unless_a_later_one_stands_in_the_
     assert person.violations() == []
 
 
+def test_a_creation_is_undone_from_the_history_which_says_that_this_deletes_the_dataset(
+    person: Person, cars: list[str], site: Site
+) -> None:
+    made = site.store.dataset_create("physics/new", {"title": "New"}).revision
+    later = site.store.dataset_patch("physics/new", {"version": "2"}, message="Second").revision
+    person.is_signed_in("ann")
+    page = person.goes_to("/datasets/physics/new/history")
+    page.get_by_label(f"Undo {made.id[:12]}").click()
+    expect(page.locator("#typed")).to_contain_text("To undo that is to delete the dataset.")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("stands in the way")
+    expect(page.locator("ul.changes li")).to_have_text(f"revision {later.id[:12]} ('Second')")
+    site.store.dataset_undo("physics/new", later.id)
+    page = person.goes_to(f"/datasets/physics/new/undo?revision={made.id}")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status")).to_contain_text("Deleted physics/new.")
+    assert site.store.revision_read("physics/new").deleted
+    assert person.violations() == []
+
+
 def test_a_dataset_is_made_moved_deleted_and_brought_back(person: Person, site: Site) -> None:
     person.is_signed_in("ann")
     page = person.goes_to("/datasets")

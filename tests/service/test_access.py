@@ -451,6 +451,39 @@ def test_who_may_write_and_not_read_does_not_learn_what_stands_in_the_way_of_an_
     assert "secret-plans" not in answer.text
 
 
+def test_a_creation_is_undone_with_the_right_to_delete_alone(door: Door, memory: MetaStore) -> None:
+    memory.dataset_create("physics/new", {})
+    for scope in ("ds:physics/new:update", "ds:physics/*:create"):
+        refused = door.comes("bo", scope).post(f"{NEW}/undo", json={"revision": "HEAD"})
+        assert (refused.status_code, refused.json["kind"]) == (403, "permission-denied")
+        assert 'scope="ds:physics/new:metadata:delete"' in refused.headers["WWW-Authenticate"]
+    deleting = door.comes("bo", "ds:physics/*:delete")
+    assert deleting.post(f"{CARS}/undo", json={"revision": "HEAD"}).status_code == 403
+    first = memory.revision_list("physics/cars")[-1].id
+    conflict = deleting.post(f"{CARS}/undo", json={"revision": first})
+    assert (conflict.status_code, conflict.json["kind"]) == (409, "merge-conflict")
+    assert conflict.json["places"][0]["where"].startswith(f"revision {memory.revision_read('physics/cars').id[:12]}")
+    done = deleting.post(f"{NEW}/undo", json={"revision": "HEAD"})
+    assert (done.status_code, done.json["revision"]["deleted"], done.json["descriptor"]) == (200, True, {})
+    assert memory.revision_read("physics/new").deleted
+
+
+def test_a_tag_that_moves_meanwhile_makes_no_deletion_of_an_undo(
+    door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = memory.revision_list("physics/cars")[-1].id
+    memory.dataset_revert("physics/cars", first)
+    undo = memory.dataset_undo
+
+    def overtaken(*args: Any, **options: Any) -> Any:
+        memory.tag_update("physics/cars", "v1", revision=first)
+        return undo(*args, **options)
+
+    monkeypatch.setattr(memory, "dataset_undo", overtaken)
+    answer = door.comes("bo", "ds:physics/cars:update").post(f"{CARS}/undo", json={"revision": "v1"})
+    assert (answer.status_code, memory.revision_read("physics/cars").deleted) == (200, False)
+
+
 def test_who_may_write_and_not_read_learns_no_revision_but_their_own(closed: Door, memory: MetaStore) -> None:
     memory.dataset_update("physics/cars", {"title": "Secret"})
     head = memory.revision_read("physics/cars").id
