@@ -337,8 +337,42 @@ def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore,
     with pytest.raises(metastore.MergeConflict, match="title"):
         reader.without(title.id, later)
     assert reader.without(notes.id, later)[1].get("description") == reader.read(title.id).descriptor.get("description")
-    with pytest.raises(metastore.InvalidInput, match="cannot be undone"):
+    with pytest.raises(metastore.InvalidInput, match="makes, deletes or brings back"):
         reader.without(first.id, later)
+
+
+def test_a_version_that_made_the_dataset_or_brought_it_back_is_known(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    for state in ("active", "deleted", "active"):
+        recorder.record(shown(state=state))
+    recorder.record(shown(title="New"))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+    newest, back, gone, first = (reader.made(each.id) for each in reader.revisions(limit=4))
+    assert (newest, gone) == (None, None)
+    assert back == first == record.descriptor_of(shown())
+
+
+def test_versions_are_summed_up_and_graded_as_far_as_the_reader_may_see(
+    store: metastore.MetaStore, recorder: Recorder
+) -> None:
+    recorder.record(shown(title="One"))
+    store.dataset_update(PLACE, record.descriptor_of(shown(title="Secret", private=True)))
+    store.dataset_update(PLACE, record.descriptor_of(shown(title="One", resources=[])))
+    store.dataset_update(PLACE, record.descriptor_of(shown(title="Two", resources=[])))
+    store.dataset_delete(PLACE)
+    assert len(SHOWN["resources"]) == 1
+    public, private = (versions.Versions(store, recorder.id_of(SHOWN["id"]), each) for each in (False, True))
+    removed = ("1 resource removed", "major")
+    assert public.summaries(limit=10) == [("", ""), ("title changed", "patch"), removed, ("", "")]
+    assert public.summaries(limit=2) == [("", ""), ("title changed", "patch")]
+    assert [summary for summary, _ in private.summaries(limit=10)] == [
+        "",
+        "title changed",
+        "1 resource removed; title and ckan changed",
+        "title and ckan changed",
+        "",
+    ]
 
 
 def test_what_has_changed_again_since_a_change_is_named_field_by_field(

@@ -73,8 +73,11 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
     :param limit: the largest number of versions (optional, default and maximum: 100). For the next page, start from
         the `parent` of the last version
     :param fields: whether to list the fields that each version changed (optional, default: false)
-    :rtype: list of dictionaries with id, parent, author, message, created, deleted, tags, and with `fields` also
-        fields (of CKAN: dictionaries with field, resource, extra)
+    :param summary: whether to say on one line what each version changed, and how grave that is for those who use the
+        data (optional, default: false)
+    :rtype: list of dictionaries with id, parent, author, message, created, deleted, tags, with `fields` also fields (of
+        CKAN: dictionaries with field, resource, extra), and with `summary` also summary and grade (major, minor or
+        patch; both are empty where there is nothing to compare)
     """
     with _allowed("dataset_revision_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
@@ -86,10 +89,15 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
         for tag in listed:
             tags.setdefault(tag.revision, []).append(tag.name)
         told = found if with_fields else [(revision, None) for revision in found]
-        return [
+        rows = [
             {**to_wire(revision), "tags": tags.get(revision.id, []), **({} if fields is None else {"fields": fields})}
             for revision, fields in told
         ]
+        if tk.asbool(data_dict.get("summary")):
+            summaries = answer(lambda: versions.summaries(begin, limit=limit))
+            for row, (summary, grade) in zip(rows, summaries, strict=False):
+                row.update(summary=summary, grade=grade)
+        return rows
 
 
 @tk.side_effect_free
@@ -99,8 +107,9 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :param id: the id or name of the dataset
     :param revision: the id or a tag of the version (optional, default: the newest)
     :rtype: dictionary with id, parent, author, message, created, deleted, older and newer (the ids of the versions
-        before and after it), package (the dataset as it was), gone_files (the ids of resources whose uploaded files
-        were replaced and not kept), descriptor (the stored Data Package)
+        before and after it), creates (whether it made the dataset or brought it back), package (the dataset as it was),
+        gone_files (the ids of resources whose uploaded files were replaced and not kept), descriptor (the stored Data
+        Package)
     """
     with _allowed("dataset_revision_show", context, data_dict):
         versions, now = _versions(context, data_dict)
@@ -113,6 +122,7 @@ def dataset_revision_show(context: Any, data_dict: dict[str, Any]) -> dict[str, 
             **to_wire(dataset.revision),
             "older": older,
             "newer": newer,
+            "creates": answer(lambda: versions.made(dataset.revision.id)) is not None,
             "package": package,
             "gone_files": gone,
             "descriptor": dataset.descriptor,
@@ -163,7 +173,8 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
 
     The name, the organisation and the visibility do not change. If a later version changed one of the same fields, the
     call is refused, and the error names these fields. It is refused too if nothing is left of the change. For files,
-    see dataset_revert.
+    see dataset_revert. To undo the version that made the dataset, or brought it back, is to delete the dataset. That
+    needs the right to delete it, and that no later change stands; a deletion has a message of its own.
 
     :param id: the id or name of the dataset
     :param revision: the id or a tag of the version to undo
@@ -174,6 +185,9 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
     with _allowed("dataset_undo", context, data_dict):
         versions, now = _held(context, data_dict)
         present = descriptor_of(now)
+        made = answer(lambda: versions.made(revision))
+        if made is not None:
+            return _unmade(context, made, now)
         try:
             undone, descriptor = answer(lambda: versions.without(revision, present))
         except metastore.MergeConflict as error:
@@ -184,6 +198,16 @@ def dataset_undo(context: Any, data_dict: dict[str, Any]) -> dict[str, Any]:
         message = data_dict.get("message") or f"Undo version {undone.id[:12]}"
         package = brought_back(versions, descriptor, now)
     return tk.get_action("package_update")(_fresh(context), {**package, portal.MESSAGE: message})
+
+
+def _unmade(context: Any, made: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Delete a dataset that is still as a version made it. Return it as it was."""
+    if now["state"] == "deleted":
+        raise tk.ValidationError({"metastore": [tk._("Nothing is left of this change to undo")]})
+    if again := compared(made, descriptor_of(now)):
+        raise tk.ValidationError({"metastore": [_in_the_way(again, now["type"])]})
+    tk.get_action("package_delete")(_fresh(context), {"id": now["id"]})
+    return {**now, "state": "deleted"}
 
 
 def _in_the_way(again: list[FieldChange], dataset_type: str) -> str:

@@ -16,6 +16,9 @@ import metastore
 from metastore import ckan
 from metastore.descriptor.merge import merge
 from metastore.parse import is_tag_name
+from metastore.store.metering import metered
+from metastore.store.spans import span_of
+from metastore.store.summaries import PAGE_BYTES
 
 #: How many versions are looked through for the neighbours of one.
 _FARTHEST = 1000
@@ -56,6 +59,32 @@ class Versions:
         listed = self.revisions(begin, limit=limit + 1)
         pairs = zip_longest(listed[:limit], listed[1 : limit + 1])
         return [(new, self._changed(old, new)) for new, old in pairs]
+
+    def summaries(self, begin: str | None = None, *, limit: int) -> list[tuple[str, str]]:
+        """Return what each of these versions changed on one line, and its grade: `major`, `minor` or `patch`.
+
+        They are compared as for `changes`; both texts are empty where nothing is compared. So they are for the rest of
+        a list that has read several megabytes.
+        """
+        listed = self.revisions(begin, limit=limit + 1)
+        with metered() as meter:
+            return [
+                self._summary(old, new) if meter.spent < PAGE_BYTES else ("", "")
+                for new, old in zip_longest(listed[:limit], listed[1 : limit + 1])
+            ]
+
+    def _summary(self, old: metastore.Revision | None, new: metastore.Revision) -> tuple[str, str]:
+        if old is None or old.deleted or new.deleted:
+            return "", ""
+        if (old.id, new.id) not in _summaries:
+            try:
+                diff = self.store.revision_diff(self.dataset_id, old.id, new.id)
+            except metastore.NotADescriptor:  # pushed by plain Git
+                return "", ""
+            if len(_summaries) > 10_000:
+                _summaries.clear()
+            _summaries[old.id, new.id] = diff.summary, diff.grade
+        return _summaries[old.id, new.id]
 
     def _changed(self, old: metastore.Revision | None, new: metastore.Revision) -> list[dict[str, str]]:
         if old is None or old.deleted or new.deleted:
@@ -117,7 +146,7 @@ class Versions:
 
         Raises:
             metastore.MergeConflict: A later change stands in the way.
-            metastore.InvalidInput: The version is the first one, a deletion, or what brought the dataset back.
+            metastore.InvalidInput: The version is a deletion, or makes or brings back the dataset: see `made`.
         """
         last, before, after = self._change(revision)
         descriptor, clashes = merge(after, now, before)
@@ -136,8 +165,13 @@ class Versions:
         last = self.store.revision_read(self.dataset_id, self._resolved(revision))
         before, after = self.descriptors(last.parent, last.id) if last.parent else ({}, {})
         if not (before and after):
-            raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset cannot be undone")
+            raise metastore.InvalidInput("a version that makes, deletes or brings back the dataset changes no field")
         return last, before, after
+
+    def made(self, revision: str) -> dict[str, Any] | None:
+        """Return the descriptor with which a version made the dataset or brought it back; None for other versions."""
+        span = span_of(self.store, self.dataset_id, self._resolved(revision))
+        return self.read(span.last.id).descriptor if span.creates and not span.last.deleted else None
 
     def beside(self, revision_id: str) -> tuple[str | None, str | None]:
         """Return the ids of the versions before and after one; None if there is none, or if it is very old."""
@@ -229,6 +263,8 @@ def tag_of(label: str, description: str) -> tuple[str, str]:
 
 #: Which fields differ between two versions, by revision ids: commits, which never change.
 _changed: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
+#: What differs between two versions on one line, and its grade, by revision ids.
+_summaries: dict[tuple[str, str], tuple[str, str]] = {}
 #: Which versions are of a private dataset, by revision id: a commit, which never changes.
 _private: dict[str, bool] = {}
 

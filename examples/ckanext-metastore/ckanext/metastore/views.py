@@ -70,7 +70,7 @@ def versions(id: str) -> str:
     package = _act("package_show", id=id)
     begin = tk.request.args.get("revision")
     try:
-        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True)
+        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True, summary=True)
     except tk.ObjectNotFound:  # a draft, say
         listed = []
     names = labels_of(package["type"])
@@ -152,6 +152,7 @@ def _older(id: str, revision: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "newest": newest,
         "tags": tags,
         "may_change": may_change,
+        "may_undo": not found["creates"] or tk.h.check_access("package_delete", {"id": now["id"]}),
         "files": [each for each in package["resources"] if each.get("id") in found["gone_files"]],
     }
 
@@ -200,7 +201,9 @@ def restore(id: str, revision: str) -> Any:
 
 def undo(id: str, revision: str) -> Any:
     """Take out the change that a version made."""
-    _do("dataset_undo", tk._("Undone"), id=id, revision=revision, message=tk.request.form.get("message") or "")
+    creates = _act("dataset_revision_show", id=id, revision=revision)["creates"]
+    done = tk._("The dataset is deleted") if creates else tk._("Undone")
+    _do("dataset_undo", done, id=id, revision=revision, message=tk.request.form.get("message") or "")
     return tk.redirect_to("metastore.versions", id=id)
 
 
