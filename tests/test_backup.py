@@ -21,6 +21,7 @@ from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from .conftest import ANN, real_descriptor, ticking
+from .harness.faults import cut_off_at
 from .processes import SOAK
 from .test_packing import let_age
 
@@ -472,15 +473,47 @@ def test_a_first_backup_killed_anywhere_has_whole_datasets_only(
     assert step > 6
 
 
-def test_a_restore_that_was_killed_is_no_store(
-    store: metastore.MetaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["packed-refs", "HEAD", "config", "refs/heads/main"])
+def test_locks_that_a_killed_backup_left_are_removed_by_the_next(
+    name: str, store: metastore.MetaStore, target: Path
 ) -> None:
-    backup(git_storage(store), tmp_path / "backup")
-    assert not dying_at(monkeypatch, 6, lambda: restore(tmp_path / "backup", tmp_path / "restored"))
-    with pytest.raises(StorageUnavailable, match="unfinished"):
-        metastore.connect(tmp_path / "restored")
-    with pytest.raises(StorageUnavailable, match="not empty"):
-        restore(tmp_path / "backup", tmp_path / "restored")
+    backup(git_storage(store), target)
+    (target / f"physics/cars.git/{name}").parent.mkdir(exist_ok=True)
+    (target / f"physics/cars.git/{name}.lock").symlink_to("metastore")
+    (target / f"physics/cars.git/{name}..lock").write_bytes(b"half of so")
+    assert backup(git_storage(store), target).unchanged == 3
+    assert contents_of(target) == contents(store)
+
+
+def test_files_that_a_killed_backup_left_are_removed_by_the_next(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    for name in ("half-a-note", "a-folder/x"):
+        (left := target / "_metastore/tmp" / name).parent.mkdir(exist_ok=True)
+        left.write_bytes(b"half of so")
+    for path in (target / "_metastore/tmp").iterdir():
+        os.utime(path, (1, 1))
+    backup(git_storage(store), target)
+    assert contents_of(target) == contents(store)
+
+
+def test_a_restore_that_was_killed_anywhere_is_no_store(git_store: metastore.MetaStore, tmp_path: Path) -> None:
+    """Not even one with nothing in it, which would pass for the store: the two have the same identity."""
+    git_store.dataset_create(CARS, {"name": "cars", "resources": []})
+    backup(git_storage(git_store), tmp_path / "backup")
+    target = tmp_path / "restored"
+    for step in range(1000):
+        cut_off = cut_off_at(step, lambda: restore(tmp_path / "backup", target))
+        mark = target / "metastore.json"
+        if mark.exists() and "unfinished" not in mark.read_text():
+            assert contents_of(target) == contents(git_store)
+        else:
+            assert cut_off
+            with pytest.raises(StorageUnavailable, match=r"there is no store|unfinished"):
+                metastore.connect(target, create=False)
+        if not cut_off:
+            break
+        shutil.rmtree(target, ignore_errors=True)
+    assert step > 20
 
 
 def test_a_full_disk_is_said_so_and_changes_nothing(

@@ -17,6 +17,7 @@ from metastore.files import make_folders, sync_directory, sync_file
 from metastore.git.cache import Cache
 from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
+from metastore.storage.local._maintenance import remove
 from metastore.storage.local._notes import Notes, target_of
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
@@ -100,6 +101,8 @@ class BackupRun:
     def run(self, progress: Callable[[int, int], None]) -> BackupReport:
         """Copy the datasets, then what was noted of others, then the store's own datasets, such as the journal."""
         self.close()
+        for path in list(self._target.left_over()):  # of a run that was killed: nobody else writes here
+            remove(path)
         os.makedirs(self._aside)
         total = sum(1 for _ in self._source.ids("", None))
         for prefix in _PREFIXES:

@@ -93,7 +93,7 @@ def copy_onto(
 
     Args:
         source: A repository's folder. The caller holds its lock.
-        target: The folder of the copy.
+        target: The folder of the copy. The caller holds its lock, too.
         aside: A folder on the target's file system for files that are being written.
         dataset_id: The dataset's id.
         journal: Accounts for what was removed on purpose.
@@ -108,6 +108,7 @@ def copy_onto(
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
+    ours.references.clear_stale()  # of a run that was killed; where nothing has changed, nothing below does it
     theirs.database.index_again()
     new, old = _state(theirs, theirs.references.all()), _state(ours, _readable_references(ours))
     damaged = {path for path in old.objects if check and not is_whole(f"{target}/{path}", path)}

@@ -86,7 +86,7 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
     """Yield what is wrong outside of the datasets: left-over files, unreadable notes, folders that are no datasets."""
     for path in layout.left_over():
         if repair:
-            _remove(path)
+            remove(path)
         yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
     for owner, name, _ in layout.unnamed():
         detail = "these names are no dataset id, so it is not listed: `metastore adopt` gives it one"
@@ -112,7 +112,7 @@ def damage_of_dataset(
     with storage.lock(dataset_id):
         left_over = list(_left_over(path))
         for file in left_over if repair else ():
-            _remove(file)
+            remove(file)
         mended = list(_mend_packs(path)) if repair else []
     for detail in mended:
         yield Damage(str(dataset_id), "unreadable", detail, repaired=True)
@@ -134,7 +134,7 @@ def _mend_packs(path: str) -> Iterator[str]:
         if ending == ".pack" and os.path.exists(f"{stem}.idx"):
             yield f"objects/{name} had no index"
         elif ending == ".idx" and is_stale(f"{path}/objects/{name}") and _is_elsewhere(path, os.path.basename(stem)):
-            _remove(f"{path}/objects/{name}")
+            remove(f"{path}/objects/{name}")
             yield f"objects/{name} belonged to no pack; its objects are elsewhere"
 
 
@@ -247,7 +247,8 @@ def _left_over(path: str) -> Iterator[str]:
                 yield found
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a left-over file or folder, if it is still there."""
     if os.path.isdir(path):
         remove_tree(path)
     else:

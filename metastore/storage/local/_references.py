@@ -123,7 +123,7 @@ class References:
             StorageBusy: Git holds a lock, and does not release it in time.
         """
         wanted = sorted(set(names))
-        self._clear_stale(wanted)
+        self.clear_stale(wanted)
         protect(self._path, sync=self._sync)
         with git_locked(f"{self._path}/{name}" for name in wanted):
             self._locked = frozenset(wanted)
@@ -213,7 +213,7 @@ class References:
                 raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
             raise
 
-    def _clear_stale(self, names: Iterable[str]) -> None:
+    def clear_stale(self, names: Iterable[str] = ()) -> None:
         """Remove the locks of killed writers, which would stop Git. Unchanged folders are not read again."""
         for folder in {self._path, *(f"{self._path}/{os.path.dirname(name)}" for name in (HEADS, TAGS, *names))}:
             with suppress(FileNotFoundError):

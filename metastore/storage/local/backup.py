@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
-from metastore.files import locked, read_file, replace_file, storage_errors
+from metastore.files import locked, storage_errors
 from metastore.storage.local._backup_run import BackupReport, BackupRun, KeptReference
-from metastore.storage.local.layout import MARK, Layout
+from metastore.storage.local.layout import Layout
 from metastore.storage.local.storage import GitStorage
 
 __all__ = ["BackupReport", "KeptReference", "backup", "restore"]
 
 Progress = Callable[[int, int], None]
-_UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
 
 
 def _silent(done: int, total: int) -> None:
@@ -69,8 +67,7 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
     Raises:
         InvalidInput: One folder is inside the other.
         StorageUnavailable: There is no backup, the target is not empty, or a disk fails. An interrupted restore leaves
-            a
-            folder that cannot be opened as a store: remove it, and start again.
+            a folder that cannot be opened as a store: remove it, and start again.
         StorageCorrupt: The backup is damaged. Everything readable is restored, and can be used.
     """
     source, target = (os.path.abspath(os.path.expanduser(path)) for path in (source, target))
@@ -79,12 +76,11 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
         if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
             raise StorageUnavailable(f"{target} is not empty: a backup is restored into a new folder")
         storage = GitStorage(source, create=False)
-        Layout(target, sync=True).prepare(create=True, identity=storage.layout.identity())
-        restored = GitStorage(target)
-        with _unfinished(f"{target}/{MARK}"):
-            report = _copy(storage, restored, progress)
-            problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
-            problems += (str(damage) for damage in restored.verify() if damage.kind != "not-an-id")
+        restored = GitStorage(target, unfinished=True)
+        report = _copy(storage, restored, progress)
+        problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
+        problems += (str(damage) for damage in restored.verify() if damage.kind != "not-an-id")
+        restored.layout.take_identity(storage.layout.identity() or secrets.token_hex(16))
     if problems:
         raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
     return report
@@ -110,15 +106,6 @@ def _keep_apart(source: str, target: str) -> None:
     source, target = os.path.realpath(source), os.path.realpath(target)
     if os.path.commonpath((source, target)) in (source, target):
         raise InvalidInput(f"a store and its backup cannot be inside each other: {source} and {target}")
-
-
-@contextmanager
-def _unfinished(mark: str) -> Iterator[None]:
-    """Keep a store from being opened while the body runs, and afterwards if the body did not finish."""
-    content = read_file(mark) or b""
-    replace_file(mark, _UNFINISHED, sync=True)
-    yield
-    replace_file(mark, content, sync=True)
 
 
 def _copy(source: GitStorage, target: GitStorage, progress: Progress, *, check: bool = False) -> BackupReport:

@@ -28,6 +28,7 @@ from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId
 
 MARK = "metastore.json"
+_UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
 PRIVATE = "_metastore"
 FORMAT = 1
 _LOCKS = 1024
@@ -52,12 +53,13 @@ class Layout:
         self.sync = sync
         self.clock = Clock(self.private("feed"), sync=sync)
 
-    def prepare(self, *, create: bool, identity: str | None = None) -> None:
+    def prepare(self, *, create: bool, identity: str | None = None, unfinished: bool = False) -> None:
         """Check that the folder is a store. Adopt an older one without a mark, and create one in an empty folder.
 
         Args:
             create: Whether to make a store in a folder that is empty or missing.
             identity: The identity of a new store; otherwise a random one.
+            unfinished: Whether a new store cannot be opened by others until it gets its identity.
 
         Raises:
             StorageUnavailable: There is no store and `create` is false, the folder holds other files, or a store lost
@@ -77,7 +79,10 @@ class Layout:
         if not present and not create:
             raise StorageUnavailable(f"there is no store at {self.root}")
         make_folders(self.root, sync=self.sync, mode=_ROOT_MODE)
-        self._write_mark(identity or secrets.token_hex(16))
+        if unfinished:
+            self.replace(f"{self.root}/{MARK}", _UNFINISHED)
+        else:
+            self.take_identity(identity or secrets.token_hex(16))
 
     def _present(self) -> list[str]:
         try:
@@ -87,7 +92,8 @@ class Layout:
         except NotADirectoryError:
             raise StorageUnavailable(f"{self.root} is a file, not the folder of a store") from None
 
-    def _write_mark(self, identity: str) -> None:
+    def take_identity(self, identity: str) -> None:
+        """Give an identity to a new store, or to one of an old version."""
         mark = {"format": FORMAT, "about": "A store of MetaStore: see metastore --help", "store": identity}
         self.replace(f"{self.root}/{MARK}", json.dumps(mark).encode() + b"\n")
         self.clock.tick()
@@ -99,10 +105,6 @@ class Layout:
         except (ValueError, AttributeError):
             raise self._unreadable_mark() from None
         return identity if isinstance(identity, str) else None
-
-    def take_identity(self, identity: str) -> None:
-        """Give a store of an old version an identity."""
-        self._write_mark(identity)
 
     def _check_format(self, mark: bytes) -> None:
         try:

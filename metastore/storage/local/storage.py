@@ -67,6 +67,7 @@ class GitStorage(ObjectStorage):
             that can be repeated.
         cache_bytes: The size of the cache of objects in memory.
         auto_pack: Whether writers pack a dataset whose history has many loose objects.
+        unfinished: Whether a new store cannot be opened by others until its layout takes an identity.
 
     Raises:
         StorageUnavailable: There is no store and `create` is false, or the folder holds other files.
@@ -80,6 +81,7 @@ class GitStorage(ObjectStorage):
         sync: bool = True,
         cache_bytes: int = 64 * 1024 * 1024,
         auto_pack: bool = True,
+        unfinished: bool = False,
     ) -> None:
         self.layout = Layout(os.path.abspath(root), sync=sync)
         self.notes = Notes(self.layout)
@@ -89,7 +91,7 @@ class GitStorage(ObjectStorage):
         self._handles = Handles()
         forks.register(self, GitStorage._after_fork)
         with storage_errors():
-            self.layout.prepare(create=create)
+            self.layout.prepare(create=create, unfinished=unfinished)
 
     # What ObjectStorage needs
 
