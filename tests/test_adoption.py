@@ -67,7 +67,7 @@ def test_list_and_verify_name_what_has_no_id(root: Path, command: Command) -> No
 def test_an_error_about_what_has_no_id_leads_to_adopt(name: str, command: Command) -> None:
     done = command("dataset", "read", name)
     assert done.returncode == 2
-    assert "`metastore adopt` gives this repository an id" in done.stderr
+    assert "`metastore adopt --dry-run` shows the id that it can get" in done.stderr
     assert "adopt" not in command("dataset", "read", "Not/There").stderr
 
 
@@ -83,7 +83,7 @@ def test_every_call_about_what_has_no_id_leads_to_adopt(name: str, root: Path) -
         lambda name: store.dataset_move("physics/cars", name),
     ]
     for call in calls:
-        with pytest.raises(InvalidInput, match="`metastore adopt` gives this repository an id"):
+        with pytest.raises(InvalidInput, match="`metastore adopt --dry-run` shows the id that it can get"):
             call(name)
         with pytest.raises(InvalidInput, match=r"^(?!.*adopt)"):
             call("Not/There")
@@ -160,20 +160,27 @@ def test_a_repository_with_two_paths_gets_one_id(root: Path) -> None:
     assert not [name for name in ids if (root / f"{name}.git").is_symlink()]
 
 
-@pytest.mark.parametrize("what", ["unreadable", "elsewhere", "sha256"])
+REASONS = {"unreadable": "is damaged", "elsewhere": "is missing", "sha256": "uses SHA-256", "empty": "is empty"}
+
+
+@pytest.mark.parametrize("what", REASONS)
 def test_what_cannot_be_read_gets_no_id(what: str, root: Path) -> None:
     path = root / "Physics/Bad One.git"
     path.parent.mkdir()
-    if what == "sha256":
-        git("init", "--quiet", "--bare", "--object-format=sha256", path)
+    if what in ("sha256", "empty"):
+        git("init", "--quiet", "--bare", f"--object-format={'sha1' if what == 'empty' else what}", path)
     else:
         git("clone", "--quiet", "--bare", "--no-hardlinks", root / "physics/cars.git", path)
         for file in path.glob("objects/*/*"):
             file.unlink() if what == "elsewhere" else (file.chmod(0o644), file.write_bytes(b"rubbish"))
-    (problem,) = (each.problem for each in adopt(GitStorage(root), change(), dry_run=False) if each.problem)
-    assert {"unreadable": "is damaged", "elsewhere": "is missing", "sha256": "uses SHA-256"}[what] in problem
+    reason = REASONS[what]
+    for dry_run in (True, False):
+        (problem,) = (each.problem for each in adopt(GitStorage(root), change(), dry_run=dry_run) if each.problem)
+        assert reason in problem
     assert path.is_dir()
-    assert "Physics/Bad One" in {damage.where for damage in metastore.connect(root).verify()}
+    (damage,) = (damage for damage in metastore.connect(root).verify() if damage.where == "Physics/Bad One")
+    assert reason in str(damage)
+    assert "adopt" not in str(damage)
 
 
 @pytest.mark.parametrize("branch", ["main", "master", "feature/one"])

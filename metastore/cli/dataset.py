@@ -330,7 +330,8 @@ def list_datasets(
     app.rows(listing(prefix, after=after, limit=limit, deleted=deleted, at=at))
     unnamed = unnamed_of(store) if not (prefix or after or deleted or at) else []
     if unnamed:
-        say(f"Not listed, since they have no ids (`metastore adopt` gives them ids): {', '.join(unnamed)}.")
+        way = "`metastore adopt --dry-run` shows the ids that they can get"
+        say(f"Not listed, since they have no ids ({way}): {', '.join(unnamed)}.")
 
 
 @command(owner, "list", lists="name datasets")

@@ -53,21 +53,15 @@ def adopt(storage: GitStorage, change: Change, *, dry_run: bool) -> Iterator[Ado
             yield Adoption(former, dataset_id, "this id is taken: rename its folder")
         else:
             taken.add(dataset_id)
-            yield Adoption(
-                former, dataset_id, "" if dry_run else _taken_in(storage, journal, path, former, dataset_id, change)
-            )
-
-
-def _taken_in(
-    storage: GitStorage, journal: Journal, path: str, former: str, dataset_id: DatasetId, change: Change
-) -> str:
-    """Give a repository its id; return the problem, if any."""
-    try:
-        with journal.line("adopt", dataset_id, {"path": former}, change):
-            storage.take_in(path, dataset_id)
-    except MetastoreError as error:
-        return str(error)
-    return ""
+            try:
+                storage.expect_adoptable(path)
+                if not dry_run:
+                    with journal.line("adopt", dataset_id, {"path": former}, change):
+                        storage.take_in(path, dataset_id)
+            except MetastoreError as error:
+                yield Adoption(former, dataset_id, str(error))
+            else:
+                yield Adoption(former, dataset_id)
 
 
 def _id_for(owner: str, name: str) -> DatasetId | None:

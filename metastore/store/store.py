@@ -155,7 +155,7 @@ class MetaStore(Store):
         except InvalidInput as error:
             text = "/".join(map(str, dataset_id)) if isinstance(dataset_id, tuple) else str(dataset_id)
             if self._storage.is_unnamed(text):
-                raise InvalidInput(f"{error}. `metastore adopt` gives this repository an id") from None
+                raise InvalidInput(f"{error}. `metastore adopt --dry-run` shows the id that it can get") from None
             raise
 
     def _writable(self, dataset_id: AnyId) -> DatasetId:

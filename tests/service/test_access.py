@@ -511,7 +511,7 @@ def test_a_repository_without_an_id_is_named_to_those_who_might_read_it(
     address = f"{API}/datasets/Datopian/GDX"
     told = closed.comes("ann", "ds:datopian/*:read").get(address)
     assert told.status_code == 400
-    assert "`metastore adopt`" in told.json["detail"]  # type: ignore[index]
+    assert "`metastore adopt --dry-run`" in told.json["detail"]  # type: ignore[index]
     refused = Caller(closed.app.test_client(), "no token")
     for caller in (closed.anybody, refused, closed.comes("ben", "ds:physics/*:read")):
         answer = caller.get(address)

@@ -26,7 +26,7 @@ from metastore.storage.local._packs import (
     readable_packs,
     remove_packs,
 )
-from metastore.storage.local._repository import GitRepository
+from metastore.storage.local._repository import GitRepository, newest_readable
 from metastore.storage.local.layout import Layout, is_stale
 from metastore.types import Damage, DatasetId
 
@@ -88,8 +88,8 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
         if repair:
             remove(path)
         yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
-    for owner, name, _ in layout.unnamed():
-        detail = "these names are no dataset id, so it is not listed: `metastore adopt` gives it one"
+    for owner, name, path in layout.unnamed():
+        detail = f"these names are no dataset id, so it is not listed: {_way_to_an_id(path)}"
         yield Damage(f"{owner}/{name}", "not-an-id", detail)
     notes = Notes(layout)
     for dataset_id in notes.ids():
@@ -97,6 +97,14 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
             what = "the note of where this dataset moved, or that it was purged, cannot be read"
             detail = f"{what}: copy {os.path.relpath(notes.path(dataset_id), layout.root)} from a backup"
             yield Damage(str(dataset_id), "unreadable", detail)
+
+
+def _way_to_an_id(path: str) -> str:
+    try:
+        newest_readable(path)
+    except (StorageCorrupt, OSError) as error:
+        return f"it cannot get one either, since {error}"
+    return "`metastore adopt --dry-run` shows the id that it can get"
 
 
 def damage_of_dataset(

@@ -180,5 +180,19 @@ def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionI
             sync_directory(path + folder)
 
 
+def newest_readable(path: str) -> RevisionId:
+    """Return the newest revision of a repository that others made.
+
+    Raises:
+        StorageCorrupt: There is none, or it cannot be read.
+    """
+    repository = GitRepository(path, Cache(0), sync=False)
+    if repository.is_empty():
+        raise StorageCorrupt(f"{path} is empty: commit to it, or remove it")
+    head = repository.head()
+    repository.expect_object(head)
+    return head
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino

@@ -45,7 +45,7 @@ from metastore.storage.local._handles import Handles
 from metastore.storage.local._joining import join
 from metastore.storage.local._maintenance import compact, damage_of_dataset, damage_of_store, wants_packing
 from metastore.storage.local._notes import Notes
-from metastore.storage.local._repository import GitRepository, make_repository
+from metastore.storage.local._repository import GitRepository, make_repository, newest_readable
 from metastore.storage.local.layout import Layout
 from metastore.storage.objects import ObjectStorage
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
@@ -149,17 +149,24 @@ class GitStorage(ObjectStorage):
                         return True
         return False
 
+    def expect_adoptable(self, path: str) -> None:
+        """Check that a repository in the store's folder can get an id.
+
+        Raises:
+            StorageCorrupt: It is empty, or cannot be read.
+        """
+        with storage_errors():
+            newest_readable(path)
+
     def take_in(self, path: str, dataset_id: DatasetId) -> None:
         """Give an id to a repository in the store's folder, and link its former path to the new one.
 
         Raises:
             AlreadyExists: The id is taken.
-            StorageCorrupt: The repository cannot be read.
+            StorageCorrupt: The repository cannot be read, or is empty.
         """
         with storage_errors():
-            repository = GitRepository(path, self._cache, sync=self._sync)
-            head = repository.head()
-            repository.expect_object(head)
+            head = newest_readable(path)
             self.layout.expect_owner(dataset_id)
             self.notes.redirect(dataset_id)
             with self._lock(dataset_id):
