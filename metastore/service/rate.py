@@ -23,23 +23,36 @@ from metastore.service.guard import identity
 WAITING_FOR_EACH, PATIENCE = 7, 10.0
 #: The seconds after which a retry makes sense.
 RETRY_AFTER = 1
-#: The endpoints whose reads are costly. Every write is costly, too.
-_COSTLY = (
-    "blame",
-    "bundle_diff",
-    "bundle_list",
-    "bundle_log",
-    "catalogue.index",
-    "catalogue.search",
-    "compare.as_text",
-    "compare.show",
-    "owner_list",
-    "record.export",
-    "revision_diff",
-    "tag_entries",
+#: The endpoints whose reads cost little. All others are costly, and so is every write.
+_CHEAP = frozenset(
+    f"{blueprint}.{name}"
+    for blueprint, names in {
+        "bundles": ("bundle_read", "bundle_snapshot"),
+        "datasets": ("dataset_raw", "dataset_read", "project_read", "resource_list", "resource_read"),
+        "description": ("docs", "docs_file", "openapi"),
+        "operation": ("health", "measured", "ready"),
+        "pages": ("static",),
+        "pages.bundle_forms": ("copy", "delete", "edit", "new", "restore", "undo"),
+        "pages.bundle_import": ("ask",),
+        "pages.bundles": ("show", "snapshot"),
+        "pages.dataset_editor": ("edit", "new"),
+        "pages.dataset_forms": ("delete", "move", "revert", "tag"),
+        "pages.datasets": ("show",),
+        "pages.oidc": ("begin", "end"),
+        "pages.session": ("form", "show"),
+        "pages.tags": ("delete", "edit"),
+        "revisions": ("revision_read", "tag_list", "tag_read"),
+    }.items()
+    for name in names
 )
+_PARTS = ("path", "resource", "field", "author", "since", "until", "grep")
 #: Endpoints that cost much only with one of these parameters.
-_COSTLY_WITH = {"dataset_list": (*SEARCH, "at", "include"), "changes": ("summary",), "revision_list": ("summary",)}
+_COSTLY_WITH = {
+    "datasets.dataset_list": (*SEARCH, "at", "include"),
+    "pages.datasets.history": ("changes", "path"),
+    "revisions.changes": ("summary",),
+    "revisions.revision_list": ("summary", *_PARTS),
+}
 _NAME = "metastore.rate"
 
 
@@ -124,9 +137,10 @@ def enter() -> None:
 def _costs_much() -> bool:
     if request.method not in ("GET", "HEAD"):
         return request.method != "OPTIONS"
-    name = request.endpoint or ""
-    parameters = _COSTLY_WITH.get(name.rpartition(".")[2], ())
-    return name.endswith(_COSTLY) or any(parameter in request.args for parameter in parameters)
+    name = request.endpoint
+    if name in _COSTLY_WITH:
+        return any(parameter in request.args for parameter in _COSTLY_WITH[name])
+    return name is not None and name not in _CHEAP
 
 
 def _caller() -> str:
