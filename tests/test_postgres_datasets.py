@@ -478,37 +478,3 @@ def test_a_service_on_a_database_answers_and_tells_nobody_the_password(dsn: str,
         rest = "".join(server.communicate())
     assert f"Serving postgresql://{place} at" in "".join(said)
     assert "hidden" not in "".join(said) + rest
-
-
-#: Each statement that a call waits for, with values.
-PLANNED = {
-    "NEWEST": {"owner": "a", "name": "b", "known": None, "needle": b" x\0"},
-    "BY_ID": {"owner": "a", "name": "b", "needle": None, "revision": b"x"},
-    "FORWARD": ("a", "b"),
-    "GET": {"place": 1, "id": b"x", "limit": 100},
-    "IDS": (1, b"", 500),
-    "IS_BLOB": (1, b"x"),
-    "ON_BRANCH": (1, b"x"),
-    "STARTING": (1, b"a", b"b"),
-    "TAG": (1, "v1"),
-    "TAGS": (1,),
-    "TOUCHED": ("0", 0, 500),
-    "LIST": {
-        **{"owner": "a", "name": "b", "from": "p", "first": "", "until": "q", "last": "", "prefix": "p"},
-        **{"hidden": False, "deleted": False, "limit": 500},
-    },
-}
-
-
-@pytest.mark.parametrize("name", PLANNED)
-def test_each_statement_finds_its_rows_by_an_index_and_needs_no_sort(name: str, dsn: str) -> None:
-    with psycopg.connect(dsn) as connection:
-        # So few rows would be read as a whole otherwise.
-        connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
-        rows = connection.execute(f"EXPLAIN {getattr(_queries, name)}".encode(), PLANNED[name]).fetchall()
-    plan = "\n".join(row[0] for row in rows)
-    assert "Seq Scan" not in plan, plan
-    assert "Sort" not in plan, plan
-    if name == "LIST":
-        assert "until" not in plan
-        assert plan.count("ROW(owner, name)") == 3, plan

@@ -1,0 +1,143 @@
+"""How PostgreSQL finds the rows of each statement on datasets: by an index."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from metastore import MetaStore
+from metastore.errors import DatasetMoved, OutcomeUnknown, RevisionNotFound
+from metastore.git.objects import blob_id
+from metastore.postgres.connection import Connection
+from metastore.storage.postgres import _indexing, _queries
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import DatasetId
+
+from .bundle.postgres_server import migrated_database
+from .conftest import ANN, change
+from .test_postgres_search import QUERIES
+
+#: Statements that read whole tables: what `verify` compares, and the end of making the index again.
+WHOLE = {_queries.STRAYS, _queries.STRAY_TEXTS, _queries.SET_INDEXED}
+#: Each statement of the module but parts of others. `_indexing` names the columns of one.
+STATEMENTS = {name: text for name, text in vars(_queries).items() if name.isupper() and name[0] != "_"}
+STATEMENTS["TEXTS"] = _indexing._TEXTS
+#: `dataset_feed` has one row.
+_SCANS = b"""SELECT relname, seq_scan FROM pg_stat_xact_user_tables
+    WHERE relname LIKE 'dataset%' AND relname <> 'dataset_feed'"""
+CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """Return a dict that gets each statement of the library, with the tables that it reads from end to end.
+
+    The tables are small, so PostgreSQL is told to avoid that. It does it all the same where no index helps.
+    """
+    seen = defaultdict[str, set[str]](set)
+    run = Connection.rows
+
+    def scans(connection: Connection) -> dict[str, int]:
+        return dict(connection.execute(_SCANS).fetchall())
+
+    def rows(self: Connection, query: str, values: Any = None) -> list[Any]:
+        with self.transaction():
+            self.execute("SET LOCAL enable_seqscan = off")
+            before = scans(self)
+            answer = run(self, query, values)
+            seen[query] |= {table for table, count in scans(self).items() if count > before.get(table, 0)}
+        return answer
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    return seen
+
+
+def test_no_statement_reads_a_table_from_end_to_end(dsn: str, scanned: dict[str, set[str]]) -> None:
+    with MetaStore(PostgresStorage(dsn, replicas=dsn, cache_bytes=0), author=ANN) as store:
+        _write(store)
+        _read(store)
+        with psycopg.connect(dsn) as connection:
+            connection.execute("TRUNCATE dataset_text")
+        for query, more in QUERIES:
+            store.dataset_search(query, facets=("licence",), findings=False if "at" not in more else None, **more)
+        assert list(store.verify()) == []
+    names = {name for name, text in STATEMENTS.items() if text in scanned}
+    assert names == set(STATEMENTS), "the calls of this test are to run every statement"
+    assert {query: tables for query, tables in scanned.items() if tables and query not in WHOLE} == {}
+
+
+def _write(store: MetaStore) -> None:
+    storage = store.storage
+    assert isinstance(storage, PostgresStorage)
+    for name in (CARS, BOATS, "chemistry/salt"):
+        store.dataset_create(name, {"name": "x", "title": name})
+    first = store.dataset_update(CARS, {"title": "Other"}).revision
+    small = os.urandom(100)
+    large = {"a": small, "b": os.urandom(3_000_000), "c": os.urandom(3_000_000)}  # too much for one statement
+    second = storage.append(CARS, large, change(), parent=first.id)
+    storage.append(CARS, {"d": blob_id(small)}, change(), parent=second.id)
+    tag = store.tag_create(CARS, "v1")
+    store.tag_update(CARS, "v1", new_name="v2", expected=tag)
+    store.tag_delete(CARS, "v2")
+    storage.adopt_tag(BOATS, {}, "light", store.revision_read(BOATS).id)
+    store.dataset_move(BOATS, "physics/ships")
+    store.dataset_purge("chemistry/salt", force=True)
+    assert storage.was_made(OutcomeUnknown("lost", attempt=str(uuid.uuid4()))) is False
+
+
+def _read(store: MetaStore) -> None:
+    newest = store.revision_read(CARS)
+    store.dataset_read(CARS, at_least=newest)
+    store.dataset_read(CARS, newest.id[:8])
+    oldest = store.revision_list(CARS)[-1]
+    store.tag_create(CARS, "v0", oldest)
+    assert store.revision_read(CARS, "v0") == oldest
+    assert len(store.tag_list(CARS)) == 1
+    assert list(store.dataset_list("physics/")) == [CARS, "physics/ships"]
+    with pytest.raises(DatasetMoved):
+        store.dataset_read(BOATS)
+    with pytest.raises(RevisionNotFound):
+        store.dataset_read(CARS, "0" * 40)
+    assert len(list(store.changes())) > 3
+    store.storage.ping()
+
+
+@pytest.mark.parametrize(
+    "name", ["NEWEST", "SEEING", "BY_ID", "FORWARD", "GET", "IDS", "STARTING", "TAG", "TAGS", "TOUCHED", "LIST"]
+)
+def test_no_statement_of_a_page_or_a_read_sorts_what_it_finds(name: str, dsn: str) -> None:
+    values: dict[str, Any] = {
+        "NEWEST": {"owner": "a", "name": "b", "known": None, "needle": b" x\0"},
+        "SEEING": {"owner": "a", "name": "b", "known": None, "needle": b" x\0", "least": b"x"},
+        "BY_ID": {"owner": "a", "name": "b", "needle": None, "revision": b"x"},
+        "FORWARD": ("a", "b"),
+        "GET": {"place": 1, "id": b"x", "limit": 100},
+        "IDS": (1, b"", 500),
+        "STARTING": (1, b"a", b"b"),
+        "TAG": (1, "v1"),
+        "TAGS": (1,),
+        "TOUCHED": ("0", 0, 500),
+        "LIST": {
+            **{"owner": "a", "name": "b", "from": "p", "first": "", "until": "q", "last": "", "prefix": "p"},
+            **{"hidden": False, "deleted": False, "limit": 500},
+        },
+    }
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        rows = connection.execute(f"EXPLAIN {getattr(_queries, name)}".encode(), values[name]).fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    assert "Sort" not in plan, plan
+    if name == "LIST":
+        assert plan.count("ROW(owner, name)") == 3, plan
