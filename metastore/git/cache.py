@@ -24,12 +24,13 @@ class Cache:
 
     def get(self, key: Hashable) -> Any:
         """Return the value of a key, or None."""
+        found = self._values.get(key)
+        if found is None:  # the lock would cost as much as all the rest
+            return None
         with self._mutex:
-            found = self._values.get(key)
-            if found is None:
-                return None
-            self._values.move_to_end(key)
-            return found[0]
+            if key in self._values:
+                self._values.move_to_end(key)
+        return found[0]
 
     def put(self, key: Hashable, value: Any, weight: int) -> None:
         """Keep a value until newer ones displace it."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -234,15 +233,18 @@ def pin(connection: psycopg.Connection[Any]) -> None:
         raise StorageUnavailable("the tables in this database are of a newer metastore than this one")
 
 
-@contextmanager
-def database_errors() -> Iterator[None]:
+class database_errors:  # noqa: N801 - it is used like a function; a generator takes five times as long
     """Turn errors of PostgreSQL and of the connection into errors of the library."""
-    try:
-        yield
-    except UnicodeEncodeError:
-        raise InvalidInput("a text has characters that are not Unicode") from None
-    except psycopg.Error as error:
-        raise _meaning(error) from error
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise the error of the library."""
+        if isinstance(error, UnicodeEncodeError):
+            raise InvalidInput("a text has characters that are not Unicode") from None
+        if isinstance(error, psycopg.Error):
+            raise _meaning(error) from error
 
 
 def _meaning(error: psycopg.Error) -> MetastoreError:

@@ -109,19 +109,21 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def _blaming_a_purge(self, dataset_id: DatasetId, repository: PostgresRepository) -> Iterator[None]:
+        try:
+            yield
+        except StorageCorrupt:
+            self._blame_a_purge(dataset_id, repository)
+            raise
+
+    def _blame_a_purge(self, dataset_id: DatasetId, repository: PostgresRepository) -> None:
         """Where an object is missing, look whether the dataset was purged after its head was read.
 
         Raises:
             DatasetNotFound: It was.
             StorageBusy: It was, and there is another dataset of this id.
-            StorageCorrupt: It was not: the object is lost.
         """
-        try:
-            yield
-        except StorageCorrupt:
-            if self._look(dataset_id, None).repository.place != repository.place:
-                raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again") from None
-            raise
+        if self._look(dataset_id, None).repository.place != repository.place:
+            raise StorageBusy(f"{dataset_id} was replaced meanwhile; try again") from None
 
     def append(
         self,
@@ -168,10 +170,13 @@ class PostgresStorage(ObjectStorage):
         if revision is None or is_full(revision):
             repository, commit_id = self._look(dataset_id, revision, path)
             if commit_id is not None:
-                with self._blaming_a_purge(dataset_id, repository):
+                try:
                     commit = commit_at(repository, commit_id)
                     blob = repository.entry(commit.tree, path)
                     content = object_at(repository, blob).content if blob is not None else None
+                except StorageCorrupt:
+                    self._blame_a_purge(dataset_id, repository)
+                    raise
                 return revision_of(commit_id, commit), content
         return super().find(dataset_id, revision, path)
 
