@@ -25,7 +25,8 @@ MetastoreError
     ├── StorageBusy              try again
     ├── StorageUnavailable       disk full, read-only, not reachable, not a store
     ├── StorageCorrupt           the stored data is damaged
-    │   └── NotADescriptor       a revision holds something else; its bytes can be read
+    │   ├── NotADescriptor       a revision holds something else; its bytes can be read
+    │   └── NotADataset          what is at an id in the store is no dataset, such as an empty repository
     └── OutcomeUnknown           the change may or may not have been made
 ```
 
@@ -320,6 +321,20 @@ class NotADescriptor(StorageCorrupt):
         super().__init__(f"datapackage.json of {dataset_id} at {revision[:12]} {problem}")
         self.dataset_id = dataset_id
         self.revision = revision
+
+
+class NotADataset(StorageCorrupt):
+    """What is at an id in the store is no dataset: an empty repository, one that uses SHA-256, or none at all.
+
+    Attributes:
+        problem: What is wrong, after "it": `is empty`.
+    """
+
+    kind = "not-a-dataset"
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(f"{place} {problem}")
+        self.problem = problem
 
 
 class OutcomeUnknown(StorageError):

@@ -317,6 +317,7 @@ EXAMPLES = [
     errors.StorageUnavailable("x"),
     errors.StorageCorrupt("x"),
     errors.NotADescriptor("a/b", "a" * 40, "is not JSON"),
+    errors.NotADataset("x.git", "is empty"),
     errors.OutcomeUnknown("x", "a" * 40, before="b" * 40),
 ]
 

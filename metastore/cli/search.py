@@ -87,6 +87,9 @@ def _tell(results: Results) -> None:
     say(f"{count} {noun}{shown}." + (" There is no index here: all were read." if results.scanned else ""))
     if not results.complete:
         say("Some may be missing: there was no time to search all of them. Try again later.")
+    if results.unreadable:
+        names = ", ".join(map(str, results.unreadable[:5])) + (", …" if len(results.unreadable) > 5 else "")
+        say(f"Not searched, since they cannot be read: {names}. `metastore verify` says why.", fg="yellow")
     if results.following:
         say(f"The next page: --after {results.following}")
 

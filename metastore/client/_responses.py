@@ -17,6 +17,7 @@ from metastore.errors import (
     InvalidInput,
     MergeConflict,
     MetastoreError,
+    NotADataset,
     NotADescriptor,
     OutcomeUnknown,
     PathNotFound,
@@ -66,6 +67,7 @@ _FACTS: Mapping[type[MetastoreError], Mapping[str, Any]] = {
     StorageUnavailable: {},
     StorageCorrupt: {},
     NotADescriptor: {"dataset_id": DatasetId, "revision": str},
+    NotADataset: {"problem": str},
     OutcomeUnknown: {"wanted": _OptionalText, "before": _OptionalText, "change": ChangeRequest | None},
 }
 _KINDS = {kind.kind: kind for kind in _FACTS}

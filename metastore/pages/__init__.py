@@ -13,7 +13,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError
+from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError, NotADataset
 from metastore.pages import formatting, oidc, refusals, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
@@ -146,7 +146,8 @@ def _of_ours(error: MetastoreError) -> AnyPage:
     if page is not None:
         return page
     error = problems.plainly(error)
-    return _error_page(formatting.message(error), problems.status_of(error))
+    title = "Not a dataset" if isinstance(error, NotADataset) else None
+    return _error_page(formatting.message(error), problems.status_of(error), title)
 
 
 def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
@@ -163,8 +164,8 @@ def _of_unknown(error: Exception) -> AnyPage:
     return refusals.answer(error) or _error_page("The log of the service has the reason.", 500)
 
 
-def _error_page(detail: str, status: int) -> tuple[str, int]:
-    return render_template("error.html", detail=formatting.sentence(detail), status=status), status
+def _error_page(detail: str, status: int, title: str | None = None) -> tuple[str, int]:
+    return render_template("error.html", detail=formatting.sentence(detail), status=status, title=title), status
 
 
 def _nowhere(error: NotFound) -> Response | HTTPException:

@@ -16,6 +16,7 @@ from metastore.search._tables import (
     empty,
     facet_set_of,
     forget,
+    note_unreadable,
     present,
     retire,
     set_present,
@@ -95,12 +96,15 @@ def _batch(entries: Iterator[FeedEntry]) -> list[FeedEntry]:
 def _index(
     database: sqlite3.Connection, source: Source, entry: FeedEntry, known: ValueIds, is_over: Callable[[], bool]
 ) -> bool:
-    if entry.action in ("changed", "deleted"):
-        try:
-            return _index_dataset(database, source, entry.dataset_id, known, is_over)
-        except (NotFound, StorageCorrupt):  # removed since, as the feed reports next, or damaged, as `verify` reports
-            pass
-    forget(database, entry.dataset_id)
+    if entry.action not in ("changed", "deleted", "unreadable"):
+        forget(database, entry.dataset_id)
+        return True
+    try:
+        return _index_dataset(database, source, entry.dataset_id, known, is_over)
+    except NotFound:  # removed since, as the feed reports next
+        forget(database, entry.dataset_id)
+    except StorageCorrupt:
+        note_unreadable(database, entry.dataset_id)
     return True
 
 
@@ -144,8 +148,10 @@ def reindex(database: sqlite3.Connection, source: Source, dataset_ids: Iterable[
             forget(database, dataset_id)
             try:
                 _index_dataset(database, source, dataset_id, {})
-            except (NotFound, StorageCorrupt):
+            except NotFound:
                 forget(database, dataset_id)
+            except StorageCorrupt:
+                note_unreadable(database, dataset_id)
 
 
 def _index_dataset(
@@ -171,6 +177,7 @@ def _index_dataset(
             row = None
     if not new:
         return True
+    database.execute("DELETE FROM unreadable WHERE place = ?", (sort_key(dataset_id),))
     dataset = row["id"] if row is not None else add_dataset(database, dataset_id)
     before = newest = present(database, row) if row is not None else None
     access = access_words(dataset_id.owner, dataset_id.name)

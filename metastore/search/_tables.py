@@ -14,7 +14,7 @@ from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
 from metastore.types import DatasetId
 
-FORMAT = 8
+FORMAT = 9
 #: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """
@@ -25,6 +25,7 @@ CREATE TABLE datasets (
     changed INTEGER NOT NULL, since INTEGER NOT NULL, deleted INTEGER NOT NULL, title TEXT NOT NULL,
     facet_set INTEGER NOT NULL, digest BLOB NOT NULL, findings INTEGER
 );
+CREATE TABLE unreadable (place TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL);
 CREATE TABLE former (
     id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
     deleted INTEGER NOT NULL, title TEXT NOT NULL, facet_set INTEGER NOT NULL
@@ -107,7 +108,7 @@ def _title_words(title: str) -> str:
 def empty(database: sqlite3.Connection) -> None:
     for index in ("now", "past"):
         database.execute(f"INSERT INTO {index} ({index}) VALUES ('delete-all')")
-    for table in ("datasets", "former", "facets", "facet_values", "now_words", "past_words"):
+    for table in ("datasets", "unreadable", "former", "facets", "facet_values", "now_words", "past_words"):
         database.execute(f"DELETE FROM {table}")
     database.execute("UPDATE meta SET cursor = NULL")
 
@@ -190,6 +191,7 @@ def _value_id(database: sqlite3.Connection, key: tuple[int, str, str], known: Va
 
 def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
     """Remove a dataset from the index."""
+    database.execute("DELETE FROM unreadable WHERE place = ?", (sort_key(dataset_id),))
     row = database.execute("SELECT id FROM datasets WHERE place = ?", (sort_key(dataset_id),)).fetchone()
     if row is None:
         return
@@ -201,6 +203,19 @@ def forget(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
     database.execute("DELETE FROM former WHERE dataset = ?", (row["id"],))
     _take_out(database, row["id"])
     database.execute("DELETE FROM datasets WHERE id = ?", (row["id"],))
+
+
+def note_unreadable(database: sqlite3.Connection, dataset_id: DatasetId) -> None:
+    """Keep of a dataset only that it cannot be read."""
+    forget(database, dataset_id)
+    row = (sort_key(dataset_id), dataset_id.owner, dataset_id.name)
+    database.execute("INSERT INTO unreadable VALUES (?, ?, ?)", row)
+
+
+def unreadable_ids(database: sqlite3.Connection, owner: str | None) -> list[DatasetId]:
+    """Return the datasets of an owner, or (None) all, that could not be read when they were indexed."""
+    query = "SELECT owner, name FROM unreadable WHERE ?1 IS NULL OR owner = ?1 ORDER BY place"
+    return [DatasetId(row["owner"], row["name"]) for row in database.execute(query, (owner,))]
 
 
 def _take_out(database: sqlite3.Connection, dataset: int) -> None:

@@ -28,12 +28,24 @@ from metastore.search._tables import (
     has_loose_rows,
     known_ids,
     rows_of,
+    unreadable_ids,
 )
 from metastore.search._words import Term
 from metastore.search.documents import document
 from metastore.search.port import Source, time_limit
-from metastore.search.scan import revision_at
-from metastore.search.values import FACETS, MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor
+from metastore.search.scan import is_unreadable, revision_at
+from metastore.search.values import (
+    FACETS,
+    MOST_COUNTED,
+    MOST_UNREADABLE,
+    FacetCount,
+    Hit,
+    Readable,
+    Results,
+    Wanted,
+    counts,
+    cursor,
+)
 from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.
@@ -149,7 +161,8 @@ def _find(
     found, values = _found(wanted, readable)
     total, facets = _counted(database, wanted, found, values)
     page, is_first, is_last = _page(database, wanted, found, values)
-    hits, gone = _hits(source, page, wanted)
+    hits, gone, damaged = _hits(source, page, wanted)
+    unreadable, mended = _unreadable(database, source, wanted, readable)
     results = Results(
         hits,
         min(total, MOST_COUNTED),
@@ -157,12 +170,26 @@ def _find(
         facets,
         None if is_last else cursor(page[-1]["key"], page[-1]["place"]),
         None if is_first else cursor(page[0]["key"], page[0]["place"]),
+        unreadable=tuple(sorted(unreadable + damaged)),
     )
-    return results, gone
+    return results, gone + mended
 
 
-def _hits(source: Source, rows: list[sqlite3.Row], wanted: Wanted) -> tuple[tuple[Hit, ...], list[DatasetId]]:
-    hits, gone, read = list[Hit](), list[DatasetId](), 0
+def _unreadable(
+    database: sqlite3.Connection, source: Source, wanted: Wanted, readable: Readable | None
+) -> tuple[list[DatasetId], list[DatasetId]]:
+    """Return the datasets that cannot be read, and those that are gone or can be read by now."""
+    ids = unreadable_ids(database, wanted.filters.get("owner"))
+    shown = [each for each in ids if readable is None or each in readable][:MOST_UNREADABLE]
+    mended = [each for each in shown if not is_unreadable(source, each)]
+    return [each for each in shown if each not in mended], mended
+
+
+def _hits(
+    source: Source, rows: list[sqlite3.Row], wanted: Wanted
+) -> tuple[tuple[Hit, ...], list[DatasetId], list[DatasetId]]:
+    """Return the hits of a page, the datasets that are gone, and those that were damaged since they were indexed."""
+    hits, gone, damaged, read = list[Hit](), list[DatasetId](), list[DatasetId](), 0
     for row in rows:
         dataset_id = DatasetId(row["owner"], row["name"])
         try:
@@ -170,11 +197,11 @@ def _hits(source: Source, rows: list[sqlite3.Row], wanted: Wanted) -> tuple[tupl
             read += size
         except NotFound:  # somebody removed its folder, which the feed does not report
             gone.append(dataset_id)
-        except StorageCorrupt:  # `verify` names it
-            continue
+        except StorageCorrupt:
+            damaged.append(dataset_id)
         else:
             hits += [hit] if hit is not None else []
-    return tuple(hits), gone
+    return tuple(hits), gone, damaged
 
 
 def _page(

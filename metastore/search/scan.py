@@ -11,7 +11,18 @@ from metastore.errors import NotFound, StorageCorrupt
 from metastore.search._words import fold, words_of
 from metastore.search.documents import Document, document
 from metastore.search.port import Source, time_limit
-from metastore.search.values import MOST_COUNTED, FacetCount, Hit, Readable, Results, Wanted, counts, cursor, sort_key
+from metastore.search.values import (
+    MOST_COUNTED,
+    MOST_UNREADABLE,
+    FacetCount,
+    Hit,
+    Readable,
+    Results,
+    Wanted,
+    counts,
+    cursor,
+    sort_key,
+)
 from metastore.types import DatasetId, Revision
 
 
@@ -25,8 +36,9 @@ class _Match:
 
 def scan(source: Source, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
     """Search by reading all datasets that the caller may read, or those that were read in so many seconds of CPU."""
-    ids = iter(source.ids())
-    matches = sorted(_matches(source, _until(time_limit(within), ids), wanted, readable), key=_place)
+    ids, unreadable = iter(source.ids()), list[DatasetId]()
+    found = _matches(source, _until(time_limit(within), ids), wanted, readable, unreadable)
+    matches = sorted(found, key=_place)
     page, is_first, is_last = _page(matches, wanted)
     return Results(
         tuple(_hit(match, wanted) for match in page),
@@ -37,6 +49,7 @@ def scan(source: Source, wanted: Wanted, readable: Readable | None = None, withi
         None if is_first else cursor(*_place(page[0])),
         scanned=True,
         complete=next(ids, None) is None,
+        unreadable=tuple(unreadable[:MOST_UNREADABLE]),
     )
 
 
@@ -63,7 +76,14 @@ def _place(match: _Match) -> tuple[Any, str]:
     return match.key, sort_key(match.id)
 
 
-def _matches(source: Source, ids: Iterator[DatasetId], wanted: Wanted, readable: Readable | None) -> Iterator[_Match]:
+def _matches(
+    source: Source,
+    ids: Iterator[DatasetId],
+    wanted: Wanted,
+    readable: Readable | None,
+    unreadable: list[DatasetId],
+) -> Iterator[_Match]:
+    """Yield what is wanted, and note which datasets cannot be read."""
     for dataset_id in ids:
         if readable is not None and dataset_id not in readable:
             continue
@@ -75,8 +95,22 @@ def _matches(source: Source, ids: Iterator[DatasetId], wanted: Wanted, readable:
                 fits = seen.fits(wanted.filters) and all(term.is_in(words) != term.negated for term in wanted.terms)
                 if fits and _has_wanted_findings(source, dataset_id, revision, wanted):
                     yield _Match(dataset_id, seen, revision, _key(source, dataset_id, seen, revision, wanted))
-        except (NotFound, StorageCorrupt):  # purged meanwhile, or unreadable, as `verify` reports
+        except NotFound:  # purged meanwhile
             continue
+        except StorageCorrupt:  # `verify` says why
+            if wanted.filters.get("owner") in (None, dataset_id.owner):
+                unreadable.append(dataset_id)
+
+
+def is_unreadable(source: Source, dataset_id: DatasetId) -> bool:
+    """Tell whether there is something at an id that cannot be read."""
+    try:
+        next(source.history(dataset_id), None)
+    except NotFound:
+        return False
+    except StorageCorrupt:
+        return True
+    return False
 
 
 def revision_at(source: Source, dataset_id: DatasetId, at: datetime | None) -> Revision | None:

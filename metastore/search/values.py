@@ -20,6 +20,8 @@ Order = Literal["relevance", "changed", "id", "title"]
 FACETS = ("owner", "licence", "keyword", "format", "field", "contributor")
 #: The largest total that is counted.
 MOST_COUNTED = 10_000
+#: The most unreadable datasets that results name.
+MOST_UNREADABLE = 100
 _MOST_HITS, _MOST_VALUES = 1000, 1000
 
 
@@ -96,6 +98,8 @@ class Results:
         scanned: Whether all datasets were read because there is no index.
         complete: False while a service's index catches up with the changes of others, or if there was no time to scan
             all datasets: some are missing then, or were found by an earlier text. Search again later.
+        unreadable: The datasets, of the owner if there is a filter for one, that cannot be read, and so are not found:
+            at most 100. `store.verify` says why.
     """
 
     hits: tuple[Hit, ...]
@@ -106,6 +110,7 @@ class Results:
     preceding: str | None = None
     scanned: bool = False
     complete: bool = True
+    unreadable: tuple[DatasetId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from metastore.service.guard import (
     signed,
     writer,
 )
+from metastore.service.problems import plainly
 from metastore.storage.retry import LostRace, retry
 from metastore.store.lists import entry_of, ids_after_owner, owners_in
 from metastore.store.metering import metered
@@ -64,7 +65,7 @@ def _entries(ids: Iterator[DatasetId], at: str | None, included: list[str]) -> R
         for dataset_id in ids:
             if len(rows) == size or meter.spent > PAGE_BYTES:
                 return responses.linked(rows, {"after": rows[-1]["id"]})
-            entry = entry_of(service().store, dataset_id, at)
+            entry = entry_of(service().store, dataset_id, at, lambda error: str(plainly(error)))
             problem = {"problem": entry.problem} if entry.problem else {}
             rows.append({"id": str(dataset_id), **{name: getattr(entry, name) for name in included}, **problem})
     return responses.linked(rows, None)
@@ -107,6 +108,7 @@ def find(wanted: Wanted) -> Results:
     results = service().store.search(wanted, sees(), within=_INDEXING)
     if not results.complete:
         g.search_is_incomplete = True  # the layout of the pages says so
+    g.unreadable = results.unreadable  # likewise
     return results
 
 

@@ -21,6 +21,7 @@ from metastore.errors import (
     InvalidInput,
     MergeConflict,
     MetastoreError,
+    NotADataset,
     NotADescriptor,
     NotFound,
     OutcomeUnknown,
@@ -53,6 +54,7 @@ STATUSES: dict[type[Exception], int] = {
     StorageError: 503,
     StorageCorrupt: 500,
     NotADescriptor: 422,
+    NotADataset: 422,
     OutcomeUnknown: 504,
 }
 #: The seconds after which a retry makes sense.
@@ -97,6 +99,8 @@ def plainly(error: MetastoreError) -> MetastoreError:
     """Return an error of the same class without a storage's own message, which goes to the log."""
     if not isinstance(error, StorageError) or isinstance(error, NotADescriptor):
         return error
+    if isinstance(error, NotADataset):
+        return NotADataset("What the store has at this id is not a dataset: it", error.problem)
     _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
     kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
     if isinstance(error, OutcomeUnknown):

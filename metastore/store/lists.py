@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
-from metastore.errors import NotFound, StorageCorrupt
+from metastore.errors import MetastoreError, NotFound, StorageCorrupt
 from metastore.parse import AnyTime, make_time, parse_dataset_id
 from metastore.store.base import Store
 from metastore.store.metering import metered
@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 _LAST_NAME = "z" * 100
 
 
-def entry_of(store: Store, dataset_id: DatasetId, at: AnyTime | None = None) -> DatasetEntry:
+def entry_of(
+    store: Store,
+    dataset_id: DatasetId,
+    at: AnyTime | None = None,
+    in_words: Callable[[MetastoreError], str] = str,
+) -> DatasetEntry:
     """Read a dataset for a list, as it is or was at a time. The entry of one that cannot be read says why."""
     from metastore.search.documents import document
 
     try:
         revision, content = last_state(store, dataset_id, None if at is None else make_time(at).isoformat())
     except (NotFound, StorageCorrupt) as error:
-        return DatasetEntry(dataset_id, problem=str(error))
+        return DatasetEntry(dataset_id, problem=in_words(error))
     return DatasetEntry(dataset_id, document(dataset_id, content).title, revision)
 
 

@@ -73,6 +73,7 @@ def test_who_may_read_nothing_finds_nothing(app: Any) -> None:
         "preceding": None,
         "scanned": not app.extensions["metastore"].store.is_indexed,
         "complete": True,
+        "unreadable": [],
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from metastore.errors import DatasetMoved, DatasetNotFound, OutcomeUnknown, StorageCorrupt
+from metastore.errors import DatasetMoved, DatasetNotFound, NotADataset, OutcomeUnknown
 from metastore.files import is_folder, read_file
 from metastore.storage.local.layout import Layout, is_id, parsed_id
 from metastore.types import DatasetId
@@ -92,12 +92,12 @@ class Notes:
         Raises:
             DatasetMoved: A note says where the dataset went.
             DatasetNotFound: There is nothing.
-            StorageCorrupt: Something else is in the repository's place, such as a file.
+            NotADataset: Something else is in the repository's place, such as a file.
         """
         path = self._layout.path(dataset_id)
         there = is_folder(path)
         if there is False:
-            raise StorageCorrupt(f"{path} is not a folder, so it is not a repository")
+            raise NotADataset(path, "is not a folder, so it is not a Git repository")
         if there is None:
             if new_id := self.moved_to(dataset_id):
                 raise DatasetMoved(dataset_id, new_id) from None

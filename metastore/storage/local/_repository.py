@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
-from metastore.errors import StorageCorrupt
+from metastore.errors import NotADataset, StorageCorrupt
 from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
@@ -96,9 +96,20 @@ class GitRepository(Repository):
         try:
             return self._branch_target(read)
         except StorageCorrupt:
-            if self._is_sha256():
-                raise StorageCorrupt(f"{self.path} uses SHA-256; only repositories with SHA-1 can be read") from None
+            if problem := self._why_not():
+                raise NotADataset(self.path, problem) from None
             raise
+
+    def _why_not(self) -> str:
+        """Return why this is no dataset and never was one; empty if it is a damaged one."""
+        if self._is_sha256():
+            return "uses SHA-256; only repositories with SHA-1 can be read"
+        if not os.path.isdir(f"{self.path}/objects"):
+            return "is not a Git repository"
+        with suppress(OSError, StorageCorrupt):
+            if os.path.exists(f"{self.path}/HEAD") and not self.references.all() and not self.database.ids():
+                return "is an empty repository, to which nothing was written"
+        return ""
 
     def _branch_target(self, read: Read) -> RevisionId:
         branch = self.references.branch(read)
