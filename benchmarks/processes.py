@@ -24,7 +24,7 @@ _AUTHOR = "Ann Lee <ann@example.org>"
 _WRITERS, _TURNS = 8, 2
 _IMPORT = "import time; start = time.perf_counter(); import metastore; print(time.perf_counter() - start)"
 _FOREIGN = "import sys; import metastore; print(*(m for m in sys.modules if m.split('.')[0] in %r))"
-_PACKAGES = {"pygit2", "_pygit2", "cffi", "jsonschema_rs", "jsonpatch", "jsonpointer", "blinker", "click", "flask"}
+_PACKAGES = {"pygit2", "_pygit2", "cffi", "jsonschema_rs", "blinker", "click", "flask"}
 
 
 def starting(folder: Path, *, quick: bool) -> Iterator[Row | Note]:

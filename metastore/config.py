@@ -145,9 +145,15 @@ def _read_file(path: str) -> dict[str, Any]:
             found = tomllib.load(file)
             is_open = bool(os.fstat(file.fileno()).st_mode & stat.S_IROTH)
     except OSError as error:
-        raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {error.strerror}") from None
+        from metastore.files import in_words
+
+        raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {in_words(error)}") from None
     except ValueError as error:
-        raise InvalidInput(f"METASTORE_CONFIG: {path} is no TOML: {error}") from None
+        place = str(error).rpartition("(")[2].rstrip(")")  # such as "at line 3, column 1"
+        raise InvalidInput(
+            f"METASTORE_CONFIG: {path} is not TOML {place if place.startswith('at ') else ''}: a line looks like "
+            'store = "/var/lib/metastore"'
+        ) from None
     if is_open and any(name.endswith(("secret", "token")) for name in found):
         _log.warning("%s holds secrets, and all users of this machine can read it: chmod o= %s", path, path)
     for former, name in FORMER_NAMES.items():

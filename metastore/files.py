@@ -20,7 +20,26 @@ from metastore.errors import InvalidInput, StorageUnavailable
 
 _log = logging.getLogger("metastore.files")
 _Value = TypeVar("_Value")
+#: What an error of the operating system means, in a sentence that follows a colon.
 _WORDS = {
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "this is a folder, not a file",
+    errno.EEXIST: "there is one already",
+    errno.ENOTEMPTY: "the folder is not empty",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EADDRINUSE: "another process listens there already",
+    errno.EADDRNOTAVAIL: "this machine does not have that address",
+    errno.ECONNREFUSED: "the connection was refused, since nothing listens there",
+    errno.ECONNRESET: "the connection was closed",
+    errno.EPIPE: "the connection was closed",
+    errno.ETIMEDOUT: "it does not answer in time",
+    -2: "no host with this name is known",  # EAI_NONAME of getaddrinfo, which has numbers of its own
+    -3: "the name service does not answer",
+    -5: "no host with this name is known",
+    errno.EHOSTUNREACH: "no network leads there",
+    errno.ENETUNREACH: "no network leads there",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the file system is read-only",
@@ -35,13 +54,18 @@ _MUCH = 65_536
 _GRAIN = 2_000_000_000
 
 
+def in_words(error: OSError) -> str:
+    """Return what an error of the operating system means, in plain words."""
+    return _WORDS.get(error.errno or 0, error.strerror or str(error))
+
+
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Translate errors of the operating system to StorageUnavailable, with the file's name and plain words."""
     try:
         yield
     except OSError as error:
-        reason = _WORDS.get(error.errno or 0, error.strerror or str(error))
+        reason = in_words(error)
         raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
 
 
@@ -267,7 +291,7 @@ class WatchedFile(Generic[_Value]):
         try:
             content = self._files.read(self._path)
         except OSError as error:
-            return error.strerror or str(error)
+            return in_words(error)
         return "there is no such file" if content is None else content
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from metastore.errors import InvalidInput
 from metastore.types import Author, DatasetId, Revision, Tag
 from metastore.wording import shortened
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 #: A dataset id, or what `parse_dataset_id` makes one of.
 AnyId = str | tuple[str, str]
@@ -213,6 +217,25 @@ def make_time(at: AnyTime) -> datetime:
 def looks_like_revision(text: str) -> bool:
     """Return whether a text is a revision id or an abbreviation: 7 to 40 lower-case hex digits."""
     return _HEX.fullmatch(text) is not None
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL into its parts.
+
+    Raises:
+        InvalidInput: Its host or port is malformed. The message does not repeat the URL, which may hold a password.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise InvalidInput(
+            "this URL has a host or a port that cannot be read: write example.org, 192.0.2.1 or [2001:db8::1], and a "
+            "port as in example.org:5000"
+        ) from None
+    return parts
 
 
 def encodable(text: str, what: str) -> None:

@@ -59,7 +59,6 @@ FOREIGN = {
     "jwt": {"auth", "storage.github"},
     "cryptography": {"auth.keys"},
     "jsonschema_rs": {"descriptor"},
-    "jsonpatch jsonpointer": {"descriptor", "store"},
     "frictionless": {"descriptor", "packages"},
     "blinker": {"events"},
     "flask werkzeug markupsafe yaml": {"service", "pages", "web"},

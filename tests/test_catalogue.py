@@ -270,7 +270,7 @@ def test_a_row_that_makes_no_document_is_reported(tmp_path: Path, text: str, pro
 def test_a_table_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_bytes(b"name\n\xff\n")
     [item] = sources.read([tmp_path / "all.csv"], owner="physics")
-    assert "not CSV in UTF-8" in str(item.problem)
+    assert "the file is not UTF-8: byte 5 is wrong" in str(item.problem)
 
 
 def test_what_ckan_returns_is_imported_by_organization_and_name(run: Run, tmp_path: Path) -> None:

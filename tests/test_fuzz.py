@@ -154,6 +154,39 @@ def test_a_patch_is_refused_or_applied_and_the_document_it_is_applied_to_stays(d
     assert encode(document) == before
 
 
+steps = st.sampled_from(["a", "b", "~0~1", "", "resources", "0", "1", "2", "-", "01", "-1"])
+places = st.lists(steps, min_size=1, max_size=3).map(lambda keys: "".join(f"/{key}" for key in keys))
+
+
+@settings(bounded, max_examples=500 if SOAK else 60)
+@given(
+    documents,
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "op": st.sampled_from(["add", "remove", "replace", "move", "copy"]),
+                "path": places,
+                "from": places,
+                "value": nearby,
+            }
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_json_patch_does_what_the_library_of_that_name_does(document: Any, patch: Any) -> None:
+    import jsonpatch
+
+    given = encode(patch)
+    try:
+        expected = encode(jsonpatch.apply_patch(document, json.loads(given)))
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError):
+        expected = None
+    found = tried(patched, document, patch)
+    assert (None if isinstance(found, InvalidInput) else encode(found)) == expected
+    assert encode(patch) == given
+
+
 @pytest.mark.parametrize(
     ("target", "patch", "result"),
     [

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from metastore.auth.keys import Key, check_key_url, parse_keys
 from metastore.errors import InvalidInput, StorageUnavailable
@@ -15,6 +14,7 @@ from metastore.files import WatchedFile
 from metastore.forks import ForkSafeLock
 from metastore.http.connection import Connection
 from metastore.http.responses import NotSent, ResponseLost
+from metastore.parse import split_url
 
 _log = logging.getLogger("metastore.auth.tokens")
 _LARGEST = 262_144
@@ -193,5 +193,5 @@ class _NoKeys(Exception):
 
 def shown(url: str) -> str:
     """Return a URL without its query, which may hold a secret."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"

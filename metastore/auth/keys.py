@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput, needs_extra
+from metastore.parse import split_url
 
 _SECRET = ("HS256", "HS384", "HS512")
 _RSA = (("RS256", "RS384", "RS512"), ("PS256", "PS384", "PS512"))
@@ -106,11 +106,7 @@ def check_key_url(url: str) -> str:
     Raises:
         InvalidInput: It is not an http or https URL, or has a password.
     """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise InvalidInput("this is not a URL such as https://ckan.example.org/authz/public_key") from None
+    parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or not url.isprintable():
         raise InvalidInput("this is not a URL such as https://ckan.example.org/authz/public_key")
     if "@" in parts.netloc:

@@ -31,6 +31,10 @@ _Error = TypeVar("_Error", bound=MetastoreError)
 csv.field_size_limit(max(csv.field_size_limit(), 32 * 1024 * 1024))
 
 
+#: What is wrong where Python's strict reader stops.
+NOT_CSV = "a quote is not closed, or text follows one that is"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A bundle in a file.
@@ -99,7 +103,7 @@ def read_rows(text: str | bytes, format: str) -> list[Row]:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise InvalidInput(f"the file is not UTF-8: {error}") from None
+            raise InvalidInput(f"the file is not UTF-8: byte {error.start} is wrong") from None
     return _of(format, _READERS)(text.removeprefix("\ufeff"))
 
 
@@ -155,8 +159,8 @@ def _read_csv(text: str) -> list[Row]:
         if "name" not in header or len(set(header)) != len(header):
             raise InvalidInput(f"the first line has to name the columns, such as {','.join(ATTRIBUTES)}")
         return [Row(reader.line_num, _values(cells)) for cells in reader]
-    except csv.Error as error:
-        raise InvalidInput(f"line {reader.line_num} is not CSV: {error}") from None
+    except csv.Error:
+        raise InvalidInput(f"line {max(1, reader.line_num)} is not CSV: {NOT_CSV}") from None
 
 
 def _values(cells: Mapping[str | None, Any]) -> dict[str, Any]:

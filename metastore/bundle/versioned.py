@@ -173,8 +173,10 @@ class VersionedRecord(BundleRecord):
         try:
             document = json.loads(self._storage.read(BUNDLES, revision, REGISTRY))
             return _Registry(int(document["last"]), [str(name) for name in document["changed"]])
-        except (ValueError, TypeError, KeyError, PathNotFound) as error:
-            raise StorageCorrupt(f"{REGISTRY} of revision {revision[:12]} cannot be read: {error!r}") from None
+        except PathNotFound:
+            raise StorageCorrupt(f"revision {revision[:12]} has no {REGISTRY}") from None
+        except (ValueError, TypeError, KeyError):
+            raise StorageCorrupt(f"{REGISTRY} of revision {revision[:12]} is not what MetaStore writes") from None
 
     def _read(self, revision: RevisionId, name: str) -> Snapshot | None:
         try:
@@ -318,5 +320,5 @@ def _decode(content: bytes) -> Snapshot:
             previous=document["previous"],
             hash=document["hash"],
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageCorrupt(f"the file of a bundle cannot be read: {error!r}") from None
+    except (ValueError, KeyError, TypeError):
+        raise StorageCorrupt("the file of a bundle is damaged: it is not what MetaStore writes") from None

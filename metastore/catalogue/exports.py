@@ -23,7 +23,7 @@ from metastore.errors import (
     RevisionNotFound,
     StorageCorrupt,
 )
-from metastore.files import replace_file
+from metastore.files import in_words, replace_file
 from metastore.parse import AnyId, parse_dataset_id
 from metastore.types import DatasetId
 
@@ -182,7 +182,7 @@ class _Run:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise InvalidInput(f"{self._folder / path} cannot be read: {error.strerror}") from None
+            raise InvalidInput(f"{self._folder / path} cannot be read: {in_words(error)}") from None
 
     def _changed_by_somebody(self, path: str, content: bytes) -> bool:
         return not self._overwrite and self.known.get(path) != _digest(content)
@@ -206,7 +206,7 @@ def _read_manifest(file: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be read: {error.strerror}") from None
+        raise InvalidInput(f"{file} cannot be read: {in_words(error)}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidInput(
             f"{file} is damaged: remove it, then the next export keeps every file that differs"
@@ -218,7 +218,7 @@ def _writing(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InvalidInput(f"{file} cannot be written: {error.strerror}") from None
+        raise InvalidInput(f"{file} cannot be written: {in_words(error)}") from None
 
 
 def _digest(content: bytes) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from metastore import ckan
+from metastore.bundle.exchange import NOT_CSV
 from metastore.descriptor.document import DESCRIPTOR, decode, encode
 from metastore.errors import InvalidInput
+from metastore.files import in_words
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
 
@@ -67,7 +69,7 @@ def _items(path: Path) -> Iterator[Item]:
         try:
             content = file.read_bytes()
         except OSError as error:
-            yield Item(str(file), b"", problem=InvalidInput(f"the file cannot be read: {error.strerror}"))
+            yield Item(str(file), b"", problem=InvalidInput(f"the file cannot be read: {in_words(error)}"))
             continue
         reader = _READERS.get(file.suffix.lower())
         yield from reader(str(file), content) if reader else _of_json(str(file), content)
@@ -97,9 +99,17 @@ def _of_lines(source: str, content: bytes) -> Iterator[Item]:
 
 def _of_table(source: str, content: bytes) -> Iterator[Item]:
     try:
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        yield Item(source, content, problem=InvalidInput(f"the file is not CSV in UTF-8: {error}"))
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        rows = list(reader)
+    except UnicodeDecodeError as error:
+        yield Item(source, content, problem=InvalidInput(f"the file is not UTF-8: byte {error.start} is wrong"))
+        return
+    except csv.Error:
+        yield Item(
+            source,
+            content,
+            problem=InvalidInput(f"line {max(1, reader.line_num)} is not CSV: {NOT_CSV}"),
+        )
         return
     for number, row in enumerate(rows, 2):
         try:

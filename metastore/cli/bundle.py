@@ -15,7 +15,7 @@ from metastore.bundle.exchange import FORMATS, ImportLine, read_rows
 from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
 from metastore.cli.base import App, read_input, say
-from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, command
+from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, Number, command
 from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, PermissionDenied
@@ -52,7 +52,7 @@ def _command(name: str, *options: Callable[..., Any], writes: bool = False, list
     click.option("--run/--no-run", default=None, help="Only those that should, or should not, be running."),
     click.option("--host", help="Only those that may run on this host."),
     click.option("--after", metavar="NAME", help="Begin after this name."),
-    click.option("--limit", type=click.IntRange(min=0), help="The most bundles to list."),
+    click.option("--limit", type=Number(0), help="The most bundles to list."),
     lists="name event ifb_group storage run udp writable hosts updated",
 )
 def list_bundles(app: App, **wanted: Any) -> None:
@@ -152,7 +152,7 @@ def undo(app: App, name: str, snapshot: int, comment: str | None, expected: int 
     click.option("--since", type=TIME, metavar="TIME", help="Only from this time on."),
     click.option("--until", type=TIME, metavar="TIME", help="Only before this time."),
     click.option("--before", type=int, metavar="NUMBER", help="Only before this snapshot."),
-    click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="The most to list."),
+    click.option("--limit", type=Number(0), default=50, show_default=True, help="The most to list."),
     lists="id created user action name comment",
 )
 def log(app: App, **wanted: Any) -> None:

@@ -12,7 +12,7 @@ from metastore import validate
 from metastore.cli import completing
 from metastore.cli.base import App, read_json, say, tell_findings, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
-from metastore.cli.options import CREATE, TIME, command
+from metastore.cli.options import CREATE, TIME, Number, command
 from metastore.cli.output import show_bytes
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset
@@ -313,7 +313,7 @@ def undo(
 @command(dataset, "list", lists="id title revision.created revision.author.name problem")
 @click.argument("prefix", default="", shell_complete=completing.owners)
 @click.option("--after", metavar="OWNER/NAME", help="Begin after this id.")
-@click.option("--limit", type=click.IntRange(min=0), help="The most datasets to list.")
+@click.option("--limit", type=Number(0), help="The most datasets to list.")
 @click.option("--deleted", is_flag=True, help="List the deleted datasets instead.")
 @click.option("--at", type=TIME, metavar="TIME", help="List the datasets that there were at this time.")
 @click.option("--long", "is_long", is_flag=True, help="Also show the title and last change of each: when, who and why.")
@@ -336,7 +336,7 @@ def list_datasets(
 
 @command(owner, "list", lists="name datasets")
 @click.option("--after", metavar="OWNER", help="Begin after this owner.")
-@click.option("--limit", type=click.IntRange(min=0), help="The most owners to list.")
+@click.option("--limit", type=Number(0), help="The most owners to list.")
 def list_owners(app: App, after: str | None, limit: int | None) -> None:
     """List the owners of datasets, with the number of datasets of each."""
     app.rows(app.reader().owner_list(after=after, limit=limit))

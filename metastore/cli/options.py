@@ -55,6 +55,14 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
 
 
 TIME = _Time()
+
+
+class Number(click.IntRange):
+    """A whole number in a range."""
+
+    name = "integer"
+
+
 COMMON: tuple[Callable[..., Any], ...] = (
     click.option(
         "--store",

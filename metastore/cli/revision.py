@@ -12,7 +12,7 @@ from metastore.cli import completing
 from metastore.cli.base import App
 from metastore.cli.compare import Comparison, comparing
 from metastore.cli.ids import ID
-from metastore.cli.options import TIME, command
+from metastore.cli.options import TIME, Number, command
 from metastore.cli.output import indented, paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.store.base import Store
@@ -46,7 +46,7 @@ def _root() -> None:
 @command(revision, "list", lists="id created author.name message")
 @ID
 @click.argument("revision", required=False, shell_complete=completing.tags)
-@click.option("--limit", type=click.IntRange(min=0), help="The most revisions to list.")
+@click.option("--limit", type=Number(0), help="The most revisions to list.")
 @click.option(
     "--path", metavar="POINTER", help="Only changes of this part, such as /licenses or /resources/stations/title."
 )
@@ -167,7 +167,7 @@ def project_read(app: App, dataset_id: str) -> None:
 @command(_root, "journal", lists="created author.name action dataset_id message")
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
-@click.option("--limit", type=click.IntRange(min=0), help="The most entries to list.")
+@click.option("--limit", type=Number(0), help="The most entries to list.")
 def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
     """List moves, purges, changes of tags, and what was received.
 

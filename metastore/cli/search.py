@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from metastore.cli.base import App, say
-from metastore.cli.options import TIME, command
+from metastore.cli.options import TIME, Number, command
 from metastore.cli.output import paint, show
 from metastore.errors import InvalidInput
 from metastore.search.values import FACETS, Hit, Results
@@ -38,7 +38,7 @@ def _root() -> None:
     "--facet", "facets", multiple=True, type=click.Choice(FACETS), help="Count the results by this; repeatable."
 )
 @click.option("--after", metavar="CURSOR", help="The cursor of the next page, which each page prints.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="The most hits to list.", show_default=True)
+@click.option("--limit", type=Number(1, 1000), default=20, help="The most hits to list.", show_default=True)
 @click.option("--summary", is_flag=True, help="Print what the newest revision of each changed.")
 def search(
     app: App,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from metastore.cli.base import App, say
-from metastore.cli.options import command
+from metastore.cli.options import Number, command
 from metastore.errors import needs_extra
 
 if TYPE_CHECKING:
@@ -25,13 +25,11 @@ def _root() -> None:
 
 @command(_root, "serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 for a free one."
-)
-@click.option("--workers", type=click.IntRange(1, 256), help="The processes. Default: one per core, at least two.")
+@click.option("--port", type=Number(0, 65535), default=8000, show_default=True, help="The port; 0 for a free one.")
+@click.option("--workers", type=Number(1, 256), help="The processes. Default: one per core, at least two.")
 @click.option(
     "--threads",
-    type=click.IntRange(1, 1024),
+    type=Number(1, 1024),
     default=128,
     show_default=True,
     help="The requests that each process answers at once.",

@@ -39,7 +39,7 @@ def init(app: App, url: str | None) -> None:
         app.refuse_store(f"the new store is {url}")
     place = url or app.url()
     if not is_new(place):
-        raise AlreadyExists(f"a store or other files at {place}")
+        raise AlreadyExists(f"a store, or something else, at {place}")
     app.open(place, create=True)
     say(f"Made a new store at {place}.", fg="green")
     app.data({"store": place}, place)

@@ -157,8 +157,11 @@ def _unknown(text: str) -> OutcomeUnknown:
         before, wanted, attempt = (from_wire(str | None, facts.get(name)) for name in names)
         change = from_wire(ChangeRequest, facts.get("change"))
         return OutcomeUnknown("", wanted, before=before, change=change, attempt=attempt)
-    except ValueError as error:
-        raise InvalidInput(f"this is not the JSON that a command prints for an unknown outcome: {error}") from None
+    except ValueError:
+        raise InvalidInput(
+            "this is not the JSON that a command with --json prints for an unknown outcome: copy all of that line, in "
+            "single quotes"
+        ) from None
 
 
 @command(_root, "pack")

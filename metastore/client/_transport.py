@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
 from metastore.http.connection import Connection
 from metastore.http.credentials import refuse_unencrypted
 from metastore.http.responses import Response
+from metastore.parse import split_url
 
 #: Statuses of a read that may change in a moment: the service's own, or those of a proxy in front of it.
 TRANSIENT = frozenset({429, 502, 503, 504})
@@ -108,12 +108,9 @@ class Transport:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    try:
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        port, host = None, None
-    if parts.scheme.lower() not in ("http", "https") or not host or port == 0:
+    parts = split_url(url)
+    host = parts.hostname
+    if parts.scheme.lower() not in ("http", "https") or not host or parts.port == 0:
         raise InvalidInput("a service's address looks like https://metastore.example.org or http://localhost:5000")
     if "@" in parts.netloc:
         raise InvalidInput(f"an address holds no password: give {parts.scheme}://{host}, and the token beside it")

@@ -26,6 +26,20 @@ MAX_DEPTH = 100
 _PIECE, _PIECES = 1 << 14, 64
 #: A part of what is written; a long text is in pieces, which are made when they are needed.
 _Part = str | Iterable[str]
+#: What is wrong, by Python's message about it; `_fault` says where.
+_FAULTS = {
+    "Expecting value": "a value was expected",
+    "Expecting property name enclosed in double quotes": "a name in double quotes was expected",
+    "Expecting ':' delimiter": "a colon was expected",
+    "Expecting ',' delimiter": "a comma or a closing bracket was expected",
+    "Illegal trailing comma before end of object": "a comma stands before a closing bracket",
+    "Illegal trailing comma before end of array": "a comma stands before a closing bracket",
+    "Extra data": "the document has ended, but more text begins",
+    "Unterminated string starting at": "no double quote ends the string that begins",
+    "Invalid control character at": "a line break, a tab or the like must be written as \\n, \\t or \\u00XX",
+    "Invalid \\escape": "no escape such as \\n follows the backslash, which alone is written as \\\\,",
+    "Invalid \\uXXXX escape": "four hexadecimal digits were expected after \\u",
+}
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 
@@ -70,7 +84,7 @@ def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int |
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the document is not UTF-8: byte {error.start} is wrong") from None
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+        raise InvalidInput(f"not JSON: {_fault(error)}") from None
     except RecursionError:
         raise InvalidInput(f"the document is nested more than {MAX_DEPTH} levels deep") from None
 
@@ -99,12 +113,23 @@ def load(content: bytes) -> Any:
     """Read stored JSON into ordinary Python values.
 
     Raises:
-        ValueError: It is not JSON. NaN is not JSON, though many programs write it.
+        ValueError: It is not JSON; the message says where. NaN is not JSON, though many programs write it.
     """
     try:
         return json.loads(content, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(_fault(error)) from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _fault(error: json.JSONDecodeError) -> str:
+    """Say what is wrong with JSON, and where."""
+    fault = _FAULTS.get(error.msg, "something else was expected")
+    ends = " at the end, " if error.pos >= len(error.doc.rstrip()) else " "
+    return f"{fault}{ends}in line {error.lineno}, column {error.colno}"
 
 
 def load_written(content: bytes) -> Any:

@@ -16,7 +16,9 @@ from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Self
 
+from metastore.descriptor.document import load
 from metastore.errors import InvalidInput
+from metastore.files import in_words
 from metastore.types import Difference
 
 #: From the least to the most severe.
@@ -130,11 +132,13 @@ def _read(source: str | Path | None) -> Any:
 
         return json.loads(files("metastore").joinpath("data/grades.json").read_text("utf-8"))
     try:
-        rows = json.loads(Path(source).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"the rules for grades cannot be read from {source}: {error}") from None
+        rows = load(Path(source).read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"the rules for grades cannot be read from {source}: {in_words(error)}") from None
+    except ValueError as error:
+        raise InvalidInput(f"the rules for grades in {source} are not JSON: {error}") from None
     if not isinstance(rows, list):
-        raise InvalidInput(f"the rules for grades in {source} are a list of objects")
+        raise InvalidInput(f"the rules for grades in {source} have to be a list of objects")
     return rows
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from metastore.descriptor.document import MAX_DEPTH, encode
+from metastore.descriptor._schema_errors import kind_of_value
+from metastore.descriptor.document import MAX_DEPTH, encode, escape
 from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput
+from metastore.wording import shortened, spelled
 
-#: The longest reason why an operation does not fit, in characters.
-_LONGEST = 200
+#: The operations, and what each needs beside a path (RFC 6902, section 4).
+_OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    "add": ("value",),
+    "remove": (),
+    "replace": ("value",),
+    "move": ("from",),
+    "copy": ("from",),
+    "test": ("value",),
+}
+_ALL_OPERATIONS = "there are add, remove, replace, move, copy and test"
+#: The number of an item of a list (RFC 6901, section 4), of which no list has more than 18 digits' worth.
+_INDEX = re.compile("0|[1-9][0-9]{0,17}")
 #: The longest pointer in an operation, in characters.
 _LONGEST_POINTER = 100_000
 #: The approximate size of a value beside its text, in bytes.
@@ -68,79 +81,171 @@ def _merge(target: Any, patch: Any, depth: int = 0) -> Any:
 
 
 def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
-    import jsonpatch
-
     if len(operations) > _MOST_OPERATIONS:
         raise InvalidInput(
             f"a patch has at most {_MOST_OPERATIONS} operations, not {len(operations)}: replace the descriptor",
             pointer="",
         )
-    document, left, shifts = _copy(document), MAX_BYTES, _MOST_SHIFTS
+    patching = _Patching(document)
     for index, operation in enumerate(operations):
         try:
-            _limit_pointers(operation)
-            left = _left_after(document, operation, left)
-            shifts = _shifts_left_after(document, operation, shifts)
-            document = _apply(document, operation)
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, RecursionError):
-                raise
-            # jsonpatch quotes the whole document for a pointer that leads nowhere.
-            detail = (str(error) or type(error).__name__)[:_LONGEST]
-            raise InvalidInput(f"operation {index} of the patch does not fit: {detail}", pointer=f"/{index}") from None
-    return document
+            patching.apply(_parse(operation))
+        except _Misfit as error:
+            raise InvalidInput(f"operation {index} of the patch does not fit: {error}", pointer=f"/{index}") from None
+    return patching.document
 
 
-def _limit_pointers(operation: Any) -> None:
-    """Refuse pointers that are very long, of which several copies are made. Raises ValueError."""
-    names = [name for name in ("path", "from") if isinstance(operation, dict)]
-    if any(len(operation[name]) > _LONGEST_POINTER for name in names if isinstance(operation.get(name), str)):
-        raise ValueError(f"a pointer has at most {_LONGEST_POINTER} characters: use a merge patch")
+class _Misfit(Exception):
+    """An operation is malformed, or does not fit the document. The message says why."""
 
 
-def _apply(document: Any, operation: Any) -> Any:
-    import jsonpatch
+class _Operation(NamedTuple):
+    """An operation of a patch: its places are lists of steps."""
 
-    if isinstance(operation, dict) and operation.get("op") == "test":
-        _test(document, operation)
-        return document
-    return jsonpatch.JsonPatch([operation]).apply(document, in_place=True)
-
-
-def _left_after(document: Any, operation: Any, left: int) -> int:
-    """Return how much later operations may copy or compare. Copying a list into itself doubles it each time.
-
-    Raises:
-        ValueError: It is too much already.
-    """
-    import jsonpatch
-
-    if not isinstance(operation, dict) or operation.get("op") not in ("copy", "test"):
-        return left
-    pointer = jsonpatch.JsonPointer(operation["from" if operation["op"] == "copy" else "path"])
-    left -= _length(pointer.resolve(document), left)
-    if left < 0:
-        raise ValueError(f"all in all the patch copies or compares more than {MAX_BYTES} bytes")
-    return left
+    op: str
+    path: list[str]
+    source: list[str]
+    value: Any
 
 
-def _shifts_left_after(document: Any, operation: Any, left: int) -> int:
-    """Return how many items later operations may shift. Adding or removing an item shifts all items after it.
+def _parse(operation: Any) -> _Operation:
+    if not isinstance(operation, dict):
+        raise _Misfit(f"an operation is an object, not {kind_of_value(operation)}")
+    op = operation.get("op")
+    if not isinstance(op, str) or op not in _OPERATIONS:
+        raise _Misfit(f"its op is {spelled(op, 80) if 'op' in operation else 'missing'}; {_ALL_OPERATIONS}")
+    for name in ("path", *_OPERATIONS[op]):
+        if name not in operation:
+            raise _Misfit(f"{op} needs a {name}")
+    source = _steps(operation["from"], "from") if "from" in _OPERATIONS[op] else []
+    return _Operation(op, _steps(operation["path"], "path"), source, operation.get("value"))
 
-    Raises:
-        ValueError: It is too much already.
-    """
-    import jsonpatch
 
-    if not isinstance(operation, dict) or operation.get("op") not in ("add", "remove", "move", "copy"):
-        return left
-    pointers = [operation[name] for name in ("from", "path") if name in operation]
-    for pointer in pointers:
-        holder = jsonpatch.JsonPointer(pointer).to_last(document)[0] if pointer else None
-        left -= len(holder) if isinstance(holder, list) and not pointer.endswith("/-") else 0
-    if left < 0:
-        raise ValueError("all in all the patch shifts too many items of long lists: replace the lists")
-    return left
+def _steps(pointer: Any, name: str) -> list[str]:
+    """Return the steps of a pointer. A very long one is refused, since several copies are made of it."""
+    if not isinstance(pointer, str):
+        raise _Misfit(f"its {name} is {kind_of_value(pointer)}, not text")
+    if len(pointer) > _LONGEST_POINTER:
+        raise _Misfit(f"a pointer has at most {_LONGEST_POINTER} characters: use a merge patch")
+    if pointer and not pointer.startswith("/"):
+        raise _Misfit(f"its {name} is {shortened(pointer)}, but a pointer begins with /")
+    if re.search("~(?![01])", pointer):
+        raise _Misfit(f"its {name} {shortened(pointer)} has a ~ alone: write ~0 for ~, and ~1 for / in a name")
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+
+
+class _Patching:
+    """A copy of a document that operations change."""
+
+    def __init__(self, document: Any) -> None:
+        self.document = _copy(document)
+        self._bytes, self._shifts = MAX_BYTES, _MOST_SHIFTS  # what further operations may copy or compare, and shift
+
+    def apply(self, operation: _Operation) -> None:
+        op, path, source, value = operation
+        if op == "test":
+            self._test(path, value)
+        elif op == "remove":
+            self._remove(path)
+        elif op == "move":
+            self._move(source, path)
+        elif op == "copy":
+            self._add(path, _copy(self._counted(_found(self.document, source))))
+        elif op == "add" or not path:
+            self._add(path, _copy(value))
+        else:
+            self._replace(path, _copy(value))
+
+    def _test(self, path: Sequence[str], value: Any) -> None:
+        """RFC 6902, section 4.6. Compares texts, since in Python `1 == True`."""
+        found = self._counted(_found(self.document, path))
+        if encode(found, sort=True) != encode(value, sort=True) and not _equal_numbers(found, value):
+            raise _Misfit(f"{_shown(path)} is {spelled(found, 80)}, not {spelled(value, 80)}")
+
+    def _move(self, source: Sequence[str], path: Sequence[str]) -> None:
+        value = _found(self.document, source)
+        if path == source:
+            return
+        if path[: len(source)] == source:
+            raise _Misfit(f"{_shown(source)} cannot be moved into itself")
+        self._remove(source)
+        self._add(path, value)
+
+    def _remove(self, path: Sequence[str]) -> None:
+        _found(self.document, path)
+        if not path:
+            raise _Misfit("the whole document cannot be removed")
+        holder = _found(self.document, path[:-1])
+        if isinstance(holder, list):
+            self._count_shifts(holder, int(path[-1]))
+        del holder[int(path[-1]) if isinstance(holder, list) else path[-1]]
+
+    def _replace(self, path: Sequence[str], value: Any) -> None:
+        _found(self.document, path)
+        holder = _found(self.document, path[:-1])
+        holder[int(path[-1]) if isinstance(holder, list) else path[-1]] = value
+
+    def _add(self, path: Sequence[str], value: Any) -> None:
+        if not path:
+            self.document = value
+            return
+        *outer, last = path
+        holder = _found(self.document, outer)
+        if isinstance(holder, dict):
+            holder[last] = value
+        elif isinstance(holder, list):
+            number = len(holder) if last == "-" else _number(last, outer)
+            if number > len(holder):
+                raise _Misfit(f"{_items(holder, outer)}, so none can be added as item {number}: write - for the end")
+            self._count_shifts(holder, number)
+            holder.insert(number, value)
+        else:
+            raise _Misfit(f"{_shown(outer)} is {kind_of_value(holder)}, so it has no member {shortened(last)}")
+
+    def _counted(self, value: Any) -> Any:
+        """Return a value to copy or compare. Copying a list into itself doubles it each time."""
+        self._bytes -= _length(value, self._bytes)
+        if self._bytes < 0:
+            raise _Misfit(f"all in all the patch copies or compares more than {MAX_BYTES} bytes")
+        return value
+
+    def _count_shifts(self, items: list[Any], number: int) -> None:
+        """Count the items that move when one is added or removed."""
+        self._shifts -= len(items) - number
+        if self._shifts < 0:
+            raise _Misfit("all in all the patch shifts too many items of long lists: replace the lists")
+
+
+def _found(document: Any, steps: Sequence[str]) -> Any:
+    """Return the value at a place."""
+    value = document
+    for at, step in enumerate(steps):
+        if isinstance(value, list):
+            number = _number(step, steps[:at])
+            if number >= len(value):
+                raise _Misfit(f"{_items(value, steps[:at])}, and no item {number}")
+            value = value[number]
+        elif not isinstance(value, dict):
+            raise _Misfit(f"{_shown(steps[:at])} is {kind_of_value(value)}, so it has no member {shortened(step)}")
+        elif step not in value:
+            raise _Misfit(f"{_shown(steps[:at])} has no member {shortened(step)}")
+        else:
+            value = value[step]
+    return value
+
+
+def _number(step: str, outer: Sequence[str]) -> int:
+    if not _INDEX.fullmatch(step):
+        raise _Misfit(f"{_shown(outer)} is a list, so {shortened(step)} has to be the number of an item, from 0 on")
+    return int(step)
+
+
+def _items(value: list[Any], outer: Sequence[str]) -> str:
+    return f"the list {_shown(outer)} has {len(value)} item{'s' * (len(value) != 1)}"
+
+
+def _shown(steps: Sequence[str]) -> str:
+    return shortened("".join(f"/{escape(step)}" for step in steps)) if steps else "the document"
 
 
 def _length(value: Any, most: int) -> int:
@@ -157,22 +262,13 @@ def _length(value: Any, most: int) -> int:
     return length
 
 
-def _test(document: Any, operation: Mapping[str, Any]) -> None:
-    """RFC 6902, section 4.6. Compares texts, since in Python `1 == True`."""
-    import jsonpatch
-
-    found = jsonpatch.JsonPointer(operation["path"]).resolve(document)
-    if encode(found, sort=True) != encode(operation["value"], sort=True) and not _equal_numbers(
-        found, operation["value"]
-    ):
-        raise ValueError(f"the value at {operation['path']!r} is another")
-
-
 def _equal_numbers(a: Any, b: Any) -> bool:
     return all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (a, b)) and a == b
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, depth: int = 0) -> Any:
+    if depth > MAX_DEPTH:  # by copies of what holds copies
+        raise InvalidInput(f"the document would be nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    return [_copy(member) for member in value] if isinstance(value, list) else value
+        return {key: _copy(member, depth + 1) for key, member in value.items()}
+    return [_copy(member, depth + 1) for member in value] if isinstance(value, list) else value

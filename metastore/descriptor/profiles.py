@@ -19,6 +19,7 @@ from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_of_va
 from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
+from metastore.files import in_words
 from metastore.types import Finding
 
 #: The most findings that are listed, and the most further ones that are counted.
@@ -146,8 +147,10 @@ def _read(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*.json")):
         try:
             schemas[path.relative_to(folder).as_posix()] = load(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-        except (OSError, ValueError) as error:
-            raise InvalidInput(f"the profile {path} cannot be read: {error}") from None
+        except OSError as error:
+            raise InvalidInput(f"the profile {path} cannot be read: {in_words(error)}") from None
+        except ValueError as error:
+            raise InvalidInput(f"the profile {path} is not JSON: {error}") from None
     return schemas
 
 

@@ -83,7 +83,7 @@ class Host:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.base = check_base(base)
+        self.base = check_base(base, credentials)
         self._connection = Connection(
             self.base,
             extra=extra,
@@ -278,7 +278,10 @@ class Host:
         raise StorageError(f"{self._name()} answered {status} to {method} {path}: {message}")
 
     def _redirected(self, response: Response, address: str) -> StorageUnavailable:
-        location = urljoin(address, response.headers.get("location", ""))
+        try:
+            location = urljoin(address, response.headers.get("location", ""))
+        except ValueError:  # such as https://[
+            location = address
         if location == address:
             return StorageUnavailable(f"{response.address} answered {response.status}, and not where to go instead")
         return Redirected(location)
@@ -291,7 +294,10 @@ class Host:
         """
         if not path.startswith(("http://", "https://")):
             return f"{self.base}{path}"
-        link, ours = urlsplit(path), urlsplit(self.base)
+        try:
+            link, ours = urlsplit(path), urlsplit(self.base)
+        except ValueError:  # such as https://[
+            raise StorageUnavailable(f"{self._name()} links to an address that cannot be read") from None
         if link[:2] == ours[:2]:
             return path
         if not f"{link.path}/".startswith(f"{ours.path}/"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -16,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
+from metastore.files import in_words
 from metastore.forks import undisturbed
 from metastore.http._body import ENCODING, BadBody, read_body
 from metastore.http.credentials import is_loopback
@@ -195,7 +195,7 @@ class Connection:
                 verify=self._trusted(),
             )
         except OSError as error:  # SSL_CERT_FILE names a missing file
-            raise StorageUnavailable(f"the certificates to trust cannot be read: {error}") from None
+            raise StorageUnavailable(f"the certificates to trust cannot be read: {in_words(error)}") from None
 
     def _trusted(self) -> ssl.SSLContext:
         """Return the certificates to trust: httpx's and the system's. Plain HTTP needs none, which saves time."""
@@ -230,9 +230,18 @@ def _quiet() -> type[httpx.URL]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of an error; some of httpx's errors have no text of their own."""
+    """Return the reason of an error of httpx in our words, from the error of the system that is behind it."""
     import httpx
 
     if isinstance(error, httpx.TimeoutException):
         return "it does not answer in time"
-    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    if isinstance(error, httpx.ProxyError):
+        return "the proxy in between refuses"
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return "it does not answer as a TLS server: is it http, not https?"
+    return in_words(cause) if cause is not None else "the connection ended too early"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import NoReturn, Protocol
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
+from metastore.parse import split_url
 
 
 class Credentials(Protocol):
@@ -63,18 +63,20 @@ class Nobody:
         return False
 
 
-def check_base(url: str) -> str:
-    """Return an API's address without a trailing slash, if a token may be sent there.
+def check_base(url: str, credentials: Credentials) -> str:
+    """Return an API's address without a trailing slash, if the credentials may be sent there.
 
     Raises:
-        InvalidInput: It is not an address, holds credentials, or is neither https nor on this machine.
+        InvalidInput: It is not an address, holds credentials, or would take a token neither over https nor to this
+            machine.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidInput("the address of a host's API looks like https://git.example.org/api/v3")
     if "@" in parts.netloc:
         raise InvalidInput("the address of a host's API holds no token: give it as an option")
-    refuse_unencrypted(url)
+    if not isinstance(credentials, Nobody):
+        refuse_unencrypted(url)
     return url.rstrip("/")
 
 
@@ -84,14 +86,14 @@ def refuse_unencrypted(url: str) -> None:
     Raises:
         InvalidInput: The scheme is `http`, and the host is not this machine.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme == "http" and not is_loopback(url):
         raise InvalidInput(f"a token is not sent to {parts.hostname} unencrypted: use https")
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether an address is on this very machine."""
-    name = urlsplit(url).hostname or ""
+    name = split_url(url).hostname or ""
     try:
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:

@@ -150,7 +150,10 @@ def _may_be_shown(error: Exception) -> bool:
 
 def _is_from_here() -> bool:
     """Tell whether one of our pages sent the request: browsers name the origin, and other sites cannot change it."""
-    origin = urlsplit(request.headers.get("Origin", "")).netloc
+    try:
+        origin = urlsplit(request.headers.get("Origin", "")).netloc
+    except ValueError:  # such as http://[
+        return False
     return bool(origin) and origin in (request.host, urlsplit(service().settings.public_url or "").netloc)
 
 

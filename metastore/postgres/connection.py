@@ -252,6 +252,9 @@ def _meaning(error: psycopg.Error) -> MetastoreError:
     for kinds, meaning, advice in _MEANINGS:
         if isinstance(error, kinds):
             return meaning(f"{message}: {advice}" if advice else message)
+    if error.pgconn is not None or isinstance(error.__cause__, OSError):  # there was no connection
+        first = str(error).partition("\n")[0].removeprefix("connection failed: ").removeprefix("connection is bad: ")
+        return StorageUnavailable(f"the database cannot be reached: {first}")
     return StorageUnavailable(f"the database reports: {message}")
 
 

@@ -28,6 +28,7 @@ from werkzeug.exceptions import BadRequest
 from metastore import config
 from metastore.auth.tokens import LONGEST
 from metastore.errors import InvalidInput
+from metastore.files import in_words
 from metastore.printable import printable
 from metastore.service.context import request_id
 
@@ -83,7 +84,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except (OSError, OverflowError, UnicodeError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = in_words(error) if isinstance(error, OSError) else "that is not an address of this machine"
         raise InvalidInput(f"cannot listen on {host}:{port}: {reason}") from None
     return listener
 

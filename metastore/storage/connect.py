@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from metastore.errors import InvalidInput, needs_extra
+from metastore.parse import split_url
 from metastore.storage.port import Storage
 
 #: The options of a store on a Git host.
@@ -136,7 +137,7 @@ def _open_file(text: str, options: dict[str, Any]) -> Storage:
 
 
 def _path_of(text: str) -> str:
-    parts = urlsplit(text)
+    parts = split_url(text)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
         raise InvalidInput(f"a file URL has three slashes and an absolute path: file:///var/lib/metastore, not {text}")
     return unquote(parts.path)

@@ -25,5 +25,5 @@ def parse_line(content: bytes) -> tuple[str, DatasetId, Mapping[str, Any]]:
     try:
         line = json.loads(content)
         return line["action"], parse_dataset_id(line["dataset"]), line["details"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"it lacks a part, or is not an object: {error}") from None
+    except (KeyError, TypeError):
+        raise ValueError("it lacks a part, or is not an object") from None

@@ -11,7 +11,6 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from metastore.errors import AlreadyExists, DatasetNotFound, InvalidInput, StorageBusy
 from metastore.git.cache import Cache
@@ -20,6 +19,7 @@ from metastore.git.protocol import NoRepository, SmartHttp
 from metastore.git.repository import Repository
 from metastore.http.client import LONGEST, Host
 from metastore.http.credentials import Nobody, Token
+from metastore.parse import split_url
 from metastore.storage.naming import OWN_OWNER
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.remote_repository import RemoteRepository
@@ -181,7 +181,7 @@ def open_plain_git(
     Raises:
         InvalidInput: The URL or an option makes no sense.
     """
-    parts = urlsplit(url.removeprefix("git+"))
+    parts = split_url(url.removeprefix("git+"))
     if parts.password is not None:
         raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GIT_TOKEN")
     if not parts.hostname or parts.query or parts.fragment or not {"{owner}", "{name}"} <= _placeholders(parts.path):

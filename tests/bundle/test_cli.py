@@ -191,7 +191,7 @@ def test_some_are_exported(bundle: Run, numi: str) -> None:
         (("create", "B", "--event", "e"), 2, "Missing option '--group'"),
         (("create", "B", "--event", "e", "--group", "Nova", "--user", "ruth"), 2, "no group 'Nova'"),
         (("log", "--since", "yesterday"), 2, "not a time such as"),
-        (("import", "missing.json"), 2, "No such file"),
+        (("import", "missing.json"), 2, "there is no such file"),
         (("import", "groups.conf"), 2, "not JSON"),
         (
             ("list", "--groups", "missing.conf"),

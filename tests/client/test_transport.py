@@ -346,7 +346,8 @@ def test_a_child_and_threads_share_a_store_without_sharing_connections(remote: M
     ("url", "options", "said"),
     [
         ("http://", {}, "looks like https://"),
-        ("https://host:port", {}, "looks like https://"),
+        ("https://host:port", {}, "a host or a port that cannot be read"),
+        ("https://[::1", {}, "a host or a port that cannot be read"),
         ("https://ann:secret@host", {}, "holds no password"),
         ("https://host/?token=secret", {}, "neither"),
         ("https://host/#x", {}, "neither"),

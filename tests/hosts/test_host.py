@@ -21,7 +21,7 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.http.client import Host
-from metastore.http.credentials import Token, check_base
+from metastore.http.credentials import Nobody, Token, check_base
 from metastore.http.responses import Redirected, ResponseLost
 
 from ..processes import in_child
@@ -346,11 +346,15 @@ def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(token: st
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://x", "http://example.org", "https://t:s@example.org", "https://", "https://x/?a"]
+    "url", ["ftp://x", "http://example.org", "https://t:s@example.org", "https://", "https://x/?a", "https://[x"]
 )
 def test_a_token_goes_nowhere_unencrypted(url: str) -> None:
     with pytest.raises(InvalidInput):
-        check_base(url)
+        check_base(url, Token("secret"))
+
+
+def test_without_a_token_an_address_may_be_unencrypted() -> None:
+    assert check_base("http://example.org/", Nobody()) == "http://example.org"
 
 
 def test_a_forked_child_opens_its_own_connections(host: Host, server: Echo) -> None:

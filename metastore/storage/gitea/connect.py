@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
 from metastore.http.client import LONGEST
+from metastore.parse import split_url
 from metastore.storage.gitea.storage import GiteaStorage
 from metastore.storage.hosted.connect import address_of, open_hosts
 
@@ -50,7 +50,7 @@ def open_gitea(
 
 
 def _parsed(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = split_url(url)
     if "@" in parts.netloc:
         raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GITEA_TOKEN")
     above, _, owner = parts.path.strip("/").rpartition("/")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
 from metastore.forks import ForkSafeLock
 from metastore.http.client import LONGEST, Host
 from metastore.http.credentials import Credentials, Token, is_loopback
+from metastore.parse import split_url
 from metastore.storage.github._api import HEADERS
 from metastore.storage.github._graphql import GitHubHost
 from metastore.storage.github.storage import GitHubStorage
@@ -67,7 +67,7 @@ def open_github(
 
 
 def _parsed(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = parts.path.strip("/")
     if "@" in parts.netloc:
         raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GITHUB_TOKEN")

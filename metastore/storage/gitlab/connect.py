@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from metastore.errors import InvalidInput
 from metastore.http.client import LONGEST
+from metastore.parse import split_url
 from metastore.storage.gitlab.storage import GitLabStorage
 from metastore.storage.hosted.connect import address_of, open_hosts
 
@@ -51,7 +51,7 @@ def open_gitlab(
 
 
 def _parsed(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = parts.path.strip("/")
     if "@" in parts.netloc:
         raise InvalidInput("a token is not part of a URL: give it as an option, or as METASTORE_GITLAB_TOKEN")

@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from metastore.errors import StorageCorrupt
-from metastore.files import make_folders, sync_directory, sync_file
+from metastore.files import in_words, make_folders, sync_directory, sync_file
 from metastore.git.cache import Cache
 from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
@@ -151,7 +151,7 @@ class BackupRun:
             except OSError as error:
                 if not _is_about(source, error):  # it is the target's, or the machine's: it would be the next one's too
                     raise
-                self._keep(dataset_id, f"{error.strerror}: {error.filename}")
+                self._keep(dataset_id, f"{in_words(error)}: {error.filename}")
                 return False
         if len(self._new) >= _BATCH:
             self._put_in_place()

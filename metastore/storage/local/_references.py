@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
-from metastore.files import make_folders, read_file, sync_directory
+from metastore.files import in_words, make_folders, read_file, sync_directory
 from metastore.parse import is_tag_name
 from metastore.storage.local._config import protect
 from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks
@@ -171,7 +171,7 @@ class References:
             except OSError as error:
                 if any(os.path.lexists(f"{self._path}/{name}") for name in loose):
                     raise
-                raise OutcomeUnknown(f"{self._path}/{TAGS} may not be durable: {error.strerror}", known) from error
+                raise OutcomeUnknown(f"{self._path}/{TAGS} may not be durable: {in_words(error)}", known) from error
 
     def replace_all(self, references: Mapping[str, str]) -> None:
         """Replace all references at once."""
@@ -210,7 +210,7 @@ class References:
             replace_locked(path, content, sync=self._sync)
         except OSError as error:
             if read_file(path) == content:
-                raise OutcomeUnknown(f"{path} may not be durable: {error.strerror}", target) from error
+                raise OutcomeUnknown(f"{path} may not be durable: {in_words(error)}", target) from error
             raise
 
     def clear_stale(self, names: Iterable[str] = ()) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.files import (
+    in_words,
     is_folder,
     locked,
     make_folders,
@@ -227,7 +228,7 @@ class Layout:
             for folder in (os.path.dirname(target), os.path.dirname(source)) if self.sync else ():
                 sync_directory(folder)
         except OSError as error:
-            raise OutcomeUnknown(f"{target} may not be durable: {error.strerror}", revision) from error
+            raise OutcomeUnknown(f"{target} may not be durable: {in_words(error)}", revision) from error
 
     def confirm(self, dataset_id: DatasetId) -> None:
         """Make the present state of an id durable: its references, or that it has no repository."""

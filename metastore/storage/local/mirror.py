@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
 from metastore.git.repository import Repository, ancestry
 from metastore.http.credentials import Token, refuse_unencrypted
+from metastore.parse import split_url
 from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -99,7 +99,7 @@ class Remote:
     """
 
     def __init__(self, template: str, token: str | None = None, user: str | None = None) -> None:
-        parts = urlsplit(template)
+        parts = split_url(template)
         if template.startswith("-") or "::" in template:
             raise InvalidInput("a remote is a folder or an https, ssh or file address")
         if "{name}" not in template:
