@@ -841,7 +841,7 @@ def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: 
     with serving(served) as address:
         tried = run("copy", address, "pulled", "--dry-run")
         assert (tried.code, (tmp_path / "pulled").exists()) == (0, False)
-        assert run("copy", address, "pulled").out.endswith("1 revisions and 0 tags copied\n")
+        assert run("copy", address, "pulled").out.endswith("1 revision and 0 tags copied\n")
         served.dataset_patch("physics/cars", {"title": "Cars"})
         again = run("copy", address, "pulled", "--json")
         assert (again.code, again.json["revisions"]) == (0, 1)
@@ -892,8 +892,8 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
         refused = run("push", address)
         assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
         monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
-        assert run("push", address, "--dry-run").out.endswith("1 revisions and 0 tags would be copied\n")
-        assert run("push", address).out.endswith("1 revisions and 0 tags copied\n")
+        assert run("push", address, "--dry-run").out.endswith("1 revision and 0 tags would be copied\n")
+        assert run("push", address).out.endswith("1 revision and 0 tags copied\n")
         served.dataset_patch("physics/cars", {"title": "Cars"})
         served.dataset_create("physics/bikes", {"name": "bikes"})
         served.dataset_delete("physics/bikes")
@@ -912,7 +912,7 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
 def test_the_journal_is_copied_when_asked_as_far_as_it_goes_on(run: Run, cars: str) -> None:
     run("dataset", "move", "physics/cars", "physics/autos", *WRITE)
     first = run("copy", "metastore-data", "other", "--journal")
-    assert "1 revisions and 0 tags and 1 lines of the journal copied" in first.out
+    assert "1 revision and 0 tags and 1 line of the journal copied" in first.out
     assert run("--store", "other", "journal", "--json").json["action"] == "move"
     run("--store", "other", "dataset", "move", "physics/autos", "physics/cars", *WRITE)
     run("dataset", "move", "physics/autos", "physics/bikes", *WRITE)

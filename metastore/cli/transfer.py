@@ -147,11 +147,12 @@ def _copy(
             since=since,
             progress=bar.show,
         )
-    would, lines = "would be " if dry_run else "", f" and {report.journal} lines of the journal" if journal else ""
+    would = "would be " if dry_run else ""
+    lines = f" and {_count(report.journal, 'line')} of the journal" if journal else ""
     app.summary(
         report,
-        f"{report.datasets} datasets, {report.unchanged} of them there already; "
-        f"{report.revisions} revisions and {report.tags} tags{lines} {would}copied",
+        f"{_count(report.datasets, 'dataset')}, {report.unchanged} of them there already; "
+        f"{_count(report.revisions, 'revision')} and {_count(report.tags, 'tag')}{lines} {would}copied",
     )
     _end(report.not_copied)
 
@@ -190,8 +191,8 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
     would = "would be " if dry_run else ""
     app.summary(
         report,
-        f"{report.datasets} datasets, {report.unchanged} of them there already; "
-        f"{report.references} references {would}pushed",
+        f"{_count(report.datasets, 'dataset')}, {report.unchanged} of them there already; "
+        f"{_count(report.references, 'reference')} {would}pushed",
     )
     _end([*not_copied, *report.not_pushed])
 
@@ -218,6 +219,10 @@ def _in_folder(
         with Bar("Copying") as bar:
             copied = copy_all(source, target, only=ids, progress=bar.show)
         yield target, copied.not_copied
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _end(left_out: Iterable[Any]) -> None:

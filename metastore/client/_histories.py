@@ -43,7 +43,9 @@ class ServiceHistories(PlainGitStorage):
 
     def __init__(self, address: str, credentials: Credentials, listing: Listing) -> None:
         def unauthorized(message: str) -> AuthenticationError:
-            return AuthenticationError(message, missing=isinstance(credentials, Nobody))
+            if isinstance(credentials, Nobody):
+                return AuthenticationError(f"{address} takes this only with a token", missing=True)
+            return AuthenticationError(message)
 
         host = Host(address, credentials, extra="client", timeout=_TIMEOUT, longest=LONGEST, unauthorized=unauthorized)
         super().__init__(host, "/git/{owner}/{name}.git")

@@ -186,6 +186,8 @@ class _Run:
                 break
             new.append(revision)
         else:
+            if ours is not None and self._is_ahead(dataset_id, head, ours):
+                return
             if ours is not None:
                 raise _LeftOut(f"it has another history at the target, which is at {ours[:12]}")
         if self._pair:
@@ -193,6 +195,10 @@ class _Run:
             self.revisions += len(new)
         else:
             self._repeat_revisions(dataset_id, new[::-1])
+
+    def _is_ahead(self, dataset_id: DatasetId, head: RevisionId, ours: RevisionId) -> bool:
+        """Tell whether the target has the whole history of the source, and more."""
+        return any(revision.id == head for revision in self._target.history(dataset_id, ours))
 
     def _copy_tags(self, dataset_id: DatasetId) -> None:
         try:

@@ -256,7 +256,7 @@ def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
         place = portal.place("boats")
         store.dataset_purge(place, force=True)
         imported = portal.ckan("metastore", "import-activities")
-        assert "1 datasets" in imported
+        assert "1 dataset" in imported
         assert "2 revisions" in imported
         found = [(each.message, each.author.name) for each in store.revision_list(place)]
         assert found == [("Update dataset", "Ann Lee"), ("Create dataset", "Ann Lee")]

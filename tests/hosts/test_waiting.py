@@ -95,5 +95,5 @@ def test_a_copy_to_a_host_that_limits_us_shows_the_wait_and_goes_on(server: GitL
     assert any("The host limits us: waiting  [" in line for lines in seen for line in lines)
     assert seen[-1] == (
         f"Copying  [{'#' * 36}]  100%",
-        "1 datasets, 0 of them there already; 1 revisions and 0 tags copied",
+        "1 dataset, 0 of them there already; 1 revision and 0 tags copied",
     )
