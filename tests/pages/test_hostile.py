@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from datetime import UTC, datetime
@@ -246,3 +247,34 @@ def test_a_revision_is_checked_once_however_often_its_page_is_shown(
     assert len(calls) == 1
     assert pages[0] == pages[2]
     assert "more" in pages[2]
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(0, 422), (1, 413)])
+def test_the_text_of_a_form_has_a_size(client: FlaskClient, beyond: int, status: int) -> None:
+    """A text of the largest size is looked at; that it is no descriptor shows that it was."""
+    text = json.dumps(["x" * (2 * 1024 * 1024 - 4 + beyond)])
+    said = {"csrf_token": sign_in(client), "id": "physics/new", "text": text}
+    answer = client.post("/datasets/new", data=said)
+    assert (answer.status_code, "a form at most 2097152" in answer.text) == (status, bool(beyond))
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(0, 400), (1, 413)])
+def test_a_form_has_a_size(client: FlaskClient, beyond: int, status: int) -> None:
+    """A form of the largest size is read; that its message is too long shows that it was."""
+    body = f"csrf_token={sign_in(client)}&id=physics/new&text=[]&message="
+    body += "x" * (6 * 1024 * 1024 - len(body) + beyond)
+    assert client.post("/datasets/new", data=body, content_type=FORM).status_code == status
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(0, 422), (1, 413)])
+def test_a_form_has_so_many_fields(client: FlaskClient, beyond: int, status: int) -> None:
+    body = f"csrf_token={sign_in(client)}&id=physics/new&text=[]"
+    body += "&a" * (100 - body.count("&") + beyond)
+    assert client.post("/datasets/new", data=body, content_type=FORM).status_code == status
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(0, 401), (1, 413)])
+def test_a_form_of_a_stranger_has_a_size(client: FlaskClient, beyond: int, status: int) -> None:
+    body = f"csrf_token={csrf(client)}&id=physics/new&text="
+    body += "x" * (256 * 1024 - len(body) + beyond)
+    assert client.post("/datasets/new", data=body, content_type=FORM).status_code == status

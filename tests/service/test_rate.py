@@ -20,6 +20,7 @@ from metastore.service import rate
 from metastore.web import create_app
 
 from .conftest import ADMIN, CARS, Authority
+from .described import DOCUMENT, operation, template
 
 NEARBY = {"REMOTE_ADDR": "127.0.0.1"}
 ALL_PLACES = 1 + rate.WAITING_FOR_EACH
@@ -223,3 +224,11 @@ def test_every_write_is_costly(memory: MetaStore) -> None:
             path = re.sub(r"<any\((\w+).*?>", r"\1", rule.rule)
             with app.test_request_context(re.sub(r"<.*?>", "1", path), method=method):
                 assert (flask.request.endpoint, rate._costs_much()) == (rule.endpoint, True)
+
+
+def test_each_costly_request_of_the_api_is_described_with_a_429(memory: MetaStore) -> None:
+    for rule in application(memory, 1).url_map.iter_rules():
+        path = template(rule.rule)
+        for method in (rule.methods or set()) & {"DELETE", "GET", "PATCH", "POST", "PUT"}:
+            if path in DOCUMENT["paths"] and (method != "GET" or rule.endpoint not in rate._CHEAP):
+                assert {"429", "4XX"} & operation(method, path)["responses"].keys(), (method, path)
