@@ -176,7 +176,7 @@ def test_a_change_of_the_same_place_on_both_sides_is_reported_and_nothing_is_sto
     run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)
     write(source, cars("Upstream"))
     done = run(*merge)
-    assert (done.code, "changed here and at the source in the same place" in done.err) == (1, True)
+    assert (done.code, "changed here and at the source in the same place: title" in done.err) == (1, True)
     assert title(run) == "Curated"
     write(source, cars("Curated"))  # the curators of both sides have spoken
     assert run(*merge).code == 0

@@ -39,6 +39,8 @@ Rule = Literal["replace", "only-new", "if-unchanged", "merge"]
 Outcome = Literal["created", "updated", "merged", "unchanged", "skipped", "failed"]
 #: How often a write that lost a race is tried again.
 _TRIES = 10
+#: How many places of a conflict its line names.
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,10 @@ class Importer:
         merged, clashes = merge(decode(base), decode(item.content), decode(now.bytes))
         if clashes:
             places = tuple(("", str(clash)) for clash in clashes)
-            raise InvalidInput(f"{now.id} was changed here and at the source in the same place", problems=places)
+            wheres = ", ".join(clash.where for clash in clashes[:_NAMED]) + (", …" if len(clashes) > _NAMED else "")
+            raise InvalidInput(
+                f"{now.id} was changed here and at the source in the same place: {wheres}", problems=places
+            )
         return encode(merged)
 
     def _last_import(self, dataset_id: DatasetId) -> bytes | None:

@@ -189,7 +189,8 @@ class _Run:
             if ours is not None and self._is_ahead(dataset_id, head, ours):
                 return
             if ours is not None:
-                raise _LeftOut(f"it has another history at the target, which is at {ours[:12]}")
+                where = f"which is at {ours[:12]} (the source is at {head[:12]})"
+                raise _LeftOut(f"it has another history at the target, {where}")
         if self._pair:
             self._carry_revisions(dataset_id, [revision.id for revision in new[::-1]], ours)
             self.revisions += len(new)
