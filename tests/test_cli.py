@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import gettempdir
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import click
 import pytest
@@ -25,6 +26,10 @@ from metastore.auth.tokens import Verifier
 from metastore.cli import app, main
 from metastore.cli.base import App
 from metastore.errors import OutcomeUnknown
+from metastore.http import connection
+from metastore.http.responses import NotSent
+from metastore.storage import copy as copying
+from metastore.storage.local import mirror
 from metastore.store import waiting
 from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
@@ -873,6 +878,66 @@ def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept
         unknown = run(*mirror, "physics/none")
         assert unknown.code == 3
     assert run("mirror", remote, "--via", "kept", "--store", "kept").code == 2
+
+
+@pytest.mark.parametrize("stop", ["Ctrl-C while mirroring", "Ctrl-C while copying", "the service goes away"])
+@pytest.mark.parametrize("via", [(), ("--via", "kept")])
+def test_an_interrupted_mirror_of_a_service_is_continued_by_the_next(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, via: tuple[str, ...], stop: str
+) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    for name in ("a", "b", "c"):
+        served.dataset_create(f"physics/{name}", {"name": name})
+        git("init", "-q", "--bare", "-b", "main", tmp_path / f"remote/physics/{name}.git")
+    remote = f"file://{tmp_path}/remote/{{owner}}/{{name}}.git"
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0)
+
+    def gone(self: object, method: str, url: str, **options: Any) -> NoReturn:
+        raise NotSent(url, "cannot be reached")
+
+    def stopping(function: Callable[..., Any]) -> Callable[..., Any]:
+        calls = itertools.count(1)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == 2:
+                if stop != "the service goes away":
+                    raise KeyboardInterrupt
+                patch.setattr(connection.Connection, "send", gone)
+            return function(*args, **kwargs)
+
+        return call
+
+    with serving(served) as address:
+        command = ("--store", address, "mirror", remote, "--json", *via)
+        with monkeypatch.context() as patch:
+            if stop == "Ctrl-C while mirroring":
+                patch.setattr(mirror, "_mirror_one", stopping(mirror._mirror_one))
+            else:
+                patch.setattr(copying._Run, "copy", stopping(copying._Run.copy))
+            stopped = run(*command)
+        assert (stopped.code, stopped.out) == (5 if stop == "the service goes away" else 130, "")
+        assert "Traceback" not in stopped.err
+        assert not list(Path(gettempdir()).glob("metastore-mirror-*"))
+        again = run(*command)
+    assert (again.code, again.json["datasets"], again.json["not_pushed"]) == (0, 3, [])
+    assert again.json["unchanged"] == (1 if stop == "Ctrl-C while mirroring" else 0)
+    for name in ("a", "b", "c"):
+        head = git("-C", tmp_path / f"remote/physics/{name}.git", "rev-parse", "main").strip()
+        assert head == served.revision_read(f"physics/{name}").id
+    if via:
+        assert run("--store", "kept", "verify").code == 0
+
+
+def test_an_interrupt_while_modules_are_imported_is_told_like_a_later_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
 
 
 def test_a_copy_to_the_same_store_is_refused(run: Run, cars: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
@@ -10,6 +12,10 @@ def main() -> None:
     except ModuleNotFoundError:
         extra = "pip install 'metastore-records[cli]', or '.[cli]' from a checkout"
         raise SystemExit(f"the command line needs click, which is not installed: {extra}") from None
-    from metastore.cli.app import run
+    try:
+        from metastore.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules are imported; `run` turns a later one into the same
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None
