@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ import metastore
 from metastore.errors import AlreadyExists, DatasetNotFound, MetastoreError, StorageBusy
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
+from metastore.storage.retry import append
 from metastore.types import DatasetId, Revision, Tag
 
 from .conftest import ANN, change
@@ -50,6 +52,37 @@ class OvertakenMemory(Overtaken, MemoryStorage):
 @pytest.fixture(params=["git", "memory"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return OvertakenGit(tmp_path, sync=False) if request.param == "git" else OvertakenMemory()
+
+
+def test_a_writer_that_needs_longer_than_the_others_does_not_lose_each_time() -> None:
+    storage, done, tries = MemoryStorage(), threading.Event(), list[str]()
+    storage.create(CARS, {"a": b"1"}, change())
+
+    def head() -> Revision:
+        return storage.resolve(CARS, None)
+
+    def compute_fast(before: Revision) -> Any:
+        return {"a": before.id.encode()}, change()
+
+    def compute_slowly(before: Revision) -> Any:
+        tries.append(before.id)
+        time.sleep(0.01)
+        return {"b": b"1"}, change()
+
+    def write() -> None:
+        while not done.is_set():
+            append(storage, CARS, head, compute_fast)
+
+    others = [threading.Thread(target=write) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    try:
+        append(storage, CARS, head, compute_slowly)
+    finally:
+        done.set()
+        for thread in others:
+            thread.join()
+    assert len(tries) <= 10
 
 
 WRITES: dict[str, Callable[[Any, Revision, Tag], object]] = {

@@ -196,7 +196,7 @@ class Writer:
                     raise
                 raise LostRace from error
 
-        return retry(attempt, f"bundle {name}")
+        return retry(attempt, f"bundle {name}", place=self._record)
 
     def _write_from_memory(self, name: str, compute: Compute, request: Request, deleted: bool) -> Snapshot | None:
         """Write a change computed from a remembered snapshot, which saves reading the newest one.

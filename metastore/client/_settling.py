@@ -115,7 +115,7 @@ class Settling:
                 parent = newest
                 raise LostRace from conflict
 
-        return retry(attempt, request.dataset_id)
+        return retry(attempt, request.dataset_id, place=self._store)
 
     def _newest(self, request: ChangeRequest, parent: str) -> str:
         """Return the newest revision if the service's answer was only that there is nothing to replace."""

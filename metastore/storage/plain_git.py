@@ -120,9 +120,6 @@ class PlainGitStorage(ObjectStorage):
         repository.put(objects)
         repository.set_head(head)
 
-    def turn(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
-        return nullcontext()
-
     # What Git cannot say
 
     def ids(

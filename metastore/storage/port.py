@@ -68,10 +68,10 @@ class Storage(ABC):
         """
 
     def turn(self, dataset_id: DatasetId) -> AbstractContextManager[None]:
-        """Queue a writer that lost a race; inside the context it may append again.
+        """Queue a writer behind those of other processes that lost a race; inside the context it may append again.
 
-        Its holder competes only with writers that have not lost a race yet, so one of many writers gets through. A
-        storage with few writers need not queue them: the default does nothing.
+        Its holder competes only with writers that have not lost a race yet, so one of many writers gets through. The
+        writers of one process queue already: see `metastore.storage.retry`. The default does nothing more.
         """
         return nullcontext()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
+from metastore import forks
 from metastore.errors import AlreadyExists, RevisionConflict, StorageBusy
+from metastore.forks import ForkSafeLock
 from metastore.storage.port import Storage
 from metastore.types import BlobId, Change, DatasetId, Revision
 
@@ -25,30 +27,80 @@ class LostRace(Exception):
     """Raised by an attempt that another writer overtook, so that it is repeated."""
 
 
+class _Queues:
+    """The writers of this process that lost a race, and those that came after them, by what they write."""
+
+    def __init__(self) -> None:
+        self._mutex = ForkSafeLock()
+        self._queues: dict[object, tuple[ForkSafeLock, int]] = {}
+        forks.register(self, _Queues._forget)
+
+    def __contains__(self, subject: object) -> bool:
+        return subject in self._queues
+
+    @contextmanager
+    def turn(self, subject: object) -> Iterator[None]:
+        """Wait until the body is the only one for this subject."""
+        with self._mutex:
+            queue, count = self._queues.get(subject) or (ForkSafeLock(), 0)
+            self._queues[subject] = queue, count + 1
+        try:
+            with queue:
+                yield
+        finally:
+            with self._mutex:
+                queue, count = self._queues.pop(subject, (queue, 1))
+                if count > 1:
+                    self._queues[subject] = queue, count - 1
+
+    def _forget(self) -> None:
+        """Forget the parent's writers in a forked child."""
+        self._queues.clear()
+
+
+_queues = _Queues()
+
+
 def retry(
     attempt: Callable[[], _Result],
     subject: object,
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    place: object = None,
 ) -> _Result:
     """Call `attempt` until it does not raise `LostRace`.
+
+    The writers of this process that lost a race take turns, and go ahead of those that begin later. Otherwise one that
+    needs longer than the others could lose each time.
 
     Args:
         attempt: Reads what is there, and writes.
         subject: What is being changed, for the message.
-        turn: Entered after the first lost race, so that writers who lost one queue up.
+        turn: Entered after the first lost race, so that writers of all processes who lost one queue up.
+        place: Where the writers of this process meet, such as a storage; None if they do not queue.
 
     Raises:
         StorageBusy: Every attempt lost.
     """
+    waits = (place, subject) in _queues
     with ExitStack() as queue:
+        if waits:
+            queue.enter_context(_turn(place, subject, turn))
         for count in range(1, TRIES + 1):
             try:
                 return attempt()
             except LostRace:
-                if count == 1:
-                    queue.enter_context(turn())
+                if not waits:
+                    waits = True
+                    queue.enter_context(_turn(place, subject, turn))
                 time.sleep(random.uniform(0, _PAUSE * count))
     raise StorageBusy(f"{subject} is being changed by too many others; try again")
+
+
+@contextmanager
+def _turn(place: object, subject: object, turn: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    with nullcontext() if place is None else _queues.turn((place, subject)), turn():
+        yield
 
 
 def append(
@@ -83,7 +135,7 @@ def append(
         except (RevisionConflict, AlreadyExists) as error:
             raise LostRace from error
 
-    return retry(attempt, dataset_id, lambda: storage.turn(dataset_id))
+    return retry(attempt, dataset_id, lambda: storage.turn(dataset_id), place=storage)
 
 
 def _write(

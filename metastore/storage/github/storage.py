@@ -22,7 +22,6 @@ from metastore.errors import (
     StorageBusy,
     TagNotFound,
 )
-from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import (
     checked_commit,
@@ -51,8 +50,6 @@ from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
-
-_TURNS = 64
 
 
 class GitHubStorage(ObjectStorage):
@@ -89,7 +86,6 @@ class GitHubStorage(ObjectStorage):
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
         self._known = Known(self.api, self.naming, self._cache)
-        self._turns = [ForkSafeLock() for _ in range(_TURNS)]
         self._listing = Listing(self.api, self.naming, topic, self._known)
         self._maker = Maker(self.api, self._cache, private=private, description=description, topic=topic)
 
@@ -99,11 +95,6 @@ class GitHubStorage(ObjectStorage):
         base = self.host.base
         web = base.removesuffix("/api/v3") if base.endswith("/api/v3") else base.replace("://api.", "://", 1)
         return f"{web}/{self.api.owner}/{{name}}.git"
-
-    @contextmanager
-    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with self._turns[hash(dataset_id) % _TURNS]:  # orders the threads of this process, which compete most
-            yield
 
     # What ObjectStorage needs
 

@@ -25,7 +25,6 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
@@ -97,7 +96,6 @@ class HostedStorage(ObjectStorage):
         self._cache = Cache(cache_bytes)
         self._views: dict[DatasetId, _View] = {}
         #: Orders the threads of this process. The host's comparison detects writes of other processes.
-        self._turns: dict[DatasetId, ForkSafeLock] = {}
         self._moves = Moves(self)
         self._listing = Listing(self._api, self.naming, topic, self._moves)
         self._purging = Purging(self._api, self._server, self.naming)
@@ -132,11 +130,6 @@ class HostedStorage(ObjectStorage):
             self._confirm(dataset_id, view.project, repository)
         elif self._views.get(dataset_id) is view:
             self._views[dataset_id] = view._replace(on_branch=repository.on_branch)
-
-    @contextmanager
-    def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with self._turns.get(dataset_id) or self._turns.setdefault(dataset_id, ForkSafeLock()):
-            yield
 
     def _look(self, dataset_id: DatasetId) -> _View:
         """Look up a dataset and its references. Raises DatasetNotFound or DatasetMoved."""

@@ -13,7 +13,6 @@ from itertools import islice
 
 from metastore import git
 from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageCorrupt, TagNotFound
-from metastore.forks import ForkSafeLock
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
 from metastore.git.objects import GitObject
@@ -45,7 +44,6 @@ from metastore.storage.postgres.search import PostgresSearch
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
 _PAGE = 500
-_TURNS = 64
 _PLACES = 10_000
 #: An id before all others.
 _START = DatasetId("", "")
@@ -87,12 +85,10 @@ class PostgresStorage(ObjectStorage):
         self._places: dict[DatasetId, tuple[int, RevisionId]] = {}
         self._cache_bytes = cache_bytes
         self._cache = Cache(cache_bytes)
-        self._turns = [ForkSafeLock() for _ in range(_TURNS)]
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        # Only one thread of this process waits for other processes, since it holds a connection.
-        with self._turns[hash(dataset_id) % _TURNS], self.database.one_at_a_time(str(dataset_id)):
+        with self.database.one_at_a_time(str(dataset_id)):
             yield
 
     def check(self, durable: Durable = "warn") -> None:
