@@ -16,7 +16,8 @@ from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.objects import GitObject, object_id
 from metastore.storage.local import _joining as joining
-from metastore.storage.local._packs import Row, index_content, index_ids, pack_names, write_pack
+from metastore.storage.local import _packs as packs
+from metastore.storage.local._packs import MOST_YOUNG, Row, index_content, index_ids, pack_names, write_pack
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, Revision
 
@@ -238,7 +239,7 @@ def test_readers_in_another_process_never_fail_while_packs_come_and_go(storage: 
     stop.set()
     reader.join(60)
     assert reader.exitcode == 0
-    assert len(pack_names(storage.layout.path(CARS))) <= 9 + 8  # and the young ones that were replaced
+    assert len(pack_names(storage.layout.path(CARS))) <= 9 + MOST_YOUNG  # and the young ones that were replaced
 
 
 @pytest.mark.parametrize("replace", [GitStorage.compact, GitStorage.pack_loose])
@@ -259,16 +260,25 @@ def test_a_young_pack_that_is_replaced_stays_until_the_repository_is_packed_agai
 def test_young_packs_that_were_replaced_are_few_and_do_not_count(storage: GitStorage) -> None:
     revisions = grow(storage, packs=3, each=2)
     path = storage.layout.path(CARS)
-    for number in range(30):
+    for number in range(MOST_YOUNG + 4):
         content = TEXT + b"%d" % (number + 6)
         revisions.append(storage.append(CARS, {"a": content}, change(), parent=revisions[-1].id))
         storage.compact(CARS)
-        assert len(pack_names(path)) <= 1 + 8
+        assert len(pack_names(path)) <= 1 + MOST_YOUNG
     (newest,) = pack_names(path) - joined(path)
     assert joining.join(path, most=8, sync=False) == 1
     assert newest in pack_names(path)
     expect_everything(storage, revisions)
     assert list(storage.verify()) == []
+
+
+def test_young_packs_that_were_replaced_take_little_space(storage: GitStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, revision = storage.layout.path(CARS), grow(storage, packs=1)[-1]
+    for most, kept in ((0, 1), (0, 1), (1_000_000, 2), (1_000_000, 3), (0, 1)):
+        monkeypatch.setattr(packs, "_MOST_BYTES", most)
+        revision = storage.append(CARS, {"b": os.urandom(1000)}, change(), parent=revision.id)
+        storage.compact(CARS)
+        assert len(pack_names(path)) == 1 + kept, "the youngest one stays whatever its size"
 
 
 def joined(path: str) -> set[str]:

@@ -124,6 +124,7 @@ def test_an_index_over_packs_that_are_gone_stops_nobody(storage: GitStorage) -> 
     index = Path(path, "objects/pack/multi-pack-index").read_bytes()
     assert storage.read(CARS, revisions[1].id, "a")  # from here on a handle knows the packs
     other = GitStorage(storage.layout.root, sync=False, cache_bytes=0)
+    let_age(path)
     other.compact(CARS)
     Path(path, "objects/pack/multi-pack-index").write_bytes(index)
     for reader in (storage, other, GitStorage(storage.layout.root)):

@@ -467,7 +467,10 @@ def test_git_opens_a_pack_that_was_replaced_since_it_looked_again(storage: GitSt
         index = f"./objects/pack/{new}.idx"
         ask = partial(print, newest, file=git_program.stdin, flush=True)
         with halted(git_program, storage, "openat", index, ask):
-            join(str(repository), most=1, sync=False)
+            for number in range(12):
+                join(str(repository), most=1, sync=False)
+                storage.append(CARS, {"b": b"%d" % number}, change(), parent=storage.resolve(CARS, None).id)
+                pack_without_joining(storage)
         assert git_program.stdout.readline() == "commit\n"
         git_program.stdin.close()
 

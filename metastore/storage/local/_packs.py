@@ -30,8 +30,8 @@ IDS_AT = 8 + 256 * 4
 FAR = 0x8000_0000  # larger offsets are in a separate table of the index
 #: Smaller objects are written in full; a delta is only used if it is this many times smaller.
 _WORTH, _GAIN = 200, 2
-#: So many replaced packs stay, up to this age in seconds: see `remove_packs`.
-_MOST_YOUNG, _YOUNG = 8, 30.0
+#: So many replaced packs stay, of so many bytes together, up to this age in seconds: see `remove_packs`.
+MOST_YOUNG, _MOST_BYTES, _YOUNG = 32, 256 * 1024 * 1024, 30.0
 
 
 class Row(NamedTuple):
@@ -297,18 +297,25 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
 
 
 def removable(path: str, names: Iterable[str]) -> list[str]:
-    """Return the packs that are not among the young ones. A clock that was set back makes no pack young."""
-    now = time.time()
-    ages = {name: now - _written(f"{path}/objects/pack/{name}.pack") for name in names}
-    young = sorted((age, name) for name, age in ages.items() if 0 <= age < _YOUNG)[:_MOST_YOUNG]
-    return sorted(ages.keys() - {name for _, name in young})
+    """Return the packs that are not among the young ones. A clock that was set back makes no pack young.
+
+    The youngest one stays whatever its size.
+    """
+    names, now = set(names), time.time()
+    kept, total = set[str](), 0
+    ages = ((now - written, size, name) for name in names for written, size in _written(path, name))
+    for _, size, name in sorted(row for row in ages if 0 <= row[0] < _YOUNG):
+        total += size
+        if len(kept) == MOST_YOUNG or (kept and total > _MOST_BYTES):
+            break
+        kept.add(name)
+    return sorted(names - kept)
 
 
-def _written(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except FileNotFoundError:
-        return 0.0
+def _written(path: str, name: str) -> Iterator[tuple[float, int]]:
+    with suppress(FileNotFoundError):
+        status = os.stat(f"{path}/objects/pack/{name}.pack")
+        yield status.st_mtime, status.st_size
 
 
 def _made_again(path: str) -> set[str]:
