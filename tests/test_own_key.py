@@ -100,7 +100,7 @@ def test_a_key_that_somebody_chose_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_place_where_no_key_can_be_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StorageUnavailable, match="directory"):
+    with pytest.raises(StorageUnavailable, match="this is a folder, not a file"):
         own_key(str(tmp_path))
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageUnavailable):

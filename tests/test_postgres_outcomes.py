@@ -69,6 +69,7 @@ def filled(storage: PostgresStorage) -> MetaStore:
     store.dataset_update("physics/cars", {"n": 2})
     store.dataset_create("physics/gone", {"n": 1})
     store.dataset_delete("physics/gone")
+    store.dataset_create("physics/made", {"n": 1})
     return store
 
 

@@ -168,7 +168,7 @@ def test_a_damaged_list_of_changes_is_said_to_be_damaged(history: BundleRegistry
     content = git(folder, "show", f"HEAD:{REGISTRY}").encode()
     edit(folder, "Other", b"", b"", registry=(content, broken))
     for call in (history.bundle_log, lambda: list(history.bundle_verify())):
-        with pytest.raises(StorageCorrupt, match="cannot be read"):
+        with pytest.raises(StorageCorrupt, match="is not what MetaStore writes"):
             call()
 
 

@@ -194,17 +194,19 @@ def test_the_record_is_read_by_page_and_sent_as_a_file(registry: BundleRegistry)
     assert len(reader.soup.select("tr")) == 12
     assert "created" in reader.texts("tr")[-1]
     link = next(str(link["href"]) for link in reader.soup.select("main a") if link.get_text() == "CSV")
-    file = reader.client.get(link)
+    file = reader.client.get(link, buffered=True)
     rows = list(csv.DictReader(io.StringIO(file.text, newline="")))
     assert "filename=Busy-record.csv" in file.headers["Content-Disposition"]
     assert len(rows) == 61
     assert [row["comment"] for row in rows[-2:]] == ["'-0", '\'=HYPERLINK("http://x")']
-    log = json.loads(reader.client.get("/log/export?format=json&name=Busy&since=2000-01-01&until=9990-01-01").text)
+    log = json.loads(
+        reader.client.get("/log/export?format=json&name=Busy&since=2000-01-01&until=9990-01-01", buffered=True).text
+    )
     assert [entry["comment"] for entry in log] == [f"-{n}" for n in range(59, -1, -1)] + ['=HYPERLINK("http://x")']
-    everything = json.loads(reader.client.get("/bundles.json").text)
+    everything = json.loads(reader.client.get("/bundles.json", buffered=True).text)
     assert [each["name"] for each in everything] == ["Busy"]
-    assert reader.client.get("/bundles.csv").text.count("\n") == 2
-    assert reader.client.get("/log/export?until=2000-01-01").text.count("\n") == 1
+    assert reader.client.get("/bundles.csv", buffered=True).text.count("\n") == 2
+    assert reader.client.get("/log/export?until=2000-01-01", buffered=True).text.count("\n") == 1
     for path in (
         "/log?since=yesterday",
         "/log?before=x",

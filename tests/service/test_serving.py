@@ -87,7 +87,7 @@ def test_a_port_that_is_taken_stops_the_start_with_one_sentence(tmp_path: Path) 
         done = run(tmp_path, "serve", "--port", port)
     assert (done.returncode, done.stderr) == (
         2,
-        f"Error: cannot listen on 127.0.0.1:{port}: Address already in use\n",
+        f"Error: cannot listen on 127.0.0.1:{port}: another process listens there already\n",
     )
 
 
