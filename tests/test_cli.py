@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ from metastore.web import create_app
 from .conftest import CATALOGUE, real_descriptor
 from .loopback import TOKEN, serving
 from .test_interop import git
+from .waiting import until
 
 WRITE = ("-a", "Ann Lee <ann@example.org>")
 
@@ -710,6 +712,7 @@ def test_a_shortcut_does_what_its_command_does(run: Run, cars: str, shortcut: st
         ("revert", "`dataset revert`"),
         ("read", "`dataset read` or `bundle read`"),
         ("hisotry", "history"),
+        ("logs", "log or"),
         ("xyzzy", ""),
     ],
 )
@@ -926,6 +929,32 @@ def test_an_interrupted_mirror_of_a_service_is_continued_by_the_next(
         assert head == served.revision_read(f"physics/{name}").id
     if via:
         assert run("--store", "kept", "verify").code == 0
+
+
+def test_a_mirror_that_is_terminated_leaves_no_copy_behind(tmp_path: Path) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    served.dataset_create("physics/cars", {"name": "cars"})
+    for folder in ("bin", "tmp"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "bin/git").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 60\n")
+    (tmp_path / "bin/git").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "TMPDIR": str(tmp_path / "tmp")}
+    with serving(served) as address:
+        command = [
+            sys.executable,
+            "-m",
+            "metastore",
+            "--store",
+            address,
+            "mirror",
+            f"file://{tmp_path}/{{owner}}/{{name}}",
+        ]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+            until((tmp_path / "asked").exists)
+            assert list((tmp_path / "tmp").glob("metastore-mirror-*"))
+            process.terminate()
+            assert process.wait(timeout=30) == -signal.SIGTERM
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_an_interrupt_while_modules_are_imported_is_told_like_a_later_one(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 
@@ -12,10 +14,22 @@ def main() -> None:
     except ModuleNotFoundError:
         extra = "pip install 'metastore-records[cli]', or '.[cli]' from a checkout"
         raise SystemExit(f"the command line needs click, which is not installed: {extra}") from None
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         from metastore.cli.app import run
 
         run()
+    except _Terminated:  # temporary files are gone now; end as others do
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     except KeyboardInterrupt:  # while modules are imported; `run` turns a later one into the same
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as from a service manager or `timeout`."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated

@@ -70,7 +70,7 @@ class _Top(click.Group):
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             import difflib
 
-            known = {**dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS), **_by_verb()}
+            known = {**_by_verb(), **dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS)}
             names = [args[0]] if args[0] in known else difflib.get_close_matches(args[0], known, 3)
             near = [known[name] or name for name in names]
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""

@@ -20,6 +20,8 @@ _STYLE = re.compile(re.escape(_OURS) + r"\[([\d;]+m)")
 
 def paint(text: str, **style: Any) -> str:
     """Return text in a style of `click.style`, for `show` alone."""
+    if not style:  # click would write a reset alone
+        return text
     return click.style("\0", **style).replace("\x1b", _OURS).replace("\0", text)
 
 

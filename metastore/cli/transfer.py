@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -212,8 +212,8 @@ def _in_folder(
             raise InvalidInput("--via is for a store that is not in a folder, and this one is")
         yield source, ()
         return
-    with TemporaryDirectory(prefix="metastore-mirror-") as temporary:
-        target = app.open(via or temporary, create=True, **({} if via else {"sync": False})).storage
+    with nullcontext(via) if via else TemporaryDirectory(prefix="metastore-mirror-") as folder:
+        target = app.open(folder, create=True, **({} if via else {"sync": False})).storage
         if not isinstance(target, GitStorage):
             raise InvalidInput(f"--via is a folder, not {via}")
         with Bar("Copying") as bar:
