@@ -53,12 +53,24 @@ class Excerpt:
 
 def contrasted(old: object, new: object) -> str:
     """Return the change of a value in words: both values if they are short, else only the parts that changed."""
-    texts = [value if isinstance(value, str) else spelled(value) for value in (old, new)]
+    ends = ""
+    if isinstance(old, str) and isinstance(new, str):
+        old, new, ends = line_ends(old, new)
+        if ends and old == new:
+            return f": line ends {ends}"
+    return f"{_contrasted(old, new)}{f' (line ends {ends})' if ends else ''}"
+
+
+def _contrasted(old: object, new: object) -> str:
+    texts = _rearranged(old, new) or [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
     if not alone and max(map(len, texts)) <= _SHORT:
         note = " (the same number, written otherwise)" if numbers and old == new else ""
-        return f": {spelled(old, _SHORTENED)} → {spelled(new, _SHORTENED)}{note}"
+        quoted = [
+            spelled(value) if isinstance(value, str) else text for value, text in zip((old, new), texts, strict=True)
+        ]
+        return f": {quoted[0]} → {quoted[1]}{note}"
     excerpts, more = contrast(*texts)
     quotes = ["'" if isinstance(value, str) else "" for value in (old, new)]
     pairs = [
@@ -69,6 +81,37 @@ def contrasted(old: object, new: object) -> str:
     head = f" in {places} places" if places > 1 else ""
     tail = f" (only {alone})" if alone else ""
     return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
+
+
+def line_ends(old: str, new: str) -> tuple[str, str, str]:
+    """Return two texts with the same line ends, and how these changed: `CRLF → LF`, or an empty text if they did not.
+
+    Otherwise each line would count as changed, and hide what else was.
+    """
+    kinds = [_ends_of(text) for text in (old, new)]
+    if "" in kinds or kinds[0] == kinds[1]:
+        return old, new, ""
+    return old.replace("\r\n", "\n"), new.replace("\r\n", "\n"), " → ".join(kinds)
+
+
+def _ends_of(text: str) -> str:
+    windows = text.count("\r\n")
+    unix = text.count("\n") - windows
+    return "CRLF and LF" if windows and unix else "CRLF" if windows else "LF" if unix else ""
+
+
+def _rearranged(old: object, new: object) -> list[str] | None:
+    """Return the parts of two lists of texts that are in another order; None if the lists differ in something else."""
+    if not (isinstance(old, list) and isinstance(new, list) and len(old) == len(new)):
+        return None
+    if not all(isinstance(item, str) for item in (*old, *new)) or sorted(old) != sorted(new):
+        return None
+    differ = [number for number, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    if not differ:
+        return None
+    begin, end = differ[0], differ[-1] + 1
+    head, tail = "…, " if begin else "", ", …" if end < len(old) else ""
+    return [f"[{head}{spelled(side[begin:end])[1:-1]}{tail}]" for side in (old, new)]
 
 
 def shortened(value: object) -> str:

@@ -222,7 +222,9 @@ def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Dif
             place = what if isinstance(item, str) else f"{what} {at + 1}"
             yield Difference("added", place_in_words(*where, place), new=item)
     if pairing.reordered:
-        yield Difference("changed", place_in_words(*where, f"{what} order"), old=pairing.old, new=pairing.new)
+        old = [item for at, item in enumerate(pairing.old) if at not in pairing.gone]
+        new = [item for at, item in enumerate(pairing.new) if at not in pairing.come]
+        yield Difference("changed", place_in_words(*where, f"{what} order"), old=old, new=new)
 
 
 def place_in_words(*place: str) -> str:

@@ -13,7 +13,7 @@ from metastore.errors import InvalidInput
 #: A name, or the position of an unnamed item.
 _Key = TypeVar("_Key", str, int)
 #: A list of objects is keyed by the first of these members with a distinct value in every object.
-KEYS = ("name", "id", "path", "title", "hash")
+KEYS = ("name", "id", "path", "title", "hash", "key")
 #: Members that identify a renamed thing, such as a resource.
 _CONTENT = ("path", "hash", "sha256", "data")
 #: The most pairs that are compared by similarity, and the most values of each, which bounds the time.

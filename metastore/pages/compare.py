@@ -18,7 +18,7 @@ from metastore.pages.paging import start_of
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision
-from metastore.wording import contrast
+from metastore.wording import contrast, line_ends
 
 compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]
@@ -162,11 +162,14 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
         return [(text_of_value(old), False)] if old is not None else [], (
             [(text_of_value(new), False)] if new is not None else []
         )
-    excerpts, more = contrast(_text(old), _text(new), words=_CONTEXT, most=_PLACES)
+    are_texts = isinstance(old, str) and isinstance(new, str)
+    one, other, changed = line_ends(old, new) if are_texts else (_text(old), _text(new), "")
+    excerpts, more = contrast(one, other, words=_CONTEXT, most=_PLACES)
     rest = [(f" (and {more} more)", False)] if more else []
     before = [piece for part in excerpts for piece in ((part.before, False), (part.old, True), (part.after, False))]
     after = [piece for part in excerpts for piece in ((part.before, False), (part.new, True), (part.after, False))]
-    return before + rest, after + rest
+    ends = [[(f" (line ends {kind})", True)] for kind in changed.split(" → ")] if changed else [[], []]
+    return before + rest + ends[0], after + rest + ends[1]
 
 
 def _whole(difference: Difference) -> dict[str, Any]:
