@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ import metastore
 from metastore import InvalidInput, MetaStore, TooLarge, ckan, validate
 from metastore.descriptor.document import decode
 from metastore.descriptor.limits import size_of
-from metastore.descriptor.profiles import Profiles
+from metastore.descriptor.profiles import Profiles, findings
 from metastore.storage.port import Storage
 
 from .cases import cases
@@ -75,7 +76,7 @@ def test_an_ordinary_path_is_accepted(store: MetaStore, path: str) -> None:
 
 
 def test_two_resources_of_one_name_would_hide_each_other(store: MetaStore) -> None:
-    with pytest.raises(InvalidInput, match="belongs to resource 0 already") as caught:
+    with pytest.raises(InvalidInput, match=r"resource \d has the name 'x', which resource 1 has already") as caught:
         store.dataset_create(CARS, {"resources": [{"name": "x"}, {"name": "y"}, {"name": "x"}, {"path": "../a"}]})
     assert [pointer for pointer, _ in caught.value.problems] == ["/resources/2/name", "/resources/3/path"]
 
@@ -314,9 +315,9 @@ def test_the_declared_profile_is_the_one_that_counts() -> None:
 @cases(
     "declared, said",
     [
-        ({"$schema": 5}, ["the $schema is a number, not text"]),
-        ({"$schema": None}, ["the $schema is null, not text"]),
-        ({"$schema": [], "profile": "data-package"}, ["the $schema is a list, not text"]),
+        ({"$schema": 5}, ["'$schema' is a number, not the address of a profile"]),
+        ({"$schema": None}, ["'$schema' is null, not the address of a profile"]),
+        ({"$schema": [], "profile": "data-package"}, ["'$schema' is a list, not the address of a profile"]),
         ({"profile": 5}, ["the profile is a number, not text (Data Package 1.0)"]),
     ],
 )
@@ -374,7 +375,7 @@ def test_a_finding_says_what_is_missing_and_not_what_is_there() -> None:
         (package(mediatype="csv"), "is 'csv', which is not a type and a subtype, such as text/csv ("),
         (package(hash="md5"), "is 'md5', which is not an algorithm, a colon and hexadecimal digits ("),
         (package(schema=5), "the schema of resource 'r' is a number, not an object ("),
-        ({**package(), "keywords": []}, "the keywords must not be empty ("),
+        ({**package(), "keywords": []}, "'keywords' must not be empty ("),
     ],
 )
 def test_a_finding_reads_as_a_sentence_and_shows_no_pattern(descriptor: Any, said: str) -> None:
@@ -516,13 +517,48 @@ def test_what_a_schema_cannot_say_is_a_finding(resource: dict[str, Any], said: s
     assert finding.pointer == f"/resources/0{pointer}"
 
 
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        ({"extrapaths": ["../b.csv"]}, ["the extra path '../b.csv' of resource 'r' leaves the dataset"]),
+        ({"extrapaths": "b.csv"}, ["'extrapaths' of resource 'r' is text, not a list"]),
+        ({"extrapaths": ["b.csv", 5]}, ["extra path 2 of resource 'r' is a number, not text"]),
+        ({"path": ["a.csv", 5]}, ["path 2 of resource 'r' is a number, not text (Data Package 2.0)"]),
+        ({"name": 5}, ["the name of resource 1 is a number, not text (Data Package 2.0)"]),
+        ({"schema": {"fields": 5}}, ["'fields' of resource 'r' is a number, not a list (Data Package 2.0)"]),
+    ],
+)
+def test_each_mistake_is_one_finding_and_each_place_is_named_once(resource: dict[str, Any], said: list[str]) -> None:
+    assert details({"$schema": V2, **package(**resource)}) == said
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("../b.csv", "the path '../b.csv' of resource 'r' leaves the dataset"),
+        (["a.csv", ""], "the path '' of resource 'r' is empty"),
+    ],
+)
+def test_an_unsafe_path_that_is_stored_already_is_one_finding(path: Any, said: str) -> None:
+    assert [finding.detail for finding in findings({"$schema": V2, **package(path=path)})] == [said]
+    with pytest.raises(InvalidInput, match=re.escape(said)):
+        validate(package(path=path))
+
+
+def test_a_name_that_does_not_fit_is_not_the_name_of_its_place() -> None:
+    (detail,) = details(package(name="My file"))
+    assert detail.startswith("the name of resource 1 is 'My file', but may have only")
+    assert details(package(name="")) == ["the name of resource 1 must not be empty (Data Package 1.0)"]
+    assert details({"resources": [5]}) == ["resource 1 is a number, not an object (Data Package 1.0)"]
+
+
 @pytest.mark.parametrize(("one", "other"), [("Data.csv", "data.csv"), ("caf\u00e9.csv", "cafe\u0301.csv")])
 def test_two_paths_that_are_one_file_elsewhere_are_a_finding(one: str, other: str) -> None:
     (finding,) = validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": other}]})
     assert (finding.kind, finding.pointer) == ("collision", "/resources/1/path")
     assert finding.detail in (
-        "'data.csv' and 'Data.csv' are one file on Windows and macOS",
-        r"'cafe\u0301.csv' and 'café.csv' are one file on Windows and macOS",  # which look alike
+        "the path 'data.csv' of resource 'b' and 'Data.csv' are one file on Windows and macOS",
+        r"the path 'cafe\u0301.csv' of resource 'b' and 'café.csv' are one file on Windows and macOS",  # alike
     )
     assert validate({"resources": [{"name": "a", "path": one}, {"name": "b", "path": one}]}) == ()
     (finding,) = validate(package(path=one, extrapaths=["more.csv", other]))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
+from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, resources, why_unsafe, words_of
 from metastore.types import Finding
@@ -36,6 +37,8 @@ def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular:
                 place, f"{where()} has no schema, which its profile tabular-data-resource requires", "required"
             )
         yield from _references(resource, place, where)
+        if "extrapaths" in resource:
+            yield from _extra_paths(resource["extrapaths"], place, where)
         yield from _of_schema(resource.get("schema"), f"{place}/schema", where, fields)
         yield from _of_hash(resource, place, where, with_pointers=with_pointers)
     yield from _collisions(descriptor)
@@ -55,9 +58,26 @@ def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str
         paths += [(f"{member}/{number}", path) for number, path in listed if _is_text(path)]
         paths += [(member, value)] if isinstance(value, str) else []
     for member, path in paths:
-        if problem := "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path):
+        if problem := why_refused(path):
             detail = f"the {_WORDS.get(member.partition('/')[0], member)} {path[:100]!r} of {where()} {problem}"
             yield Finding(f"{place}/{member}", detail, "unsafe")
+
+
+def why_refused(path: str) -> str | None:
+    """Return what is unsafe about a reference to a file; None if nothing is."""
+    return "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path)
+
+
+def _extra_paths(value: Any, place: str, where: Callable[[], str]) -> Iterator[Finding]:
+    """Yield what is wrong with the type of `extrapaths`, which no schema knows: frictionless reads a list of texts."""
+    if not isinstance(value, list):
+        detail = f"'extrapaths' of {where()} is {kind_of_value(value)}, not a list"
+        yield Finding(f"{place}/extrapaths", detail, "type")
+        return
+    for number, path in enumerate(value):
+        if not _is_text(path):
+            detail = f"extra path {number + 1} of {where()} is {kind_of_value(path)}, not text"
+            yield Finding(f"{place}/extrapaths/{number}", detail, "type")
 
 
 def _names(resource: Mapping[str, Any]) -> frozenset[str] | None:
@@ -132,7 +152,8 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
                 if other != path:
                     both = (path[:100], other[:100])
                     one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
-                    detail = f"{one} and {two} are one file on Windows and macOS"
+                    which = words_of(descriptor, ("resources", index))
+                    detail = f"the {_WORDS[member]} {one} of {which} and {two} are one file on Windows and macOS"
                     yield Finding(f"/resources/{index}/{member}", detail, "collision")
 
 

@@ -93,7 +93,19 @@ class Schemas:
             target = target if "#" in target else f"{target}#"
             yield from self._errors(target, self._resolve(target), instance, path, depth)
             return
-        yield from self._own(at, schema, instance, path)
+        own = list(self._own(at, schema, instance, path))
+        yield from own
+        if any(error.keyword == "type" for error in own):  # what else is asked of it is about another type
+            return
+        yield from self._inside(at, schema, instance, path, depth)
+        for index, part in enumerate(schema.get("allOf", ())):
+            yield from self._errors(f"{at}/allOf/{index}", part, instance, path, depth)
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                yield from self._branches(f"{at}/{keyword}", schema[keyword], keyword, instance, path, depth)
+
+    def _inside(self, at: str, schema: dict[str, Any], instance: Any, path: Path, depth: int) -> Iterator[SchemaError]:
+        """Yield the errors of members and items."""
         if isinstance(instance, dict):
             for name, part in schema.get("properties", {}).items():
                 if name in instance:
@@ -103,11 +115,6 @@ class Schemas:
         if isinstance(instance, list) and isinstance(items, dict):
             for index, item in enumerate(instance):
                 yield from self._errors(f"{at}/items", items, item, (*path, index), depth)
-        for index, part in enumerate(schema.get("allOf", ())):
-            yield from self._errors(f"{at}/allOf/{index}", part, instance, path, depth)
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in schema:
-                yield from self._branches(f"{at}/{keyword}", schema[keyword], keyword, instance, path, depth)
 
     def _own(self, at: str, schema: dict[str, Any], instance: Any, path: Path) -> Iterator[SchemaError]:
         """Yield the errors of the value itself. Each error of jsonschema-rs would quote the whole value, twice."""
@@ -216,6 +223,8 @@ def _predicate(keyword: str, wanted: Any, instance: Any) -> str:
         return f"has more than {wanted} {_unit(keyword)}"
     if keyword == "uniqueItems":
         return "has an item twice"
+    if keyword == "pattern" and instance == "":
+        return "must not be empty"
     value = _shown(instance)
     if keyword in ("enum", "const"):
         options = [wanted] if keyword == "const" else wanted

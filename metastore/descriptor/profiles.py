@@ -14,7 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from metastore.descriptor._rules import broken_rules
+from metastore.descriptor._rules import broken_rules, why_refused
 from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_of_value
 from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
@@ -98,7 +98,7 @@ class Profiles:
         errors = self._schemas.errors(
             uri, _judged(descriptor, {"profile": "tabular-data-resource"} if by_schema_address else {})
         )
-        by_schema = (_in_words(descriptor, error, label) for error in errors)
+        by_schema = (_in_words(descriptor, error, label) for error in errors if not _is_unsafe(descriptor, error))
         yield from chain(by_schema, broken_rules(descriptor, with_pointers=with_pointers, tabular=tabular))
 
     def _profile_of(self, descriptor: Mapping[str, Any]) -> tuple[str, str, tuple[Finding, ...]]:
@@ -108,7 +108,7 @@ class Profiles:
             declared = descriptor.get(member)
             if not isinstance(declared, str):
                 if member == "$schema" and member in descriptor:  # the schemas of version 1 do not know this member
-                    wrong = (Finding("/$schema", f"the $schema is {kind_of_value(declared)}, not text", "type"),)
+                    wrong = (_no_address(declared),)
                 continue
             if name := _vendored(declared):
                 return _VENDORED[name], f"Data Package {name[:3]}", wrong
@@ -138,6 +138,11 @@ class Profiles:
         own = {uri: _bare(self.own[address]) for address, uri in self._uris.items()}
         by_path = {f"{_OWN}{address}": own[uri] for address, uri in self._uris.items() if "://" not in address}
         return Schemas({**_vendored_schemas(), **own, **by_path})
+
+
+def _no_address(declared: Any) -> Finding:
+    detail = f"'$schema' is {kind_of_value(declared)}, not the address of a profile"
+    return Finding("/$schema", detail, "type")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -206,6 +211,16 @@ def _judged(descriptor: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[
         told.append({**resource, **item, **references} if isinstance(item, dict) else item)
     empty = {"name": "x", "path": "x", "profile": "tabular-data-resource", "schema": standing["schema"]}
     return {**whole, "resources": told or [empty]}
+
+
+def _is_unsafe(descriptor: Mapping[str, Any], error: SchemaError) -> bool:
+    """Tell whether a path does not fit its pattern because it is unsafe: the rules say that in better words."""
+    if error.keyword != "pattern" or len(error.path) < 3 or (error.path[0], error.path[2]) != ("resources", "path"):
+        return False
+    value: Any = descriptor
+    for part in error.path:
+        value = value[part]
+    return isinstance(value, str) and why_refused(value) is not None
 
 
 def _in_words(descriptor: Mapping[str, Any], error: SchemaError, label: str) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from posixpath import normpath
 from typing import Any
 
@@ -31,6 +31,10 @@ SINGULAR = {
     "tables": "table",
 }
 
+_ITEMS = {**SINGULAR, "path": "path", "extrapaths": "extra path"}
+#: Members that no article goes with in a sentence.
+_NO_NOUNS = frozenset({"created", "extrapaths", "bytes", "$schema"})
+
 
 def check(descriptor: Any) -> None:
     """Refuse a descriptor that is unsafe to store.
@@ -46,11 +50,12 @@ def check(descriptor: Any) -> None:
     for index, resource in resources(descriptor):
         name = resource.get("name")
         if isinstance(name, str) and seen.setdefault(name, index) != index:
-            detail = f"the name {name!r} belongs to resource {seen[name]} already"
+            detail = f"resource {index + 1} has the name {name!r}, which resource {seen[name] + 1} has already"
             problems.append((f"/resources/{index}/name", detail))
         for pointer, path in _paths(index, resource):
             if problem := why_unsafe(path):
-                problems.append((pointer, f"the path {path[:100]!r} {problem}"))
+                where = words_of(descriptor, ("resources", index))
+                problems.append((pointer, f"the path {path[:100]!r} of {where} {problem}"))
     if problems:
         raise InvalidInput(problems[0][1], pointer=problems[0][0], problems=tuple(problems))
 
@@ -125,23 +130,30 @@ def _is_git_folder(part: str) -> bool:
     return visible.startswith(".git") or re.match(r"(g[^~]{,5})?~[1-9]", visible) is not None
 
 
-def words_of(document: Any, path: Iterable[str | int]) -> str:
-    """Return a path in words and names: `the type of field 'lat' of resource 'stations'`."""
+def words_of(document: Any, path: Sequence[str | int]) -> str:
+    """Return a path in words and names: `the type of field 'lat' of resource 'stations'`.
+
+    A thing whose name is in question is called by its number, and a list by the name of its member: `'fields' of …`.
+    """
     said: list[str] = []
     name, value, ends_in_item = "descriptor", document, False
-    for part in path:
+    for place, part in enumerate(path):
         value = value[part] if isinstance(value, (dict, list)) else None  # type: ignore[index]
         ends_in_item = isinstance(part, int)
         if isinstance(part, int):
-            own = value.get("name") if isinstance(value, dict) else None
-            said[-1:] = [f"{SINGULAR.get(name, f'item of {name}')} {_quoted(own) if own else part + 1}"]
+            own = value.get("name") if isinstance(value, dict) and tuple(path[place + 1 :]) != ("name",) else None
+            which = repr(_cut(own)) if isinstance(own, str) and own else str(part + 1)
+            noun = _ITEMS.get(name)
+            said[-1:] = [f"{noun} {which}" if noun else f"item {which} of {name}"]
         else:
-            name = part if len(part) <= _LONGEST_PART else f"{part[:_LONGEST_PART]}…"
+            name = _cut(part)
             said.append(name)
     said[:-1] = [word for word in said[:-1] if word != "schema"]  # its fields say enough
+    if said and not ends_in_item and (name in SINGULAR or name in _NO_NOUNS):
+        return " of ".join([repr(name), *reversed(said[:-1])])
     words = " of ".join(reversed(said)) or "descriptor"
     return words if ends_in_item else f"the {words}"
 
 
-def _quoted(name: Any) -> str:
-    return repr(name if len(name) <= _LONGEST_PART else f"{name[:_LONGEST_PART]}…") if isinstance(name, str) else "?"
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_PART else f"{name[:_LONGEST_PART]}…"

@@ -87,7 +87,7 @@ def _places(given: dict[str, Any], error: Exception) -> Sequence[Any]:
     """Return the problems of an error, each with its line in the JSON or its field in the form."""
     if form_of(given) is None:
         return mark(given["text"], error)
-    return in_fields(given["text"], getattr(error, "problems", ()))
+    return in_fields(getattr(error, "problems", ()))
 
 
 def _is_id(text: str) -> bool:

@@ -20,7 +20,6 @@ from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
 from metastore.pages.paging import start_of
-from metastore.pages.places import place_of
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
@@ -89,7 +88,7 @@ def _facts(found: Dataset) -> dict[str, Any]:
         "seen": seen,
         "description": markdown.render(seen.description[:_LONGEST_DESCRIPTION]),
         "is_cut": len(seen.description) > _LONGEST_DESCRIPTION,
-        "findings": [(place_of(found.descriptor, finding.pointer or ""), finding) for finding in _findings(found)],
+        "findings": _findings(found),
         "markdown": markdown.render,
         "text": "" if len(found.bytes) > _LONGEST_TEXT else found.bytes.decode("utf-8", "replace"),
         "shown": resource_page(seen.resources, request.args),

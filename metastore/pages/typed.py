@@ -17,7 +17,6 @@ from metastore.errors import InvalidInput, TooLarge
 from metastore.pages.descriptor_form import filled_in, kind_of
 from metastore.pages.form_view import Place, view
 from metastore.pages.json_lines import mark
-from metastore.pages.places import place_of
 from metastore.pages.refusals import shown
 from metastore.service.context import service
 
@@ -34,14 +33,12 @@ class Spot:
     Attributes:
         detail: The finding, in a sentence.
         line, column: Its place in the JSON, counted from 1; 0 in a form.
-        where: Its place in words.
         field: The id of its field in a form; empty if the form has none.
     """
 
     detail: str
     line: int = 0
     column: int = 0
-    where: str = ""
     field: str = ""
 
 
@@ -128,16 +125,12 @@ def spots(text: str, *, in_form: bool) -> list[Spot] | None:
         problems = [(finding.pointer or "", finding.detail) for finding in findings(load(text.encode()))]
     except InvalidInput as error:
         problems = list(error.problems) or [(error.pointer or "", str(error))]
-    return in_fields(text, problems) if in_form else _in_lines(text, problems)
+    return in_fields(problems) if in_form else _in_lines(text, problems)
 
 
-def in_fields(text: str, problems: Sequence[tuple[str, str]]) -> list[Spot]:
+def in_fields(problems: Sequence[tuple[str, str]]) -> list[Spot]:
     """Return findings about a typed descriptor, each with its field in the form."""
-    document = load(text.encode())
-    return [
-        Spot(detail, where=place_of(document, pointer), field=pointer if kind_of(pointer) else "")
-        for pointer, detail in problems
-    ]
+    return [Spot(detail, field=pointer if kind_of(pointer) else "") for pointer, detail in problems]
 
 
 def _in_lines(text: str, problems: Sequence[tuple[str, str]]) -> list[Spot]:
