@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlencode
 
 import click
 import pytest
 from click.shell_completion import BashComplete
+from psycopg.conninfo import conninfo_to_dict
 
 import metastore
 from metastore.auth.tokens import Verifier
@@ -36,6 +38,7 @@ from metastore.store._storage_writer import StorageWriter
 from metastore.types import ChangeRequest
 from metastore.web import create_app
 
+from .bundle.postgres_server import migrated_database
 from .conftest import CATALOGUE, real_descriptor
 from .loopback import TOKEN, serving
 from .test_interop import git
@@ -1053,11 +1056,20 @@ def test_an_unknown_outcome_ends_with_the_command_that_finds_out(
     assert run("settle", '{"change": 1}').code == 2
 
 
-def test_each_question_of_a_data_manager_is_one_command_and_finds_what_its_request_finds(run: Run) -> None:
+@pytest.fixture(params=["local", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "local":
+        yield str(tmp_path / "store")
+        return
+    with migrated_database() as dsn:
+        yield f"postgresql://?{urlencode(conninfo_to_dict(dsn))}"
+
+
+def test_each_question_of_a_data_manager_is_one_command_and_finds_what_its_request_finds(run: Run, url: str) -> None:
     then, now = "2026-02-01T00:00:00Z", "2026-03-05T00:00:00Z"
     cc_by, bo = {"licenses": [{"name": "CC-BY-4.0"}]}, {"contributors": [{"title": "Bo Ek"}]}
     fields = {"schema": {"fields": [{"name": "lat"}]}}
-    with metastore.connect(Path("metastore-data"), author="Setup", validation="off") as store:
+    with metastore.connect(url, author="Setup", validation="off") as store:
         store.dataset_create("ask/licence", {"title": "Licence", **cc_by}, at=then)
         store.dataset_create("ask/person", {"resources": [{"name": "a", "path": "a.csv", **fields}], **bo}, at=then)
         store.dataset_create("ask/word", {"resources": [{"name": "a", "path": "a.b", "title": "buoys"}]}, at=then)
@@ -1069,11 +1081,11 @@ def test_each_question_of_a_data_manager_is_one_command_and_finds_what_its_reque
     rows = re.findall(r"^\| .*\? \| `(metastore search [^`]*)` \| `([^`]*)` \|$", table, re.MULTILINE)
     assert len(rows) == 10
     found = []
-    with metastore.connect(Path("metastore-data")) as store:
+    with metastore.connect(url) as store:
         service = create_app(store, verifier=Verifier(())).test_client()
         for command, request in rows:
             wanted = {hit["id"] for hit in service.get(f"/api/v1/datasets?{request}").get_json()["hits"]}
-            done = run(*shlex.split(command)[1:], "--json")
+            done = run(*shlex.split(command)[1:], "--json", "--store", url)
             hits = {hit["id"] for line in done.out.splitlines() for hit in json.loads(line)["hits"]}
             assert (done.code, hits) == (0, wanted), command
             found.append(len(hits))

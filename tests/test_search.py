@@ -23,10 +23,12 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import InvalidInput, Store
+from metastore.search import _following
 from metastore.search._tables import add_functions
-from metastore.search._words import Term, parse_query
 from metastore.search.documents import document
-from metastore.search.values import Results, Wanted
+from metastore.search.index import SearchIndex
+from metastore.search.values import Readable, Results, Wanted
+from metastore.search.words import Term, parse_query
 from metastore.storage.copy import copy
 from metastore.types import DatasetId, FeedEntry, Revision
 
@@ -35,7 +37,7 @@ from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
 
 OCEAN = {
     "title": "Salinity of the Baltic",
-    "description": "Monthly means. Été à Gdańsk; Straße.",
+    "description": "Monthly means. Été à Gdańsk; Straße; 東京の気温.",
     "keywords": ["ocean", "Salt"],
     "licenses": [{"name": "CC-BY-4.0"}],
     "contributors": [{"title": "Bo Ek"}],
@@ -127,6 +129,9 @@ def found(results: Results) -> list[str]:
         ("CC-BY-4.0", ["physics/ocean", "weather/rain"]),
         ('"baltic monthly"', []),
         ("buoys means", ["physics/ocean"]),
+        ("東京", ["physics/ocean"]),
+        ("気温 東*", ["physics/ocean"]),
+        ("東気", []),
     ],
 )
 def test_a_query_finds_what_has_all_its_terms(shared: Store, query: str, expected: list[str]) -> None:
@@ -432,15 +437,27 @@ def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -
         assert found(store.dataset_search("changed")) == ["physics/ocean"]
 
 
-def test_an_index_whose_writer_was_killed_is_right_afterwards(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["made", "caught up"])
+def test_an_index_whose_writer_was_killed_is_right_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    monkeypatch.setattr(_following, "_BATCH", 1)  # so that the writer is killed after some of its transactions
     with local(tmp_path) as store:
         for number in range(3):
-            store.dataset_create(f"a/d{number}", {"title": f"Salt {number}"})
+            store.dataset_create(f"a/d{number}", {"title": "Pepper"}, at=day(1))
+        assert store.dataset_search("pepper").total == 3 if begun else True
+        for number in range(3):
+            store.dataset_update(f"a/d{number}", {"title": f"Salt {number}"}, at=day(2))
         child = multiprocessing.get_context("fork").Process(target=_die_while_indexing, args=(tmp_path,))
         child.start()
         child.join()
         assert child.exitcode == -signal.SIGKILL
+        with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database:
+            salt = database.execute("SELECT owner || '/' || name FROM datasets WHERE title LIKE 'Salt%'").fetchall()
+        assert "a/d0" in {name for (name,) in salt}
+        assert "a/d2" not in {name for (name,) in salt}
         assert found(store.dataset_search("salt", order="id")) == ["a/d0", "a/d1", "a/d2"]
+        assert found(store.dataset_search("pepper", at=day(1), order="id")) == ["a/d0", "a/d1", "a/d2"]
         assert list(store.verify()) == []
 
 
@@ -456,6 +473,71 @@ def _die_while_indexing(root: Path) -> None:
 
         index._source.content = content  # type: ignore[method-assign]
         store.dataset_search("salt")
+
+
+def test_a_text_that_successive_revisions_share_is_stored_once(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        for number in range(10):
+            write = store.dataset_update if number else store.dataset_create
+            # The number of bytes is not searched, so that the text changes in each second revision.
+            resource = {"name": "x", "path": "x.csv", "bytes": number}
+            write("a/b", {"version": f"1.{number // 2}", "resources": [resource]}, at=day(number))
+        assert found(store.dataset_search('"1 2"', at=day(5))) == ["a/b"]
+    with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database:
+        counts = [database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("former", "past_words")]
+    assert counts == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("query", "more"),
+    [
+        ("salt", {}),
+        ("sal*", {"order": "changed"}),
+        ('"salt 3" -pepper', {"order": "title"}),
+        ("", {"licence": "cc-by-4.0"}),
+        ("gdansk monthly", {"field": "lat", "facets": ["licence", "field"]}),
+        ("salt", {"at": day(2)}),
+    ],
+)
+def test_a_search_takes_as_many_steps_whatever_hidden_datasets_say(
+    tmp_path: Path, query: str, more: dict[str, Any]
+) -> None:
+    """What SQLite's machine does is counted, which time follows from."""
+    steps = []
+    for number, hidden in enumerate((None, {"title": "Pepper"}, OCEAN | {"title": "Salt"})):
+        with local(tmp_path / str(number)) as store:
+            for at in range(5):
+                store.dataset_create(f"open/d{at}", OCEAN | {"title": f"Salt {at}"}, at=day(1))
+                store.dataset_update(f"open/d{at}", OCEAN | {"title": f"Salt {at}", "version": "2"}, at=day(5))
+            for at in range(30 if hidden else 0):
+                store.dataset_create(f"secret/d{at}", hidden or {}, at=day(1 + at % 3))
+                store.dataset_update(f"secret/d{at}", {**(hidden or {}), "version": "2"}, at=day(6))
+            store.dataset_search()  # so that all is indexed
+            steps.append(_steps(store, query, more))
+    # The index is larger, so that finding a word in it takes some steps more; but not one for each hidden dataset.
+    assert max(steps) - min(steps) < 30
+
+
+def _steps(store: metastore.MetaStore, query: str, more: dict[str, Any]) -> int:
+    """Return how many steps SQLite's machine takes to search for a caller who may read one owner."""
+    index, taken = store._finder._index, [0]
+    assert isinstance(index, SearchIndex)
+    index._clock = lambda: 0.0  # so that it does not look for changes now
+    database = index._file.ask(lambda database: database)
+
+    def step() -> int:
+        taken[0] += 1
+        return 0
+
+    filters = {name: more.get(name) for name in ("licence", "field")}
+    rest: dict[str, Any] = {"at": None, "order": "relevance", "facets": (), "changed_since": None, "deleted": False}
+    rest |= {name: value for name, value in more.items() if name in rest}
+    wanted = Wanted.parse(query, filters, after=None, limit=10, **rest)  # a full page is sorted in other steps
+    database.set_progress_handler(step, 1)
+    results = store.search(wanted, Readable(frozenset({"open"})))
+    database.set_progress_handler(None, 1)
+    assert results.total
+    return taken[0]
 
 
 def test_what_plain_git_commits_and_takes_back_is_found(tmp_path: Path) -> None:

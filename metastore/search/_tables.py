@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metastore.search._words import GAP, words_of
 from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
+from metastore.search.words import GAP, words_of
 from metastore.types import DatasetId
 
 FORMAT = 9

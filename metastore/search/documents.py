@@ -9,7 +9,7 @@ from typing import Any
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
-from metastore.search._words import Term, fold, words_of, words_of_all
+from metastore.search.words import Term, fold, words_of, words_of_all
 from metastore.types import DatasetId
 
 #: Members whose values nobody searches for.
@@ -73,12 +73,16 @@ def document(dataset_id: DatasetId, content: bytes) -> Document:
     title = title[:_LONGEST_VALUE] if isinstance(title, str) and title.strip() else dataset_id.name
     texts = list[str]()
     _add_texts(descriptor, texts)
-    found = (text for text in _cut_long(texts) if text != title)
+    found = [text for text in _cut_long(texts) if text != title]
     return Document(title, (str(dataset_id), title, *found), {"owner": (dataset_id.owner,), **_values(descriptor)})
 
 
-def _cut_long(texts: Sequence[str]) -> Iterator[str]:
-    """Yield the beginning of each text, as long as all of them have room; of very many texts, the first ones."""
+def _cut_long(texts: Sequence[str]) -> Iterable[str]:
+    """Return the beginning of each text, as long as all of them have room; of very many texts, the first ones."""
+    return texts if sum(map(len, texts)) <= _MOST_TEXT else _beginnings(texts)
+
+
+def _beginnings(texts: Sequence[str]) -> Iterator[str]:
     longest, left = max(_longest(map(len, texts), len(texts)), _LONGEST_VALUE), _MOST_TEXT
     for text in texts:
         if (left := left - min(len(text), longest)) < 0:

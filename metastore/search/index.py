@@ -30,7 +30,6 @@ from metastore.search._tables import (
     rows_of,
     unreadable_ids,
 )
-from metastore.search._words import Term
 from metastore.search.documents import document
 from metastore.search.port import Source, time_limit
 from metastore.search.scan import is_unreadable, revision_at
@@ -46,6 +45,7 @@ from metastore.search.values import (
     counts,
     cursor,
 )
+from metastore.search.words import Term
 from metastore.types import Damage, DatasetId
 
 #: How long the index counts as up to date, in seconds.

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from metastore.errors import NotFound, StorageCorrupt
-from metastore.search._words import fold, words_of
 from metastore.search.documents import Document, document
 from metastore.search.port import Source, time_limit
 from metastore.search.values import (
@@ -23,6 +22,7 @@ from metastore.search.values import (
     cursor,
     sort_key,
 )
+from metastore.search.words import fold, words_of
 from metastore.types import DatasetId, Revision
 
 

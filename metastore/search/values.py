@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from metastore.errors import InvalidInput
 from metastore.parse import AnyTime, make_time, parse_limit
-from metastore.search._words import Term, fold, parse_query
+from metastore.search.words import Term, fold, parse_query
 from metastore.types import DatasetId, RevisionId
 from metastore.wording import shortened
 

@@ -13,7 +13,10 @@ from flask.testing import FlaskClient
 import metastore
 from metastore import bundle
 from metastore.auth.tokens import Verifier
+from metastore.storage.memory import MemoryStorage
 from metastore.web import create_app
+
+from ..bundle.postgres_server import new_storage
 
 
 @pytest.fixture
@@ -134,10 +137,11 @@ def test_a_device_leads_to_where_it_was_and_where_it_is_now() -> None:
     assert "It drifts" in was
 
 
-@pytest.fixture(scope="module")
-def ten() -> FlaskClient:
+@pytest.fixture(scope="module", params=["memory", "postgres"])
+def ten(request: pytest.FixtureRequest) -> FlaskClient:
     """Serve datasets among which each question of a data manager has another answer."""
-    store = metastore.connect("memory:", author="Setup", validation="off")
+    storage = new_storage() if request.param == "postgres" else MemoryStorage()
+    store = metastore.MetaStore(storage, author="Setup", validation="off")
     cc_by, bo = {"licenses": [{"name": "CC-BY-4.0"}]}, {"contributors": [{"title": "Bo Ek"}]}
     path = {"name": "a", "path": "a.csv"}
     then, now = "2026-02-01T00:00:00Z", "2026-03-05T00:00:00Z"

@@ -13,10 +13,12 @@ from metastore.errors import InvalidInput
 #: The longest query, in characters, and the largest number of its terms.
 LONGEST, MOST_TERMS = 1000, 32
 _TERM = re.compile(r'(?P<minus>-?)(?:"(?P<phrase>[^"]*)(?P<end>"?)|(?P<word>[^\s"]+))')
-_WORD = re.compile(r"[^\W_]+")
+#: Chinese and Japanese have no spaces between words, so each character counts as a word.
+_CHARACTERS = "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[^\W_{_CHARACTERS}]+|[{_CHARACTERS}]")
 #: Separates two texts in a list of words.
 GAP = "\x1e"
-_WORD_OR_GAP = re.compile(rf"[^\W_]+|{GAP}")
+_WORD_OR_GAP = re.compile(rf"{_WORD.pattern}|{GAP}")
 #: Longer runs of letters and digits are cut; nobody types such words.
 _LONGEST_WORD = 100
 #: How many characters of a text are folded words. One character can become eighteen of them.
@@ -56,7 +58,7 @@ def fold(text: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the folded words of a text: runs of letters and digits, in order."""
+    """Return the folded words of a text in order: runs of letters and digits, and Chinese and Japanese characters."""
     return [word[:_LONGEST_WORD] for word in _WORD.findall(fold(text))]
 
 
