@@ -14,7 +14,7 @@ from metastore.search.values import FACETS, sort_key
 from metastore.search.words import GAP, words_of
 from metastore.types import DatasetId
 
-FORMAT = 9
+FORMAT = 10
 #: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from metastore.search.values import FACETS
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._repository import PostgresRepository
-from metastore.storage.postgres._texts import Version, raw_descriptor, texts, versions
+from metastore.storage.postgres._spans import Span, hold, items
+from metastore.storage.postgres._texts import Version, of_former, raw_descriptor, rows, texts, versions
 from metastore.types import DatasetId, RevisionId
 
 #: How many revisions are read at once.
@@ -84,17 +84,26 @@ def is_right(calls: Calls, dataset_id: DatasetId, judged: Callable[[str | None, 
     """
     for _ in range(_TRIES):  # it may be changed while we look
         repository, found = history(calls, Cache(_CACHE), dataset_id)
-        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in calls.rows(_TEXTS, {"place": repository.place})]
-        findings = [row.pop("findings") for row in rows][-1:]
+        kept = [dict(zip(_COLUMNS, row, strict=True)) for row in calls.rows(_TEXTS, {"place": repository.place})]
+        spans = [Span(*row) for row in calls.rows(_queries.SPANS, {"place": repository.place})]
+        findings = [row.pop("findings") for row in kept][-1:]
         content = raw_descriptor(found[-1].blob, repository.get)
-        if list(_expected(dataset_id, repository, found)) == rows and all(judged(each, content) for each in findings):
+        expected = list(_expected(dataset_id, repository, found))
+        states = [(row["since"], items(row["words"], row)) for row in expected]
+        are_right = _kept(expected) == kept and hold(spans, states, expected[-1]["access"])
+        if are_right and all(judged(each, content) for each in findings):
             return True
     return False
 
 
 def _expected(dataset_id: DatasetId, repository: PostgresRepository, found: list[Version]) -> Iterator[dict[str, Any]]:
-    for chunk in texts(found, None, repository.get).rows:
-        for row in json.loads(chunk):
-            ids = (str(dataset_id),) if row["title"] is not None else (str(dataset_id), dataset_id.name)
-            id_words = " ".join(Document("", ids, {}).words())
-            yield {**row, "id_words": id_words, "access": [dataset_id.owner, str(dataset_id)]}
+    """Yield the texts of a dataset, each with all that it has."""
+    for row in rows(found, repository.get):
+        ids = (str(dataset_id),) if row["title"] is not None else (str(dataset_id), dataset_id.name)
+        id_words = " ".join(Document("", ids, {}).words())
+        yield {**row, "id_words": id_words, "access": [dataset_id.owner, str(dataset_id)]}
+
+
+def _kept(expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return texts as the index keeps them."""
+    return [*({**row, **of_former(row)} for row in expected[:-1]), expected[-1]]

@@ -96,8 +96,9 @@ SET_FINDINGS = "SELECT metastore_dataset_check(%(places)s::bigint[], %(blobs)s::
 UNCHECKED = """SELECT t.dataset, t.blob FROM dataset_text AS t WHERE t.until IS NULL
     AND t.findings IS DISTINCT FROM %(judge)s || '+' AND t.findings IS DISTINCT FROM %(judge)s || '-' LIMIT 100"""
 TEXTS = "SELECT {} FROM dataset_text AS t WHERE t.dataset = %(place)s ORDER BY t.since"
-STRAY_TEXTS = """SELECT FROM dataset_text AS t LEFT JOIN dataset AS d ON d.pk = t.dataset
-    WHERE d.pk IS NULL LIMIT 1"""
+SPANS = "SELECT since, until, access, items FROM dataset_span WHERE dataset = %(place)s"
+STRAY_TEXTS = """SELECT FROM (SELECT dataset FROM dataset_text UNION ALL SELECT dataset FROM dataset_span) AS t
+    LEFT JOIN dataset AS d ON d.pk = t.dataset WHERE d.pk IS NULL LIMIT 1"""
 #: Select the descriptors of some datasets, as long as those before them are not too large together.
 DESCRIPTORS = f"""SELECT s.dataset, o.id, {_OBJECT.format("o")} FROM (
     SELECT w.dataset, w.blob, w.at, sum(length(x.data)) OVER (ORDER BY w.at) - length(x.data) AS before

@@ -8,6 +8,7 @@ from typing import Any
 
 from metastore.errors import InvalidInput
 from metastore.search.values import FACETS, MOST_COUNTED, Readable, Wanted
+from metastore.search.words import Term
 from metastore.storage.postgres._texts import facet_key
 
 Values = dict[str, Any]
@@ -32,9 +33,9 @@ def counting(wanted: Wanted, readable: Readable | None) -> Query:
     Without a facet, the number is that of the texts found, at most one beyond what is counted; the value `indexed` says
     whether the index is complete.
     """
-    facets = {facet: "t.access[1:1]" if facet == "owner" else f"t.{facet}" for facet in wanted.facets}
-    columns = ", ".join([*(f"{column} AS {facet}" for facet, column in facets.items()), "t.spelled"])
-    found, values = _found(wanted, readable, columns)
+    facets = {facet: "t.access[1:1]" if facet == "owner" else f"v.{facet}" for facet in wanted.facets}
+    columns = ", ".join([*(f"{column} AS {facet}" for facet, column in facets.items()), "v.spelled"])
+    found, values = _found(wanted, readable, columns if facets else "t.dataset")
     some = f"(SELECT * FROM found LIMIT {MOST_COUNTED}) AS f"
     parts = [
         f"WITH found AS MATERIALIZED ({found} LIMIT {MOST_COUNTED + 1})",
@@ -95,22 +96,28 @@ def _key(wanted: Wanted, readable: Readable | None) -> Query:
 
 
 def _found(wanted: Wanted, readable: Readable | None, columns: str) -> Query:
-    """Return a query for all texts that match."""
-    conditions, values = list[str](), Values()
-    for condition, more in _conditions(wanted, readable):
+    """Return a query for all texts that match. Columns are of `t`, the texts, and of `v`, their facets."""
+    present, values = _where(_now(wanted), wanted, readable)
+    found = f"SELECT {columns.replace('v.', 't.')} FROM dataset_text AS t WHERE t.until IS NULL AND {present}"
+    if wanted.at is None:
+        return found, values
+    former, more = _where(_then(wanted, readable), wanted, readable)
+    facets = "CROSS JOIN metastore_dataset_facets(t.dataset, %(at)s::bigint) AS v" if "v." in columns else ""
+    then = f"SELECT {columns} FROM dataset_text AS t {facets} WHERE t.until > %(at)s::bigint AND {former}"
+    return f"{found} UNION ALL {then}", values | more
+
+
+def _where(of_text: Iterator[Query], wanted: Wanted, readable: Readable | None) -> Query:
+    conditions, values = ["true"], Values()
+    for condition, more in (*of_text, *_conditions(wanted, readable)):
         conditions.append(condition)
         values |= more
-    parts = ["t.until IS NULL"]
-    if wanted.at is not None:
-        parts.append("t.until > %(at)s::bigint")
-    where = [" AND ".join((part, *conditions)) for part in parts]
-    return " UNION ALL ".join(f"SELECT {columns} FROM dataset_text AS t WHERE {each}" for each in where), values
+    return " AND ".join(conditions), values
 
 
 def _conditions(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
     if readable is not None:
         yield "t.access && %(readable)s::text[]", {"readable": readable.keys()}
-    yield from _of_words(wanted)
     if wanted.at is not None:
         yield "t.since <= %(at)s::bigint", {"at": int(wanted.at.timestamp())}
     if wanted.deleted is not None:
@@ -120,30 +127,65 @@ def _conditions(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
     if wanted.changed_since is not None:
         latest = -math.ceil(wanted.changed_since.timestamp())
         yield f"{_changed(readable)} <= %(changed_since)s::bigint", {"changed_since": latest}
-    for facet, folded in wanted.filters.items():
-        assert facet in FACETS
-        if facet == "owner":
-            yield ("t.access @> ARRAY[%(owner)s]", {"owner": folded}) if folded and "/" not in folded else ("false", {})
-        elif folded:
-            yield f"t.{facet} @> ARRAY[%({facet})s]", {facet: facet_key(folded)}
-        else:
-            yield f"t.{facet} = '{{}}'", {}
+    if (owner := wanted.filters.get("owner")) is not None:
+        yield ("t.access @> ARRAY[%(owner)s]", {"owner": owner}) if owner and "/" not in owner else ("false", {})
 
 
-def _of_words(wanted: Wanted) -> Iterator[Query]:
-    """Yield the conditions of a query's text. The index finds words; only a phrase needs a look at the text."""
-    sought = [
-        f"'{word}'{':*' if term.prefix and at == len(term.words) else ''}"
-        for term in wanted.terms
-        if not term.negated
-        for at, word in enumerate(term.words, 1)
-    ]
-    if sought:
+def _now(wanted: Wanted) -> Iterator[Query]:
+    """Yield the conditions of words and facets for present texts. Only a phrase needs a look at the text itself."""
+    if sought := [_terms(term) for term in wanted.terms if not term.negated]:
         yield "metastore_dataset_words(t.id_words, t.words) @@ %(words)s::text::tsquery", {"words": " & ".join(sought)}
     for number, term in enumerate(wanted.terms):
         if term.negated or len(term.words) > 1:
             like = "NOT LIKE" if term.negated else "LIKE"
             yield f"{_WORDS} {like} %(text{number})s", {f"text{number}": _pattern(term.words, term.prefix)}
+    for facet, folded in wanted.filters.items():
+        assert facet in FACETS
+        if facet != "owner" and folded:
+            yield f"t.{facet} @> ARRAY[%({facet})s]", {facet: facet_key(folded)}
+        elif facet != "owner":
+            yield f"t.{facet} = '{{}}'", {}
+
+
+def _then(wanted: Wanted, readable: Readable | None) -> Iterator[Query]:
+    """Yield the conditions of words and facets for former texts: which spans held then, and which did not."""
+    among = " AND s.access && %(readable)s::text[]" if readable is not None else ""
+    for number, term in enumerate(wanted.terms):
+        yield _held(f"terms{number}", _terms(term), among, negated=term.negated, phrase=_phrase(term, number))
+    for facet, folded in wanted.filters.items():
+        if facet != "owner":
+            lexeme = f"\x1f{facet}={facet_key(folded)}".replace("\\", r"\\").replace("'", "''")
+            sought = f"'{lexeme}'{'' if folded else ':*'}"
+            yield _held(f"terms_{facet}", sought, among, negated=not folded)
+
+
+def _held(name: str, sought: str, among: str, *, negated: bool, phrase: Query = ("", {})) -> Query:
+    """Return the condition that a span that held at the moment has terms, or that none has.
+
+    Args:
+        name: The name of the parameter.
+        sought: The terms, as PostgreSQL writes them.
+        among: A condition for spans.
+        negated: Whether none may have them.
+        phrase: A further condition for spans.
+    """
+    spans = f"""SELECT s.dataset FROM dataset_span AS s
+    WHERE metastore_dataset_span_terms(s.access, s.items) @@ %({name})s::text::tsquery{among}
+        AND s.since <= %(at)s::bigint AND s.until > %(at)s::bigint{phrase[0]}"""
+    return f"t.dataset {'NOT IN' if negated else 'IN'} ({spans})", {name: sought, **phrase[1]}
+
+
+def _phrase(term: Term, number: int) -> Query:
+    if len(term.words) == 1:
+        return "", {}
+    words = "metastore_dataset_span_words(s.access, s.items)"
+    return f" AND {words} LIKE %(text{number})s", {f"text{number}": _pattern(term.words, term.prefix)}
+
+
+def _terms(term: Term) -> str:
+    """Return the words of a term, as PostgreSQL writes terms."""
+    words = [f"'{word}'" for word in term.words]
+    return " & ".join(words) + (":*" if term.prefix else "")
 
 
 def _pattern(words: tuple[str, ...], prefix: bool) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from metastore import git
@@ -15,6 +14,8 @@ from metastore.git.objects import Commit, GitObject
 from metastore.git.repository import DELETED_TREE, Repository, commit_at
 from metastore.search.documents import Document, document
 from metastore.search.values import FACETS
+from metastore.search.words import GAP, words_of_all
+from metastore.storage.postgres._spans import MARK, changes, items
 from metastore.types import DatasetId
 
 #: Values above this size are indexed by their beginning and a hash, in bytes: PostgreSQL's indexes hold no longer ones.
@@ -42,7 +43,7 @@ class Texts(NamedTuple):
 
     Attributes:
         cut: The texts that the index has do not hold from this time on, in seconds since 1970; None if they do.
-        rows: The new texts, as JSON, some megabytes in each; at least one, perhaps with nothing in it.
+        rows: The new texts and spans, as JSON, some megabytes in each; at least one, perhaps with nothing in it.
         now: The time of the newest revision.
     """
 
@@ -77,11 +78,8 @@ def texts_of_write(
     if repository is None or parent is None:
         return texts(versions(commits, None, read), None, read)
     last = commit_at(repository, parent)
-    if DELETED_TREE == last.tree != commits[0].tree:
-        before = Version(_time(last), True, None)  # it ends here in any case, so that its descriptor need not be read
-    else:
-        is_second = last.tree == DELETED_TREE and last.parent is not None
-        (before,) = versions([last], commit_at(repository, str(last.parent)) if is_second else None, read)
+    is_second = last.tree == DELETED_TREE and last.parent is not None
+    (before,) = versions([last], commit_at(repository, str(last.parent)) if is_second else None, read)
     return texts(versions(commits, last, read), before, read)
 
 
@@ -120,7 +118,18 @@ def texts(wanted: Iterable[Version], before: Version | None, read: Read) -> Text
         before: The version before them, which the index has; None to replace all that it has.
         read: As for `versions`.
     """
-    held: list[tuple[Version, int | None]] = []
+    held, cut, now = _periods(wanted, before)
+    continues = before is not None and cut is not None and cut > before.since
+    has_past = before is not None or len(held) > 1
+    return Texts(cut, _chunks(_parts(held, before if continues else None, has_past, now, read)), now)
+
+
+Periods = list[tuple[Version, int | None]]
+
+
+def _periods(wanted: Iterable[Version], before: Version | None) -> tuple[Periods, int | None, int]:
+    """Return the versions that differ from the ones before, each with its end; and the other members of `Texts`."""
+    held = Periods()
     cut, last = None if before else 0, before
     for version in wanted:
         if not version.continues(last):
@@ -130,7 +139,31 @@ def texts(wanted: Iterable[Version], before: Version | None, read: Read) -> Text
             cut = version.since if cut is None else min(cut, version.since)
         last = version
     assert last is not None
-    return Texts(cut, _chunks(_row(*each, now=last.since, read=read) for each in held), last.since)
+    return held, cut, last.since
+
+
+def rows(wanted: Iterable[Version], read: Read) -> Iterator[dict[str, Any]]:
+    """Yield all texts of versions, where they differ from the ones before, each with its words and its facets."""
+    held, _, now = _periods(wanted, None)
+    return (_row(*each, now=now, read=read) for each in held)
+
+
+def _parts(held: Periods, before: Version | None, has_past: bool, now: int, read: Read) -> Iterator[dict[str, Any]]:
+    """Yield the changes of spans, and then the texts."""
+    kept, states = list[dict[str, Any]](), list[tuple[int, set[str]]]()
+    for version, until in held:
+        row = _row(version, until, now=now, read=read)
+        states += [(version.since, items(row["words"], row))] if has_past else []
+        kept.append(row if until is None else {**row, **of_former(row)})
+    last = _row(before, None, now=now, read=read) if before is not None and held else None
+    yield from changes(states, items(last["words"], last) if last else None)
+    yield from kept
+
+
+def of_former(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what differs once a text has become a former one: of its words, only those of the title are kept."""
+    title_words = row["words"].partition(GAP)[0] + GAP if row["title"] is not None else ""
+    return {**dict.fromkeys((*FACETS[1:], "spelled")), "words": title_words}
 
 
 def _end(until: int | None, latest: int) -> int:
@@ -162,14 +195,14 @@ def raw_descriptor(blob: str | None, read: Read) -> bytes:
 
 def _words(seen: Document) -> str:
     texts = seen.texts[1:] if seen.title else seen.texts[2:]
-    return "".join(f" {word}" for word in replace(seen, texts=texts).words())
+    return " ".join(["", *words_of_all(texts)])
 
 
 def _facets(seen: Document) -> dict[str, Any]:
     """Return the values of all facets but the owner, folded, and how they are written where that differs."""
     row, spelled = dict[str, Any](), dict[str, dict[str, str]]()
     for facet in FACETS[1:]:
-        keys = {facet_key(folded): plain(value) for folded, value in seen.folded(facet)}
+        keys = {facet_key(folded): plain(value).replace(MARK, " ") for folded, value in seen.folded(facet)}
         row[facet] = list(keys)
         if differing := {key: value for key, value in keys.items() if key != value}:
             spelled[facet] = differing
@@ -178,15 +211,16 @@ def _facets(seen: Document) -> dict[str, Any]:
 
 def facet_key(folded: str) -> str:
     """Return a folded value of a facet as it is indexed."""
-    value = plain(folded)
-    if len(raw := value.encode()) > _MOST_INDEXED:
-        return f"{value[:20]} {hashlib.sha256(raw).hexdigest()}"
-    return value
+    value = plain(folded).replace(MARK, " ")
+    if 4 * len(value) <= _MOST_INDEXED or len(raw := value.encode()) <= _MOST_INDEXED:
+        return value
+    return f"{value[:20]} {hashlib.sha256(raw).hexdigest()}"
 
 
 def plain(text: str) -> str:
     """Return a text without the characters that PostgreSQL does not store."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode()
+    text = text.replace("\0", " ")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _chunks(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
