@@ -28,7 +28,7 @@ from metastore.types import DatasetId
 from .conftest import ANN, EPOCH, change
 from .processes import SOAK
 
-ROUNDS, STEPS = (300, 60) if SOAK else (20, 30)
+ROUNDS, STEPS = (300, 60) if SOAK else (10, 30)
 IDS = [f"physics/{name}" for name in ("cars", "boats", "ships", "planes", "trains")]
 CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
 HOUR = 3600 * 1_000_000_000
@@ -96,8 +96,37 @@ def write_anything(root: Path, chance: random.Random) -> None:
         chance.choices(calls, (4, 4, 1, 2, 1))[0]()
 
 
+def write_with_git(root: Path, chance: random.Random) -> None:
+    """Let plain Git add a commit to a dataset, if there is one."""
+    repository = root / f"{chance.choice(IDS)}.git"
+    if repository.is_dir():
+        git = ["git", "-C", str(repository), "-c", "safe.directory=*", "-c", "user.name=A", "-c", "user.email=a@b.c"]
+        commit = [*git, "commit-tree", "main^{tree}", "-p", "main", "-m", f"{chance.random()}"]
+        new = subprocess.run(commit, check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run([*git, "update-ref", "refs/heads/main", new], check=True)
+
+
 def copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
+
+
+class FileTimes:
+    """The times of the files of repositories, as the stepped clock gives them, since the kernel's cannot be set."""
+
+    def __init__(self, clock: SteppedClock) -> None:
+        self._clock, self.real = clock, _feed._file_time
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def stepped(self, path: str) -> int:
+        real = self.real(path)
+        if self._known.get(path, (0, 0))[0] != real:
+            self._known[path] = real, self._clock.time_ns()
+        return self._known[path][1]
+
+    def follow(self, root: Path) -> None:
+        """Give what was written since the last call the time of now. Called before the clock is set."""
+        for path in root.glob("*/*.git"):
+            self.stepped(str(path))
 
 
 def test_a_pass_ends_when_what_is_left_of_it_changes_while_the_clock_is_behind(
@@ -115,13 +144,28 @@ def test_a_pass_ends_when_what_is_left_of_it_changes_while_the_clock_is_behind(
     assert seen[left] == revision
 
 
-@pytest.mark.parametrize("how", ["the feed's own clock alone", "file times too"])
+def write_in_any_way(root: Path, chance: random.Random) -> None:
+    chance.choice((write_anything, write_with_git))(root, chance)
+
+
+#: By which clock files get their times, who writes, and by how many nanoseconds the clock is set.
+BACK_AND_FORTH, FORWARD = (-HOUR, -HOUR // 3600, HOUR // 3600, HOUR), (HOUR // 3600, HOUR)
+HOW: dict[str, tuple[Callable[[FileTimes], Callable[[str], int]], Callable[..., None], tuple[int, ...]]] = {
+    "files have no times": (lambda files: lambda path: 0, write_anything, BACK_AND_FORTH),
+    "files follow another clock": (lambda files: files.real, write_anything, BACK_AND_FORTH),
+    "files follow the same clock": (lambda files: files.stepped, write_anything, BACK_AND_FORTH),
+    "Git writes too, and no step goes back": (lambda files: files.stepped, write_in_any_way, FORWARD),
+}
+
+
+@pytest.mark.parametrize("how", HOW)
 def test_nothing_is_missed_when_the_clock_steps_and_stores_are_copied_and_put_back(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SteppedClock(monkeypatch)
-    if how == "the feed's own clock alone":
-        monkeypatch.setattr(_feed, "_file_time", lambda path: 0)
+    files = FileTimes(clock)
+    file_time, write, jumps = HOW[how]
+    monkeypatch.setattr(_feed, "_file_time", file_time(files))
     for seed in range(ROUNDS):
         chance, follower, root = random.Random(seed), Follower(), tmp_path / f"{seed}-store"
         saved = None
@@ -129,9 +173,9 @@ def test_nothing_is_missed_when_the_clock_steps_and_stores_are_copied_and_put_ba
         for step in range(STEPS):
             action = chance.choices(["write", "clock", "read", "copy", "save", "put back"], (12, 4, 6, 1, 1, 1))[0]
             if action == "write":
-                write_anything(root, chance)
+                write(root, chance)
             elif action == "clock":
-                clock.off += chance.choice((-HOUR, -HOUR // 3600, HOUR // 3600, HOUR))
+                clock.off += chance.choice(jumps)
             elif action == "read":
                 follower.read(root, chance.choice((1, 2, 1000)))
             elif action == "copy":
@@ -141,6 +185,7 @@ def test_nothing_is_missed_when_the_clock_steps_and_stores_are_copied_and_put_ba
             elif saved:
                 shutil.rmtree(root)
                 copy(saved, root)
+            files.follow(root)
         follower.catch_up(root)
         wanted = {name: state for name, state in truth(root).items() if state != "purged" or name in follower.known}
         assert {name: follower.known.get(name) for name in wanted} == wanted, f"seed {seed}"
