@@ -91,8 +91,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int) 
         yield struck
 
 
-def refused_by_the_kernel(calls: str, number: int, log: Path, work: Callable[[], int]) -> tuple[int, bool]:
-    """Let the n-th system call of some kinds fail with EIO in a child, in Python, SQLite or libgit2.
+def refused_by_the_kernel(calls: str, error: str, number: int, log: Path, work: Callable[[], int]) -> tuple[int, bool]:
+    """Let the n-th system call of some kinds fail in a child, in Python, SQLite or libgit2.
 
     Returns:
         What the work returned, or 255 after an exception; and whether it came to that call.
@@ -109,7 +109,7 @@ def refused_by_the_kernel(calls: str, number: int, log: Path, work: Callable[[],
             traceback.print_exc()
         finally:
             os._exit(status)
-    inject = f"inject={calls}:error=EIO:when={number}"
+    inject = f"inject={calls}:error={error}:when={number}"
     command = ["strace", "-f", "-o", str(log), "-e", f"trace={calls}", "-e", inject, "-p", str(child)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         while "TracerPid:\t0\n" in Path(f"/proc/{child}/status").read_text() and strace.poll() is None:
