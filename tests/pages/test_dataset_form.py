@@ -85,7 +85,8 @@ def test_a_preview_shows_the_change_the_description_and_the_findings_and_stores_
     reader.sends("Preview", **{"/description": "It is *wet*", "/name": "No Name"})
     assert "description" in reader.text(".notice .changes")
     assert reader.texts(".notice .description em") == ["wet"]
-    assert reader.texts('.notice .places a[href="#/name"]') == ["name"]
+    (finding,) = reader.texts('.notice .places a[href="#/name"]')
+    assert finding.startswith("the name is 'No Name', but may have only a to z")
     assert (reader.value("/description"), stored(store)) == ("It is *wet*", before)
     reader.sends("Save")
     assert store.dataset_read("ocean/salt").descriptor["description"] == "It is *wet*"
