@@ -84,10 +84,12 @@ def open_service(settings: Settings) -> context.Service:
 def reopened(served: context.Service, settings: Settings) -> context.Service:
     """Return the same service with connections of its own, which a forked process needs.
 
-    The keys and groups are those that were read at the start, and their files are looked at again on use. So a process
-    that starts later, while such a file is broken, refuses what the other processes refuse.
+    The keys and groups are those that were read at the start, and their files are looked at again on use. A database
+    was checked at the start, too. So a process that starts later, while such a file is broken or the database is away,
+    refuses what the other processes refuse.
     """
     groups = served.bundles.groups if served.bundles is not None else None
+    settings = replace(settings, options={**settings.options, "durable": None})
     registry = config.open_bundles(settings, groups=groups)
     return replace(served, store=config.open_store(settings), bundles=registry)
 

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import metastore
-from metastore import MetaStore, Outcome
+from metastore import MetaStore, Outcome, config, web
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import (
     InvalidInput,
@@ -426,3 +426,22 @@ def test_a_stale_writer_is_told_also_after_a_cut(dsn: str, proxy: Proxy) -> None
     assert (proxy.cuts, caught.value.actual) == (1, theirs.id)
     storage.close()
     other.close()
+
+
+def test_a_process_of_a_service_starts_while_the_database_is_away_and_answers_when_it_is_back(
+    proxy: Proxy, dsn: str
+) -> None:
+    parts = conninfo_to_dict(dsn)
+    url = f"postgresql://{parts['user']}@127.0.0.1:{proxy.port}/{parts['dbname']}"
+    settings = config.load({"METASTORE_STORE": url, "METASTORE_DURABLE": "off"})
+    first = web.open_service(settings)
+    first.close()
+    proxy.down = True
+    with pytest.raises(StorageUnavailable):
+        web.open_service(settings)
+    later = web.reopened(first, settings)  # Gunicorn ends the whole service where one of its processes does not start
+    asking = web.make_app(later).test_client()
+    assert asking.get("/api/v1/datasets").status_code == 503
+    proxy.down = False
+    assert asking.get("/api/v1/datasets").status_code == 200
+    later.close()

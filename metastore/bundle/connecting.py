@@ -38,5 +38,6 @@ def _open_postgres(url: str, options: dict[str, Any]) -> BundleRecord:
         from metastore.bundle.postgres.record import PostgresRecord
     durable = options.pop("durable", "warn")
     record = PostgresRecord(url, **options)
-    record.check(durable)
+    if durable is not None:
+        record.check(durable)
     return record

@@ -195,7 +195,8 @@ def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
         from metastore.storage.postgres.storage import PostgresStorage
     names = "cache_bytes", "pool_size", "patience", "replicas"
     storage = PostgresStorage(text, **{name: options[name] for name in names if name in options})
-    storage.check(options.get("durable", "warn"))
+    if (durable := options.get("durable", "warn")) is not None:  # None: it was checked a moment ago
+        storage.check(durable)
     return storage
 
 
