@@ -14,6 +14,8 @@ CKAN_VENV ?= .venv-ckan-$(CKAN)
 EXTENSION := examples/ckanext-metastore
 # A checkout of ckanext-authz-service, which is on no package index: its tokens are shown to the service then.
 AUTHZ_SERVICE ?=
+# Which of CKAN's own tests run with the extension and without it.
+CKAN_TESTS ?= logic/action controllers/test_package.py controllers/test_resource.py
 
 GIFTLESS_VENV := .venv-giftless
 # Its Python is the system's, since the user postgres runs it, who may not read a home.
@@ -21,7 +23,7 @@ CLUSTER_VENV := .venv-cluster
 # What looks at releases; apart, so that it chooses no version for us.
 AUDIT_VENV := .venv-audit
 
-.PHONY: help run run-cluster test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan run-ckan
+.PHONY: help run run-cluster test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan test-ckan-own run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -152,6 +154,15 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
 	CKAN_PROGRAMS=$(CKAN_VENV)/bin AUTHZ_SERVICE='$(AUTHZ_SERVICE)' $(BIN)/python -m pytest -n 0 --timeout 1800 tests/ckan/served.py \
 	  tests/ckan/served_with_service.py tests/ckan/browsed.py $(if $(AUTHZ_SERVICE),tests/ckan/served_with_authz.py)
+
+test-ckan-own: ckanext  ## CKAN's own tests of packages, with the extension and without it: what fails with it alone
+	mkdir -p build; for plugins in '' metastore; do \
+	  $(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin --plugins "$$plugins" -- $(CKAN_VENV)/bin/python -m pytest \
+	    --ckan-ini {ini} -c $(EXTENSION)/tests/pytest.ini -q -rfE \
+	    $(addprefix $(CKAN_VENV)/lib/python3.*/site-packages/ckan/tests/,$(CKAN_TESTS)) | tee build/ckan-own || true; \
+	  grep -q ' passed' build/ckan-own || exit 1; \
+	  sed -n 's/^\(FAILED\|ERROR\) \([^ ]*\).*/\2/p' build/ckan-own | sort >"build/ckan-own-$$plugins"; done
+	diff build/ckan-own- build/ckan-own-metastore && echo 'The same tests fail without the extension.'
 
 run-ckan: ckanext  ## a CKAN with the extension on sample data, until Ctrl-C
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin

@@ -92,7 +92,8 @@ class Portal:
         programs: The `bin` folder of the environment that CKAN is installed in.
         testing: Whether CKAN's own test helpers use it.
         recording: What `ckanext.metastore.…` says; otherwise datasets are recorded in the folder's `store`.
-        plugins: More plugins.
+        plugins: The plugins, as CKAN's configuration names them. CKAN's test helpers make the tables of CKAN alone, so
+            `activity` is not for tests.
         settings: More settings of CKAN's.
         environment: More for the environment of CKAN's programs.
     """
@@ -103,7 +104,7 @@ class Portal:
         *,
         testing: bool,
         recording: Mapping[str, str] | None = None,
-        plugins: str = "",
+        plugins: str = "metastore activity",
         settings: Mapping[str, str] = MappingProxyType({}),
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -122,10 +123,9 @@ class Portal:
         )
         atexit.register(self.close)
         schema = next(programs.parent.glob("lib/python*/site-packages/ckan/config/solr/schema.xml"))
-        recording = recording or {"url": f"{self.folder}/store", "options": '{"sync": false}'}
+        # On a busy machine a call of a few milliseconds can take longer than the five seconds of the default.
+        recording = recording or {"url": f"{self.folder}/store", "options": '{"sync": false}', "patience": "60"}
         named = {f"ckanext.metastore.{name}": value for name, value in recording.items()} | dict(settings)
-        # CKAN's test helpers make the tables of CKAN alone. The first plugin's templates extend those of the others.
-        plugins = "metastore" if testing else f"metastore activity {plugins}"
         self.ini.write_text(
             INI.format(
                 folder=self.folder,
@@ -140,9 +140,8 @@ class Portal:
             )
         )
         self.ckan("db", "init")
-        self.ckan("db", "upgrade", "-p", "metastore")
-        if not testing:
-            self.ckan("db", "upgrade", "-p", "activity")
+        for plugin in {"metastore", "activity"}.intersection(plugins.split()):
+            self.ckan("db", "upgrade", "-p", plugin)
 
     def _database(self) -> str:
         dsn = new_server().dsn
@@ -168,9 +167,9 @@ class Portal:
         port = port or self.port
         ini = self.folder / f"ckan-{port}.ini"
         ini.write_text(self.ini.read_text().replace("on_failure = continue", f"on_failure = {on_failure}"))
-        log = self.log(port)
-        command = [self.programs / "ckan", "-c", ini, "run", "--disable-reloader", "--port", str(port)]
-        with log.open("wb") as output:
+        # Without threads, a connection on which nothing is sent keeps everybody waiting.
+        command = [self.programs / "ckan", "-c", ini, "run", "--threaded", "--disable-reloader", "--port", str(port)]
+        with self.log(port).open("wb") as output:
             server = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
             )
@@ -183,7 +182,7 @@ class Portal:
                 if server.poll() is not None:
                     break
                 time.sleep(0.5)
-        raise RuntimeError(f"CKAN does not answer:\n{log.read_text()[-4000:]}")
+        raise RuntimeError(f"CKAN does not answer:\n{self.log(port).read_text()[-4000:]}")
 
     def log(self, port: int) -> Path:
         """Where a worker writes what it has to say."""
@@ -255,11 +254,12 @@ def show(portal: Portal) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckan", type=Path, default=Path(".venv-ckan/bin"), help="bin folder of CKAN's environment")
+    parser.add_argument("--plugins", default="metastore", help="what CKAN loads for the program")
     parser.add_argument("program", nargs="*", help="with {ini}, {url} and {folder} put in")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the servers then too
     try:
-        return run(given.ckan.absolute(), given.program)
+        return run(given.ckan.absolute(), given.plugins, given.program)
     except KeyboardInterrupt:
         if given.program:
             return 130
@@ -267,11 +267,11 @@ def main() -> int:
         return 0  # as it was meant to
 
 
-def run(programs: Path, program: list[str]) -> int:
+def run(programs: Path, plugins: str, program: list[str]) -> int:
     """Run a program with a portal, or without one serve the portal, and remove it afterwards."""
     if not program:
         print("Starting CKAN, with a PostgreSQL and a Redis of its own: about a minute …", flush=True)
-    portal = Portal(programs, testing=bool(program))
+    portal = Portal(programs, testing=True, plugins=plugins) if program else Portal(programs, testing=False)
     try:
         if not program:
             return show(portal)

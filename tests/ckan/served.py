@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,11 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
 
     send(browser, "/dataset/cars/versions", {}, "/dataset/cars/versions/tags/v1/delete")
     assert browser.get("/dataset/cars/versions/v1").status_code == 404
+
+
+def test_a_connection_on_which_nothing_is_sent_keeps_nobody_waiting(portal: Portal) -> None:
+    with socket.create_connection(("127.0.0.1", portal.port)):
+        assert httpx.get(f"{portal.url}/api/3/action/status_show", timeout=30).status_code == 200
 
 
 def test_the_reason_of_a_change_of_a_resource_is_recorded(portal: Portal, browser: httpx.Client) -> None:

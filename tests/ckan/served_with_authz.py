@@ -78,7 +78,7 @@ def issuer(patched: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     portal = Portal(
         Path(os.environ["CKAN_PROGRAMS"]).absolute(),
         testing=False,
-        plugins="authz_service",
+        plugins="metastore activity authz_service",
         settings=by_rsa,
         environment={"PYTHONPATH": str(patched)},
     )
