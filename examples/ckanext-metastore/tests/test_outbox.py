@@ -209,10 +209,31 @@ def test_two_processes_record_the_changes_of_a_dataset_in_their_order(store: Sto
     assert titles(store, cars) == ["5", "4", "3", "2", "1", "0", "Cars"]
 
 
-def test_many_datasets_are_left_to_the_job(store: Store, physics: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    queued: list[Any] = []
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is left to CKAN's job worker."""
     jobs.get_queue().empty()
-    monkeypatch.setattr(tk, "enqueue_job", lambda job, **how: queued.append(job))
+    found: list[Any] = []
+    monkeypatch.setattr(tk, "enqueue_job", lambda job, **how: found.append(job))
+    return found
+
+
+def test_once_metastore_answers_again_any_change_lets_the_job_record_what_waits(
+    store: Store, cars: Package, physics: Package, down: Any, queued: list[Any]
+) -> None:
+    with down:
+        act("package_patch", "ann", id=cars["id"], title="Waits")
+    queued.clear()  # a job that found MetaStore away
+    act("package_create", "ann", **new_dataset(physics))
+    [job] = queued
+    assert job() == 0
+    assert titles(store, cars) == ["Waits", "Cars"]
+    queued.clear()
+    act("package_create", "ann", **new_dataset(physics))
+    assert queued == []
+
+
+def test_many_datasets_are_left_to_the_job(store: Store, physics: Package, queued: list[Any]) -> None:
     made = [act("package_create", "ann", **new_dataset(physics)) for _ in range(5)]
     act("organization_patch", "ann", id=physics["id"], name=physics["name"] + "-new")
     assert sum(len(messages(store, place(each))) for each in made) <= 5 + outbox.AT_ONCE

@@ -211,11 +211,13 @@ def _rolled_back(session: Any) -> None:
 
 
 def record_soon(uuids: Iterable[str]) -> None:
-    """Record the changes of a few datasets now, and let the job record the others and what fails."""
+    """Record the changes of a few datasets now. The job records the others, what fails, and what waited before."""
     first, others = list(uuids)[:AT_ONCE], list(uuids)[AT_ONCE:]
     try:
         for uuid in first:
             drain(uuid)
+        if first:
+            others = waiting()
     except Exception as error:  # CKAN has committed: no failure may reach its user
         log.error("MetaStore has not recorded %s: %s: %s", first, type(error).__name__, error)
         others = first
