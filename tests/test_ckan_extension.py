@@ -323,6 +323,25 @@ def test_versions_name_the_fields_that_they_changed_as_far_as_the_reader_may_see
     assert reader.changes(limit=2)[1][1] != []
 
 
+def test_the_history_of_a_field_is_the_versions_that_changed_it(store: metastore.MetaStore, recorder: Recorder) -> None:
+    resource = {"id": "r1", "name": "All cars", "url": "https://example.org/a.csv"}
+    states = [{}, {"title": "Two"}, {"title": "Two", "notes": "New"}, {"title": "Two", "resources": [resource]}]
+    states += [{"title": "One", "resources": [{**resource, "url": "https://example.org/b.csv"}]}]
+    for number, state in enumerate(states):
+        recorder.record(shown(**state), message=str(number))
+    reader = versions.Versions(store, recorder.id_of(SHOWN["id"]), False)
+
+    def told(limit: int = 10, **names: str) -> list[str]:
+        field = {"field": "", "resource": "", "extra": "", **names}
+        return [revision.message for revision, _ in reader.changes(limit=limit, of=field)]
+
+    assert told(field="title") == ["4", "1"]
+    assert told(field="title", limit=1) == ["4"]
+    assert told(field="notes") == ["3", "2"]
+    assert told(field="url", resource="All cars") == ["4"]
+    assert told(field="url") == []
+
+
 def test_one_change_is_taken_out_and_later_ones_stay(store: metastore.MetaStore, recorder: Recorder) -> None:
     for said in ({"title": "One"}, {"title": "Two"}, {"title": "Two", "notes": "New"}):
         recorder.record(shown(**said))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -74,26 +75,30 @@ def dataset_revision_list(context: Any, data_dict: dict[str, Any]) -> list[dict[
         the `parent` of the last version
     :param fields: whether to list the fields that each version changed (optional, default: false)
     :param summary: whether to say on one line what each version changed, and how grave that is for those who use the
-        data (optional, default: false)
-    :rtype: list of dictionaries with id, parent, author, message, created, deleted, tags, with `fields` also fields (of
-        CKAN: dictionaries with field, resource, extra), and with `summary` also summary and grade (major, minor or
-        patch; both are empty where there is nothing to compare)
+        data (optional, default: false; not for the versions of one field)
+    :param field: only versions that changed this field of CKAN, among the 1,000 versions from there on (optional)
+    :param resource: the name of the resource that has the field (optional, default: it is a field of the dataset)
+    :param extra: instead of field: only versions that changed the extra with this key (optional)
+    :rtype: list of dictionaries with id, parent, author, message, created, deleted, tags, with `fields`, `field` or
+        `extra` also fields (of CKAN: dictionaries with field, resource, extra), and with `summary` also summary and
+        grade (major, minor or patch; both are empty where there is nothing to compare)
     """
     with _allowed("dataset_revision_list", context, data_dict):
         versions, _ = _versions(context, data_dict)
         begin, limit = data_dict.get("revision") or None, _number(data_dict, "limit", PAGE)
-        with_fields = tk.asbool(data_dict.get("fields"))
-        read = versions.changes if with_fields else versions.revisions
+        of = {name: str(data_dict.get(name) or "") for name in ("field", "resource", "extra")}
+        with_fields, of_one = tk.asbool(data_dict.get("fields")), of["field"] or of["extra"]
+        read = partial(versions.changes, of=of if of_one else None) if with_fields or of_one else versions.revisions
         listed, found = answer(lambda: (versions.tags(), read(begin, limit=limit)))
         tags: dict[str, list[str]] = {}
         for tag in listed:
             tags.setdefault(tag.revision, []).append(tag.name)
-        told = found if with_fields else [(revision, None) for revision in found]
+        told = found if with_fields or of_one else [(revision, None) for revision in found]
         rows = [
             {**to_wire(revision), "tags": tags.get(revision.id, []), **({} if fields is None else {"fields": fields})}
             for revision, fields in told
         ]
-        if tk.asbool(data_dict.get("summary")):
+        if tk.asbool(data_dict.get("summary")) and not of_one:
             summaries = answer(lambda: versions.summaries(begin, limit=limit))
             for row, (summary, grade) in zip(rows, summaries, strict=False):
                 row.update(summary=summary, grade=grade)
@@ -137,7 +142,9 @@ def dataset_revision_diff(context: Any, data_dict: dict[str, Any]) -> dict[str, 
     :param from: the id or a tag of the older version
     :param to: the id or a tag of the newer version (optional, default: the newest)
     :rtype: dictionary with old and new (the versions), patch (RFC 6902, between the descriptors), changes (the same as
-        sentences), fields (of CKAN: dictionaries with field, resource, extra, old, new)
+        sentences), summary (the same on one line), grade (major, minor or patch, by what it means to users of the
+        data), version (the next one by that grade), fields (of CKAN: dictionaries with field, resource, extra, old,
+        new)
     """
     with _allowed("dataset_revision_diff", context, data_dict):
         versions, _ = _versions(context, data_dict)

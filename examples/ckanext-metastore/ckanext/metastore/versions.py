@@ -20,8 +20,11 @@ from metastore.store.metering import metered
 from metastore.store.spans import span_of
 from metastore.store.summaries import PAGE_BYTES
 
-#: How many versions are looked through for the neighbours of one.
+#: How many versions are looked through for the neighbours of one, or for the changes of one field.
 _FARTHEST = 1000
+
+#: A field as `FieldChange` names it: `field`, `resource` and `extra`.
+FieldName = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,24 @@ class Versions:
         """
         return list(islice(filter(self._seen, self.store.revision_list(self.dataset_id, begin)), limit))
 
-    def changes(self, begin: str | None = None, *, limit: int) -> list[tuple[metastore.Revision, list[dict[str, str]]]]:
+    def changes(
+        self, begin: str | None = None, *, limit: int, of: FieldName | None = None
+    ) -> list[tuple[metastore.Revision, list[FieldName]]]:
         """Return a version and those before it, newest first, each with the names of the fields that it changed.
 
         A version is compared with the one before it that the reader may see. The first one, a deletion, and what brings
         a dataset back change no field.
+
+        Args:
+            begin: A revision or a tag; None for the newest.
+            limit: The largest number of versions.
+            of: Only versions that changed this field, among the 1,000 versions from there on.
         """
-        listed = self.revisions(begin, limit=limit + 1)
-        pairs = zip_longest(listed[:limit], listed[1 : limit + 1])
-        return [(new, self._changed(old, new)) for new, old in pairs]
+        many = _FARTHEST if of else limit
+        listed = self.revisions(begin, limit=many + 1)
+        pairs = zip_longest(listed[:many], listed[1:])
+        found = ((new, self._changed(old, new)) for new, old in pairs)
+        return list(islice((each for each in found if of is None or of in each[1]), limit))
 
     def summaries(self, begin: str | None = None, *, limit: int) -> list[tuple[str, str]]:
         """Return what each of these versions changed on one line, and its grade: `major`, `minor` or `patch`.
@@ -86,7 +98,7 @@ class Versions:
             _summaries[old.id, new.id] = diff.summary, diff.grade
         return _summaries[old.id, new.id]
 
-    def _changed(self, old: metastore.Revision | None, new: metastore.Revision) -> list[dict[str, str]]:
+    def _changed(self, old: metastore.Revision | None, new: metastore.Revision) -> list[FieldName]:
         if old is None or old.deleted or new.deleted:
             return []
         names = _changed.get((old.id, new.id))

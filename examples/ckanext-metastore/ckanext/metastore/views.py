@@ -66,11 +66,12 @@ def _page(template: str, id: str, **said: Any) -> str:
 
 
 def versions(id: str) -> str:
-    """Show the history."""
+    """Show the history, or that of one field."""
     package = _act("package_show", id=id)
     begin = tk.request.args.get("revision")
+    of = {name: tk.request.args[name] for name in ("field", "resource", "extra") if tk.request.args.get(name)}
     try:
-        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True, summary=True)
+        listed = _call("dataset_revision_list", id=id, revision=begin, limit=PAGE, fields=True, summary=True, **of)
     except tk.ObjectNotFound:  # a draft, say
         listed = []
     names = labels_of(package["type"])
@@ -78,7 +79,8 @@ def versions(id: str) -> str:
     tags = _act("dataset_tag_list", id=id) if listed else []
     older = listed[-1]["parent"] if len(listed) == PAGE else None
     clone = settings.clone_address(package["id"]) if listed else ""
-    said = {"clone": clone, "with_activities": plugin_loaded("activity")}
+    one = label({"field": "", "resource": "", "extra": "", **of}, names) if of else ""
+    said = {"clone": clone, "with_activities": plugin_loaded("activity"), "of": of, "field_label": one}
     return _page("versions", id, versions=listed, tags=tags, older=older, **said)
 
 
