@@ -74,6 +74,13 @@ def test_a_description_changes_no_file_and_a_link_has_no_hash(twice: Package) ->
 
 
 @kept
+def test_a_hash_that_another_extension_writes_hides_no_file_and_makes_no_version(twice: Package) -> None:
+    act("resource_patch", "ann", id=twice["resource"], hash=hashlib.md5(SECOND).hexdigest())  # xloader does
+    assert act("resource_show", id=twice["resource"])["hash"] == f"sha256:{hashlib.sha256(SECOND).hexdigest()}"
+    assert act("dataset_revision_list", id=twice["id"], limit=1)[0]["id"] == twice["newest"]
+
+
+@kept
 def test_a_purged_dataset_leaves_no_files(twice: Package) -> None:
     assert len(list(files.folder_of(twice["id"]).iterdir())) == 2
     act("dataset_purge", factories.Sysadmin()["name"], id=twice["id"])

@@ -29,11 +29,20 @@ class KeepingUpload(uploader.ResourceUpload):
             resource["hash"] = f"sha256:{self._sha256}"
         elif self.clear:  # a link takes the place of the file
             resource["hash"] = ""
+        elif kept := _kept_hash(resource):  # xloader writes one of its own
+            resource["hash"] = kept
 
     def upload(self, id: str, max_size: int = 10) -> None:
         super().upload(id, max_size)
         if self._sha256:
             _keep(Path(self.get_path(id)), folder_of(model.Resource.get(id).package_id) / self._sha256)
+
+
+def _kept_hash(resource: Mapping[str, Any]) -> str:
+    """Return the hash by which the file of a resource was kept; empty if it was not. Only a new file changes it."""
+    row = model.Resource.get(resource["id"]) if resource.get("id") else None
+    is_kept = row and row.url_type == resource.get("url_type") == "upload" and _SHA256.fullmatch(row.hash or "")
+    return row.hash if is_kept else ""
 
 
 def folder_of(package_id: str) -> Path:
