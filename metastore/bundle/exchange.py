@@ -201,7 +201,8 @@ def _write_csv_log(entries: Iterable[LogEntry]) -> Iterator[str]:
 
 def _values_of_entry(entry: LogEntry) -> dict[str, Any]:
     values = {key: getattr(entry, key) for key in _LOG_COLUMNS}
-    return values | {"created": entry.created.isoformat(), "attributes": list(entry.attributes)}
+    recorded = entry.recorded.isoformat() if entry.recorded else None
+    return values | {"created": entry.created.isoformat(), "attributes": list(entry.attributes), "recorded": recorded}
 
 
 def _write_csv(bundles: Iterable[Bundle]) -> Iterator[str]:

@@ -87,6 +87,8 @@ class Snapshot:
         deleted: Whether the change deleted the bundle.
         previous: The number of the bundle's snapshot before this one; None for its first.
         hash: SHA-256 over this snapshot and the hash of the previous one, in hexadecimal.
+        recorded: The time by the database's clock, if that is known and more than a minute from `created`, which the
+            program that made the change claims; else None.
     """
 
     id: int
@@ -99,6 +101,7 @@ class Snapshot:
     deleted: bool = False
     previous: int | None = None
     hash: str = ""
+    recorded: datetime | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         comment = f": {self.comment}" if self.comment else ""
@@ -120,6 +123,7 @@ class LogEntry:
         attributes: The names of the attributes that changed.
         added: The number of devices added.
         removed: The number of devices removed.
+        recorded: As in `Snapshot`.
     """
 
     id: int
@@ -132,6 +136,7 @@ class LogEntry:
     attributes: tuple[str, ...]
     added: int
     removed: int
+    recorded: datetime | None = field(default=None, compare=False)
 
     @property
     def changed(self) -> str:

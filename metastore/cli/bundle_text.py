@@ -44,6 +44,7 @@ def snapshot_lines(snapshot: Snapshot) -> list[str]:
         f"action   {snapshot.action}",
         f"user     {snapshot.user}",
         f"created  {snapshot.created:%Y-%m-%d %H:%M:%S} UTC",
+        *([f"recorded {snapshot.recorded:%Y-%m-%d %H:%M:%S} UTC"] if snapshot.recorded else []),
         f"hash     {snapshot.hash}",
         *(["", *(f"    {line}" for line in snapshot.comment.split("\n"))] if snapshot.comment else []),
     ]
@@ -55,9 +56,9 @@ def log_line(entry: LogEntry) -> str:
     why = f"  ({entry.comment.split(chr(10), 1)[0]})" if entry.comment else ""
     action = paint(entry.action, fg="red" if entry.deleted else None)
     number = paint(str(entry.id), fg="yellow")
-    return (
-        f"{number}  {entry.created:%Y-%m-%d %H:%M}  {entry.user}  {action} {entry.name}  {entry.changed}{why}".rstrip()
-    )
+    recorded = f" (recorded {entry.recorded:%Y-%m-%d %H:%M})" if entry.recorded else ""
+    when = f"{entry.created:%Y-%m-%d %H:%M}{recorded}"
+    return f"{number}  {when}  {entry.user}  {action} {entry.name}  {entry.changed}{why}".rstrip()
 
 
 def diff_lines(diff: BundleDiff) -> Iterator[str]:

@@ -25,6 +25,11 @@ def exact(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), at.strftime(_EXACT))
 
 
+def recorded(at: datetime | None) -> Markup:
+    """Return the time at which a change was recorded, to stand behind the one that was claimed, if they differ."""
+    return Markup(" <small>(recorded {})</small>").format(exact(at)) if at else Markup("")
+
+
 def stated(text: str) -> Markup:
     """Return a time that a descriptor states in ISO 8601 as other times; any other text, and a date, as it is."""
     try:

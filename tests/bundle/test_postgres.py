@@ -19,11 +19,14 @@ import pytest
 from psycopg import errors as pg
 from psycopg.conninfo import make_conninfo
 
+import metastore
 from metastore import bundle
+from metastore.bundle import BundleRegistry
 from metastore.bundle._chains import chain_hash
 from metastore.bundle.port import Bundle, Filter, LogFilter, Snapshot, Write
 from metastore.bundle.postgres._queries import log_query
 from metastore.bundle.postgres.record import PostgresRecord
+from metastore.cli.bundle_text import log_line, snapshot_lines
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
@@ -33,6 +36,7 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.postgres.migrate import migrate
+from metastore.web import create_app
 from tests.bundle.postgres_server import migrated_database, server_dsn
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -776,3 +780,23 @@ def run_all(threads: list[threading.Thread]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_the_time_of_the_server_is_shown_beside_one_that_was_claimed(dsn: str, record: PostgresRecord) -> None:
+    put(record, NUMI)  # at a time in 2024
+    typed(dsn, "UPDATE bundles SET udp = true")
+    registry = BundleRegistry(record, bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
+    honest, claimed = registry.bundle_log("NuMI")
+    assert honest.recorded is None
+    assert claimed.recorded is not None
+    day = f"{claimed.recorded:%Y-%m-%d %H:%M}"
+    assert registry.bundle_snapshot(claimed.id).recorded == claimed.recorded
+    assert day in log_line(claimed)
+    assert any(line.startswith(f"recorded {day}") for line in snapshot_lines(registry.bundle_snapshot(claimed.id)))
+    with metastore.connect("memory:") as store:
+        client = create_app(store, bundles=registry).test_client()
+        for path in (f"/snapshots/{claimed.id}", "/bundles/NuMI/log", "/log"):
+            assert client.get(path).text.count(f'(recorded <time datetime="{claimed.recorded:%Y-%m-%d}') == 1, path
+        assert "(recorded" not in client.get(f"/snapshots/{honest.id}").text
+        sent = client.get("/api/v1/log").json
+        assert [line["recorded"] is None for line in sent] == [True, False]

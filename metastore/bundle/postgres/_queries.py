@@ -6,7 +6,7 @@ Statements are built from text in this module alone; values from outside are alw
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from metastore.bundle.listing import ORDERS, BundleLine, Listing
@@ -15,7 +15,9 @@ from metastore.bundle.port import Bundle, Filter, LogEntry, LogFilter, Snapshot
 Row = Mapping[str, Any]
 
 _STATE = "event, updated, storage, run, udp, writable, hosts, ifb_group"
-_MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, hash'
+_MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, hash, recorded'
+#: How far the time that a program claims may be from the server's without being told.
+_SLACK = timedelta(minutes=1)
 
 #: Select snapshots; the caller adds a condition.
 SELECT_SNAPSHOT = f"""SELECT name, {_STATE}, {_MADE}, ARRAY(
@@ -31,7 +33,7 @@ SELECT_FOLLOWING = f"{SELECT_SNAPSHOT} WHERE name = %s AND coalesce(previous, 0)
 SELECT_CURRENT = f"""WITH newest AS (SELECT DISTINCT ON (name) * FROM snapshot_bundles ORDER BY name, snapshot_id DESC)
 SELECT name, {", ".join(f"coalesce(b.{each}, n.{each}) AS {each}" for each in _STATE.split(", "))},
     n.snapshot_id, n.updated_by, b.name IS NULL AS "delete", n.comment, n.action,
-    coalesce(n.created, b.updated) AS created, n.previous, n.hash, CASE WHEN b.name IS NULL
+    coalesce(n.created, b.updated) AS created, n.previous, n.hash, n.recorded, CASE WHEN b.name IS NULL
     THEN ARRAY(SELECT variable FROM snapshot_bundle_variables AS v WHERE v.snapshot_id = n.snapshot_id)
     ELSE ARRAY(SELECT variable FROM bundle_variables AS v WHERE v.bundle = b.name) END AS devices
 FROM newest AS n FULL JOIN bundles AS b USING (name)
@@ -156,7 +158,7 @@ def log_query(wanted: LogFilter) -> tuple[str, list[Any]]:
     source, order = "snapshot_bundles AS s", "s.snapshot_id"
     if wanted.device is not None:
         source, order = "snapshot_variable_changes AS c JOIN snapshot_bundles AS s USING (snapshot_id)", "c.snapshot_id"
-    columns = 's.snapshot_id, name, created, updated_by, comment, action, "delete", changed, s.added, removed'
+    columns = 's.snapshot_id, name, created, updated_by, comment, action, "delete", changed, s.added, removed, recorded'
     query = f"SELECT {columns} FROM {source} {where} ORDER BY {order} DESC LIMIT %s"
     return query, [*values, wanted.limit]
 
@@ -206,7 +208,14 @@ def to_snapshot(row: Row) -> Snapshot:
         deleted=row["delete"],
         previous=row["previous"],
         hash=row["hash"],
+        recorded=_recorded(row),
     )
+
+
+def _recorded(row: Row) -> datetime | None:
+    """Return the time by the server's clock, if it differs from the one that was claimed."""
+    differs = row["recorded"] is not None and abs(row["recorded"] - row["created"]) > _SLACK
+    return row["recorded"].astimezone(UTC) if differs else None
 
 
 def to_log_entry(row: Row) -> LogEntry:
@@ -222,4 +231,5 @@ def to_log_entry(row: Row) -> LogEntry:
         attributes=tuple(row["changed"]),
         added=row["added"],
         removed=row["removed"],
+        recorded=_recorded(row),
     )
