@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from werkzeug.test import TestResponse
@@ -38,6 +39,7 @@ READS = {
     "raw": f"{CARS}/raw",
     "tags": f"{CARS}/tags",
     "tag": f"{CARS}/tags/v1",
+    "resources": f"{CARS}/resources",
     "resource": f"{CARS}/resources/x",
     "project": f"{API}/projects/physics/cars",
     "journal": f"{API}/journal?dataset=physics/cars",
@@ -49,6 +51,18 @@ def cars(memory: MetaStore) -> None:
     memory.dataset_create("physics/cars", {})
     memory.dataset_update("physics/cars", {"resources": [{"name": "x", "path": "x.csv"}]})
     memory.tag_create("physics/cars", "v1")
+
+
+def test_each_route_of_a_dataset_is_asked(door: Door) -> None:
+    routes = door.app.url_map.bind("")
+    asks = [("GET", url) for url in READS.values()] + [(method.upper(), url) for _, method, url, _ in WRITES.values()]
+    asked = {(method, routes.match(urlsplit(url).path, method)[0]) for method, url in asks}
+    of_one = [
+        rule for rule in door.app.url_map.iter_rules() if rule.rule.startswith(f"{API}/") and "<owner>" in rule.rule
+    ]
+    assert {
+        (method, rule.endpoint) for rule in of_one for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    } <= asked
 
 
 def state(memory: MetaStore) -> Any:
