@@ -58,7 +58,12 @@ def test_a_dataset_edited_twice_is_compared_tagged_restored_and_cloned(
     )
     assert "Cars <3>" in compared
     [of_title] = re.findall(r'<th scope="row"><a href="([^"]+)"[^>]*>Title</a></th>', compared)
-    assert "field=title" in of_title
+    diff = portal.act(portal.token, "dataset_revision_diff", id="cars", **{"from": versions[2], "to": versions[0]})
+    assert diff["grade"]
+    assert f"{diff['grade']}</span> {diff['summary']}" in compared
+    page = browser.get(of_title).text
+    assert "Versions that changed: Title" in page
+    assert "Create dataset" not in page
 
     send(
         browser,
