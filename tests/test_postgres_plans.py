@@ -114,6 +114,34 @@ def _read(store: MetaStore) -> None:
     store.storage.ping()
 
 
+def test_the_list_of_one_owner_reads_nothing_of_those_before_it(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("""INSERT INTO dataset (owner, name, head, n, deleted)
+            SELECT CASE WHEN n > 20000 THEN 'z' ELSE 'a' END, 'd' || lpad((n % 20000)::text, 5, '0'), '', 0, false
+            FROM generate_series(1, 20600) AS n""")
+        connection.execute("VACUUM ANALYZE dataset")
+    blocks, run = list[int](), Connection.rows
+
+    def rows(self: Connection, query: str, values: Any = None) -> list[Any]:
+        ((plan,),) = run(self, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", values)
+        blocks.append(plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"])
+        return run(self, query, values)
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    storage = PostgresStorage(dsn)
+    for prefix, after, first in (
+        ("z/", None, "z/d00001"),
+        ("z/", DatasetId("a", "d00001"), "z/d00001"),
+        ("z/", DatasetId("z", "d00001"), "z/d00002"),
+        ("z/d0001", DatasetId("z", "d00001"), "z/d00010"),
+        ("z/d00010", DatasetId("z", "d00001"), "z/d00010"),
+        ("z/d0001", DatasetId("z", "d00010"), "z/d00011"),
+    ):
+        assert next(storage.ids(prefix=prefix, after=after)) == first
+    assert max(blocks) < 30
+    storage.close()
+
+
 @pytest.mark.parametrize(
     "name", ["NEWEST", "SEEING", "BY_ID", "FORWARD", "GET", "IDS", "STARTING", "TAG", "TAGS", "TOUCHED", "LIST"]
 )
@@ -130,7 +158,7 @@ def test_no_statement_of_a_page_or_a_read_sorts_what_it_finds(name: str, dsn: st
         "TAGS": (1,),
         "TOUCHED": ("0", 0, 500),
         "LIST": {
-            **{"owner": "a", "name": "b", "from": "p", "first": "", "until": "q", "last": "", "prefix": "p"},
+            **{"owner": "a", "name": "b", "until": "q", "last": "", "prefix": "p"},
             **{"hidden": False, "deleted": False, "limit": 500},
         },
     }
@@ -140,4 +168,4 @@ def test_no_statement_of_a_page_or_a_read_sorts_what_it_finds(name: str, dsn: st
     plan = "\n".join(row[0] for row in rows)
     assert "Sort" not in plan, plan
     if name == "LIST":
-        assert plan.count("ROW(owner, name)") == 3, plan
+        assert plan.count("ROW(owner, name)") == 2, plan

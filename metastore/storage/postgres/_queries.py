@@ -75,8 +75,8 @@ SETTLE = "SELECT metastore_dataset_settle(%s::uuid)"
 
 #: What may not be listed unless it is asked for: the owners that start with `_`.
 LIST = """SELECT owner, name FROM dataset
-WHERE (owner, name) > (%(owner)s, %(name)s) AND (owner, name) >= (%(from)s, %(first)s)
-    AND (owner, name) <= (%(until)s, %(last)s) AND starts_with(owner || '/' || name, %(prefix)s)
+WHERE (owner, name) >= (%(owner)s, %(name)s) AND (owner, name) <= (%(until)s, %(last)s)
+    AND starts_with(owner || '/' || name, %(prefix)s)
     AND (%(hidden)s OR NOT starts_with(owner, '_')) AND (%(deleted)s::boolean IS NULL OR deleted = %(deleted)s)
 ORDER BY owner, name LIMIT %(limit)s"""
 

@@ -45,8 +45,8 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Revision, Revisio
 
 _PAGE = 500
 _PLACES = 10_000
-#: An id before all others.
-_START = DatasetId("", "")
+#: A character before all that an id may have.
+_FIRST = "\x01"
 #: A character after all that an id may have.
 _LAST = "\U0010ffff"
 
@@ -197,10 +197,12 @@ class PostgresStorage(ObjectStorage):
         owner, slash, name = prefix.partition("/")
         ends = (owner, name + _LAST) if slash else (owner + _LAST, "")
         values = {"prefix": prefix, "hidden": prefix.startswith("_")}
-        values |= {"from": owner, "first": name, "until": ends[0], "last": ends[1]}
-        last = after or _START
+        values |= {"until": ends[0], "last": ends[1], "deleted": deleted, "limit": _PAGE}
+        start, last = (owner, name), after
         while True:
-            place = {"owner": last.owner, "name": last.name, "deleted": deleted, "limit": _PAGE}
+            # One limit alone: of two, PostgreSQL may look for the lower one in the index, and read all up to the other.
+            start = max(start, (last.owner, last.name + _FIRST)) if last else start
+            place = {"owner": start[0], "name": start[1]}
             page = [DatasetId(*row) for row in self._calls.rows(_queries.LIST, {**values, **place})]
             yield from page
             if len(page) < _PAGE:
