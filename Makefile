@@ -23,7 +23,7 @@ CLUSTER_VENV := .venv-cluster
 # What looks at releases; apart, so that it chooses no version for us.
 AUDIT_VENV := .venv-audit
 
-.PHONY: help run run-cluster test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom man soak test-all bench constraints clean test-ckan test-ckan-own run-ckan
+.PHONY: help run run-cluster test check coverage lint types unit hostile docs html-docs screenshots wheel audit sbom translations man soak test-all bench constraints clean test-ckan test-ckan-own run-ckan
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
@@ -106,6 +106,9 @@ docs html-docs: $(READY)  ## the documentation, in docs/_build/html
 	@echo 'documentation: docs/_build/html/index.html'
 
 # Only the page that it is made of is read: that takes a third of the time.
+translations: $(READY)  ## collect the strings of the pages for their catalogues, and compile these
+	$(BIN)/python -m tests.translations
+
 man: $(READY)  ## the manual page of the command line, docs/_build/man/metastore.1
 	$(BIN)/sphinx-build --quiet --builder man -D root_doc=reference/cli \
 	  -D 'exclude_patterns=_build,explanation/*,howto/*,tutorial.md,index.md,reference/[!c]*,reference/ckan.md' \

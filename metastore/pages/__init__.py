@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
 from metastore.errors import DatasetMoved, DatasetNotFound, MetastoreError, NotADataset
-from metastore.pages import formatting, oidc, refusals, session
+from metastore.pages import formatting, languages, oidc, refusals, session
 from metastore.pages.bundle_forms import bundle_forms
 from metastore.pages.bundle_import import bundle_import
 from metastore.pages.bundles import bundles
@@ -28,6 +28,8 @@ from metastore.pages.datasets import datasets
 from metastore.pages.device import device
 from metastore.pages.home import home
 from metastore.pages.icons import icon
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import later
 from metastore.pages.past import past
 from metastore.pages.record import record
 from metastore.pages.session import sign_in
@@ -54,9 +56,9 @@ _PARTS = (
 )
 #: The items of the main menu, each with the pages under it.
 _MENU = (
-    ("Datasets", "catalogue.index", ("catalogue.", "datasets.", "compare.", "choosing.", "tags.", "dataset_")),
-    ("Bundles", "bundles.index", ("bundles.", "bundle_", "device.", "past.", "record.of_bundle")),
-    ("Changes", "changelog.index", ("changelog.", "record.everything")),
+    (later("Datasets"), "catalogue.index", ("catalogue.", "datasets.", "compare.", "choosing.", "tags.", "dataset_")),
+    (later("Bundles"), "bundles.index", ("bundles.", "bundle_", "device.", "past.", "record.of_bundle")),
+    (later("Changes"), "changelog.index", ("changelog.", "record.everything")),
 )
 _SECURITY = {
     # The icons of Pico are images inside its style sheet (data:).
@@ -85,6 +87,7 @@ def install(app: Flask, served: Service) -> None:
     app.config.update(MAX_FORM_MEMORY_SIZE=app.config["MAX_CONTENT_LENGTH"])  # long lists of devices are typed, too
     protection = CSRFProtect(app)
     pages = Blueprint("pages", __name__, template_folder="templates", static_folder="static", static_url_path="/static")
+    languages.install(app, pages)
     for part in _PARTS:
         pages.register_blueprint(part)
     if served.settings.oidc_issuer:
@@ -120,6 +123,7 @@ def _known_to_all() -> dict[str, Any]:
         "has_bundles": service().bundles is not None,
         "stays": session.stays,
         "refusal": g.get("refusal"),
+        "languages": languages,
     }
 
 
@@ -146,7 +150,7 @@ def _of_ours(error: MetastoreError) -> AnyPage:
     if page is not None:
         return page
     error = problems.plainly(error)
-    title = "Not a dataset" if isinstance(error, NotADataset) else None
+    title = _("Not a dataset") if isinstance(error, NotADataset) else None
     return _error_page(formatting.message(error), problems.status_of(error), title)
 
 
@@ -154,14 +158,14 @@ def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
     status = error.code or 500
     if status < 400:
         return error
-    expired = "This form has expired. Open the page again, and send it from there."
+    expired = _("This form has expired. Open the page again, and send it from there.")
     detail = expired if isinstance(error, CSRFError) else error.description or ""
     return refusals.answer(error) or _error_page(detail, status)
 
 
 def _of_unknown(error: Exception) -> AnyPage:
     _log.exception("%s %s failed", request.method, request.path)
-    return refusals.answer(error) or _error_page("The log of the service has the reason.", 500)
+    return refusals.answer(error) or _error_page(_("The log of the service has the reason."), 500)
 
 
 def _error_page(detail: str, status: int, title: str | None = None) -> tuple[str, int]:
@@ -180,6 +184,8 @@ def _nowhere(error: NotFound) -> Response | HTTPException:
 
 def _secure(response: Response) -> Response:
     response.headers.update(_SECURITY)
+    if request.endpoint != "pages.static":
+        languages.tell(response)
     # A page depends on who is signed in.
     response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

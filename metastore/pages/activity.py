@@ -9,6 +9,7 @@ from datetime import datetime
 from markupsafe import Markup
 
 from metastore.pages.formatting import count
+from metastore.pages.languages import gettext as _
 
 _MOST_BARS = 48
 #: Fewer months than this are drawn with empty ones before them, so that a young history does not look like one bar.
@@ -29,7 +30,13 @@ def picture(times: Iterable[datetime], noun: str = "revision") -> Markup:
     months = _months(min(counts), max(counts))[-_MOST_BARS:]
     most = max(counts[month] for month in months)
     total = sum(counts[month] for month in months)
-    label = f"{count(total, noun)} from {_name(months[0])} to {_name(months[-1])}, at most {most} in a month"
+    label = _(
+        "%(changes)s from %(first)s to %(last)s, at most %(most)s in a month",
+        changes=count(total, noun),
+        first=_name(months[0]),
+        last=_name(months[-1]),
+        most=most,
+    )
     width = _SIDE + len(months) * (_BAR + _GAP)
     bars = Markup("").join(_bar(index, month, counts[month], most) for index, month in enumerate(months))
     return Markup(
@@ -57,7 +64,7 @@ def _bar(index: int, month: tuple[int, int], number: int, most: int) -> Markup:
 def _dates(months: list[tuple[int, int]]) -> Markup:
     """Return the labels of the axis: each January with its year, and the last month if there is room beside them."""
     last = len(months) - 1
-    shown = [index for index, (_, month) in enumerate(months) if month == 1 and last - index > 3 and index > 1]
+    shown = [index for index, (_year, month) in enumerate(months) if month == 1 and last - index > 3 and index > 1]
     ends = [(0, "start")] if not shown or shown[0] > 4 else []
     labels = [*ends, *((index, "start") for index in shown), (last, "end")]
     return Markup("").join(

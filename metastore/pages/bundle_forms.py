@@ -17,6 +17,7 @@ from metastore.errors import AlreadyExists, BundleDeleted, BundleNotFound, Confl
 from metastore.pages import bundle_parts as parts
 from metastore.pages import devices
 from metastore.pages.bundle_parts import Typed, snapshot_number
+from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import drawn_again_by, is_explained
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
@@ -54,7 +55,7 @@ def new() -> str:
     like = request.args.get("like")
     if not like:
         return _form(Typed())
-    typed = Typed.of_bundle(registry().bundle_read(like), comment=f"Like {like}")
+    typed = Typed.of_bundle(registry().bundle_read(like), comment=_("Like %(name)s", name=like))
     return _form(replace(typed, name="", expected="", run=False, writable=typed.writable and parts.is_superuser()))
 
 
@@ -65,7 +66,7 @@ def _new_again(error: Exception) -> str:
 def _of_fields(error: Exception) -> Exception | None:
     """Return the error if the form itself shows it; any other reason stands above the form."""
     if isinstance(error, AlreadyExists):
-        return InvalidInput("a bundle with this name already exists: choose another name", pointer="/name")
+        return InvalidInput(_("a bundle with this name already exists: choose another name"), pointer="/name")
     return error if isinstance(error, InvalidInput) else None
 
 
@@ -79,7 +80,7 @@ def create() -> Page:
     bundle = make_bundle(typed.values())
     if step == "store":
         registry().bundle_create(bundle, user=identity().user, comment=typed.comment)
-        return _to(bundle.name, f"Created {bundle.name}.")
+        return _to(bundle.name, _("Created %(name)s.", name=bundle.name))
     _check_new(bundle)
     return render_template("bundles/preview.html", name=None, typed=typed, after=bundle, diff=None, pasted=typed.pasted)
 
@@ -91,7 +92,7 @@ def _check_new(bundle: Bundle) -> None:
         raise AlreadyExists(f"bundle {bundle.name}")
     (line,) = registry().bundle_import([Row(1, bundle)], user=identity().user, dry_run=True)
     if line.outcome == "failed":
-        raise InvalidInput(line.reason or "the bundle cannot be created")
+        raise InvalidInput(line.reason or _("the bundle cannot be created"))
 
 
 def _is_taken(name: str) -> bool:
@@ -115,7 +116,7 @@ def edit(name: str) -> str:
     if request.args.get("back"):
         snapshot = registry().bundle_snapshot(snapshot_number(request.args["back"]))
         more = registry().bundle_diff(snapshot.previous, snapshot.id).removed if snapshot.previous else ()
-        comment = f"Put back what snapshot {snapshot.id} removed"
+        comment = _("Put back what snapshot %(number)s removed", number=snapshot.id)
     return _form(Typed.of_bundle(current, comment, more), name)
 
 
@@ -158,7 +159,7 @@ def _store(typed: Typed, newest: Snapshot) -> Page:
     same = _after(typed, newest) == newest.bundle
     who, expected = identity().user, snapshot_number(typed.expected)
     registry().bundle_update(newest.name, typed.values(), user=who, comment=typed.comment, expected=expected)
-    return _to(newest.name, "No changes to save." if same else "Saved.")
+    return _to(newest.name, _("No changes to save.") if same else _("Saved."))
 
 
 def _after(typed: Typed, newest: Snapshot) -> Bundle:
@@ -176,7 +177,7 @@ def _merge(typed: Typed, newest: Snapshot) -> Page:
     base = registry().bundle_snapshot(snapshot_number(request.form.get("base")))
     mine = apply_changes(newest.bundle, typed.values())
     merged = Typed.of_bundle(parts.merged(mine, base.bundle, newest.bundle), comment=typed.comment)
-    flash("The form now has their changes and yours. Look at the preview before you save.")
+    flash(_("The form now has their changes and yours. Look at the preview before you save."))
     return _form(replace(merged, expected=str(newest.id)), typed.name)
 
 
@@ -219,7 +220,7 @@ def make_copy(name: str) -> Page:
     copied = registry().bundle_copy(
         name, form.get("new_name", "").strip(), user=identity().user, comment=form.get("comment")
     )
-    return _to(copied.name, f"Copied {name} to {copied.name}.")
+    return _to(copied.name, _("Copied %(name)s to %(new_name)s.", name=name, new_name=copied.name))
 
 
 @bundle_forms.get("/bundles/<name>/delete")
@@ -242,8 +243,8 @@ def remove(name: str) -> Page:
     try:
         registry().bundle_delete(name, user=identity().user, comment=parts.reason(), expected=expected)
     except BundleDeleted as error:
-        return _to(name, f"{error.snapshot.user} deleted {name} before you did.")
-    return _to(name, f"Deleted {name}.")
+        return _to(name, _("%(user)s deleted %(name)s before you did.", user=error.snapshot.user, name=name))
+    return _to(name, _("Deleted %(name)s.", name=name))
 
 
 @bundle_forms.get("/snapshots/<number>/restore")
@@ -268,7 +269,7 @@ def put_back(number: str) -> Page:
     then = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
     registry().bundle_restore(then.name, then.id, user=identity().user, comment=parts.reason(), expected=expected)
-    return _to(then.name, f"Restored {then.name} to snapshot {then.id}.")
+    return _to(then.name, _("Restored %(name)s to snapshot %(number)s.", name=then.name, number=then.id))
 
 
 @bundle_forms.get("/snapshots/<number>/undo")
@@ -295,4 +296,4 @@ def take_out(number: str) -> Page:
     last = registry().bundle_snapshot(snapshot_number(number))
     expected = snapshot_number(request.form.get("expected"))
     registry().bundle_undo(last.name, last.id, user=identity().user, comment=parts.reason(), expected=expected)
-    return _to(last.name, f"Undid snapshot {last.id} of {last.name}.")
+    return _to(last.name, _("Undid snapshot %(number)s of %(name)s.", number=last.id, name=last.name))

@@ -19,6 +19,8 @@ from metastore.bundle.exchange import ImportLine, Row, read_rows
 from metastore.bundle.port import BundleDiff
 from metastore.errors import InvalidInput
 from metastore.pages import bundle_parts as parts
+from metastore.pages.formatting import number
+from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import drawn_again_by, text_of
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
@@ -100,14 +102,18 @@ def _text() -> str:
     content = file.read() if file else request.form.get("text", "").encode()
     if len(content) > LARGEST:
         raise RequestEntityTooLarge(
-            f"the file has {len(content):,} bytes, and this page takes {LARGEST:,}: use `metastore bundle import`"
+            _(
+                "the file has %(size)s bytes, and this page takes %(most)s: use `metastore bundle import`",
+                size=number(len(content)),
+                most=number(LARGEST),
+            )
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the file is not UTF-8: byte {error.start} is invalid") from None
+        raise InvalidInput(_("the file is not UTF-8: byte %(byte)s is invalid", byte=error.start)) from None
     if not text.strip():
-        raise InvalidInput("choose a file that contains bundles")
+        raise InvalidInput(_("choose a file that contains bundles"))
     return text.replace("\r\n", "\n")  # browsers send text with CR LF
 
 
@@ -144,7 +150,9 @@ def _store(rows: Sequence[Row], plan: Plan) -> Response:
     )
     counts = Counter(line.outcome for line in done)
     flash(
-        f"Imported: {counts['created']:,} created, {counts['updated']:,} changed, "
-        f"{counts['unchanged']:,} unchanged, {counts['failed']:,} refused."
+        _(
+            "Imported: %(created)s created, %(updated)s changed, %(unchanged)s unchanged, %(failed)s refused.",
+            **{outcome: number(counts[outcome]) for outcome in ("created", "updated", "unchanged", "failed")},
+        )
     )
     return redirect(url_for("pages.bundles.index"), 303)

@@ -14,26 +14,29 @@ from metastore.bundle.policy import check_change, check_member
 from metastore.bundle.port import CHANGEABLE, Bundle, BundleDiff, LogEntry, Snapshot
 from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.devices import Pasted, read
+from metastore.pages.formatting import yes_no
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import language, later, ngettext
 from metastore.service.bundles import registry
 from metastore.service.guard import identity
 
 #: Attributes with their labels, in the order of the pages.
 LABELS: Mapping[str, str] = {
-    "event": "Event",
-    "ifb_group": "Group",
-    "storage": "Storage",
-    "run": "Running",
-    "udp": "UDP messages",
-    "writable": "Collectable",
-    "hosts": "Hosts",
+    "event": later("Event"),
+    "ifb_group": later("Group"),
+    "storage": later("Storage"),
+    "run": later("Running"),
+    "udp": later("UDP messages"),
+    "writable": later("Collectable"),
+    "hosts": later("Hosts"),
 }
 _DONE = {
-    "create": "created",
-    "update": "changed",
-    "delete": "deleted",
-    "copy": "copied",
-    "restore": "restored",
-    "import": "imported",
+    "create": later("created"),
+    "update": later("changed"),
+    "delete": later("deleted"),
+    "copy": later("copied"),
+    "restore": later("restored"),
+    "import": later("imported"),
 }
 
 
@@ -48,6 +51,8 @@ def why_not(*states: Bundle) -> str | None:
     Args:
         *states: The bundle before and after the change, where it exists.
     """
+    if identity().anonymous:
+        return _not_signed_in()
     try:
         check_change(registry().groups, identity().user, states)
     except PermissionDenied as error:
@@ -55,15 +60,23 @@ def why_not(*states: Bundle) -> str | None:
     return None
 
 
+def _not_signed_in() -> str:
+    return _("anyone may read bundles; to change one, say who you are")
+
+
 def own_groups() -> tuple[str, ...]:
     """Return the groups in which the caller may create bundles. Raises PermissionDenied: there are none."""
     user, groups = identity().user, registry().groups
+    if identity().anonymous:
+        raise PermissionDenied(_not_signed_in())
     check_member(groups, user)
     own = groups.of(user)
     if not own and groups.limited_to(ALL_BUNDLES).of(user):
-        raise PermissionDenied("the token that you signed in with does not allow changes to bundles")
+        raise PermissionDenied(_("the token that you signed in with does not allow changes to bundles"))
     if not own:
-        raise PermissionDenied(f"{user} is not an admin of any group, and only a group's admins can create bundles")
+        raise PermissionDenied(
+            _("%(user)s is not an admin of any group, and only a group’s admins can create bundles", user=user)
+        )
     return own
 
 
@@ -83,7 +96,8 @@ def is_superuser() -> bool:
 def label(pointer: str) -> str:
     """Return the label of the field that a JSON Pointer leads to."""
     field = pointer.split("/")[1] if "/" in pointer else ""
-    return {"name": "Name", "devices": "Devices", "comment": "Why?", **LABELS}.get(field, field)
+    labels = {"name": "Name", "devices": "Devices", "comment": "Why?", **LABELS}
+    return _(labels.get(field, field))
 
 
 def done(action: str) -> str:
@@ -94,15 +108,17 @@ def done(action: str) -> str:
 def changed(line: LogEntry) -> str:
     """Return the changes of an entry in words, such as `+2 −1 devices, hosts`."""
     counts = " ".join(f"{sign}{n:,}" for sign, n in (("+", line.added), ("−", line.removed)) if n)
-    devices = [f"{counts} device{'s' * (line.added + line.removed != 1)}"] if counts else []
-    labels = (LABELS.get(attribute, attribute) for attribute in line.attributes)
-    return ", ".join(devices + [label if label[1:2].isupper() else label.lower() for label in labels])
+    changed = line.added + line.removed
+    devices = [ngettext("%(counts)s device", "%(counts)s devices", changed, counts=counts)] if counts else []
+    labels = (_(LABELS.get(attribute, attribute)) for attribute in line.attributes)
+    keeps_capitals = language() == "de"
+    return ", ".join(devices + [label if keeps_capitals or label[1:2].isupper() else label.lower() for label in labels])
 
 
 def shown(value: Any) -> str:
     """Return the value of an attribute as a page shows it."""
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return yes_no(value)
     return (", ".join(value) if isinstance(value, tuple) else str(value)) or "–"
 
 
@@ -117,7 +133,7 @@ def reason() -> str:
     """Return the reason for a deletion or restore. Raises InvalidInput: it is missing."""
     comment = request.form.get("comment", "").strip()
     if not comment:
-        raise InvalidInput("give a reason: others will read it in the record", pointer="/comment")
+        raise InvalidInput(_("give a reason: others will read it in the record"), pointer="/comment")
     return comment
 
 
@@ -172,9 +188,13 @@ class Typed:
         """
         pasted = self.pasted
         if pasted.refused:
-            problems = tuple(("/devices", f"line {line}: {word[:80]}") for line, word in pasted.refused)
-            rule = "a device has 3 to 255 characters, without quotation marks, < > \\ or `"
-            raise InvalidInput(f"some words in the list cannot be devices: {rule}", problems=problems)
+            lines = (_("line %(line)s: %(word)s", line=line, word=word[:80]) for line, word in pasted.refused)
+            problems = tuple(("/devices", line) for line in lines)
+            rule = _(
+                "some words in the list cannot be devices: a device has 3 to 255 characters, without quotation marks, "
+                "< > \\ or `"
+            )
+            raise InvalidInput(rule, problems=problems)
         texts = {key: getattr(self, key).strip() for key in ("name", "event", "ifb_group", "storage")}
         flags = {key: getattr(self, key) for key in ("run", "udp", "writable")}
         return {**texts, **flags, "hosts": self.hosts.replace(",", " ").split(), "devices": pasted.devices}
@@ -196,7 +216,9 @@ def since(name: str, expected: int, newest: Snapshot) -> BundleDiff:
     """Return the changes since a snapshot of the bundle. Raises InvalidInput: the snapshot is of another one."""
     old = registry().bundle_snapshot(expected)
     if old.name != name:
-        raise InvalidInput(f"snapshot {expected} is of {old.name}, not of {name}")
+        raise InvalidInput(
+            _("snapshot %(number)s is of %(other)s, not of %(name)s", number=expected, other=old.name, name=name)
+        )
     return diff(old, newest)
 
 

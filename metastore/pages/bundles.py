@@ -14,6 +14,7 @@ from metastore.bundle.policy import ROOT
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import BundleDeleted, InvalidInput, NotFound, PermissionDenied
 from metastore.pages import bundle_parts as parts
+from metastore.pages.languages import gettext as _
 from metastore.service.bundles import registry
 
 bundles = Blueprint("bundles", __name__)
@@ -68,7 +69,7 @@ def _key(order: str, text: str) -> Any:
             return text == "True"
         return datetime.fromisoformat(text) if kind is datetime else kind(text)
     except ValueError:
-        raise InvalidInput(f"no page begins after {order} {text[:40]!r}") from None
+        raise InvalidInput(_("no page begins after %(order)s %(text)s", order=order, text=repr(text[:40]))) from None
 
 
 def _behind(wanted: Listing, last: BundleLine) -> dict[str, str]:

@@ -15,6 +15,7 @@ from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import InvalidInput
 from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
+from metastore.pages.languages import kept
 from metastore.search.values import FACETS, Results, Wanted
 from metastore.service.context import service
 from metastore.service.datasets import find
@@ -153,7 +154,7 @@ def _bundles(given: dict[str, str]) -> tuple[list[BundleLine], str] | None:
 
 
 def _address(given: dict[str, Any], without: str = "") -> str:
-    return "?" + urlencode({name: value for name, value in given.items() if name != without})
+    return "?" + urlencode({**kept(), **{name: value for name, value in given.items() if name != without}})
 
 
 def emphasized(snippet: str) -> Markup:

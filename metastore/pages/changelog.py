@@ -14,6 +14,8 @@ from flask import Blueprint, render_template, url_for
 from metastore.bundle.port import LogEntry
 from metastore.pages import bundle_parts as parts
 from metastore.pages.events import in_words
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import later
 from metastore.pages.paging import start_of
 from metastore.search.values import Results, Wanted
 from metastore.service.context import service
@@ -109,7 +111,7 @@ def _journal(most: int) -> Iterator[Line]:
 
 
 def _of_revision(subject: DatasetId, revision: Revision) -> Line:
-    kind = "deleted" if revision.deleted else "changed" if revision.parent else "created"
+    kind = "deleted" if revision.deleted else "changed" if revision.parent else later("created")
     change = _page("compare.show", subject, **{"from": revision.parent, "to": revision.id}) if revision.parent else None
     address = _page("datasets.show", subject)
     reason = first_line(revision.message)
@@ -120,7 +122,9 @@ def _of_entry(entry: JournalEntry) -> Line:
     kind, detail, reason = *in_words(entry), first_line(entry.message)
     if entry.action == "move":
         new_id = DatasetId(*str(entry.details["new_id"]).split("/"))
-        detail, reason = (f"to {new_id}", reason) if may_read(new_id) else ("to an id that you may not read", "")
+        is_known = may_read(new_id)
+        detail = _("to %(id)s", id=new_id) if is_known else _("to an id that you may not read")
+        reason = reason if is_known else ""
     address = _page("datasets.show", entry.dataset_id)
     return Line(kind, entry.dataset_id, address, entry.author.name, entry.created, detail, reason)
 

@@ -14,7 +14,10 @@ from flask import Blueprint, Response, render_template, request
 from metastore.descriptor.document import encode, to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import later
 from metastore.pages.paging import start_of
+from metastore.pages.places import in_words
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision
@@ -38,7 +41,9 @@ _LONGEST_TEXT = 100_000
 _PLACES, _CONTEXT = 10, 12
 #: The newest revisions, and the tags, that are offered to choose from.
 _OFFERED = 50
-_KINDS = ("added", "removed", "changed", "renamed", "moved")
+_KINDS = (later("added"), later("removed"), later("changed"), later("renamed"), later("moved"))
+#: The grades of a change.
+_GRADES = (later("major"), later("minor"), later("patch"))
 
 
 @compare.get("/datasets/<owner>/<name>/compare")
@@ -80,7 +85,7 @@ def _choices(subject: DatasetId) -> list[tuple[str, str]]:
     store = service().store
     tags = sorted(islice(store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
     revisions = store.revision_list(subject, limit=_OFFERED)
-    return [(tag.name, f"tag of {tag.created:%Y-%m-%d}") for tag in tags] + [
+    return [(tag.name, _("tag of %(day)s", day=f"{tag.created:%Y-%m-%d}")) for tag in tags] + [
         (stored.id[:12], f"{stored.created:%Y-%m-%d} {stored.message.splitlines()[0][:60] if stored.message else ''}")
         for stored in revisions
     ]
@@ -114,7 +119,7 @@ def _by_kind(changes: Iterable[Difference]) -> dict[str, int]:
 
 def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[dict[str, Any]]]:
     """Group differences by their subject: the dataset as a whole first, then its parts."""
-    groups: dict[str, list[dict[str, Any]]] = {"The dataset": []}
+    groups: dict[str, list[dict[str, Any]]] = {_("The dataset"): []}
     long = 0
     for number, change in differences:
         part, where = _part(change.where)
@@ -148,12 +153,13 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
 
 def _part(where: str) -> tuple[str, str]:
     """Return the part that a difference is in, and the place inside it."""
-    first, _, rest = where.partition(" › ")
-    return (first if rest or first.startswith("resource ") else "The dataset"), rest or first
+    first, rest = (*where.split(" › ", 1), "")[:2]
+    part = in_words(first) if rest or first.startswith("resource ") else _("The dataset")
+    return part, in_words(rest or first)
 
 
 def _is_cut(value: Any, pieces: Sequence[Piece]) -> bool:
-    return value is not None and len(_text(value)) > sum(len(text) for text, _ in pieces)
+    return value is not None and len(_text(value)) > sum(len(text) for text, _changed in pieces)
 
 
 def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:
@@ -165,10 +171,10 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
     are_texts = isinstance(old, str) and isinstance(new, str)
     one, other, changed = line_ends(old, new) if are_texts else (_text(old), _text(new), "")
     excerpts, more = contrast(one, other, words=_CONTEXT, most=_PLACES)
-    rest = [(f" (and {more} more)", False)] if more else []
+    rest = [(_(" (and %(more)s more)", more=more), False)] if more else []
     before = [piece for part in excerpts for piece in ((part.before, False), (part.old, True), (part.after, False))]
     after = [piece for part in excerpts for piece in ((part.before, False), (part.new, True), (part.after, False))]
-    ends = [[(f" (line ends {kind})", True)] for kind in changed.split(" → ")] if changed else [[], []]
+    ends = [[(_(" (line ends %(kind)s)", kind=kind), True)] for kind in changed.split(" → ")] if changed else [[], []]
     return before + rest + ends[0], after + rest + ends[1]
 
 
@@ -230,7 +236,7 @@ def as_text(owner: str, name: str) -> Response:
     """Send the whole comparison line by line, in the form of `diff -u`."""
     subject = readable_id(owner, name)
     if not request.args.get("from"):
-        raise InvalidInput("say with ?from= which revision to compare")
+        raise InvalidInput(_("say with ?from= which revision to compare"))
     sides = request.args["from"], request.args.get("to") or None
     old, new = (service().store.revision_read(subject, side) for side in sides)
     text = "".join(f"{line}\n" for line in _lines_between(subject, old, new))
@@ -266,7 +272,7 @@ def unified(before: Sequence[str], after: Sequence[str], old: str, new: str, con
 
 def _moved(heading: str, by: int) -> str:
     """Return the heading of a hunk with the line numbers of the whole text."""
-    _, old, new, _ = heading.split(" ")
+    old, new = heading.split(" ")[1:3]
     sides = []
     for side in (old, new):
         start, comma, length = side[1:].partition(",")

@@ -25,6 +25,8 @@ from metastore.pages.compare import beside
 from metastore.pages.dataset_forms import expected, to_dataset, written
 from metastore.pages.datasets import between, can, owners_of, readable_id
 from metastore.pages.json_lines import mark
+from metastore.pages.languages import gettext as _
+from metastore.pages.places import in_words
 from metastore.pages.refusals import drawn_again_by, is_explained
 from metastore.pages.typed import as_sent, decoded, form_of, in_fields, largest, limit, parsed, redraws, spots, typed
 from metastore.parse import parse_dataset_id
@@ -48,7 +50,7 @@ _EMPTY = '{\n  "name": "",\n  "title": "",\n  "resources": []\n}\n'
 def new() -> str:
     """Show the form of a new dataset, if the caller may create any."""
     if not owners_of(named(identity())):
-        raise PermissionDenied("you may not create datasets: ask for the scope ds:<owner>/*:create")
+        raise PermissionDenied(_("you may not create datasets: ask for the scope ds:<owner>/*:create"))
     way = request.args.get("as", "")
     return _new({"text": '{"resources": []}' if way == "form" else _EMPTY, "as": way}, is_fresh=True)
 
@@ -109,14 +111,14 @@ def create() -> Page:
         return _new(given, preview=[], **_seen({}, parsed(given["text"]), given))
     subject = parse_dataset_id(given["id"].strip())
     service().store.dataset_create(subject, given["text"], **written("create", subject))
-    return to_dataset(subject, f"Created {subject}.")
+    return to_dataset(subject, _("Created %(name)s.", name=subject))
 
 
 @dataset_editor.post("/datasets/check")
 def look() -> str:
     """Return what the check finds in what somebody is typing, as a part of their page."""
     if identity().anonymous:
-        raise AuthenticationError("you are no longer signed in", missing=True)
+        raise AuthenticationError(_("you are no longer signed in"), missing=True)
     given = typed()
     return render_template("datasets/check.html", findings=spots(given["text"], in_form=given["as"] == "form"))
 
@@ -165,10 +167,10 @@ def update(owner: str, name: str) -> Page:
         return _preview(subject, given)
     if step == "create":
         store.dataset_create(subject, given["text"], **written("create", subject))
-        return to_dataset(subject, f"Restored {subject}.")
+        return to_dataset(subject, _("Restored %(name)s.", name=subject))
     before = store.revision_read(subject)
     saved = store.dataset_update(subject, given["text"], expected=expected(), **written("update", subject))
-    return to_dataset(subject, "No changes to save." if saved.revision.id == before.id else "Saved.")
+    return to_dataset(subject, _("No changes to save.") if saved.revision.id == before.id else _("Saved."))
 
 
 def _switched(subject: DatasetId, given: dict[str, Any]) -> str:
@@ -197,7 +199,7 @@ def _merge(subject: DatasetId, given: dict[str, Any]) -> str:
     merged, clashes = merge(before, mine, theirs)
     kept = {**given, "text": encode(merged).decode(), "expected": newest.revision.id, "base": ""}
     rows = [
-        (clash.where, *beside(clash.old, clash.new, by_words=number < _COMPARED_CLASHES))
+        (in_words(clash.where), *beside(clash.old, clash.new, by_words=number < _COMPARED_CLASHES))
         for number, clash in enumerate(clashes[:_MOST_CLASHES])
     ]
     return _editor(subject, kept, merged=True, clashes=rows, more=len(clashes) - len(rows))

@@ -14,6 +14,7 @@ from metastore.errors import (
     RevisionConflict,
 )
 from metastore.pages.datasets import between, can, readable_id
+from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import drawn_again_by
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
@@ -140,7 +141,7 @@ def make_tag(owner: str, name: str) -> Page:
         description=form.get("message", ""),
         author=written("update", subject)["author"],
     )
-    return to_dataset(subject, f"Tagged {created.name}.")
+    return to_dataset(subject, _("Tagged %(name)s.", name=created.name))
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/revert")
@@ -156,8 +157,9 @@ def put_back(owner: str, name: str) -> Page:
         raise RevisionConflict(subject, expected=expected_id, actual=head.id)
     reverted = store.dataset_revert(subject, form.get("to", ""), expected=expected_id, **change)
     if reverted.revision.id == head.id:
-        return to_dataset(subject, "No changes to save.")
-    return to_dataset(subject, f"Reverted to {form.get('to', '')[:12]} as revision {reverted.revision.id[:12]}.")
+        return to_dataset(subject, _("No changes to save."))
+    ids = {"old": form.get("to", "")[:12], "new": reverted.revision.id[:12]}
+    return to_dataset(subject, _("Reverted to %(old)s as revision %(new)s.", **ids))
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/undo")
@@ -171,8 +173,10 @@ def take_out(owner: str, name: str) -> Page:
     change = written("delete" if span.creates else "create" if head.deleted else "update", subject)
     undone = store.dataset_undo(subject, span.name, expected=expected() or head.id, **change).revision
     if undone.id == head.id:
-        return to_dataset(subject, "There was nothing left to undo.")
-    return to_dataset(subject, f"Deleted {subject}." if undone.deleted else f"Undone as revision {undone.id[:12]}.")
+        return to_dataset(subject, _("There was nothing left to undo."))
+    if undone.deleted:
+        return to_dataset(subject, _("Deleted %(name)s.", name=subject))
+    return to_dataset(subject, _("Undone as revision %(new)s.", new=undone.id[:12]))
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/delete")
@@ -182,9 +186,9 @@ def remove(owner: str, name: str) -> Page:
     subject, store = readable_id(owner, name), service().store
     head = store.revision_read(subject)
     if head.deleted:
-        return to_dataset(subject, f"{head.author.name} deleted {subject} before you did.")
+        return to_dataset(subject, _("%(user)s deleted %(name)s before you did.", user=head.author.name, name=subject))
     store.dataset_delete(subject, expected=expected(), **written("delete", subject))
-    return to_dataset(subject, f"Deleted {subject}.")
+    return to_dataset(subject, _("Deleted %(name)s.", name=subject))
 
 
 @dataset_forms.post("/datasets/<owner>/<name>/move")
@@ -195,4 +199,4 @@ def rename(owner: str, name: str) -> Page:
     target = parse_dataset_id(request.form.get("new_id", "").strip())
     require_move(subject, target)
     service().store.dataset_move(subject, target, expected=expected(), **written("update", subject))
-    return to_dataset(target, f"Moved {subject} to {target}. The old address leads here.")
+    return to_dataset(target, _("Moved %(old)s to %(new)s. The old address leads here.", old=subject, new=target))

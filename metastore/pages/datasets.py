@@ -20,6 +20,7 @@ from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
 from metastore.pages.paging import start_of
+from metastore.pages.places import in_words
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
@@ -215,6 +216,7 @@ def blame(owner: str, name: str) -> str:
         id=subject,
         revision=revision,
         path=path,
+        in_words=in_words,
         rows=[(value, text, text != whole) for value, text, whole in rows],
         first=first,
         total=len(values),

@@ -13,6 +13,8 @@ from metastore.bundle.checks import check_devices
 from metastore.bundle.port import Bundle, LogEntry
 from metastore.errors import Conflict, InvalidInput
 from metastore.pages import bundle_parts as parts
+from metastore.pages.formatting import count
+from metastore.pages.languages import gettext as _
 from metastore.pages.record import came
 from metastore.pages.refusals import drawn_again_by
 from metastore.service.bundles import registry
@@ -101,8 +103,11 @@ def replace() -> Page:
             "bundles/replace.html", device=old, new=new, comment=comment, chosen=_chosen(), both=both, prefix=_IN
         )
     registry().bundle_import(rows, user=identity().user, comment=parts.reason())
-    done = f"Replaced {old} by {new}" if new else f"Removed {old}"
-    flash(f"{done} in {len(rows):,} bundle{'s' * (len(rows) != 1)}.")
+    bundles = count(len(rows), "bundle")
+    if new:
+        flash(_("Replaced %(old)s by %(new)s in %(bundles)s.", old=old, new=new, bundles=bundles))
+    else:
+        flash(_("Removed %(old)s in %(bundles)s.", old=old, bundles=bundles))
     return redirect(url_for("pages.device.show", name=new or old), 303)
 
 
@@ -112,8 +117,8 @@ def _rows(old: str, new: str) -> list[Bundle | dict[str, Any]]:
     if new:
         check_devices([new], "/new")
     if new == old:
-        raise InvalidInput("the new device is the old one: name another", pointer="/new")
+        raise InvalidInput(_("the new device is the old one: name another"), pointer="/new")
     if not _chosen():
-        raise InvalidInput("choose at least one bundle")
+        raise InvalidInput(_("choose at least one bundle"))
     changes = {"remove_devices": [old], **({"add_devices": [new]} if new else {})}
     return [{"name": name, **changes} for name in _chosen()]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import later
 from metastore.service.context import service
 from metastore.service.guard import may_read
 from metastore.types import DatasetId, JournalEntry, Revision, Tag
@@ -66,7 +68,7 @@ def _entries_of(subject: DatasetId, entries: Iterable[JournalEntry]) -> Iterator
 
 
 def _of_tag(subject: DatasetId, tag: Tag) -> Event:
-    return Event("tagged", subject, tag.author.name, tag.created, tag.name, tag.description, tag.revision)
+    return Event(later("tagged"), subject, tag.author.name, tag.created, tag.name, tag.description, tag.revision)
 
 
 def _of_entry(subject: DatasetId, entry: JournalEntry) -> Event:
@@ -83,24 +85,28 @@ def in_words(entry: JournalEntry) -> tuple[str, str]:
 
 
 def _moved(entry: JournalEntry) -> str:
-    return f"from {entry.dataset_id}" if may_read(entry.dataset_id) else "from an id that you may not read"
+    return (
+        _("from %(id)s", id=entry.dataset_id) if may_read(entry.dataset_id) else _("from an id that you may not read")
+    )
 
 
 def _retagged(entry: JournalEntry) -> str:
     old, new = str(entry.details.get("tag")), str(entry.details.get("new_name"))
-    text = f"tag {old}" if old == new else f"tag {old} is now called {new}"
-    if (revision := entry.details.get("revision")) != entry.details.get("old_revision"):
-        text += f"{', and' if old != new else ''} names revision {str(revision)[:12]}"
-    return text
+    revision = str(entry.details.get("revision"))[:12]
+    if entry.details.get("revision") == entry.details.get("old_revision"):
+        return _("tag %(old)s", old=old) if old == new else _("tag %(old)s is now called %(new)s", old=old, new=new)
+    if old == new:
+        return _("tag %(old)s names revision %(revision)s", old=old, revision=revision)
+    return _("tag %(old)s is now called %(new)s, and names revision %(revision)s", old=old, new=new, revision=revision)
 
 
 _IN_WORDS: dict[str, tuple[str, Callable[[JournalEntry], str]]] = {
-    "move": ("moved", _moved),
-    "purge": ("purged", lambda entry: "an earlier dataset of this name, with its history"),
+    "move": (later("moved"), _moved),
+    "purge": (later("purged"), lambda entry: _("an earlier dataset of this name, with its history")),
     "tag_update": ("changed", _retagged),
-    "tag_delete": ("deleted", lambda entry: f"tag {entry.details.get('tag')}"),
-    "adopt": ("adopted", lambda entry: "an existing repository"),
-    "receive": ("received", lambda entry: "history that was made elsewhere"),
+    "tag_delete": ("deleted", lambda entry: _("tag %(old)s", old=entry.details.get("tag"))),
+    "adopt": (later("adopted"), lambda entry: _("an existing repository")),
+    "receive": (later("received"), lambda entry: _("history that was made elsewhere")),
 }
 
 

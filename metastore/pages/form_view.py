@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from metastore.pages.descriptor_form import Input, inputs, role_of, unit_of
+from metastore.pages.languages import gettext as _
 from metastore.pages.licences import known
 from metastore.pages.overview import cut, text_of
 
@@ -112,7 +113,10 @@ def _rows(descriptor: Any, member: str, most: int, members_of: Any) -> list[tupl
 def _listed(resources: list[Any], first: int) -> list[tuple[int, str, str]]:
     """Return number, name and title of the resources on a page of the list."""
     page = list(enumerate(resources))[first : first + _RESOURCES]
-    return [(number, _text(each, "name") or f"(resource {number + 1})", _text(each, "title")) for number, each in page]
+    return [
+        (number, _text(each, "name") or _("(resource %(number)s)", number=number + 1), _text(each, "title"))
+        for number, each in page
+    ]
 
 
 def _text(part: Any, member: str) -> str:

@@ -1,4 +1,4 @@
-"""Times, counts, flags and errors as pages show them."""
+"""Times, counts, flags and errors as pages show them, in the language of the request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,49 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import language, later, later_counted, ngettext
+
 _MACHINES, _EXACT = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M UTC"
+_MONTHS = (
+    *(later("Jan"), later("Feb"), later("Mar"), later("Apr"), later("May"), later("Jun")),
+    *(later("Jul"), later("Aug"), later("Sep"), later("Oct"), later("Nov"), later("Dec")),
+)
+_AGO = (
+    (later_counted("%(number)s day ago", "%(number)s days ago"), 86400),
+    (later_counted("%(number)s hour ago", "%(number)s hours ago"), 3600),
+    (later_counted("%(number)s minute ago", "%(number)s minutes ago"), 60),
+)
+_BETWEEN_THOUSANDS = {"en": ",", "de": "."}
+#: What pages count, by its name in the templates.
+_COUNTED = {
+    "bundle": later_counted("%(number)s bundle", "%(number)s bundles"),
+    "dataset": later_counted("%(number)s dataset", "%(number)s datasets"),
+    "all datasets": later_counted("All %(number)s dataset", "All %(number)s datasets"),
+    "device": later_counted("%(number)s device", "%(number)s devices"),
+    "device added": later_counted("%(number)s device added", "%(number)s devices added"),
+    "device removed": later_counted("%(number)s device removed", "%(number)s devices removed"),
+    "difference": later_counted("%(number)s difference", "%(number)s differences"),
+    "field": later_counted("%(number)s field", "%(number)s fields"),
+    "finding": later_counted("%(number)s finding", "%(number)s findings"),
+    "breach": later_counted(
+        "The descriptor breaks the Data Package specification in %(number)s place:",
+        "The descriptor breaks the Data Package specification in %(number)s places:",
+    ),
+    "more bundle": later_counted("%(number)s more bundle", "%(number)s more bundles"),
+    "more device": later_counted("%(number)s more device", "%(number)s more devices"),
+    "more difference": later_counted("%(number)s more difference", "%(number)s more differences"),
+    "more finding": later_counted("%(number)s more finding", "%(number)s more findings"),
+    "more value": later_counted("%(number)s more value", "%(number)s more values"),
+    "older version": later_counted("%(number)s older version", "%(number)s older versions"),
+    "resource": later_counted("%(number)s resource", "%(number)s resources"),
+    "all resources": later_counted("All %(number)s resource", "All %(number)s resources"),
+    "revision": later_counted("%(number)s revision", "%(number)s revisions"),
+    "replace": later_counted("Replace in %(number)s bundle", "Replace in %(number)s bundles"),
+    "remove": later_counted("Remove in %(number)s bundle", "Remove in %(number)s bundles"),
+    "tag": later_counted("%(number)s tag", "%(number)s tags"),
+    "value": later_counted("%(number)s value", "%(number)s values"),
+}
 
 
 def moment(at: datetime | None) -> Markup:
@@ -15,19 +57,27 @@ def moment(at: datetime | None) -> Markup:
         return Markup("")
     at = at.astimezone(UTC)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        at.strftime(_MACHINES), at.strftime(_EXACT), ago(at, datetime.now(UTC))
+        at.strftime(_MACHINES), minute(at), ago(at, datetime.now(UTC))
     )
 
 
 def exact(at: datetime) -> Markup:
     """Return a time in UTC, to the minute. A script puts the reader's own zone in front, if the browser runs it."""
     at = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), at.strftime(_EXACT))
+    return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), minute(at))
+
+
+def minute(at: datetime) -> str:
+    """Return a time in UTC as text, to the minute."""
+    return at.astimezone(UTC).strftime(_EXACT)
 
 
 def recorded(at: datetime | None) -> Markup:
     """Return the time at which a change was recorded, to stand behind the one that was claimed, if they differ."""
-    return Markup(" <small>(recorded {})</small>").format(exact(at)) if at else Markup("")
+    if at is None:
+        return Markup("")
+    words = Markup(_("recorded %(when)s", when=exact(at)))  # noqa: S704 - our own, with a time
+    return Markup(" <small>({})</small>").format(words)
 
 
 def stated(text: str) -> Markup:
@@ -43,16 +93,56 @@ def ago(at: datetime, now: datetime) -> str:
     """Return the time that has passed, in words; the date if that is 30 days or more, or lies in the future."""
     seconds = int((now - at).total_seconds())
     if not -60 < seconds < 30 * 86400:  # clocks of two machines may differ by some seconds
-        return f"{at.day} {at:%b %Y}"
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        return _("%(day)s %(month)s %(year)s", day=at.day, month=_(_MONTHS[at.month - 1]), year=at.year)
+    for words, length in _AGO:
         if seconds >= length:
-            return f"{count(seconds // length, unit)} ago"
-    return "just now"
+            return ngettext(*words, seconds // length, number=seconds // length)
+    return _("just now")
 
 
-def count(number: int, noun: str) -> str:
+def number(value: int) -> str:
+    """Return a number with its thousands apart."""
+    return f"{value:,}".replace(",", _BETWEEN_THOUSANDS[language()])
+
+
+def count(value: int, noun: str) -> str:
     """Return a number with its noun, such as `1 device` and `2 devices`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return ngettext(*_COUNTED[noun], value, number=number(value))
+
+
+def rows(first: int, shown: int, total: str = "") -> str:
+    """Return which rows of a list a page shows, such as `51 to 100 of 134 tags`."""
+    sides = {"first": number(first + 1), "last": number(first + shown)}
+    if total:
+        return _("%(first)s to %(last)s of %(total)s", total=total, **sides)
+    return _("%(first)s to %(last)s", **sides)
+
+
+def because(reason: str) -> str:
+    """Return a reason as it follows a sentence; empty if there is none."""
+    return f": {reason}" if reason else ""
+
+
+def in_brackets(text: str) -> str:
+    """Return a text in brackets, as it follows a word; empty if there is none."""
+    return f" ({text})" if text else ""
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotation marks; empty if there is none."""
+    return _("“%(text)s”", text=text) if text else ""
+
+
+_BY = {
+    "changed": later("%(name)s changed it %(when)s"),
+    "deleted": later("%(name)s deleted it %(when)s"),
+}
+
+
+def by(name: str, done: str, at: datetime, reason: str, after: str = "") -> Markup:
+    """Return who did something, when and why, in a sentence; `after` follows the time."""
+    so_far = _(_BY[done], name=escape(name), when=moment(at) + after)
+    return Markup(so_far) + (f": {sentence(reason)}" if reason else ".")  # noqa: S704 - our own, and the name is escaped
 
 
 def message(error: object) -> str:
@@ -77,9 +167,4 @@ def at(error: object, field: str) -> list[str]:
 
 def yes_no(value: object) -> str:
     """Return `yes` or `no`."""
-    return "yes" if value else "no"
-
-
-def either(value: object, otherwise: str = "–") -> Markup:
-    """Return a value as text, or a dash if it is empty."""
-    return escape(value if value not in (None, "", (), []) else otherwise)
+    return _("yes") if value else _("no")

@@ -8,6 +8,7 @@ from flask import Blueprint, Flask, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
 from metastore.errors import AuthenticationError, StorageUnavailable, needs_extra
+from metastore.pages.languages import gettext as _
 from metastore.pages.session import here, remember
 from metastore.service.context import address, service
 from metastore.service.guard import named
@@ -57,7 +58,7 @@ def end() -> Response:
     with _Provider() as provider:
         claims = provider.authorize_access_token().get("userinfo")
     if not claims:
-        raise AuthenticationError("the provider does not say who you are")
+        raise AuthenticationError(_("the provider does not say who you are"))
     remember(named(service().verifier.person(claims)))
     return redirect(onward, 303)
 
@@ -78,6 +79,8 @@ class _Provider:
         from requests import RequestException
 
         if isinstance(error, RequestException):
-            raise StorageUnavailable("the sign-in provider does not respond") from None
+            raise StorageUnavailable(_("the sign-in provider does not respond")) from None
         if isinstance(error, (AuthlibBaseError, JoseError)):
-            raise AuthenticationError(f"signing in failed: {getattr(error, 'error', None) or error}") from None
+            raise AuthenticationError(
+                _("signing in failed: %(problem)s", problem=getattr(error, "error", None) or error)
+            ) from None

@@ -9,8 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from metastore.descriptor.document import to_line
+from metastore.pages.languages import gettext as _
+from metastore.pages.languages import later
 
-_FACTS = (("name", "Name"), ("version", "Version"), ("created", "Created"), ("homepage", "Homepage"), ("id", "Id"))
+_FACTS = (
+    *(("name", later("Name")), ("version", later("Version")), ("created", later("Created"))),
+    *(("homepage", later("Homepage")), ("id", later("Id"))),
+)
 #: The longest name or title, and the longest other text, in characters. `datapackage.json` has the full text.
 _TITLE, _TEXT = 300, 400
 _SHORT_HASH = 12
@@ -105,12 +110,12 @@ class Resource(Part):
     @property
     def name(self) -> str:
         """The name, or its position from 1."""
-        return self._text("name", most=_TITLE) or f"(resource {self.number + 1})"
+        return self._text("name", most=_TITLE) or _("(resource %(number)s)", number=self.number + 1)
 
     @property
     def path(self) -> str:
         """The paths of its files."""
-        return cut(", ".join(self._paths), _TEXT) or ("(in the descriptor)" if "data" in self._value else "")
+        return cut(", ".join(self._paths), _TEXT) or (_("(in the descriptor)") if "data" in self._value else "")
 
     @property
     def link(self) -> str | None:
@@ -142,11 +147,11 @@ class Resource(Part):
     def details(self) -> tuple[tuple[str, str], ...]:
         """Further facts about the file, each with a label: encoding, dialect, keys of the table."""
         given = (
-            ("Encoding", self._value.get("encoding")),
-            ("Dialect", self._value.get("dialect")),
-            ("Primary key", self._schema.get("primaryKey")),
-            ("Foreign keys", self._schema.get("foreignKeys")),
-            ("Missing values", self._schema.get("missingValues")),
+            (later("Encoding"), self._value.get("encoding")),
+            (later("Dialect"), self._value.get("dialect")),
+            (later("Primary key"), self._schema.get("primaryKey")),
+            (later("Foreign keys"), self._schema.get("foreignKeys")),
+            (later("Missing values"), self._schema.get("missingValues")),
         )
         return tuple((label, cut(text, _TEXT)) for label, value in given if (text := _listed(value)))
 
@@ -264,7 +269,7 @@ def _parties(given: Iterable[Mapping[str, Any]], *titles: str, detail: tuple[str
 def _listed(value: Any) -> str:
     """Return a value on one line: the items of a list, or the `key value` pairs of an object."""
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return ", ".join(each or "(empty)" for each in value)
+        return ", ".join(each or _("(empty)") for each in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {text_of(each)}" for key, each in value.items())
     return text_of(value)

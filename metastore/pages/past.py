@@ -12,6 +12,7 @@ from flask import Blueprint, render_template, request
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.bundle.port import Bundle
 from metastore.errors import BundleNotFound, InvalidInput
+from metastore.pages.languages import gettext as _
 from metastore.service.bundles import registry
 
 past = Blueprint("past", __name__)
@@ -53,7 +54,9 @@ def _time(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"a time looks like 2026-05-31 or 2026-05-31T14:30, not {text[:40]!r}") from None
+        raise InvalidInput(
+            _("a time looks like 2026-05-31 or 2026-05-31T14:30, not %(text)s", text=repr(text[:40]))
+        ) from None
     if len(text) == len("2026-05-31"):
         at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
     return at if at.tzinfo else at.replace(tzinfo=UTC)

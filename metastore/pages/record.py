@@ -15,6 +15,7 @@ from metastore.bundle.port import LogEntry, LogFilter
 from metastore.bundle.registry import BundleRegistry
 from metastore.errors import InvalidInput
 from metastore.pages.bundle_parts import given, snapshot_number
+from metastore.pages.languages import gettext as _
 from metastore.service.bundles import registry
 
 record = Blueprint("record", __name__)
@@ -69,7 +70,7 @@ def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + later if text else None
     except (ValueError, OverflowError):
-        raise InvalidInput(f"a day is written as 2024-05-31, not as {text[:40]!r}") from None
+        raise InvalidInput(_("a day is written as 2024-05-31, not as %(text)s", text=repr(text[:40]))) from None
 
 
 def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:
@@ -94,7 +95,7 @@ def export() -> Response:
     """Send all changes that match the filter, as a file."""
     format = request.args.get("format", "csv")
     if format not in _TYPES:
-        raise InvalidInput(f"the record is written as csv or json, not {format[:40]!r}")
+        raise InvalidInput(_("the record is written as csv or json, not %(text)s", text=repr(format[:40])))
     wanted = replace(_wanted(None), limit=_PART)
     # Taken now, since the response is streamed when the request has ended.
     bundles = registry()

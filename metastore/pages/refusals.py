@@ -28,6 +28,7 @@ from metastore.errors import (
     OutcomeUnknown,
 )
 from metastore.pages import formatting
+from metastore.pages.languages import gettext as _
 from metastore.service.context import service
 from metastore.service.guard import may_read
 from metastore.service.problems import plainly, status_of
@@ -89,11 +90,13 @@ def check_size() -> None:
     try:
         content = request.get_data()
     except RequestEntityTooLarge:
-        raise RequestEntityTooLarge(f"a form has at most {_LARGEST:,} bytes: send more with `metastore`") from None
+        raise RequestEntityTooLarge(
+            _("a form has at most %(most)s bytes: send more with `metastore`", most=formatting.number(_LARGEST))
+        ) from None
     if content.count(b"&") > _MOST_FIELDS and request.mimetype == "application/x-www-form-urlencoded":
-        raise RequestEntityTooLarge("the form has too many fields")
+        raise RequestEntityTooLarge(_("the form has too many fields"))
     if g.identity.anonymous and len(content) > _LARGEST_OF_STRANGERS and not _is_from_here():
-        raise RequestEntityTooLarge("sign in first: the form is too large for a user who is not signed in")
+        raise RequestEntityTooLarge(_("sign in first: the form is too large for a user who is not signed in"))
 
 
 def check_signed_in() -> None:
@@ -103,7 +106,7 @@ def check_signed_in() -> None:
         AuthenticationError: The user is not signed in.
     """
     if request.method == "POST" and g.identity.anonymous and _drawer() is not None:
-        raise AuthenticationError("you are no longer signed in", missing=True)
+        raise AuthenticationError(_("you are no longer signed in"), missing=True)
 
 
 def answer(error: Exception) -> Page | None:
@@ -177,26 +180,33 @@ def _refusal(error: Exception) -> Refusal:
 def _sentence(error: Exception, *, anonymous: bool) -> str:
     """Return the reason, for people."""
     if anonymous and (isinstance(error, CSRFError) or (isinstance(error, AuthenticationError) and error.missing)):
-        return "You are no longer signed in."
+        return _("You are no longer signed in.")
     if isinstance(error, CSRFError):
-        return "This form was opened before you signed in. Check it, then send it again."
+        return _("This form was opened before you signed in. Check it, then send it again.")
     if isinstance(error, AuthenticationError):
-        return f"Token not recognised: {error}."
+        return _("Token not recognised: %(problem)s.", problem=error)
     if isinstance(error, DatasetDeleted) and may_read(error.dataset_id):  # type: ignore[arg-type]
         deletion = error.revision
         return _deleted(str(error.dataset_id), deletion.author.name, deletion.created, deletion.message)
     if isinstance(error, BundleDeleted):
         return _deleted(error.name, error.snapshot.user, error.snapshot.created, error.snapshot.comment)
     if isinstance(error, HTTPException):
-        return formatting.sentence(error.description or "Invalid request")
+        return formatting.sentence(error.description or _("Invalid request"))
     if isinstance(error, MetastoreError):
         return formatting.sentence(formatting.message(error))
-    return "Something went wrong. The log of the service has the reason."
+    return _("Something went wrong. The log of the service has the reason.")
 
 
 def _deleted(subject: str, who: str, when: Any, why: str) -> str:
     reason = f": {why.splitlines()[0]}" if why.strip() else ""
-    return f"{who} deleted {subject} on {when:%Y-%m-%d at %H:%M} UTC{reason}."
+    return _(
+        "%(user)s deleted %(name)s on %(day)s at %(time)s UTC%(reason)s.",
+        user=who,
+        name=subject,
+        day=f"{when:%Y-%m-%d}",
+        time=f"{when:%H:%M}",
+        reason=reason,
+    )
 
 
 def shown(text: str) -> str:

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, Scope
 from metastore.errors import AuthenticationError, StorageUnavailable
 from metastore.index_file import IndexFile, transaction
+from metastore.pages.languages import gettext as _
 from metastore.service.context import service
 from metastore.service.guard import know, named
 
@@ -199,7 +200,7 @@ def remember(who: Identity) -> None:
     serializer = current_app.session_interface.get_signing_serializer(current_app)  # type: ignore[attr-defined]
     if serializer is not None and len(serializer.dumps(dict(session))) > _LONGEST:
         session.clear()
-        raise AuthenticationError("the token has too many scopes for a cookie: sign in with one that has fewer")
+        raise AuthenticationError(_("the token has too many scopes for a cookie: sign in with one that has fewer"))
     know(who)
 
 
@@ -253,7 +254,7 @@ def show() -> str:
     """Show the permissions of the session. Raises AuthenticationError: nobody is signed in."""
     who: Identity = g.identity
     if who.anonymous:
-        raise AuthenticationError("sign in first", missing=True)
+        raise AuthenticationError(_("sign in first"), missing=True)
     scopes = [
         {"of": f"{scope.owner or '*'}/{scope.name or '*'}", "actions": ", ".join(sorted(scope.actions))}
         for scope in who.scopes
@@ -271,5 +272,5 @@ def leave() -> Response:
     if isinstance(who, dict):
         current_app.extensions[_ENDED].add(who["id"], who["until"])
     session.clear()
-    flash("You are signed out.")
+    flash(_("You are signed out."))
     return redirect(url_for("pages.home.index"), 303)

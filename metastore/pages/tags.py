@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from metastore.errors import Conflict, InvalidInput, NotFound, RevisionConflict
 from metastore.pages.dataset_forms import expected, to_dataset, written
 from metastore.pages.datasets import can, readable_id
+from metastore.pages.languages import gettext as _
 from metastore.pages.paging import start_of
 from metastore.pages.refusals import drawn_again_by
 from metastore.service.context import service
@@ -105,7 +106,7 @@ def update(owner: str, name: str, tag: str) -> Page:
         expected=expected(),
         **written("update", subject),
     )
-    return to_dataset(subject, f"Saved the tag {changed.name}.")
+    return to_dataset(subject, _("Saved the tag %(name)s.", name=changed.name))
 
 
 @tags.post("/datasets/<owner>/<name>/tags/<tag>/delete")
@@ -114,4 +115,4 @@ def remove(owner: str, name: str, tag: str) -> Page:
     """Delete a tag; its revision stays."""
     subject = readable_id(owner, name)
     service().store.tag_delete(subject, tag, expected=expected(), **written("update", subject))
-    return to_dataset(subject, f"Deleted the tag {tag}. Its revision stays.")
+    return to_dataset(subject, _("Deleted the tag %(name)s. Its revision stays.", name=tag))

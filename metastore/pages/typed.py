@@ -17,6 +17,7 @@ from metastore.errors import InvalidInput, TooLarge
 from metastore.pages.descriptor_form import filled_in, kind_of
 from metastore.pages.form_view import Place, view
 from metastore.pages.json_lines import mark
+from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import shown
 from metastore.service.context import service
 
@@ -64,8 +65,12 @@ def limit(text: str | bytes) -> None:
     """Refuse a descriptor that is too large for a form. Raises TooLarge."""
     if (size := size_of(text)) > _LARGEST:
         raise TooLarge(
-            f"the descriptor takes {size} bytes, and a form at most {_LARGEST}: change it with `metastore dataset "
-            "update`, or by PUT or PATCH"
+            _(
+                "the descriptor takes %(size)s bytes, and a form at most %(most)s: change it with `metastore dataset "
+                "update`, or by PUT or PATCH",
+                size=size,
+                most=_LARGEST,
+            )
         )
 
 
@@ -134,5 +139,5 @@ def in_fields(problems: Sequence[tuple[str, str]]) -> list[Spot]:
 
 
 def _in_lines(text: str, problems: Sequence[tuple[str, str]]) -> list[Spot]:
-    places = mark(text, InvalidInput("the check has findings", problems=tuple(problems)))
+    places = mark(text, InvalidInput(_("the check has findings"), problems=tuple(problems)))
     return [Spot(place.detail, place.line, place.column) for place in places]

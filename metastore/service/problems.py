@@ -181,7 +181,8 @@ def _quotable(text: str) -> str:
 def moved(error: DatasetMoved) -> str:
     """Return the path and query of the same request for the dataset's new id."""
     there = {"owner": error.new_id.owner, "name": error.new_id.name}
-    path = url_for(request.endpoint or "", **{**(request.view_args or {}), **there})
+    # Pages put the language that the address names into each one that they make; the query has it already.
+    path = url_for(request.endpoint or "", **{**(request.view_args or {}), **there}).partition("?")[0]
     query = request.query_string.decode("ascii", "replace")
     return path + (f"?{query}" if query else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from html import unescape
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
@@ -22,7 +23,7 @@ from .test_hostile import sign_in
 
 DATASETS = 52  # one page of the catalogue has 20
 GONE = {"/datasets/chemistry/gone", "/bundles/NuMI_3"}  # without a revision, which stays
-_LINK = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"')
+_LINK = re.compile(r'<a\b(?![^>]*\bhreflang=)[^>]*?\bhref="([^"]*)"')  # but for the other languages
 _FORM = re.compile(r'<form\b(?![^>]*method="post")([^>]*)>(.*?)</form>', re.DOTALL)
 _ACTION = re.compile(r'action="([^"]*)"')
 _FIELD = re.compile(r'<input\b[^>]*?\bname="([^"]*)"[^>]*?\bvalue="([^"]*)"')
@@ -59,7 +60,7 @@ def targets(page: str, url: str) -> set[str]:
     for attributes, form in _FORM.findall(page):
         action = "".join(_ACTION.findall(attributes))
         fields = {unescape(name): unescape(value) for name, value in _FIELD.findall(form)}
-        links.add(f"{unescape(action) or urlsplit(url).path}?{urlencode(fields)}")
+        links.add(f"{unescape(action).split('?')[0] or urlsplit(url).path}?{urlencode(fields)}")
     full = (urlsplit(urljoin(f"http://localhost{url}", link)) for link in links)
     return {
         each._replace(scheme="", netloc="", fragment="").geturl()
@@ -70,17 +71,19 @@ def targets(page: str, url: str) -> set[str]:
 
 def kind(url: str) -> str:
     """Return what addresses of like pages have in common: a dataset among many, or a filter of the catalogue."""
-    path, _, query = url.partition("?")
+    path, _, query = re.sub(r"(?<=[?&])lang=de(&|$)", "", url).partition("?")
     if path in ("/datasets", "/search"):
         names = sorted(dict(parse_qsl(query, keep_blank_values=True)))
         return f"{path}?{names if len(names) < 3 else 'more'}"
-    return re.sub(r"physics(/|%2F)d0[1-4]\d|[0-9a-f]{40}|before=\d+|snapshots/\d+", "…", url)
+    return re.sub(r"physics(/|%2F)d0[1-4]\d|[0-9a-f]{40}|before=\d+|snapshots/\d+", "…", f"{path}?{query}")
 
 
-def crawl(client: FlaskClient) -> dict[str, int]:
-    """Follow all links and forms from the first page; return the status of each address."""
+def crawl(
+    client: FlaskClient, first: str = "/", see: Callable[[str, str], None] = lambda url, page: None
+) -> dict[str, int]:
+    """Follow all links and forms from the first page, and let `see` look at each; return the status of each address."""
     statuses: dict[str, int] = {}
-    kinds, queue = set[str](), deque(["/"])
+    kinds, queue = set[str](), deque([first])
     while queue:
         url = queue.popleft()
         if kind(url) in kinds:
@@ -91,6 +94,7 @@ def crawl(client: FlaskClient) -> dict[str, int]:
         if location := answer.headers.get("Location"):
             queue.extend(targets(f'<a href="{location}">', url))
         elif "html" in (answer.content_type or ""):
+            see(url, answer.text)
             queue.extend(sorted(targets(answer.text, url)))
     return statuses
 

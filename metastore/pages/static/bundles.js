@@ -15,7 +15,7 @@ if (list) {
   const usual = new RegExp(`^(?:${list.dataset.usual})$`);
   const headings = new Set(list.dataset.headings.split(" "));
   let waiting = 0;
-  const listed = (words) => words.slice(0, 20).join(", ") + (words.length > 20 ? ` and ${words.length - 20} more` : "");
+  const listed = (words) => words.slice(0, 20).join(", ") + (words.length > 20 ? ` ${gettext("and %(number)s more", { number: words.length - 20 })}` : "");
   const wordsOf = (cell) => cell.split(/\s+/).map((word) => word.replace(/^["'“”„‘’]+|["'“”„‘’]+$/g, "")).filter(Boolean);
   const isUsual = (words) => words.every((word) => usual.test(word));
   const look = () => {
@@ -28,15 +28,15 @@ if (list) {
         else for (const word of words) (seen.has(word) ? doubles : seen).add(word);
       });
     }
-    const found = [[`${seen.size.toLocaleString()} ${seen.size === 1 ? "device" : "devices"}`, ""]];
+    const found = [[ngettext("%(number)s device", "%(number)s devices", seen.size, { number: seen.size.toLocaleString(locale) }), ""]];
     const notes = [
-      ["Looks like a column heading; remove it unless it is a device", (word) => headings.has(word.toLowerCase())],
-      ["Listed more than once, counted once", (word) => doubles.has(word)],
-      ["Cannot be a device (3 to 255 characters, no quotation marks, < > \\ or `)", (word) => !device.test(word)],
-      ["Kept, although not in a usual form such as E:TOR860 or dip/acc/x:y",
+      [gettext("Looks like a column heading; remove it unless it is a device"), (word) => headings.has(word.toLowerCase())],
+      [gettext("Listed more than once, counted once"), (word) => doubles.has(word)],
+      [gettext("Cannot be a device (3 to 255 characters, no quotation marks, < > \\ or `)"), (word) => !device.test(word)],
+      [gettext("Kept, although not in a usual form such as E:TOR860 or dip/acc/x:y"),
         (word) => device.test(word) && !usual.test(word) && !headings.has(word.toLowerCase())],
     ];
-    if (beside.size) found.push(["Left out because it is in another column; if it is a device, put it on its own line", listed([...beside])]);
+    if (beside.size) found.push([gettext("Left out because it is in another column; if it is a device, put it on its own line"), listed([...beside])]);
     for (const [note, is] of notes) {
       const words = [...seen].filter(is);
       if (words.length) found.push([note, listed(words)]);
@@ -54,12 +54,12 @@ if (list) {
 
 const text = document.getElementById("as-text");
 if (text) {
-  const button = Object.assign(document.createElement("button"), { type: "button", className: "secondary small", textContent: "Copy" });
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "secondary small", textContent: gettext("Copy") });
   button.addEventListener("click", () => {
     text.select();
     // Browsers offer the clipboard API over HTTPS only.
     const copied = navigator.clipboard ? navigator.clipboard.writeText(text.value) : Promise.resolve(document.execCommand("copy"));
-    copied.then(() => { button.textContent = "Copied"; });
+    copied.then(() => { button.textContent = gettext("Copied"); });
   });
   text.after(button);
 }

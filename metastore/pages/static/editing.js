@@ -49,16 +49,17 @@ for (const form of document.querySelectorAll("form[data-kept]")) {
     const box = Object.assign(document.createElement("section"), { className: "notice" });
     box.setAttribute("role", "status");
     const said = document.createElement("p");
-    const when = new Date(work.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-    said.textContent = `You have unsaved work from ${when}${work.key === prefix + revision ? "" : ", begun at an earlier revision"}.`;
+    const when = new Date(work.at).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+    said.textContent = work.key === prefix + revision ? gettext("You have unsaved work from %(when)s.", { when })
+      : gettext("You have unsaved work from %(when)s, begun at an earlier revision.", { when });
     const buttons = Object.assign(document.createElement("p"), { className: "bar" });
     const button = (text, className, action) => {
       const made = Object.assign(document.createElement("button"), { type: "button", className, textContent: text });
       made.addEventListener("click", action);
       buttons.append(made);
     };
-    button("Go on with it", "small", () => goOn(work));
-    button("Discard it", "small outline danger", () => { localStorage.removeItem(work.key); box.remove(); });
+    button(gettext("Go on with it"), "small", () => goOn(work));
+    button(gettext("Discard it"), "small outline danger", () => { localStorage.removeItem(work.key); box.remove(); });
     box.append(said, buttons);
     form.before(box);
   };

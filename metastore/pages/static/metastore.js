@@ -1,14 +1,22 @@
 // Conveniences for browsers that run scripts. The pages work without it.
 "use strict";
 
+// The strings that scripts add are translated as those of the pages are. `words.….js` has them, unless they stay English.
+const words = globalThis.metastoreWords || {};
+const filled = (text, values) => text.replace(/%\((\w+)\)s/g, (_match, name) => values[name]);
+const gettext = (text, values = {}) => filled(words[text] || text, values);
+const ngettext = (one, many, number, values = {}) => gettext(number === 1 ? one : many, values);
+// Numbers and times in the language of the page; on an English one, as the reader's browser writes them.
+const locale = document.documentElement.lang === "en" ? [] : document.documentElement.lang;
+
 // Forms: warns of a text that is larger than the service accepts before it is sent.
 for (const form of document.querySelectorAll("form[data-largest]")) {
-  const inMB = (bytes) => `${(bytes / 1e6).toLocaleString([], { maximumFractionDigits: 1 })} MB`;
+  const inMB = (bytes) => `${(bytes / 1e6).toLocaleString(locale, { maximumFractionDigits: 1 })} MB`;
   form.addEventListener("submit", (event) => {
     const most = Number(form.dataset.largest);
     for (const text of form.querySelectorAll("textarea")) {
       const size = new Blob([text.value]).size;
-      text.setCustomValidity(size > most ? `This text is ${inMB(size)} long; the limit is ${inMB(most)}.` : "");
+      text.setCustomValidity(size > most ? gettext("This text is %(size)s long; the limit is %(most)s.", { size: inMB(size), most: inMB(most) }) : "");
       text.addEventListener("input", () => text.setCustomValidity(""), { once: true });
       if (!text.reportValidity()) event.preventDefault();
     }
@@ -61,7 +69,7 @@ for (const editor of document.querySelectorAll(".editor")) {
 for (const time of document.querySelectorAll("time[datetime]")) {
   const local = new Date(time.dateTime);
   if (!Number.isNaN(local.getTime())) {
-    const here = `${local.toLocaleString([], { dateStyle: "medium", timeStyle: "short" })} (${time.dateTime.slice(11, 16)} UTC)`;
+    const here = `${local.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" })} (${time.dateTime.slice(11, 16)} UTC)`;
     if (time.title) time.title = here;
     else [time.title, time.textContent] = [time.textContent, here];
   }
@@ -70,12 +78,13 @@ for (const time of document.querySelectorAll("time[datetime]")) {
 // A copy button beside everything that people are likely to copy.
 for (const part of document.querySelectorAll("[data-copy], pre.copy")) {
   const text = part.dataset.copy || part.textContent;
-  const button = Object.assign(document.createElement("button"), { type: "button", className: "copier", textContent: "Copy" });
-  button.setAttribute("aria-label", `Copy ${text.length > 40 ? `${text.slice(0, 40)}…` : text}`);
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "copier", textContent: gettext("Copy") });
+  const short = text.length > 40 ? `${text.slice(0, 40)}…` : text;
+  button.setAttribute("aria-label", gettext("Copy %(text)s", { text: short }));
   button.addEventListener("click", () => {
     const done = () => {
-      button.textContent = "Copied";
-      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      button.textContent = gettext("Copied");
+      setTimeout(() => { button.textContent = gettext("Copy"); }, 2000);
     };
     if (navigator.clipboard) navigator.clipboard.writeText(text).then(done, () => {});
     else { // Browsers offer the clipboard API over HTTPS only.

@@ -1,0 +1,129 @@
+"""The languages of the pages: which one a request asks for, and the strings in it, from one catalogue per language.
+
+The strings in the source are English. `translations/de.po` has them in German, and is what people edit;
+`make translations` brings it up to date, and compiles it. Nothing but `gettext` of the standard library reads it.
+"""
+
+from __future__ import annotations
+
+import gettext as catalogues
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Flask, Response, current_app, g, has_request_context, request
+from markupsafe import Markup
+
+#: The languages by their codes, each in its own words. The first one is that of the source.
+LANGUAGES = {"en": "English", "de": "Deutsch"}
+_FOLDER = Path(__file__).parent / "translations"
+_PARAMETER = "lang"
+
+
+def install(app: Flask, pages: Blueprint) -> None:
+    """Let templates and links of the pages be in the language that each request asks for."""
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    app.jinja_env.policies["ext.i18n.trimmed"] = True
+    app.jinja_env.install_gettext_callables(_found, _found_plural, newstyle=True)  # type: ignore[attr-defined]
+    pages.url_defaults(_stay)
+
+
+def language() -> str:
+    """Return the language of this request: the one in its address, else the best one that the browser accepts."""
+    if not has_request_context():
+        return "en"
+    if "language" not in g:
+        g.language = asked() or next(_accepted(), "en")
+    chosen: str = g.language
+    return chosen
+
+
+def _accepted() -> Iterator[str]:
+    """Yield the languages that the browser accepts, the best first; `de-AT` stands for German as well."""
+    for tag, quality in request.accept_languages:
+        code = tag.lower().partition("-")[0]
+        if quality > 0 and code in LANGUAGES:
+            yield code
+
+
+def asked() -> str | None:
+    """Return the language that the address names (`?lang=de`), or None."""
+    code = request.args.get(_PARAMETER, "")
+    return code if code in LANGUAGES else None
+
+
+def kept() -> dict[str, str]:
+    """Return the parameter with the language that the address names, for another address."""
+    code = asked()
+    return {_PARAMETER: code} if code else {}
+
+
+def field() -> Markup:
+    """Return a hidden field for forms that change their address, so that they keep the language in it."""
+    code = asked()
+    return Markup('<input type="hidden" name="lang" value="{}">').format(code) if code else Markup("")
+
+
+def choices() -> list[tuple[str, str, str]]:
+    """Return the other languages, each with its code, its name and the address of this page in it.
+
+    A page with a form that changes something has none: another page would lose what was typed.
+    """
+    if "POST" in current_app.url_map.bind("").allowed_methods(request.path):
+        return []
+    query = request.args.to_dict(flat=False)
+    others = ((code, name) for code, name in LANGUAGES.items() if code != language())
+    return [(code, name, "?" + urlencode({**query, _PARAMETER: code}, doseq=True)) for code, name in others]
+
+
+def tell(response: Response) -> None:
+    """Say in the headers which language a page has, and that another reader may get another one."""
+    if response.mimetype == "text/html":
+        response.headers["Content-Language"] = language()
+    response.vary.add("Accept-Language")
+
+
+def gettext(message: str, /, **values: Any) -> str:
+    """Return a message in the language of this request, with the values that it names as `%(name)s`."""
+    return _found(message) % values
+
+
+def ngettext(one: str, many: str, value: int, /, **values: Any) -> str:
+    """Return the message for a number, in the language of this request."""
+    return _found_plural(one, many, value) % values
+
+
+def later(message: str) -> str:
+    """Mark a message for the catalogue. It is translated when it is shown."""
+    return message
+
+
+def later_counted(one: str, many: str) -> tuple[str, str]:
+    """Mark a message with its plural for the catalogue."""
+    return one, many
+
+
+def _stay(endpoint: str, values: dict[str, Any]) -> None:
+    if endpoint != "pages.static" and has_request_context():
+        for name, code in kept().items():
+            values.setdefault(name, code)
+
+
+@cache
+def _catalogue(code: str) -> catalogues.NullTranslations:
+    with (_FOLDER / f"{code}.mo").open("rb") as file:
+        return catalogues.GNUTranslations(file)
+
+
+def _found(message: str) -> str:
+    code = language()
+    return message if code == "en" or not message else _catalogue(code).gettext(message)
+
+
+def _found_plural(one: str, many: str, number: int) -> str:
+    code = language()
+    if code == "en":
+        return one if number == 1 else many
+    return _catalogue(code).ngettext(one, many, number)

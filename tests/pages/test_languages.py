@@ -1,0 +1,175 @@
+"""The pages in German: complete, chosen by the browser or the address, kept by links, and not mixed up by caches."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Message
+from babel.messages.mofile import read_mo
+from bs4 import BeautifulSoup
+from flask.testing import FlaskClient
+from jinja2 import Environment
+
+from ..translations import FOLDER, PAGES, found, of_scripts, read
+from .test_hostile import sign_in
+from .test_links import client, crawl, targets
+
+__all__ = ["client"]
+TEMPLATES = sorted((PAGES / "templates").rglob("*.html"))
+#: Names, and words of programs, which no language translates.
+NAMES = {"MetaStore", "datapackage.json", "API", "UTC"}
+#: The values and tags in a message.
+_PARTS = re.compile(r"%\(\w+\)s|</?\w+[^>]*>")
+#: Attributes that a macro or a block writes, outside of a tag.
+_ATTRIBUTE = re.compile(r'[a-z-]+="[^"]*"|\bdata-fresh\b')
+_TEXT_OF = ("aria-label", "placeholder", "title", "alt", "data-label")
+
+
+def texts(value: object) -> list[str]:
+    return [str(each) for each in (value if isinstance(value, (tuple, list)) else (value,))]
+
+
+def pairs(message: Message) -> Iterator[tuple[str, str]]:
+    """Yield each text of a message with its translation."""
+    yield from zip(texts(message.id), texts(message.string), strict=True)
+
+
+def ids(catalogue: object) -> set[object]:
+    return {message.id for message in catalogue if message.id}  # type: ignore[attr-defined]
+
+
+def test_german_has_each_string_of_the_pages_and_no_other() -> None:
+    german = read("de")
+    assert ids(german) == ids(found()), "run `make translations`"
+    assert [text for message in german if message.id for text, translated in pairs(message) if not translated] == []
+
+
+def test_translations_have_the_values_and_the_tags_of_their_texts() -> None:
+    wrong = [
+        text
+        for message in read("de")
+        if message.id
+        for text, translated in pairs(message)
+        if sorted(re.findall(r"%\(\w+\)s|</?\w+[^>]*>", text))
+        != sorted(re.findall(r"%\(\w+\)s|</?\w+[^>]*>", translated))
+    ]
+    assert wrong == []
+
+
+def test_texts_can_stand_in_an_attribute() -> None:
+    """Templates take a text for HTML, so a quotation mark outside of an element would end an attribute."""
+    strings = [string for message in read("de") if message.id for pair in pairs(message) for string in pair]
+    assert [string for string in strings if '"' in re.sub(r"<code>.*?</code>|<[^>]*>", "", string)] == []
+
+
+def test_what_is_compiled_is_what_people_edit() -> None:
+    german = read("de")
+    compiled = read_mo(io.BytesIO((FOLDER / "de.mo").read_bytes()))
+    assert {pair for each in compiled if each.id for pair in pairs(each)} == {
+        pair for each in german if each.id for pair in pairs(each)
+    }
+    assert (PAGES / "static" / "words.de.js").read_text(encoding="utf-8") == of_scripts(german)
+
+
+def bare(source: str) -> list[str]:
+    """Return the texts of a template that do not go through gettext."""
+    in_blocks = re.sub(r"\{%\s*trans\b.*?endtrans\s*%\}", "", source, flags=re.DOTALL)
+    environment = Environment(autoescape=True, extensions=["jinja2.ext.i18n"])
+    parts = [text if kind == "data" else " " for _line, kind, text in environment.lex(in_blocks)]
+    soup = BeautifulSoup("".join(parts), "html.parser")
+    shown = [str(text) for text in soup.find_all(string=True) if type(text).__name__ == "NavigableString"]
+    shown += [str(tag[name]) for tag in soup.find_all(True) for name in _TEXT_OF if tag.has_attr(name)]
+    texts_alone = (" ".join(_ATTRIBUTE.sub("", text).split()) for text in shown)
+    return [words for words in texts_alone if re.search("[A-Za-z]{2}", words)]
+
+
+#: Examples of what to type, and Pico's own name for the trail.
+EXAMPLES = {"breadcrumb", "E:TOR860", "owner/name", "salinity -ice", "v1.0", "2026-05-31 or 2026-05-31T14:30"}
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.relative_to(PAGES / "templates")))
+def test_a_template_has_no_text_that_is_not_translated(template: Path) -> None:
+    assert [words for words in bare(template.read_text()) if words.strip("· /") not in NAMES | EXAMPLES] == []
+
+
+def test_a_bare_text_is_found() -> None:
+    assert bare('<p title="Hello there">{{ _("No") }} Text {% trans %}no{% endtrans %}</p>') == ["Text", "Hello there"]
+
+
+#: The calls whose text people read, each with the position of the text.
+_TOLD = {"flash": 0, "to_dataset": 1, "_to": 1, "_error_page": 0}
+_TOLD |= dict.fromkeys(("InvalidInput", "PermissionDenied", "AuthenticationError", "TooLarge"), 0)
+
+
+def untranslated(source: str) -> list[int]:
+    """Return the lines of the calls in a module that tell people a text without translating it."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    told = [(call, _TOLD[name]) for call in calls if (name := getattr(call.func, "id", "")) in _TOLD]
+    texts_of = [call.args[at] for call, at in told if len(call.args) > at]
+    return [text.lineno for text in texts_of if isinstance(text, (ast.Constant, ast.JoinedStr))]
+
+
+@pytest.mark.parametrize("path", sorted(PAGES.glob("*.py")), ids=lambda path: path.stem)
+def test_a_module_tells_people_only_what_is_translated(path: Path) -> None:
+    assert untranslated(path.read_text()) == []
+
+
+def test_an_untranslated_message_is_found() -> None:
+    assert untranslated('flash(f"Deleted {name}.")\nflash(_("Deleted."))\nraise InvalidInput("no")') == [1, 3]
+
+
+def lang_of(page: str) -> str:
+    return str(BeautifulSoup(page, "html.parser").html["lang"])  # type: ignore[index]
+
+
+def test_the_browser_chooses_the_language(client: FlaskClient) -> None:
+    english = client.get("/datasets", headers={"Accept-Language": "fr, en;q=0.5"})
+    german = client.get("/datasets", headers={"Accept-Language": "de-AT, en;q=0.5"})
+    assert (lang_of(english.text), lang_of(german.text)) == ("en", "de")
+    assert "Suchwörter" in german.text
+    assert "Words" not in german.text
+    assert german.headers["Content-Language"] == "de"
+
+
+def test_the_address_goes_before_the_browser_and_needs_no_cookie(client: FlaskClient) -> None:
+    answer = client.get("/datasets?lang=de", headers={"Accept-Language": "en"})
+    assert lang_of(answer.text) == "de"
+    assert "Set-Cookie" not in answer.headers
+    assert lang_of(client.get("/datasets?lang=tlh").text) == "en"
+
+
+def test_caches_keep_the_languages_apart(client: FlaskClient) -> None:
+    for path in ("/", "/datasets/chemistry/acids", "/no-such-page"):
+        answer = client.get(path, headers={"Accept": "text/html"})
+        assert "Accept-Language" in answer.headers["Vary"], path
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        assert "ETag" not in answer.headers
+
+
+def test_each_page_links_to_itself_in_the_other_language(client: FlaskClient) -> None:
+    page = BeautifulSoup(client.get("/search?q=acids&order=title").text, "html.parser")
+    other = page.select_one("a[hreflang=de]")
+    assert other is not None
+    assert other["href"] == "?q=acids&order=title&lang=de"
+    assert other.text == "Deutsch"
+
+
+def test_each_link_and_form_keeps_the_language(client: FlaskClient) -> None:
+    """All but the permanent address of a revision, which a citation has."""
+    sign_in(client)
+    wrong, seen = set[str](), set[str]()
+
+    def look(url: str, page: str) -> None:
+        if "lang=de" in url:
+            seen.add(url)
+            wrong.update(link for link in targets(page, url) if "lang=de" not in link)
+            assert lang_of(page) == "de", url
+
+    crawl(client, "/?lang=de", look)
+    assert {link for link in wrong if not re.fullmatch(r"/datasets/[^?]*\?revision=[0-9a-f]{40}", link)} == set()
+    assert len(seen) > 50
