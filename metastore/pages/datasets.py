@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
+from itertools import groupby, islice
 from typing import Any
 
 from flask import Blueprint, render_template, request
@@ -15,7 +16,7 @@ from metastore.descriptor.document import load_written, to_line
 from metastore.descriptor.resources import check
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
-from metastore.pages import activity, markdown
+from metastore.pages import activity, formatting, markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
@@ -173,12 +174,18 @@ def history(owner: str, name: str) -> str:
         following=following,
         start=start,
         path=path,
-        rows=_with_events(subject, revisions, start, following) if path is None else revisions,
+        days=_by_day(_with_events(subject, revisions, start, following) if path is None else revisions),
         changes=summed_up(subject, revisions) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+def _by_day(rows: Iterable[Revision | Event]) -> list[tuple[str, list[Revision | Event]]]:
+    """Return the rows of a history by their days in UTC, each day in words."""
+    days = groupby(rows, key=lambda row: row.created.astimezone(UTC).date())
+    return [(formatting.day(day), list(of_day)) for day, of_day in days]
 
 
 def _with_events(

@@ -7,7 +7,7 @@ set, so that everything else keeps its place, its spelling and its unknown membe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ _KINDS: tuple[tuple[re.Pattern[str], Mapping[str, str]], ...] = (
 )
 #: The items that the form can remove.
 _ITEM = re.compile(r"/resources/\d{1,6}/schema/fields/\d{1,6}|/(?:licenses|contributors|resources)/\d{1,6}")
+#: An item of a list, and where it goes.
+_MOVE = re.compile(rf"({_ITEM.pattern}):(up|down)")
+_STEPS = {"up": -1, "down": 1}
 #: How far behind the end of a list a new item may be typed. The items between are left out.
 _BEHIND = 50
 #: Characters that a browser changes or leaves out when it sends a form.
@@ -109,13 +112,14 @@ def role_of(contributor: Any) -> str:
     return "role" if isinstance(contributor, Mapping) and "role" in contributor else "roles"
 
 
-def filled_in(descriptor: Any, typed: Mapping[str, str], removed: Iterable[str] = ()) -> Any:
+def filled_in(descriptor: Any, typed: Mapping[str, str], removed: Iterable[str] = (), moved: str = "") -> Any:
     """Return a descriptor with what was typed into the form.
 
     Args:
         descriptor: JSON values with numbers as written. It is not changed.
         typed: Texts by the names of their fields; other names are ignored. A box that is not ticked has an empty text.
         removed: Pointers to the items to take out.
+        moved: The item that changes places with the one before or after it, such as `/resources/1:up`.
     """
     filled = _copied(descriptor)
     changed: dict[str, Any] = {}
@@ -127,9 +131,39 @@ def filled_in(descriptor: Any, typed: Mapping[str, str], removed: Iterable[str] 
         _set(filled, pointer, changed[pointer])
     complete(filled, changed)
     gone = {item for item in removed if _ITEM.fullmatch(item)} | set(_emptied(descriptor, filled, changed))
+    swap = _swap_of(filled, moved)
     for item in sorted(gone, key=_indexes, reverse=True):
         _take_out(filled, item)
+    swap()
     return filled
+
+
+def place_after(resource: int | None, moved: str) -> int | None:
+    """Return the position of a resource after a move, which may be its own or that of the one beside it."""
+    match = _MOVE.fullmatch(moved)
+    if resource is None or match is None or match[1].count("/") > 2 or not moved.startswith("/resources/"):
+        return resource
+    old = _indexes(match[1])[0]
+    new = old + _STEPS[match[2]]
+    return {old: new, new: old}.get(resource, resource)
+
+
+def _swap_of(document: Any, moved: str) -> Callable[[], None]:
+    """Return what makes a move later, when other items are gone and the positions are other ones."""
+    match = _MOVE.fullmatch(moved)
+    parent, _, index = match[1].rpartition("/") if match else ("", "", "")
+    items = _at(document, parent) if match else None
+    if match is None or not isinstance(items, list) or int(index) >= len(items):
+        return lambda: None
+    item = items[int(index)]
+
+    def swap() -> None:
+        old = next((number for number, each in enumerate(items) if each is item), None)
+        new = -1 if old is None else old + _STEPS[match[2]]
+        if old is not None and 0 <= new < len(items):
+            items[old], items[new] = items[new], items[old]
+
+    return swap
 
 
 def _emptied(before: Any, after: Any, changed: Iterable[str]) -> Iterator[str]:

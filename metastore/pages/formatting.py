@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from markupsafe import Markup, escape
 
@@ -93,11 +93,16 @@ def ago(at: datetime, now: datetime) -> str:
     """Return the time that has passed, in words; the date if that is 30 days or more, or lies in the future."""
     seconds = int((now - at).total_seconds())
     if not -60 < seconds < 30 * 86400:  # clocks of two machines may differ by some seconds
-        return _("%(day)s %(month)s %(year)s", day=at.day, month=_(_MONTHS[at.month - 1]), year=at.year)
+        return day(at)
     for words, length in _AGO:
         if seconds >= length:
             return ngettext(*words, seconds // length, number=seconds // length)
     return _("just now")
+
+
+def day(at: date) -> str:
+    """Return a day, such as `5 May 2026`."""
+    return _("%(day)s %(month)s %(year)s", day=at.day, month=_(_MONTHS[at.month - 1]), year=at.year)
 
 
 def number(value: int) -> str:

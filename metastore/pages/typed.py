@@ -14,7 +14,7 @@ from metastore.descriptor.limits import most_values, size_of
 from metastore.descriptor.profiles import findings
 from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
-from metastore.pages.descriptor_form import filled_in, kind_of
+from metastore.pages.descriptor_form import filled_in, kind_of, place_after
 from metastore.pages.form_view import Place, view
 from metastore.pages.json_lines import mark
 from metastore.pages.languages import gettext as _
@@ -87,7 +87,10 @@ def typed() -> dict[str, Any]:
     if given["as"] == "form":
         boxes = dict.fromkeys(sent.getlist("box"), "")
         values = {name: text for name, text in sent.items() if name.startswith("/")}
-        filled = filled_in(decoded(given["text"]), boxes | values, sent.getlist("remove"))
+        moved = sent.get("move", "")
+        filled = filled_in(decoded(given["text"]), boxes | values, sent.getlist("remove"), moved)
+        place = Place.parse(given["opened"])
+        given["opened"] = str(place.at(place_after(place.resource, moved), place.field))
         given["text"] = encode(filled).decode()
         limit(given["text"])
     return given

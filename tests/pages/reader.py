@@ -35,9 +35,9 @@ class Reader:
         assert links, f"{self.path} has no link {name!r}"
         return self.opens(str(links[-1]["href"]))
 
-    def sends(self, button: str, /, **typed: str) -> Reader:
+    def sends(self, button: str, /, _pressed: Tag | None = None, **typed: str) -> Reader:
         """Send the form that has this button with what is typed into its fields; an empty text unticks a box."""
-        pressed = next(each for each in self.soup.select("main button") if text_of(each) == button)
+        pressed = _pressed or next(each for each in self.soup.select("main button") if text_of(each) == button)
         form = cast("Tag", pressed.find_parent("form") or self.soup.find(id=pressed["form"]))
         fields = {**fields_of(form), **({str(pressed["name"]): str(pressed["value"])} if pressed.get("name") else {})}
         missing = [name for name in typed if not form.select(f'[name="{name}"]')]
@@ -46,6 +46,12 @@ class Reader:
         if form.get("method") == "post":
             return self._sees(self.client.post(address, data=values, headers=_HERE, follow_redirects=True))
         return self._sees(self.client.get(address.split("?")[0], query_string=values, follow_redirects=True))
+
+    def presses(self, label: str, /, **typed: str) -> Reader:
+        """Send the form that has the button with this label for screen readers."""
+        button = self.soup.select_one(f'main button[aria-label="{label}"]')
+        assert button, f"{self.path} has no button {label!r}"
+        return self.sends(text_of(button), _pressed=button, **typed)
 
     def text(self, selector: str = "main") -> str:
         """Return the text of the first part that a CSS selector finds, on one line; empty without one."""

@@ -224,6 +224,36 @@ def test_columns_are_changed_marked_removed_and_added() -> None:
     assert after == [{"name": "b", "constraints": {"required": True}}, {"name": "c", "type": "date"}, {"name": "e"}]
 
 
+@pytest.mark.parametrize(
+    ("moved", "removed", "names"),
+    [
+        ("/resources/0:down", (), ["b", "a", "c"]),
+        ("/resources/2:up", (), ["a", "c", "b"]),
+        ("/resources/0:up", (), ["a", "b", "c"]),
+        ("/resources/2:down", (), ["a", "b", "c"]),
+        ("/resources/2:up", ("/resources/0",), ["c", "b"]),
+        ("/resources/2:up", ("/resources/2",), ["a", "b"]),
+        ("/resources/9:up", (), ["a", "b", "c"]),
+        ("/title:up", (), ["a", "b", "c"]),
+    ],
+)
+def test_an_item_changes_places_with_its_neighbour(moved: str, removed: tuple[str, ...], names: list[str]) -> None:
+    given = {"title": "T", "resources": [{"name": name} for name in "abc"]}
+    filled = filled_in(given, {}, removed, moved)
+    assert [resource["name"] for resource in filled["resources"]] == names
+    assert filled["title"] == "T"
+
+
+def test_rows_are_reordered_with_what_was_typed_into_them(store: Store, reader: Reader) -> None:
+    reader.opens(f"{EDIT}&open=1").presses("Move s down", **{"/resources/1/schema/fields/0/title": "Salinity"})
+    assert [reader.value(f"/resources/1/schema/fields/{at}/name") for at in (0, 1)] == ["t", "s"]
+    reader.presses("Move resource b up")
+    assert reader.value("/resources/0/schema/fields/1/name") == "s", "the open resource stays open"
+    reader.sends("Save")
+    first = store.dataset_read("ocean/salt").descriptor["resources"][0]
+    assert (first["name"], first["schema"]["fields"][1]["title"]) == ("b", "Salinity")
+
+
 def test_the_last_column_takes_the_schema_along() -> None:
     assert filled('{"resources": [{"name": "r", "schema": {"fields": [{}]}}]}', {}, "/resources/0/schema/fields/0") == (
         '{"resources": [{"name": "r"}]}'

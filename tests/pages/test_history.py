@@ -61,6 +61,13 @@ def test_tags_and_moves_stand_between_the_revisions(store: Store) -> None:
     ]
 
 
+def test_a_day_stands_above_all_that_happened_on_it(store: Store) -> None:
+    store.dataset_patch("ocean/salt", {"title": "Salt"}, at="2026-01-04T23:59:59Z", message="And back")
+    page = history(store)
+    assert page.texts("h2.day") == ["4 Jan 2026", "3 Jan 2026", "2 Jan 2026", "1 Jan 2026"]
+    assert [len(day.select("li")) for day in page.soup.select("ol.timeline")] == [2, 1, 1, 1]
+
+
 def test_changes_of_tags_under_any_name_stand_in_the_history(store: Store) -> None:
     store.tag_update("ocean/salt", "v1", new_name="v1.0", message="Three parts", at="2026-01-05T00:00:00Z")
     store.tag_create("ocean/salt", "draft", at="2026-01-06T00:00:00Z")
