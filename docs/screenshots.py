@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +21,7 @@ import metastore
 from metastore import bundle
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
-from metastore.auth.tokens import Verifier
+from metastore.auth.tokens import Verifier, issue
 from metastore.web import create_app
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +40,11 @@ PICTURES = {
     "page-bundles": "/bundles",
     "page-record": "/bundles/NuMI_Physics_A9/log",
     "page-device": "/device?name=E:TR101D",
+}
+#: Those that show what somebody may change.
+SIGNED_IN = {
+    "page-tags": "/datasets/vega/datasets/tags",
+    "page-form": "/datasets/vega/datasets/edit?as=form&open=1",
 }
 
 
@@ -79,9 +86,20 @@ def publish(store: metastore.Store, descriptor: dict[str, Any]) -> None:
 
 
 def take(page: Page, url: str, name: str) -> None:
-    """Take one picture."""
+    """Take one picture; of a form, of the resource that is open in it."""
     page.goto(url)
+    if (opened := page.locator(".opened")).count():
+        opened.evaluate("part => part.scrollIntoView()")
     page.screenshot(path=IMAGES / f"{name}.png")
+
+
+def sign_in(page: Page, root: str) -> None:
+    """Sign in as somebody who may change datasets."""
+    soon = timedelta(hours=1)
+    token = issue(SECRET, user="ann", scopes=["ds:*:*"], expires=soon, now=time.time(), name="Ann Lee")
+    page.goto(f"{root}/sign-in")
+    page.get_by_label("Token").fill(token)
+    page.locator("main button[type=submit]").click()
 
 
 def main() -> None:
@@ -102,6 +120,9 @@ def look(store: metastore.Store, registry: bundle.BundleRegistry) -> None:
         for ending, scheme in (("", "light"), ("-dark", "dark")):
             page = browser.new_page(viewport={"width": 1180, "height": 720}, color_scheme=scheme)
             for name, path in PICTURES.items():
+                take(page, root + path, name + ending)
+            sign_in(page, root)
+            for name, path in SIGNED_IN.items():
                 take(page, root + path, name + ending)
         browser.close()
     server.shutdown()
