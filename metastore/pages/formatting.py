@@ -47,6 +47,7 @@ _COUNTED = {
     "replace": later_counted("Replace in %(number)s bundle", "Replace in %(number)s bundles"),
     "remove": later_counted("Remove in %(number)s bundle", "Remove in %(number)s bundles"),
     "tag": later_counted("%(number)s tag", "%(number)s tags"),
+    "unreadable": later_counted("%(number)s dataset cannot be read:", "%(number)s datasets cannot be read:"),
     "value": later_counted("%(number)s value", "%(number)s values"),
 }
 
