@@ -26,7 +26,7 @@ from metastore.errors import (
 )
 
 #: The result of `metastore_schema()` in a database that this version can use.
-SCHEMA = 4
+SCHEMA = 3
 POOLER = "a pooler in between has to keep sessions (pgbouncer: pool_mode = session)"
 MIGRATE = "run `metastore database migrate` with its URL, as the role that owns the tables"
 #: The settings that this package's sessions rely on. `pin` sets the search path.

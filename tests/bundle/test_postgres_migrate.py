@@ -23,7 +23,7 @@ from tests.bundle.postgres_server import drop_database, new_database, server_dsn
 from tests.spawned import migrate_database
 
 AT = datetime(2024, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
-FILES = ("0001.record", "0002.datasets", "0003.search", "0004.spans")
+FILES = ("0001.record", "0002.datasets", "0003.search")
 #: As a laboratory's own program may have made them.
 OLD_TABLES = """
     CREATE TABLE bundles (

@@ -1,6 +1,8 @@
--- The search index of datasets: each text that a dataset has had, with the period in which it held. The text of now has no
--- end. A write adds its texts in its own transaction; moves and purges keep the index right by triggers. The index can be
--- emptied at any time (TRUNCATE dataset_text): the next search makes it again. The file can be run again.
+-- The search index of datasets: the texts that datasets have and had, each with the period in which it held. `dataset_text` has
+-- a row for each text. Present ones, which have no end, keep their words and facets there; former ones keep the words of their
+-- title. The rest of the past is in `dataset_span`, for datasets that have one: what successive texts share is there once. A
+-- write adds its texts in its own transaction; moves and purges keep the index right by triggers. The index can be emptied at
+-- any time (TRUNCATE dataset_text): the next search makes it again. The file can be run again.
 
 -- `words` are folded, each after a space; U+001E ends each text. `id_words` are those of the dataset's id, and of its name if
 -- the descriptor has no title (`title` is NULL then). The values of facets are folded, too; `spelled` says how they are written
@@ -17,14 +19,26 @@ CREATE TABLE IF NOT EXISTS dataset_text (
     id_words text COLLATE "C" NOT NULL,
     words text COLLATE "C" NOT NULL,
     access text[] COLLATE "C" NOT NULL,
-    licence text[] COLLATE "C" NOT NULL,
-    keyword text[] COLLATE "C" NOT NULL,
-    format text[] COLLATE "C" NOT NULL,
-    field text[] COLLATE "C" NOT NULL,
-    contributor text[] COLLATE "C" NOT NULL,
+    licence text[] COLLATE "C",
+    keyword text[] COLLATE "C",
+    format text[] COLLATE "C",
+    field text[] COLLATE "C",
+    contributor text[] COLLATE "C",
     spelled jsonb,
     PRIMARY KEY (dataset, since)
 );
+
+-- `items` are texts, as their folded words with spaces between them, and values of facets: U+001F, the facet, '=', the folded
+-- value, and U+001F with the value as it is written, where that differs. The spans of a dataset that hold at a moment
+-- have all items that the dataset has at that moment: at least one, which may be empty.
+CREATE TABLE IF NOT EXISTS dataset_span (
+    dataset bigint NOT NULL,
+    since bigint NOT NULL,  -- in seconds since 1970, as `until`
+    until bigint NOT NULL,  -- 2^63-1 if it holds on
+    access text[] COLLATE "C" NOT NULL,
+    items text[] COLLATE "C" NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX IF NOT EXISTS dataset_span_dataset ON dataset_span (dataset);
 ALTER TABLE dataset_feed ADD COLUMN IF NOT EXISTS indexed boolean NOT NULL DEFAULT false;
 
 CREATE OR REPLACE FUNCTION metastore_dataset_words(id_words text, words text) RETURNS tsvector LANGUAGE sql IMMUTABLE COST 1000
@@ -43,20 +57,90 @@ CREATE OR REPLACE FUNCTION metastore_dataset_time(body bytea) RETURNS bigint LAN
     SELECT coalesce(substring(convert_from(body, 'LATIN1') FROM '\nauthor [^\n]*> ([0-9]{1,18})')::bigint, 0)
 $$;
 
+-- The words of the id of a span, and of its texts, between spaces; U+001E ends each text.
+CREATE OR REPLACE FUNCTION metastore_dataset_span_words(access text[], items text[]) RETURNS text
+LANGUAGE sql IMMUTABLE COST 1000 AS $$
+    SELECT ' ' || concat_ws(E' \x1e ', metastore_dataset_id_words(access[1], split_part(access[2], '/', 2), true),
+        (SELECT string_agg(i, E' \x1e ') FROM unnest(items) AS i WHERE NOT starts_with(i, E'\x1f'))) || ' '
+$$;
+
+-- What finds a span: the words of its id and of its texts, and its values of facets, without the way they are written.
+CREATE OR REPLACE FUNCTION metastore_dataset_span_terms(access text[], items text[]) RETURNS tsvector
+LANGUAGE sql IMMUTABLE COST 1000 AS $$
+    SELECT array_to_tsvector(
+        array_remove(array_remove(string_to_array(metastore_dataset_span_words(access, items), ' '), ''), E'\x1e')
+        || ARRAY(SELECT E'\x1f' || split_part(i, E'\x1f', 2) FROM unnest(items) AS i WHERE starts_with(i, E'\x1f'))
+    )
+$$;
+
 CREATE INDEX IF NOT EXISTS dataset_text_now ON dataset_text
     USING gin (metastore_dataset_words(id_words, words), access, licence, keyword, format, field, contributor) WHERE until IS NULL;
-CREATE INDEX IF NOT EXISTS dataset_text_past ON dataset_text
-    USING gin (metastore_dataset_words(id_words, words), access, licence, keyword, format, field, contributor)
-    WHERE until IS NOT NULL;
+CREATE INDEX IF NOT EXISTS dataset_text_former ON dataset_text USING gin (access) WHERE until IS NOT NULL;
 CREATE INDEX IF NOT EXISTS dataset_text_changed ON dataset_text ((-changed)) WHERE until IS NULL;
+CREATE INDEX IF NOT EXISTS dataset_span_terms ON dataset_span
+    USING gin (metastore_dataset_span_terms(access, items), access);
+
+-- The items of a text, which is a row of `dataset_text`, or as a client sends it.
+CREATE OR REPLACE FUNCTION metastore_dataset_items(text jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(nullif(ARRAY(
+        SELECT btrim(words) FROM unnest(string_to_array(text ->> 'words', E' \x1e')) AS words WHERE words <> ''
+        UNION
+        SELECT E'\x1f' || facet || '=' || value || coalesce(E'\x1f' || (text #>> ARRAY['spelled', facet, value]), '')
+        FROM unnest('{licence,keyword,format,field,contributor}'::text[]) AS facet,
+            jsonb_array_elements_text(text -> facet) AS value
+    ), '{}'), '{""}')
+$$;
+
+-- The facets that a dataset had at a moment, in the form of `dataset_text`.
+CREATE OR REPLACE FUNCTION metastore_dataset_facets(wanted bigint, moment bigint, OUT licence text[], OUT keyword text[],
+    OUT format text[], OUT field text[], OUT contributor text[], OUT spelled jsonb) LANGUAGE sql STABLE AS $$
+    WITH held AS (
+        SELECT p.parts[1] AS facet, p.parts[2] AS value, p.parts[3] AS written
+        FROM dataset_span AS s, unnest(s.items) AS i,
+            regexp_match(i, E'^\x1f([a-z]+)=([^\x1f]*)(?:\x1f(.*))?$') AS p (parts)
+        WHERE s.dataset = wanted AND s.since <= moment AND s.until > moment AND starts_with(i, E'\x1f')
+    )
+    SELECT array_agg(value) FILTER (WHERE facet = 'licence'), array_agg(value) FILTER (WHERE facet = 'keyword'),
+        array_agg(value) FILTER (WHERE facet = 'format'), array_agg(value) FILTER (WHERE facet = 'field'),
+        array_agg(value) FILTER (WHERE facet = 'contributor'),
+        (SELECT jsonb_object_agg(facet, values) FROM (
+            SELECT facet, jsonb_object_agg(value, written) AS values FROM held WHERE written IS NOT NULL GROUP BY facet
+        ) AS by_facet)
+    FROM held
+$$;
+
+-- End items of a dataset at a moment. If it has no spans yet, its present text becomes some.
+CREATE OR REPLACE FUNCTION metastore_dataset_end(wanted bigint, moment bigint, ended text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    forever CONSTANT bigint := 9223372036854775807;
+BEGIN
+    INSERT INTO dataset_span (dataset, since, until, access, items)
+    SELECT wanted, t.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, t.access, array_agg(i)
+    FROM dataset_text AS t, unnest(metastore_dataset_items(to_jsonb(t))) AS i
+    WHERE t.dataset = wanted AND t.until IS NULL AND NOT EXISTS (SELECT FROM dataset_span AS s WHERE s.dataset = wanted)
+    GROUP BY t.since, t.access, i = ANY (ended);
+    IF FOUND OR ended = '{}' THEN
+        RETURN;
+    END IF;
+    UPDATE dataset_span SET until = moment WHERE dataset = wanted AND until = forever AND items <@ ended;
+    WITH split AS (
+        DELETE FROM dataset_span WHERE dataset = wanted AND until = forever AND items && ended RETURNING since, access, items
+    )
+    INSERT INTO dataset_span (dataset, since, until, access, items)
+    SELECT wanted, s.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, s.access, array_agg(i)
+    FROM split AS s, unnest(s.items) AS i GROUP BY s.since, s.access, i = ANY (ended);
+END $$;
 
 -- Add texts to the index, if `head` is the newest revision of the dataset. They take the place of all texts from `cut` on; NULL
--- leaves those as they are. Without texts, the present one is still that of the newest revision. `now` is the time of that.
+-- leaves those as they are. `texts` has texts, new spans, and before them the items that end; if it says nothing of those,
+-- all end at `cut`. Without texts, the present one is still that of the newest revision. `now` is the time of that.
 CREATE OR REPLACE FUNCTION metastore_dataset_index(
     wanted_owner text, wanted_name text, head bytea, cut bigint, texts jsonb, now bigint
 ) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     here bigint;
+    now_access text[] := ARRAY[wanted_owner, wanted_owner || '/' || wanted_name];
 BEGIN
     IF texts IS NULL THEN
         RETURN false;
@@ -66,28 +150,42 @@ BEGIN
     IF here IS NULL THEN
         RETURN false;
     END IF;
+    PERFORM metastore_dataset_end(here, e.until, e.ended)
+    FROM ROWS FROM (jsonb_to_recordset(texts) AS (until bigint, ended text[])) WITH ORDINALITY AS e (until, ended, at)
+    WHERE e.ended IS NOT NULL ORDER BY e.at;
     IF cut IS NOT NULL THEN
+        IF NOT texts -> 0 ? 'ended' THEN
+            DELETE FROM dataset_span AS s WHERE s.dataset = here AND s.since >= cut;
+            UPDATE dataset_span AS s SET until = cut WHERE s.dataset = here AND s.until > cut;
+        END IF;
         DELETE FROM dataset_text AS t WHERE t.dataset = here AND t.since >= cut;
-        UPDATE dataset_text AS t SET until = cut WHERE t.dataset = here AND (t.until IS NULL OR t.until > cut);
+        UPDATE dataset_text AS t SET until = cut WHERE t.dataset = here AND t.until > cut;
+        UPDATE dataset_text AS t SET until = cut, licence = NULL, keyword = NULL, format = NULL, field = NULL,
+            contributor = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
+            ELSE split_part(t.words, E'\x1e', 1) || E'\x1e' END
+        WHERE t.dataset = here AND t.until IS NULL;
     ELSIF jsonb_array_length(texts) = 0 THEN
         UPDATE dataset_text AS t SET changed = now, findings = NULL WHERE t.dataset = here AND t.until IS NULL;
     END IF;
+    INSERT INTO dataset_span (dataset, since, until, access, items)
+    SELECT here, s.since, s.until, now_access, s.items
+    FROM jsonb_to_recordset(texts) AS s (since bigint, until bigint, items text[]) WHERE s.items IS NOT NULL;
     INSERT INTO dataset_text (dataset, since, until, changed, deleted, blob, title, id_words, words, access, licence, keyword,
         format, field, contributor, spelled)
     SELECT here, t.since, t.until, t.changed, t.deleted, decode(t.blob, 'hex'), t.title,
-        metastore_dataset_id_words(wanted_owner, wanted_name, t.title IS NOT NULL), t.words,
-        ARRAY[wanted_owner, wanted_owner || '/' || wanted_name], t.licence, t.keyword, t.format, t.field, t.contributor,
-        t.spelled
+        metastore_dataset_id_words(wanted_owner, wanted_name, t.title IS NOT NULL), t.words, now_access, t.licence, t.keyword,
+        t.format, t.field, t.contributor, t.spelled
     FROM jsonb_to_recordset(texts) AS t(
         since bigint, until bigint, changed bigint, deleted boolean, blob text, title text, words text, licence text[],
         keyword text[], format text[], field text[], contributor text[], spelled jsonb
-    );
+    ) WHERE t.words IS NOT NULL;
     RETURN true;
 END $$;
 
 -- Say that the index has all texts of all datasets, after removing those of no dataset.
 CREATE OR REPLACE FUNCTION metastore_dataset_indexed() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$
     DELETE FROM dataset_text AS t WHERE NOT EXISTS (SELECT FROM dataset AS d WHERE d.pk = t.dataset);
+    DELETE FROM dataset_span AS s WHERE NOT EXISTS (SELECT FROM dataset AS d WHERE d.pk = s.dataset);
     UPDATE dataset_feed SET indexed = true WHERE NOT indexed;
 $$;
 
@@ -103,11 +201,20 @@ CREATE OR REPLACE FUNCTION metastore_dataset_moved() RETURNS trigger LANGUAGE pl
 BEGIN
     IF TG_OP = 'DELETE' THEN
         DELETE FROM dataset_text WHERE dataset = OLD.pk;
+        DELETE FROM dataset_span WHERE dataset = OLD.pk;
     ELSE
         UPDATE dataset_text SET id_words = metastore_dataset_id_words(NEW.owner, NEW.name, title IS NOT NULL),
             access = ARRAY[NEW.owner, NEW.owner || '/' || NEW.name]
         WHERE dataset = NEW.pk;
+        UPDATE dataset_span SET access = ARRAY[NEW.owner, NEW.owner || '/' || NEW.name] WHERE dataset = NEW.pk;
     END IF;
+    RETURN NULL;
+END $$;
+
+-- An empty index of texts has no spans.
+CREATE OR REPLACE FUNCTION metastore_dataset_emptied() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE dataset_span;
     RETURN NULL;
 END $$;
 
@@ -122,13 +229,17 @@ CREATE OR REPLACE TRIGGER metastore_moved AFTER DELETE OR UPDATE OF owner, name 
 ALTER TABLE dataset ENABLE ALWAYS TRIGGER metastore_moved;
 CREATE OR REPLACE TRIGGER metastore_unindexed AFTER TRUNCATE ON dataset_text
     FOR EACH STATEMENT EXECUTE FUNCTION metastore_dataset_unindexed();
+CREATE OR REPLACE TRIGGER metastore_emptied AFTER TRUNCATE ON dataset_text
+    FOR EACH STATEMENT EXECUTE FUNCTION metastore_dataset_emptied();
+CREATE OR REPLACE TRIGGER metastore_unindexed AFTER TRUNCATE ON dataset_span
+    FOR EACH STATEMENT EXECUTE FUNCTION metastore_dataset_unindexed();
 UPDATE dataset_feed SET indexed = true WHERE NOT EXISTS (SELECT FROM dataset);
 
 DO $$
 DECLARE
     function record;
 BEGIN
-    REVOKE ALL ON dataset_text FROM PUBLIC;
+    REVOKE ALL ON dataset_text, dataset_span FROM PUBLIC;
     FOR function IN
         SELECT oid::regprocedure AS signature, prosecdef FROM pg_proc
         WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_dataset\_%'
