@@ -268,9 +268,11 @@ def text_of_value(value: Any) -> str:
 
 
 def whole_text(value: Any) -> str:
-    """Return a value of a descriptor as text for people; a string without its quotation marks."""
+    """Return a value of a descriptor as text for people: strings without quotation marks, lists of them with commas."""
     if value is None:
         return ""
+    if isinstance(value, list) and value and all(isinstance(item, str) and item and "," not in item for item in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else to_line(value)
 
 
