@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -322,20 +322,24 @@ _held = _HeldLocks()
 
 
 @contextmanager
-def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
+def locked(paths: Iterable[str], *, shared: bool = False, wait: bool = True) -> Iterator[None]:
     """Hold `flock` on files, which are created if necessary and never removed. The kernel frees them when we die.
 
     Paths are locked in order, so that two processes that want the same ones never wait for each other. `flock` and not
     `lockf`: the lock belongs to the open file, so that threads of one process exclude each other too. Unlocking never
     fails: by then the body has made its changes, and an error would deny that.
+
+    Raises:
+        BlockingIOError: Somebody else holds one, and the caller does not want to wait.
     """
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     held: list[int] = []
     try:
         for path in sorted(set(paths)):
             descriptor = _open_lock(path)
             held.append(descriptor)
             _held.descriptors.add(descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            fcntl.flock(descriptor, how)
         yield
     finally:
         for descriptor in reversed(held):
@@ -345,6 +349,18 @@ def locked(paths: Iterable[str], *, shared: bool = False) -> Iterator[None]:
                 with suppress(OSError):
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
                 _close(descriptor)
+
+
+@contextmanager
+def locked_if_free(path: str) -> Iterator[bool]:
+    """Hold `flock` on a file if nobody else does; yield whether it is held."""
+    with ExitStack() as stack:
+        free = True
+        try:
+            stack.enter_context(locked([path], wait=False))
+        except BlockingIOError:
+            free = False
+        yield free
 
 
 def _open_lock(path: str) -> int:

@@ -496,6 +496,29 @@ def test_files_that_a_killed_backup_left_are_removed_by_the_next(store: metastor
     assert contents_of(target) == contents(store)
 
 
+@pytest.mark.parametrize("repair", [False, True])
+def test_verify_leaves_the_folder_of_a_backup_at_work_alone(
+    repair: bool, store: metastore.MetaStore, target: Path
+) -> None:
+    found = []
+
+    def verify(done: int, total: int) -> None:
+        os.utime(target / "_metastore/tmp/backup", (1, 1))
+        found.extend(git_storage(connect(target)).verify(repair=repair))
+
+    backup(git_storage(store), target, progress=verify)
+    assert found == []
+    assert contents_of(target) == contents(store)
+
+
+def test_verify_removes_the_folder_of_a_backup_that_was_killed(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    (left := target / "_metastore/tmp/backup").mkdir()
+    os.utime(left, (1, 1))
+    assert [damage.repaired for damage in git_storage(connect(target)).verify(repair=True)] == [True]
+    assert not left.exists()
+
+
 def test_a_restore_that_was_killed_anywhere_is_no_store(git_store: metastore.MetaStore, tmp_path: Path) -> None:
     """Not even one with nothing in it, which would pass for the store: the two have the same identity."""
     git_store.dataset_create(CARS, {"name": "cars", "resources": []})

@@ -90,7 +90,7 @@ class BackupRun:
         self._target_lock = target.lock
         self._accounts = Accounts(source, target)
         # Apart from what others make in `tmp`, so that what a killed run left can be removed by the next.
-        self._aside = self._target.private("tmp/backup")
+        self._aside = self._target.backup_aside()
         self._new: list[tuple[str, DatasetId]] = []  # copied, and not yet in place
         self._done = self._counted = self._unchanged = 0
         self._copied: list[Copied] = []

@@ -7,11 +7,11 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
-from metastore.files import naming, remove_tree, storage_errors
+from metastore.files import locked_if_free, naming, remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
@@ -84,9 +84,7 @@ def compact(repository: GitRepository) -> None:
 
 def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
     """Yield what is wrong outside of the datasets: left-over files, unreadable notes, folders that are no datasets."""
-    for path in layout.left_over():
-        if repair:
-            remove(path)
+    for path in _left_over_of_store(layout, repair=repair):
         yield Damage(os.path.relpath(path, layout.root), "left-over-file", "left by an interrupted write", repair)
     for owner, name, path in layout.unnamed():
         detail = f"these names are no dataset id, so it is not listed: {_way_to_an_id(path)}"
@@ -97,6 +95,16 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
             what = "the note of where this dataset moved, or that it was purged, cannot be read"
             detail = f"{what}: copy {os.path.relpath(notes.path(dataset_id), layout.root)} from a backup"
             yield Damage(str(dataset_id), "unreadable", detail)
+
+
+def _left_over_of_store(layout: Layout, *, repair: bool) -> list[str]:
+    """Find what interrupted writes left, and remove it if asked to. A backup that copies for hours keeps its folder."""
+    paths, aside = list(layout.left_over()), layout.backup_aside()
+    with locked_if_free(layout.backup_lock()) if aside in paths else nullcontext(True) as free:
+        paths = [path for path in paths if free or path != aside]
+        for path in paths if repair else ():
+            remove(path)
+    return paths
 
 
 def _way_to_an_id(path: str) -> str:

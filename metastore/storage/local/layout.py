@@ -187,6 +187,14 @@ class Layout:
         with suppress(FileNotFoundError):
             yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
+    def backup_lock(self) -> str:
+        """Return the lock file of a backup to or from this store."""
+        return self.private("backup.lock")
+
+    def backup_aside(self) -> str:
+        """Return the folder in `tmp` for what a backup to this store is making, while it holds its lock."""
+        return self.private("tmp/backup")
+
     def wait_for_writers(self) -> None:
         """Return when each lock that is held now has been released."""
         folder = self.private("locks")
