@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ _Answer = TypeVar("_Answer")
 _TRIES = 3
 #: How long to wait for another process that is rebuilding the index, in seconds.
 _PATIENCE = 60.0
+#: The pause before the next try, in seconds.
+_PAUSE = 0.02
 #: Names of SQLite's errors for a file that cannot be used where it is, but is not damaged.
 _UNUSABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")
 
@@ -59,8 +62,9 @@ class IndexFile:
             StorageBusy: Another process takes too long to rebuild the index.
             StorageCorrupt: It is damaged again and again.
         """
+        end, tries = time.monotonic() + _PATIENCE, 0
         with self._mutex:
-            for _ in range(_TRIES):
+            while tries < _TRIES:
                 try:
                     if self._connection is None:
                         self._connection = self._connect()
@@ -72,7 +76,14 @@ class IndexFile:
                 except sqlite3.ProgrammingError:  # an error of the caller, not of the file
                     raise
                 except sqlite3.DatabaseError as error:
-                    self._recover(error)
+                    if not _is_busy(error):
+                        tries += 1
+                        self._recover(error)
+                    elif time.monotonic() < end:  # SQLite does not wait if a file was deleted while others had it open
+                        self.close()
+                        time.sleep(_PAUSE)
+                    else:
+                        raise StorageBusy("the index is being rebuilt by another process; try again") from error
         raise StorageCorrupt(f"the index {self.path or 'in memory'} cannot be built")
 
     def remake(self) -> None:
@@ -92,13 +103,10 @@ class IndexFile:
             self._connection = self._closing = None
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise StorageBusy("the index is being rebuilt by another process; try again") from error
         self.close()
         if self.path is None:
             return
-        if name.startswith(_UNUSABLE) or not _remove(self.path):
+        if _name(error).startswith(_UNUSABLE) or not _remove(self.path):
             _log.warning("%s cannot be used (%s): the index is kept in memory", self.path, error)
             self.path = None
         else:
@@ -157,6 +165,14 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         database.rollback()
         raise
     database.commit()
+
+
+def _name(error: sqlite3.DatabaseError) -> str:
+    return getattr(error, "sqlite_errorname", "")
+
+
+def _is_busy(error: sqlite3.DatabaseError) -> bool:
+    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _remove(path: str) -> bool:

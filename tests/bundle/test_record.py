@@ -18,6 +18,7 @@ import pytest
 from metastore.bundle import BundleRegistry, Groups, versioned
 from metastore.bundle.versioned import BUNDLES, REGISTRY, VersionedRecord, path_of
 from metastore.errors import InvalidInput, OutcomeUnknown, StorageBusy, StorageCorrupt
+from metastore.index_file import IndexFile
 from metastore.storage.memory import MemoryStorage
 from metastore.types import BlobId, Change, DatasetId, Outcome, Revision, RevisionId
 
@@ -339,6 +340,23 @@ def test_a_reader_who_waits_too_long_for_the_index_is_told_to_try_again(
             history.bundle_log()
         assert history.bundle_read("NuMI").udp
     assert len(history.bundle_log()) == 4
+
+
+def test_an_index_that_sqlite_says_at_once_is_busy_is_asked_again(index: Path) -> None:
+    """SQLite does not wait where a file was deleted while others had it open."""
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorname = "SQLITE_BUSY"
+    answers: list[object] = [busy, busy, busy, busy, 7]
+
+    def question(database: sqlite3.Connection) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    file = IndexFile(str(index), "CREATE TABLE x (y)", 1)
+    assert file.ask(question) == 7
+    file.close()
 
 
 def test_an_index_with_other_content_is_rebuilt(history: BundleRegistry, index: Path) -> None:
