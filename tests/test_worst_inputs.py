@@ -64,6 +64,25 @@ def shift(operations: list[dict[str, Any]], count: int) -> None:
     )
 
 
+def deeper(count: int) -> None:
+    """Put lists within lists, ever deeper: each is small, and its place is not."""
+    nested: Any = 0
+    for _ in range(98):
+        nested = [nested]
+    operations = [{"op": "replace", "path": "/x" + "/0" * 98 * n, "value": nested} for n in range(count)]
+    refused(lambda: patched(package(x=0), operations), "steps")
+
+
+def deep_moves(count: int) -> None:
+    """Move a value that is deep to and fro: each move looks its place up several times."""
+    nested: Any = [0]
+    for _ in range(96):
+        nested = [nested]
+    deep = "/x" + "/0" * 96
+    moves = [{"op": "move", "from": f"{deep}/0", "path": f"{deep}/-"}] * count
+    refused(lambda: patched(package(x=nested), moves), "steps")
+
+
 def many_rows() -> None:
     rows = "".join(f"n{n},e,G,E:T{n}\n" for n in range(MANY))
     assert len(read_rows(f"name,event,ifb_group,devices\n{rows}", "csv")) == MANY
@@ -116,6 +135,8 @@ CASES: dict[str, Callable[[], object]] = {
     "a patch that turns a long list around": lambda: shift(
         [{"op": "move", "from": "/x/0", "path": "/x/-"}] * 50_000, MANY
     ),
+    "a patch whose places are ever deeper": lambda: deeper(150),
+    "a patch that moves what is deep": lambda: deep_moves(6_000),
     "a patch of too many operations": lambda: shift([{"op": "test", "path": "/x", "value": 1}] * 500_000, 1),
     "wrong keywords": lambda: findings(package(keywords=list(range(5 * MANY)))),
     "resources that are wrong": lambda: findings(package(resources=[{}] * (5 * MANY))),

@@ -26,6 +26,8 @@ _ALL_OPERATIONS = "there are add, remove, replace, move, copy and test"
 _INDEX = re.compile("0|[1-9][0-9]{0,17}")
 #: The longest pointer in an operation, in characters.
 _LONGEST_POINTER = 100_000
+#: The most steps in all pointers of a patch. Each is taken up to four times, and costs more than its text does.
+_MOST_STEPS = 1_000_000
 #: The approximate size of a value beside its text, in bytes.
 _EACH = 30
 #: The most operations of a patch, and the most list items that they may shift in total, which takes about a second.
@@ -140,9 +142,13 @@ class _Patching:
     def __init__(self, document: Any) -> None:
         self.document = _copy(document)
         self._bytes, self._shifts = MAX_BYTES, _MOST_SHIFTS  # what further operations may copy or compare, and shift
+        self._steps = _MOST_STEPS  # and walk
 
     def apply(self, operation: _Operation) -> None:
         op, path, source, value = operation
+        self._steps -= len(path) + len(source)
+        if self._steps < 0:
+            raise _Misfit(f"all in all the pointers of the patch have more than {_MOST_STEPS} steps: use a merge patch")
         if op == "test":
             self._test(path, value)
         elif op == "remove":
@@ -221,7 +227,7 @@ def _found(document: Any, steps: Sequence[str]) -> Any:
     value = document
     for at, step in enumerate(steps):
         if isinstance(value, list):
-            number = _number(step, steps[:at])
+            number = int(step) if _INDEX.fullmatch(step) else _number(step, steps[:at])
             if number >= len(value):
                 raise _Misfit(f"{_items(value, steps[:at])}, and no item {number}")
             value = value[number]
