@@ -14,6 +14,7 @@ import pytest
 import metastore
 from metastore.errors import DatasetNotFound, RevisionNotFound, StorageCorrupt, TagNotFound
 from metastore.git.objects import Entry, object_id, tree_content
+from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 from metastore.types import Damage, DatasetId
 
@@ -163,6 +164,13 @@ def packed(then: Callable[[Path], None]) -> Callable[[Path], None]:
     return damage
 
 
+def damaged_beside_a_pack(path: Path) -> None:
+    identity = git(path, "rev-parse", "refs/tags/v1").stdout.strip()
+    repack(path)
+    (file := path / "objects" / identity[:2] / identity[2:]).parent.mkdir(exist_ok=True)
+    file.write_bytes(b"rubbish")
+
+
 def flip(pattern: str, at: int) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         (file,) = path.glob(pattern)
@@ -198,6 +206,11 @@ def with_extra(command: str, pattern: str) -> Callable[[Path], None]:
     return damage
 
 
+#: Damage to files whose content can still be read.
+MENDED_BY_PACKING: dict[str, Callable[[Path], None]] = {
+    "object with more behind its end": written("HEAD~1:datapackage.json", lambda content: content + b"\0"),
+    "object that is damaged, and whole in a pack": damaged_beside_a_pack,
+}
 TAG = b"object %s\ntype commit\ntag wrong\ntagger " + WHO + b"\n\nx\n"
 #: Damage that `git fsck` finds.
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -212,6 +225,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "object cut short": written("HEAD~1:datapackage.json", lambda content: content[:-3]),
     "object with another content": written("HEAD~1:datapackage.json", lambda content: zlib.compress(b"blob 1\0x")),
     "object that is not compressed": written("HEAD~1^{tree}", lambda content: b"rubbish"),
+    **MENDED_BY_PACKING,
     "unreachable object cut short": lambda path: loose(path, put(path, "blob", b"loose")).write_bytes(b"x") and None,
     "unreachable commit without author": lambda path: commit(path, author=EMPTY) and None,
     "commit without tree": replaced_commit(tree=EMPTY),
@@ -290,6 +304,19 @@ def test_what_git_finds_is_found_and_the_other_datasets_are_not_blamed(name: str
     DAMAGES[name](path)
     assert git(path, "fsck", "--full", "--strict").returncode != 0, "Git finds nothing: the test is wrong"
     assert {damage.where for damage in damages(folder)} == {"physics/cars"}
+
+
+@pytest.mark.parametrize("name", MENDED_BY_PACKING)
+def test_packing_replaces_a_damaged_file_whose_content_can_be_read(name: str, folder: Path, tmp_path: Path) -> None:
+    MENDED_BY_PACKING[name](folder / "physics/cars.git")
+    (damage,) = damages(folder)
+    assert "`metastore pack physics/cars` replaces it" in damage.detail
+    with connect(folder) as store:
+        assert isinstance(store.storage, GitStorage)
+        assert backup(store.storage, tmp_path / "backup").kept == (CARS,)
+        store.storage.compact(CARS)
+        assert backup(store.storage, tmp_path / "backup").kept == ()
+    assert damages(folder) == []
 
 
 def not_json(path: Path, content: bytes) -> None:

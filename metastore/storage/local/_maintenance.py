@@ -16,6 +16,7 @@ from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
+from metastore.storage.local._object_files import is_whole
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._packs import (
     UNFINISHED,
@@ -186,7 +187,19 @@ def _as_long_as_it_stays(repository: GitRepository, damages: Iterator[Damage]) -
 def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:
     yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
     repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
+    for file in _damaged_files(repository):
+        detail = f"{file} is damaged, but its content can be read: `metastore pack {dataset_id}` replaces it"
+        yield Damage(str(dataset_id), "unreadable", detail)
     yield from verify(repository, dataset_id, inspect, _stored(repository))
+
+
+def _damaged_files(repository: GitRepository) -> Iterator[str]:
+    """Yield files of loose objects that Git cannot read, and we can: from a pack, or up to where something follows."""
+    for identity, file in repository.database.loose():
+        with suppress(KeyError, StorageCorrupt, FileNotFoundError):  # it was packed meanwhile, or is reported later
+            if not is_whole(file, name := os.path.relpath(file, repository.path)):
+                repository.database.read(identity)
+                yield name
 
 
 def _stored(repository: GitRepository) -> Iterator[str]:

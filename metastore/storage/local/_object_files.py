@@ -143,5 +143,5 @@ class _Checksum:
         """Tell whether the parts so far are the whole file, undamaged."""
         if self._is_pack:
             return self._digest.digest() == self._end
-        complete = self._inflated.eof and not self._broken
+        complete = self._inflated.eof and not self._inflated.unused_data and not self._broken
         return complete and self._digest.hexdigest() == "".join(self._name.split("/")[-2:])
