@@ -217,9 +217,10 @@ def test_with_a_wrong_setting_ckan_works_and_versions_are_refused(
 
 @pytest.mark.parametrize("name", ["on_failure", "owner", "patience", "private_datasets", "author_emails"])
 def test_an_empty_setting_is_the_default(ckan_config: Any, name: str) -> None:
-    before = settings.current()
+    ckan_config.pop(f"ckanext.metastore.{name}", None)
+    default = settings.current()
     ckan_config[f"ckanext.metastore.{name}"] = ""
-    assert settings.current() == before
+    assert settings.current() == default
 
 
 def test_no_secret_is_shown(ckan_config: Any) -> None:

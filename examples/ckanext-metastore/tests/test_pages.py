@@ -67,6 +67,34 @@ def test_a_change_is_undone_by_the_form_on_its_page(browser: Browser, cars: Pack
 
 
 @with_both_forms
+def test_the_list_of_versions_sums_up_and_grades_each_one(browser: Browser, cars: Package, forms: str) -> None:
+    edited(cars)
+    act("package_patch", "ann", id=cars["id"], resources=[])
+    page = browser.sees(f"/dataset/{cars['id']}/versions")
+    assert re.findall(r'<span class="badge bg-secondary">(\w+)</span> ([^<]+)</small>', page) == [
+        ("major", "1 resource removed"),
+        ("patch", "description changed"),
+        ("patch", "title changed"),
+    ]
+
+
+@with_both_forms
+def test_the_form_to_undo_the_version_that_made_the_dataset_deletes_it(
+    browser: Browser, cars: Package, forms: str
+) -> None:
+    [first] = act("dataset_revision_list", id=cars["id"])
+    address = f"/dataset/{cars['id']}/versions/{first['id']}"
+    page = browser.sees(address)
+    assert "To undo that is to delete the dataset." in page
+    assert "Undo or tag this version" in page
+    assert 'for="undo-message"' not in page
+    told = browser.sends(address + "/undo")
+    assert "The dataset is deleted" in told
+    assert "(deleted)" in re.sub(r"<[^>]+>", "", told)
+    assert act("package_show", "ann", id=cars["id"])["state"] == "deleted"
+
+
+@with_both_forms
 def test_a_version_that_lacks_what_the_dataset_has_now_is_shown(browser: Browser, cars: Package, forms: str) -> None:
     [first] = act("dataset_revision_list", id=cars["id"])
     more = {"url": "https://example.org", "author": "Bo Ek", "author_email": "bo@example.org", "version": "2"}

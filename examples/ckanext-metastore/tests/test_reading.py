@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ckan.authz as authz
 import ckan.plugins.toolkit as tk
 import pytest
 from conftest import act, messages, new_dataset, place
@@ -45,6 +46,19 @@ def test_versions_are_listed_with_their_tags_and_in_pages(twice: Package) -> Non
     assert act("dataset_revision_list", id=twice["name"], revision=page[-1]["parent"]) == listed[1:]
     with pytest.raises(tk.ValidationError):
         act("dataset_revision_list", id=twice["name"], limit="many")
+
+
+def test_versions_are_summed_up_and_graded_if_that_is_asked_for(twice: Package) -> None:
+    listed = act("dataset_revision_list", id=twice["id"], summary="true")
+    newest, middle, first = listed
+    assert (newest["summary"], newest["grade"]) == ("description changed", "patch")
+    assert (first["summary"], first["grade"]) == ("", "")
+    diff = act("dataset_revision_diff", id=twice["id"], **{"from": first["id"], "to": middle["id"]})
+    assert (middle["summary"], middle["grade"]) == (diff["summary"], "major")
+    page = act("dataset_revision_list", id=twice["id"], summary=True, fields=True, revision=middle["id"], limit=1)
+    assert [(each["summary"], each["grade"]) for each in page] == [(middle["summary"], "major")]
+    assert "title" in [each["field"] for each in page[0]["fields"]]
+    assert not any("summary" in each for each in act("dataset_revision_list", id=twice["id"]))
 
 
 def test_a_dataset_is_shown_as_it_was(cars: Package, twice: Package) -> None:
@@ -118,6 +132,41 @@ def test_one_change_is_undone_in_ckan_and_recorded(store: Store, cars: Package) 
     act("package_patch", "ann", id=cars["id"], title="Other cars")
     with pytest.raises(tk.ValidationError, match="stands in the way"):
         act("dataset_undo", "ann", id=cars["id"], revision=change["id"])
+
+
+def test_to_undo_the_version_that_made_a_dataset_is_to_delete_it(store: Store, cars: Package) -> None:
+    [first] = act("dataset_revision_list", id=cars["id"])
+    assert act("dataset_revision_show", id=cars["id"])["creates"]
+    gone = act("dataset_undo", "ann", id=cars["id"], revision=first["id"])
+    assert (gone["id"], gone["state"]) == (cars["id"], "deleted")
+    assert act("package_show", "ann", id=cars["id"])["state"] == "deleted"
+    assert messages(store, place(cars)) == ["Delete dataset", "Create dataset"]
+    with pytest.raises(tk.ValidationError, match="Nothing is left of this change to undo"):
+        act("dataset_undo", "ann", id=cars["id"], revision=first["id"])
+    act("package_patch", "ann", id=cars["id"], state="active")
+    act("dataset_undo", "ann", id=cars["id"], revision="HEAD")  # what brought it back
+    assert act("package_show", "ann", id=cars["id"])["state"] == "deleted"
+    assert messages(store, place(cars))[:2] == ["Delete dataset", "Update dataset"]
+
+
+def test_a_dataset_with_a_later_change_is_not_deleted_by_an_undo(store: Store, cars: Package) -> None:
+    [first] = act("dataset_revision_list", id=cars["id"])
+    act("package_patch", "ann", id=cars["id"], title="All cars")
+    with pytest.raises(tk.ValidationError, match="It changed again: Title"):
+        act("dataset_undo", "ann", id=cars["id"], revision=first["id"])
+    assert act("package_show", id=cars["id"])["state"] == "active"
+    act("package_patch", "ann", id=cars["id"], title=cars["title"])
+    act("dataset_undo", "ann", id=cars["id"], revision=first["id"])
+    assert messages(store, place(cars))[0] == "Delete dataset"
+
+
+def test_who_may_change_but_not_delete_a_dataset_does_not_delete_it_by_an_undo(
+    cars: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(authz._AuthFunctions._functions, "package_delete", lambda *_: {"success": False})
+    with pytest.raises(tk.NotAuthorized):
+        act("dataset_undo", "ann", id=cars["id"], revision="HEAD")
+    assert act("package_show", id=cars["id"])["state"] == "active"
 
 
 def test_tags_are_made_changed_and_removed(twice: Package) -> None:
