@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from metastore.errors import StorageCorrupt
 from metastore.git.delta import difference, patched, result_size
 from metastore.git.objects import BLOB, GitObject, object_id
+from metastore.git.pack import HEADER, as_difference, unpacked, whole
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import pack_names, write_pack
@@ -57,6 +59,29 @@ def test_a_copy_that_names_no_length_is_of_64_kibibytes() -> None:
     base = random.Random(1).randbytes(0x10000 + 7)
     sizes = bytes([0x87, 0x80, 0x04]) + bytes([0x80, 0x80, 0x04])  # of the base, and of what it makes
     assert patched(base, sizes + bytes([0x80])) == base[:0x10000]
+
+
+_BASE = whole(GitObject(BLOB, b"base"))
+_ENDLESS = b"\xff" * 1000 + b"\1"
+_MANY = 64 * 1024 // 64 + 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (b"\xbf" + _ENDLESS, "a size is too long"),
+        (b"\x64" + _ENDLESS, "a distance is too long"),
+        (as_difference(_ENDLESS, len(_BASE)), "a size is too long"),
+        (as_difference(b"\4" + _ENDLESS, len(_BASE)), "a size is too long"),
+        (as_difference(b"\4\0" + b"\0" * _MANY, len(_BASE)), "too many commands"),
+        (as_difference(b"\4\0" + b"\x88\1" * _MANY, len(_BASE)), "too many commands"),
+    ],
+    ids=["size", "distance", "size of the base", "size of the result", "no commands", "copies from beyond the base"],
+)
+def test_a_small_pack_that_would_take_long_is_refused(entry: bytes, words: str) -> None:
+    content = HEADER + (2).to_bytes(4) + _BASE + entry
+    with pytest.raises(ValueError, match=words):
+        unpacked(content + hashlib.sha1(content).digest(), longest=64 * 1024)
 
 
 @pytest.mark.parametrize("size", [0xFFFE, 0xFFFF, 0x10000, 0x10001, 0x1FFFF, 300_000])

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 _BLOCK = 32
 _MOST_COPIED, _MOST_INSERTED = 0xFFFF, 127
 _FIRST_STEP = 64
+#: The bits after which a number has no further ones: to add to a number takes time by its length.
+MOST_BITS = 63
 #: The search ends after this many bytes that are not in the base.
 _MOST_MISSED = 8192
 
@@ -31,17 +33,24 @@ def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
     return found if len(found) <= longest else None
 
 
-def patched(base: bytes, delta: bytes) -> bytes:
+def patched(base: bytes, delta: bytes, commands: Iterator[int] | None = None) -> bytes:
     """Apply a delta to its base.
 
+    Args:
+        base: The object that the delta is for.
+        delta: The delta.
+        commands: One item for each command that may be carried out, also by later calls; None for any number.
+
     Raises:
-        ValueError: The delta is for another base, or damaged.
+        ValueError: The delta is for another base, or damaged, or has too many commands.
         IndexError: The delta was cut short.
     """
     _, position = _read_size(delta, 0)
     size, position = _read_size(delta, position)
     out = bytearray()
     while position < len(delta) and len(out) <= size:
+        if commands is not None and next(commands, None) is None:
+            raise ValueError("its deltas have too many commands")
         command = delta[position]
         position += 1
         if command & 128:
@@ -154,6 +163,8 @@ def _size(size: int) -> bytes:
 def _read_size(delta: bytes, position: int) -> tuple[int, int]:
     size, shift, byte = 0, 0, 128
     while byte & 128:
+        if shift > MOST_BITS:
+            raise IndexError("a size is too long")
         byte = delta[position]
         size |= (byte & 127) << shift
         shift, position = shift + 7, position + 1

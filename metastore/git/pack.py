@@ -10,7 +10,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.git.delta import patched, result_size
+from metastore.git.delta import MOST_BITS, patched, result_size
 from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id
 
 _NUMBERS = {COMMIT: 1, TREE: 2, BLOB: 3, TAG: 4}
@@ -19,6 +19,8 @@ BY_OFFSET, BY_ID = 6, 7
 _NO_BASE: int | str | None = None
 HEADER = b"PACK\0\0\0\2"
 _CHUNK = 16 * 1024
+#: Of what may be unpacked, the bytes for each command of a delta. Git's deltas have fewer commands.
+_BYTES_A_COMMAND = 64
 
 
 def to_pack(objects: Mapping[str, GitObject]) -> bytes:
@@ -95,6 +97,8 @@ class _Room:
 
     def __init__(self, longest: int) -> None:
         self._left = self._longest = longest
+        #: The commands that further deltas may have. Each takes time, and need not add a byte.
+        self.commands = iter(range(longest // _BYTES_A_COMMAND))
 
     def take(self, size: int) -> None:
         self._left -= size
@@ -136,7 +140,7 @@ def _resolved(entries: Iterable[_Entry], room: _Room) -> dict[str, GitObject]:
         objects[identity] = found
         for follower in (*waiting.pop(entry.offset, ()), *waiting.pop(identity, ())):
             room.take(result_size(follower.content))
-            ready.append((follower, GitObject(found.kind, patched(found.content, follower.content))))
+            ready.append((follower, GitObject(found.kind, patched(found.content, follower.content, room.commands))))
     if waiting:
         raise ValueError("it is not complete")
     return objects
@@ -164,6 +168,8 @@ def read_entry_head(view: bytes | memoryview, position: int) -> tuple[int, int, 
     byte = view[position]
     number, size, shift = byte >> 4 & 7, byte & 15, 4
     while byte & 128:
+        if shift > MOST_BITS:
+            raise IndexError("a size is too long")
         position += 1
         byte = view[position]
         size |= (byte & 127) << shift
@@ -176,6 +182,8 @@ def read_distance(view: bytes | memoryview, position: int) -> tuple[int, int]:
     byte = view[position]
     distance = byte & 127
     while byte & 128:
+        if distance >> MOST_BITS:
+            raise IndexError("a distance is too long")
         position += 1
         byte = view[position]
         distance = distance + 1 << 7 | byte & 127
