@@ -531,7 +531,7 @@ def test_a_restore_that_was_killed_anywhere_is_no_store(git_store: metastore.Met
             assert contents_of(target) == contents(git_store)
         else:
             assert cut_off
-            with pytest.raises(StorageUnavailable, match=r"there is no store|unfinished"):
+            with pytest.raises(StorageUnavailable, match=r"there is no store|holds an unfinished restore: remove it"):
                 metastore.connect(target, create=False)
         if not cut_off:
             break

@@ -112,6 +112,8 @@ class Layout:
             version = json.loads(mark)["format"]
         except (ValueError, KeyError, TypeError):
             raise self._unreadable_mark() from None
+        if mark == _UNFINISHED:
+            raise StorageUnavailable(f"{self.root} holds an unfinished restore: remove it, and restore again")
         if version != FORMAT:
             raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
 
