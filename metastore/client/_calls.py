@@ -41,7 +41,7 @@ class Calls:
         self._http = http
 
     def get(self, path: str, query: Query | None = None, accept: str = JSON, at_least: str | None = None) -> Response:
-        """Send a read; parameters that are None are omitted. `at_least` is a revision that the answer has to see."""
+        """Send a read, without parameters that are None. The answering server has to have the revision `at_least`."""
         params = {name: text for name, text in (query or {}).items() if text is not None}
         for name, text in params.items():
             encodable(text, f"the {name}")

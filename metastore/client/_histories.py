@@ -17,7 +17,7 @@ from metastore.storage.plain_git import PlainGitStorage
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import DatasetId, RevisionId
 
-#: Lists the ids with a prefix: those that are deleted, those that are not, or all.
+#: Lists the ids with a prefix: of deleted datasets, of live ones, or of both.
 Listing = Callable[[str, bool | None], Iterable[DatasetId]]
 
 #: For how many seconds a service may check what it received before it answers.
@@ -25,10 +25,10 @@ _TIMEOUT = 300.0
 
 
 class ServiceHistories(PlainGitStorage):
-    """The datasets of one service with all that leads to them.
+    """The histories of one service's datasets.
 
-    It takes revisions and tags that were made elsewhere, from those who may import. Other changes go through the calls
-    of the store.
+    It accepts revisions and tags that were made elsewhere, if the token grants `import`. Other changes go through the
+    calls of the store.
 
     Args:
         address: The service's address, without `/api/v1`.

@@ -54,10 +54,9 @@ class Settling:
         Args:
             request: The write.
             send: Sends it for the given state.
-            look: Returns the result of the write, or None if the state is still the one that it is for. Raises a
-                `Conflict` if it
-                can no longer be made.
-            before: The state that it is for; None if there is none yet.
+            look: Returns the result of the write, or None if the state is still the one before it. Raises a
+                `Conflict` if the write can no longer be made.
+            before: The state before the write; None if there is none yet.
 
         Raises:
             OutcomeUnknown: Responses were lost, and looking did not help.
@@ -118,7 +117,7 @@ class Settling:
         return retry(attempt, request.dataset_id, place=self._store)
 
     def _newest(self, request: ChangeRequest, parent: str) -> str:
-        """Return the newest revision if the service's answer was only that there is nothing to replace."""
+        """Return the newest revision after the service refused `parent`. Raises DatasetDeleted if it is a deletion."""
         newest = self._store.revision_read(request.dataset_id)
         if newest.deleted and newest.id == parent:
             raise DatasetDeleted(request.dataset_id, newest)

@@ -1,4 +1,4 @@
-"""What a client has written: the least revisions that its later reads have to see."""
+"""Remembers what a client has written, so that its later reads see these revisions or newer ones."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _MOST = 10_000
 
 
 class Written:
-    """The newest revision that this client knows of each dataset that it wrote last.
+    """The newest revision that this client knows, for each of the datasets that it wrote last.
 
-    Where two threads write one dataset, no revision is known to follow on both: none is remembered then.
+    If two threads write one dataset at once, nobody knows which revision follows the other, so none is remembered.
     """
 
     def __init__(self) -> None:
         self._known: dict[DatasetId, str | object] = {}
 
     def get(self, dataset_id: DatasetId) -> str | None:
-        """Return the revision that a read has to see; None if it has to see all."""
+        """Return the revision that a read has to see; None if it has to see the newest."""
         known = self._known.get(dataset_id)
         return known if isinstance(known, str) else None
 
     def begin(self, dataset_id: DatasetId) -> object:
-        """Forget a dataset that is about to be written. Returns what `wrote` takes."""
+        """Forget a dataset that is about to be written. Returns the `turn` for `wrote`."""
         turn = object()
         self.forget(dataset_id)
         self._known[dataset_id] = turn
@@ -35,17 +35,17 @@ class Written:
         return turn
 
     def wrote(self, dataset_id: DatasetId, turn: object, revision: RevisionId) -> None:
-        """Note what a write made, if no other one of the dataset has begun since, and the dataset was not moved."""
+        """Remember the revision of a write, unless another write of the dataset began since, or the dataset moved."""
         if self._known.get(dataset_id) is turn:
             self._known[dataset_id] = revision
         else:
             self.forget(dataset_id)
 
     def forget(self, dataset_id: DatasetId) -> None:
-        """Let reads of a dataset see all."""
+        """Forget a dataset: its next read has to see the newest revision."""
         self._known.pop(dataset_id, None)
 
     def saw(self, dataset_id: DatasetId, before: str | None, revision: RevisionId) -> None:
-        """Note what a read saw that had to see `before`, so that no later read sees less."""
+        """Remember the revision that a read saw, which had to see `before`, so that no later read sees an older one."""
         if before is not None and self._known.get(dataset_id) == before:
             self._known[dataset_id] = revision

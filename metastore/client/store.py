@@ -68,13 +68,11 @@ class RemoteStore(Store):
         url: The service's address.
         token: The token of the caller, which decides what they may do.
         author: The default author; without it, the user whom the token names. Another author, and `at`, need a token
-            that
-            grants `import`.
+            that grants `import`.
         timeout: The longest silence in seconds; or a pair, whose first number is the limit for connecting.
         retries: How often a safe request is repeated.
         max_bytes: The size of the largest descriptor that is sent, in bytes. The longest response that is read is eight
-            times
-            as long.
+            times as long.
 
     Raises:
         InvalidInput: An argument is invalid.
@@ -269,13 +267,13 @@ class RemoteStore(Store):
         at_least: AnyRevision | None,
         read: Callable[[Response], _Stored],
     ) -> _Stored:
-        """Read a descriptor that is as new as what the caller names, or else as what this client wrote."""
+        """Read a descriptor from a server that has the revision `at_least`, or else the one that this client wrote."""
         identity, name, least = parse_dataset_id(dataset_id), parse_revision(revision), parse_expected(at_least)
         known = self._written.get(identity) if name is None and least is None else None
         response = self._calls.get(dataset_path(identity), {"revision": name}, ENVELOPE, least or known)
         try:
             stored = understood(response, read)
-        except MetastoreError:  # as of a deletion, which no later read has to miss
+        except MetastoreError:  # such as DatasetDeleted: later reads have to see the deletion too
             self._written.forget(identity)
             raise
         self._written.saw(identity, known, (stored.revision if isinstance(stored, Dataset) else stored[1]).id)

@@ -1,4 +1,4 @@
-"""Finds the things that moved: to another part of the descriptor, or to another position in their list."""
+"""Finds the things that moved to another part of the descriptor, or to another position in their list."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _pairs(listed: Sequence[Difference]) -> Iterator[tuple[list[int], list[int]]
 def _same(
     name: str, gone: list[int], come: list[int], listed: Sequence[Difference]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield the pairs that are the same thing. If several could be, no pair is guessed."""
+    """Yield the pairs that are the same thing. If a thing fits several others, none is chosen."""
     has_own_name = not name.rpartition(" ")[2].isdecimal()
     if len(gone) == len(come) == 1 and has_own_name and are_alike(listed[gone[0]].old, listed[come[0]].new):
         yield gone, come
@@ -92,7 +92,7 @@ def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str
         before: The names of the things that both lists have, in their old order.
         after: The same names in their new order.
         staying: The names, as many as there are, that stand in the same order in both.
-        what: What the things are, with the place of the list in front.
+        what: The kind of the things, after the place of the list.
     """
     fixed = set(staying)
     moved = [name for name in after if name not in fixed]

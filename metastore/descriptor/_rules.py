@@ -64,12 +64,12 @@ def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str
 
 
 def why_refused(path: str) -> str | None:
-    """Return what is unsafe about a reference to a file; None if nothing is."""
+    """Return why a reference to a file is unsafe; None if it is safe."""
     return "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path)
 
 
 def _extra_paths(value: Any, place: str, where: Callable[[], str]) -> Iterator[Finding]:
-    """Yield what is wrong with the type of `extrapaths`, which no schema knows: frictionless reads a list of texts."""
+    """Yield a finding if `extrapaths`, which no schema has, is not a list of texts, as frictionless expects."""
     if not isinstance(value, list):
         detail = f"'extrapaths' of {where()} is {kind_of_value(value)}, not a list"
         yield Finding(f"{place}/extrapaths", detail, "type")

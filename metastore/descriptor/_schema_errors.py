@@ -95,7 +95,7 @@ class Schemas:
             return
         own = list(self._own(at, schema, instance, path))
         yield from own
-        if any(error.keyword == "type" for error in own):  # what else is asked of it is about another type
+        if any(error.keyword == "type" for error in own):  # its other keywords are about another type
             return
         yield from self._inside(at, schema, instance, path, depth)
         for index, part in enumerate(schema.get("allOf", ())):

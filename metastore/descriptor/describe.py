@@ -1,7 +1,7 @@
-"""Make a descriptor of a folder of files: their names, sizes, hashes, media types, and the columns of tables.
+"""Makes a descriptor of a folder of files: their names, sizes, hashes, media types, and the columns of tables.
 
-The schemas of CSV and TSV files are guessed by frictionless where it is installed. It is given the first bytes and
-neither the file nor its name, so it cannot read on, follow a path, or fetch anything.
+If frictionless is installed, it guesses the schemas of CSV and TSV files. It gets only the first bytes of a file, and
+neither the file nor its name, so it cannot read further, follow a path, or fetch anything.
 """
 
 from __future__ import annotations
@@ -49,16 +49,15 @@ def _silent(bytes_done: int, bytes_total: int, path: str) -> None:
 def describe(folder: str | Path, *, name: str | None = None, progress: Progress = _silent) -> dict[str, Any]:
     """Make a descriptor of the files in a folder, and in the folders below it.
 
-    There is one resource per file, by path. Hidden files and folders are passed over, and so are links to folders and
-    links that leave the folder. An existing `datapackage.json` is kept, except for resources whose file is gone; sizes
-    and hashes are measured again, and a schema that is there is not guessed again. A table whose content is not
-    understood has no schema; the log says why (INFO). Without frictionless no table has one; the log says so once
-    (WARNING).
+    Each file gets a resource, in the order of paths. Hidden files and folders are skipped, and so are links to folders
+    and links that leave the folder. An existing `datapackage.json` is kept, except for resources whose file is gone;
+    sizes and hashes are measured again, and existing schemas are kept. A table that cannot be understood gets no
+    schema; the log says why (INFO). Without frictionless, no table gets one; the log says so once (WARNING).
 
     Args:
-        folder: Where the files are; nothing in it is changed.
+        folder: The folder of the files; nothing in it is changed.
         name: The package's name; otherwise the one in `datapackage.json`, else the folder's.
-        progress: Called with how many bytes were read, how many there are, and the path of the file being read.
+        progress: Called with the bytes read so far, the bytes in total, and the path of the file that is being read.
 
     Returns:
         A descriptor that can be stored.
@@ -185,7 +184,7 @@ def _measure(path: str, old: Mapping[str, Any], tell: Callable[[int], None]) -> 
 def kind_of(path: str) -> dict[str, str]:
     """Return the members `format` (the file extension in lower case, if there is one) and `mediatype` of a resource."""
     ending = splitext(path)[1][1:].lower()
-    known = MimeTypes().guess_type(f"x.{ending}")[0]  # an own instance ignores the machine's list of types
+    known = MimeTypes().guess_type(f"x.{ending}")[0]  # a new instance ignores the machine's list of types
     media_type = _MORE.get(ending) or known or "application/octet-stream"
     return {"format": ending, "mediatype": media_type} if ending else {"mediatype": media_type}
 

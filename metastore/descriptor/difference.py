@@ -25,8 +25,8 @@ from metastore.descriptor.resources import SINGULAR
 from metastore.types import Difference
 
 #: The levels of objects and lists that are compared member by member; anything deeper is compared as a whole. The value
-#: of a constraint of a field of a resource is at the eighth level. Each level of lists writes what is below as text
-#: once.
+#: of a constraint of a field of a resource is at the eighth level. Each level of lists turns all levels below it into
+#: text once.
 DEEPEST = 12
 #: The most items that two lists may have together for their items to be paired. Pairing writes each item as text.
 _LONGEST = 100_000

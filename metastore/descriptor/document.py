@@ -24,9 +24,9 @@ DESCRIPTOR = "datapackage.json"
 MAX_DEPTH = 100
 #: How many characters of a text are written at once, and how many pieces of text become bytes at once.
 _PIECE, _PIECES = 1 << 14, 64
-#: A part of what is written; a long text is in pieces, which are made when they are needed.
+#: A part of the output. A long text is an iterator of pieces, which are made when they are needed.
 _Part = str | Iterable[str]
-#: What is wrong, by Python's message about it; `_fault` says where.
+#: Python's error message -> our description of the fault; `_fault` adds the place.
 _FAULTS = {
     "Expecting value": "a value was expected",
     "Expecting property name enclosed in double quotes": "a name in double quotes was expected",
@@ -59,8 +59,8 @@ def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int |
 
     Args:
         text: The JSON.
-        max_bytes: How many bytes it may take, as `limits.size_of` counts them; None for any number.
-        max_values: How many texts, numbers, lists, objects and so on it may have, without the names of members; None
+        max_bytes: The largest size in bytes, as `limits.size_of` counts them; None for any size.
+        max_values: The largest number of texts, numbers, lists, objects and so on, without the names of members; None
             for any number.
 
     Raises:
@@ -126,7 +126,7 @@ def load(content: bytes) -> Any:
 
 
 def _fault(error: json.JSONDecodeError) -> str:
-    """Say what is wrong with JSON, and where."""
+    """Describe an error in JSON, with its place."""
     fault = _FAULTS.get(error.msg, "something else was expected")
     ends = " at the end, " if error.pos >= len(error.doc.rstrip()) else " "
     return f"{fault}{ends}in line {error.lineno}, column {error.colno}"
@@ -160,7 +160,7 @@ def _on_a_line(value: Any) -> list[_Part]:
 
 
 def _encoded(parts: list[_Part], errors: str = "strict") -> bytes:
-    """Encode text bit by bit: with one character beyond U+FFFF, each of the whole text would take four bytes."""
+    """Encode text in pieces. In one piece, a single character beyond U+FFFF would make every character take 4 bytes."""
     content = BytesIO()
     for at in range(0, len(parts), _PIECES):
         for text in _joined(parts[at : at + _PIECES]):

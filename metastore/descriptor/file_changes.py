@@ -28,12 +28,12 @@ FileChanges = dict[str, bytes | BlobId | None]
 #: The kinds of findings that `strict` does not refuse: an unknown profile, for example, proves nothing wrong.
 _ADVICE = frozenset({"unknown-profile", "no-pointer"})
 
-#: Larger descriptors, in bytes, are not compared value by value with what is stored, which takes much memory.
+#: Descriptors that are larger, in bytes, are not compared with the stored one value by value, which takes much memory.
 _LARGE = 4 * 1024 * 1024
-#: The characters of a text that are checked in a large descriptor.
+#: The number of characters of each text that are checked in a large descriptor.
 _JUDGED = 100_000
 
-#: The revisions whose findings are remembered.
+#: The number of revisions whose findings are remembered.
 _REMEMBERED = 256
 
 _log = logging.getLogger("metastore.findings")
@@ -42,7 +42,7 @@ _LOGGED, _LOGGED_CHARACTERS = 5, 100
 
 
 class Document(NamedTuple):
-    """A descriptor that may be stored; `value` is what reading `content` gives, and nobody else's."""
+    """A descriptor that may be stored. `value` equals the parsed `content`, and nothing else refers to it."""
 
     value: dict[str, Any]
     content: bytes
@@ -68,7 +68,7 @@ def prepare(
         with_pointers: Whether local files get Git LFS pointers.
 
     Raises:
-        InvalidInput: It is no JSON object, unsafe, too large, or (strict) not valid.
+        InvalidInput: It is not a JSON object, is unsafe or too large, or (strict) is not valid.
     """
     most = most_values(max_bytes) if max_bytes is not None else None
     if isinstance(descriptor, (str, bytes)):
@@ -95,7 +95,7 @@ def prepare(
 
 
 def _cut(value: Any) -> Any:
-    """Return a value with the beginnings of its long texts, of each of which a check would make a copy."""
+    """Return a value with its long texts cut, since a check would copy each of them."""
     if isinstance(value, dict):
         return {name: _cut(member) for name, member in value.items()}
     if isinstance(value, list):
@@ -168,7 +168,7 @@ def log_findings(dataset_id: DatasetId, findings: Iterable[Finding]) -> None:
 
 
 def unchanged(old: bytes, new: Document) -> bool:
-    """Tell whether a descriptor says what is stored already. The order of members is no change, except above 4 MiB."""
+    """Tell whether a descriptor equals the stored one. The order of members does not count, except above 4 MiB."""
     if old == new.content:
         return True
     if len(new.content) > _LARGE:
@@ -194,11 +194,11 @@ def changed_files(
 ) -> FileChanges:
     """Return the files that differ once a new descriptor replaces the old one.
 
-    Pointers of resources that are gone go too. A file that is no pointer is never touched, and `.lfsconfig` stays as
-    it is.
+    The pointers of removed resources are removed too. A file that is not a pointer is never changed, and `.lfsconfig`
+    stays as it is.
 
     Args:
-        old: The descriptor that is stored, or None where there is none.
+        old: The stored descriptor; None if there is none.
         new: The descriptor to store.
         paths: The files of the dataset.
         read: Returns the content of a file.

@@ -42,7 +42,7 @@ _LICENCES = (
     ("cc-by-sa", "odbl", "odc-odbl", "gfdl", "gpl", "agpl"),
     ("cc-by", "odc-by", "mit", "bsd", "apache", "ogl", "uk-ogl", "other-at"),
 )
-#: Words of licences' titles, and what they are in their names.
+#: Words in the titles of licences -> the same in their names.
 _LICENCE_WORDS = (
     ("creative-commons-", "cc-"),
     ("cc-zero", "cc0"),
@@ -59,7 +59,7 @@ _STRICTNESS = dict(zip(_LICENCES, (0, 4, 3, 2, 1), strict=True))
 
 #: The defaults of members of a resource and its schema.
 _DEFAULTS = {"missingValues": ([""],), "encoding": ("utf-8", "UTF-8", "utf8")}
-#: What `default` means for the format of a date, a time and a datetime.
+#: The format that `default` stands for, in a date, a time and a datetime.
 _ISO_FORMATS = {"%Y-%m-%d", "%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"}
 #: Formats of dates and times in drafts of the specification, and their codes today. Minutes follow the hour.
 _FORMER_FORMAT = re.compile(r"(?:yyyy|mm|dd|hh|ss|[-/.: tz])+", re.IGNORECASE)

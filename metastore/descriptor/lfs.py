@@ -20,12 +20,12 @@ ATTRIBUTES, CONFIG = ".gitattributes", ".lfsconfig"
 _FILTER = " filter=lfs diff=lfs merge=lfs -text"
 _POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: Paths that need no quotes in `.gitattributes`, as nearly all.
+#: Paths that need no quotes in `.gitattributes`. Nearly all match.
 _PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def files_of(descriptor: Mapping[str, Any], config: bytes | None, content: bytes | None = None) -> dict[str, bytes]:
-    """Return every file that belongs to a descriptor: itself, and with a `.lfsconfig` the files for Git LFS.
+    """Return the files of a descriptor: `datapackage.json`, and with a `.lfsconfig` the files for Git LFS.
 
     Args:
         descriptor: The descriptor, checked.
@@ -122,9 +122,9 @@ def _no_file_is_a_folder(paths: Mapping[str, bytes]) -> None:
 
 
 def _line(path: str) -> str:
-    """Return the line of `.gitattributes` that sends one path through Git LFS, and no other.
+    """Return the line of `.gitattributes` that sends one path through Git LFS, and no other path.
 
-    Globs are escaped with a backslash (gitignore(5)), and what would end the pattern needs C quotes (gitattributes(5)).
+    A backslash escapes globs (gitignore(5)). Characters that would end the pattern need C quotes (gitattributes(5)).
     """
     return f"/{path}{_FILTER}" if _PLAIN.fullmatch(path) else _quoted(f"/{path}") + _FILTER
 

@@ -1,4 +1,4 @@
-"""How large a descriptor may be: what its text takes in memory, and how many values it has. Both are counted unread."""
+"""Limits the size of a descriptor: the memory of its text, and the number of its values. It counts both unparsed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metastore.errors import TooLarge
 
 #: The largest descriptor in bytes of memory, unless configured otherwise.
 MAX_BYTES = 32 * 1024 * 1024
-#: A document may have one value for so many bytes of its largest size, and so many in any case.
+#: A document may have one value for each so many bytes of its largest size. So many values are always allowed.
 _BYTES_A_VALUE, _FEW_VALUES = 256, 100_000
 #: A text, or what begins a value: a comma, or the bracket of a list or object that is not empty.
 _TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])', re.DOTALL)
@@ -24,10 +24,10 @@ _ESCAPE, _LENGTH_OF_ESCAPE = b"\\u", 6
 
 
 def size_of(text: str | bytes) -> int:
-    """Return how many bytes JSON takes: in memory once it is read, or in UTF-8 if that is more.
+    """Return the size of JSON in bytes: of its text in memory once it is read, or of its UTF-8 if that is larger.
 
-    Python keeps all characters of a text in as many bytes as the widest of them needs: one up to U+00FF, two up to
-    U+FFFF, else four.
+    Python gives every character of a text as many bytes as the widest one needs: one up to U+00FF, two up to U+FFFF,
+    else four.
     """
     content = _bytes(text)
     characters, width = _characters(content)
@@ -35,7 +35,7 @@ def size_of(text: str | bytes) -> int:
 
 
 def limit_size(text: str | bytes, most: int) -> None:
-    """Refuse JSON that takes more than so many bytes (see `size_of`), before any of it is read. Raises TooLarge."""
+    """Refuse JSON above a size in bytes (see `size_of`), before it is parsed. Raises TooLarge."""
     content = _bytes(text)
     if len(content) > most:
         raise TooLarge(f"the document has {len(content)} bytes; at most {most} are allowed")
@@ -52,15 +52,15 @@ def limit_size(text: str | bytes, most: int) -> None:
 
 
 def most_values(max_bytes: int) -> int:
-    """Return how many values a document may have that may have so many bytes.
+    """Return the largest number of values in a document of at most some bytes.
 
-    A value takes up to a hundred times its bytes in memory.
+    In memory, a value takes up to a hundred times its bytes.
     """
     return max(max_bytes // _BYTES_A_VALUE, _FEW_VALUES)
 
 
 def limit_values(text: str | bytes, most: int) -> None:
-    """Refuse JSON of too many values, before any of it is read. Raises TooLarge."""
+    """Refuse JSON with too many values, before it is parsed. Raises TooLarge."""
     content = _bytes(text)
     if at_most_values(content) <= most:
         return
@@ -70,7 +70,7 @@ def limit_values(text: str | bytes, most: int) -> None:
 
 
 def at_most_values(content: bytes) -> int:
-    """Return a number of values that JSON does not exceed. It takes no time, and counts what is in texts too."""
+    """Return an upper bound of the number of values in JSON. It is quick, since it also counts inside texts."""
     return content.count(b",") + content.count(b"[") + content.count(b"{") + 1
 
 
@@ -79,7 +79,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def _characters(content: bytes) -> tuple[int, int]:
-    """Return how many characters a text has, and how many bytes each takes: as it is, or as its escapes stand for."""
+    """Return the number of characters of a text, and the bytes of each, as the text is or with its escapes decoded."""
     characters, width = _length(content), _width(content)
     if _ESCAPE not in content:
         return characters, width

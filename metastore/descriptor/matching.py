@@ -176,7 +176,7 @@ def _likeness(a: _Key, before: Counter[tuple[str, str]], b: _Key, after: Counter
         return 0.0
     if content >= _ALIKE and (before & after).total() >= _TELLING:
         content += 1
-    if isinstance(a, int) or isinstance(b, int):  # they have no names: of those that fit equally, the place decides
+    if isinstance(a, int) or isinstance(b, int):  # without names, the place decides between equally good ones
         return content + (_TIE if a == b else 0)
     if content > 1:
         return content

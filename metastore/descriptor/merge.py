@@ -1,4 +1,4 @@
-"""Merge two changes of one descriptor, member by member (a three-way merge), and take one change out again."""
+"""Merges two changes of one descriptor, member by member (a three-way merge), and undoes one change."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from metastore.types import Difference
 _ABSENT = object()
 #: The most clashes that are reported.
 _MOST_CLASHES = 1_000
-#: How many bytes three descriptors may take together; they are in memory as text and as values.
+#: The largest size of three descriptors together, in bytes. They are in memory both as text and as values.
 _MOST_BYTES = 48 * 1024 * 1024
-#: How many items three lists may have all in all to be merged item by item, which takes about a second.
+#: The most items that three lists may have together to be merged item by item, which takes about a second.
 _LONGEST = 150_000
 #: Lists of texts whose items belong together: a key of two fields is not the union of two keys.
 _WHOLE = frozenset({("fields",), ("primaryKey",), ("uniqueKeys",)})
@@ -50,14 +50,14 @@ def merge(
 
 
 def take_out(now: bytes, after: bytes, before: bytes) -> tuple[dict[str, Any], tuple[Difference, ...]]:
-    """Take the change between two states of a descriptor out of a later state; all three are stored JSON.
+    """Undo the change between two states of a descriptor in a later state. All three are stored JSON.
 
     Returns:
         The descriptor without the change, and the places that were changed again later: `old` is the value before the
         change, `new` is the present one.
 
     Raises:
-        InvalidInput: One of them is not JSON as `decode` reads it, or they take more than 48 MiB together.
+        InvalidInput: `decode` refuses one of them, or they take more than 48 MiB together.
     """
     limit_together(after, now, before)
     base, mine, theirs = map(decode, (after, now, before))

@@ -1,4 +1,4 @@
-"""Changes a part of a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
+"""Applies patches to a document: merge patch (RFC 7396) and JSON Patch (RFC 6902)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput
 from metastore.wording import shortened, spelled
 
-#: The operations, and what each needs beside a path (RFC 6902, section 4).
+#: The operations, and the members that each needs besides `path` (RFC 6902, section 4).
 _OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "add": ("value",),
     "remove": (),
@@ -22,13 +22,13 @@ _OPERATIONS: Mapping[str, tuple[str, ...]] = {
     "test": ("value",),
 }
 _ALL_OPERATIONS = "there are add, remove, replace, move, copy and test"
-#: The number of an item of a list (RFC 6901, section 4), of which no list has more than 18 digits' worth.
+#: The number of a list item (RFC 6901, section 4). No list has an item whose number needs more than 18 digits.
 _INDEX = re.compile("0|[1-9][0-9]{0,17}")
 #: The longest pointer in an operation, in characters.
 _LONGEST_POINTER = 100_000
 #: The most steps in all pointers of a patch. Each is taken up to four times, and costs more than its text does.
 _MOST_STEPS = 1_000_000
-#: The approximate size of a value beside its text, in bytes.
+#: The approximate size of a value without its text, in bytes.
 _EACH = 30
 #: The most operations of a patch, and the most list items that they may shift in total, which takes about a second.
 _MOST_OPERATIONS, _MOST_SHIFTS = 50_000, 1_000_000_000
@@ -273,7 +273,7 @@ def _equal_numbers(a: Any, b: Any) -> bool:
 
 
 def _copy(value: Any, depth: int = 0) -> Any:
-    if depth > MAX_DEPTH:  # by copies of what holds copies
+    if depth > MAX_DEPTH:  # by copies of values that contain copies
         raise InvalidInput(f"the document would be nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict):
         return {key: _copy(member, depth + 1) for key, member in value.items()}

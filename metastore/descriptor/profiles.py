@@ -1,4 +1,4 @@
-"""Check descriptors against Data Package profiles: the vendored versions 1 and 2, and a deployment's own.
+"""Checks descriptors against Data Package profiles: the vendored versions 1 and 2, and a deployment's own.
 
 Nothing is ever fetched.
 """
@@ -57,7 +57,7 @@ class Profiles:
             source: A folder with `*.json` files, in folders too, or a mapping of URL to schema.
 
         Raises:
-            InvalidInput: There is no such folder, or a schema is not valid or refers to one that is not there.
+            InvalidInput: There is no such folder, or a schema is not valid or refers to a missing one.
         """
         if source is None:
             return _plain()
@@ -80,7 +80,7 @@ class Profiles:
             with_pointers: Also name the local files that get no Git LFS pointer.
 
         Returns:
-            At most 100 findings; where there are more, the last one counts them, up to a thousand.
+            At most 100 findings. If there are more, one more finding counts the rest, up to a thousand.
         """
         found = self._findings(descriptor, with_pointers=with_pointers)
         first = tuple(islice(found, _MOST))
@@ -189,14 +189,14 @@ def _vendored_schemas() -> dict[str, Any]:
 
 
 def _judged(descriptor: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace values that the specification allows and the JSON Schemas refuse by values that both allow.
+    """Replace values that the specification allows and the JSON Schemas refuse with values that both allow.
 
     `schema` and `dialect` may be a path or URL. A dataset whose files come later has no resources.
 
     Args:
         descriptor: Ordinary values.
-        resource: The members that each resource has if it does not say otherwise: a package that declares a tabular
-            profile by `$schema` need not repeat it as `profile`.
+        resource: The default members of each resource: a package that declares a tabular profile by `$schema` need not
+            repeat it as `profile`.
     """
     whole = {**({"profile": "tabular-data-package"} if resource else {}), **descriptor}
     listed = descriptor.get("resources")

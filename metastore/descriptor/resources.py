@@ -32,7 +32,7 @@ SINGULAR = {
 }
 
 _ITEMS = {**SINGULAR, "path": "path", "extrapaths": "extra path"}
-#: Members that no article goes with in a sentence.
+#: Members that take no article in a sentence.
 _NO_NOUNS = frozenset({"created", "extrapaths", "bytes", "$schema"})
 
 
@@ -133,7 +133,8 @@ def _is_git_folder(part: str) -> bool:
 def words_of(document: Any, path: Sequence[str | int]) -> str:
     """Return a path in words and names: `the type of field 'lat' of resource 'stations'`.
 
-    A thing whose name is in question is called by its number, and a list by the name of its member: `'fields' of …`.
+    If the path leads to the name of a thing, the thing is called by its number; a list is called by the name of its
+    member: `'fields' of …`.
     """
     said: list[str] = []
     name, value, ends_in_item = "descriptor", document, False

@@ -1,4 +1,4 @@
-"""A cache that is bounded by the size of its values."""
+"""A cache with a limit on the total size of its values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cache:
     def get(self, key: Hashable) -> Any:
         """Return the value of a key, or None."""
         found = self._values.get(key)
-        if found is None:  # the lock would cost as much as all the rest
+        if found is None:  # taking the lock would cost as much as all the rest
             return None
         with self._mutex:
             if key in self._values:

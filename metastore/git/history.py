@@ -108,7 +108,7 @@ def read_tag(dataset_id: DatasetId, repository: Repository, name: str) -> Tag:
 
 
 def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str) -> Tag:
-    """Return a tag whose reference holds `target`. Raises TagNotFound if that does not lead to a commit."""
+    """Return the tag whose reference holds `target`. Raises TagNotFound if `target` does not lead to a commit."""
     kind, content = object_at(repository, target)
     try:
         if kind == git.COMMIT:

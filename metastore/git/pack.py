@@ -52,10 +52,10 @@ def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
 
     Args:
         content: The pack.
-        longest: The most bytes of all objects together, since a small pack can hold endless ones.
+        longest: The largest size of all objects together, in bytes, since a small pack can hold huge ones.
 
     Raises:
-        StorageCorrupt: It is not a whole pack, needs objects that are not in it, or holds too much.
+        StorageCorrupt: The pack is incomplete, needs objects that are not in it, or is too large.
     """
     try:
         return unpacked(content, longest=longest)
@@ -68,11 +68,11 @@ def unpacked(content: bytes, *, longest: int, most: int | None = None) -> dict[s
 
     Args:
         content: The pack.
-        longest: How many bytes its objects may have in all.
-        most: How many objects it may have; None for any number.
+        longest: The largest size of all objects together, in bytes.
+        most: The largest number of objects; None for any number.
 
     Raises:
-        ValueError: It is no whole pack, needs objects that are not in it, or holds too much.
+        ValueError: The pack is incomplete, needs objects that are not in it, or is too large.
     """
     room, count = _Room(longest), int.from_bytes(content[8:12])
     if most is not None and count > most:
@@ -125,7 +125,7 @@ def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
 
 
 def _resolved(entries: Iterable[_Entry], room: _Room) -> dict[str, GitObject]:
-    """Return the objects of entries: of whole ones first, then of differences to what is known by then."""
+    """Return the objects of entries: first whole ones, then deltas, each once its base is known."""
     objects: dict[str, GitObject] = {}
     ready = list[tuple[_Entry, GitObject]]()
     waiting = defaultdict[int | str, list[_Entry]](list)

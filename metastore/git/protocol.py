@@ -1,7 +1,7 @@
 """A client of Git's smart HTTP protocol, without a clone: a repository's references, objects by id, and pushes.
 
-Reading is by protocol version 2 (gitprotocol-v2(5)), which gives any object by its id; pushing by version 0
-(gitprotocol-pack(5)), where the server compares each reference with its old value under a lock of its own.
+It reads with protocol version 2 (gitprotocol-v2(5)), which gives any object by its id. It pushes with version 0
+(gitprotocol-pack(5)), where the server compares each reference with its old value under its own lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metastore.http.responses import Missing, Redirected, ResponseLost
 
 
 class NoRepository(Missing):
-    """There is no repository at a path, no longer or not yet. A storage decides what that means.
+    """There is no repository at a path (any more, or yet). A storage decides what that means.
 
     Attributes:
         moved_to: The address that the server redirects to, or None.
@@ -136,7 +136,7 @@ class SmartHttp:
         try:
             report, words = _bands(content) if side_band else (content, "")
             return _refusal(report, words, updates)
-        except StorageUnavailable as error:  # it was sent, and the response is no report
+        except StorageUnavailable as error:  # the push was sent, and the response is not a report
             raise ResponseLost(path, f"gave no usable answer: {error}") from None
 
     def _ask(
@@ -167,7 +167,7 @@ class SmartHttp:
         return self._filters
 
     def _expect_atomic(self, path: str) -> bool:
-        """Check that the server can move several references atomically. One that cannot would ignore the demand.
+        """Check that the server can move several references atomically. A server that cannot ignores the request.
 
         Returns:
             Whether the server can also give its reason for refusing.

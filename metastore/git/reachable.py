@@ -1,4 +1,4 @@
-"""Finds the objects that a commit or tag needs, which have to travel when its history is copied."""
+"""Finds the objects that a commit or tag needs, which have to be copied with its history."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from metastore.git.repository import Repository, object_at
 
 
 class Needed(Mapping[str, GitObject]):
-    """The objects that one needs, in the order in which they refer to each other. Each is read on access.
+    """The objects that a commit or tag needs, in the order in which they refer to each other. Each is read on access.
 
     Args:
         repository: The repository to read from.
@@ -45,7 +45,7 @@ def reachable(
     shallow: Collection[str] = (),
     most: int | None = None,
 ) -> dict[str, None]:
-    """Return the ids of the objects that some need, in the order in which they refer to each other.
+    """Return the ids of some objects and of all that they need, in the order in which they refer to each other.
 
     Args:
         repository: The repository to read from.
@@ -53,7 +53,7 @@ def reachable(
         known: Commits that the target has already, with all objects that their trees need.
         behind: Commits that the target has already, perhaps without their trees.
         shallow: Commits whose parents are left out.
-        most: How many objects there may be; None for any number.
+        most: The largest number of objects; None for any number.
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from metastore.errors import InvalidInput
 from metastore.git.protocol import FLUSH, NONE, pkt_line
 
-#: `no-thin`: the client sends whole objects, or differences to objects of the same pack.
+#: `no-thin`: the client sends whole objects, or deltas to objects in the same pack.
 _CAPABILITIES = "report-status atomic ofs-delta no-thin object-format=sha1 agent=metastore"
 _UPDATE = re.compile(r"([0-9a-f]{40}) ([0-9a-f]{40}) (refs/[^\0\s]+)")
 
@@ -23,8 +23,8 @@ class Update:
 
     Attributes:
         name: The full name, such as `refs/heads/main` or `refs/tags/v1`.
-        old: The id that the client saw there; None for none.
-        new: The id that is to be there; None to remove the reference.
+        old: The id that the client saw there; None if it saw no reference.
+        new: The new id; None to remove the reference.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Push:
 
     Attributes:
         updates: The references to move.
-        atomic: Whether all of them are to move, or none.
+        atomic: Whether to move either all of them or none.
         pack: The objects that the server may lack; empty if none are sent.
     """
 
@@ -51,7 +51,7 @@ class Push:
         """Read a request.
 
         Raises:
-            InvalidInput: It is none, or is signed, or comes from a shallow clone.
+            InvalidInput: It is not such a request, is signed, or comes from a shallow clone.
         """
         position, lines = 0, list[str]()
         while (head := body[position : position + 4]) != FLUSH:
@@ -76,7 +76,7 @@ def _update(line: str) -> Update:
 
 
 def advertisement(references: Mapping[str, str]) -> bytes:
-    """Return the answer to the first request of a push: what the references lead to, and what the server can do."""
+    """Return the answer to the first request of a push: the references and their targets, and the capabilities."""
     lines = [f"{target} {name}" for name, target in sorted(references.items())] or [f"{NONE} capabilities^{{}}"]
     lines[0] += f"\0{_CAPABILITIES}"
     return b"".join([pkt_line("# service=git-receive-pack"), FLUSH, *map(pkt_line, lines), FLUSH])

@@ -1,4 +1,4 @@
-"""Objects that came from elsewhere for a repository, and the check that they are whole and sound before they count."""
+"""Objects that a repository receives, and the check that they are complete and valid before a reference moves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _CACHE_BYTES = 1024 * 1024
 
 
 class Received(ReadableRepository):
-    """A repository as it would be: objects that came over those that are there, and one reference that has moved.
+    """A repository as a push would leave it: with the received objects, and with one reference moved.
 
-    What did not come has to be in this very dataset. The cache of the repository does not count, since other datasets
-    may share it.
+    All other objects have to be in this same dataset. The repository's cache does not count, since other datasets may
+    share it.
 
     Args:
-        came: The objects that came, by id.
+        came: The received objects, by id.
         there: The repository; None for a new one.
         branch: The branch of the dataset.
-        name: The full name of the reference.
-        target: The id that it leads to.
+        name: The full name of the reference that moves.
+        target: The id that the reference moves to.
     """
 
     def __init__(
@@ -35,18 +35,18 @@ class Received(ReadableRepository):
         super().__init__(Cache(_CACHE_BYTES))
         self.branch = branch
         self._came, self._there, self._name, self._target = came, there, name, target
-        #: The objects that came and that the reference needs; complete after `check`.
+        #: The received objects that the reference needs; complete after `check`.
         self.needed: dict[str, GitObject] = {}
 
     def check(self, dataset_id: DatasetId, inspect: Inspect) -> None:
-        """Check all that the reference leads to as `verify` does, but for what the branch led to before.
+        """Check all objects that the reference leads to, as `verify` does, except those that the branch had before.
 
         Args:
             dataset_id: The dataset.
             inspect: As for `verify`.
 
         Raises:
-            InvalidInput: Something is missing or wrong, or the branch would not go on from where it is.
+            InvalidInput: An object is missing or not valid, or the branch would not continue from its newest revision.
         """
         known = self._there.leads_to if self._there is not None else lambda identity: False
         for damage in verify(self, dataset_id, inspect, known=known):

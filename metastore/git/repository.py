@@ -47,7 +47,7 @@ class ReadableRepository(ABC):
 
     @abstractmethod
     def read_uncached(self, object_id: str) -> GitObject:
-        """Read an object of this very dataset from its storage. Raises KeyError."""
+        """Read an object of this dataset from its storage, past every cache. Raises KeyError."""
 
     @abstractmethod
     def tag_names(self) -> list[str]:
@@ -89,7 +89,7 @@ class ReadableRepository(ABC):
         return {f"refs/heads/{self.branch}": self.head(), **tags}
 
     def has_blob(self, blob: BlobId) -> bool:
-        """Tell whether a blob is in this very dataset. The cache, which others share, does not count."""
+        """Tell whether a blob is in this dataset. The cache does not count, since other datasets share it."""
         try:
             return self.read_uncached(blob).kind == git.BLOB
         except KeyError:
@@ -124,7 +124,7 @@ class Repository(ReadableRepository):
         """Keep programs that do not use the dataset's lock, such as Git itself, from moving the branch.
 
         Raises:
-            StorageBusy: Such a program is at work, and does not finish in time.
+            StorageBusy: Such a program does not finish in time.
         """
         return nullcontext()
 
@@ -136,7 +136,7 @@ class Repository(ReadableRepository):
         """Keep programs that do not use the dataset's lock, such as Git itself, from changing tags.
 
         Raises:
-            StorageBusy: Such a program is at work, and does not finish in time.
+            StorageBusy: Such a program does not finish in time.
         """
         return nullcontext()
 
@@ -162,7 +162,7 @@ def ancestry(repository: ReadableRepository, commit_id: str | None) -> Iterator[
 def _stretches(repository: ReadableRepository) -> Iterator[str]:
     """Yield the ids of the branch, newest first, many at a time in one text, separated by spaces.
 
-    They are cached, since the past of a commit never changes: a history of 10,000 is read only once.
+    They are cached, since the ancestors of a commit never change: a history of 10,000 revisions is read only once.
     """
     start: str | None = repository.head()
     while start:

@@ -1,7 +1,7 @@
 """The server's half of Git's smart HTTP protocol, for `git clone` and `git fetch`: references, and packs of objects.
 
 Protocol version 2 (gitprotocol-v2(5)), which Git speaks since 2.18, with shallow clones and without filters. A request
-is answered from itself alone, so any process can answer the next one.
+contains all that its answer depends on, so any process can answer the next one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOO_OLD = b"".join(
 )
 #: The bytes of a pack in one packet, which has 65,520 bytes with its length and band (gitprotocol-common(5)).
 _BAND = 65515
-#: zlib's level for packs: the usual one takes three times as long, for a sixth less.
+#: zlib's level for packs: the default takes three times as long, for packs that are a sixth smaller.
 _FASTEST = 1
 _ID = re.compile("[0-9a-f]{40}")
 
@@ -107,9 +107,9 @@ class Fetch:
 
 
 def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
-    """Find the objects that a client lacks, at most so many.
+    """Find the objects that a client lacks, at most `most`.
 
-    Only objects that the branch or a tag leads to are sent, and only such commits are acknowledged.
+    The answer contains only objects, and acknowledges only commits, that the branch or a tag leads to.
 
     Raises:
         InvalidInput: A wanted object is not available, the objects are too many, or the request is malformed.

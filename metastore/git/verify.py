@@ -48,7 +48,7 @@ def verify(
         inspect: Called once with each version of each file in the root of a revision.
         stored: Ids of further objects, to which no reference has to lead. The objects that they refer to may be
             missing.
-        known: Tells whether a commit was verified before, with all objects that it needs.
+        known: Tells whether a commit has been verified before, with all objects that it needs.
     """
     yield from _Check(repository, dataset_id, inspect, known).run(stored)
 

@@ -1,7 +1,7 @@
 """The common base of storages of Git objects: objects and references in, revisions and tags out.
 
-An adapter brings a `Repository` (objects and references of one dataset) and opens, locks and makes them; how revisions
-are resolved, read, appended and tagged is written once, here and in `metastore.git.history`.
+An adapter implements a `Repository` (the objects and references of one dataset), and opens, locks and makes
+repositories. Resolving, reading, appending and tagging revisions is written once, here and in `metastore.git.history`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, 
 class ObjectStorage(Storage):
     """A storage of Git objects; see the module."""
 
-    #: Whether any object goes in and comes out byte for byte. A host's API may support only some objects.
+    #: Whether the storage keeps any object byte for byte. A host's API may support only some objects.
     carries_any_object = True
     #: How many revisions of a history are adopted at once; None for all of them.
     adopts_at_once: int | None = None
@@ -53,12 +53,12 @@ class ObjectStorage(Storage):
     def _open(self, dataset_id: DatasetId, revision: RevisionId | None = None) -> AbstractContextManager[Repository]:
         """Open the repository at an id. Raises DatasetNotFound or DatasetMoved.
 
-        Where a `revision` is given nothing else is read but it and what comes before: what was known a moment ago will
-        do. A write compares again.
+        If a `revision` is given, only it and its ancestors are read, so references from a moment ago are good enough. A
+        write compares them again.
         """
 
     def _open_to_append(self, dataset_id: DatasetId, parent: RevisionId) -> AbstractContextManager[Repository]:
-        """Open a repository to add a revision. It may be remembered: the write compares everything again."""
+        """Open a repository to add a revision. Its references may be a moment old: the write compares them again."""
         return self._open(dataset_id, parent)
 
     @abstractmethod
@@ -67,13 +67,13 @@ class ObjectStorage(Storage):
 
     @abstractmethod
     def _expect_same(self, dataset_id: DatasetId, repository: Repository) -> None:
-        """Raise unless a repository still is the one at an id. Under the dataset's lock, that stays so.
+        """Check that a repository is still the one at an id. Under the dataset's lock, it remains so.
 
-        What was written for one repository, such as the objects of a commit, is not in another.
+        Otherwise objects that were written to the repository, such as those of a commit, are missing from the new one.
 
         Raises:
-            DatasetNotFound: There is none any more.
-            StorageBusy: Another was made there.
+            DatasetNotFound: The repository is gone.
+            StorageBusy: Another repository was made there.
         """
 
     @abstractmethod
@@ -186,16 +186,16 @@ class ObjectStorage(Storage):
     def adopt(
         self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId, *, parent: RevisionId | None
     ) -> None:
-        """Let revisions that were made elsewhere follow on `parent`, all at once; None makes a new dataset of them.
+        """Add revisions that were made elsewhere on top of `parent`, atomically; if it is None, make a new dataset.
 
         Args:
-            dataset_id: A dataset, or an id without one.
-            objects: All that `head` needs and the dataset has not.
-            head: The newest of the revisions; the oldest follows on `parent`.
-            parent: The newest revision, as far as the caller knows.
+            dataset_id: A live or deleted dataset, or a free id if `parent` is None.
+            objects: The objects that `head` needs and the dataset lacks, by id.
+            head: The newest of the new revisions. The oldest of them follows `parent`.
+            parent: The revision that the caller believes to be the newest.
 
         Raises:
-            AlreadyExists: There is a dataset, and `parent` is None.
+            AlreadyExists: The id is taken, and `parent` is None.
             RevisionConflict: `parent` is not the newest revision.
         """
         if parent is None:
@@ -205,7 +205,7 @@ class ObjectStorage(Storage):
             self._advance(dataset_id, repository, objects, head, parent)
 
     def adopt_tag(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], name: str, target: str) -> None:
-        """Set a new tag to an object that was made elsewhere. Raises AlreadyExists."""
+        """Create a tag whose object was made elsewhere. Raises AlreadyExists."""
         with self._open(dataset_id) as repository:
             self._add_tag(dataset_id, repository, objects, name, target)
 
@@ -245,7 +245,7 @@ class ObjectStorage(Storage):
                     yield from self._verify_where_it_is(dataset_id, inspect, repair=repair)
 
     def _verify_where_it_is(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
-        """Yield what is wrong with a dataset, which may move meanwhile: it may be too late to list it at its new id."""
+        """Yield the damage of a dataset. If it moves meanwhile, follow it: its new id may already have been passed."""
         try:
             yield from self._verify_dataset(dataset_id, inspect, repair=repair)
         except DatasetMoved as moved:
@@ -256,7 +256,7 @@ class ObjectStorage(Storage):
         return iter(())
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
-        """Yield what is wrong with one dataset. Raises DatasetNotFound."""
+        """Yield the damage of one dataset. Raises DatasetNotFound."""
         try:
             with self._open_uncached(dataset_id) as repository:
                 yield from verify(repository, dataset_id, inspect)

@@ -31,7 +31,7 @@ class Storage(ABC):
     storage, a deleted dataset is a dataset like any other: its newest revision is a deletion.
     """
 
-    #: Whether a request whose answer was lost may still be carried out later, as by a host.
+    #: Whether a request whose answer was lost may still be carried out later, as on a Git host.
     may_arrive_late = False
     #: The branch of new datasets.
     branch = "main"
@@ -71,7 +71,7 @@ class Storage(ABC):
         """Queue a writer behind those of other processes that lost a race; inside the context it may append again.
 
         Its holder competes only with writers that have not lost a race yet, so one of many writers gets through. The
-        writers of one process queue already: see `metastore.storage.retry`. The default does nothing more.
+        writers of one process queue anyway: see `metastore.storage.retry`. By default, nothing else queues.
         """
         return nullcontext()
 
@@ -168,7 +168,7 @@ class Storage(ABC):
         """Create an annotated tag.
 
         Raises:
-            AlreadyExists: There is a tag with this name.
+            AlreadyExists: The dataset has a tag of this name.
             RevisionNotFound: The dataset has no such revision.
         """
 
@@ -177,7 +177,7 @@ class Storage(ABC):
         """Return a tag.
 
         Raises:
-            TagNotFound: There is no tag with this name.
+            TagNotFound: The dataset has no tag of this name.
         """
 
     @abstractmethod
@@ -195,7 +195,7 @@ class Storage(ABC):
             expected: The id that the caller believes the tag to have.
 
         Raises:
-            TagNotFound: There is no tag with this name.
+            TagNotFound: The dataset has no tag of this name.
             AlreadyExists: Another tag has the new name.
             RevisionConflict: The tag has another id.
         """
@@ -205,7 +205,7 @@ class Storage(ABC):
         """Remove a tag.
 
         Raises:
-            TagNotFound: There is no tag with this name.
+            TagNotFound: The dataset has no tag of this name.
             RevisionConflict: The tag has another id.
         """
 
@@ -215,25 +215,25 @@ class Storage(ABC):
 
     @abstractmethod
     def touched(self, since: str | None) -> Iterator[tuple[str, DatasetId]]:
-        """Yield the datasets that were written, moved or purged since a cursor, each with the cursor behind it.
+        """Yield the datasets that were written, moved or purged since a cursor, each with the cursor after it.
 
-        Moved and purged ids are included. A change is yielded by each pass that begins after it, until one of them
-        was read to its end: at least once. A cursor of another storage, or of another copy of it, begins at the start.
+        Moved and purged ids are included. Every pass that begins after a change yields it, until one pass has been read
+        to its end: at least once. With a cursor of another storage, or of a copy of it, a pass begins at the start.
 
         Args:
             since: A cursor that was yielded before; None for everything.
 
         Raises:
-            InvalidInput: The text is no cursor; raised by the call itself.
+            InvalidInput: The text is not a cursor; raised by the call itself.
         """
 
     @abstractmethod
     def verify(self, *, repair: bool = False, inspect: Inspect = no_inspection) -> Iterator[Damage]:
-        """Read everything, and yield what is wrong.
+        """Read the whole storage, and yield all damage.
 
         Args:
-            repair: Remove what interrupted writes left behind. What a dataset holds never changes.
-            inspect: Called with each version of each file in the root of a revision; returns what is wrong with it.
+            repair: Remove the files that interrupted writes left behind. The contents of datasets never change.
+            inspect: Called with each version of each file in the root of a revision; returns its fault, or None.
         """
 
     @abstractmethod
@@ -244,23 +244,23 @@ class Storage(ABC):
         """Make the present state of these ids durable, after a change that could not be confirmed.
 
         Raises:
-            StorageUnavailable: It still cannot be.
+            StorageUnavailable: The state still cannot be made durable.
         """
 
     def was_made(self, error: OutcomeUnknown) -> bool | None:
-        """Tell whether the change was made whose outcome was unknown; if not, it will not be made any more.
+        """Tell whether a change of unknown outcome was made, where the storage has a record of that.
 
         Returns:
-            Whether it was made; or None, where only what it would have changed can tell.
+            True if it was made, False if it was not and will not be; None if only the state of the dataset can tell.
         """
         return None
 
     @abstractmethod
     def ping(self) -> None:
-        """Return if the storage answers.
+        """Check that the storage answers.
 
         Raises:
-            StorageUnavailable: It does not.
+            StorageUnavailable: The storage does not answer.
         """
 
     def is_unnamed(self, text: str) -> bool:
@@ -268,7 +268,7 @@ class Storage(ABC):
         return False
 
     def private(self, name: str) -> str | None:
-        """Return the path of a file beside the datasets that is no part of them, or None if there is no such place."""
+        """Return the path of a private file beside the datasets, which backups leave out; None if there is no place."""
         return None
 
     def search_index(self, source: Source) -> Index | None:

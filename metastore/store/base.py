@@ -101,7 +101,7 @@ class Store(ABC):
         self.close()
 
     def close(self) -> None:
-        """Free what is held open. Every later call raises InvalidInput, but for `close` itself."""
+        """Close open files and connections. After that, every call except `close` raises InvalidInput."""
         self._closed = True
 
     @property
@@ -115,7 +115,7 @@ class Store(ABC):
 
     @property
     def max_bytes(self) -> int:
-        """The size of the largest descriptor that the store takes, in bytes; a service may take less."""
+        """The size of the largest descriptor that the store accepts, in bytes; a service may accept less."""
         return self._max_bytes
 
     @abstractmethod
@@ -127,19 +127,19 @@ class Store(ABC):
         Args:
             dataset_id: A live dataset.
             revision: None for the newest.
-            at_least: The full id of a revision that the newest one has to be, or to follow. Then a replica of a
-                database that has this revision may answer, although a newer one may exist. Without it, the primary
-                answers; but a client of a service names the last revision that it wrote by itself.
+            at_least: The full id of a revision that the answering server has to have. Then a replica of a database that
+                has it may answer, although the primary may have a newer one. Without it, the primary answers; a client
+                of a service fills in the last revision that it wrote.
 
         Raises:
             DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
             PathNotFound: The revision has no `datapackage.json` (somebody made it by hand).
-            NotADescriptor: What is stored is not a JSON object; `dataset_bytes` returns it.
+            NotADescriptor: The stored file is not a JSON object; `dataset_bytes` returns it.
         """
 
     @abstractmethod
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
-        """Return what is stored, byte for byte, with its revision; it is not read, and may be no JSON.
+        """Return the stored file, byte for byte, with its revision. The file is not parsed, and may not be JSON.
 
         Raises:
             DatasetDeleted: The dataset was deleted, or the revision is the deletion; the error has the `revision`.
@@ -169,8 +169,8 @@ class Store(ABC):
             after: Only ids behind this one, such as the last id of the page before.
             limit: The largest number of ids.
             deleted: False for live datasets, True for deleted ones, None for both.
-            at: Only datasets that there were at this time, live or deleted as they were then. This reads the history
-                of each. Datasets that were moved since have their present ids, and purged ones are not listed.
+            at: Only datasets that existed at this time, live or deleted as they were then. This reads the history of
+                each. Datasets that have moved since have their present ids, and purged ones are not listed.
         """
 
     @abstractmethod
@@ -215,31 +215,31 @@ class Store(ABC):
         limit: int = 50,
         summary: bool = False,
     ) -> Results:
-        """Find datasets: by words anywhere in the descriptor, and by filters, which all have to fit.
+        """Find datasets by words anywhere in the descriptor, and by filters. All words and filters have to match.
 
-        Accents and case do not count. A local store keeps an index, which follows what is written; other stores are
-        searched by reading all datasets, and the results say so (`scanned`).
+        Accents and case do not count. Some stores keep an index, which each search brings up to date (`is_indexed`). In
+        other stores a search reads all datasets, and the results say so (`scanned`).
 
         Args:
-            query: Words that all have to be there, in any order. `"two words"` stand behind each other, `-word` must
-                not be there, `salin*` begins with these letters. Without a query everything is found.
+            query: Words, in any order; all have to occur. `"two words"` is a phrase, `-word` excludes a word, and
+                `salin*` is the beginning of a word. Without a query, every dataset matches.
             owner: Only this owner's datasets.
-            licence: Only those with this licence: its name, or its title if it has no name. As for all filters, an
+            licence: Only datasets with this licence: its name, or its title if it has no name. As for all filters, an
                 empty text finds the datasets that have none.
-            keyword: Only those with this keyword.
-            format: Only those with a resource of this format.
-            field: Only those with a field of this name in a table schema.
-            contributor: Only those with this contributor.
-            changed_since: Only those whose newest revision was made then or later. Not together with `at`.
-            deleted: False for live datasets, True for deleted ones, which are found by their last text, None for both.
-            findings: True for the datasets that a check finds fault with, False for the others. Not together with `at`.
+            keyword: Only datasets with this keyword.
+            format: Only datasets with a resource of this format.
+            field: Only datasets with a field of this name in a table schema.
+            contributor: Only datasets with this contributor.
+            changed_since: Only datasets whose newest revision was made then or later. Not together with `at`.
+            deleted: False for live datasets, True for deleted ones (by their last descriptor), None for both.
+            findings: True for the datasets with findings of a check, False for the others. Not together with `at`.
             at: Search the datasets as they were at this moment.
             order: `relevance`, `changed` (newest first), `id` or `title`.
             facets: What to count the results by: any of owner, licence, keyword, format, field, contributor.
-            after: The `following` of the page before.
-            before: The `preceding` of the page behind.
+            after: The `following` cursor of the previous page.
+            before: The `preceding` cursor of the next page.
             limit: The largest number of hits, at most 1000.
-            summary: Whether hits say what their revision changed, which reads two descriptors for each.
+            summary: Whether each hit says what its newest revision changed; this reads two descriptors for each hit.
 
         Raises:
             InvalidInput: The query cannot be parsed, and the message says where; or an argument is malformed.
@@ -255,22 +255,25 @@ class Store(ABC):
 
     @property
     def is_indexed(self) -> bool:
-        """Whether a search has an index. Otherwise it takes as long as reading all datasets."""
+        """Whether the store has a search index. Without one, a search reads all datasets."""
         return True
 
     @property
     def profiles(self) -> Profiles:
-        """The profiles that descriptors are checked against. A service keeps its own ones to itself."""
+        """The profiles that descriptors are checked against. A service does not send its own ones."""
         from metastore.descriptor.profiles import Profiles  # slow to import, and only pages ask
 
         return Profiles.load(None)
 
     @abstractmethod
     def search(self, wanted: Wanted, readable: Readable | None = None, *, within: float | None = None) -> Results:
-        """Carry out a search that is parsed already, among the datasets that the caller may read; None for all.
+        """Carry out a parsed search.
 
-        With `within`, it spends about so many seconds of a processor on indexing the changes of others, or on scanning.
-        If that was not enough, the results are not `complete`, and the next search indexes more.
+        Args:
+            wanted: The search.
+            readable: The datasets that the caller may read; None for all.
+            within: The most seconds of a processor to spend, roughly, on indexing the changes of others or on scanning.
+                If that is not enough, the results are not `complete`, and the next search indexes more.
 
         Raises:
             InvalidInput: The store is a service, which decides by itself what its caller may read.
@@ -294,7 +297,7 @@ class Store(ABC):
         """Return a revision and those before it, newest first; also of a deleted dataset.
 
         The next page begins with the `parent` of the last revision of this one. With `path`, `resource` or `field`, the
-        part is the one of that name in the first revision, and it is followed where it was renamed.
+        part is the one of that name in the first revision, under its former names too.
 
         Args:
             dataset_id: A live or deleted dataset.
@@ -314,14 +317,14 @@ class Store(ABC):
     def part_history(
         self, dataset_id: AnyId, revision: AnyRevision | None, part: Part
     ) -> Iterator[tuple[Revision, bool, Part]]:
-        """Yield revisions, newest first, whether each changed a part, and how the part is named before it.
+        """Yield revisions, newest first, each with whether it changed a part, and the part under its name before that.
 
         Revisions that did not change the part may be left out.
 
         Args:
             dataset_id: A live or deleted dataset.
             revision: The first revision; None for the newest.
-            part: What `metastore.history.parts.parse_part` returns.
+            part: The part, from `metastore.history.parts.parse_part`.
 
         Raises:
             InvalidInput: The store is a service: ask it for the `revision_list` of a part.
@@ -331,7 +334,7 @@ class Store(ABC):
     def blame(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Value, ...]:
         """Return each value of a descriptor with the revision that gave it its present form.
 
-        Things are followed where they were renamed. The numbers of a list, and its texts, are one value.
+        A part that was renamed keeps its origin. A list of numbers or of texts is one value.
 
         Raises:
             DatasetDeleted: The dataset was deleted, or the revision is the deletion.
@@ -374,7 +377,7 @@ class Store(ABC):
         """
 
     def resource_list(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[dict[str, Any], ...]:
-        """Return the resources of a descriptor, in its order. What is no object among them is left out."""
+        """Return the resources of a descriptor, in its order. Items that are not objects are left out."""
         descriptor = self.dataset_read(dataset_id, revision).descriptor
         return tuple(dict(resource) for _, resource in resources(descriptor))
 
@@ -407,7 +410,7 @@ class Store(ABC):
         before: str | None = None,
         limit: int | None = None,
     ) -> LazyList[JournalEntry]:
-        """Return who moved, purged and retagged datasets, newest first; a purge leaves its line here.
+        """Return the journal, newest first: who moved, purged, retagged or received datasets, when and why.
 
         Args:
             dataset_id: Only lines about this id, as the dataset was called before a move.
@@ -425,10 +428,10 @@ class Store(ABC):
         first.
 
         Args:
-            since: The `cursor` of the last entry that was dealt with; None for everything. A cursor of another store,
-                or of a copy, begins at the start.
+            since: The `cursor` of the last entry that the caller has processed; None for everything. With a cursor of
+                another store, or of a copy, the feed begins at the start.
             wait: How many seconds to wait for a change if there is none yet; the store looks again at most twice a
-                second. What the last call told, and the feed repeats, is no change.
+                second. An entry that the feed repeats from the previous call does not count as a change.
         """
 
     def batch(
@@ -445,7 +448,7 @@ class Store(ABC):
             message: The reason for all of them.
             author: As for every write.
             at: As for every write.
-            batch_id: What the changes have in common, a line of their messages; None makes one.
+            batch_id: The id that all the changes share, a line of their messages; None makes a new one.
 
         Raises:
             InvalidInput: The message or the id is malformed.
@@ -456,11 +459,11 @@ class Store(ABC):
 
     @abstractmethod
     def settle(self, error: OutcomeUnknown) -> Outcome:
-        """Find out whether the change was made about which a call raised `OutcomeUnknown`.
+        """Find out whether a change was made, after its call raised `OutcomeUnknown`.
 
         Returns:
-            `LANDED`: it was made, and is durable. `NOT_LANDED`: it was not made, and will not be. `UNKNOWN`: it still
-            cannot be told; a repeat with `expected=error.before` is safe, and is made once at most.
+            `LANDED`: it was made, and is durable. `NOT_LANDED`: it was not made, and will not be. `UNKNOWN`: nobody can
+            tell yet; it is safe to repeat the change with `expected=error.before`: it is made at most once.
 
         Raises:
             InvalidInput: The error is about a bundle.
@@ -468,12 +471,12 @@ class Store(ABC):
 
     @abstractmethod
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
-        """Read everything that is stored, and yield what is wrong.
+        """Read the whole store, and yield all damage.
 
         Args:
-            repair: Remove what interrupted writes left behind. What a dataset holds never changes.
-            heads: Dataset ids to revisions that were kept elsewhere: each has to be in its dataset's history. Somebody
-                who replaces a history as a whole leaves it readable, but cannot bring back these.
+            repair: Remove the files that interrupted writes left behind. The contents of datasets never change.
+            heads: Dataset id -> a revision that was kept elsewhere, which has to be in the dataset's history. A history
+                that was replaced as a whole is readable, but lacks this revision.
 
         Raises:
             InvalidInput: The store is a service.
@@ -490,8 +493,8 @@ class Store(ABC):
     ) -> Dataset:
         """Store a new dataset, or continue the history of a deleted one.
 
-        The descriptor is ordinary values, a package of frictionless, datapackage or dplib, or JSON as text or bytes,
-        whose numbers are then kept as written.
+        The descriptor is a mapping, a package of frictionless, datapackage or dplib, or JSON as text or bytes, whose
+        numbers are kept as written.
 
         Returns:
             The dataset, with the `findings` of the check.
@@ -512,7 +515,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Dataset:
-        """Replace a descriptor. One that says the same makes no revision: the newest is returned.
+        """Replace a descriptor. If nothing in it has changed, return the newest revision, and make none.
 
         Raises:
             DatasetDeleted: The dataset was deleted; create it again.
@@ -536,7 +539,7 @@ class Store(ABC):
         A mapping is a merge patch (RFC 7396), a list a JSON Patch (RFC 6902); either can be JSON text too.
 
         Raises:
-            InvalidInput: The patch does not fit, or its result may not be stored.
+            InvalidInput: The patch does not fit the descriptor, or its result cannot be stored.
             DatasetDeleted: The dataset was deleted.
             RevisionConflict: `expected` is not the newest revision.
         """
@@ -555,7 +558,7 @@ class Store(ABC):
         """Add a revision that marks a dataset as deleted. History and tags stay; `dataset_revert` restores it.
 
         Raises:
-            DatasetDeleted: The dataset was deleted before.
+            DatasetDeleted: The dataset is already deleted.
             RevisionConflict: `expected` is not the newest revision.
         """
         return self._writer.delete(self._request("delete", dataset_id, author, message, at, "Delete dataset", expected))
@@ -570,7 +573,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> None:
-        """Remove a deleted dataset for ever, or with `force` a live one, and free its id. The journal keeps a line.
+        """Permanently remove a deleted dataset, or with `force` a live one, and free its id. The journal keeps a line.
 
         Raises:
             InvalidInput: The dataset is live, and `force` was not given.
@@ -590,7 +593,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Dataset:
-        """Give a dataset another id. Its history, revision ids and tags go with it, and the old id leads to the new.
+        """Give a dataset another id. It keeps its history, revision ids and tags, and the old id leads to the new one.
 
         Raises:
             AlreadyExists: The new id is taken.
@@ -611,7 +614,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Dataset:
-        """Add a revision that equals an older one, with all its files. This also brings back a deleted dataset.
+        """Add a revision that equals an older one, with all its files. This also restores a deleted dataset.
 
         Raises:
             InvalidInput: The older revision is a deletion.
@@ -636,17 +639,17 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Dataset:
-        """Take one change out and keep those after it, by a new revision.
+        """Undo one change and keep later ones, with a new revision.
 
         `revision` is the one that made the change; `A..B` stands for all changes after A up to B, as in Git. Members
-        are found by name, so it does not matter where in its list a resource stands now. Undoing a deletion brings the
-        dataset back. Undoing what created it, or brought it back, deletes it: then `revision.deleted` is true, and the
-        descriptor is the one that was taken back. If nothing of the change is left, no revision is made: the newest is
+        are found by name, so it does not matter where in its list a resource stands now. Undoing a deletion restores
+        the dataset. Undoing its creation, or its restoration, deletes it: then `revision.deleted` is true, and the
+        descriptor is the one before the undo. If nothing of the change is left, no revision is made, and the newest is
         returned.
 
         Raises:
-            MergeConflict: A later change stands in the way; the error names the places, or the revisions if what
-                created the dataset is to be undone.
+            MergeConflict: A later change stands in the way; the error names the members, or the later revisions if the
+                dataset's creation is to be undone.
             InvalidInput: A does not come before B.
             DatasetDeleted: The dataset was deleted after the change.
             RevisionConflict: `expected` is not the newest revision.
@@ -689,9 +692,9 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> Tag:
-        """Rename a tag, describe it, or let it name another revision; what is not given stays.
+        """Rename a tag, describe it, or move it to another revision. Arguments that are None change nothing.
 
-        The author becomes the tag's; the journal keeps a line with the message.
+        The author becomes the author of the tag. The journal keeps a line with the message.
 
         Raises:
             TagNotFound: The dataset has no tag of this name.
@@ -722,7 +725,7 @@ class Store(ABC):
         message: str | None = None,
         at: AnyTime | None = None,
     ) -> None:
-        """Remove a tag; the revision stays, and the journal keeps a line.
+        """Remove a tag. The revision stays, and the journal keeps a line.
 
         Raises:
             TagNotFound: The dataset has no tag of this name.
