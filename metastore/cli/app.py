@@ -96,7 +96,7 @@ class _Top(click.Group):
 @click.version_option(metastore.__version__, prog_name="metastore", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Keep Data Package descriptors, so that every change leaves a trace and can be undone."""
+    """Store Data Package descriptors. Every change leaves a trace and can be undone."""
     context.ensure_object(App)
 
 

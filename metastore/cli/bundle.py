@@ -46,11 +46,11 @@ def _command(name: str, *options: Callable[..., Any], writes: bool = False, list
 @_command(
     "list",
     click.argument("prefix", default=""),
-    click.option("--group", help="Only those of this group."),
-    click.option("--device", help="Only those with this device."),
-    click.option("--event", help="Only those with this event."),
-    click.option("--run/--no-run", default=None, help="Only those that should, or should not, be running."),
-    click.option("--host", help="Only those that may run on this host."),
+    click.option("--group", help="Only bundles of this group."),
+    click.option("--device", help="Only bundles with this device."),
+    click.option("--event", help="Only bundles with this event."),
+    click.option("--run/--no-run", default=None, help="Only bundles that should, or should not, be running."),
+    click.option("--host", help="Only bundles that may run on this host."),
     click.option("--after", metavar="NAME", help="Begin after this name."),
     click.option("--limit", type=Number(0), help="The most bundles to list."),
     lists="name event ifb_group storage run udp writable hosts updated",
@@ -66,8 +66,8 @@ def list_bundles(app: App, **wanted: Any) -> None:
 @_command(
     "read",
     NAME,
-    click.option("--snapshot", type=int, metavar="NUMBER", help="Its state at this snapshot."),
-    click.option("--at", type=TIME, metavar="TIME", help="Its state at this time."),
+    click.option("--snapshot", type=int, metavar="NUMBER", help="Print the state at this snapshot."),
+    click.option("--at", type=TIME, metavar="TIME", help="Print the state at this time."),
 )
 def read(app: App, name: str, snapshot: int | None, at: datetime | None) -> None:
     """Print a bundle with all its devices."""
@@ -147,8 +147,8 @@ def undo(app: App, name: str, snapshot: int, comment: str | None, expected: int 
 @_command(
     "log",
     click.argument("name", required=False),
-    click.option("--by", "user", metavar="USER", help="Only those of this user."),
-    click.option("--device", help="Only those that added or removed this device."),
+    click.option("--by", "user", metavar="USER", help="Only changes by this user."),
+    click.option("--device", help="Only changes that added or removed this device."),
     click.option("--since", type=TIME, metavar="TIME", help="Only from this time on."),
     click.option("--until", type=TIME, metavar="TIME", help="Only before this time."),
     click.option("--before", type=int, metavar="NUMBER", help="Only before this snapshot."),

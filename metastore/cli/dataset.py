@@ -125,7 +125,7 @@ def _patch_of(text: str) -> str | bytes:
     "filters",
     multiple=True,
     metavar="FILTER:VALUE",
-    help="Change all datasets that fit, such as licence:CC-BY-3.0; the filters are those of search. Repeatable.",
+    help="Change all datasets that match, such as licence:CC-BY-3.0, with the filters of `search`; repeatable.",
 )
 @click.option("--patch", metavar="JSON", help="The patch for these datasets; see `dataset patch`.")
 @click.option("--dry-run", is_flag=True, help="Only list what would change.")
@@ -140,8 +140,9 @@ def edit(
 ) -> None:
     """Change a descriptor in $EDITOR, or many with a patch.
 
-    If the dataset changes meanwhile, your text is kept in a file. With --where and --patch, all datasets that fit are
-    changed, in one batch, which `metastore undo --batch ID` takes back; none is if the patch does not fit one of them.
+    If the dataset changes meanwhile, your text is kept in a file. With --where and --patch, all matching datasets are
+    changed in one batch, which `metastore undo --batch ID` undoes. If the patch does not fit one of them, none is
+    changed.
 
     Example: metastore dataset edit --where licence:CC-BY-3.0 --patch '{"version": "2.0.0"}' --dry-run
     """

@@ -43,7 +43,7 @@ def _root() -> None:
 def describe(app: App, folder: Path, name: str | None, output: Path | None) -> None:
     """Make a descriptor from files.
 
-    It has the size, SHA-256, format and columns of every file in FOLDER.
+    The descriptor has the size, SHA-256, format and columns of every file in FOLDER.
     """
     from metastore.descriptor.describe import describe as describe_folder
 
@@ -196,10 +196,10 @@ def _tell_line(line: ImportLine) -> None:
 def export(app: App, folder: Path, prefixes: tuple[str, ...], revision: str | None, **options: bool) -> None:
     """Write descriptors to files.
 
-    The newest descriptor of each dataset goes to FOLDER/OWNER/NAME/datapackage.json; with PREFIXES, only of those whose
-    ids begin with one of them, and with - of those whose ids are on stdin. A manifest in FOLDER lists the files, so
-    that the next export keeps files that were edited, and --prune removes the files of datasets that are gone. Exit
-    code 1 if a file was kept or a dataset could not be read.
+    Writes the newest descriptor of each dataset to FOLDER/OWNER/NAME/datapackage.json. A PREFIX selects datasets whose
+    ids begin with it, and - those whose ids are on stdin. A manifest in FOLDER lists the files, so that the next export
+    keeps files that were edited, and --prune removes the files of datasets that are gone. Exit code 1 if a file was
+    kept or a dataset could not be read.
 
     Examples: metastore export published --revision v1 --prune; metastore export published physics/ math/
     """

@@ -107,7 +107,7 @@ CREATE = click.option(
     is_flag=True,
     expose_value=False,
     callback=keep("create"),
-    help="Make a new store without a word if there is none.",
+    help="If there is no store yet, make one without asking or saying so.",
 )
 EXPECTING: tuple[Callable[..., Any], ...] = (
     click.option("--expected", metavar="ID", help="Fail with a conflict unless this id is still the newest."),
@@ -146,7 +146,7 @@ ATTRIBUTES: tuple[Callable[..., Any], ...] = (
     click.option("--storage", type=click.Choice(["long", "short"]), help="How long readings are kept."),
     click.option("--run/--no-run", default=None, help="Whether a collector should be running now."),
     click.option("--udp/--no-udp", default=None, help="Whether UDP messages should be sent."),
-    click.option("--collectable/--not-collectable", "writable", default=None, help="Whether it may have a collector."),
+    click.option("--collectable/--not-collectable", "writable", default=None, help="Whether a collector may read it."),
     click.option("--host", "hosts", multiple=True, help="A host that the collector may run on; repeatable."),
     click.option("--device", "devices", multiple=True, help="A device; repeat it for all devices of the bundle."),
     click.option("--devices-from", metavar="FILE", help="A file (- for stdin) with all devices, one on a line."),

@@ -80,7 +80,7 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
 def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
     """Print the origin of each value of a descriptor.
 
-    Each line has a value and its revision: who, when and why.
+    Each line has a value, and who gave it its present form, when and why.
     """
     values = app.reader().blame(dataset_id, revision)
     app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), text=_blamed)
@@ -169,7 +169,7 @@ def project_read(app: App, dataset_id: str) -> None:
 @click.option("--since", type=TIME, metavar="TIME", help="Only from this time on.")
 @click.option("--limit", type=Number(0), help="The most entries to list.")
 def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
-    """List moves, purges, changes of tags, and what was received.
+    """List moves, purges, changes of tags, and received histories.
 
     Each line has the time, author, change and reason; the newest comes first.
     """
@@ -179,7 +179,7 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 @command(_root, "changes", lists="cursor action dataset_id revision.id new_id")
 @click.option("--since", metavar="CURSOR", help="Begin after this cursor of an earlier list.")
 @click.option("--summary", is_flag=True, help="End each line with the changes of the newest revision.")
-@click.option("--follow", is_flag=True, help="Go on with what changes from then on, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Wait for further changes and list them too, until Ctrl-C.")
 def changes(app: App, since: str | None, summary: bool, follow: bool) -> None:
     """List changed datasets since a cursor.
 

@@ -29,15 +29,15 @@ def _root() -> None:
 @click.option("--resource-format", metavar="TEXT", help="Only with a resource of this format, such as csv.")
 @click.option("--field", help="Only with a field (column) of this name.")
 @click.option("--contributor", help="Only with this contributor.")
-@click.option("--changed-since", type=TIME, metavar="TIME", help="Only those changed then or later.")
+@click.option("--changed-since", type=TIME, metavar="TIME", help="Only datasets that changed then or later.")
 @click.option("--deleted", is_flag=True, help="Search the last descriptors of deleted datasets instead.")
-@click.option("--findings/--no-findings", default=None, help="Only those with, or without, findings of a check.")
+@click.option("--findings/--no-findings", default=None, help="Only datasets with, or without, findings of the check.")
 @click.option("--at", type=TIME, metavar="TIME", help="Search the datasets as they were at this time.")
 @click.option("--order", type=_ORDERS, default="relevance", help="The order. Default: the best match first.")
 @click.option(
     "--facet", "facets", multiple=True, type=click.Choice(FACETS), help="Count the results by this; repeatable."
 )
-@click.option("--after", metavar="CURSOR", help="The cursor of the next page, which each page prints.")
+@click.option("--after", metavar="CURSOR", help="Begin at this cursor, which the previous page printed.")
 @click.option("--limit", type=Number(1, 1000), default=20, help="The most hits to list.", show_default=True)
 @click.option("--summary", is_flag=True, help="Print what the newest revision of each changed.")
 def search(

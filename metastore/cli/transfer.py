@@ -48,7 +48,7 @@ def init(app: App, url: str | None) -> None:
 _SELECTING: tuple[Callable[..., Any], ...] = (
     click.option("--prefix", default="", metavar="TEXT", help="Copy only ids with this prefix, such as physics/."),
     click.option("--dry-run", is_flag=True, help="Only count what would be copied."),
-    click.option("--slowly", is_flag=True, help="Keep below the limits of a Git host, which may take hours."),
+    click.option("--slowly", is_flag=True, help="Stay below the rate limits of a Git host; this may take hours."),
 )
 
 
@@ -63,8 +63,8 @@ def _selecting(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("source")
 @click.argument("target")
 @click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")
-@click.option("--journal", is_flag=True, help="Also copy the journal, to a store whose journal goes on from there.")
-@click.option("--since", metavar="CURSOR", help="Copy only what changed behind a cursor of SOURCE's changes.")
+@click.option("--journal", is_flag=True, help="Also copy the journal, if TARGET has none or an earlier part of it.")
+@click.option("--since", metavar="CURSOR", help="Copy only what changed after this cursor of `changes` of SOURCE.")
 @_selecting
 def copy(app: App, source: str, target: str, journal: bool, since: str | None, **options: Any) -> None:
     """Copy datasets to another store.

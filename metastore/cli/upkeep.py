@@ -35,7 +35,7 @@ def _root() -> None:
 
 @command(_root, "status")
 def status(app: App) -> None:
-    """Print the store, the number of its datasets, and who is the author of changes."""
+    """Print the store, the number of datasets, and the author for changes."""
     from metastore.connecting import shown
     from metastore.storage.connect import is_service
 
@@ -55,7 +55,7 @@ def status(app: App) -> None:
 
 @command(_root, "verify")
 @click.option("--repair", is_flag=True, help="Remove files that interrupted writes left behind.")
-@click.option("--heads", metavar="FILE", help="An output of --print-heads that was kept elsewhere.")
+@click.option("--heads", metavar="FILE", help="An earlier output of --print-heads, kept elsewhere.")
 @click.option("--print-heads", is_flag=True, help="Print the newest revision of each dataset.")
 def verify(app: App, repair: bool, heads: str | None, print_heads: bool) -> None:
     """Read the whole store, and list all damage.
@@ -117,10 +117,10 @@ def _count(ids: Iterable[DatasetId]) -> int:
 @command(_root, "adopt", writes=True)
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 def adopt(app: App, dry_run: bool, message: str | None, at: datetime | None) -> None:
-    """Give ids to repositories whose folders do not name any.
+    """Give ids to repositories whose folder names are not ids.
 
-    Datopian/GDX.git becomes datopian/gdx, and a link from the former path leads there. Exit code 1 if a repository can
-    get no id.
+    Datopian/GDX.git becomes datopian/gdx, and a link leads from the old path to the new one. Exit code 1 if a
+    repository cannot get an id.
     """
     from metastore.store.adoption import adopt as give_ids
 
@@ -136,7 +136,7 @@ def adopt(app: App, dry_run: bool, message: str | None, at: datetime | None) -> 
 @command(_root, "settle")
 @click.argument("change", metavar="JSON")
 def settle(app: App, change: str) -> None:
-    """Find out whether a change of unknown outcome was made.
+    """Find out whether a change was made, if its command could not tell.
 
     JSON is the text that the failed command printed. Exit code 0 if the change was made, 1 if it was not, and 5 if that
     is still unknown; then it is safe to repeat the change with --expected.
@@ -169,7 +169,7 @@ def _unknown(text: str) -> OutcomeUnknown:
 def pack(app: App, dataset_ids: tuple[str, ...]) -> None:
     """Pack histories, which saves space.
 
-    Packs all datasets, or the named ones. Readers and writers are not stopped.
+    Packs all datasets, or the named ones. Readers and writers can continue meanwhile.
     """
     from metastore.parse import parse_dataset_id
 
@@ -247,7 +247,7 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
 
 @command(_root, "check-host", stores=False)
 @click.argument("url")
-@click.option("--dataset", metavar="ID", help="On git+https://, a dataset whose repository is there, and empty.")
+@click.option("--dataset", metavar="ID", help="On git+https://, a dataset whose repository exists and is empty.")
 @click.option("--dry-run", is_flag=True, help="Only connect to the host, and list the steps.")
 def check_host(app: App, url: str, dataset: str | None, dry_run: bool) -> None:
     """Test a Git host.
@@ -256,7 +256,8 @@ def check_host(app: App, url: str, dataset: str | None, dry_run: bool) -> None:
     there, changes it in all ways, compares every id with that of the same history in memory, and purges it. That takes
     50 to 80 requests. Exit code 1 if a step failed; then report the table.
 
-    Git alone makes no repositories: on git+https://HOST/{owner}/{name}.git make an empty one, and name its dataset.
+    A plain Git server cannot create repositories: on git+https://HOST/{owner}/{name}.git create an empty one, and
+    give its dataset with --dataset.
     """
     from metastore.parse import parse_dataset_id
     from metastore.storage.probe import check
