@@ -103,7 +103,7 @@ def _text() -> str:
     if len(content) > LARGEST:
         raise RequestEntityTooLarge(
             _(
-                "the file has %(size)s bytes, and this page takes %(most)s: use `metastore bundle import`",
+                "the file has %(size)s bytes, and this page accepts %(most)s: use `metastore bundle import`",
                 size=number(len(content)),
                 most=number(LARGEST),
             )

@@ -105,7 +105,7 @@ def replace() -> Page:
     registry().bundle_import(rows, user=identity().user, comment=parts.reason())
     bundles = count(len(rows), "bundle")
     if new:
-        flash(_("Replaced %(old)s by %(new)s in %(bundles)s.", old=old, new=new, bundles=bundles))
+        flash(_("Replaced %(old)s with %(new)s in %(bundles)s.", old=old, new=new, bundles=bundles))
     else:
         flash(_("Removed %(old)s in %(bundles)s.", old=old, bundles=bundles))
     return redirect(url_for("pages.device.show", name=new or old), 303)
@@ -117,7 +117,7 @@ def _rows(old: str, new: str) -> list[Bundle | dict[str, Any]]:
     if new:
         check_devices([new], "/new")
     if new == old:
-        raise InvalidInput(_("the new device is the old one: name another"), pointer="/new")
+        raise InvalidInput(_("the new device is the same as the old one: name another"), pointer="/new")
     if not _chosen():
         raise InvalidInput(_("choose at least one bundle"))
     changes = {"remove_devices": [old], **({"add_devices": [new]} if new else {})}

@@ -267,13 +267,10 @@ class Store(ABC):
 
     @abstractmethod
     def search(self, wanted: Wanted, readable: Readable | None = None, *, within: float | None = None) -> Results:
-        """Carry out a parsed search.
+        """Carry out a parsed search among the datasets that the caller may read; None for all.
 
-        Args:
-            wanted: The search.
-            readable: The datasets that the caller may read; None for all.
-            within: The most seconds of a processor to spend, roughly, on indexing the changes of others or on scanning.
-                If that is not enough, the results are not `complete`, and the next search indexes more.
+        `within` limits roughly the seconds of a processor that it spends on indexing the changes of others, or on
+        scanning. If that is not enough, the results are not `complete`, and the next search indexes more.
 
         Raises:
             InvalidInput: The store is a service, which decides by itself what its caller may read.

@@ -91,7 +91,7 @@ def test_a_creation_is_undone_from_its_page_which_says_that_this_deletes(registr
     made = registry.bundle_create({"name": "Made", "event": "e,a9", "ifb_group": "NOvA"}, user="ann")
     reader = reader_of(registry, "ann").opens(f"/snapshots/{made.snapshot}").follows("Undo this change")
     assert "ann created this bundle" in reader.text()
-    assert "To undo that is to delete the bundle" in reader.text()
+    assert "Undoing that deletes the bundle" in reader.text()
     changed = registry.bundle_update("Made", {"event": "e,1d"}, user="ann")
     reader.sends("Delete", comment="Not needed")
     assert "Changed meanwhile" in reader.text("[role=alert]")

@@ -279,12 +279,12 @@ def test_unsaved_work_is_checked_while_it_is_typed_and_offered_again_until_it_is
     page = person.goes_to(EDIT)
     expect(page.get_by_label("Name for programs")).to_have_value("")
     assert person.violations() == []
-    page.get_by_role("button", name="Go on with it").click()
+    page.get_by_role("button", name="Continue editing").click()
     expect(page.get_by_label("Name for programs")).to_have_value("salt")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     assert site.store.dataset_read("ocean/salt").descriptor["name"] == "salt"
     page = person.goes_to(EDIT)
     expect(page.get_by_label("Name for programs")).to_have_value("salt")
-    expect(page.get_by_role("button", name="Go on with it")).to_have_count(0)
+    expect(page.get_by_role("button", name="Continue editing")).to_have_count(0)
     assert page.evaluate("Object.keys(localStorage)") == []

@@ -190,7 +190,7 @@ def test_a_creation_is_undone_from_the_history_which_says_that_this_deletes_the_
     person.is_signed_in("ann")
     page = person.goes_to("/datasets/physics/new/history")
     page.get_by_label(f"Undo {made.id[:12]}").click()
-    expect(page.locator("#typed")).to_contain_text("To undo that is to delete the dataset.")
+    expect(page.locator("#typed")).to_contain_text("Undoing that deletes the dataset.")
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("alert")).to_contain_text("stands in the way")
     expect(page.locator("ul.changes li")).to_have_text(f"revision {later.id[:12]} ('Second')")

@@ -109,7 +109,7 @@ def test_an_editor_survives_a_conflict_a_mistake_and_a_lost_session(
     person.context.clear_cookies()
     person.is_signed_in("ann")
     page = person.goes_to(edit)
-    page.get_by_role("button", name="Go on with it").click()
+    page.get_by_role("button", name="Continue editing").click()
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     assert site.store.dataset_read(cars).descriptor["description"] == "Typed before the session was lost"

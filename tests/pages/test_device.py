@@ -39,7 +39,7 @@ def test_a_device_in_a_list_leads_to_where_it_is_and_was(registry: BundleRegistr
 
 def test_an_unknown_device_is_said_to_be_unknown(registry: BundleRegistry) -> None:
     reader = reader_of(registry).opens("/device?name=E:NONE")
-    assert "The record does not know it" in reader.text()
+    assert "The record has no device of this name" in reader.text()
 
 
 def preview(reader: Reader, **typed: str) -> Reader:
@@ -51,7 +51,7 @@ def test_a_device_is_replaced_in_all_chosen_bundles_after_a_preview(registry: Bu
     assert reader.texts(".differences tbody tr") == ["Beam E:TOR860 E:TOR861", "Near E:TOR860 E:TOR861"]
     assert devices(registry)["Beam"] == ["E:HRNDIR", "E:TOR860"], "a preview stores nothing"
     reader.sends("Replace in 2 bundles", comment="TOR860 was exchanged")
-    assert "Replaced E:TOR860 by E:TOR861 in 2 bundles." in reader.text("[role=status]")
+    assert "Replaced E:TOR860 with E:TOR861 in 2 bundles." in reader.text("[role=status]")
     now = devices(registry)
     assert now["Beam"] == now["Near"] == ["E:HRNDIR", "E:TOR861"]
     assert now["Far"] == ["E:HRNDIR", "E:TOR860"], "ann is no admin of MINOS"

@@ -8,12 +8,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from babel.messages.catalog import Message
 from babel.messages.mofile import read_mo
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from jinja2 import Environment
+
+from metastore.cli.app import cli
 
 from ..translations import FOLDER, PAGES, found, of_scripts, read
 from .test_hostile import sign_in
@@ -173,3 +176,15 @@ def test_each_link_and_form_keeps_the_language(client: FlaskClient) -> None:
     crawl(client, "/?lang=de", look)
     assert {link for link in wrong if not re.fullmatch(r"/datasets/[^?]*\?revision=[0-9a-f]{40}", link)} == set()
     assert len(seen) > 50
+
+
+def test_the_pages_name_only_commands_that_exist() -> None:
+    written = [text for message in found() for text in texts(message.id)]
+    named = [words for text in written for words in re.findall(r"(?:<code>|`)metastore ([a-z ]+\b)", text)]
+    assert "import" in named
+    for words in named:
+        command: click.Command | None = cli
+        for word in words.split():
+            assert isinstance(command, click.Group), words
+            command = command.get_command(click.Context(command), word)
+        assert command is not None, words

@@ -58,7 +58,7 @@ for (const form of document.querySelectorAll("form[data-kept]")) {
       made.addEventListener("click", action);
       buttons.append(made);
     };
-    button(gettext("Go on with it"), "small", () => goOn(work));
+    button(gettext("Continue editing"), "small", () => goOn(work));
     button(gettext("Discard it"), "small outline danger", () => { localStorage.removeItem(work.key); box.remove(); });
     box.append(said, buttons);
     form.before(box);
