@@ -88,7 +88,7 @@ def parse_tag_name(name: str) -> str:
         InvalidInput: The name is malformed, or could be mistaken for a revision.
     """
     if not is_tag_name(name):
-        raise InvalidInput(f"a tag's name is 1 to 100 letters, digits and _ - + . , not {shortened(name)}")
+        raise InvalidInput(f"a tag's name is 1 to 100 letters, digits or any of '_-+.', not {shortened(name)}")
     if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
         raise InvalidInput(f"Git does not allow the tag name {name!r}")
     if name in ("HEAD", "main", "master") or _HEX.fullmatch(name.lower()):

@@ -381,9 +381,9 @@ def test_a_not_found_error_names_the_command_that_helps(
     assert "run: " not in run(*command, "-q").err
 
 
-def test_an_id_that_is_taken_gets_the_command_that_changes_it(run: Run, cars: str) -> None:
+def test_an_id_that_is_taken_gets_the_command_that_shows_it(run: Run, cars: str) -> None:
     taken = run("dataset", "create", "physics/cars", *WRITE, stdin=b"{}")
-    assert "run: metastore dataset update physics/cars FILE" in taken.err
+    assert "run: metastore dataset read physics/cars" in taken.err
 
 
 def test_a_creation_is_undone_unless_a_later_change_stands_and_that_is_said(run: Run, cars: str) -> None:

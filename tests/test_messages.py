@@ -178,3 +178,36 @@ def test_the_service_speaks_our_words() -> None:
                 with pytest.raises(MetastoreError) as caught:
                     call()
                 assert is_ours(json.dumps([str(caught.value), getattr(caught.value, "problems", ())]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dataset", "create", "physics/new", "broken.json"), "Error: broken.json: not JSON: "),
+        (("dataset", "update", "physics/cars", "list.json"), "Error: list.json: a descriptor is a JSON object"),
+        (("dataset", "create", "physics/cars", "good.json"), "run: metastore dataset read physics/cars\n"),
+        (("tag", "create", "physics/cars", "a b"), "letters, digits or any of '_-+.', not 'a b'"),
+        (("blame", "physics/cars", "--path", "title"), "a path is a JSON Pointer such as /licenses, not 'title'"),
+        (("blame", "physics/cars", "--path", "/nothing"), "There is no value at /nothing."),
+        (("log", "physics/cars", "--path", "/nothing"), "No revision fits."),
+        (("search", "licence:CC0"), "0 datasets.\n'licence:CC0' was searched for as text. Filters are options, such"),
+        (("search", "cars", "AND", "modified:>nope"), "'AND' was searched for as text."),
+        (("import", "bare.json", "--owner", "x"), "0 failed, 1 finding\n"),
+    ],
+)
+def test_a_stranger_is_told_what_was_meant(
+    run: Run,  # noqa: F811
+    cars: str,  # noqa: F811
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    for name, text in (("broken", '{"a"'), ("list", "[]"), ("bare", '{"name": "bare"}'), ("good", '{"name": "a"}')):
+        (tmp_path / f"{name}.json").write_text(text)
+    done = run(*arguments, *(WRITE if arguments[0] in ("dataset", "tag") else ()))
+    assert message in done.out + done.err
+
+
+def test_words_that_are_no_filter_get_no_hint(run: Run, cars: str) -> None:  # noqa: F811
+    for words in ("nothing", "https://example.org/nothing", '"licence: CC0"', "licence:"):
+        assert "searched for as text" not in run("search", words).err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -42,6 +44,21 @@ def owner() -> None:
 COMMANDS = (dataset, owner)
 
 
+@contextmanager
+def _naming(source: str, content: bytes) -> Iterator[None]:
+    """Name the file in the error of a write that refuses its content."""
+    try:
+        yield
+    except InvalidInput:
+        try:
+            validate(content)
+        except InvalidInput as refused:
+            named = type(refused)(f"{'stdin' if source == '-' else source}: {refused}", problems=refused.problems)
+            named.pointer = refused.pointer
+            raise named from None
+        raise
+
+
 @command(dataset, "create", writes=True)
 @ID
 @FILE
@@ -52,9 +69,10 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
     The descriptor is in FILE, or comes from stdin. Prints the id of the revision.
     """
     content = read_json(file)
-    if app.is_new():
-        validate(content)  # an invalid descriptor must not leave an empty store
-    created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
+    with _naming(file, content):
+        if app.is_new():
+            validate(content)  # an invalid descriptor must not leave an empty store
+        created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
     tell_findings(created)
     say(f"Created {created.id}.", fg="green")
     app.data(created, created.revision.id)
@@ -87,7 +105,9 @@ def update(
     """Replace a descriptor with FILE, or with stdin."""
     store = app.reader()
     before = store.revision_read(dataset_id)
-    updated = store.dataset_update(dataset_id, read_json(file), expected=expected, message=message, at=at)
+    content = read_json(file)
+    with _naming(file, content):
+        updated = store.dataset_update(dataset_id, content, expected=expected, message=message, at=at)
     _tell(app, updated, before.id, "Updated")
 
 

@@ -170,7 +170,8 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool) -> None:
         elif not app.json and (app.verbose or (dry_run and line.outcome != "unchanged")):
             _tell_line(line)
     shown = {name: count for name, count in counts.items() if count or name not in ("merged", "skipped")}
-    text = ", ".join(f"{count} {name}" for name, count in {**shown, "findings": findings}.items())
+    text = ", ".join(f"{count} {name}" for name, count in shown.items())
+    text += f", {findings} finding{'s' * (findings != 1)}"
     notable = [line for line in lines if line.outcome != "unchanged" or line.findings]
     facts = {**counts, "findings": findings, "failures": failures, "lines": notable, "dry_run": dry_run}
     app.summary(facts, text + (" (dry run)" if dry_run else ""))

@@ -104,7 +104,7 @@ def _advice(error: MetastoreError) -> Iterator[str]:
         case BundleNotFound() if not isinstance(error, BundleDeleted):
             yield "To list the bundles, run: metastore bundle list"
         case AlreadyExists(what=DatasetId()):
-            yield f"To change it, run: metastore dataset update {error.what} FILE"
+            yield f"To see it, run: metastore dataset read {error.what}"
         case _:
             pass
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from metastore.cli import completing
-from metastore.cli.base import App
+from metastore.cli.base import App, say
 from metastore.cli.compare import Comparison, comparing
 from metastore.cli.ids import ID
 from metastore.cli.options import TIME, Number, command
@@ -17,7 +17,7 @@ from metastore.cli.output import indented, paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.store.base import Store
 from metastore.types import FeedEntry, JournalEntry, Revision, Value, first_line
-from metastore.wording import spelled
+from metastore.wording import shortened, spelled
 
 #: How many seconds `changes --follow` waits for the next change before it asks again.
 _WAIT = 25.0
@@ -62,7 +62,7 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
     from metastore.store.summaries import changed_by
 
     store = app.reader()
-    revisions = store.revision_list(dataset_id, revision, **wanted)
+    revisions = _said_if_none(store.revision_list(dataset_id, revision, **wanted))
     if not summary:
         app.rows(revisions, text=_line)
         return
@@ -71,6 +71,15 @@ def revision_list(app: App, dataset_id: str, revision: str | None, summary: bool
         ((stored, changed_by(store, dataset_id, stored)) for stored in revisions),
         lambda stored, changed: [_line(stored), f"    {changed}"],
     )
+
+
+def _said_if_none(revisions: Iterable[Revision]) -> Iterator[Revision]:
+    """Yield the revisions, and say so if there are none."""
+    count = 0
+    for count, each in enumerate(revisions, 1):  # noqa: B007  # counted for the line below
+        yield each
+    if not count:
+        say("No revision fits.")
 
 
 @command(_root, "blame", lists="where value revision.id revision.created revision.author.name")
@@ -82,8 +91,13 @@ def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
 
     Each line has a value, and who gave it its present form, when and why.
     """
+    if path and not path.startswith("/"):
+        raise InvalidInput(f"a path is a JSON Pointer such as /licenses, not {shortened(path)}")
     values = app.reader().blame(dataset_id, revision)
-    app.rows((value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")), text=_blamed)
+    wanted = [value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")]
+    app.rows(wanted, text=_blamed)
+    if not wanted:
+        say(f"There is no value at {path or 'any path'}.")
 
 
 @command(revision, "read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,10 @@ from metastore.cli.options import TIME, Number, command
 from metastore.cli.output import paint, show
 from metastore.errors import InvalidInput
 from metastore.search.values import FACETS, Hit, Results
+from metastore.wording import spelled
 
+#: What other systems take for a filter or an operator, and a search here for words.
+_LIKE_AN_OPERATOR = re.compile(r"-?\w+:(?!//).+|AND|OR|NOT")
 _ORDERS = click.Choice(["relevance", "changed", "id", "title"])
 
 
@@ -67,6 +71,9 @@ def search(
     for facet, counts in results.facets.items():
         show("", facet, *(f"{each.count:7} {each.value}" for each in counts[:20]))
     _tell(results)
+    plain = [word for word in words if _LIKE_AN_OPERATOR.fullmatch(word)]
+    if plain and not results.total:
+        say(f"{spelled(plain[0])} was searched for as text. Filters are options, such as --licence: see --help.")
 
 
 def _lines(hit: Hit) -> list[str]:
