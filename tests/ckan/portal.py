@@ -115,7 +115,7 @@ class Portal:
         self.url = f"http://127.0.0.1:{self.port}"
         self.ini = self.folder / "ckan.ini"
         self.token = ""
-        self._servers: list[subprocess.Popen[bytes]] = []
+        self._programs: list[subprocess.Popen[bytes]] = []
         self._redis = subprocess.Popen(
             ["redis-server", "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder],
             stdout=subprocess.DEVNULL,
@@ -169,11 +169,11 @@ class Portal:
         ini.write_text(self.ini.read_text().replace("on_failure = continue", f"on_failure = {on_failure}"))
         # Without threads, a connection on which nothing is sent keeps everybody waiting.
         command = [self.programs / "ckan", "-c", ini, "run", "--threaded", "--disable-reloader", "--port", str(port)]
-        with self.log(port).open("wb") as output:
-            server = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
-            )
-        self._servers.append(server)
+        return self.serve_by(port, *command)
+
+    def serve_by(self, port: int, *command: str | Path) -> subprocess.Popen[bytes]:
+        """Start a web server at a port, and wait until it answers."""
+        server = self.start(*command, log=self.log(port))
         for _ in range(240):
             try:
                 httpx.get(f"http://127.0.0.1:{port}/api/3/action/status_show", timeout=60).raise_for_status()
@@ -183,6 +183,15 @@ class Portal:
                     break
                 time.sleep(0.5)
         raise RuntimeError(f"CKAN does not answer:\n{self.log(port).read_text()[-4000:]}")
+
+    def start(self, *command: str | Path, log: Path) -> subprocess.Popen[bytes]:
+        """Start a program that runs until it ends or the portal is closed."""
+        with log.open("ab") as output:
+            program = subprocess.Popen(
+                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
+            )
+        self._programs.append(program)
+        return program
 
     def log(self, port: int) -> Path:
         """Where a worker writes what it has to say."""
@@ -215,9 +224,9 @@ class Portal:
         return f"ckan/{self.act(self.token, 'package_show', id=name)['id']}"
 
     def close(self) -> None:
-        for server in self._servers:
-            server.terminate()
-            server.wait()
+        for program in self._programs:
+            program.terminate()
+            program.wait()
         self._redis.terminate()
         self._redis.wait()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -52,6 +52,16 @@ class Service:
         """End it and all of its workers at once."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Let it take connections and answer none."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
