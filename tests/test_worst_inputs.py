@@ -23,6 +23,8 @@ from metastore.descriptor.merge import merge
 from metastore.descriptor.patch import patched
 from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
+from metastore.git.objects import COMMIT, GitObject
+from metastore.git.received import Received
 from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
 from metastore.search.documents import document
@@ -83,6 +85,15 @@ def deep_moves(count: int) -> None:
     refused(lambda: patched(package(x=nested), moves), "steps")
 
 
+def many_parents() -> None:
+    """Push a commit of 400,000 parents: some kilobytes in a pack."""
+    who = "A <a@example.org> 1700000000 +0000"
+    lines = [f"tree {'1' * 40}", *[f"parent {'3' * 40}"] * (4 * MANY), f"author {who}", f"committer {who}", "", ""]
+    commit = GitObject(COMMIT, "\n".join(lines).encode())
+    pushed = Received({"2" * 40: commit}, None, "main", "refs/heads/main", "2" * 40)
+    refused(lambda: pushed.check(DatasetId("physics", "cars"), lambda *_: None), "is missing")
+
+
 def many_rows() -> None:
     rows = "".join(f"n{n},e,G,E:T{n}\n" for n in range(MANY))
     assert len(read_rows(f"name,event,ifb_group,devices\n{rows}", "csv")) == MANY
@@ -138,6 +149,7 @@ CASES: dict[str, Callable[[], object]] = {
     "a patch whose places are ever deeper": lambda: deeper(150),
     "a patch that moves what is deep": lambda: deep_moves(6_000),
     "a patch of too many operations": lambda: shift([{"op": "test", "path": "/x", "value": 1}] * 500_000, 1),
+    "a commit of many parents": many_parents,
     "wrong keywords": lambda: findings(package(keywords=list(range(5 * MANY)))),
     "resources that are wrong": lambda: findings(package(resources=[{}] * (5 * MANY))),
     "open brackets": lambda: render("[" * MANY),

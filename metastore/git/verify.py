@@ -6,7 +6,9 @@ The check is the same for every storage. A storage opens the repository without 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from metastore import git
 from metastore.errors import StorageCorrupt
@@ -17,6 +19,8 @@ from metastore.types import Damage, DatasetId
 #: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None.
 Inspect = Callable[[DatasetId, str, bytes], str | None]
 _UNREADABLE = "unreadable"
+#: The most faults of one object that are told: it can have millions.
+_MOST_FAULTS = 100
 _FILE_MODES = (b"100644", b"100755", b"100664", b"120000", b"160000")
 _FOLDER_MODE, _LINK_MODE = b"40000", b"160000"
 _ID = re.compile(rb"[0-9a-f]{40}")
@@ -104,7 +108,7 @@ class _Check:
             yield self._damage(f"the object {identity} is a {actual}, but {leads} needs a {kind}")
 
     def _look_at(self, identity: str, found: GitObject, *, follow: bool) -> Iterator[Damage]:
-        problems = [f"the {found.kind} {identity}: {problem}" for problem in _faults(found)]
+        problems = [f"the {found.kind} {identity}: {problem}" for problem in islice(_faults(found), _MOST_FAULTS)]
         yield from map(self._damage, problems)
         if problems or not follow:
             return
@@ -204,27 +208,28 @@ def _is_git_folder(name: bytes) -> bool:
 
 
 def _of_commit(content: bytes) -> Iterator[str]:
-    head, lines = _head(content)
+    head, rows = _head(content)
+    lines = deque(rows)  # from whose front lines are removed: a commit can have a million parents
     if head is not None:
         yield head
         return
     if b"\0" in content:
         yield "it contains a NUL character"
-    if not lines or not _is_id(lines.pop(0), b"tree"):
+    if not lines or not _is_id(lines.popleft(), b"tree"):
         yield "it does not begin with a tree"
         return
     while lines and lines[0].startswith(b"parent "):
-        if not _is_id(line := lines.pop(0), b"parent"):
+        if not _is_id(line := lines.popleft(), b"parent"):
             yield f"its parent {line[7:60]!r} is not an id"
     for role in (b"author", b"committer"):
         yield from _of_role(role, lines)
 
 
-def _of_role(role: bytes, lines: list[bytes]) -> Iterator[str]:
+def _of_role(role: bytes, lines: deque[bytes]) -> Iterator[str]:
     """Remove the lines of one role from the front."""
     count = 0
     while lines and lines[0].startswith(role + b" "):
-        yield from _of_identity(role.decode(), lines.pop(0)[len(role) + 1 :])
+        yield from _of_identity(role.decode(), lines.popleft()[len(role) + 1 :])
         count += 1
     if count != 1:
         yield f"it has {count or 'no'} {role.decode()}{'s' * (count > 1)}"
