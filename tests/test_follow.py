@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import BoundedSemaphore
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -96,6 +97,32 @@ def test_what_the_feed_repeats_is_no_news_but_comes_with_the_news(store: metasto
     assert list(feed.read(look, first.cursor, LONG)) == [first, second]
     assert looks == [[first, second]]
     assert list(feed.read(look, second.cursor, 0.01)) == [first, second]
+
+
+def test_the_more_requests_wait_the_longer_each_pauses_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, now, pauses = Waiting(), [0.0], list[float]()
+
+    def passing(seconds: float) -> None:
+        now[0] += seconds
+
+    def look() -> Iterator[FeedEntry]:
+        passing(1)
+        return iter(())
+
+    def look_beside_another() -> Iterator[FeedEntry]:
+        list(feed.read(look, None, 7))
+        return look()
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        passing(seconds)
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    list(feed.read(look, None, 7))
+    assert pauses == [5]
+    pauses.clear()
+    list(feed.read(look_beside_another, None, 1))
+    assert pauses == [6]
 
 
 def app_of(store: metastore.MetaStore, places: int) -> Flask:

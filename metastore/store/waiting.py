@@ -13,7 +13,7 @@ from metastore.types import DatasetId, FeedEntry, Revision
 
 #: How many seconds a request may wait for changes, and how many requests of one process may: others need threads too.
 LONGEST, MOST_WAITING = 25, 32
-#: The pause between two looks, in seconds, and how much longer it is at least than a look.
+#: The pause between two looks, in seconds, and how much longer it is at least than a look of each that waits.
 _PAUSE, _SPARING = 0.5, 5.0
 #: How many entries are compared, and for how many cursors they are remembered.
 _COMPARED, _CURSORS = 200, 100
@@ -54,6 +54,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._told: dict[str, frozenset[_State]] = {}
+        self._present: set[object] = set()
 
     def read(self, look: Callable[[], Iterator[FeedEntry]], since: str | None, wait: float) -> Iterator[FeedEntry]:
         """Return the entries of a look, the first one with news or the last one before the time is over.
@@ -65,7 +66,14 @@ class Waiting:
         """
         if wait <= 0:
             return look()
-        end = time.monotonic() + wait
+        me = object()
+        self._present.add(me)
+        try:
+            return self._read(look, since, time.monotonic() + wait)
+        finally:
+            self._present.discard(me)
+
+    def _read(self, look: Callable[[], Iterator[FeedEntry]], since: str | None, end: float) -> Iterator[FeedEntry]:
         while True:
             began = time.monotonic()
             feed = look()
@@ -76,7 +84,8 @@ class Waiting:
                 if entries and len(entries) < _COMPARED:
                     self._remember(entries[-1].cursor, states)
                 return chain(entries, feed)
-            time.sleep(min(max(_PAUSE, _SPARING * (now - began)), end - now))
+            # All that wait share a part of one processor, however many they are: a look at a large store takes long.
+            time.sleep(min(max(_PAUSE, _SPARING * (now - began) * len(self._present)), end - now))
 
     def _remember(self, cursor: str, states: frozenset[_State]) -> None:
         if len(self._told) >= _CURSORS:
