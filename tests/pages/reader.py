@@ -8,7 +8,13 @@ from bs4 import BeautifulSoup, Tag
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from .conftest import token
+from metastore import MetaStore
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
+from metastore.auth.tokens import Verifier
+from metastore.web import create_app
+
+from .conftest import SECRET, token
 
 _HERE = {"Origin": "http://localhost"}
 
@@ -68,6 +74,18 @@ class Reader:
         self.path, self.status = answer.request.full_path.removesuffix("?"), answer.status_code
         self.soup = BeautifulSoup(answer.text, "html.parser")
         return self
+
+
+def reader_of(store: MetaStore) -> Reader:
+    """Return somebody who has not signed in to a service of this store."""
+    return Reader(create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),))))
+
+
+def editor_at(path: str, store: MetaStore) -> Reader:
+    """Return Ann, signed in to a service of this store, at one of its pages."""
+    reader = reader_of(store)
+    reader.signs_in("ann")
+    return reader.opens(path)
 
 
 def text_of(part: Tag) -> str:

@@ -9,15 +9,11 @@ from playwright.sync_api import expect
 
 import metastore
 from metastore import Store
-from metastore.auth.key_sources import GivenKeys
-from metastore.auth.keys import secret_key
-from metastore.auth.tokens import Verifier
 from metastore.descriptor.document import decode, encode
 from metastore.pages.descriptor_form import filled_in
-from metastore.web import create_app
 
-from .conftest import SECRET, Person, Site, needs_browser
-from .reader import Reader
+from .conftest import Person, Site, needs_browser
+from .reader import Reader, editor_at
 
 EDIT = "/datasets/ocean/salt/edit?as=form"
 ODD = """{
@@ -54,9 +50,7 @@ def store() -> Store:
 
 @pytest.fixture
 def reader(store: Store) -> Reader:
-    reader = Reader(create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),))))
-    reader.signs_in("ann")
-    return reader.opens(EDIT)
+    return editor_at(EDIT, store)
 
 
 def stored(store: Store) -> str:

@@ -6,13 +6,8 @@ import pytest
 
 import metastore
 from metastore import Store
-from metastore.auth.key_sources import GivenKeys
-from metastore.auth.keys import secret_key
-from metastore.auth.tokens import Verifier
-from metastore.web import create_app
 
-from .conftest import SECRET
-from .reader import Reader
+from .reader import Reader, editor_at
 
 EDIT = "/datasets/ocean/salt/edit"
 
@@ -26,9 +21,7 @@ def store() -> Store:
 
 @pytest.fixture
 def reader(store: Store) -> Reader:
-    reader = Reader(create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),))))
-    reader.signs_in("ann")
-    return reader.opens(EDIT)
+    return editor_at(EDIT, store)
 
 
 def test_a_preview_says_in_words_what_will_change_and_stores_nothing(store: Store, reader: Reader) -> None:

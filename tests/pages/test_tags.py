@@ -6,13 +6,8 @@ import pytest
 
 import metastore
 from metastore import Store
-from metastore.auth.key_sources import GivenKeys
-from metastore.auth.keys import secret_key
-from metastore.auth.tokens import Verifier
-from metastore.web import create_app
 
-from .conftest import SECRET
-from .reader import Reader
+from .reader import Reader, editor_at, reader_of
 
 SALT = "/datasets/ocean/salt"
 COUNT = 60  # more than a page of tags or of choices
@@ -38,15 +33,9 @@ def store() -> Store:
     return store
 
 
-def reader_of(store: Store) -> Reader:
-    return Reader(create_app(store, verifier=Verifier((GivenKeys(secret_key(SECRET)),))))
-
-
 @pytest.fixture
 def reader(store: Store) -> Reader:
-    reader = reader_of(store)
-    reader.signs_in("ann")
-    return reader.opens(f"{SALT}/tags")
+    return editor_at(f"{SALT}/tags", store)
 
 
 def test_an_older_revision_is_tagged_from_the_history(store: Store, reader: Reader) -> None:
