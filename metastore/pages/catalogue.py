@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, render_template, request
 from markupsafe import Markup, escape
 
+from metastore.bundle.checks import DEVICE
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import InvalidInput
 from metastore.pages.cards import Card, cards_of
@@ -26,6 +27,8 @@ _CARDS, _BUNDLES = 20, 5
 #: The facets that the page counts, and the most values that it shows of each.
 _SHOWN_FACETS, _SHOWN_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8
 _FLAGS = ("deleted", "findings")
+#: The filters that an empty value asks for datasets without; the one for columns is a field of the form.
+_EMPTY = tuple(name for name in FACETS if name != "field")
 _ASKED = ("q", *FACETS, "changed_since", "at", "order", *_FLAGS)
 
 
@@ -62,8 +65,8 @@ def search() -> str | tuple[str, int]:
 
 def _answer(order: str) -> str | tuple[str, int]:
     given = {name: request.args[name].strip() for name in _ASKED if name in request.args}
-    given = {name: value for name, value in given.items() if value or name in FACETS}
-    problem = None
+    given = {name: value for name, value in given.items() if value or name in _EMPTY}
+    problem, bundles = None, _bundles(given)
     try:
         page = _page(given, order)
     except InvalidInput as error:
@@ -78,7 +81,8 @@ def _answer(order: str) -> str | tuple[str, int]:
         facets=_facets(page.results, given),
         chosen={name: (given[name], _address(given, name)) for name in (*FACETS, *_FLAGS) if name in given},
         address=lambda **more: _address({**given, **more}),
-        bundles=_bundles(given),
+        bundles=bundles,
+        device=_device(given["q"]) if bundles else None,
         may_create=bool(owners_of(identity())),
     )
     return (text, 400) if problem else text
@@ -151,6 +155,13 @@ def _bundles(given: dict[str, str]) -> tuple[list[BundleLine], str] | None:
     if registry is None or not text or excludes or not request.path.endswith("/search"):
         return None
     return list(registry.bundle_lines(Listing(text=text, limit=_BUNDLES + 1))), text
+
+
+def _device(name: str) -> str | None:
+    """Return the name if a bundle has or had a device of this name, else None."""
+    registry = service().bundles
+    is_known = registry and DEVICE.fullmatch(name) and registry.bundle_log(device=name, limit=1)
+    return name if is_known else None
 
 
 def _address(given: dict[str, Any], without: str = "") -> str:

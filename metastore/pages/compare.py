@@ -13,14 +13,14 @@ from flask import Blueprint, Response, render_template, request
 
 from metastore.descriptor.document import encode, to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
-from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value
+from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
-from metastore.types import DatasetId, Diff, Difference, Revision
+from metastore.types import DatasetId, Diff, Difference, Revision, Tag
 from metastore.wording import contrast, line_ends
 
 compare = Blueprint("compare", __name__)
@@ -69,7 +69,9 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
 
 
 def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **more: Any) -> str:
-    page: dict[str, Any] = {"problem": None, "others": _choices(subject), "can": can(subject), **more}
+    tags = sorted(islice(service().store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
+    others = _choices(subject, tags)
+    page: dict[str, Any] = {"problem": None, "can": can(subject), "tags": tags, "others": others, **more}
     page["asked"] = {"from": sides[0], "to": sides[1] or ""}
     if diff := more.get("diff"):
         page |= {"old": diff.old, "new": diff.new}
@@ -80,11 +82,9 @@ def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **mo
     return render_template(template, id=subject, **page)
 
 
-def _choices(subject: DatasetId) -> list[tuple[str, str]]:
+def _choices(subject: DatasetId, tags: Sequence[Tag]) -> list[tuple[str, str]]:
     """Return the choices for a side, each with its label: tags, newest first, then the newest revisions."""
-    store = service().store
-    tags = sorted(islice(store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
-    revisions = store.revision_list(subject, limit=_OFFERED)
+    revisions = service().store.revision_list(subject, limit=_OFFERED)
     return [(tag.name, _("tag of %(day)s", day=f"{tag.created:%Y-%m-%d}")) for tag in tags] + [
         (stored.id[:12], f"{stored.created:%Y-%m-%d} {stored.message.splitlines()[0][:60] if stored.message else ''}")
         for stored in revisions
@@ -144,7 +144,7 @@ def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[di
         ]
         row |= {"whole_old": wholes[0], "whole_new": wholes[1]}
         row["is_cut"] = any(
-            whole.is_cut if whole else _is_cut(value, pieces)
+            whole.is_cut if whole else _is_cut(value, pieces, is_alone=change.old is None or change.new is None)
             for value, pieces, whole in zip((change.old, change.new), (old, new), wholes, strict=True)
         )
         groups.setdefault(part, []).append(row)
@@ -158,8 +158,10 @@ def _part(where: str) -> tuple[str, str]:
     return part, in_words(rest or first)
 
 
-def _is_cut(value: Any, pieces: Sequence[Piece]) -> bool:
-    return value is not None and len(_text(value)) > sum(len(text) for text, _changed in pieces)
+def _is_cut(value: Any, pieces: Sequence[Piece], *, is_alone: bool) -> bool:
+    """Say whether the pieces leave something out. A value without another one beside it is shown as `whole_text`."""
+    whole = whole_text(value) if is_alone else _text(value)
+    return value is not None and len(whole) > sum(len(text) for text, _changed in pieces)
 
 
 def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Piece]]:

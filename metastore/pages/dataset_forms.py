@@ -158,6 +158,8 @@ def put_back(owner: str, name: str) -> Page:
     reverted = store.dataset_revert(subject, form.get("to", ""), expected=expected_id, **change)
     if reverted.revision.id == head.id:
         return to_dataset(subject, _("No changes to save."))
+    if head.deleted:
+        return to_dataset(subject, _("Restored %(name)s.", name=subject))
     ids = {"old": form.get("to", "")[:12], "new": reverted.revision.id[:12]}
     return to_dataset(subject, _("Reverted to %(old)s as revision %(new)s.", **ids))
 

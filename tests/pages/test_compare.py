@@ -56,6 +56,14 @@ def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClien
         assert f"{side} {text}" in main(client.get(link).text)
 
 
+def test_a_list_of_words_is_not_cut_and_each_side_says_its_tags(client: FlaskClient, store: MetaStore) -> None:
+    store.dataset_patch("physics/cars", {"keywords": ["fast", "red"]})
+    page = client.get(f"{COMPARE}?from=v1").text
+    assert "keywords added fast, red" in main(page)
+    assert "Show in full" not in page
+    assert "From v1 Create" in main(page)
+
+
 def test_each_value_says_who_changed_it_when_and_why_and_a_cut_one_is_seen_as_a_whole(
     client: FlaskClient, store: MetaStore
 ) -> None:

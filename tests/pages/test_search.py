@@ -17,6 +17,7 @@ from metastore.storage.memory import MemoryStorage
 from metastore.web import create_app
 
 from ..bundle.postgres_server import new_storage
+from .reader import editor_at
 
 
 @pytest.fixture
@@ -107,6 +108,15 @@ def test_deleted_datasets_and_those_with_findings_are_found(catalogue: FlaskClie
     assert titles(catalogue.get("/datasets?findings=false").text) == ["Salt"]
 
 
+def test_a_deleted_dataset_is_restored_from_the_list_of_deleted_ones() -> None:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    store.dataset_delete("ocean/salt")
+    reader = editor_at("/datasets?deleted=true", store).follows("Salt").follows("Restore").sends("Restore")
+    assert reader.text(".notice") == "Restored ocean/salt."
+    assert store.dataset_read("ocean/salt").descriptor == {"title": "Salt"}
+
+
 def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
     named = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TR101D"]}
@@ -119,7 +129,31 @@ def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     assert 'href="/bundles/NuMI"' not in client.get("/search?q=nova+-tor860").text
     page = client.get("/search?q=E:TOR999").text
     assert 'href="/bundles/NuMI"' not in page
-    assert "/log?device=E:TOR999" in unescape(page)
+    assert "/device?name=" not in page
+
+
+def test_a_device_that_was_removed_is_found_with_a_link_to_where_it_was() -> None:
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
+    named = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TR101D"]}
+    registry.bundle_create(named, user="ann", comment="Import")
+    registry.bundle_update("NuMI", {"remove_devices": ["E:TR101D"]}, user="ann", comment="It drifts")
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
+    page = client.get("/search?q=E:TR101D").text
+    (link,) = re.findall(r'href="(/device[^"]*)">Where the device E:TR101D is and was<', page)
+    assert "It drifts" in client.get(link).text
+    assert link in client.get("/bundles?device=E:TR101D").text
+
+
+def test_datasets_are_found_by_a_column() -> None:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    for name in ("lat", "lon"):
+        resource = {"name": "a", "path": "a.csv", "schema": {"fields": [{"name": name, "type": "number"}]}}
+        store.dataset_create(f"ocean/{name}", {"title": f"By {name}, not by lat", "resources": [resource]})
+    page = create_app(store, verifier=Verifier(())).test_client().get("/search?field=lat").text
+    assert titles(page) == ["By lat, not by lat"]
+    assert '<input name="field" value="lat"' in page
+    assert "Remove the filter Column: lat" in page
 
 
 def test_a_device_leads_to_where_it_was_and_where_it_is_now() -> None:

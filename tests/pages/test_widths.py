@@ -36,6 +36,8 @@ _SMALL = """() => [...document.querySelectorAll("main :is(a, button, input, sele
     return box.width && box.height < 24 && !part.closest(".hidden, details:not([open]) > :not(summary)");
 }).map((part) => `${part.tagName} ${part.getBoundingClientRect().height} ${part.textContent.trim().slice(0, 40)}`)"""
 
+_HEADER = "() => document.querySelector('body > header').offsetHeight"
+
 
 def fills(site: Site) -> None:
     """Give the pages what they show: a tag, and a comparison of two descriptors with resources."""
@@ -52,6 +54,7 @@ def test_pages_fit_screens_of_all_widths(person: Person, site: Site) -> None:
         page = person.goes_to(path)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
+            assert width > 390 or page.evaluate(_HEADER) < 120, "on a phone the header has two rows"
             if parts := page.evaluate(_BEYOND) + page.evaluate(_SMALL):
                 wrong[path, width] = parts[:5]
     assert wrong == {}
