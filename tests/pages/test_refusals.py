@@ -186,6 +186,15 @@ def test_a_text_that_is_larger_than_the_store_takes_is_kept(registry: BundleRegi
     assert fields(answer.text)["text"] == text
 
 
+@pytest.mark.parametrize(("path", "status"), [("/import-bundles", 403), ("/datasets/new", 401)])
+def test_a_page_that_is_refused_to_a_visitor_offers_to_sign_in(client: FlaskClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert f'class="button" href="/sign-in?next={path}' in answer.text
+    sign_in(client, "nobody", "ds:other/*:read")
+    assert 'class="button" href="/sign-in' not in client.get(path).text
+
+
 def test_a_file_that_is_refused_is_kept_as_text(client: FlaskClient) -> None:
     sign_in(client)
     form: dict[str, Any] = {"csrf_token": csrf(client), "file": (io.BytesIO(b'[{"name": }]'), "bundles.json")}

@@ -19,6 +19,7 @@ PAGES = (
     "/datasets/vega/datasets/compare?from=v1",
     "/bundles",
     "/bundles-as-of?at=2099-01-01",
+    "/bundle-comparison?from=NuMI_Physics_A9&to=BNB_BPM_settings",
     "/changes",
     "/device?name=E:HRNDIR",
     "/datasets/vega/datasets/edit?as=form&open=1",
