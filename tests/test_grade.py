@@ -107,6 +107,17 @@ def test_each_kind_of_change_has_its_grade_and_summary(edit: Any, grade: str, sa
     assert summary(differences) == said
 
 
+def test_a_constraint_that_another_field_has_now_counts_as_added_there() -> None:
+    def table(required: str) -> dict[str, Any]:
+        constraints = {"constraints": {"required": True}}
+        fields = [{"name": name, "type": "string", **(constraints if name == required else {})} for name in ("id", "n")]
+        return {"resources": [{"name": "a", "path": "a.csv", "schema": {"fields": fields}}]}
+
+    differences = changes(table("n"), table("id"))
+    assert sorted(each.kind for each in differences) == ["added", "removed"]
+    assert default().grade(differences) == "major"
+
+
 def test_a_field_that_moved_to_another_table_breaks_what_reads_it() -> None:
     old, new = (
         {"resources": [{"name": "r", "schema": {"fields": r}}, {"name": "s", "schema": {"fields": s}}]}

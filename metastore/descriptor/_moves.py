@@ -61,12 +61,17 @@ def _same(
 
 
 def _by_name(listed: Sequence[Difference], kind: str) -> dict[str, list[int]]:
-    """Return the positions of removed or added things by their last name. Texts and numbers do not count as things."""
+    """Return the positions of removed or added things by their last name.
+
+    Texts and numbers do not count as things. Nor do members of a field, such as its constraints: where another field
+    got the same ones, each of the two fields changed.
+    """
     found = defaultdict[str, list[int]](list)
     for at, difference in enumerate(listed):
         value = difference.old if kind == "removed" else difference.new
-        if difference.kind == kind and _is_thing(value):
-            found[difference.where.rpartition(" › ")[2]].append(at)
+        holder, _, name = difference.where.rpartition(" › ")
+        if difference.kind == kind and _is_thing(value) and not holder.rpartition(" › ")[2].startswith("field "):
+            found[name].append(at)
     return found
 
 
