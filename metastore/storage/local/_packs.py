@@ -299,7 +299,7 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
 def removable(path: str, names: Iterable[str]) -> list[str]:
     """Return the packs that are not among the young ones. A clock that was set back makes no pack young.
 
-    The youngest one stays whatever its size.
+    The youngest one stays, of any size.
     """
     names, now = set(names), time.time()
     kept, total = set[str](), 0
