@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from metastore.errors import StorageCorrupt
 from metastore.git.delta import difference, patched, result_size
 from metastore.git.objects import BLOB, GitObject, object_id
-from metastore.git.pack import HEADER, as_difference, unpacked, whole
+from metastore.git.pack import HEADER, as_difference, from_pack, whole
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import pack_names, write_pack
@@ -81,7 +81,7 @@ _MANY = 64 * 1024 // 64 + 1
 def test_a_small_pack_that_would_take_long_is_refused(entry: bytes, words: str) -> None:
     content = HEADER + (2).to_bytes(4) + _BASE + entry
     with pytest.raises(ValueError, match=words):
-        unpacked(content + hashlib.sha1(content).digest(), longest=64 * 1024)
+        from_pack(content + hashlib.sha1(content).digest(), longest=64 * 1024)
 
 
 @pytest.mark.parametrize("size", [0xFFFE, 0xFFFF, 0x10000, 0x10001, 0x1FFFF, 300_000])

@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from metastore.errors import StorageCorrupt
 from metastore.git.delta import MOST_BITS, patched, result_size
 from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id
 
 _NUMBERS = {COMMIT: 1, TREE: 2, BLOB: 3, TAG: 4}
 KINDS_BY_NUMBER = {number: kind for kind, number in _NUMBERS.items()}
 BY_OFFSET, BY_ID = 6, 7
-_NO_BASE: int | str | None = None
 HEADER = b"PACK\0\0\0\2"
 _CHUNK = 16 * 1024
-#: Of what may be unpacked, the bytes for each command of a delta. Git's deltas have fewer commands.
+#: A pack may have one command of a delta for so many bytes of what may be unpacked. Git's packs have fewer.
 _BYTES_A_COMMAND = 64
 
 
@@ -47,28 +45,12 @@ def as_difference(difference: bytes, distance: int) -> bytes:
     return _head(BY_OFFSET, len(difference)) + _distance(distance) + zlib.compress(difference)
 
 
-def from_pack(content: bytes, *, longest: int) -> dict[str, GitObject]:
+def from_pack(content: bytes, *, longest: int, most: int | None = None) -> dict[str, GitObject]:
     """Return the objects of a pack by id. The ids are computed, so a damaged object gets another id.
 
     Args:
         content: The pack.
         longest: The largest size of all objects together, in bytes, since a small pack can hold huge ones.
-
-    Raises:
-        StorageCorrupt: The pack is incomplete, needs objects that are not in it, or is too large.
-    """
-    try:
-        return unpacked(content, longest=longest)
-    except ValueError as error:
-        raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
-
-
-def unpacked(content: bytes, *, longest: int, most: int | None = None) -> dict[str, GitObject]:
-    """Return the objects of a pack by id, as `from_pack` does.
-
-    Args:
-        content: The pack.
-        longest: The largest size of all objects together, in bytes.
         most: The largest number of objects; None for any number.
 
     Raises:
@@ -112,7 +94,8 @@ def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:
         raise ValueError("its checksum is wrong")
     view, position = memoryview(content)[:-20], 12
     for _ in range(int.from_bytes(content[8:12])):
-        offset, base = position, _NO_BASE
+        offset = position
+        base: int | str | None = None
         number, size, position = read_entry_head(view, position)
         room.take(size)
         if number == BY_OFFSET:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from metastore.errors import StorageUnavailable
+from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
 from metastore.git.objects import GitObject
 from metastore.git.pack import from_pack, to_pack
 from metastore.http.client import Host
@@ -101,6 +101,7 @@ class SmartHttp:
 
         Raises:
             KeyError: The repository lacks a wanted object.
+            StorageCorrupt: The pack that the server sent cannot be read.
         """
         arguments = [f"want {each}" for each in wants] + [f"have {each}" for each in haves]
         arguments += ["no-progress", "ofs-delta"]
@@ -116,6 +117,8 @@ class SmartHttp:
             if missing := [each for each in wants if each in str(error)]:  # "not our ref", with the id
                 raise KeyError(missing[0]) from None
             raise
+        except ValueError as error:
+            raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
 
     def push(self, path: str, updates: Mapping[str, tuple[str, str]], objects: Mapping[str, GitObject]) -> str | None:
         """Move references from an old value to a new one, all or none; `NONE` stands for an absent reference.
@@ -209,6 +212,29 @@ def pkt_line(text: str) -> bytes:
     """Return a text as a pkt-line (gitprotocol-common(5))."""
     content = text.encode() + b"\n"
     return b"%04x%s" % (len(content) + 4, content)
+
+
+def read_request(body: bytes) -> tuple[list[list[str]], bytes]:
+    """Read the pkt-lines of a client's request up to the first flush packet.
+
+    Returns:
+        The lines of each section, and what follows the flush packet, such as the pack of a push.
+
+    Raises:
+        InvalidInput: The request is not made of pkt-lines.
+    """
+    position, sections = 0, [list[str]()]
+    while (head := body[position : position + 4]) != FLUSH:
+        if head == DELIMITER:
+            sections.append([])
+            position += 4
+            continue
+        size = int(head, 16) if re.fullmatch(b"[0-9a-f]{4}", head) else 0
+        if size <= 4 or position + size > len(body):
+            raise InvalidInput("the request is not made of Git's packets")
+        sections[-1].append(body[position + 4 : position + size].decode(errors="replace").removesuffix("\n"))
+        position += size
+    return sections, body[position + 4 :]
 
 
 def _request(command: str, arguments: Iterable[str]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metastore.errors import InvalidInput
-from metastore.git.protocol import FLUSH, NONE, pkt_line
+from metastore.git.protocol import FLUSH, NONE, pkt_line, read_request
 
 #: `no-thin`: the client sends whole objects, or deltas to objects in the same pack.
 _CAPABILITIES = "report-status atomic ofs-delta no-thin object-format=sha1 agent=metastore"
@@ -53,18 +53,14 @@ class Push:
         Raises:
             InvalidInput: It is not such a request, is signed, or comes from a shallow clone.
         """
-        position, lines = 0, list[str]()
-        while (head := body[position : position + 4]) != FLUSH:
-            size = int(head, 16) if re.fullmatch(b"[0-9a-f]{4}", head) else 0
-            if size <= 4 or position + size > len(body):
-                raise InvalidInput("the request is not made of Git's packets")
-            lines.append(body[position + 4 : position + size].decode(errors="replace").removesuffix("\n"))
-            position += size
+        (lines, *others), pack = read_request(body)
+        if others:
+            raise InvalidInput("the request is not made of Git's packets")
         first, _, capabilities = (lines or [""])[0].partition("\0")
         updates = [_update(line) for line in (first, *lines[1:]) if line]
         if len({update.name for update in updates}) < len(updates):
             raise InvalidInput("the request names a reference twice")
-        return cls(tuple(updates), "atomic" in capabilities.split(), body[position + 4 :])
+        return cls(tuple(updates), "atomic" in capabilities.split(), pack)
 
 
 def _update(line: str) -> Update:

@@ -14,7 +14,7 @@ from typing import IO
 from metastore.errors import InvalidInput
 from metastore.git.objects import GitObject
 from metastore.git.pack import pack_parts
-from metastore.git.protocol import DELIMITER, FLUSH, pkt_line
+from metastore.git.protocol import DELIMITER, FLUSH, pkt_line, read_request
 from metastore.git.reachable import boundary, peeled, reachable
 from metastore.git.repository import Repository, object_at
 
@@ -61,8 +61,8 @@ class Request:
         Raises:
             InvalidInput: It is not a request of version 2, or not for SHA-1 ids.
         """
-        sections = list(_sections(body))
-        lines = sections[0] if sections else []
+        sections, _ = read_request(body)
+        lines = sections[0]
         if not lines or not lines[0].startswith("command=") or len(sections) > 2:
             raise InvalidInput("this is no request of version 2 of Git's protocol")
         if any(line.startswith("object-format=") and line != "object-format=sha1" for line in lines):
@@ -195,20 +195,3 @@ def _depth(request: Request) -> int:
     if not re.fullmatch("[0-9]{1,10}", depth):
         raise InvalidInput(f"deepen is followed by a number, not by {depth[:60]!r}")
     return int(depth)
-
-
-def _sections(content: bytes) -> Iterator[list[str]]:
-    """Yield the lines of each section of a request, which a flush packet ends. Raises InvalidInput."""
-    position, lines = 0, list[str]()
-    while content[position : position + 4] != FLUSH:
-        start = content[position : position + 4]
-        if start == DELIMITER:
-            yield lines
-            position, lines = position + 4, []
-            continue
-        size = int(start, 16) if re.fullmatch(b"[0-9a-f]{4}", start) else 0
-        if size <= 4 or position + size > len(content):
-            raise InvalidInput("the request is not made of Git's packets")
-        lines.append(content[position + 4 : position + size].decode(errors="replace").removesuffix("\n"))
-        position += size
-    yield lines

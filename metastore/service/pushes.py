@@ -16,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 from metastore.auth.access import Identity, require
 from metastore.errors import Conflict, DatasetMoved, DatasetNotFound, InvalidInput, NotFound, PermissionDenied
 from metastore.git.objects import GitObject
-from metastore.git.pack import unpacked
+from metastore.git.pack import from_pack
 from metastore.git.receive_pack import Push, Update, advertisement, report
 from metastore.parse import make_time
 from metastore.service.context import service
@@ -67,7 +67,7 @@ def receive(dataset_id: DatasetId) -> bytes:
     push = Push.parse(body)
     del body  # the memory is needed
     try:
-        objects = unpacked(push.pack, longest=_UNPACKED, most=_OBJECTS) if push.pack else {}
+        objects = from_pack(push.pack, longest=_UNPACKED, most=_OBJECTS) if push.pack else {}
     except ValueError as error:
         raise InvalidInput(f"the pack cannot be read: {error}") from None
     if push.atomic and len(push.updates) > 1:

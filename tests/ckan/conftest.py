@@ -1,4 +1,4 @@
-"""A person's browser, as far as forms, their tokens and redirects go."""
+"""A MetaStore service, and a person's browser as far as forms, their tokens and redirects go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ import httpx
 import pytest
 
 from tests.ckan.portal import Portal
+from tests.ckan.service import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    made = Service(tmp_path_factory.mktemp("service"))
+    made.start()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="module")

@@ -35,14 +35,6 @@ meta.engine.dispose()
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    made = Service(tmp_path_factory.mktemp("service"))
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
 def portal(service: Service) -> Iterator[Portal]:
     recording = {"url": service.address, "signing_key": str(service.signing_key), "patience": str(PATIENCE)}
     made = Portal(Path(os.environ["CKAN_PROGRAMS"]).absolute(), testing=False, recording=recording)

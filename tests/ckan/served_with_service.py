@@ -27,14 +27,6 @@ EVERYTHING = "ds:*:read,list,create,update,patch,delete,purge,import"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    made = Service(tmp_path_factory.mktemp("service"))
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
 def wire(service: Service) -> Iterator[Proxy]:
     """Between CKAN and the service."""
     with proxied(service.address) as proxy:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from metastore.errors import PermissionDenied, RevisionConflict, StorageError, StorageUnavailable
+from metastore.errors import PermissionDenied, RevisionConflict, StorageCorrupt, StorageError, StorageUnavailable
 from metastore.git.history import next_objects
-from metastore.git.protocol import NONE, SmartHttp
+from metastore.git.protocol import FLUSH, NONE, SmartHttp, pkt_line
 from metastore.http.client import Host
 from metastore.http.credentials import Token
 from metastore.http.responses import ResponseLost
@@ -112,6 +112,16 @@ def test_a_push_is_done_only_if_the_server_says_so_of_each_reference(plain: GitS
     assert client.references("/cars.git").targets == {}
     assert client.push("/cars.git", updates, OBJECTS) is None
     assert client.references("/cars.git").targets == {MAIN: HEAD, "refs/tags/v1": HEAD}
+
+
+def test_a_pack_that_cannot_be_read_is_damage(plain: GitServer, client: SmartHttp) -> None:
+    client.push("/cars.git", {MAIN: (NONE, HEAD)}, OBJECTS)
+    kind = {"Content-Type": "application/x-git-upload-pack-result"}
+    content = b"000dpackfile\n" + pkt_line("\1PACK") + FLUSH
+    plain.fault(Reply(200, content, kind), method="POST", path="upload-pack")
+    with pytest.raises(StorageCorrupt, match="the host sent a pack that cannot be read: its checksum is wrong"):
+        client.fetch("/cars.git", [HEAD])
+    assert client.fetch("/cars.git", [HEAD]) == OBJECTS
 
 
 def test_a_hook_that_refuses_is_told_with_its_words(plain: GitServer, client: SmartHttp) -> None:

@@ -412,9 +412,9 @@ def test_a_pack_whose_differences_come_in_the_worst_order_is_read_in_one_go(door
         content = longer
     whole = _head(3, 20) + zlib.compress(blob.content)
     pack = HEADER + (len(entries) + 1).to_bytes(4) + b"".join([*entries[::-1], whole])
-    from metastore.git.pack import unpacked
+    from metastore.git.pack import from_pack
 
-    assert set(unpacked(pack + hashlib.sha1(pack, usedforsecurity=False).digest(), longest=10**6)) == set(ids)
+    assert set(from_pack(pack + hashlib.sha1(pack, usedforsecurity=False).digest(), longest=10**6)) == set(ids)
 
 
 def test_pushing_is_no_way_around_a_service_that_serves_another(here: MetaStore) -> None:
