@@ -419,6 +419,23 @@ def test_a_reader_reads_and_changes_nothing(as_application: str) -> None:
         each.close()
 
 
+def test_no_role_calls_what_has_the_rights_of_the_owner_by_a_trigger_of_its_own(as_application: str) -> None:
+    typed(as_application, "INSERT INTO bundles (name, event, ifb_group) VALUES ('NuMI', 'e,1d,2', 'NOvA')")
+    for role in ("page", "portal"):
+        with psycopg.connect(make_conninfo(as_application, user=role), autocommit=True) as connection:
+            connection.execute("CREATE TEMP TABLE mine (name text, bundle text)")
+            for function in ("metastore_record", "metastore_touch"):
+                with pytest.raises(pg.InsufficientPrivilege):
+                    connection.execute(
+                        f"CREATE TRIGGER t AFTER INSERT ON mine REFERENCING NEW TABLE AS touched"
+                        f" FOR EACH STATEMENT EXECUTE FUNCTION {function}()".encode()
+                    )
+    assert typed(as_application, "SELECT action FROM snapshot_bundles") == [("create",)]
+    callable_by_all = """SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND prosecdef
+        AND has_function_privilege('page', oid, 'EXECUTE')"""
+    assert typed(as_application, callable_by_all) == []
+
+
 def test_status_names_what_puts_changes_and_the_feed_at_risk(dsn: str) -> None:
     with psycopg.connect(dsn, application_name="forgotten") as other:
         other.execute("SELECT pg_current_xact_id()")

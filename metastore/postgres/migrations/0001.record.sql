@@ -591,6 +591,9 @@ BEGIN
         WHERE pronamespace = current_schema()::regnamespace AND proname LIKE 'metastore\_%' AND prorettype = 'trigger'::regtype
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp', held.signature, current_schema());
+        -- Or a role that only reads would run them with the rights of the owner, by a trigger on a temporary table of its own.
+        -- The triggers above need no right to fire.
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', held.signature);
     END LOOP;
 END $$;
 
