@@ -202,6 +202,7 @@ class ObjectStorage(Storage):
             self._make(dataset_id, objects, head)
             return
         with self._open(dataset_id) as repository:
+            expect_head(dataset_id, repository, parent)
             self._advance(dataset_id, repository, objects, head, parent)
 
     def adopt_tag(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], name: str, target: str) -> None:
@@ -217,7 +218,6 @@ class ObjectStorage(Storage):
         head: RevisionId,
         parent: RevisionId,
     ) -> None:
-        expect_head(dataset_id, repository, parent)
         repository.put(objects)
         with self._lock(dataset_id):
             self._expect_same(dataset_id, repository)
