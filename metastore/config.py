@@ -145,7 +145,7 @@ def _read_file(path: str) -> dict[str, Any]:
             found = tomllib.load(file)
             is_open = bool(os.fstat(file.fileno()).st_mode & stat.S_IROTH)
     except OSError as error:
-        from metastore.files import in_words
+        from metastore.os_errors import in_words
 
         raise InvalidInput(f"METASTORE_CONFIG: {path} cannot be read: {in_words(error)}") from None
     except ValueError as error:

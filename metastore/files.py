@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
 import os
@@ -17,46 +16,13 @@ from typing import Generic, TypeVar
 
 from metastore import forks
 from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.os_errors import in_words
 
 _log = logging.getLogger("metastore.files")
 _Value = TypeVar("_Value")
-#: What an error of the operating system means, in a sentence that follows a colon.
-_WORDS = {
-    errno.ENOENT: "there is no such file or folder",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "this is a folder, not a file",
-    errno.EEXIST: "there is one already",
-    errno.ENOTEMPTY: "the folder is not empty",
-    errno.ENAMETOOLONG: "the name is too long",
-    errno.ELOOP: "its symbolic links lead in a circle",
-    errno.EADDRINUSE: "another process listens there already",
-    errno.EADDRNOTAVAIL: "this machine does not have that address",
-    errno.ECONNREFUSED: "the connection was refused, since nothing listens there",
-    errno.ECONNRESET: "the connection was closed",
-    errno.EPIPE: "the connection was closed",
-    errno.ETIMEDOUT: "it does not answer in time",
-    -2: "no host with this name is known",  # EAI_NONAME of getaddrinfo, which has numbers of its own
-    -3: "the name service does not answer",
-    -5: "no host with this name is known",
-    errno.EHOSTUNREACH: "no network leads there",
-    errno.ENETUNREACH: "no network leads there",
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EMFILE: "too many files are open",
-    errno.ENFILE: "too many files are open",
-    errno.EIO: "the disk reports an error",
-}
 _MUCH = 65_536
 #: The nanoseconds within which two versions of a file may have the same times: some file systems count whole seconds.
 _GRAIN = 2_000_000_000
-
-
-def in_words(error: OSError) -> str:
-    """Return what an error of the operating system means, in plain words."""
-    return _WORDS.get(error.errno or 0, error.strerror or str(error))
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def run() -> None:
     except MetastoreError as error:
         sys.exit(show_error(error, as_json=as_json, advise=not app.quiet))
     except OSError as error:  # stdout cannot be written
-        from metastore.files import in_words
+        from metastore.os_errors import in_words
 
         say(f"Error: {in_words(error)}: {error.filename or 'stdout'}", fg="red")
         _give_up_stdout()

@@ -290,7 +290,7 @@ def read_input(source: str) -> bytes:
     try:
         return Path(source).read_bytes()
     except OSError as error:
-        from metastore.files import in_words
+        from metastore.os_errors import in_words
 
         raise InvalidInput(f"{source} cannot be read: {in_words(error)}") from None
 
@@ -317,6 +317,6 @@ def write_output(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        from metastore.files import in_words
+        from metastore.os_errors import in_words
 
         raise InvalidInput(f"{path} cannot be written: {in_words(error)}") from None

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from metastore.descriptor.document import load
 from metastore.errors import InvalidInput
-from metastore.files import in_words
+from metastore.os_errors import in_words
 from metastore.types import Difference
 
 #: From the least to the most severe.

@@ -19,7 +19,7 @@ from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_of_va
 from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
-from metastore.files import in_words
+from metastore.os_errors import in_words
 from metastore.types import Finding
 
 #: The most findings that are listed, and the most further ones that are counted.

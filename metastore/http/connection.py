@@ -15,11 +15,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
-from metastore.files import in_words
 from metastore.forks import undisturbed
 from metastore.http._body import ENCODING, BadBody, read_body
 from metastore.http.credentials import is_loopback
 from metastore.http.responses import NotSent, Response, ResponseLost, Unreadable
+from metastore.os_errors import in_words
 
 if TYPE_CHECKING:
     import httpx

@@ -28,7 +28,7 @@ from werkzeug.exceptions import BadRequest
 from metastore import config
 from metastore.auth.tokens import LONGEST
 from metastore.errors import InvalidInput
-from metastore.files import in_words
+from metastore.os_errors import in_words
 from metastore.printable import printable
 from metastore.service.context import request_id
 

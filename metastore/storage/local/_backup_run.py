@@ -13,8 +13,9 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from metastore.errors import StorageCorrupt
-from metastore.files import in_words, make_folders, sync_directory, sync_file
+from metastore.files import make_folders, sync_directory, sync_file
 from metastore.git.cache import Cache
+from metastore.os_errors import in_words
 from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
 from metastore.storage.local._maintenance import remove

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
-from metastore.files import in_words, make_folders, read_file, sync_directory
+from metastore.files import make_folders, read_file, sync_directory
+from metastore.os_errors import in_words
 from metastore.parse import is_tag_name
 from metastore.storage.local._config import protect
 from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks

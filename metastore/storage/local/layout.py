@@ -15,7 +15,6 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.files import (
-    in_words,
     is_folder,
     locked,
     make_folders,
@@ -24,6 +23,7 @@ from metastore.files import (
     storage_errors,
     sync_directory,
 )
+from metastore.os_errors import in_words
 from metastore.parse import parse_dataset_id
 from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId

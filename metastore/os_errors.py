@@ -1,0 +1,39 @@
+"""Errors of the operating system, about files and connections, in plain words."""
+
+from __future__ import annotations
+
+import errno
+
+_WORDS = {
+    errno.ENOENT: "there is no such file or folder",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "this is a folder, not a file",
+    errno.EEXIST: "there is one already",
+    errno.ENOTEMPTY: "the folder is not empty",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "its symbolic links lead in a circle",
+    errno.EADDRINUSE: "another process listens there already",
+    errno.EADDRNOTAVAIL: "this machine does not have that address",
+    errno.ECONNREFUSED: "the connection was refused, since nothing listens there",
+    errno.ECONNRESET: "the connection was closed",
+    errno.EPIPE: "the connection was closed",
+    errno.ETIMEDOUT: "it does not answer in time",
+    -2: "no host with this name is known",  # EAI_NONAME of getaddrinfo, which has numbers of its own
+    -3: "the name service does not answer",
+    -5: "no host with this name is known",
+    errno.EHOSTUNREACH: "no network leads there",
+    errno.ENETUNREACH: "no network leads there",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
+    errno.EIO: "the disk reports an error",
+}
+
+
+def in_words(error: OSError) -> str:
+    """Return what an error of the operating system means: a sentence that can follow a colon."""
+    return _WORDS.get(error.errno or 0, error.strerror or str(error))
