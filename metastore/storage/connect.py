@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from metastore.errors import InvalidInput, needs_extra
 from metastore.parse import split_url
 from metastore.storage.port import Storage
 
+_PLAIN_OPTIONS = ("token", "timeout", "patience", "longest")
+_APP_OPTIONS = ("app_id", "private_key", "installation")
 #: The options of a store on a Git host.
 HOST_OPTIONS = (
-    *("token", "app_id", "private_key", "installation", "api_url", "timeout", "patience", "longest"),
+    *("token", *_APP_OPTIONS, "api_url", "timeout", "patience", "longest"),
     *("private", "description", "topic"),
 )
+_TOKEN_OPTIONS = tuple(name for name in HOST_OPTIONS if name not in _APP_OPTIONS)
 #: The options of a store in a database.
 DATABASE_OPTIONS = ("pool_size", "durable", "replicas")
 STORAGE_OPTIONS = ("create", "sync", "cache_bytes", "auto_pack", *DATABASE_OPTIONS, *HOST_OPTIONS)
@@ -43,10 +46,23 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     of_databases = [name for name in DATABASE_OPTIONS if name in options]
     if of_databases and scheme not in _DATABASES:
         raise InvalidInput(f"only a store in a PostgreSQL database has the option {of_databases[0]!r}")
-    given = [name for name in HOST_OPTIONS if name in options and not (name == "patience" and scheme in _DATABASES)]
-    if given and scheme not in _HOSTS:
-        raise InvalidInput(f"only a store on a Git host has the option {given[0]!r}")
+    of_hosts = [name for name in HOST_OPTIONS if name in options and not (name == "patience" and scheme in _DATABASES)]
+    if scheme in _HOSTS:
+        return _open_on_host(_HOSTS[scheme], _BACKENDS[scheme], text, options)
+    if of_hosts:
+        raise InvalidInput(f"only a store on a Git host has the option {of_hosts[0]!r}")
     return _BACKENDS[scheme](text, options)
+
+
+def _open_on_host(host: _Host, opened: _Open, text: str, options: dict[str, Any]) -> Storage:
+    for name in HOST_OPTIONS:
+        if name in options and name not in host.options:
+            advice = ": it takes a token" if name in _APP_OPTIONS else ""
+            raise InvalidInput(f"a store on {host.name} has no option {name!r}{advice}")
+    with needs_extra(host.extra):
+        import httpx  # noqa: F401 - names a missing extra early
+
+        return opened(text, {name: options[name] for name in ("cache_bytes", *host.options) if name in options})
 
 
 def options_of(url: str | Path) -> tuple[str, ...]:
@@ -54,11 +70,8 @@ def options_of(url: str | Path) -> tuple[str, ...]:
     scheme = _scheme(os.fspath(url))
     if scheme in _DATABASES:
         return ("cache_bytes", "patience", *DATABASE_OPTIONS)
-    if scheme.startswith("git+"):
-        return ("cache_bytes", *_PLAIN_OPTIONS)
     if scheme in _HOSTS:
-        left_out = () if scheme == "github" else ("app_id", "private_key", "installation")
-        return ("cache_bytes", *(name for name in HOST_OPTIONS if name not in left_out))
+        return ("cache_bytes", *_HOSTS[scheme].options)
     return () if scheme == "memory" else ("create", "sync", "cache_bytes", "auto_pack")
 
 
@@ -150,44 +163,27 @@ def _open_memory(text: str, options: dict[str, Any]) -> Storage:
 
 
 def _open_github(text: str, options: dict[str, Any]) -> Storage:
-    with needs_extra("github"):
-        import httpx  # noqa: F401 - names a missing extra early
+    from metastore.storage.github.connect import open_github
 
-        from metastore.storage.github.connect import open_github
-    return open_github(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+    return open_github(text, **options)
 
 
 def _open_gitlab(text: str, options: dict[str, Any]) -> Storage:
-    with needs_extra("gitlab"):
-        import httpx  # noqa: F401 - names a missing extra early
+    from metastore.storage.gitlab.connect import open_gitlab
 
-        from metastore.storage.gitlab.connect import open_gitlab
-    for name in ("app_id", "private_key", "installation"):
-        if name in options:
-            raise InvalidInput(f"a store on GitLab has no option {name!r}: it takes a token")
-    return open_gitlab(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+    return open_gitlab(text, **options)
 
 
 def _open_gitea(text: str, options: dict[str, Any]) -> Storage:
-    with needs_extra("gitea"):
-        import httpx  # noqa: F401 - names a missing extra early
+    from metastore.storage.gitea.connect import open_gitea
 
-        from metastore.storage.gitea.connect import open_gitea
-    for name in ("app_id", "private_key", "installation"):
-        if name in options:
-            raise InvalidInput(f"a store on Gitea has no option {name!r}: it takes a token")
-    return open_gitea(text, **{name: options[name] for name in ("cache_bytes", *HOST_OPTIONS) if name in options})
+    return open_gitea(text, **options)
 
 
 def _open_plain_git(text: str, options: dict[str, Any]) -> Storage:
-    with needs_extra("gitlab"):  # which brings the HTTP client, and nothing else
-        import httpx  # noqa: F401 - names a missing extra early
+    from metastore.storage.plain_git import open_plain_git
 
-        from metastore.storage.plain_git import open_plain_git
-    for name in HOST_OPTIONS:
-        if name in options and name not in _PLAIN_OPTIONS:
-            raise InvalidInput(f"a store on a plain Git server has no option {name!r}")
-    return open_plain_git(text, **{name: options[name] for name in ("cache_bytes", *_PLAIN_OPTIONS) if name in options})
+    return open_plain_git(text, **options)
 
 
 def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
@@ -200,10 +196,25 @@ def _open_postgres(text: str, options: dict[str, Any]) -> Storage:
     return storage
 
 
-_PLAIN_OPTIONS = ("token", "timeout", "patience", "longest")
+class _Host(NamedTuple):
+    """A kind of Git host: its name, the extra that brings what it needs, and the options of a store there."""
+
+    name: str
+    extra: str
+    options: tuple[str, ...]
+
+
 _DATABASES = {"postgresql", "postgres"}
-_HOSTS = {"github", "gitlab", "gitea", "git+https", "git+http"}
-_BACKENDS: dict[str, Callable[[str, dict[str, Any]], Storage]] = {
+_PLAIN = _Host("a plain Git server", "gitlab", _PLAIN_OPTIONS)  # that extra is the HTTP client, and nothing else
+_HOSTS = {
+    "github": _Host("GitHub", "github", HOST_OPTIONS),
+    "gitlab": _Host("GitLab", "gitlab", _TOKEN_OPTIONS),
+    "gitea": _Host("Gitea", "gitea", _TOKEN_OPTIONS),
+    "git+https": _PLAIN,
+    "git+http": _PLAIN,
+}
+_Open = Callable[[str, dict[str, Any]], Storage]
+_BACKENDS: dict[str, _Open] = {
     "": _open_path,
     "file": _open_file,
     "memory": _open_memory,
