@@ -76,7 +76,7 @@ def parse_writable_id(text: AnyId) -> DatasetId:
         InvalidInput: It is not an id, or the id of one of the store's own datasets.
     """
     dataset_id = parse_dataset_id(text)
-    if dataset_id.owner.startswith("_"):
+    if dataset_id.is_own:
         raise InvalidInput(f"owners that begin with '_', such as {dataset_id.owner!r}, are the store's own")
     return dataset_id
 

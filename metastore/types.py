@@ -50,6 +50,11 @@ class DatasetId(str):
         """The part after the slash."""
         return self.partition("/")[2]
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the dataset is the store's own, such as the journal. No list has it unless it is asked for."""
+        return self.startswith("_")
+
     def __lt__(self, other: str) -> bool:
         return self.partition("/") < other.partition("/")
 

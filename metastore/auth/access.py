@@ -227,7 +227,7 @@ def allows(identity: Identity, action: str, dataset_id: DatasetId) -> bool:
     """
     if action not in ACTIONS:
         raise ValueError(f"there is no action {action!r}")
-    if dataset_id.owner.startswith("_") or (identity.user is None and action not in _READING):
+    if dataset_id.is_own or (identity.user is None and action not in _READING):
         return False
     words = {"update": {"update", "patch"}, "list": {"read"}}.get(action, {action})
     return any(

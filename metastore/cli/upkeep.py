@@ -111,7 +111,7 @@ def _newest(store: Store, ids: Iterable[DatasetId]) -> Iterator[dict[str, Any]]:
 
 def _count(ids: Iterable[DatasetId]) -> int:
     """Count datasets as `list` does, without the store's own, such as the journal."""
-    return sum(not dataset_id.owner.startswith("_") for dataset_id in ids)
+    return sum(not dataset_id.is_own for dataset_id in ids)
 
 
 @command(_root, "adopt", writes=True)

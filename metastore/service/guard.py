@@ -64,7 +64,7 @@ def may_read(dataset_id: DatasetId) -> bool:
 
 
 def _may_read(who: Identity, dataset_id: DatasetId) -> bool:
-    is_own = dataset_id.owner.startswith("_")  # the store's own, such as the journal and the record of bundles
+    is_own = dataset_id.is_own  # the store's own, such as the journal and the record of bundles
     return not is_own and (service().settings.public_read or allows(who, "read", dataset_id))
 
 

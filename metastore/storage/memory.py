@@ -15,7 +15,7 @@ from metastore.git.objects import GitObject
 from metastore.git.repository import Repository
 from metastore.storage._cursors import fields_of
 from metastore.storage.objects import ObjectStorage
-from metastore.storage.port import Storage
+from metastore.storage.port import Storage, is_listed
 from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024
@@ -102,10 +102,7 @@ class MemoryStorage(ObjectStorage):
         self, *, prefix: str = "", after: DatasetId | None = None, deleted: bool | None = False
     ) -> Iterator[DatasetId]:
         for dataset_id in sorted(self._repositories):
-            hidden = dataset_id.owner.startswith("_") and not prefix.startswith("_")
-            if hidden or not str(dataset_id).startswith(prefix) or (after is not None and dataset_id <= after):
-                continue
-            repository = self._repositories.get(dataset_id)
+            repository = self._repositories.get(dataset_id) if is_listed(dataset_id, prefix, after) else None
             if repository and deleted in (None, is_deleted(repository)):
                 yield dataset_id
 

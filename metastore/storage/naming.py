@@ -69,11 +69,6 @@ class Naming:
         except InvalidInput:
             return None
 
-    def listed(self, dataset_id: DatasetId, prefix: str, after: DatasetId | None) -> bool:
-        """Return whether a listing contains an id; see `Storage.ids`."""
-        hidden = dataset_id.owner.startswith("_") and not prefix.startswith("_")
-        return not hidden and str(dataset_id).startswith(prefix) and (after is None or dataset_id > after)
-
     def may_list(self, prefix: str) -> bool:
         """Return whether any id of this store can start with a prefix."""
         return any(f"{owner}/".startswith(prefix) or prefix.startswith(f"{owner}/") for owner in self.owners)

@@ -282,3 +282,9 @@ class Storage(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close open files and connections. The next call opens them again."""
+
+
+def is_listed(dataset_id: DatasetId, prefix: str, after: DatasetId | None) -> bool:
+    """Tell whether `Storage.ids` lists an id, live or deleted."""
+    hidden = dataset_id.is_own and not prefix.startswith("_")
+    return not hidden and dataset_id.startswith(prefix) and (after is None or dataset_id > after)

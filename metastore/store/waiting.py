@@ -28,7 +28,7 @@ def feed(storage: Storage, since: str | None) -> Iterator[FeedEntry]:
     return (
         FeedEntry(dataset_id, *_newest(storage, dataset_id), cursor)
         for cursor, dataset_id in touched
-        if not dataset_id.owner.startswith("_")
+        if not dataset_id.is_own
     )
 
 

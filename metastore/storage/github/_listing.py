@@ -18,6 +18,7 @@ from metastore.storage.github._api import GitHubApi
 from metastore.storage.github._directory import Known
 from metastore.storage.github._lifecycle import PURGED_TREE
 from metastore.storage.naming import ASIDE_PREFIX, Naming
+from metastore.storage.port import is_listed
 from metastore.types import Damage, DatasetId
 
 #: GitHub's machines do not all know of a change at once; a new repository was seen to be listed 40 seconds late.
@@ -55,7 +56,7 @@ class Listing:
         found = set()
         for dataset_id, node in self._datasets():
             gone = _tree(node) == DELETED_TREE
-            if deleted in (None, gone) and self._naming.listed(dataset_id, prefix, after):
+            if deleted in (None, gone) and is_listed(dataset_id, prefix, after):
                 found.add(dataset_id)
         yield from sorted(found | set(self._unlisted(found, prefix, after, deleted)))
 
@@ -67,7 +68,7 @@ class Listing:
         with self._mutex:
             noted = {dataset_id for at, dataset_id in self._notes if at >= earliest}
         for dataset_id in noted - listed:
-            if self._naming.listed(dataset_id, prefix, after):
+            if is_listed(dataset_id, prefix, after):
                 with suppress(DatasetNotFound):  # it was moved or purged
                     if deleted in (None, is_deleted(self._known.current(dataset_id))):
                         yield dataset_id

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from metastore.storage.hosted._moves import Moves
 from metastore.storage.hosted.projects import Project, Projects
 from metastore.storage.naming import Naming
+from metastore.storage.port import is_listed
 from metastore.types import DatasetId
 
 #: GitLab notes a push at most once an hour and with a delay; Gitea notes it through a queue.
@@ -38,7 +39,7 @@ class Listing:
             dataset_id = self._naming.dataset(project.name) if is_ours else None
             if self._topic and self._topic not in project.topics:
                 continue
-            if dataset_id and self._naming.listed(dataset_id, prefix, after):
+            if dataset_id and is_listed(dataset_id, prefix, after):
                 found[dataset_id] = project
         yield from sorted(found.items())
 

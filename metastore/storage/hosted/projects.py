@@ -230,4 +230,4 @@ def issue_of(facts: Fields, number: str, address: str) -> Issue:
 
 def title_of(dataset_id: DatasetId) -> str:
     """Return the name of a dataset's project for people, which GitLab requires to be unique in its group."""
-    return dataset_id.name if not dataset_id.owner.startswith("_") else f"{dataset_id.owner} {dataset_id.name}"
+    return dataset_id.name if not dataset_id.is_own else f"{dataset_id.owner} {dataset_id.name}"
