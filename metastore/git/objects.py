@@ -17,8 +17,9 @@ from typing import NamedTuple
 from metastore.errors import InvalidInput
 from metastore.types import Author, BlobId, Change, RevisionId, TagSpec
 
-BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
-_FILE, _FOLDER = "100644", "40000"
+KINDS = BLOB, TREE, COMMIT, TAG = "blob", "tree", "commit", "tag"
+#: The modes of the entries of a tree, as Git writes them.
+FOLDER, SUBMODULE, _FILE = "40000", "160000", "100644"
 _BLANK = " \t\r"  # in the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile("[0-9a-f]{40}")
@@ -35,7 +36,7 @@ class GitObject(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A line of a tree; `mode` as Git writes it, `40000` for a folder."""
+    """A line of a tree; `mode` as Git writes it, such as `FOLDER`."""
 
     mode: str
     id: str
@@ -178,7 +179,7 @@ def tree_content(entries: Mapping[str, Entry]) -> bytes:
     rows = []
     for name, entry in entries.items():
         raw = name.encode(errors="surrogateescape")
-        key = raw + b"/" if entry.mode == _FOLDER else raw
+        key = raw + b"/" if entry.mode == FOLDER else raw
         rows.append((key, b"%s %s\0" % (entry.mode.encode(), raw) + bytes.fromhex(entry.id)))
     return b"".join(row for _, row in sorted(rows))
 
@@ -203,13 +204,13 @@ def change_tree(
     entries = parse_tree(read_tree(root)) if root else {}
     files = {path: blob for path, blob in changes.items() if "/" not in path}
     for name in [name for name, blob in files.items() if blob is None]:
-        if name in entries and entries[name].mode != _FOLDER:
+        if name in entries and entries[name].mode != FOLDER:
             del entries[name]
     for name, below in _by_folder(changes).items():
         made.update(_change_folder(entries, name, below, read_tree))
     for name, blob in files.items():
         if blob is not None:
-            if name in entries and entries[name].mode == _FOLDER:
+            if name in entries and entries[name].mode == FOLDER:
                 raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
             entries[name] = Entry(_FILE, blob)
     content = tree_content(entries)
@@ -232,13 +233,13 @@ def _change_folder(
 ) -> dict[str, GitObject]:
     """Change one folder of a tree in place, remove it if it becomes empty, and return the new tree objects."""
     old = entries.get(name)
-    if old and old.mode != _FOLDER:
+    if old and old.mode != FOLDER:
         if any(blob is not None for blob in changes.values()):
             raise InvalidInput(f"{name!r} cannot be a file and a folder at once")
         return {}
     identity, made = change_tree(old.id if old else None, changes, read_tree)
     if made[identity].content:
-        entries[name] = Entry(_FOLDER, identity)
+        entries[name] = Entry(FOLDER, identity)
     else:
         entries.pop(name, None)
     return made
@@ -247,9 +248,9 @@ def _change_folder(
 def walk_tree(root: str, read_tree: Callable[[str], bytes], prefix: str = "") -> Iterator[tuple[str, BlobId]]:
     """Yield the path and blob of every file below a tree. Submodules are skipped."""
     for name, entry in parse_tree(read_tree(root)).items():
-        if entry.mode == _FOLDER:
+        if entry.mode == FOLDER:
             yield from walk_tree(entry.id, read_tree, f"{prefix}{name}/")
-        elif entry.mode != "160000":
+        elif entry.mode != SUBMODULE:
             yield prefix + name, BlobId(entry.id)
 
 
@@ -257,7 +258,7 @@ def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId
     """Return the blob at a path below a tree, or None if there is none."""
     head, slash, rest = path.partition("/")
     entry = find_entry(read_tree(root), head)
-    if entry is None or entry.mode == "160000" or (entry.mode == _FOLDER) != bool(slash):
+    if entry is None or entry.mode == SUBMODULE or (entry.mode == FOLDER) != bool(slash):
         return None
     return find_blob(entry.id, rest, read_tree) if slash else BlobId(entry.id)
 
@@ -269,7 +270,7 @@ def links(found: GitObject) -> Iterator[str]:
         ValueError: The object cannot be read.
     """
     if found.kind == TREE:
-        yield from (entry.id for entry in parse_tree(found.content).values() if entry.mode != "160000")
+        yield from (entry.id for entry in parse_tree(found.content).values() if entry.mode != SUBMODULE)
     elif found.kind in (COMMIT, TAG):
         for line in found.content.partition(b"\n\n")[0].split(b"\n"):
             name, _, value = line.partition(b" ")

@@ -8,7 +8,7 @@ from functools import cached_property
 from metastore.errors import InvalidInput
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
-from metastore.git.repository import DELETED_TREE, ReadableRepository, ancestry, commit_at, object_at
+from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.types import DatasetId, RevisionId
 
@@ -51,7 +51,7 @@ class Received(ReadableRepository):
         known = self._there.leads_to if self._there is not None else lambda identity: False
         for damage in verify(self, dataset_id, inspect, known=known):
             raise InvalidInput(damage.detail)
-        if self._there is None or self._name != f"refs/heads/{self.branch}":
+        if self._there is None or self._name != HEADS + self.branch:
             return
         before = self._there.head()
         if not any(commit_id == before for commit_id, _ in ancestry(self, self._target)):

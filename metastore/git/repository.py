@@ -16,6 +16,8 @@ from metastore.git.cache import Cache
 from metastore.git.objects import Commit, GitObject, blob_id
 from metastore.types import DELETED, DELETED_CONTENT, BlobId, RevisionId
 
+#: The beginnings of the full names of branches and tags.
+HEADS, TAGS = "refs/heads/", "refs/tags/"
 #: The id of the whole tree of a deletion.
 DELETED_TREE = git.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
 _STRETCH = 64
@@ -85,8 +87,8 @@ class ReadableRepository(ABC):
         Raises:
             StorageCorrupt: A reference cannot be read.
         """
-        tags = {f"refs/tags/{name}": target for name, target in self.tag_targets().items()}
-        return {f"refs/heads/{self.branch}": self.head(), **tags}
+        tags = {TAGS + name: target for name, target in self.tag_targets().items()}
+        return {HEADS + self.branch: self.head(), **tags}
 
     def has_blob(self, blob: BlobId) -> bool:
         """Tell whether a blob is in this dataset. The cache does not count, since other datasets share it."""

@@ -12,8 +12,8 @@ from itertools import islice
 
 from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject
-from metastore.git.repository import DELETED_TREE, ReadableRepository
+from metastore.git.objects import BLOB, COMMIT, FOLDER, SUBMODULE, TAG, TREE, GitObject
+from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository
 from metastore.types import Damage, DatasetId
 
 #: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None.
@@ -22,7 +22,7 @@ _UNREADABLE = "unreadable"
 #: The most faults of one object that are told: it can have millions.
 _MOST_FAULTS = 100
 _FILE_MODES = (b"100644", b"100755", b"100664", b"120000", b"160000")
-_FOLDER_MODE, _LINK_MODE = b"40000", b"160000"
+_FOLDER_MODE = FOLDER.encode()
 _ID = re.compile(rb"[0-9a-f]{40}")
 _IDENTITY = re.compile(rb"[^<>\n]* <[^<>\n]*> (0|[1-9][0-9]*) [+-][0-9]{4}")
 _LATEST = 2**63 - 1
@@ -78,7 +78,7 @@ class _Check:
             yield self._damage(str(error))
             return
         for name, target in sorted(references.items()):
-            kind = COMMIT if name.startswith("refs/heads/") else None
+            kind = COMMIT if name.startswith(HEADS) else None
             yield from self._follow(target, kind, name)
         for identity in stored:
             if identity not in self._kinds:
@@ -121,8 +121,8 @@ class _Check:
         leads = f"the {found.kind} {identity}"
         if found.kind == TREE:
             for entry in git.parse_tree(found.content).values():
-                if entry.mode != "160000":  # a submodule: its commits are in another repository
-                    yield entry.id, TREE if entry.mode == "40000" else BLOB, leads
+                if entry.mode != SUBMODULE:  # its commits are in another repository
+                    yield entry.id, TREE if entry.mode == FOLDER else BLOB, leads
         elif found.kind == COMMIT:
             tree, *parents = git.links(found)
             yield from ((parent, COMMIT, leads) for parent in reversed(parents))
@@ -140,7 +140,7 @@ class _Check:
         except (KeyError, ValueError, StorageCorrupt):
             return  # reported when the tree is read
         for path, entry in entries.items():
-            if (path, entry.id) in self._inspected or entry.mode in ("40000", "160000"):
+            if (path, entry.id) in self._inspected or entry.mode in (FOLDER, SUBMODULE):
                 continue
             self._inspected.add((path, entry.id))
             try:

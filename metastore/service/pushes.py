@@ -18,10 +18,11 @@ from metastore.errors import Conflict, DatasetMoved, DatasetNotFound, InvalidInp
 from metastore.git.objects import GitObject
 from metastore.git.pack import from_pack
 from metastore.git.receive_pack import Push, Update, advertisement, report
+from metastore.git.repository import HEADS, TAGS
 from metastore.parse import make_time
 from metastore.service.context import service
 from metastore.service.guard import identity, named
-from metastore.store.receiving import HEADS, TAGS, Receiver
+from metastore.store.receiving import Receiver
 from metastore.types import Change, DatasetId, Revision
 
 SERVICE = "git-receive-pack"

@@ -12,6 +12,7 @@ history at the target, or a tag with another content, is reported and never over
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
 
@@ -28,7 +29,6 @@ from metastore.errors import (
 )
 from metastore.git.objects import GitObject, blob_id, object_id
 from metastore.git.reachable import Needed
-from metastore.git.repository import ancestry
 from metastore.storage.lines import JOURNAL
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage
@@ -130,7 +130,7 @@ def copy(
 
 
 def _touched(source: Storage, since: str, prefix: str) -> list[DatasetId]:
-    ids = {dataset_id for _, dataset_id in source.touched(since) if not dataset_id.owner.startswith("_")}
+    ids = {dataset_id for _, dataset_id in source.touched(since) if not dataset_id.is_own}
     return sorted(dataset_id for dataset_id in ids if str(dataset_id).startswith(prefix))
 
 
@@ -168,8 +168,18 @@ class _Run:
         self.unchanged, self.revisions = unchanged, revisions
         return lines
 
-    def _reporting(self, dataset_id: DatasetId, tag: str | None = None) -> _Reporting:
-        return _Reporting(self.not_copied, dataset_id, tag)
+    @contextmanager
+    def _reporting(self, dataset_id: DatasetId, tag: str | None = None) -> Iterator[None]:
+        """Turn a failure into a line of the report, so that the other datasets are copied."""
+        try:
+            yield
+        except Conflict as error:
+            self._leave_out(dataset_id, tag, f"the target was changed meanwhile ({error}); copy again")
+        except (_LeftOut, NotFound, InvalidInput, StorageCorrupt, PermissionDenied) as error:
+            self._leave_out(dataset_id, tag, str(error))
+
+    def _leave_out(self, dataset_id: DatasetId, tag: str | None, reason: str) -> None:
+        self.not_copied.append(NotCopied(dataset_id, tag, reason))
 
     def _head_of(self, dataset_id: DatasetId) -> RevisionId | None:
         try:
@@ -285,29 +295,8 @@ class _Run:
         source, target = self._pair
         if not self._dry_run:
             with source.objects(dataset_id) as repository:
-                there = (commit_id for commit_id, _ in ancestry(repository, repository.head()))
-                known = tag.revision if tag.revision in there else None
+                known = tag.revision if repository.leads_to(tag.revision) else None
                 target.adopt_tag(dataset_id, Needed(repository, tag.id, known), tag.name, tag.id)
-
-
-class _Reporting:
-    """Turns a failure into a line of the report, so that the other datasets are copied."""
-
-    def __init__(self, report: list[NotCopied], dataset_id: DatasetId, tag: str | None) -> None:
-        self._report, self._dataset_id, self._tag = report, dataset_id, tag
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> bool:
-        if isinstance(error, Conflict):
-            reason = f"the target was changed meanwhile ({error}); copy again"
-        elif isinstance(error, (_LeftOut, NotFound, InvalidInput, StorageCorrupt, PermissionDenied)):
-            reason = str(error)
-        else:
-            return False
-        self._report.append(NotCopied(self._dataset_id, self._tag, reason))
-        return True
 
 
 class _Step(NamedTuple):

@@ -22,13 +22,12 @@ from metastore.errors import (
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
-from metastore.git.repository import Repository, ancestry
+from metastore.git.repository import HEADS, TAGS, Repository, ancestry
 from metastore.http.responses import ResponseLost
 from metastore.parse import is_tag_name
 from metastore.storage.port import Storage
 from metastore.types import DatasetId, RevisionId
 
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
 _TRIES = 3
 #: The commits that are fetched at once when a history is followed.
 _STRETCH = 256
@@ -65,24 +64,24 @@ class RemoteRepository(Repository):
     @property
     def is_empty(self) -> bool:
         """Whether the branch has no commit."""
-        return _HEADS + self.branch not in self.references.targets
+        return HEADS + self.branch not in self.references.targets
 
     def head(self) -> RevisionId:
         try:
-            return RevisionId(self.references.targets[_HEADS + self.branch])
+            return RevisionId(self.references.targets[HEADS + self.branch])
         except KeyError:
             raise StorageCorrupt(f"{self._dataset_id} has no branch {self.branch}") from None
 
     def tag_names(self) -> list[str]:
-        names = (name.removeprefix(_TAGS) for name in self.references.targets if name.startswith(_TAGS))
+        names = (name.removeprefix(TAGS) for name in self.references.targets if name.startswith(TAGS))
         return sorted(filter(is_tag_name, names))
 
     def reference_targets(self) -> Mapping[str, str]:
         targets = self.references.targets
-        return {name: target for name, target in targets.items() if name.startswith((_HEADS, _TAGS))}
+        return {name: target for name, target in targets.items() if name.startswith((HEADS, TAGS))}
 
     def tag_target(self, name: str) -> str | None:
-        return self.references.targets.get(_TAGS + name)
+        return self.references.targets.get(TAGS + name)
 
     # Objects
 
@@ -127,11 +126,11 @@ class RemoteRepository(Repository):
     # Pushes
 
     def set_head(self, new: RevisionId) -> None:
-        name = _HEADS + self.branch
+        name = HEADS + self.branch
         self.push({name: (self.references.targets.get(name, NONE), new)})
 
     def set_tags(self, changes: Mapping[str, str | None]) -> None:
-        self.push({_TAGS + name: (self.tag_target(name) or NONE, target or NONE) for name, target in changes.items()})
+        self.push({TAGS + name: (self.tag_target(name) or NONE, target or NONE) for name, target in changes.items()})
 
     def push(self, updates: Mapping[str, tuple[str, str]]) -> None:
         """Move references from an old value to a new one, with the objects from `put`.
@@ -168,7 +167,7 @@ class RemoteRepository(Repository):
             now = {name: self.references.targets.get(name, NONE) for name in updates}
             if all(now[name] == new for name, (_, new) in updates.items()):
                 return lost
-            if lost and all(name.startswith(_HEADS) and self._follows(now[name], *updates[name]) for name in updates):
+            if lost and all(name.startswith(HEADS) and self._follows(now[name], *updates[name]) for name in updates):
                 return True
         except (MetastoreError, NoRepository, KeyError) as error:
             if lost:
@@ -188,10 +187,10 @@ class RemoteRepository(Repository):
     def _raise_conflict(self, updates: Mapping[str, tuple[str, str]], now: Mapping[str, str], *, lost: bool) -> None:
         for full_name, (old, new) in updates.items():
             actual = now[full_name]
-            name = full_name.removeprefix(_TAGS)
+            name = full_name.removeprefix(TAGS)
             if actual == old:
                 continue
-            if full_name.startswith(_HEADS):
+            if full_name.startswith(HEADS):
                 if old == NONE:
                     raise AlreadyExists(self._dataset_id)
                 raise RevisionConflict(self._dataset_id, expected=old, actual=None if actual == NONE else actual)

@@ -20,7 +20,7 @@ from metastore.git.history import expect_head
 from metastore.git.objects import GitObject
 from metastore.git.receive_pack import Update
 from metastore.git.received import Received
-from metastore.git.repository import Repository
+from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.parse import is_tag_name
 from metastore.storage.objects import ObjectStorage
 from metastore.store._journal import Journal
@@ -28,7 +28,6 @@ from metastore.store.base import Store
 from metastore.store.store import MetaStore
 from metastore.types import Change, DatasetId, Revision, RevisionId
 
-HEADS, TAGS = "refs/heads/", "refs/tags/"
 Objects = Mapping[str, GitObject]
 #: How many values the descriptors of a reference may have together. To read a million takes half a second.
 _MOST_VALUES = 1_000_000
@@ -168,5 +167,5 @@ class _Inspection:
 
 
 def _expect_branch(update: Update, branch: str) -> None:
-    if update.name != f"{HEADS}{branch}":
+    if update.name != HEADS + branch:
         raise InvalidInput(f"the branch of the dataset is called {branch}")

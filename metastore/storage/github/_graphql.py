@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from metastore.errors import PermissionDenied, StorageUnavailable
+from metastore.git.repository import TAGS
 from metastore.http.client import Host
 from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Response, ResponseLost
@@ -148,7 +149,7 @@ class GraphQl:
         updates = []
         for each in moves:
             # A tag is never a descendant of another, so moving one is always forced, but compared nevertheless.
-            forced = force or each.name.startswith("refs/tags/")
+            forced = force or each.name.startswith(TAGS)
             update = {"name": each.name, "afterOid": each.after or NOTHING, "force": forced}
             if each.before or not force:
                 update["beforeOid"] = each.before or NOTHING

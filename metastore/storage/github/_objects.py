@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from metastore import git
-from metastore.git.objects import Entry, GitObject
+from metastore.git.objects import FOLDER, SUBMODULE, Entry, GitObject
 
-_FOLDER = "40000"
-_TYPES = {_FOLDER: "tree", "160000": "commit"}
+_TYPES = {FOLDER: "tree", SUBMODULE: "commit"}
 #: Content up to this many bytes travels inside the tree; more is sent as a blob before.
 INLINE = 256 * 1024
 #: What goes in one request for a tree. Some 200 lines or 2.5 MB are reported to be answered by 502 or 422.
@@ -48,7 +47,7 @@ def _whole(
 ) -> Iterator[tuple[str, Entry]]:
     """Yield the entries of a tree; a folder that GitHub has is one entry."""
     for name, entry in read(tree).items():
-        if entry.mode == _FOLDER and entry.id in objects:
+        if entry.mode == FOLDER and entry.id in objects:
             yield from _whole(entry.id, objects, read, f"{prefix}{name}/")
         else:
             yield prefix + name, entry
@@ -61,8 +60,8 @@ def _clash(old: str | None, new: str, read: Callable[[str], dict[str, Entry]], p
         was, now = before.get(name), after.get(name)
         if was == now:
             continue
-        folder = _FOLDER in (was.mode if was else "", now.mode if now else "")
-        if was and now and (was.mode == _FOLDER) != (now.mode == _FOLDER):
+        folder = FOLDER in (was.mode if was else "", now.mode if now else "")
+        if was and now and (was.mode == FOLDER) != (now.mode == FOLDER):
             return True
         if not folder:
             found[prefix + name] = now
@@ -76,7 +75,7 @@ def _clash(old: str | None, new: str, read: Callable[[str], dict[str, Entry]], p
 
 def _files(tree: str, read: Callable[[str], dict[str, Entry]], prefix: str) -> Iterator[str]:
     for name, entry in read(tree).items():
-        if entry.mode == _FOLDER:
+        if entry.mode == FOLDER:
             yield from _files(entry.id, read, f"{prefix}{name}/")
         else:
             yield prefix + name

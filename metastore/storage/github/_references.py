@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metastore.errors import OutcomeUnknown, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
+from metastore.git.repository import HEADS
 from metastore.http.fields import Fields
 from metastore.http.responses import Missing, ResponseLost
 from metastore.storage.github import _queries
@@ -95,7 +96,7 @@ class Mover:
         """Tell whether a reference was moved, also where others have gone on from there."""
         if where == move.after:
             return True
-        if where is None or move.after is None or not move.name.startswith("refs/heads/"):
+        if where is None or move.after is None or not move.name.startswith(HEADS):
             return False
         for number, commit_id in enumerate(self._behind(where)):
             if commit_id == move.after:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from metastore import git
 from metastore.errors import DatasetNotFound, StorageCorrupt
+from metastore.git.reachable import peeled
+from metastore.git.repository import TAGS
 from metastore.storage.lines import JOURNAL, LINE, parse_line
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
@@ -39,12 +40,12 @@ class Accounts:
 
     def tag_changed(self, copy: GitRepository, name: str, held: str) -> bool:
         """Tell whether a tag that a copy has was changed or deleted by a call."""
-        if not name.startswith("refs/tags/"):
+        if not name.startswith(TAGS):
             return False
         commit = _commit_of(copy, held)
         return any(
             line.action in ("tag_delete", "tag_update")
-            and line.details.get("tag") == name.removeprefix("refs/tags/")
+            and line.details.get("tag") == name.removeprefix(TAGS)
             and commit in (line.details.get("old_revision"), line.details.get("revision"))
             for line in self._read()
         )
@@ -105,8 +106,6 @@ def _line_ids(storage: GitStorage) -> set[str]:
 
 
 def _commit_of(repository: GitRepository, identity: str) -> str:
-    with suppress(KeyError, ValueError, StorageCorrupt):
-        found = repository.read_uncached(identity)
-        if found.kind == git.TAG:
-            return git.parse_tag(found.content).target
+    with suppress(StorageCorrupt):
+        return peeled(repository, identity) or identity
     return identity

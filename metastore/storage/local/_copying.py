@@ -13,6 +13,7 @@ from metastore.files import read_file, sync_directory, write_file
 from metastore.git import links
 from metastore.git.cache import Cache
 from metastore.git.reachable import Needed
+from metastore.git.repository import HEADS, TAGS
 from metastore.storage.local._locks import git_locked, replace_locked
 from metastore.storage.local._object_files import copy_object, is_whole, object_files, object_names
 from metastore.storage.local._packed_refs import packed_content
@@ -23,7 +24,6 @@ from metastore.types import DatasetId
 KEPT = "refs/kept/"
 _FOLDERS = ("objects", "objects/pack", "refs", "refs/heads", "refs/tags")
 _SMALL_FILES = ("config", "former-ids", "HEAD")
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 #: Tells whether the journal accounts for a tag that is gone or changed (repository, name, id that its reference held).
 Accounted = Callable[[GitRepository, str, str], bool]
@@ -116,7 +116,7 @@ def copy_onto(
         return Copied()
     _expect_targets(theirs, new.small, new.references)
     lost = tuple(lost_references(ours, old.references, theirs, new.references, journal.tag_changed))
-    if any(name.startswith(_HEADS) for name, _ in lost) and journal.purged(ours, dataset_id):
+    if any(name.startswith(HEADS) for name, _ in lost) and journal.purged(ours, dataset_id):
         return None
     fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
@@ -163,10 +163,10 @@ def lost_references(
     for name, held in sorted(old.items()):
         if name.startswith(KEPT) or new.get(name) == held:
             continue
-        if name.startswith(_TAGS):
+        if name.startswith(TAGS):
             explained = accounted(ours, name, held)
         else:  # a branch that is only reachable by a tag was set back
-            starts = [there for other, there in new.items() if not other.startswith(_TAGS)]
+            starts = [there for other, there in new.items() if not other.startswith(TAGS)]
             explained = _leads_to(theirs, starts, held)
         if not explained:
             yield name, held
@@ -235,7 +235,7 @@ def _expect_targets(
         StorageCorrupt: One is missing, or damaged.
     """
     branch = repository.references.branch(lambda path: small[os.path.basename(path)])
-    if _HEADS + branch not in references:
+    if HEADS + branch not in references:
         raise StorageCorrupt(f"{repository.path}: the branch {branch} is missing")
     for identity in set(references.values()):
         if f"objects/{identity[:2]}/{identity[2:]}" not in known:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
 from metastore.files import read_file, sync_directory, write_file
-from metastore.git import BLOB, COMMIT, TAG, TREE
-from metastore.git.objects import GitObject, object_id
+from metastore.git.objects import KINDS, GitObject, object_id
+from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import index_ids, pack_files, readable_packs, write_pack
@@ -28,9 +28,6 @@ from metastore.storage.local._packs import index_ids, pack_files, readable_packs
 if TYPE_CHECKING:
     import pygit2
 
-_KINDS = (COMMIT, TREE, BLOB, TAG)
-#: libgit2's numbers of the kinds of objects, which are those of packs.
-_NAMES: dict[int, str] = {1: COMMIT, 2: TREE, 3: BLOB, 4: TAG}
 #: From this number of objects on, a write makes one pack instead of one file per object.
 _MANY = 64
 _TRIES = 50
@@ -116,7 +113,7 @@ class ObjectDatabase:
                 number, content = self._read_by_backend(identity)
         except (KeyError, ValueError, OSError, pygit2.GitError):
             return None
-        found = GitObject(_NAMES[number], content)
+        found = GitObject(KINDS_BY_NUMBER[number], content)  # libgit2 counts the kinds as packs do
         return found if object_id(*found) == identity else None
 
     def _read_by_backend(self, identity: str) -> tuple[int, bytes]:
@@ -282,4 +279,4 @@ def _parse_loose(identity: str, content: bytes) -> GitObject | None:
         body = unpacker.flush(max(1, min(int(size), longest)))  # into memory of this size; it would be copied otherwise
     except (zlib.error, ValueError):
         return None
-    return GitObject(kind, body) if kind in _KINDS and unpacker.eof and object_id(kind, body) == identity else None
+    return GitObject(kind, body) if kind in KINDS and unpacker.eof and object_id(kind, body) == identity else None

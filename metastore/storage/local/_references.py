@@ -17,13 +17,13 @@ from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
 from metastore.files import make_folders, read_file, sync_directory
+from metastore.git.repository import HEADS, TAGS
 from metastore.os_errors import in_words
 from metastore.parse import is_tag_name
 from metastore.storage.local._config import protect
 from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks
 from metastore.storage.local._packed_refs import find_packed, packed_content, read_packed
 
-HEADS, TAGS = "refs/heads/", "refs/tags/"
 Read = Callable[[str], bytes | None]
 _SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")

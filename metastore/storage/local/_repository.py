@@ -10,10 +10,10 @@ from metastore.errors import NotADataset, StorageCorrupt
 from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
-from metastore.git.repository import Repository
+from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.storage.local._config import new_config
 from metastore.storage.local._objects import ObjectDatabase
-from metastore.storage.local._references import HEADS, TAGS, Read, References
+from metastore.storage.local._references import Read, References
 from metastore.storage.port import Storage
 from metastore.types import RevisionId
 

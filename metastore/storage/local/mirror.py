@@ -20,14 +20,13 @@ from typing import NamedTuple
 
 from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
-from metastore.git.repository import Repository, ancestry
+from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.http.credentials import Token, refuse_unencrypted
 from metastore.parse import split_url
 from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
 #: A user name that GitLab takes with any token, and GitHub takes as it takes every other.
 ANY_USER = "oauth2"
 _REDIRECTS = re.compile(r"\b30[12378]\b")
@@ -208,18 +207,18 @@ def _where_it_went(git: Git, url: str, errors: str) -> str:
 
 def _references(output: str) -> dict[str, str]:
     rows = [line.split("\t", 1) for line in output.splitlines()]
-    return {name: target for target, name in rows if name.startswith((_HEADS, _TAGS)) and not name.endswith("^{}")}
+    return {name: target for target, name in rows if name.startswith((HEADS, TAGS)) and not name.endswith("^{}")}
 
 
 def _compare(repository: Repository, there: Mapping[str, str]) -> tuple[list[_Update], list[str]]:
     """Return what to change at the remote, and what there is not ours to change."""
-    branch = _HEADS + repository.branch
+    branch = HEADS + repository.branch
     wanted: dict[str, str | None] = {branch: repository.head()}
-    wanted |= {_TAGS + name: repository.tag_target(name) for name in repository.tag_names()}
+    wanted |= {TAGS + name: repository.tag_target(name) for name in repository.tag_names()}
     gone = [
         name
         for name in there
-        if name.startswith(_TAGS) and name not in wanted and _is_ours(repository, name, there[name])
+        if name.startswith(TAGS) and name not in wanted and _is_ours(repository, name, there[name])
     ]
     updates, foreign = [], []
     for name, new in {**wanted, **dict.fromkeys(gone)}.items():
@@ -235,12 +234,12 @@ def _compare(repository: Repository, there: Mapping[str, str]) -> tuple[list[_Up
 
 def _is_ours(repository: Repository, name: str, target: str) -> bool:
     """Tell whether a reference of the remote holds what the store has, or had, under this name."""
-    if name.startswith(_HEADS):
-        return any(commit_id == target for commit_id, _ in ancestry(repository, repository.head()))
+    if name.startswith(HEADS):
+        return repository.leads_to(target)
     try:
         found = repository.get(target)
         if found.kind == git.TAG:
-            return git.parse_tag(found.content).name == name.removeprefix(_TAGS)
+            return git.parse_tag(found.content).name == name.removeprefix(TAGS)
     except (KeyError, ValueError):
         pass
     return False

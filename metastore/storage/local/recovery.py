@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
-from metastore.git.reachable import Needed
-from metastore.git.repository import Repository, ancestry
+from metastore.git.reachable import Needed, peeled
+from metastore.git.repository import HEADS, TAGS, Repository, ancestry
 from metastore.storage.local._copying import KEPT
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, RevisionId
-
-_HEADS, _TAGS = "refs/heads/", "refs/tags/"
 
 
 def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_id: DatasetId) -> tuple[str, ...]:
@@ -40,7 +37,7 @@ def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_
         references = copy.references.all()
         kept = {_former_name(name): held for name, held in references.items() if name.startswith(KEPT)}
         recovered, head = _recover_branch(copy, storage, new_id, kept)
-        tags = {name: held for name, held in {**references, **kept}.items() if name.startswith(_TAGS)}
+        tags = {name: held for name, held in {**references, **kept}.items() if name.startswith(TAGS)}
         return (*recovered, *_recover_tags(copy, storage, new_id, tags, head))
 
 
@@ -51,7 +48,7 @@ def _former_name(name: str) -> str:
 def _recover_branch(
     copy: Repository, storage: GitStorage, dataset_id: DatasetId, kept: Mapping[str, str]
 ) -> tuple[list[str], RevisionId]:
-    branch = RevisionId(kept.get(_HEADS + copy.branch, copy.head()))
+    branch = RevisionId(kept.get(HEADS + copy.branch, copy.head()))
     try:
         current = storage.resolve(dataset_id, None).id
     except StorageCorrupt as error:
@@ -60,8 +57,9 @@ def _recover_branch(
     except DatasetNotFound:
         storage.adopt(dataset_id, Needed(copy, branch, None), branch, parent=None)
         return [f"{dataset_id} is back, at {branch}"], branch
-    if _has(storage, dataset_id, branch):
-        return [], current
+    with storage.objects(dataset_id) as repository:
+        if repository.leads_to(branch):
+            return [], current
     if not _follows(copy, branch, current):
         raise InvalidInput(
             f"{dataset_id} has another history in the store than {branch[:12]} in the backup: "
@@ -76,25 +74,12 @@ def _recover_tags(
 ) -> Iterator[str]:
     there = {tag.name for tag in storage.tags(dataset_id)}
     for name, held in sorted(tags.items()):
-        tag = name.removeprefix(_TAGS)
-        if tag not in there and _follows(copy, head, _commit_of(copy, held)):
+        tag = name.removeprefix(TAGS)
+        if tag not in there and _follows(copy, head, peeled(copy, held)):
             storage.adopt_tag(dataset_id, Needed(copy, held, head), tag, held)
             yield f"{dataset_id} has the tag {tag} again"
 
 
-def _has(storage: GitStorage, dataset_id: DatasetId, commit: str) -> bool:
-    with storage.objects(dataset_id) as repository:
-        return _follows(repository, repository.head(), commit)
-
-
-def _follows(repository: Repository, head: str, commit: str) -> bool:
+def _follows(repository: Repository, head: str, commit: str | None) -> bool:
     """Tell whether a commit is on the branch that ends with `head`."""
-    try:
-        return any(identity == commit for identity, _ in ancestry(repository, head))
-    except KeyError:
-        return False
-
-
-def _commit_of(repository: Repository, identity: str) -> str:
-    found = repository.get(identity)
-    return git.parse_tag(found.content).target if found.kind == git.TAG else identity
+    return any(identity == commit for identity, _ in ancestry(repository, head))

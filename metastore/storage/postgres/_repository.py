@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject, object_id
+from metastore.git.objects import FOLDER, GitObject, object_id
 from metastore.git.repository import Repository
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
@@ -126,7 +126,7 @@ class PostgresRepository(Repository):
         tree = git.parse_commit(self.get(parent).content).tree
 
         def keyframe(name: str) -> Keyframe | None:
-            entry = git.find_entry(self.tree(tree), name) if name else git.Entry("40000", tree)
+            entry = git.find_entry(self.tree(tree), name) if name else git.Entry(FOLDER, tree)
             return self.keyframe(entry.id) if entry else None
 
         return Packer(keyframe, self.keyframe)
