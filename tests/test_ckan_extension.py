@@ -91,6 +91,26 @@ def test_what_ckan_computes_is_no_change() -> None:
     assert record.descriptor_of(later) == record.descriptor_of(shown())
 
 
+@pytest.mark.parametrize("title", ["A", "Zoology", None])
+def test_a_group_that_is_renamed_or_removed_changes_the_record_as_if_ckan_were_asked_again(title: str | None) -> None:
+    organization = {**SHOWN["organization"], "title": title, "name": "new"} if title else None
+    renamed = {"id": SHOWN["owner_org"], **({"name": "new", "title": title} if title else {})}
+    assert regrouped(shown(), renamed) == record.descriptor_of(shown(organization=organization))
+
+    groups = [{"id": id, "name": id, "title": f"The {id}"} for id in ("birds", "cats", "dogs")]
+    renamed = {"id": "cats", **({"name": "felines", "title": title} if title else {})}
+    after = [{**renamed, "display_name": title}, groups[0], groups[2]] if title else [groups[0], groups[2]]
+    after.sort(key=lambda group: str(group["title"]))  # as CKAN does
+    assert regrouped(shown(groups=groups), renamed) == record.descriptor_of(shown(groups=after))
+    assert regrouped(shown(groups=groups), {"id": "other", "name": "x", "title": "X"}) == record.descriptor_of(
+        shown(groups=groups)
+    )
+
+
+def regrouped(package: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    return record.regrouped(record.descriptor_of(package), group)
+
+
 def test_an_older_version_is_shown_with_all_that_ckan_shows() -> None:
     old = record.package_of(record.descriptor_of(shown(notes="Old")), like=shown())
     assert set(SHOWN) <= set(old)

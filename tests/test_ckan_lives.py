@@ -21,7 +21,7 @@ import metastore
 from tests.conftest import ANN, EPOCH, ticking
 from tests.test_ckan_extension import Recorder  # it says where the extension is
 
-from ckanext.metastore.record import kept  # isort: skip
+from ckanext.metastore.record import descriptor_of, is_recorded, kept  # isort: skip
 from ckanext.metastore.sync import Change  # isort: skip
 from ckanext.metastore.versions import Versions  # isort: skip
 
@@ -50,6 +50,7 @@ class Portal:
         self.waiting: list[Change] = []
         self.purged: list[str] = []
         self.up = True
+        self.titles = {"physics": "Physics", "biology": "Biology"}
         self.numbers = itertools.count()
 
     # What people do
@@ -60,7 +61,7 @@ class Portal:
             # A sysadmin, such as a harvester, may choose the id of a dataset that was purged.
             free = [package_id for package_id in self.purged[-3:] if package_id not in self.packages]
             package = {"id": self.rng.choice([new, *free]), "state": "active", "private": False}
-            package |= {"name": self.rng.choice(names), "organization": {"name": "physics"}, "resources": []}
+            package |= {"name": self.rng.choice(names), **self.of("physics"), "resources": []}
             self.change(package, private=self.rng.random() < 0.3)
 
     def edit(self) -> None:
@@ -71,7 +72,19 @@ class Portal:
         self.change(package, name=self.rng.choice([*names, package["name"]]))
 
     def transfer(self) -> None:
-        self.change(self.any(), organization={"name": self.rng.choice(["physics", "biology"])})
+        self.change(self.any(), **self.of(self.rng.choice(["physics", "biology"])))
+
+    def rename_organisation(self) -> None:
+        """Rename one for all its datasets; a row of the outbox has the new name alone."""
+        organization = self.rng.choice(["physics", "biology"])
+        text = self.titles[organization] = f"text {next(self.numbers)}"
+        for package in [each for each in self.packages.values() if each["owner_org"] == organization]:
+            package = {**package, **self.of(organization)}
+            self.packages[package["id"]] = package
+            if is_recorded(package, private_too=self.recorder.private_too):
+                self.public[package["id"]].add(text)
+                group = package["organization"]
+                self.wait_and_record(Change(package["id"], None, ANN, text, EPOCH, group))
 
     def hide_or_show(self) -> None:
         package = self.any()
@@ -119,10 +132,18 @@ class Portal:
             self.recorder.purge(self.recorder.id_of(package["id"]))
             for state in self.activities[package["id"]]:
                 self.recorder.record(state, message="Imported")
+            self.reconcile()  # activities do not tell everything
 
     def act(self) -> None:
         steps: list[Callable[[], None]] = [self.create, self.create, self.edit, self.rename, self.transfer]
-        steps += [self.hide_or_show, self.hide_or_show, self.delete_or_bring_back, self.purge, self.tag]
+        steps += [
+            self.rename_organisation,
+            self.hide_or_show,
+            self.hide_or_show,
+            self.delete_or_bring_back,
+            self.purge,
+            self.tag,
+        ]
         steps += [self.go_down_or_up, self.reconcile, self.import_activities]
         self.rng.choice(steps if self.packages else [self.create])()
 
@@ -130,6 +151,11 @@ class Portal:
 
     def free_names(self) -> list[str]:
         return sorted({"cars", "trams", "boats", "carts"} - {package["name"] for package in self.packages.values()})
+
+    def of(self, organization: str) -> Package:
+        """Return the members of a dataset in an organisation."""
+        shown = {"id": organization, "name": organization, "title": self.titles[organization]}
+        return {"owner_org": organization, "organization": shown}
 
     def any(self) -> Package:
         return dict(self.rng.choice(list(self.packages.values())))
@@ -173,8 +199,11 @@ class Portal:
         for package in filter(self.is_public, self.packages.values()):
             if self.up:
                 self.record_waiting(package["id"])
-            if any(change.package is None for change in self.waiting if change.uuid == package["id"]):
+            waiting = [change for change in self.waiting if change.uuid == package["id"]]
+            if any(change.package is None and change.group is None for change in waiting):
                 continue  # the extension refuses, since what is there belongs to a dataset that was purged
+            if self.up:
+                assert self.versions(package, private_too=True).read().descriptor == descriptor_of(package)
             versions, allowed = self.versions(package, private_too=False), self.public[package["id"]] | FIXED
             revisions = self.seen(versions)
             assert {revision.message for revision in revisions} <= allowed

@@ -9,6 +9,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from ckanext.metastore import files, portal
 from ckanext.metastore.editing import SEEN, ChangedMeanwhile, refuse_if_changed
+from ckanext.metastore.groups import recorded_group
 from ckanext.metastore.portal import MESSAGE
 
 import metastore
@@ -114,36 +115,6 @@ def _members(name: str, done: str) -> Action:
     return tk.chained_action(action)
 
 
-def _group(name: str, done: str) -> Action:
-    """Record the datasets of a group or an organisation that is renamed or removed: their records name it."""
-
-    def action(original: Action, context: Any, data_dict: dict[str, Any]) -> Any:
-        group = model.Group.get(data_dict.get("id"))
-        uuid, before = (group.id, _face(group)) if group else ("", None)
-        datasets = _datasets(uuid)
-        result = original(context, data_dict)
-        if datasets and _face(model.Group.get(uuid)) != before:
-            portal.record_afterwards(datasets, context, done)
-        return result
-
-    action.__name__ = name
-    return tk.chained_action(action)
-
-
-def _face(group: Any) -> tuple[str, ...] | None:
-    """Return what datasets show of a group."""
-    return (group.name, group.title, group.state) if group else None
-
-
-def _datasets(group_id: str) -> list[str]:
-    """Return the datasets of an organisation or a group."""
-    owned = model.Session.query(model.Package.id).filter_by(owner_org=group_id)
-    members = model.Session.query(model.Member.table_id).filter_by(
-        group_id=group_id, table_name="package", state="active"
-    )
-    return sorted({row[0] for query in (owned, members) for row in query.all()})
-
-
 #: The actions that forms call with what they show.
 _FORMS = ("package_update", "package_patch", "resource_update", "resource_patch")
 _NAMES = (
@@ -161,12 +132,12 @@ CHAINED: dict[str, Any] = {
     "bulk_update_delete": _bulk("bulk_update_delete", "Delete dataset"),
     "member_create": _members("member_create", "Put into a group"),
     "member_delete": _members("member_delete", "Take out of a group"),
-    "organization_update": _group("organization_update", "Change the organisation's name"),
-    "organization_delete": _group("organization_delete", "Remove the organisation"),
-    "organization_purge": _group("organization_purge", "Remove the organisation"),
-    "group_update": _group("group_update", "Change a group's name"),
-    "group_delete": _group("group_delete", "Remove a group"),
-    "group_purge": _group("group_purge", "Remove a group"),
+    "organization_update": recorded_group("organization_update", "Change the organisation's name"),
+    "organization_delete": recorded_group("organization_delete", "Remove the organisation"),
+    "organization_purge": recorded_group("organization_purge", "Remove the organisation"),
+    "group_update": recorded_group("group_update", "Change a group's name"),
+    "group_delete": recorded_group("group_delete", "Remove a group"),
+    "group_purge": recorded_group("group_purge", "Remove a group"),
     "dataset_purge": dataset_purge,
     "package_owner_org_update": package_owner_org_update,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -44,6 +44,8 @@ AT_ONCE = 3
 _ADDED = "metastore_added"
 #: The first key of PostgreSQL's advisory locks of datasets; the second is a hash of the id.
 _LOCK = 5_000_014
+#: The only member of a row's package if a group of the dataset has a new name.
+_GROUP = "metastore_group"
 _JOB = "Record changes in MetaStore"
 _WAITS = TABLE.c.problem.is_(None)
 
@@ -67,15 +69,7 @@ def add(change: Change, user: str) -> None:
         change: The change.
         user: The name of the user who makes it, for tokens; empty for the portal.
     """
-    row = {
-        "dataset": change.uuid,
-        "package": None if change.package is None else json.dumps(change.package),
-        "user_name": user,
-        "author_name": change.author.name,
-        "author_email": change.author.email,
-        "message": change.message,
-        "at": change.at,
-    }
+    row = {"dataset": change.uuid, **_row(change, user)}
     added = model.Session.info.setdefault(_ADDED, {})
     if number := added.get(change.uuid):
         replaced = sa.update(TABLE).where(TABLE.c.number == number).values(row)
@@ -83,6 +77,40 @@ def add(change: Change, user: str) -> None:
             return
     inserted = model.Session.execute(sa.insert(TABLE).values(row).returning(TABLE.c.number))
     added[change.uuid] = inserted.scalar_one()
+
+
+def add_to_all(uuids: Sequence[str], change: Change, user: str, *, private_too: bool) -> None:
+    """Let one change of many datasets wait, as a part of CKAN's transaction, which holds their rows from then on.
+
+    Args:
+        uuids: The datasets. Those that have no versions are passed over.
+        change: The change of each; its `uuid` is not used.
+        user: As for `add`.
+        private_too: Whether private datasets have versions.
+    """
+    package, row = model.Package, _row(change, user)
+    of_them = sa.select(package.id).where(package.id.in_(uuids), package.state == "active")
+    of_them = of_them if private_too else of_them.where(package.private.is_(False))
+    # In one order, so that no two of such transactions wait for each other.
+    held = of_them.order_by(package.id).with_for_update().subquery()
+    rows = sa.select(held.c.id, *(sa.literal(value, TABLE.c[column].type) for column, value in row.items()))
+    inserted = sa.insert(TABLE).from_select(["dataset", *row], rows).returning(TABLE.c.dataset, TABLE.c.number)
+    added = model.Session.info.setdefault(_ADDED, {})
+    for uuid, number in model.Session.execute(inserted):
+        added.setdefault(uuid, number)
+
+
+def _row(change: Change, user: str) -> dict[str, Any]:
+    """Return what the table has of a change, but for the dataset."""
+    said = change.package if change.group is None else {_GROUP: change.group}
+    return {
+        "package": None if said is None else json.dumps(said),
+        "user_name": user,
+        "author_name": change.author.name,
+        "author_email": change.author.email,
+        "message": change.message,
+        "at": change.at,
+    }
 
 
 def waiting() -> list[str]:
@@ -179,7 +207,8 @@ def _carry_out(row: Any, patience: float) -> str:
     """Record the change in a row; return why MetaStore refuses it for good, if it does."""
     author = metastore.Author(row.author_name, row.author_email)
     package = None if row.package is None else json.loads(row.package)
-    change = Change(row.dataset, package, author, row.message, row.at)
+    group = package.pop(_GROUP, None) if package else None
+    change = Change(row.dataset, None if group else package, author, row.message, row.at, group)
     recorder = settings.recorder(row.user_name, author)
     try:
         outcome = breaker.call(settings.current().url, patience, lambda: recorder.carry_out(change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -69,6 +69,20 @@ def record_afterwards(package_ids: Iterable[str], context: Any, default: str) ->
     model.Session.commit()
 
 
+def record_group(group: dict[str, Any], package_ids: Sequence[str], context: Any, default: str) -> None:
+    """Let a new name of a group be recorded for its datasets once CKAN has committed the transaction that changes it.
+
+    Args:
+        group: The group or organisation, as `Change` has it.
+        package_ids: The ids of its datasets.
+        context: The context of the action that changes the group.
+        default: The message of the revisions.
+    """
+    if _is_recording({**context, _DONE: True}):
+        change = _change("", None, context, default, group=group)
+        outbox.add_to_all(package_ids, change, context.get("user") or "", private_too=settings.current().private_too)
+
+
 def purge(uuid: str, context: Any) -> None:
     """Let the history of a dataset be removed once CKAN has removed the dataset."""
     if _is_recording({**context, _DONE: True}):
@@ -80,10 +94,13 @@ _DONE = "metastore_done"
 
 
 def _add(uuid: str, package: Any, context: Any, default: str) -> None:
-    user = context.get("user") or ""
-    who = author(user, emails=settings.current().emails)
+    outbox.add(_change(uuid, package, context, default), context.get("user") or "")
+
+
+def _change(uuid: str, package: Any, context: Any, default: str, **said: Any) -> Change:
+    who = author(context.get("user"), emails=settings.current().emails)
     message = context.get(MESSAGE) or _kept_until_now(uuid, package) or default
-    outbox.add(Change(uuid, package, who, message, datetime.now(UTC)), user)
+    return Change(uuid, package, who, message, datetime.now(UTC), **said)
 
 
 # The forms for a new dataset make a draft first, which has no versions. Its message is that of the first version.

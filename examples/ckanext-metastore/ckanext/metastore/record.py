@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from metastore import ckan
@@ -51,9 +52,10 @@ def recorded(package: Mapping[str, Any]) -> dict[str, Any]:
         package: As `package_show` returns it.
     """
     said = _said(package, COMPUTED | COMPUTED_OF_TYPES.get(package.get("type", ""), set()))
-    for member, kept in (("organization", ("id", "name", "title")), ("groups", ("id", "name", "title"))):
-        if member in said:
-            said[member] = _reduced(said[member], kept)
+    for member in {"organization", "groups"}.intersection(said):
+        said[member] = _reduced(said[member], ("id", "name", "title"))
+    if "groups" in said:  # CKAN sorts them by title, so that a new title would change their order
+        said["groups"].sort(key=lambda group: str(group.get("id")))
     if "tags" in said:
         said["tags"] = [
             _without_empty({key: tag.get(key) for key in ("name", "vocabulary_id")}) for tag in said["tags"]
@@ -65,6 +67,21 @@ def recorded(package: Mapping[str, Any]) -> dict[str, Any]:
 def descriptor_of(package: Mapping[str, Any]) -> dict[str, Any]:
     """Return the descriptor that is stored for a dataset."""
     return ckan.to_descriptor(recorded(package))
+
+
+def regrouped(descriptor: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a descriptor whose group or organisation is called as it is now.
+
+    Args:
+        descriptor: A stored descriptor.
+        group: The group, with `id`, `name` and `title`; with `id` alone if datasets do not show it any more.
+    """
+    package = ckan.to_package(descriptor)
+    shown = [group] if "name" in group else []
+    if package.get("owner_org") == group["id"]:
+        package["organization"] = shown[0] if shown else None
+    groups = [shown if each.get("id") == group["id"] else [each] for each in package.get("groups", [])]
+    return descriptor_of({**package, "groups": list(chain(*groups))})
 
 
 def package_of(descriptor: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:

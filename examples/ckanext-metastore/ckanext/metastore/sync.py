@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ckanext.metastore.record import descriptor_of, is_recorded
+from ckanext.metastore.record import descriptor_of, is_recorded, regrouped
 
 import metastore
 from metastore import ckan
@@ -36,10 +36,13 @@ class Change:
 
     Attributes:
         uuid: CKAN's id of the dataset.
-        package: The dataset after the change, as `record.kept` returns it; None if it was purged.
+        package: The dataset after the change, as `record.kept` returns it; None if it was purged, or if there is a
+            `group`.
         author: Who changed it.
         message: Why.
         at: When, with a time zone.
+        group: Instead of a change of the dataset: a group or an organisation of it, as it is called now (`id`, `name`,
+            `title`). It has only its `id` if the dataset does not show it any more.
     """
 
     uuid: str
@@ -47,6 +50,7 @@ class Change:
     author: metastore.Author
     message: str
     at: datetime
+    group: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class Recorder:
     def carry_out(self, change: Change) -> Outcome:
         """Record a change. Raises as `record` does."""
         why: dict[str, Any] = {"author": change.author, "message": change.message, "at": change.at}
+        if change.group is not None:
+            return self.rename_group(self.id_of(change.uuid), change.group, **why)
         if change.package is None:
             return self.purge(self.id_of(change.uuid), **why)
         return self.record(change.package, **why)
@@ -91,6 +97,14 @@ class Recorder:
             return self._write(target, descriptor_of(package), **why)
         # The readers of the older versions read this message too. One from CKAN may tell what they may not see.
         return self.withdraw(target, **{**why, "message": "Make private" if package["private"] else "Delete dataset"})
+
+    def rename_group(self, dataset_id: metastore.DatasetId, group: Mapping[str, Any], **why: Any) -> Outcome:
+        """Record a new name of a group or an organisation of a dataset, which is otherwise as it is in the store."""
+        try:
+            current = self.store.dataset_read(dataset_id)
+        except metastore.DatasetNotFound:
+            return Outcome("unchanged", dataset_id)
+        return self._update(current, regrouped(current.descriptor, group), **why)
 
     def withdraw(self, dataset_id: metastore.DatasetId, **why: Any) -> Outcome:
         """Mark a dataset as deleted; its history stays."""
@@ -128,6 +142,10 @@ class Recorder:
             if not self.dry_run:
                 self.store.dataset_create(target, descriptor, **why)
             return Outcome("created", target)
+        return self._update(current, descriptor, **why)
+
+    def _update(self, current: metastore.Dataset, descriptor: Mapping[str, Any], **why: Any) -> Outcome:
+        target = current.id
         if _text(current.descriptor) == _text(descriptor):
             return Outcome("unchanged", target)
         if not self.dry_run:
