@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import gettempdir
@@ -603,6 +604,14 @@ def test_what_cannot_be_printed_has_its_exit_code(
     assert done.stderr == (f"Error: {said}\n" if said else "")
 
 
+def test_output_that_python_does_not_buffer_is_written_to_its_end_or_said_to_be_cut(tmp_path: Path, run: Run) -> None:
+    values = json.dumps({"name": "cars", "description": "x" * 200_000}).encode()
+    run("dataset", "create", "physics/cars", *WRITE, stdin=values)
+    program = f"set -o pipefail; {sys.executable} -u -m metastore dataset read physics/cars | head -c 1"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (141, "{", "")
+
+
 def test_a_folder_that_cannot_be_written_to_gets_a_sentence(run: Run, cars: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     exported = run("export", "file/out")
@@ -970,6 +979,28 @@ def test_an_interrupt_while_modules_are_imported_is_told_like_a_later_one(
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "Interrupted.\n")
+
+
+@pytest.mark.parametrize("module", ["metastore", "metastore.cli.app", "metastore.cli.dataset"])
+def test_an_interrupt_at_any_import_of_the_program_is_told(module: str) -> None:
+    program = f"""import sys
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder)
+sys.argv = ["metastore", "dataset", "read", "physics/cars"]
+import metastore_command
+metastore_command.main()"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")
+
+
+def test_the_program_is_the_module_that_answers_interrupts() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"metastore": "metastore_command:main"}
 
 
 def test_a_copy_to_the_same_store_is_refused(run: Run, cars: str, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def _by_verb() -> dict[str, str]:
 def run() -> None:
     """Run the command line, and end the process with its exit code."""
     set_up_logging()
+    _write_all_of_it()
     as_json, app = "--json" in sys.argv, App()
     try:
         sys.exit(cli(standalone_mode=False, obj=app) or 0)
@@ -149,6 +150,12 @@ def run() -> None:
         say(f"Error: {in_words(error)}: {error.filename or 'stdout'}", fg="red")
         _give_up_stdout()
         sys.exit(5)
+
+
+def _write_all_of_it() -> None:
+    """Buffer stdout. With PYTHONUNBUFFERED, Python may write a part of the output, and drop the rest silently."""
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        sys.stdout = open(sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
 
 
 def _give_up_stdout() -> None:
