@@ -174,6 +174,18 @@ soak: MORE := pgbouncer
 soak: $(READY) debian giftless cluster  ## the long versions of the tests
 	METASTORE_SOAK=1 $(PYTEST) --timeout 3600
 
+# Test tools first, in their usual versions: the second step moves only what the product itself builds on.
+PACKAGES_VENV := $(VENV)-packages
+PACKAGES_TESTS := $(addprefix tests/,packages.py $(addsuffix .py,$(addprefix test_,habits beside_frictionless describe cli_lists validation)))
+.PHONY: test-packages
+test-packages: $(READY)  ## the oldest versions of frictionless, datapackage, dplib and our dependencies, then the newest
+	@for which in lowest-direct highest; do \
+	  $(PYTHON) -m venv --without-pip --clear $(PACKAGES_VENV) && \
+	  $(INSTALL) $(PACKAGES_VENV) --constraint constraints.txt --editable '.[dev]' && \
+	  $(INSTALL) $(PACKAGES_VENV) --upgrade --resolution $$which --editable '.[packages]' 'pandas>=2.2' 'polars>=1' && \
+	  $(PACKAGES_VENV)/bin/python -m pytest -q -p no:schemathesis -m 'not soak' $(PACKAGES_TESTS) || exit 1; \
+	done; rm -rf $(PACKAGES_VENV)
+
 test-all:  ## the tests on every supported Python that is installed
 	for version in 3.11 3.12 3.13; do \
 	  python$$version -c '' 2>/dev/null || { echo "python$$version is not installed: passed over"; continue; }; \
