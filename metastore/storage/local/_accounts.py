@@ -1,4 +1,4 @@
-"""Accounts in the journal of a store for datasets and tags that were removed or changed on purpose."""
+"""Looks up in the journal of a store which datasets and tags were removed or changed on purpose."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Accounts:
         )
 
     def purged(self, copy: GitRepository, dataset_id: DatasetId) -> bool:
-        """Tell whether the dataset that a copy is of was purged, under this id or one that it was moved to."""
+        """Tell whether the dataset of a copy was purged, under this id or one that it moved to."""
         ids, waiting = {dataset_id}, [dataset_id]
         lines = [line for line in self._read() if line.action in ("purge", "move") and self._concerns(line, copy)]
         while waiting:
@@ -89,7 +89,7 @@ class Accounts:
         return [line for identity, line in self._by_id.items() if identity not in self._withdrawn]
 
     def _take(self, identity: str) -> None:
-        with suppress(ValueError):  # a damaged line accounts for nothing
+        with suppress(ValueError):  # a damaged line proves nothing
             content = self._source.read(JOURNAL, identity, LINE)  # type: ignore[arg-type]
             action, dataset_id, details = parse_line(content)
             if action == "withdrawn":

@@ -1,4 +1,4 @@
-"""All datasets of one local store copied to another: which of them, in which order, and what becomes of those gone."""
+"""Copies all datasets of a local store to another: which ones, in which order, and what happens to those gone."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-#: What people own, then what the store owns.
+#: The prefixes of the datasets of people, and of the store's own.
 _PREFIXES = ("", "_")
-#: So many new datasets are made durable together; a few are not worth waiting for all that others write.
+#: How many new datasets are made durable by one sync of the whole file system. That waits for what others write too,
+#: so up to `_FEW` of them are synced file by file.
 _BATCH, _FEW = 1024, 16
 _TRIES = 10
 _log = logging.getLogger("metastore.storage")
@@ -77,7 +78,7 @@ class BackupReport:
 
 
 class BackupRun:
-    """One run of a backup or restore, which is alone with its target.
+    """One run of a backup or restore. Nobody else writes to its target meanwhile.
 
     Args:
         source: Where to copy from; others may write to it.
@@ -100,7 +101,7 @@ class BackupRun:
         self._lost: list[KeptReference] = []
 
     def run(self, progress: Callable[[int, int], None]) -> BackupReport:
-        """Copy the datasets, then what was noted of others, then the store's own datasets, such as the journal."""
+        """Copy the datasets, then the notes, then the store's own datasets, such as the journal."""
         self.close()
         for path in list(self._target.left_over()):  # of a run that was killed: nobody else writes here
             remove(path)
@@ -150,7 +151,7 @@ class BackupRun:
                 self._keep(dataset_id, str(error))
                 return False
             except OSError as error:
-                if not _is_about(source, error):  # it is the target's, or the machine's: it would be the next one's too
+                if not _is_about(source, error):  # of the target or the machine: the next dataset would meet it too
                     raise
                 self._keep(dataset_id, f"{in_words(error)}: {error.filename}")
                 return False
@@ -196,7 +197,7 @@ class BackupRun:
         self._new.clear()
 
     def _copy_notes(self) -> None:
-        """Copy what is noted of ids without a dataset, and datasets that moved to an id that was passed already."""
+        """Copy the notes, and the datasets that have moved to an id that this run has passed already."""
         notes, copied = Notes(self._source), Notes(self._target)
         for dataset_id in notes.ids():
             note = notes.read(dataset_id)
@@ -207,7 +208,7 @@ class BackupRun:
         self._put_in_place()
 
     def _remove_gone(self, prefix: str) -> None:
-        """Remove datasets that are gone from the source on purpose, but first copy them from where they are now."""
+        """Remove datasets that were moved or purged at the source; first copy moved ones from their new ids."""
         for dataset_id in self._target.ids(prefix, None):
             if os.path.isdir(self._source.path(dataset_id)):
                 continue
@@ -227,7 +228,7 @@ class BackupRun:
         self._take_away(dataset_id)
 
     def _remove_adopted(self) -> None:
-        """Remove what had no id, once it has one in the source, where a link leads to it, and is copied as that."""
+        """Remove copies of repositories without an id that have got one, where the source has a link to it."""
         for owner, name, _ in self._target.unnamed():
             former = DatasetId(owner, name)
             link = self._source.path(former)

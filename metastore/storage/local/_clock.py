@@ -39,9 +39,9 @@ class Clock:
         self._sync = sync
 
     def tick(self) -> int:
-        """Return a time in nanoseconds, later than each before it. It is close to the system's if that did not go back.
+        """Return a time in nanoseconds, later than all before it, and close to the system's unless that went back.
 
-        After a power cut the last ticks may be lost, so the clock continues behind all that can have been given out.
+        After a power cut the last ticks may be lost, so the clock continues after every time that it can have returned.
         """
         make_folders(self._folder, sync=self._sync)
         with locked([self._path]):
@@ -49,7 +49,7 @@ class Clock:
             if boot != (this_boot := _boot()):
                 last = max(last, durable)
             at = max(time.time_ns(), last + 1)
-            with suppress(PermissionError):  # without the right to write, a later time than the last one still does
+            with suppress(PermissionError):  # without the right to write here, a time after the last one is enough
                 self._set(at, durable, this_boot)
                 if not os.path.exists(f"{self._folder}/id"):
                     replace_file(f"{self._folder}/id", secrets.token_hex(16).encode(), sync=self._sync)
@@ -77,7 +77,7 @@ class Clock:
         return 0, 0, ""
 
     def _set(self, at: int, durable: int, boot: str) -> None:
-        """Write the state over the one before, which is as long: a reader under the lock sees either."""
+        """Overwrite the state in place: all states have the same length, and readers take the lock."""
         sync = at > durable
         state = f"{at:020} {at + _AHEAD if sync else durable:020} {boot:36}\n".encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
@@ -107,5 +107,5 @@ def stamp(folder: str, at: int, aside: str) -> None:
 
 
 def _boot() -> str:
-    """Return an id that is another one after each start of the machine."""
+    """Return an id that changes with each start of the machine."""
     return (read_file("/proc/sys/kernel/random/boot_id") or b"-").decode().strip()

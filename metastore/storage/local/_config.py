@@ -1,6 +1,6 @@
 """The configuration of a dataset's repository, which keeps Git's own programs from losing anything in it.
 
-* `receive.hideRefs`: pushes are refused, since who pushes does not wait for the dataset's `flock`.
+* `receive.hideRefs`: pushes are refused, since `git push` does not wait for the dataset's `flock`.
 * `extensions.preciousObjects`: Git deletes no object. A writer stores objects before it sets the reference to them, and
   `git repack -a -d`, `git prune` and `git gc --prune=now` delete what no reference led to when they looked. No order of
   writing is safe from that, as git-gc(1) says under "Notes"; this setting is. Git obeys it in repositories of version 0
@@ -33,7 +33,7 @@ def new_config() -> bytes:
 
 
 def protect(path: str, *, sync: bool) -> None:
-    """Let the repository at a path say what ours say. Only ever called under the dataset's `flock`.
+    """Give the repository at a path the settings of ours. Only ever called under the dataset's `flock`.
 
     Raises:
         StorageBusy: Git has locked the configuration.
@@ -47,7 +47,7 @@ def protect(path: str, *, sync: bool) -> None:
 
 
 def lacking(config: bytes) -> bytes:
-    """Return the lines that a configuration needs at its end to protect its repository; see git-config(1)."""
+    """Return the lines to append to a configuration so that it protects its repository; see git-config(1)."""
     found = {(section, name): value for section, name, value in _variables(config)}
     return b"".join(
         f"[{section}]\n\t{name} = {value}\n".encode()

@@ -1,4 +1,4 @@
-"""A repository copied onto an older copy of itself. At every moment the copy is one whole state of the repository."""
+"""Copies a repository onto an older copy of itself. At every moment the copy is one whole state of the repository."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def copy_onto(
     for folder in _FOLDERS:
         os.makedirs(f"{target}/{folder}", exist_ok=True)
     theirs, ours = (GitRepository(path, Cache(0), sync=True) for path in (source, target))
-    ours.references.clear_stale()  # of a run that was killed; where nothing has changed, nothing below does it
+    ours.references.clear_stale()  # of a run that was killed; if nothing has changed, nothing below removes them
     theirs.database.index_again()
     new, old = _state(theirs, theirs.references.all()), _state(ours, _readable_references(ours))
     damaged = {path for path in old.objects if check and not is_whole(f"{target}/{path}", path)}
@@ -159,13 +159,13 @@ def lost_references(
     new: dict[str, str],
     accounted: Accounted,
 ) -> Iterator[tuple[str, str]]:
-    """Yield the references of a copy, and the ids they hold, that its source neither has nor has gone on from."""
+    """Yield the references of a copy that its source neither holds nor continues, each with the id that it holds."""
     for name, held in sorted(old.items()):
         if name.startswith(KEPT) or new.get(name) == held:
             continue
         if name.startswith(TAGS):
             explained = accounted(ours, name, held)
-        else:  # a branch that is only reachable by a tag was set back
+        else:  # a branch whose commit only a tag leads to was set back
             starts = [there for other, there in new.items() if not other.startswith(TAGS)]
             explained = _leads_to(theirs, starts, held)
         if not explained:
@@ -229,7 +229,7 @@ def _expect_targets(
         repository: The repository.
         small: Its small files.
         references: Its references.
-        known: Files of objects that need no look, since they are compared with their checksums when they are copied.
+        known: Files of objects to pass over, since copying them compares them with their checksums.
 
     Raises:
         StorageCorrupt: One is missing, or damaged.
@@ -251,7 +251,7 @@ def _switch(repository: GitRepository, old: _State, new: _State) -> None:
     for name in ("config", "former-ids"):
         _set_small_file(repository.path, name, old, new)
     if old.small["HEAD"] != new.small["HEAD"]:
-        # For a moment there are the branches of both, so that HEAD leads somewhere before and after.
+        # For a moment the branches of both states exist, so that HEAD always names one.
         repository.references.add_all(new.references)
         _set_small_file(repository.path, "HEAD", old, new)
     if old.references != new.references or old.small["HEAD"] != new.small["HEAD"]:

@@ -1,7 +1,7 @@
-"""Which datasets of a local store were touched since a cursor.
+"""Finds the datasets of a local store that were touched since a cursor.
 
-A change counts by the store's own clock. What plain Git does counts by the times of its files, and so by the system's
-clock. A pass over the store goes up to the moment of its beginning, however many pages it is read in.
+Our own changes have the time of the store's own clock. Those of plain Git have the times of its files, and so of the
+system's clock. A pass over the store covers what happened before its beginning, in however many pages it is read.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _begun(layout: Layout, feed: str, fields: list[str]) -> _Pass:
 
 
 def _everything(layout: Layout, last: _Row | None) -> Iterator[_Row]:
-    """Yield everything behind a row: the datasets by id, then by id what moved away or was purged."""
+    """Yield everything after a row: the datasets by id, then the ids that were moved away or purged."""
     if last is None or last.at == 0:
         for dataset_id in layout.ids("", last.dataset_id if last else None):
             yield _Row(0, dataset_id)
@@ -112,7 +112,7 @@ def _behind(rows: Iterable[_Row], last: _Row | None) -> list[_Row]:
 
 
 def _due(layout: Layout, start: _Moment) -> Iterator[_Row]:
-    """Yield what was changed after a moment by its stamp, or not before it by the time of its files."""
+    """Yield what changed after a moment by its stamp, or at or after that moment by its file times."""
     notes = Notes(layout)
     for owner, name, path in layout.folders():
         at = _mtime_ns(f"{path}/{CHANGED}")

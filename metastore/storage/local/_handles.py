@@ -13,9 +13,9 @@ _MOST = 64
 
 
 class Handles:
-    """The open repositories of a store, several of one dataset where several calls were under way at once.
+    """The open repositories of a store: several of one dataset if several calls used it at once.
 
-    Those of datasets that were not used for longest are let go of first. Safe to share between threads.
+    Those of the datasets that were unused for longest are closed first. Safe to share between threads.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Handles:
         return None
 
     def give_back(self, dataset_id: DatasetId, repository: GitRepository) -> None:
-        """Keep a handle that the caller needs no more."""
+        """Keep a handle that the caller no longer needs."""
         with self._mutex:
             self._kept.setdefault(dataset_id, []).append(repository)
             self._kept.move_to_end(dataset_id)

@@ -1,8 +1,8 @@
-"""Joining all packs into one, fast, since nothing is compressed again. Format: gitformat-pack(5).
+"""Joins packs into one, fast, since nothing is compressed again. Format: gitformat-pack(5).
 
-A pack is a header, the objects, and a checksum. An object may be a difference to another one that lies so many bytes in
-front of it, which stays true when the whole pack is moved; so the objects of several packs can stand one behind the
-other. Making one pack of 10,000 versions of a file takes libgit2 half a minute, and this a few hundredths of a second.
+A pack is a header, the objects, and a checksum. An object may be a delta to another one that lies some bytes before it.
+That distance does not change when the whole pack moves, so the objects of several packs can simply follow one another.
+libgit2 takes half a minute to make one pack of 10,000 versions of a file, and this a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def join(path: str, *, most: int, sync: bool) -> int:
 
     Args:
         path: The repository's folder.
-        most: Nothing is joined where not more packs than these count.
+        most: Nothing is joined unless more packs than this count.
         sync: Whether the new pack is made durable before the old ones go.
 
     Returns:
@@ -72,7 +72,7 @@ def join(path: str, *, most: int, sync: bool) -> int:
 
 
 def _expect_whole(path: str, packs: Iterable[_Pack]) -> None:
-    """Raise StorageCorrupt if a pack is damaged: what is damaged is in those that would go, too."""
+    """Raise StorageCorrupt if a pack is damaged: the packs that would be removed have its objects too."""
     for pack in packs:
         for _ in _objects(path, pack):
             pass

@@ -1,9 +1,9 @@
 """Git's lock on a file `X`: the file `X.lock` beside it, which only one can make. See `lockfile.h` in Git's source.
 
-Git makes the lock as a file, with O_CREAT and O_EXCL, and writes the new content into it. Here the lock is a symbolic
-link whose text is `metastore`: it is made in one call that fails where Git's lock is, Git's fails where it is, and Git
-never makes one like it. So a lock of ours that a killed process left can be told from a lock that Git holds. Everybody
-who takes one holds the dataset's `flock`, hence a lock of ours that is found is stale.
+Git makes the lock as a file, with O_CREAT and O_EXCL, and writes the new content into it. Ours is a symbolic link whose
+text is `metastore`. Making either of them fails while the other is there, and Git never makes a link like ours. So a
+lock that a killed process of ours left can be told from a lock that Git holds. We take these locks only under the
+dataset's `flock`, so a lock of ours that is found is stale.
 
 The new content goes to `X..lock`: no reference can have that name, nor can it be the lock of one (Git allows neither
 `..` nor a dot at the end), and Git passes over every file that ends with `.lock`.

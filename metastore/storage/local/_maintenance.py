@@ -1,4 +1,4 @@
-"""Looking after local Git repositories: packing them, finding damage, and removing what interrupted writes left."""
+"""Maintains local Git repositories: packs them, finds damage, and removes what interrupted writes left."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from metastore.types import Damage, DatasetId
 if TYPE_CHECKING:
     from metastore.storage.local.storage import GitStorage
 
-#: The files that objects are written into, below `objects`; the last two are libgit2's, for an older version of us. A
-#: person cannot choose these names; below `refs`, where a person can, only what `_locks` knows as ours is a left-over.
+#: The temporary files below `objects`; the last two are libgit2's, of older versions of MetaStore. Nobody else gives
+#: such names. Below `refs` people choose the names, so there only what `_locks` knows as ours is left over.
 _UNFINISHED_OBJECTS = re.compile(
     r"tmp_(pack|object)_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*"
 )

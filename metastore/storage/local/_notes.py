@@ -105,7 +105,7 @@ class Notes:
                 raise DatasetNotFound(dataset_id) from None
 
     def redirect(self, dataset_id: DatasetId) -> None:
-        """Make the ids that lead to an id without a dataset lead where that id leads, before another dataset takes it.
+        """Redirect the ids that lead to one without a dataset to where that one leads, before another dataset takes it.
 
         Each rename and purge ends with this. If it was cut off, the next one that wants the id does it.
         """

@@ -35,7 +35,7 @@ _TRIES = 50
 _LOOKS, _PAUSE = 3, 0.01
 #: The bytes of the longest head of an object: its kind, a space, its size, and NUL.
 _LONGEST_HEAD = 64
-_MOST_SQUEEZED = 1032  # times that zlib makes something shorter
+_MOST_SQUEEZED = 1032  # how many times shorter zlib can make something
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
 
@@ -63,9 +63,10 @@ class ObjectDatabase:
         return self._packs
 
     def knows_all_packs(self) -> bool:
-        """Tell whether packs were added or removed since this was opened, since it would keep deleted packs open.
+        """Tell whether no packs were added or removed since this was opened.
 
-        This does not affect reads, it only keeps disk space in use; so the check is made once a second.
+        Otherwise it would keep deleted packs open. That does not affect reads, it only keeps disk space in use, so the
+        check is made at most once a second.
         """
         now = time.monotonic()
         if now - self._looked_at > 1:

@@ -30,7 +30,7 @@ IDS_AT = 8 + 256 * 4
 FAR = 0x8000_0000  # larger offsets are in a separate table of the index
 #: Smaller objects are written in full; a delta is only used if it is this many times smaller.
 _WORTH, _GAIN = 200, 2
-#: So many replaced packs stay, of so many bytes together, up to this age in seconds: see `remove_packs`.
+#: How many replaced packs stay, of how many bytes in total, and up to which age in seconds: see `remove_packs`.
 MOST_YOUNG, _MOST_BYTES, _YOUNG = 32, 256 * 1024 * 1024, 30.0
 
 
@@ -279,8 +279,8 @@ def _names_gone_packs(path: str, content: bytes) -> bool:
 def remove_packs(path: str, names: Iterable[str]) -> None:
     """Remove packs whose objects are in others, except a few young ones, which are left to a later run.
 
-    When a pack is gone, Git lists the packs once more, and gives up if the next one goes before it is open. What it
-    finds then is the pack that replaced the first one: it is young, and stays even if it has been replaced by now.
+    If Git finds a pack gone, it lists the packs once more, and gives up if one of these goes before it is open. That
+    list has the pack that replaced the first one: it is young, so it stays even if it has been replaced since.
 
     An index over several packs (git-multi-pack-index(1)) is removed first, since it would name missing packs. A pack
     that Git is writing again stays, or only half of it would be left.

@@ -1,4 +1,4 @@
-"""The folders and files of a local store, which `metastore.storage.local.storage` draws."""
+"""The folders and files of a local store; `metastore.storage.local.storage` has a drawing of them."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def is_id(owner: str, name: str) -> bool:
 
 
 def is_stale(path: str) -> bool:
-    """Tell whether what is being made at a path was given up."""
+    """Tell whether a temporary file or folder is so old that its writer must have given it up."""
     return 0 < _mtime(path) < time.time() - _STALE
 
 

@@ -1,4 +1,4 @@
-"""A Git remote kept up to date from a local store: a repository for each dataset, on any host, by Git itself.
+"""Keeps a Git remote up to date with a local store: a repository for each dataset, on any host, pushed by Git itself.
 
 Git's own program pushes, so any address that a person can push to is a remote: HTTPS with credential helpers, SSH with
 keys and agents, a folder. Each reference is pushed with a lease: only if the remote still holds what we have just read
@@ -31,7 +31,7 @@ from metastore.types import DatasetId
 ANY_USER = "oauth2"
 _REDIRECTS = re.compile(r"\b30[12378]\b")
 _LOCATION = re.compile(r"(?i)<= recv header: location: (\S+?)(?:/info/refs\S*)?\s")
-#: With a token nobody else is asked for one: no helper, and a prompt that `true` answers with nothing.
+#: With a token, Git asks nobody else for one: it has no helper, and a prompt that `true` answers with nothing.
 _ASKING_NOBODY = "[http]\n\tfollowRedirects = false\n[credential]\n\thelper =\n[core]\n\taskPass = true\n"
 #: A remote that sends less than a kilobyte a second for a minute is given up.
 _OPTIONS = ("http.lowSpeedLimit=1000", "http.lowSpeedTime=60", "safe.directory=*", "core.hooksPath=/dev/null")

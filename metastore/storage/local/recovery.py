@@ -1,4 +1,4 @@
-"""Bringing back what a store lost from its backup: a whole dataset, or the branches and tags that the backup kept."""
+"""Brings back from a backup what its store lost: a whole dataset, or the branches and tags that the backup kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from metastore.types import DatasetId, RevisionId
 
 
 def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_id: DatasetId) -> tuple[str, ...]:
-    """Bring back what a backup has of a dataset and its store has not.
+    """Bring back what a backup has of a dataset, and its store lacks.
 
-    Nothing that the store has is changed or removed. If the store has no dataset at `new_id`, it gets the whole one;
-    where the backup kept a branch, that branch. Otherwise a branch that was set back goes forward again, and tags that
-    are missing return.
+    Nothing that the store has is changed or removed. If the store has no dataset at `new_id`, it gets the whole one,
+    at the branch that the backup kept if it kept one. Otherwise a branch that was set back goes forward again, and
+    missing tags return.
 
     Args:
         backup: A backup of the store.
