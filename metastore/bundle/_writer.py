@@ -78,7 +78,7 @@ class Writer:
         """Create a bundle. Raises AlreadyExists."""
         newest = self.newest(bundle.name)
         if newest and not newest.deleted:
-            # Of whom the other bundle is does not matter: the name is taken, and anyone may read bundles.
+            # It does not matter whose bundle the other one is: the name is taken, and anyone may read bundles.
             check_change(self._groups, request.user, [bundle])
             raise AlreadyExists(f"bundle {bundle.name}")
         check_name_use(self._groups, request.user, newest, bundle)

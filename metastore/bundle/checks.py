@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 _EVENT = re.compile(r"[A-Za-z](,[^\s,\"'`;<>\\\x00-\x1f\x7f-\x9f]+)*")
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,252})")
-#: The forms that a device must have, and that most have. The pages pass both on to scripts.
+#: The form that every device must have, and the one that most have. The pages pass both on to scripts.
 DEVICE = re.compile(r"[^\s,;\"'<>\\`\x00-\x1f\x7f-\x9f]{3,255}")
 USUAL_DEVICE = re.compile(
     r"[A-Za-z][:_?|&~@$!^#-][A-Za-z0-9_:]{1,62}(\[[0-9:]*\]|\{[0-9:]*\})?(\.[A-Za-z_]+(\[[0-9:]*\]|\{[0-9:]*\})?)*(@\S+)?"

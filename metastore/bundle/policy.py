@@ -147,8 +147,8 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
     Args:
         groups: The groups and their members.
         user: The user; None if unknown.
-        states: The bundle before the change (for a deleted name, its last state) and after it, if there are such. The
-            rule holds for each, so that nobody makes a bundle collectable who could not change it afterwards.
+        states: The bundle before the change (for a deleted name, its last state) and after it, if they exist. The
+            rule holds for both, so that nobody makes a bundle collectable that they cannot change afterwards.
 
     Raises:
         PermissionDenied: The user may not make the change; the message says why, and `scope` which scope is missing.

@@ -247,7 +247,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A transaction that was asked for, to find out later whether it was made.
+    """A requested transaction, kept to find out later whether it was made.
 
     Attributes:
         writes: The changes.

@@ -1,4 +1,4 @@
-"""The registry of bundles: who may change what, and with which result. The record below it only keeps."""
+"""The registry of bundles: who may change what, and with which result. The record below it only stores."""
 
 from __future__ import annotations
 
@@ -192,9 +192,9 @@ class BundleRegistry:
         return verify(self._record, heads or {})
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
-        """Find out whether a change was made about which a call raised `OutcomeUnknown`.
+        """Find out whether a change was made, after its call raised `OutcomeUnknown`.
 
-        In a database, `NOT_LANDED` is final: the change is not made any more.
+        In a database, `NOT_LANDED` is final: the change can no longer be made.
 
         Args:
             error: What the call raised.

@@ -44,7 +44,7 @@ from metastore.types import Author, Change, DatasetId, Outcome, Revision, Revisi
 #: The dataset that holds the registry.
 BUNDLES = DatasetId("_metastore", "bundles")
 REGISTRY = "registry.json"
-#: Among how many of the newest commits a change is looked for.
+#: How many of the newest commits are searched for a change.
 _RECENT = 1000
 
 
@@ -270,7 +270,7 @@ def _change(snapshots: Sequence[Snapshot], user: str, comment: str, at: datetime
     more = f" and {len(snapshots) - 10} more" if len(snapshots) > 10 else ""
     try:
         author = make_author((user, ""))
-    except InvalidInput:  # Git cannot keep any part of this name; the file has it
+    except InvalidInput:  # Git can keep no part of this name; the file has it
         author = Author("unknown")
     return Change(author, make_message(comment) or f"{actions}{more}", make_time(at))
 

@@ -1,4 +1,4 @@
-"""Datasets for Git: each is a repository at `/git/{owner}/{name}.git`. Who may import can push to it.
+"""Datasets for Git: each is a repository at `/git/{owner}/{name}.git`. A caller who may import can push to it.
 
 Git shows people plain text, so errors are plain text here. It asks for a token as the password of the user `_jwt`.
 """
@@ -24,9 +24,9 @@ from metastore.types import DatasetId
 
 clones = Blueprint("clones", __name__)
 _SERVICE = "git-upload-pack"
-#: How many bytes a request may have, also when it is unpacked: some 150,000 ids.
+#: The most bytes of a request, as sent and when it is unpacked: some 150,000 ids.
 _LONGEST = 8 * 1024 * 1024
-#: How many objects one answer may have and how many bytes they may have, and how many of a pack are kept in memory.
+#: The most objects of one answer, the most bytes of these, and how many bytes of a pack are kept in memory.
 _MOST_OBJECTS, _MOST, _IN_MEMORY = 100_000, 64 * 1024 * 1024, 8 * 1024 * 1024
 
 

@@ -32,7 +32,7 @@ class Service:
         secret_key: The key that signs the sessions of the pages.
         ended_sessions: The file of the sessions that have ended; None to keep them in memory.
         waiting: Waits for changes of the store.
-        may_wait: How many more requests may.
+        may_wait: How many more requests may wait for them.
         databases: The URLs of the PostgreSQL databases whose numbers are among the metrics.
     """
 

@@ -36,9 +36,9 @@ datasets = Blueprint("datasets", __name__)
 #: The parameters that turn a list of ids into a search, and the hits on a page of it.
 SEARCH = ("q", *FACETS, "changed_since", "findings", "order", "facets", "before", "summary")
 _HITS = 50
-#: The seconds of a processor that a search spends on indexing what others changed, or on scanning.
+#: The CPU seconds that a search spends on indexing the changes of others, or on scanning.
 _INDEXING = 0.5
-#: What a list can say of each dataset.
+#: What a list can include for each dataset.
 _INCLUDED = ("title", "changed", "revision")
 MERGE_PATCH, JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
@@ -262,7 +262,7 @@ def _back(
     prepare: Callable[[Revision, str], tuple[str, str]],
     *rights: str,
 ) -> Response:
-    """Call the store with the revision that a member of the body names, for the state whose right was checked.
+    """Call the store with the revision that the body names, for the state that the rights were checked for.
 
     Args:
         subject: The dataset.

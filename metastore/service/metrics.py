@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: The upper bounds of the buckets of durations, in seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
-#: For how many seconds the numbers of a database are shown again before it is asked again.
+#: How many seconds the numbers of a database are shown before it is asked again.
 _FRESH = 5.0
 #: The media type of Prometheus' text format.
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -102,7 +102,7 @@ class Metrics:
 
 
 class Databases:
-    """What databases tell about themselves when the metrics are read, but for some seconds at a time."""
+    """The numbers of databases, which are asked for them when the metrics are read, at most once in some seconds."""
 
     def __init__(self) -> None:
         self.watched: dict[str, str] = {}

@@ -22,7 +22,7 @@ _MOST, _MOST_VALUES = 2_000, 50_000
 _ELSEWHERE = "run `metastore blame` on the store's own machine"
 #: How many bytes of descriptors a request reads for `blame`, which takes about a second.
 _MOST_BYTES = 64 * 1024 * 1024
-#: How many bytes the newest of them takes, each value of which has its own place.
+#: The most bytes of the newest of them: each of its values needs a place of its own.
 _LARGEST = 16 * 1024 * 1024
 
 

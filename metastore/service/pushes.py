@@ -1,7 +1,7 @@
-"""`git push` to the service, for histories that were made elsewhere: `metastore copy` sends them so, too.
+"""`git push` to the service, for histories that were made elsewhere; `metastore copy` sends them this way too.
 
 Revisions name authors and times of their own, so a push needs the right to import, beside the rights for what it does.
-The branch of a dataset only goes on, tags are only added, and nothing is removed.
+A push can only add revisions to the branch of a dataset, and tags; it removes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from metastore.types import Change, DatasetId, Revision
 SERVICE = "git-receive-pack"
 #: How many bytes a push may have, how many its objects may have in all, and how many there may be.
 _LONGEST, _UNPACKED, _OBJECTS = 16 * 1024 * 1024, 64 * 1024 * 1024, 20_000
-#: The seconds after which no further reference of a push is looked at.
+#: The seconds after which no further reference of a push is processed.
 _LONG = 1.0
 #: What Git sends first where the body is long, to learn whether the token counts.
 _PROBE = b"0000"
@@ -58,7 +58,7 @@ def receive(dataset_id: DatasetId) -> bytes:
     Raises:
         AuthenticationError: There is no token, or it names no user.
         PermissionDenied: The token does not grant `import`.
-        InvalidInput: The request is none of Git's, or its pack cannot be read.
+        InvalidInput: The request was not made by Git, or its pack cannot be read.
         RequestEntityTooLarge: The request is too large.
     """
     who = _importer(dataset_id)
@@ -118,7 +118,7 @@ def _carry_out(
 
 
 def _actions(before: Revision | None, deletes: bool) -> tuple[str, ...]:
-    """Return the rights that a push needs beside `import`, by what was there and what will be."""
+    """Return the rights that a push needs beside `import`, from the state before it and after it."""
     if before is None:
         return ("create", "delete") if deletes else ("create",)
     if before.deleted:

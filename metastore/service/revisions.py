@@ -199,7 +199,7 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
 
 @revisions.get("/changes")
 def changes() -> Response:
-    """List changed datasets in pages. The last page links to the place from which to go on later."""
+    """List changed datasets in pages. The last page links to where to go on later."""
     store, (with_summary, most) = service().store, _summed_up()
     since, wait = request.args.get("since"), requests.wait()
     rows, last = list[Any](), None

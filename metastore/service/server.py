@@ -179,7 +179,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # has no types
     """
 
     def accept(self, listener: Any) -> None:
-        """Accept a new connection, later the more this process has, so that one with fewer is faster."""
+        """Accept a new connection. The more this process has, the longer it waits, so that one with fewer is faster."""
         time.sleep(min(self.nr_conns, _CROWD) * _HANG_BACK)
         super().accept(listener)
 

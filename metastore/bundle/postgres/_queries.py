@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 _STATE = "event, updated, storage, run, udp, writable, hosts, ifb_group"
 _MADE = 'snapshot_id, updated_by, "delete", comment, action, created, previous, hash, recorded'
-#: How far the time that a program claims may be from the server's without being told.
+#: How far the time that a program claims may be from the server's time before both are shown.
 _SLACK = timedelta(minutes=1)
 
 #: Select snapshots; the caller adds a condition.

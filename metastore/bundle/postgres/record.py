@@ -199,7 +199,7 @@ class _Change:
             raise
 
     def was_made(self) -> bool:
-        """Tell whether the change was made; from now on it is not made any more."""
+        """Tell whether the change was made. After this call it can no longer be made."""
         return self._database.surely(self._give_up)
 
     def _give_up(self, connection: psycopg.Connection[Any]) -> bool:

@@ -44,7 +44,7 @@ class Listing:
         yield from sorted(found.items())
 
     def touched(self, since: datetime | None) -> tuple[datetime, list[tuple[datetime, DatasetId]]]:
-        """Return the moment up to which the answer is complete, and the datasets touched since another, with times."""
+        """Return the moment up to which this is complete, and the datasets touched since another, with their times."""
         complete = datetime.now(UTC)
         earliest = since - _ACTIVITY_LAG if since else None
         found: dict[DatasetId, datetime] = {}

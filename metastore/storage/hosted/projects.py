@@ -154,7 +154,7 @@ class Projects(ABC):
     # For subclasses
 
     def _at(self, path: str) -> Project | None:
-        """Return the project at a full path, or None, even if one was there once."""
+        """Return the project at a full path; None if there is none now, even if there was one."""
         try:
             return self.find(path)
         except MovedAway:
