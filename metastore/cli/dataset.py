@@ -17,7 +17,7 @@ from metastore.cli.ids import ID, IDS, joined, split
 from metastore.cli.options import CREATE, TIME, Number, command
 from metastore.cli.output import show_bytes
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
-from metastore.types import Dataset
+from metastore.types import Dataset, Revision
 
 FILE = click.argument("file", default="-")
 #: Several datasets, or one and a revision, as people type it.
@@ -321,14 +321,18 @@ def undo(
     store = app.reader()
     before = store.revision_read(dataset_id)
     undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
-    if undone.revision.id != before.id and undone.revision.deleted:
+    _tell_undone(undone, before, revision)
+    app.data(undone, undone.revision.id)
+
+
+def _tell_undone(undone: Dataset, before: Revision, revision: str) -> None:
+    if undone.revision.id == before.id:
+        say(f"Nothing of that change is left in {undone.id}: no revision was made.")
+    elif undone.revision.deleted:
         back = f"`metastore dataset revert {undone.id} {before.id[:12]}` brings it back"
         say(f"Undid {revision}, which created {undone.id}. So the dataset is deleted; {back}.", fg="green")
-    elif undone.revision.id == before.id:
-        say(f"Nothing of that change is left in {undone.id}: no revision was made.")
     else:
         say(f"Undid {revision} in {undone.id}.", fg="green")
-    app.data(undone, undone.revision.id)
 
 
 @command(dataset, "list", lists="id title revision.created revision.author.name problem")

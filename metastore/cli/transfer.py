@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from metastore.storage.copy import NotCopied
     from metastore.storage.local.storage import GitStorage
     from metastore.storage.port import Storage
+    from metastore.store.base import Store
     from metastore.types import DatasetId
 
 
@@ -112,41 +113,17 @@ def _copy(
     source: str,
     target: str,
     *,
-    prefix: str,
-    deleted: bool,
     dry_run: bool,
-    slowly: bool,
     journal: bool = False,
-    since: str | None = None,
+    **options: Any,
 ) -> None:
-    from metastore.storage.connect import is_new, is_same, is_service
     from metastore.storage.copy import copy as copy_all
 
-    if is_same(source, target):
-        raise InvalidInput(f"{source} and {target} are the same store: name another one to copy to")
-    if is_service(source) and is_service(target):
-        raise InvalidInput("METASTORE_TOKEN is for one service: copy to a store of your own, and from there")
-    if journal and (is_service(source) or is_service(target)):
-        raise InvalidInput("a service neither gives nor takes the journal: copy it where its store is")
-    theirs = app.open(source, create=False)
-    new = is_new(target)
-    if dry_run and new:
-        target = "memory:"  # empty, like the folder that would be made
-    ours = app.open(target) if is_service(target) else app.open(target, create=not dry_run)
-    if new and not dry_run:
-        say(f"Made a new store at {target}.")
+    _expect_copyable(source, target, journal=journal)
+    theirs = app.open(source, create=False).storage
+    ours = _open_target(app, target, dry_run=dry_run).storage
     with Bar("Copying") as bar:
-        report = copy_all(
-            theirs.storage,
-            ours.storage,
-            prefix=prefix,
-            deleted=deleted,
-            dry_run=dry_run,
-            slowly=slowly,
-            journal=journal,
-            since=since,
-            progress=bar.show,
-        )
+        report = copy_all(theirs, ours, dry_run=dry_run, journal=journal, progress=bar.show, **options)
     would = "would be " if dry_run else ""
     lines = f" and {_count(report.journal, 'line')} of the journal" if journal else ""
     app.summary(
@@ -155,6 +132,31 @@ def _copy(
         f"{_count(report.revisions, 'revision')} and {_count(report.tags, 'tag')}{lines} {would}copied",
     )
     _end(report.not_copied)
+
+
+def _expect_copyable(source: str, target: str, *, journal: bool) -> None:
+    from metastore.storage.connect import is_same, is_service
+
+    if is_same(source, target):
+        raise InvalidInput(f"{source} and {target} are the same store: name another one to copy to")
+    if is_service(source) and is_service(target):
+        raise InvalidInput("METASTORE_TOKEN is for one service: copy to a store of your own, and from there")
+    if journal and (is_service(source) or is_service(target)):
+        raise InvalidInput("a service neither gives nor takes the journal: copy it where its store is")
+
+
+def _open_target(app: App, target: str, *, dry_run: bool) -> Store:
+    from metastore.storage.connect import is_new, is_service
+
+    if is_service(target):
+        return app.open(target)
+    if not is_new(target):
+        return app.open(target, create=not dry_run)
+    if dry_run:
+        return app.open("memory:")  # empty, like the folder that would be made
+    store = app.open(target, create=True)
+    say(f"Made a new store at {target}.")
+    return store
 
 
 @command(_root, "mirror")
