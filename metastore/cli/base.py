@@ -231,16 +231,8 @@ def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId],
     return failures
 
 
-def local(app: App, instead: str = "verify, pack and back up where its store is") -> GitStorage:
-    """Return the local storage of an existing store.
-
-    Args:
-        app: Its store.
-        instead: What to do about a service.
-
-    Raises:
-        InvalidInput: The store is not in a folder.
-    """
+def local(app: App) -> GitStorage:
+    """Return the local storage of an existing store. Raises InvalidInput: the store is not in a folder."""
     from metastore.storage.connect import is_service
     from metastore.storage.local.storage import GitStorage
 
@@ -248,7 +240,7 @@ def local(app: App, instead: str = "verify, pack and back up where its store is"
     if isinstance(store.storage, GitStorage):
         return store.storage
     if is_service(url := app.url()):
-        raise InvalidInput(f"{url} is a service: {instead}")
+        raise InvalidInput(f"{url} is a service: verify, pack and back up where its store is")
     raise InvalidInput(f"this command needs a store in a folder, which {store!r} is not: `metastore copy` makes one")
 
 

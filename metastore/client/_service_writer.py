@@ -9,8 +9,8 @@ from typing import Any
 
 from metastore.client import _responses as responses
 from metastore.client._calls import Calls, dataset_path
+from metastore.client._last_seen import LastSeen
 from metastore.client._settling import Settling, members_of
-from metastore.client._written import Written
 from metastore.descriptor import file_changes
 from metastore.descriptor.document import decode, encode, same
 from metastore.descriptor.file_changes import Document
@@ -29,11 +29,11 @@ _OTHERS = "somebody else changed the tag too"
 class ServiceWriter(Writer):
     """Writes to a service. If a response is lost, reads through its store whether the write was made."""
 
-    def __init__(self, store: Store, calls: Calls, settling: Settling, written: Written) -> None:
+    def __init__(self, store: Store, calls: Calls, settling: Settling, last_seen: LastSeen) -> None:
         self._store = store
         self._calls = calls
         self._settling = settling
-        self._written = written
+        self._last_seen = last_seen
 
     def prepare(self, descriptor: Any) -> Document:
         return file_changes.prepare(descriptor, "off", self._store.max_bytes)  # the service validates
@@ -84,7 +84,7 @@ class ServiceWriter(Writer):
     def delete(self, request: ChangeRequest) -> Revision:
         def send(parent: str) -> Revision:
             path, read = dataset_path(request.dataset_id), responses.value(Revision)
-            self._written.forget(request.dataset_id)
+            self._last_seen.forget(request.dataset_id)
             revision: Revision = self._calls.send("DELETE", path, members_of(request), read, match=parent)
             return revision
 
@@ -133,7 +133,7 @@ class ServiceWriter(Writer):
 
         def send() -> bool:
             path = dataset_path(request.dataset_id)
-            self._written.forget(request.dataset_id)
+            self._last_seen.forget(request.dataset_id)
             self._calls.send("DELETE", path, members_of(request), responses.nothing, match=head, query=query)
             return True
 
@@ -214,9 +214,9 @@ class ServiceWriter(Writer):
         **more: str,
     ) -> Dataset:
         path, members = f"{dataset_path(request.dataset_id)}{action}", {**members_of(request), **more}
-        turn = self._written.begin(request.dataset_id)
+        turn = self._last_seen.begin(request.dataset_id)
         dataset = self._calls.send(method, path, members, responses.dataset, match=match, document=document)
-        self._written.wrote(dataset.id, turn, dataset.revision.id)
+        self._last_seen.wrote(dataset.id, turn, dataset.revision.id)
         return dataset
 
     def _revise(self, request: ChangeRequest, send: Callable[[str], Dataset], content: Callable[[], bytes]) -> Dataset:

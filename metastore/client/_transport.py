@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -29,7 +28,6 @@ class Transport:
             connecting.
         retries: How often a safe request is repeated.
         longest: The longest body to read, in bytes.
-        sleep: Waits, in seconds.
 
     Raises:
         InvalidInput: An argument is invalid.
@@ -43,7 +41,6 @@ class Transport:
         timeout: float | tuple[float, float] = (10.0, 60.0),
         retries: int = 3,
         longest: int,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.address = _address(url)
         token = _checked_token(token)
@@ -58,7 +55,6 @@ class Transport:
             timeout=_checked_timeout(timeout),
             retries=retries,
             longest=longest,
-            sleep=sleep,
         )
 
     def __repr__(self) -> str:

@@ -9,11 +9,11 @@ from typing import TypeVar
 from metastore.client import _responses as responses
 from metastore.client._calls import Calls, dataset_path
 from metastore.client._histories import ServiceHistories
+from metastore.client._last_seen import LastSeen
 from metastore.client._responses import ENVELOPE, understood
 from metastore.client._service_writer import ServiceWriter
 from metastore.client._settling import Settling
 from metastore.client._transport import Transport
-from metastore.client._written import Written
 from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput, MetastoreError, OutcomeUnknown, TagNotFound
 from metastore.history.parts import Part, RevisionFilter, parse_part, pointer
@@ -92,8 +92,8 @@ class RemoteStore(Store):
         longest = _ANSWER_TO_DESCRIPTOR * max(max_bytes, MAX_BYTES)
         self._http = Transport(url, token=token, timeout=timeout, retries=retries, longest=longest)
         self._calls = Calls(self._http)
-        self._written = Written()
-        self._writer = ServiceWriter(self, self._calls, Settling(self, self._http), self._written)
+        self._last_seen = LastSeen()
+        self._writer = ServiceWriter(self, self._calls, Settling(self, self._http), self._last_seen)
         self._credentials = Token(token) if token is not None else Nobody()
         self._histories: ServiceHistories | None = None
 
@@ -269,14 +269,14 @@ class RemoteStore(Store):
     ) -> _Stored:
         """Read a descriptor from a server that has the revision `at_least`, or else the one that this client wrote."""
         identity, name, least = parse_dataset_id(dataset_id), parse_revision(revision), parse_expected(at_least)
-        known = self._written.get(identity) if name is None and least is None else None
+        known = self._last_seen.get(identity) if name is None and least is None else None
         response = self._calls.get(dataset_path(identity), {"revision": name}, ENVELOPE, least or known)
         try:
             stored = understood(response, read)
         except MetastoreError:  # such as DatasetDeleted: later reads have to see the deletion too
-            self._written.forget(identity)
+            self._last_seen.forget(identity)
             raise
-        self._written.saw(identity, known, (stored.revision if isinstance(stored, Dataset) else stored[1]).id)
+        self._last_seen.saw(identity, known, (stored.revision if isinstance(stored, Dataset) else stored[1]).id)
         return stored
 
 

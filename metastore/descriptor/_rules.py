@@ -158,13 +158,9 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _listed(value: Any) -> list[str]:
-    return (
-        [value]
-        if isinstance(value, str)
-        else [item for item in value if _is_text(item)]
-        if isinstance(value, list)
-        else []
-    )
+    if isinstance(value, str):
+        return [value]
+    return [item for item in value if _is_text(item)] if isinstance(value, list) else []
 
 
 def _is_text(value: Any) -> bool:

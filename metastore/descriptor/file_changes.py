@@ -180,11 +180,6 @@ def unchanged(old: bytes, new: Document) -> bool:
         return False
 
 
-def first_files(document: Document, lfs_config: bytes | None) -> dict[str, bytes]:
-    """Return all files of a new dataset."""
-    return lfs.files_of(document.value, lfs_config, document.content)
-
-
 def changed_files(
     old: bytes | None,
     new: Document,

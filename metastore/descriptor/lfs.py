@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metastore.descriptor.document import DESCRIPTOR, encode
+from metastore.descriptor.document import DESCRIPTOR
 from metastore.descriptor.resources import local_path, resources
 from metastore.errors import InvalidInput
 from metastore.types import DatasetId
@@ -24,18 +24,18 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w./-]+", re.ASCII)
 
 
-def files_of(descriptor: Mapping[str, Any], config: bytes | None, content: bytes | None = None) -> dict[str, bytes]:
-    """Return the files of a descriptor: `datapackage.json`, and with a `.lfsconfig` the files for Git LFS.
+def files_of(descriptor: Mapping[str, Any], content: bytes, config: bytes | None) -> dict[str, bytes]:
+    """Return the files of a new dataset: `datapackage.json`, and with a `.lfsconfig` the files for Git LFS.
 
     Args:
         descriptor: The descriptor, checked.
+        content: The same as it is stored.
         config: The content of `.lfsconfig`, or None for a dataset without LFS.
-        content: The descriptor as bytes, if the caller has them already.
 
     Raises:
         InvalidInput: Two resources share a path and disagree about its content, or one's path is another's folder.
     """
-    files = {DESCRIPTOR: encode(descriptor) if content is None else content}
+    files = {DESCRIPTOR: content}
     if config is not None:
         pointers = pointers_of(descriptor)
         files[CONFIG] = config

@@ -102,10 +102,9 @@ class _Merge:
         ours, others = (_as_in_base(base, side) for side in (mine, theirs))
         merged = self._listed(base, ours, others, place)
         names = Counter(str(item["name"]) for item in merged if "name" in item)
-        for name in (
-            name for name, count in names.items() if count > 1
-        ):  # one side renamed a thing to a name that the other added
-            self._clash((*place, name), theirs.get(name), mine.get(name))
+        for name, count in names.items():
+            if count > 1:  # one side renamed a thing to a name that the other added
+                self._clash((*place, name), theirs.get(name), mine.get(name))
         return merged
 
     def _listed(

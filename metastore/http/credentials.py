@@ -25,16 +25,15 @@ class Token:
 
     Args:
         value: The token; of any length and form.
-        header: The header that carries it.
         prefix: The text before it in the header.
     """
 
     __slots__ = ("_headers",)
 
-    def __init__(self, value: str, *, header: str = "Authorization", prefix: str = "Bearer ") -> None:
+    def __init__(self, value: str, *, prefix: str = "Bearer ") -> None:
         if not value.isascii() or not value.isprintable() or " " in value:
             raise InvalidInput("a token is one word of printable characters; this one is not")
-        self._headers = {header: prefix + value}
+        self._headers = {"Authorization": prefix + value}
 
     def __repr__(self) -> str:
         return "Token(…)"

@@ -33,6 +33,8 @@ _LINES = 1000
 _LONGEST_LINE = 4_000
 #: The most lines from the first to the last difference that are compared line by line, which takes time.
 _COMPARED_LINES = 20_000
+#: The equal lines around each difference.
+_LINES_AROUND = 3
 #: The length of a long text in characters, and the long texts that a page compares by words, which takes time.
 _LONG, _MOST_LONG = 1_000, 50
 #: The longest value that is shown in full, in characters.
@@ -252,7 +254,7 @@ def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator
     return unified(before, after, old.id[:12], new.id[:12])
 
 
-def unified(before: Sequence[str], after: Sequence[str], old: str, new: str, context: int = 3) -> Iterator[str]:
+def unified(before: Sequence[str], after: Sequence[str], old: str, new: str) -> Iterator[str]:
     """Compare lines as `diff -u` does, in bounded time.
 
     Equal lines at the beginning and at the end are not compared. If more than 20,000 lines are left, they are shown as
@@ -261,14 +263,14 @@ def unified(before: Sequence[str], after: Sequence[str], old: str, new: str, con
     shorter = min(len(before), len(after))
     head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
     tail = next((n for n in range(shorter - head) if before[-1 - n] != after[-1 - n]), shorter - head)
-    first, left = max(0, head - context), max(0, tail - context)
+    first, left = max(0, head - _LINES_AROUND), max(0, tail - _LINES_AROUND)
     a, b = before[first : len(before) - left], after[first : len(after) - left]
     if len(a) + len(b) > _COMPARED_LINES:
         yield from (f"--- {old}", f"+++ {new}", f"@@ -{first + 1},{len(a)} +{first + 1},{len(b)} @@")
         yield from (f"-{line}" for line in a)
         yield from (f"+{line}" for line in b)
         return
-    for line in difflib.unified_diff(a, b, old, new, lineterm="", n=context):
+    for line in difflib.unified_diff(a, b, old, new, lineterm="", n=_LINES_AROUND):
         yield _moved(line, first) if line.startswith("@@ ") else line
 
 

@@ -10,7 +10,7 @@ _least: ContextVar[str | None] = ContextVar("metastore.least", default=None)
 
 
 @contextmanager
-def seeing(revision: str | None) -> Iterator[None]:
+def reading_at_least(revision: str | None) -> Iterator[None]:
     """Let the reads of the block, in this thread, be content with a state that has this revision.
 
     Nothing is written in the block: a write that begins with an older state is refused.

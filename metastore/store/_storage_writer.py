@@ -89,7 +89,7 @@ class StorageWriter(Writer):
 
     def create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id, change = request.dataset_id, self._change(request)
-        files = file_changes.first_files(document, self._lfs_config(dataset_id))
+        files = lfs.files_of(document.value, document.content, self._lfs_config(dataset_id))
         unread = [None]  # the id is nearly always free, so the first attempt does not look
 
         def read_head() -> Revision | None:

@@ -28,7 +28,7 @@ from metastore.parse import (
     parse_limit,
     parse_revision,
 )
-from metastore.storage.least import seeing
+from metastore.storage.least import reading_at_least
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
 from metastore.store._journal import Journal
@@ -165,7 +165,7 @@ class MetaStore(Store):
         self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
     ) -> Dataset:
         identity = self._id(dataset_id)
-        with seeing(parse_expected(at_least)):
+        with reading_at_least(parse_expected(at_least)):
             return self._descriptors.dataset(identity, self._live(identity, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
@@ -174,7 +174,7 @@ class MetaStore(Store):
     def dataset_json(
         self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
     ) -> tuple[Revision, bytes]:
-        with seeing(parse_expected(at_least)):
+        with reading_at_least(parse_expected(at_least)):
             return self._descriptors.content(*self._named(dataset_id, revision))
 
     def _named(self, dataset_id: AnyId, revision: AnyRevision | None) -> tuple[DatasetId, str | None]:

@@ -29,7 +29,7 @@ from metastore import (
     StorageBusy,
     StorageUnavailable,
 )
-from metastore.client._written import Written
+from metastore.client._last_seen import LastSeen
 from metastore.config import ServiceSettings
 from metastore.types import RevisionId
 
@@ -434,7 +434,7 @@ def test_after_a_write_that_leaves_no_revision_to_name_a_client_reads_the_newest
 
 
 def test_of_two_writes_at_once_neither_revision_is_what_a_client_has_to_see() -> None:
-    cars, written = DatasetId("physics", "cars"), Written()
+    cars, written = DatasetId("physics", "cars"), LastSeen()
     turns = [written.begin(cars) for _ in range(2)]
     for turn in reversed(turns):
         written.wrote(cars, turn, RevisionId("a" * 40))
@@ -442,7 +442,7 @@ def test_of_two_writes_at_once_neither_revision_is_what_a_client_has_to_see() ->
 
 
 def test_a_read_that_is_late_does_not_hide_what_was_written_meanwhile() -> None:
-    cars, written = DatasetId("physics", "cars"), Written()
+    cars, written = DatasetId("physics", "cars"), LastSeen()
     written.wrote(cars, written.begin(cars), RevisionId("b" * 40))
     written.saw(cars, "a" * 40, RevisionId("c" * 40))
     assert written.get(cars) == "b" * 40

@@ -45,9 +45,7 @@ def git_locked(paths: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         for lock in reversed(taken):
-            with suppress(
-                OSError
-            ):  # the change was made or not; a lock that stays is stale, and is removed by the next
+            with suppress(OSError):  # the change is made or not by now; the next writer removes what stays
                 os.unlink(lock)
 
 

@@ -62,7 +62,7 @@ class PostgresStorage(ObjectStorage):
         patience: How many seconds a call waits for a connection, a lock, or a server that is away.
         cache_bytes: The size of the cache of objects in memory.
         replicas: The URL of replicas, which answer reads of revisions by their full ids, and others
-            within `metastore.storage.least.seeing`.
+            within `metastore.storage.least.reading_at_least`.
 
     Raises:
         StorageUnavailable: The database cannot be reached, or has to be migrated.

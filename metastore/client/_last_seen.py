@@ -10,7 +10,7 @@ from metastore.types import DatasetId, RevisionId
 _MOST = 10_000
 
 
-class Written:
+class LastSeen:
     """The newest revision that this client knows, for each of the datasets that it wrote last.
 
     If two threads write one dataset at once, nobody knows which revision follows the other, so none is remembered.
