@@ -26,8 +26,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
 from benchmarks.table import Note, Row, printed, say
-from metastore import git
-from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, change_tree, commit_content, object_id
 from metastore.postgres.migrate import migrate
 from metastore.storage.postgres._packing import Keyframe, Packer
 from metastore.storage.postgres._packing import Row as Packed
@@ -116,11 +115,11 @@ def _add(rows: Rows, number: int, revisions: int, size: int) -> None:
     dataset_id, pk, parent = _id(number), number + 1, None
     keyframes: dict[str, Keyframe] = {}
     for edit in range(revisions):
-        blob = GitObject(git.BLOB, _descriptor(number, edit, size))
-        tree, trees = git.change_tree(None, {_FILE: blob_id(blob.content)}, lambda tree: b"")
+        blob = GitObject(BLOB, _descriptor(number, edit, size))
+        tree, trees = change_tree(None, {_FILE: blob_id(blob.content)}, lambda tree: b"")
         change = Change(_AUTHOR, f"Version 1.{edit}", _START + timedelta(minutes=edit))
-        body = git.commit_content(tree, parent, change)
-        head = object_id(git.COMMIT, body)
+        body = commit_content(tree, parent, change)
+        head = object_id(COMMIT, body)
         for row in _packed(keyframes, {blob_id(blob.content): blob, **trees}):
             rows["dataset_object"].append((pk, *row))
         raw = bytes.fromhex(head)
@@ -135,9 +134,9 @@ def _add(rows: Rows, number: int, revisions: int, size: int) -> None:
 
 def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject]) -> Iterator[Packed]:
     """Yield objects as they are kept, each against the first one of its kind."""
-    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.TREE}
+    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == TREE}
     for row in Packer(keyframes.get).rows({**named, **objects}):
-        if row.kind == git.BLOB and row.base is None:
+        if row.kind == BLOB and row.base is None:
             keyframes[_FILE] = Keyframe(row.id.hex(), objects[row.id.hex()].content, len(row.data))
         yield row
 

@@ -15,12 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import metastore
-from metastore import git
 from metastore.descriptor import lfs
 from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.document import MAX_DEPTH, decode, encode, load
 from metastore.descriptor.patch import patched
 from metastore.errors import InvalidInput, MetastoreError
+from metastore.git.objects import (
+    Entry,
+    commit_content,
+    find_entry,
+    first_parent,
+    parse_commit,
+    parse_tag,
+    parse_tree,
+    tree_content,
+)
 from metastore.parse import make_author, make_message, make_time, parse_dataset_id, parse_tag_name
 from metastore.types import DatasetId
 
@@ -240,15 +249,15 @@ def test_authors_messages_tags_and_times_are_refused_or_read_back(one: str, two:
     tried(parse_tag_name, tag)
     when = tried(make_time, at.replace(tzinfo=timezone(timedelta(hours=14))))
     if not any(isinstance(each, MetastoreError) for each in (author, message, when)):
-        content = git.commit_content("0" * 40, None, change(message, author=author, at=when))
-        read = git.parse_commit(content)
+        content = commit_content("0" * 40, None, change(message, author=author, at=when))
+        read = parse_commit(content)
         assert (read.author, read.message, read.created) == (author, message, when)
 
 
 @bounded
 @given(st.binary() | st.builds(lambda a, b: b"tree " + b"0" * 40 + b"\n" + a + b"\n\n" + b, st.binary(), st.binary()))
 def test_bytes_that_are_no_object_are_a_value_error(content: bytes) -> None:
-    for parse in (git.parse_commit, git.first_parent, git.parse_tag, git.parse_tree):
+    for parse in (parse_commit, first_parent, parse_tag, parse_tree):
         try:
             parse(content)
         except ValueError:
@@ -265,11 +274,11 @@ raw_names = st.binary(min_size=1, max_size=9).filter(lambda raw: b"\0" not in ra
     raw_names | text,
 )
 def test_one_entry_of_a_tree_is_the_one_among_all(ids: dict[str, bytes], other: str) -> None:
-    content = git.tree_content({name: git.Entry("100644", identity.hex()) for name, identity in ids.items()})
-    entries = git.parse_tree(content)
+    content = tree_content({name: Entry("100644", identity.hex()) for name, identity in ids.items()})
+    entries = parse_tree(content)
     assert len(entries) == len(ids)
     for name in [*ids, other, "a b", "\ud800"]:
-        assert git.find_entry(content, name) == entries.get(name)
+        assert find_entry(content, name) == entries.get(name)
 
 
 def test_what_is_too_deep_or_too_long_is_refused_and_the_rest_is_stored(store: metastore.MetaStore) -> None:

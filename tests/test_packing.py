@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import GitObject, object_id
+from metastore.git.objects import BLOB, GitObject, object_id
 from metastore.storage.local import _joining as joining
 from metastore.storage.local import _packs as packs
 from metastore.storage.local._packs import MOST_YOUNG, Row, index_content, index_ids, pack_names, write_pack
@@ -57,7 +56,7 @@ def let_age(path: str) -> None:
 
 
 def add_pack(path: str, *contents: bytes) -> str:
-    objects = {object_id(git.BLOB, content): GitObject(git.BLOB, content) for content in contents}
+    objects = {object_id(BLOB, content): GitObject(BLOB, content) for content in contents}
     return write_pack(objects.__getitem__, objects, path, sync=False)
 
 
@@ -144,7 +143,7 @@ def test_packs_that_share_objects_are_left_to_compact(storage: GitStorage) -> No
     assert len(pack_names(path) - joined(path)) == 1
     with storage.open(CARS) as repository:
         for content in (b"shared", b"own 0", b"own 9"):
-            assert repository.get(object_id(git.BLOB, content)).content == content
+            assert repository.get(object_id(BLOB, content)).content == content
 
 
 @pytest.mark.parametrize("ending", ["pack", "idx"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from metastore import git
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -18,7 +17,7 @@ from metastore.errors import (
     RevisionNotFound,
     TagNotFound,
 )
-from metastore.git.objects import blob_id
+from metastore.git.objects import GitObject, blob_id, change_tree, parse_commit, parse_tree
 from metastore.storage.port import Storage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 
@@ -149,7 +148,7 @@ def test_what_is_missing_is_named_precisely(storage: Storage) -> None:
 
 def test_objects_that_are_no_revisions_are_not_found(storage: Storage) -> None:
     made = storage.create(CARS, {"d/a": b"x"}, change())
-    tree = git.change_tree(None, {"a": blob_id(b"x")}, lambda tree: b"")[0]
+    tree = change_tree(None, {"a": blob_id(b"x")}, lambda tree: b"")[0]
     for identity in (blob_id(b"x"), tree):
         with pytest.raises(RevisionNotFound):
             storage.resolve(CARS, identity)
@@ -170,11 +169,11 @@ def test_a_lost_race_is_no_revision_though_its_commit_exists(storage: Storage) -
         storage.read(CARS, lost.id, "a")
 
 
-def _objects_of(storage: Storage, dataset_id: DatasetId, revision: str) -> dict[str, git.GitObject]:
+def _objects_of(storage: Storage, dataset_id: DatasetId, revision: str) -> dict[str, GitObject]:
     with storage._open(dataset_id) as repository:  # type: ignore[attr-defined]
         commit = repository.get(revision)
-        tree = git.parse_commit(commit.content).tree
-        blobs = [entry.id for entry in git.parse_tree(repository.tree(tree)).values()]
+        tree = parse_commit(commit.content).tree
+        blobs = [entry.id for entry in parse_tree(repository.tree(tree)).values()]
         return {identity: repository.get(identity) for identity in (revision, tree, *blobs)}
 
 

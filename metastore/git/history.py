@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from metastore import git
 from metastore.errors import InvalidInput, RevisionConflict, RevisionNotFound, StorageCorrupt, TagNotFound
-from metastore.git.objects import Commit, GitObject, blob_id, object_id
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    TAG,
+    Commit,
+    GitObject,
+    blob_id,
+    change_tree,
+    commit_content,
+    object_id,
+    parse_tag,
+    tag_content,
+)
 from metastore.git.repository import DELETED_TREE, Repository, commit_at, object_at
 from metastore.parse import is_tag_name, looks_like_revision
 from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
@@ -63,7 +74,7 @@ def _proven(repository: Repository, revision_id: str) -> bool:
     if not looks_like_revision(revision_id) or len(revision_id) != 40:
         return False
     try:
-        if repository.get(revision_id).kind != git.COMMIT:
+        if repository.get(revision_id).kind != COMMIT:
             return False
     except KeyError:
         return False
@@ -111,15 +122,15 @@ def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str
     """Return the tag whose reference holds `target`. Raises TagNotFound if `target` does not lead to a commit."""
     kind, content = object_at(repository, target)
     try:
-        if kind == git.COMMIT:
+        if kind == COMMIT:
             commit = commit_at(repository, target)
             return Tag(name, target, RevisionId(target), "", commit.author, commit.created)
-        if kind != git.TAG:
+        if kind != TAG:
             raise TagNotFound(dataset_id, name)
-        tag = git.parse_tag(content)
+        tag = parse_tag(content)
     except (ValueError, KeyError):
         raise StorageCorrupt(f"the tag {name} of {dataset_id} cannot be read") from None
-    if tag.kind != git.COMMIT:
+    if tag.kind != COMMIT:
         raise TagNotFound(dataset_id, name)
     return Tag(name, target, RevisionId(tag.target), tag.description, tag.author, tag.created)
 
@@ -142,13 +153,13 @@ def _tagged_commit(dataset_id: DatasetId, repository: Repository, name: str) -> 
 
 def _commit_of(repository: Repository, target: str) -> str | None:
     kind, content = object_at(repository, target)
-    if kind == git.COMMIT:
+    if kind == COMMIT:
         return target
     try:
-        tag = git.parse_tag(content)
+        tag = parse_tag(content)
     except (ValueError, KeyError):
         return None
-    return tag.target if tag.kind == git.COMMIT else None
+    return tag.target if tag.kind == COMMIT else None
 
 
 def _tag_targets(repository: Repository) -> set[str]:
@@ -168,20 +179,20 @@ def next_objects(
     for path, content in changes.items():
         if isinstance(content, bytes):
             blob = blob_id(content)
-            objects[blob] = GitObject(git.BLOB, content)
+            objects[blob] = GitObject(BLOB, content)
             blobs[path] = blob
         else:
             if content is not None:
                 _has_blob(repository, path, content)
             blobs[path] = content
     if repository and parent:
-        tree, trees = git.change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
+        tree, trees = change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
     else:
-        tree, trees = git.change_tree(None, blobs, lambda tree: b"")
-    content = git.commit_content(tree, parent, change)
-    commit = RevisionId(object_id(git.COMMIT, content))
+        tree, trees = change_tree(None, blobs, lambda tree: b"")
+    content = commit_content(tree, parent, change)
+    commit = RevisionId(object_id(COMMIT, content))
     objects.update(trees)
-    objects[commit] = GitObject(git.COMMIT, content)
+    objects[commit] = GitObject(COMMIT, content)
     return objects, commit
 
 
@@ -192,9 +203,9 @@ def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
 
 def tag_object(tag: TagSpec) -> tuple[str, dict[str, GitObject]]:
     """Return the id and the object of a tag."""
-    content = git.tag_content(tag)
-    identity = object_id(git.TAG, content)
-    return identity, {identity: GitObject(git.TAG, content)}
+    content = tag_content(tag)
+    identity = object_id(TAG, content)
+    return identity, {identity: GitObject(TAG, content)}
 
 
 def tag_of(tag: TagSpec, identity: str) -> Tag:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from metastore import git
 from metastore.errors import InvalidInput, StorageCorrupt
-from metastore.git.objects import COMMIT, TAG, GitObject
+from metastore.git.objects import COMMIT, TAG, GitObject, links
 from metastore.git.repository import Repository, object_at
 
 
@@ -80,13 +79,13 @@ def _walk(
             seen[identity] = None
             if most is not None and len(seen) > most:
                 raise InvalidInput("the history has too many objects: take a part of it, with --depth")
-            links = _links(repository, identity)
-            waiting += [next(links)] if identity in shallow else links
+            referred = _links(repository, identity)
+            waiting += [next(referred)] if identity in shallow else referred
 
 
 def _links(repository: Repository, identity: str) -> Iterator[str]:
     try:
-        return iter(list(git.links(object_at(repository, identity))))
+        return iter(list(links(object_at(repository, identity))))
     except ValueError:
         raise StorageCorrupt(f"the object {identity} cannot be read") from None
 

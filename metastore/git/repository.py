@@ -10,16 +10,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
-from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import Commit, GitObject, blob_id
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    TREE,
+    Commit,
+    GitObject,
+    blob_id,
+    change_tree,
+    find_blob,
+    first_parent,
+    parse_commit,
+)
 from metastore.types import DELETED, DELETED_CONTENT, BlobId, RevisionId
 
 #: The beginnings of the full names of branches and tags.
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 #: The id of the whole tree of a deletion.
-DELETED_TREE = git.change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
+DELETED_TREE = change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
 _STRETCH = 64
 
 
@@ -93,14 +103,14 @@ class ReadableRepository(ABC):
     def has_blob(self, blob: BlobId) -> bool:
         """Tell whether a blob is in this dataset. The cache does not count, since other datasets share it."""
         try:
-            return self.read_uncached(blob).kind == git.BLOB
+            return self.read_uncached(blob).kind == BLOB
         except KeyError:
             return False
 
     def tree(self, tree_id: str) -> bytes:
         """Return the content of a tree. Raises StorageCorrupt."""
         kind, content = object_at(self, tree_id)
-        if kind != git.TREE:
+        if kind != TREE:
             raise StorageCorrupt(f"the object {tree_id} is no tree")
         return content
 
@@ -109,7 +119,7 @@ class ReadableRepository(ABC):
         key = tree, path
         blob: BlobId | None = self.cache.get(key)
         if blob is None:
-            blob = git.find_blob(tree, path, self.tree)
+            blob = find_blob(tree, path, self.tree)
             if blob is not None:
                 self.cache.put(key, blob, 300)
         return blob
@@ -193,8 +203,8 @@ def _first_parent(repository: ReadableRepository, commit_id: str) -> str | None:
     """Return the parent of a commit that must exist. Reading all of the commit takes much longer."""
     kind, content = object_at(repository, commit_id)
     try:
-        if kind == git.COMMIT:
-            return git.first_parent(content)
+        if kind == COMMIT:
+            return first_parent(content)
     except ValueError:
         pass
     raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
@@ -212,11 +222,11 @@ def commit_at(repository: ReadableRepository, commit_id: str) -> Commit:
     """Return a commit that must exist. Raises StorageCorrupt."""
     kind, content = object_at(repository, commit_id)
     try:
-        if kind == git.COMMIT:
+        if kind == COMMIT:
             return _parse_commit(content)
     except (ValueError, KeyError):
         pass
     raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
 
 
-_parse_commit = lru_cache(4096)(git.parse_commit)
+_parse_commit = lru_cache(4096)(parse_commit)

@@ -10,9 +10,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import BLOB, COMMIT, FOLDER, SUBMODULE, TAG, TREE, GitObject
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    FOLDER,
+    SUBMODULE,
+    TAG,
+    TREE,
+    GitObject,
+    links,
+    parse_commit,
+    parse_tag,
+    parse_tree,
+)
 from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository
 from metastore.types import Damage, DatasetId
 
@@ -114,21 +125,21 @@ class _Check:
             return
         self._waiting += self._links(identity, found)
         if found.kind == COMMIT:
-            yield from self._look_into(identity, git.parse_commit(found.content).tree)
+            yield from self._look_into(identity, parse_commit(found.content).tree)
 
     def _links(self, identity: str, found: GitObject) -> Iterator[tuple[str, str | None, str]]:
         """Yield the objects that an object refers to, each with its expected kind."""
         leads = f"the {found.kind} {identity}"
         if found.kind == TREE:
-            for entry in git.parse_tree(found.content).values():
+            for entry in parse_tree(found.content).values():
                 if entry.mode != SUBMODULE:  # its commits are in another repository
                     yield entry.id, TREE if entry.mode == FOLDER else BLOB, leads
         elif found.kind == COMMIT:
-            tree, *parents = git.links(found)
+            tree, *parents = links(found)
             yield from ((parent, COMMIT, leads) for parent in reversed(parents))
             yield tree, TREE, leads
         elif found.kind == TAG:
-            tag = git.parse_tag(found.content)
+            tag = parse_tag(found.content)
             yield tag.target, tag.kind, leads
 
     def _look_into(self, commit: str, tree: str) -> Iterator[Damage]:
@@ -136,7 +147,7 @@ class _Check:
         if tree == DELETED_TREE:
             return
         try:
-            entries = git.parse_tree(self._repository.get(tree).content)
+            entries = parse_tree(self._repository.get(tree).content)
         except (KeyError, ValueError, StorageCorrupt):
             return  # reported when the tree is read
         for path, entry in entries.items():

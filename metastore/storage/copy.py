@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeGuard
 
-from metastore import git
 from metastore.errors import (
     Conflict,
     DatasetMoved,
@@ -27,7 +26,7 @@ from metastore.errors import (
     RevisionNotFound,
     StorageCorrupt,
 )
-from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.objects import COMMIT, TAG, GitObject, blob_id, change_tree, commit_content, object_id, tag_content
 from metastore.git.reachable import Needed
 from metastore.storage.lines import JOURNAL
 from metastore.storage.objects import ObjectStorage
@@ -229,7 +228,7 @@ class _Run:
             self._carry_tag(dataset_id, tag)
             return
         spec = TagSpec(tag.name, tag.revision, tag.description, tag.author, tag.created)
-        if object_id(git.TAG, git.tag_content(spec)) != tag.id:
+        if object_id(TAG, tag_content(spec)) != tag.id:
             raise _LeftOut(f"the tag {tag.id[:12]} was not made by MetaStore, and would get another id")
         if not self._dry_run:
             try:
@@ -307,8 +306,8 @@ class _Step(NamedTuple):
 
 def _checked(step: _Step) -> tuple[Revision, _Changes]:
     revision = step.revision
-    commit = git.commit_content(step.tree, revision.parent, _change_of(revision))
-    if object_id(git.COMMIT, commit) != revision.id:
+    commit = commit_content(step.tree, revision.parent, _change_of(revision))
+    if object_id(COMMIT, commit) != revision.id:
         raise _LeftOut(f"revision {revision.id[:12]} was not made by MetaStore, and would get another id")
     return revision, step.changes
 
@@ -323,7 +322,7 @@ def _carries(storage: Storage) -> TypeGuard[ObjectStorage]:
 
 def _change_tree(root: str | None, changes: _Changes, trees: dict[str, GitObject]) -> str:
     """Change a tree in memory, and return its id."""
-    identity, made = git.change_tree(root, changes, lambda tree: trees[tree].content)
+    identity, made = change_tree(root, changes, lambda tree: trees[tree].content)
     trees.update(made)
     return identity
 

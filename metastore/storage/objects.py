@@ -10,7 +10,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 
-from metastore import git
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -33,7 +32,7 @@ from metastore.git.history import (
     tag_object,
     tag_of,
 )
-from metastore.git.objects import GitObject
+from metastore.git.objects import GitObject, parse_commit, walk_tree
 from metastore.git.repository import Repository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, no_inspection, verify
 from metastore.storage._attempts import attempt
@@ -84,7 +83,7 @@ class ObjectStorage(Storage):
         objects, commit = next_objects(None, None, files, change)
         with attempt(None, commit):
             self._make(dataset_id, objects, commit)
-        return revision_of(commit, git.parse_commit(objects[commit].content))
+        return revision_of(commit, parse_commit(objects[commit].content))
 
     def append(
         self,
@@ -99,7 +98,7 @@ class ObjectStorage(Storage):
             objects, commit = next_objects(repository, parent, changes, change)
             ids.wanted = commit
             self._advance(dataset_id, repository, objects, commit, parent)
-        return revision_of(commit, git.parse_commit(objects[commit].content))
+        return revision_of(commit, parse_commit(objects[commit].content))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
         with self._open(dataset_id) as repository:
@@ -125,7 +124,7 @@ class ObjectStorage(Storage):
     def paths(self, dataset_id: DatasetId, revision_id: RevisionId) -> Mapping[str, BlobId]:
         with self._open(dataset_id, revision_id) as repository:
             tree = checked_commit(dataset_id, repository, revision_id).tree
-            return dict(git.walk_tree(tree, repository.tree))
+            return dict(walk_tree(tree, repository.tree))
 
     def history(self, dataset_id: DatasetId, revision_id: RevisionId, *, path: str | None = None) -> Iterator[Revision]:
         with self._open(dataset_id, revision_id) as repository:

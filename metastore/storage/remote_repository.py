@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metastore import git
 from metastore.errors import (
     AlreadyExists,
     MetastoreError,
@@ -20,7 +19,7 @@ from metastore.errors import (
     TagNotFound,
 )
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject
+from metastore.git.objects import COMMIT, GitObject, links
 from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
 from metastore.git.repository import HEADS, TAGS, Repository, ancestry
 from metastore.http.responses import ResponseLost
@@ -114,8 +113,8 @@ class RemoteRepository(Repository):
             raise StorageCorrupt(f"the server sent other objects for {object_id}")
         for identity, git_object in objects.items():
             self.cache.put(identity, git_object, len(git_object.content) + 200)
-            if git_object.kind == git.COMMIT:
-                _, *parents = git.links(git_object)
+            if git_object.kind == COMMIT:
+                _, *parents = links(git_object)
                 for parent in parents:
                     self.cache.put(("parent", parent), True, 200)
         return objects

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from metastore import git
 from metastore.errors import (
     AlreadyExists,
     InvalidInput,
@@ -20,7 +19,7 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, change_tree, commit_content, object_id
 from metastore.git.repository import commit_at
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 from metastore.storage.github._api import GitHubApi, RestRepository
@@ -33,7 +32,7 @@ from metastore.types import Change, DatasetId, RevisionId
 #: The tree of a dataset that is being purged. No writer builds on a head with this tree.
 PURGED = ".metastore-purged"
 PURGED_CONTENT = b"This dataset is being purged.\n"
-PURGED_TREE, _PURGED_TREES = git.change_tree(None, {PURGED: blob_id(PURGED_CONTENT)}, lambda tree: b"")
+PURGED_TREE, _PURGED_TREES = change_tree(None, {PURGED: blob_id(PURGED_CONTENT)}, lambda tree: b"")
 _TRIES = 3
 _MAY_NOT_DELETE = (
     "GitHub does not let the token's owner delete repositories: a fine-grained token needs the permission "
@@ -220,10 +219,10 @@ class Maker:
         """
         before = commit_at(repository, parent)
         change = Change(before.author, "Purge", before.created)
-        content = git.commit_content(PURGED_TREE, parent, change)
-        mark = RevisionId(object_id(git.COMMIT, content))
-        blob = GitObject(git.BLOB, PURGED_CONTENT)
-        repository.put({blob_id(PURGED_CONTENT): blob, **_PURGED_TREES, mark: GitObject(git.COMMIT, content)})
+        content = commit_content(PURGED_TREE, parent, change)
+        mark = RevisionId(object_id(COMMIT, content))
+        blob = GitObject(BLOB, PURGED_CONTENT)
+        repository.put({blob_id(PURGED_CONTENT): blob, **_PURGED_TREES, mark: GitObject(COMMIT, content)})
         actual = repository.move_head(parent, mark)
         if actual is not None:
             return actual

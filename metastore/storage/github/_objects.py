@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from metastore import git
-from metastore.git.objects import FOLDER, SUBMODULE, Entry, GitObject
+from metastore.git.objects import BLOB, FOLDER, SUBMODULE, Entry, GitObject, parse_tree
 
 _TYPES = {FOLDER: "tree", SUBMODULE: "commit"}
 #: Content up to this many bytes travels inside the tree; more is sent as a blob before.
@@ -33,7 +32,7 @@ def lines_of(
 
     def read(identity: str) -> dict[str, Entry]:
         known = objects.get(identity)
-        return git.parse_tree(known.content if known else read_tree(identity))
+        return parse_tree(known.content if known else read_tree(identity))
 
     whole: Lines = dict(_whole(tree, objects, read))
     changed: Lines = {}
@@ -108,7 +107,7 @@ def _line(path: str, entry: Entry | None, objects: Mapping[str, GitObject]) -> d
         return {"path": path, "mode": "100644", "type": "blob", "sha": None}
     line = {"path": path, "mode": entry.mode.zfill(6), "type": _TYPES.get(entry.mode, "blob")}
     made = objects.get(entry.id)
-    if made and made.kind == git.BLOB and (text := text_of(made.content)) is not None:
+    if made and made.kind == BLOB and (text := text_of(made.content)) is not None:
         return {**line, "content": text}
     return {**line, "sha": entry.id}
 

@@ -10,10 +10,9 @@ from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from metastore import git
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.descriptor.lfs import ATTRIBUTES, CONFIG
-from metastore.git.objects import Entry, GitObject, object_id
+from metastore.git.objects import BLOB, COMMIT, TAG, TREE, Entry, GitObject, commit_content, object_id, tree_content
 from metastore.http.fields import Fields, Unexpected
 from metastore.types import Author, Change
 
@@ -176,8 +175,8 @@ def _commit_and_more(node: Fields) -> Iterator[tuple[str, GitObject]]:
 def _blob(node: Fields) -> Iterator[tuple[str, GitObject]]:
     content = (node.optional_text("text") or "").encode(errors="surrogatepass")
     oid = node.oid("oid")
-    if object_id(git.BLOB, content) == oid:  # not so where it was cut short, or is no UTF-8
-        yield oid, GitObject(git.BLOB, content)
+    if object_id(BLOB, content) == oid:  # not so where it was cut short, or is no UTF-8
+        yield oid, GitObject(BLOB, content)
 
 
 def _trees(node: Fields) -> Iterator[tuple[str, GitObject]]:
@@ -190,10 +189,10 @@ def _trees(node: Fields) -> Iterator[tuple[str, GitObject]]:
         entries[name] = Entry(f"{line.number('mode'):o}", line.oid("oid"))
         if "object" in line and (below := line.optional("object")):
             yield from _trees(below)
-    content = git.tree_content(entries)
+    content = tree_content(entries)
     oid = node.oid("oid")
-    if object_id(git.TREE, content) == oid:
-        yield oid, GitObject(git.TREE, content)
+    if object_id(TREE, content) == oid:
+        yield oid, GitObject(TREE, content)
 
 
 def _bytes(text: str) -> bytes:
@@ -208,8 +207,8 @@ def commit_in(node: Fields) -> tuple[str, GitObject]:
     parents = [parent.oid("oid") for parent in node.below("parents").rows("nodes")]
     first, merged = (parents[0], parents[1:]) if parents else (None, [])
     change = _change(node.optional("author"), node.text("message"))
-    content = git.commit_content(node.below("tree").oid("oid"), first, change, merged)
-    return node.oid("oid"), GitObject(git.COMMIT, content)
+    content = commit_content(node.below("tree").oid("oid"), first, change, merged)
+    return node.oid("oid"), GitObject(COMMIT, content)
 
 
 def tag_in(node: Fields) -> tuple[str, GitObject]:
@@ -218,7 +217,7 @@ def tag_in(node: Fields) -> tuple[str, GitObject]:
     target = node.below("target")
     head = f"object {target.oid('oid')}\ntype {target.text('__typename').lower()}\ntag {node.text('name')}\n"
     tagger = f"tagger {change.author.name} <{change.author.email}> {int(change.at.timestamp())} +0000\n\n"
-    return node.oid("oid"), GitObject(git.TAG, f"{head}{tagger}{change.message}\n".encode(errors="replace"))
+    return node.oid("oid"), GitObject(TAG, f"{head}{tagger}{change.message}\n".encode(errors="replace"))
 
 
 def _change(who: Fields | None, message: str) -> Change:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from metastore import git
 from metastore.errors import StorageBusy, StorageError
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject
+from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id, parse_commit, parse_tag, tree_content
 from metastore.git.repository import Repository, ancestry, commit_at
 from metastore.http.fields import Fields, Unexpected
 from metastore.http.responses import Redirected
@@ -161,10 +160,10 @@ class GitHubRepository(Repository):
         if kind == "Blob":
             content = self.api.blob(self.name, identity)
         elif kind == "Tree" and (entries := self.api.tree(self.name, identity)) is not None:
-            content = git.tree_content(entries)
+            content = tree_content(entries)
         if content is None:
             raise KeyError(identity)
-        if git.object_id(kind.lower(), content) != identity:
+        if object_id(kind.lower(), content) != identity:
             raise Unexpected(f"GitHub gave another {kind.lower()} than {identity}")
         made = GitObject(kind.lower(), content)
         self._keep({identity: made})
@@ -180,26 +179,26 @@ class GitHubRepository(Repository):
         self._blobs.update(dict.fromkeys(blobs[:_BLOBS]))
 
     def put(self, objects: Mapping[str, GitObject]) -> None:
-        blobs = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.BLOB}
+        blobs = {identity: git_object for identity, git_object in objects.items() if git_object.kind == BLOB}
         for identity, git_object in blobs.items():
             if text_of(git_object.content) is None:
-                _expect(git.BLOB, identity, self.api.put_blob(self.name, git_object.content))
+                _expect(BLOB, identity, self.api.put_blob(self.name, git_object.content))
         for identity, git_object in objects.items():
-            if git_object.kind == git.COMMIT:
+            if git_object.kind == COMMIT:
                 self._put_commit(identity, git_object, objects)
-            elif git_object.kind == git.TAG:
-                _expect(git.TAG, identity, self.api.put_tag(self.name, git.parse_tag(git_object.content)))
+            elif git_object.kind == TAG:
+                _expect(TAG, identity, self.api.put_tag(self.name, parse_tag(git_object.content)))
         self._keep(objects)
 
     def _put_commit(self, identity: str, made: GitObject, objects: Mapping[str, GitObject]) -> None:
-        commit = git.parse_commit(made.content)
+        commit = parse_commit(made.content)
         base = commit_at(self, commit.parent).tree if commit.parent and commit.parent not in objects else None
         if commit.tree != base:
             lines, base = lines_of(commit.tree, base, objects, self.tree)
             for portion in portions(as_json(lines, objects)):
                 base = self.api.put_tree(self.name, portion, base)
-            _expect(git.TREE, commit.tree, str(base))
-        _expect(git.COMMIT, identity, self.api.put_commit(self.name, commit))
+            _expect(TREE, commit.tree, str(base))
+        _expect(COMMIT, identity, self.api.put_commit(self.name, commit))
 
     def _keep(self, objects: Mapping[str, GitObject]) -> None:
         for identity, found in objects.items():

@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
-from metastore.git import links
 from metastore.git.cache import Cache
+from metastore.git.objects import links
 from metastore.git.reachable import Needed
 from metastore.git.repository import HEADS, TAGS
 from metastore.storage.local._locks import git_locked, replace_locked

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metastore import git
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
+from metastore.git.objects import TAG, parse_tag
 from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.http.credentials import Token, refuse_unencrypted
 from metastore.parse import split_url
@@ -238,8 +238,8 @@ def _is_ours(repository: Repository, name: str, target: str) -> bool:
         return repository.leads_to(target)
     try:
         found = repository.get(target)
-        if found.kind == git.TAG:
-            return git.parse_tag(found.content).name == name.removeprefix(TAGS)
+        if found.kind == TAG:
+            return parse_tag(found.content).name == name.removeprefix(TAGS)
     except (KeyError, ValueError):
         pass
     return False

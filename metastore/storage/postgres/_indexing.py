@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from metastore import git
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt
 from metastore.git.cache import Cache
+from metastore.git.objects import COMMIT
 from metastore.git.repository import commit_at
 from metastore.search.documents import Document
 from metastore.search.values import FACETS
@@ -48,7 +48,7 @@ def history(calls: Calls, cache: Cache, dataset_id: DatasetId) -> History:
         repository = PostgresRepository(calls, cache, rows[0][0], RevisionId(rows[0][1].hex()))
         rows = [row for row in rows if row[2] is not None]
         for _, _, commit, body, tree, *columns in rows:
-            repository.take(commit, (git.COMMIT, False, body, None, None, None))
+            repository.take(commit, (COMMIT, False, body, None, None, None))
             with suppress(StorageCorrupt):  # `verify` names it
                 repository.take(tree, (*columns[:4], *columns[9:]))
                 repository.take(columns[4], columns[5:])

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import zstandard
 
-from metastore import git
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import GitObject
+from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, links, parse_tree
 
 _LEVEL = 3
 #: Objects below this size are kept as they are, in bytes. SQL looks into trees that are.
-_SMALL = {git.TREE: 2048, git.BLOB: 128, git.COMMIT: 4096, git.TAG: 4096}
+_SMALL = {TREE: 2048, BLOB: 128, COMMIT: 4096, TAG: 4096}
 
 
 class _Threads(threading.local):
@@ -84,10 +83,10 @@ class Packer:
             yield self._row(identity, git_object)
 
     def _note(self, found: GitObject) -> None:
-        if found.kind == git.COMMIT:
-            self._names[next(git.links(found))] = ""
-        elif found.kind == git.TREE:
-            self._names.update((entry.id, name) for name, entry in git.parse_tree(found.content).items())
+        if found.kind == COMMIT:
+            self._names[next(links(found))] = ""
+        elif found.kind == TREE:
+            self._names.update((entry.id, name) for name, entry in parse_tree(found.content).items())
 
     def _row(self, identity: str, found: GitObject) -> Row:
         raw = bytes.fromhex(identity)

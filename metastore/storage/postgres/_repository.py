@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from metastore import git
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import FOLDER, GitObject, object_id
+from metastore.git.objects import (
+    BLOB,
+    COMMIT,
+    FOLDER,
+    TREE,
+    Entry,
+    GitObject,
+    find_entry,
+    object_id,
+    parse_commit,
+    parse_tag,
+)
 from metastore.git.repository import Repository
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
@@ -92,7 +102,7 @@ class PostgresRepository(Repository):
             self.cache.put(("row", base_id.hex()), (kind, base_packed, base_data), len(base_data) + 300)
         base = (base_packed, base_data) if base_id is not None else None
         self._near[identity] = self._unpacked(identity, kind, packed, data, base)
-        if kind in (git.BLOB, git.TREE):
+        if kind in (BLOB, TREE):
             keyframe = (base_id or raw).hex(), len(base_data if base_id else data)
             self._keyframes[identity] = keyframe
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
@@ -123,10 +133,10 @@ class PostgresRepository(Repository):
 
     def packer(self, parent: str) -> Packer:
         """Return what packs the objects of a revision that follows on `parent`."""
-        tree = git.parse_commit(self.get(parent).content).tree
+        tree = parse_commit(self.get(parent).content).tree
 
         def keyframe(name: str) -> Keyframe | None:
-            entry = git.find_entry(self.tree(tree), name) if name else git.Entry(FOLDER, tree)
+            entry = find_entry(self.tree(tree), name) if name else Entry(FOLDER, tree)
             return self.keyframe(entry.id) if entry else None
 
         return Packer(keyframe, self.keyframe)
@@ -254,7 +264,7 @@ def look(
         calls.raise_missing(dataset_id)
     place, head, commit, body, tree, *columns = rows[0]
     repository = PostgresRepository(calls, cache, place, RevisionId(head.hex()))
-    repository.take(commit, (git.COMMIT, False, body, None, None, None))
+    repository.take(commit, (COMMIT, False, body, None, None, None))
     repository.take(tree, (*columns[:4], *columns[9:]))
     repository.take(columns[4], columns[5:])
     if commit is None:
@@ -274,7 +284,7 @@ def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: Revi
     at: str | None = head
     while at and at != parent:
         commits[at] = objects[at].content
-        at = git.parse_commit(commits[at]).parent
+        at = parse_commit(commits[at]).parent
     return dict(reversed(commits.items()))
 
 
@@ -282,5 +292,5 @@ def commit_of(target: str | None, content: bytes | None) -> str | None:
     """Return the commit that a reference leads to, or None. `content` is that of a tag, or None for a commit."""
     if content is None:
         return target
-    tag = git.parse_tag(content)
-    return tag.target if tag.kind == git.COMMIT else None
+    tag = parse_tag(content)
+    return tag.target if tag.kind == COMMIT else None

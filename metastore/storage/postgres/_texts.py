@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metastore import git
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import Commit, GitObject
+from metastore.git.objects import Commit, GitObject, find_blob
 from metastore.git.repository import DELETED_TREE, Repository, commit_at
 from metastore.search.documents import Document, document
 from metastore.search.values import FACETS
@@ -105,7 +104,7 @@ def versions(commits: Iterable[Commit], parent: Commit | None, read: Read) -> It
 
 def _descriptor_of(commit: Commit, read: Read) -> str | None:
     try:
-        return git.find_blob(commit.tree, DESCRIPTOR, lambda tree: read(tree).content)
+        return find_blob(commit.tree, DESCRIPTOR, lambda tree: read(tree).content)
     except (KeyError, ValueError, StorageCorrupt):  # `verify` names it
         return None
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 
-from metastore import git
 from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageCorrupt, TagNotFound
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
-from metastore.git.objects import GitObject
+from metastore.git.objects import TAG, GitObject, parse_commit
 from metastore.git.repository import Repository, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.parse import is_tag_name
@@ -255,7 +254,7 @@ class PostgresStorage(ObjectStorage):
         def new_texts() -> Iterator[Values]:
             if dataset_id.is_own:  # nobody finds those
                 return iter([{"texts": None, "cut": None, "now": None}])
-            commits = [git.parse_commit(body) for body in branch.values()]
+            commits = [parse_commit(body) for body in branch.values()]
             return texts_of_write(commits, parent, repository, objects).statements()
 
         def rest() -> Iterator[tuple[str, Values]]:
@@ -323,7 +322,7 @@ class PostgresStorage(ObjectStorage):
         if old_name is not None and not is_tag_name(old_name):
             raise TagNotFound(dataset_id, old_name)
         tag = objects.get(target) if target else None
-        content = tag.content if tag and tag.kind == git.TAG else None
+        content = tag.content if tag and tag.kind == TAG else None
         if others := {identity: objects[identity] for identity in objects if identity != target or content is None}:
             repository.put(others)
         values = {"old_name": old_name, "expected": _raw(expected), "new_name": new_name, "target": _raw(target)}
