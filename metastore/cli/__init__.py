@@ -9,13 +9,9 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    try:
-        import click  # noqa: F401
-    except ModuleNotFoundError:
-        extra = "pip install 'metastore-records[cli]', or '.[cli]' from a checkout"
-        raise SystemExit(f"the command line needs click, which is not installed: {extra}") from None
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        _expect_click()
         from metastore.cli.app import run
 
         run()
@@ -25,6 +21,14 @@ def main() -> None:
     except KeyboardInterrupt:  # while modules are imported; `run` turns a later one into the same
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _expect_click() -> None:
+    try:
+        import click  # noqa: F401
+    except ModuleNotFoundError:
+        extra = "pip install 'metastore-records[cli]', or '.[cli]' from a checkout"
+        raise SystemExit(f"the command line needs click, which is not installed: {extra}") from None
 
 
 class _Terminated(BaseException):
