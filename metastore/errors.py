@@ -40,6 +40,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from metastore.phrase import Phrase, joined
+
 #: How many places of a merge conflict its message names, and how many the error carries.
 _NAMED_PLACES, _MOST_PLACES = 3, 100
 
@@ -72,7 +74,9 @@ class InvalidInput(MetastoreError, ValueError):
     kind = "invalid-input"
 
     def __init__(self, message: str, *, pointer: str | None = None, problems: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(f"{message} (at {pointer})" if pointer else message)
+        super().__init__(
+            Phrase("%(message)s (at %(pointer)s)", message=message, pointer=pointer) if pointer else message
+        )
         self.pointer = pointer
         self.problems = problems or ((pointer or "", message),)
 
@@ -95,7 +99,7 @@ class DatasetNotFound(NotFound):
     kind = "dataset-not-found"
 
     def __init__(self, dataset_id: object, message: str | None = None) -> None:
-        super().__init__(message or f"there is no dataset {dataset_id}")
+        super().__init__(message or Phrase("there is no dataset %(name)s", name=dataset_id))
         self.dataset_id = dataset_id
 
 
@@ -105,9 +109,9 @@ class DatasetDeleted(DatasetNotFound):
     kind = "dataset-deleted"
 
     def __init__(self, dataset_id: object, revision: Any) -> None:
-        super().__init__(
-            dataset_id, f"dataset {dataset_id} was deleted on {revision.created:%Y-%m-%d %H:%M} by {revision.author}"
-        )
+        when, who = f"{revision.created:%Y-%m-%d %H:%M}", revision.author
+        message = Phrase("dataset %(name)s was deleted on %(when)s by %(user)s", name=dataset_id, when=when, user=who)
+        super().__init__(dataset_id, message)
         self.revision = revision
 
 
@@ -117,7 +121,7 @@ class DatasetMoved(DatasetNotFound):
     kind = "dataset-moved"
 
     def __init__(self, dataset_id: object, new_id: Any) -> None:
-        super().__init__(dataset_id, f"dataset {dataset_id} was moved to {new_id}")
+        super().__init__(dataset_id, Phrase("dataset %(name)s was moved to %(new)s", name=dataset_id, new=new_id))
         self.new_id = new_id
 
 
@@ -127,7 +131,9 @@ class RevisionNotFound(NotFound):
     kind = "revision-not-found"
 
     def __init__(self, dataset_id: object, revision: str, message: str | None = None) -> None:
-        super().__init__(message or f"dataset {dataset_id} has no revision {revision!r}")
+        super().__init__(
+            message or Phrase("dataset %(name)s has no revision %(revision)r", name=dataset_id, revision=revision)
+        )
         self.dataset_id = dataset_id
         self.revision = revision
 
@@ -138,7 +144,14 @@ class PathNotFound(NotFound):
     kind = "path-not-found"
 
     def __init__(self, dataset_id: object, revision: str, path: str) -> None:
-        super().__init__(f"revision {revision[:12]} of {dataset_id} has no file {path}")
+        super().__init__(
+            Phrase(
+                "revision %(revision)s of %(name)s has no file %(path)s",
+                revision=revision[:12],
+                name=dataset_id,
+                path=path,
+            )
+        )
         self.dataset_id = dataset_id
         self.revision = revision
         self.path = path
@@ -150,7 +163,7 @@ class TagNotFound(NotFound):
     kind = "tag-not-found"
 
     def __init__(self, dataset_id: object, name: str) -> None:
-        super().__init__(f"dataset {dataset_id} has no tag {name!r}")
+        super().__init__(Phrase("dataset %(name)s has no tag %(tag)r", name=dataset_id, tag=name))
         self.dataset_id = dataset_id
         self.name = name
 
@@ -161,7 +174,7 @@ class ResourceNotFound(NotFound):
     kind = "resource-not-found"
 
     def __init__(self, dataset_id: object, resource: str) -> None:
-        super().__init__(f"dataset {dataset_id} has no resource {resource!r}")
+        super().__init__(Phrase("dataset %(name)s has no resource %(resource)r", name=dataset_id, resource=resource))
         self.dataset_id = dataset_id
         self.resource = resource
 
@@ -172,7 +185,7 @@ class BundleNotFound(NotFound):
     kind = "bundle-not-found"
 
     def __init__(self, name: str, message: str | None = None) -> None:
-        super().__init__(message or f"there is no bundle {name}")
+        super().__init__(message or Phrase("there is no bundle %(name)s", name=name))
         self.name = name
 
 
@@ -183,7 +196,14 @@ class BundleDeleted(BundleNotFound):
 
     def __init__(self, name: str, snapshot: Any) -> None:
         when = f"{snapshot.created:%Y-%m-%d %H:%M}"
-        super().__init__(name, f"bundle {name} was deleted on {when} by {snapshot.user} (snapshot {snapshot.id})")
+        message = Phrase(
+            "bundle %(name)s was deleted on %(when)s by %(user)s (snapshot %(number)s)",
+            name=name,
+            when=when,
+            user=snapshot.user,
+            number=snapshot.id,
+        )
+        super().__init__(name, message)
         self.snapshot = snapshot
 
 
@@ -193,7 +213,7 @@ class SnapshotNotFound(NotFound):
     kind = "snapshot-not-found"
 
     def __init__(self, snapshot: object, message: str | None = None) -> None:
-        super().__init__(message or f"there is no snapshot {snapshot}")
+        super().__init__(message or Phrase("there is no snapshot %(number)s", number=snapshot))
         self.snapshot = snapshot
 
 
@@ -209,7 +229,7 @@ class AlreadyExists(Conflict):
     kind = "already-exists"
 
     def __init__(self, what: object) -> None:
-        super().__init__(f"{what} exists already")
+        super().__init__(Phrase("%(name)s exists already", name=what))
         self.what = what
 
 
@@ -225,9 +245,16 @@ class RevisionConflict(Conflict):
     kind = "revision-conflict"
 
     def __init__(self, subject: object, expected: str | int | None, actual: str | int | None) -> None:
-        then = f"at {str(expected)[:12]}" if expected else "not to be there"
-        now = f"it is at {str(actual)[:12]} now" if actual else "it is gone"
-        super().__init__(f"{subject} was expected {then}, but {now}: read it again, then repeat the change")
+        then = Phrase("at %(id)s", id=str(expected)[:12]) if expected else Phrase("not to be there")
+        now = Phrase("it is at %(id)s now", id=str(actual)[:12]) if actual else Phrase("it is gone")
+        super().__init__(
+            Phrase(
+                "%(name)s was expected %(then)s, but %(now)s: read it again, then repeat the change",
+                name=subject,
+                then=then,
+                now=now,
+            )
+        )
         self.subject = subject
         self.expected = expected
         self.actual = actual
@@ -245,9 +272,11 @@ class MergeConflict(Conflict):
 
     def __init__(self, subject: object, places: tuple[Any, ...]) -> None:
         wheres = [place.where for place in places[:_NAMED_PLACES]]
-        more = f" and {len(places) - len(wheres)} more" if len(places) > len(wheres) else ""
-        where = f": {', '.join(wheres)}{more}" if wheres else ""
-        super().__init__(f"a later change of {subject} stands in the way{where}")
+        where = joined(", ", wheres)
+        if len(places) > len(wheres):
+            where = Phrase("%(places)s and %(number)s more", places=where, number=len(places) - len(wheres))
+        message = Phrase("a later change of %(name)s stands in the way", name=subject)
+        super().__init__(joined(": ", [message, where]) if wheres else message)
         self.subject = subject
         self.places = places[:_MOST_PLACES]
 

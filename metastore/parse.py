@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from metastore.errors import InvalidInput
+from metastore.phrase import Phrase
 from metastore.types import Author, DatasetId, Revision, Tag
 from metastore.wording import shortened
 
@@ -50,22 +51,23 @@ def parse_dataset_id(text: AnyId) -> DatasetId:
 def _parse_dataset_id(text: str) -> DatasetId:
     parts = text.split("/")
     if len(parts) != 2:
-        raise InvalidInput(f"a dataset id looks like 'owner/name', not {shortened(text)}")
+        raise InvalidInput(Phrase("a dataset id looks like 'owner/name', not %(value)s", value=shortened(text)))
     for part in parts:
         if problem := _problem_of_part(part):
-            raise InvalidInput(f"{shortened(part)} in the dataset id {shortened(text)} {problem}")
+            values = {"part": shortened(part), "id": shortened(text), "problem": problem}
+            raise InvalidInput(Phrase("%(part)s in the dataset id %(id)s %(problem)s", **values))
     return DatasetId(*parts)
 
 
 def _problem_of_part(part: str) -> str | None:
     if _PART.fullmatch(part.lower()) and part != part.lower():
-        return f"must be lower case: try {part.lower()!r}"
+        return Phrase("must be lower case: try %(name)r", name=part.lower())
     if not _PART.fullmatch(part):
-        return "must be 1 to 100 of the characters a-z 0-9 . _ - and begin with a letter, digit or underscore"
+        return Phrase("must be 1 to 100 of the characters a-z 0-9 . _ - and begin with a letter, digit or underscore")
     if ".." in part or part.endswith("."):
-        return "must not contain '..' or end with a dot"
+        return Phrase("must not contain '..' or end with a dot")
     if part.endswith((".git", ".lock")):
-        return "must not end with .git or .lock"
+        return Phrase("must not end with .git or .lock")
     return None
 
 
@@ -77,7 +79,9 @@ def parse_writable_id(text: AnyId) -> DatasetId:
     """
     dataset_id = parse_dataset_id(text)
     if dataset_id.is_own:
-        raise InvalidInput(f"owners that begin with '_', such as {dataset_id.owner!r}, are the store's own")
+        raise InvalidInput(
+            Phrase("owners that begin with '_', such as %(owner)r, are the store's own", owner=dataset_id.owner)
+        )
     return dataset_id
 
 
@@ -88,11 +92,15 @@ def parse_tag_name(name: str) -> str:
         InvalidInput: The name is malformed, or could be mistaken for a revision.
     """
     if not is_tag_name(name):
-        raise InvalidInput(f"a tag's name is 1 to 100 letters, digits or any of '_-+.', not {shortened(name)}")
+        raise InvalidInput(
+            Phrase("a tag's name is 1 to 100 letters, digits or any of '_-+.', not %(value)s", value=shortened(name))
+        )
     if name.startswith((".", "-")) or name.endswith((".", ".lock")) or ".." in name:
-        raise InvalidInput(f"Git does not allow the tag name {name!r}")
+        raise InvalidInput(Phrase("Git does not allow the tag name %(name)r", name=name))
     if name in ("HEAD", "main", "master") or _HEX.fullmatch(name.lower()):
-        raise InvalidInput(f"the tag name {name!r} could be mistaken for a revision or the branch: choose another")
+        raise InvalidInput(
+            Phrase("the tag name %(name)r could be mistaken for a revision or the branch: choose another", name=name)
+        )
     return name
 
 
@@ -183,9 +191,10 @@ def make_message(text: str) -> str:
     if not isinstance(text, str):
         raise InvalidInput(f"a message is text, not {type(text).__name__}")
     if len(text) > _MESSAGE_LIMIT:
-        raise InvalidInput(f"a message has at most {_MESSAGE_LIMIT} characters, not {len(text)}")
+        limits = {"most": _MESSAGE_LIMIT, "number": len(text)}
+        raise InvalidInput(Phrase("a message has at most %(most)s characters, not %(number)s", **limits))
     if "\0" in text:
-        raise InvalidInput("a message cannot contain a NUL character")
+        raise InvalidInput(Phrase("a message cannot contain a NUL character"))
     encodable(text, "a message")
     return text.lstrip("\r\n").rstrip()
 
@@ -201,7 +210,9 @@ def make_time(at: AnyTime) -> datetime:
         try:
             at = datetime.fromisoformat(at)
         except ValueError:
-            raise InvalidInput(f"a time looks like 2024-05-01T12:00:00Z, or 2024-05-01, not {shortened(at)}") from None
+            raise InvalidInput(
+                Phrase("a time looks like 2024-05-01T12:00:00Z, or 2024-05-01, not %(value)s", value=shortened(at))
+            ) from None
         at = at.replace(tzinfo=UTC) if is_date else at
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
@@ -247,4 +258,7 @@ def encodable(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"{what} must be Unicode text; character {error.start} is half of a pair") from None
+        values = {"what": what, "number": error.start}
+        raise InvalidInput(
+            Phrase("%(what)s must be Unicode text; character %(number)s is half of a pair", **values)
+        ) from None

@@ -29,7 +29,7 @@ PACKAGE = Path(metastore.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "explanation" / "design.md"
 #: From the bottom to the top: a module imports only from its own line and those above it in this list.
 ROOMS = [
-    "errors os_errors closing wording lazy packages types parse printable forks",
+    "errors os_errors closing phrase wording lazy packages types parse printable forks",
     "files index_file",
     "git.objects git.cache",
     "http postgres",
@@ -244,7 +244,13 @@ def test_the_command_line_loads_a_command_when_it_is_used() -> None:
     program = "import sys, metastore.cli.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name for name in done.stdout.split() if name.startswith("metastore.")}
-    assert loaded - {"metastore.errors", "metastore.types", "metastore.packages", "metastore.parse"} == {
+    assert loaded - {
+        "metastore.errors",
+        "metastore.phrase",
+        "metastore.types",
+        "metastore.packages",
+        "metastore.parse",
+    } == {
         "metastore.cli",
         *(f"metastore.cli.{name}" for name in ("app", "base", "bars", "options", "output", "problems")),
         "metastore.printable",

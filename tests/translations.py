@@ -15,19 +15,23 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-PAGES = Path(__file__).parent.parent / "metastore" / "pages"
+PACKAGE = Path(__file__).parent.parent / "metastore"
+PAGES = PACKAGE / "pages"
 FOLDER = PAGES / "translations"
 _KEYWORDS = {"_": None, "gettext": None, "later": None, "ngettext": (1, 2), "later_counted": (1, 2)}
-_METHODS = [("**.py", "python"), ("templates/**.html", "jinja2"), ("static/**.js", "javascript")]
-_OPTIONS = {"templates/**.html": {"trimmed": "true", "silent": "false"}}
+#: The calls of the core that make a text which the pages translate.
+_OF_THE_CORE = {"Phrase": None, "counted": (1, 2)}
+_METHODS = [("**.py", "python"), ("pages/templates/**.html", "jinja2"), ("pages/static/**.js", "javascript")]
+_OPTIONS = {"pages/templates/**.html": {"trimmed": "true", "silent": "false"}}
 
 
 def found() -> Catalog:
     """Return the strings of the sources."""
     catalogue = Catalog(project="MetaStore", charset="utf-8", fuzzy=False)
-    for name, _line, message, comments, context in extract_from_dir(PAGES, _METHODS, _OPTIONS, _KEYWORDS):
-        if not name.startswith("static/words."):
-            catalogue.add(message, None, [(f"metastore/pages/{name}", 0)], auto_comments=comments, context=context)
+    keywords = _KEYWORDS | _OF_THE_CORE
+    for name, _line, message, comments, context in extract_from_dir(PACKAGE, _METHODS, _OPTIONS, keywords):
+        if not name.startswith("pages/static/words."):
+            catalogue.add(message, None, [(f"metastore/{name}", 0)], auto_comments=comments, context=context)
     return catalogue
 
 

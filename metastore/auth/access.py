@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from metastore.errors import AuthenticationError, InvalidInput, PermissionDenied
 from metastore.parse import make_author, parse_dataset_id
+from metastore.phrase import Phrase
 from metastore.types import Author, DatasetId
 
 #: The actions that `allows` knows. `list` shows an id in listings; `import` writes under another author or time.
@@ -256,5 +257,8 @@ def require(identity: Identity, action: str, dataset_id: DatasetId) -> None:
         raise AuthenticationError(f"to {action} {dataset_id}, send a token", missing=True)
     scope = scope_needed(action, dataset_id)
     if identity.user is None and action not in _READING:
-        raise PermissionDenied("the token names no user, so it may only read", scope=scope)
-    raise PermissionDenied(f"the token does not grant {action} on {dataset_id}: it needs {scope}", scope=scope)
+        raise PermissionDenied(Phrase("the token names no user, so it may only read"), scope=scope)
+    values = {"action": action, "name": dataset_id, "scope": scope}
+    raise PermissionDenied(
+        Phrase("the token does not grant %(action)s on %(name)s: it needs %(scope)s", **values), scope=scope
+    )

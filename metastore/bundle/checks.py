@@ -16,6 +16,7 @@ from metastore.bundle.listing import ORDERS, Listing
 from metastore.bundle.port import STATE, Bundle, Filter, LogFilter
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
+from metastore.phrase import Phrase, joined
 from metastore.types import Finding
 from metastore.wording import shortened
 
@@ -55,10 +56,12 @@ def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
     values = {name: getattr(bundle, name) for name in STATE} if isinstance(bundle, Bundle) else bundle
     if not isinstance(values, Mapping):
         raise InvalidInput("a bundle is an object with a name, an event, a group and devices")
-    problems = [
-        (f"/{key}", "is no attribute of a bundle") for key in values if key not in (*STATE, "updated", "snapshot")
+    problems: list[tuple[str, str]] = [
+        (f"/{key}", Phrase("is no attribute of a bundle"))
+        for key in values
+        if key not in (*STATE, "updated", "snapshot")
     ]
-    problems += [(f"/{key}", "is missing") for key in ("name", "event", "ifb_group") if key not in values]
+    problems += [(f"/{key}", Phrase("is missing")) for key in ("name", "event", "ifb_group") if key not in values]
     checked: dict[str, Any] = {}
     for key in STATE:
         if key in values:
@@ -67,12 +70,11 @@ def make_bundle(bundle: Bundle | Mapping[str, Any]) -> Bundle:
             except InvalidInput as error:
                 problems += [(f"/{key}{pointer}", detail) for pointer, detail in error.problems]
     if checked.get("run") and not checked.get("writable"):
-        problems.append(("/run", "only a collectable (writable) bundle can run"))
+        problems.append(("/run", Phrase("only a collectable (writable) bundle can run")))
     if problems:
         pointer, detail = problems[0]
-        raise InvalidInput(
-            f"{pointer[1:]} {detail}" if detail.startswith("is ") else detail, pointer=pointer, problems=tuple(problems)
-        )
+        message = joined(" ", [pointer[1:], detail]) if detail.startswith("is ") else detail
+        raise InvalidInput(message, pointer=pointer, problems=tuple(problems))
     return Bundle(**checked)
 
 
@@ -91,20 +93,25 @@ def apply_changes(bundle: Bundle, changes: Mapping[str, Any]) -> Bundle:
     values = dict(changes)
     for fixed in ("name", "ifb_group"):
         if values.pop(fixed, getattr(bundle, fixed)) != getattr(bundle, fixed):
-            raise InvalidInput(f"the {fixed} of a bundle never changes: copy it as a new one", pointer=f"/{fixed}")
+            detail = Phrase("the %(name)s of a bundle never changes: copy it as a new one", name=fixed)
+            raise InvalidInput(detail, pointer=f"/{fixed}")
     added = check_devices(values.pop("add_devices", ()), "/add_devices")
     removed = check_devices(values.pop("remove_devices", ()), "/remove_devices")
     state = {name: getattr(bundle, name) for name in STATE}
     devices = check_devices(values.pop("devices", state["devices"]), "/devices")
     if absent := removed - devices:
-        raise InvalidInput(f"{min(absent)} is not among its devices", pointer="/remove_devices")
+        detail = Phrase("%(device)s is not among its devices", device=min(absent))
+        raise InvalidInput(detail, pointer="/remove_devices")
     return make_bundle({**state, **values, "devices": (devices | added) - removed})
 
 
 def warnings(bundle: Bundle) -> tuple[Finding, ...]:
     """Return findings about unusual values."""
     return tuple(
-        Finding("/devices", f"{device} is in none of the usual forms, such as E:TOR860 or dip/acc/x:y")
+        Finding(
+            "/devices",
+            Phrase("%(device)s is in none of the usual forms, such as E:TOR860 or dip/acc/x:y", device=device),
+        )
         for device in sorted(bundle.devices)
         if not USUAL_DEVICE.fullmatch(device)
     )
@@ -120,10 +127,12 @@ def check_devices(devices: Any, pointer: str = "") -> frozenset[str]:
         raise InvalidInput("devices are a list of names", pointer=pointer)
     found = list(devices)
     if len(found) > _MOST_DEVICES:
-        raise InvalidInput(f"a bundle has at most {_MOST_DEVICES} devices", pointer=pointer)
+        raise InvalidInput(Phrase("a bundle has at most %(number)s devices", number=_MOST_DEVICES), pointer=pointer)
     for index, device in enumerate(found):
         if not isinstance(device, str) or not DEVICE.fullmatch(device):
-            detail = f"{shortened(device)} is no device: 3 to 255 characters without space , ; \" ' < > \\ `"
+            detail = Phrase(
+                "%(device)s is no device: 3 to 255 characters without space , ; \" ' < > \\ `", device=shortened(device)
+            )
             raise InvalidInput(detail, problems=((f"{pointer}/{index}", detail),))
         encodable(device, "a device")
     return frozenset(found)
@@ -149,7 +158,9 @@ def check_comment(comment: Any) -> str:
     if comment is None:
         return ""
     if not isinstance(comment, str) or len(comment) > _LONGEST_COMMENT or "\0" in comment:
-        raise InvalidInput(f"a comment is text of at most {_LONGEST_COMMENT} characters without NUL")
+        raise InvalidInput(
+            Phrase("a comment is text of at most %(number)s characters without NUL", number=_LONGEST_COMMENT)
+        )
     encodable(comment, "a comment")
     return comment.strip()
 
@@ -160,9 +171,7 @@ def check_name(name: Any) -> str:
     Raises:
         InvalidInput: It is not a valid name.
     """
-    return _matching(_NAME, "is no name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")(
-        name
-    )
+    return _name(name)
 
 
 def check_filter(wanted: _Filter) -> _Filter:
@@ -220,7 +229,11 @@ def check_time(at: Any) -> datetime:
         InvalidInput: It has no time zone, or its year in UTC is not between 1 and 9999.
     """
     if not isinstance(at, datetime) or at.tzinfo is None:
-        raise InvalidInput(f"a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not {shortened(str(at))}")
+        raise InvalidInput(
+            Phrase(
+                "a time needs a time zone, such as 2024-05-01T12:00:00+00:00, not %(value)s", value=shortened(str(at))
+            )
+        )
     try:
         return at.astimezone(UTC)
     except OverflowError:
@@ -230,39 +243,44 @@ def check_time(at: Any) -> datetime:
 def _matching(pattern: re.Pattern[str], problem: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if not isinstance(value, str) or len(value) > 255 or not pattern.fullmatch(value):
-            raise InvalidInput(f"{shortened(value)} {problem}")
+            raise InvalidInput(joined(" ", [shortened(value), problem]))
         encodable(value, "it")
         return value
 
     return check
 
 
+_name = _matching(
+    _NAME, Phrase("is no name: up to 64 of the characters A-Z a-z 0-9 _ . -, the first a letter or digit")
+)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InvalidInput(f"{shortened(value)} is neither true nor false")
+        raise InvalidInput(Phrase("%(value)s is neither true nor false", value=shortened(value)))
     return value
 
 
 def _storage(value: Any) -> str:
     if value not in ("long", "short"):
-        raise InvalidInput(f"{shortened(value)} is neither long nor short")
+        raise InvalidInput(Phrase("%(value)s is neither long nor short", value=shortened(value)))
     return str(value)
 
 
 def _hosts(value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise InvalidInput("hosts are a list of names")
-    check = _matching(_HOST, "is no host name")
+    check = _matching(_HOST, Phrase("is no host name"))
     hosts = tuple(dict.fromkeys(check(host) for host in value))
     if len(hosts) > _MOST_HOSTS:
-        raise InvalidInput(f"a bundle has at most {_MOST_HOSTS} hosts")
+        raise InvalidInput(Phrase("a bundle has at most %(number)s hosts", number=_MOST_HOSTS))
     return hosts
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": check_name,
-    "event": _matching(_EVENT, "is no event: a letter, then parts behind commas, such as e,a9"),
-    "ifb_group": _matching(_GROUP, "is no group name"),
+    "event": _matching(_EVENT, Phrase("is no event: a letter, then parts behind commas, such as e,a9")),
+    "ifb_group": _matching(_GROUP, Phrase("is no group name")),
     "storage": _storage,
     "run": _flag,
     "udp": _flag,

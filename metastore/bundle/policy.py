@@ -23,6 +23,7 @@ from metastore.bundle.checks import check_user
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
 from metastore.files import WatchedFile
+from metastore.phrase import Phrase
 
 #: The group of the superusers, who alone may change its bundles.
 ROOT = "root"
@@ -160,17 +161,27 @@ def check_change(groups: Groups, user: str | None, states: Iterable[Bundle]) -> 
         if not groups.grant.covers(group):
             scope = f"bundles:{group}:write"
             raise PermissionDenied(
-                f"the token does not grant changes of {group}'s bundles: it needs {scope}", scope=scope
+                Phrase(
+                    "the token does not grant changes of %(group)s's bundles: it needs %(scope)s",
+                    group=group,
+                    scope=scope,
+                ),
+                scope=scope,
             )
     if user in members.superusers:
         return
     for state in states:
         if state.ifb_group == ROOT:
-            raise PermissionDenied(f"{state.name} belongs to root: only superusers may change its bundles")
+            raise PermissionDenied(
+                Phrase("%(name)s belongs to root: only superusers may change its bundles", name=state.name)
+            )
         if user not in members.admins.get(state.ifb_group, ()):
-            raise PermissionDenied(f"{user} is not an admin of {state.ifb_group}, which owns {state.name}")
+            values = {"user": user, "group": state.ifb_group, "name": state.name}
+            raise PermissionDenied(Phrase("%(user)s is not an admin of %(group)s, which owns %(name)s", **values))
         if state.writable:
-            raise PermissionDenied(f"{state.name} is collectable: only superusers create or change such bundles")
+            raise PermissionDenied(
+                Phrase("%(name)s is collectable: only superusers create or change such bundles", name=state.name)
+            )
 
 
 def check_member(groups: Groups, user: str | None) -> Membership:
@@ -180,10 +191,12 @@ def check_member(groups: Groups, user: str | None) -> Membership:
         PermissionDenied: The user is unknown, or the file cannot be read now.
     """
     if user is None or user == "":
-        raise PermissionDenied("anyone may read bundles; to change one, say who you are")
+        raise PermissionDenied(Phrase("anyone may read bundles; to change one, say who you are"))
     members = groups.current()
     if members.unreadable:
-        raise PermissionDenied("the groups file cannot be read now, and nobody can change bundles until it is mended")
+        raise PermissionDenied(
+            Phrase("the groups file cannot be read now, and nobody can change bundles until it is mended")
+        )
     return members
 
 
@@ -204,10 +217,12 @@ def check_name_use(groups: Groups, user: str | None, newest: Snapshot | None, af
     members = groups.current()
     of_another = newest is not None and newest.bundle.ifb_group != after.ifb_group
     if newest and of_another and user not in members.superusers:
-        raise PermissionDenied(f"the name {after.name} belonged to {newest.bundle.ifb_group} and can return only there")
+        values = {"name": after.name, "group": newest.bundle.ifb_group}
+        raise PermissionDenied(Phrase("the name %(name)s belonged to %(group)s and can return only there", **values))
     if newest:
         check_change(groups, user, [newest.bundle])
     if newest and not of_another:
         return
     if after.ifb_group not in (*members.groups, ROOT):
-        raise InvalidInput(f"the groups file has no group {after.ifb_group!r}", pointer="/ifb_group")
+        detail = Phrase("the groups file has no group %(group)r", group=after.ifb_group)
+        raise InvalidInput(detail, pointer="/ifb_group")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from metastore.descriptor.matching import are_alike, text_of
+from metastore.phrase import Phrase
 from metastore.types import Difference
 
 #: Yields the differences between two versions of one thing, at a place in words.
@@ -87,7 +88,7 @@ def _is_thing(value: Any) -> bool:
 
 
 def _parent(difference: Difference) -> str:
-    return difference.where.rpartition(" › ")[0].removesuffix(" › schema") or "the dataset"
+    return difference.where.rpartition(" › ")[0].removesuffix(" › schema") or Phrase("the dataset")
 
 
 def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str], what: str) -> Iterator[Difference]:
@@ -110,4 +111,4 @@ def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str
 
 def _position(name: str, names: Sequence[str]) -> str:
     at = names.index(name)
-    return f"after {names[at - 1]}" if at else "the start"
+    return Phrase("after %(name)s", name=names[at - 1]) if at else Phrase("the start")

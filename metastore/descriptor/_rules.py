@@ -10,14 +10,15 @@ from typing import Any
 
 from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
-from metastore.descriptor.resources import local_path, resources, why_unsafe, words_of
+from metastore.descriptor.resources import local_path, of_path, resources, why_unsafe, words_of
+from metastore.phrase import Phrase
 from metastore.types import Finding
 from metastore.wording import only, visible
 
 #: A hash whose method is misspelt, so that no program recognises it.
 _MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")
 
-_WORDS = {"path": "path", "extrapaths": "extra path"}
+_WORDS = {"path": Phrase("path"), "extrapaths": Phrase("extra path")}
 
 
 def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular: bool) -> Iterator[Finding]:
@@ -33,9 +34,8 @@ def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular:
         place = f"/resources/{index}"
         where = partial(words_of, descriptor, ("resources", index))  # only for findings: it takes time
         if not tabular and resource.get("profile") == "tabular-data-resource" and "schema" not in resource:
-            yield Finding(
-                place, f"{where()} has no schema, which its profile tabular-data-resource requires", "required"
-            )
+            detail = Phrase("%(where)s has no schema, which its profile tabular-data-resource requires", where=where())
+            yield Finding(place, detail, "required")
         yield from _references(resource, place, where)
         if "extrapaths" in resource:
             yield from _extra_paths(resource["extrapaths"], place, where)
@@ -59,24 +59,25 @@ def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str
         paths += [(member, value)] if isinstance(value, str) else []
     for member, path in paths:
         if problem := why_refused(path):
-            detail = f"the {_WORDS.get(member.partition('/')[0], member)} {path[:100]!r} of {where()} {problem}"
-            yield Finding(f"{place}/{member}", detail, "unsafe")
+            what = _WORDS.get(member.partition("/")[0], member)
+            yield Finding(f"{place}/{member}", of_path(path, what, where(), problem), "unsafe")
 
 
 def why_refused(path: str) -> str | None:
     """Return why a reference to a file is unsafe; None if it is safe."""
-    return "reads a file of the machine" if re.match("(?i)file:", path) else why_unsafe(path)
+    return Phrase("reads a file of the machine") if re.match("(?i)file:", path) else why_unsafe(path)
 
 
 def _extra_paths(value: Any, place: str, where: Callable[[], str]) -> Iterator[Finding]:
     """Yield a finding if `extrapaths`, which no schema has, is not a list of texts, as frictionless expects."""
     if not isinstance(value, list):
-        detail = f"'extrapaths' of {where()} is {kind_of_value(value)}, not a list"
+        detail = Phrase("'extrapaths' of %(where)s is %(value)s, not a list", where=where(), value=kind_of_value(value))
         yield Finding(f"{place}/extrapaths", detail, "type")
         return
     for number, path in enumerate(value):
         if not _is_text(path):
-            detail = f"extra path {number + 1} of {where()} is {kind_of_value(path)}, not text"
+            values = {"number": number + 1, "where": where(), "value": kind_of_value(path)}
+            detail = Phrase("extra path %(number)s of %(where)s is %(value)s, not text", **values)
             yield Finding(f"{place}/extrapaths/{number}", detail, "type")
 
 
@@ -98,21 +99,24 @@ def _of_schema(
     for number, field in enumerate(schema["fields"]):
         name = field.get("name") if isinstance(field, dict) else None
         if isinstance(name, str) and first.setdefault(name, number) != number:
-            detail = f"two fields of {where()} have the name {name[:100]!r}"
+            detail = Phrase("two fields of %(where)s have the name %(name)r", where=where(), name=name[:100])
             yield Finding(f"{place}/fields/{number}/name", detail, "duplicate-field")
     for name in _listed(schema.get("primaryKey")):
         if name not in own:
-            yield Finding(f"{place}/primaryKey", f"the primary key of {where()} names no field: {name[:100]!r}", "key")
+            detail = Phrase("the primary key of %(where)s names no field: %(name)r", where=where(), name=name[:100])
+            yield Finding(f"{place}/primaryKey", detail, "key")
     keys = schema.get("foreignKeys")
     for number, key in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(key, dict):
             for problem in _of_foreign_key(key, own, fields()):
-                detail = f"foreign key {number + 1} of {where()} {problem}"
+                values = {"number": number + 1, "where": where(), "problem": problem}
+                detail = Phrase("foreign key %(number)s of %(where)s %(problem)s", **values)
                 yield Finding(f"{place}/foreignKeys/{number}", detail, "key")
 
 
 def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"names no field: {name[:100]!r}" for name in _listed(key.get("fields")) if name not in own)
+    unknown = (name[:100] for name in _listed(key.get("fields")) if name not in own)
+    yield from (Phrase("names no field: %(name)r", name=name) for name in unknown)
     reference = key.get("reference")
     if not isinstance(reference, dict):
         return
@@ -120,12 +124,12 @@ def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping
     if not isinstance(target, str):
         return
     if target and target not in fields:
-        yield f"refers to the resource {target[:100]!r}, which is not there"
+        yield Phrase("refers to the resource %(name)r, which is not there", name=target[:100])
         return
     there = fields[target] if target else own
     if there is not None:
-        names = _listed(reference.get("fields"))
-        yield from (f"refers to the field {name[:100]!r}, which is not there" for name in names if name not in there)
+        absent = (name[:100] for name in _listed(reference.get("fields")) if name not in there)
+        yield from (Phrase("refers to the field %(name)r, which is not there", name=name) for name in absent)
 
 
 def _of_hash(
@@ -134,13 +138,16 @@ def _of_hash(
     value = resource.get("hash")
     if isinstance(value, str) and _MISSPELT.match(value):
         method = value.partition(":")[0]
-        yield Finding(f"{place}/hash", f"the hash of {where()} begins with {method}:, not sha256:", "hash")
+        detail = Phrase("the hash of %(where)s begins with %(method)s:, not sha256:", where=where(), method=method)
+        yield Finding(f"{place}/hash", detail, "hash")
     if with_pointers and local_path(resource) is not None:
         size = resource.get("bytes")
         missing = [] if sha256_of(resource) else ["sha256"]
         missing += [] if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else ["bytes"]
         if missing:
-            yield Finding(place, f"{where()} gets no Git LFS pointer: no {' and no '.join(missing)}", "no-pointer")
+            names = Phrase("sha256 and no bytes") if len(missing) == 2 else missing[0]
+            detail = Phrase("%(where)s gets no Git LFS pointer: no %(names)s", where=where(), names=names)
+            yield Finding(place, detail, "no-pointer")
 
 
 def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
@@ -153,7 +160,10 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
                     both = (path[:100], other[:100])
                     one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
                     which = words_of(descriptor, ("resources", index))
-                    detail = f"the {_WORDS[member]} {one} of {which} and {two} are one file on Windows and macOS"
+                    values = {"what": _WORDS[member], "one": one, "where": which, "two": two}
+                    detail = Phrase(
+                        "the %(what)s %(one)s of %(where)s and %(two)s are one file on Windows and macOS", **values
+                    )
                     yield Finding(f"/resources/{index}/{member}", detail, "collision")
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urldefrag, urljoin
 
 from metastore.descriptor.document import escape
+from metastore.phrase import Phrase, both, either, neither
 from metastore.wording import spelled
 
 Path = tuple[str | int, ...]
@@ -32,24 +33,24 @@ _JUDGED = 10
 _LONGEST_VALUE = 80
 _DEEPEST = 64
 _TYPES = {
-    "string": "text",
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "object": "an object",
-    "array": "a list",
+    "string": Phrase("text"),
+    "number": Phrase("a number"),
+    "integer": Phrase("a whole number"),
+    "boolean": Phrase("true or false"),
+    "object": Phrase("an object"),
+    "array": Phrase("a list"),
     "null": "null",
 }
 #: The patterns of the vendored profiles in words.
 _PATTERNS = {
-    "^([-a-z0-9._/])+$": "but may have only a to z, 0 to 9 and - . _ /",
-    "^([-a-zA-Z0-9._])+$": "but may have only a to z, A to Z, 0 to 9 and - . _",
-    r"^(?=^[^./~])(^((?!\.{2}).)*$).*$": "but may not begin with . / or ~, nor have two dots together",
-    r"^((?=[^./~])(?!file:)((?!\/\.\.\/)(?!\\)(?!:\/\/).)*|(http|ftp)s?:\/\/.*)$": (
+    "^([-a-z0-9._/])+$": Phrase("but may have only a to z, 0 to 9 and - . _ /"),
+    "^([-a-zA-Z0-9._])+$": Phrase("but may have only a to z, A to Z, 0 to 9 and - . _"),
+    r"^(?=^[^./~])(^((?!\.{2}).)*$).*$": Phrase("but may not begin with . / or ~, nor have two dots together"),
+    r"^((?=[^./~])(?!file:)((?!\/\.\.\/)(?!\\)(?!:\/\/).)*|(http|ftp)s?:\/\/.*)$": Phrase(
         "which is neither a URL nor a path inside the dataset"
     ),
-    "^([^:]+:[a-fA-F0-9]+|[a-fA-F0-9]{32}|)$": "which is not an algorithm, a colon and hexadecimal digits",
-    "^(.+)/(.+)$": "which is not a type and a subtype, such as text/csv",
+    "^([^:]+:[a-fA-F0-9]+|[a-fA-F0-9]{32}|)$": Phrase("which is not an algorithm, a colon and hexadecimal digits"),
+    "^(.+)/(.+)$": Phrase("which is not a type and a subtype, such as text/csv"),
 }
 
 
@@ -58,7 +59,7 @@ class SchemaError(NamedTuple):
 
     keyword: str
     path: Path
-    predicate: str
+    predicate: Phrase
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Schemas:
                 silent = False
                 yield error
         if silent:
-            yield SchemaError("other", path, "does not fit its profile")
+            yield SchemaError("other", path, Phrase("does not fit its profile"))
 
     def _parts(self, at: str, schema: dict[str, Any], instance: Any, path: Path, depth: int) -> Iterator[SchemaError]:
         if isinstance(reference := schema.get("$ref"), str):
@@ -138,8 +139,9 @@ class Schemas:
         fitting = [branch for branch, errors in zip(branches, found, strict=True) if not errors]
         if len(fitting) > 1 and keyword == "oneOf":
             asked = dict.fromkeys(name for branch in fitting for name in branch.get("required", ()))
-            which = " and ".join(name for name in asked if not all(name in each["required"] for each in fitting))
-            yield SchemaError(keyword, path, f"has {which}, but only one is allowed" if which else "is ambiguous")
+            which = [name for name in asked if not all(name in each["required"] for each in fitting)]
+            several = Phrase("has %(names)s, but only one is allowed", names=both(which)) if which else None
+            yield SchemaError(keyword, path, several or Phrase("is ambiguous"))
         elif not fitting:
             scores = [_misfit(errors, len(path)) for errors in found]
             best = [errors for errors, score in zip(found, scores, strict=True) if score == min(scores)]
@@ -200,53 +202,63 @@ def _either(best: list[list[SchemaError]], path: Path) -> Iterator[SchemaError]:
     common = [error for error in best[0] if all(error in errors for errors in best)]
     yield from common
     choices = [errors[0] for errors in ([e for e in errors if e not in common] for errors in best) if errors]
-    missing = [error.predicate.removeprefix("has no ") for error in choices if error.keyword == "required"]
+    missing = [error.predicate.values["name"] for error in choices if error.keyword == "required"]
     if len(choices) > 1 and len(missing) == len(choices) and all(error.path == path for error in choices):
-        yield SchemaError("required", path, f"has neither {' nor '.join(dict.fromkeys(missing))}")
+        yield SchemaError("required", path, Phrase("has neither %(names)s", names=neither(dict.fromkeys(missing))))
     elif len(choices) > 1 and {(error.keyword, error.path) for error in choices} == {("enum", choices[0].path)}:
-        value = choices[0].predicate.partition(", not ")[0]
-        options = dict.fromkeys(error.predicate.partition(", not ")[2] for error in choices)
-        yield SchemaError("enum", choices[0].path, _cut(f"{value}, not {' or '.join(options)}", 4 * _LONGEST_VALUE))
+        value = choices[0].predicate.values["value"]
+        options = either(dict.fromkeys(error.predicate.values["wanted"] for error in choices))
+        yield SchemaError("enum", choices[0].path, _is_not(value, _cut(options, 4 * _LONGEST_VALUE)))
     elif len(choices) == len(best) and choices:
         yield from (error for error in best[0] if error not in common)
 
 
-def _predicate(keyword: str, wanted: Any, instance: Any) -> str:
+def _predicate(keyword: str, wanted: Any, instance: Any) -> Phrase:
     if keyword == "required":
-        return f"has no {wanted}"
+        return Phrase("has no %(name)s", name=wanted)
     if keyword == "type":
         names = [wanted] if isinstance(wanted, str) else wanted
-        return f"is {kind_of_value(instance)}, not {' or '.join(_TYPES.get(name, name) for name in names)}"
-    if keyword in ("minItems", "minLength", "minProperties"):
-        return "must not be empty" if not instance else f"has fewer than {wanted} {_unit(keyword)}"
-    if keyword in ("maxItems", "maxLength", "maxProperties"):
-        return f"has more than {wanted} {_unit(keyword)}"
-    if keyword == "uniqueItems":
-        return "has an item twice"
+        return _is_not(kind_of_value(instance), either(_TYPES.get(name, name) for name in names))
     if keyword == "pattern" and instance == "":
-        return "must not be empty"
+        return Phrase("must not be empty")
+    if keyword.startswith(("min", "max")) and keyword.endswith(("Items", "Length", "Properties")):
+        return _of_length(keyword, wanted, instance)
+    if keyword == "uniqueItems":
+        return Phrase("has an item twice")
     value = _shown(instance)
     if keyword in ("enum", "const"):
         options = [wanted] if keyword == "const" else wanted
         texts = (option if isinstance(option, str) else spelled(option) for option in options)
-        return f"is {value}, not {_cut(' or '.join(texts), 3 * _LONGEST_VALUE)}"
+        return _is_not(value, _cut(either(texts), 3 * _LONGEST_VALUE))
     if keyword == "pattern":
-        return f"is {value}, {_PATTERNS.get(wanted) or f'which does not match {_cut(wanted, _LONGEST_VALUE)}'}"
+        unlike = _PATTERNS.get(wanted) or Phrase("which does not match %(form)s", form=_cut(wanted, _LONGEST_VALUE))
+        return Phrase("is %(value)s, %(unlike)s", value=value, unlike=unlike)
     if keyword == "format":
-        return f"is {value}, which is not a valid {wanted}"
-    return f"is {value}, which breaks {keyword} {spelled(wanted, _LONGEST_VALUE)}"
+        return Phrase("is %(value)s, which is not a valid %(form)s", value=value, form=wanted)
+    rule = f"{keyword} {spelled(wanted, _LONGEST_VALUE)}"
+    return Phrase("is %(value)s, which breaks %(rule)s", value=value, rule=rule)
 
 
-def _unit(keyword: str) -> str:
-    return {"Items": "items", "Length": "characters", "Properties": "members"}[keyword[3:]]
+def _is_not(value: str, wanted: str) -> Phrase:
+    return Phrase("is %(value)s, not %(wanted)s", value=value, wanted=wanted)
+
+
+def _of_length(keyword: str, wanted: Any, instance: Any) -> Phrase:
+    if keyword.startswith("min") and not instance:
+        return Phrase("must not be empty")
+    units = {"Items": Phrase("items"), "Length": Phrase("characters"), "Properties": Phrase("members")}
+    values = {"number": wanted, "units": units[keyword[3:]]}
+    if keyword.startswith("min"):
+        return Phrase("has fewer than %(number)s %(units)s", **values)
+    return Phrase("has more than %(number)s %(units)s", **values)
 
 
 def kind_of_value(value: Any) -> str:
     """Return the kind of a JSON value in words, such as `a list`."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
-    kinds = ((str, "text"), ((int, float), "a number"), (dict, "an object"), (list, "a list"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "something else")
+    kinds = ((str, "string"), ((int, float), "number"), (dict, "object"), (list, "array"))
+    return next((_TYPES[name] for kind, name in kinds if isinstance(value, kind)), Phrase("something else"))
 
 
 def _shown(value: Any) -> str:

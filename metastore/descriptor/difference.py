@@ -22,6 +22,7 @@ from metastore.descriptor.matching import (
     text_of,
 )
 from metastore.descriptor.resources import SINGULAR
+from metastore.phrase import Phrase
 from metastore.types import Difference
 
 #: The levels of objects and lists that are compared member by member; anything deeper is compared as a whole. The value
@@ -169,7 +170,7 @@ def _objects(old: Mapping[str, Any], new: Mapping[str, Any], where: Path, level:
     told = set(names.values())
     for key in (*old, *(key for key in new if key not in old and key not in told)):
         if key in names:
-            note = "value unchanged" if equal(old[key], new[names[key]]) else ""
+            note = Phrase("value unchanged") if equal(old[key], new[names[key]]) else ""
             yield Difference("renamed", place_in_words(*where, key), old=key, new=names[key], note=note)
             yield from _values(old[key], new[names[key]], where, names[key], level + 1)
         elif key not in new:
@@ -283,8 +284,8 @@ def _renaming(
     if what == "licence":
         return Difference("changed", place_in_words(*where, what), old=name, new=now)
     same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
-    other = "nothing else changed" if equal(before, after) else "recognised by its content"
-    note = next((f"{key} unchanged" for key in same), other)
+    other = Phrase("nothing else changed") if equal(before, after) else Phrase("recognised by its content")
+    note = next((Phrase("%(member)s unchanged", member=key) for key in same), other)
     if "name" not in keys and keys[0] == keys[1]:
         return Difference("changed", place_in_words(*where, f"{what} {now}", keys[1]), name, now, note)
     return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now, note)

@@ -17,6 +17,7 @@ from typing import Any, cast
 from metastore.descriptor.limits import limit_size, limit_values
 from metastore.errors import InvalidInput
 from metastore.parse import encodable
+from metastore.phrase import Phrase
 
 #: The file that holds the descriptor (Data Package specification).
 DESCRIPTOR = "datapackage.json"
@@ -28,17 +29,17 @@ _PIECE, _PIECES = 1 << 14, 64
 _Part = str | Iterable[str]
 #: Python's error message -> our description of the fault; `_fault` adds the place.
 _FAULTS = {
-    "Expecting value": "a value was expected",
-    "Expecting property name enclosed in double quotes": "a name in double quotes was expected",
-    "Expecting ':' delimiter": "a colon was expected",
-    "Expecting ',' delimiter": "a comma or a closing bracket was expected",
-    "Illegal trailing comma before end of object": "a comma stands before a closing bracket",
-    "Illegal trailing comma before end of array": "a comma stands before a closing bracket",
-    "Extra data": "the document has ended, but more text begins",
-    "Unterminated string starting at": "no double quote ends the string that begins",
-    "Invalid control character at": "a line break, a tab or the like must be written as \\n, \\t or \\u00XX",
-    "Invalid \\escape": "no escape such as \\n follows the backslash, which alone is written as \\\\,",
-    "Invalid \\uXXXX escape": "four hexadecimal digits were expected after \\u",
+    "Expecting value": Phrase("a value was expected"),
+    "Expecting property name enclosed in double quotes": Phrase("a name in double quotes was expected"),
+    "Expecting ':' delimiter": Phrase("a colon was expected"),
+    "Expecting ',' delimiter": Phrase("a comma or a closing bracket was expected"),
+    "Illegal trailing comma before end of object": Phrase("a comma stands before a closing bracket"),
+    "Illegal trailing comma before end of array": Phrase("a comma stands before a closing bracket"),
+    "Extra data": Phrase("the document has ended, but more text begins"),
+    "Unterminated string starting at": Phrase("no double quote ends the string that begins"),
+    "Invalid control character at": Phrase("a line break, a tab or the like must be written as \\n, \\t or \\u00XX"),
+    "Invalid \\escape": Phrase("no escape such as \\n follows the backslash, which alone is written as \\\\,"),
+    "Invalid \\uXXXX escape": Phrase("four hexadecimal digits were expected after \\u"),
 }
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
@@ -82,11 +83,13 @@ def decode(text: str | bytes, *, max_bytes: int | None = None, max_values: int |
             parse_constant=_no_constant,
         )
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"the document is not UTF-8: byte {error.start} is wrong") from None
+        raise InvalidInput(Phrase("the document is not UTF-8: byte %(byte)s is wrong", byte=error.start)) from None
     except json.JSONDecodeError as error:
-        raise InvalidInput(f"not JSON: {_fault(error)}") from None
+        raise InvalidInput(Phrase("not JSON: %(problem)s", problem=_fault(error))) from None
     except RecursionError:
-        raise InvalidInput(f"the document is nested more than {MAX_DEPTH} levels deep") from None
+        raise InvalidInput(
+            Phrase("the document is nested more than %(number)s levels deep", number=MAX_DEPTH)
+        ) from None
 
 
 def encode(value: Any, *, sort: bool = False) -> bytes:
@@ -127,9 +130,11 @@ def load(content: bytes) -> Any:
 
 def _fault(error: json.JSONDecodeError) -> str:
     """Describe an error in JSON, with its place."""
-    fault = _FAULTS.get(error.msg, "something else was expected")
-    ends = " at the end, " if error.pos >= len(error.doc.rstrip()) else " "
-    return f"{fault}{ends}in line {error.lineno}, column {error.colno}"
+    fault = _FAULTS.get(error.msg, Phrase("something else was expected"))
+    values = {"problem": fault, "line": error.lineno, "column": error.colno}
+    if error.pos >= len(error.doc.rstrip()):
+        return Phrase("%(problem)s at the end, in line %(line)s, column %(column)s", **values)
+    return Phrase("%(problem)s in line %(line)s, column %(column)s", **values)
 
 
 def load_written(content: bytes) -> Any:
@@ -187,18 +192,18 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise InvalidInput(f"the key {double!r} occurs twice in one object")
+        raise InvalidInput(Phrase("the key %(name)r occurs twice in one object", name=double))
     return members
 
 
 def _number(text: str) -> int | float:
     if text.lstrip("-").isdigit() and text != "-0":
         if len(text) > _MAX_DIGITS - 10:
-            raise InvalidInput(f"a number has more than {_MAX_DIGITS - 10} digits")
+            raise InvalidInput(Phrase("a number has more than %(number)s digits", number=_MAX_DIGITS - 10))
         return int(text)
     number = WrittenFloat(text)
     if not math.isfinite(number):
-        raise InvalidInput(f"the number {text} is too large")
+        raise InvalidInput(Phrase("the number %(number)s is too large", number=text))
     if repr(float(number)) == text:
         return float(number)
     number.text = text
@@ -206,7 +211,7 @@ def _number(text: str) -> int | float:
 
 
 def _no_constant(text: str) -> Any:
-    raise InvalidInput(f"{text} is not JSON: write null, a number, or text")
+    raise InvalidInput(Phrase("%(text)s is not JSON: write null, a number, or text", text=text))
 
 
 class _Unwritable(Exception):
@@ -261,7 +266,7 @@ def _write_container(value: Any, newline: str | None, parts: list[_Part], sort: 
 def _explain(value: Any, pointer: str = "", depth: int = 0) -> None:  # noqa: C901 - one branch a kind of value
     """Find the value that JSON cannot express, and raise an error that points to it."""
     if depth > MAX_DEPTH:
-        raise InvalidInput(f"the document is nested more than {MAX_DEPTH} levels deep")
+        raise InvalidInput(Phrase("the document is nested more than %(number)s levels deep", number=MAX_DEPTH))
     if isinstance(value, dict):
         for key, member in value.items():
             if not isinstance(key, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, islice
@@ -19,6 +19,7 @@ from typing import Any, Self
 from metastore.descriptor.document import load
 from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
+from metastore.phrase import Phrase, both, counted, joined
 from metastore.types import Difference
 
 #: From the least to the most severe.
@@ -259,7 +260,13 @@ def _numbers(version: Any) -> tuple[int, ...] | None:
 _MOST_PARTS, _MOST_NAMES = 5, 3
 #: The total length of the parts after the first, and the length of a name, in characters.
 _LONGEST, _LONGEST_NAME = 200, 60
-_DONE = ("added", "removed", "renamed", "moved", "changed")
+_DONE = {
+    "added": Phrase("added"),
+    "removed": Phrase("removed"),
+    "renamed": Phrase("renamed"),
+    "moved": Phrase("moved"),
+    "changed": Phrase("changed"),
+}
 
 
 def summary(differences: Iterable[Difference]) -> str:
@@ -274,17 +281,17 @@ def summary(differences: Iterable[Difference]) -> str:
             resources.add(name, difference.kind)
         else:
             _add_inside(inside.setdefault(name, (_Kinds(), _Kinds())), parts[1:], difference.kind)
-    lines = [_counted("resource", resources)] if resources else []
+    lines: list[str] = [_counted(_resources_counted, resources)] if resources else []
     where: dict[str, list[str]] = {}
     for name, (fields, members) in inside.items():
-        words = [*([_counted("field", fields)] if fields else []), *_listed(members)]
-        where.setdefault(", ".join(words), []).append(name)
-    lines += [f"{phrase} in {_resources(names)}" for phrase, names in where.items()]
+        words = [*([_counted(_fields_counted, fields)] if fields else []), *_listed(members)]
+        where.setdefault(joined(", ", words), []).append(name)
+    lines += [Phrase("%(done)s in %(where)s", done=done, where=_resources(names)) for done, names in where.items()]
     lines += _listed(others)
     lengths = accumulate(len(line) for line in lines)
     shown = max(1, sum(length <= _LONGEST for length in islice(lengths, _MOST_PARTS)))
     more = len(lines) - shown
-    return "; ".join(lines[:shown]) + (f"; and {more} more" if more > 0 else "")
+    return joined("; ", [*lines[:shown], *([Phrase("and %(number)s more", number=more)] if more > 0 else [])])
 
 
 class _Kinds(dict[str, str]):
@@ -295,12 +302,12 @@ class _Kinds(dict[str, str]):
 
 
 def _resources(names: Sequence[str]) -> str:
-    return " and ".join(map(_called, names)) if len(names) < 3 else f"{len(names)} resources"
+    return both(map(_called, names)) if len(names) < 3 else _resources_counted(len(names))
 
 
 def _called(resource: str) -> str:
     """Return a resource's name, cut if it is long. A number stands for a resource without a name."""
-    name = f"resource {resource}" if resource.isdecimal() else resource
+    name = Phrase("resource %(name)s", name=resource) if resource.isdecimal() else resource
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
@@ -315,15 +322,26 @@ def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str
 def _thing(part: str) -> str:
     """Return the name of a place, reduced to its kind where that is clear: `licence` for `licence CC0`."""
     head = part.split(" ", 1)[0]
-    name = head if head in ("licence", "contributor", "source", "view", "table") else part
+    name = Phrase(head) if head in ("licence", "contributor", "source", "view", "table") else part
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
-def _counted(noun: str, things: Mapping[str, str]) -> str:
+def _resources_counted(number: int) -> str:
+    return counted("%(number)s resource", "%(number)s resources", number)
+
+
+def _fields_counted(number: int) -> str:
+    return counted("%(number)s field", "%(number)s fields", number)
+
+
+def _counted(noun: Callable[[int], str], things: Mapping[str, str]) -> str:
     kinds = Counter(things.values())
     first, *rest = [kind for kind in _DONE if kinds[kind]]
-    head = f"{kinds[first]} {noun}{'s' * (kinds[first] != 1)} {first}"
-    return ", ".join([head, *(f"{kinds[kind]} {kind}" for kind in rest)])
+    return joined(", ", [_done(noun(kinds[first]), first), *(_done(str(kinds[kind]), kind) for kind in rest)])
+
+
+def _done(things: str, kind: str) -> Phrase:
+    return Phrase("%(things)s %(done)s", things=things, done=_DONE[kind])
 
 
 def _listed(things: Mapping[str, str]) -> list[str]:
@@ -331,10 +349,9 @@ def _listed(things: Mapping[str, str]) -> list[str]:
     by_kind: dict[str, list[str]] = {}
     for name, kind in things.items():
         by_kind.setdefault(kind, []).append(name)
-    return [f"{_enumerated(names)} {kind}" for kind, names in by_kind.items()]
+    return [_done(_enumerated(names), kind) for kind, names in by_kind.items()]
 
 
 def _enumerated(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMES
-    shown = [*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return both([*names[:_MOST_NAMES], Phrase("%(number)s more", number=more)] if more > 0 else names)

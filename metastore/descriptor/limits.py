@@ -6,6 +6,7 @@ import re
 from itertools import islice
 
 from metastore.errors import TooLarge
+from metastore.phrase import Phrase
 
 #: The largest descriptor in bytes of memory, unless configured otherwise.
 MAX_BYTES = 32 * 1024 * 1024
@@ -38,7 +39,9 @@ def limit_size(text: str | bytes, most: int) -> None:
     """Refuse JSON above a size in bytes (see `size_of`), before it is parsed. Raises TooLarge."""
     content = _bytes(text)
     if len(content) > most:
-        raise TooLarge(f"the document has {len(content)} bytes; at most {most} are allowed")
+        raise TooLarge(
+            Phrase("the document has %(number)s bytes; at most %(most)s are allowed", number=len(content), most=most)
+        )
     if len(content) * _WIDEST <= most:
         return
     characters, width = _characters(content)
@@ -66,7 +69,7 @@ def limit_values(text: str | bytes, most: int) -> None:
         return
     beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
     if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
-        raise TooLarge(f"the document has more than {most} values; at most {most} are allowed")
+        raise TooLarge(Phrase("the document has more than %(most)s values; at most %(most)s are allowed", most=most))
 
 
 def at_most_values(content: bytes) -> int:

@@ -20,6 +20,7 @@ from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
+from metastore.phrase import Phrase, counted
 from metastore.types import Finding
 
 #: The most findings that are listed, and the most further ones that are counted.
@@ -87,8 +88,7 @@ class Profiles:
         more = sum(1 for _ in islice(found, _COUNTED + 1))
         if not more:
             return first
-        count = str(more) if more <= _COUNTED else f"more than {_COUNTED}"
-        return (*first, Finding("", f"there are {count} more problems", "more"))
+        return (*first, Finding("", _more(more), "more"))
 
     def _findings(self, descriptor: Mapping[str, Any], *, with_pointers: bool) -> Iterator[Finding]:
         uri, label, wrong = self._profile_of(descriptor)
@@ -114,9 +114,8 @@ class Profiles:
                 return _VENDORED[name], f"Data Package {name[:3]}", wrong
             if address := self._own_profile(declared):
                 return self._uris[address], address, wrong
-            unknown = Finding(
-                f"/{escape(member)}", f"unknown profile {declared[:100]!r}, not fetched", "unknown-profile"
-            )
+            detail = Phrase("unknown profile %(profile)r, not fetched", profile=declared[:100])
+            unknown = Finding(f"/{escape(member)}", detail, "unknown-profile")
             return _VENDORED[otherwise], f"Data Package {otherwise[:3]}", (*wrong, unknown)
         return _VENDORED["1.0/data-package"], "Data Package 1.0", wrong
 
@@ -140,8 +139,14 @@ class Profiles:
         return Schemas({**_vendored_schemas(), **own, **by_path})
 
 
+def _more(number: int) -> Phrase:
+    if number > _COUNTED:
+        return Phrase("there are more than %(number)s more problems", number=_COUNTED)
+    return counted("there is %(number)s more problem", "there are %(number)s more problems", number)
+
+
 def _no_address(declared: Any) -> Finding:
-    detail = f"'$schema' is {kind_of_value(declared)}, not the address of a profile"
+    detail = Phrase("'$schema' is %(value)s, not the address of a profile", value=kind_of_value(declared))
     return Finding("/$schema", detail, "type")
 
 
@@ -225,7 +230,8 @@ def _is_unsafe(descriptor: Mapping[str, Any], error: SchemaError) -> bool:
 
 def _in_words(descriptor: Mapping[str, Any], error: SchemaError, label: str) -> Finding:
     pointer = "".join(f"/{escape(str(part))}" for part in error.path)
-    detail = f"{words_of(descriptor, error.path)} {error.predicate} ({label})"
+    where = words_of(descriptor, error.path)
+    detail = Phrase("%(where)s %(problem)s (%(profile)s)", where=where, problem=error.predicate, profile=label)
     return Finding(pointer, detail, error.keyword)
 
 

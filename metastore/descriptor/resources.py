@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from posixpath import normpath
 from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import InvalidInput
+from metastore.phrase import Phrase, joined
 
 #: Files that MetaStore writes itself; no resource may have such a path.
 OWN_FILES = frozenset({DESCRIPTOR, ".gitattributes", ".lfsconfig", ".metastore-deleted"})
@@ -20,18 +21,18 @@ _PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: The name of a list -> the word for one of its items.
 SINGULAR = {
-    "resources": "resource",
-    "fields": "field",
-    "keywords": "keyword",
-    "licenses": "licence",
-    "contributors": "contributor",
-    "sources": "source",
-    "foreignKeys": "foreign key",
-    "views": "view",
-    "tables": "table",
+    "resources": Phrase("resource"),
+    "fields": Phrase("field"),
+    "keywords": Phrase("keyword"),
+    "licenses": Phrase("licence"),
+    "contributors": Phrase("contributor"),
+    "sources": Phrase("source"),
+    "foreignKeys": Phrase("foreign key"),
+    "views": Phrase("view"),
+    "tables": Phrase("table"),
 }
 
-_ITEMS = {**SINGULAR, "path": "path", "extrapaths": "extra path"}
+_ITEMS = {**SINGULAR, "path": Phrase("path"), "extrapaths": Phrase("extra path")}
 #: Members that take no article in a sentence.
 _NO_NOUNS = frozenset({"created", "extrapaths", "bytes", "$schema"})
 
@@ -44,20 +45,31 @@ def check(descriptor: Any) -> None:
             have the same name, so that one would hide the other.
     """
     if not isinstance(descriptor, dict):
-        raise InvalidInput("a descriptor is a JSON object", pointer="")
+        raise InvalidInput(Phrase("a descriptor is a JSON object"), pointer="")
     problems: list[tuple[str, str]] = []
     seen: dict[str, int] = {}
     for index, resource in resources(descriptor):
         name = resource.get("name")
         if isinstance(name, str) and seen.setdefault(name, index) != index:
-            detail = f"resource {index + 1} has the name {name!r}, which resource {seen[name] + 1} has already"
+            detail = Phrase(
+                "resource %(number)s has the name %(name)r, which resource %(other)s has already",
+                number=index + 1,
+                name=name,
+                other=seen[name] + 1,
+            )
             problems.append((f"/resources/{index}/name", detail))
         for pointer, path in _paths(index, resource):
             if problem := why_unsafe(path):
                 where = words_of(descriptor, ("resources", index))
-                problems.append((pointer, f"the path {path[:100]!r} of {where} {problem}"))
+                problems.append((pointer, of_path(path, Phrase("path"), where, problem)))
     if problems:
         raise InvalidInput(problems[0][1], pointer=problems[0][0], problems=tuple(problems))
+
+
+def of_path(path: str, what: str, where: str, problem: str) -> Phrase:
+    """Return a sentence about a path: its kind in words, the resource that it belongs to, and a predicate."""
+    values = {"what": what, "path": path[:100], "where": where, "problem": problem}
+    return Phrase("the %(what)s %(path)r of %(where)s %(problem)s", **values)
 
 
 def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -103,22 +115,22 @@ def why_unsafe(path: str) -> str | None:
     if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path) and path.lower() not in OWN_FILES):
         return None
     if _CONTROL.search(path):
-        return "has control characters"
+        return Phrase("has control characters")
     parts = path.replace("\\", "/").split("/")
     if not parts[0] or re.match(r"[A-Za-z]:", path) or path.startswith("~"):
-        return "is absolute; write it relative to the descriptor" if path else "is empty"
+        return Phrase("is absolute; write it relative to the descriptor") if path else Phrase("is empty")
     if ".." in parts:
-        return "leaves the dataset"
+        return Phrase("leaves the dataset")
     if normpath(path).lower() in OWN_FILES:
-        return "is a file of MetaStore's own"
+        return Phrase("is a file of MetaStore's own")
     if any(_is_git_folder(part) for part in parts):
-        return "is one that Git keeps for itself"
+        return Phrase("is one that Git keeps for itself")
     if any(part.startswith(".") and part != "." for part in parts[:-1]):
-        return "is in a folder whose name begins with a dot"
+        return Phrase("is in a folder whose name begins with a dot")
     if normpath(path) == "." or path.endswith("/"):
-        return "is no file"
+        return Phrase("is no file")
     if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts):
-        return f"has a part of more than {_LONGEST_PART} bytes, which file systems do not take"
+        return Phrase("has a part of more than %(number)s bytes, which file systems do not take", number=_LONGEST_PART)
     return None
 
 
@@ -145,15 +157,25 @@ def words_of(document: Any, path: Sequence[str | int]) -> str:
             own = value.get("name") if isinstance(value, dict) and tuple(path[place + 1 :]) != ("name",) else None
             which = repr(_cut(own)) if isinstance(own, str) and own else str(part + 1)
             noun = _ITEMS.get(name)
-            said[-1:] = [f"{noun} {which}" if noun else f"item {which} of {name}"]
+            said[-1:] = [
+                joined(" ", [noun, which]) if noun else Phrase("item %(item)s of %(list)s", item=which, list=name)
+            ]
         else:
             name = _cut(part)
             said.append(name)
     said[:-1] = [word for word in said[:-1] if word != "schema"]  # its fields say enough
     if said and not ends_in_item and (name in SINGULAR or name in _NO_NOUNS):
-        return " of ".join([repr(name), *reversed(said[:-1])])
-    words = " of ".join(reversed(said)) or "descriptor"
-    return words if ends_in_item else f"the {words}"
+        return _of([repr(name), *reversed(said[:-1])])
+    if not said:
+        return Phrase("the descriptor")
+    return _of(reversed(said)) if ends_in_item else Phrase("the %(member)s", member=_of(reversed(said)))
+
+
+def _of(parts: Iterable[str]) -> str:
+    *inner, words = parts
+    for part in reversed(inner):
+        words = Phrase("%(part)s of %(whole)s", part=part, whole=words)
+    return words
 
 
 def _cut(name: str) -> str:

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from metastore.bundle.checks import DEVICE
 from metastore.bundle.listing import BundleLine, Listing
 from metastore.errors import InvalidInput
+from metastore.pages import formatting
 from metastore.pages.cards import Card, cards_of
 from metastore.pages.datasets import owners_of
 from metastore.pages.languages import kept
@@ -70,7 +71,7 @@ def _answer(order: str) -> str | tuple[str, int]:
     try:
         page = _page(given, order)
     except InvalidInput as error:
-        page, problem = _Page([], Results((), 0)), str(error)
+        page, problem = _Page([], Results((), 0)), formatting.message(error)
     text = render_template(
         "catalogue.html",
         is_search=request.path.endswith("/search"),

@@ -15,7 +15,7 @@ from metastore.descriptor.document import encode, to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
 from metastore.pages.languages import gettext as _
-from metastore.pages.languages import later
+from metastore.pages.languages import later, said
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words
 from metastore.pages.whole_parts import whole_part
@@ -65,7 +65,7 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
         return _page("datasets/compare.html", subject, sides, diff=None, problem=problem), 404
     only = request.args.get("only", "")
     if only.isascii() and only.isdecimal() and int(only) < len(diff.changes):
-        row = _whole(diff.changes[int(only)])
+        row = _whole(_in_our_words(diff.changes[int(only)]))
         return _page("datasets/difference.html", subject, sides, diff=_short(diff), row=row)
     return _page_of_differences(subject, sides, diff)
 
@@ -96,7 +96,7 @@ def _choices(subject: DatasetId, tags: Sequence[Tag]) -> list[tuple[str, str]]:
 def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff: Diff) -> str:
     kind = request.args.get("kind", "")
     first = start_of()
-    rows = [(number, change) for number, change in enumerate(diff.changes) if kind in ("", change.kind)]
+    rows = [(number, _in_our_words(each)) for number, each in enumerate(diff.changes) if kind in ("", each.kind)]
     return _page(
         "datasets/compare.html",
         subject,
@@ -112,6 +112,16 @@ def _page_of_differences(subject: DatasetId, sides: tuple[str, str | None], diff
         previous=max(0, first - _ROWS) if first else None,
         following=first + _ROWS if len(rows) > first + _ROWS else None,
     )
+
+
+def _in_our_words(change: Difference) -> Difference:
+    """Return a difference with the texts of the core that are in it in the language of the request."""
+    old, new = (
+        [said(place) for place in value] if change.kind == "moved" and isinstance(value, list) else value
+        for value in (change.old, change.new)
+    )
+    old, new = (said(value) if isinstance(value, str) else value for value in (old, new))
+    return replace(change, old=old, new=new, note=said(change.note))
 
 
 def _by_kind(changes: Iterable[Difference]) -> dict[str, int]:

@@ -7,7 +7,11 @@ from datetime import UTC, date, datetime
 from markupsafe import Markup, escape
 
 from metastore.pages.languages import gettext as _
-from metastore.pages.languages import language, later, later_counted, ngettext
+from metastore.pages.languages import language, later, later_counted, ngettext, said
+from metastore.pages.places import in_words
+from metastore.phrase import both
+from metastore.types import Difference
+from metastore.wording import contrasted, spelled
 
 _MACHINES, _EXACT = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M UTC"
 _MONTHS = (
@@ -152,23 +156,39 @@ def by(name: str, done: str, at: datetime, reason: str, after: str = "") -> Mark
 
 
 def message(error: object) -> str:
-    """Return the message of an error without its JSON Pointer, which is for programs."""
-    text, pointer = str(error), getattr(error, "pointer", None)
-    return text.removesuffix(f" (at {pointer})") if pointer else text
+    """Return the message of an error in the language of the request, without the JSON Pointer for programs."""
+    pointer, told = getattr(error, "pointer", None), str(error)
+    text = told.removesuffix(f" (at {pointer})") if pointer else told
+    known = (*getattr(error, "args", ()), *(detail for _, detail in getattr(error, "problems", ())))
+    return said(next((words for words in known if words == text), text))
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence, with a capital and a full stop. An id or file name keeps its first letter."""
-    text = text.strip()
+    """Return a text as a sentence, with a capital and a full stop, in the language of the request.
+
+    An id or file name keeps its first letter.
+    """
+    text = said(text).strip()
     is_name = any(mark in text.partition(" ")[0][:-1] for mark in "/._")
     first = text[:1] if is_name else text[:1].upper()
     return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not text else '.'}"
 
 
+def difference(row: Difference) -> str:
+    """Return a difference in a sentence."""
+    where = in_words(row.where)
+    if row.kind == "moved":
+        old, new = (said(both(place if isinstance(place, list) else [place])) for place in (row.old, row.new))
+        return _("%(where)s moved from %(old)s to %(new)s", where=where, old=old, new=new)
+    if row.kind in ("added", "removed"):
+        return f"{where} {_(row.kind)}: {spelled(row.new if row.kind == 'added' else row.old, 80)}"
+    return f"{where} {_(row.kind)}{contrasted(row.old, row.new)}{in_brackets(said(row.note))}"
+
+
 def at(error: object, field: str) -> list[str]:
     """Return the problems of an error that are about one field of a form."""
     problems = getattr(error, "problems", ())
-    return [detail for pointer, detail in problems if pointer.split("/")[1:2] == [field]]
+    return [said(detail) for pointer, detail in problems if pointer.split("/")[1:2] == [field]]
 
 
 def yes_no(value: object) -> str:

@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, Flask, Response, current_app, g, has_request_context, request
 from markupsafe import Markup
 
+from metastore.phrase import Phrase
+
 #: The languages by their codes, each in its own words. The first one is that of the source.
 LANGUAGES = {"en": "English", "de": "Deutsch"}
 _FOLDER = Path(__file__).parent / "translations"
@@ -93,6 +95,16 @@ def gettext(message: str, /, **values: Any) -> str:
 def ngettext(one: str, many: str, value: int, /, **values: Any) -> str:
     """Return the message for a number, in the language of this request."""
     return _found_plural(one, many, value) % values
+
+
+def said(text: str) -> str:
+    """Return a text of the core in the language of this request; as it is, if the catalogue does not have it."""
+    if not isinstance(text, Phrase):
+        return text
+    values = {name: said(value) if isinstance(value, str) else value for name, value in text.values.items()}
+    if text.many is not None:
+        return ngettext(text.form, text.many, text.values["number"], **values)
+    return gettext(text.form, **values)
 
 
 def later(message: str) -> str:

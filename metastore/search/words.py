@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from metastore.errors import InvalidInput
+from metastore.phrase import Phrase
 
 #: The longest query, in characters, and the largest number of its terms.
 LONGEST, MOST_TERMS = 1000, 32
@@ -76,7 +77,8 @@ def parse_query(query: str) -> tuple[Term, ...]:
         InvalidInput: The query is malformed; the message says where.
     """
     if len(query) > LONGEST:
-        raise InvalidInput(f"a query has at most {LONGEST} characters, not {len(query)}")
+        limits = {"most": LONGEST, "number": len(query)}
+        raise InvalidInput(Phrase("a query has at most %(most)s characters, not %(number)s", **limits))
     terms, at = [], 0
     while rest := query[at:].lstrip():
         at = len(query) - len(rest)
@@ -85,15 +87,22 @@ def parse_query(query: str) -> tuple[Term, ...]:
         terms.append(_term(term, at + 1))
         at += term.end()
     if len(terms) > MOST_TERMS:
-        raise InvalidInput(f"a query has at most {MOST_TERMS} words, not {len(terms)}")
+        limits = {"most": MOST_TERMS, "number": len(terms)}
+        raise InvalidInput(Phrase("a query has at most %(most)s words, not %(number)s", **limits))
     return tuple(terms)
 
 
 def _term(found: re.Match[str], at: int) -> Term:
     if found["phrase"] is not None and not found["end"]:
-        raise InvalidInput(f'the quote at character {at} of the query is not closed: put another " after the phrase')
+        raise InvalidInput(
+            Phrase('the quote at character %(at)s of the query is not closed: put another " after the phrase', at=at)
+        )
     text = found["word"] if found["phrase"] is None else found["phrase"]
     words = words_of(text)
     if not words:
-        raise InvalidInput(f"{found[0]!r} at character {at} of the query has no letter or digit to search for")
+        raise InvalidInput(
+            Phrase(
+                "%(text)r at character %(at)s of the query has no letter or digit to search for", text=found[0], at=at
+            )
+        )
     return Term(tuple(words), text.endswith("*"), bool(found["minus"]))

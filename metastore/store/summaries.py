@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metastore.errors import DatasetDeleted, NotADescriptor, NotFound
 from metastore.parse import AnyId
+from metastore.phrase import Phrase
 from metastore.store.base import Store
 from metastore.store.metering import Meter
 from metastore.types import FeedEntry, Revision
@@ -13,15 +14,15 @@ PAGE_BYTES = 8 * 1024 * 1024
 #: How many revisions are summed up in one request, which reads two descriptors each.
 MOST_SUMMARIES = 100
 #: What is said of a revision once a list has read enough.
-_NOT_COMPARED = "not compared here: the descriptors before it are large"
+_NOT_COMPARED = Phrase("not compared here: the descriptors before it are large")
 
 
 def changed_by(store: Store, dataset_id: AnyId, revision: Revision) -> str:
     """Return the changes of a revision, such as `1 resource added; title changed`. This reads two descriptors."""
     if revision.deleted or revision.parent is None:
-        return "deleted" if revision.deleted else "created"
+        return Phrase("deleted") if revision.deleted else Phrase("created")
     try:
-        return store.revision_diff(dataset_id, revision.parent, revision.id).summary or "no difference"
+        return store.revision_diff(dataset_id, revision.parent, revision.id).summary or Phrase("no difference")
     except (NotADescriptor, NotFound) as error:
         return str(error)
 

@@ -16,9 +16,13 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from jinja2 import Environment
 
+import metastore
+from metastore import MetaStore
 from metastore.cli.app import cli
 
 from ..translations import FOLDER, PAGES, found, of_scripts, read
+from .conftest import token
+from .reader import Reader, reader_of
 from .test_hostile import sign_in
 from .test_links import client, crawl, targets
 
@@ -27,7 +31,7 @@ TEMPLATES = sorted((PAGES / "templates").rglob("*.html"))
 #: Names, and words of programs, which no language translates.
 NAMES = {"MetaStore", "datapackage.json", "API", "UTC"}
 #: The values and tags in a message.
-_PARTS = re.compile(r"%\(\w+\)s|</?\w+[^>]*>")
+_PARTS = re.compile(r"%\(\w+\)[sr]|</?\w+[^>]*>")
 #: Attributes that a macro or a block writes, outside of a tag.
 _ATTRIBUTE = re.compile(r'[a-z-]+="[^"]*"|\bdata-fresh\b')
 _TEXT_OF = ("aria-label", "placeholder", "title", "alt", "data-label")
@@ -58,15 +62,15 @@ def test_translations_have_the_values_and_the_tags_of_their_texts() -> None:
         for message in read("de")
         if message.id
         for text, translated in pairs(message)
-        if sorted(re.findall(r"%\(\w+\)s|</?\w+[^>]*>", text))
-        != sorted(re.findall(r"%\(\w+\)s|</?\w+[^>]*>", translated))
+        if sorted(_PARTS.findall(text)) != sorted(_PARTS.findall(translated))
     ]
     assert wrong == []
 
 
 def test_texts_can_stand_in_an_attribute() -> None:
     """Templates take a text for HTML, so a quotation mark outside of an element would end an attribute."""
-    strings = [string for message in read("de") if message.id for pair in pairs(message) for string in pair]
+    of_pages = [each for each in read("de") if any(name.startswith("metastore/pages/") for name, _ in each.locations)]
+    strings = [string for message in of_pages if message.id for pair in pairs(message) for string in pair]
     assert [string for string in strings if '"' in re.sub(r"<code>.*?</code>|<[^>]*>", "", string)] == []
 
 
@@ -176,6 +180,82 @@ def test_each_link_and_form_keeps_the_language(client: FlaskClient) -> None:
     crawl(client, "/?lang=de", look)
     assert {link for link in wrong if not re.fullmatch(r"/datasets/[^?]*\?revision=[0-9a-f]{40}", link)} == set()
     assert len(seen) > 50
+
+
+def german(store: MetaStore) -> Reader:
+    reader = reader_of(store)
+    reader.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = "de"
+    return reader
+
+
+WRONG = {
+    "name": "Salt Data",
+    "resources": [
+        {"name": "r", "path": "a.csv", "schema": {"fields": [{"name": "lat", "type": "floaty"}], "primaryKey": "id"}},
+        {"name": "s", "path": "A.csv", "hash": "SHA256:00"},
+        {"name": "t"},
+    ],
+}
+
+
+def test_findings_are_in_the_language_of_the_page() -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    store.dataset_create("ocean/salt", WRONG)
+    found = german(store).opens("/datasets/ocean/salt").texts(".findings li")
+    assert found == [
+        "Das Attribut name ist 'Salt Data', darf aber nur a bis z, 0 bis 9 und - . _ / enthalten (Data Package 1.0).",
+        "Ressource 't' hat weder data noch path (Data Package 1.0).",
+        "Der Primärschlüssel von Ressource 'r' nennt ein Feld, das es nicht gibt: 'id'.",
+        "Der Hash von Ressource 's' beginnt mit SHA256:, nicht mit sha256:.",
+        "Der Pfad 'A.csv' von Ressource 's' und 'a.csv' sind unter Windows und macOS dieselbe Datei.",
+    ]
+
+
+def test_summaries_are_in_the_language_of_the_page() -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": [{"name": "a", "path": "a.csv"}]})
+    store.dataset_patch("ocean/salt", {"title": "Salts", "version": "2", "resources": [{"name": "b", "path": "a.csv"}]})
+    reader = german(store)
+    said = "1 Ressource umbenannt; title geändert; version hinzugefügt"
+    assert said in reader.opens("/datasets/ocean/salt/history?changes=1").text()
+    first = list(store.revision_list("ocean/salt"))[-1].id
+    assert said in reader.opens(f"/datasets/ocean/salt/compare?from={first}").text(".summary")
+    assert "path unverändert" in reader.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/datasets/ocean/none", "Es gibt keinen Datensatz ocean/none."),
+        ("/datasets/ocean/salt?revision=v9", "Datensatz ocean/salt hat keine Revision 'v9'."),
+        ("/datasets/ocean/salt/compare?from=v9", "Datensatz ocean/salt hat keine Revision 'v9'."),
+        ("/search?q=%22salt", 'Setzen Sie ein zweites " hinter die Wortgruppe.'),
+    ],
+)
+def test_errors_are_in_the_language_of_the_page(path: str, words: str) -> None:
+    store = metastore.connect("memory:", author="Ann")
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    assert words in german(store).opens(path).text()
+
+
+def test_a_refused_form_speaks_the_language_of_the_page() -> None:
+    reader = german(metastore.connect("memory:", author="Ann"))
+    reader.opens("/sign-in").sends("Anmelden", token=token("ann"))
+    reader.opens("/datasets/new?as=json").sends("Anlegen", id="Ocean/salt", text="{}")
+    assert "'Ocean' in der Datensatz-Id 'Ocean/salt' muss kleingeschrieben sein: etwa 'ocean'." in reader.text()
+    reader.sends("Anlegen", id="ocean/salt", text='{"title": }')
+    assert "kein JSON: ein Wert wurde erwartet: in Zeile 1, Spalte 11" in reader.text()
+
+
+def test_of_a_moved_thing_the_page_says_from_where_to_where_in_its_language() -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    fields = [{"name": name, "type": "number"} for name in "abc"]
+    resource = {"name": "r", "path": "r.csv", "schema": {"fields": fields}}
+    first = store.dataset_create("ocean/salt", {"resources": [resource]}).revision.id
+    resource = resource | {"schema": {"fields": [*fields[1:], fields[0]]}}
+    store.dataset_patch("ocean/salt", {"resources": [resource]})
+    page = german(store).opens(f"/datasets/ocean/salt/compare?from={first}")
+    assert page.texts(".differences tbody td") == ["am Anfang", "hinter c"]
 
 
 def test_the_pages_name_only_commands_that_exist() -> None:
