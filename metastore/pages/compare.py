@@ -6,7 +6,8 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
@@ -25,6 +26,7 @@ from metastore.wording import contrast, line_ends
 
 compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]
+_Row = dict[str, Any]
 #: The differences on a page.
 _ROWS = 500
 #: The lines of a comparison line by line on a page; the file has all of them.
@@ -129,45 +131,48 @@ def _by_kind(changes: Iterable[Difference]) -> dict[str, int]:
     return {kind: counts[kind] for kind in _KINDS}
 
 
-def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[dict[str, Any]]]:
-    """Group differences by their subject: the dataset as a whole first, then its parts."""
-    groups: dict[str, list[dict[str, Any]]] = {_("The dataset"): []}
+def _grouped(differences: Iterable[tuple[int, Difference]]) -> dict[str, list[tuple[str, list[_Row]]]]:
+    """Group differences by their subject, the dataset as a whole first, and those of a resource by their fields."""
+    groups: dict[str, list[_Row]] = {_("The dataset"): []}
     long = 0
     for number, change in differences:
-        part, where = _part(change.where)
+        part, field, where = _part(change.where)
         is_long = len(_text(change.old)) + len(_text(change.new)) > _LONG
         long += is_long
-        is_null = [value is None and change.kind == "changed" for value in (change.old, change.new)]
-        old, new = beside(
-            "null" if is_null[0] else change.old,
-            "null" if is_null[1] else change.new,
-            by_words=not is_long or long <= _MOST_LONG,
-        )
-        row: dict[str, Any] = {
-            "kind": change.kind,
-            "where": where,
-            "old": old,
-            "new": new,
-            "note": change.note,
-            "number": number,
-        }
-        wholes = [
-            whole_part(value) if change.kind in ("added", "removed") else None for value in (change.old, change.new)
-        ]
-        row |= {"whole_old": wholes[0], "whole_new": wholes[1]}
-        row["is_cut"] = any(
-            whole.is_cut if whole else _is_cut(value, pieces, is_alone=change.old is None or change.new is None)
-            for value, pieces, whole in zip((change.old, change.new), (old, new), wholes, strict=True)
-        )
-        groups.setdefault(part, []).append(row)
-    return {part: rows for part, rows in groups.items() if rows}
+        row = _row(change, by_words=not is_long or long <= _MOST_LONG)
+        groups.setdefault(part, []).append({**row, "field": field, "where": where, "number": number})
+    return {part: _by_field(rows) for part, rows in groups.items() if rows}
 
 
-def _part(where: str) -> tuple[str, str]:
-    """Return the part that a difference is in, and the place inside it."""
+def _by_field(rows: Sequence[_Row]) -> list[tuple[str, list[_Row]]]:
+    """Return rows with the name of the field that they are about; it is empty for a field with a single row."""
+    counts = Counter(row["field"] for row in rows)
+    for row in rows:
+        if row["field"] and counts[row["field"]] == 1:
+            row |= {"field": "", "where": f"{row['field']} › {row['where']}"}
+    return [(field, list(of_field)) for field, of_field in groupby(rows, key=itemgetter("field"))]
+
+
+def _row(change: Difference, *, by_words: bool) -> _Row:
+    is_null = [value is None and change.kind == "changed" for value in (change.old, change.new)]
+    old, new = beside("null" if is_null[0] else change.old, "null" if is_null[1] else change.new, by_words=by_words)
+    wholes = [whole_part(value) if change.kind in ("added", "removed") else None for value in (change.old, change.new)]
+    is_cut = any(
+        whole.is_cut if whole else _is_cut(value, pieces, is_alone=change.old is None or change.new is None)
+        for value, pieces, whole in zip((change.old, change.new), (old, new), wholes, strict=True)
+    )
+    shown = {"old": old, "new": new, "whole_old": wholes[0], "whole_new": wholes[1], "is_cut": is_cut}
+    return {"kind": change.kind, "note": change.note, **shown}
+
+
+def _part(where: str) -> tuple[str, str, str]:
+    """Return the part that a difference is in, the field of a resource or an empty text, and the place inside it."""
     first, rest = (*where.split(" › ", 1), "")[:2]
     part = in_words(first) if rest or first.startswith("resource ") else _("The dataset")
-    return part, in_words(rest or first)
+    if (inside := rest.removeprefix("schema › ")).startswith("field "):
+        field, _mark, place = inside.partition(" › ")
+        return (part, in_words(field), place) if place else (part, "", in_words(field))
+    return part, "", in_words(rest or first)
 
 
 def _is_cut(value: Any, pieces: Sequence[Piece], *, is_alone: bool) -> bool:
@@ -194,11 +199,11 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
 
 def _whole(difference: Difference) -> dict[str, Any]:
     """Return one difference in full, but for the ends of very long texts."""
-    part, where = _part(difference.where)
+    part, *inside = _part(difference.where)
     old, new = (_in_full(value) for value in (difference.old, difference.new))
     cut = max(len(old), len(new)) > _LONGEST_TEXT
     sides = {"old": shortened_text(old, _LONGEST_TEXT), "new": shortened_text(new, _LONGEST_TEXT)}
-    return {"part": part, "kind": difference.kind, "where": where, "cut": cut, **sides}
+    return {"part": part, "kind": difference.kind, "where": " › ".join(filter(None, inside)), "cut": cut, **sides}
 
 
 def _in_full(value: Any) -> str:

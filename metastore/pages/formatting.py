@@ -185,6 +185,11 @@ def difference(row: Difference) -> str:
     return f"{where} {_(row.kind)}{contrasted(row.old, row.new)}{in_brackets(said(row.note))}"
 
 
+def capital(text: str) -> str:
+    """Return a text with a capital at its beginning, for a heading."""
+    return text[:1].upper() + text[1:]
+
+
 def at(error: object, field: str) -> list[str]:
     """Return the problems of an error that are about one field of a form."""
     problems = getattr(error, "problems", ())

@@ -21,6 +21,7 @@ from metastore.pages.compare import unified
 from metastore.web import create_app
 
 from .conftest import SECRET
+from .reader import reader_of, text_of
 from .test_hostile import sign_in
 
 COMPARE = "/datasets/physics/cars/compare"
@@ -227,3 +228,32 @@ def test_a_long_resource_that_went_is_seen_as_a_whole_behind_a_link(client: Flas
     assert "c059" not in main(page)
     (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">Show in full', page))
     assert "c059" in main(client.get(link).text)
+
+
+def test_the_changes_of_a_field_stand_together_under_its_name_before_and_after(store: MetaStore) -> None:
+    fields = [{"name": "lat", "type": "string"}, {"name": "lon", "type": "string"}]
+    table = {"name": "stations", "path": "s.csv", "title": "Stations", "schema": {"fields": fields}}
+    before = store.dataset_create("ocean/buoys", {"resources": [table]}).revision.id
+    lat = {"name": "lat", "type": "number", "unit": "degrees", "constraints": {"minimum": -90}}
+    changed = [lat, {"name": "lon", "type": "number"}]
+    store.dataset_update("ocean/buoys", {"resources": [table | {"title": "Buoys", "schema": {"fields": changed}}]})
+    page = reader_of(store).opens(f"/datasets/ocean/buoys/compare?from={before}")
+    tables = [part for part in page.soup.select("section") if part.select("table.differences")]
+    assert [text_of(part.h2) for part in tables if part.h2] == ["resource stations"]
+    parts = [[text_of(cell) for cell in part.select("th, td")] for part in tables[0].select("tbody")]
+    assert parts == [
+        ["title changed", "Stations", "Buoys"],
+        [
+            "field lat",
+            "type changed",
+            "string",
+            "number",
+            "unit added",
+            "",
+            "degrees",
+            "constraints added",
+            "",
+            "minimum -90",
+        ],
+        ["field lon › type changed", "string", "number"],
+    ]
