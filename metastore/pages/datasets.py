@@ -12,7 +12,7 @@ from flask import Blueprint, render_template, request
 
 from metastore.auth.access import Identity, allows
 from metastore.descriptor.difference import changes
-from metastore.descriptor.document import load_written, to_line
+from metastore.descriptor.document import load, load_written, to_line
 from metastore.descriptor.resources import check
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
 from metastore.history.parts import RevisionFilter, parse_part
@@ -21,13 +21,14 @@ from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
 from metastore.pages.overview import Overview
 from metastore.pages.paging import start_of
-from metastore.pages.places import in_words
+from metastore.pages.places import in_words, part_in_words
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, require_read
 from metastore.service.part_history import blamed, part_page, summed_up
+from metastore.store.summaries import last_state
 from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
 datasets = Blueprint("datasets", __name__)
@@ -174,12 +175,23 @@ def history(owner: str, name: str) -> str:
         following=following,
         start=start,
         path=path,
+        part=_part_in_words(subject, start, path or ""),
         days=_by_day(_with_events(subject, revisions, start, following) if path is None else revisions),
         changes=summed_up(subject, revisions) if request.args.get("changes") else None,
         tags=named,
         picture=activity.picture(times),
         can=can(subject),
     )
+
+
+def _part_in_words(subject: DatasetId, revision: str | None, path: str) -> str:
+    """Return a part that a JSON Pointer names in words; the pointer if the revision has no such part."""
+    part = parse_part(path)
+    try:
+        descriptor = load(last_state(service().store, subject, revision)[1]) if part else None
+    except (NotFound, ValueError):
+        return path
+    return part_in_words(descriptor, part or ()) or path
 
 
 def _by_day(rows: Iterable[Revision | Event]) -> list[tuple[str, list[Revision | Event]]]:
@@ -223,6 +235,7 @@ def blame(owner: str, name: str) -> str:
         id=subject,
         revision=revision,
         path=path,
+        part=_part_in_words(subject, revision, path),
         in_words=in_words,
         rows=[(value, text, text != whole) for value, text, whole in rows],
         first=first,

@@ -46,6 +46,7 @@ _COUNTED = {
     "more value": later_counted("%(number)s more value", "%(number)s more values"),
     "older version": later_counted("%(number)s older version", "%(number)s older versions"),
     "resource": later_counted("%(number)s resource", "%(number)s resources"),
+    "row": later_counted("%(number)s row", "%(number)s rows"),
     "all resources": later_counted("All %(number)s resource", "All %(number)s resources"),
     "revision": later_counted("%(number)s revision", "%(number)s revisions"),
     "replace": later_counted("Replace in %(number)s bundle", "Replace in %(number)s bundles"),

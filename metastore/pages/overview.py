@@ -19,6 +19,8 @@ _FACTS = (
 #: The longest name or title, and the longest other text, in characters. `datapackage.json` has the full text.
 _TITLE, _TEXT = 300, 400
 _SHORT_HASH = 12
+#: Spellings of the encoding that a file has if none is named.
+_USUAL = ("utf-8", "utf8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Part:
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
+
+    def member(self, name: str) -> Any:
+        """Return a member as it is stored; None if it is absent."""
+        return self._value.get(name)
 
     def _text(self, *keys: str, most: int = _TEXT) -> str:
         """Return the first of these members that is a text, cut."""
@@ -147,7 +153,7 @@ class Resource(Part):
     def details(self) -> tuple[tuple[str, str], ...]:
         """Further facts about the file, each with a label: encoding, dialect, keys of the table."""
         given = (
-            (later("Encoding"), self._value.get("encoding")),
+            (later("Encoding"), "" if text_of(self.member("encoding")).lower() in _USUAL else self.member("encoding")),
             (later("Dialect"), self._value.get("dialect")),
             (later("Primary key"), self._schema.get("primaryKey")),
             (later("Foreign keys"), self._schema.get("foreignKeys")),

@@ -1,4 +1,4 @@
-"""The resources on the page of a dataset: those that match a search, one page of them, each with its first columns."""
+"""The resources on the page of a dataset: those that match a search, one page of them, with their columns and rows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metastore.pages.overview import Field, Resource
+from metastore.pages.previews import Preview, preview_of
 
 _RESOURCES = 50
 #: The most columns of one resource among others, of all resources on a page, and of a resource shown alone.
 _FIELDS, _FIELDS_ON_PAGE, _FIELDS_ALONE = 30, 300, 2_000
+#: The most resources on a page whose first rows are shown. Each takes at most some 25 kB.
+_PREVIEWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceCard:
+    """A resource with the columns to show, and its first rows if the descriptor holds them."""
+
+    resource: Resource
+    fields: tuple[Field, ...]
+    preview: Preview | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +29,7 @@ class ResourcePage:
     """A page of resources.
 
     Attributes:
-        cards: The resources, each with the columns to show.
+        cards: The resources.
         words: The text of the search; empty for all.
         found: The number of matching resources.
         total: The number of all resources.
@@ -25,7 +37,7 @@ class ResourcePage:
         alone: Whether the page shows a single resource in full.
     """
 
-    cards: tuple[tuple[Resource, tuple[Field, ...]], ...]
+    cards: tuple[ResourceCard, ...]
     words: str
     found: int
     total: int
@@ -48,7 +60,7 @@ def resource_page(resources: Sequence[Resource], asked: Mapping[str, str]) -> Re
     """Return the page that the parameters `find`, `start` and `resource` ask for. Invalid numbers are ignored."""
     number = _number(asked.get("resource", ""))
     if alone := [resource for resource in resources if resource.number == number]:
-        cards = tuple((resource, resource.fields[:_FIELDS_ALONE]) for resource in alone)
+        cards = tuple(ResourceCard(each, each.fields[:_FIELDS_ALONE], preview_of(each)) for each in alone)
         return ResourcePage(cards, "", 1, len(resources), alone=True)
     words, start = asked.get("find", "").strip(), _number(asked.get("start", "")) or 0
     hits = [resource for resource in resources if resource.has(words)] if words else resources
@@ -56,12 +68,13 @@ def resource_page(resources: Sequence[Resource], asked: Mapping[str, str]) -> Re
     return ResourcePage(tuple(_cards(hits[start : start + _RESOURCES])), words, len(hits), len(resources), start)
 
 
-def _cards(resources: Sequence[Resource]) -> Iterator[tuple[Resource, tuple[Field, ...]]]:
-    left = _FIELDS_ON_PAGE
+def _cards(resources: Sequence[Resource]) -> Iterator[ResourceCard]:
+    left, previews = _FIELDS_ON_PAGE, _PREVIEWS
     for resource in resources:
         fields = resource.fields[: min(_FIELDS, left)]
-        left -= len(fields)
-        yield resource, fields
+        preview = preview_of(resource) if previews else None
+        left, previews = left - len(fields), previews - (preview is not None)
+        yield ResourceCard(resource, fields, preview)
 
 
 def _number(text: str) -> int | None:

@@ -17,7 +17,7 @@ from metastore.types import RevisionId
 from metastore.web import create_app
 
 from .conftest import SECRET
-from .reader import Reader
+from .reader import Reader, reader_of
 
 LINES = "ol.timeline > li > div"
 
@@ -117,3 +117,24 @@ def test_the_chart_has_axes_with_dates(store: Store) -> None:
     chart = picture(revision.created for revision in store.revision_list("ocean/salt"))
     assert 'aria-label="2 revisions from 2025-02 to 2026-01, at most 2 in a month"' in chart
     assert re.findall(r">([\d-]+)</text>", chart) == ["2", "2025-02", "2026-01"]
+
+
+def test_the_headings_of_a_part_name_it_in_words() -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    fields = [{"name": "lat", "type": "number"}]
+    resource = {"name": "stations", "path": "s.csv", "title": "Stations", "schema": {"fields": fields}}
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": [resource]})
+    reader = reader_of(store)
+    for path, words in (
+        ("/title", "the title"),
+        ("/resources/0", "resource 'stations'"),
+        ("/resources/0/title", "the title of resource 'stations'"),
+        ("/resources/stations/schema/fields/lat/type", "the type of field 'lat' of resource 'stations'"),
+        ("/resources/7", "/resources/7"),
+        ("/gone", "/gone"),
+    ):
+        assert reader.opens(f"/datasets/ocean/salt/history?path={path}").text("h1") == f"History of {words}"
+    reader.opens("/datasets/ocean/salt/blame?path=/resources/0/title")
+    assert reader.text("h1") == "Where the title of resource 'stations' comes from"
+    reader.opens("/datasets/ocean/salt/blame?path=/resources/0")
+    assert reader.text("h1") == "Where each value of resource 'stations' comes from"
