@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
+
+import metastore
+from metastore import bundle
+from metastore.auth.tokens import Verifier
+from metastore.web import create_app
+
 from .conftest import Person, Site, needs_browser
 
-pytestmark = needs_browser
+#: The snapshot of the bundle that is deleted.
+GONE = 6
 WIDTHS = (320, 360, 390, 768, 1024, 1280, 1920)
+#: An address of each page, and of those that look different with other parameters.
 PAGES = (
     "/",
     "/datasets",
@@ -13,18 +22,42 @@ PAGES = (
     "/datasets/vega/datasets?find=unemployment",
     "/datasets/vega/datasets?resource=5",
     "/datasets/vega/datasets/history",
+    "/datasets/vega/datasets/blame?path=/resources/3",
     "/datasets/vega/datasets/tags",
+    "/datasets/vega/datasets/tags/v1/edit",
     "/datasets/vega/datasets/tags/v1/delete",
     "/datasets/vega/datasets/compare/choose?side=to",
     "/datasets/vega/datasets/compare?from=v1",
+    "/datasets/vega/datasets/compare?from=v1&view=text",
+    "/datasets/vega/datasets/edit?as=form&open=1",
+    "/datasets/vega/datasets/tag",
+    "/datasets/vega/datasets/move",
+    "/datasets/vega/datasets/delete",
+    "/datasets/vega/datasets/revert?to=v1",
+    "/datasets/vega/datasets/undo?revision=HEAD",
+    "/datasets/new?as=form",
+    "/datasets/ocean/rows",
     "/bundles",
+    "/bundles/NuMI_Physics_A9",
+    "/bundles/NuMI_Physics_A9/edit",
+    "/bundles/NuMI_Physics_A9/copy",
+    "/bundles/NuMI_Physics_A9/delete",
+    "/bundles/NuMI_Physics_A9/log",
     "/bundles-as-of?at=2099-01-01",
     "/bundle-comparison?from=NuMI_Physics_A9&to=BNB_BPM_settings",
+    "/snapshots/1",
+    "/snapshots/1/undo",
+    f"/snapshots/{GONE}/restore",
+    "/new-bundle",
+    "/import-bundles",
+    "/log",
     "/changes",
     "/device?name=E:HRNDIR",
-    "/datasets/vega/datasets/edit?as=form&open=1",
-    "/datasets/new?as=form",
+    "/session",
+    "/sign-in",
 )
+#: Files, and what shows no page.
+NO_PAGES = {"static", "bundles.export", "record.export", "compare.as_text"}
 #: Returns what reaches beyond the screen, outside of parts that scroll by themselves.
 _BEYOND = """() => [...document.querySelectorAll("body *")].filter((part) => {
     const box = part.getBoundingClientRect();
@@ -41,21 +74,63 @@ _HEADER = "() => document.querySelector('body > header').offsetHeight"
 
 
 def fills(site: Site) -> None:
-    """Give the pages what they show: a tag, and a comparison of two descriptors with resources."""
+    """Give the pages what they show: a tag, two versions with resources, a table in a descriptor, a deleted bundle."""
     sample = "vega/datasets"
     site.store.tag_create(sample, "v1", description="As published")
     site.store.dataset_patch(sample, [{"op": "remove", "path": "/resources/1"}], message="Drop one")
+    rows = [{f"column_{number}": f"a value of some length {number}" for number in range(12)}] * 3
+    site.store.dataset_create("ocean/rows", {"title": "Rows", "resources": [{"name": "rows", "data": rows}]})
+    made = {"name": "Gone", "event": "e,1d", "ifb_group": "NOvA", "devices": ["E:ONE"]}
+    site.registry.bundle_create(made, user="carol")
+    assert site.registry.bundle_delete("Gone", user="carol", comment="Over").id == GONE + 1
 
 
-def test_pages_fit_screens_of_all_widths(person: Person, site: Site) -> None:
+def wrong_on(person: Person, path: str) -> dict[tuple[str, int], list[str]]:
+    """Return what is cut off or too small on a page, by width."""
+    answer = person.page.goto(person.site.url + path)
+    assert answer is not None
+    assert answer.status == 200, path
+    wrong = {}
+    for width in WIDTHS:
+        person.page.set_viewport_size({"width": width, "height": 900})
+        assert width > 390 or person.page.evaluate(_HEADER) < 120, "on a phone the header has two rows"
+        if parts := person.page.evaluate(_BEYOND) + person.page.evaluate(_SMALL):
+            wrong[path, width] = parts[:5]
+    return wrong
+
+
+@needs_browser
+@pytest.mark.parametrize("first", [0, 1])
+def test_pages_fit_screens_of_all_widths_in_german_too(person: Person, site: Site, first: int) -> None:
+    """German words are longer, so each page is looked at in German, and each third one in English."""
     person.is_signed_in("carol")
     fills(site)
     wrong = {}
-    for path in PAGES:
-        page = person.goes_to(path)
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            assert width > 390 or page.evaluate(_HEADER) < 120, "on a phone the header has two rows"
-            if parts := page.evaluate(_BEYOND) + page.evaluate(_SMALL):
-                wrong[path, width] = parts[:5]
+    for number, path in list(enumerate(PAGES))[first::2]:
+        more = "&" if "?" in path else "?"
+        for each in (f"{path}{more}lang=de", *([path] if number % 3 == 0 else [])):
+            wrong |= wrong_on(person, each)
     assert wrong == {}
+
+
+@needs_browser
+def test_nothing_keeps_people_from_using_the_other_pages(person: Person, site: Site) -> None:
+    """Those of datasets, and of one bundle, are looked at beside their other tests."""
+    person.is_signed_in("carol")
+    fills(site)
+    found = {}
+    others = ("/bundles-as-of", "/bundle-comparison", "/changes", "/log", "/device", "/session", "/datasets/ocean/rows")
+    for path in (path for path in PAGES if path.startswith(others)):
+        person.goes_to(f"{path}{'&' if '?' in path else '?'}lang=de")
+        found |= {path: wrong} if (wrong := person.violations()) else {}
+    assert found == {}
+
+
+def test_each_page_is_among_those_that_are_looked_at() -> None:
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = A"))
+    app = create_app(metastore.connect("memory:", author="Ann"), verifier=Verifier(()), bundles=registry)
+    of_pages = [rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith("pages.")]
+    named = {rule.endpoint.removeprefix("pages.") for rule in of_pages if "GET" in (rule.methods or ())}
+    adapter = app.url_map.bind("localhost")
+    seen = {str(adapter.match(path.partition("?")[0])[0]).removeprefix("pages.") for path in PAGES}
+    assert named - NO_PAGES == seen
