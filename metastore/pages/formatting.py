@@ -73,6 +73,13 @@ def exact(at: datetime) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(at.strftime(_MACHINES), minute(at))
 
 
+def clock(at: datetime) -> Markup:
+    """Return the time of a day in UTC, for a list by days, with the date on hover."""
+    at = at.astimezone(UTC)
+    words = f"{at:%H:%M} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.strftime(_MACHINES), minute(at), words)
+
+
 def minute(at: datetime) -> str:
     """Return a time in UTC as text, to the minute."""
     return at.astimezone(UTC).strftime(_EXACT)

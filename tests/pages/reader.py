@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import cast
+from urllib.parse import urljoin
 
 from bs4 import BeautifulSoup, Tag
 from flask import Flask
@@ -39,7 +40,7 @@ class Reader:
         """Follow the last link of this name."""
         links = [link for link in self.soup.select("a[href]") if text_of(link) == name]
         assert links, f"{self.path} has no link {name!r}"
-        return self.opens(str(links[-1]["href"]))
+        return self.opens(urljoin(self.path, str(links[-1]["href"])))
 
     def sends(self, button: str, /, _pressed: Tag | None = None, **typed: str) -> Reader:
         """Send the form that has this button with what is typed into its fields; an empty text unticks a box."""

@@ -1,0 +1,69 @@
+"""Questions of a visitor who knows nothing yet: each is answered within three clicks from the home page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import metastore
+from metastore import bundle
+from metastore.auth.tokens import Verifier
+from metastore.web import create_app
+
+from .conftest import GROUPS
+from .reader import Reader
+
+BO = "Bo Ek <bo@example.org>"
+
+
+@pytest.fixture
+def visitor(tmp_path: Path) -> Reader:
+    store = metastore.connect(str(tmp_path / "store"), author="Ann", validation="off", sync=False)
+    fields = [{"name": "lat", "type": "string"}, {"name": "salt", "type": "number"}]
+    table = {"name": "stations", "path": "s.csv", "schema": {"fields": fields}}
+    store.dataset_create("ocean/salt", {"title": "Salt", "licenses": [{"name": "CC0-1.0"}], "resources": [table]})
+    store.tag_create("ocean/salt", "v1.0.0")
+    typed = table | {"schema": {"fields": [fields[0] | {"type": "number"}, fields[1]]}}
+    store.dataset_patch("ocean/salt", {"resources": [typed]}, author=BO, message="Degrees are numbers")
+    store.tag_create("ocean/salt", "v2.0.0")
+    store.dataset_create("ocean/gone", {"title": "Gone"})
+    store.dataset_delete("ocean/gone", author=BO, message="Measured twice")
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    made = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TOR861"]}
+    registry.bundle_create(made, user="ann", comment="First")
+    registry.bundle_update("NuMI", {"remove_devices": ["E:TOR860"]}, user="ann", comment="It broke")
+    return Reader(create_app(store, verifier=Verifier(()), bundles=registry)).opens("/")
+
+
+@pytest.mark.parametrize(
+    ("clicks", "answer"),
+    [
+        ([], "CC0-1.0"),
+        (["Salt", "Compare with v1.0.0"], "major 1 field changed in stations."),
+        (["Salt", "v1.0.0"], "Salt. Version v1.0.0. Dataset."),
+        (["Salt", "Where each value comes from"], "field lat › type number Degrees are numbers Bo Ek"),
+        (["Salt", "All changes"], "Degrees are numbers v2.0.0 Bo Ek"),
+        (["Salt"], "git clone http://localhost/git/ocean/salt.git"),
+        (["Datasets", "Show the deleted ones"], "Gone ocean /gone deleted"),
+        (["Changes"], "deleted ocean/gone : Measured twice Bo Ek"),
+        (["Bundles", "NuMI", "E:TOR861"], "Where it was"),
+        (["NuMI"], "ann, just now : It broke"),
+        (["Bundles", "All bundles as of a time"], "Date, or time in UTC"),
+    ],
+    ids=[
+        *("licence", "what changed between versions", "cite a version", "who changed a field", "who changed it"),
+        *("get it", "what was deleted", "who deleted it", "where a device is", "why a bundle changed", "as of a time"),
+    ],
+)
+def test_an_answer_is_at_most_three_clicks_away(visitor: Reader, clicks: list[str], answer: str) -> None:
+    assert len(clicks) <= 3
+    for click in clicks:
+        visitor.follows(click)
+    assert answer in visitor.text()
+
+
+def test_the_past_of_a_device_is_found_by_the_search(visitor: Reader) -> None:
+    visitor.sends("Search", q="E:TOR860").follows("Where the device E:TOR860 is and was")
+    assert "No bundle has it now." in visitor.text()
+    assert "by ann It broke" in visitor.text()
