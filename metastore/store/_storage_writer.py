@@ -6,8 +6,8 @@ A lost race is reported to a caller who gives `expected`. Otherwise, the change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
@@ -23,6 +23,7 @@ from metastore.errors import (
     DatasetDeleted,
     DatasetNotFound,
     InvalidInput,
+    OutcomeUnknown,
     PathNotFound,
     RevisionConflict,
 )
@@ -33,7 +34,6 @@ from metastore.store._journal import Journal
 from metastore.store._undo import Undo
 from metastore.store._versions import Versions
 from metastore.store.base import Store
-from metastore.store.settling import naming
 from metastore.store.spans import in_the_way
 from metastore.store.writer import Writer
 from metastore.types import (
@@ -98,7 +98,7 @@ class StorageWriter(Writer):
         def compute(head: Revision | None) -> tuple[FileChanges, Change]:
             return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
 
-        with self._naming(request, change):
+        with self._adding(request, change):
             before, after = retry.append(self._storage, dataset_id, read_head, compute)
         dataset = self._written(request, after, document)
         self._tell_dataset(request, before, after)
@@ -176,7 +176,7 @@ class StorageWriter(Writer):
         if not head.deleted and not force:
             raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
         details = {"revision": head.id}
-        with self._naming(request, change), self._journal.line("purge", request.dataset_id, details, change):
+        with self._adding(request, change), self._journal.line("purge", request.dataset_id, details, change):
             self._storage.purge(request.dataset_id, parent=head.id)
         self._tell_dataset(request, head, None)
 
@@ -189,7 +189,7 @@ class StorageWriter(Writer):
         dataset = self._descriptors.dataset(dataset_id, head)
         if new_id != dataset_id:
             details = {"new_id": str(new_id), "revision": head.id}
-            with self._naming(request, change), self._journal.line("move", dataset_id, details, change):
+            with self._adding(request, change), self._journal.line("move", dataset_id, details, change):
                 self._storage.rename(dataset_id, new_id, parent=head.id)
             self._tell_dataset(request, head, head)
         return replace(dataset, id=new_id)
@@ -197,7 +197,7 @@ class StorageWriter(Writer):
     def tag_create(self, request: ChangeRequest) -> Tag:
         change = self._change(request)
         spec = _tag_spec(change, request.tag, request.revision, request.message)
-        with self._naming(request, change):
+        with self._adding(request, change):
             tag = self._storage.tag_create(request.dataset_id, spec)
         self._tell_tag("create", request, None, tag)
         return tag
@@ -207,7 +207,7 @@ class StorageWriter(Writer):
         spec = _tag_spec(change, request.new_name, request.revision, request.description)
         details = {"tag": old.name, "tag_id": old.id, "new_name": spec.name}
         details |= {"old_revision": old.revision, "revision": spec.revision}
-        with self._naming(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
+        with self._adding(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
             new = self._storage.tag_update(request.dataset_id, old.name, spec, expected=old.id)
         self._tell_tag("update", request, old, new)
         return new
@@ -215,7 +215,7 @@ class StorageWriter(Writer):
     def tag_delete(self, request: ChangeRequest, old: Tag) -> None:
         change = self._change(request)
         details = {"tag": old.name, "tag_id": old.id, "revision": old.revision, "description": old.description}
-        with self._naming(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
+        with self._adding(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
             self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
         self._tell_tag("delete", request, old, None)
 
@@ -262,7 +262,7 @@ class StorageWriter(Writer):
     def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
         """Append a revision. Return the previous and the new revision, or the same one twice if no file changes."""
         change = self._change(request)
-        with self._naming(request, change):
+        with self._adding(request, change):
             before, after = retry.append(
                 self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
             )
@@ -299,8 +299,14 @@ class StorageWriter(Writer):
             raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
         return Change(author, request.message, request.at or make_time(self._rules.clock()))
 
-    def _naming(self, request: ChangeRequest, change: Change) -> AbstractContextManager[None]:
-        return naming(replace(request, author=change.author, at=change.at))
+    @contextmanager
+    def _adding(self, request: ChangeRequest, change: Change) -> Iterator[None]:
+        """Add the request to an OutcomeUnknown that the body raises, so that `settle` knows what was asked for."""
+        try:
+            yield
+        except OutcomeUnknown as error:
+            error.change = replace(request, author=change.author, at=change.at)
+            raise
 
     def _lfs_config(self, dataset_id: DatasetId) -> bytes | None:
         return lfs.config_of(self._rules.lfs_url, dataset_id) if self._rules.lfs_url else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from metastore.descriptor.document import decode, encode, same
@@ -33,16 +33,6 @@ Found = Revision | Tag | bool | None
 
 class CannotTell(Exception):
     """Too much happened since the change to tell whether it was made."""
-
-
-@contextmanager
-def naming(request: ChangeRequest) -> Iterator[None]:
-    """Add the call to an OutcomeUnknown that the body raises."""
-    try:
-        yield
-    except OutcomeUnknown as error:
-        error.change = request
-        raise
 
 
 def settle(store: Store, error: OutcomeUnknown, storage: Storage | None = None) -> Outcome:
