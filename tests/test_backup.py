@@ -678,7 +678,7 @@ def test_a_purge_that_failed_removes_nothing_from_the_backup(
         patched.setattr(git_storage(store).layout, "_rename", fail_with(errno.EIO))
         with pytest.raises(StorageUnavailable):
             store.dataset_purge(CARS, force=True)
-    assert git_storage(store).notes.read(DatasetId("physics", "cars")) == {}
+    assert git_storage(store).notes.read(DatasetId("physics", "cars")) is None
     shutil.rmtree(path_of(store, CARS))
     assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
     assert (target / "physics/cars.git").is_dir()
@@ -689,7 +689,7 @@ def test_a_move_that_failed_leaves_no_note(store: metastore.MetaStore, monkeypat
         patched.setattr(git_storage(store).layout, "_rename", fail_with(errno.EIO))
         with pytest.raises(StorageUnavailable):
             store.dataset_move(CARS, "physics/trains")
-    assert git_storage(store).notes.read(DatasetId("physics", "cars")) == {}
+    assert git_storage(store).notes.read(DatasetId("physics", "cars")) is None
 
 
 def test_an_earlier_purge_at_an_id_does_not_account_for_a_later_loss(store: metastore.MetaStore, target: Path) -> None:

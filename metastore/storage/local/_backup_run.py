@@ -19,7 +19,7 @@ from metastore.os_errors import in_words
 from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
 from metastore.storage.local._maintenance import remove
-from metastore.storage.local._notes import Notes, target_of
+from metastore.storage.local._notes import Notes
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -202,9 +202,9 @@ class BackupRun:
         for dataset_id in notes.ids():
             note = notes.read(dataset_id)
             if note and note != copied.read(dataset_id):
-                copied.write(dataset_id, new_id := target_of(note), note.get("former", []))
-                if new_id and not os.path.isdir(self._target.path(new_id)):
-                    self._copy_dataset(new_id)
+                copied.write(dataset_id, note)
+                if note.moved_to and not os.path.isdir(self._target.path(note.moved_to)):
+                    self._copy_dataset(note.moved_to)
         self._put_in_place()
 
     def _remove_gone(self, prefix: str) -> None:

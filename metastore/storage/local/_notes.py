@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import NamedTuple
 
 from metastore.errors import DatasetMoved, DatasetNotFound, NotADataset, OutcomeUnknown
 from metastore.files import is_folder, read_file
 from metastore.storage.local.layout import Layout, is_id, parsed_id
 from metastore.types import DatasetId
+
+
+class Note(NamedTuple):
+    """The note of an id.
+
+    Attributes:
+        moved_to: Where its dataset moved; None if it was purged.
+        former: The ids that led to it.
+    """
+
+    moved_to: DatasetId | None
+    former: tuple[DatasetId, ...] = ()
 
 
 class Notes:
@@ -37,29 +49,32 @@ class Notes:
         """Return the file of an id's note. The file's time is the time of the change, by the store's clock."""
         return self._layout.private(f"notes/{dataset_id}")
 
-    def read(self, dataset_id: DatasetId) -> Mapping[str, Any]:
-        """Return `{"moved": id}` or `{"purged": true}`, with `former`, the ids that led there; empty without a note."""
+    def read(self, dataset_id: DatasetId) -> Note | None:
+        """Return the note of an id, or None if there is none that can be read."""
         try:
-            return dict(json.loads(read_file(self.path(dataset_id)) or b"{}"))
+            content = dict(json.loads(read_file(self.path(dataset_id)) or b"{}"))
         except (ValueError, TypeError):
-            return {}
+            return None
+        former = content.get("former")
+        ids = filter(None, map(parsed_id, former if isinstance(former, list) else ()))
+        return Note(parsed_id(content.get("moved")), tuple(ids)) if content else None
 
-    def write(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> None:
-        """Note that a dataset moved, or (None) that it was purged, and which ids led to it."""
-        content = {"moved": str(new_id)} if new_id else {"purged": True}
+    def write(self, dataset_id: DatasetId, note: Note) -> None:
+        """Set the note of an id."""
+        content = {"moved": str(note.moved_to)} if note.moved_to else {"purged": True}
         path, at = self.path(dataset_id), self._layout.clock.tick()
-        self._layout.replace(path, json.dumps({**content, "former": former}).encode())
+        self._layout.replace(path, json.dumps({**content, "former": note.former}).encode())
         os.utime(path, ns=(at, at))
 
     @contextmanager
-    def writing(self, dataset_id: DatasetId, new_id: DatasetId | None, former: list[str]) -> Iterator[None]:
+    def writing(self, dataset_id: DatasetId, note: Note) -> Iterator[None]:
         """Write a note before the body moves or purges the dataset; if the body fails, restore the previous note.
 
         A process that is killed in between leaves a note beside a dataset, and the dataset counts.
         """
         path = self.path(dataset_id)
         before = read_file(path)
-        self.write(dataset_id, new_id, former)
+        self.write(dataset_id, note)
         try:
             yield
         except OutcomeUnknown:
@@ -109,20 +124,17 @@ class Notes:
 
         Each rename and purge ends with this. If it was cut off, the next one that wants the id does it.
         """
-        former = self.read(dataset_id).get("former")
-        for older in map(parsed_id, former if isinstance(former, list) else ()):
-            if older and self._target(older) == dataset_id:
+        note = self.read(dataset_id)
+        for older in note.former if note else ():
+            if self._target(older) == dataset_id:
                 with self._layout.changing(older):
                     self._redirect(older, dataset_id)
 
     def _redirect(self, older: DatasetId, dataset_id: DatasetId) -> None:
-        if self._target(older) == dataset_id:  # still, under the lock
-            self.write(older, self._target(dataset_id), self.read(older).get("former", []))
+        note = self.read(older)
+        if note and note.moved_to == dataset_id:  # still, under the lock
+            self.write(older, note._replace(moved_to=self._target(dataset_id)))
 
     def _target(self, dataset_id: DatasetId) -> DatasetId | None:
-        return target_of(self.read(dataset_id))
-
-
-def target_of(note: Mapping[str, Any]) -> DatasetId | None:
-    """Return the id that the note of a move names."""
-    return parsed_id(note.get("moved"))
+        note = self.read(dataset_id)
+        return note.moved_to if note else None

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -295,11 +295,12 @@ class Layout:
         path = f"{self.root}/{owner}/{name}.git"
         return not os.path.islink(path) and os.path.isfile(f"{path}/HEAD")
 
-    def former_ids(self, dataset_id: DatasetId) -> list[str]:
+    def former_ids(self, dataset_id: DatasetId) -> tuple[DatasetId, ...]:
         """Return the ids that a dataset had before."""
-        return (read_file(f"{self.path(dataset_id)}/former-ids") or b"").decode(errors="replace").split()
+        lines = (read_file(f"{self.path(dataset_id)}/former-ids") or b"").decode(errors="replace").split()
+        return tuple(filter(None, map(parsed_id, lines)))
 
-    def write_former_ids(self, dataset_id: DatasetId, former: list[str]) -> None:
+    def write_former_ids(self, dataset_id: DatasetId, former: Iterable[DatasetId]) -> None:
         """Set the ids that a dataset had before."""
         replace_file(f"{self.path(dataset_id)}/former-ids", "\n".join(former).encode(), sync=self.sync)
 

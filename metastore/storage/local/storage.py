@@ -44,7 +44,7 @@ from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
 from metastore.storage.local._joining import join
 from metastore.storage.local._maintenance import compact, damage_of_dataset, damage_of_store, wants_packing
-from metastore.storage.local._notes import Notes
+from metastore.storage.local._notes import Note, Notes
 from metastore.storage.local._repository import GitRepository, make_repository, newest_readable
 from metastore.storage.local.layout import Layout
 from metastore.storage.objects import ObjectStorage
@@ -220,8 +220,8 @@ class GitStorage(ObjectStorage):
                 if os.path.lexists(layout.path(new_id)):
                     raise AlreadyExists(new_id)
                 former = layout.former_ids(dataset_id)
-                layout.write_former_ids(dataset_id, list(dict.fromkeys([*former, str(dataset_id)])))
-            with attempt(parent), self.notes.writing(dataset_id, new_id, former):
+                layout.write_former_ids(dataset_id, tuple(dict.fromkeys((*former, dataset_id))))
+            with attempt(parent), self.notes.writing(dataset_id, Note(new_id, former)):
                 layout.put_in_place(layout.path(dataset_id), new_id, parent)
             self.notes.remove(new_id)
         self._tidy(dataset_id)
@@ -232,7 +232,7 @@ class GitStorage(ObjectStorage):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
                 former = layout.former_ids(dataset_id)
-            with attempt(parent), self.notes.writing(dataset_id, None, former):
+            with attempt(parent), self.notes.writing(dataset_id, Note(None, former)):
                 aside = layout.take_away(dataset_id, parent)
         remove_tree(aside)
         self._tidy(dataset_id)
