@@ -96,6 +96,14 @@ def is_folder(path: str) -> bool | None:
         before = status
 
 
+def mtime_ns(path: str) -> int:
+    """Return when a file or folder was last changed, in nanoseconds; 0 if it cannot be looked at."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
     """Make a folder with at most the permissions of `mode`, and its missing parents."""
     if os.path.isdir(path):

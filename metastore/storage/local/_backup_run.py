@@ -256,8 +256,8 @@ class BackupRun:
             new, old = (GitRepository(self._target.path(each), Cache(0), sync=False) for each in (new_id, dataset_id))
             references = old.references.all()
             has_kept = any(name.startswith(KEPT) and name not in new.references.all() for name in references)
-            account = self._accounts.tag_changed
-            return not has_kept and not any(lost_references(old, references, new, new.references.all(), account))
+            lost = lost_references(old, references, new, new.references.all(), self._accounts)
+            return not has_kept and not any(lost)
         except (StorageCorrupt, FileNotFoundError):
             return False
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
 from metastore.files import read_file, sync_directory, write_file
 from metastore.git.cache import Cache
-from metastore.git.objects import links
+from metastore.git.objects import COMMIT, TAG, links
 from metastore.git.reachable import Needed
 from metastore.git.repository import HEADS, TAGS
+from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._locks import git_locked, replace_locked
 from metastore.storage.local._object_files import copy_object, is_whole, object_files, object_names
 from metastore.storage.local._packed_refs import packed_content
@@ -24,16 +25,6 @@ from metastore.types import DatasetId
 KEPT = "refs/kept/"
 _FOLDERS = ("objects", "objects/pack", "refs", "refs/heads", "refs/tags")
 _SMALL_FILES = ("config", "former-ids", "HEAD")
-
-#: Tells whether the journal accounts for a tag that is gone or changed (repository, name, id that its reference held).
-Accounted = Callable[[GitRepository, str, str], bool]
-
-
-class Journal(Protocol):
-    """A journal, which accounts for changes made on purpose; see `metastore.storage.local._accounts`."""
-
-    def tag_changed(self, copy: GitRepository, name: str, held: str) -> bool: ...
-    def purged(self, copy: GitRepository, dataset_id: DatasetId) -> bool: ...
 
 
 class Copied(NamedTuple):
@@ -84,7 +75,7 @@ def copy_new(source: str, target: str) -> Copied:
 
 
 def copy_onto(
-    source: str, target: str, aside: str, dataset_id: DatasetId, journal: Journal, *, check: bool
+    source: str, target: str, aside: str, dataset_id: DatasetId, accounts: Accounts, *, check: bool
 ) -> Copied | None:
     """Bring an older copy of a repository up to date, and keep in it what the source lost.
 
@@ -96,7 +87,7 @@ def copy_onto(
         target: The folder of the copy. The caller holds its lock, too.
         aside: A folder on the target's file system for files that are being written.
         dataset_id: The dataset's id.
-        journal: Accounts for what was removed on purpose.
+        accounts: Tells what was removed on purpose.
         check: Whether to read every object file of the copy, and to replace the damaged ones.
 
     Returns:
@@ -115,8 +106,8 @@ def copy_onto(
     if new == old and not damaged:
         return Copied()
     _expect_targets(theirs, new.small, new.references)
-    lost = tuple(lost_references(ours, old.references, theirs, new.references, journal.tag_changed))
-    if any(name.startswith(HEADS) for name, _ in lost) and journal.purged(ours, dataset_id):
+    lost = tuple(lost_references(ours, old.references, theirs, new.references, accounts))
+    if any(name.startswith(HEADS) for name, _ in lost) and accounts.purged(ours, dataset_id):
         return None
     fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
@@ -157,14 +148,14 @@ def lost_references(
     old: dict[str, str],
     theirs: GitRepository,
     new: dict[str, str],
-    accounted: Accounted,
+    accounts: Accounts,
 ) -> Iterator[tuple[str, str]]:
     """Yield the references of a copy that its source neither holds nor continues, each with the id that it holds."""
     for name, held in sorted(old.items()):
         if name.startswith(KEPT) or new.get(name) == held:
             continue
         if name.startswith(TAGS):
-            explained = accounted(ours, name, held)
+            explained = accounts.tag_changed(ours, name, held)
         else:  # a branch whose commit only a tag leads to was set back
             starts = [there for other, there in new.items() if not other.startswith(TAGS)]
             explained = _leads_to(theirs, starts, held)
@@ -184,9 +175,9 @@ def _leads_to(repository: GitRepository, starts: Iterable[str], wanted: str) -> 
         seen.add(identity)
         with suppress(KeyError, ValueError, StorageCorrupt):
             found = repository.read_uncached(identity)
-            if found.kind == "commit":
+            if found.kind == COMMIT:
                 waiting += list(links(found))[1:]
-            elif found.kind == "tag":
+            elif found.kind == TAG:
                 waiting += links(found)
     return False
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from metastore.files import storage_errors
+from metastore.files import mtime_ns, storage_errors
 from metastore.storage._cursors import fields_of, with_last
 from metastore.storage.local._clock import CHANGED
 from metastore.storage.local._notes import Notes
@@ -115,11 +115,11 @@ def _due(layout: Layout, start: _Moment) -> Iterator[_Row]:
     """Yield what changed after a moment by its stamp, or at or after that moment by its file times."""
     notes = Notes(layout)
     for owner, name, path in layout.folders():
-        at = _mtime_ns(f"{path}/{CHANGED}")
+        at = mtime_ns(f"{path}/{CHANGED}")
         if (at > start.stamp or (at := _file_time(path)) >= start.system) and is_id(owner, name):
             yield _Row(at, DatasetId(owner, name))
     for dataset_id in notes.ids():
-        at = _mtime_ns(notes.path(dataset_id))
+        at = mtime_ns(notes.path(dataset_id))
         if at > start.stamp and not os.path.isdir(layout.path(dataset_id)):
             yield _Row(at, dataset_id)
 
@@ -133,14 +133,7 @@ def _file_time(path: str) -> int:
         heads = os.stat(f"{path}/refs/heads")
         times = [os.stat(path).st_ctime_ns, heads.st_mtime_ns, os.stat(f"{path}/refs/tags").st_mtime_ns]
     except OSError:  # Git removes folders that are empty, and there may be no repository
-        return max(_mtime_ns(f"{path}{part}") for part in ("", "/refs", "/refs/heads", "/refs/tags", "/packed-refs"))
+        return max(mtime_ns(f"{path}{part}") for part in ("", "/refs", "/refs/heads", "/refs/tags", "/packed-refs"))
     if heads.st_nlink > 2:  # it has folders, for branches such as `feature/one`
-        times += [_mtime_ns(folder) for folder, _, _ in os.walk(f"{path}/refs/heads")]
+        times += [mtime_ns(folder) for folder, _, _ in os.walk(f"{path}/refs/heads")]
     return max(times)
-
-
-def _mtime_ns(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0

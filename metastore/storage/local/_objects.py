@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
-from metastore.files import read_file, sync_directory, write_file
+from metastore.files import mtime_ns, read_file, sync_directory, write_file
 from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
@@ -75,10 +75,7 @@ class ObjectDatabase:
         return True
 
     def _last_packed(self) -> int:
-        try:
-            return os.stat(f"{self._path}/objects/pack").st_mtime_ns
-        except OSError:
-            return 0
+        return mtime_ns(f"{self._path}/objects/pack")
 
     def read(self, identity: str) -> GitObject:
         """Return an object, after comparing its content with its id.

@@ -18,6 +18,7 @@ from metastore.files import (
     is_folder,
     locked,
     make_folders,
+    mtime_ns,
     read_file,
     replace_file,
     storage_errors,
@@ -37,8 +38,8 @@ _LOCKS = 1024
 _ROOT_MODE = 0o750
 #: The errors of renaming a folder to a path that is taken.
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-#: The age at which a path in `tmp` counts as left over, in seconds.
-_STALE = 3600.0
+#: The age at which a path in `tmp` counts as left over, in nanoseconds.
+_STALE = 3600 * 10**9
 
 
 class Layout:
@@ -325,11 +326,4 @@ def is_id(owner: str, name: str) -> bool:
 
 def is_stale(path: str) -> bool:
     """Tell whether a temporary file or folder is so old that its writer must have given it up."""
-    return 0 < _mtime(path) < time.time() - _STALE
-
-
-def _mtime(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return 0.0
+    return 0 < mtime_ns(path) < time.time_ns() - _STALE
