@@ -11,10 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlencode
@@ -867,7 +867,18 @@ def test_a_copy_takes_what_a_service_shows_and_then_what_is_new(run: Run, cars: 
     assert run("--store", "pulled", "dataset", "read", "physics/cars").json["title"] == "Cars"
 
 
-def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept(run: Run, tmp_path: Path) -> None:
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files that no other run of these tests uses."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept(
+    run: Run, tmp_path: Path, temporary: Path
+) -> None:
     served = metastore.connect("memory:", author="Setup")
     for name in ("cars", "boats"):
         served.dataset_create(f"physics/{name}", {"name": name})
@@ -879,7 +890,7 @@ def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept
         assert run(*mirror, "physics/cars").json["references"] == 2
         head = git("-C", tmp_path / "remote/physics/cars.git", "rev-parse", "main").strip()
         assert head == served.revision_read("physics/cars").id
-        assert not list(Path(gettempdir()).glob("metastore-mirror-*"))
+        assert not list(temporary.glob("metastore-mirror-*"))
         assert run(*mirror, "physics/cars", "--via", "kept").json["references"] == 0
         with metastore.connect(tmp_path / "kept") as kept:
             assert kept.dataset_list() == ["physics/cars"]
@@ -897,7 +908,7 @@ def test_a_service_is_mirrored_at_a_git_remote_by_way_of_a_copy_that_can_be_kept
 @pytest.mark.parametrize("stop", ["Ctrl-C while mirroring", "Ctrl-C while copying", "the service goes away"])
 @pytest.mark.parametrize("via", [(), ("--via", "kept")])
 def test_an_interrupted_mirror_of_a_service_is_continued_by_the_next(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, via: tuple[str, ...], stop: str
+    run: Run, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, via: tuple[str, ...], stop: str
 ) -> None:
     served = metastore.connect("memory:", author="Setup")
     for name in ("a", "b", "c"):
@@ -931,7 +942,7 @@ def test_an_interrupted_mirror_of_a_service_is_continued_by_the_next(
             stopped = run(*command)
         assert (stopped.code, stopped.out) == (5 if stop == "the service goes away" else 130, "")
         assert "Traceback" not in stopped.err
-        assert not list(Path(gettempdir()).glob("metastore-mirror-*"))
+        assert not list(temporary.glob("metastore-mirror-*"))
         again = run(*command)
     assert (again.code, again.json["datasets"], again.json["not_pushed"]) == (0, 3, [])
     assert again.json["unchanged"] == (1 if stop == "Ctrl-C while mirroring" else 0)
