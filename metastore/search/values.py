@@ -164,16 +164,13 @@ class Wanted:
         Raises:
             InvalidInput: An argument is malformed.
         """
-        if not isinstance(query, str):
-            raise InvalidInput(f"a query is text, not {type(query).__name__}")
         given = {name: value for name, value in filters.items() if value is not None}
-        for name, value in given.items():
-            if not isinstance(value, str):
-                raise InvalidInput(f"{name} is text, not {type(value).__name__}")
-        if order not in get_args(Order):
-            raise InvalidInput(f"order is one of {', '.join(get_args(Order))}, not {shortened(str(order))}")
-        if unknown := [name for name in facets if name not in FACETS]:
-            raise InvalidInput(f"a facet is one of {', '.join(FACETS)}, not {shortened(str(unknown[0]))}")
+        for name, text in {"a query": query, **given}.items():
+            if not isinstance(text, str):
+                raise InvalidInput(f"{name} is text, not {type(text).__name__}")
+        _expect_one_of(get_args(Order), "order", order)
+        for facet in facets:
+            _expect_one_of(FACETS, "a facet", facet)
         if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:
             raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
         if at is not None and changed_since is not None:
@@ -215,6 +212,11 @@ class Wanted:
             "limit": str(self.limit),
             "summary": "true" if self.summary else None,
         }
+
+
+def _expect_one_of(known: Sequence[str], what: str, value: object) -> None:
+    if value not in known:
+        raise InvalidInput(f"{what} is one of {', '.join(known)}, not {shortened(str(value))}")
 
 
 def sort_key(dataset_id: DatasetId) -> str:
