@@ -844,6 +844,15 @@ def test_a_branch_that_was_set_back_and_a_lost_tag_are_brought_back(store: metas
     assert (report.lost, report.kept) == ((), ())
 
 
+def test_a_tag_whose_object_the_backup_lost_is_damage(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    tag = store.tag_read(CARS, "v1").id
+    (path_of(store, CARS) / "refs/tags/v1").unlink()
+    (target / f"{CARS}.git/objects" / tag[:2] / tag[2:]).unlink()
+    with pytest.raises(StorageCorrupt, match=f"the object {tag} is missing"):
+        brought_back(target, store, CARS)
+
+
 def test_a_history_that_was_kept_beside_a_newer_one_is_brought_back_at_another_id(
     store: metastore.MetaStore, target: Path
 ) -> None:
