@@ -35,6 +35,7 @@ NONE = "0" * 40
 FLUSH, DELIMITER = b"0000", b"0001"
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
+_NO_GIT = "the server does not answer as a Git server does"
 #: The most bytes of the objects, as a multiple of those of the response.
 _UNPACKED = 8
 
@@ -73,7 +74,7 @@ class SmartHttp:
             target, _, rest = line.partition(" ")
             name, *attributes = rest.split(" ")
             if not re.fullmatch("[0-9a-f]{40}", target):
-                raise StorageUnavailable("the server does not answer as a Git server does")
+                raise StorageUnavailable(_NO_GIT)
             if name != "HEAD":
                 targets[name] = target
             for each in attributes:
@@ -160,7 +161,7 @@ class SmartHttp:
         if answer.status == 404:
             raise NoRepository(path)
         if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":
-            raise StorageUnavailable("the server does not answer as a Git server does")
+            raise StorageUnavailable(_NO_GIT)
         return answer.content
 
     def _can_filter(self, path: str) -> bool:
@@ -249,7 +250,7 @@ def _packets(content: bytes) -> Iterator[bytes | None]:
         try:
             size = int(content[position : position + 4], 16)
         except ValueError:
-            raise StorageUnavailable("the server does not answer as a Git server does") from None
+            raise StorageUnavailable(_NO_GIT) from None
         if size < 4:
             yield None
             position += 4
@@ -258,9 +259,13 @@ def _packets(content: bytes) -> Iterator[bytes | None]:
         if len(packet) != size - 4:
             raise StorageUnavailable("the server's answer was cut short")
         if packet.startswith(b"ERR "):
-            raise StorageUnavailable(f"the server failed: {packet[4:].decode(errors='replace').strip()[:200]}")
+            raise _failure(packet[4:])
         yield packet
         position += size
+
+
+def _failure(words: bytes) -> StorageUnavailable:
+    return StorageUnavailable(f"the server failed: {words.decode(errors='replace').strip()[:200]}")
 
 
 def _lines(content: bytes) -> Iterator[str]:
@@ -282,7 +287,7 @@ def _packfile(content: bytes) -> bytes:
         if packet and packet[0] == 1:
             parts.append(packet[1:])
         elif packet and packet[0] == 3:
-            raise StorageUnavailable(f"the server failed: {packet[1:].decode(errors='replace').strip()[:200]}")
+            raise _failure(packet[1:])
     return b"".join(parts)
 
 
@@ -296,7 +301,7 @@ def _bands(content: bytes) -> tuple[bytes, str]:
         elif packet and band == b"\2":
             words += packet[1:]
         elif packet:
-            raise StorageUnavailable(f"the server failed: {packet[1:].decode(errors='replace').strip()[:200]}")
+            raise _failure(packet[1:])
     lines = [line.strip() for line in words.decode(errors="replace").splitlines()]
     return report, " ".join(line for line in lines if re.search(r"\w", line))[:500]
 
