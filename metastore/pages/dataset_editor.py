@@ -19,6 +19,7 @@ from metastore.errors import (
     InvalidInput,
     PermissionDenied,
     RevisionConflict,
+    TooLarge,
 )
 from metastore.pages import markdown
 from metastore.pages.compare import beside
@@ -28,7 +29,19 @@ from metastore.pages.json_lines import mark
 from metastore.pages.languages import gettext as _
 from metastore.pages.places import in_words
 from metastore.pages.refusals import drawn_again_by, is_explained
-from metastore.pages.typed import as_sent, decoded, form_of, in_fields, largest, limit, parsed, redraws, spots, typed
+from metastore.pages.typed import (
+    as_sent,
+    decoded,
+    filled,
+    form_of,
+    in_fields,
+    largest,
+    limit,
+    parsed,
+    redraws,
+    spots,
+    typed,
+)
 from metastore.parse import parse_dataset_id
 from metastore.service.context import service
 from metastore.service.guard import identity, named, writer
@@ -80,7 +93,7 @@ def _new_again(error: Exception) -> str:
 def _as_typed() -> dict[str, Any]:
     """Return what was typed, to be shown again; as it was sent if that is no JSON."""
     try:
-        return typed()
+        return filled()
     except InvalidInput:
         return as_sent()
 
@@ -127,12 +140,15 @@ def look() -> str:
 
 
 @dataset_editor.get("/datasets/<owner>/<name>/edit")
-def edit(owner: str, name: str) -> str:
+def edit(owner: str, name: str) -> Page:
     """Show the editor of a descriptor."""
     subject = readable_id(owner, name)
     writer(subject, "update")
     dataset = service().store.dataset_read(subject)
-    limit(dataset.bytes)
+    try:
+        limit(dataset.bytes)
+    except TooLarge as error:
+        return render_template("datasets/large.html", id=subject, problem=error, can=can(subject)), 413
     given = {"text": dataset.bytes.decode(), "expected": dataset.revision.id, "as": request.args.get("as", "")}
     return _editor(subject, {**given, "opened": request.args.get("open", "")}, is_fresh=True)
 

@@ -16,6 +16,7 @@ from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.pages.descriptor_form import filled_in, kind_of, place_after
 from metastore.pages.form_view import Place, view
+from metastore.pages.formatting import number
 from metastore.pages.json_lines import mark
 from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import shown
@@ -66,10 +67,10 @@ def limit(text: str | bytes) -> None:
     if (size := size_of(text)) > _LARGEST:
         raise TooLarge(
             _(
-                "the descriptor takes %(size)s bytes, and a form at most %(most)s: change it with `metastore dataset "
-                "update`, or by PUT or PATCH",
-                size=size,
-                most=_LARGEST,
+                "the descriptor takes %(size)s bytes, and a form at most %(most)s: change the file in an editor, and "
+                "store it with `metastore dataset update`, or by PUT or PATCH",
+                size=number(size),
+                most=number(_LARGEST),
             )
         )
 
@@ -81,18 +82,24 @@ def typed() -> dict[str, Any]:
         InvalidInput: A form has fields, and its text is not JSON.
         TooLarge: The text is too large for a form.
     """
-    sent = request.form
-    limit(sent.get("text", ""))
-    given = as_sent()
+    given = filled()
+    limit(given["text"])
+    return given
+
+
+def filled() -> dict[str, Any]:
+    """Return what was sent as `typed` does. With fields, the text may be too large, so that it can be shown again."""
+    sent, given = request.form, as_sent()
+    if given["as"] != "form" or not given["text"]:  # none is left of a text that takes too much memory
+        limit(sent.get("text", ""))
     if given["as"] == "form":
         boxes = dict.fromkeys(sent.getlist("box"), "")
         values = {name: text for name, text in sent.items() if name.startswith("/")}
         moved = sent.get("move", "")
-        filled = filled_in(decoded(given["text"]), boxes | values, sent.getlist("remove"), moved)
+        descriptor = filled_in(decoded(given["text"]), boxes | values, sent.getlist("remove"), moved)
         place = Place.parse(given["opened"])
         given["opened"] = str(place.at(place_after(place.resource, moved), place.field))
-        given["text"] = encode(filled).decode()
-        limit(given["text"])
+        given["text"] = shown(encode(descriptor).decode())
     return given
 
 

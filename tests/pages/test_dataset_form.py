@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 import metastore
-from metastore import Store
+from metastore import MetaStore, Store
 from metastore.descriptor.document import decode, encode
 from metastore.pages.descriptor_form import filled_in
 
@@ -282,3 +282,22 @@ def test_unsaved_work_is_checked_while_it_is_typed_and_offered_again_until_it_is
     expect(page.get_by_label("Name for programs")).to_have_value("salt")
     expect(page.get_by_role("button", name="Continue editing")).to_have_count(0)
     assert page.evaluate("Object.keys(localStorage)") == []
+
+
+def test_what_was_typed_stays_though_it_makes_the_descriptor_too_large_for_a_form(store: MetaStore) -> None:
+    store.dataset_create("ocean/large", {"title": "Salt", "x": "y" * 1_300_000})
+    editor = editor_at("/datasets/ocean/large/edit?as=form", store)
+    editor.sends("Save", **{"/title": "Tide", "/description": "d" * 900_000, "message": "Why not"})
+    assert (editor.status, editor.value("/title"), editor.value("message")) == (413, "Tide", "Why not")
+    assert len(editor.value("/description")) == 900_000
+    editor.sends("Save", **{"/description": "Short"})
+    assert store.dataset_read("ocean/large").descriptor["title"] == "Tide"
+
+
+def test_a_descriptor_that_is_too_large_for_a_form_is_downloaded_instead(store: MetaStore) -> None:
+    store.dataset_create("ocean/large", {"x": "y" * 2_200_000})
+    editor = editor_at("/datasets/ocean/large/edit?as=form", store)
+    assert (editor.status, editor.text("h1")) == (413, "Too large to edit in a browser")
+    assert "takes 2,200,014 bytes, and a form at most 2,097,152" in editor.text()
+    assert "metastore dataset update ocean/large datapackage.json" in editor.text()
+    assert editor.client.get(str(editor.soup.select("a[download]")[0]["href"])).status_code == 200

@@ -255,7 +255,7 @@ def test_the_text_of_a_form_has_a_size(client: FlaskClient, beyond: int, status:
     text = json.dumps(["x" * (2 * 1024 * 1024 - 4 + beyond)])
     said = {"csrf_token": sign_in(client), "id": "physics/new", "text": text}
     answer = client.post("/datasets/new", data=said)
-    assert (answer.status_code, "a form at most 2097152" in answer.text) == (status, bool(beyond))
+    assert (answer.status_code, "a form at most 2,097,152" in answer.text) == (status, bool(beyond))
 
 
 @pytest.mark.parametrize(("beyond", "status"), [(0, 400), (1, 413)])

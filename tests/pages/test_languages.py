@@ -96,7 +96,15 @@ def bare(source: str) -> list[str]:
 
 
 #: Examples of what to type, and Pico's own name for the trail.
-EXAMPLES = {"breadcrumb", "E:TOR860", "owner/name", "salinity -ice", "v1.0", "2026-05-31 or 2026-05-31T14:30"}
+EXAMPLES = {
+    "breadcrumb",
+    "E:TOR860",
+    "metastore dataset update datapackage.json",
+    "owner/name",
+    "salinity -ice",
+    "v1.0",
+    "2026-05-31 or 2026-05-31T14:30",
+}
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.relative_to(PAGES / "templates")))
@@ -242,7 +250,7 @@ def test_a_refused_form_speaks_the_language_of_the_page() -> None:
     reader = german(metastore.connect("memory:", author="Ann"))
     reader.opens("/sign-in").sends("Anmelden", token=token("ann"))
     reader.opens("/datasets/new?as=json").sends("Anlegen", id="Ocean/salt", text="{}")
-    assert "'Ocean' in der Datensatz-Id 'Ocean/salt' muss kleingeschrieben sein: etwa 'ocean'." in reader.text()
+    assert "'Ocean' in der Datensatz-ID 'Ocean/salt' muss kleingeschrieben sein: etwa 'ocean'." in reader.text()
     reader.sends("Anlegen", id="ocean/salt", text='{"title": }')
     assert "kein JSON: ein Wert wurde erwartet: in Zeile 1, Spalte 11" in reader.text()
 
