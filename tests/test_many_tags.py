@@ -12,6 +12,7 @@ import pytest
 from metastore.git.history import tag_object
 from metastore.git.objects import GitObject
 from metastore.storage.local import _packed_refs as packed_refs
+from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -77,3 +78,17 @@ def test_all_tags_take_each_line_a_few_times(call: str, tmp_path: Path, counted:
     counted.update(lines=0, bytes=0)
     CALLS[call](storage)
     assert 1_000 <= counted["lines"] <= 4_000
+
+
+def test_a_list_of_packed_tags_displaces_nothing_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_tags(tmp_path, 500)
+    storage = GitStorage(tmp_path, cache_bytes=50_000, sync=False)
+    head = storage.resolve(CARS, None).id
+    assert storage.read(CARS, head, "a") == b"1"
+    assert len(list(storage.tags(CARS))) == 500
+    read = list[str]()
+    monkeypatch.setattr(ObjectDatabase, "read", lambda database, identity: read.append(identity))
+    assert storage.read(CARS, head, "a") == b"1"
+    assert not read

@@ -24,7 +24,6 @@ _BLANK = " \t\r"  # in the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile("[0-9a-f]{40}")
 _COMMIT_BEGIN = re.compile(rb"tree [0-9a-f]{40}\n(?:parent ([0-9a-f]{40})\n)?")
-_HEADER = re.compile(r"^([^ \n]*) ?(.*)$", re.MULTILINE)
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
 
@@ -308,7 +307,8 @@ def _id(text: str) -> str:
 def _split(content: bytes, needed: Set[str]) -> tuple[dict[str, str], str]:
     """Split headers (the first of each name) and message. Foreign encodings are honoured, broken ones replaced."""
     head, _, message = content.partition(b"\n\n")
-    headers: dict[str, str] = dict(reversed(_HEADER.findall(head.decode("utf-8", "replace"))))
+    lines = head.decode("utf-8", "replace").split("\n")
+    headers: dict[str, str] = dict([line.partition(" ")[::2] for line in reversed(lines)])
     encoding = "utf-8"
     try:
         encoding = headers.get("encoding", encoding)

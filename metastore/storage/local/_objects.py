@@ -53,7 +53,8 @@ class ObjectDatabase:
         self._packs: Packs | None = None
         self._libgit2: tuple[pygit2.Odb, pygit2.OdbBackendPack] | None = None
         self._indexed: set[str] = set()
-        self._last_was_packed = False
+        #: Whether the object that was read last has no file of its own.
+        self.last_was_packed = False
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
 
     def _open(self) -> Packs:
@@ -84,10 +85,10 @@ class ObjectDatabase:
             KeyError: There is none.
             StorageCorrupt: It is damaged.
         """
-        if self._last_was_packed and (found := self._read_by_libgit2(identity)):  # as its neighbours mostly are
+        if self.last_was_packed and (found := self._read_by_libgit2(identity)):  # as its neighbours mostly are
             return found
         content = read_file(self._loose_path(identity))
-        self._last_was_packed = content is None
+        self.last_was_packed = content is None
         if content is not None and (found := _parse_loose(identity, content)):
             return found
         try:
@@ -104,12 +105,10 @@ class ObjectDatabase:
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
-        import pygit2  # slow to import, and loose objects need no libgit2
-
         try:
             with forks.undisturbed():
                 number, content = self._read_by_backend(identity)
-        except (KeyError, ValueError, OSError, pygit2.GitError):
+        except _faults():
             return None
         found = GitObject(KINDS_BY_NUMBER[number], content)  # libgit2 counts the kinds as packs do
         return found if object_id(*found) == identity else None
@@ -117,7 +116,7 @@ class ObjectDatabase:
     def _read_by_backend(self, identity: str) -> tuple[int, bytes]:
         """Read an object without libgit2's own comparison, which takes as long again, and its second cache."""
         if self._libgit2 is None:
-            import pygit2
+            import pygit2  # slow to import, and loose objects need no libgit2
 
             self._libgit2 = pygit2.Odb(), pygit2.OdbBackendPack(f"{self._path}/objects")
             self._libgit2[0].add_backend(self._libgit2[1], 1)  # so that its files are closed with the database
@@ -264,6 +263,13 @@ class ObjectDatabase:
 
     def _loose_path(self, identity: str) -> str:
         return f"{self._path}/objects/{identity[:2]}/{identity[2:]}"
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what libgit2 raises if it cannot read an object."""
+    import pygit2
+
+    return KeyError, ValueError, OSError, pygit2.GitError
 
 
 def _parse_loose(identity: str, content: bytes) -> GitObject | None:

@@ -31,7 +31,7 @@ def read_packed(path: str) -> dict[str, str]:
     content = read_file(path) or b""
     rows = _rows(path, content)
     names = [name for _, name in rows]
-    if _is_sorted(content.partition(b"\n")[0]) and names != sorted(set(names)):
+    if _is_sorted(content.partition(b"\n")[0]) and not all(map(bytes.__lt__, names, names[1:])):
         raise StorageCorrupt(f"{path} cannot be read: it is not sorted, and says that it is")
     return {name.decode(errors="surrogateescape"): target.decode() for target, name in rows}
 

@@ -76,8 +76,8 @@ class References:
 
     def tags(self) -> dict[str, str]:
         """Return the tags with valid names, sorted by name, and the objects that they hold."""
-        tags = {name[len(TAGS) :]: target for name, target in self.all().items() if name.startswith(TAGS)}
-        return {name: tags[name] for name in sorted(tags) if is_tag_name(name)}
+        found = sorted((name[len(TAGS) :], target) for name, target in self.all().items() if name.startswith(TAGS))
+        return {name: target for name, target in found if is_tag_name(name)}
 
     def _loose_targets(self) -> Iterator[tuple[str, str]]:
         for name in self.loose():

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, suppress
 from metastore.errors import NotADataset, StorageCorrupt
 from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject
+from metastore.git.objects import TAG, GitObject
 from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.storage.local._config import new_config
 from metastore.storage.local._objects import ObjectDatabase
@@ -148,7 +148,9 @@ class GitRepository(Repository):
         found = self.cache.get(object_id)
         if found is None:
             found = self._read_indexed_again(object_id)
-            self.cache.put(object_id, found, len(found.content) + 200)
+            # A packed tag is read in microseconds, and a list of thousands would displace all that others read.
+            if found.kind != TAG or not self.database.last_was_packed:
+                self.cache.put(object_id, found, len(found.content) + 200)
         return found  # type: ignore[no-any-return]
 
     def expect_object(self, object_id: str) -> None:
