@@ -50,7 +50,7 @@ def parse_dataset_id(text: AnyId) -> DatasetId:
 @lru_cache(4096)
 def _parse_dataset_id(text: str) -> DatasetId:
     parts = text.split("/")
-    if len(parts) != 2:
+    if len(parts) != 2 or not all(parts):
         raise InvalidInput(Phrase("a dataset id looks like 'owner/name', not %(value)s", value=shortened(text)))
     for part in parts:
         if problem := _problem_of_part(part):

@@ -723,6 +723,8 @@ def test_a_shortcut_does_what_its_command_does(run: Run, cars: str, shortcut: st
         ("revert", "`dataset revert`"),
         ("read", "`dataset read` or `bundle read`"),
         ("hisotry", "history"),
+        ("rename", "`dataset move`?"),
+        ("rm", "`dataset delete`?"),
         ("logs", "log or"),
         ("xyzzy", ""),
     ],
@@ -1006,6 +1008,77 @@ metastore.cli.main()"""
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent
     )
     assert (done.returncode, done.stderr.strip()) == (130, "Interrupted.")
+
+
+@pytest.mark.parametrize(
+    ("noun", "typed", "meant"),
+    [("dataset", "rename", "dataset move"), ("tag", "rename", "tag update"), ("bundle", "ls", "bundle list")],
+)
+def test_a_verb_that_people_guess_is_answered_with_ours(run: Run, noun: str, typed: str, meant: str) -> None:
+    assert f"Did you mean `{meant}`?" in run(noun, typed, "x").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("show", "physics/cars", "2001-13-01"), 3, "neither a tag nor a date (month must be in 1..12)"),
+        (("show", "physics/cars", "2001-1-1"), 3, "write 2024-05-01 or"),
+        (("show", "physics/cars", "yesterday"), 3, "write 2024-05-01 or"),
+        (("show", "physics/cars", "HEAD^"), 3, "Write HEAD~1"),
+        (("show", "physics/cars", "abc"), 3, "7 digits or more, in lower case"),
+        (("show", "physics/cars", "ABCDEF0"), 3, "7 digits or more, in lower case"),
+        (("show", "physics/cars@v1", "v1"), 2, "two revisions of one dataset"),
+        (("show", "physics/"), 2, "looks like 'owner/name', not 'physics/'"),
+        (("undo", "--by", ""), 2, "every change would fit, so none was undone"),
+        (("undo", "--batch", ""), 2, "every change would fit, so none was undone"),
+        (("undo", "physics/cars", ""), 2, "the change to undo is an empty text: write HEAD"),
+        (("undo", "physics/cars", "v1...HEAD"), 2, "has three dots"),
+        (("undo", "physics/cars", "HEAD", "--dry-run"), 2, "--dry-run goes with --batch, --by or --since"),
+        (("undo", "physics/cars@HEAD"), 2, "metastore undo physics/cars HEAD"),
+        (("undo", "-", "HEAD"), 2, "by --batch, --by or --since"),
+        (("undo", "--since", "2001-13-01"), 2, "(month must be in 1..12)"),
+        (("dataset", "update", "physics/cars", "--expected", "v1"), 2, "the id of a revision, or its first 7 digits"),
+        (("dataset", "patch", "physics/cars", "[1]"), 2, "an operation is an object, not a number\n"),
+        (("dataset", "edit", "physics/cars", "--patch", "{}"), 2, "`metastore dataset patch` patches one dataset"),
+        (("diff", "physics/cars"), 2, "say what to compare physics/cars with"),
+        (("diff", "physics/cars", "v1"), 2, "for a revision, write physics/cars@v1"),
+        (("diff", "cars", "physics/cars"), 2, "'cars' is neither a file nor a dataset"),
+        (("check", "cars"), 2, "'cars' is neither a file nor a dataset"),
+        (("diff", "-", "-"), 2, "stdin can be read only once"),
+        (("diff", "-", "physics/cars"), 2, "stdin is empty"),
+        (("diff", ".", "physics/cars"), 2, "this is a folder, not a file"),
+        (("init", "http://ann:secret@example.org"), 2, "'http://example.org' is an address: name a path"),
+        (("check-host", "nope"), 2, "github://OWNER, gitlab://GROUP"),
+        (("changes", "--since", "nope"), 2, "from an earlier list of changes, or leave it out"),
+    ],
+    ids=str,
+)
+def test_an_error_says_what_would_be_right(
+    run: Run, cars: str, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    monkeypatch.setenv("METASTORE_AUTHOR", "Ann")
+    before = run("log", "physics/cars").out
+    done = run(*arguments)
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert run("log", "physics/cars").out == before
+
+
+@pytest.mark.parametrize("editor", ["no-such-editor", "false"])
+def test_an_editor_that_fails_is_named(run: Run, cars: str, monkeypatch: pytest.MonkeyPatch, editor: str) -> None:
+    monkeypatch.setenv("EDITOR", editor)
+    monkeypatch.delenv("VISUAL", raising=False)
+    done = run("dataset", "edit", "physics/cars", "-a", "Ann")
+    assert (done.code, f"the editor {editor!r} cannot be started, or failed" in done.err) == (2, True)
+
+
+def test_a_file_that_cannot_be_compared_is_named(run: Run, cars: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    assert "bad.json: not JSON" in run("diff", "bad.json", "physics/cars").err
+
+
+def test_a_copy_from_a_store_that_cannot_be_reached_leaves_none(run: Run, tmp_path: Path) -> None:
+    done = run("copy", "http://127.0.0.1:9", "copied")
+    assert (done.code, (tmp_path / "copied").exists()) == (5, False)
 
 
 def test_a_copy_to_the_same_store_is_refused(run: Run, cars: str, tmp_path: Path) -> None:

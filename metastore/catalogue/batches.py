@@ -78,11 +78,13 @@ def undo_all(store: Store, chosen: Chosen, *, message: str | None = None, dry_ru
         dry_run: Whether to write nothing, and only report what would be done.
 
     Raises:
-        InvalidInput: Nothing is chosen.
+        InvalidInput: Nothing is chosen, or the batch or the author is an empty text, as of an unset variable.
         StorageError: The store fails. Finished datasets stay undone; the same call continues from there.
     """
     if chosen == Chosen():
         raise InvalidInput("say what to undo: a batch, or an author, or a time")
+    if "" in (chosen.batch, chosen.author):
+        raise InvalidInput("the batch or author to undo is an empty text: every change would fit, so none was undone")
     for dataset_id in store.dataset_list(deleted=None):
         try:
             if changes := _changes(store, dataset_id, chosen):

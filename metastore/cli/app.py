@@ -12,7 +12,7 @@ import click
 
 import metastore
 from metastore.cli.base import App, say
-from metastore.cli.options import COMMON
+from metastore.cli.options import COMMON, GUESSED
 from metastore.cli.output import show
 from metastore.cli.problems import EXIT_CODES, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
@@ -71,8 +71,9 @@ class _Top(click.Group):
             import difflib
 
             known = {**_by_verb(), **dict.fromkeys(MODULES), **dict.fromkeys(SHORTCUTS)}
+            guessed = [f"`dataset {verb}`" for verb in GUESSED.get(args[0], ())[:1]]
             names = [args[0]] if args[0] in known else difflib.get_close_matches(args[0], known, 3)
-            near = [known[name] or name for name in names]
+            near = guessed or [known[name] or name for name in names]
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)

@@ -131,11 +131,17 @@ class App:
         return store
 
     def full_id(self, dataset_id: str | None, revision: str | None) -> str | None:
-        """Return the full id of an abbreviated revision; any other text unchanged."""
+        """Return the full id of an abbreviated revision.
+
+        Raises:
+            InvalidInput: The text is no id.
+        """
         from metastore.parse import looks_like_revision
 
-        if dataset_id is None or revision is None or len(revision) == _FULL or not looks_like_revision(revision):
+        if dataset_id is None or revision is None or (len(revision) == _FULL and looks_like_revision(revision)):
             return revision
+        if not looks_like_revision(revision):
+            raise InvalidInput(f"--expected takes the id of a revision, or its first 7 digits, not {revision!r}")
         return self.reader().revision_read(dataset_id, revision).id
 
     def profiles(self) -> str | None:

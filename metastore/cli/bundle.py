@@ -15,7 +15,7 @@ from metastore.bundle.exchange import FORMATS, ImportLine, read_rows
 from metastore.bundle.port import Bundle
 from metastore.cli import bundle_text
 from metastore.cli.base import App, read_input, say
-from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, Number, command
+from metastore.cli.options import ATTRIBUTES, EXPECTED, TIME, WHERE, WHO, Noun, Number, command
 from metastore.cli.output import show_bytes
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, PermissionDenied
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = click.argument("name")
 
 
-@click.group()
+@click.group(cls=Noun)
 def bundle() -> None:
     """Read and change bundles of devices."""
 

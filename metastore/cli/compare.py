@@ -8,12 +8,13 @@ import io
 from collections.abc import Callable
 from heapq import merge as merged
 from itertools import groupby, repeat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from metastore.cli.base import App, is_file, read_input, say
-from metastore.cli.ids import split
+from metastore.cli.base import App, is_file, read_json, say
+from metastore.cli.ids import split_unless_file
 from metastore.cli.options import command
 from metastore.cli.output import paint, show_pages
 from metastore.cli.problems import FOUND_PROBLEMS
@@ -98,6 +99,12 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
             raise InvalidInput("give two files or datasets, or the other store with --with")
         _compare_stores(app, app.reader(), app.open(other, create=False))
         return None
+    if b is None and other is None:
+        raise InvalidInput(f"say what to compare {a} with: another file or dataset, or --with the other store")
+    if a == b == "-":
+        raise InvalidInput("stdin can be read only once: only one of A and B may be -")
+    if b and "/" in a and "/" not in b and not is_file(b):
+        raise InvalidInput(f"{b!r} is neither a file nor OWNER/NAME: for a revision, write {a.partition('@')[0]}@{b}")
     if all(map(is_file, (a, b or a))):
         app.refuse_store("two files are compared")
     texts = (_text(app, a, None), _text(app, b or a, other))
@@ -106,26 +113,35 @@ def diff(app: App, a: str | None, b: str | None, other: str | None) -> Compariso
 
 def _text(app: App, name: str, url: str | None) -> bytes:
     """Return a descriptor from a file or a store, byte for byte."""
-    if is_file(name):
-        return read_input(name)
+    if is_file(name) or Path(name).is_dir():  # `read_json` says that it is a folder
+        return read_json(name)
     store = app.reader() if url is None else app.open(url, create=False)
-    return store.dataset_json(*split(name))[1]
+    return store.dataset_json(*split_unless_file(name))[1]
 
 
 def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -> Comparison:
     from metastore.descriptor.difference import changes, json_patch
-    from metastore.descriptor.document import decode
     from metastore.descriptor.grade import next_version, summary
 
-    before, after = map(decode, (old, new))
-    for label, value in zip(labels, (before, after), strict=True):
-        if not isinstance(value, dict):
-            raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")
+    before, after = map(_object, labels, (old, new))
     differences = changes(before, after)
     grade, line = grades.grade(differences), summary(differences)
     patch, version = json_patch(before, after), next_version(before.get("version"), grade)
     value = {"patch": patch, "changes": differences, "summary": line, "grade": grade, "version": version}
     return Comparison(value, patch, differences, line, grade, version, labels, lambda: (old.decode(), new.decode()))
+
+
+def _object(label: str, text: bytes) -> dict[str, Any]:
+    """Return a descriptor. The error for what is none names the file."""
+    from metastore.descriptor.document import decode
+
+    try:
+        value = decode(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{'stdin' if label == '-' else label}: {error}") if is_file(label) else error from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{label} is not a descriptor: it is not a JSON object")
+    return value
 
 
 def _compare_stores(app: App, here: Store, there: Store) -> None:

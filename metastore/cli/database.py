@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from metastore.cli.base import App
-from metastore.cli.options import command
+from metastore.cli.options import Noun, command
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import InvalidInput, needs_extra
 
 
-@click.group()
+@click.group(cls=Noun)
 def database() -> None:
     """Set up and inspect a PostgreSQL database."""
 

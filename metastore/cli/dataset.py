@@ -14,7 +14,7 @@ from metastore import validate
 from metastore.cli import completing
 from metastore.cli.base import App, read_json, say, tell_findings, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
-from metastore.cli.options import CREATE, TIME, Number, command
+from metastore.cli.options import CREATE, TIME, Noun, Number, command
 from metastore.cli.output import show_bytes
 from metastore.errors import InvalidInput, MetastoreError, RevisionConflict
 from metastore.types import Dataset, Revision
@@ -31,12 +31,12 @@ READ = click.argument(
 )
 
 
-@click.group()
+@click.group(cls=Noun)
 def dataset() -> None:
     """Create, read, change and revert datasets."""
 
 
-@click.group()
+@click.group(cls=Noun)
 def owner() -> None:
     """List owners, the first parts of the ids of datasets."""
 
@@ -172,10 +172,11 @@ def edit(
         edit_many(app, filters, _patch_of(patch), message, at, dry_run=dry_run)
         return
     if dataset_id is None or filters or patch is not None or dry_run:
-        raise InvalidInput("give OWNER/NAME, or --where and --patch (which have --dry-run)")
+        one = "OWNER/NAME goes alone, and is edited in $EDITOR: `metastore dataset patch` patches one dataset"
+        raise InvalidInput(one if dataset_id else "give OWNER/NAME, or both --where and --patch (which have --dry-run)")
     store = app.reader()
     current = store.dataset_read(dataset_id)
-    text = click.edit(current.bytes.decode(), extension=".json")
+    text = _edited(current.bytes.decode())
     if text is None:
         say("Nothing was saved, so nothing has changed.")
         return
@@ -191,6 +192,17 @@ def edit(
             say(f"What you typed is kept in {kept}: mend it, then `{again} {current.revision.id}`.")
         raise
     _tell(app, edited, current.revision.id, "Updated")
+
+
+def _edited(text: str) -> str | None:
+    """Return a text as somebody saves it in the editor; None if nothing is saved."""
+    try:
+        return click.edit(text, extension=".json")
+    except click.ClickException as error:
+        name = error.format_message().partition(":")[0]
+        raise InvalidInput(
+            f"the editor {name!r} cannot be started, or failed: set EDITOR to another one, such as nano"
+        ) from None
 
 
 @command(dataset, "delete", writes=True, expects=True, many=True)
@@ -309,15 +321,19 @@ def undo(
             raise InvalidInput("--batch, --by, --since and --until go with neither a dataset, nor --at, nor --expected")
         undo_many(app, chosen, message, dry_run=dry_run)
         return
+    if dataset_id == "-":
+        raise InvalidInput("- goes with no undo: choose changes of many datasets by --batch, --by or --since")
+    if dataset_id is not None and "@" in dataset_id:
+        raise InvalidInput(f"write the id and the revision apart: metastore undo {dataset_id.replace('@', ' ')}")
     if dataset_id is not None and revision is None:
         raise InvalidInput(
             f"say which change: `metastore undo {dataset_id} HEAD` undoes the newest one, and "
             f"`metastore log {dataset_id}` lists all"
         )
-    if dataset_id is None or revision is None or dry_run:
-        raise InvalidInput(
-            "say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since, which have --dry-run"
-        )
+    if dataset_id is None or revision is None:
+        raise InvalidInput("say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since")
+    if dry_run:
+        raise InvalidInput("--dry-run goes with --batch, --by or --since: `metastore blame` shows what a change left")
     store = app.reader()
     before = store.revision_read(dataset_id)
     undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)

@@ -58,9 +58,22 @@ def split(name: str) -> tuple[str, str | None]:
     return dataset_id, revision or None
 
 
+def split_unless_file(name: str) -> tuple[str, str | None]:
+    """Return the id and the revision of what can be a file or a dataset, and is no file.
+
+    Raises:
+        InvalidInput: It cannot be a dataset either.
+    """
+    if "/" not in name:
+        raise InvalidInput(f"{name!r} is neither a file nor a dataset, which looks like 'owner/name'")
+    return split(name)
+
+
 def joined(named: tuple[str, ...]) -> tuple[str, ...]:
     """Return `OWNER/NAME REVISION` as one argument, `OWNER/NAME@REVISION`; an id has a slash, and no revision has."""
     if len(named) == 2 and "/" in named[0] and "/" not in named[1] and named[1] != "-":
+        if "@" in named[0]:
+            raise InvalidInput(f"{named[0]!r} and {named[1]!r} are two revisions of one dataset: name one of them")
         return ("@".join(named),)
     return named
 

@@ -12,8 +12,29 @@ import click
 
 from metastore.cli.base import App
 
+#: Verbs that people guess from Git, shells and SQL, and what they may stand for.
+GUESSED = {
+    **dict.fromkeys(("rename", "mv"), ("move", "update")),
+    **dict.fromkeys(("remove", "rm", "drop"), ("delete",)),
+    **dict.fromkeys(("get", "show", "cat"), ("read",)),
+    **dict.fromkeys(("add", "new", "insert"), ("create",)),
+    **dict.fromkeys(("change", "set", "save", "commit"), ("update",)),
+    **dict.fromkeys(("history", "log", "ls"), ("list",)),
+    **dict.fromkeys(("restore", "reset", "rollback"), ("revert",)),
+}
 #: The forms of a list; `metastore.cli.lists` prints them.
 FORMATS = ("plain", "table", "csv", "json", "jsonl")
+
+
+class Noun(click.Group):
+    """The commands of a noun. For an unknown one, it names the one that is meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Return the command. For a verb that people guess, fail and name ours."""
+        for meant in GUESSED.get(args[0], ()) if args[0] not in self.commands else ():
+            if meant in self.commands:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean `{self.name} {meant}`?")
+        return super().resolve_command(ctx, args)
 
 
 def keep(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -45,8 +66,9 @@ class _Time(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
             at = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2024-05-01 or 2024-05-01T12:00:00Z", param, ctx)
+        except ValueError as error:
+            reason = "" if "isoformat" in str(error) else f" ({error})"
+            self.fail(f"{value!r} is not a time such as 2024-05-01 or 2024-05-01T12:00:00Z{reason}", param, ctx)
         if len(value) == len("2024-05-01"):
             return at.replace(tzinfo=UTC)  # a plain date begins at midnight in UTC
         if at.tzinfo is None:

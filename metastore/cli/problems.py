@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
 
@@ -95,6 +96,7 @@ def _advice(error: MetastoreError) -> Iterator[str]:
             owner = str(error.dataset_id).partition("/")[0]
             yield f"To list the datasets of this owner, run: metastore dataset list {owner}/"
         case RevisionNotFound():
+            yield from _form_of_revision(str(error.revision))
             yield f"To list its revisions, run: metastore revision list {error.dataset_id}"
             yield f"To list its tags, run: metastore tag list {error.dataset_id}"
         case TagNotFound():
@@ -107,6 +109,16 @@ def _advice(error: MetastoreError) -> Iterator[str]:
             yield f"To see it, run: metastore dataset read {error.what}"
         case _:
             pass
+
+
+def _form_of_revision(text: str) -> Iterator[str]:
+    """Yield the right form of a revision's name, where Git's habits or a date led to another."""
+    if re.fullmatch(r"[0-9a-fA-F]{1,40}", text) and (len(text) < 7 or text != text.lower()):
+        yield "An id is abbreviated to 7 digits or more, in lower case."
+    elif "^" in text or "@{" in text:
+        yield "Write HEAD~1 for the revision before the newest one, and v1~1 for the one before v1."
+    elif re.fullmatch(r"(?!\d{4}-\d\d-\d\d$)\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|today|yesterday|now", text):
+        yield "For the newest revision at a time, write 2024-05-01 or 2024-05-01T12:00:00Z."
 
 
 def _facts_of(error: OutcomeUnknown) -> str:

@@ -12,7 +12,7 @@ from metastore.cli import completing
 from metastore.cli.base import App, say
 from metastore.cli.compare import Comparison, comparing
 from metastore.cli.ids import ID
-from metastore.cli.options import TIME, Number, command
+from metastore.cli.options import TIME, Noun, Number, command
 from metastore.cli.output import indented, paint
 from metastore.errors import InvalidInput, NotADescriptor
 from metastore.store.base import Store
@@ -23,17 +23,17 @@ from metastore.wording import shortened, spelled
 _WAIT = 25.0
 
 
-@click.group()
+@click.group(cls=Noun)
 def revision() -> None:
     """Read and compare revisions."""
 
 
-@click.group()
+@click.group(cls=Noun)
 def resource() -> None:
     """Read resources, which describe the files of a dataset."""
 
 
-@click.group()
+@click.group(cls=Noun)
 def project() -> None:
     """Read a dataset together with its tags and issues."""
 

@@ -9,13 +9,13 @@ import click
 from metastore.cli import completing
 from metastore.cli.base import App, say
 from metastore.cli.ids import ID
-from metastore.cli.options import command
+from metastore.cli.options import Noun, command
 from metastore.cli.output import indented
 from metastore.errors import InvalidInput
 from metastore.types import Tag
 
 
-@click.group()
+@click.group(cls=Noun)
 def tag() -> None:
     """Create, read, change and delete tags, which name revisions."""
 

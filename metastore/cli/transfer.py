@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ def init(app: App, url: str | None) -> None:
         app.refuse_store(f"the new store is {url}")
     place = url or app.url()
     if not is_new(place):
+        if re.match(r"(?!file:)[a-z+]+:", place):
+            from metastore.connecting import shown
+
+            raise InvalidInput(f"init makes a store in a folder, and {shown(place)!r} is an address: name a path")
         raise AlreadyExists(f"a store, or something else, at {place}")
     app.open(place, create=True)
     say(f"Made a new store at {place}.", fg="green")
@@ -121,6 +126,7 @@ def _copy(
 
     _expect_copyable(source, target, journal=journal)
     theirs = app.open(source, create=False).storage
+    next(iter(theirs.ids(prefix=options["prefix"], deleted=None)), None)  # what cannot be read leaves no empty store
     ours = _open_target(app, target, dry_run=dry_run).storage
     with Bar("Copying") as bar:
         report = copy_all(theirs, ours, dry_run=dry_run, journal=journal, progress=bar.show, **options)

@@ -260,9 +260,10 @@ def check_host(app: App, url: str, dataset: str | None, dry_run: bool) -> None:
     give its dataset with --dataset.
     """
     from metastore.parse import parse_dataset_id
+    from metastore.storage.connect import options_of
     from metastore.storage.probe import check
 
-    storage = app.open(url, **({} if url.startswith("git+") else {"private": True})).storage
+    storage = app.open(url, **({"private": True} if "private" in options_of(url) else {})).storage
     failed = 0
     if not app.json:
         say(f"{'step':<22} result requests")
@@ -297,4 +298,6 @@ COMMANDS = (*_root.commands.values(), completion)
 
 def _tell(app: App, report: Any) -> None:
     mended = f", {report.mended} mended" if report.mended else ""
-    app.summary(report, f"{report.datasets} datasets, {report.copied} files copied, {report.bytes} bytes{mended}")
+    datasets = f"{report.datasets} dataset{'s' * (report.datasets != 1)}"
+    files = f"{report.copied} file{'s' * (report.copied != 1)}"
+    app.summary(report, f"{datasets}, {files} copied, {report.bytes} bytes{mended}")

@@ -93,7 +93,9 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
         try:
             patching.apply(_parse(operation))
         except _Misfit as error:
-            raise InvalidInput(f"operation {index} of the patch does not fit: {error}", pointer=f"/{index}") from None
+            misfit = InvalidInput(f"operation {index} of the patch does not fit: {error}")
+            misfit.pointer = f"/{index}"  # into the patch, so not in the message
+            raise misfit from None
     return patching.document
 
 

@@ -239,7 +239,7 @@ def _from_cursor(text: str | None, what: str) -> list[Any] | None:
             return [key, dataset_key]
     except (ValueError, TypeError):
         pass
-    raise InvalidInput(f"{what} of a page of the same search")
+    raise InvalidInput(f"{what} of a page of the same search, as that page returned it, not {text[:40]!r}")
 
 
 def counts(values: dict[str, tuple[str, int]]) -> tuple[FacetCount, ...]:

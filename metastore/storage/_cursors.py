@@ -29,8 +29,14 @@ def fields_of(cursor: str | None) -> tuple[str, list[str]]:
     match = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
     numbers = match[2][1:].split(".") if match else []
     if match is None or (len(numbers) == 5) != (match[3] is not None):
-        raise InvalidInput(f"not a cursor of the change feed: {cursor!r}")
+        raise _no_cursor(cursor)
     return match[1], [*numbers, *([match[3]] if match[3] else [])]
+
+
+def _no_cursor(text: object) -> InvalidInput:
+    return InvalidInput(
+        f"not a cursor of the change feed: {text!r}. Take one from an earlier list of changes, or leave it out"
+    )
 
 
 def moment_of(cursor: str | None) -> datetime | None:
@@ -43,7 +49,7 @@ def moment_of(cursor: str | None) -> datetime | None:
     try:
         return _EPOCH + int(fields[0]) * _MICROSECOND if feed == HOST else None
     except OverflowError:
-        raise InvalidInput(f"not a cursor of the change feed: {cursor!r}") from None
+        raise _no_cursor(cursor) from None
 
 
 def by_time(complete: datetime, rows: Iterable[tuple[datetime, DatasetId]]) -> Iterator[tuple[str, DatasetId]]:

@@ -48,8 +48,10 @@ def resolve(storage: Storage, dataset_id: DatasetId, text: str | None) -> Revisi
 def _newest_at(storage: Storage, dataset_id: DatasetId, text: str) -> Revision:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise RevisionNotFound(dataset_id, text) from None
+    except ValueError as error:
+        reason = "" if "isoformat" in str(error) else f" ({error})"
+        message = f"{text!r} is neither a tag nor a date{reason}: a date looks like 2024-05-01 or 2024-05-01T12:00:00Z"
+        raise RevisionNotFound(dataset_id, text, message) from None
     if _DATE.fullmatch(text):
         moment = moment.replace(tzinfo=UTC)
     if moment.tzinfo is None:

@@ -50,10 +50,14 @@ def span_of(store: Store, dataset_id: DatasetId, changes: AnyRevision) -> Span:
 
     Raises:
         RevisionNotFound: There is no such revision.
-        InvalidInput: A does not come before B.
+        InvalidInput: The text is empty, or A does not come before B.
     """
-    text = parse_revision(changes) or ""
+    text = parse_revision(changes)
+    if not text:
+        raise InvalidInput("the change to undo is an empty text: write HEAD for the newest one")
     begin, dots, end = text.partition("..")
+    if end.startswith("."):
+        raise InvalidInput(f"{text!r} has three dots: two of them, as in v1..HEAD, are all changes after v1")
     if dots and not begin:
         raise InvalidInput(f"{text!r} does not say after which revision the changes begin: write v1{text}")
     last = store.revision_read(dataset_id, (end or None) if dots else begin)
