@@ -10,7 +10,7 @@ import ckan.plugins.toolkit as tk
 from ckan import model
 from ckanext.metastore import portal, seen
 from ckanext.metastore.errors import speaking_ckan
-from ckanext.metastore.labels import in_words, label, labels_of
+from ckanext.metastore.labels import in_words, label, labels_of, on_one_line
 from ckanext.metastore.reading import answer, versions_of
 from ckanext.metastore.record import recorded
 
@@ -90,5 +90,8 @@ def _told(context: Any, digest: str, package: Mapping[str, Any], resource_id: st
     names = labels_of(package["type"])
     changes = [asdict(change) for change in seen.changes(opened, package, resource_id)]
     said = tk._("now {new}, {old} when you opened the form")
-    told = {label(each, names): said.format(new=in_words(each["new"]), old=in_words(each["old"])) for each in changes}
+    told = {}
+    for change in changes:
+        values = {side: on_one_line(in_words(change, side, names)) for side in ("new", "old")}
+        told[label(change, names)] = said.format(**values)
     return list(dict.fromkeys(revision.author.name for revision in reversed(newer))), told

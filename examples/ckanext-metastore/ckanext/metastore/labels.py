@@ -26,13 +26,19 @@ LABELS = {
 
 
 def labels_of(dataset_type: str) -> dict[str, str]:
-    """Return the labels of fields, by field and by `resource.` and field; those of ckanext-scheming if it is there."""
+    """Return the labels of fields, by field and by `resource.` and field; those of ckanext-scheming if it is there.
+
+    A field of ckanext-scheming that has subfields is followed by a dot and the subfield.
+    """
     labels = {field: tk._(text) for field, text in LABELS.items()}
     schema = schema_of(dataset_type)
     for prefix, fields in (("", "dataset_fields"), ("resource.", "resource_fields")):
         for field in schema.get(fields, []):
-            if text := field.get("label"):
-                labels[prefix + field["field_name"]] = tk.h.scheming_language_text(text)
+            name = prefix + field["field_name"]
+            inner = [(f"{name}.{each['field_name']}", each) for each in field.get("repeating_subfields", [])]
+            for place, said in [(name, field), *inner]:
+                if text := said.get("label"):
+                    labels[place] = tk.h.scheming_language_text(text)
     return labels
 
 
@@ -52,9 +58,32 @@ def _spelled_out(field: str) -> str:
     return tk._(field.replace("_", " ").capitalize())
 
 
-def in_words(value: Any) -> str:
-    """Return the value of a field as text on one line, cut short if it is long."""
+def in_words(change: Mapping[str, Any], side: str, labels: Mapping[str, str]) -> str:
+    """Return a value of a changed field as text; empty if there is none.
+
+    Args:
+        change: As for `label`.
+        side: `old` or `new`.
+        labels: As for `label`.
+    """
+    return _text(change[side], f"resource.{change['field']}" if change["resource"] else change["field"], labels)
+
+
+def _text(value: Any, field: str, labels: Mapping[str, str]) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
     if isinstance(value, list):
-        value = ", ".join(map(str, value))
-    text = "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+        of_objects = any(isinstance(each, dict) for each in value)
+        return ("; " if of_objects else ", ").join(_text(each, field, labels) for each in value)
+    if isinstance(value, dict):
+        order = list(labels)  # that of the form
+        places = {key: f"{field}.{key}" for key, inner in value.items() if inner not in (None, "", [])}
+        keys = sorted(places, key=lambda key: order.index(places[key]) if places[key] in labels else len(order))
+        names = {key: labels.get(places[key]) or _spelled_out(key) for key in keys}
+        return ", ".join(f"{name}: {_text(value[key], places[key], labels)}" for key, name in names.items())
+    return json.dumps(value, ensure_ascii=False)
+
+
+def on_one_line(text: str) -> str:
+    """Return a value's text, cut short if it is long; a dash for none."""
+    return (text if len(text) <= _LONGEST else text[:_LONGEST] + "…") or "–"

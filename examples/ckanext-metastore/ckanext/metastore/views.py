@@ -11,7 +11,7 @@ from ckan.plugins import plugin_loaded
 from ckanext.metastore import settings
 from ckanext.metastore.errors import Unavailable
 from ckanext.metastore.files import path_of
-from ckanext.metastore.labels import label, labels_of
+from ckanext.metastore.labels import in_words, label, labels_of
 from ckanext.metastore.record import PLACE
 from ckanext.metastore.schemas import for_templates
 from ckanext.metastore.versions import tag_of
@@ -188,7 +188,10 @@ def compare(id: str) -> str:
     now = _act("package_show", id=id)
     diff = _act("dataset_revision_diff", id=id, **{"from": old, "to": new})
     names = labels_of(now["type"])
-    rows = [{**change, "label": label(change, names)} for change in diff["fields"]]
+    values = [{side: in_words(change, side, names) for side in ("old", "new")} for change in diff["fields"]]
+    rows = [
+        {**change, **pair, "label": label(change, names)} for change, pair in zip(diff["fields"], values, strict=True)
+    ]
     return _page("compare", id, diff=diff, rows=rows)
 
 
