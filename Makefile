@@ -142,7 +142,9 @@ sbom: wheel $(AUDIT_VENV)/ready  ## the wheel, and what a full installation of i
 $(CKAN_VENV)/ready: pyproject.toml
 	@echo 'Installing CKAN $(CKAN) in $(CKAN_VENV), once: some minutes …'
 	$(PYTHON) -m venv $(CKAN_VENV)
-	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout ckanext-scheming==3.1.0 uwsgi
+	$(CKAN_VENV)/bin/pip install --quiet 'ckan[requirements]==$(CKAN)' 'pytest<9' pytest-factoryboy responses beautifulsoup4 pytest-timeout freezegun uwsgi
+	# Apart, since ckanext-xloader asks for a newer urllib3 than the one that CKAN pins.
+	$(CKAN_VENV)/bin/pip install --quiet 'ckanext-scheming==3.1.*' 'ckanext-dcat==2.4.*' 'ckanext-harvest==1.6.*' 'ckanext-xloader==2.6.*'
 	$(CKAN_VENV)/bin/pip install --quiet --editable '.[client]' 'pyjwt[crypto]'
 	touch $@
 
@@ -156,12 +158,12 @@ test-ckan: ckanext  ## the extension in a real CKAN (CKAN=2.12.0 for another one
 	$(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin -- $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} \
 	  -c $(EXTENSION)/tests/pytest.ini $(EXTENSION)/tests
 	CKAN_PROGRAMS=$(CKAN_VENV)/bin AUTHZ_SERVICE='$(AUTHZ_SERVICE)' $(BIN)/python -m pytest -n 0 --timeout 1800 tests/ckan/served.py \
-	  tests/ckan/served_with_service.py tests/ckan/served_by_uwsgi.py tests/ckan/browsed.py $(if $(AUTHZ_SERVICE),tests/ckan/served_with_authz.py)
+	  tests/ckan/served_with_service.py tests/ckan/served_beside.py tests/ckan/served_by_uwsgi.py tests/ckan/browsed.py $(if $(AUTHZ_SERVICE),tests/ckan/served_with_authz.py)
 
 test-ckan-own: ckanext  ## CKAN's own tests of packages, with the extension and without it: what fails with it alone
 	mkdir -p build; for plugins in '' metastore; do \
-	  $(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin --plugins "$$plugins" -- $(CKAN_VENV)/bin/python -m pytest \
-	    --ckan-ini {ini} -c $(EXTENSION)/tests/pytest.ini -q -rfE \
+	  $(BIN)/python -m tests.ckan.portal --ckan $(CKAN_VENV)/bin --plugins "$$plugins" -- env PYTHONPATH=tests/ckan \
+	    $(CKAN_VENV)/bin/python -m pytest --ckan-ini {ini} -c $(EXTENSION)/tests/pytest.ini -p own -q -rfE \
 	    $(addprefix $(CKAN_VENV)/lib/python3.*/site-packages/ckan/tests/,$(CKAN_TESTS)) | tee build/ckan-own || true; \
 	  grep -q ' passed' build/ckan-own || exit 1; \
 	  sed -n 's/^\(FAILED\|ERROR\) \([^ ]*\).*/\2/p' build/ckan-own | sort >"build/ckan-own-$$plugins"; done

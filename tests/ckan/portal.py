@@ -96,6 +96,7 @@ class Portal:
             `activity` is not for tests.
         settings: More settings of CKAN's.
         environment: More for the environment of CKAN's programs.
+        dsn: A PostgreSQL server that has no database `ckan` yet; otherwise one is started.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Portal:
         plugins: str = "metastore activity",
         settings: Mapping[str, str] = MappingProxyType({}),
         environment: Mapping[str, str] = MappingProxyType({}),
+        dsn: str = "",
     ) -> None:
         self.programs = programs
         self._environment = {**os.environ, **environment}
@@ -135,19 +137,13 @@ class Portal:
                 testing=str(testing).lower(),
                 csrf=str(not testing).lower(),
                 settings="\n".join(f"{name} = {value}" for name, value in named.items()),
-                database=self._database(),
+                database=new_database(dsn or new_server().dsn, "ckan"),
                 plugins=plugins,
             )
         )
         self.ckan("db", "init")
-        for plugin in {"metastore", "activity"}.intersection(plugins.split()):
+        for plugin in {"metastore", "activity", "harvest"}.intersection(plugins.split()):
             self.ckan("db", "upgrade", "-p", plugin)
-
-    def _database(self) -> str:
-        dsn = new_server().dsn
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE ckan TEMPLATE template0 ENCODING 'utf-8'")
-        return f"{dsn.removesuffix('/postgres')}/ckan"
 
     def ckan(self, *arguments: str) -> str:
         """Run CKAN's command line, and return what it prints."""
@@ -174,7 +170,7 @@ class Portal:
     def serve_by(self, port: int, *command: str | Path) -> subprocess.Popen[bytes]:
         """Start a web server at a port, and wait until it answers."""
         server = self.start(*command, log=self.log(port))
-        for _ in range(240):
+        for _ in range(1200):
             try:
                 httpx.get(f"http://127.0.0.1:{port}/api/3/action/status_show", timeout=60).raise_for_status()
                 return server
@@ -192,6 +188,10 @@ class Portal:
             )
         self._programs.append(program)
         return program
+
+    def start_job_worker(self) -> subprocess.Popen[bytes]:
+        """Start CKAN's job worker, which writes to `jobs.log` in the folder."""
+        return self.start(self.programs / "ckan", "-c", self.ini, "jobs", "worker", log=self.folder / "jobs.log")
 
     def log(self, port: int) -> Path:
         """Where a worker writes what it has to say."""
@@ -230,6 +230,13 @@ class Portal:
         self._redis.terminate()
         self._redis.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def new_database(dsn: str, name: str) -> str:
+    """Create an empty database on a server, and return its address."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'utf-8'")  # type: ignore[arg-type]
+    return f"{dsn.removesuffix('/postgres')}/{name}"
 
 
 def fill(portal: Portal) -> None:

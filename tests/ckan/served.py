@@ -11,6 +11,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 import metastore
 from tests.ckan.conftest import links, send
 from tests.ckan.portal import Portal
-from tests.waiting import free_port
+from tests.waiting import free_port, until
 
 
 @pytest.fixture(scope="module")
@@ -207,17 +208,25 @@ def test_a_wrong_address_is_no_crash(browser: httpx.Client, page: str) -> None:
     assert browser.get(f"/dataset/cars/versions/{page}").status_code in (400, 404)
 
 
-def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Portal, browser: httpx.Client) -> None:
-    folder, place = portal.folder / "store", portal.place("cars")
+@contextmanager
+def away(portal: Portal) -> Iterator[Path]:
+    """MetaStore is away, until the block ends."""
+    folder = portal.folder / "store"
     folder.rename(portal.folder / "away")
     folder.write_text("")  # a file in the place of the store
-    portal.act(portal.token, "package_patch", id="cars", title="Unrecorded")
-    assert browser.get("/dataset/cars").status_code == 200
-    assert str(folder) not in browser.get("/dataset/cars/versions").text
-    with pytest.raises(RuntimeError, match="Error: "):
-        portal.ckan("metastore", "status")
+    yield folder
     folder.unlink()
     (portal.folder / "away").rename(folder)
+
+
+def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Portal, browser: httpx.Client) -> None:
+    place = portal.place("cars")
+    with away(portal) as folder:
+        portal.act(portal.token, "package_patch", id="cars", title="Unrecorded")
+        assert browser.get("/dataset/cars").status_code == 200
+        assert str(folder) not in browser.get("/dataset/cars/versions").text
+        with pytest.raises(RuntimeError, match="Error: "):
+            portal.ckan("metastore", "status")
     with pytest.raises(RuntimeError, match="out of step"):
         portal.ckan("metastore", "status")
     assert f"{place}: updated" in portal.ckan("metastore", "reconcile", "--dry-run")
@@ -239,6 +248,21 @@ def test_the_datasets_of_a_renamed_organisation_are_recorded_by_ckans_job_worker
     assert "in step" in portal.ckan("metastore", "status")
     newest = portal.act(portal.token, "dataset_revision_list", id=names[-1])[0]
     assert (newest["message"], newest["author"]["name"]) == ("Change the organisation's name", "Ann Lee")
+
+
+def test_ckans_job_worker_records_what_waited_once_metastore_answers_again(portal: Portal) -> None:
+    for name in ("trams", "trains"):
+        portal.act(portal.token, "package_create", name=name, owner_org="physics", title="0")
+    where, worker = portal.place("trams"), portal.start_job_worker()
+    with away(portal):
+        portal.act(portal.token, "package_patch", id="trams", title="1")
+        until(lambda: f"not recorded {where[5:]}" in (portal.folder / "jobs.log").read_text(), 120)
+    portal.act(portal.token, "package_patch", id="trains", title="1")
+    with metastore.connect(portal.folder / "store", author="Test") as store:  # to read it in CKAN records it too
+        until(lambda: store.dataset_read(where).descriptor["title"] == "1", 120)
+        assert next(iter(store.revision_list(where))).author.name == "Ann Lee"
+    worker.kill()
+    assert "in step" in portal.ckan("metastore", "status")
 
 
 def test_two_workers_that_change_one_dataset_leave_what_ckan_says(portal: Portal) -> None:

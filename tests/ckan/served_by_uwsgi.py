@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,10 +63,6 @@ def serve_by_uwsgi(portal: Portal) -> None:
     portal.serve_by(portal.port, *command, "--pidfile", portal.folder / "uwsgi.pid")
 
 
-def start_job_worker(portal: Portal) -> subprocess.Popen[bytes]:
-    return portal.start(portal.programs / "ckan", "-c", portal.ini, "jobs", "worker", log=portal.folder / "jobs.log")
-
-
 def web_workers(portal: Portal) -> list[int]:
     master = int((portal.folder / "uwsgi.pid").read_text())
     return [each for each in children(master) if b"uWSGI worker" in Path(f"/proc/{each}/cmdline").read_bytes()]
@@ -96,7 +91,7 @@ def test_killed_workers_neither_lose_nor_double_a_change(portal: Portal, store: 
 
     with ThreadPoolExecutor(len(names)) as pool:
         running = [pool.submit(work, name) for name in names]
-        kills, before, jobs = 0, 0, start_job_worker(portal)
+        kills, before, jobs = 0, 0, portal.start_job_worker()
         while not all(each.done() for each in running):
             time.sleep(random.random())  # let them get into something
             if len(saved) > before:
