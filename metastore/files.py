@@ -104,6 +104,12 @@ def mtime_ns(path: str) -> int:
         return 0
 
 
+def place_in(folder: str, path: str) -> str | None:
+    """Return the path of a file in a folder, with links resolved; None if it leads out of the folder, or to no file."""
+    root, real = os.path.realpath(folder).rstrip("/"), os.path.realpath(path)
+    return real[len(root) + 1 :] if real.startswith(f"{root}/") and os.path.isfile(real) else None
+
+
 def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
     """Make a folder with at most the permissions of `mode`, and its missing parents."""
     if os.path.isdir(path):

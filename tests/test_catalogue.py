@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,24 @@ def test_export_keeps_a_file_that_was_there_before_the_first_export(run: Run, tm
     assert file.read_text() == '{"mine": 1}'
 
 
+def test_export_neither_writes_through_a_link_out_of_its_folder_nor_waits_for_a_pipe(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    run("export", "out")
+    file = out / "pandas/test-package/datapackage.json"
+    for folder in (elsewhere, out / "okfn", file.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+    elsewhere.mkdir()
+    file.parent.mkdir()
+    os.mkfifo(file)
+    (out / "okfn").symlink_to(elsewhere)
+    for more in ((), ("--overwrite",), ("--prune",)):
+        told = run("export", "out", *more)
+        assert (told.code, told.out) == (1, "2 exported, 2 kept\n")
+        assert "a link leads out of the folder" in told.err and "it is not a file" in told.err
+    assert not any(elsewhere.iterdir())
+
+
 def test_a_dry_export_writes_nothing_and_says_what_it_would_do(run: Run, tmp_path: Path) -> None:
     run("import", str(CATALOGUE), *WRITE)
     done = run("export", "out", "--dry-run")
@@ -95,6 +115,21 @@ def test_export_at_a_tag_skips_datasets_without_it(run: Run, tmp_path: Path) -> 
     done = run("export", "out", "--revision", "v1", "--json")
     assert (done.json["exported"], done.json["skipped"]) == (1, 3)
     assert "Later" not in (tmp_path / "out/okfn/compression/datapackage.json").read_text()
+
+
+def test_import_reads_nothing_that_a_link_in_a_folder_shows_of_the_rest_of_the_machine(
+    run: Run, tmp_path: Path, source: Path
+) -> None:
+    secret = write(tmp_path / "secret.json", cars("Secret"))
+    for name in ("linked", "piped", "inside"):
+        (tmp_path / "in/physics" / name).mkdir()
+    (tmp_path / "in/physics/linked/datapackage.json").symlink_to(secret)
+    (tmp_path / "in/physics/inside/datapackage.json").symlink_to(source)
+    os.mkfifo(tmp_path / "in/physics/piped/datapackage.json")
+    told = run("import", "in", *WRITE)
+    assert (told.code, told.out.partition(",")[0]) == (1, "1 created")
+    assert told.err.count("a link that leads out of in") == 2
+    assert "Secret" not in run("dataset", "list", "--long").out
 
 
 def test_importing_an_export_undoes_no_later_change(run: Run, tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ class _Run:
         self._unsaved = 0
 
     def write(self, path: str, content: bytes) -> ExportLine:
+        if obstacle := self._obstacle(path):
+            return ExportLine(path, "kept", obstacle)
         now = self._read(path)
         if now == content:
             self._note(path, content)
@@ -151,6 +153,8 @@ class _Run:
         return ExportLine(path, "written")
 
     def remove(self, path: str) -> ExportLine:
+        if obstacle := self._obstacle(path):
+            return ExportLine(path, "kept", obstacle)
         now = self._read(path)
         if now is not None and self._changed_by_somebody(path, now):
             return ExportLine(
@@ -176,6 +180,13 @@ class _Run:
         self._unsaved += 1
         if self._unsaved % _BATCH == 0:
             self.save()
+
+    def _obstacle(self, path: str) -> str:
+        """Return what keeps a file from being read and written safely; empty if nothing does."""
+        file = self._folder / path
+        if not Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(self._folder)):
+            return "a link leads out of the folder; remove it"
+        return "it is not a file; remove it" if os.path.exists(file) and not os.path.isfile(file) else ""
 
     def _read(self, path: str) -> bytes | None:
         try:

@@ -13,6 +13,7 @@ from metastore import ckan
 from metastore.bundle.exchange import NOT_CSV
 from metastore.descriptor.document import DESCRIPTOR, decode, encode
 from metastore.errors import InvalidInput
+from metastore.files import place_in
 from metastore.os_errors import in_words
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId
@@ -43,7 +44,8 @@ def read(paths: Sequence[Path], *, owner: str | None = None, lower_case: bool = 
 
     In a folder, each OWNER/NAME/datapackage.json is read. `*.jsonl` and `*.ndjson` have one descriptor per line,
     `*.csv` one per row; its columns are JSON Pointers without the first slash (`title`, `keywords/0`). CKAN datasets,
-    also those in a response of CKAN's API, are converted to Data Packages.
+    also those in a response of CKAN's API, are converted to Data Packages. A link in a folder counts only if it leads to
+    a file in that folder.
 
     Args:
         paths: Files and folders that exist.
@@ -66,6 +68,9 @@ def files(paths: Sequence[Path]) -> list[Path]:
 
 def _items(path: Path) -> Iterator[Item]:
     for file in files([path]):
+        if file != path and place_in(str(path), str(file)) is None:
+            yield Item(str(file), b"", problem=InvalidInput(f"it is not a file, or a link that leads out of {path}"))
+            continue
         try:
             content = file.read_bytes()
         except OSError as error:

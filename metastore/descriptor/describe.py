@@ -24,7 +24,7 @@ from metastore.descriptor.document import DESCRIPTOR, decode
 from metastore.descriptor.limits import MAX_BYTES
 from metastore.descriptor.resources import check, local_path, resources
 from metastore.errors import InvalidInput
-from metastore.files import storage_errors
+from metastore.files import place_in, storage_errors
 from metastore.parse import encodable
 
 _CHUNK = 1024 * 1024
@@ -128,8 +128,8 @@ def _raise(error: OSError) -> None:
 
 def _is_inside(root: str, path: str) -> bool:
     """Tell whether a path, with links resolved, is a file in the folder and not hidden."""
-    real = os.path.realpath(path)
-    return os.path.isfile(real) and real.startswith(f"{root}/") and "/." not in real[len(root) :]
+    place = place_in(root, path)
+    return place is not None and "/." not in f"/{place}"
 
 
 def _measured(root: str, paths: list[str], known: Mapping[str, Any], progress: Progress) -> Iterator[dict[str, Any]]:
