@@ -13,6 +13,7 @@ import pytest
 
 import metastore
 from metastore.errors import StorageUnavailable
+from metastore.parse import parse_dataset_id
 from metastore.storage.copy import CopyReport, NotCopied, copy
 from metastore.storage.local.storage import GitStorage
 from metastore.storage.memory import MemoryStorage
@@ -129,6 +130,18 @@ def test_only_what_the_prefix_names_is_copied(catalogue: Storage) -> None:
     target = MemoryStorage()
     assert copy(catalogue, target, prefix="physics/gone").datasets == 1
     assert [str(each) for each in target.ids()] == ["physics/gone-two"]
+
+
+def test_a_source_that_lists_what_nobody_asked_for_adds_nothing_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    evil, target = MemoryStorage(), MemoryStorage()
+    wanted, ids = DatasetId("physics", "cars"), [*map(parse_dataset_id, ("_metastore/journal", "a/b", "physics/cars"))]
+    for dataset_id in ids:
+        evil.create(dataset_id, {"a": b"1"}, change())
+    monkeypatch.setattr(evil, "ids", lambda **options: iter(ids))
+    assert copy(evil, target, prefix="physics/").datasets == 1
+    assert list(target.ids(prefix="physics/")) == [wanted]
+    assert copy(evil, target).datasets == 2
+    assert list(target.ids(prefix="_")) == []
 
 
 def test_copying_again_copies_what_is_new(catalogue: Storage, way: Callable[[Storage], Storage]) -> None:

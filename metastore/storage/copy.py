@@ -119,18 +119,26 @@ def copy(
     listed = None if only is None else sorted(only)
     if listed is None and since is not None:
         listed = _touched(source, since, prefix)
-    total = sum(1 for _ in source.ids(prefix=prefix, deleted=which)) if listed is None else len(listed)
+    total = sum(1 for _ in _ids(source, prefix, which)) if listed is None else len(listed)
     done = 0
-    for done, dataset_id in enumerate(source.ids(prefix=prefix, deleted=which) if listed is None else listed, 1):
+    for done, dataset_id in enumerate(_ids(source, prefix, which) if listed is None else listed, 1):
         run.copy(dataset_id)
         progress(done, max(done, total))
     lines = run.copy_journal() if journal else 0
     return CopyReport(done, run.unchanged, run.revisions, run.tags, tuple(run.not_copied), lines)
 
 
+def _ids(source: Storage, prefix: str, deleted: bool | None) -> Iterator[DatasetId]:
+    return (dataset_id for dataset_id in source.ids(prefix=prefix, deleted=deleted) if _is_wanted(dataset_id, prefix))
+
+
 def _touched(source: Storage, since: str, prefix: str) -> list[DatasetId]:
-    ids = {dataset_id for _, dataset_id in source.touched(since) if not dataset_id.is_own}
-    return sorted(dataset_id for dataset_id in ids if str(dataset_id).startswith(prefix))
+    return sorted({dataset_id for _, dataset_id in source.touched(since) if _is_wanted(dataset_id, prefix)})
+
+
+def _is_wanted(dataset_id: DatasetId, prefix: str) -> bool:
+    """Tell whether a copy was asked for a dataset. A hostile source can list any, such as our journal."""
+    return str(dataset_id).startswith(prefix) and (prefix.startswith("_") or not dataset_id.is_own)
 
 
 class _Run:
