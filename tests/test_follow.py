@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import BoundedSemaphore
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +21,7 @@ from metastore.web import create_app
 
 from .conftest import ANN
 from .loopback import TOKEN, serving
+from .service.conftest import Authority
 
 CARS, BOATS = "physics/cars", "physics/boats"
 #: Longer than a test may take: whoever waits so long has missed the change.
@@ -127,7 +127,7 @@ def test_the_more_requests_wait_the_longer_each_pauses_between_looks(monkeypatch
 
 def app_of(store: metastore.MetaStore, places: int) -> Flask:
     app = create_app(store)
-    context.install(app, replace(app.extensions["metastore"], may_wait=BoundedSemaphore(places)))
+    context.install(app, replace(app.extensions["metastore"], may_wait=context.waiting_places(places)))
     return app
 
 
@@ -143,6 +143,20 @@ def test_a_service_lets_no_more_requests_wait_than_it_has_places(store: metastor
     assert answer.status_code == 429
     assert answer.headers["Retry-After"]
     assert client.get("/api/v1/changes?wait=0").status_code == 200
+
+
+def test_one_caller_leaves_places_to_others_who_wait(store: metastore.MetaStore) -> None:
+    app = create_app(store, verifier=Authority())  # type: ignore[arg-type]
+    path, far = f"/api/v1/changes?since={last(store)}&wait=1", {"REMOTE_ADDR": "192.0.2.1"}
+    places = app.extensions["metastore"].may_wait
+    ann, bo = ({"Authorization": f"Bearer {Authority().token(user)}"} for user in ("ann", "bo"))
+    assert [places.take(who) for who in ["user ann"] * 9] == [True] * 8 + [False]
+    assert app.test_client().get(path, headers=ann).status_code == 429
+    assert app.test_client().get(path, headers=bo).status_code == 200
+    assert [places.take("address 192.0.2.1") for _ in range(9)] == [True] * 8 + [False]
+    assert app.test_client().get(path, environ_overrides=far).status_code == 429
+    others = [places.take(f"user {number}") for number in range(17)]
+    assert others == [True] * 16 + [False]  # 32 in all
 
 
 @pytest.mark.parametrize("text", ["-1", "26", "1.5", "long", ""])

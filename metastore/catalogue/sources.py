@@ -44,8 +44,8 @@ def read(paths: Sequence[Path], *, owner: str | None = None, lower_case: bool = 
 
     In a folder, each OWNER/NAME/datapackage.json is read. `*.jsonl` and `*.ndjson` have one descriptor per line,
     `*.csv` one per row; its columns are JSON Pointers without the first slash (`title`, `keywords/0`). CKAN datasets,
-    also those in a response of CKAN's API, are converted to Data Packages. A link in a folder counts only if it leads to
-    a file in that folder.
+    also those in a response of CKAN's API, are converted to Data Packages. A link in a folder counts only if it leads
+    to a file in that folder.
 
     Args:
         paths: Files and folders that exist.

@@ -21,7 +21,7 @@ from metastore.pages.languages import kept
 from metastore.search.values import FACETS, Results, Wanted
 from metastore.service.context import service
 from metastore.service.datasets import find
-from metastore.service.guard import identity, readable
+from metastore.service.guard import identity, listed
 
 catalogue = Blueprint("catalogue", __name__)
 _CARDS, _BUNDLES = 20, 5
@@ -121,8 +121,7 @@ def _page(given: dict[str, str], order: str) -> _Page:
 def _listed(given: dict[str, str]) -> _Page:
     """List by id if there is no index, so that a page reads only the datasets that it shows."""
     after, owner = request.args.get("after") or None, given.get("owner")
-    ids = service().store.dataset_list(f"{owner}/" if owner else "", after=after)
-    page = list(islice(readable(ids, lambda dataset_id: dataset_id), _CARDS + 1))
+    page = list(islice(listed(f"{owner}/" if owner else "", after=after), _CARDS + 1))
     return _Page(
         [(card, Markup("")) for card in cards_of(page[:_CARDS])],
         None,

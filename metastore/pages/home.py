@@ -13,7 +13,7 @@ from metastore.pages.changelog import last_changed, newest_lines
 from metastore.pages.datasets import owners_of
 from metastore.search.values import Hit
 from metastore.service.context import service
-from metastore.service.guard import identity, readable
+from metastore.service.guard import identity, listed
 from metastore.types import DatasetId
 
 home = Blueprint("home", __name__)
@@ -40,7 +40,6 @@ def _newest() -> tuple[Sequence[Hit | DatasetId], int | None]:
     """Return the datasets that changed last and the total; without an index, the first ones by id."""
     store = service().store
     if not store.is_indexed:
-        ids = readable(store.dataset_list(), lambda dataset_id: dataset_id)
-        return list(islice(ids, _NEWEST)), None
+        return list(islice(listed(), _NEWEST)), None
     results = last_changed(_SEEN, deleted=False)
     return results.hits, results.total

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, has_request_context, request
 
 from metastore.auth.tokens import Verifier
 from metastore.config import ServiceSettings
+from metastore.service.places import Places
 from metastore.service.watch import REQUEST_ID
 from metastore.store.base import Store
-from metastore.store.waiting import MOST_WAITING, Waiting
+from metastore.store.waiting import MOST_OF_ONE, MOST_WAITING, Waiting
 
 if TYPE_CHECKING:
     from metastore.bundle.registry import BundleRegistry
 
 _NAME = "metastore"
+
+
+def waiting_places(of_one: int = MOST_OF_ONE, in_all: int = MOST_WAITING) -> Places:
+    """Return the places of requests that wait for changes. None waits for one; a caller has a part."""
+    return Places(of_one, waiting_for_each=0, patience=0.0, in_all=in_all)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Service:
         secret_key: The key that signs the sessions of the pages.
         ended_sessions: The file of the sessions that have ended; None to keep them in memory.
         waiting: Waits for changes of the store.
-        may_wait: How many more requests may wait for them.
+        may_wait: The places of the requests that wait for them.
         databases: The URLs of the PostgreSQL databases whose numbers are among the metrics.
     """
 
@@ -43,7 +48,7 @@ class Service:
     secret_key: str = field(default="", repr=False)
     ended_sessions: str | None = None
     waiting: Waiting = field(default_factory=Waiting)
-    may_wait: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_WAITING))
+    may_wait: Places = field(default_factory=waiting_places)
     databases: tuple[str, ...] = field(default=(), repr=False)
 
     def close(self) -> None:

@@ -15,8 +15,8 @@ from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import (
     hiding_stored_values,
+    listed,
     may_read,
-    readable,
     require_move,
     require_read,
     sees,
@@ -51,8 +51,7 @@ def dataset_list() -> Response:
     if any(name in query for name in SEARCH):
         return _search(deleted)
     at, included = query.get("at"), [name for name in query.get("include", "").split(",") if name]
-    ids = service().store.dataset_list(query.get("prefix", ""), after=query.get("after"), deleted=deleted, at=at)
-    shown = readable(ids, lambda dataset_id: dataset_id)
+    shown = listed(query.get("prefix", ""), after=query.get("after"), deleted=deleted, at=at)
     return _entries(shown, at, included) if included else responses.page(shown, lambda last: {"after": str(last)})
 
 
@@ -74,7 +73,7 @@ def _entries(ids: Iterator[DatasetId], at: str | None, included: list[str]) -> R
 @datasets.get("/owners")
 def owner_list() -> Response:
     """List the owners of datasets that the caller may read, in pages."""
-    ids = readable(ids_after_owner(service().store, request.args.get("after")), lambda dataset_id: dataset_id)
+    ids = ids_after_owner(listed, request.args.get("after"))
     return responses.page(owners_in(ids), lambda last: {"after": last.name})
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain, takewhile
 from typing import Any, TypeVar
 
 from flask import g, request
 
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
+from metastore.parse import AnyId, parse_dataset_id
 from metastore.search.values import Readable
 from metastore.service.context import service
 from metastore.service.watch import USER
@@ -120,6 +123,35 @@ def readable(items: Iterable[_Item], dataset_of: Callable[[_Item], DatasetId]) -
     """
     require_reader()
     return (item for item in items if may_read(dataset_of(item)))
+
+
+def listed(
+    prefix: str = "", *, after: AnyId | None = None, deleted: bool | None = False, at: str | None = None
+) -> Iterator[DatasetId]:
+    """Yield the ids of `Store.dataset_list` that the caller may read. The time that it takes tells nothing of others.
+
+    Raises:
+        AuthenticationError: A token is needed.
+        InvalidInput: An argument is malformed.
+    """
+    require_reader()
+    shown = sees()
+    select = partial(service().store.dataset_list, after=after, deleted=deleted, at=at)
+    every = select(prefix)  # checks the arguments, and reads nothing yet
+    ids = every if shown is None else chain.from_iterable(_parts(select, shown, prefix))
+    return filter(may_read, ids)
+
+
+def _parts(select: Callable[[str], Iterable[DatasetId]], shown: Readable, prefix: str) -> Iterator[Iterable[DatasetId]]:
+    """Yield the parts of a list that show the ids of owners, and single ids, in order."""
+    for key in sorted(shown.keys(), key=lambda key: key.partition("/")):
+        if "/" in key:
+            if key.startswith(prefix):
+                yield takewhile(parse_dataset_id(key).__eq__, select(key))
+        elif f"{key}/".startswith(prefix):
+            yield select(f"{key}/")
+        elif prefix.startswith(f"{key}/"):
+            yield select(prefix)
 
 
 def writer(dataset_id: DatasetId, *actions: str) -> Identity:

@@ -7,10 +7,6 @@ caller is the user of a token or session, or else the address that a request com
 from __future__ import annotations
 
 import ipaddress
-import threading
-import time
-from collections import Counter
-from dataclasses import dataclass, field
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import TooManyRequests
@@ -18,9 +14,8 @@ from werkzeug.exceptions import TooManyRequests
 from metastore.errors import AuthenticationError
 from metastore.service.datasets import SEARCH
 from metastore.service.guard import identity
+from metastore.service.places import Places
 
-#: The requests of one caller that may wait for each one that runs, and the seconds that they wait.
-WAITING_FOR_EACH, PATIENCE = 7, 10.0
 #: The seconds after which a retry makes sense.
 RETRY_AFTER = 1
 #: The endpoints whose reads cost little. All others are costly, and so is every write.
@@ -56,48 +51,6 @@ _COSTLY_WITH = {
 _NAME = "metastore.rate"
 
 
-@dataclass
-class Places:
-    """The places of callers in one process. Safe to share between threads.
-
-    Attributes:
-        at_once: The requests of one caller that run at once.
-        patience: The seconds that a request waits for its turn.
-    """
-
-    at_once: int
-    patience: float = PATIENCE
-    _present: Counter[str] = field(default_factory=Counter)
-    _working: Counter[str] = field(default_factory=Counter)
-    _free: threading.Condition = field(default_factory=threading.Condition)
-
-    def take(self, caller: str) -> bool:
-        """Wait for a place, and tell whether one was free. The caller has to give it back."""
-        end = time.monotonic() + self.patience
-        with self._free:
-            if self._present[caller] >= self.at_once * (1 + WAITING_FOR_EACH):
-                return False
-            self._present[caller] += 1
-            if not self._free.wait_for(lambda: self._working[caller] < self.at_once, end - time.monotonic()):
-                self._leave(self._present, caller)
-                return False
-            self._working[caller] += 1
-            return True
-
-    def give_back(self, caller: str) -> None:
-        """Make room for the next request of the caller."""
-        with self._free:
-            self._leave(self._working, caller)
-            self._leave(self._present, caller)
-            self._free.notify_all()
-
-    @staticmethod
-    def _leave(counter: Counter[str], caller: str) -> None:
-        counter[caller] -= 1
-        if not counter[caller]:
-            del counter[caller]  # a process serves many callers in its life
-
-
 def install(app: Flask, at_once: int | None) -> None:
     """Limit an application; None sets no limit.
 
@@ -125,13 +78,13 @@ def enter() -> None:
     places: Places | None = current_app.extensions.get(_NAME)
     if places is None or not _costs_much():
         return
-    caller = _caller()
-    if not places.take(caller):
+    who = caller()
+    if not places.take(who):
         raise TooManyRequests(
             "You have too many costly requests in progress: send fewer at once, and try this one again later.",
             retry_after=RETRY_AFTER,
         )
-    g.rate_place = caller
+    g.rate_place = who
 
 
 def _costs_much() -> bool:
@@ -143,7 +96,8 @@ def _costs_much() -> bool:
     return name is not None and name not in _CHEAP
 
 
-def _caller() -> str:
+def caller() -> str:
+    """Return who sends the request: the user of its token or session, or else an address."""
     try:
         user = identity().user
     except AuthenticationError:  # the route reports it
@@ -166,15 +120,15 @@ def _after(response: Response) -> Response:
     """Keep the place of a streamed response until it is sent, and set `Retry-After` on a 429."""
     if response.status_code == TooManyRequests.code:
         response.headers.setdefault("Retry-After", str(RETRY_AFTER))
-    caller = g.get("rate_place")
-    if caller is not None and response.is_streamed:
+    who = g.get("rate_place")
+    if who is not None and response.is_streamed:
         places: Places = current_app.extensions[_NAME]
-        response.call_on_close(lambda: places.give_back(caller))
+        response.call_on_close(lambda: places.give_back(who))
         g.pop("rate_place")
     return response
 
 
 def _leave(error: BaseException | None) -> None:
-    caller = g.pop("rate_place", None)
-    if caller is not None:
-        current_app.extensions[_NAME].give_back(caller)
+    who = g.pop("rate_place", None)
+    if who is not None:
+        current_app.extensions[_NAME].give_back(who)

@@ -15,9 +15,9 @@ from metastore.history.parts import RevisionFilter, parse_part
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import may_read, readable, require_read, signed, writer
+from metastore.service.guard import listed, may_read, readable, require_read, signed, writer
 from metastore.service.part_history import blamed, part_page, summed_up
-from metastore.service.rate import RETRY_AFTER
+from metastore.service.rate import RETRY_AFTER, caller
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
 from metastore.store.summaries import MOST_SUMMARIES, PAGE_BYTES, told
@@ -109,7 +109,7 @@ def tag_list(owner: str, name: str) -> Response:
 def tag_entries() -> Response:
     """List the tags of all datasets, in pages."""
     store, after = service().store, request.args.get("after")
-    ids = readable(ids_from_tag(store, request.args.get("prefix", ""), after), lambda dataset_id: dataset_id)
+    ids = filter(may_read, ids_from_tag(listed, request.args.get("prefix", ""), after))
     return responses.page(tags_in(store, ids, after), lambda last: {"after": f"{last.dataset_id}@{last.tag.name}"})
 
 
@@ -218,18 +218,19 @@ def _awaited(look: Callable[[], Iterator[FeedEntry]], since: str | None, wait: i
     """Return a feed when there is news, if the request wants to wait and there is a place.
 
     Raises:
-        TooManyRequests: Too many requests wait already.
+        TooManyRequests: Too many requests wait already, of all callers or of this one.
     """
     if not wait:
         return look()
-    if not service().may_wait.acquire(blocking=False):
+    places, who = service().may_wait, caller()
+    if not places.take(who):
         raise TooManyRequests(
             "Too many requests wait for changes already: try again later, or do not wait.", retry_after=RETRY_AFTER
         )
     try:
         return service().waiting.read(look, since, wait)
     finally:
-        service().may_wait.release()
+        places.give_back(who)
 
 
 def _without_new_id(entry: FeedEntry) -> FeedEntry:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The largest name of a dataset. A list after it begins with the next owner.
 _LAST_NAME = "z" * 100
+#: `Store.dataset_list`, or what takes the same arguments.
+Listed = Callable[..., Iterable[DatasetId]]
 
 
 def entry_of(
@@ -43,21 +45,21 @@ def owners_in(ids: Iterable[DatasetId]) -> Iterator[Owner]:
         yield Owner(name, sum(1 for _ in datasets))
 
 
-def ids_after_owner(store: Store, owner: str | None) -> Iterable[DatasetId]:
+def ids_after_owner(listed: Listed, owner: str | None) -> Iterable[DatasetId]:
     """Return the live datasets of the owners after this one. Raises InvalidInput: it is not an owner."""
-    return store.dataset_list(after=None if owner is None else (owner, _LAST_NAME))
+    return listed(after=None if owner is None else (owner, _LAST_NAME))
 
 
-def ids_from_tag(store: Store, prefix: str, after: str | None) -> Iterable[DatasetId]:
+def ids_from_tag(listed: Listed, prefix: str, after: str | None) -> Iterable[DatasetId]:
     """Return the datasets whose tags come after a tag, which is `OWNER/NAME@TAG`.
 
     Raises:
         InvalidInput: That is not a tag of a dataset.
     """
     if after is None:
-        return store.dataset_list(prefix, deleted=None)
+        return listed(prefix, deleted=None)
     first = parse_dataset_id(after.partition("@")[0])
-    return chain([first], store.dataset_list(prefix, after=first, deleted=None))
+    return chain([first], listed(prefix, after=first, deleted=None))
 
 
 def tags_in(store: Store, ids: Iterable[DatasetId], after: str | None) -> Iterator[TagEntry]:

@@ -211,7 +211,7 @@ class MetaStore(Store):
         return LazyList(lambda: (entry_of(self, dataset_id, at) for dataset_id in ids))
 
     def owner_list(self, *, after: str | None = None, limit: int | None = None) -> LazyList[Owner]:
-        ids, most = ids_after_owner(self, after), parse_limit(limit)
+        ids, most = ids_after_owner(self.dataset_list, after), parse_limit(limit)
         return LazyList(lambda: islice(owners_in(ids), most))
 
     @property
@@ -291,7 +291,7 @@ class MetaStore(Store):
     def tag_entries(
         self, prefix: str = "", *, after: str | None = None, limit: int | None = None
     ) -> LazyList[TagEntry]:
-        ids, most = ids_from_tag(self, prefix, after), parse_limit(limit)
+        ids, most = ids_from_tag(self.dataset_list, prefix, after), parse_limit(limit)
         return LazyList(lambda: islice(tags_in(self, ids, after), most))
 
     def project_read(self, dataset_id: AnyId) -> Project:

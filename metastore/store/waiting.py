@@ -13,6 +13,8 @@ from metastore.types import DatasetId, FeedEntry, Revision
 
 #: How many seconds a request may wait for changes, and how many requests of one process may: others need threads too.
 LONGEST, MOST_WAITING = 25, 32
+#: How many of them one caller may send: the others have places, too.
+MOST_OF_ONE = 8
 #: The pause between two looks, in seconds, and how much longer it is at least than a look of each that waits.
 _PAUSE, _SPARING = 0.5, 5.0
 #: How many entries are compared, and for how many cursors they are remembered.

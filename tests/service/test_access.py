@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from werkzeug.test import TestResponse
 
+import metastore
 from metastore import MetaStore
+from metastore.config import ServiceSettings
 from metastore.errors import NotFound
+from metastore.storage.local.layout import Layout
+from metastore.web import create_app
 
 from .conftest import ADMIN, API, BUNDLES, CARS, EDITOR, ENVELOPE, Authority, Caller, Door
 
@@ -231,6 +236,35 @@ def test_a_list_shows_only_what_may_be_read(closed: Door, memory: MetaStore) -> 
     assert caller.get(f"{API}/journal").json == []
     assert {each["dataset_id"] for each in caller.get(f"{API}/changes").json} == {"physics/cars"}
     assert closed.admin.get(f"{API}/datasets").json == ["physics/cars", "physics/hidden"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["datasets?", "datasets?at=2030-01-01&", "datasets?deleted=true&", "datasets?include=title&", "owners?", "tags?"],
+)
+def test_a_list_looks_at_no_hidden_dataset_so_that_its_time_tells_nothing(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    with metastore.connect(tmp_path / "store", author="Setup", sync=False) as store:
+        for name in ("a/a", "a/secret", "b/cars", "b/cars2", "b/gone", "c/x", "d/secret"):
+            store.dataset_create(name, {})
+            store.tag_create(name, "v1")
+        store.dataset_delete("b/gone")
+        looked, path = list[str](), Layout.path
+        monkeypatch.setattr(Layout, "path", lambda self, each: (looked.append(str(each)), path(self, each))[1])
+        app = create_app(store, verifier=authority, settings=ServiceSettings(public_read=False))  # type: ignore[arg-type]
+        caller = Door(app, authority).comes("bo", "ds:c/*:read", "ds:b/cars:read", "ds:b/gone:read", "ds:a/a:read")
+        listed = caller.get(f"{API}/{query}").json
+        expected = ["b/gone"] if "deleted" in query else ["a/a", "b/cars", "c/x"]
+        if query.startswith("datasets"):
+            assert [each["id"] if "include" in query else each for each in listed] == expected
+        for prefix in ("a/secret", "d/", "e/", "c/x2"):
+            assert query == "owners?" or caller.get(f"{API}/{query}prefix={prefix}").json == []
+        if query == "datasets?":
+            assert caller.get(f"{API}/{query}prefix=b/c&after=b/ca").json == ["b/cars"]
+            assert caller.get(f"{API}/{query}prefix=c").json == ["c/x"]
+            assert caller.get(f"{API}/{query}after=junk").status_code == 400
+    assert {name for name in looked if "secret" in name} == set()
 
 
 def test_where_a_hidden_one_moved_to_is_not_told(closed: Door, memory: MetaStore) -> None:

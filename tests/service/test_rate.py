@@ -17,13 +17,14 @@ from flask.testing import FlaskClient
 from metastore import MetaStore
 from metastore.config import ServiceSettings
 from metastore.service import rate
+from metastore.service.places import WAITING_FOR_EACH, Places
 from metastore.web import create_app
 
 from .conftest import ADMIN, CARS, Authority
 from .described import DOCUMENT, operation, template
 
 NEARBY = {"REMOTE_ADDR": "127.0.0.1"}
-ALL_PLACES = 1 + rate.WAITING_FOR_EACH
+ALL_PLACES = 1 + WAITING_FOR_EACH
 
 
 class Slow:
@@ -64,7 +65,7 @@ def compare(client: FlaskClient, **more: Any) -> Any:
 
 
 def present(app: Flask) -> int:
-    places: rate.Places = app.extensions[rate._NAME]
+    places: Places = app.extensions[rate._NAME]
     return places._present.total()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from threading import BoundedSemaphore
 
 import schemathesis
 from flask import Flask
@@ -57,7 +56,7 @@ def service() -> context.Service:
     registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS), clock=ticking())
     registry.bundle_create({**NEW, "name": "BoosterNeutrinoBeam_read", "ifb_group": "NOvA"}, user="ann")
     # Nobody may wait for changes: it takes time, and changes nothing.
-    return context.Service(store, AUTHORITY, registry, may_wait=BoundedSemaphore(0))  # type: ignore[arg-type]
+    return context.Service(store, AUTHORITY, registry, may_wait=context.waiting_places(0))  # type: ignore[arg-type]
 
 
 def application() -> Flask:
