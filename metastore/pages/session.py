@@ -175,12 +175,16 @@ def stays() -> bool:
 def remember(who: Identity) -> None:
     """Sign a user in, for this request too. The signed cookie holds their identity and scopes, but no token.
 
+    A session that this one replaces ends.
+
     Raises:
         AuthenticationError: There are too many scopes for a cookie.
+        StorageUnavailable: The list of ended sessions cannot be used.
     """
     now = time.time()
     scopes = [(scope.owner, scope.name, sorted(scope.actions)) for scope in who.scopes]
     before = session.get("who")
+    _end()
     # Forms that the same user has open stay valid. Nothing of another user's session is kept.
     csrf_token = session.get("csrf_token") if isinstance(before, dict) and before.get("user") == who.user else None
     session.clear()
@@ -202,6 +206,13 @@ def remember(who: Identity) -> None:
         session.clear()
         raise AuthenticationError(_("the token has too many scopes for a cookie: sign in with one that has fewer"))
     know(who)
+
+
+def _end() -> None:
+    """End the session of this request, if there is one: its cookie may have been copied. Raises StorageUnavailable."""
+    who = session.get("who")
+    if isinstance(who, dict):
+        current_app.extensions[_ENDED].add(who["id"], who["until"])
 
 
 def sign_in_on_the_form(field: str) -> None:
@@ -268,9 +279,7 @@ def show() -> str:
 @sign_in.post("/sign-out")
 def leave() -> Response:
     """Sign out."""
-    who = session.get("who")
-    if isinstance(who, dict):
-        current_app.extensions[_ENDED].add(who["id"], who["until"])
+    _end()
     session.clear()
     flash(_("You are signed out."))
     return redirect(url_for("pages.home.index"), 303)

@@ -83,6 +83,19 @@ def test_a_copied_cookie_ends_when_its_user_signs_out(client: FlaskClient) -> No
     assert thief.get(EDIT).status_code != 200
 
 
+@pytest.mark.parametrize("user", ["ann", "bo"])
+def test_a_copied_cookie_ends_when_its_user_signs_in_again_or_another_does(client: FlaskClient, user: str) -> None:
+    sign_in(client, token("ann"))
+    copied = client.get_cookie("metastore")
+    assert copied is not None
+    thief = client.application.test_client()
+    thief.set_cookie("metastore", copied.value)
+    assert thief.get(EDIT).status_code == 200
+    sign_in(client, token(user))
+    assert client.get_cookie("metastore") != copied
+    assert thief.get(EDIT).status_code != 200
+
+
 def test_the_end_of_a_session_is_known_to_all_processes_and_after_a_restart(tmp_path: Path) -> None:
     one, other = (session.EndedSessions(str(tmp_path / "ended.sqlite")) for _ in range(2))
     one.add("over", 1)
