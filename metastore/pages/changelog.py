@@ -42,6 +42,7 @@ class Line:
         reason: Why; may be empty.
         change: The page of the change, or None.
         of_bundle: Whether it is a bundle.
+        recorded: As in `LogEntry`.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Line:
     reason: str
     change: str | None = None
     of_bundle: bool = False
+    recorded: datetime | None = None
 
 
 @changelog.get("/changes")
@@ -134,7 +136,7 @@ def _of_bundle(entry: LogEntry) -> Line:
     change = url_for("pages.bundles.snapshot", number=entry.id)
     return Line(
         parts.done(entry.action), entry.name, address, entry.user, entry.created, parts.changed(entry), entry.comment,
-        change, of_bundle=True,
+        change, of_bundle=True, recorded=entry.recorded,
     )  # fmt: skip
 
 

@@ -795,7 +795,8 @@ def test_the_time_of_the_server_is_shown_beside_one_that_was_claimed(dsn: str, r
     assert any(line.startswith(f"recorded {day}") for line in snapshot_lines(registry.bundle_snapshot(claimed.id)))
     with metastore.connect("memory:") as store:
         client = create_app(store, bundles=registry).test_client()
-        for path in (f"/snapshots/{claimed.id}", "/bundles/NuMI/log", "/log"):
+        pages = f"/snapshots/{claimed.id}", "/bundles/NuMI/log", "/log", "/", "/changes", "/device?name=E:TOR101"
+        for path in pages:
             assert client.get(path).text.count(f'(recorded <time datetime="{claimed.recorded:%Y-%m-%d}') == 1, path
         assert "(recorded" not in client.get(f"/snapshots/{honest.id}").text
         sent = client.get("/api/v1/log").json
