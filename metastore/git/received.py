@@ -13,6 +13,8 @@ from metastore.git.verify import Inspect, verify
 from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024
+#: How many entries of trees and parents of commits the objects of one reference may have together.
+_MOST_LINKS = 200_000
 
 
 class Received(ReadableRepository):
@@ -49,7 +51,7 @@ class Received(ReadableRepository):
             InvalidInput: An object is missing or not valid, or the branch would not continue from its newest revision.
         """
         known = self._there.leads_to if self._there is not None else lambda identity: False
-        for damage in verify(self, dataset_id, inspect, known=known):
+        for damage in verify(self, dataset_id, inspect, known=known, most=_MOST_LINKS):
             raise InvalidInput(damage.detail)
         if self._there is None or self._name != HEADS + self.branch:
             return

@@ -54,6 +54,7 @@ def verify(
     stored: Iterable[str] = (),
     *,
     known: Callable[[str], bool] = lambda identity: False,
+    most: int | None = None,
 ) -> Iterator[Damage]:
     """Read every object that the references lead to, along all parents, and yield the damage.
 
@@ -64,18 +65,26 @@ def verify(
         stored: Ids of further objects, to which no reference has to lead. The objects that they refer to may be
             missing.
         known: Tells whether a commit has been verified before, with all objects that it needs.
+        most: How many objects may be named, by all entries of trees and parents of commits; None for any number. The
+            object that goes beyond is not read, since each name takes memory and time.
     """
-    yield from _Check(repository, dataset_id, inspect, known).run(stored)
+    yield from _Check(repository, dataset_id, inspect, known, most).run(stored)
 
 
 class _Check:
     def __init__(
-        self, repository: ReadableRepository, dataset_id: DatasetId, inspect: Inspect, known: Callable[[str], bool]
+        self,
+        repository: ReadableRepository,
+        dataset_id: DatasetId,
+        inspect: Inspect,
+        known: Callable[[str], bool],
+        most: int | None,
     ) -> None:
         self._repository = repository
         self._where = dataset_id
         self._inspect = inspect
         self._known = known
+        self._left = self._most = most
         self._kinds: dict[str, str | None] = {}  # of the objects that were read; None if unreadable
         self._inspected: set[tuple[str, str]] = set()
         #: The objects still to be read: the id, the expected kind, and the object that refers to it.
@@ -119,6 +128,14 @@ class _Check:
             yield self._damage(f"the object {identity} is a {actual}, but {leads} needs a {kind}")
 
     def _look_at(self, identity: str, found: GitObject, *, follow: bool) -> Iterator[Damage]:
+        if self._most is not None and self._left is not None:
+            self._left -= _most_links(found)
+            if self._left < 0:
+                yield self._damage(
+                    f"the {found.kind} {identity} is one too many: trees and commits name more than {self._most}"
+                    " objects in all; push older revisions first"
+                )
+                return
         problems = [f"the {found.kind} {identity}: {problem}" for problem in islice(_faults(found), _MOST_FAULTS)]
         yield from map(self._damage, problems)
         if problems or not follow:
@@ -163,6 +180,13 @@ class _Check:
 
     def _damage(self, detail: str) -> Damage:
         return Damage(str(self._where), _UNREADABLE, detail)
+
+
+def _most_links(found: GitObject) -> int:
+    """Return the most objects that an object can name, without parsing it."""
+    if found.kind == TREE:
+        return found.content.count(b"\0")
+    return found.content.count(b"\nparent ") if found.kind == COMMIT else 0
 
 
 # The rules of `git fsck --strict` for single objects. Their names: git-fsck(1), "fsck messages".

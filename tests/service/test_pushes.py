@@ -368,6 +368,25 @@ def test_the_descriptors_of_a_push_have_as_few_values_as_a_write_may_have(
     assert "ok refs" in push(b'{"a": 1, "b": 2, "c": 3}')
 
 
+@pytest.mark.parametrize(("parents", "files"), [(1, 3), (3, 1)])
+def test_a_push_whose_objects_name_many_others_is_refused_before_it_takes_memory(
+    door: Door, memory: MetaStore, monkeypatch: pytest.MonkeyPatch, parents: int, files: int
+) -> None:
+    monkeypatch.setattr("metastore.git.received._MOST_LINKS", 3)
+    first = revision({"datapackage.json": b"{}"})
+    base = next(identity for identity, each in first.items() if each.kind == COMMIT)
+    objects = first | revision({"datapackage.json": b"{}", **{f"{n}.csv": b"" for n in range(files - 1)}}, base)
+    _, commit = objects.popitem()
+    line = f"parent {base}\n".encode()
+    merge = GitObject(COMMIT, commit.content.replace(line, line * parents))
+    objects[object_id(COMMIT, merge.content)] = merge
+    answer = sent(door, body(objects, (ZEROS, object_id(COMMIT, merge.content), MAIN)))
+    assert "name more than 3 objects in all; push older revisions first" in answer.text
+    assert not list(memory.dataset_list(deleted=None))
+    monkeypatch.setattr("metastore.git.received._MOST_LINKS", 5)
+    assert "ok refs" in sent(door, body(objects, (ZEROS, object_id(COMMIT, merge.content), MAIN))).text
+
+
 def test_a_push_of_references_that_take_long_is_done_in_part(
     door: Door, here: MetaStore, memory: MetaStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
