@@ -89,10 +89,20 @@ def _array(entries: Iterable[str]) -> Iterator[str]:
 
 
 def _show_csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
-    for row in chain([columns, *islice(rows, 1)], rows):  # a wrong column is told before anything is printed
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(map(_cell, row))
-        show_bytes(line.getvalue().encode())
+    lines = map(
+        _csv_line, chain([columns, *islice(rows, 1)], rows)
+    )  # a wrong column is told before anything is printed
+    if sys.stdout.isatty():  # a line break in a text could begin a line that passes for another row
+        show_pages(lines)
+        return
+    for line in lines:
+        show_bytes(f"{line}\n".encode())
+
+
+def _csv_line(row: Sequence[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(map(_cell, row))
+    return line.getvalue()
 
 
 def _rows(values: Iterable[Any], fields: Sequence[str], *, strict: bool) -> Iterator[list[Any]]:
