@@ -23,6 +23,8 @@ _Value = TypeVar("_Value")
 _MUCH = 65_536
 #: The nanoseconds within which two versions of a file may have the same times: some file systems count whole seconds.
 _GRAIN = 2_000_000_000
+#: Nobody waits for the lock of a folder.
+_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
 @contextmanager
@@ -126,6 +128,28 @@ def remove_tree(path: str) -> None:
     """Remove a folder that no id leads to. Remaining files are left for `verify`, which finds them."""
     with suppress(OSError):  # `ignore_errors` lets an error of `close` through
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def building(path: str) -> Iterator[None]:
+    """Make a folder, hold `flock` on it while the body fills it, and remove what is still there at the end."""
+    os.mkdir(path)
+    try:
+        with _locked(_open_folder(path), _AT_ONCE):
+            yield
+    finally:
+        remove_tree(path)
+
+
+def is_being_built(path: str) -> bool:
+    """Tell whether a living process fills the folder at a path. The kernel frees the locks of those that died."""
+    try:
+        with _locked(_open_folder(path), _AT_ONCE):
+            return False
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # also if it cannot be told
+        return True
 
 
 def write_file(path: str, content: bytes, *, sync: bool) -> None:
@@ -313,22 +337,26 @@ def locked(paths: Iterable[str], *, shared: bool = False, wait: bool = True) -> 
         BlockingIOError: Somebody else holds one, and the caller does not want to wait.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    held: list[int] = []
-    try:
+    with ExitStack() as stack:
         for path in sorted(set(paths)):
-            descriptor = _open_lock(path)
-            held.append(descriptor)
-            _held.descriptors.add(descriptor)
-            fcntl.flock(descriptor, how)
+            stack.enter_context(_locked(_open_lock(path), how))
+        yield
+
+
+@contextmanager
+def _locked(descriptor: int, how: int) -> Iterator[None]:
+    """Hold `flock` on an open file or folder, and close it."""
+    _held.descriptors.add(descriptor)
+    try:
+        fcntl.flock(descriptor, how)
         yield
     finally:
-        for descriptor in reversed(held):
-            if descriptor in _held.descriptors:
-                _held.descriptors.discard(descriptor)
-                # Closing is not enough: a child that was forked meanwhile may still have the file open.
-                with suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
-                _close(descriptor)
+        if descriptor in _held.descriptors:
+            _held.descriptors.discard(descriptor)
+            # Closing is not enough: a child that was forked meanwhile may still have the file open.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            _close(descriptor)
 
 
 @contextmanager
@@ -341,6 +369,10 @@ def locked_if_free(path: str) -> Iterator[bool]:
         except BlockingIOError:
             free = False
         yield free
+
+
+def _open_folder(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _open_lock(path: str) -> int:

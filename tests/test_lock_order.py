@@ -77,14 +77,24 @@ def store(path: str) -> str:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder, names = Recorder(), dict[int, str]()
-    open_lock, flock, take, unlink = files._open_lock, fcntl.flock, locks._take, os.unlink
+    open_lock, open_folder, flock = files._open_lock, files._open_folder, fcntl.flock
+    take, unlink = locks._take, os.unlink
+    folders = set[int]()
 
     def opened(path: str) -> int:
         names[descriptor := open_lock(path)] = path
+        folders.discard(descriptor)
+        return descriptor
+
+    def folder_opened(path: str) -> int:
+        folders.add(descriptor := open_folder(path))
         return descriptor
 
     def flocked(descriptor: int, how: int) -> None:
         flock(descriptor, how)
+        if descriptor in folders:
+            assert how & (fcntl.LOCK_NB | fcntl.LOCK_UN), "somebody waits for a folder"
+            return
         (recorder.release if how == fcntl.LOCK_UN else recorder.take)(names[descriptor])
 
     def taken(lock: str) -> None:
@@ -96,6 +106,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         recorder.release(str(path))
 
     monkeypatch.setattr(files, "_open_lock", opened)
+    monkeypatch.setattr(files, "_open_folder", folder_opened)
     monkeypatch.setattr(fcntl, "flock", flocked)
     monkeypatch.setattr(locks, "_take", taken)
     monkeypatch.setattr(os, "unlink", unlinked)

@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,16 +17,19 @@ import pytest
 
 import metastore
 from metastore.errors import NotFound
+from metastore.storage.local import _packs
+from metastore.storage.local.layout import Layout
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
 from ..bundle.postgres_server import migrated_database
 from ..conftest import ANN, change
-from ..processes import SOAK, fsck
+from ..processes import SOAK, fsck, in_child
 from ..test_storage_contract import tag_of
 
 ROUNDS = 1000 if SOAK else 12
-CARS = DatasetId("physics", "cars")
+CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
+PUT = Layout.put_in_place
 
 
 def connect(where: str, *, sync: bool = True) -> metastore.MetaStore:
@@ -194,6 +198,48 @@ def test_what_is_under_way_is_not_taken_for_left_over(tmp_path: Path) -> None:
     assert [damage.repaired for damage in storage.verify(repair=True)] == [True, True]
     assert not inside.exists()
     assert not aside.exists()
+
+
+@pytest.mark.parametrize("files", [1, 100], ids=["loose objects", "a pack"])
+def test_what_is_filled_for_hours_is_not_taken_for_left_over(
+    files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = GitStorage(tmp_path, sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    looked: list[str] = []
+
+    def hours_later(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(folder: str, *args: Any, **options: Any) -> Any:
+            os.utime(folder, (1, 1))
+            assert list(GitStorage(tmp_path).verify(repair=True)) == []
+            looked.append(folder)
+            return real(folder, *args, **options)
+
+        return call
+
+    monkeypatch.setattr("metastore.storage.local._packs.install", hours_later(_packs.install))
+    monkeypatch.setattr(Layout, "put_in_place", lambda layout, *args: hours_later(partial(PUT, layout))(*args))
+    content = {f"a{number}": b"%d" % number for number in range(files)}
+    storage.create(BOATS, content, change())
+    storage.append(CARS, content, change(), parent=first.id)
+    assert len(looked) == (3 if files > 1 else 1)
+    assert list(storage.verify()) == []
+    assert storage.read(BOATS, storage.resolve(BOATS, None).id, "a0") == b"0"
+
+
+def test_what_a_killed_creator_filled_is_removed(tmp_path: Path) -> None:
+    def killed(layout: Layout, *args: Any) -> None:
+        os._exit(9)
+
+    def work() -> None:
+        Layout.put_in_place = killed  # type: ignore[method-assign]
+        GitStorage(tmp_path, sync=False).create(CARS, {"a": b"1"}, change())
+
+    assert in_child(work) == 9
+    [left] = (tmp_path / "_metastore/tmp").iterdir()
+    os.utime(left, (1, 1))
+    assert [damage.repaired for damage in GitStorage(tmp_path).verify(repair=True)] == [True]
+    assert not left.exists()
 
 
 def test_errors_of_a_killed_creator_do_not_stay(tmp_path: Path) -> None:

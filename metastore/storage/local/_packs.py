@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,7 @@ from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import make_folders, naming, read_file, sync_directory, sync_file
+from metastore.files import building, make_folders, naming, read_file, sync_directory, sync_file
 from metastore.git.delta import difference
 from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, as_difference, whole
@@ -184,11 +183,8 @@ def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:
 def aside(path: str) -> Iterator[str]:
     """Provide a folder in the repository at a path for files that do not count yet, and remove it at the end."""
     folder = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
-    os.mkdir(folder)
-    try:
+    with building(folder):
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def install(folder: str, name: str, path: str, *, sync: bool) -> None:

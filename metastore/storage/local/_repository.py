@@ -181,8 +181,8 @@ class GitRepository(Repository):
 
 
 def make_repository(path: str, objects: Mapping[str, GitObject], head: RevisionId, cache: Cache, *, sync: bool) -> None:
-    """Create a repository with one branch, durably except for its own name."""
-    for folder in ("", "/objects", "/objects/pack", "/refs", "/refs/heads", "/refs/tags"):
+    """Create a repository with one branch in an empty folder, durably except for its own name."""
+    for folder in ("/objects", "/objects/pack", "/refs", "/refs/heads", "/refs/tags"):
         os.mkdir(path + folder)
     write_file(f"{path}/config", new_config(), sync=sync)
     write_file(f"{path}/HEAD", f"ref: {HEADS}{Storage.branch}\n".encode(), sync=sync)

@@ -15,6 +15,7 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.files import (
+    is_being_built,
     is_folder,
     locked,
     make_folders,
@@ -325,5 +326,8 @@ def is_id(owner: str, name: str) -> bool:
 
 
 def is_stale(path: str) -> bool:
-    """Tell whether a temporary file or folder is so old that its writer must have given it up."""
-    return 0 < mtime_ns(path) < time.time_ns() - _STALE
+    """Tell whether the writer of a temporary file or folder gave it up: by its age, and by the lock of a folder.
+
+    A file is named moments after its last byte, but a folder is filled for hours without a change of its own time.
+    """
+    return 0 < mtime_ns(path) < time.time_ns() - _STALE and not is_being_built(path)

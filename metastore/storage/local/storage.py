@@ -32,7 +32,7 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.files import locked, remove_tree, storage_errors
+from metastore.files import building, locked, remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
@@ -126,14 +126,12 @@ class GitStorage(ObjectStorage):
                     raise AlreadyExists(dataset_id)
             self.layout.expect_owner(dataset_id)
             aside = self.layout.aside()
-            try:
+            with building(aside):
                 make_repository(aside, objects, head, self._cache, sync=self._sync)
                 self.notes.redirect(dataset_id)
                 with self._lock(dataset_id):
                     self.layout.put_in_place(aside, dataset_id, head)
                     self.notes.remove(dataset_id)
-            finally:
-                remove_tree(aside)
 
     def _fill(self, dataset_id: DatasetId, objects: Mapping[str, GitObject], head: RevisionId) -> bool:
         """Make a dataset of a repository that `git init --bare` made; tell whether it was empty."""
