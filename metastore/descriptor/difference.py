@@ -11,16 +11,13 @@ from typing import Any
 from metastore.descriptor._moves import reordered, with_moves
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import (
-    KEYS,
     Pairing,
     equal,
-    licences,
-    named_apart,
-    named_lists,
     renamed,
     respelled,
     text_of,
 )
+from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists
 from metastore.descriptor.resources import SINGULAR
 from metastore.phrase import Phrase
 from metastore.types import Difference
@@ -37,7 +34,9 @@ _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: The longest name in a place, in characters.
 _LONGEST_NAME = 200
 #: The members that identify a renamed thing, in this order. The type is the weakest sign.
-_RECOGNISED_BY = ("path", "hash", "sha256", "data", "type")
+_RECOGNISED_BY = ("path", "hash", "sha256", "data", "label", "type")
+#: Lists whose numbers are compared one by one. The numbers of any other list, such as a box, belong together.
+_SETS = frozenset({"enum", "categories", "missingValues"})
 
 Path = tuple[str, ...]
 #: An operation of a patch: its name, path and value.
@@ -193,7 +192,7 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
         yield from _named(named[0], named[1], renamed(*named), where, SINGULAR.get(key, key), level)
     elif (
         level < DEEPEST
-        and _have_items(old, new)
+        and _have_items(old, new, is_set=key in _SETS)
         and ((pairing := Pairing(old, new)).finds_any or all(isinstance(item, dict) for item in (*old, *new)))
     ):
         yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
@@ -201,10 +200,10 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
         yield Difference("changed", place_in_words(*where, key), old=old, new=new)
 
 
-def _have_items(old: Any, new: Any) -> bool:
-    """Tell whether two lists are compared item by item. The numbers of a list, such as a box, belong together."""
+def _have_items(old: Any, new: Any, *, is_set: bool) -> bool:
+    """Tell whether two lists are compared item by item."""
     lists = isinstance(old, list) and isinstance(new, list) and 0 < len(old) + len(new) <= _LONGEST
-    return lists and not any(isinstance(item, (int, float)) for side in (old, new) for item in side)
+    return lists and (is_set or not any(isinstance(item, (int, float)) for side in (old, new) for item in side))
 
 
 def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Difference]:
@@ -213,14 +212,14 @@ def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Dif
         if at in pairing.changed:
             now = pairing.changed[at]
             yield from _objects(item, pairing.come[now], (*where, f"{what} {now + 1}"), level + 1)
-        elif isinstance(item, str):
+        elif name_of(item) is not None:
             yield Difference("removed", place_in_words(*where, what), old=item)
         else:
             yield Difference("removed", place_in_words(*where, f"{what} {at + 1}"), old=item)
     later = set(pairing.changed.values())
     for at, item in pairing.come.items():
         if at not in later:
-            place = what if isinstance(item, str) else f"{what} {at + 1}"
+            place = what if name_of(item) is not None else f"{what} {at + 1}"
             yield Difference("added", place_in_words(*where, place), new=item)
     if pairing.reordered:
         old = [item for at, item in enumerate(pairing.old) if at not in pairing.gone]
@@ -255,19 +254,15 @@ def _named(
             continue
         before, after = value, new[now]
         if now != name:
-            keys = _key_of(before, name), _key_of(after, now)
+            keys = key_of(before, name), key_of(after, now)
+            if any(keys):  # otherwise two members name it, and the one that changed is told below
+                yield _renaming(name, now, before, after, where, what, keys)
             before, after = _without(before, keys[0]), _without(after, keys[1])
-            yield _renaming(name, now, before, after, where, what, keys)
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
     for name in new:
         if name not in old and name not in now_called:
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
     yield from _moved([names.get(name, name) for name in old if names.get(name, name) in new], new, where, what)
-
-
-def _key_of(thing: Mapping[str, Any], name: str) -> str:
-    """Return the member that names a thing."""
-    return next((key for key in (*KEYS, *thing) if thing.get(key) == name), "")
 
 
 def _without(thing: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -283,11 +278,13 @@ def _renaming(
     """
     if what == "licence":
         return Difference("changed", place_in_words(*where, what), old=name, new=now)
+    values = before.get(keys[0]), after.get(keys[1])
+    before, after = _without(before, keys[0]), _without(after, keys[1])
     same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
     other = Phrase("nothing else changed") if equal(before, after) else Phrase("recognised by its content")
     note = next((Phrase("%(member)s unchanged", member=key) for key in same), other)
     if "name" not in keys and keys[0] == keys[1]:
-        return Difference("changed", place_in_words(*where, f"{what} {now}", keys[1]), name, now, note)
+        return Difference("changed", place_in_words(*where, f"{what} {now}", keys[1]), *values, note)
     return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now, note)
 
 

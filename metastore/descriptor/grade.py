@@ -1,7 +1,7 @@
 """Grades differences by a table of rules, computes the next version, and summarises differences on one line.
 
-The rules follow the recipe for versions of Data Packages. They are in `metastore/data/grades.json`; a deployment can
-have its own table.
+The rules follow the recipe for versions of Data Packages. They are in `metastore/data/grades.json`, some with their
+reason (`why`); a deployment can have its own table.
 """
 
 from __future__ import annotations

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from metastore.descriptor.document import encode
+from metastore.descriptor.naming import name_of
 from metastore.errors import InvalidInput
 
 #: A name, or the position of an unnamed item.
 _Key = TypeVar("_Key", str, int)
-#: A list of objects is keyed by the first of these members with a distinct value in every object.
-KEYS = ("name", "id", "path", "title", "hash", "key")
 #: Members that identify a renamed thing, such as a resource.
-_CONTENT = ("path", "hash", "sha256", "data")
+_CONTENT = ("path", "hash", "sha256", "data", "label")
 #: The most pairs that are compared by similarity, and the most values of each, which bounds the time.
 _MOST_PAIRS, _MOST_LEAVES = 1_000, 500
 #: The similarity that identifies a renamed thing: by its content alone, or by its content and its name.
@@ -29,39 +28,6 @@ _SPELLINGS = {"license": "licenses", "licenses": "license"}
 #: Members whose values are common words, and the least length of the value of any other member.
 _OF_COMMON_WORDS = frozenset({"type", "format", "profile", "encoding", "mediatype", "scheme", "version", "$schema"})
 _TELLING_LENGTH = 3
-#: The members that can name a licence, in order of preference.
-_LICENCE_NAMES = ("name", "id", "type", "title", "path", "url")
-
-
-def named_lists(*lists: Any) -> tuple[dict[str, Any], ...] | None:
-    """Key lists of objects by the first member that is distinct in all of them; None if there is none."""
-    if not all(isinstance(side, list) and all(isinstance(item, dict) for item in side) for side in lists):
-        return None
-    for key in KEYS:
-        keyed = [{item[key]: item for item in side if isinstance(item.get(key), str)} for side in lists]
-        if all(len(names) == len(side) for names, side in zip(keyed, lists, strict=True)):
-            return tuple(keyed)
-    return None
-
-
-def named_apart(old: Any, new: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Key two lists by different members, such as `id` then and `name` now; None if most names differ."""
-    before, after = named_lists(old), named_lists(new)
-    if before is None or after is None:
-        return None
-    shared = before[0].keys() & after[0].keys()
-    return (before[0], after[0]) if 2 * len(shared) > min(len(before[0]), len(after[0])) else None
-
-
-def licences(value: Any) -> dict[str, Any] | None:
-    """Key licences by name, whether a text, an object or a list of either; None if they have no names."""
-    items = value if isinstance(value, list) else [value]
-    keyed = {}
-    for item in items:
-        thing = {"name": item} if isinstance(item, str) else item
-        members = [thing.get(key) for key in _LICENCE_NAMES] if isinstance(thing, dict) else []
-        keyed[next((name for name in members if isinstance(name, str)), "")] = thing
-    return keyed if items and "" not in keyed and len(keyed) == len(items) else None
 
 
 def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
@@ -203,7 +169,7 @@ def _names_alike(a: str, b: str) -> float:
 def _leaves(thing: Mapping[str, Any], name: object) -> Counter[tuple[str, str]]:
     """Return the values of a thing with their places. Its name does not count."""
     leaves: Counter[tuple[str, str]] = Counter()
-    waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if value != name]
+    waiting: list[tuple[str, Any]] = [(key, value) for key, value in thing.items() if name_of(value) != name]
     while waiting and leaves.total() < _MOST_LEAVES:
         place, value = waiting.pop()
         if isinstance(value, dict) and value:

@@ -9,7 +9,8 @@ from typing import Any
 from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
 from metastore.descriptor.limits import size_of
-from metastore.descriptor.matching import equal, named_lists, renamed
+from metastore.descriptor.matching import equal, renamed
+from metastore.descriptor.naming import named_lists
 from metastore.errors import TooLarge
 from metastore.types import Difference
 

@@ -30,6 +30,9 @@ SINGULAR = {
     "foreignKeys": Phrase("foreign key"),
     "views": Phrase("view"),
     "tables": Phrase("table"),
+    "categories": Phrase("category"),
+    "missingValues": Phrase("missing value"),
+    "enum": Phrase("enum item"),
 }
 
 _ITEMS = {**SINGULAR, "path": Phrase("path"), "extrapaths": Phrase("extra path")}

@@ -21,7 +21,7 @@ from metastore.history.parts import Part, Reader, by_names, step_back, steps_bac
 from metastore.index_file import IndexFile, transaction
 from metastore.types import Revision, RevisionId
 
-_FORMAT = 3
+_FORMAT = 4
 _SCHEMA = """
 CREATE TABLE revisions (
     id TEXT PRIMARY KEY, run INTEGER NOT NULL, number INTEGER NOT NULL, UNIQUE (run, number)

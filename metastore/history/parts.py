@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any, Self
 
 from metastore.descriptor.document import escape
-from metastore.descriptor.matching import named_lists, renamed
+from metastore.descriptor.matching import renamed
+from metastore.descriptor.naming import named_lists
 from metastore.errors import InvalidInput
 from metastore.history._documents import Documents
 from metastore.parse import AnyTime, make_time

@@ -12,7 +12,7 @@ from metastore.pages.languages import later, said
 #: What the core calls the items of a descriptor's lists.
 _NOUNS = (
     *(later("resource"), later("field"), later("licence"), later("contributor"), later("source"), later("keyword")),
-    later("foreign key"),
+    *(later("foreign key"), later("category"), later("missing value")),
 )
 
 

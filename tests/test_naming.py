@@ -1,0 +1,157 @@
+"""The items of a list are compared by their natural keys, so an exchange is not mistaken for something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from metastore.descriptor.difference import changes, json_patch
+from metastore.descriptor.document import decode
+from metastore.descriptor.grade import default
+from metastore.descriptor.merge import merge
+from metastore.descriptor.naming import named_lists
+from metastore.descriptor.patch import patched
+
+
+def field(**members: Any) -> dict[str, Any]:
+    fields = [{"name": "id"}, {"name": "sex", "type": "integer", **members}]
+    return {"resources": [{"name": "people", "schema": {"fields": fields}}]}
+
+
+def categories(*labels: tuple[Any, str]) -> dict[str, Any]:
+    return field(categories=[{"value": value, "label": label} for value, label in labels])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "grade", "said"),
+    [
+        (
+            categories((1, "M"), (2, "F")),
+            categories((1, "F"), (2, "M")),
+            "major",
+            ["category 1 › label changed: 'M' → 'F'", "category 2 › label changed: 'F' → 'M'"],
+        ),
+        (
+            categories((1, "M"), (2, "F"), (3, "X")),
+            categories((3, "X"), (1, "M"), (2, "F")),
+            "major",
+            ["category 3 moved from after 2 to the start"],
+        ),
+        (
+            categories((1, "M"), (2, "F")),
+            categories((1, "M"), (3, "F")),
+            "major",
+            ["category 3 › value changed: 2 → 3 (label unchanged)"],
+        ),
+        (
+            categories((1, "M")),
+            categories(("1", "M")),
+            "major",
+            ["category 1 › value changed: 1 → '1'"],
+        ),
+        (
+            categories((1, "M")),
+            categories((1, "M"), (2, "F")),
+            "minor",
+            ['category 2 added: {"value": 2, "label": "F"}'],
+        ),
+        (
+            field(categories=["low", "high"]),
+            field(categories=["low", "high", "top"]),
+            "minor",
+            ["category added: 'top'"],
+        ),
+        (field(categories=["low", "high"]), field(categories=["low"]), "major", ["category removed: 'high'"]),
+        (
+            field(constraints={"enum": [1, 2]}),
+            field(constraints={"enum": [2, 1, 3]}),
+            "minor",
+            [
+                "constraints › enum item added: 3",
+                "constraints › enum item order changed: [1, 2] → [2, 1]",
+            ],
+        ),
+        (
+            field(constraints={"enum": [1, 2]}),
+            field(constraints={"enum": [2, 1]}),
+            "patch",
+            ["constraints › enum item order changed: [1, 2] → [2, 1]"],
+        ),
+        (field(), field(missingValues=["-9"]), "minor", ['missingValues added: ["-9"]']),
+        (
+            field(categoriesOrdered=True),
+            field(categoriesOrdered=False),
+            "major",
+            ["categoriesOrdered changed: true → false"],
+        ),
+    ],
+)
+def test_categories_and_enum_items_are_told_and_graded_by_their_values(
+    old: Any, new: Any, grade: str, said: list[str]
+) -> None:
+    place = "resource people › schema › field sex › "
+    found = changes(old, new)
+    assert [str(each).removeprefix(place) for each in found] == said
+    assert default().grade(found) == grade
+    assert patched(old, json_patch(old, new)) == new
+
+
+ANN, BOB = {"title": "Ann", "email": "a@x.org"}, {"title": "Ann", "email": "b@x.org"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ([ANN, BOB], [BOB, ANN], ["contributor Ann (a@x.org) moved from the start to after Ann (b@x.org)"]),
+        ([ANN, BOB], [ANN], ['contributor Ann (b@x.org) removed: {"title": "Ann", "email": "b@x.org"}']),
+        (
+            [ANN, BOB],
+            [ANN, {**BOB, "email": "c@x.org"}],
+            ["contributor Ann (c@x.org) › email changed: 'b@x.org' → 'c@x.org'"],
+        ),
+        (
+            [{"title": "Ann", "role": "author"}, {"title": "Ann", "role": "publisher"}],
+            [{"title": "Ann", "role": "author", "path": "http://a"}, {"title": "Ann", "role": "publisher"}],
+            ["contributor Ann (author) › path added: 'http://a'"],
+        ),
+        (
+            [{"email": "a@x.org"}, {"email": "b@x.org"}],
+            [{"email": "b@x.org", "role": "author"}, {"email": "a@x.org"}],
+            [
+                "contributor b@x.org › role added: 'author'",
+                "contributor a@x.org moved from the start to after b@x.org",
+            ],
+        ),
+    ],
+)
+def test_people_of_one_name_are_told_apart(old: Any, new: Any, said: list[str]) -> None:
+    assert [str(each) for each in changes({"contributors": old}, {"contributors": new})] == said
+
+
+def test_changes_of_two_categories_are_merged() -> None:
+    base, mine, theirs = (
+        categories(*labels)
+        for labels in (
+            ((1, "M"), (2, "F")),
+            ((2, "F"), (1, "male")),
+            ((1, "M"), (2, "female"), (3, "X")),
+        )
+    )
+    assert merge(base, mine, theirs) == (categories((2, "female"), (3, "X"), (1, "male")), ())
+
+
+@pytest.mark.parametrize(
+    ("items", "names"),
+    [
+        ('[{"value": 1.10}, {"value": 2}]', ["1.10", "2"]),
+        ('[{"value": true}, {"value": false}]', None),
+        ('[{"name": "a"}, {"name": "a"}]', None),
+        ('[{"name": "a"}, {"title": "b"}]', None),
+        ('[{"name": "a", "url": "u"}, {"name": "a", "url": "v"}]', ["a (u)", "a (v)"]),
+        ('[{"role": "x", "url": "u"}, {"role": "x", "url": "v"}]', ["u", "v"]),
+    ],
+)
+def test_names_are_texts_and_numbers_that_are_distinct(items: str, names: list[str] | None) -> None:
+    keyed = named_lists(decode(items))
+    assert (keyed and list(keyed[0])) == names
