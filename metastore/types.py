@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NewType, Self
 
 from metastore.packages import make_package
-from metastore.wording import contrasted, spelled
+from metastore.wording import spelled
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
@@ -284,6 +284,8 @@ class Difference:
 
     def __str__(self) -> str:
         if self.kind in ("changed", "renamed"):
+            from metastore.contrast import contrasted  # most programs print no difference
+
             note = f" ({self.note})" if self.note else ""
             return f"{self.where} {self.kind}{contrasted(self.old, self.new)}{note}"
         if self.kind == "moved":

@@ -18,6 +18,7 @@ import pytest
 from metastore.bundle.exchange import read_rows, write_rows
 from metastore.bundle.port import Bundle
 from metastore.ckan import to_descriptor, to_package
+from metastore.contrast import contrast
 from metastore.descriptor.difference import changes, json_patch
 from metastore.descriptor.merge import merge
 from metastore.descriptor.patch import patched
@@ -29,7 +30,6 @@ from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
 from metastore.search.documents import document
 from metastore.types import DatasetId
-from metastore.wording import contrast
 
 #: In seconds of the processor, and in bytes beyond what the process has when it starts.
 SECONDS, MEMORY = 10, 1 << 30

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
+from metastore.contrast import only, visible
 from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, of_path, resources, why_unsafe, words_of
 from metastore.phrase import Phrase
 from metastore.types import Finding
-from metastore.wording import only, visible
 
 #: A hash whose method is misspelt, so that no program recognises it.
 _MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")

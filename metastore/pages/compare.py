@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
+from metastore.contrast import contrast, line_ends
 from metastore.descriptor.document import encode, to_line
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
@@ -22,7 +23,6 @@ from metastore.pages.places import in_words
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision, Tag
-from metastore.wording import contrast, line_ends
 
 compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metastore.contrast import contrast, only
 from metastore.types import Difference
-from metastore.wording import contrast, only
 
 SENTENCE = "The table lists the places where water is measured, with the unit and the method. "
 
