@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, NewType, Self
 
 from metastore.packages import make_package
-from metastore.wording import spelled
+from metastore.wording import outlined
 
 #: A full Git commit id: 40 lower-case hex digits.
 RevisionId = NewType("RevisionId", str)
@@ -273,7 +273,7 @@ class Difference:
             or `after speed`, or `the start` of a list.
         new: The value after; None when removed. The new name, or the new place; a list if it is in several now.
         note: What stayed the same in a thing that was renamed, by which it was recognised, such as `path unchanged`;
-            otherwise empty.
+            or what else a removal means, such as resources that have no licence now; otherwise empty.
     """
 
     kind: str
@@ -283,15 +283,16 @@ class Difference:
     note: str = ""
 
     def __str__(self) -> str:
+        note = f" ({self.note})" if self.note else ""
         if self.kind in ("changed", "renamed"):
             from metastore.contrast import contrasted  # most programs print no difference
 
-            note = f" ({self.note})" if self.note else ""
             return f"{self.where} {self.kind}{contrasted(self.old, self.new)}{note}"
         if self.kind == "moved":
             places = self.new if isinstance(self.new, list) else [self.new]
             return f"{self.where} moved from {self.old} to {' and '.join(places)}"
-        return f"{self.where} {self.kind}: {spelled(self.new if self.kind == 'added' else self.old, 80)}"
+        value = outlined(self.new if self.kind == "added" else self.old)
+        return f"{self.where} {self.kind}: {value}{note}"
 
 
 @dataclass(frozen=True, slots=True)

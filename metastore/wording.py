@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from metastore.phrase import Phrase, both
 
 #: The length of a value in a message, in characters.
 _SHORTENED = 80
 #: The deepest level of objects and lists that is described.
 _DEEPEST = 50
+#: The most names that are enumerated.
+_MOST_NAMES = 3
+#: The length of a value that is shown in full, of an outline, and of a text or a list in an outline, in characters.
+_IN_FULL, _OUTLINE, _OUTLINED = 120, 320, 50
+#: The members that name an item of a list in an outline.
+_NAMES = ("name", "id", "title", "path", "value")
 
 
 def shortened(value: object) -> str:
@@ -33,6 +42,48 @@ def spelled(value: object, most: int | None = None) -> str:
         if most is not None and length > most:
             return "".join(parts)[: most - 3] + "…"
     return "".join(parts)
+
+
+def outlined(value: object) -> str:
+    """Return a value that came or went: in full if it is short, otherwise with long texts and lists shortened.
+
+    No member of an object is left out without a word: those beyond the first 320 characters are named.
+    """
+    return spelled(value, _SHORTENED) if isinstance(value, str) else _outline(value, _IN_FULL)
+
+
+def _outline(value: object, full: int) -> str:
+    if isinstance(value, str):
+        return _quoted(_cut(value))
+    text = spelled(value, full)
+    if not text.endswith("…"):
+        return text
+    return _outline_of_object(value) if isinstance(value, Mapping) else _outline_of_list(value)
+
+
+def _outline_of_object(value: Mapping[Any, object]) -> str:
+    names = [_cut(str(name)) for name in value]
+    parts: list[str] = []
+    length = 0
+    for name, member in zip(names, value.values(), strict=True):
+        if length > _OUTLINE:
+            rest = names[len(parts) :]
+            return f"{{{', '.join(parts)}, and {len(rest)} more: {enumerated(rest)}}}"
+        parts.append(f"{_quoted(name)}: {_outline(member, _OUTLINED)}")
+        length += len(parts[-1])
+    return f"{{{', '.join(parts)}}}"
+
+
+def _outline_of_list(value: object) -> str:
+    items = value if isinstance(value, (list, tuple)) else ()
+    named = [next((item[key] for key in _NAMES if key in item), "") for item in items if isinstance(item, Mapping)]
+    names = [_cut(name) for name in (named or items) if isinstance(name, str) and name]
+    count = f"{len(items)} item{'s' * (len(items) != 1)}"
+    return f"[{count}: {enumerated(names)}]" if len(names) == len(items) else f"[{count}]"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _OUTLINED else f"{text[: _OUTLINED - 1]}…"
 
 
 def _spelled(value: object, depth: int) -> Iterator[str]:
@@ -61,3 +112,9 @@ def _quoted(text: str) -> str:
     if quoted.isprintable():
         return quoted
     return "".join(character if character.isprintable() else json.dumps(character)[1:-1] for character in quoted)
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return the first names in a phrase: `a, b, c and 2 more`."""
+    more = len(names) - _MOST_NAMES
+    return both([*names[:_MOST_NAMES], Phrase("%(number)s more", number=more)] if more > 0 else names)

@@ -96,7 +96,7 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
             [table("a", LAT), table("b")],
             [table("a"), table("b", {"name": "lat", "type": "string"})],
             [
-                f"resource a › schema › field lat removed: {json.dumps(LAT)[:77]}…",
+                f"resource a › schema › field lat removed: {json.dumps(LAT)}",
                 'resource b › schema › field lat added: {"name": "lat", "type": "string"}',
             ],
         ),
@@ -114,7 +114,7 @@ def table(name: str, *fields: Any, **more: Any) -> dict[str, Any]:
             [table("a", sources=CC0), table("b", sources=CC0), table("c"), table("d")],
             [table("a"), table("b"), table("c", sources=CC0), table("d", sources=CC0)],
             [
-                f"resource {name} › sources {kind}: {json.dumps(CC0)[:77]}…"
+                f"resource {name} › sources {kind}: {json.dumps(CC0)}"
                 for name, kind in zip("abcd", ["removed"] * 2 + ["added"] * 2, strict=True)
             ],
         ),
@@ -141,6 +141,18 @@ def test_a_licence_that_is_split_among_resources_and_one_that_is_spelled_otherwi
         "license renamed: 'license' → 'licenses'",
         f"licence CC0-1.0 › path added: '{CC0[0]['path']}'",
     ]
+
+
+def test_a_licence_that_only_some_resources_kept_is_told_as_lost_by_the_others() -> None:
+    own = {"name": "c", "license": "MIT"}
+    before = {"licenses": CC0, "resources": [{"name": "a"}, {"name": "b"}, own]}
+    after = {"resources": [{"name": "a", "licenses": CC0}, {"name": "b"}, own]}
+    assert [str(each) for each in changes(before, after)] == [
+        f"licenses removed: {json.dumps(CC0)} (no licence now: resource b)",
+        f"resource a › licenses added: {json.dumps(CC0)}",
+    ]
+    after["resources"][1] = {"name": "b", "licenses": CC0}
+    assert [each.kind for each in changes(before, after)] == ["moved"]
 
 
 @pytest.mark.parametrize(

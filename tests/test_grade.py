@@ -84,7 +84,16 @@ def first_field(descriptor: Any) -> Any:
         (lambda d: d["resources"][0]["schema"]["fields"].pop(), "major", "1 field removed in r"),
         (lambda d: d["resources"][0]["schema"]["fields"].reverse(), "major", "1 field moved in r"),
         (lambda d: d["resources"].reverse(), "patch", "1 resource moved"),
-        (lambda d: d["resources"][1].update(licenses=d.pop("licenses")), "minor", "licenses moved"),
+        (
+            lambda d: d["resources"][1].update(licenses=d.pop("licenses")),
+            "major",
+            "licenses added in s; licenses removed",
+        ),
+        (
+            lambda d: [r.update(licenses=d["licenses"]) for r in d["resources"]] and d.pop("licenses"),
+            "minor",
+            "licenses moved",
+        ),
         (lambda d: d.update(license=d.pop("licenses")[0]["name"]), "patch", "licenses renamed; licence changed"),
         (lambda d: d.update(license="CC-BY-NC-4.0") or d.pop("licenses"), "major", "licenses renamed; licence changed"),
         (

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from metastore.descriptor.matching import are_alike, text_of
+from metastore.descriptor.resources import resources
 from metastore.phrase import Phrase
 from metastore.types import Difference
+from metastore.wording import enumerated
 
 #: Yields the differences between two versions of one thing, at a place in words.
 Compare = Callable[[Any, Any, str], Iterator[Difference]]
 #: The most things of a list that are reported as moved. If there are more, the order is reported as changed.
 _MOST = 3
+_LICENCES = ("licenses", "license")
+
+
+def with_losses(differences: Iterable[Difference], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """Note at a licence that only some resources kept which others have none now.
+
+    The licence of a dataset covers all resources that have none of their own.
+    """
+    covered = [(name, any(map(resource.get, _LICENCES))) for name, resource in _resources(new)]
+    uncovered = [name for name, has_licence in covered if not has_licence]
+    for difference in differences:
+        is_licence = difference.kind == "removed" and difference.where in _LICENCES
+        if is_licence and 0 < len(uncovered) < len(covered) and not any(map(new.get, _LICENCES)):
+            names = [Phrase("resource %(name)s", name=name) for name in uncovered]
+            note = Phrase("no licence now: %(resources)s", resources=enumerated(names))
+            difference = replace(difference, note=note)
+        yield difference
+
+
+def _resources(descriptor: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for index, resource in resources(descriptor):
+        name = resource.get("name")
+        yield name if isinstance(name, str) else str(index + 1), resource
 
 
 def with_moves(differences: Iterable[Difference], compare: Compare) -> Iterator[Difference]:
     """Report a thing as moved if it was removed in one place and added in others.
 
     A thing moved if it has the same name and content in both places. If only one thing of a name was removed and only
-    one was added, mostly the same content is enough, and the other changes in it follow.
+    one was added, mostly the same content is enough, and the other changes in it follow. A removal with a note
+    is more than a move.
     """
     listed = list(differences)
     moved: dict[int, list[Difference]] = {}
@@ -71,7 +98,8 @@ def _by_name(listed: Sequence[Difference], kind: str) -> dict[str, list[int]]:
     for at, difference in enumerate(listed):
         value = difference.old if kind == "removed" else difference.new
         holder, _, name = difference.where.rpartition(" › ")
-        if difference.kind == kind and _is_thing(value) and not holder.rpartition(" › ")[2].startswith("field "):
+        is_alone = difference.kind == kind and not difference.note
+        if is_alone and _is_thing(value) and not holder.rpartition(" › ")[2].startswith("field "):
             found[name].append(at)
     return found
 

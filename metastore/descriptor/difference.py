@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from metastore.descriptor._moves import reordered, with_moves
+from metastore.descriptor._moves import reordered, with_losses, with_moves
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import (
     Pairing,
@@ -17,7 +17,7 @@ from metastore.descriptor.matching import (
     respelled,
     text_of,
 )
-from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists
+from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists, noun_of
 from metastore.descriptor.resources import SINGULAR
 from metastore.phrase import Phrase
 from metastore.types import Difference
@@ -154,7 +154,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference,
     for level in (0, DEEPEST - 1):
         found = tuple(islice(_objects(old, new, (), level), _MOST + 1))
         if len(found) <= _MOST:
-            return tuple(with_moves(found, _within))
+            return tuple(with_moves(with_losses(found, new), _within))
     return (Difference("changed", "descriptor", old=old, new=new),)
 
 
@@ -189,7 +189,7 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
         found = tuple(_named(before, after, _replaced(before, after), where, "licence", level))
         yield from found or (Difference("changed", place_in_words(*where, key), old=old, new=new),)
     elif level < DEEPEST and (named := named_lists(old, new) or named_apart(old, new)) is not None:
-        yield from _named(named[0], named[1], renamed(*named), where, SINGULAR.get(key, key), level)
+        yield from _named(named[0], named[1], renamed(*named), where, noun_of(key, named[1]), level)
     elif (
         level < DEEPEST
         and _have_items(old, new, is_set=key in _SETS)

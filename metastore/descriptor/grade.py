@@ -21,6 +21,7 @@ from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
 from metastore.phrase import Phrase, both, counted, joined
 from metastore.types import Difference
+from metastore.wording import enumerated
 
 #: From the least to the most severe.
 GRADES = ("patch", "minor", "major")
@@ -256,8 +257,8 @@ def _numbers(version: Any) -> tuple[int, ...] | None:
     return tuple(map(int, found.groups())) if found else None
 
 
-#: The most parts of a summary, and the most names in a part.
-_MOST_PARTS, _MOST_NAMES = 5, 3
+#: The most parts of a summary.
+_MOST_PARTS = 5
 #: The total length of the parts after the first, and the length of a name, in characters.
 _LONGEST, _LONGEST_NAME = 200, 60
 _DONE = {
@@ -349,9 +350,4 @@ def _listed(things: Mapping[str, str]) -> list[str]:
     by_kind: dict[str, list[str]] = {}
     for name, kind in things.items():
         by_kind.setdefault(kind, []).append(name)
-    return [_done(_enumerated(names), kind) for kind, names in by_kind.items()]
-
-
-def _enumerated(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMES
-    return both([*names[:_MOST_NAMES], Phrase("%(number)s more", number=more)] if more > 0 else names)
+    return [_done(enumerated(names), kind) for kind, names in by_kind.items()]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from metastore.descriptor.resources import SINGULAR
 
 #: The natural keys of objects in lists, in order of preference. Lists are keyed by the first of these members that all
 #: their objects have, each with another value. `value` names a category; `email` and `url` name people and sources.
-KEYS = ("name", "id", "path", "title", "value", "email", "url", "web", "doi", "code", "hash", "key")
+KEYS = ("name", "id", "path", "title", "hash", "key", "value", "email", "url", "web", "doi", "code")
 #: The members that tell objects of one name apart, such as a person who is listed once for each role.
 _TELLING_APART = ("role", "email", "path", "url", "organization", "version", "title")
 #: The members that can name a licence, in order of preference.
@@ -53,6 +55,11 @@ def name_of(value: Any) -> str | None:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def noun_of(key: str, names: Iterable[str]) -> str:
+    """Return the word for an item of a list: `data item` before numbers, `data` before other names."""
+    return SINGULAR.get(key) or (f"{key} item" if any(name.isdecimal() for name in names) else key)
 
 
 def key_of(thing: Mapping[str, Any], name: str) -> str:

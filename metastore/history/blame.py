@@ -8,7 +8,7 @@ from typing import Any
 from metastore.descriptor.difference import place_in_words
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import Pairing, renamed, text_of
-from metastore.descriptor.naming import named_lists
+from metastore.descriptor.naming import named_lists, noun_of
 from metastore.descriptor.resources import SINGULAR
 from metastore.history._documents import Documents, plain
 from metastore.history.parts import Reader
@@ -128,6 +128,7 @@ def _equal_positions(kept: list[int], old: list[Any], new: list[Any], pairing: P
 
 
 def _names(items: list[Any], key: str) -> list[str]:
-    what, keyed = SINGULAR.get(key, key), named_lists(items)
+    keyed = named_lists(items)
     names = list(keyed[0]) if keyed else [str(at + 1) for at in range(len(items))]
+    what = noun_of(key, keyed[0]) if keyed else SINGULAR.get(key, key)
     return [f"{what} {name}".strip() for name in names]

@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime
 
 from markupsafe import Markup, escape
 
+from metastore.contrast import contrasted
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import language, later, later_counted, ngettext, said
 from metastore.pages.places import in_words
 from metastore.phrase import both
 from metastore.types import Difference
-from metastore.wording import contrasted, spelled
+from metastore.wording import outlined
 
 _MACHINES, _EXACT = "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M UTC"
 _MONTHS = (
@@ -189,7 +190,8 @@ def difference(row: Difference) -> str:
         old, new = (said(both(place if isinstance(place, list) else [place])) for place in (row.old, row.new))
         return _("%(where)s moved from %(old)s to %(new)s", where=where, old=old, new=new)
     if row.kind in ("added", "removed"):
-        return f"{where} {_(row.kind)}: {spelled(row.new if row.kind == 'added' else row.old, 80)}"
+        value = outlined(row.new if row.kind == "added" else row.old)
+        return f"{where} {_(row.kind)}: {value}{in_brackets(said(row.note))}"
     return f"{where} {_(row.kind)}{contrasted(row.old, row.new)}{in_brackets(said(row.note))}"
 
 
