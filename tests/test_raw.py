@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,26 @@ def test_its_page_shows_it_as_text_with_a_sentence() -> None:
     assert lines.status_code == 200
     assert "Compared line by line" in lines.text
     assert "-&lt;script&gt;alert(1)&lt;/script&gt;" in lines.text
+
+
+def test_json_on_one_line_is_compared_by_its_members_on_pages_and_the_command_line(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    store = metastore.connect(tmp_path / "store", author=ANN, validation="off")
+    first = store.dataset_create(CARS, {"name": "cars", "title": "Cars"}).revision.id
+    one_line = b'{"title":"Autos","name":"cars"}'
+    newest = store.storage.append(CARS, {"datapackage.json": one_line}, change(), parent=first).id
+    client = create_app(store).test_client()
+    said = "Both were indented and sorted first"
+    for more in ("&view=text", ""):
+        answer = client.get(f"/datasets/physics/cars/compare{'' if more else '.diff'}?from={first}&to={newest}{more}")
+        text = unescape(answer.text)
+        assert said in text
+        assert '+  "title": "Autos"' in text
+        assert f"+{one_line.decode()}" not in text
+    lines = command("revision", "diff", str(CARS), first, "--unified")
+    assert '+  "title": "Autos"' in lines.stdout
+    assert said in lines.stderr
 
 
 def test_on_the_command_line_it_is_printed_and_compared_line_by_line(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import io
 from collections.abc import Callable
 from heapq import merge as merged
 from itertools import groupby, repeat
@@ -202,10 +200,13 @@ def _print_lines(result: Comparison, *, only: bool) -> None:
 
 
 def _print_unified(result: Comparison) -> None:
-    old, new = ([line.rstrip("\n") for line in io.StringIO(text, newline="\n")] for text in result.texts())
+    from metastore.descriptor.lines import compare_lines
+
+    compared = compare_lines(*result.texts(), *result.labels)
+    if compared.note:
+        say(compared.note)
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    lines = difflib.unified_diff(old, new, *result.labels, lineterm="")
-    show_pages(paint(line, fg=colours.get(line[:1])) for line in lines)
+    show_pages(paint(line, fg=colours.get(line[:1])) for line in compared.lines)
 
 
 COMMANDS = tuple(_root.commands.values())

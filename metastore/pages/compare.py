@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
@@ -14,6 +13,7 @@ from flask import Blueprint, Response, render_template, request
 
 from metastore.contrast import contrast, line_ends
 from metastore.descriptor.document import encode, to_line
+from metastore.descriptor.lines import Lines, compare_lines
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
 from metastore.pages.languages import gettext as _
@@ -33,10 +33,6 @@ _ROWS = 500
 _LINES = 1000
 #: The longest line there, in characters.
 _LONGEST_LINE = 4_000
-#: The most lines from the first to the last difference that are compared line by line, which takes time.
-_COMPARED_LINES = 20_000
-#: The equal lines around each difference.
-_LINES_AROUND = 3
 #: The length of a long text in characters, and the long texts that a page compares by words, which takes time.
 _LONG, _MOST_LONG = 1_000, 50
 #: The longest value that is shown in full, in characters.
@@ -234,7 +230,8 @@ def _page_of_lines(
 ) -> str:
     old, new = (service().store.revision_read(subject, side) for side in sides)
     cut, lines = False, list[str]()
-    for line in islice(_lines_between(subject, old, new), _LINES + 1):
+    compared = _compared_lines(subject, old, new)
+    for line in islice(compared.lines, _LINES + 1):
         cut |= len(line) > _LONGEST_LINE
         lines.append(shortened_text(line, _LONGEST_LINE))
     return _page(
@@ -244,6 +241,7 @@ def _page_of_lines(
         old=old,
         new=new,
         problem=problem,
+        note=compared.note,
         lines=lines[:_LINES],
         more=len(lines) > _LINES,
         cut=cut,
@@ -258,42 +256,14 @@ def as_text(owner: str, name: str) -> Response:
         raise InvalidInput(_("say with ?from= which revision to compare"))
     sides = request.args["from"], request.args.get("to") or None
     old, new = (service().store.revision_read(subject, side) for side in sides)
-    text = "".join(f"{line}\n" for line in _lines_between(subject, old, new))
+    compared = _compared_lines(subject, old, new)
+    note = [said(compared.note)] if compared.note else []  # `patch` passes over lines before a comparison
+    text = "".join(f"{line}\n" for line in (*note, *compared.lines))
     return Response(text.encode("utf-8", "replace"), mimetype="text/plain")
 
 
-def _lines_between(subject: DatasetId, old: Revision, new: Revision) -> Iterator[str]:
+def _compared_lines(subject: DatasetId, old: Revision, new: Revision) -> Lines:
     """Compare the stored bytes of two revisions line by line."""
     texts = (b"" if side.deleted else service().store.dataset_bytes(subject, side.id)[1] for side in (old, new))
-    before, after = (text.decode("utf-8", "replace").splitlines() for text in texts)
-    return unified(before, after, old.id[:12], new.id[:12])
-
-
-def unified(before: Sequence[str], after: Sequence[str], old: str, new: str) -> Iterator[str]:
-    """Compare lines as `diff -u` does, in bounded time.
-
-    Equal lines at the beginning and at the end are not compared. If more than 20,000 lines are left, they are shown as
-    removed and added.
-    """
-    shorter = min(len(before), len(after))
-    head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
-    tail = next((n for n in range(shorter - head) if before[-1 - n] != after[-1 - n]), shorter - head)
-    first, left = max(0, head - _LINES_AROUND), max(0, tail - _LINES_AROUND)
-    a, b = before[first : len(before) - left], after[first : len(after) - left]
-    if len(a) + len(b) > _COMPARED_LINES:
-        yield from (f"--- {old}", f"+++ {new}", f"@@ -{first + 1},{len(a)} +{first + 1},{len(b)} @@")
-        yield from (f"-{line}" for line in a)
-        yield from (f"+{line}" for line in b)
-        return
-    for line in difflib.unified_diff(a, b, old, new, lineterm="", n=_LINES_AROUND):
-        yield _moved(line, first) if line.startswith("@@ ") else line
-
-
-def _moved(heading: str, by: int) -> str:
-    """Return the heading of a hunk with the line numbers of the whole text."""
-    old, new = heading.split(" ")[1:3]
-    sides = []
-    for side in (old, new):
-        start, comma, length = side[1:].partition(",")
-        sides.append(f"{side[0]}{int(start) + by}{comma}{length}")
-    return f"@@ {' '.join(sides)} @@"
+    before, after = (text.decode("utf-8", "replace") for text in texts)
+    return compare_lines(before, after, old.id[:12], new.id[:12])

@@ -17,7 +17,7 @@ from metastore import MetaStore
 from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
-from metastore.pages.compare import unified
+from metastore.descriptor.lines import unified
 from metastore.web import create_app
 
 from .conftest import SECRET
