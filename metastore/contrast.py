@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from metastore.looks import only, visible
 from metastore.wording import spelled
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
@@ -26,7 +26,6 @@ _LONGEST_LOOKED_AT = 100_000
 _AROUND = 2_000
 #: The length of two values that are both shown in full, in characters.
 _SHORT = 78
-_SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 
 Span = tuple[int, int, int, int]
 
@@ -128,7 +127,7 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
     old, new = _where_they_differ(old, new)
     a, b = _tokens(old), _tokens(new)
     spans = list(_joined(_changed(a, b)))
-    show, reach = visible if only(old, new) else str, 2 * words
+    reach = 2 * words
     excerpts = []
     shown = 0  # the end of the previous excerpt
     for number, (begin, end, other_begin, other_end) in enumerate(spans[:most]):
@@ -138,12 +137,17 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
         excerpts.append(
             Excerpt(
                 ("…" if first > 0 else "") + "".join(a[first:begin]),
-                _cut(show("".join(a[begin:end]))),
-                _cut(show("".join(b[other_begin:other_end]))),
+                *_told_apart("".join(a[begin:end]), "".join(b[other_begin:other_end])),
                 "".join(a[end:shown]) + ("…" if shown < len(a) else ""),
             )
         )
     return tuple(excerpts), len(spans) - len(excerpts)
+
+
+def _told_apart(old: str, new: str) -> tuple[str, str]:
+    """Return two parts of texts, cut if they are long, with escapes if readers could not see the difference."""
+    show = visible if only(old, new) else str
+    return _cut(show(old)), _cut(show(new))
 
 
 def _where_they_differ(old: str, new: str) -> tuple[str, str]:
@@ -168,36 +172,6 @@ def _in_common(a: str, b: str, most: int) -> int:
         else:
             high = middle - 1
     return low
-
-
-def only(old: str, new: str) -> str:
-    """Name the difference if readers could not see it, such as `white space`; otherwise an empty text.
-
-    Texts with more than 100,000 characters are not examined, since that takes long.
-    """
-    if max(len(old), len(new)) > _LONGEST_LOOKED_AT:
-        return ""
-    if unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new):
-        return "Unicode form"
-    if "".join(old.split()) == "".join(new.split()):
-        return "white space"
-    if _without_invisible(old) == _without_invisible(new):
-        return "invisible characters"
-    return ""
-
-
-def visible(text: str) -> str:
-    """Return a text with symbols for white space, and escapes for invisible and combining characters."""
-    return "".join(_SYMBOLS.get(character) or _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    hidden = unicodedata.combining(character) or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
-    return f"\\u{ord(character):04x}" if hidden else character
-
-
-def _without_invisible(text: str) -> str:
-    return "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc"))
 
 
 def _tokens(text: str) -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metastore.contrast import contrast, only
+from metastore.contrast import contrast
+from metastore.looks import only
 from metastore.types import Difference
 
 SENTENCE = "The table lists the places where water is measured, with the unit and the method. "

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
-from metastore.contrast import only, visible
 from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, of_path, resources, why_unsafe, words_of
+from metastore.looks import only, visible
 from metastore.phrase import Phrase
 from metastore.types import Finding
 

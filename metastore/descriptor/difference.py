@@ -19,6 +19,7 @@ from metastore.descriptor.matching import (
 )
 from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists, noun_of
 from metastore.descriptor.resources import SINGULAR
+from metastore.looks import distinct, look_of
 from metastore.phrase import Phrase
 from metastore.types import Difference
 
@@ -228,9 +229,9 @@ def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Dif
 
 
 def place_in_words(*place: str) -> str:
-    """Return a place as a path of names. Long names are cut."""
+    r"""Return a place as a path of names. Long names are cut. A `›` in a name is written as `\u203a`."""
     parts = (part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in place)
-    return " › ".join(part.replace(" › ", " > ") for part in parts)  # a name cannot look like two parts
+    return " › ".join(distinct(part).replace("›", r"\u203a") for part in parts)
 
 
 def _replaced(old: dict[str, Any], new: dict[str, Any]) -> dict[str, str]:
@@ -281,6 +282,8 @@ def _renaming(
     values = before.get(keys[0]), after.get(keys[1])
     before, after = _without(before, keys[0]), _without(after, keys[1])
     same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
+    if look_of(name) == look_of(now):
+        return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now)
     other = Phrase("nothing else changed") if equal(before, after) else Phrase("recognised by its content")
     note = next((Phrase("%(member)s unchanged", member=key) for key in same), other)
     if "name" not in keys and keys[0] == keys[1]:

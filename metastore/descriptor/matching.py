@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from metastore.descriptor.document import encode
 from metastore.descriptor.naming import name_of
 from metastore.errors import InvalidInput
+from metastore.looks import look_of
 
 #: A name, or the position of an unnamed item.
 _Key = TypeVar("_Key", str, int)
@@ -33,12 +34,13 @@ _TELLING_LENGTH = 3
 def respelled(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     """Return old -> new members of an object that hold the same value, such as `web` and `path`.
 
-    Two members match if the specification gives them the same meaning, or if no other members have their value, and it
-    is distinctive.
+    Two members match if readers cannot tell their names apart, or if the specification gives them the same meaning.
+    They also match if no other members have their value, and it is distinctive.
     """
     gone = {key: value for key, value in old.items() if key not in new}
     come = {key: value for key, value in new.items() if key not in old}
-    pairs = {key: _SPELLINGS[key] for key in gone if _SPELLINGS.get(key) in come}
+    pairs = dict(_by_look(old, new, gone, come))
+    pairs |= {key: _SPELLINGS[key] for key in gone if key not in pairs and _SPELLINGS.get(key) in come}
     for key, now in pairs.items():
         del gone[key], come[now]
     if gone and come:
@@ -60,18 +62,27 @@ def _by_value(members: Mapping[str, Any]) -> dict[str, str]:
 def renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
     """Return old -> new names of renamed things.
 
-    Two things match if no others have the same path, else the same hash or data, else if each is the other's closest
-    match and they are similar. If the names decide, the same place in both lists counts too.
+    Two things match if their names look the same; else if no others have the same path, else the same hash or data;
+    else if each is the other's closest match and they are similar. If the names decide, the same place in both lists
+    counts too.
     """
     gone = dict.fromkeys(name for name in old if name not in new)
     come = dict.fromkeys(name for name in new if name not in old)
     pairs: dict[str, str] = {}
     if gone and come:
-        for find in (_by_content, _by_likeness):
+        for find in (_by_look, _by_content, _by_likeness):
             for name, now in find(old, new, gone, come):
                 del gone[name], come[now]
                 pairs[name] = now
     return pairs
+
+
+def _by_look(
+    old: Mapping[str, Any], new: Mapping[str, Any], gone: Iterable[str], come: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Pair the names that readers cannot tell apart: letters of other scripts, invisible characters, white space."""
+    before, after = ({look_of(name): name for name in names} for names in (gone, come))
+    return [(name, after[look]) for look, name in before.items() if look in after]
 
 
 def _by_content(
