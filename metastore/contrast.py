@@ -26,6 +26,10 @@ _LONGEST_LOOKED_AT = 100_000
 _AROUND = 2_000
 #: The length of two values that are both shown in full, in characters.
 _SHORT = 78
+#: A hash, which nobody reads in full, with its method or without.
+_HASH = re.compile(r"(?:[\w-]{1,20}:)?[0-9A-Fa-f]{32,}")
+#: The deepest lists of numbers that are compared by position, and the most positions that are shown.
+_DEEPEST, _MOST_POSITIONS = 6, 5
 
 Span = tuple[int, int, int, int]
 
@@ -58,6 +62,8 @@ def contrasted(old: object, new: object) -> str:
 
 
 def _contrasted(old: object, new: object) -> str:
+    if isinstance(old, str) and isinstance(new, str) and (hashes := _hashes(old, new)):
+        return f": '{hashes[0]}' → '{hashes[1]}'"
     texts = _rearranged(old, new) or [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
@@ -67,6 +73,8 @@ def _contrasted(old: object, new: object) -> str:
             spelled(value) if isinstance(value, str) else text for value, text in zip((old, new), texts, strict=True)
         ]
         return f": {quoted[0]} → {quoted[1]}{note}"
+    if numbers_apart := _numbers_apart(old, new):
+        return f": {numbers_apart}"
     excerpts, more = contrast(*texts)
     quotes = ["'" if isinstance(value, str) else "" for value in (old, new)]
     pairs = [
@@ -77,6 +85,48 @@ def _contrasted(old: object, new: object) -> str:
     head = f" in {places} places" if places > 1 else ""
     tail = f" (only {alone})" if alone else ""
     return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
+
+
+def _positions(old: object, new: object, at: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], object, object]]:
+    """Yield the positions, counted from 1, at which two lists of numbers of one form differ, with both numbers.
+
+    Raises:
+        TypeError: The lists have another form, or not only numbers.
+    """
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and len(at) < _DEEPEST:
+        for number, (one, other) in enumerate(zip(old, new, strict=True), 1):
+            yield from _positions(one, other, (*at, number))
+    elif not at or not all(isinstance(side, (int, float)) and not isinstance(side, bool) for side in (old, new)):
+        raise TypeError
+    elif spelled(old) != spelled(new):
+        yield at, old, new
+
+
+def _numbers_apart(old: object, new: object) -> str:
+    """Return the changes of two lists of numbers with their positions; an empty text for anything else."""
+    try:
+        found = list(_positions(old, new))
+    except TypeError:
+        return ""
+    shown = [
+        f"{spelled(a)} → {spelled(b)} at position {', '.join(map(str, at))}" for at, a, b in found[:_MOST_POSITIONS]
+    ]
+    more = len(found) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
+
+
+def _hashes(old: str, new: str) -> list[str] | None:
+    """Return two hashes, cut to where they differ; None for other texts."""
+    if not (_HASH.fullmatch(old) and _HASH.fullmatch(new)):
+        return None
+    at = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+    return [_cut_hash(text, at) for text in (old, new)]
+
+
+def _cut_hash(text: str, at: int) -> str:
+    head, tail = text[: text.find(":") + 9], text[-8:]
+    inside = len(head) <= at < len(text) - 8
+    return f"{head}…{text[at - 4 : at + 8]}…{tail}" if inside else f"{head}…{tail}"
 
 
 def line_ends(old: str, new: str) -> tuple[str, str, str]:

@@ -230,6 +230,49 @@ def test_what_is_called_otherwise_is_told_as_that(old: Any, new: Any, said: list
     assert [str(each) for each in changes(old, new)] == said
 
 
+HASH = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+RING = [[5.95587, 45.81792], [10.49205, 47.80838], [10.49205, 45.8], [5.95587, 45.81792], [6.0, 46.0]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            {"fields": [{"name": "x1", "type": "number", "title": "Mean"}, {"name": "a"}]},
+            {"fields": [{"name": "yy", "type": "string", "title": "Mean"}, {"name": "a"}]},
+            ["field x1 renamed: 'x1' → 'yy' (title unchanged)", "field yy › type changed: 'number' → 'string'"],
+        ),
+        (
+            {"resources": [{"title": "Old", "url": "http://a"}, {"title": "Other", "url": "http://b"}]},
+            {"resources": [{"title": "New", "url": "http://a", "n": 1}, {"title": "Other", "url": "http://b"}]},
+            ["resource New › title changed: 'Old' → 'New' (url unchanged)", "resource New › n added: 1"],
+        ),
+        ({"version": "1.10"}, {"version": "1.1"}, ["version changed: '1.10' → '1.1' (lower than before)"]),
+        ({"version": "1.9"}, {"version": "1.10"}, ["version changed: '1.9' → '1.10'"]),
+        (
+            {"bbox": [5.95587, 45.81792, 10.49205, 47.80838]},
+            {"bbox": [5.95587, 45.81792, 10.49205, 47.81]},
+            ["bbox changed: [5.95587, 45.81792, 10.49205, 47.80838] → [5.95587, 45.81792, 10.49205, 47.81]"],
+        ),
+        (
+            {"ring": RING},
+            {"ring": [*RING[:3], [5.9, 45.81792], [6.0, 46.5]]},
+            ["ring changed: 5.95587 → 5.9 at position 4, 1; 46.0 → 46.5 at position 5, 2"],
+        ),
+        ({"n": list(range(99))}, {"n": [*range(98), 0]}, ["n changed: 98 → 0 at position 99"]),
+        ({"hash": HASH}, {"hash": f"{HASH[:-1]}f"}, ["hash changed: '2c26b46b…6266e7ae' → '2c26b46b…6266e7af'"]),
+        (
+            {"hash": f"sha256:{HASH}"},
+            {"hash": f"sha256:{HASH[:30]}00{HASH[32:]}"},
+            ["hash changed: 'sha256:2c26b46b…30413413422d…6266e7ae' → 'sha256:2c26b46b…30410013422d…6266e7ae'"],
+        ),
+    ],
+    ids=["title", "address", "lower", "higher", "box", "places", "numbers", "end of a hash", "middle of a hash"],
+)
+def test_a_small_change_in_something_long_is_seen(old: Any, new: Any, said: list[str]) -> None:
+    assert [str(each) for each in changes(old, new)] == said
+
+
 def test_fields_with_names_alike_are_paired_by_their_places() -> None:
     old, new = (
         {"fields": [{"name": name, "type": "number"} for name in ("year", *names, "days")]}
@@ -279,7 +322,7 @@ def test_what_is_nested_deeper_than_descriptors_are_is_compared_as_a_whole() -> 
     ("old", "new", "how"),
     [
         ({"path": "a.csv"}, {"path": "a.csv"}, "path unchanged"),
-        ({"path": "a.csv", "title": "The net"}, {"path": "b.csv", "title": "The net"}, "recognised by its content"),
+        ({"path": "a.csv", "title": "The net"}, {"path": "b.csv", "title": "The net"}, "title unchanged"),
         ({"path": "a.csv"}, {"path": "b.csv", "schema": {"fields": [{"name": "z"}]}}, None),
     ],
 )

@@ -116,6 +116,11 @@ ANN, BOB = {"title": "Ann", "email": "a@x.org"}, {"title": "Ann", "email": "b@x.
             ["contributor Ann (author) › path added: 'http://a'"],
         ),
         (
+            [{"title": "Ann", "role": "author"}, {"title": "Bob"}, {"title": "Ann", "role": "publisher"}],
+            [{"title": "Bob"}, {"title": "Ann", "role": "publisher"}, {"title": "Ann", "role": "author"}],
+            ["contributor Ann (author) moved from the start to after Ann (publisher)"],
+        ),
+        (
             [{"email": "a@x.org"}, {"email": "b@x.org"}],
             [{"email": "b@x.org", "role": "author"}, {"email": "a@x.org"}],
             [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from metastore.descriptor._sequences import longest_rise
 from metastore.descriptor.matching import are_alike, text_of
 from metastore.descriptor.resources import resources
 from metastore.phrase import Phrase
@@ -119,19 +120,23 @@ def _parent(difference: Difference) -> str:
     return difference.where.rpartition(" › ")[0].removesuffix(" › schema") or Phrase("the dataset")
 
 
-def reordered(before: Sequence[str], after: Sequence[str], staying: Iterable[str], what: str) -> Iterator[Difference]:
+def reordered(before: Sequence[str], new: Iterable[str], what: str) -> Iterator[Difference]:
     """Yield the things that moved within a list; if they are many, one difference that says that the order changed.
 
     Args:
         before: The names of the things that both lists have, in their old order.
-        after: The same names in their new order.
-        staying: The names, as many as there are, that stand in the same order in both.
+        new: The names in the new list.
         what: The kind of the things, after the place of the list.
     """
-    fixed = set(staying)
-    moved = [name for name in after if name not in fixed]
+    known = set(before)
+    after = [name for name in new if name in known]
+    if list(before) == after:
+        return
+    at = {name: number for number, name in enumerate(after)}
+    staying = {before[left] for left, _ in longest_rise([(n, at[name]) for n, name in enumerate(before)])}
+    moved = [name for name in after if name not in staying]
     if len(moved) > _MOST:
-        yield Difference("changed", f"{what} order", old=list(before), new=list(after))
+        yield Difference("changed", f"{what} order", old=list(before), new=after)
         return
     for name in moved:
         yield Difference("moved", f"{what} {name}", old=_position(name, before), new=_position(name, after))

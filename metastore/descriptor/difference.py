@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from metastore.descriptor._moves import reordered, with_losses, with_moves
+from metastore.descriptor._sequences import in_both
 from metastore.descriptor.document import escape
 from metastore.descriptor.matching import (
     Pairing,
@@ -35,9 +35,12 @@ _MOST, _MOST_TEXT = 10_000, 1_000_000
 #: The longest name in a place, in characters.
 _LONGEST_NAME = 200
 #: The members that identify a renamed thing, in this order. The type is the weakest sign.
-_RECOGNISED_BY = ("path", "hash", "sha256", "data", "label", "type")
+_RECOGNISED_BY = ("path", "hash", "sha256", "data", "label", "url", "web", "email", "title", "type")
+_DESCRIPTIVE = frozenset({"url", "web", "email", "title"})
 #: Lists whose numbers are compared one by one. The numbers of any other list, such as a box, belong together.
 _SETS = frozenset({"enum", "categories", "missingValues"})
+
+_NUMBERS = re.compile(r"\d{1,9}(?:\.\d{1,9}){0,3}")
 
 Path = tuple[str, ...]
 #: An operation of a patch: its name, path and value.
@@ -94,7 +97,7 @@ def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterato
     """Walk from one shared item to the next. Items in between are replaced pairwise; the rest is removed or added."""
     named, texts = named_lists(old, new), ([text_of(item) for item in old], [text_of(item) for item in new])
     at = left = right = 0
-    for left_end, right_end in (*_in_both(*(named or texts)), (len(old), len(new))):
+    for left_end, right_end in (*in_both(*(named or texts)), (len(old), len(new))):
         pairs = min(left_end - left, right_end - right)
         for each in range(pairs):
             before, after = old[left + each], new[right + each]
@@ -108,42 +111,6 @@ def _of_lists(old: list[Any], new: list[Any], path: Path, level: int) -> Iterato
         if left_end < len(old) and texts[0][left_end] != texts[1][right_end]:
             yield from _operations(old[left_end], new[right_end], (*path, str(at)), level + 1)
         at, left, right = at + 1, left_end + 1, right_end + 1
-
-
-def _in_both(old: Iterable[Hashable], new: Iterable[Hashable]) -> list[tuple[int, int]]:
-    """Return the positions of as many shared items as possible whose order is the same in both lists."""
-    old, new = list(old), list(new)
-    shorter = min(len(old), len(new))
-    begin = next((n for n in range(shorter) if old[n] != new[n]), shorter)
-    rest = shorter - begin
-    end = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
-    first, last = len(old) - end, len(new) - end
-    once = {key: at for at, key in enumerate(new[begin:last], begin)}
-    counts = (Counter(old[begin:first]), Counter(new[begin:last]))
-    pairs = [(at, once[key]) for at, key in enumerate(old[begin:first], begin) if all(c[key] == 1 for c in counts)]
-    same_end = ((len(old) - n, len(new) - n) for n in range(end, 0, -1))
-    return [*((n, n) for n in range(begin)), *_longest_rise(pairs), *same_end]
-
-
-def _longest_rise(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the longest sequence of pairs in which both numbers rise (patience sorting). The first already rise."""
-    ends: list[int] = []
-    places: list[int] = []
-    before: list[int] = []
-    for number, (_, right) in enumerate(pairs):
-        length = bisect_left(ends, right)
-        if length == len(ends):
-            ends.append(right)
-            places.append(number)
-        else:
-            ends[length], places[length] = right, number
-        before.append(places[length - 1] if length else -1)
-    found = []
-    number = places[-1] if places else -1
-    while number >= 0:
-        found.append(pairs[number])
-        number = before[number]
-    return found[::-1]
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -198,13 +165,26 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
     ):
         yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
     else:
-        yield Difference("changed", place_in_words(*where, key), old=old, new=new)
+        yield Difference("changed", place_in_words(*where, key), old, new, _version_note(key, old, new))
+
+
+def _version_note(key: str, old: Any, new: Any) -> str:
+    """Say that a version is lower than the one before it, such as 1.1 after 1.10."""
+    if key != "version" or not all(isinstance(side, str) and _NUMBERS.fullmatch(side) for side in (old, new)):
+        return ""
+    before, after = (tuple(map(int, side.split("."))) for side in (old, new))
+    return Phrase("lower than before") if after < before else ""
 
 
 def _have_items(old: Any, new: Any, *, is_set: bool) -> bool:
     """Tell whether two lists are compared item by item."""
     lists = isinstance(old, list) and isinstance(new, list) and 0 < len(old) + len(new) <= _LONGEST
-    return lists and (is_set or not any(isinstance(item, (int, float)) for side in (old, new) for item in side))
+    return lists and (is_set or not any(_is_numeric(item) for side in (old, new) for item in side))
+
+
+def _is_numeric(item: Any) -> bool:
+    """Tell whether an item is a number or a place, such as a pair of coordinates."""
+    return isinstance(item, (int, float)) or (isinstance(item, list) and bool(item) and all(map(_is_numeric, item)))
 
 
 def _items(pairing: Pairing, where: Path, what: str, level: int) -> Iterator[Difference]:
@@ -263,7 +243,8 @@ def _named(
     for name in new:
         if name not in old and name not in now_called:
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
-    yield from _moved([names.get(name, name) for name in old if names.get(name, name) in new], new, where, what)
+    kept = [names.get(name, name) for name in old if names.get(name, name) in new]
+    yield from reordered(kept, new, place_in_words(*where, what))
 
 
 def _without(thing: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -281,21 +262,16 @@ def _renaming(
         return Difference("changed", place_in_words(*where, what), old=name, new=now)
     values = before.get(keys[0]), after.get(keys[1])
     before, after = _without(before, keys[0]), _without(after, keys[1])
-    same = (key for key in _RECOGNISED_BY if key in before and key in after and equal(before[key], after[key]))
+    is_equal = equal(before, after)  # which says more than that the title is
+    same = (
+        key
+        for key in _RECOGNISED_BY
+        if key in before and key in after and equal(before[key], after[key]) and not (is_equal and key in _DESCRIPTIVE)
+    )
     if look_of(name) == look_of(now):
         return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now)
-    other = Phrase("nothing else changed") if equal(before, after) else Phrase("recognised by its content")
+    other = Phrase("nothing else changed") if is_equal else Phrase("recognised by its content")
     note = next((Phrase("%(member)s unchanged", member=key) for key in same), other)
     if "name" not in keys and keys[0] == keys[1]:
         return Difference("changed", place_in_words(*where, f"{what} {now}", keys[1]), *values, note)
     return Difference("renamed", place_in_words(*where, f"{what} {name}"), name, now, note)
-
-
-def _moved(kept: Sequence[str], new: Iterable[str], where: Path, what: str) -> Iterator[Difference]:
-    """Yield the things in both lists whose position changed, given their names in the old order."""
-    known = set(kept)
-    now_kept = [name for name in new if name in known]
-    if kept != now_kept:
-        at = {name: number for number, name in enumerate(now_kept)}
-        staying = (kept[left] for left, _ in _longest_rise([(n, at[name]) for n, name in enumerate(kept)]))
-        yield from reordered(kept, now_kept, staying, place_in_words(*where, what))

@@ -15,7 +15,7 @@ from metastore.looks import look_of
 #: A name, or the position of an unnamed item.
 _Key = TypeVar("_Key", str, int)
 #: Members that identify a renamed thing, such as a resource.
-_CONTENT = ("path", "hash", "sha256", "data", "label")
+_CONTENT = ("path", "hash", "sha256", "data", "label", "url", "web", "email", "title")
 #: The most pairs that are compared by similarity, and the most values of each, which bounds the time.
 _MOST_PAIRS, _MOST_LEAVES = 1_000, 500
 #: The similarity that identifies a renamed thing: by its content alone, or by its content and its name.

@@ -46,8 +46,8 @@ def _keyed_further(lists: Sequence[Any], key: str) -> list[dict[str, Any]]:
 
 
 def _name(item: Mapping[str, Any], key: str, other: str) -> str | None:
-    name, more = name_of(item.get(key)), name_of(item.get(other)) if other else ""
-    return None if name is None or more is None else f"{name} ({more})" if other else name
+    name, more = name_of(item.get(key)), name_of(item.get(other)) if other else None
+    return name if name is None or more is None else f"{name} ({more})"
 
 
 def name_of(value: Any) -> str | None:
