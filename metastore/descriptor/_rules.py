@@ -11,7 +11,6 @@ from typing import Any
 from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import local_path, of_path, resources, why_unsafe, words_of
-from metastore.looks import only, visible
 from metastore.phrase import Phrase
 from metastore.types import Finding
 
@@ -157,6 +156,8 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
             for path in _listed(resource.get(member)):
                 other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
                 if other != path:
+                    from metastore.looks import only, visible  # hardly any descriptor needs it
+
                     both = (path[:100], other[:100])
                     one, two = (f"'{visible(each)}'" if only(*both) else repr(each) for each in both)
                     which = words_of(descriptor, ("resources", index))

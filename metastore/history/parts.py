@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any, Self
 
 from metastore.descriptor.document import escape
-from metastore.descriptor.matching import renamed
 from metastore.descriptor.naming import named_lists
 from metastore.errors import InvalidInput
 from metastore.history._documents import Documents
@@ -152,6 +151,8 @@ def _former(new: Any, old: Any, part: Part) -> Part:
         ):
             name = step.removeprefix("=")
             if name in keyed[1] and name not in keyed[0]:
+                from metastore.descriptor.matching import renamed  # few parts are ever renamed
+
                 names = {now: former for former, now in renamed(*keyed).items()}
                 was = f"={names[name]}" if name in names else step
         steps.append(was)

@@ -239,7 +239,7 @@ def test_the_changes_of_a_field_stand_together_under_its_name_before_and_after(s
     store.dataset_update("ocean/buoys", {"resources": [table | {"title": "Buoys", "schema": {"fields": changed}}]})
     page = reader_of(store).opens(f"/datasets/ocean/buoys/compare?from={before}")
     tables = [part for part in page.soup.select("section") if part.select("table.differences")]
-    assert [text_of(part.h2) for part in tables if part.h2] == ["resource stations"]
+    assert [text_of(part.h2) for part in tables if part.h2] == ["Resource stations"]
     parts = [[text_of(cell) for cell in part.select("th, td")] for part in tables[0].select("tbody")]
     assert parts == [
         ["title changed", "Stations", "Buoys"],
