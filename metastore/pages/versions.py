@@ -12,7 +12,7 @@ from metastore.store.summaries import PAGE_BYTES
 from metastore.types import DatasetId, Tag
 
 _READ = 500
-#: The difference of two revisions never changes. 1,000 grades with their summaries take some 3 MB.
+#: The difference of two revisions never changes. 1,000 grades with their summaries take some 5 MB.
 _MOST_KNOWN = 1_000
 _known: dict[tuple[str, str], tuple[str, str]] = {}
 
