@@ -819,6 +819,49 @@ def test_a_damaged_dataset_is_brought_back_once_it_is_out_of_the_way(
     assert contents(store) == before
 
 
+def test_a_damaged_journal_refuses_changes_that_it_records_until_it_is_brought_back(
+    store: metastore.MetaStore, target: Path, tmp_path: Path
+) -> None:
+    before = contents(store)
+    backup(git_storage(store), target)
+    journal = Path(git_storage(store).layout.root) / "_metastore/journal.git"
+    (journal / "refs/heads/main").write_text("rubbish")
+    assert [damage.where for damage in store.verify()] == ["_metastore/journal"]
+    for refused in (
+        lambda: store.dataset_move(CARS, "physics/moved"),
+        lambda: store.dataset_purge(CARS, force=True),
+        lambda: store.tag_delete(CARS, "v1"),
+        lambda: store.tag_update(CARS, "v1", new_name="v9"),
+    ):
+        with pytest.raises((metastore.StorageCorrupt, metastore.StorageUnavailable), match="journal"):
+            refused()
+    journal.rename(tmp_path / "journal-damaged.git")
+    brought_back(target, store, "_metastore/journal")
+    assert contents(store) == before
+    assert list(store.verify()) == []
+    store.tag_delete(CARS, "v1")
+    assert [line.action for line in store.journal(limit=1)] == ["tag_delete"]
+
+
+def test_a_journal_that_was_lost_and_begun_again_is_kept_by_the_backup_beside_the_new_one(
+    store: metastore.MetaStore, target: Path
+) -> None:
+    old = list(store.journal())
+    backup(git_storage(store), target)
+    shutil.rmtree(Path(git_storage(store).layout.root) / "_metastore/journal.git")
+    store.tag_delete(CARS, "v1")
+    new = list(store.journal())
+    assert len(new) == 1
+    with pytest.raises(InvalidInput, match="another history"):
+        brought_back(target, store, "_metastore/journal")
+    assert list(store.journal()) == new
+    backup(git_storage(store), target)
+    command = ["git", "-C", str(target / "_metastore/journal.git"), "log", "--all", "-p"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert old
+    assert all(line.id in shown for line in [*old, *new])
+
+
 def test_a_store_that_lost_its_mark_is_not_taken_for_another_one(
     store: metastore.MetaStore, target: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ what goes wrong             made by                             storages, and th
 ==========================  ==================================  ===================================================
 a process dies in a call    `faults.cut_off_at`                 local: `test_crash_points`, `test_backup`
 a process dies somewhere    `kill -9`                           local, PostgreSQL: `test_kill`
+… before an SQL statement   SQLite's trace                      its indexes: `test_killed_indexes`
 a system call fails         `faults.failing`                    local: `test_errno`, `test_settle`
 … in libraries too          `strace --inject`                   local: `test_system_calls`
 the order on the disk       `strace`                            local: `test_durability`
