@@ -806,6 +806,17 @@ def test_a_lost_dataset_is_brought_back_with_its_tags(store: metastore.MetaStore
     assert brought_back(target, store, CARS) == ()
 
 
+def test_the_backup_after_a_recovery_has_nothing_to_report(store: metastore.MetaStore, target: Path) -> None:
+    store.tag_delete(CARS, "v1")  # its object stays, and is not brought back, since no reference leads to it
+    backup(git_storage(store), target)
+    shutil.rmtree(path_of(store, CARS))
+    brought_back(target, store, CARS)
+    for title in ("Newer", "Newest"):
+        store.dataset_patch(CARS, {"title": title})
+        assert backup(git_storage(store), target).kept == ()
+        assert contents_of(target) == contents(store)
+
+
 def test_a_damaged_dataset_is_brought_back_once_it_is_out_of_the_way(
     store: metastore.MetaStore, target: Path, tmp_path: Path
 ) -> None:

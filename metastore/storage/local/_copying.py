@@ -34,7 +34,7 @@ class Copied(NamedTuple):
         files: How many object files were copied.
         bytes: Their size.
         changed: Whether the copy was out of date.
-        incomplete: Whether the source lacks objects that the copy has, and no kept reference needs.
+        incomplete: Whether the source lacks objects that its references need, and the copy has.
         lost: References that the source no longer has, and nothing accounts for: name and the id it held.
         mended: How many damaged object files of the copy were replaced.
     """
@@ -131,6 +131,7 @@ def _follow(
     """Let the references of a copy follow those of its source, and remove object files that nothing needs."""
     kept = {name: held for name, held in old.references.items() if name.startswith(KEPT)}
     kept |= {f"{KEPT}{name.removeprefix('refs/')}/{held}": held for name, held in lost}
+    needed = set(new.references.values())
     new = new._replace(references=kept | new.references)
     gone = sorted(old.objects.keys() - new.objects.keys())
     missing = _missing(theirs, ours) if gone else set()
@@ -138,7 +139,7 @@ def _follow(
     for path in gone if not missing else ():
         os.unlink(f"{ours.path}/{path}")
     changed = bool(fresh or (gone and not missing)) or (old.small, old.references) != (new.small, new.references)
-    incomplete = bool(missing - _needed(ours, kept.values()))
+    incomplete = bool(missing) and _leads_to_any(ours, needed, missing)
     size = sum(new.objects[path] for path in fresh)
     return Copied(len(fresh), size, changed, incomplete, lost)
 
@@ -182,13 +183,12 @@ def _leads_to(repository: GitRepository, starts: Iterable[str], wanted: str) -> 
     return False
 
 
-def _needed(repository: GitRepository, starts: Iterable[str]) -> set[str]:
-    """Return the objects that the kept references need."""
-    needed: set[str] = set()
-    for start in starts:
-        with suppress(StorageCorrupt):
-            needed.update(Needed(repository, start, None))
-    return needed
+def _leads_to_any(repository: GitRepository, starts: Iterable[str], wanted: Set[str]) -> bool:
+    """Tell whether some objects need one of others, or cannot be followed."""
+    try:
+        return any(identity in wanted for start in starts for identity in Needed(repository, start, None))
+    except StorageCorrupt:
+        return True
 
 
 def _state(repository: GitRepository, references: dict[str, str]) -> _State:
