@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from metastore.looks import only, visible
-from metastore.wording import spelled
+from metastore.wording import outlined, spelled
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 #: The most tokens or sentences on each side of a comparison: its time grows with the square.
@@ -64,6 +64,8 @@ def contrasted(old: object, new: object) -> str:
 def _contrasted(old: object, new: object) -> str:
     if isinstance(old, str) and isinstance(new, str) and (hashes := _hashes(old, new)):
         return f": '{hashes[0]}' → '{hashes[1]}'"
+    if any(isinstance(side, (dict, list)) for side in (old, new)) and type(old) is not type(new):
+        return f": {outlined(old)} → {outlined(new)}"
     texts = _rearranged(old, new) or [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))

@@ -78,6 +78,12 @@ def categories(*labels: tuple[Any, str]) -> dict[str, Any]:
             "patch",
             ["constraints › enum item order changed: [1, 2] → [2, 1]"],
         ),
+        (
+            field(constraints={"enum": ["low"], "unique": True}),
+            field(constraints={"enum": "levels.json", "unique": True}),
+            "major",
+            ["constraints › enum changed: [\"low\"] → 'levels.json'"],
+        ),
         (field(), field(missingValues=["-9"]), "minor", ['missingValues added: ["-9"]']),
         (
             field(categoriesOrdered=True),
@@ -95,6 +101,38 @@ def test_categories_and_enum_items_are_told_and_graded_by_their_values(
     assert [str(each).removeprefix(place) for each in found] == said
     assert default().grade(found) == grade
     assert patched(old, json_patch(old, new)) == new
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "grade", "said"),
+    [
+        (["a", "b"], ["b", "a"], "patch", ["foreign key a moved from the start to after b"]),
+        (["a", "b"], ["b"], "major", ['foreign key a removed: {"fields": "a", "reference": {"resource": "to a"}}']),
+        ([["a", "b"], "c"], ["c", ["a", "b"]], "patch", ["foreign key a, b moved from the start to after c"]),
+    ],
+)
+def test_foreign_keys_are_told_by_their_fields_and_have_no_order(
+    old: list[Any], new: list[Any], grade: str, said: list[str]
+) -> None:
+    before, after = (
+        {"resources": [{"name": "r", "schema": {"foreignKeys": [key(fields) for fields in side]}}]}
+        for side in (old, new)
+    )
+    found = changes(before, after)
+    assert [str(each).removeprefix("resource r › schema › ") for each in found] == said
+    assert default().grade(found) == grade
+
+
+def key(fields: Any) -> dict[str, Any]:
+    return {"fields": fields, "reference": {"resource": f"to {fields if isinstance(fields, str) else fields[0]}"}}
+
+
+def test_a_schema_that_became_an_address_is_outlined() -> None:
+    schema = {"fields": [{"name": f"f{number}"} for number in range(30)], "primaryKey": "f1"}
+    (said,) = map(str, changes({"schema": schema}, {"schema": "https://example.org/s.json"}))
+    assert said == (
+        'schema changed: {"fields": [30 items: f0, f1, f2 and 27 more], "primaryKey": "f1"} → \'https://example.org/s.json\''
+    )
 
 
 ANN, BOB = {"title": "Ann", "email": "a@x.org"}, {"title": "Ann", "email": "b@x.org"}

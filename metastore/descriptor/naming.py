@@ -8,8 +8,8 @@ from typing import Any
 from metastore.descriptor.resources import SINGULAR
 
 #: The natural keys of objects in lists, in order of preference. Lists are keyed by the first of these members that all
-#: their objects have, each with another value. `value` names a category; `email` and `url` name people and sources.
-KEYS = ("name", "id", "path", "title", "hash", "key", "value", "email", "url", "web", "doi", "code")
+#: their objects have, each with another value. `value` names a category, `fields` a foreign key.
+KEYS = ("name", "id", "path", "title", "hash", "key", "value", "email", "url", "web", "doi", "code", "fields")
 #: The members that tell objects of one name apart, such as a person who is listed once for each role.
 _TELLING_APART = ("role", "email", "path", "url", "organization", "version", "title")
 #: The members that can name a licence, in order of preference.
@@ -46,7 +46,10 @@ def _keyed_further(lists: Sequence[Any], key: str) -> list[dict[str, Any]]:
 
 
 def _name(item: Mapping[str, Any], key: str, other: str) -> str | None:
-    name, more = name_of(item.get(key)), name_of(item.get(other)) if other else None
+    value = item.get(key)
+    if key == "fields" and isinstance(value, list) and value and all(isinstance(field, str) for field in value):
+        return ", ".join(value)
+    name, more = name_of(value), name_of(item.get(other)) if other else None
     return name if name is None or more is None else f"{name} ({more})"
 
 
