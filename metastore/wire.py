@@ -48,7 +48,7 @@ def to_dict(value: Any) -> dict[str, Any]:
     """
     if not is_dataclass(value) or isinstance(value, type):
         raise InvalidInput(
-            f"to_dict takes a value that MetaStore returned, such as a Revision, not a {type(value).__name__}"
+            f"to_dict takes a value that MetaStore returned, such as a Revision, not {type(value).__name__}"
         )
     members: dict[str, Any] = to_wire(value)
     return members

@@ -180,6 +180,17 @@ def test_what_a_curator_changed_since_the_last_import_is_left_alone_when_asked(r
     assert title(run) == "Curated"
 
 
+def test_what_an_import_merged_is_not_called_a_change_of_the_importer(run: Run, source: Path) -> None:
+    run("import", "in", "--merge", "last", *WRITE)
+    run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)
+    write(source, {**cars("Cars"), "version": "2"})
+    assert "1 merged" in run("import", "in", "--merge", "last", *WRITE).out
+    write(source, cars("Later"))
+    done = run("import", "in", "--if-unchanged-since-import", *WRITE)
+    assert "an earlier import merged changes that were made here" in done.err
+    assert title(run) == "Curated"
+
+
 def test_changes_of_both_sides_are_merged_night_after_night(run: Run, source: Path) -> None:
     merge = ("import", "in", "--merge", "base", *WRITE)
     run(*merge)

@@ -553,6 +553,8 @@ def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp
         ("metastore show physics/cars v", ["v1", "v2"]),
         ("metastore show math/cars phys", ["physics/cars"]),
         ("metastore --store nowhere dataset read ", []),
+        ("metastore und", ["undo"]),
+        ("metastore hist", ["history"]),
     ],
 )
 def test_a_shell_completes_ids_owners_and_tags(run: Run, cars: str, typed: str, offered: list[str]) -> None:

@@ -123,6 +123,14 @@ def test_a_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_table_of_six_columns_fits_forty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stdout", _Terminal())
+    names = ("one", "two", "three", "four", "five", "six")
+    show_list([dict.fromkeys(names, "x" * 40)], "table", columns=names, paged=False)
+    assert {len(line) for line in sys.stdout.getvalue().splitlines()[1:]} == {40}
+
+
 def test_long_output_on_a_terminal_goes_through_the_pager(run: Run, two: None, tmp_path: Path) -> None:
     pager = tmp_path / "pager"
     pager.write_text("#!/bin/sh\necho paged\nhead -n 2\n")

@@ -231,7 +231,7 @@ def test_every_value_is_a_dictionary_in_the_form_of_the_service(store: Store) ->
     assert json.loads(json.dumps(revision)) == revision
     assert revision["author"] == {"name": "Ann Lee", "email": "ann@example.org"}
     assert (dataset["id"], dataset["descriptor"]["title"]) == (CARS, "Fast cars")
-    with pytest.raises(InvalidInput, match="not a str"):
+    with pytest.raises(InvalidInput, match="not str"):
         metastore.to_dict(CARS)
 
 

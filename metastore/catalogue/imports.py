@@ -177,6 +177,8 @@ class Importer:
         if _was_imported(now.revision.message) and (self._rule == "if-unchanged" or not self._known(now.id)):
             return item.content, "updated"
         if self._rule == "if-unchanged":
+            if _names(MERGED, now.revision.message):
+                raise _Skipped("an earlier import merged changes that were made here")
             who = f"{now.revision.author.name} on {now.revision.created:%Y-%m-%d}"
             raise _Skipped(f"it was changed here since its last import, by {who}: {first_line(now.revision.message)}")
         return self._merged(item, now), "merged"
@@ -225,4 +227,8 @@ class Importer:
 
 def _was_imported(message: str) -> bool:
     """Tell whether a revision is as it was imported: one that was merged holds what people changed."""
-    return any(line.startswith(f"{TRAILER}: ") for line in message.splitlines()[-5:])
+    return _names(TRAILER, message)
+
+
+def _names(trailer: str, message: str) -> bool:
+    return any(line.startswith(f"{trailer}: ") for line in message.splitlines()[-5:])

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from metastore.cli.options import COMMON, GUESSED
 from metastore.cli.output import show
 from metastore.cli.problems import EXIT_CODES, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _EPILOG = """\b
 Exit codes: 0 done, 1 a check found something, 2 wrong request, 3 not found,
@@ -77,6 +80,14 @@ class _Top(click.Group):
             hint = f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands and shortcuts."""
+        from click.shell_completion import CompletionItem
+
+        guessed = [CompletionItem(name, help=" ".join(path)) for name, path in SHORTCUTS.items()]
+        found = [item for item in guessed if item.value.startswith(incomplete)]
+        return [*found, *super().shell_complete(ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands, and the shortcuts below them."""

@@ -229,7 +229,8 @@ def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
         elif app.verbose or (dry_run and line.outcome != "unchanged"):
             say(str(line))
     if counts["stale"]:
-        say(f"{counts['stale']} files belong to datasets that are gone; --prune removes them.", fg="yellow")
+        one, many = "1 file belongs to a dataset that is", f"{counts['stale']} files belong to datasets that are"
+        say(f"{one if counts['stale'] == 1 else many} gone; --prune removes them.", fg="yellow")
     exported = counts["written"] + counts["unchanged"]
     shown = {name: count for name, count in counts.items() if count and name not in ("written", "unchanged")}
     text = ", ".join([f"{exported} exported", *(f"{count} {name}" for name, count in shown.items())])

@@ -19,7 +19,7 @@ from metastore.wire import to_wire
 #: The rows of a table whose columns are laid out together, so that a long list does not fill the memory.
 _PAGE = 500
 #: The width that a column keeps, in characters, where a table is wider than the terminal.
-_NARROWEST = 8
+_NARROWEST = 4
 _GAP = "  "
 
 
