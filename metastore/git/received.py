@@ -14,7 +14,7 @@ from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024
 #: How many entries of trees and parents of commits the objects of one reference may have together.
-_MOST_LINKS = 200_000
+_MOST_LINKS = 150_000
 
 
 class Received(ReadableRepository):
