@@ -408,8 +408,8 @@ def test_versions_are_summed_up_and_graded_as_far_as_the_reader_may_see(
     assert [summary for summary, _ in private.summaries(limit=10)] == [
         "",
         "title changed",
-        "1 resource removed; title and ckan changed",
-        "title and ckan changed",
+        "1 resource removed; title and private changed",
+        "title and private changed",
         "",
     ]
 

@@ -116,6 +116,16 @@ def test_each_kind_of_change_has_its_grade_and_summary(edit: Any, grade: str, sa
     assert summary(differences) == said
 
 
+def test_a_member_that_only_ckan_has_is_called_by_its_own_name() -> None:
+    def package(spatial: str, **more: Any) -> dict[str, Any]:
+        resource = {"name": "r", "path": "r.csv", "ckan": {"state": spatial}}
+        return {"resources": [resource], "ckan": {"extras": {"spatial": spatial, **more}, "private": spatial == "here"}}
+
+    said = summary(changes(package("here"), package("there", period="2026")))
+    assert said == "state changed in r; spatial and private changed; period added"
+    assert summary(changes({}, {"ckan": {"extras": {"a": "b"}}})) == "ckan added"
+
+
 def test_a_constraint_that_another_field_has_now_counts_as_added_there() -> None:
     def table(required: str) -> dict[str, Any]:
         constraints = {"constraints": {"required": True}}

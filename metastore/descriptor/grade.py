@@ -277,7 +277,8 @@ def summary(differences: Iterable[Difference]) -> str:
         parts = difference.where.split(" › ")
         name = parts[0].removeprefix("resource ")
         if not parts[0].startswith("resource ") or (parts == ["resource order"] and difference.kind == "changed"):
-            others.add(_thing(parts[0]), difference.kind if len(parts) == 1 else "changed")
+            opened = _opened(parts)
+            others.add(_thing(opened[0]), difference.kind if len(opened) == 1 else "changed")
         elif len(parts) == 1:
             resources.add(name, difference.kind)
         else:
@@ -314,10 +315,16 @@ def _called(resource: str) -> str:
 
 def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str) -> None:
     """Note a change inside a resource: of its fields, or of its other members."""
-    parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else parts
+    parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else _opened(parts)
     done = kind if len(parts) == 1 else "changed"
     is_field = parts[0].startswith("field ") and (parts[0] != "field order" or kind != "changed" or len(parts) > 1)
     resource[0 if is_field else 1].add(_thing(parts[0]), done)
+
+
+def _opened(parts: Sequence[str]) -> Sequence[str]:
+    """Leave out the members that hold what CKAN has and Data Package lacks: people know what is in them."""
+    holders = 2 if list(parts[:2]) == ["ckan", "extras"] else int(parts[0] == "ckan")
+    return parts[holders:] or parts
 
 
 def _thing(part: str) -> str:
