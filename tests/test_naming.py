@@ -184,6 +184,12 @@ def test_changes_of_two_categories_are_merged() -> None:
     assert merge(base, mine, theirs) == (categories((2, "female"), (3, "X"), (1, "male")), ())
 
 
+def test_one_value_for_two_categories_is_a_clash() -> None:
+    base, mine, theirs = (categories(*labels) for labels in ([(1, "M")], [(3, "M")], [(1, "M"), (3, "X")]))
+    (clash,) = merge(base, mine, theirs)[1]
+    assert clash.where.endswith("categories › 3")
+
+
 @pytest.mark.parametrize(
     ("items", "names"),
     [

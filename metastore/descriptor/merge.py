@@ -10,7 +10,7 @@ from metastore.descriptor.difference import DEEPEST, place_in_words
 from metastore.descriptor.document import decode
 from metastore.descriptor.limits import size_of
 from metastore.descriptor.matching import equal, renamed
-from metastore.descriptor.naming import named_lists
+from metastore.descriptor.naming import key_of, named_lists
 from metastore.errors import TooLarge
 from metastore.types import Difference
 
@@ -102,7 +102,8 @@ class _Merge:
         """Merge lists of named things by the names that the things had in the base."""
         ours, others = (_as_in_base(base, side) for side in (mine, theirs))
         merged = self._listed(base, ours, others, place)
-        names = Counter(str(item["name"]) for item in merged if "name" in item)
+        key = next((key_of(thing, name) for side in (base, mine, theirs) for name, thing in side.items()), "")
+        names = Counter(str(item[key]) for item in merged if key in item)
         for name, count in names.items():
             if count > 1:  # one side renamed a thing to a name that the other added
                 self._clash((*place, name), theirs.get(name), mine.get(name))
