@@ -136,10 +136,10 @@ def _run(work: Callable[[str, int, Repeat], None], dsn: str, writer: int, second
 
 
 def _create(dsn: str, writer: int, repeat: Repeat) -> None:
-    storage, content, start = PostgresStorage(dsn), _small(0), uuid.uuid4().hex[:8]
+    storage, start = PostgresStorage(dsn), uuid.uuid4().hex[:8]
 
     def create(number: int) -> None:
-        storage.create(DatasetId("c", f"{start}-{number}"), {_FILE: content}, _change())
+        storage.create(DatasetId("c", f"{start}-{number}"), {_FILE: _small(number)}, _change())
 
     repeat(create)
     storage.close()
@@ -165,22 +165,23 @@ def _patch_one(dsn: str, writer: int, repeat: Repeat) -> None:
     store.close()
 
 
-def _values(name: str, body: bytes, tree: bytes, head: bytes) -> dict[str, Any]:
+def _values(name: str, body: bytes, tree: bytes, head: bytes, *, follows: bool = False) -> dict[str, Any]:
     """Return the arguments of a write, as large as ours, with ids that nobody computed."""
     blob = os.urandom(20)
     return {
         **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None},
         **{"ids": [blob, tree], "kinds": ["blob", "tree"], "packs": [False, False], "bases": [None, None]},
         **{"datas": [_SMALL, tree * 3], "revisions": [head], "bodies": [body], "head": head},
-        **_index_values(),
+        **_index_values(follows),
     }
 
 
 @cache
-def _index_values() -> dict[str, Any]:
-    """Return the arguments of a write that are for the search index."""
+def _index_values(follows: bool) -> dict[str, Any]:
+    """Return the arguments of a write that are for the search index, with or without a revision before it."""
     now = int(time.time())
-    added = texts([Version(now, False, "0" * 40)], None, lambda _: GitObject("blob", _small(0)))
+    before = Version(now, False, "1" * 40) if follows else None
+    added = texts([Version(now, False, "0" * 40)], before, lambda _: GitObject("blob", _small(0)))
     return next(iter(added.statements()))
 
 
@@ -215,7 +216,7 @@ def _update_bare(dsn: str, writer: int, repeat: Repeat) -> None:
             row = connection.execute(_queries.NEWEST.encode(), look, binary=True).fetchone()
             assert row
             tree, new = os.urandom(20), os.urandom(20)
-            values = _values(name, _body(tree, row[1]), tree, new) | {"place": row[0], "parent": row[1]}
+            values = _values(name, _body(tree, row[1]), tree, new, follows=True) | {"place": row[0], "parent": row[1]}
             connection.execute(_queries.WRITE.encode(), values, binary=True).fetchone()
 
         repeat(update)

@@ -41,37 +41,60 @@ CREATE TABLE IF NOT EXISTS dataset_span (
 CREATE INDEX IF NOT EXISTS dataset_span_dataset ON dataset_span (dataset);
 ALTER TABLE dataset_feed ADD COLUMN IF NOT EXISTS indexed boolean NOT NULL DEFAULT false;
 
-CREATE OR REPLACE FUNCTION metastore_dataset_words(id_words text, words text) RETURNS tsvector LANGUAGE sql IMMUTABLE COST 1000
-AS $$ SELECT array_to_tsvector(array_remove(string_to_array(id_words || words, ' '), E'\x1e')) $$;
+-- The functions of the indexes are in PL/pgSQL, whose plans are kept: one in SQL is parsed and planned in each statement.
+
+CREATE OR REPLACE FUNCTION metastore_dataset_words(id_words text, words text) RETURNS tsvector
+LANGUAGE plpgsql IMMUTABLE COST 1000 AS $$
+BEGIN
+    RETURN array_to_tsvector(array_remove(string_to_array(id_words || words, ' '), E'\x1e'));
+END $$;
 
 -- The words of an id, as part of a text that may have a title.
 CREATE OR REPLACE FUNCTION metastore_dataset_id_words(owner text, name text, has_title boolean) RETURNS text
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT concat_ws(' ', nullif(btrim(regexp_replace(owner || '/' || name, '[^a-z0-9]+', ' ', 'g')), ''), E'\x1e',
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN concat_ws(' ', nullif(btrim(regexp_replace(owner || '/' || name, '[^a-z0-9]+', ' ', 'g')), ''), E'\x1e',
         CASE WHEN NOT has_title THEN nullif(btrim(regexp_replace(name, '[^a-z0-9]+', ' ', 'g')), '') END,
-        CASE WHEN NOT has_title THEN E'\x1e' END)
-$$;
+        CASE WHEN NOT has_title THEN E'\x1e' END);
+END $$;
 
 -- The time of a commit, in seconds since 1970.
-CREATE OR REPLACE FUNCTION metastore_dataset_time(body bytea) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
-    SELECT coalesce(substring(convert_from(body, 'LATIN1') FROM '\nauthor [^\n]*> ([0-9]{1,18})')::bigint, 0)
-$$;
+CREATE OR REPLACE FUNCTION metastore_dataset_time(body bytea) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN coalesce(substring(convert_from(body, 'LATIN1') FROM '\nauthor [^\n]*> ([0-9]{1,18})')::bigint, 0);
+END $$;
 
 -- The words of the id of a span, and of its texts, between spaces; U+001E ends each text.
 CREATE OR REPLACE FUNCTION metastore_dataset_span_words(access text[], items text[]) RETURNS text
-LANGUAGE sql IMMUTABLE COST 1000 AS $$
-    SELECT ' ' || concat_ws(E' \x1e ', metastore_dataset_id_words(access[1], split_part(access[2], '/', 2), true),
-        (SELECT string_agg(i, E' \x1e ') FROM unnest(items) AS i WHERE NOT starts_with(i, E'\x1f'))) || ' '
-$$;
+LANGUAGE plpgsql IMMUTABLE COST 1000 AS $$
+DECLARE
+    item text;
+    words text := ' ' || metastore_dataset_id_words(access[1], split_part(access[2], '/', 2), true);
+BEGIN
+    FOREACH item IN ARRAY items LOOP
+        IF NOT starts_with(item, E'\x1f') THEN
+            words := words || E' \x1e ' || item;
+        END IF;
+    END LOOP;
+    RETURN words || ' ';
+END $$;
 
 -- What finds a span: the words of its id and of its texts, and its values of facets, without the way they are written.
 CREATE OR REPLACE FUNCTION metastore_dataset_span_terms(access text[], items text[]) RETURNS tsvector
-LANGUAGE sql IMMUTABLE COST 1000 AS $$
-    SELECT array_to_tsvector(
-        array_remove(array_remove(string_to_array(metastore_dataset_span_words(access, items), ' '), ''), E'\x1e')
-        || ARRAY(SELECT E'\x1f' || split_part(i, E'\x1f', 2) FROM unnest(items) AS i WHERE starts_with(i, E'\x1f'))
-    )
-$$;
+LANGUAGE plpgsql IMMUTABLE COST 1000 AS $$
+DECLARE
+    item text;
+    terms text[] := string_to_array(metastore_dataset_id_words(access[1], split_part(access[2], '/', 2), true), ' ');
+BEGIN
+    FOREACH item IN ARRAY items LOOP
+        IF starts_with(item, E'\x1f') THEN
+            terms := terms || (E'\x1f' || split_part(item, E'\x1f', 2));
+        ELSE
+            terms := terms || string_to_array(item, ' ');
+        END IF;
+    END LOOP;
+    RETURN array_to_tsvector(array_remove(array_remove(terms, ''), E'\x1e'));
+END $$;
 
 CREATE INDEX IF NOT EXISTS dataset_text_now ON dataset_text
     USING gin (metastore_dataset_words(id_words, words), access, licence, keyword, format, field, contributor) WHERE until IS NULL;
@@ -81,15 +104,16 @@ CREATE INDEX IF NOT EXISTS dataset_span_terms ON dataset_span
     USING gin (metastore_dataset_span_terms(access, items), access);
 
 -- The items of a text, which is a row of `dataset_text`, or as a client sends it.
-CREATE OR REPLACE FUNCTION metastore_dataset_items(text jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-    SELECT coalesce(nullif(ARRAY(
+CREATE OR REPLACE FUNCTION metastore_dataset_items(text jsonb) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN coalesce(nullif(ARRAY(
         SELECT btrim(words) FROM unnest(string_to_array(text ->> 'words', E' \x1e')) AS words WHERE words <> ''
         UNION
         SELECT E'\x1f' || facet || '=' || value || coalesce(E'\x1f' || (text #>> ARRAY['spelled', facet, value]), '')
         FROM unnest('{licence,keyword,format,field,contributor}'::text[]) AS facet,
             jsonb_array_elements_text(text -> facet) AS value
-    ), '{}'), '{""}')
-$$;
+    ), '{}'), '{""}');
+END $$;
 
 -- The facets that a dataset had at a moment, in the form of `dataset_text`.
 CREATE OR REPLACE FUNCTION metastore_dataset_facets(wanted bigint, moment bigint, OUT licence text[], OUT keyword text[],
@@ -114,6 +138,7 @@ CREATE OR REPLACE FUNCTION metastore_dataset_end(wanted bigint, moment bigint, e
 LANGUAGE plpgsql AS $$
 DECLARE
     forever CONSTANT bigint := 9223372036854775807;
+    held record;
 BEGIN
     INSERT INTO dataset_span (dataset, since, until, access, items)
     SELECT wanted, t.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, t.access, array_agg(i)
@@ -123,13 +148,20 @@ BEGIN
     IF FOUND OR ended = '{}' THEN
         RETURN;
     END IF;
-    UPDATE dataset_span SET until = moment WHERE dataset = wanted AND until = forever AND items <@ ended;
-    WITH split AS (
-        DELETE FROM dataset_span WHERE dataset = wanted AND until = forever AND items && ended RETURNING since, access, items
-    )
-    INSERT INTO dataset_span (dataset, since, until, access, items)
-    SELECT wanted, s.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, s.access, array_agg(i)
-    FROM split AS s, unnest(s.items) AS i GROUP BY s.since, s.access, i = ANY (ended);
+    -- The lock on the dataset keeps others away from its spans.
+    FOR held IN
+        SELECT s.ctid AS place, s.since, s.access, s.items FROM dataset_span AS s
+        WHERE s.dataset = wanted AND s.until = forever AND s.items && ended
+    LOOP
+        IF held.items <@ ended THEN
+            UPDATE dataset_span SET until = moment WHERE ctid = held.place;
+        ELSE
+            DELETE FROM dataset_span WHERE ctid = held.place;
+            INSERT INTO dataset_span (dataset, since, until, access, items)
+            SELECT wanted, held.since, CASE WHEN i = ANY (ended) THEN moment ELSE forever END, held.access, array_agg(i)
+            FROM unnest(held.items) AS i GROUP BY i = ANY (ended);
+        END IF;
+    END LOOP;
 END $$;
 
 -- Add texts to the index, if `head` is the newest revision of the dataset. They take the place of all texts from `cut` on; NULL
@@ -159,11 +191,12 @@ BEGIN
             UPDATE dataset_span AS s SET until = cut WHERE s.dataset = here AND s.until > cut;
         END IF;
         DELETE FROM dataset_text AS t WHERE t.dataset = here AND t.since >= cut;
-        UPDATE dataset_text AS t SET until = cut WHERE t.dataset = here AND t.until > cut;
+        -- Texts follow each other, so only the last one can reach beyond `cut`.
         UPDATE dataset_text AS t SET until = cut, licence = NULL, keyword = NULL, format = NULL, field = NULL,
             contributor = NULL, spelled = NULL, findings = NULL, words = CASE WHEN t.title IS NULL THEN ''
             ELSE split_part(t.words, E'\x1e', 1) || E'\x1e' END
-        WHERE t.dataset = here AND t.until IS NULL;
+        WHERE t.dataset = here AND t.since = (SELECT max(l.since) FROM dataset_text AS l WHERE l.dataset = here)
+            AND (t.until > cut) IS NOT FALSE;
     ELSIF jsonb_array_length(texts) = 0 THEN
         UPDATE dataset_text AS t SET changed = now, findings = NULL WHERE t.dataset = here AND t.until IS NULL;
     END IF;

@@ -22,7 +22,7 @@ def _look(revision: str) -> str:
 FROM dataset AS d
 LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND {revision}
 LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = r.tree
-LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed AND {place} > 0
+LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed
     AND f.id = substring(t.data FROM {place} + length(%(needle)s::bytea) FOR 20)
 LEFT JOIN dataset_object AS b ON b.dataset = d.pk AND b.id = CASE WHEN t.packed THEN t.base ELSE f.base END
 WHERE d.owner = %(owner)s AND d.name = %(name)s"""
@@ -59,13 +59,13 @@ LEFT JOIN dataset_object AS o ON o.dataset = g.dataset AND o.id = g.target {_BAS
 WHERE g.dataset = %s ORDER BY g.name"""
 
 PLACE = "SELECT pk FROM dataset WHERE owner = %(owner)s AND name = %(name)s"
-_OBJECT_ARRAYS = "%(ids)s::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)s::bytea[], %(datas)s::bytea[]"
+_OBJECT_ARRAYS = "%(ids)b::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)b::bytea[], %(datas)b::bytea[]"
 _HERE = "%(attempt)s, %(owner)s, %(name)s, %(place)s"
 PUT = f"SELECT metastore_dataset_put(%(place)s, {_OBJECT_ARRAYS})"
 _INDEX = "metastore_dataset_index(%(owner)s, %(name)s, %(head)s, %(cut)s::bigint, {}, %(now)s::bigint)"
 #: Write revisions, and the texts by which they are found.
 WRITE = f"""SELECT w.outcome, w.actual FROM metastore_dataset_write({_HERE}, %(parent)s,
-    {_OBJECT_ARRAYS}, %(revisions)s::bytea[], %(bodies)s::bytea[]) AS w
+    {_OBJECT_ARRAYS}, %(revisions)b::bytea[], %(bodies)b::bytea[]) AS w
 LEFT JOIN LATERAL {_INDEX.format("CASE w.outcome WHEN 'done' THEN %(texts)s::jsonb END")} ON true"""
 SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
     %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""

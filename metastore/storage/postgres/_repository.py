@@ -15,6 +15,7 @@ from metastore.git.objects import (
     Entry,
     GitObject,
     find_entry,
+    first_parent,
     object_id,
     parse_commit,
     parse_tag,
@@ -284,7 +285,7 @@ def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: Revi
     at: str | None = head
     while at and at != parent:
         commits[at] = objects[at].content
-        at = parse_commit(commits[at]).parent
+        at = first_parent(commits[at])
     return dict(reversed(commits.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from metastore.descriptor.document import DESCRIPTOR
@@ -21,6 +22,8 @@ from metastore.types import DatasetId
 _MOST_INDEXED = 500
 #: How large the texts of one statement may be together, in characters.
 _MOST_TEXT = 4 * 1024 * 1024
+#: Of larger descriptors, the words are not remembered, in bytes.
+_SMALL = 16 * 1024
 #: An id without words. Those of the real one are added by the database, which keeps them right when it changes.
 _NO_ID = DatasetId("", "")
 
@@ -171,17 +174,25 @@ def _end(until: int | None, latest: int) -> int:
 
 def _row(version: Version, until: int | None, *, now: int, read: Read) -> dict[str, Any]:
     """Return a text as a row of the table `dataset_text`."""
-    seen = document(_NO_ID, raw_descriptor(version.blob, read))
+    content = raw_descriptor(version.blob, read)
+    title, words, facets = (_described if len(content) <= _SMALL else _described.__wrapped__)(content)
     return {
         "since": version.since,
         "until": until,
         "changed": now if until is None else version.since,
         "deleted": version.deleted,
         "blob": version.blob,
-        "title": plain(seen.title) or None,
-        "words": _words(seen),
-        **_facets(seen),
+        "title": title,
+        "words": words,
+        **facets,
     }
+
+
+@lru_cache(64)  # the next write of a dataset asks for the text that this one adds
+def _described(content: bytes) -> tuple[str | None, str, Mapping[str, Any]]:
+    """Return the title, the words and the facets of a descriptor."""
+    seen = document(_NO_ID, content)
+    return plain(seen.title) or None, _words(seen), _facets(seen)
 
 
 def raw_descriptor(blob: str | None, read: Read) -> bytes:
