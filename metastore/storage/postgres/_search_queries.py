@@ -33,21 +33,26 @@ def counting(wanted: Wanted, readable: Readable | None) -> Query:
     Without a facet, the number is that of the texts found, at most one beyond what is counted; the value `indexed` says
     whether the index is complete.
     """
-    facets = {facet: "t.access[1:1]" if facet == "owner" else f"v.{facet}" for facet in wanted.facets}
+    facets = {facet: "t.access[1]" if facet == "owner" else f"v.{facet}" for facet in wanted.facets}
     columns = ", ".join([*(f"{column} AS {facet}" for facet, column in facets.items()), "v.spelled"])
     found, values = _found(wanted, readable, columns if facets else "t.dataset")
-    some = f"(SELECT * FROM found LIMIT {MOST_COUNTED}) AS f"
     parts = [
         f"WITH found AS MATERIALIZED ({found} LIMIT {MOST_COUNTED + 1})",
         "SELECT NULL AS facet, NULL AS folded, NULL AS value, count(*) FROM found",
         "UNION ALL SELECT NULL, NULL, 'indexed', count(*) FROM dataset_feed WHERE indexed",
-        *(
-            f"UNION ALL SELECT '{facet}', v, min(coalesce(f.spelled #>> ARRAY['{facet}', v], v) COLLATE \"C\"),"
-            f" count(*) FROM {some}, unnest(f.{facet}) AS v GROUP BY v"
-            for facet in facets
-        ),
+        *map(_count_of, facets),
     ]
     return "\n".join(parts), values
+
+
+def _count_of(facet: str) -> str:
+    """Return a query for the values of a facet. Texts with the same ones are counted first, and then told apart."""
+    some = f"(SELECT * FROM found LIMIT {MOST_COUNTED}) AS f"
+    if facet == "owner":
+        return f"UNION ALL SELECT 'owner', f.owner, f.owner, count(*) FROM {some} GROUP BY f.owner"
+    return f"""UNION ALL SELECT '{facet}', v, min(coalesce(g.written ->> v, v) COLLATE "C"), sum(g.texts)::bigint
+FROM (SELECT f.{facet} AS held, f.spelled -> '{facet}' AS written, count(*) AS texts FROM {some} GROUP BY 1, 2) AS g,
+    unnest(g.held) AS v GROUP BY v"""
 
 
 def page(wanted: Wanted, readable: Readable | None) -> Query:
@@ -88,8 +93,8 @@ def _key(wanted: Wanted, readable: Readable | None) -> Query:
     if wanted.order == "relevance":
         terms = [term for term in wanted.terms if not term.negated]
         values = {f"title{number}": _pattern(*term) for number, term in enumerate((t.words, t.prefix) for t in terms)}
-        matches = " AND ".join(f"{_TITLE} LIKE %({name})s" for name in values)
-        return f"(CASE WHEN {matches} THEN -{_FIRST} ELSE 0 END - t.since)", values
+        titles = ", ".join(f"%({name})s" for name in values)  # compared with all at once, since words are compressed
+        return f"(CASE WHEN {_TITLE} LIKE ALL (ARRAY[{titles}]::text[]) THEN -{_FIRST} ELSE 0 END - t.since)", values
     changed = "(-t.since)" if wanted.at else _changed(readable)
     title = "coalesce(t.title, split_part(t.access[2], '/', 2))"
     return {"changed": changed, "id": _PLACE, "title": title}[wanted.order], {}
