@@ -12,7 +12,7 @@ import pytest
 
 import metastore
 from metastore import MetaStore, RevisionNotFound, StorageUnavailable
-from metastore.git.objects import Author
+from metastore.git.objects import Author, parse_commit
 
 from .conftest import ANN, REAL, real_descriptor, ticking
 
@@ -206,16 +206,26 @@ def test_commits_in_another_encoding_and_with_signatures_are_read(git_store: Met
     path = repository(store)
     tree = git("-C", path, "rev-parse", f"{first}^{{tree}}")
     commit = (
-        f"tree {tree}\nparent {first}\nauthor  <> 1600000000 -0730\ncommitter X <x@y> 1600000000 +0000\n"
-        "encoding ISO-8859-1\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n tree 000\n -----END PGP SIGNATURE-----\n\nGr"
-    ).encode() + b"\xf6\xdfe\n"
+        f"tree {tree}\nparent {first}\nauthor J\xf6  <> 1600000000 -0730\ncommitter X <x@y> 1600000000 +0000\n"
+        "encoding ISO-8859-1\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n tree 000\n -----END PGP SIGNATURE-----\n\nGr\xf6\xdfe\n"
+    ).encode("latin-1")
     file = tmp_path / "commit"
     file.write_bytes(commit)
     new = git("-C", path, "hash-object", "-t", "commit", "-w", "--literally", file)
     git("-C", path, "update-ref", "refs/heads/main", new)
     read = store.revision_read(CARS)
-    assert (read.id, read.parent, read.message, read.author.name) == (new, first, "Größe", "")
+    assert (read.id, read.parent, read.message, read.author.name) == (new, first, "Größe", "Jö")
     assert read.created.timestamp() == 1_600_000_000
+
+
+@pytest.mark.parametrize(
+    "charset", ["UTF-7", "unicode_escape", "punycode", "idna", "UTF-16", "cp037", "no-such", "rot13", ""]
+)
+def test_a_charset_that_would_change_plain_text_does_not_count(charset: str) -> None:
+    """Some of Python's codecs make half surrogates and NUL of it, or take quadratic time."""
+    head = f"tree {'1' * 40}\nauthor A <a@b.c> 1 +0000\ncommitter A <a@b.c> 1 +0000\nencoding {charset}\n\n"
+    message = "plain +2AA- +AAA- \\ud800 \\x00"
+    assert parse_commit(head.encode() + message.encode()).message == message
 
 
 @pytest.mark.parametrize("content", ["file", "folder", "mixed", "format", "broken"])

@@ -242,6 +242,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "author with a wrong date": replaced_commit(author=b"author A <a@b.c> today +0000\n"),
     "author with a date of leading zeros": replaced_commit(author=b"author A <a@b.c> 0171 +0000\n"),
     "author with a date out of range": replaced_commit(author=b"author A <a@b.c> 99999999999999999999 +0000\n"),
+    "author with a date of thousands of digits": replaced_commit(author=b"author A <a@b.c> %s +0000\n" % (b"9" * 5000)),
     "author with a wrong zone": replaced_commit(author=b"author A <a@b.c> 1714564800 CET\n"),
     "commit with NUL in its message": replaced_commit(end=b"\nWhy\0\n"),
     "tree out of order": replaced_tree((b"100644", b"b"), (b"100644", b"a")),

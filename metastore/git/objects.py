@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,6 +25,8 @@ _BLANK = " \t\r"  # in the format; other white space can be part of a name
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile("[0-9a-f]{40}")
 _COMMIT_BEGIN = re.compile(rb"tree [0-9a-f]{40}\n(?:parent ([0-9a-f]{40})\n)?")
+#: Text that UTF-7, IDNA and Python's escapes read otherwise than ASCII does.
+_ASCII = b"xn--4ca.+AAA-\\u0041"
 _LATEST = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that datetime knows
 
 
@@ -305,16 +308,24 @@ def _id(text: str) -> str:
 
 
 def _split(content: bytes, needed: Set[str]) -> tuple[dict[str, str], str]:
-    """Split headers (the first of each name) and message. Foreign encodings are honoured, broken ones replaced."""
+    """Split headers (the first of each name) and message. Foreign charsets are honoured, broken text is replaced."""
     head, _, message = content.partition(b"\n\n")
-    lines = head.decode("utf-8", "replace").split("\n")
+    charset = _charset(head)
+    lines = head.decode(charset, "replace").split("\n")
     headers: dict[str, str] = dict([line.partition(" ")[::2] for line in reversed(lines)])
-    encoding = "utf-8"
-    try:
-        encoding = headers.get("encoding", encoding)
-        text = message.decode(encoding, "replace")
-    except (LookupError, ValueError):
-        text = message.decode("utf-8", "replace")
     if not headers.keys() >= needed:
         raise ValueError("not a commit or tag")
-    return headers, text.rstrip("\n")
+    return headers, message.decode(charset, "replace").rstrip("\n")
+
+
+def _charset(head: bytes) -> str:
+    """Return the charset that a commit names, if it is one that extends ASCII; otherwise UTF-8.
+
+    Python has other codecs too: some make half surrogates of plain text, which nobody can write, or take quadratic time.
+    """
+    _, named, rest = head.partition(b"\nencoding ")
+    charset = rest.partition(b"\n")[0].decode("ascii", "replace")
+    with suppress(LookupError, ValueError):
+        if named and _ASCII.decode(charset) == _ASCII.decode():
+            return charset
+    return "utf-8"

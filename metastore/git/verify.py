@@ -35,7 +35,8 @@ _MOST_FAULTS = 100
 _FILE_MODES = (b"100644", b"100755", b"100664", b"120000", b"160000")
 _FOLDER_MODE = FOLDER.encode()
 _ID = re.compile(rb"[0-9a-f]{40}")
-_IDENTITY = re.compile(rb"[^<>\n]* <[^<>\n]*> (0|[1-9][0-9]*) [+-][0-9]{4}")
+#: With at most 19 digits, as `_LATEST` has: Python makes no number of more than 4,300.
+_IDENTITY = re.compile(rb"[^<>\n]* <[^<>\n]*> (0|[1-9][0-9]{0,18}) [+-][0-9]{4}")
 _LATEST = 2**63 - 1
 #: Names that a checkout on Windows or macOS could take for `.git`.
 _GIT_FOLDER = re.compile(r"(\.git|git~1)[ .]*(:.*)?", re.IGNORECASE | re.DOTALL)
