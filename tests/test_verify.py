@@ -14,6 +14,8 @@ import pytest
 import metastore
 from metastore.errors import DatasetNotFound, RevisionNotFound, StorageCorrupt, TagNotFound
 from metastore.git.objects import Entry, object_id, tree_content
+from metastore.git.reachable import reachable
+from metastore.git.upload_pack import Request, references
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 from metastore.types import Damage, DatasetId
@@ -441,6 +443,15 @@ def test_a_damaged_tag_is_named_where_it_is_read_and_keeps_nobody_from_the_revis
                 read(CARS, "wrong")
         newest = head(path)
         assert store.revision_read(CARS, newest[:8]).id == store.revision_read(CARS, "v1").id == newest
+
+
+@pytest.mark.parametrize("name", ["tag without object", "commit without tree"])
+def test_an_object_that_leads_nowhere_is_damage_for_a_clone_too(name: str, folder: Path) -> None:
+    DAMAGES[name](folder / "physics/cars.git")
+    storage = GitStorage(folder)
+    with storage.objects(CARS) as repository, pytest.raises(StorageCorrupt, match="cannot be read"):
+        list(references(repository, Request("ls-refs", ("peel",))))
+        reachable(repository, repository.reference_targets().values(), shallow=repository.reference_targets().values())
 
 
 def test_a_tag_of_a_blob_is_no_tag_of_a_revision(folder: Path) -> None:

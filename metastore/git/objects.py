@@ -268,12 +268,16 @@ def find_blob(root: str, path: str, read_tree: Callable[[str], bytes]) -> BlobId
 def links(found: GitObject) -> Iterator[str]:
     """Yield the ids of the objects that an object refers to. Commits of submodules are in other repositories.
 
+    A commit yields its tree and then its parents, a tag its target.
+
     Raises:
         ValueError: The object cannot be read.
     """
     if found.kind == TREE:
         yield from (entry.id for entry in parse_tree(found.content).values() if entry.mode != SUBMODULE)
     elif found.kind in (COMMIT, TAG):
+        if not found.content.startswith(b"tree " if found.kind == COMMIT else b"object "):
+            raise ValueError("it leads nowhere")
         for line in found.content.partition(b"\n\n")[0].split(b"\n"):
             name, _, value = line.partition(b" ")
             if name in (b"tree", b"parent", b"object"):

@@ -133,7 +133,8 @@ def negotiate(repository: Repository, request: Request, most: int) -> Fetch:
         seen, shallow = boundary(repository, wants, depth)
         found.head.append(pkt_line("shallow-info"))
         found.head += map(pkt_line, (f"shallow {commit}" for commit in sorted(shallow - set(client_shallow))))
-        found.head += map(pkt_line, (f"unshallow {commit}" for commit in client_shallow if commit in seen - shallow))
+        whole = seen - shallow
+        found.head += map(pkt_line, (f"unshallow {commit}" for commit in client_shallow if commit in whole))
         found.head.append(DELIMITER)
         known = []  # the client may lack their ancestors
     newest = min((branch[have] for have in known if have in branch), default=len(branch))
