@@ -207,7 +207,8 @@ def test_commits_in_another_encoding_and_with_signatures_are_read(git_store: Met
     tree = git("-C", path, "rev-parse", f"{first}^{{tree}}")
     commit = (
         f"tree {tree}\nparent {first}\nauthor J\xf6  <> 1600000000 -0730\ncommitter X <x@y> 1600000000 +0000\n"
-        "encoding ISO-8859-1\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n tree 000\n -----END PGP SIGNATURE-----\n\nGr\xf6\xdfe\n"
+        "encoding ISO-8859-1\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n tree 000\n -----END PGP SIGNATURE-----\n\n"
+        "Gr\xf6\xdfe\n"
     ).encode("latin-1")
     file = tmp_path / "commit"
     file.write_bytes(commit)

@@ -20,16 +20,17 @@ from metastore.bundle.port import Bundle
 from metastore.ckan import to_descriptor, to_package
 from metastore.contrast import contrast
 from metastore.descriptor.difference import changes, json_patch
+from metastore.descriptor.file_changes import prepare
 from metastore.descriptor.merge import merge
 from metastore.descriptor.patch import patched
 from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
-from metastore.git.objects import COMMIT, GitObject
+from metastore.git.objects import COMMIT, FOLDER, TREE, Entry, GitObject, commit_content, object_id, tree_content
 from metastore.git.received import Received
 from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
 from metastore.search.documents import document
-from metastore.types import DatasetId
+from metastore.types import Author, Change, DatasetId
 
 #: In seconds of the processor, and in bytes beyond what the process has when it starts.
 SECONDS, MEMORY = 10, 1 << 30
@@ -94,6 +95,30 @@ def many_parents() -> None:
     refused(lambda: pushed.check(DatasetId("physics", "cars"), lambda *_: None), "is missing")
 
 
+def trees_within_trees(levels: int, wide: int, words: str) -> None:
+    """Push ten trees, each of which names the one before it ten times; or a thousand, one inside the other."""
+    objects: dict[str, GitObject] = {}
+
+    def add(kind: str, content: bytes) -> str:
+        identity = object_id(kind, content)
+        objects[identity] = GitObject(kind, content)
+        return identity
+
+    inner = add(TREE, b"")  # folders count, too: Git takes empty ones
+    for _ in range(levels):
+        inner = add(TREE, tree_content({f"d{n}": Entry(FOLDER, inner) for n in range(wide)}))
+    change = Change(Author("A", "a@example.org"), "Mine", datetime(2026, 1, 1, tzinfo=UTC))
+    commit = add(COMMIT, commit_content(inner, None, change))
+    pushed = Received(objects, None, "main", "refs/heads/main", commit)
+    refused(lambda: pushed.check(DatasetId("physics", "cars"), lambda *_: None), words)
+
+
+def deep_path() -> None:
+    """Store a descriptor with a path of 100,000 folders, whose file would get a pointer."""
+    resource = {"name": "x", "path": "a/" * MANY + "b", "sha256": "0" * 64, "bytes": 1}
+    refused(lambda: prepare({"resources": [resource]}, "off", None), "more than 128 parts")
+
+
 def many_rows() -> None:
     rows = "".join(f"n{n},e,G,E:T{n}\n" for n in range(MANY))
     assert len(read_rows(f"name,event,ifb_group,devices\n{rows}", "csv")) == MANY
@@ -150,6 +175,9 @@ CASES: dict[str, Callable[[], object]] = {
     "a patch that moves what is deep": lambda: deep_moves(6_000),
     "a patch of too many operations": lambda: shift([{"op": "test", "path": "/x", "value": 1}] * 500_000, 1),
     "a commit of many parents": many_parents,
+    "trees that name each other many times": lambda: trees_within_trees(10, 10, "more than 250000 files and folders"),
+    "trees one inside the other": lambda: trees_within_trees(3_000, 1, "more than 128 parts"),
+    "a path of many folders": deep_path,
     "wrong keywords": lambda: findings(package(keywords=list(range(5 * MANY)))),
     "resources that are wrong": lambda: findings(package(resources=[{}] * (5 * MANY))),
     "open brackets": lambda: render("[" * MANY),

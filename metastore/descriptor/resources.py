@@ -10,6 +10,7 @@ from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import InvalidInput
+from metastore.git.objects import MOST_PARTS
 from metastore.phrase import Phrase, joined
 
 #: Files that MetaStore writes itself; no resource may have such a path.
@@ -132,9 +133,13 @@ def why_unsafe(path: str) -> str | None:
         return Phrase("is in a folder whose name begins with a dot")
     if normpath(path) == "." or path.endswith("/"):
         return Phrase("is no file")
+    return _why_too_long(parts)
+
+
+def _why_too_long(parts: Sequence[str]) -> str | None:
     if any(len(part.encode(errors="replace")) > _LONGEST_PART for part in parts):
         return Phrase("has a part of more than %(number)s bytes, which file systems do not take", number=_LONGEST_PART)
-    return None
+    return Phrase("has more than %(number)s parts", number=MOST_PARTS) if len(parts) > MOST_PARTS else None
 
 
 def _is_git_folder(part: str) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import GitObject
+from metastore.git.objects import GitObject, walk_tree
 from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository, ancestry, commit_at, object_at
 from metastore.git.verify import Inspect, verify
 from metastore.types import DatasetId, RevisionId
@@ -48,16 +48,28 @@ class Received(ReadableRepository):
             inspect: As for `verify`.
 
         Raises:
-            InvalidInput: An object is missing or not valid, or the branch would not continue from its newest revision.
+            InvalidInput: An object is missing or not valid, the branch would not continue from its newest revision, or
+                that would have too many files.
         """
         known = self._there.leads_to if self._there is not None else lambda identity: False
         for damage in verify(self, dataset_id, inspect, known=known, most=_MOST_LINKS):
             raise InvalidInput(damage.detail)
-        if self._there is None or self._name != HEADS + self.branch:
+        if self._name != HEADS + self.branch:
+            return
+        self._expect_listable()
+        if self._there is None:
             return
         before = self._there.head()
         if not any(commit_id == before for commit_id, _ in ancestry(self, self._target)):
             raise InvalidInput(f"{self._target[:12]} does not follow on {before[:12]}, the newest revision")
+
+    def _expect_listable(self) -> None:
+        """Refuse a tree whose files no write could list. Raises InvalidInput."""
+        try:
+            for _ in walk_tree(commit_at(self, self._target).tree, self.tree):
+                pass
+        except StorageCorrupt as error:
+            raise InvalidInput(str(error)) from None
 
     @cached_property
     def is_deletion(self) -> bool:
