@@ -27,6 +27,7 @@ from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
 from metastore.git.objects import COMMIT, FOLDER, TREE, Entry, GitObject, commit_content, object_id, tree_content
 from metastore.git.received import Received
+from metastore.git.verify import no_inspection, verify
 from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
 from metastore.search.documents import document
@@ -87,12 +88,13 @@ def deep_moves(count: int) -> None:
 
 
 def many_parents() -> None:
-    """Push a commit of 400,000 parents: some kilobytes in a pack."""
+    """Verify a commit of 400,000 parents: some kilobytes in a pack. A push of it is refused before it is read."""
     who = "A <a@example.org> 1700000000 +0000"
     lines = [f"tree {'1' * 40}", *[f"parent {'3' * 40}"] * (4 * MANY), f"author {who}", f"committer {who}", "", ""]
     commit = GitObject(COMMIT, "\n".join(lines).encode())
     pushed = Received({"2" * 40: commit}, None, "main", "refs/heads/main", "2" * 40)
-    refused(lambda: pushed.check(DatasetId("physics", "cars"), lambda *_: None), "is missing")
+    refused(lambda: pushed.check(DatasetId("physics", "cars"), no_inspection), "one too many")
+    assert "is missing" in next(verify(pushed, DatasetId("physics", "cars"), no_inspection)).detail
 
 
 def trees_within_trees(levels: int, wide: int, words: str) -> None:
@@ -110,7 +112,7 @@ def trees_within_trees(levels: int, wide: int, words: str) -> None:
     change = Change(Author("A", "a@example.org"), "Mine", datetime(2026, 1, 1, tzinfo=UTC))
     commit = add(COMMIT, commit_content(inner, None, change))
     pushed = Received(objects, None, "main", "refs/heads/main", commit)
-    refused(lambda: pushed.check(DatasetId("physics", "cars"), lambda *_: None), words)
+    refused(lambda: pushed.check(DatasetId("physics", "cars"), no_inspection), words)
 
 
 def deep_path() -> None:
