@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from metastore.postgres.database import Database
 
 Connections = ConnectionPool[Connection]
+#: How long the pool waits longer and longer between attempts to connect, in seconds. Then it begins again. Otherwise it
+#: would not look between 15 s and 30 s after a failure, which is when a cluster has its new primary.
+_ATTEMPTS = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class Pool:
             configure=self._configure,
             min_size=0,
             max_size=self._size,
-            reconnect_timeout=patience,
+            reconnect_timeout=min(_ATTEMPTS, patience),
+            reconnect_failed=_try_again,
             name="metastore",
             open=False,
         )
@@ -89,6 +93,12 @@ class Pool:
         connection.add_notice_handler(connection.heed)
         pin(connection)
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self._patience * 1000)}ms",))
+
+
+def _try_again(connections: Connections) -> None:
+    """Connect again, if a call still waits for it."""
+    if connections.get_stats().get("requests_waiting"):
+        connections.check()
 
 
 _pools: WeakValueDictionary[tuple[str, int, float], Pool] = WeakValueDictionary()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -13,11 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import PoolTimeout
+from psycopg_pool.base import AttemptWithBackoff
 
 from metastore.bundle.port import Filter, LogFilter, Snapshot, Write
 from metastore.bundle.postgres.record import PostgresRecord
 from metastore.errors import OutcomeUnknown, RevisionConflict, StorageUnavailable
-from metastore.postgres.database import Database
+from metastore.postgres import _pool
+from metastore.postgres.connection import Connection
+from metastore.postgres.database import SIZE, Database
 from metastore.postgres.migrate import migrate
 from metastore.types import Outcome
 from tests.bundle.postgres_server import Server, migrated_database, new_server
@@ -225,6 +230,26 @@ def test_a_server_out_of_reach_is_unavailable(dsn: str, proxy: Proxy) -> None:
     proxy.down = False
     assert record.newest("NuMI").bundle == NUMI
     record.close()
+
+
+def test_a_server_that_is_away_is_tried_at_a_steady_pace_while_a_call_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
+    def refused(*_: object, **__: object) -> None:
+        attempts.append(time.monotonic())
+        raise psycopg.OperationalError("refused")
+
+    monkeypatch.setattr(AttemptWithBackoff, "INITIAL_DELAY", 0.02)
+    monkeypatch.setattr(_pool, "_ATTEMPTS", 0.04)
+    monkeypatch.setattr(Connection, "connect", refused)
+    database = Database("postgresql://nobody@127.0.0.1:1/away", patience=1.0)
+    connections = _pool.shared(database.dsn, SIZE, 1.0).join(database)
+    with pytest.raises(PoolTimeout):
+        connections.getconn(1.0)
+    assert max(attempts) - min(attempts) > 0.6
+    assert len(attempts) > 12  # at doubled intervals it would be seven
+    database.close()
+    connections.close()
 
 
 def test_connections_that_broke_while_nobody_looked_are_replaced(dsn: str) -> None:
