@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import psycopg
 
 from benchmarks.table import say
-from metastore import git
 from metastore.descriptor.document import DESCRIPTOR
-from metastore.git.objects import GitObject, blob_id, object_id
+from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, change_tree, commit_content, object_id
 from metastore.storage.postgres._packing import Keyframe, Packer
 from metastore.storage.postgres._packing import Row as Packed
 from metastore.types import Change, DatasetId
@@ -60,10 +59,10 @@ def _add(rows: Rows, pk: int, history: History) -> None:
     keyframes: dict[str, Keyframe] = {}
     parent, edit, raw = None, 0, b""
     for edit, (content, change) in enumerate(history.revisions):
-        blob = GitObject(git.BLOB, content)
-        tree, trees = git.change_tree(None, {DESCRIPTOR: blob_id(content)}, lambda tree: b"")
-        body = git.commit_content(tree, parent, change)
-        head = object_id(git.COMMIT, body)
+        blob = GitObject(BLOB, content)
+        tree, trees = change_tree(None, {DESCRIPTOR: blob_id(content)}, lambda tree: b"")
+        body = commit_content(tree, parent, change)
+        head = object_id(COMMIT, body)
         for row in _packed(keyframes, {blob_id(content): blob, **trees}):
             rows["dataset_object"].append((pk, *row))
         before, raw = bytes.fromhex(parent) if parent else None, bytes.fromhex(head)
@@ -75,8 +74,8 @@ def _add(rows: Rows, pk: int, history: History) -> None:
 
 def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject]) -> Iterator[Packed]:
     """Yield objects as they are kept, each against the first one of its kind."""
-    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == git.TREE}
+    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == TREE}
     for row in Packer(keyframes.get).rows({**named, **objects}):
-        if row.kind == git.BLOB and row.base is None:
+        if row.kind == BLOB and row.base is None:
             keyframes[DESCRIPTOR] = Keyframe(row.id.hex(), objects[row.id.hex()].content, len(row.data))
         yield row

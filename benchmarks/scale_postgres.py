@@ -14,7 +14,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -25,27 +25,20 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
+import metastore
+from benchmarks.loading import History, load
+from benchmarks.search import Catalogue
 from benchmarks.table import Note, Row, printed, say
-from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, change_tree, commit_content, object_id
 from metastore.postgres.migrate import migrate
-from metastore.storage.postgres._packing import Keyframe, Packer
-from metastore.storage.postgres._packing import Row as Packed
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import Author, Change, DatasetId
 from tests.bundle.postgres_server import new_database, server_dsn
 
-_FILE, _PAGE, _BATCH = "datapackage.json", 100, 500
+_FILE, _PAGE = "datapackage.json", 100
 _AUTHOR, _START = Author("Ann Lee", "ann@example.org"), datetime(2026, 1, 1, tzinfo=UTC)
-_TABLES = {
-    "dataset": "pk, owner, name, head, n, deleted",
-    "dataset_revision": "dataset, n, id, tree, body",
-    "dataset_object": "dataset, id, kind, packed, base, data",
-    "dataset_change": "owner, name, action, before, after",
-}
-_KEYS = "SELECT setval(pg_get_serial_sequence('dataset', 'pk'), (SELECT max(pk) FROM dataset))"
+_WORDS = Catalogue(0, 0)
 _BLOAT = """SELECT pg_table_size('dataset'), n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
     WHERE relname = 'dataset'"""
-Rows = dict[str, list[tuple[Any, ...]]]
 
 
 def main() -> None:
@@ -68,33 +61,26 @@ def measured(dsn: str, options: argparse.Namespace) -> Iterator[Row | Note]:
     """Load, then measure."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         before = _size(connection)
-        count, took = load(connection, options)
+        count, took = load(connection, histories(options), options.seconds)
         connection.execute("VACUUM ANALYZE")
         yield Note(f"{count:,} datasets with {options.revisions} revisions each, loaded in {took:.0f} s.")
         beside = (_size(connection) - before) / count - len(_descriptor(0, 0, options.bytes))
         yield Row("bytes a dataset beside its newest descriptor", beside, target=2_500, unit="B")
         yield from _pages(dsn, count)
+        yield from _searches(dsn, connection, count)
         yield from _updates(dsn, connection, count, options)
 
 
-def load(connection: psycopg.Connection[Any], options: argparse.Namespace) -> tuple[int, float]:
-    """Make datasets until there are enough, or the time is over. Returns how many, and the seconds."""
-    start, done = time.monotonic(), 0
-    while done < options.datasets and time.monotonic() - start < options.seconds:
-        rows: Rows = {table: [] for table in _TABLES}
-        batch = min(_BATCH, options.datasets - done)
-        for number in range(done, done + batch):
-            _add(rows, number, options.revisions, options.bytes)
-        with connection.transaction():
-            for table, columns in _TABLES.items():
-                with connection.cursor().copy(f"COPY {table} ({columns}) FROM STDIN".encode()) as copy:
-                    for row in rows[table]:
-                        copy.write_row(row)
-        done += batch
-        if done % 10_000 == 0:
-            say(f"{done:,} of {options.datasets:,} datasets in {time.monotonic() - start:.0f} s")
-    connection.execute(_KEYS.encode())
-    return done, time.monotonic() - start
+def histories(options: argparse.Namespace) -> Iterator[History]:
+    """Yield the datasets to load; they are made as they are asked for."""
+    for number in range(options.datasets):
+        yield History(_id(number), _revisions(number, options))
+
+
+def _revisions(number: int, options: argparse.Namespace) -> Iterator[tuple[bytes, Change]]:
+    for edit in range(options.revisions):
+        at = _START + timedelta(minutes=edit)
+        yield _descriptor(number, edit, options.bytes), Change(_AUTHOR, f"Version 1.{edit}", at)
 
 
 def _id(number: int) -> DatasetId:
@@ -106,39 +92,9 @@ def _descriptor(number: int, edit: int, size: int) -> bytes:
         {"name": f"table-{number}-{place}", "path": f"data/{place}.csv", "bytes": number * 31 + place, "format": "csv"}
         for place in range(max(1, (size - 200) // 100))
     ]
-    value = {"name": _id(number).name, "title": f"Dataset {number}", "version": f"1.{edit}", "resources": resources}
+    title = f"Dataset {number}: {_WORDS.text(random.Random(number), 5)}"
+    value = {"name": _id(number).name, "title": title, "version": f"1.{edit}", "resources": resources}
     return json.dumps(value, indent=1).encode()
-
-
-def _add(rows: Rows, number: int, revisions: int, size: int) -> None:
-    """Add the rows of a dataset, as the functions of the database would."""
-    dataset_id, pk, parent = _id(number), number + 1, None
-    keyframes: dict[str, Keyframe] = {}
-    for edit in range(revisions):
-        blob = GitObject(BLOB, _descriptor(number, edit, size))
-        tree, trees = change_tree(None, {_FILE: blob_id(blob.content)}, lambda tree: b"")
-        change = Change(_AUTHOR, f"Version 1.{edit}", _START + timedelta(minutes=edit))
-        body = commit_content(tree, parent, change)
-        head = object_id(COMMIT, body)
-        for row in _packed(keyframes, {blob_id(blob.content): blob, **trees}):
-            rows["dataset_object"].append((pk, *row))
-        raw = bytes.fromhex(head)
-        rows["dataset_revision"].append((pk, edit, raw, bytes.fromhex(tree), body))
-        before = bytes.fromhex(parent) if parent else None
-        rows["dataset_change"].append(
-            (dataset_id.owner, dataset_id.name, "append" if parent else "create", before, raw)
-        )
-        parent = head
-    rows["dataset"].append((pk, dataset_id.owner, dataset_id.name, raw, revisions - 1, False))
-
-
-def _packed(keyframes: dict[str, Keyframe], objects: Mapping[str, GitObject]) -> Iterator[Packed]:
-    """Yield objects as they are kept, each against the first one of its kind."""
-    named = {identity: git_object for identity, git_object in objects.items() if git_object.kind == TREE}
-    for row in Packer(keyframes.get).rows({**named, **objects}):
-        if row.kind == BLOB and row.base is None:
-            keyframes[_FILE] = Keyframe(row.id.hex(), objects[row.id.hex()].content, len(row.data))
-        yield row
 
 
 def _size(connection: psycopg.Connection[Any]) -> int:
@@ -172,6 +128,31 @@ def _pages(dsn: str, count: int) -> Iterator[Row]:
         say(what)
         yield Row(f"{what}: CPU", median(_cpu(call, session) for _ in range(300)), target=0.005)
     storage.close()
+
+
+def _searches(dsn: str, connection: psycopg.Connection[Any], count: int) -> Iterator[Row | Note]:
+    """Make the index, and search for two words from random places of the catalogue of words."""
+    connection.execute("TRUNCATE dataset_text")
+    storage, chance = PostgresStorage(dsn), random.Random(3)
+    session = Path(f"/proc/{storage.database.patiently(lambda each: each.info.backend_pid)}/schedstat")
+    store = metastore.MetaStore(storage, author=_AUTHOR, validation="off")
+    say("making the index")
+    took = _cpu(lambda: store.dataset_search("zzz"), session)
+    connection.execute("VACUUM ANALYZE")
+    yield Row("datasets indexed: CPU", count / took, unit="/s", more_is_better=True)
+    calls: dict[str, Callable[[], object]] = {
+        "two words": lambda: store.dataset_search(_WORDS.text(chance, 2, 400)),
+        "… with three facets": lambda: store.dataset_search(
+            _WORDS.text(chance, 2, 400), facets=("owner", "licence", "format")
+        ),
+        "a word that all have": lambda: store.dataset_search("dataset"),
+    }
+    for what, call in calls.items():
+        say(what)
+        times = sorted(_cpu(call, session) for _ in range(200))
+        yield Row(f"a page of a search, {what}: CPU, median", median(times), target=0.005)
+        yield Row("… 95 of 100 below", times[190])
+    store.close()
 
 
 def _cpu(call: Callable[[], object], session: Path) -> float:

@@ -1,4 +1,4 @@
-"""Search in an index: how fast it is made, how large it is, and how fast it answers, beside FTS5 by itself."""
+"""Search in an index, in SQLite and in PostgreSQL: how fast it is made, how large it is, and how fast it answers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psycopg
+
+from benchmarks.loading import History, load
 from benchmarks.table import Note, Row, say
 from metastore import Author, Revision
 from metastore.search.index import SearchIndex
 from metastore.search.values import Readable, Wanted
-from metastore.types import DatasetId, FeedEntry, RevisionId
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import Change, DatasetId, FeedEntry, RevisionId
+from tests.bundle.postgres_server import migrated_database
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _QUERIES, _HITS = 60, 20
 _LICENCES = ("CC-BY-4.0", "CC0-1.0", "ODbL-1.0", "MIT", "BSD-3-Clause", None)
+_SIZE = "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest('{dataset_text,dataset_span}'::text[]) AS name"
 _FORMATS = ("csv", "json", "xlsx", "parquet")
 
 
@@ -37,6 +43,8 @@ class Catalogue:
         revisions: How many revisions each has; each one rewrites the description.
 
     Attributes:
+        count: How many datasets there are.
+        revisions: How many revisions each has.
         spent: How many seconds of CPU the generator has used.
     """
 
@@ -46,7 +54,7 @@ class Catalogue:
         words = {"".join(chance.choices(syllables, k=chance.randint(2, 4))): None for _ in range(20_000)}
         self._words = list(words)
         self._weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(len(self._words))))
-        self._count, self._revisions = count, revisions
+        self.count, self.revisions = count, revisions
         self._stable: tuple[int, dict[str, Any]] = (-1, {})
         self.spent = 0.0
 
@@ -87,11 +95,11 @@ class Catalogue:
         }
 
     def ids(self) -> Iterator[DatasetId]:
-        return (DatasetId(f"o{number % 50}", f"d{number}") for number in range(self._count))
+        return (DatasetId(f"o{number % 50}", f"d{number}") for number in range(self.count))
 
     def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
         number = int(dataset_id.name[1:])
-        for at in range(self._revisions - 1, -1, -1):
+        for at in range(self.revisions - 1, -1, -1):
             created = _START + timedelta(days=at, seconds=number)
             parent = RevisionId(f"{number:035}{at - 1:05}") if at else None
             author = Author("Ann", "ann@example.org")
@@ -104,6 +112,12 @@ class Catalogue:
         self.spent += time.process_time() - start
         return made
 
+    def loaded(self, dataset_id: DatasetId) -> History:
+        """Return a dataset as it is loaded into a database; it has other ids there."""
+        newest_first = self.history(dataset_id)
+        contents = [(self.content(dataset_id, each), Change(each.author, "", each.created)) for each in newest_first]
+        return History(dataset_id, contents[::-1])
+
     def has_findings(self, content: bytes) -> bool:
         return False
 
@@ -115,39 +129,113 @@ class Catalogue:
             yield FeedEntry(dataset_id, "changed", next(self.history(dataset_id)), None, f"feed.{number}")
 
 
+class Measured(NamedTuple):
+    """A value that was measured with an engine."""
+
+    what: str
+    value: float
+    unit: str = "s"
+    target: float | None = None
+    more_is_better: bool = False
+
+
+#: Finds, and is asked for nothing else.
+Find = Callable[[Wanted, Readable | None], object]
+
+
 def rows(folder: Path, *, quick: bool, datasets: int | None = None, revisions: int = 1) -> Iterator[Row | Note]:
-    """Index generated datasets, and search them with two words."""
-    count = datasets or (2_000 if quick else 10_000)
-    catalogue = Catalogue(count, revisions)
-    path = str(folder / "search.sqlite")
+    """Index generated datasets on both engines, and search them with two words."""
+    catalogue = Catalogue(datasets or (2_000 if quick else 10_000), revisions)
+    sqlite = list(_sqlite(str(folder / "search.sqlite"), catalogue))
+    for what, value, unit, target, more in sqlite:
+        yield Row(f"{what}, SQLite", value, target=target, unit=unit, more_is_better=more)
+    yield Note("Descriptors are generated, which is not counted; a local store reads them from Git.")
+    try:
+        with migrated_database() as dsn:
+            for (what, value, unit, target, more), other in zip(_postgres(dsn, catalogue), sqlite, strict=False):
+                yield Row(
+                    f"{what}, PostgreSQL", value, "SQLite", other.value, target, unit, more_is_better=more, alone=True
+                )
+    except (RuntimeError, psycopg.OperationalError) as error:
+        yield Note(f"Search in PostgreSQL is left out: there is no server ({' '.join(str(error).split())}).")
+
+
+def _sqlite(path: str, catalogue: Catalogue) -> Iterator[Measured]:
     index = SearchIndex(path, catalogue, clock=lambda: 0.0)
-    say(f"indexing {count:,} datasets with {revisions} revisions each")
-    start = time.process_time() - catalogue.spent
-    index.find(_wanted("zzz"))
-    indexed = count * revisions / (time.process_time() - catalogue.spent - start)
-    index.close()  # which puts the journal into the file
-    size = os.path.getsize(path)
-    yield Row(f"index {count:,} datasets × {revisions}: CPU", indexed, target=2_000, unit="/s", more_is_better=True)
-    yield Row("… size of a revision in the index", size / count / revisions / 1000, target=2, unit="kB")
-    chance = random.Random(11)
-    queries = [catalogue.text(chance, 2, 400) for _ in range(_QUERIES)]
+
+    def clock() -> float:
+        return time.process_time() - catalogue.spent
+
+    def size() -> int:
+        index.close()  # which puts the journal into the file
+        return os.path.getsize(path)
+
+    yield from _of_index(lambda: index.find(_wanted("zzz")), size, clock, catalogue)
+    yield from _of_searches(index.find, clock, catalogue)
+    index.close()
     database = sqlite3.connect(path)
     raw = "SELECT rowid FROM now WHERE now MATCH ? ORDER BY bm25(now, 10.0, 1.0) LIMIT ?"
-    by_hand = _times(catalogue, queries, lambda query: database.execute(raw, [query, _HITS]).fetchall())
+    times = _times(clock, _queries(catalogue), lambda query: database.execute(raw, [query, _HITS]).fetchall())
     database.close()
-    for what, facets, within in (
-        (f"two words, the best {_HITS}, with their total", (), None),
-        ("… with three facets", ("owner", "licence", "format"), 0.05),
-        ("… of a caller who may not read all", (), None),
+    yield Measured(f"FTS5's best {_HITS} by itself: CPU, median", times[0])
+
+
+def _postgres(dsn: str, catalogue: Catalogue) -> Iterator[Measured]:
+    """Search in a database, whose index is made again; the CPU of its session counts, too."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        load(connection, map(catalogue.loaded, catalogue.ids()), 3600)
+        connection.execute("TRUNCATE dataset_text")
+        connection.execute("VACUUM ANALYZE")
+        storage = PostgresStorage(dsn)
+        index = storage.search_index(catalogue)
+        session = Path(f"/proc/{storage.database.patiently(lambda each: each.info.backend_pid)}/schedstat")
+
+        def clock() -> float:
+            return time.process_time() + int(session.read_text().split()[0]) / 1e9 - catalogue.spent
+
+        def size() -> int:
+            connection.execute("VACUUM ANALYZE")
+            row = connection.execute(_SIZE.encode()).fetchone()
+            return int(row[0]) if row else 0
+
+        yield from _of_index(lambda: index.find(_wanted("zzz")), size, clock, catalogue)
+        yield from _of_searches(index.find, clock, catalogue)
+        storage.close()
+
+
+def _of_index(
+    make: Callable[[], object], size: Callable[[], int], clock: Callable[[], float], catalogue: Catalogue
+) -> Iterator[Measured]:
+    count, revisions = catalogue.count, catalogue.revisions
+    say(f"indexing {count:,} datasets with {revisions} revisions each")
+    start = clock()
+    make()
+    rate = count * revisions / (clock() - start)
+    yield Measured(f"index {count:,} datasets × {revisions}: CPU", rate, "/s", 2_000, more_is_better=True)
+    yield Measured("size of a revision in the index", size() / count / revisions / 1000, "kB", 2)
+
+
+def _of_searches(find: Find, clock: Callable[[], float], catalogue: Catalogue) -> Iterator[Measured]:
+    some = Readable(frozenset(f"o{number}" for number in range(50)))
+    for what, facets, readable, within in (
+        (f"two words, the best {_HITS}, with their total", (), None, None),
+        ("… with three facets", ("owner", "licence", "format"), None, 0.05),
+        ("… of a caller who may not read all", (), some, None),
     ):
-        readable = Readable(frozenset(f"o{number}" for number in range(50))) if "may not" in what else None
-        found = _times(catalogue, queries, lambda query, f=facets, m=readable: index.find(_wanted(query, facets=f), m))  # type: ignore[misc]
-        yield Row(f"{what}: CPU, median", found[0], "FTS5's best 20 by itself", by_hand[0])
-        yield Row(f"{what}: CPU, 95 of 100 below", found[1], target=within)
-    front = _times(catalogue, queries[:10], lambda query: index.find(_front()))
-    yield Row("the catalogue's first page, with five facets: CPU, median", front[0])
-    index.close()
-    yield Note("Descriptors are generated, which is not counted; a local store reads them from Git.")
+        times = _times(
+            clock,
+            _queries(catalogue),
+            lambda query, f=facets, r=readable: find(_wanted(query, facets=f), r),  # type: ignore[misc]
+        )
+        yield Measured(f"{what}: CPU, median", times[0])
+        yield Measured(f"{what}: CPU, 95 of 100 below", times[1], target=within)
+    front = _times(clock, _queries(catalogue)[:10], lambda query: find(_front(), None))
+    yield Measured("the catalogue's first page, with five facets: CPU, median", front[0])
+
+
+def _queries(catalogue: Catalogue) -> list[str]:
+    chance = random.Random(11)
+    return [catalogue.text(chance, 2, 400) for _ in range(_QUERIES)]
 
 
 def _wanted(query: str, *, facets: tuple[str, ...] = (), order: str = "relevance") -> Wanted:
@@ -160,13 +248,13 @@ def _front() -> Wanted:
     return _wanted("", facets=("owner", "licence", "format", "keyword", "contributor"), order="changed")
 
 
-def _times(catalogue: Catalogue, queries: list[str], find: Callable[[str], object]) -> tuple[float, float]:
+def _times(clock: Callable[[], float], queries: list[str], find: Callable[[str], object]) -> tuple[float, float]:
     """Return the median of the seconds of CPU that a search takes, and what 95 of 100 take at most."""
     times = []
     for query in queries:
-        start = time.process_time() - catalogue.spent
+        start = clock()
         find(query)
-        times.append(time.process_time() - catalogue.spent - start)
+        times.append(clock() - start)
     return statistics.median(times), sorted(times)[int(len(times) * 0.95)]
 
 

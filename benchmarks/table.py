@@ -18,9 +18,10 @@ class Row:
         ours: Our value, in `unit`.
         other: What it is compared with; empty for nothing.
         theirs: The other's value.
-        target: The most that the ratio may be, or (without another) our value; None for no target.
+        target: The most that the ratio may be, or (without another, or `alone`) our value; None for no target.
         unit: `s` for seconds; otherwise printed behind the number.
         more_is_better: The ratio then says how many times as much we do, and the target is the least.
+        alone: The target is one of our value, although there is another.
     """
 
     what: str
@@ -30,6 +31,7 @@ class Row:
     target: float | None = None
     unit: str = "s"
     more_is_better: bool = False
+    alone: bool = False
 
     @property
     def ratio(self) -> float | None:
@@ -38,8 +40,9 @@ class Row:
     def cells(self) -> list[str]:
         goal, verdict = "", ""
         if self.target is not None:
-            measured = self.ratio if self.theirs is not None else self.ours
-            goal = f"{self.target:g}×" if self.theirs is not None else shown(self.target, self.unit)
+            is_ratio = self.theirs is not None and not self.alone
+            measured = self.ratio if is_ratio else self.ours
+            goal = f"{self.target:g}×" if is_ratio else shown(self.target, self.unit)
             met = measured is not None and (measured >= self.target if self.more_is_better else measured <= self.target)
             verdict = "met" if met else "MISSED"
         theirs = shown(self.theirs, self.unit) if self.theirs is not None else ""
