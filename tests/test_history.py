@@ -116,7 +116,7 @@ def test_a_difference_is_a_patch_and_words(store: MetaStore) -> None:
         (
             {"sources": [{"email": "a@b", "role": "x"}, {"email": "c@d", "role": "y"}]},
             {"sources": [{"email": "c@d", "role": "z"}, {"email": "a@b", "role": "x"}]},
-            ["source 1 › role changed: 'y' → 'z'"],
+            ["source c@d › role changed: 'y' → 'z'", "source a@b moved from the start to after c@d"],
         ),
         ({"bbox": [1, 2, 3]}, {"bbox": [1, 2, 4]}, ["bbox changed: [1, 2, 3] → [1, 2, 4]"]),
         (

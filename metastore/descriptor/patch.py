@@ -93,8 +93,9 @@ def _apply_operations(document: Any, operations: Sequence[Any]) -> Any:
         try:
             patching.apply(_parse(operation))
         except _Misfit as error:
-            misfit = InvalidInput(f"operation {index} of the patch does not fit: {error}")
-            misfit.pointer = f"/{index}"  # into the patch, so not in the message
+            pointer, message = f"/{index}", f"operation {index} of the patch does not fit: {error}"
+            misfit = InvalidInput(message, problems=((pointer, message),))
+            misfit.pointer = pointer  # into the patch, so not in the message
             raise misfit from None
     return patching.document
 

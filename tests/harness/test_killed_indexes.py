@@ -24,7 +24,7 @@ from ..processes import SOAK, in_child
 CARS = "physics/cars"
 _DIED = 9
 #: Before every which statement a process dies outside of the soak.
-STEPS = {"search": 23, "history": 11, "bundles": 11}
+STEPS = {"search": 46, "history": 11, "bundles": 11}
 
 
 def fill(root: Path, first: int, last: int) -> None:

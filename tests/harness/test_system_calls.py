@@ -90,7 +90,7 @@ def test_a_system_call_that_fails_anywhere_gives_an_error_that_is_true(
     shutil.copytree(template, tmp_path / "done")
     EVERY[what](connect(tmp_path / "done"))  # what it imports is imported now
     before, done = whole(template), whole(tmp_path / "done")
-    number, step, struck = 0, 1 if SOAK or what != "verify" else 9, True  # verify lists some hundred folders
+    number, step, struck = 0, 1 if SOAK or what != "verify" else 19, True  # verify lists some hundred folders
     while struck:
         number += step
         root = tmp_path / str(number)
