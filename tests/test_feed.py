@@ -215,6 +215,15 @@ def test_a_volume_that_is_rolled_back_begins_at_the_start(tmp_path: Path, monkey
     assert [each for _, each in storage.touched(cursor)] == [CARS]
 
 
+def test_a_file_that_the_system_left_among_the_notes_is_passed_over(tmp_path: Path) -> None:
+    with metastore.connect(tmp_path, author=ANN) as store:
+        store.dataset_create(CARS, {})
+        store.dataset_move(CARS, BOATS)
+        (tmp_path / "_metastore/notes/.DS_Store").write_bytes(b"")
+        assert {entry.dataset_id: entry.action for entry in store.changes()} == {CARS: "moved", BOATS: "changed"}
+        assert not list(store.verify())
+
+
 def test_a_moved_folder_keeps_its_feed(tmp_path: Path) -> None:
     store = connect(tmp_path / "store")
     store.dataset_create(IDS[0], {})

@@ -293,6 +293,12 @@ def test_off_does_not_look(storage: Storage) -> None:
         MetaStore(storage, validation="maybe")  # type: ignore[arg-type]
 
 
+def test_an_address_without_json_at_its_end_is_taken_whole() -> None:
+    profiles = Profiles.load({"https://example.org/profile": {"required": ["mine"]}})
+    assert [found.kind for found in profiles.findings({"profile": "https://example.org/profile"})] == ["required"]
+    assert profiles.findings({"profile": "https://example.org/pr"})[0].kind == "unknown-profile"
+
+
 def test_a_ckan_dataset_whose_files_come_later_is_valid(storage: Storage) -> None:
     package = {"name": "a", "title": "A dataset whose files come later", "resources": [], "tags": [], "extras": []}
     descriptor = ckan.to_descriptor(package)

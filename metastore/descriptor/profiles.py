@@ -125,7 +125,8 @@ class Profiles:
         by_id = {str(uri).rstrip("/#"): address for address, uri in self._uris.items()}
         if wanted in self.own or wanted in by_id:
             return wanted if wanted in self.own else by_id[wanted]
-        ends = [each for each in self.own if f"/{wanted}".removesuffix(".json").endswith(f"/{each[:-5]}")]
+        whole = f"/{wanted}".removesuffix(".json")
+        ends = [address for address in self.own if whole.endswith(f"/{address.removesuffix('.json')}")]
         return max(ends, key=len, default=None)
 
     @cached_property

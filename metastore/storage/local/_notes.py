@@ -43,7 +43,8 @@ class Notes:
         """Yield the ids that have a note, also those that have a repository again."""
         notes = self._layout.private("notes")
         for owner in os.listdir(notes) if os.path.isdir(notes) else ():
-            yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if is_id(owner, name))
+            with suppress(NotADirectoryError):  # a file that some system left, such as `.DS_Store`
+                yield from (DatasetId(owner, name) for name in os.listdir(f"{notes}/{owner}") if is_id(owner, name))
 
     def path(self, dataset_id: DatasetId) -> str:
         """Return the file of an id's note. The file's time is the time of the change, by the store's clock."""
