@@ -445,6 +445,18 @@ def test_a_damaged_tag_is_named_where_it_is_read_and_keeps_nobody_from_the_revis
         assert store.revision_read(CARS, newest[:8]).id == store.revision_read(CARS, "v1").id == newest
 
 
+def test_a_tag_that_leads_nowhere_keeps_nobody_from_the_revisions(folder: Path) -> None:
+    path = folder / "physics/cars.git"
+    DAMAGES["tag that leads nowhere"](path)
+    with connect(folder) as store:
+        newest = head(path)
+        assert store.revision_read(CARS, newest[:8]).id == newest
+        with pytest.raises(StorageCorrupt, match="is missing"):
+            store.tag_read(CARS, "nowhere")
+        with pytest.raises(RevisionNotFound):
+            store.revision_read(CARS, "1" * 8)
+
+
 @pytest.mark.parametrize("name", ["tag without object", "commit without tree"])
 def test_an_object_that_leads_nowhere_is_damage_for_a_clone_too(name: str, folder: Path) -> None:
     DAMAGES[name](folder / "physics/cars.git")

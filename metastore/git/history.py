@@ -52,6 +52,13 @@ def resolve(dataset_id: DatasetId, repository: Repository, text: str) -> str:
     raise RevisionNotFound(dataset_id, text)
 
 
+def _tagged_commit(dataset_id: DatasetId, repository: Repository, name: str) -> str | None:
+    """Return the commit that a tag names, or None. Raises StorageCorrupt if the tag is damaged."""
+    with suppress(TagNotFound):
+        return read_tag(dataset_id, repository, name).revision
+    return None
+
+
 def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> str:
     found = repository.starting_with(text)
     found |= {target for target in _tag_targets(repository) if target.startswith(text)}
@@ -65,12 +72,13 @@ def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> st
 
 def checked_commit(dataset_id: DatasetId, repository: Repository, revision_id: str) -> Commit:
     """Return a commit, after a check that it is a revision: objects outlive their references."""
-    if revision_id not in repository.on_branch and not _proven(repository, revision_id):
+    if revision_id not in repository.on_branch and not _is_revision(repository, revision_id):
         raise RevisionNotFound(dataset_id, revision_id)
     return commit_at(repository, revision_id)
 
 
-def _proven(repository: Repository, revision_id: str) -> bool:
+def _is_revision(repository: Repository, revision_id: str) -> bool:
+    """Look whether the branch or a tag leads to a commit. One on the branch is remembered."""
     if not looks_like_revision(revision_id) or len(revision_id) != 40:
         return False
     try:
@@ -82,6 +90,23 @@ def _proven(repository: Repository, revision_id: str) -> bool:
         remember(repository, revision_id)
         return True
     return revision_id in _tag_targets(repository)
+
+
+def _tag_targets(repository: Repository) -> set[str]:
+    """Return the commits that have a tag. A damaged tag is passed over: it must not hide the other revisions."""
+    commits = (_commit_of(repository, target) for target in repository.tag_targets().values())
+    return {commit for commit in commits if commit is not None}
+
+
+def _commit_of(repository: Repository, target: str) -> str | None:
+    try:
+        kind, content = object_at(repository, target)
+        if kind == COMMIT:
+            return target
+        tag = parse_tag(content)
+    except (StorageCorrupt, ValueError):
+        return None
+    return tag.target if tag.kind == COMMIT else None
 
 
 def remember(repository: Repository, revision_id: str) -> None:
@@ -128,7 +153,7 @@ def tag_at(dataset_id: DatasetId, repository: Repository, name: str, target: str
         if kind != TAG:
             raise TagNotFound(dataset_id, name)
         tag = parse_tag(content)
-    except (ValueError, KeyError):
+    except ValueError:
         raise StorageCorrupt(f"the tag {name} of {dataset_id} cannot be read") from None
     if tag.kind != COMMIT:
         raise TagNotFound(dataset_id, name)
@@ -142,29 +167,6 @@ def expect_tag(dataset_id: DatasetId, repository: Repository, name: str, expecte
         raise TagNotFound(dataset_id, name)
     if actual != expected:
         raise RevisionConflict(f"{dataset_id}@{name}", expected=expected, actual=actual)
-
-
-def _tagged_commit(dataset_id: DatasetId, repository: Repository, name: str) -> str | None:
-    """Return the commit that a tag names, or None. Raises StorageCorrupt if the tag is damaged."""
-    with suppress(TagNotFound):
-        return read_tag(dataset_id, repository, name).revision
-    return None
-
-
-def _commit_of(repository: Repository, target: str) -> str | None:
-    kind, content = object_at(repository, target)
-    if kind == COMMIT:
-        return target
-    try:
-        tag = parse_tag(content)
-    except (ValueError, KeyError):
-        return None
-    return tag.target if tag.kind == COMMIT else None
-
-
-def _tag_targets(repository: Repository) -> set[str]:
-    commits = (_commit_of(repository, target) for target in repository.tag_targets().values())
-    return {commit for commit in commits if commit is not None}
 
 
 def next_objects(
@@ -183,7 +185,7 @@ def next_objects(
             blobs[path] = blob
         else:
             if content is not None:
-                _has_blob(repository, path, content)
+                _expect_blob(repository, path, content)
             blobs[path] = content
     if repository and parent:
         tree, trees = change_tree(commit_at(repository, parent).tree, blobs, repository.tree)
@@ -196,7 +198,7 @@ def next_objects(
     return objects, commit
 
 
-def _has_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
+def _expect_blob(repository: Repository | None, path: str, blob: BlobId) -> None:
     if not repository or not repository.has_blob(blob):
         raise InvalidInput(f"there is no blob {blob} to put at {path}")
 

@@ -224,7 +224,7 @@ def commit_at(repository: ReadableRepository, commit_id: str) -> Commit:
     try:
         if kind == COMMIT:
             return _parse_commit(content)
-    except (ValueError, KeyError):
+    except ValueError:
         pass
     raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
 
