@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metastore.errors import StorageCorrupt
-from metastore.git.delta import difference, patched, result_size
+from metastore.git.delta import apply_delta, compute_delta, result_size
 from metastore.git.objects import BLOB, GitObject, object_id
-from metastore.git.pack import HEADER, as_difference, from_pack, whole
+from metastore.git.pack import HEADER, delta_entry, from_pack, whole_entry
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import pack_names, write_pack
@@ -34,34 +34,34 @@ _TEXTS = st.lists(_LETTERS, max_size=40).map(b"".join)
 
 @given(_TEXTS, _TEXTS)
 def test_a_difference_makes_the_target_of_its_base(base: bytes, target: bytes) -> None:
-    delta = difference(base, target, longest=10 * len(target) + 100)
+    delta = compute_delta(base, target, longest=10 * len(target) + 100)
     assert delta is not None
-    assert patched(base, delta) == target
+    assert apply_delta(base, delta) == target
     assert result_size(delta) == len(target)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300))
 def test_what_was_put_in_between_is_all_that_a_difference_holds(start: bytes, middle: bytes, end: bytes) -> None:
-    delta = difference(start + end, start + middle + end, longest=1000)
+    delta = compute_delta(start + end, start + middle + end, longest=1000)
     assert delta is not None
-    assert patched(start + end, delta) == start + middle + end
+    assert apply_delta(start + end, delta) == start + middle + end
     assert len(delta) < len(middle) + 40
 
 
 def test_a_difference_that_is_too_long_is_none() -> None:
     chance = random.Random(1)
-    assert difference(chance.randbytes(1_000_000), chance.randbytes(1_000_000), longest=500_000) is None
-    assert difference(b"", b"x" * 100, longest=99) is None
+    assert compute_delta(chance.randbytes(1_000_000), chance.randbytes(1_000_000), longest=500_000) is None
+    assert compute_delta(b"", b"x" * 100, longest=99) is None
 
 
 def test_a_copy_that_names_no_length_is_of_64_kibibytes() -> None:
     """As gitformat-pack(5) says: a size of zero stands for 0x10000."""
     base = random.Random(1).randbytes(0x10000 + 7)
     sizes = bytes([0x87, 0x80, 0x04]) + bytes([0x80, 0x80, 0x04])  # of the base, and of what it makes
-    assert patched(base, sizes + bytes([0x80])) == base[:0x10000]
+    assert apply_delta(base, sizes + bytes([0x80])) == base[:0x10000]
 
 
-_BASE = whole(GitObject(BLOB, b"base"))
+_BASE = whole_entry(GitObject(BLOB, b"base"))
 _ENDLESS = b"\xff" * 1000 + b"\1"
 _MANY = 64 * 1024 // 64 + 1
 
@@ -71,10 +71,10 @@ _MANY = 64 * 1024 // 64 + 1
     [
         (b"\xbf" + _ENDLESS, "a size is too long"),
         (b"\x64" + _ENDLESS, "a distance is too long"),
-        (as_difference(_ENDLESS, len(_BASE)), "a size is too long"),
-        (as_difference(b"\4" + _ENDLESS, len(_BASE)), "a size is too long"),
-        (as_difference(b"\4\0" + b"\0" * _MANY, len(_BASE)), "too many commands"),
-        (as_difference(b"\4\0" + b"\x88\1" * _MANY, len(_BASE)), "too many commands"),
+        (delta_entry(_ENDLESS, len(_BASE)), "a size is too long"),
+        (delta_entry(b"\4" + _ENDLESS, len(_BASE)), "a size is too long"),
+        (delta_entry(b"\4\0" + b"\0" * _MANY, len(_BASE)), "too many commands"),
+        (delta_entry(b"\4\0" + b"\x88\1" * _MANY, len(_BASE)), "too many commands"),
     ],
     ids=["size", "distance", "size of the base", "size of the result", "no commands", "copies from beyond the base"],
 )
@@ -87,9 +87,9 @@ def test_a_small_pack_that_would_take_long_is_refused(entry: bytes, words: str) 
 @pytest.mark.parametrize("size", [0xFFFE, 0xFFFF, 0x10000, 0x10001, 0x1FFFF, 300_000])
 def test_pieces_of_any_length_are_copied(size: int, tmp_path: Path) -> None:
     base = random.Random(2).randbytes(size)
-    delta = difference(base, b"x" + base, longest=1000)
+    delta = compute_delta(base, b"x" + base, longest=1000)
     assert delta is not None
-    assert patched(base, delta) == b"x" + base
+    assert apply_delta(base, delta) == b"x" + base
 
 
 @pytest.fixture

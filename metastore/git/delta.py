@@ -14,7 +14,7 @@ MOST_BITS = 63
 _MOST_MISSED = 8192
 
 
-def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
+def compute_delta(base: bytes, target: bytes, *, longest: int) -> bytes | None:
     """Return the delta that turns `base` into `target`, or None if it takes more than `longest` bytes."""
     start = _common(base, 0, target, 0)
     end = _common_end(base, target, start)
@@ -33,7 +33,7 @@ def difference(base: bytes, target: bytes, *, longest: int) -> bytes | None:
     return found if len(found) <= longest else None
 
 
-def patched(base: bytes, delta: bytes, commands: Iterator[int] | None = None) -> bytes:
+def apply_delta(base: bytes, delta: bytes, commands: Iterator[int] | None = None) -> bytes:
     """Apply a delta to its base.
 
     Args:

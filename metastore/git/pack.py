@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from metastore.git.delta import MOST_BITS, patched, result_size
+from metastore.git.delta import MOST_BITS, apply_delta, result_size
 from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, object_id
 
 _NUMBERS = {COMMIT: 1, TREE: 2, BLOB: 3, TAG: 4}
@@ -29,20 +29,20 @@ def to_pack(objects: Mapping[str, GitObject]) -> bytes:
 def pack_parts(count: int, objects: Iterable[GitObject], level: int = -1) -> Iterator[bytes]:
     """Yield the parts of a pack, reading one object at a time, without deltas; `level` is zlib's."""
     checksum = hashlib.sha1(usedforsecurity=False)
-    for part in chain([HEADER + count.to_bytes(4)], (whole(found, level) for found in objects)):
+    for part in chain([HEADER + count.to_bytes(4)], (whole_entry(found, level) for found in objects)):
         checksum.update(part)
         yield part
     yield checksum.digest()
 
 
-def whole(found: GitObject, level: int = -1) -> bytes:
+def whole_entry(found: GitObject, level: int = -1) -> bytes:
     """Return an object's entry in a pack, without a delta."""
     return _head(_NUMBERS[found.kind], len(found.content)) + zlib.compress(found.content, level)
 
 
-def as_difference(difference: bytes, distance: int) -> bytes:
+def delta_entry(delta: bytes, distance: int) -> bytes:
     """Return an object's entry as a delta to an object that lies `distance` bytes before it."""
-    return _head(BY_OFFSET, len(difference)) + _distance(distance) + zlib.compress(difference)
+    return _head(BY_OFFSET, len(delta)) + _distance(distance) + zlib.compress(delta)
 
 
 def from_pack(content: bytes, *, longest: int, most: int | None = None) -> dict[str, GitObject]:
@@ -123,7 +123,7 @@ def _resolved(entries: Iterable[_Entry], room: _Room) -> dict[str, GitObject]:
         objects[identity] = found
         for follower in (*waiting.pop(entry.offset, ()), *waiting.pop(identity, ())):
             room.take(result_size(follower.content))
-            ready.append((follower, GitObject(found.kind, patched(found.content, follower.content, room.commands))))
+            ready.append((follower, GitObject(found.kind, apply_delta(found.content, follower.content, room.commands))))
     if waiting:
         raise ValueError("it is not complete")
     return objects

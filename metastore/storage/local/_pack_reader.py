@@ -13,7 +13,7 @@ from collections import OrderedDict
 from contextlib import suppress
 
 from metastore.files import naming
-from metastore.git.delta import patched
+from metastore.git.delta import apply_delta
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.storage.local._packs import FAR, IDS_AT, INDEX_HEADER, readable_packs
@@ -109,14 +109,14 @@ class _Pack:
         deltas: dict[int, bytes] = {}
         while (found := self._bases.get(place)) is None:
             if place in deltas:
-                raise ValueError("a difference is a base of itself")
+                raise ValueError("a delta is a base of itself")
             number, base, content = self._entry(descriptor, place)
             if base is None:
                 found = self._keep(place, GitObject(KINDS_BY_NUMBER[number], content))
                 break
             deltas[place], place = content, base
         for place, delta in reversed(deltas.items()):
-            found = self._keep(place, GitObject(found.kind, patched(found.content, delta)))
+            found = self._keep(place, GitObject(found.kind, apply_delta(found.content, delta)))
         return found
 
     def _keep(self, place: int, found: GitObject) -> GitObject:
@@ -135,12 +135,12 @@ class _Pack:
             distance, position = read_distance(chunk, position)
             base = offset - distance
             if base <= 0:
-                raise ValueError("the base of a difference lies before the pack")
+                raise ValueError("the base of a delta lies before the pack")
         elif number == BY_ID:
             base = self.find(chunk[position : position + 20])
             position += 20
             if base is None:
-                raise ValueError("the base of a difference is missing")
+                raise ValueError("the base of a delta is missing")
         elif number not in KINDS_BY_NUMBER:
             raise ValueError("an object is of no kind")
         return number, base, _inflated(descriptor, chunk[position:], offset + len(chunk), size)

@@ -16,9 +16,9 @@ from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
 from metastore.files import building, make_folders, naming, read_file, sync_directory, sync_file
-from metastore.git.delta import difference
+from metastore.git.delta import compute_delta
 from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
-from metastore.git.pack import HEADER, as_difference, whole
+from metastore.git.pack import HEADER, delta_entry, whole_entry
 from metastore.storage.local._locks import git_locked
 
 #: The prefix of Git's unfinished packs.
@@ -128,18 +128,18 @@ class _Versions:
         """Return the entry of the next version, for an offset in the pack."""
         size = len(found.content)
         if found.kind not in (BLOB, TREE) or size < _WORTH:
-            return whole(found)
+            return whole_entry(found)
         number = self._bases[-1].number + 1 if self._bases else 0
         while self._bases and self._bases[-1].number > number & (number - 1):
             self._bases.pop()
         if self._bases:
             base = self._bases[-1]
-            delta = difference(base.content, found.content, longest=size // _GAIN)
+            delta = compute_delta(base.content, found.content, longest=size // _GAIN)
             if delta is not None:
                 self._bases.append(_Version(number, offset, found.content))
-                return as_difference(delta, offset - base.offset)
+                return delta_entry(delta, offset - base.offset)
         self._bases = [_Version(0, offset, found.content)]
-        return whole(found)
+        return whole_entry(found)
 
 
 def name_pack(folder: str, name: str, rows: list[Row], checksum: bytes) -> str:
