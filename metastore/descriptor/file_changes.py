@@ -1,4 +1,8 @@
-"""The changes that a write makes to the files of a dataset, computed before anything is written."""
+"""What a write is about to store, computed before anything is written.
+
+`prepare` checks a descriptor and gives it the form in which it is stored, with its findings. `changed_files` computes
+the files of the dataset that change with it, as do the functions for reverts and undos.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TEXT_OR_VALUE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|,|[\[{](?!\s*[\]}])'
 _CONTINUING = bytes(range(0x80, 0xC0))
 #: Bytes that a character in memory takes -> the bytes of UTF-8 that do not begin such a character.
 _NARROWER = {4: bytes(range(0xF0)), 2: bytes(range(0xC4))}
-#: … -> such a character, also as an escape.
+#: The same bytes -> the first byte, or the escape in JSON, of a character that takes them.
 _WIDE = {4: re.compile(rb"[\xf0-\xf7]|\\u[dD][89abAB]"), 2: re.compile(rb"[\xc4-\xf7]|\\u(?!00)")}
 _WIDEST = 4
 _ESCAPE, _LENGTH_OF_ESCAPE = b"\\u", 6
