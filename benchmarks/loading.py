@@ -11,7 +11,8 @@ import psycopg
 
 from benchmarks.table import say
 from metastore.descriptor.document import DESCRIPTOR
-from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, change_tree, commit_content, object_id
+from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, blob_id, commit_content, object_id
+from metastore.git.trees import change_tree
 from metastore.storage.postgres._packing import Keyframe, Packer
 from metastore.storage.postgres._packing import Row as Packed
 from metastore.types import Change, DatasetId

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from metastore import MetaStore
 from metastore.errors import MetastoreError
-from metastore.git import objects
+from metastore.git import objects, trees
 from metastore.parse import make_author, make_message
 from metastore.types import Author, BlobId, RevisionId, TagSpec
 
@@ -41,7 +41,7 @@ def test_ids_are_those_that_git_computes(
     assert blobs == {path: objects.blob_id(content) for path, content in files.items()}
     rows = b"".join(f"100644 blob {blob}\t{path}\0".encode() for path, blob in blobs.items())
     tree = git("mktree", "-z", given=rows)
-    assert tree == objects.change_tree(None, blobs, lambda tree: b"")[0]
+    assert tree == trees.change_tree(None, blobs, lambda tree: b"")[0]
     content = objects.commit_content(tree, None, change(why, author=author))
     commit = git("commit-tree", tree, "-F", "-", given=f"{why}\n".encode() if why else b"")
     assert commit == objects.object_id("commit", content)

@@ -17,7 +17,8 @@ from metastore.errors import (
     RevisionNotFound,
     TagNotFound,
 )
-from metastore.git.objects import GitObject, blob_id, change_tree, parse_commit, parse_tree
+from metastore.git.objects import GitObject, blob_id, parse_commit, parse_tree
+from metastore.git.trees import change_tree
 from metastore.storage.port import Storage
 from metastore.types import BlobId, DatasetId, RevisionId, TagSpec
 

@@ -57,7 +57,7 @@ def json_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str
     for operations in (_operations(old, new, (), 0), _operations(old, new, (), DEEPEST - 1)):
         found = _bounded(operations)
         if found is not None:
-            return tuple(_in_words_of_the_rfc(*each) for each in found)
+            return tuple(_as_rfc_6902(*each) for each in found)
     return ({"op": "replace", "path": "", "value": new},)
 
 
@@ -72,7 +72,7 @@ def _bounded(operations: Iterator[Operation]) -> list[Operation] | None:
     return found
 
 
-def _in_words_of_the_rfc(action: str, path: Path, value: Any) -> dict[str, Any]:
+def _as_rfc_6902(action: str, path: Path, value: Any) -> dict[str, Any]:
     operation = {"op": action, "path": "".join(f"/{escape(part)}" for part in path)}
     return operation if action == "remove" else {**operation, "value": value}
 

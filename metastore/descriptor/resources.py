@@ -10,7 +10,7 @@ from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import InvalidInput
-from metastore.git.objects import MOST_PARTS
+from metastore.git.trees import MOST_PARTS
 from metastore.phrase import Phrase, joined
 
 #: Files that MetaStore writes itself; no resource may have such a path.

@@ -13,13 +13,13 @@ from metastore.git.objects import (
     Commit,
     GitObject,
     blob_id,
-    change_tree,
     commit_content,
     object_id,
     parse_tag,
     tag_content,
 )
 from metastore.git.repository import DELETED_TREE, Repository, commit_at, object_at
+from metastore.git.trees import change_tree
 from metastore.parse import is_tag_name, looks_like_revision
 from metastore.types import BlobId, Change, DatasetId, Revision, RevisionId, Tag, TagSpec
 

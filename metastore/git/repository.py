@@ -12,18 +12,8 @@ from functools import lru_cache
 
 from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import (
-    BLOB,
-    COMMIT,
-    TREE,
-    Commit,
-    GitObject,
-    blob_id,
-    change_tree,
-    find_blob,
-    first_parent,
-    parse_commit,
-)
+from metastore.git.objects import BLOB, COMMIT, TREE, Commit, GitObject, blob_id, first_parent, parse_commit
+from metastore.git.trees import change_tree, find_blob
 from metastore.types import DELETED, DELETED_CONTENT, BlobId, RevisionId
 
 #: The beginnings of the full names of branches and tags.

@@ -26,8 +26,9 @@ from metastore.errors import (
     RevisionNotFound,
     StorageCorrupt,
 )
-from metastore.git.objects import COMMIT, TAG, GitObject, blob_id, change_tree, commit_content, object_id, tag_content
+from metastore.git.objects import COMMIT, TAG, GitObject, blob_id, commit_content, object_id, tag_content
 from metastore.git.reachable import Needed
+from metastore.git.trees import change_tree
 from metastore.storage.lines import JOURNAL
 from metastore.storage.objects import ObjectStorage
 from metastore.storage.port import Storage

@@ -32,11 +32,11 @@ from metastore.git.history import (
     tag_object,
     tag_of,
 )
-from metastore.git.objects import GitObject, parse_commit, walk_tree
+from metastore.git.objects import GitObject, parse_commit
 from metastore.git.repository import Repository, ancestry, commit_at, object_at
+from metastore.git.trees import walk_tree
 from metastore.git.verify import Inspect, no_inspection, verify
-from metastore.storage._attempts import attempt
-from metastore.storage.port import Storage
+from metastore.storage.port import Storage, attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from metastore.errors import OutcomeUnknown, PathNotFound
@@ -288,3 +288,22 @@ def is_listed(dataset_id: DatasetId, prefix: str, after: DatasetId | None) -> bo
     """Tell whether `Storage.ids` lists an id, live or deleted."""
     hidden = dataset_id.is_own and not prefix.startswith("_")
     return not hidden and dataset_id.startswith(prefix) and (after is None or dataset_id > after)
+
+
+class Attempt:
+    """The ids of a change in progress: the one before it, and the new one as soon as it is known."""
+
+    def __init__(self, before: str | None, wanted: str | None) -> None:
+        self.before = before
+        self.wanted = wanted
+
+
+@contextmanager
+def attempt(before: str | None, wanted: str | None = None) -> Iterator[Attempt]:
+    """Let an OutcomeUnknown that the body raises carry the ids of the change."""
+    ids = Attempt(before, wanted)
+    try:
+        yield ids
+    except OutcomeUnknown as error:
+        error.before, error.wanted = ids.before, ids.wanted
+        raise

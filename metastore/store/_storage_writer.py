@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import Any
 
 from metastore.descriptor import file_changes, lfs
@@ -90,15 +90,16 @@ class StorageWriter(Writer):
     def create(self, request: ChangeRequest, document: Document) -> Dataset:
         dataset_id, change = request.dataset_id, self._change(request)
         files = lfs.files_of(document.value, document.content, self._lfs_config(dataset_id))
-        unread = [None]  # the id is nearly always free, so the first attempt does not look
+        attempts = count()
 
         def read_head() -> Revision | None:
-            return unread.pop() if unread else self._deletion(dataset_id)
+            # The id is nearly always free, so the first attempt does not look.
+            return self._deletion(dataset_id) if next(attempts) else None
 
         def compute(head: Revision | None) -> tuple[FileChanges, Change]:
             return ({**files} if head is None else self._files_again(dataset_id, head, files)), change
 
-        with self._adding(request, change):
+        with self._settleable(request, change):
             before, after = retry.append(self._storage, dataset_id, read_head, compute)
         dataset = self._written(request, after, document)
         self._tell_dataset(request, before, after)
@@ -176,7 +177,7 @@ class StorageWriter(Writer):
         if not head.deleted and not force:
             raise InvalidInput(f"{request.dataset_id} is live: delete it first, or purge it with force")
         details = {"revision": head.id}
-        with self._adding(request, change), self._journal.line("purge", request.dataset_id, details, change):
+        with self._settleable(request, change), self._journal.line("purge", request.dataset_id, details, change):
             self._storage.purge(request.dataset_id, parent=head.id)
         self._tell_dataset(request, head, None)
 
@@ -189,7 +190,7 @@ class StorageWriter(Writer):
         dataset = self._descriptors.dataset(dataset_id, head)
         if new_id != dataset_id:
             details = {"new_id": str(new_id), "revision": head.id}
-            with self._adding(request, change), self._journal.line("move", dataset_id, details, change):
+            with self._settleable(request, change), self._journal.line("move", dataset_id, details, change):
                 self._storage.rename(dataset_id, new_id, parent=head.id)
             self._tell_dataset(request, head, head)
         return replace(dataset, id=new_id)
@@ -197,7 +198,7 @@ class StorageWriter(Writer):
     def tag_create(self, request: ChangeRequest) -> Tag:
         change = self._change(request)
         spec = _tag_spec(change, request.tag, request.revision, request.message)
-        with self._adding(request, change):
+        with self._settleable(request, change):
             tag = self._storage.tag_create(request.dataset_id, spec)
         self._tell_tag("create", request, None, tag)
         return tag
@@ -207,7 +208,7 @@ class StorageWriter(Writer):
         spec = _tag_spec(change, request.new_name, request.revision, request.description)
         details = {"tag": old.name, "tag_id": old.id, "new_name": spec.name}
         details |= {"old_revision": old.revision, "revision": spec.revision}
-        with self._adding(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
+        with self._settleable(request, change), self._journal.line("tag_update", request.dataset_id, details, change):
             new = self._storage.tag_update(request.dataset_id, old.name, spec, expected=old.id)
         self._tell_tag("update", request, old, new)
         return new
@@ -215,7 +216,7 @@ class StorageWriter(Writer):
     def tag_delete(self, request: ChangeRequest, old: Tag) -> None:
         change = self._change(request)
         details = {"tag": old.name, "tag_id": old.id, "revision": old.revision, "description": old.description}
-        with self._adding(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
+        with self._settleable(request, change), self._journal.line("tag_delete", request.dataset_id, details, change):
             self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
         self._tell_tag("delete", request, old, None)
 
@@ -262,7 +263,7 @@ class StorageWriter(Writer):
     def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
         """Append a revision. Return the previous and the new revision, or the same one twice if no file changes."""
         change = self._change(request)
-        with self._adding(request, change):
+        with self._settleable(request, change):
             before, after = retry.append(
                 self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
             )
@@ -300,7 +301,7 @@ class StorageWriter(Writer):
         return Change(author, request.message, request.at or make_time(self._rules.clock()))
 
     @contextmanager
-    def _adding(self, request: ChangeRequest, change: Change) -> Iterator[None]:
+    def _settleable(self, request: ChangeRequest, change: Change) -> Iterator[None]:
         """Add the request to an OutcomeUnknown that the body raises, so that `settle` knows what was asked for."""
         try:
             yield

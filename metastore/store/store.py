@@ -32,7 +32,7 @@ from metastore.storage.least import reading_at_least
 from metastore.storage.port import Storage
 from metastore.store._descriptors import Descriptors
 from metastore.store._journal import Journal
-from metastore.store._naming import is_plain, resolve
+from metastore.store._revision_names import is_plain, resolve
 from metastore.store._search import Finder
 from metastore.store._storage_writer import Rules, StorageWriter
 from metastore.store._verify import verify

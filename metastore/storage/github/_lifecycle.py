@@ -19,8 +19,9 @@ from metastore.errors import (
     StorageUnavailable,
 )
 from metastore.git.cache import Cache
-from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, change_tree, commit_content, object_id
+from metastore.git.objects import BLOB, COMMIT, GitObject, blob_id, commit_content, object_id
 from metastore.git.repository import commit_at
+from metastore.git.trees import change_tree
 from metastore.http.responses import Missing, Redirected, Response, ResponseLost
 from metastore.storage.github._api import GitHubApi, RestRepository
 from metastore.storage.github._graphql import Move, Rejected

@@ -38,7 +38,6 @@ from metastore.git.repository import Repository, commit_at
 from metastore.http.client import Host
 from metastore.http.responses import Redirected
 from metastore.parse import is_tag_name
-from metastore.storage._attempts import attempt
 from metastore.storage._cursors import by_time, moment_of
 from metastore.storage.github import _queries
 from metastore.storage.github._api import GitHubApi
@@ -49,6 +48,7 @@ from metastore.storage.github._listing import Listing
 from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 

@@ -33,7 +33,6 @@ from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
 from metastore.http.client import Host
 from metastore.http.responses import Missing
-from metastore.storage._attempts import attempt
 from metastore.storage._cursors import by_time, moment_of
 from metastore.storage.hosted._listing import Listing
 from metastore.storage.hosted._moves import Moves
@@ -41,6 +40,7 @@ from metastore.storage.hosted._purging import Purging
 from metastore.storage.hosted.projects import MovedAway, Project, Projects, Wanted, title_of
 from metastore.storage.naming import Naming, aside_name
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import attempt
 from metastore.storage.remote_repository import RemoteRepository
 from metastore.types import Damage, DatasetId, Issue, RevisionId
 

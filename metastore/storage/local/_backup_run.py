@@ -16,8 +16,8 @@ from metastore.errors import StorageCorrupt
 from metastore.files import make_folders, sync_directory, sync_file
 from metastore.git.cache import Cache
 from metastore.os_errors import in_words
-from metastore.storage.local._accounts import Accounts
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
+from metastore.storage.local._journaled import Journaled
 from metastore.storage.local._maintenance import remove
 from metastore.storage.local._notes import Notes
 from metastore.storage.local._repository import GitRepository
@@ -90,7 +90,7 @@ class BackupRun:
         self._source, self._target, self._check = source.layout, target.layout, check
         self._lock = source.lock if os.access(self._source.root, os.W_OK) else lambda dataset_id: nullcontext()
         self._target_lock = target.lock
-        self._accounts = Accounts(source, target)
+        self._journaled = Journaled(source, target)
         # Apart from what others make in `tmp`, so that what a killed run left can be removed by the next.
         self._aside = self._target.backup_aside()
         self._new: list[tuple[str, DatasetId]] = []  # copied, and not yet in place
@@ -168,7 +168,7 @@ class BackupRun:
             with suppress(FileNotFoundError) if left else nullcontext():  # Git packs the source
                 copied = None
                 if os.path.isdir(target):
-                    copied = copy_onto(source, target, self._aside, dataset_id, self._accounts, check=self._check)
+                    copied = copy_onto(source, target, self._aside, dataset_id, self._journaled, check=self._check)
                 if copied is None:
                     copied = copy_new(source, made := f"{self._aside}/{secrets.token_hex(8)}")
                     self._new.append((made, dataset_id))
@@ -246,7 +246,7 @@ class BackupRun:
     def _is_purged(self, dataset_id: DatasetId) -> bool:
         try:
             copy = GitRepository(self._target.path(dataset_id), Cache(0), sync=False)
-            return self._accounts.purged(copy, dataset_id)
+            return self._journaled.purged(copy, dataset_id)
         except StorageCorrupt:
             return False
 
@@ -256,7 +256,7 @@ class BackupRun:
             new, old = (GitRepository(self._target.path(each), Cache(0), sync=False) for each in (new_id, dataset_id))
             references = old.references.all()
             has_kept = any(name.startswith(KEPT) and name not in new.references.all() for name in references)
-            lost = lost_references(old, references, new, new.references.all(), self._accounts)
+            lost = lost_references(old, references, new, new.references.all(), self._journaled)
             return not has_kept and not any(lost)
         except (StorageCorrupt, FileNotFoundError):
             return False

@@ -14,7 +14,7 @@ from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, TAG, links
 from metastore.git.reachable import Needed
 from metastore.git.repository import HEADS, TAGS
-from metastore.storage.local._accounts import Accounts
+from metastore.storage.local._journaled import Journaled
 from metastore.storage.local._locks import git_locked, replace_locked
 from metastore.storage.local._object_files import copy_object, is_whole, object_files, object_names
 from metastore.storage.local._packed_refs import packed_content
@@ -35,7 +35,7 @@ class Copied(NamedTuple):
         bytes: Their size.
         changed: Whether the copy was out of date.
         incomplete: Whether the source lacks objects that its references need, and the copy has.
-        lost: References that the source no longer has, and nothing accounts for: name and the id it held.
+        lost: References that the source no longer has, and the journal does not account for: name and the id it held.
         mended: How many damaged object files of the copy were replaced.
     """
 
@@ -75,7 +75,7 @@ def copy_new(source: str, target: str) -> Copied:
 
 
 def copy_onto(
-    source: str, target: str, aside: str, dataset_id: DatasetId, accounts: Accounts, *, check: bool
+    source: str, target: str, aside: str, dataset_id: DatasetId, journaled: Journaled, *, check: bool
 ) -> Copied | None:
     """Bring an older copy of a repository up to date, and keep in it what the source lost.
 
@@ -87,7 +87,7 @@ def copy_onto(
         target: The folder of the copy. The caller holds its lock, too.
         aside: A folder on the target's file system for files that are being written.
         dataset_id: The dataset's id.
-        accounts: Tells what was removed on purpose.
+        journaled: Tells what a call removed, by the source's journal.
         check: Whether to read every object file of the copy, and to replace the damaged ones.
 
     Returns:
@@ -106,8 +106,8 @@ def copy_onto(
     if new == old and not damaged:
         return Copied()
     _expect_targets(theirs, new.small, new.references)
-    lost = tuple(lost_references(ours, old.references, theirs, new.references, accounts))
-    if any(name.startswith(HEADS) for name, _ in lost) and accounts.purged(ours, dataset_id):
+    lost = tuple(lost_references(ours, old.references, theirs, new.references, journaled))
+    if any(name.startswith(HEADS) for name, _ in lost) and journaled.purged(ours, dataset_id):
         return None
     fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
@@ -149,14 +149,14 @@ def lost_references(
     old: dict[str, str],
     theirs: GitRepository,
     new: dict[str, str],
-    accounts: Accounts,
+    journaled: Journaled,
 ) -> Iterator[tuple[str, str]]:
     """Yield the references of a copy that its source neither holds nor continues, each with the id that it holds."""
     for name, held in sorted(old.items()):
         if name.startswith(KEPT) or new.get(name) == held:
             continue
         if name.startswith(TAGS):
-            explained = accounts.tag_changed(ours, name, held)
+            explained = journaled.tag_changed(ours, name, held)
         else:  # a branch whose commit only a tag leads to was set back
             starts = [there for other, there in new.items() if not other.startswith(TAGS)]
             explained = _leads_to(theirs, starts, held)

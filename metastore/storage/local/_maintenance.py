@@ -49,7 +49,7 @@ _CHUNK = 1024 * 1024
 _SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 #: How often, and after how many seconds each time, half a pack is looked at again.
 _LOOKS, _PAUSE = 3, 0.1
-_OVER_PACKS = "objects/pack/multi-pack-index"
+_MULTI_PACK_INDEX = "objects/pack/multi-pack-index"
 
 
 def wants_packing(path: str) -> bool:
@@ -101,7 +101,7 @@ def damage_of_store(layout: Layout, *, repair: bool) -> Iterator[Damage]:
 def _left_over_of_store(layout: Layout, *, repair: bool) -> list[str]:
     """Find what interrupted writes left, and remove it if asked to. A backup that copies for hours keeps its folder."""
     paths, aside = list(layout.left_over()), layout.backup_aside()
-    with locked_if_free(layout.backup_lock()) if aside in paths else nullcontext(True) as free:
+    with locked_if_free(layout.backup_lock_file()) if aside in paths else nullcontext(True) as free:
         paths = [path for path in paths if free or path != aside]
         for path in paths if repair else ():
             remove(path)
@@ -134,7 +134,7 @@ def damage_of_dataset(
     for detail in mended:
         yield Damage(str(dataset_id), "unreadable", detail, repaired=True)
     for file in left_over:  # outside of the lock, since the caller may want to write
-        why = "names packs that are gone" if file.endswith(_OVER_PACKS) else "was left by an interrupted write"
+        why = "names packs that are gone" if file.endswith(_MULTI_PACK_INDEX) else "was left by an interrupted write"
         detail = f"{os.path.relpath(file, path)} {why}"
         yield Damage(str(dataset_id), "left-over-file", detail, repair)
     yield from _unreadable(storage, dataset_id, inspect)
@@ -268,7 +268,7 @@ def _left_over(path: str) -> Iterator[str]:
     for folder in (path, *(folder for folder, _, _ in os.walk(f"{path}/refs"))):
         yield from stale_locks(folder)
     if names_gone_packs(path):
-        yield f"{path}/{_OVER_PACKS}"
+        yield f"{path}/{_MULTI_PACK_INDEX}"
     for folder, folders, files in os.walk(f"{path}/objects"):
         for name in [*folders, *files]:
             found = os.path.join(folder, name)

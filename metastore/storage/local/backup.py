@@ -111,7 +111,7 @@ def _keep_apart(source: str, target: str) -> None:
 def _copy(source: GitStorage, target: GitStorage, progress: Progress, *, check: bool = False) -> BackupReport:
     # A store on a read-only disk needs no lock, and could not be locked.
     stores = [store.layout for store in (source, target) if os.access(store.layout.root, os.W_OK)]
-    with storage_errors(), locked(layout.backup_lock() for layout in stores):
+    with storage_errors(), locked(layout.backup_lock_file() for layout in stores):
         run = BackupRun(source, target, check=check)
         try:
             return run.run(progress)

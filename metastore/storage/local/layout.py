@@ -153,14 +153,14 @@ class Layout:
         """Return a path in the store's own folder."""
         return f"{self.root}/{PRIVATE}/{name}"
 
-    def lock(self, dataset_id: DatasetId) -> str:
+    def lock_file(self, dataset_id: DatasetId) -> str:
         """Return the lock file of a dataset. Many datasets share one, and it is never removed."""
         return self.private(f"locks/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
     @contextmanager
     def locked(self, *dataset_ids: DatasetId) -> Iterator[None]:
         """Keep writers and packers away from datasets while the body runs."""
-        with storage_errors(), locked(self.lock(dataset_id) for dataset_id in dataset_ids):
+        with storage_errors(), locked(self.lock_file(dataset_id) for dataset_id in dataset_ids):
             yield
 
     @contextmanager
@@ -171,7 +171,7 @@ class Layout:
                 self.stamp(self.path(dataset_id))
             yield
 
-    def turn(self, dataset_id: DatasetId) -> str:
+    def turn_file(self, dataset_id: DatasetId) -> str:
         """Return the file that a writer locks to wait for its turn after a lost race."""
         return self.private(f"turns/{zlib.crc32(str(dataset_id).encode()) % _LOCKS}")
 
@@ -191,7 +191,7 @@ class Layout:
         with suppress(FileNotFoundError):
             yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
-    def backup_lock(self) -> str:
+    def backup_lock_file(self) -> str:
         """Return the lock file of a backup to or from this store."""
         return self.private("backup.lock")
 

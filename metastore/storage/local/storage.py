@@ -38,7 +38,6 @@ from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
-from metastore.storage._attempts import attempt
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles
@@ -48,6 +47,7 @@ from metastore.storage.local._notes import Note, Notes
 from metastore.storage.local._repository import GitRepository, make_repository, newest_readable
 from metastore.storage.local.layout import Layout
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId
 
 _TRIES = 10
@@ -196,7 +196,7 @@ class GitStorage(ObjectStorage):
 
     @contextmanager
     def turn(self, dataset_id: DatasetId) -> Iterator[None]:
-        with storage_errors(), locked([self.layout.turn(dataset_id)]):
+        with storage_errors(), locked([self.layout.turn_file(dataset_id)]):
             yield
 
     def ids(

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import Commit, GitObject, find_blob
+from metastore.git.objects import Commit, GitObject
 from metastore.git.repository import DELETED_TREE, Repository, commit_at
+from metastore.git.trees import find_blob
 from metastore.search.documents import Document, document
 from metastore.search.values import FACETS
 from metastore.search.words import GAP, words_of_all

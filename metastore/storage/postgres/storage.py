@@ -21,9 +21,9 @@ from metastore.parse import is_tag_name
 from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
 from metastore.search.port import Source
-from metastore.storage._attempts import attempt
 from metastore.storage.least import least
 from metastore.storage.objects import ObjectStorage
+from metastore.storage.port import attempt
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Arrays, Calls, Values
 from metastore.storage.postgres._feed import touched

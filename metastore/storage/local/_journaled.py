@@ -1,4 +1,4 @@
-"""Looks up in the journal of a store which datasets and tags were removed or changed on purpose."""
+"""Looks up in the journal of a store which datasets and tags a call removed or changed: others were lost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class _Line(NamedTuple):
     is_new: bool  # the backup's journal did not have it when the run began
 
 
-class Accounts:
-    """The lines of a source's journal, read when they are needed.
+class Journaled:
+    """What the journal of a source says was changed by a call, and so is no damage. It is read when it is needed.
 
     Args:
         source: The store that is backed up.
