@@ -19,6 +19,12 @@ HEADER = b"PACK\0\0\0\2"
 _CHUNK = 16 * 1024
 #: A pack may have one command of a delta for so many bytes of what may be unpacked. Git's packs have fewer.
 _BYTES_A_COMMAND = 64
+#: The advice of a server that refuses so much at once. A client then sends or fetches less.
+PUSH_LESS, FETCH_LESS = "push older revisions first", "take a part of it, with --depth"
+
+
+class PackTooLarge(ValueError):
+    """A pack has more objects than it may have, or larger ones."""
 
 
 def to_pack(objects: Mapping[str, GitObject]) -> bytes:
@@ -54,11 +60,11 @@ def from_pack(content: bytes, *, longest: int, most: int | None = None) -> dict[
         most: The largest number of objects; None for any number.
 
     Raises:
-        ValueError: The pack is incomplete, needs objects that are not in it, or is too large.
+        ValueError: The pack is incomplete, needs objects that are not in it, or is too large (`PackTooLarge`).
     """
     room, count = _Room(longest), int.from_bytes(content[8:12])
     if most is not None and count > most:
-        raise ValueError(f"it has {count} objects, which is more than {most}")
+        raise PackTooLarge(f"it has {count} objects, which is more than {most}")
     try:
         return _resolved(_entries(content, room), room)
     except (LookupError, zlib.error) as error:
@@ -85,7 +91,7 @@ class _Room:
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise ValueError(f"its objects have more than {self._longest} bytes")
+            raise PackTooLarge(f"its objects have more than {self._longest} bytes")
 
 
 def _entries(content: bytes, room: _Room) -> Iterator[_Entry]:

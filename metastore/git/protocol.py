@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable, TooLarge
 from metastore.git.objects import GitObject
-from metastore.git.pack import from_pack, to_pack
+from metastore.git.pack import FETCH_LESS, PUSH_LESS, from_pack, to_pack
 from metastore.http.client import Host
 from metastore.http.responses import Missing, Redirected, ResponseLost
 
@@ -102,6 +102,7 @@ class SmartHttp:
 
         Raises:
             KeyError: The repository lacks a wanted object.
+            TooLarge: The server does not send so much at once.
             StorageCorrupt: The pack that the server sent cannot be read.
         """
         arguments = [f"want {each}" for each in wants] + [f"have {each}" for each in haves]
@@ -117,6 +118,8 @@ class SmartHttp:
         except StorageUnavailable as error:
             if missing := [each for each in wants if each in str(error)]:  # "not our ref", with the id
                 raise KeyError(missing[0]) from None
+            if FETCH_LESS in str(error):
+                raise TooLarge(str(error)) from None
             raise
         except ValueError as error:
             raise StorageCorrupt(f"the host sent a pack that cannot be read: {error}") from None
@@ -127,6 +130,9 @@ class SmartHttp:
         Returns:
             None if the server confirms each reference, otherwise its reason for refusing. If no answer came,
             `ResponseLost` leaves it to the caller to find out.
+
+        Raises:
+            TooLarge: The server does not take so much at once.
         """
         side_band = self._expect_atomic(path)
         capabilities = f"\0report-status atomic {'side-band-64k ' if side_band else ''}{_AGENT}"
@@ -139,9 +145,12 @@ class SmartHttp:
         content = self._ask(path, "receive-pack", body, {}, repeatable=False)
         try:
             report, words = _bands(content) if side_band else (content, "")
-            return _refusal(report, words, updates)
+            refusal = _refusal(report, words, updates)
         except StorageUnavailable as error:  # the push was sent, and the response is not a report
             raise ResponseLost(path, f"gave no usable answer: {error}") from None
+        if refusal and PUSH_LESS in refusal:
+            raise TooLarge(f"the server does not take so much at once: {refusal}")
+        return refusal
 
     def _ask(
         self, path: str, service: str, body: bytes, headers: Mapping[str, str], *, repeatable: bool = True
@@ -154,12 +163,14 @@ class SmartHttp:
                 body=body,
                 headers={**headers, **kind},
                 repeatable=repeatable,
-                handled=(404,),
+                handled=(404, 413),
             )
         except Redirected as moved:
             raise _elsewhere(path, f"/git-{service}", moved) from None
         if answer.status == 404:
             raise NoRepository(path)
+        if answer.status == 413:
+            raise TooLarge(f"the server does not take so much at once: {answer.message() or 413}")
         if answer.headers.get("content-type", "").split(";")[0] != f"application/x-git-{service}-result":
             raise StorageUnavailable(_NO_GIT)
         return answer.content

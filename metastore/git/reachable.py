@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from metastore.errors import InvalidInput, StorageCorrupt
+from metastore.errors import StorageCorrupt, TooLarge
 from metastore.git.objects import COMMIT, TAG, GitObject, links
+from metastore.git.pack import FETCH_LESS
 from metastore.git.repository import Repository, object_at
 
 
@@ -56,7 +57,7 @@ def reachable(
 
     Raises:
         StorageCorrupt: An object is missing, or cannot be read.
-        InvalidInput: There are more than `most`.
+        TooLarge: There are more than `most`.
     """
     seen: dict[str, None] = dict.fromkeys(behind)
     for commit in known:
@@ -71,14 +72,14 @@ def reachable(
 def _walk(
     repository: Repository, start: str, seen: dict[str, None], shallow: Collection[str], most: int | None
 ) -> None:
-    """Add an object, and the objects that it needs, to those already seen. Raises InvalidInput: they are too many."""
+    """Add an object, and the objects that it needs, to those already seen. Raises TooLarge: they are too many."""
     waiting = [start]
     while waiting:
         identity = waiting.pop()
         if identity not in seen:
             seen[identity] = None
             if most is not None and len(seen) > most:
-                raise InvalidInput("the history has too many objects: take a part of it, with --depth")
+                raise TooLarge(f"the history has too many objects: {FETCH_LESS}")
             referred = _links(repository, identity)
             waiting += [next(referred)] if identity in shallow else referred
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
 
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import GitObject
-from metastore.git.pack import pack_parts
+from metastore.git.pack import FETCH_LESS, pack_parts
 from metastore.git.protocol import DELIMITER, FLUSH, pkt_line, read_request
 from metastore.git.reachable import boundary, peeled, reachable
 from metastore.git.repository import Repository, object_at
@@ -152,7 +152,7 @@ def pack_of(repository: Repository, ids: dict[str, None], most: int) -> Iterator
     """Yield the parts of a pack of objects.
 
     Raises:
-        InvalidInput: They have more than `most` bytes in total.
+        TooLarge: They have more than `most` bytes in total.
         StorageCorrupt: An object is missing, or cannot be read.
     """
     return pack_parts(len(ids), _bounded((object_at(repository, identity) for identity in ids), most), _FASTEST)
@@ -172,7 +172,7 @@ def _bounded(objects: Iterable[GitObject], most: int) -> Iterator[GitObject]:
     for found in objects:
         left -= len(found.content)
         if left < 0:
-            raise InvalidInput(f"the history has more than {most} bytes: take a part of it, with --depth")
+            raise TooLarge(f"the history has more than {most} bytes: {FETCH_LESS}")
         yield found
 
 

@@ -24,6 +24,7 @@ from metastore.git.objects import (
     parse_tag,
     parse_tree,
 )
+from metastore.git.pack import PUSH_LESS
 from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository
 from metastore.types import Damage, DatasetId
 
@@ -134,7 +135,7 @@ class _Check:
             if self._left < 0:
                 yield self._damage(
                     f"the {found.kind} {identity} is one too many: trees and commits name more than {self._most}"
-                    " objects in all; push older revisions first"
+                    f" objects in all; {PUSH_LESS}"
                 )
                 return
         problems = [f"the {found.kind} {identity}: {problem}" for problem in islice(_faults(found), _MOST_FAULTS)]

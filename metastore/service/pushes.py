@@ -14,9 +14,9 @@ from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from metastore.auth.access import Identity, require
-from metastore.errors import Conflict, DatasetMoved, DatasetNotFound, InvalidInput, NotFound, PermissionDenied
+from metastore.errors import Conflict, DatasetMoved, DatasetNotFound, InvalidInput, NotFound, PermissionDenied, TooLarge
 from metastore.git.objects import GitObject
-from metastore.git.pack import from_pack
+from metastore.git.pack import PUSH_LESS, PackTooLarge, from_pack
 from metastore.git.receive_pack import Push, Update, advertisement, report
 from metastore.git.repository import HEADS, TAGS
 from metastore.parse import make_time
@@ -59,6 +59,7 @@ def receive(dataset_id: DatasetId) -> bytes:
         AuthenticationError: There is no token, or it names no user.
         PermissionDenied: The token does not grant `import`.
         InvalidInput: The request was not made by Git, or its pack cannot be read.
+        TooLarge: Its pack holds too much.
         RequestEntityTooLarge: The request is too large.
     """
     who = _importer(dataset_id)
@@ -69,6 +70,8 @@ def receive(dataset_id: DatasetId) -> bytes:
     del body  # the memory is needed
     try:
         objects = from_pack(push.pack, longest=_UNPACKED, most=_OBJECTS) if push.pack else {}
+    except PackTooLarge as error:
+        raise TooLarge(f"the pack is too large: {error}; {PUSH_LESS}") from None
     except ValueError as error:
         raise InvalidInput(f"the pack cannot be read: {error}") from None
     if push.atomic and len(push.updates) > 1:

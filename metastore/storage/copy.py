@@ -25,6 +25,7 @@ from metastore.errors import (
     PermissionDenied,
     RevisionNotFound,
     StorageCorrupt,
+    TooLarge,
 )
 from metastore.git.objects import COMMIT, TAG, GitObject, blob_id, commit_content, object_id, tag_content
 from metastore.git.reachable import Needed
@@ -287,16 +288,27 @@ class _Run:
     # Object by object
 
     def _carry_revisions(self, dataset_id: DatasetId, ids: list[RevisionId], ours: RevisionId | None) -> None:
-        """Carry revisions over, oldest first, on top of the newest one of the target."""
+        """Carry revisions over, oldest first, on top of the newest one of the target.
+
+        If a side refuses so many at once, half as many are tried.
+        """
         assert self._pair
         source, target = self._pair
         if self._dry_run:
             return
         step = target.adopts_at_once or len(ids)
         with source.objects(dataset_id) as repository:
-            for head in [*ids[step - 1 : -1 : step], ids[-1]]:
-                target.adopt(dataset_id, Needed(repository, head, ours), head, parent=ours)
-                ours = head
+            while ids:
+                now = ids[:step]
+                head = now[-1]
+                try:
+                    target.adopt(dataset_id, Needed(repository, head, ours), head, parent=ours)
+                except TooLarge as error:
+                    if len(now) == 1:
+                        raise _LeftOut(f"revision {head[:12]} alone is too large: {error}") from None
+                    step = len(now) // 2
+                else:
+                    ours, ids = head, ids[step:]
 
     def _carry_tag(self, dataset_id: DatasetId, tag: Tag) -> None:
         assert self._pair

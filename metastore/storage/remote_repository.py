@@ -17,6 +17,7 @@ from metastore.errors import (
     StorageCorrupt,
     StorageError,
     TagNotFound,
+    TooLarge,
 )
 from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, GitObject, links
@@ -51,6 +52,8 @@ class RemoteRepository(Repository):
         self._waiting: dict[str, GitObject] = {}
         #: A history that was fetched as a whole, since the cache may have room for only a part of it.
         self._whole: dict[str, GitObject] = {}
+        #: The commit that this history continues. A server may give its trees and files with it alone.
+        self._known: str | None = None
         self.references = references if references is not None else server.references(path)
         #: The id that the last push brought. It still has to be confirmed that the repository is the right one.
         self.pushed: str | None = None
@@ -85,11 +88,29 @@ class RemoteRepository(Repository):
     # Objects
 
     def get(self, object_id: str) -> GitObject:
-        found = self._waiting.get(object_id) or self._whole.get(object_id) or self.cache.get(object_id)
+        found = self._found(object_id)
+        if found is None and self._known is not None:
+            known, self._known = self._known, None
+            self._whole |= self._fetch(known, 1, None)
+            found = self._found(object_id)
         if found is None:
             follows = self.cache.get(("parent", object_id))
-            found = self._fetch(object_id, _STRETCH if follows else 1, "tree:0" if follows else None)[object_id]
+            found = (self._stretch(object_id) if follows else self._fetch(object_id, 1, None))[object_id]
         return found
+
+    def _found(self, object_id: str) -> GitObject | None:
+        return self._waiting.get(object_id) or self._whole.get(object_id) or self.cache.get(object_id)
+
+    def _stretch(self, commit_id: str) -> dict[str, GitObject]:
+        """Fetch a commit and those behind it: fewer of them if the server, which may not filter, sends no more."""
+        depth = _STRETCH
+        while True:
+            try:
+                return self._fetch(commit_id, depth, "tree:0")
+            except TooLarge:
+                if depth == 1:
+                    raise
+                depth //= 2
 
     def read_uncached(self, object_id: str) -> GitObject:
         return self._fetch(object_id, 1, None)[object_id]
@@ -99,7 +120,7 @@ class RemoteRepository(Repository):
     ) -> None:
         if with_trees:
             found = self._fetch(start, None, None if with_blobs else "blob:none", known)
-            self._whole = found if with_blobs else {}
+            self._whole, self._known = (found, known) if with_blobs else ({}, None)
         elif self.cache.get(start):
             self.cache.put(("parent", start), True, 100)
 
@@ -138,6 +159,7 @@ class RemoteRepository(Repository):
             AlreadyExists: A reference exists already.
             RevisionConflict: A reference has another value.
             TagNotFound: A reference is gone.
+            TooLarge: The server does not take so much at once.
             PermissionDenied: The server refuses, and says why.
             OutcomeUnknown: The response was lost, and the server cannot be reached.
         """
@@ -148,7 +170,7 @@ class RemoteRepository(Repository):
                 refusal = self._server.push(self._path, updates, self._waiting)
             except ResponseLost:
                 lost, refusal = True, ""
-            except (NoRepository, StorageError) as error:
+            except (NoRepository, StorageError, TooLarge) as error:
                 if lost:
                     raise OutcomeUnknown(f"the answer to a push for {self._dataset_id} was lost", revision) from error
                 raise
@@ -169,6 +191,8 @@ class RemoteRepository(Repository):
             if lost and all(name.startswith(HEADS) and self._follows(now[name], *updates[name]) for name in updates):
                 return True
         except (MetastoreError, NoRepository, KeyError) as error:
+            if isinstance(error, NoRepository) and not lost and all(old == NONE for old, _ in updates.values()):
+                return False  # it was not made, and the refusal says why
             if lost:
                 raise OutcomeUnknown(f"the answer to a push for {self._dataset_id} was lost", revision) from error
             raise

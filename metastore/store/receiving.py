@@ -18,6 +18,7 @@ from metastore.descriptor.resources import check
 from metastore.errors import AlreadyExists, DatasetMoved, DatasetNotFound, InvalidInput, RevisionConflict
 from metastore.git.history import expect_head
 from metastore.git.objects import GitObject
+from metastore.git.pack import PUSH_LESS
 from metastore.git.receive_pack import Update
 from metastore.git.received import Received
 from metastore.git.repository import HEADS, TAGS, Repository
@@ -158,7 +159,7 @@ class _Inspection:
             return None
         self._left -= at_most_values(content)
         if self._left < 0:
-            return f"is one too many: those before it have {_MOST_VALUES} values; push older revisions first"
+            return f"is one too many: those before it have {_MOST_VALUES} values; {PUSH_LESS}"
         try:
             check(decode(content, max_bytes=self._max_bytes, max_values=most_values(self._max_bytes)))
         except InvalidInput as error:

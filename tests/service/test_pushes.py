@@ -6,17 +6,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import metastore
 from metastore import MetaStore, events
+from metastore.client._histories import ServiceHistories
 from metastore.config import ServiceSettings
+from metastore.errors import InvalidInput
+from metastore.git.cache import Cache
 from metastore.git.objects import BLOB, COMMIT, TREE, GitObject, commit_content, object_id
 from metastore.git.pack import BY_ID, HEADER, to_pack
 from metastore.git.reachable import Needed
 from metastore.storage.copy import copy
 from metastore.storage.objects import ObjectStorage
+from metastore.store.receiving import Receiver
 from metastore.types import Author, Change, DatasetId
 
 from ..conftest import ANN, STORAGES, ticking
@@ -116,6 +121,65 @@ def test_a_long_history_comes_in_stretches(count: int, monkeypatch: pytest.Monke
         assert copy(here.storage, service.storage).revisions == count
     assert history(there) == history(here)
     assert len(there.journal()) == -(-count // 3)
+
+
+def of_revisions(count: int) -> MetaStore:
+    store = metastore.connect("memory:", author="Setup", clock=ticking())
+    for number in range(count):
+        write = store.dataset_update if number else store.dataset_create
+        write("physics/cars", {"name": "cars", "number": number, "keywords": ["a", "b"]})
+    return store
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "alone"),
+    [
+        ("metastore.git.received._MOST_LINKS", 4, 0),
+        ("metastore.store.receiving._MOST_VALUES", 24, 1),
+        ("metastore.service.pushes._OBJECTS", 8, 1),
+        ("metastore.service.pushes._UNPACKED", 1200, 100),
+        ("metastore.service.pushes._LONGEST", 1200, 100),
+    ],
+)
+def test_a_copy_sends_less_at_once_if_the_service_refuses_as_much(
+    limit: str, most: int, alone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = of_revisions(7), metastore.connect("memory:", author="Setup")
+    importer = token("ds:*:*", "ds:*:import", user="imp")
+    with serving(there) as url, metastore.connect(url, token=importer) as service:
+        monkeypatch.setattr(limit, alone)
+        (left_out,) = copy(here.storage, service.storage).not_copied
+        assert f"revision {here.revision_list('physics/cars')[-1].id[:12]} alone is too large" in left_out.reason
+        assert not list(there.dataset_list())
+        monkeypatch.setattr(limit, most)
+        assert not copy(here.storage, service.storage).not_copied
+    assert history(there) == history(here)
+    assert 1 < len(there.journal()) < 8
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_MOST", 1200), ("_MOST_OBJECTS", 8)])
+def test_a_pull_takes_less_at_once_if_the_service_sends_no_more(
+    limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = metastore.connect("memory:", author="Setup"), of_revisions(7)
+    with serving(there) as url, metastore.connect(url) as service:
+        histories = service.storage
+        assert isinstance(histories, ServiceHistories)
+        histories._cache = Cache(1)  # as if the history were larger than the cache
+        monkeypatch.setattr(f"metastore.service.clones.{limit}", 1)
+        assert "take a part of it" in copy(histories, here.storage).not_copied[0].reason
+        monkeypatch.setattr(f"metastore.service.clones.{limit}", most)
+        assert not copy(histories, here.storage).not_copied
+    assert history(there) == history(here)
+
+
+def test_a_refused_new_dataset_says_why(here: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = metastore.connect("memory:", author="Setup")
+    monkeypatch.setattr(Receiver, "_check_newest", Mock(side_effect=InvalidInput("nobody wants it")))
+    importer = token("ds:*:*", "ds:*:import", user="imp")
+    with serving(there) as url, metastore.connect(url, token=importer) as service:
+        (left_out,) = copy(here.storage, service.storage).not_copied
+    assert "nobody wants it" in left_out.reason
 
 
 def test_what_differs_at_the_service_is_reported_and_left_alone(here: MetaStore) -> None:
@@ -347,7 +411,7 @@ def test_a_push_is_bounded_in_bytes_and_objects(door: Door, here: MetaStore, mon
         with monkeypatch.context() as patch:
             patch.setattr(f"metastore.service.pushes.{name}", 5 if name == "_OBJECTS" else 10)
             answer = sent(door, content)
-        assert answer.status_code == (413 if name == "_LONGEST" else 400)
+        assert answer.status_code == 413
         assert said.replace("10", "5" if name == "_OBJECTS" else "10") in answer.text
     assert b"ok refs" in sent(door, content).data
 
