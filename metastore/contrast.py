@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from metastore.looks import only, visible
-from metastore.wording import outlined, spelled
+from metastore.wording import HASH, outlined, spelled
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 #: The most tokens or sentences on each side of a comparison: its time grows with the square.
@@ -26,8 +26,6 @@ _LONGEST_LOOKED_AT = 100_000
 _AROUND = 2_000
 #: The length of two values that are both shown in full, in characters.
 _SHORT = 78
-#: A hash, which nobody reads in full, with its method or without.
-_HASH = re.compile(r"(?:[\w-]{1,20}:)?[0-9A-Fa-f]{32,}")
 #: The deepest lists of numbers that are compared by position, and the most positions that are shown.
 _DEEPEST, _MOST_POSITIONS = 6, 5
 
@@ -64,7 +62,7 @@ def contrasted(old: object, new: object) -> str:
 def _contrasted(old: object, new: object) -> str:
     if isinstance(old, str) and isinstance(new, str) and (hashes := _hashes(old, new)):
         return f": '{hashes[0]}' → '{hashes[1]}'"
-    if any(isinstance(side, (dict, list)) for side in (old, new)) and type(old) is not type(new):
+    if _best_outlined(old, new):
         return f": {outlined(old)} → {outlined(new)}"
     texts = _rearranged(old, new) or [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
@@ -87,6 +85,16 @@ def _contrasted(old: object, new: object) -> str:
     head = f" in {places} places" if places > 1 else ""
     tail = f" (only {alone})" if alone else ""
     return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
+
+
+def _best_outlined(old: object, new: object) -> bool:
+    """Tell whether two values are best outlined: of different types, or lists too long to compare in one line."""
+    if isinstance(old, list) and isinstance(new, list):
+        rearranged = _rearranged(old, new)
+        has_objects = any(isinstance(item, dict) for item in (*old[:_MOST], *new[:_MOST]))
+        is_long = rearranged is not None and max(map(len, rearranged)) > _LONGEST_PART
+        return (is_long or has_objects) and outlined(old) != outlined(new)
+    return any(isinstance(side, (dict, list)) for side in (old, new)) and type(old) is not type(new)
 
 
 def _positions(old: object, new: object, at: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], object, object]]:
@@ -119,7 +127,7 @@ def _numbers_apart(old: object, new: object) -> str:
 
 def _hashes(old: str, new: str) -> list[str] | None:
     """Return two hashes, cut to where they differ; None for other texts."""
-    if not (_HASH.fullmatch(old) and _HASH.fullmatch(new)):
+    if not (HASH.fullmatch(old) and HASH.fullmatch(new)):
         return None
     at = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
     return [_cut_hash(text, at) for text in (old, new)]

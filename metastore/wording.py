@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from metastore.phrase import Phrase, both
 
 #: The length of a value in a message, in characters.
 _SHORTENED = 80
+#: A hash, which nobody reads in full, with its method or without.
+HASH = re.compile(r"(?:[\w-]{1,20}:)?[0-9A-Fa-f]{32,}")
 #: The deepest level of objects and lists that is described.
 _DEEPEST = 50
 #: The most names that are enumerated.
 _MOST_NAMES = 3
 #: The length of a value that is shown in full, of an outline, and of a text or a list in an outline, in characters.
-_IN_FULL, _OUTLINE, _OUTLINED = 120, 320, 50
+_IN_FULL, _OUTLINE, _OUTLINED = 120, 400, 50
 #: The members that name an item of a list in an outline.
 _NAMES = ("name", "id", "title", "path", "value")
 
@@ -83,6 +86,8 @@ def _outline_of_list(value: object) -> str:
 
 
 def _cut(text: str) -> str:
+    if HASH.fullmatch(text):
+        return f"{text[: text.find(':') + 9]}…{text[-8:]}"
     return text if len(text) <= _OUTLINED else f"{text[: _OUTLINED - 1]}…"
 
 

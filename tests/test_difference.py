@@ -247,6 +247,33 @@ RING = [[5.95587, 45.81792], [10.49205, 47.80838], [10.49205, 45.8], [5.95587, 4
             {"resources": [{"title": "New", "url": "http://a", "n": 1}, {"title": "Other", "url": "http://b"}]},
             ["resource New › title changed: 'Old' → 'New' (url unchanged)", "resource New › n added: 1"],
         ),
+        (
+            {"licenses": [{"title": "Free", "path": "LICENSE"}]},
+            {"licenses": [{"name": "other-pd", "title": "Free", "path": "LICENSE"}]},
+            ["licence other-pd › name added: 'other-pd'"],
+        ),
+        (
+            {"licenses": [{"name": "other-pd", "title": "Free"}]},
+            {"licenses": [{"title": "Free"}]},
+            ["licence Free › name removed: 'other-pd'"],
+        ),
+        ({"primaryKey": "a"}, {"primaryKey": ["a"]}, ["primaryKey changed: 'a' → [\"a\"] (the same field)"]),
+        (
+            {"missingValues": ["n/a", "-"]},
+            {"missingValues": [{"value": "n/a", "label": "not answered"}, {"value": "-", "label": "unknown"}]},
+            [
+                'missingValues changed: ["n/a", "-"] → '
+                '[{"value": "n/a", "label": "not answered"}, {"value": "-", "label": "unknown"}]'
+            ],
+        ),
+        (
+            {"resources": [{"name": f"table{number}"} for number in range(30)]},
+            {"resources": [{"name": f"table{number}"} for number in reversed(range(30))]},
+            [
+                "resource order changed: [30 items: table0, table1, table2 and 27 more] → "
+                "[30 items: table29, table28, table27 and 27 more]"
+            ],
+        ),
         ({"version": "1.10"}, {"version": "1.1"}, ["version changed: '1.10' → '1.1' (lower than before)"]),
         ({"version": "1.9"}, {"version": "1.10"}, ["version changed: '1.9' → '1.10'"]),
         (
@@ -267,7 +294,22 @@ RING = [[5.95587, 45.81792], [10.49205, 47.80838], [10.49205, 45.8], [5.95587, 4
             ["hash changed: 'sha256:2c26b46b…30413413422d…6266e7ae' → 'sha256:2c26b46b…30410013422d…6266e7ae'"],
         ),
     ],
-    ids=["title", "address", "lower", "higher", "box", "places", "numbers", "end of a hash", "middle of a hash"],
+    ids=[
+        "title",
+        "address",
+        "name of a licence",
+        "no name of a licence",
+        "key",
+        "labels",
+        "order",
+        "lower",
+        "higher",
+        "box",
+        "places",
+        "numbers",
+        "end of a hash",
+        "middle of a hash",
+    ],
 )
 def test_a_small_change_in_something_long_is_seen(old: Any, new: Any, said: list[str]) -> None:
     assert [str(each) for each in changes(old, new)] == said

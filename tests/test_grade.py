@@ -103,6 +103,8 @@ def first_field(descriptor: Any) -> Any:
         ),
         (lambda d: d["resources"][0]["schema"]["fields"].append({"name": "z"}), "minor", "1 field added in r"),
         (lambda d: d["resources"][0]["schema"].update(primaryKey="t"), "major", "primaryKey changed in r"),
+        (lambda d: d["resources"][0]["schema"].update(primaryKey=["n"]), "patch", "primaryKey changed in r"),
+        (lambda d: d["licenses"][0].pop("name"), "major", "licence changed"),
         (lambda d: d["licenses"][0].update(name="CC0-1.0"), "patch", "licence changed"),
         (lambda d: d["licenses"][0].update(name="CC-BY-NC-4.0"), "major", "licence changed"),
         (lambda d: d.pop("licenses"), "major", "licenses removed"),
@@ -261,3 +263,16 @@ def test_a_diff_says_its_summary_grade_and_version_in_every_store(store: MetaSto
     store.dataset_update(CARS, {"version": "1.0.0", "resources": [{"name": "a", "path": "a.csv"}]})
     diff = store.revision_diff(CARS, "HEAD~1")
     assert (diff.summary, diff.grade, diff.version) == ("1 resource added", "minor", "1.1.0")
+
+
+@pytest.mark.parametrize(("fields", "grade"), [(["t"], "patch"), (["n"], "major"), (["t", "n"], "major")])
+@pytest.mark.parametrize("of_reference", [False, True])
+def test_a_foreign_key_that_is_only_written_otherwise_is_a_patch(
+    fields: list[str], grade: str, *, of_reference: bool
+) -> None:
+    def with_key(own: Any, referred: Any) -> Any:
+        keys = [{"fields": own, "reference": {"resource": "s", "fields": referred}}]
+        return edited(lambda d: d["resources"][0]["schema"].update(foreignKeys=keys))
+
+    new = with_key("t", fields) if of_reference else with_key(fields, "t")
+    assert default().grade(changes(with_key("t", "t"), new)) == grade

@@ -17,7 +17,7 @@ from metastore.descriptor.matching import (
     respelled,
     text_of,
 )
-from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists, noun_of
+from metastore.descriptor.naming import key_of, licences, name_of, named_apart, named_lists, noun_of, same_fields
 from metastore.descriptor.resources import SINGULAR
 from metastore.looks import distinct, look_of
 from metastore.phrase import Phrase
@@ -165,11 +165,13 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
     ):
         yield from _items(pairing, where, SINGULAR.get(key, f"{key} item"), level)
     else:
-        yield Difference("changed", place_in_words(*where, key), old, new, _version_note(key, old, new))
+        yield Difference("changed", place_in_words(*where, key), old, new, _note(key, old, new))
 
 
-def _version_note(key: str, old: Any, new: Any) -> str:
-    """Say that a version is lower than the one before it, such as 1.1 after 1.10."""
+def _note(key: str, old: Any, new: Any) -> str:
+    """Say that a version is lower than the one before it, such as 1.1 after 1.10, or that a key is the same."""
+    if same_fields(key, old, new):
+        return Phrase("the same field")
     if key != "version" or not all(isinstance(side, str) and _NUMBERS.fullmatch(side) for side in (old, new)):
         return ""
     before, after = (tuple(map(int, side.split("."))) for side in (old, new))
@@ -235,8 +237,8 @@ def _named(
             continue
         before, after = value, new[now]
         if now != name:
-            keys = key_of(before, name), key_of(after, now)
-            if any(keys):  # otherwise two members name it, and the one that changed is told below
+            keys = _naming(before, name, after, now)
+            if any(keys):  # otherwise the member that came, went or changed is told below
                 yield _renaming(name, now, before, after, where, what, keys)
             before, after = _without(before, keys[0]), _without(after, keys[1])
         yield from _objects(before, after, (*where, f"{what} {now}"), level + 1)
@@ -245,6 +247,13 @@ def _named(
             yield Difference("added", place_in_words(*where, f"{what} {name}"), new=new[name])
     kept = [names.get(name, name) for name in old if names.get(name, name) in new]
     yield from reordered(kept, new, place_in_words(*where, what))
+
+
+def _naming(before: Mapping[str, Any], name: str, after: Mapping[str, Any], now: str) -> tuple[str, str]:
+    """Return the members that name a thing then and now; none if it only gained or lost one, such as a name."""
+    keys = key_of(before, name), key_of(after, now)
+    kept = [key for key in keys if key in before and key in after and equal(before[key], after[key])]
+    return ("", "") if kept else keys
 
 
 def _without(thing: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from metastore.descriptor.document import load
+from metastore.descriptor.naming import same_fields
 from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
 from metastore.phrase import Phrase, both, counted, joined
@@ -78,8 +79,8 @@ class Rule:
         place: Their place in words; `*` stands for anything within one part, `**` for anything.
         when: A condition on the values: `wider` (the new type holds all values of the old), `any` (the type is `any`
             or `string`, as a missing one), `looser` (a limit lets more through), `no-stricter` (the licence asks for no
-            more than before), `default` (a default was written out or left out, or a format was spelled otherwise),
-            `address` (one address replaced another); empty for none.
+            more than before), `default` (a default was written out or left out, or a format or key was spelled
+            otherwise), `address` (one address replaced another); empty for none.
     """
 
     grade: str
@@ -175,6 +176,8 @@ def _is_any(difference: Difference) -> bool:
 
 def _is_default(difference: Difference) -> bool:
     values, member = (difference.old, difference.new), difference.where.rpartition(" › ")[2]
+    if same_fields(member, *values):
+        return True
     if member != "format":
         return None in values and any(value in _DEFAULTS.get(member, ()) for value in values)
     old, new = (_format(value) for value in values)

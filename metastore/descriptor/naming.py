@@ -65,6 +65,12 @@ def noun_of(key: str, names: Iterable[str]) -> str:
     return SINGULAR.get(key) or (f"{key} item" if any(name.isdecimal() for name in names) else key)
 
 
+def same_fields(key: str, old: Any, new: Any) -> bool:
+    """Tell whether a primary or foreign key was only written otherwise: one field as a text, or as a list of one."""
+    is_respelled = (isinstance(old, str) and new == [old]) or (isinstance(new, str) and old == [new])
+    return key in ("primaryKey", "fields") and is_respelled
+
+
 def key_of(thing: Mapping[str, Any], name: str) -> str:
     """Return the member that names a thing; an empty text if it takes two."""
     return next((key for key in (*KEYS, *thing) if name_of(thing.get(key)) == name), "")
