@@ -41,12 +41,14 @@ class Excerpt:
         old: The former text.
         new: The new text.
         after: The words after it; they end with `…` if something is left out.
+        joins: Whether nothing lies between the excerpt before this one and this one.
     """
 
     before: str
     old: str
     new: str
     after: str
+    joins: bool
 
 
 def contrasted(old: object, new: object) -> str:
@@ -192,6 +194,7 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
     shown = 0  # the end of the previous excerpt
     for number, (begin, end, other_begin, other_end) in enumerate(spans[:most]):
         first = max(shown, begin - reach)
+        joins = number > 0 and first == shown
         following = spans[number + 1][0] if number + 1 < min(len(spans), most) else len(a)
         shown = min(end + reach, following)
         excerpts.append(
@@ -199,6 +202,7 @@ def contrast(old: str, new: str, *, words: int = 4, most: int = 5) -> tuple[tupl
                 ("…" if first > 0 else "") + "".join(a[first:begin]),
                 *_told_apart("".join(a[begin:end]), "".join(b[other_begin:other_end])),
                 "".join(a[end:shown]) + ("…" if shown < len(a) else ""),
+                joins,
             )
         )
     return tuple(excerpts), len(spans) - len(excerpts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template, request
 
-from metastore.contrast import contrast, line_ends
+from metastore.contrast import Excerpt, contrast, line_ends
 from metastore.descriptor.document import encode, to_line
 from metastore.descriptor.lines import Lines, compare_lines
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
@@ -187,10 +187,17 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
     one, other, changed = line_ends(old, new) if are_texts else (_text(old), _text(new), "")
     excerpts, more = contrast(one, other, words=_CONTEXT, most=_PLACES)
     rest = [(_(" (and %(more)s more)", more=more), False)] if more else []
-    before = [piece for part in excerpts for piece in ((part.before, False), (part.old, True), (part.after, False))]
-    after = [piece for part in excerpts for piece in ((part.before, False), (part.new, True), (part.after, False))]
+    before, after = (list(_side(excerpts, name)) for name in ("old", "new"))
     ends = [[(_(" (line ends %(kind)s)", kind=kind), True)] for kind in changed.split(" → ")] if changed else [[], []]
     return before + rest + ends[0], after + rest + ends[1]
+
+
+def _side(excerpts: Sequence[Excerpt], name: str) -> Iterator[Piece]:
+    """Yield the pieces of the old or the new side, with `…` only where something is left out."""
+    for part, following in zip(excerpts, [*excerpts[1:], None], strict=True):
+        yield part.before.removeprefix("…") if part.joins else part.before, False
+        yield getattr(part, name), True
+        yield part.after.removesuffix("…") if following and following.joins else part.after, False
 
 
 def _whole(difference: Difference) -> dict[str, Any]:

@@ -43,6 +43,7 @@ _COUNTED = {
     "more bundle": later_counted("%(number)s more bundle", "%(number)s more bundles"),
     "more device": later_counted("%(number)s more device", "%(number)s more devices"),
     "more difference": later_counted("%(number)s more difference", "%(number)s more differences"),
+    "more resource": later_counted("%(number)s more resource", "%(number)s more resources"),
     "more finding": later_counted("%(number)s more finding", "%(number)s more findings"),
     "more value": later_counted("%(number)s more value", "%(number)s more values"),
     "older version": later_counted("%(number)s older version", "%(number)s older versions"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Flask, Response, current_app, g, has_request_context, request
+from flask import Blueprint, Flask, Response, g, has_request_context, request
 from markupsafe import Markup
 
 from metastore.phrase import Phrase
@@ -71,9 +71,9 @@ def field() -> Markup:
 def choices() -> list[tuple[str, str, str]]:
     """Return the other languages, each with its code, its name and the address of this page in it.
 
-    A page with a form that changes something has none: another page would lose what was typed.
+    The answer to a form has none: its address alone does not lead to what was typed.
     """
-    if "POST" in current_app.url_map.bind("").allowed_methods(request.path):
+    if request.method == "POST":
         return []
     query = request.args.to_dict(flat=False)
     others = ((code, name) for code, name in LANGUAGES.items() if code != language())

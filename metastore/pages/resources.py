@@ -9,6 +9,8 @@ from metastore.pages.overview import Field, Resource
 from metastore.pages.previews import Preview, preview_of
 
 _RESOURCES = 50
+#: The resources that are open; the others of a page are folded, so that a phone need not scroll through all.
+_OPEN = 12
 #: The most columns of one resource among others, of all resources on a page, and of a resource shown alone.
 _FIELDS, _FIELDS_ON_PAGE, _FIELDS_ALONE = 30, 300, 2_000
 #: The most resources on a page whose first rows are shown. Each takes at most some 25 kB.
@@ -43,6 +45,16 @@ class ResourcePage:
     total: int
     start: int = 0
     alone: bool = False
+
+    @property
+    def opened(self) -> tuple[ResourceCard, ...]:
+        """The first resources, which are open."""
+        return self.cards[:_OPEN]
+
+    @property
+    def folded(self) -> tuple[ResourceCard, ...]:
+        """The others."""
+        return self.cards[_OPEN:]
 
     @property
     def previous(self) -> int | None:

@@ -57,6 +57,13 @@ def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClien
         assert f"{side} {text}" in main(client.get(link).text)
 
 
+def test_changes_at_two_places_of_a_short_text_leave_nothing_out(client: FlaskClient, store: MetaStore) -> None:
+    store.dataset_patch("physics/cars", {"title": "Salt in the North Sea"})
+    store.dataset_patch("physics/cars", {"title": "Salt of the North Sea, by station"})
+    said = main(client.get(f"{COMPARE}?from=HEAD~1").text)
+    assert "title changed Salt in the North Sea Salt of the North Sea , by station" in said
+
+
 def test_a_list_of_words_is_not_cut_and_each_side_says_its_tags(client: FlaskClient, store: MetaStore) -> None:
     store.dataset_patch("physics/cars", {"keywords": ["fast", "red"]})
     page = client.get(f"{COMPARE}?from=v1").text

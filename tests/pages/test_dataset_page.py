@@ -113,6 +113,16 @@ def test_resources_are_searched_and_paged(store: Store, client: FlaskClient) -> 
         assert client.get(f"{PATH}?{nonsense}").status_code == 200
 
 
+def test_the_first_twelve_resources_are_open_and_the_others_folded(store: Store, client: FlaskClient) -> None:
+    resources = [{"name": f"r{number}", "path": f"r{number}.csv"} for number in range(15)]
+    store.dataset_create("ocean/salt", {"resources": resources})
+    opened, folded = client.get(PATH).text.split('<details class="rest">')
+    assert (opened.count("<h3>"), folded.count("<h3>")) == (12, 3)
+    assert "<summary>3 more resources</summary>" in folded
+    store.dataset_patch("ocean/salt", {"resources": resources[:12]})
+    assert "more resource" not in client.get(PATH).text
+
+
 def test_a_resource_of_many_fields_is_shown_whole_by_a_link(store: Store, client: FlaskClient) -> None:
     fields = [{"name": f"c{number}"} for number in range(72)]
     store.dataset_create(

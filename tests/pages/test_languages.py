@@ -174,6 +174,12 @@ def test_each_page_links_to_itself_in_the_other_language(client: FlaskClient) ->
     assert other.text == "Deutsch"
 
 
+def test_a_form_has_the_other_language_until_it_is_sent() -> None:
+    reader = reader_of(metastore.connect("memory:", author="Ann"))
+    assert reader.opens("/sign-in?next=/datasets/new").texts("footer a[hreflang]") == ["Deutsch"]
+    assert reader.sends("Sign in", token="none").texts("footer a[hreflang]") == []
+
+
 def test_each_link_and_form_keeps_the_language(client: FlaskClient) -> None:
     """All but the permanent address of a revision, which a citation has."""
     sign_in(client)

@@ -47,7 +47,7 @@ def visitor(tmp_path: Path) -> Reader:
         (["Salt"], "git clone http://localhost/git/ocean/salt.git"),
         (["Datasets", "Show the deleted ones"], "Gone ocean /gone deleted"),
         (["Changes"], "deleted ocean/gone : Measured twice Bo Ek"),
-        (["Bundles", "NuMI", "E:TOR861"], "Where it was"),
+        (["Bundles", "NuMI", "E:TOR861"], "When it was added and removed"),
         (["NuMI"], "ann, just now : It broke"),
         (["Bundles", "All bundles as of a time"], "Date, or time in UTC"),
     ],

@@ -17,7 +17,8 @@ from metastore.storage.memory import MemoryStorage
 from metastore.web import create_app
 
 from ..bundle.postgres_server import new_storage
-from .reader import editor_at
+from .conftest import token
+from .reader import editor_at, reader_of
 
 
 @pytest.fixture
@@ -117,19 +118,31 @@ def test_a_deleted_dataset_is_restored_from_the_list_of_deleted_ones() -> None:
     assert store.dataset_read("ocean/salt").descriptor == {"title": "Salt"}
 
 
+def test_a_deleted_dataset_offers_a_stranger_to_sign_in_and_leads_back() -> None:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    store.dataset_delete("ocean/salt")
+    reader = reader_of(store).opens("/datasets/ocean/salt").follows("Sign in to restore it")
+    reader.sends("Sign in", token=token("ann"))
+    assert reader.follows("Restore").sends("Restore").text(".notice") == "Restored ocean/salt."
+
+
 def test_bundles_and_devices_are_found_by_the_same_box() -> None:
     registry = bundle.connect("memory:", groups=bundle.Groups.parse("groups = NOvA\nNOvA = ann"))
     named = {"name": "NuMI", "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TR101D"]}
     registry.bundle_create(named, user="ann", comment="Import")
     store = metastore.connect("memory:", author="Setup", validation="off")
     client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
-    assert 'href="/bundles/NuMI"' in client.get("/search?q=TOR860").text
+    found = client.get("/search?q=TOR860").text
+    assert 'href="/bundles/NuMI"' in found
+    assert "No dataset matches" not in found, "that would say that nothing was found"
     assert 'href="/bundles/NuMI"' in client.get("/search?q=tor860+nova").text
     assert 'href="/bundles/NuMI"' not in client.get("/search?q=tor860+minos").text
     assert 'href="/bundles/NuMI"' not in client.get("/search?q=nova+-tor860").text
     page = client.get("/search?q=E:TOR999").text
     assert 'href="/bundles/NuMI"' not in page
     assert "/device?name=" not in page
+    assert "No dataset matches" in page
 
 
 def test_a_device_that_was_removed_is_found_with_a_link_to_where_it_was() -> None:
@@ -166,7 +179,7 @@ def test_a_device_leads_to_where_it_was_and_where_it_is_now() -> None:
     client = create_app(store, verifier=Verifier(()), bundles=registry).test_client()
     link = re.search(r'href="([^"]*)"><code>E:TOR860</code>', client.get("/bundles/New").text)
     assert link
-    now, was = client.get(unescape(link[1])).text.split("Where it was</h2>")
+    now, was = client.get(unescape(link[1])).text.split("When it was added and removed</h2>")
     assert ('href="/bundles/New"' in now, 'href="/bundles/Old"' in now) == (True, False)
     assert "It drifts" in was
 

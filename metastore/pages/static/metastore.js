@@ -69,10 +69,21 @@ for (const editor of document.querySelectorAll(".editor")) {
 for (const time of document.querySelectorAll("time[datetime]")) {
   const local = new Date(time.dateTime);
   if (!Number.isNaN(local.getTime())) {
+    if (!time.title && !local.getTimezoneOffset()) continue; // the reader's zone is UTC
     const here = `${local.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" })} (${time.dateTime.slice(11, 16)} UTC)`;
     if (time.title) time.title = here;
     else [time.title, time.textContent] = [time.textContent, here];
   }
+}
+
+// Another language: the page is loaded again, which would lose what was typed.
+const isTyped = (field) => field.type !== "hidden" && (field.type === "checkbox" || field.type === "radio" ? field.checked !== field.defaultChecked
+  : field.defaultValue !== undefined && field.value !== field.defaultValue);
+for (const link of document.querySelectorAll("footer a[hreflang]")) {
+  link.addEventListener("click", (event) => {
+    const typed = [...document.querySelectorAll('form[method="post"]')].some((form) => [...form.elements].some(isTyped));
+    if (typed && !confirm(gettext("What you typed is not saved. Change the language anyway?"))) event.preventDefault();
+  });
 }
 
 // A copy button beside everything that people are likely to copy.

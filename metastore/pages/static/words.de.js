@@ -13,6 +13,7 @@ globalThis.metastoreWords = {
   "Listed more than once, counted once": "Mehrfach aufgeführt, einfach gezählt",
   "Looks like a column heading; remove it unless it is a device": "Sieht aus wie eine Spaltenüberschrift; entfernen Sie es, wenn es kein Gerät ist",
   "This text is %(size)s long; the limit is %(most)s.": "Dieser Text ist %(size)s lang; erlaubt sind %(most)s.",
+  "What you typed is not saved. Change the language anyway?": "Ihre Eingaben sind nicht gespeichert. Trotzdem die Sprache wechseln?",
   "You have unsaved work from %(when)s, begun at an earlier revision.": "Sie haben nicht gespeicherte Eingaben vom %(when)s, begonnen bei einer früheren Revision.",
   "You have unsaved work from %(when)s.": "Sie haben nicht gespeicherte Eingaben vom %(when)s."
 };
