@@ -109,13 +109,13 @@ def _cuts(calls: list[str]) -> list[int]:
     """Return before which calls to cut: in the soak before each, and the end.
 
     Else, of a row of calls alike the first and last two: in between, a folder more or less is made or taken away, which
-    nobody can tell apart. And of what is then left every second one, since a write is a chain of steps, each of which
+    nobody can tell apart. And of what is then left every third one, since a write is a chain of steps, each of which
     takes some calls.
     """
     if SOAK:
         return list(range(len(calls) + 1))
     telling = [n for n in range(len(calls)) if len(set(calls[max(n - 2, 0) : n + 2])) > 1]
-    return [*telling[::2], len(calls)]
+    return [*telling[::3], len(calls)]
 
 
 def _after(write: str, template: Path, root: Path, calls: list[str]) -> object:
