@@ -1,18 +1,23 @@
-"""The body of an HTTP response, read within bounds: the server may be broken or hostile."""
+"""The head and the body of an HTTP response, read within bounds: the server may be broken or hostile."""
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 #: Sent as `Accept-Encoding`: no other encoding is read.
 ENCODING = "gzip"
 
 
+#: Until when each thread waits for the rest of a head, by the monotonic clock.
+_heads = threading.local()
+
+
 class BadBody(Exception):
-    """A body is too long, too slow or badly compressed. A retry is useless. Its text continues an address."""
+    """A response is too long, too slow or badly compressed. A retry is useless. Its text continues an address."""
 
 
 class Stream(Protocol):
@@ -26,6 +31,41 @@ class Stream(Protocol):
     def iter_raw(self) -> Iterator[bytes]:
         """Yield the body in the pieces that arrive, still compressed."""
         ...
+
+
+def head_within(seconds: float) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return a `trace` for a request, which bounds the time that the head of its response takes as a whole.
+
+    httpcore bounds each read alone. A server that sends a byte now and then, or 1xx responses without end, would hold
+    us for days.
+
+    Args:
+        seconds: The longest time, from the moment when the request was sent. After it, reads raise `BadBody`.
+    """
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        step = event.partition(".")[2]
+        if step in ("connect_tcp.complete", "start_tls.complete"):
+            _bound(info["return_value"])
+        elif step == "receive_response_headers.started":
+            _heads.end = time.monotonic() + seconds, seconds
+        elif step.startswith("receive_response_headers."):
+            _heads.end = None
+
+    return trace
+
+
+def _bound(connection: Any) -> None:
+    read = connection.read
+
+    def bounded(most: int, timeout: float | None = None) -> bytes:
+        end = getattr(_heads, "end", None)
+        if end and time.monotonic() > end[0]:
+            raise BadBody(f"takes more than {end[1]:g} seconds for the head of an answer")
+        content: bytes = read(most, timeout)
+        return content
+
+    connection.read = bounded
 
 
 def read_body(response: Stream, *, longest: int, seconds: float) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from metastore.errors import StorageUnavailable, needs_extra
 from metastore.forks import undisturbed
-from metastore.http._body import ENCODING, BadBody, read_body
+from metastore.http._body import ENCODING, BadBody, head_within, read_body
 from metastore.http.credentials import is_loopback
 from metastore.http.responses import NotSent, Response, ResponseLost, Unreadable
 from metastore.os_errors import in_words
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: The longest pause between two tries, in seconds. A server that demands a longer one is not asked again.
 LONGEST_PAUSE = 5.0
 _FIRST_PAUSE = 0.2
-#: The time for a whole body, as a multiple of the wait for a piece of it.
+#: The time for a whole head or body, as a multiple of the wait for a piece of it.
 _SLOWNESS = 10
 
 
@@ -39,7 +39,7 @@ class Connection:
         extra: The extra of this package that brings httpx, named in the error if it is missing.
         headers: Sent with every request.
         timeout: The longest wait for a connection, and for each piece of a response, in seconds.
-        seconds: The longest time for a whole body; by default ten times the wait for a piece.
+        seconds: The longest time for a whole head, and for a whole body; by default ten times the wait for a piece.
         concurrency: The most requests at a time. Further ones wait.
         retries: How often a safe request is repeated.
         longest: The longest body to read, in bytes.
@@ -66,6 +66,7 @@ class Connection:
         self._headers = {"User-Agent": "metastore", "Accept-Encoding": ENCODING, **(headers or {})}
         self._connect, self._read = timeout
         self._seconds = self._read * _SLOWNESS if seconds is None else seconds
+        self._trace = head_within(self._seconds)
         self._concurrency = concurrency
         self._retries = retries
         # By process: a child must neither write to its parent's connections nor close them.
@@ -157,7 +158,9 @@ class Connection:
         address = url.partition("?")[0]
         try:
             pool = self._pool()
-            request = pool.build_request(method, url, params=query, content=content, headers=headers)
+            request = pool.build_request(
+                method, url, params=query, content=content, headers=headers, extensions={"trace": self._trace}
+            )
             request.url = _quiet()(request.url)
             answer = pool.send(request, stream=True)
             try:

@@ -31,6 +31,7 @@ from metastore import (
 )
 from metastore.client._last_seen import LastSeen
 from metastore.config import ServiceSettings
+from metastore.http._body import head_within
 from metastore.types import RevisionId
 
 from ..conftest import change
@@ -152,6 +153,16 @@ def test_a_body_that_never_ends_is_cut(proxy: Proxy, longest: int) -> None:
         store._http.connection.longest = longest  # type: ignore[attr-defined]
         with pytest.raises(StorageUnavailable, match="more than"):
             store.dataset_read(CARS)
+
+
+@pytest.mark.parametrize("head", [b"X", b"X: y\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+def test_a_head_that_never_ends_is_cut(proxy: Proxy, head: bytes) -> None:
+    proxy.always["GET"] = faults.dripping(head)
+    with metastore.connect(proxy.address, timeout=(5, 0.05), retries=2) as store:
+        store._http.connection._trace = head_within(0.1)  # type: ignore[attr-defined]
+        with pytest.raises(StorageUnavailable, match=r"more than 0\.1 seconds for the head"):
+            store.dataset_read(CARS)
+    assert len(proxy.seen) == 1
 
 
 @pytest.mark.parametrize("fault", [faults.endless, faults.says("200 OK", BOMB, PROBLEM, Content_Encoding="gzip")])

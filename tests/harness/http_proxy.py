@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -108,6 +109,19 @@ def endless(each: Exchange) -> None:
         each.client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
         while True:
             each.client.sendall(b" " * 65_536)
+
+
+def dripping(head: bytes) -> Fault:
+    """Return what sends a line of its head, and then slowly repeats what a head can have, for two seconds."""
+
+    def fault(each: Exchange) -> None:
+        with suppress(OSError):
+            each.client.sendall(b"HTTP/1.1 200 OK\r\n" if not head.startswith(b"HTTP") else b"")
+            for _ in range(400):
+                each.client.sendall(head)
+                time.sleep(0.005)
+
+    return fault
 
 
 class Proxy:
