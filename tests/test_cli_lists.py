@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ import pytest
 import metastore
 from metastore.cli import app
 from metastore.cli.lists import show_list
-from metastore.cli.output import show_pages
+from metastore.cli.output import show_each, show_pages
 
 from .loopback import serving
 from .terminal import on_terminal, screens
@@ -148,6 +149,77 @@ def test_output_that_fits_needs_no_pager(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(sys, name, _Terminal())
     show_pages(iter("abc"))
     assert sys.stdout.getvalue() == "a\nb\nc\n"  # type: ignore[attr-defined]
+
+
+class _Pipe(io.TextIOWrapper):
+    """A stdout that another program reads; it counts how often it has to write what it holds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(io.BytesIO())
+        self.writes = 0
+        monkeypatch.setattr(sys, "stdout", self)
+
+    def flush(self) -> None:
+        super().flush()
+        self.writes += 1
+
+    def text(self) -> str:
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode()
+
+
+@pytest.mark.parametrize("form", ["plain", "csv", "json", "jsonl", "table"])
+def test_a_long_list_in_a_pipe_takes_few_writes(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    pipe = _Pipe(monkeypatch)
+    rows = [{"id": f"physics/d{number}"} for number in range(5000)]
+    show_list(rows, form, columns=("id",), text=lambda row: str(row["id"]))
+    assert pipe.writes < 500
+    assert pipe.text().count("physics/") == 5000
+
+
+@pytest.mark.parametrize("form", ["plain", "csv", "jsonl"])
+def test_a_pipe_has_each_line_of_what_has_no_end_before_the_next_is_awaited(
+    monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    pipe = _Pipe(monkeypatch)
+
+    def rows() -> Iterator[dict[str, int]]:
+        for number in (1, 2, 3):
+            yield {"n": number}
+            if form != "csv" or number > 1:  # its titles wait for the first row
+                assert str(number) in pipe.text()
+
+    show_list(rows(), form, columns=("n",), paged=False)
+
+
+def test_the_first_line_in_a_pipe_and_a_later_one_after_a_pause_appear_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe = _Pipe(monkeypatch)
+    clock = iter([0.1, 0.1, 0.15, 0.25, 0.25])
+    monkeypatch.setattr("metastore.cli.output.time.monotonic", lambda: next(clock))
+
+    def lines() -> Iterator[str]:
+        yield "one"
+        assert pipe.text() == "one\n"
+        yield "two"
+        assert pipe.text() == "one\n"
+        yield "three"
+        assert pipe.text() == "one\ntwo\nthree\n"
+
+    show_each(lines())
+
+
+def test_lines_before_an_error_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = _Pipe(monkeypatch)
+
+    def lines() -> Iterator[str]:
+        yield from ("one", "two")
+        raise metastore.StorageUnavailable("away")
+
+    with pytest.raises(metastore.StorageUnavailable):
+        show_each(lines())
+    assert pipe.text() == "one\ntwo\n"
 
 
 # Several datasets

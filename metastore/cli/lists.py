@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
-from metastore.cli.output import show, show_bytes, show_pages
+from metastore.cli.output import show_bytes, show_each, show_pages
 from metastore.descriptor.document import to_line
 from metastore.errors import InvalidInput
 from metastore.wire import to_wire
@@ -44,7 +44,7 @@ def show_list(
         text: Returns the line, or lines, for people.
         titles: For lines in columns: their titles; then `text` returns the cells of a line.
         wire: Returns the value as plain JSON values.
-        paged: Whether more than a terminal shows goes to a pager.
+        paged: Whether more than a terminal shows goes to a pager. If not, each line is printed at once.
 
     Raises:
         InvalidInput: The values have no such field.
@@ -52,10 +52,11 @@ def show_list(
     named = fields or columns
     rows = _rows(map(wire, values), named, strict=bool(fields))
     if form == "csv":
-        _show_csv(named, rows)
+        _show_csv(named, rows, at_once=not paged)
     elif form in ("json", "jsonl"):
         entries = (dict(zip(named, row, strict=True)) for row in rows) if fields else map(wire, values)
-        _show_each(_array(map(to_line, entries)) if form == "json" else map(to_line, entries))
+        written = map(to_line, entries)
+        show_each(_array(written) if form == "json" else written, at_once=not paged)
     else:
         if form == "table":
             lines = _table([name.upper() for name in named], (list(map(_cell, row)) for row in rows))
@@ -65,12 +66,10 @@ def show_list(
             lines = _table(titles, map(text, values))
         else:
             lines = (line for value in values for line in _lines(text(value)))
-        (show_pages if paged else _show_each)(lines)
-
-
-def _show_each(lines: Iterable[str]) -> None:
-    for line in lines:
-        show(line)
+        if paged:
+            show_pages(lines)
+        else:
+            show_each(lines, at_once=True)
 
 
 def _lines(text: str | Sequence[str]) -> Sequence[str]:
@@ -88,15 +87,18 @@ def _array(entries: Iterable[str]) -> Iterator[str]:
     yield f"{before}{waiting}]" if waiting is not None else "[]"
 
 
-def _show_csv(columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
+def _show_csv(columns: Sequence[str], rows: Iterator[Sequence[Any]], *, at_once: bool) -> None:
     lines = map(
         _csv_line, chain([columns, *islice(rows, 1)], rows)
     )  # a wrong column is told before anything is printed
     if sys.stdout.isatty():  # a line break in a text could begin a line that passes for another row
         show_pages(lines)
-        return
-    for line in lines:
-        show_bytes(f"{line}\n".encode())
+    else:
+        show_each(lines, at_once=at_once, write=_show_bytes)
+
+
+def _show_bytes(*lines: str) -> None:
+    show_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def _csv_line(row: Sequence[Any]) -> str:

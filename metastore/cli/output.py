@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -16,6 +17,8 @@ from metastore.printable import printable_lines
 #: The prefix of our own style codes. It is random, so that no stored text can pass for one.
 _OURS = f"\x1b<{os.urandom(8).hex()}>"
 _STYLE = re.compile(re.escape(_OURS) + r"\[([\d;]+m)")
+#: For how many seconds the lines of a list are gathered into one write, where no terminal shows them.
+_GATHERED = 0.1
 
 
 def paint(text: str, **style: Any) -> str:
@@ -52,8 +55,30 @@ def show_pages(lines: Iterable[str]) -> None:
             click.echo_via_pager((f"{_safe(line)}\n" for line in paged), color=wants_color())
             return
         coming = iter(first)
-    for line in coming:
-        show(line)
+    show_each(coming)
+
+
+def show_each(lines: Iterable[str], *, at_once: bool = False, write: Callable[..., None] = show) -> None:
+    """Print lines as they come. Where stdout is no terminal, several go into one write, since writes are slow.
+
+    Args:
+        lines: The lines.
+        at_once: Whether a reader of a pipe, too, has each line before the next one is waited for.
+        write: Prints the lines that it is given.
+    """
+    at_once = at_once or sys.stdout.isatty()
+    waiting: list[str] = []
+    due = 0.0
+    try:
+        for line in lines:
+            waiting.append(line)
+            if at_once or time.monotonic() >= due:
+                ready, waiting = waiting, []
+                write(*ready)
+                due = time.monotonic() + _GATHERED
+    finally:  # the lines before an error are printed before it
+        if waiting:
+            write(*waiting)
 
 
 def _safe(line: str) -> str:
