@@ -447,18 +447,20 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class TagEntry:
-    """A tag in a list of several datasets' tags.
+    """A tag in a list of several datasets' tags, or a dataset whose tags cannot be read.
 
     Attributes:
         dataset_id: The dataset.
-        tag: The tag.
+        tag: The tag; None if the dataset's tags cannot be read.
+        problem: Why they cannot be read; otherwise empty.
     """
 
     dataset_id: DatasetId
-    tag: Tag
+    tag: Tag | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
-        return f"{self.dataset_id}  {self.tag}"
+        return f"{self.dataset_id}  {self.problem if self.tag is None else self.tag}"
 
 
 @dataclass(frozen=True, slots=True)

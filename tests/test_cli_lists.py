@@ -74,6 +74,22 @@ def test_a_list_has_the_same_entries_in_every_form(run: Run, two: None, tmp_path
         assert [set(entry) for entry in only] == [{field}] * len(rows)
 
 
+def test_a_list_of_all_tags_names_datasets_whose_tags_cannot_be_read(run: Run, two: None, tmp_path: Path) -> None:
+    run("tag", "create", "physics/boats", "v1", *WRITE)
+    (tmp_path / "metastore-data/physics/cars.git/HEAD").write_text("rubbish\n")
+    told = run("tag", "list")
+    assert told.code == 0
+    tagged, unread = told.out.splitlines()
+    assert tagged.startswith("physics/boats  v1")
+    assert unread.startswith("physics/cars  ")
+    assert "HEAD names no branch" in unread
+    rows = list(csv.DictReader(io.StringIO(run("tag", "list", "--format", "csv").out)))
+    assert [(row["dataset_id"], row["tag.name"], bool(row["problem"])) for row in rows] == [
+        ("physics/boats", "v1", False),
+        ("physics/cars", "", True),
+    ]
+
+
 def test_json_is_short_for_json_lines(run: Run, two: None) -> None:
     assert run("log", "physics/cars", "--json").out == run("log", "physics/cars", "--format", "jsonl").out
 

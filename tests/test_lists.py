@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -92,14 +93,28 @@ def test_tags_of_all_datasets_are_listed_page_by_page(store: Store) -> None:
         store.tag_entries(after="v2")
 
 
-def test_a_dataset_that_cannot_be_read_hides_no_tags_of_those_after_it(tmp_path: Path) -> None:
+def test_a_dataset_that_cannot_be_read_hides_no_tags_of_those_after_it_and_is_named(tmp_path: Path) -> None:
     with metastore.connect(tmp_path / "store", author=ANN, sync=False) as store:
         for name in ("a", "b", "c"):
             store.dataset_create(f"physics/{name}", {"name": name})
             store.tag_create(f"physics/{name}", "v1")
     (tmp_path / "store/physics/b.git/HEAD").write_text("rubbish\n")
-    with metastore.connect(tmp_path / "store") as store:
-        assert [entry.dataset_id for entry in store.tag_entries()] == ["physics/a", "physics/c"]
+    with metastore.connect(tmp_path / "store") as store, serving(store) as address:
+        unread = {
+            store: "HEAD names no branch",
+            metastore.connect(address, token=TOKEN): "The stored data cannot be read.",
+        }
+        for reader, problem in unread.items():
+            first, second, third = reader.tag_entries()
+            assert [first.dataset_id, second.dataset_id, third.dataset_id] == ["physics/a", "physics/b", "physics/c"]
+            assert (second.tag, first.problem, third.problem) == (None, "", "")
+            assert problem in second.problem
+            assert str(second) == f"physics/b  {second.problem}"
+            assert [each.dataset_id for each in reader.tag_entries(after="physics/a@v1", limit=1)] == ["physics/b"]
+            assert [each.dataset_id for each in reader.tag_entries(after="physics/b@", limit=1)] == ["physics/c"]
+        request = Request(f"{address}/api/v1/tags?limit=2", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urlopen(request, timeout=10) as page:
+            assert page.headers["Link"] == '</api/v1/tags?limit=2&after=physics%2Fb%40>; rel="next"'
 
 
 def test_resources_are_listed_in_their_order(store: Store) -> None:

@@ -65,9 +65,12 @@ def tag_read(app: App, dataset_id: str, name: str) -> None:
 @command(tag, "list", lists="name revision created author.name description")
 @click.argument("dataset_id", metavar="[OWNER/NAME]", required=False, shell_complete=completing.ids)
 def tag_list(app: App, dataset_id: str | None) -> None:
-    """List the tags of a dataset by name, or those of all datasets."""
+    """List the tags of a dataset by name, or those of all datasets.
+
+    In a list of all datasets, one whose tags cannot be read has a line that says why.
+    """
     if dataset_id is None:
-        app.rows(app.reader().tag_entries(), ["dataset_id", *(f"tag.{column}" for column in app.columns)])
+        app.rows(app.reader().tag_entries(), ["dataset_id", *(f"tag.{column}" for column in app.columns), "problem"])
     else:
         app.rows(app.reader().tag_list(dataset_id))
 

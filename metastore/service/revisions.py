@@ -17,6 +17,7 @@ from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import listed, may_read, readable, require_read, signed, writer
 from metastore.service.part_history import blamed, part_page, summed_up
+from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
@@ -107,10 +108,13 @@ def tag_list(owner: str, name: str) -> Response:
 
 @revisions.get("/tags")
 def tag_entries() -> Response:
-    """List the tags of all datasets, in pages."""
+    """List the tags of all datasets, in pages. A dataset whose tags cannot be read has an entry that says why."""
     store, after = service().store, request.args.get("after")
     ids = filter(may_read, ids_from_tag(listed, request.args.get("prefix", ""), after))
-    return responses.page(tags_in(store, ids, after), lambda last: {"after": f"{last.dataset_id}@{last.tag.name}"})
+    entries = tags_in(store, ids, after, lambda error: str(plainly(error)))
+    return responses.page(
+        entries, lambda last: {"after": f"{last.dataset_id}@{last.tag.name if last.tag is not None else ''}"}
+    )
 
 
 @revisions.get("/datasets/<owner>/<name>/tags/<tag>")

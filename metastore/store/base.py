@@ -367,10 +367,12 @@ class Store(ABC):
     ) -> LazyList[TagEntry]:
         """Return the tags of all datasets, deleted ones too, by dataset and name.
 
+        A dataset whose tags cannot be read has one entry, which says why.
+
         Args:
             prefix: Only of datasets whose ids begin with this text.
             after: Only tags after this one, as `OWNER/NAME@TAG`.
-            limit: The largest number of tags.
+            limit: The largest number of entries.
         """
 
     def resource_list(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[dict[str, Any], ...]:

@@ -62,13 +62,25 @@ def ids_from_tag(listed: Listed, prefix: str, after: str | None) -> Iterable[Dat
     return chain([first], listed(prefix, after=first, deleted=None))
 
 
-def tags_in(store: Store, ids: Iterable[DatasetId], after: str | None) -> Iterator[TagEntry]:
-    """Yield the tags of datasets, by dataset and name, after `OWNER/NAME@TAG`. Unreadable datasets have none."""
+def tags_in(
+    store: Store,
+    ids: Iterable[DatasetId],
+    after: str | None,
+    in_words: Callable[[MetastoreError], str] = str,
+) -> Iterator[TagEntry]:
+    """Yield the tags of datasets, by dataset and name, after `OWNER/NAME@TAG`.
+
+    A dataset whose tags cannot be read has one entry, which says why. Its place is `OWNER/NAME@`.
+    """
     first, _, name = (after or "").partition("@")
     for dataset_id in ids:
         try:
             tags = list(store.tag_list(dataset_id))
-        except (NotFound, StorageCorrupt):  # `verify` names it
+        except NotFound:  # it was purged or moved in the meantime
+            continue
+        except StorageCorrupt as error:
+            if dataset_id != first:
+                yield TagEntry(dataset_id, problem=in_words(error))
             continue
         yield from (TagEntry(dataset_id, tag) for tag in tags if dataset_id != first or tag.name > name)
 

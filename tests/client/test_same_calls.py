@@ -59,6 +59,7 @@ CARS = types.DatasetId("physics", "cars")
         types.DatasetEntry(CARS, problem="not readable"),
         types.Owner("physics", 3),
         types.TagEntry(CARS, TAG),
+        types.TagEntry(CARS, problem="not readable"),
         types.FeedEntry(CARS, "changed", REVISION, None, "2024-05-01T12:00:00+00:00"),
         types.FeedEntry(CARS, "moved", None, types.DatasetId("x", "y"), "2024-05-01T12:00:00+00:00"),
     ],
