@@ -12,7 +12,8 @@ import pytest
 import metastore
 from metastore import InvalidInput, MetaStore
 from metastore.descriptor.difference import changes
-from metastore.descriptor.grade import Grades, claimed, default, next_version, summary
+from metastore.descriptor.grade import Grades, claimed, default, next_version
+from metastore.descriptor.summary import summary
 
 from .conftest import ANN
 

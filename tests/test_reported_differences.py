@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from metastore.descriptor.difference import changes
-from metastore.descriptor.grade import summary
+from metastore.descriptor.summary import summary
 
 RULES = '[{"id":"a","value":{"color":"red","size":1}},{"id":"b","value":{"color":"%s","size":2}},{"id":"c","value":{}}]'
 CODES = ["ASN", "AST", "AWS", "FIN", "USA"]

@@ -119,7 +119,8 @@ def _text(app: App, name: str, url: str | None) -> bytes:
 
 def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -> Comparison:
     from metastore.descriptor.difference import changes, json_patch
-    from metastore.descriptor.grade import next_version, summary
+    from metastore.descriptor.grade import next_version
+    from metastore.descriptor.summary import summary
 
     before, after = map(_object, labels, (old, new))
     differences = changes(before, after)

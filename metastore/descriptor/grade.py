@@ -1,4 +1,4 @@
-"""Grades differences by a table of rules, computes the next version, and summarises differences on one line.
+"""Grades differences by a table of rules, and computes the next version.
 
 The rules follow the recipe for versions of Data Packages. They are in `metastore/data/grades.json`, some with their
 reason (`why`); a deployment can have its own table.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +18,7 @@ from metastore.descriptor.document import load
 from metastore.descriptor.naming import same_fields
 from metastore.errors import InvalidInput
 from metastore.os_errors import in_words
-from metastore.phrase import Phrase, both, counted, joined
 from metastore.types import Difference
-from metastore.wording import enumerated
 
 #: From the least to the most severe.
 GRADES = ("patch", "minor", "major")
@@ -258,106 +254,3 @@ def claimed(old: Any, new: Any) -> str | None:
 def _numbers(version: Any) -> tuple[int, ...] | None:
     found = _SEMANTIC.match(version) if isinstance(version, str) else None
     return tuple(map(int, found.groups())) if found else None
-
-
-#: The most parts of a summary.
-_MOST_PARTS = 5
-#: The total length of the parts after the first, and the length of a name, in characters.
-_LONGEST, _LONGEST_NAME = 200, 60
-_DONE = {
-    "added": Phrase("added"),
-    "removed": Phrase("removed"),
-    "renamed": Phrase("renamed"),
-    "moved": Phrase("moved"),
-    "changed": Phrase("changed"),
-}
-
-
-def summary(differences: Iterable[Difference]) -> str:
-    """Return differences on one line, such as `2 resources added; 3 fields changed in stations; licence changed`."""
-    resources, others, inside = _Kinds(), _Kinds(), dict[str, tuple[_Kinds, _Kinds]]()
-    for difference in differences:
-        parts = difference.where.split(" › ")
-        name = parts[0].removeprefix("resource ")
-        if not parts[0].startswith("resource ") or (parts == ["resource order"] and difference.kind == "changed"):
-            opened = _opened(parts)
-            others.add(_thing(opened[0]), difference.kind if len(opened) == 1 else "changed")
-        elif len(parts) == 1:
-            resources.add(name, difference.kind)
-        else:
-            _add_inside(inside.setdefault(name, (_Kinds(), _Kinds())), parts[1:], difference.kind)
-    lines: list[str] = [_counted(_resources_counted, resources)] if resources else []
-    where: dict[str, list[str]] = {}
-    for name, (fields, members) in inside.items():
-        words = [*([_counted(_fields_counted, fields)] if fields else []), *_listed(members)]
-        where.setdefault(joined(", ", words), []).append(name)
-    lines += [Phrase("%(done)s in %(where)s", done=done, where=_resources(names)) for done, names in where.items()]
-    lines += _listed(others)
-    lengths = accumulate(len(line) for line in lines)
-    shown = max(1, sum(length <= _LONGEST for length in islice(lengths, _MOST_PARTS)))
-    more = len(lines) - shown
-    return joined("; ", [*lines[:shown], *([Phrase("and %(number)s more", number=more)] if more > 0 else [])])
-
-
-class _Kinds(dict[str, str]):
-    """Things by name, each with its kind of change; `changed` if it has several."""
-
-    def add(self, name: str, kind: str) -> None:
-        self[name] = kind if self.get(name, kind) == kind else "changed"
-
-
-def _resources(names: Sequence[str]) -> str:
-    return both(map(_called, names)) if len(names) < 3 else _resources_counted(len(names))
-
-
-def _called(resource: str) -> str:
-    """Return a resource's name, cut if it is long. A number stands for a resource without a name."""
-    name = Phrase("resource %(name)s", name=resource) if resource.isdecimal() else resource
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-
-
-def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str) -> None:
-    """Note a change inside a resource: of its fields, or of its other members."""
-    parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else _opened(parts)
-    done = kind if len(parts) == 1 else "changed"
-    is_field = parts[0].startswith("field ") and (parts[0] != "field order" or kind != "changed" or len(parts) > 1)
-    resource[0 if is_field else 1].add(_thing(parts[0]), done)
-
-
-def _opened(parts: Sequence[str]) -> Sequence[str]:
-    """Leave out the members that hold what CKAN has and Data Package lacks: people know what is in them."""
-    holders = 2 if list(parts[:2]) == ["ckan", "extras"] else int(parts[0] == "ckan")
-    return parts[holders:] or parts
-
-
-def _thing(part: str) -> str:
-    """Return the name of a place, reduced to its kind where that is clear: `licence` for `licence CC0`."""
-    head = part.split(" ", 1)[0]
-    name = Phrase(head) if head in ("licence", "contributor", "source", "view", "table") else part
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-
-
-def _resources_counted(number: int) -> str:
-    return counted("%(number)s resource", "%(number)s resources", number)
-
-
-def _fields_counted(number: int) -> str:
-    return counted("%(number)s field", "%(number)s fields", number)
-
-
-def _counted(noun: Callable[[int], str], things: Mapping[str, str]) -> str:
-    kinds = Counter(things.values())
-    first, *rest = [kind for kind in _DONE if kinds[kind]]
-    return joined(", ", [_done(noun(kinds[first]), first), *(_done(str(kinds[kind]), kind) for kind in rest)])
-
-
-def _done(things: str, kind: str) -> Phrase:
-    return Phrase("%(things)s %(done)s", things=things, done=_DONE[kind])
-
-
-def _listed(things: Mapping[str, str]) -> list[str]:
-    """Return one phrase per kind, such as `bytes and hash changed`."""
-    by_kind: dict[str, list[str]] = {}
-    for name, kind in things.items():
-        by_kind.setdefault(kind, []).append(name)
-    return [_done(enumerated(names), kind) for kind, names in by_kind.items()]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from metastore.descriptor.document import load_written
 from metastore.descriptor.file_changes import Document
-from metastore.descriptor.grade import GRADES, Grades, claimed, default, next_version, summary
+from metastore.descriptor.grade import GRADES, Grades, claimed, default, next_version
 from metastore.errors import InvalidInput
 from metastore.types import DatasetId, Diff, Revision
 
@@ -37,6 +37,7 @@ class Versions:
     def diff(self, old: Revision, new: Revision, before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
         """Compare two descriptors."""
         from metastore.descriptor import difference  # slow to import, and reads compare nothing
+        from metastore.descriptor.summary import summary
 
         changes = difference.changes(before, after)
         grade = self._grades.grade(changes)
