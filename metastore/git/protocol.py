@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable, TooLarge
+from metastore.errors import StorageCorrupt, StorageUnavailable, TooLarge
 from metastore.git.objects import GitObject
 from metastore.git.pack import FETCH_LESS, PUSH_LESS, from_pack, to_pack
+from metastore.git.pkt_lines import DELIMITER, FLUSH, NONE, pkt_line
 from metastore.http.client import Host
 from metastore.http.responses import Missing, Redirected, ResponseLost
 
@@ -30,9 +31,6 @@ class NoRepository(Missing):
         self.moved_to = moved_to and moved_to.partition("/git-upload-pack")[0].partition("/info/refs")[0]
 
 
-#: Stands for an absent reference.
-NONE = "0" * 40
-FLUSH, DELIMITER = b"0000", b"0001"
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
 _NO_GIT = "the server does not answer as a Git server does"
@@ -218,35 +216,6 @@ def _elsewhere(path: str, below: str, moved: Redirected) -> Redirected:
     """
     is_move = urlsplit(moved.location).path.endswith(below)
     return NoRepository(path, moved.location) if is_move else moved
-
-
-def pkt_line(text: str) -> bytes:
-    """Return a text as a pkt-line (gitprotocol-common(5))."""
-    content = text.encode() + b"\n"
-    return b"%04x%s" % (len(content) + 4, content)
-
-
-def read_request(body: bytes) -> tuple[list[list[str]], bytes]:
-    """Read the pkt-lines of a client's request up to the first flush packet.
-
-    Returns:
-        The lines of each section, and what follows the flush packet, such as the pack of a push.
-
-    Raises:
-        InvalidInput: The request is not made of pkt-lines.
-    """
-    position, sections = 0, [list[str]()]
-    while (head := body[position : position + 4]) != FLUSH:
-        if head == DELIMITER:
-            sections.append([])
-            position += 4
-            continue
-        size = int(head, 16) if re.fullmatch(b"[0-9a-f]{4}", head) else 0
-        if size <= 4 or position + size > len(body):
-            raise InvalidInput("the request is not made of Git's packets")
-        sections[-1].append(body[position + 4 : position + size].decode(errors="replace").removesuffix("\n"))
-        position += size
-    return sections, body[position + 4 :]
 
 
 def _request(command: str, arguments: Iterable[str]) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from metastore.errors import InvalidInput
-from metastore.git.protocol import FLUSH, NONE, pkt_line, read_request
+from metastore.git.pkt_lines import FLUSH, NONE, pkt_line, read_request
 
 #: `no-thin`: the client sends whole objects, or deltas to objects in the same pack.
 _CAPABILITIES = "report-status atomic ofs-delta no-thin object-format=sha1 agent=metastore"

@@ -14,7 +14,7 @@ from typing import IO
 from metastore.errors import InvalidInput, TooLarge
 from metastore.git.objects import GitObject
 from metastore.git.pack import FETCH_LESS, pack_parts
-from metastore.git.protocol import DELIMITER, FLUSH, pkt_line, read_request
+from metastore.git.pkt_lines import DELIMITER, FLUSH, pkt_line, read_request
 from metastore.git.reachable import boundary, peeled, reachable
 from metastore.git.repository import Repository, object_at
 

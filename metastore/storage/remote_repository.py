@@ -21,7 +21,8 @@ from metastore.errors import (
 )
 from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, GitObject, links
-from metastore.git.protocol import NONE, NoRepository, References, SmartHttp
+from metastore.git.pkt_lines import NONE
+from metastore.git.protocol import NoRepository, References, SmartHttp
 from metastore.git.repository import HEADS, TAGS, Repository, ancestry
 from metastore.http.responses import ResponseLost
 from metastore.parse import is_tag_name

@@ -12,7 +12,8 @@ import pytest
 
 from metastore.errors import PermissionDenied, RevisionConflict, StorageCorrupt, StorageError, StorageUnavailable
 from metastore.git.history import next_objects
-from metastore.git.protocol import FLUSH, NONE, SmartHttp, pkt_line
+from metastore.git.pkt_lines import FLUSH, NONE, pkt_line
+from metastore.git.protocol import SmartHttp
 from metastore.http.client import Host
 from metastore.http.credentials import Token
 from metastore.http.responses import ResponseLost
