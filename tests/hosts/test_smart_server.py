@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metastore.errors import PermissionDenied, RevisionConflict, StorageCorrupt, StorageError, StorageUnavailable
+from metastore.errors import PermissionDenied, RevisionConflict, StorageCorrupt, StorageUnavailable, TooLarge
 from metastore.git.history import next_objects
 from metastore.git.pkt_lines import FLUSH, NONE, pkt_line
 from metastore.git.protocol import SmartHttp
@@ -157,7 +157,7 @@ def test_a_push_that_is_too_large_for_a_proxy_is_an_error_that_says_so(plain: Gi
     basic = base64.b64encode(b"ann:secret").decode()
     with nginx(tmp_path / "nginx", plain.url, "client_max_body_size 1k;") as address:
         host = Host(address, Token(basic, prefix="Basic "), sleep=lambda seconds: None)
-        with pytest.raises(StorageError, match="413"):
+        with pytest.raises(TooLarge, match="413"):
             SmartHttp(host).push("/cars.git", {MAIN: (NONE, head)}, objects)
         host.close()
 
