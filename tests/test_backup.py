@@ -873,6 +873,38 @@ def test_a_journal_that_was_lost_and_begun_again_is_kept_by_the_backup_beside_th
     assert all(line.id in shown for line in [*old, *new])
 
 
+def test_a_journal_that_was_begun_again_makes_way_for_the_old_one(
+    store: metastore.MetaStore, target: Path, tmp_path: Path
+) -> None:
+    old = list(store.journal())
+    backup(git_storage(store), target)
+    journal = Path(git_storage(store).layout.root) / "_metastore/journal.git"
+    shutil.rmtree(journal)
+    store.tag_delete(CARS, "v1")
+    backup(git_storage(store), target)
+    with pytest.raises(InvalidInput, match=f"move {journal} out of the store"):
+        brought_back(target, store, "_metastore/journal")
+    journal.rename(tmp_path / "journal-new.git")
+    assert len(brought_back(target, store, "_metastore/journal")) == 1
+    assert list(store.journal()) == old
+    assert list(store.verify()) == []
+    assert len(backup(git_storage(store), target).lost) == 1  # the journal that made way
+    store.tag_delete(CARS, "v2")
+    assert [line.action for line in store.journal(limit=1)] == ["tag_delete"]
+
+
+@pytest.mark.parametrize(
+    ("name", "new_name"), [("_metastore/journal", "physics/journal-old"), (CARS, "_metastore/journal-old")]
+)
+def test_what_is_the_stores_own_is_brought_back_at_its_own_id_alone(
+    store: metastore.MetaStore, target: Path, name: str, new_name: str
+) -> None:
+    backup(git_storage(store), target)
+    with pytest.raises(InvalidInput, match=r"_metastore/journal\S* is the store's own"):
+        brought_back(target, store, name, new_name)
+    assert list(store.verify()) == []
+
+
 def test_a_store_that_lost_its_mark_is_not_taken_for_another_one(
     store: metastore.MetaStore, target: Path, tmp_path: Path
 ) -> None:

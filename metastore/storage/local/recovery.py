@@ -23,16 +23,22 @@ def recover(backup: GitStorage, storage: GitStorage, dataset_id: DatasetId, new_
         backup: A backup of the store.
         storage: The store.
         dataset_id: The dataset in the backup.
-        new_id: The id in the store: the same one, or a free one for a history that was kept beside a newer one.
+        new_id: The id in the store: the same one, or a free one for a history that was kept beside a newer one. The
+            journal and what else is the store's own come back at their own ids alone.
 
     Returns:
         What was brought back, a sentence each; nothing if the store has it all.
 
     Raises:
         DatasetNotFound: The backup has no such dataset.
-        InvalidInput: The store has another history at `new_id`.
+        InvalidInput: The store has another history at `new_id`, or the two ids differ and one is the store's own.
         StorageCorrupt: The dataset is damaged, in the store or in the backup.
     """
+    if dataset_id != new_id and (dataset_id.is_own or new_id.is_own):
+        own = dataset_id if dataset_id.is_own else new_id
+        raise InvalidInput(
+            f"{own} is the store's own, so it can be brought back at this id alone, and nothing else can"
+        )
     with backup.open(dataset_id) as copy:
         references = copy.references.all()
         kept = {_former_name(name): held for name, held in references.items() if name.startswith(KEPT)}
@@ -61,10 +67,10 @@ def _recover_branch(
         if repository.leads_to(branch):
             return [], current
     if not _follows(copy, branch, current):
-        raise InvalidInput(
-            f"{dataset_id} has another history in the store than {branch[:12]} in the backup: "
-            "bring that one back at an id that is free"
-        )
+        where = "bring that one back at an id that is free"
+        if dataset_id.is_own:
+            where = f"to bring that one back, move {storage.layout.path(dataset_id)} out of the store before"
+        raise InvalidInput(f"{dataset_id} has another history in the store than {branch[:12]} in the backup: {where}")
     storage.adopt(dataset_id, Needed(copy, branch, current), branch, parent=current)
     return [f"{dataset_id} is at {branch} again"], branch
 
