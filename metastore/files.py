@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from metastore import forks
-from metastore.errors import InvalidInput, StorageUnavailable
+from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
 from metastore.os_errors import in_words
 
 _log = logging.getLogger("metastore.files")
 _Value = TypeVar("_Value")
 _MUCH = 65_536
+#: The largest file that is read whole, in bytes: an object that is not packed, or a list of references.
+LONGEST = 256 * 1024 * 1024
 #: The nanoseconds within which two versions of a file may have the same times: some file systems count whole seconds.
 _GRAIN = 2_000_000_000
 #: Nobody waits for the lock of a folder.
@@ -185,18 +187,35 @@ def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None
         sync_directory(os.path.dirname(path))
 
 
+def open_file(path: str, flags: int = os.O_RDONLY) -> int:
+    """Open a file of a store to read it; also an `opener` for `open`.
+
+    Somebody may have sent the store. A read of a pipe would wait for ever, and that of a device would not end.
+
+    Raises:
+        StorageCorrupt: It is no ordinary file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return descriptor
+    _close(descriptor)
+    raise StorageCorrupt(f"{path} is no ordinary file")
+
+
 def read_file(path: str) -> bytes | None:
-    """Return a small file's content, or None if there is no such file."""
+    """Return a small file's content, or None if there is no such file.
+
+    Raises:
+        StorageCorrupt: It is no ordinary file, or larger than any file that is read whole.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        content = part = os.read(descriptor, _MUCH)
-        while len(part) == _MUCH:  # only the end of a file gives less
-            part = os.read(descriptor, _MUCH)
-            content += part
-        return content
+        content = os.read(descriptor, _MUCH)
+        return content if len(content) < _MUCH else _read_on(descriptor, path, content)
     except IsADirectoryError:
         return None
     except OSError as error:
@@ -204,6 +223,16 @@ def read_file(path: str) -> bytes | None:
         raise
     finally:
         _close(descriptor)
+
+
+def _read_on(descriptor: int, path: str, begin: bytes) -> bytes:
+    parts, size = [begin], len(begin)
+    while len(parts[-1]) == _MUCH:  # only the end of a file gives less
+        parts.append(os.read(descriptor, _MUCH))
+        size += len(parts[-1])
+        if size > LONGEST:
+            raise StorageCorrupt(f"{path} has more than {LONGEST} bytes")
+    return b"".join(parts)
 
 
 class SmallFiles:
@@ -376,7 +405,8 @@ def _open_folder(path: str) -> int:
 
 
 def _open_lock(path: str) -> int:
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC  # read-only: a user who may only read waits for writers too
+    # Read-only: a user who may only read waits for writers too.
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming
+from metastore.files import naming, open_file
 from metastore.git.pack import HEADER
 from metastore.storage.local._packs import (
     FAR,
@@ -119,7 +119,7 @@ def _objects(path: str, pack: _Pack) -> Iterator[bytes]:
     """Yield what is between the header and the checksum of a pack; raise StorageCorrupt at the end if it is damaged."""
     file = f"{path}/objects/pack/{pack.name}.pack"
     whole = hashlib.sha1(usedforsecurity=False)
-    with naming(file), open(file, "rb") as content:
+    with naming(file), open(file, "rb", opener=open_file) as content:
         left = os.fstat(content.fileno()).st_size - 32
         head = content.read(12)
         whole.update(head)

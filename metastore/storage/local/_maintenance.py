@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
-from metastore.files import locked_if_free, naming, remove_tree, storage_errors
+from metastore.files import locked_if_free, naming, open_file, remove_tree, storage_errors
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
 from metastore.storage.local._locks import stale_locks
@@ -249,7 +249,8 @@ def _pack_files(path: str) -> list[str]:
 def _ends_with_checksum(path: str) -> bool:
     """Tell whether the last 20 bytes of a file are the SHA-1 of the others; see gitformat-pack(5)."""
     digest = hashlib.sha1(usedforsecurity=False)
-    with suppress(FileNotFoundError), naming(path), open(path, "rb") as file:  # a pack may be replaced at any moment
+    # A pack may be replaced at any moment.
+    with suppress(FileNotFoundError), naming(path), open(path, "rb", opener=open_file) as file:
         left = os.fstat(file.fileno()).st_size - 20
         while left > 0 and (chunk := file.read(min(left, _CHUNK))):
             digest.update(chunk)

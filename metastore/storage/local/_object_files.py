@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, write_all
+from metastore.files import naming, open_file, write_all
 
 _CHUNK = 64 * 1024
 _LOOSE_FOLDER, _LOOSE = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{38}")
@@ -70,7 +70,7 @@ def copy_object(source: str, target: str, name: str, *, sync: bool) -> int:
         StorageCorrupt: The checksum is wrong; there is no copy.
     """
     checksum, size = _Checksum(name), 0
-    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    reading = open_file(source)
     try:
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         try:
@@ -107,7 +107,7 @@ def _read(descriptor: int, path: str) -> bytes:
 def is_whole(path: str, name: str) -> bool:
     """Tell whether the object file at a path has the checksum that it needs; `name` as for `copy_object`."""
     checksum = _Checksum(name)
-    with naming(path), open(path, "rb") as file:
+    with naming(path), open(path, "rb", opener=open_file) as file:
         while chunk := file.read(_CHUNK):
             checksum.update(chunk)
     return checksum.is_right()

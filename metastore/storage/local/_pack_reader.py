@@ -12,7 +12,7 @@ import zlib
 from collections import OrderedDict
 from contextlib import suppress
 
-from metastore.files import naming
+from metastore.files import naming, open_file
 from metastore.git.delta import apply_delta
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
@@ -69,7 +69,7 @@ class _Pack:
     def __init__(self, stem: str) -> None:
         self._path = f"{stem}.pack"
         self._bases: OrderedDict[int, GitObject] = OrderedDict()
-        with open(f"{stem}.idx", "rb") as file:
+        with open(f"{stem}.idx", "rb", opener=open_file) as file:
             self._index = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if self._index[: len(INDEX_HEADER)] != INDEX_HEADER:
             raise ValueError("its index is of another version")
@@ -98,7 +98,7 @@ class _Pack:
         """Return the object at an offset. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
         if (known := self._bases.get(offset)) is not None:
             return known
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(self._path)
         try:
             with naming(self._path):
                 return self._read(descriptor, offset)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, read_file
+from metastore.files import naming, open_file, read_file
 
 _ROW = re.compile(rb"^([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?$", re.MULTILINE)
 _HEADER = b"# pack-refs with: sorted\n"
 _NAME_AT = 41
 _BLOCK = 512
+_LONGEST_LINE = 1024 * 1024
 
 
 class _Line(NamedTuple):
@@ -43,14 +44,14 @@ def find_packed(path: str, name: str) -> str | None:
         StorageCorrupt: The line, or one on the way to it, cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         with naming(path):
             size = os.fstat(descriptor).st_size
             if size:
-                header = _line_at(descriptor, size, 0)
+                header = _line_at(descriptor, size, 0, path)
                 if _is_sorted(header.text):
                     return _search(descriptor, path, header.end, size, name.encode(errors="surrogateescape"))
     finally:
@@ -67,10 +68,10 @@ def packed_content(references: Mapping[str, str]) -> bytes:
 def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> str | None:
     """Find a reference between two positions, which are both starts of lines."""
     while low < high:
-        line = _line_at(descriptor, high, (low + high) // 2)
+        line = _line_at(descriptor, high, (low + high) // 2, path)
         end = line.end
         if line.text[:1] == b"^" and line.start > low:  # the target of the tag in the previous line
-            line = _line_at(descriptor, high, line.start - 1)
+            line = _line_at(descriptor, high, line.start - 1, path)
         if line.text[:1] in b"^#":
             low = end
             continue
@@ -81,8 +82,8 @@ def _search(descriptor: int, path: str, low: int, high: int, wanted: bytes) -> s
     return None
 
 
-def _line_at(descriptor: int, size: int, place: int) -> _Line:
-    """Return the line that contains a position of the file."""
+def _line_at(descriptor: int, size: int, place: int, path: str) -> _Line:
+    """Return the line that contains a position of the file. Raises StorageCorrupt: it is too long for a reference."""
     reach = _BLOCK
     while True:
         start, stop = max(0, place - reach), min(size, place + reach)
@@ -93,6 +94,8 @@ def _line_at(descriptor: int, size: int, place: int) -> _Line:
             last = last if last >= 0 else len(block)
             return _Line(start + first, block[first:last], start + last + 1)
         reach *= 4
+        if reach > _LONGEST_LINE:
+            raise StorageCorrupt(f"{path} cannot be read: it has a line of more than {_LONGEST_LINE} bytes")
 
 
 def _rows(path: str, content: bytes) -> list[tuple[bytes, bytes]]:
