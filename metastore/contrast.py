@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from metastore.looks import only, visible
+from metastore.phrase import Phrase, joined
 from metastore.wording import HASH, outlined, spelled
 
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
@@ -57,26 +58,29 @@ def contrasted(old: object, new: object) -> str:
     if isinstance(old, str) and isinstance(new, str):
         old, new, ends = line_ends(old, new)
         if ends and old == new:
-            return f": line ends {ends}"
-    return f"{_contrasted(old, new)}{f' (line ends {ends})' if ends else ''}"
+            return Phrase(": line ends %(ends)s", ends=ends)
+    change = _contrasted(old, new)
+    return Phrase("%(change)s (line ends %(ends)s)", change=change, ends=ends) if ends else change
 
 
 def _contrasted(old: object, new: object) -> str:
     if isinstance(old, str) and isinstance(new, str) and (hashes := _hashes(old, new)):
         return f": '{hashes[0]}' → '{hashes[1]}'"
     if _best_outlined(old, new):
-        return f": {outlined(old)} → {outlined(new)}"
+        return joined("", (": ", outlined(old), " → ", outlined(new)))
     texts = _rearranged(old, new) or [value if isinstance(value, str) else spelled(value) for value in (old, new)]
     alone = only(*texts) if isinstance(old, str) and isinstance(new, str) else ""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (old, new))
     if not alone and max(map(len, texts)) <= _SHORT:
-        note = " (the same number, written otherwise)" if numbers and old == new else ""
         quoted = [
             spelled(value) if isinstance(value, str) else text for value, text in zip((old, new), texts, strict=True)
         ]
-        return f": {quoted[0]} → {quoted[1]}{note}"
-    if numbers_apart := _numbers_apart(old, new):
-        return f": {numbers_apart}"
+        pair = f": {quoted[0]} → {quoted[1]}"
+        return Phrase("%(pair)s (the same number, written otherwise)", pair=pair) if numbers and old == new else pair
+    return _numbers_apart(old, new) or _in_places(old, new, texts, alone)
+
+
+def _in_places(old: object, new: object, texts: Sequence[str], alone: str) -> str:
     excerpts, more = contrast(*texts)
     quotes = ["'" if isinstance(value, str) else "" for value in (old, new)]
     pairs = [
@@ -84,9 +88,13 @@ def _contrasted(old: object, new: object) -> str:
         for e in excerpts
     ]
     places = len(excerpts) + more
-    head = f" in {places} places" if places > 1 else ""
-    tail = f" (only {alone})" if alone else ""
-    return f"{head}: {'; '.join(pairs)}{f'; and {more} more' if more else ''}{tail}"
+    head = Phrase(" in %(places)s places", places=places) if places > 1 else ""
+    tail = Phrase(" (only %(what)s)", what=alone) if alone else ""
+    return joined("", (head, ": ", joined("; ", (*pairs, *_further(more))), tail))
+
+
+def _further(more: int) -> tuple[str, ...]:
+    return (Phrase("and %(number)s more", number=more),) if more else ()
 
 
 def _best_outlined(old: object, new: object) -> bool:
@@ -121,10 +129,11 @@ def _numbers_apart(old: object, new: object) -> str:
     except TypeError:
         return ""
     shown = [
-        f"{spelled(a)} → {spelled(b)} at position {', '.join(map(str, at))}" for at, a, b in found[:_MOST_POSITIONS]
+        Phrase("%(old)s → %(new)s at position %(at)s", old=spelled(a), new=spelled(b), at=", ".join(map(str, at)))
+        for at, a, b in found[:_MOST_POSITIONS]
     ]
-    more = len(found) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more else "")
+    changes = joined("; ", (*shown, *_further(len(found) - len(shown))))
+    return joined("", (": ", changes)) if found else ""
 
 
 def _hashes(old: str, new: str) -> list[str] | None:

@@ -347,7 +347,8 @@ class NotADescriptor(StorageCorrupt):
     kind = "not-a-descriptor"
 
     def __init__(self, dataset_id: object, revision: str, problem: str) -> None:
-        super().__init__(f"datapackage.json of {dataset_id} at {revision[:12]} {problem}")
+        values = {"name": dataset_id, "revision": revision[:12], "problem": problem}
+        super().__init__(Phrase("datapackage.json of %(name)s at %(revision)s %(problem)s", **values))
         self.dataset_id = dataset_id
         self.revision = revision
 
@@ -362,7 +363,7 @@ class NotADataset(StorageCorrupt):
     kind = "not-a-dataset"
 
     def __init__(self, place: str, problem: str) -> None:
-        super().__init__(f"{place} {problem}")
+        super().__init__(joined(" ", (place, problem)))
         self.problem = problem
 
 
@@ -390,7 +391,7 @@ class OutcomeUnknown(StorageError):
         attempt: str | None = None,
         bundles: Any = None,
     ) -> None:
-        super().__init__(f"{message}: whether the change was made is not known")
+        super().__init__(Phrase("%(message)s: whether the change was made is not known", message=message))
         self.wanted = wanted
         self.before = before
         self.change = change

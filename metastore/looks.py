@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from metastore.phrase import Phrase
+
 _LONGEST_LOOKED_AT = 100_000
 _SYMBOLS = {" ": "·", "\t": "⇥", "\n": "↵", "\r": "␍", "\u00a0": "⍽"}
 #: Letters of other scripts, and signs, that look like others in most fonts.
@@ -25,13 +27,13 @@ def only(old: str, new: str) -> str:
     if max(len(old), len(new)) > _LONGEST_LOOKED_AT:
         return ""
     if unicodedata.normalize("NFC", old) == unicodedata.normalize("NFC", new):
-        return "Unicode form"
+        return Phrase("Unicode form")
     if "".join(old.split()) == "".join(new.split()):
-        return "white space"
+        return Phrase("white space")
     if _without_invisible(old) == _without_invisible(new):
-        return "invisible characters"
+        return Phrase("invisible characters")
     if look_of(old) == look_of(new):
-        return "characters that look alike"
+        return Phrase("characters that look alike")
     return ""
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metastore.phrase import Phrase, both
+from metastore.phrase import Phrase, both, counted, joined
 
 #: The length of a value in a message, in characters.
 _SHORTENED = 80
@@ -71,18 +71,20 @@ def _outline_of_object(value: Mapping[Any, object]) -> str:
     for name, member in zip(names, value.values(), strict=True):
         if length > _OUTLINE:
             rest = names[len(parts) :]
-            return f"{{{', '.join(parts)}, and {len(rest)} more: {enumerated(rest)}}}"
-        parts.append(f"{_quoted(name)}: {_outline(member, _OUTLINED)}")
+            further = Phrase("and %(number)s more: %(names)s", number=len(rest), names=enumerated(rest))
+            return joined("", ("{", joined(", ", (*parts, further)), "}"))
+        parts.append(joined(": ", (_quoted(name), _outline(member, _OUTLINED))))
         length += len(parts[-1])
-    return f"{{{', '.join(parts)}}}"
+    return joined("", ("{", joined(", ", parts), "}"))
 
 
 def _outline_of_list(value: object) -> str:
     items = value if isinstance(value, (list, tuple)) else ()
     named = [next((item[key] for key in _NAMES if key in item), "") for item in items if isinstance(item, Mapping)]
     names = [_cut(name) for name in (named or items) if isinstance(name, str) and name]
-    count = f"{len(items)} item{'s' * (len(items) != 1)}"
-    return f"[{count}: {enumerated(names)}]" if len(names) == len(items) else f"[{count}]"
+    count = counted("%(number)s item", "%(number)s items", len(items))
+    inside = joined(": ", (count, enumerated(names))) if len(names) == len(items) else count
+    return joined("", ("[", inside, "]"))
 
 
 def _cut(text: str) -> str:

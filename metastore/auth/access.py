@@ -254,7 +254,9 @@ def require(identity: Identity, action: str, dataset_id: DatasetId) -> None:
     if allows(identity, action, dataset_id):
         return
     if identity.anonymous:
-        raise AuthenticationError(f"to {action} {dataset_id}, send a token", missing=True)
+        raise AuthenticationError(
+            Phrase("to %(action)s %(name)s, send a token", action=action, name=dataset_id), missing=True
+        )
     scope = scope_needed(action, dataset_id)
     if identity.user is None and action not in _READING:
         raise PermissionDenied(Phrase("the token names no user, so it may only read"), scope=scope)

@@ -27,6 +27,7 @@ from metastore.auth.access import (
 )
 from metastore.auth.keys import ALGORITHMS, Key, pyjwt
 from metastore.errors import AuthenticationError, InvalidInput, StorageUnavailable
+from metastore.phrase import Phrase
 
 if TYPE_CHECKING:
     from metastore.auth.key_sources import KeySource
@@ -92,16 +93,18 @@ class Verifier:
             StorageUnavailable: The keys cannot be fetched, which the sender cannot mend.
         """
         if not isinstance(token, str) or not token:
-            raise AuthenticationError("the token is empty")
+            raise AuthenticationError(Phrase("the token is empty"))
         if len(token) > LONGEST:
-            raise AuthenticationError(f"the token is too long: it may have at most {LONGEST} characters")
+            raise AuthenticationError(
+                Phrase("the token is too long: it may have at most %(most)s characters", most=LONGEST)
+            )
         if not _SHAPE.fullmatch(token):
-            raise AuthenticationError("this is not a JSON Web Token of three parts")
+            raise AuthenticationError(Phrase("this is not a JSON Web Token of three parts"))
         head = _read_json(_decode(token.partition(".")[0]))
         if "crit" in head or "b64" in head:
-            raise AuthenticationError("the token requires an extension that is not supported")
+            raise AuthenticationError(Phrase("the token requires an extension that is not supported"))
         if head.get("alg") not in ALGORITHMS:
-            raise AuthenticationError("the token is not signed, or with an algorithm that is not supported")
+            raise AuthenticationError(Phrase("the token is not signed, or with an algorithm that is not supported"))
         payload, key = self._signed(token, head)
         claims = _read_json(payload)
         self._check_times(claims)
@@ -148,7 +151,7 @@ class Verifier:
                 break
         if missing:
             raise missing
-        raise AuthenticationError("the token is signed with none of the keys that are accepted here")
+        raise AuthenticationError(Phrase("the token is signed with none of the keys that are accepted here"))
 
     def _look_again(self) -> bool:
         changed = [source.refresh() for source in self._sources]  # a list, so that every source is asked
@@ -158,21 +161,23 @@ class Verifier:
         now = self._clock()
         expires, begins, issued = (_time(claims, name) for name in ("exp", "nbf", "iat"))
         if expires is None:
-            raise AuthenticationError("the token never expires: it needs the claim exp")
+            raise AuthenticationError(Phrase("the token never expires: it needs the claim exp"))
         if now >= expires + self._leeway:
-            raise AuthenticationError(f"the token expired at {_shown(expires)}")
+            raise AuthenticationError(Phrase("the token expired at %(when)s", when=_shown(expires)))
         if begins is not None and now < begins - self._leeway:
-            raise AuthenticationError(f"the token is not valid before {_shown(begins)}")
+            raise AuthenticationError(Phrase("the token is not valid before %(when)s", when=_shown(begins)))
         if issued is not None and now < issued - self._leeway:
-            raise AuthenticationError(f"the token claims to be issued at {_shown(issued)}, which is in the future")
+            raise AuthenticationError(
+                Phrase("the token claims to be issued at %(when)s, which is in the future", when=_shown(issued))
+            )
 
     def _check_parties(self, claims: Mapping[str, Any]) -> None:
         if self._issuer is not None and claims.get("iss") != self._issuer:
-            raise AuthenticationError("the token is from an issuer (iss) that is not accepted here")
+            raise AuthenticationError(Phrase("the token is from an issuer (iss) that is not accepted here"))
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         if self._audience is not None and self._audience not in audiences:
-            raise AuthenticationError("the token is for another audience (aud)")
+            raise AuthenticationError(Phrase("the token is for another audience (aud)"))
 
     def _scopes(self, claims: Mapping[str, Any]) -> Iterator[str]:
         """Yield the scopes that claims carry, and those that the mapping adds for them."""
@@ -258,7 +263,7 @@ def _decode(part: str) -> bytes:
     try:
         return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except binascii.Error:
-        raise AuthenticationError("the token is damaged") from None
+        raise AuthenticationError(Phrase("the token is damaged")) from None
 
 
 def _read_json(content: bytes) -> dict[str, Any]:
@@ -268,7 +273,7 @@ def _read_json(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise AuthenticationError("the token is damaged")
+        raise AuthenticationError(Phrase("the token is damaged"))
     return value
 
 
@@ -301,7 +306,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LAST:
-        raise AuthenticationError(f"the token's {name} is not a number of seconds since 1970")
+        raise AuthenticationError(Phrase("the token's %(name)s is not a number of seconds since 1970", name=name))
     return value
 
 

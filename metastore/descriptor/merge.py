@@ -12,6 +12,7 @@ from metastore.descriptor.limits import size_of
 from metastore.descriptor.matching import equal, renamed
 from metastore.descriptor.naming import key_of, named_lists
 from metastore.errors import TooLarge
+from metastore.phrase import Phrase
 from metastore.types import Difference
 
 #: Stands for an absent member.
@@ -69,7 +70,12 @@ def limit_together(*contents: str | bytes) -> None:
     """Refuse to merge descriptors that are very large together. Raises TooLarge."""
     if (size := sum(map(size_of, contents))) > _MOST_BYTES:
         raise TooLarge(
-            f"the descriptors to merge take {size} bytes together; at most {_MOST_BYTES} are merged: replace the newest"
+            Phrase(
+                "the descriptors to merge take %(size)s bytes together; at most %(most)s are merged: "
+                "replace the newest",
+                size=size,
+                most=_MOST_BYTES,
+            )
         )
 
 

@@ -159,7 +159,9 @@ def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
     if status < 400:
         return error
     expired = _("This form has expired. Open the page again, and send it from there.")
-    detail = expired if isinstance(error, CSRFError) else error.description or ""
+    unknown = _("There is no page at this address. Check how it is spelled.")
+    words = {404: unknown}.get(status, error.description or "")
+    detail = expired if isinstance(error, CSRFError) else words
     return refusals.answer(error) or _error_page(detail, status)
 
 

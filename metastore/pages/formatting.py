@@ -191,9 +191,9 @@ def difference(row: Difference) -> str:
         old, new = (said(both(place if isinstance(place, list) else [place])) for place in (row.old, row.new))
         return _("%(where)s moved from %(old)s to %(new)s", where=where, old=old, new=new)
     if row.kind in ("added", "removed"):
-        value = outlined(row.new if row.kind == "added" else row.old)
+        value = said(outlined(row.new if row.kind == "added" else row.old))
         return f"{where} {_(row.kind)}: {value}{in_brackets(said(row.note))}"
-    return f"{where} {_(row.kind)}{contrasted(row.old, row.new)}{in_brackets(said(row.note))}"
+    return f"{where} {_(row.kind)}{said(contrasted(row.old, row.new))}{in_brackets(said(row.note))}"
 
 
 def capital(text: str) -> str:

@@ -184,7 +184,7 @@ def _sentence(error: Exception, *, anonymous: bool) -> str:
     if isinstance(error, CSRFError):
         return _("This form was opened before you signed in. Check it, then send it again.")
     if isinstance(error, AuthenticationError):
-        return _("Token not recognised: %(problem)s.", problem=error)
+        return _("Token not recognised: %(problem)s.", problem=formatting.message(error))
     if isinstance(error, DatasetDeleted) and may_read(error.dataset_id):  # type: ignore[arg-type]
         deletion = error.revision
         return _deleted(str(error.dataset_id), deletion.author.name, deletion.created, deletion.message)

@@ -33,6 +33,7 @@ from metastore.errors import (
     TooLarge,
 )
 from metastore.parse import parse_dataset_id
+from metastore.phrase import Phrase
 from metastore.service.context import request_id
 from metastore.service.guard import may_read
 from metastore.service.metrics import metrics
@@ -61,10 +62,12 @@ STATUSES: dict[type[Exception], int] = {
 _RETRY_AFTER = {StorageBusy: 1, StorageError: 5}
 #: The texts for failures of a storage, whose own messages name paths and hosts that only the operator may know.
 _PLAINLY: dict[type[StorageError], str] = {
-    StorageBusy: "The storage is busy: try again in a moment.",
-    StorageError: "The storage, or a server that this needs, does not answer or cannot be used: try again later.",
-    StorageCorrupt: "The stored data cannot be read. The log of the service has the details.",
-    OutcomeUnknown: "The storage did not answer, or could not confirm the change",
+    StorageBusy: Phrase("The storage is busy: try again in a moment."),
+    StorageError: Phrase(
+        "The storage, or a server that this needs, does not answer or cannot be used: try again later."
+    ),
+    StorageCorrupt: Phrase("The stored data cannot be read. The log of the service has the details."),
+    OutcomeUnknown: Phrase("The storage did not answer, or could not confirm the change"),
 }
 #: Stands for a revision id that the caller may not read.
 _HIDDEN = "a newer one"
@@ -100,14 +103,16 @@ def plainly(error: MetastoreError) -> MetastoreError:
     if not isinstance(error, StorageError) or isinstance(error, NotADescriptor):
         return error
     if isinstance(error, NotADataset):
-        return NotADataset("What the store has at this id is not a dataset: it", error.problem)
+        return NotADataset(Phrase("What the store has at this id is not a dataset: it"), error.problem)
     _log.error("%s %s (request %s): %s", request.method, request.path, request_id(), error)
     kind = next(kind for kind in type(error).__mro__ if kind in _PLAINLY)
     if isinstance(error, OutcomeUnknown):
         readable = error.change is None or may_read(error.change.dataset_id)
         before = error.before if readable else None
-        makes = f", which makes {error.wanted}" if error.wanted else ""
-        return OutcomeUnknown(_PLAINLY[kind] + makes, error.wanted, before=before, change=error.change)
+        told: str = _PLAINLY[kind]
+        if error.wanted:
+            told = Phrase("%(message)s, which makes %(wanted)s", message=told, wanted=error.wanted)
+        return OutcomeUnknown(told, error.wanted, before=before, change=error.change)
     return type(error)(_PLAINLY[kind])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from metastore.descriptor.document import DESCRIPTOR, load, load_written
 from metastore.errors import DatasetDeleted, NotADescriptor, PathNotFound
+from metastore.phrase import Phrase
 from metastore.storage.port import Storage
 from metastore.store.metering import count
 from metastore.types import Dataset, DatasetId, Revision
@@ -72,7 +73,7 @@ def understand(dataset_id: DatasetId, revision: Revision, content: bytes) -> dic
     try:
         descriptor = load(content)
     except ValueError as error:
-        raise NotADescriptor(dataset_id, revision.id, f"is not JSON: {error}") from None
+        raise NotADescriptor(dataset_id, revision.id, Phrase("is not JSON: %(problem)s", problem=str(error))) from None
     if not isinstance(descriptor, dict):
-        raise NotADescriptor(dataset_id, revision.id, "is not a JSON object")
+        raise NotADescriptor(dataset_id, revision.id, Phrase("is not a JSON object"))
     return descriptor

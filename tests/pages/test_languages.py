@@ -238,6 +238,25 @@ def test_summaries_are_in_the_language_of_the_page() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("Cat data", "C\u0430t data", "'C\\u0430t data' (nur Zeichen, die gleich aussehen)"),
+        ("a\nb", "a\r\nb", "geändert: Zeilenenden LF → CRLF"),
+        ([[0] * 40], [[1] + [0] * 39], "0 → 1 an Position 1, 1"),
+        ("a " * 60 + "end", "b " + "a " * 59 + "END", "geändert an 2 Stellen: "),
+        ({"a": 1}, [{"name": f"item-{n:04}", "text": "t" * 60} for n in range(4)], "[4 Elemente: item-0000, "),
+    ],
+)
+def test_changed_values_are_told_in_the_language_of_the_page(old: object, new: object, words: str) -> None:
+    store = metastore.connect("memory:", author="Ann", validation="off")
+    store.dataset_create("ocean/salt", {"x": old})
+    store.dataset_update("ocean/salt", {"x": new})
+    reader = german(store)
+    reader.opens("/sign-in").sends("Anmelden", token=token("ann"))
+    assert words in reader.opens("/datasets/ocean/salt/undo?revision=HEAD").text(".changes")
+
+
+@pytest.mark.parametrize(
     ("path", "words"),
     [
         ("/datasets/ocean/none", "Es gibt keinen Datensatz ocean/none."),
@@ -259,6 +278,31 @@ def test_a_refused_form_speaks_the_language_of_the_page() -> None:
     assert "'Ocean' in der Datensatz-ID 'Ocean/salt' muss kleingeschrieben sein: etwa 'ocean'." in reader.text()
     reader.sends("Anlegen", id="ocean/salt", text='{"title": }')
     assert "kein JSON: ein Wert wurde erwartet: in Zeile 1, Spalte 11" in reader.text()
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ("none", "Das ist kein JSON Web Token aus drei Teilen."),
+        (token("ann") + "x", "Das Token ist mit keinem der Schlüssel signiert, die hier anerkannt werden."),
+    ],
+)
+def test_a_refused_token_is_told_of_in_the_language_of_the_page(sent: str, words: str) -> None:
+    reader = german(metastore.connect("memory:", author="Ann")).opens("/sign-in")
+    assert reader.sends("Anmelden", token=sent).text(".problem") == words
+
+
+def test_a_storage_that_fails_and_an_unknown_address_are_told_of_in_the_language_of_the_page(tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path / "store", author="Ann")
+    store.dataset_create("ocean/salt", {"title": "Salt"})
+    reader = german(store)
+    reader.client.environ_base["HTTP_ACCEPT"] = "text/html"
+    head = tmp_path / "store" / "ocean" / "salt.git" / "HEAD"
+    head.unlink()
+    head.mkdir()
+    failed = "Die gespeicherten Daten sind nicht lesbar. Das Protokoll des Dienstes nennt Einzelheiten."
+    assert failed in reader.opens("/datasets/ocean/salt").text()
+    assert "Unter dieser Adresse gibt es keine Seite. Prüfen Sie die Schreibweise." in reader.opens("/no-such").text()
 
 
 def test_of_a_moved_thing_the_page_says_from_where_to_where_in_its_language() -> None:

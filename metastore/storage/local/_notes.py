@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from metastore.errors import DatasetMoved, DatasetNotFound, NotADataset, OutcomeUnknown
 from metastore.files import is_folder, read_file
+from metastore.phrase import Phrase
 from metastore.storage.local.layout import Layout, is_id, parsed_id
 from metastore.types import DatasetId
 
@@ -113,7 +114,7 @@ class Notes:
         path = self._layout.path(dataset_id)
         there = is_folder(path)
         if there is False:
-            raise NotADataset(path, "is not a folder, so it is not a Git repository")
+            raise NotADataset(path, Phrase("is not a folder, so it is not a Git repository"))
         if there is None:
             if new_id := self.moved_to(dataset_id):
                 raise DatasetMoved(dataset_id, new_id) from None

@@ -11,6 +11,7 @@ from metastore.files import SmallFiles, read_file, sync_directory, write_file
 from metastore.git.cache import Cache
 from metastore.git.objects import TAG, GitObject
 from metastore.git.repository import HEADS, TAGS, Repository
+from metastore.phrase import Phrase
 from metastore.storage.local._config import new_config
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._references import Read, References
@@ -103,12 +104,12 @@ class GitRepository(Repository):
     def _why_not(self) -> str:
         """Return why this is no dataset and never was one; empty if it is a damaged one."""
         if self._is_sha256():
-            return "uses SHA-256; only repositories with SHA-1 can be read"
+            return Phrase("uses SHA-256; only repositories with SHA-1 can be read")
         if not os.path.isdir(f"{self.path}/objects"):
-            return "is not a Git repository"
+            return Phrase("is not a Git repository")
         with suppress(OSError, StorageCorrupt):
             if os.path.exists(f"{self.path}/HEAD") and not self.references.all() and not self.database.ids():
-                return "is an empty repository, to which nothing was written"
+                return Phrase("is an empty repository, to which nothing was written")
         return ""
 
     def _branch_target(self, read: Read) -> RevisionId:
