@@ -65,7 +65,7 @@ from metastore.types import (
 )
 
 if TYPE_CHECKING:
-    from metastore.aio import AsyncStore
+    from metastore.aio import AsyncStore, Opening
     from metastore.store.base import Store
     from metastore.store.store import MetaStore, validate
     from metastore.wire import to_dict
@@ -152,11 +152,15 @@ def connect(url: str | Path, **options: Any) -> Store:
     return connect_to(url, **options)
 
 
-async def aconnect(url: str | Path, **options: Any) -> AsyncStore:
-    """Open a store for asyncio. It takes what `connect` takes, and raises what that raises."""
+def aconnect(url: str | Path, **options: Any) -> Opening:
+    """Open a store for asyncio.
+
+    Write `async with aconnect(url) as store`, or `store = await aconnect(url)`. It takes what `connect` takes, and
+    raises what that raises, once it is awaited.
+    """
     from metastore.aio import aconnect as connect_to
 
-    return await connect_to(url, **options)
+    return connect_to(url, **options)
 
 
 #: The module of each name that is loaded on use.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -80,6 +80,39 @@ for _name in dir(Store):
         setattr(AsyncStore, _name, _awaited(_name))
 
 
-async def aconnect(url: str | Path, **options: Any) -> AsyncStore:
+class Opening(Coroutine[Any, Any, AsyncStore]):
+    """A store that is being opened: awaited, it is the store; in `async with`, it is opened and closed."""
+
+    def __init__(self, opening: Coroutine[Any, Any, AsyncStore]) -> None:
+        self._opening = opening
+
+    def send(self, value: Any) -> Any:
+        """See `Coroutine`."""
+        return self._opening.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """See `Coroutine`."""
+        return self._opening.throw(*error)
+
+    def close(self) -> None:
+        """See `Coroutine`."""
+        self._opening.close()
+
+    def __await__(self) -> Generator[Any, Any, AsyncStore]:
+        return self._opening.__await__()
+
+    async def __aenter__(self) -> AsyncStore:
+        self._store = await self._opening
+        return self._store
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._store.close()
+
+
+def aconnect(url: str | Path, **options: Any) -> Opening:
     """See `metastore.aconnect`."""
-    return AsyncStore(await asyncio.to_thread(functools.partial(connect, url, **options)))
+    return Opening(_opened(functools.partial(connect, url, **options)))
+
+
+async def _opened(opens: Callable[[], Store]) -> AsyncStore:
+    return AsyncStore(await asyncio.to_thread(opens))

@@ -148,6 +148,17 @@ def parse_limit(limit: int | None) -> int | None:
     return limit
 
 
+def parse_wait(wait: float) -> float:
+    """Check how many seconds a call waits; a negative number does not wait.
+
+    Raises:
+        InvalidInput: It is not a number.
+    """
+    if isinstance(wait, bool) or not isinstance(wait, (int, float)) or wait != wait:
+        raise InvalidInput(f"wait is a number of seconds, not {shortened(wait)}")
+    return wait
+
+
 def make_author(author: AnyAuthor) -> Author:
     """Parse `Name <email>`, a pair of both, or an `Author`, and normalise it as Git does.
 
@@ -209,9 +220,11 @@ def make_time(at: AnyTime) -> datetime:
         is_date = len(at) == len("2024-05-01")
         try:
             at = datetime.fromisoformat(at)
-        except ValueError:
+        except ValueError as error:
+            reason = "" if "isoformat" in str(error) else f" ({error})"
+            value = shortened(at) + reason
             raise InvalidInput(
-                Phrase("a time looks like 2024-05-01T12:00:00Z, or 2024-05-01, not %(value)s", value=shortened(at))
+                Phrase("a time looks like 2024-05-01T12:00:00Z, or 2024-05-01, not %(value)s", value=value)
             ) from None
         at = at.replace(tzinfo=UTC) if is_date else at
     if not isinstance(at, datetime) or at.tzinfo is None:

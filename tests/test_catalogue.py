@@ -109,6 +109,13 @@ def test_a_dry_export_writes_nothing_and_says_what_it_would_do(run: Run, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_export_at_a_revision_that_no_dataset_has_fails(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    done = run("export", "out", "--revision", "2024-13-01")
+    assert (done.code, done.out) == (1, "0 exported, 4 skipped\n")
+    assert "month must be in 1..12" in done.err
+
+
 def test_export_at_a_tag_skips_datasets_without_it(run: Run, tmp_path: Path) -> None:
     run("import", str(CATALOGUE), *WRITE)
     run("tag", "create", "okfn/compression", "v1", *WRITE[:2])

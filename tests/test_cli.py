@@ -147,6 +147,17 @@ def test_a_day_with_a_dataset(run: Run, cars: str) -> None:
     assert run("verify").code == 0
 
 
+def test_the_records_of_a_name_that_never_was_are_not_found(run: Run, cars: str) -> None:
+    assert run("journal", "physics/cars") == (0, "", "")
+    told = run("journal", "physics/none")
+    assert (told.code, "physics/none" in told.err) == (3, True)
+    run("dataset", "delete", "physics/cars", *WRITE)
+    run("dataset", "purge", "physics/cars", "--yes", *WRITE)
+    assert "purge" in run("journal", "physics/cars").out
+    told = run("bundle", "log", "None")
+    assert (told.code, "None" in told.err, "metastore bundle list" in told.err) == (3, True, True)
+
+
 def test_files_and_revisions_are_graded_by_the_deployments_own_table(
     run: Run, cars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -506,6 +517,9 @@ def test_a_store_may_be_a_service(run: Run, monkeypatch: pytest.MonkeyPatch, tmp
         monkeypatch.setenv("METASTORE_STORE", address)
         refused = run("dataset", "create", "physics/cars", stdin=b"{}")
         assert (refused.code, "Set METASTORE_TOKEN" in refused.err) == (6, True)
+        monkeypatch.setenv("METASTORE_TOKEN", "wrong")
+        refused = run("dataset", "create", "physics/cars", stdin=b"{}")
+        assert (refused.code, "The token is that of METASTORE_TOKEN" in refused.err) == (6, True)
         monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
         first = run("dataset", "create", "physics/cars", "-m", "First", stdin=b'{"name": "cars", "n": 1.10}')
         assert first.code == 0

@@ -151,6 +151,12 @@ def test_a_time_that_git_cannot_keep_is_refused(store: MetaStore, at: datetime) 
         store.dataset_create(CARS, {}, at=at)
 
 
+@cases("at", ["2024-13-01", "2024-12-01T25:00:00Z"])
+def test_a_time_that_the_calendar_lacks_is_refused_with_the_reason(store: MetaStore, at: str) -> None:
+    with pytest.raises(InvalidInput, match="must be in"):
+        list(store.dataset_list(at=at))
+
+
 @pytest.mark.parametrize("message", ["a\0b", "x" * 65_537, 5, "\ud800"])
 def test_a_message_that_git_cannot_keep_is_refused(store: MetaStore, message: str) -> None:
     with pytest.raises(InvalidInput):

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 
 import metastore
+from metastore import InvalidInput
 from metastore.service import context
 from metastore.store import waiting
 from metastore.store.base import Store
@@ -73,6 +74,14 @@ def test_who_waits_gets_the_next_change(store: metastore.MetaStore, monkeypatch:
 
 def test_who_waits_in_vain_gets_nothing(store: metastore.MetaStore) -> None:
     assert list(store.changes(last(store), wait=0.01)) == []
+
+
+@pytest.mark.parametrize("wait", ["x", True, float("nan"), None])
+def test_a_wait_that_is_no_number_is_refused(wait: object) -> None:
+    with metastore.connect("memory:", author=ANN) as store, serving(store) as address:
+        for each in (store, metastore.connect(address, token=TOKEN)):
+            with pytest.raises(InvalidInput, match="wait is a number of seconds"):
+                each.changes(wait=wait)  # type: ignore[arg-type]
 
 
 def test_who_waits_at_a_service_gets_the_next_change(

@@ -160,7 +160,12 @@ def log(app: App, **wanted: Any) -> None:
 
     Each line has the number, time, user, change and comment; the newest comes first.
     """
-    app.rows(_open(app).bundle_log(**wanted), text=bundle_text.log_line)
+    registry = _open(app)
+    entries = registry.bundle_log(**wanted)
+    name = wanted["name"]
+    if name is not None and not entries and not registry.bundle_log(name, limit=1):
+        registry.bundle_read(name)  # raises an error: there is no such bundle
+    app.rows(entries, text=bundle_text.log_line)
 
 
 @_command("snapshot", click.argument("number", type=int))

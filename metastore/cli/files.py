@@ -200,7 +200,7 @@ def export(app: App, folder: Path, prefixes: tuple[str, ...], revision: str | No
     Writes the newest descriptor of each dataset to FOLDER/OWNER/NAME/datapackage.json. A PREFIX selects datasets whose
     ids begin with it, and - those whose ids are on stdin. A manifest in FOLDER lists the files, so that the next export
     keeps files that were edited, and --prune removes the files of datasets that are gone. Exit code 1 if a file was
-    kept or a dataset could not be read.
+    kept, a dataset could not be read, or no dataset has the revision.
 
     Examples: metastore export published --revision v1 --prune; metastore export published physics/ math/
     """
@@ -238,7 +238,7 @@ def _tell_exported(app: App, lines: list[ExportLine], *, dry_run: bool) -> None:
     failures = [line for line in lines if line.outcome == "failed"]
     facts = {"exported": exported, **counts, "failures": failures, "lines": notable, "dry_run": dry_run}
     app.summary(facts, text + (" (dry run)" if dry_run else ""))
-    if counts["failed"] or counts["kept"]:
+    if counts["failed"] or counts["kept"] or (counts["skipped"] and not exported):
         raise click.exceptions.Exit(FOUND_PROBLEMS)
 
 

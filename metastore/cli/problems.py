@@ -77,8 +77,9 @@ def show_error(error: MetastoreError, *, as_json: bool, advise: bool = True) -> 
             import shlex
 
             say(f"  To find out, run: metastore settle {shlex.quote(_facts_of(error))}")
-        if isinstance(error, AuthenticationError) and error.missing:
-            say("  Set METASTORE_TOKEN to a token. `metastore token`, on the machine of the service, issues them.")
+        if isinstance(error, AuthenticationError):
+            what = "Set METASTORE_TOKEN to a token." if error.missing else "The token is that of METASTORE_TOKEN."
+            say(f"  {what} `metastore token`, on the machine of the service, issues tokens.")
     return next((code for kind in type(error).__mro__ if (code := EXIT_CODES.get(kind))), 5)
 
 

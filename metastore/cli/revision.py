@@ -187,7 +187,11 @@ def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int
 
     Each line has the time, author, change and reason; the newest comes first.
     """
-    app.rows(app.reader().journal(dataset_id, since=since, limit=limit), text=_journal_line)
+    store = app.reader()
+    entries = store.journal(dataset_id, since=since, limit=limit)
+    if dataset_id is not None and not entries:
+        store.tag_list(dataset_id)  # raises an error if there is no such dataset
+    app.rows(entries, text=_journal_line)
 
 
 @command(_root, "changes", lists="cursor action dataset_id revision.id new_id")

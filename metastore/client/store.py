@@ -30,6 +30,7 @@ from metastore.parse import (
     parse_dataset_id,
     parse_expected,
     parse_revision,
+    parse_wait,
 )
 from metastore.search.values import Readable, Results, Wanted
 from metastore.storage.port import Storage
@@ -252,7 +253,7 @@ class RemoteStore(Store):
     def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
         if since is not None and not isinstance(since, str):
             raise InvalidInput(f"not a cursor of the change feed: {since!r}")
-        return self._calls.feed(since, wait)
+        return self._calls.feed(since, parse_wait(wait))
 
     def settle(self, error: OutcomeUnknown) -> Outcome:
         return settle(self, error)

@@ -27,6 +27,7 @@ from metastore.parse import (
     parse_expected,
     parse_limit,
     parse_revision,
+    parse_wait,
 )
 from metastore.storage.least import reading_at_least
 from metastore.storage.port import Storage
@@ -317,7 +318,7 @@ class MetaStore(Store):
         return LazyList(lambda: islice(filter(fits, self._journal.entries(last)), most))
 
     def changes(self, since: str | None = None, *, wait: float = 0.0) -> Iterator[FeedEntry]:
-        return self._waiting.read(lambda: feed(self._storage, since), since, wait)
+        return self._waiting.read(lambda: feed(self._storage, since), since, parse_wait(wait))
 
     def verify(self, *, repair: bool = False, heads: Mapping[str, str] | None = None) -> Iterator[Damage]:
         damages = verify(self._storage, repair=repair, heads=heads or {})

@@ -65,6 +65,24 @@ def test_the_event_loop_and_other_calls_go_on_while_one_waits(address: str) -> N
     asyncio.run(work())
 
 
+def test_a_store_is_opened_in_one_step_or_by_a_task(address: str) -> None:
+    async def work() -> None:
+        async with metastore.aconnect(address, token=TOKEN) as store:
+            await store.dataset_create("math/once", {})
+        with pytest.raises(InvalidInput, match="is closed"):
+            await store.dataset_list()
+        with pytest.raises(ZeroDivisionError):
+            async with metastore.aconnect(address, token=TOKEN) as store:
+                1 / 0  # noqa: B018
+        with pytest.raises(InvalidInput, match="is closed"):
+            await store.dataset_list()
+        opened = await asyncio.create_task(metastore.aconnect(address, token=TOKEN))
+        await opened.close()
+
+    asyncio.run(work())
+    metastore.aconnect(address).close()  # no warning that it was never awaited
+
+
 def test_a_wrong_option_is_told_when_it_is_opened() -> None:
     with pytest.raises(InvalidInput, match="did you mean 'timeout'"):
         asyncio.run(metastore.aconnect("https://metastore.example.org", timout=3))
