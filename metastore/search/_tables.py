@@ -214,8 +214,8 @@ def note_unreadable(database: sqlite3.Connection, dataset_id: DatasetId) -> None
 
 def unreadable_ids(database: sqlite3.Connection, owner: str | None) -> list[DatasetId]:
     """Return the datasets of an owner, or (None) all, that could not be read when they were indexed."""
-    query = "SELECT owner, name FROM unreadable WHERE ?1 IS NULL OR owner = ?1 ORDER BY place"
-    return [DatasetId(row["owner"], row["name"]) for row in database.execute(query, (owner,))]
+    query = "SELECT owner, name FROM unreadable WHERE :owner IS NULL OR owner = :owner ORDER BY place"
+    return [DatasetId(row["owner"], row["name"]) for row in database.execute(query, {"owner": owner})]
 
 
 def _take_out(database: sqlite3.Connection, dataset: int) -> None:
