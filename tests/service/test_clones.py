@@ -80,6 +80,12 @@ def test_a_clone_has_the_history_and_the_tags_and_follows_them(store: MetaStore,
     assert json.loads((folder / "datapackage.json").read_text())["number"] == 7
 
 
+def test_a_clone_of_depth_one_has_the_newest_revision_alone(store: MetaStore, tmp_path: Path) -> None:
+    with serving(store) as url:
+        git("clone", "--depth", "1", f"{url}{CLONE}", tmp_path / "clone")
+    assert commits(tmp_path / "clone") == history(store)[:1]
+
+
 def test_a_shallow_clone_can_be_updated_and_deepened(store: MetaStore, tmp_path: Path) -> None:
     folder = tmp_path / "clone"
     with serving(store) as url:
