@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from flask import url_for
 from flask.testing import FlaskClient
 from markupsafe import Markup
 
@@ -278,3 +279,33 @@ def test_a_form_of_a_stranger_has_a_size(client: FlaskClient, beyond: int, statu
     body = f"csrf_token={csrf(client)}&id=physics/new&text="
     body += "x" * (256 * 1024 - len(body) + beyond)
     assert client.post("/datasets/new", data=body, content_type=FORM).status_code == status
+
+
+@pytest.mark.parametrize(("origin", "language"), [(None, "en"), ("https://evil.example.org", "de")])
+def test_no_form_is_taken_without_the_token_of_its_own_session(
+    client: FlaskClient, store: MetaStore, registry: BundleRegistry, origin: str | None, language: str
+) -> None:
+    store.tag_create("physics/cars", "v1")
+    other = client.application.test_client()
+    theirs = sign_in(other, "ds:*:*")
+    sign_in(client, "ds:*:*", "bundles:*:write")
+    client.set_cookie("language", language)
+    headers = {"Accept-Language": language} | ({"Origin": origin, "Referer": f"{origin}/x"} if origin else {})
+    values = {"owner": "physics", "name": "cars", "tag": "v1", "bundle": "beam", "revision": "main"}
+    before, taken, routes = store.revision_read("physics/cars"), [], 0
+    for rule in client.application.url_map.iter_rules():
+        if "POST" not in (rule.methods or ()) or not rule.endpoint.startswith("pages."):
+            continue
+        routes += 1
+        with client.application.test_request_context():
+            path = url_for(rule.endpoint, **{name: values.get(name, "cars") for name in rule.arguments})
+        for forged in ({}, {"csrf_token": theirs}):
+            form = {"step": "store", "text": "{}", "id": "physics/new", "message": "m", "sign_in_token": "x", **forged}
+            answer = client.post(path, data=form, headers=headers)
+            if answer.status_code != 400:
+                taken.append((path, forged, answer.status_code))
+    assert routes > 15
+    assert not taken
+    assert store.revision_read("physics/cars") == before
+    assert not list(registry.bundle_list())
+    assert [str(each) for each in store.dataset_list()] == ["physics/cars"]
