@@ -76,6 +76,18 @@ def test_a_mirror_has_the_same_branch_and_tags(store: metastore.MetaStore, remot
     assert push(store, remote) == MirrorReport(1, 1, 0)
 
 
+def test_a_store_of_others_runs_no_program_and_names_no_other_address(
+    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+) -> None:
+    repository = Path(store.storage.layout.path(CARS))  # type: ignore[attr-defined]
+    found, config = tmp_path / "ran", repository / "config"
+    stolen = f'[url "ext::touch {found} %S "]\n\tinsteadOf = file://\n[protocol "ext"]\n\tallow = always\n'
+    config.write_text(config.read_text() + stolen)
+    assert push(store, remote) == MirrorReport(1, 0, 2)
+    assert not found.exists()
+    assert references(bare) == ours(store)
+
+
 def test_what_changed_here_changes_there(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:
     store.tag_create(CARS, "old")
     push(store, remote)

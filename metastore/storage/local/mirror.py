@@ -11,6 +11,7 @@ A reference counts as pushed only if Git says so for that reference, or if the r
 from __future__ import annotations
 
 import base64
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
+from metastore.files import write_file
 from metastore.git.objects import TAG, parse_tag
 from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.http.credentials import Token, refuse_unencrypted
@@ -126,9 +128,17 @@ class Remote:
 
     @contextmanager
     def git(self) -> Iterator[Git]:
-        """Yield a function that runs Git. The token is in a file that only we can read."""
+        """Yield a function that runs Git. The token is in a file that only we can read.
+
+        Git runs in an empty repository. The configuration of a dataset's own, which may come from somebody else, could
+        name programs to run, and other addresses.
+        """
         options = [part for each in _OPTIONS for part in ("-c", each)]
-        with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file:
+        with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file, tempfile.TemporaryDirectory() as empty:
+            for folder in ("objects", "refs"):
+                os.mkdir(f"{empty}/{folder}")
+            write_file(f"{empty}/HEAD", b"ref: refs/heads/main\n", sync=False)
+            options += ["--git-dir", empty]
             if self._header:
                 file.write(f'{_ASKING_NOBODY}[http]\n\textraHeader = "{self._header}"\n')
                 file.flush()
@@ -180,7 +190,9 @@ def _mirror_one(
         ]
         failed: dict[str, str] = {}
         if updates and not dry_run:
-            failed = _failures(git("--git-dir", storage.layout.path(dataset_id), *_push(url, updates)), updates)
+            objects = os.path.abspath(f"{storage.layout.path(dataset_id)}/objects")
+            reading = ("env", f"GIT_OBJECT_DIRECTORY={objects}")
+            failed = _failures(git(*_push(url, updates), before=reading), updates)
         if failed:
             failed = _still_missing(git, url, updates, failed)
     except (_Refused, StorageCorrupt, DatasetNotFound) as error:
