@@ -56,6 +56,11 @@ def sign_in(client: FlaskClient, *scopes: str) -> str:
     return csrf(client)
 
 
+def without_languages(page: str) -> str:
+    """Return a page without its links to other languages, which lead to the same address, parameters and all."""
+    return re.sub(r'<a\s[^>]*hreflang="[^>]*>', "", page)
+
+
 def test_a_form_with_more_fields_than_any_is_not_read(client: FlaskClient) -> None:
     body = f"csrf_token={sign_in(client)}&id=physics/new&text={{}}" + "&a" * 1000
     assert client.post("/datasets/new", data=body, content_type=FORM).status_code == 413
@@ -180,7 +185,7 @@ def test_a_link_fills_in_no_form_that_changes_something(client: FlaskClient, que
     sign_in(client)
     answer = client.get(f"/datasets/physics/cars/{query}")
     assert answer.status_code == 200
-    assert "EVIL" not in answer.text
+    assert "EVIL" not in without_languages(answer.text)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_a_link_puts_no_text_of_its_own_into_a_form(
     names.update(re.findall(r'<(?:input|textarea|select)[^>]* name="([^"]+)"', page.text))
     assert len(names) > 1
     link = f"{path}{'&' if '?' in path else '?'}{urlencode(dict.fromkeys(names - {'revision', 'to'}, 'EVIL'))}"
-    assert "EVIL" not in client.get(link).text
+    assert "EVIL" not in without_languages(client.get(link).text)
 
 
 @pytest.mark.parametrize(
