@@ -19,9 +19,11 @@ import urllib.request
 from pathlib import Path
 
 import click
+from bundles import GROUPS, real_bundles
 from telling import show, step
 
 import metastore
+from metastore import bundle
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 PROGRAM = [sys.executable, "-m", "metastore"]
@@ -38,10 +40,21 @@ def new_database() -> str:
     return url
 
 
-def fill(store: str) -> None:
+def fill(store: str, groups: Path) -> None:
+    """Store what one can look at: two versions of a dataset, a deleted dataset, and bundles, one of them changed."""
     with metastore.connect(store, author="Ann Lee <ann@example.org>") as made:
         for file in sorted(CATALOGUE.glob("*/*/datapackage.json")):
-            made.dataset_create(f"{file.parent.parent.name}/{file.parent.name}", file.read_bytes())
+            name = f"{file.parent.parent.name}/{file.parent.name}"
+            made.dataset_create(name, file.read_bytes(), message="First import")
+        made.tag_create("okfn/compression", "v1", description="As published")
+        described = {"title": "Compressed tables", "licenses": [{"name": "CC0-1.0"}], "keywords": ["gzip", "bzip2"]}
+        made.dataset_patch("okfn/compression", described, author="Bo Ek <bo@example.org>", message="Describe it")
+        made.tag_create("okfn/compression", "v2", description="With a licence")
+        made.dataset_delete("pandas/test-package", message="It is for tests alone")
+    with bundle.connect(store, groups=groups) as registry:
+        registry.bundle_import(real_bundles(), user="carol", comment="As known in public")
+        without = {"remove_devices": ["E:TRTGTD"]}
+        registry.bundle_update("NuMI_Physics_A9", without, user="ann", comment="Its readout is broken")
 
 
 def token(store: str) -> str:
@@ -64,7 +77,9 @@ def explain(address: str, made: str) -> None:
             " --header 'Content-Type: application/merge-patch+json' --data '{\"title\": \"Compressed tables\"}'"
         ]
     )
-    step("In the browser, paste the token itself under Sign in. ann may make bundles of NOvA.")
+    step("In the browser, paste the token itself under Sign in. Then try:")
+    show(["compare the versions v1 and v2 of okfn/compression", "restore the deleted dataset pandas/test-package"])
+    show(["find out who removed the device E:TRTGTD, and restore that bundle"])
     step("The same and more, in curl, Python and JavaScript:")
     show([f"bash {CATALOGUE.parent}/service.sh", f"python {CATALOGUE.parent}/service.py"])
     show([f"node {CATALOGUE.parent}/service.mjs"])
@@ -72,9 +87,10 @@ def explain(address: str, made: str) -> None:
 
 def run(root: Path, store: str) -> None:
     os.environ["METASTORE_KEY_FILE"] = str(root / "token.key")
-    fill(store)
-    (root / "groups.conf").write_text("groups = NOvA\nNOvA = ann\nroot = carol\n")
-    os.environ["METASTORE_GROUPS_FILE"] = str(root / "groups.conf")
+    groups = root / "groups.conf"
+    groups.write_text(GROUPS)
+    os.environ["METASTORE_GROUPS_FILE"] = str(groups)
+    fill(store, groups)
     with (root / "access.log").open("wb") as log:
         server = subprocess.Popen(
             [*PROGRAM, "serve", "--port", "0", "--store", store],
@@ -82,7 +98,7 @@ def run(root: Path, store: str) -> None:
         )
         try:
             assert server.stderr is not None
-            found = re.search(r"http://\S+", server.stderr.readline())
+            found = next(filter(None, (re.search(r"http://\S+", line) for line in server.stderr)), None)
             if found is None:
                 raise SystemExit("the service did not start")
             explain(found[0], token(store))

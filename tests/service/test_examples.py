@@ -45,6 +45,18 @@ def test_a_day_with_the_service(service: Served, tmp_path: Path, name: str) -> N
     assert done.stdout.rstrip().splitlines()[-1] in ("the title is gone again", "False", "false")
 
 
+@pytest.mark.parametrize("options", [[], ["--postgres"]], ids=["folder", "postgres"])
+def test_the_sample_service_has_something_to_compare_to_restore_and_to_look_up(
+    tmp_path: Path, options: list[str]
+) -> None:
+    command = [sys.executable, EXAMPLES / "serve.py", "--store", tmp_path / "new", *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "It answers with 3 datasets" in done.stdout
+
+
 def test_nginx_accepts_what_we_ship(service: Served, tmp_path: Path) -> None:
     with behind_nginx(service.port, tmp_path) as port:
         assert service.ask("/healthz", port=port).status == 200
