@@ -169,7 +169,9 @@ END $$;
 -- all end at `cut`. Without texts, the present one is still that of the newest revision. `now` is the time of that.
 CREATE OR REPLACE FUNCTION metastore_dataset_index(
     wanted_owner text, wanted_name text, head bytea, cut bigint, texts jsonb, now bigint
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET enable_seqscan = off  -- it is planned while the index is empty, and the plan is kept while it grows
+AS $$
 DECLARE
     here bigint;
     now_access text[] := ARRAY[wanted_owner, wanted_owner || '/' || wanted_name];
