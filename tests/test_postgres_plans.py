@@ -169,3 +169,30 @@ def test_no_statement_of_a_page_or_a_read_sorts_what_it_finds(name: str, dsn: st
     assert "Sort" not in plan, plan
     if name == "LIST":
         assert plan.count("ROW(owner, name)") == 2, plan
+
+
+def test_an_index_that_was_empty_at_first_is_not_read_from_end_to_end_while_it_grows(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan is kept, and that for an empty table would read it all for each dataset."""
+    with MetaStore(PostgresStorage(dsn), author=ANN) as store:
+        for number in range(20):
+            store.dataset_create(f"physics/d{number}", {"title": "Salt"})
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE dataset_text")
+        connection.execute("VACUUM ANALYZE")
+    run, scans = Connection.rows, list[int]()
+
+    def rows(self: Connection, query: str, values: Any = None) -> list[Any]:
+        with self.transaction():
+            before = dict(self.execute(_SCANS).fetchall())
+            answer = run(self, query, values)
+            after = dict(self.execute(_SCANS).fetchall())
+        if query == _queries.INDEX:
+            scans.append(after["dataset_text"] - before["dataset_text"])
+        return answer
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    with MetaStore(PostgresStorage(dsn), author=ANN) as store:
+        assert store.dataset_search("salt").total == 20
+    assert scans == [0] * 20
