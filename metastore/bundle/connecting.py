@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from metastore.storage.connect import STORAGE_OPTIONS, open_storage
 def connect_bundles(url: str | Path, groups: Groups, **options: Any) -> BundleRegistry:
     """See `metastore.bundle.connect`."""
     clock = {"clock": options.pop("clock")} if "clock" in options else {}
-    if re.match(r"(host|hostaddr|port|dbname|user|service)\s*=", os.fspath(url)):
-        raise InvalidInput("give the database as a URL: postgresql://user@host/dbname")
     if os.fspath(url).startswith(("postgresql://", "postgres://")):
         return BundleRegistry(_open_postgres(os.fspath(url), options), groups, **clock)
     if unknown := sorted(set(options) - set(STORAGE_OPTIONS)):

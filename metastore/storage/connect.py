@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ def open_storage(url: str | Path, **options: Any) -> Storage:
     text = os.fspath(url)
     if is_service(text):
         raise InvalidInput("this is a service: bundles, backups and checks need the store that it serves")
+    if re.match(r"(host|hostaddr|port|dbname|user|service)\s*=", text):
+        raise InvalidInput("give the database as a URL: postgresql://user@host/dbname")
     scheme = _scheme(text)
     of_databases = [name for name in DATABASE_OPTIONS if name in options]
     if of_databases and scheme not in _DATABASES:

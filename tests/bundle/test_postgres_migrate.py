@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
+import metastore
 from metastore import bundle
 from metastore.bundle import Groups
 from metastore.bundle.port import Filter, LogFilter
@@ -188,4 +189,6 @@ def test_a_database_that_is_no_url_is_not_taken_for_a_folder(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match="as a URL"):
         bundle.connect("host=127.0.0.1 dbname=bundles", groups=Groups.parse("groups ="))
+    with pytest.raises(InvalidInput, match="give the database as a URL"):
+        metastore.connect("dbname=datasets host=127.0.0.1")  # it is no name of a folder
     assert list(tmp_path.iterdir()) == []
