@@ -76,13 +76,24 @@ def test_a_mirror_has_the_same_branch_and_tags(store: metastore.MetaStore, remot
     assert push(store, remote) == MirrorReport(1, 1, 0)
 
 
+def in_its_configuration(repository: Path, ran: Path) -> None:
+    config = repository / "config"
+    other = f'[url "ext::touch {ran} %S "]\n\tinsteadOf = file://\n[protocol "ext"]\n\tallow = always\n'
+    config.write_text(config.read_text() + other)
+
+
+def in_its_hooks(repository: Path, ran: Path) -> None:
+    (repository / "hooks").mkdir()
+    for name in ("pre-push", "reference-transaction", "post-index-change"):
+        (repository / "hooks" / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+        (repository / "hooks" / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("name_program", [in_its_configuration, in_its_hooks])
 def test_a_store_of_others_runs_no_program_and_names_no_other_address(
-    store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
+    name_program: Callable[[Path, Path], None], store: metastore.MetaStore, remote: Remote, bare: Path, tmp_path: Path
 ) -> None:
-    repository = Path(store.storage.layout.path(CARS))  # type: ignore[attr-defined]
-    found, config = tmp_path / "ran", repository / "config"
-    stolen = f'[url "ext::touch {found} %S "]\n\tinsteadOf = file://\n[protocol "ext"]\n\tallow = always\n'
-    config.write_text(config.read_text() + stolen)
+    name_program(Path(store.storage.layout.path(CARS)), found := tmp_path / "ran")  # type: ignore[attr-defined]
     assert push(store, remote) == MirrorReport(1, 0, 2)
     assert not found.exists()
     assert references(bare) == ours(store)

@@ -73,3 +73,15 @@ def test_no_call_waits_for_a_file_that_is_none(
         assert isinstance(store.storage, GitStorage)
         assert backup(store.storage, tmp_path / "backup").kept == (DatasetId("physics", "cars"),)
         assert store.dataset_read("physics/trains").descriptor == {"name": "trains"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"), [(pipe, "no ordinary file"), (device, "no ordinary file"), (endless, "has more than")]
+)
+def test_a_file_that_is_none_or_too_long_is_refused_for_that_reason(
+    tmp_path: Path, fault: Callable[[Path], None], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LONGEST", 1_000_000)
+    fault(tmp_path / "file")
+    with pytest.raises(StorageCorrupt, match=words):
+        files.read_file(str(tmp_path / "file"))
