@@ -160,7 +160,7 @@ def _of_werkzeug(error: HTTPException) -> AnyPage | HTTPException:
         return error
     expired = _("This form has expired. Open the page again, and send it from there.")
     unknown = _("There is no page at this address. Check how it is spelled.")
-    words = {404: unknown}.get(status, error.description or "")
+    words = unknown if error.description == NotFound.description else error.description or ""
     detail = expired if isinstance(error, CSRFError) else words
     return refusals.answer(error) or _error_page(detail, status)
 

@@ -19,6 +19,7 @@ from metastore.errors import (
     RevisionConflict,
     SnapshotNotFound,
 )
+from metastore.phrase import Phrase
 from metastore.service import requests, responses
 from metastore.service.context import service
 from metastore.service.guard import bundle_grant, identity, named
@@ -32,7 +33,7 @@ def registry() -> BundleRegistry:
     """Return the registry, limited to the caller's grant. Raises NotFound: this service has none."""
     whole = service().bundles
     if whole is None:
-        raise NotFound("this service keeps no bundles")
+        raise NotFound(Phrase("this service keeps no bundles"))
     return whole.limited_to(bundle_grant())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -200,6 +200,21 @@ def german(store: MetaStore) -> Reader:
     reader = reader_of(store)
     reader.client.environ_base["HTTP_ACCEPT_LANGUAGE"] = "de"
     return reader
+
+
+@pytest.mark.parametrize(
+    ("reader", "unknown", "without"),
+    [
+        (reader_of, "There is no page at this address. Check how it is spelled.", "This service keeps no bundles."),
+        (german, "Unter dieser Adresse gibt es keine Seite.", "Dieser Dienst führt keine Bündel."),
+    ],
+)
+def test_an_address_without_a_page_says_why(reader: Callable[[MetaStore], Reader], unknown: str, without: str) -> None:
+    browser = reader(metastore.connect("memory:", author="Ann")).client
+    for path, words in (("/nowhere", unknown), ("/bundles", without)):
+        answer = browser.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code == 404
+        assert words in answer.text
 
 
 WRONG = {
