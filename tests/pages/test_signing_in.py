@@ -69,13 +69,19 @@ def test_the_cookie_holds_no_token_and_no_script_reads_it(client: FlaskClient) -
     assert token("ann").split(".")[2] not in cookie
 
 
+def with_copied_cookie(client: FlaskClient) -> FlaskClient:
+    """Return somebody with a copy of a client's cookie, which is as good as the cookie."""
+    cookie = client.get_cookie("metastore")
+    assert cookie is not None
+    thief = client.application.test_client()
+    thief.set_cookie("metastore", cookie.value)
+    assert thief.get(EDIT).status_code == 200
+    return thief
+
+
 def test_a_copied_cookie_ends_when_its_user_signs_out(client: FlaskClient) -> None:
     sign_in(client, token("ann"))
-    copied = client.get_cookie("metastore")
-    assert copied is not None
-    thief = client.application.test_client()
-    thief.set_cookie("metastore", copied.value)
-    assert thief.get(EDIT).status_code == 200
+    thief = with_copied_cookie(client)
     client.post("/sign-out", data={"csrf_token": csrf(client)})
     assert thief.get(EDIT).status_code != 200
     sign_in(client, token("ann"))
@@ -86,13 +92,8 @@ def test_a_copied_cookie_ends_when_its_user_signs_out(client: FlaskClient) -> No
 @pytest.mark.parametrize("user", ["ann", "bo"])
 def test_a_copied_cookie_ends_when_its_user_signs_in_again_or_another_does(client: FlaskClient, user: str) -> None:
     sign_in(client, token("ann"))
-    copied = client.get_cookie("metastore")
-    assert copied is not None
-    thief = client.application.test_client()
-    thief.set_cookie("metastore", copied.value)
-    assert thief.get(EDIT).status_code == 200
+    thief = with_copied_cookie(client)
     sign_in(client, token(user))
-    assert client.get_cookie("metastore") != copied
     assert thief.get(EDIT).status_code != 200
 
 
