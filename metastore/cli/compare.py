@@ -131,7 +131,7 @@ def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -
 
 
 def _object(label: str, text: bytes) -> dict[str, Any]:
-    """Return a descriptor. The error for what is none names the file."""
+    """Read a descriptor. An error names its file."""
     from metastore.descriptor.document import decode
 
     try:

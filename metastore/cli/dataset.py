@@ -322,7 +322,7 @@ def undo(
         undo_many(app, chosen, message, dry_run=dry_run)
         return
     if dataset_id == "-":
-        raise InvalidInput("- goes with no undo: choose changes of many datasets by --batch, --by or --since")
+        raise InvalidInput("undo takes no ids from stdin: choose changes of many datasets by --batch, --by or --since")
     if dataset_id is not None and "@" in dataset_id:
         raise InvalidInput(f"write the id and the revision apart: metastore undo {dataset_id.replace('@', ' ')}")
     if dataset_id is not None and revision is None:

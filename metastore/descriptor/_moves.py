@@ -22,7 +22,7 @@ _LICENCES = ("licenses", "license")
 
 
 def with_losses(differences: Iterable[Difference], new: Mapping[str, Any]) -> Iterator[Difference]:
-    """Note at a licence that only some resources kept which others have none now.
+    """Note which resources have no licence any more, where theirs moved to others.
 
     The licence of a dataset covers all resources that have none of their own.
     """
