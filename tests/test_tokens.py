@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -431,6 +432,25 @@ def test_a_key_set_passes_over_what_cannot_be_used() -> None:
     ]
     keys = parse_keys(json.dumps({"keys": [*others, jwk(good, kid=7)]}))
     assert [(key.algorithms, key.kid) for key in keys] == [(("ES256",), None)]
+
+
+@pytest.mark.parametrize(
+    "text", ["-----BEGIN A-----" * 15_000, '{"keys": [' + ",".join(["{}"] * 80_000) + "]}"], ids=["pem", "set"]
+)
+def test_the_longest_text_of_keys_without_any_is_refused_quickly(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    started = time.process_time()
+    with pytest.raises(InvalidInput, match=r"no public key in it|80000 keys; at most 100 are allowed"):
+        parse_keys(text)
+    assert time.process_time() - started < 1
+    assert not caplog.records
+
+
+def test_a_hundred_keys_count_and_no_more() -> None:
+    for text in (pem(private("RS")) * 100, key_set(*[jwk(private("RS"))] * 100)):
+        assert len(parse_keys(text)) == 100
+    for text in (pem(private("RS")) * 101, key_set(*[jwk(private("RS"))] * 101)):
+        with pytest.raises(InvalidInput, match="it has 101 keys; at most 100 are allowed"):
+            parse_keys(text)
 
 
 def test_a_key_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,10 @@ ALGORITHMS = (*_SECRET, *_RSA[0], *_RSA[1], *_CURVES.values(), "EdDSA")
 #: The length of the hash of HS256 (RFC 7518, 3.2), in bytes.
 SHORTEST_SECRET = 32
 _SHORTEST_RSA = 2048  # bits: RFC 7518, 3.3
-_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+#: A block ends before the next dashes: a search for its end from each beginning would take time by the square.
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----).)*+-----END \1-----", re.DOTALL)
+#: The most keys of one source: each may be tried with each token.
+_MOST_KEYS = 100
 _log = logging.getLogger("metastore.auth.tokens")
 
 
@@ -75,14 +78,20 @@ def parse_keys(content: str, algorithms: Sequence[str] = ()) -> tuple[Key, ...]:
         algorithms: The algorithms to use the keys with; by default, all of the first family that fits.
 
     Raises:
-        InvalidInput: There is no public key, or one is too weak.
+        InvalidInput: There is no public key, one is too weak, or there are more than 100.
     """
     if content.lstrip().startswith("{"):
         return _parse_key_set(content, algorithms)
     blocks = list(_BLOCK.finditer(content))
     if not blocks:
         raise InvalidInput("there is no public key in it, neither as PEM (-----BEGIN PUBLIC KEY-----) nor as a key set")
+    _limit_number(blocks)
     return tuple(_parse_block(block[1], block[0], algorithms) for block in blocks)
+
+
+def _limit_number(listed: Sized) -> None:
+    if len(listed) > _MOST_KEYS:
+        raise InvalidInput(f"it has {len(listed)} keys; at most {_MOST_KEYS} are allowed")
 
 
 def secret_key(secret: str, algorithms: Sequence[str] = ()) -> Key:
@@ -135,6 +144,7 @@ def _parse_key_set(content: str, algorithms: Sequence[str]) -> tuple[Key, ...]:
         listed = None
     if not isinstance(listed, list):
         raise InvalidInput('a key set is JSON such as {"keys": [{"kty": "RSA", …}]}')
+    _limit_number(listed)
     return tuple(key for jwk in listed if (key := _parse_jwk(jwk, algorithms)))
 
 
