@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metastore.errors import StorageUnavailable
 
 _WORDS = {
     errno.ENOENT: "there is no such file or folder",
@@ -37,3 +42,24 @@ _WORDS = {
 def in_words(error: OSError) -> str:
     """Return what an error of the operating system means: a sentence that can follow a colon."""
     return _WORDS.get(error.errno or 0, error.strerror or str(error))
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Translate errors of the operating system to StorageUnavailable, with the file's name and plain words."""
+    try:
+        yield
+    except OSError as error:
+        reason = in_words(error)
+        raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an error of the operating system name this file, as errors of calls on open files do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise

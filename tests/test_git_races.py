@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from metastore import files
 from metastore.errors import (
     AlreadyExists,
     DatasetMoved,
@@ -22,7 +21,8 @@ from metastore.errors import (
     RevisionNotFound,
     StorageBusy,
 )
-from metastore.files import is_folder
+from metastore.files import locks
+from metastore.files.reading import is_folder
 from metastore.storage.local import _maintenance as maintenance
 from metastore.storage.local import _packs as packs
 from metastore.storage.local.storage import GitStorage
@@ -45,7 +45,7 @@ def happening(monkeypatch: pytest.MonkeyPatch, number: int, event: Callable[[], 
             try:
                 return real(*args, **options)
             finally:
-                if not files._held.descriptors and not happened and next(calls) == number:
+                if not locks._held.descriptors and not happened and next(calls) == number:
                     happened.append(number)
                     with suppress(MetastoreError):  # the call was faster
                         event()

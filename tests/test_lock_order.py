@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import metastore
-from metastore import MetaStore, files
+from metastore import MetaStore
 from metastore.errors import MetastoreError
+from metastore.files import locks as file_locks
 from metastore.parse import parse_dataset_id
 from metastore.storage.copy import copy
 from metastore.storage.local import _locks as locks
@@ -77,7 +78,7 @@ def store(path: str) -> str:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder, names = Recorder(), dict[int, str]()
-    open_lock, open_folder, flock = files._open_lock, files._open_folder, fcntl.flock
+    open_lock, open_folder, flock = file_locks._open_lock, file_locks._open_folder, fcntl.flock
     take, unlink = locks._take, os.unlink
     folders = set[int]()
 
@@ -105,8 +106,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         unlink(path, **options)
         recorder.release(str(path))
 
-    monkeypatch.setattr(files, "_open_lock", opened)
-    monkeypatch.setattr(files, "_open_folder", folder_opened)
+    monkeypatch.setattr(file_locks, "_open_lock", opened)
+    monkeypatch.setattr(file_locks, "_open_folder", folder_opened)
     monkeypatch.setattr(fcntl, "flock", flocked)
     monkeypatch.setattr(locks, "_take", taken)
     monkeypatch.setattr(os, "unlink", unlinked)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import DatasetId, MetaStore, StorageCorrupt, files
+from metastore import DatasetId, MetaStore, StorageCorrupt
+from metastore.files import reading
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 
@@ -44,7 +45,7 @@ def device(path: Path) -> None:
 
 
 def endless(path: Path) -> None:
-    os.truncate(os.open(path, os.O_RDWR | os.O_CREAT), 2 * files.LONGEST)
+    os.truncate(os.open(path, os.O_RDWR | os.O_CREAT), 2 * reading.LONGEST)
 
 
 @pytest.mark.timeout(20)
@@ -58,7 +59,7 @@ def endless(path: Path) -> None:
 def test_no_call_waits_for_a_file_that_is_none(
     sent: Path, tmp_path: Path, name: str, fault: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LONGEST", 1_000_000)
+    monkeypatch.setattr(reading, "LONGEST", 1_000_000)
     cars, failed = sent / f"{CARS}.git", set()
     for path in list(cars.glob("objects/??/*")) if name == "objects" else [cars / name]:
         fault(path)
@@ -81,7 +82,7 @@ def test_no_call_waits_for_a_file_that_is_none(
 def test_a_file_that_is_none_or_too_long_is_refused_for_that_reason(
     tmp_path: Path, fault: Callable[[Path], None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LONGEST", 1_000_000)
+    monkeypatch.setattr(reading, "LONGEST", 1_000_000)
     fault(tmp_path / "file")
     with pytest.raises(StorageCorrupt, match=words):
-        files.read_file(str(tmp_path / "file"))
+        reading.read_file(str(tmp_path / "file"))

@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 
 import metastore
-from metastore import files
 from metastore.errors import RevisionNotFound
-from metastore.files import SmallFiles, replace_file
+from metastore.files import reading
+from metastore.files.durable import replace_file
+from metastore.files.reading import SmallFiles
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which files were really read."""
     seen: list[str] = []
-    read = files.read_file
+    read = reading.read_file
 
     def counted(path: str) -> bytes | None:
         seen.append(path)
         return read(path)
 
-    monkeypatch.setattr(files, "read_file", counted)
+    monkeypatch.setattr(reading, "read_file", counted)
     return seen
 
 

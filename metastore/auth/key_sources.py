@@ -10,7 +10,7 @@ from typing import Protocol
 
 from metastore.auth.keys import Key, check_key_url, parse_keys
 from metastore.errors import InvalidInput, StorageUnavailable
-from metastore.files import WatchedFile
+from metastore.files.reading import WatchedFile
 from metastore.forks import ForkSafeLock
 from metastore.http.connection import Connection
 from metastore.http.responses import NotSent, ResponseLost

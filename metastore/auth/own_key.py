@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from metastore.auth.keys import secret_key
 from metastore.errors import InvalidInput
-from metastore.files import make_folders, storage_errors, sync_directory
+from metastore.files.durable import make_folders, sync_directory
+from metastore.os_errors import storage_errors
 
 _TOO_OPEN = 0o077
 

@@ -22,7 +22,7 @@ from metastore.auth.access import ALL_BUNDLES, BundleGrant
 from metastore.bundle.checks import check_user
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import InvalidInput, PermissionDenied
-from metastore.files import WatchedFile
+from metastore.files.reading import WatchedFile
 from metastore.phrase import Phrase
 
 #: The group of the superusers, who alone may change its bundles.

@@ -23,7 +23,7 @@ from metastore.errors import (
     RevisionNotFound,
     StorageCorrupt,
 )
-from metastore.files import replace_file
+from metastore.files.durable import replace_file
 from metastore.os_errors import in_words
 from metastore.parse import AnyId, parse_dataset_id
 from metastore.types import DatasetId

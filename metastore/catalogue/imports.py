@@ -24,7 +24,7 @@ from metastore.errors import (
     RevisionConflict,
     StorageError,
 )
-from metastore.files import make_folders, replace_file
+from metastore.files.durable import make_folders, replace_file
 from metastore.store.batch import BATCH
 from metastore.types import Dataset, DatasetId, Difference, Finding, first_line
 

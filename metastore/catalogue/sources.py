@@ -13,7 +13,7 @@ from metastore import ckan
 from metastore.bundle.exchange import NOT_CSV
 from metastore.descriptor.document import DESCRIPTOR, decode, encode
 from metastore.errors import InvalidInput
-from metastore.files import place_in
+from metastore.files.reading import place_in
 from metastore.os_errors import in_words
 from metastore.parse import parse_dataset_id
 from metastore.types import DatasetId

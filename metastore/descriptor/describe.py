@@ -24,7 +24,8 @@ from metastore.descriptor.document import DESCRIPTOR, decode
 from metastore.descriptor.limits import MAX_BYTES
 from metastore.descriptor.resources import check, local_path, resources
 from metastore.errors import InvalidInput
-from metastore.files import place_in, storage_errors
+from metastore.files.reading import place_in
+from metastore.os_errors import storage_errors
 from metastore.parse import encodable
 
 _CHUNK = 1024 * 1024

@@ -114,7 +114,7 @@ def private_file(url: str | Path, name: str) -> str | None:
         InvalidInput: The URL is invalid.
         StorageUnavailable: The folder is not a store, or cannot become one.
     """
-    from metastore.files import storage_errors
+    from metastore.os_errors import storage_errors
     from metastore.storage.local.layout import Layout
 
     text = os.fspath(url)

@@ -6,14 +6,13 @@ import ctypes
 import errno
 import logging
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from metastore.errors import StorageCorrupt
-from metastore.files import make_folders, sync_directory, sync_file
+from metastore.files.durable import make_folders, random_name, sync_directory, sync_file
 from metastore.git.cache import Cache
 from metastore.os_errors import in_words
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
@@ -170,7 +169,7 @@ class BackupRun:
                 if os.path.isdir(target):
                     copied = copy_onto(source, target, self._aside, dataset_id, self._journaled, check=self._check)
                 if copied is None:
-                    copied = copy_new(source, made := f"{self._aside}/{secrets.token_hex(8)}")
+                    copied = copy_new(source, made := f"{self._aside}/{random_name()}")
                     self._new.append((made, dataset_id))
                 return copied
         raise AssertionError
@@ -187,7 +186,7 @@ class BackupRun:
             if not many:
                 _sync_folder(made)
             if os.path.isdir(target):
-                os.rename(target, f"{self._aside}/{secrets.token_hex(8)}")
+                os.rename(target, f"{self._aside}/{random_name()}")
             make_folders(os.path.dirname(target), sync=not many)
             os.rename(made, target)
             if not many:
@@ -238,7 +237,7 @@ class BackupRun:
 
     def _take_away(self, dataset_id: DatasetId) -> None:
         path = self._target.path(dataset_id)
-        os.rename(path, gone := f"{self._aside}/{secrets.token_hex(8)}")
+        os.rename(path, gone := f"{self._aside}/{random_name()}")
         sync_directory(os.path.dirname(path))
         shutil.rmtree(gone)
         self._removed.append(dataset_id)

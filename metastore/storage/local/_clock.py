@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import time
 from contextlib import suppress
 
-from metastore.files import locked, make_folders, naming, read_file, replace_file
+from metastore.files.durable import make_folders, random_name, replace_file
+from metastore.files.locks import locked
+from metastore.files.reading import read_file
+from metastore.os_errors import naming
 
 #: The file in a repository whose time is that of the last change.
 CHANGED = "changed"
@@ -52,7 +54,7 @@ class Clock:
             with suppress(PermissionError):  # without the right to write here, a time after the last one is enough
                 self._set(at, durable, this_boot)
                 if not os.path.exists(f"{self._folder}/id"):
-                    replace_file(f"{self._folder}/id", secrets.token_hex(16).encode(), sync=self._sync)
+                    replace_file(f"{self._folder}/id", random_name(16).encode(), sync=self._sync)
             return at
 
     def read(self) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from metastore.files import read_file
+from metastore.files.reading import read_file
 from metastore.storage.local._locks import git_locked, replace_locked
 
 _WANTED = (

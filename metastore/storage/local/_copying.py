@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import read_file, sync_directory, write_file
+from metastore.files.durable import random_name, sync_directory, write_file
+from metastore.files.reading import read_file
 from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, TAG, links
 from metastore.git.reachable import Needed
@@ -111,7 +111,7 @@ def copy_onto(
         return None
     fresh = [path for path, size in new.objects.items() if old.objects.get(path) != size or path in damaged]
     for path in sorted(fresh, reverse=True):  # packs before their indexes, as Git does
-        made = f"{aside}/{secrets.token_hex(8)}"
+        made = f"{aside}/{random_name()}"
         copy_object(f"{source}/{path}", made, path, sync=True)
         os.makedirs(os.path.dirname(f"{target}/{path}"), exist_ok=True)
         os.replace(made, f"{target}/{path}")

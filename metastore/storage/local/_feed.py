@@ -11,7 +11,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from metastore.files import mtime_ns, storage_errors
+from metastore.files.reading import mtime_ns
+from metastore.os_errors import storage_errors
 from metastore.storage._cursors import fields_of, with_last
 from metastore.storage.local._clock import CHANGED
 from metastore.storage.local._notes import Notes

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, open_file
+from metastore.files.reading import open_file
 from metastore.git.pack import HEADER
+from metastore.os_errors import naming
 from metastore.storage.local._packs import (
     FAR,
     IDS_AT,

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from metastore.errors import StorageBusy
-from metastore.files import replace_file
+from metastore.files.durable import replace_file
 
 _MARK = "metastore"
 _LOCK, _ASIDE = ".lock", "..lock"

@@ -11,9 +11,12 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
-from metastore.files import locked_if_free, naming, open_file, remove_tree, storage_errors
+from metastore.files.durable import remove_tree
+from metastore.files.locks import locked_if_free
+from metastore.files.reading import open_file
 from metastore.git.cache import Cache
 from metastore.git.verify import Inspect, verify
+from metastore.os_errors import naming, storage_errors
 from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
 from metastore.storage.local._object_files import is_whole
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 _UNFINISHED_OBJECTS = re.compile(
     r"tmp_(pack|object)_[0-9a-f]{16}|([0-9a-f]{2}/)?tmp_object_git2_[^/]*|pack/pack_git2_[^/]*"
 )
-#: The files beside a repository's own that `metastore.files.replace_file` writes, named after process and thread.
+#: The temporary files of `files.durable.replace_file` beside a repository's own, named after process and thread.
 _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.)?new")
 #: The endings of files whose last 20 bytes are a checksum; the last one is of `multi-pack-index` and `commit-graph`.
 _WITH_CHECKSUM = (".pack", ".idx", ".rev", ".bitmap", "")

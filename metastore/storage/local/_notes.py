@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from metastore.errors import DatasetMoved, DatasetNotFound, NotADataset, OutcomeUnknown
-from metastore.files import is_folder, read_file
+from metastore.files.reading import is_folder, read_file
 from metastore.phrase import Phrase
 from metastore.storage.local.layout import Layout, is_id, parsed_id
 from metastore.types import DatasetId

@@ -9,7 +9,9 @@ import zlib
 from collections.abc import Iterator
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, open_file, write_all
+from metastore.files.durable import write_all
+from metastore.files.reading import open_file
+from metastore.os_errors import naming
 
 _CHUNK = 64 * 1024
 _LOOSE_FOLDER, _LOOSE = re.compile("[0-9a-f]{2}"), re.compile("[0-9a-f]{38}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
-from metastore.files import mtime_ns, read_file, sync_directory, write_file
+from metastore.files.durable import random_name, sync_directory, write_file
+from metastore.files.reading import mtime_ns, read_file
 from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
@@ -198,7 +198,7 @@ class ObjectDatabase:
 
     def _write_loose(self, identity: str, made: GitObject) -> None:
         head = b"%s %d\0" % (made.kind.encode(), len(made.content))
-        path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{secrets.token_hex(8)}"
+        path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{random_name()}"
         try:
             packer = zlib.compressobj(_FASTEST)
             parts = packer.compress(head), packer.compress(made.content), packer.flush()

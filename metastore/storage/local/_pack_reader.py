@@ -12,10 +12,11 @@ import zlib
 from collections import OrderedDict
 from contextlib import suppress
 
-from metastore.files import naming, open_file
+from metastore.files.reading import open_file
 from metastore.git.delta import apply_delta
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
+from metastore.os_errors import naming
 from metastore.storage.local._packs import FAR, IDS_AT, INDEX_HEADER, readable_packs
 
 _CHUNK = 4096

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import naming, open_file, read_file
+from metastore.files.reading import open_file, read_file
+from metastore.os_errors import naming
 
 _ROW = re.compile(rb"^([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?$", re.MULTILINE)
 _HEADER = b"# pack-refs with: sorted\n"

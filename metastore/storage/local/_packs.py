@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,10 +14,13 @@ from itertools import accumulate, pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
-from metastore.files import building, make_folders, naming, read_file, sync_directory, sync_file
+from metastore.files.durable import make_folders, random_name, sync_directory, sync_file
+from metastore.files.locks import building
+from metastore.files.reading import read_file
 from metastore.git.delta import compute_delta
 from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, delta_entry, whole_entry
+from metastore.os_errors import naming
 from metastore.storage.local._locks import git_locked
 
 #: The prefix of Git's unfinished packs.
@@ -182,7 +184,7 @@ def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:
 @contextmanager
 def aside(path: str) -> Iterator[str]:
     """Provide a folder in the repository at a path for files that do not count yet, and remove it at the end."""
-    folder = f"{path}/objects/tmp_pack_{secrets.token_hex(8)}"
+    folder = f"{path}/objects/tmp_pack_{random_name()}"
     with building(folder):
         yield folder
 

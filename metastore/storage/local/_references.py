@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
-from metastore.files import make_folders, read_file, sync_directory
+from metastore.files.durable import make_folders, sync_directory
+from metastore.files.reading import read_file
 from metastore.git.repository import HEADS, TAGS
 from metastore.os_errors import in_words
 from metastore.parse import is_tag_name

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 
 from metastore.errors import NotADataset, StorageCorrupt
-from metastore.files import SmallFiles, read_file, sync_directory, write_file
+from metastore.files.durable import sync_directory, write_file
+from metastore.files.reading import SmallFiles, read_file
 from metastore.git.cache import Cache
 from metastore.git.objects import TAG, GitObject
 from metastore.git.repository import HEADS, TAGS, Repository

@@ -14,12 +14,13 @@ where `metastore.storage.local.recovery` brings them back. Nobody else may write
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
-from metastore.files import locked, storage_errors
+from metastore.files.durable import random_name
+from metastore.files.locks import locked
+from metastore.os_errors import storage_errors
 from metastore.storage.local._backup_run import BackupReport, BackupRun, KeptReference
 from metastore.storage.local.layout import Layout
 from metastore.storage.local.storage import GitStorage
@@ -80,7 +81,7 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
         report = _copy(storage, restored, progress)
         problems = [f"{dataset_id} cannot be read" for dataset_id in report.kept]
         problems += (str(damage) for damage in restored.verify() if damage.kind != "not-an-id")
-        restored.layout.take_identity(storage.layout.identity() or secrets.token_hex(16))
+        restored.layout.take_identity(storage.layout.identity() or random_name(16))
     if problems:
         raise StorageCorrupt(f"the backup {source} is damaged; the rest of it was restored. {'; '.join(problems[:10])}")
     return report
@@ -90,7 +91,7 @@ def _share_identity(source: Layout, target: Layout) -> None:
     """Give a new backup the identity of its store. Raises InvalidInput if an older one has a different identity."""
     identity = source.identity()
     if identity is None:
-        source.take_identity(secrets.token_hex(16))
+        source.take_identity(random_name(16))
         identity = source.identity()
     target.prepare(create=True, identity=identity)
     theirs = target.identity()

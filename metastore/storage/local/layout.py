@@ -6,7 +6,6 @@ import errno
 import heapq
 import json
 import os
-import secrets
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,18 +13,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
-from metastore.files import (
-    is_being_built,
-    is_folder,
-    locked,
-    make_folders,
-    mtime_ns,
-    read_file,
-    replace_file,
-    storage_errors,
-    sync_directory,
-)
-from metastore.os_errors import in_words
+from metastore.files.durable import make_folders, random_name, replace_file, sync_directory
+from metastore.files.locks import is_being_built, locked
+from metastore.files.reading import is_folder, mtime_ns, read_file
+from metastore.os_errors import in_words, storage_errors
 from metastore.parse import parse_dataset_id
 from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId
@@ -85,7 +76,7 @@ class Layout:
         if unfinished:
             self.replace(f"{self.root}/{MARK}", _UNFINISHED)
         else:
-            self.take_identity(identity or secrets.token_hex(16))
+            self.take_identity(identity or random_name(16))
 
     def _present(self) -> list[str]:
         try:
@@ -179,7 +170,7 @@ class Layout:
         """Return a new path below `tmp`, on the same file system."""
         folder = self.private("tmp")
         make_folders(folder, sync=self.sync)
-        return f"{folder}/{secrets.token_hex(8)}"
+        return f"{folder}/{random_name()}"
 
     def replace(self, path: str, content: bytes) -> None:
         """Replace a file through `tmp`, since a left-over file in a folder of ids would pass for an id."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metastore.errors import DatasetNotFound, InvalidInput, StorageCorrupt
-from metastore.files import write_file
+from metastore.files.durable import write_file
 from metastore.git.objects import TAG, parse_tag
 from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.http.credentials import Token, refuse_unencrypted

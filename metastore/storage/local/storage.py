@@ -32,12 +32,14 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
-from metastore.files import building, locked, remove_tree, storage_errors
+from metastore.files.durable import remove_tree
+from metastore.files.locks import building, locked
 from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.repository import Repository
 from metastore.git.verify import Inspect
+from metastore.os_errors import storage_errors
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched
 from metastore.storage.local._handles import Handles

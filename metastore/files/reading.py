@@ -1,21 +1,18 @@
-"""Files that survive a power cut, and locks that end with their process."""
+"""Reads files that others may write, or have sent: bounded, and again only when they have changed."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import shutil
 import stat
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from metastore import forks
-from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
+from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.os_errors import in_words
 
 _log = logging.getLogger("metastore.files")
@@ -25,55 +22,14 @@ _MUCH = 65_536
 LONGEST = 256 * 1024 * 1024
 #: The nanoseconds within which two versions of a file may have the same times: some file systems count whole seconds.
 _GRAIN = 2_000_000_000
-#: Nobody waits for the lock of a folder.
-_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 
-@contextmanager
-def storage_errors() -> Iterator[None]:
-    """Translate errors of the operating system to StorageUnavailable, with the file's name and plain words."""
+def mtime_ns(path: str) -> int:
+    """Return when a file or folder was last changed, in nanoseconds; 0 if it cannot be looked at."""
     try:
-        yield
-    except OSError as error:
-        reason = in_words(error)
-        raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
-
-
-@contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Let an error of the operating system name this file, as errors of calls on open files do not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-
-
-def sync_directory(path: str | Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with naming(path):
-            os.fsync(descriptor)
-    finally:
-        _close(descriptor)
-
-
-def _close(descriptor: int) -> None:
-    """Close a file that was only read. An error cannot mean that data was lost, so it is ignored."""
-    with suppress(OSError):
-        os.close(descriptor)
-
-
-def sync_file(path: str) -> None:
-    """Make a file's content durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        with naming(path):
-            os.fsync(descriptor)
-    finally:
-        _close(descriptor)
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def is_folder(path: str) -> bool | None:
@@ -100,91 +56,10 @@ def is_folder(path: str) -> bool | None:
         before = status
 
 
-def mtime_ns(path: str) -> int:
-    """Return when a file or folder was last changed, in nanoseconds; 0 if it cannot be looked at."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
-
-
 def place_in(folder: str, path: str) -> str | None:
     """Return the path of a file in a folder, with links resolved; None if it leads out of the folder, or to no file."""
     root, real = os.path.realpath(folder).rstrip("/"), os.path.realpath(path)
     return real[len(root) + 1 :] if real.startswith(f"{root}/") and os.path.isfile(real) else None
-
-
-def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
-    """Make a folder with at most the permissions of `mode`, and its missing parents."""
-    if os.path.isdir(path):
-        return
-    above = os.path.dirname(path)
-    make_folders(above, sync=sync)
-    with suppress(FileExistsError):
-        os.mkdir(path, mode)
-    if sync:
-        sync_directory(above)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a folder that no id leads to. Remaining files are left for `verify`, which finds them."""
-    with suppress(OSError):  # `ignore_errors` lets an error of `close` through
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def building(path: str) -> Iterator[None]:
-    """Make a folder, hold `flock` on it while the body fills it, and remove what is still there at the end."""
-    os.mkdir(path)
-    try:
-        with _locked(_open_folder(path), _AT_ONCE):
-            yield
-    finally:
-        remove_tree(path)
-
-
-def is_being_built(path: str) -> bool:
-    """Tell whether a living process fills the folder at a path. The kernel frees the locks of those that died."""
-    try:
-        with _locked(_open_folder(path), _AT_ONCE):
-            return False
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:  # also if it cannot be told
-        return True
-
-
-def write_file(path: str, content: bytes, *, sync: bool) -> None:
-    """Write a file in place; for files that nobody else can see yet."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-    try:
-        with naming(path):
-            write_all(descriptor, content)
-            if sync:
-                os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, content: bytes) -> None:
-    """Write content to an open file."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def replace_file(path: str, content: bytes, *, sync: bool, temporary: str | None = None) -> None:
-    """Replace a file's content atomically: a reader finds the old or the new content, even after a power cut."""
-    aside = temporary or f"{path}.{os.getpid()}-{threading.get_ident()}.new"
-    try:
-        write_file(aside, content, sync=sync)
-        os.replace(aside, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(aside)
-        raise
-    if sync:
-        sync_directory(os.path.dirname(path))
 
 
 def open_file(path: str, flags: int = os.O_RDONLY) -> int:
@@ -199,7 +74,7 @@ def open_file(path: str, flags: int = os.O_RDONLY) -> int:
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return descriptor
-    _close(descriptor)
+    close_file(descriptor)
     raise StorageCorrupt(f"{path} is no ordinary file")
 
 
@@ -222,7 +97,7 @@ def read_file(path: str) -> bytes | None:
         error.filename = path
         raise
     finally:
-        _close(descriptor)
+        close_file(descriptor)
 
 
 def _read_on(descriptor: int, path: str, begin: bytes) -> bytes:
@@ -233,6 +108,12 @@ def _read_on(descriptor: int, path: str, begin: bytes) -> bytes:
         if size > LONGEST:
             raise StorageCorrupt(f"{path} has more than {LONGEST} bytes")
     return b"".join(parts)
+
+
+def close_file(descriptor: int) -> None:
+    """Close a file that was only read. An error cannot mean that data was lost, so it is ignored."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 class SmallFiles:
@@ -334,81 +215,3 @@ def _version(path: str) -> tuple[int, ...] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-class _HeldLocks:
-    """The descriptors of the files that this process holds locks on."""
-
-    def __init__(self) -> None:
-        self.descriptors: set[int] = set()
-        forks.register(self, _HeldLocks._forget)
-
-    def _forget(self) -> None:
-        """Close the files in a forked child, which would otherwise keep its parent's locks."""
-        for descriptor in self.descriptors:
-            with suppress(OSError):
-                os.close(descriptor)
-        self.descriptors.clear()
-
-
-_held = _HeldLocks()
-
-
-@contextmanager
-def locked(paths: Iterable[str], *, shared: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold `flock` on files, which are created if necessary and never removed. The kernel frees them when we die.
-
-    Paths are locked in order, so that two processes that want the same ones never wait for each other. `flock` and not
-    `lockf`: the lock belongs to the open file, so that threads of one process exclude each other too. Unlocking never
-    fails: by then the body has made its changes, and an error would deny that.
-
-    Raises:
-        BlockingIOError: Somebody else holds one, and the caller does not want to wait.
-    """
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    with ExitStack() as stack:
-        for path in sorted(set(paths)):
-            stack.enter_context(_locked(_open_lock(path), how))
-        yield
-
-
-@contextmanager
-def _locked(descriptor: int, how: int) -> Iterator[None]:
-    """Hold `flock` on an open file or folder, and close it."""
-    _held.descriptors.add(descriptor)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        if descriptor in _held.descriptors:
-            _held.descriptors.discard(descriptor)
-            # Closing is not enough: a child that was forked meanwhile may still have the file open.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            _close(descriptor)
-
-
-@contextmanager
-def locked_if_free(path: str) -> Iterator[bool]:
-    """Hold `flock` on a file if nobody else does; yield whether it is held."""
-    with ExitStack() as stack:
-        free = True
-        try:
-            stack.enter_context(locked([path], wait=False))
-        except BlockingIOError:
-            free = False
-        yield free
-
-
-def _open_folder(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _open_lock(path: str) -> int:
-    # Read-only: a user who may only read waits for writers too.
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o666)

@@ -1,0 +1,1 @@
+"""Files on disk: read, written so that they survive a power cut, and locked."""
