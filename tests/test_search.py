@@ -28,7 +28,7 @@ from metastore.search._tables import add_functions
 from metastore.search.documents import document
 from metastore.search.index import SearchIndex
 from metastore.search.values import Readable, Results, Wanted
-from metastore.search.words import Term, parse_query
+from metastore.search.words import Term, parse_query, words_of_each
 from metastore.storage.copy import copy
 from metastore.types import DatasetId, FeedEntry, Revision
 
@@ -593,6 +593,13 @@ def test_of_very_many_texts_the_first_ones_are_found() -> None:
     words = document(DatasetId("physics", "cars"), content).words()
     assert words.count("w100") == 1
     assert "w500" not in words
+
+
+def test_few_and_many_texts_have_the_same_words() -> None:
+    texts = ["Größe: 5\u2009µm", "", "\x1e", "a\x1eb", "ｆｕｌｌ 気温", "ﷺ", "x" * 300, "-", "long " * 300]
+    filler = ["y" * 1_001] * 20  # with which all are folded at once
+    assert words_of_each([*texts, *filler])[: len(texts)] == words_of_each(texts)
+    assert words_of_each(texts)[:5] == ["grosse 5 μm", "", "", "a b", "full 気 温"]
 
 
 def wanted(query: str = "", *, facets: tuple[str, ...] = (), findings: bool | None = None) -> Wanted:

@@ -11,10 +11,10 @@ from typing import Any
 
 from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
-from metastore.search.words import GAP, words_of
+from metastore.search.words import words_of, words_of_each
 from metastore.types import DatasetId
 
-FORMAT = 10
+FORMAT = 11
 #: A dataset has its present text, and `former` has those before it. Texts with the same values share a set of facets.
 #: The words are stored once, compressed: FTS5 reads them through the views when a text leaves an index, or is verified.
 SCHEMA = """
@@ -76,7 +76,7 @@ class Text:
 
     @classmethod
     def of(cls, seen: Document, access: str, since: int, deleted: bool, digest: bytes, facet_set: int) -> Text:
-        words = " ".join(seen.words()).replace(GAP, _GAP)
+        words = " ".join(f"{text} {_GAP}" if text else _GAP for text in words_of_each(seen.texts))
         return cls(since, deleted, seen.title, words, access, digest, facet_set, seen.values)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput
-from metastore.search.words import Term, fold, words_of, words_of_all
+from metastore.search.words import GAP, Term, fold, words_of, words_of_each
 from metastore.types import DatasetId
 
 #: Members whose values nobody searches for.
@@ -37,7 +37,7 @@ class Document:
 
     def words(self) -> list[str]:
         """Return all words in order. A gap separates two texts, so that no phrase spans both."""
-        return words_of_all(self.texts)
+        return [word for text in words_of_each(self.texts) for word in (*text.split(), GAP)]
 
     def folded(self, facet: str) -> Iterator[tuple[str, str]]:
         """Yield the values of a facet, each folded and as written."""

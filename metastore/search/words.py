@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,8 +22,10 @@ GAP = "\x1e"
 _WORD_OR_GAP = re.compile(rf"{_WORD.pattern}|{GAP}")
 #: Longer runs of letters and digits are cut; nobody types such words.
 _LONGEST_WORD = 100
-#: How many characters of a text are folded words. One character can become eighteen of them.
-_MOST_FOLDED = 250_000
+#: How many folded characters of a descriptor are searched, and how many one character can become.
+_MOST_FOLDED, _MOST_OF_ONE = 250_000, 18
+#: Texts up to this length are looked up before they are folded: successive revisions share most of them.
+_SHORT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,18 @@ def words_of(text: str) -> list[str]:
     return [word[:_LONGEST_WORD] for word in _WORD.findall(fold(text))]
 
 
-def words_of_all(texts: Iterable[str]) -> list[str]:
-    """Return the folded words of several texts in order, with a gap after each text, so that no phrase spans two."""
-    joined = GAP.join((*texts, ""))
-    return [word[:_LONGEST_WORD] for word in _WORD_OR_GAP.findall(fold(joined)[:_MOST_FOLDED])]
+def words_of_each(texts: Sequence[str]) -> list[str]:
+    """Return the folded words of each text, with spaces between them; of very long texts, those of the first ones."""
+    if sum(map(len, texts)) * _MOST_OF_ONE <= _MOST_FOLDED:
+        return [_words_of_short(text) if len(text) <= _SHORT else " ".join(words_of(text)) for text in texts]
+    joined = fold(GAP.join(text.replace(GAP, " ") for text in texts))[:_MOST_FOLDED]
+    words = " ".join(word[:_LONGEST_WORD] for word in _WORD_OR_GAP.findall(joined))
+    return [text.strip() for text in words.split(GAP)]
+
+
+@lru_cache(1024)
+def _words_of_short(text: str) -> str:
+    return " ".join(words_of(text))
 
 
 @lru_cache(256)

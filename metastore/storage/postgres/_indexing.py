@@ -16,8 +16,8 @@ from metastore.search.values import FACETS
 from metastore.storage.postgres import _queries
 from metastore.storage.postgres._calls import Calls
 from metastore.storage.postgres._repository import PostgresRepository
-from metastore.storage.postgres._spans import Span, hold, items
-from metastore.storage.postgres._texts import Version, of_former, raw_descriptor, rows, texts, versions
+from metastore.storage.postgres._spans import Span, hold
+from metastore.storage.postgres._texts import Version, raw_descriptor, states, texts, versions
 from metastore.types import DatasetId, RevisionId
 
 #: How many revisions are read at once.
@@ -89,21 +89,18 @@ def is_right(calls: Calls, dataset_id: DatasetId, judged: Callable[[str | None, 
         findings = [row.pop("findings") for row in kept][-1:]
         content = raw_descriptor(found[-1].blob, repository.get)
         expected = list(_expected(dataset_id, repository, found))
-        states = [(row["since"], items(row["words"], row)) for row in expected]
-        are_right = _kept(expected) == kept and hold(spans, states, expected[-1]["access"])
+        held = [(row["since"], items) for row, items in expected]
+        are_right = [row for row, _ in expected] == kept and hold(spans, held, kept[-1]["access"])
         if are_right and all(judged(each, content) for each in findings):
             return True
     return False
 
 
-def _expected(dataset_id: DatasetId, repository: PostgresRepository, found: list[Version]) -> Iterator[dict[str, Any]]:
-    """Yield the texts of a dataset, each with all that it has."""
-    for row in rows(found, repository.get):
+def _expected(
+    dataset_id: DatasetId, repository: PostgresRepository, found: list[Version]
+) -> Iterator[tuple[dict[str, Any], set[str]]]:
+    """Yield the texts of a dataset as the index keeps them, and the items that the dataset has with each."""
+    for row, items in states(found, repository.get):
         ids = (str(dataset_id),) if row["title"] is not None else (str(dataset_id), dataset_id.name)
         id_words = " ".join(Document("", ids, {}).words())
-        yield {**row, "id_words": id_words, "access": [dataset_id.owner, str(dataset_id)]}
-
-
-def _kept(expected: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return texts as the index keeps them."""
-    return [*({**row, **of_former(row)} for row in expected[:-1]), expected[-1]]
+        yield {**row, "id_words": id_words, "access": [dataset_id.owner, str(dataset_id)]}, items

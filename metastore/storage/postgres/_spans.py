@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, NamedTuple
-
-from metastore.search.values import FACETS
-from metastore.search.words import GAP
 
 #: The end of what holds on.
 FOREVER = 2**63 - 1
@@ -22,23 +19,6 @@ class Span(NamedTuple):
     until: int
     access: list[str]
     items: list[str]
-
-
-def items(words: str, facets: Mapping[str, Any]) -> set[str]:
-    """Return the texts of a descriptor, as their words, and its values of facets.
-
-    At least one item is returned. The function `metastore_dataset_items` of the database returns the same.
-
-    Args:
-        words: As in `dataset_text`.
-        facets: The columns of the facets, and `spelled`.
-    """
-    found = {text.strip() for text in words.split(f" {GAP}")} - {""}
-    for facet in FACETS[1:]:
-        written = (facets["spelled"] or {}).get(facet, {})
-        for value in facets[facet]:
-            found.add(f"{MARK}{facet}={value}{MARK + written[value] if value in written else ''}")
-    return found or {""}
 
 
 def changes(states: Sequence[tuple[int, Set[str]]], before: Set[str] | None) -> Iterator[dict[str, Any]]:

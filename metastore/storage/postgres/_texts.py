@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ from metastore.errors import StorageCorrupt
 from metastore.git.objects import Commit, GitObject
 from metastore.git.repository import DELETED_TREE, Repository, commit_at
 from metastore.git.trees import find_blob
-from metastore.search.documents import Document, document
+from metastore.search.documents import document
 from metastore.search.values import FACETS
-from metastore.search.words import GAP, words_of_all
-from metastore.storage.postgres._spans import MARK, changes, items
+from metastore.search.words import GAP, fold, words_of_each
+from metastore.storage.postgres._spans import MARK, changes
 from metastore.types import DatasetId
 
 #: Values above this size are indexed by their beginning and a hash, in bytes: PostgreSQL's indexes hold no longer ones.
@@ -25,6 +25,7 @@ _MOST_INDEXED = 500
 _MOST_TEXT = 4 * 1024 * 1024
 #: Of larger descriptors, the words are not remembered, in bytes.
 _SMALL = 16 * 1024
+_NO_FACETS = dict.fromkeys((*FACETS[1:], "spelled"))
 #: An id without words. Those of the real one are added by the database, which keeps them right when it changes.
 _NO_ID = DatasetId("", "")
 
@@ -145,55 +146,85 @@ def _periods(wanted: Iterable[Version], before: Version | None) -> tuple[Periods
     return held, cut, last.since
 
 
-def rows(wanted: Iterable[Version], read: Read) -> Iterator[dict[str, Any]]:
-    """Yield all texts of versions, where they differ from the ones before, each with its words and its facets."""
+def states(wanted: Iterable[Version], read: Read) -> Iterator[tuple[dict[str, Any], set[str]]]:
+    """Yield the texts of versions, where they differ from the ones before, as rows, and the items of each."""
     held, _, now = _periods(wanted, None)
-    return (_row(*each, now=now, read=read) for each in held)
+    for version, until in held:
+        described = _described_at(version, read)
+        yield {**_NO_FACETS, **_row(version, until, described, now)}, described.items()
 
 
 def _parts(held: Periods, before: Version | None, has_past: bool, now: int, read: Read) -> Iterator[dict[str, Any]]:
     """Yield the changes of spans, and then the texts."""
-    kept, states = list[dict[str, Any]](), list[tuple[int, set[str]]]()
+    kept, new = list[dict[str, Any]](), list[tuple[int, set[str]]]()
     for version, until in held:
-        row = _row(version, until, now=now, read=read)
-        states += [(version.since, items(row["words"], row))] if has_past else []
-        kept.append(row if until is None else {**row, **of_former(row)})
-    last = _row(before, None, now=now, read=read) if before is not None and held else None
-    yield from changes(states, items(last["words"], last) if last else None)
+        described = _described_at(version, read)
+        new += [(version.since, described.items())] if has_past else []
+        kept.append(_row(version, until, described, now))
+    yield from changes(new, _described_at(before, read).items() if before is not None and held else None)
     yield from kept
-
-
-def of_former(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what differs once a text has become a former one: of its words, only those of the title are kept."""
-    title_words = row["words"].partition(GAP)[0] + GAP if row["title"] is not None else ""
-    return {**dict.fromkeys((*FACETS[1:], "spelled")), "words": title_words}
 
 
 def _end(until: int | None, latest: int) -> int:
     return latest if until is None else min(until, latest)
 
 
-def _row(version: Version, until: int | None, *, now: int, read: Read) -> dict[str, Any]:
-    """Return a text as a row of the table `dataset_text`."""
-    content = raw_descriptor(version.blob, read)
-    title, words, facets = (_described if len(content) <= _SMALL else _described.__wrapped__)(content)
+class _Described(NamedTuple):
+    """The searchable content of a descriptor.
+
+    Attributes:
+        title: Its title, or None.
+        texts: The words of each text, the title first, with spaces between them.
+        facets: The columns of its facets.
+        values: The values of its facets, as items of spans.
+    """
+
+    title: str | None
+    texts: list[str]
+    facets: Mapping[str, Any]
+    values: Set[str]
+
+    def items(self) -> set[str]:
+        """Return the texts and the values of facets. The function `metastore_dataset_items` returns the same."""
+        return {*self.texts, *self.values} - {""} or {""}
+
+    def words(self) -> str:
+        return "".join(map(_ended, self.texts))
+
+    def title_words(self) -> str:
+        return _ended(self.texts[0]) if self.title is not None else ""
+
+
+def _ended(text: str) -> str:
+    return f" {text} {GAP}" if text else f" {GAP}"
+
+
+def _row(version: Version, until: int | None, described: _Described, now: int) -> dict[str, Any]:
+    """Return a text as a row of the table `dataset_text`. A former one has the words of its title, and no facets."""
+    is_present = until is None
     return {
         "since": version.since,
         "until": until,
-        "changed": now if until is None else version.since,
+        "changed": now if is_present else version.since,
         "deleted": version.deleted,
         "blob": version.blob,
-        "title": title,
-        "words": words,
-        **facets,
+        "title": described.title,
+        "words": described.words() if is_present else described.title_words(),
+        **(described.facets if is_present else {}),
     }
 
 
+def _described_at(version: Version, read: Read) -> _Described:
+    content = raw_descriptor(version.blob, read)
+    return (_described if len(content) <= _SMALL else _described.__wrapped__)(content)
+
+
 @lru_cache(64)  # the next write of a dataset asks for the text that this one adds
-def _described(content: bytes) -> tuple[str | None, str, Mapping[str, Any]]:
-    """Return the title, the words and the facets of a descriptor."""
+def _described(content: bytes) -> _Described:
     seen = document(_NO_ID, content)
-    return plain(seen.title) or None, _words(seen), _facets(seen)
+    texts = seen.texts[1:] if seen.title else seen.texts[2:]
+    facets, values = _facets(tuple(tuple(seen.values[facet]) for facet in FACETS[1:]))
+    return _Described(plain(seen.title) or None, words_of_each(texts), facets, values)
 
 
 def raw_descriptor(blob: str | None, read: Read) -> bytes:
@@ -204,20 +235,20 @@ def raw_descriptor(blob: str | None, read: Read) -> bytes:
         return b"{}"
 
 
-def _words(seen: Document) -> str:
-    texts = seen.texts[1:] if seen.title else seen.texts[2:]
-    return " ".join(["", *words_of_all(texts)])
+@lru_cache(8)  # successive revisions mostly have the same
+def _facets(values: tuple[tuple[str, ...], ...]) -> tuple[dict[str, Any], Set[str]]:
+    """Return the columns of all facets but the owner: values folded, and how they are written where that differs.
 
-
-def _facets(seen: Document) -> dict[str, Any]:
-    """Return the values of all facets but the owner, folded, and how they are written where that differs."""
-    row, spelled = dict[str, Any](), dict[str, dict[str, str]]()
-    for facet in FACETS[1:]:
-        keys = {facet_key(folded): plain(value).replace(MARK, " ") for folded, value in seen.folded(facet)}
+    Return the items of spans, too.
+    """
+    row, spelled, found = dict[str, Any](), dict[str, dict[str, str]](), set[str]()
+    for facet, written in zip(FACETS[1:], values, strict=True):
+        keys = {facet_key(fold(value)): plain(value).replace(MARK, " ") for value in written}
         row[facet] = list(keys)
         if differing := {key: value for key, value in keys.items() if key != value}:
             spelled[facet] = differing
-    return row | {"spelled": spelled or None}
+        found.update(f"{MARK}{facet}={key}{MARK + value if key != value else ''}" for key, value in keys.items())
+    return row | {"spelled": spelled or None}, frozenset(found)
 
 
 def facet_key(folded: str) -> str:
@@ -237,7 +268,7 @@ def plain(text: str) -> str:
 def _chunks(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     chunk, size = list[str](), 0
     for row in rows:
-        text = json.dumps(row)
+        text = json.dumps({name: value for name, value in row.items() if value is not None})
         if chunk and size + len(text) > _MOST_TEXT:
             yield f"[{','.join(chunk)}]"
             chunk, size = [], 0
