@@ -9,9 +9,11 @@ import copy
 import json
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,10 +87,13 @@ def test_what_is_recorded_is_what_somebody_said() -> None:
 
 
 def test_what_ckan_computes_is_no_change() -> None:
-    later = shown(metadata_modified="2027-01-01T00:00:00", num_tags=7, isopen=False)
+    later = shown(metadata_modified="2027-01-01T00:00:00", num_tags=7, isopen=False, plugin_data={"harvest": {"a": 1}})
     later["resources"][0]["metadata_modified"] = "2027-01-01T00:00:00"
     later["tags"][0]["id"] = "another"
     assert record.descriptor_of(later) == record.descriptor_of(shown())
+    busy, idle = (shown(type="harvest", status={"last_job": job}) for job in ("running", "finished"))
+    assert record.descriptor_of(busy) == record.descriptor_of(idle)
+    assert record.descriptor_of(shown(status="old")) != record.descriptor_of(shown(status="new"))  # of a form
 
 
 @pytest.mark.parametrize("title", ["A", "Zoology", None])
@@ -540,7 +545,7 @@ def test_an_error_that_metastore_answers_opens_no_breaker() -> None:
             breaker.call("one", 60, lambda: (_ for _ in ()).throw(metastore.Conflict("no")))
 
 
-def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
+def test_tokens_say_who_and_are_believed_for_some_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     import jwt
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -549,6 +554,8 @@ def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+    now = time.time()
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now))
     signer = tokens.Signer(pem, "https://portal.example.org")
     token = signer.token_for("ann", ANN)
     assert signer.token_for("ann", ANN) == token
@@ -558,3 +565,8 @@ def test_tokens_say_who_and_are_believed_for_some_minutes() -> None:
     assert (claims["sub"], claims["scopes"]) == ("ann", tokens.SCOPES)
     assert (claims["name"], claims["email"]) == (ANN.name, ANN.email)
     assert 0 < claims["exp"] - claims["nbf"] <= 2000
+    # A command that runs for hours asks again and again.
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: now + tokens.USED))
+    later = jwt.decode(signer.token_for("ann", ANN), options={"verify_signature": False})
+    assert later["nbf"] == claims["nbf"] + tokens.USED
+    assert claims["exp"] - later["nbf"] >= tokens.LIFE  # what began with the first one does not fail
