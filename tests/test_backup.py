@@ -16,6 +16,7 @@ import pytest
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
 from metastore.storage.local import _object_files
+from metastore.storage.local._backup_run import BackupRun
 from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -652,6 +653,17 @@ def test_a_tag_that_is_gone_without_a_line_in_the_journal_is_kept(store: metasto
     assert "refs/tags/v1" in str(lost)
 
 
+def test_a_tag_that_was_deleted_and_made_again_before_it_was_lost_is_kept(
+    store: metastore.MetaStore, target: Path
+) -> None:
+    store.tag_delete(CARS, "v2")
+    again = store.tag_create(CARS, "v2", description="Again, at the same revision")
+    backup(git_storage(store), target)
+    (path_of(store, CARS) / "refs/tags/v2").unlink()
+    (lost,) = backup(git_storage(store), target).lost
+    assert (lost.reference, lost.held) == ("refs/tags/v2", again.id)
+
+
 def test_a_branch_that_was_set_back_is_kept(store: metastore.MetaStore, target: Path) -> None:
     newest, older, *_ = [revision.id for revision in store.revision_list(CARS)]
     backup(git_storage(store), target)
@@ -698,6 +710,31 @@ def test_an_earlier_purge_at_an_id_does_not_account_for_a_later_loss(store: meta
     backup(git_storage(store), target)
     shutil.rmtree(path_of(store, CARS))
     assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_earlier_purge_does_not_account_for_what_a_killed_run_had_copied(
+    store: metastore.MetaStore, target: Path, monkeypatch: pytest.MonkeyPatch, *, first: bool, again: bool
+) -> None:
+    if not first:
+        backup(git_storage(store), target)
+    store.dataset_purge(CARS, force=True)
+    new = store.dataset_create(CARS, {"name": "cars", "resources": []}).revision
+    with monkeypatch.context() as patched:
+        patched.setattr(BackupRun, "_copy_notes", interrupted)  # behind the datasets, and before the journal
+        with pytest.raises(KeyboardInterrupt):
+            backup(git_storage(store), target)
+    shutil.rmtree(path_of(store, CARS))
+    if again:
+        store.dataset_create(CARS, {"name": "cars", "resources": [], "title": "Again"})
+    report = backup(git_storage(store), target)
+    assert (report.removed, report.kept) == ((), () if again else (DatasetId("physics", "cars"),))
+    assert {lost.held for lost in report.lost} == ({new.id} if again else set())
+
+
+def interrupted(run: BackupRun) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_dataset_that_changed_was_moved_and_purged_between_two_runs_is_removed(

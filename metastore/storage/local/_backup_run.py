@@ -169,7 +169,7 @@ class BackupRun:
                 if os.path.isdir(target):
                     copied = copy_onto(source, target, self._aside, dataset_id, self._journaled, check=self._check)
                 if copied is None:
-                    copied = copy_new(source, made := f"{self._aside}/{random_name()}")
+                    copied = copy_new(source, made := f"{self._aside}/{random_name()}", self._journaled)
                     self._new.append((made, dataset_id))
                 return copied
         raise AssertionError

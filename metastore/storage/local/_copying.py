@@ -14,7 +14,7 @@ from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, TAG, links
 from metastore.git.reachable import Needed
 from metastore.git.repository import HEADS, TAGS
-from metastore.storage.local._journaled import Journaled
+from metastore.storage.local._journaled import COPIED_AFTER, Journaled
 from metastore.storage.local._locks import git_locked, replace_locked
 from metastore.storage.local._object_files import copy_object, is_whole, object_files, object_names
 from metastore.storage.local._packed_refs import packed_content
@@ -53,8 +53,13 @@ class _State(NamedTuple):
     references: dict[str, str]
 
 
-def copy_new(source: str, target: str) -> Copied:
+def copy_new(source: str, target: str, journaled: Journaled) -> Copied:
     """Copy a repository to a path where there is none. The caller syncs many copies at once.
+
+    Args:
+        source: The folder of the repository. The caller holds its lock.
+        target: The path of the copy.
+        journaled: Knows the newest line of the source's journal.
 
     Raises:
         StorageCorrupt: The source is damaged.
@@ -71,6 +76,7 @@ def copy_new(source: str, target: str) -> Copied:
             write_file(f"{target}/{name}", content, sync=False)
     if references:
         write_file(f"{target}/packed-refs", packed_content(references), sync=False)
+    write_file(f"{target}/{COPIED_AFTER}", journaled.newest().encode(), sync=False)
     return Copied(len(names), size, changed=True)
 
 
@@ -156,7 +162,7 @@ def lost_references(
         if name.startswith(KEPT) or new.get(name) == held:
             continue
         if name.startswith(TAGS):
-            explained = journaled.tag_changed(ours, name, held)
+            explained = journaled.tag_changed(name, held)
         else:  # a branch whose commit only a tag leads to was set back
             starts = [there for other, there in new.items() if not other.startswith(TAGS)]
             explained = _leads_to(theirs, starts, held)

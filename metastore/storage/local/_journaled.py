@@ -7,18 +7,24 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from metastore.errors import DatasetNotFound, StorageCorrupt
-from metastore.git.reachable import peeled
+from metastore.files.reading import read_file
 from metastore.git.repository import TAGS
 from metastore.storage.lines import JOURNAL, LINE, parse_line
 from metastore.storage.local._repository import GitRepository
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
+#: The file of a copy that names the newest line of the journal at the moment when the copy was made: what was written
+#: before is about earlier datasets of its id. A run that is killed leaves copies, and no line in the backup's journal.
+COPIED_AFTER = "copied-after"
+_UNREADABLE = "unreadable"
+
 
 class _Line(NamedTuple):
     action: str
     dataset: DatasetId
     details: Mapping[str, Any]
+    place: int  # in the journal, from the oldest on
     is_new: bool  # the backup's journal did not have it when the run began
 
 
@@ -34,19 +40,25 @@ class Journaled:
         self._source = source
         self._known = _line_ids(target)
         self._newest: str | None = None
-        self._lines: list[_Line] = []
+        self._places: dict[str, int] = {}
         self._withdrawn: set[str] = set()
         self._by_id: dict[str, _Line] = {}
 
-    def tag_changed(self, copy: GitRepository, name: str, held: str) -> bool:
-        """Tell whether a tag that a copy has was changed or deleted by a call."""
-        if not name.startswith(TAGS):
-            return False
-        commit = _commit_of(copy, held)
+    def newest(self) -> str:
+        """Return the id of the newest line; empty if there is none."""
+        try:
+            return self._source.resolve(JOURNAL, None).id
+        except DatasetNotFound:
+            return ""
+        except StorageCorrupt:
+            return _UNREADABLE
+
+    def tag_changed(self, name: str, held: str) -> bool:
+        """Tell whether a call changed or deleted a tag that holds an object."""
         return any(
             line.action in ("tag_delete", "tag_update")
             and line.details.get("tag") == name.removeprefix(TAGS)
-            and commit in (line.details.get("old_revision"), line.details.get("revision"))
+            and line.details.get("tag_id") == held
             for line in self._read()
         )
 
@@ -69,32 +81,39 @@ class Journaled:
 
     def _concerns(self, line: _Line, copy: GitRepository) -> bool:
         """Tell a line about this dataset from one about an earlier dataset of the same id."""
-        if line.is_new:
+        if line.is_new and self._is_after(line, read_file(f"{copy.path}/{COPIED_AFTER}")):
             return True
         with suppress(KeyError, StorageCorrupt):
             copy.read_uncached(str(line.details.get("revision")))
             return True
         return False
 
+    def _is_after(self, line: _Line, mark: bytes | None) -> bool:
+        """Tell whether a line was written after a copy was made; older versions did not note when that was."""
+        place = self._places.get(mark.decode(errors="replace")) if mark else -1
+        return place is not None and line.place > place
+
     def _read(self) -> list[_Line]:
         """Return the lines that were not withdrawn; those written since the last call are read now."""
+        identities: list[str] = []
         with suppress(DatasetNotFound, StorageCorrupt):
             newest = self._source.resolve(JOURNAL, None).id
-            if newest != self._newest:
-                for revision in self._source.history(JOURNAL, newest):
-                    if revision.id == self._newest:
-                        break
-                    self._take(revision.id)
-                self._newest = newest
+            for revision in self._source.history(JOURNAL, newest) if newest != self._newest else ():
+                if revision.id == self._newest:
+                    break
+                identities.append(revision.id)
+            self._newest = newest
+        for identity in reversed(identities):
+            self._take(identity, self._places.setdefault(identity, len(self._places)))
         return [line for identity, line in self._by_id.items() if identity not in self._withdrawn]
 
-    def _take(self, identity: str) -> None:
-        with suppress(ValueError):  # a damaged line proves nothing
+    def _take(self, identity: str, place: int) -> None:
+        with suppress(ValueError, StorageCorrupt):  # a damaged line proves nothing
             content = self._source.read(JOURNAL, identity, LINE)  # type: ignore[arg-type]
             action, dataset_id, details = parse_line(content)
             if action == "withdrawn":
                 self._withdrawn.add(str(details.get("entry")))
-            self._by_id[identity] = _Line(action, dataset_id, details, identity not in self._known)
+            self._by_id[identity] = _Line(action, dataset_id, details, place, identity not in self._known)
 
 
 def _line_ids(storage: GitStorage) -> set[str]:
@@ -103,9 +122,3 @@ def _line_ids(storage: GitStorage) -> set[str]:
         return {line.id for line in storage.history(JOURNAL, newest.id)}
     except (DatasetNotFound, StorageCorrupt):
         return set()
-
-
-def _commit_of(repository: GitRepository, identity: str) -> str:
-    with suppress(StorageCorrupt):
-        return peeled(repository, identity) or identity
-    return identity
