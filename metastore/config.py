@@ -7,6 +7,7 @@
 | `METASTORE_TOKEN` | the caller's token, if the store is a service | none: only public data can be read |
 | `METASTORE_AUTHOR` | the author of writes, as `Name <email>` | Git's own configuration |
 | `METASTORE_LFS_URL` | a Git LFS server, with `{owner}` and `{name}` in it | no files for Git LFS |
+| `METASTORE_LFS_FOLDER` | the folder of that server's files, with `{owner}` and `{name}` in it | files are not shown |
 | `METASTORE_VALIDATION` | `off`, `warn` or `strict` | `warn` |
 | `METASTORE_VERSION_RULE` | `off`, `warn` or `refuse`: a `version` that claims less than a write changes | `off` |
 | `METASTORE_GRADES` | a JSON file with the rules that grade differences | those of MetaStore |

@@ -38,6 +38,8 @@ class ServiceSettings:
         oidc_client_secret: The client secret.
         public_url: The address of the service for its users, without a trailing slash; None means the request's own.
         clone_url: The address to clone datasets from, with `{owner}` and `{name}` in it; None for the service itself.
+        lfs_folder: The folder in which the Git LFS server keeps files, with `{owner}` and `{name}` in it; None if the
+            service cannot read them.
         rate_at_once: How many costly requests of one caller a process works on at once; None for any number.
     """
 
@@ -61,6 +63,7 @@ class ServiceSettings:
     oidc_client_secret: str | None = field(default=None, repr=False)
     public_url: str | None = None
     clone_url: str | None = None
+    lfs_folder: str | None = None
     rate_at_once: int | None = 4
 
 
@@ -245,6 +248,14 @@ def _template(text: str) -> None:
         )
 
 
+def _folder(text: str) -> None:
+    if not text.startswith("/") or not {"{owner}", "{name}"} <= set(re.findall(r"\{\w*\}", text)):
+        raise InvalidInput(
+            "this is an absolute path with {owner} and {name} in it, such as /srv/lfs/{owner}/{name}, "
+            f"not {shortened(text)}"
+        )
+
+
 def _public_url(value: Any) -> str:
     text = _text(value)
     if not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", text):
@@ -304,6 +315,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "oidc_client_secret": _text,
     "public_url": _public_url,
     "clone_url": _checked(_template),
+    "lfs_folder": _checked(_folder),
     "rate_at_once": _rate,
 }
 #: The names of settings in a file. In the environment they are in upper case, after `METASTORE_`.

@@ -354,7 +354,7 @@ def test_every_setting_is_parsed_from_the_environment_and_the_file(tmp_path: Pat
         },
         **{"require_if_match": "on", "cors_origins": "*", "jwt_secret": SECRET, "jwks_url": "https://x"},
         **{"jwt_algorithms": "ES256", "remote_user_from": "::1 unix", "oidc_issuer": "https://x"},
-        **{"public_url": "https://x", "clone_url": "https://x/{owner}/{name}.git"},
+        **{"public_url": "https://x", "clone_url": "https://x/{owner}/{name}.git", "lfs_folder": "/x/{owner}/{name}"},
     }
     del values["claims"]
     text = "\n".join(f"{name} = '{value}'" for name, value in values.items())

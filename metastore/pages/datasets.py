@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
@@ -19,7 +20,8 @@ from metastore.history.parts import RevisionFilter, parse_part
 from metastore.pages import activity, formatting, markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
 from metastore.pages.events import Event, events_of, woven
-from metastore.pages.overview import Overview
+from metastore.pages.files import file_of
+from metastore.pages.overview import Overview, size
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words, part_in_words
 from metastore.pages.resources import resource_page
@@ -84,7 +86,10 @@ def _facts(found: Dataset) -> dict[str, Any]:
     seen = Overview(_with_written_version(found), str(found.id))
     is_large = len(found.bytes) > _LARGE
     versions, tags = versions_of(found.id, _VERSIONS, compared=not is_large)
-    lines = _lines(found)
+    lines, shown = _lines(found), resource_page(seen.resources, request.args)
+    file = file_of(shown.cards[0].resource, found.id, found.revision.id) if shown.alone else None
+    if file is not None:
+        lines["file"] = f"git -C {found.id.name} checkout {found.revision.id[:12]} -- {shlex.quote(file.path)}"
     return {
         "id": found.id,
         "revision": found.revision,
@@ -94,7 +99,9 @@ def _facts(found: Dataset) -> dict[str, Any]:
         "findings": _findings(found),
         "markdown": markdown.render,
         "text": "" if len(found.bytes) > _LONGEST_TEXT else found.bytes.decode("utf-8", "replace"),
-        "shown": resource_page(seen.resources, request.args),
+        "shown": shown,
+        "file": file,
+        "size": size,
         "versions": versions,
         "tags": tags,
         "names": [each.tag.name for each in versions if each.tag.revision == found.revision.id],

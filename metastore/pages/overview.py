@@ -38,6 +38,11 @@ class Part:
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
 
+    @property
+    def value(self) -> Mapping[str, Any]:
+        """The part as it is stored."""
+        return self._value
+
     def member(self, name: str) -> Any:
         """Return a member as it is stored; None if it is absent."""
         return self._value.get(name)

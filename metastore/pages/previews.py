@@ -49,7 +49,7 @@ def preview_of(resource: Resource) -> Preview | None:
     """
     for value in (resource.member("data"), resource.member("preview")):
         if isinstance(value, str) and resource.format.lower() == "csv":
-            return _table(resource, _of_csv(value, resource.member("dialect")), None)
+            return table_of(resource, value)
         if isinstance(value, list) and value:
             first = value[: _ROWS + 1]
             if all(isinstance(row, Mapping) for row in first):
@@ -59,14 +59,33 @@ def preview_of(resource: Resource) -> Preview | None:
     return None
 
 
-def _of_csv(text: str, dialect: Any) -> list[list[str]]:
-    given = dialect.get("delimiter") if isinstance(dialect, Mapping) else None
-    mark = given if isinstance(given, str) and len(given) == 1 and given not in '\r\n"' else ","
-    rows = csv.reader(text[:_READ].splitlines(keepends=True), delimiter=mark)
+def table_of(
+    resource: Resource, text: str, *, mark: str = ",", most: int = _ROWS, is_whole: bool = True
+) -> Preview | None:
+    """Return the beginning of CSV; None if it cannot be read.
+
+    Args:
+        resource: The resource, whose `dialect` can name another delimiter, or say that there is no row of names.
+        text: The CSV.
+        mark: The usual delimiter.
+        most: The most rows.
+        is_whole: Whether the text is complete. Otherwise its last row may be cut.
+    """
+    given = resource.member("dialect")
+    dialect: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    named = dialect.get("delimiter")
+    if isinstance(named, str) and len(named) == 1 and named not in '\r\n"':
+        mark = named
+    reader = csv.reader(text[: _READ * most // _ROWS].splitlines(keepends=True), delimiter=mark)
     try:
-        return list(islice(rows, _ROWS + 1))
+        rows = [row for row in islice(reader, most + 2) if row]
     except csv.Error:  # such as a field of more than 131,072 characters
-        return []
+        return None
+    rows = rows if is_whole or len(rows) > most + 1 else rows[:-1]
+    if dialect.get("header") is False and rows:
+        names = [field.name for field in resource.fields]
+        rows.insert(0, [*names, *(str(number + 1) for number in range(len(names), len(rows[0])))])
+    return _table(resource, rows[: most + 1], None)
 
 
 def _of_objects(resource: Resource, rows: Sequence[Mapping[str, Any]], total: int) -> Preview:
@@ -84,13 +103,15 @@ def _shown(resource: Resource, names: Sequence[str], rows: _Rows, total: int | N
     width = min(len(names), _COLUMNS)
     cells = [[row[at] if at < len(row) else None for at in range(width)] for row in rows]
     columns = tuple(
-        Column(cut(name, _LENGTH), types.get(name, ""), _are_numbers([row[at] for row in cells]))
+        Column(cut(name, _LENGTH), kind := types.get(name, ""), _are_numbers(kind, [row[at] for row in cells]))
         for at, name in enumerate(names[:width])
     )
     return Preview(columns, tuple(tuple(map(_text, row)) for row in cells), total, len(names))
 
 
-def _are_numbers(values: Sequence[Any]) -> bool:
+def _are_numbers(kind: str, values: Sequence[Any]) -> bool:
+    if kind in ("integer", "number"):
+        return True
     known = [value for value in values if value is not None]
     return bool(known) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
 

@@ -1,0 +1,182 @@
+"""The file of a resource: where it is, and its beginning if the service can read it. Nothing is fetched for that.
+
+A file is read from the dataset's own repository, or from the folder of a Git LFS server on the same machine.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from dataclasses import dataclass
+
+from metastore.descriptor.lfs import CONFIG, is_pointer, sha256_of
+from metastore.descriptor.resources import is_url, local_path
+from metastore.errors import MetastoreError
+from metastore.files import open_file
+from metastore.pages.overview import Resource, link_of, text_of
+from metastore.pages.previews import Preview, table_of
+from metastore.service.context import service
+from metastore.types import DatasetId, RevisionId
+
+#: The bytes of a file that are read, and the characters of a text that are shown.
+_READ, _SHOWN = 64 * 1024, 20_000
+#: The rows of a table that are shown.
+_ROWS = 50
+#: The largest file in Git, in bytes, that is read: Git's objects are read whole.
+_LARGEST = 1024 * 1024
+_OID, _SIZE = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.M), re.compile(rb"^size ([0-9]{1,18})$", re.M)
+_SERVER = re.compile(r"^\s*url\s*=\s*(\S+)\s*$", re.M)
+#: Encodings of text. Others that Python knows are programs in disguise, or take long: `unicode_escape`, `punycode`.
+_ENCODINGS = re.compile(
+    r"ascii|utf-(8|16|32)(-sig|-le|-be)?|iso8859-\d+|cp\d+|koi8-[rtu]|mac-\w+|big5\w*|gb\d+|gbk|shift_jis\w*|euc_\w+"
+    r"|iso2022_\w+|johab|hz|tis-620|kz1048|ptcp154"
+)
+_BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+@dataclass(frozen=True, slots=True)
+class FileView:
+    """What a page says about a file.
+
+    Attributes:
+        state: `shown`, `empty`, `binary`, `encoding` (an unknown one), `large` (in Git, too large to read), `differs`
+            (it has another size than the descriptor says), `pointer` (only that is kept), `web`, `several` or `absent`.
+        path: The path of the file.
+        server: The Git LFS server that has the file, of a pointer; may be empty.
+        digest: The SHA-256 of the file, of a pointer.
+        size: The size of the file in bytes, or None if it is not known.
+        table: Its first rows, of a table.
+        text: Its beginning, of any other text.
+        is_cut: Whether the text goes on.
+    """
+
+    state: str
+    path: str
+    server: str = ""
+    digest: str = ""
+    size: int | None = None
+    table: Preview | None = None
+    text: str = ""
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """The first bytes of a file, and its size."""
+
+    content: bytes
+    size: int
+
+
+def file_of(resource: Resource, subject: DatasetId, revision: RevisionId) -> FileView | None:
+    """Return what to say about the file of a resource; None if the descriptor holds the data, or names no file."""
+    if (path := local_path(resource.value)) is None:
+        return _elsewhere(resource)
+    config = _in_git(subject, revision, CONFIG)
+    size = resource.member("bytes")
+    claimed = size if isinstance(size, int) and not isinstance(size, bool) else None
+    if config is None and claimed is not None and claimed > _LARGEST:
+        kept, is_large = None, _is_in_git(subject, revision, path)
+    else:
+        kept, is_large = _in_git(subject, revision, path), False
+    if kept is not None and not is_pointer(kept):
+        return _shown(resource, path, _Beginning(kept[:_READ], len(kept)))
+    digest, length = _named(kept, resource, claimed)
+    found = _in_folder(subject, digest) if digest else None
+    if found is not None:
+        is_other = length is not None and length != found.size
+        return FileView("differs", path, size=found.size) if is_other else _shown(resource, path, found)
+    if kept is not None:
+        server = _SERVER.search(config.decode("utf-8", "replace")) if config is not None else None
+        address = link_of(server[1]) if server else None
+        return FileView("pointer" if kept else "empty", path, address or "", digest, length)
+    return FileView("large" if is_large else "absent", path, size=claimed)
+
+
+def _elsewhere(resource: Resource) -> FileView | None:
+    path = resource.member("path")
+    if "data" in resource.value:
+        return None
+    if isinstance(path, str) and is_url(path):
+        return FileView("web", path)
+    return FileView("several", resource.path) if isinstance(path, list) and path else None
+
+
+def _in_git(subject: DatasetId, revision: RevisionId, path: str) -> bytes | None:
+    """Return a file of the dataset's repository; None if there is none, or the repository is behind a service."""
+    try:
+        return service().store.storage.read(subject, revision, path)
+    except MetastoreError:
+        return None
+
+
+def _is_in_git(subject: DatasetId, revision: RevisionId, path: str) -> bool:
+    try:
+        return path in service().store.storage.paths(subject, revision)
+    except MetastoreError:
+        return False
+
+
+def _named(pointer: bytes | None, resource: Resource, claimed: int | None) -> tuple[str, int | None]:
+    """Return the SHA-256 and the size of a file, by its pointer or by the descriptor."""
+    oid, size = (part.search(pointer) if pointer else None for part in (_OID, _SIZE))
+    if oid and size:
+        return oid[1].decode(), int(size[1])
+    return sha256_of(resource.value) or "", claimed
+
+
+def _in_folder(subject: DatasetId, digest: str) -> _Beginning | None:
+    """Return the beginning of a file in the folder of the Git LFS server, if the settings name one.
+
+    Servers differ in their folders: giftless has none below that of a repository, Git LFS itself has two.
+    """
+    template = service().settings.lfs_folder
+    if template is None:
+        return None
+    folder = template.replace("{owner}", subject.owner).replace("{name}", subject.name)
+    for path in (f"{folder}/{digest}", f"{folder}/{digest[:2]}/{digest[2:4]}/{digest}"):
+        try:
+            with open(path, "rb", opener=open_file) as file:
+                return _Beginning(file.read(_READ), os.fstat(file.fileno()).st_size)
+        except (OSError, MetastoreError):  # the next folder may have it
+            continue
+    return None
+
+
+def _shown(resource: Resource, path: str, found: _Beginning) -> FileView:
+    """Show the beginning of a file as a table or as text, if it is one."""
+    if not found.size:
+        return FileView("empty", path)
+    try:
+        text = _decoded(found, text_of(resource.member("encoding")) or "utf-8")
+    except LookupError:
+        return FileView("encoding", path, size=found.size)
+    if text is None or _BINARY.search(text):
+        return FileView("binary", path, size=found.size)
+    is_whole = len(found.content) == found.size
+    kind = _kind(resource, path)
+    table = table_of(resource, text, mark=kind, most=_ROWS, is_whole=is_whole) if kind else None
+    if table is not None:
+        return FileView("shown", path, size=found.size, table=table)
+    return FileView("shown", path, size=found.size, text=text[:_SHOWN], is_cut=not is_whole or len(text) > _SHOWN)
+
+
+def _decoded(found: _Beginning, encoding: str) -> str | None:
+    """Return the beginning of a file as text; None if it is none. Raises LookupError: an unknown encoding."""
+    codec = codecs.lookup(encoding)
+    if not _ENCODINGS.fullmatch(codec.name):
+        raise LookupError(encoding)
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec.name == "utf-8" else codec.name)()
+    try:
+        return decoder.decode(found.content, final=len(found.content) == found.size)
+    except UnicodeError:
+        return None
+
+
+def _kind(resource: Resource, path: str) -> str:
+    """Return the usual delimiter of a kind of table; an empty text for a file that is no table."""
+    names = {resource.format.lower(), text_of(resource.member("mediatype")).lower(), path.rpartition(".")[2].lower()}
+    if names & {"tsv", "text/tab-separated-values"}:
+        return "\t"
+    return "," if names & {"csv", "text/csv"} else ""
