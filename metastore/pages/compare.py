@@ -20,6 +20,7 @@ from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later, said
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words
+from metastore.pages.side_by_side import rows_of
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision, Tag
@@ -72,6 +73,7 @@ def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **mo
     tags = sorted(islice(service().store.tag_list(subject), _OFFERED), key=lambda tag: tag.created, reverse=True)
     others = _choices(subject, tags)
     page: dict[str, Any] = {"problem": None, "can": can(subject), "tags": tags, "others": others, **more}
+    page["columns"] = 2 if _in_two_columns() else None
     page["asked"] = {"from": sides[0], "to": sides[1] or ""}
     if diff := more.get("diff"):
         page |= {"old": diff.old, "new": diff.new}
@@ -230,6 +232,11 @@ def _text(value: Any) -> str:
 # Line by line
 
 
+def _in_two_columns() -> bool:
+    """Tell whether the reader wants both texts side by side."""
+    return request.args.get("columns") == "2"
+
+
 def _page_of_lines(
     subject: DatasetId,
     sides: tuple[str, str | None],
@@ -250,6 +257,7 @@ def _page_of_lines(
         problem=problem,
         note=compared.note,
         lines=lines[:_LINES],
+        rows=list(rows_of(lines[:_LINES])) if _in_two_columns() else None,
         more=len(lines) > _LINES,
         cut=cut,
     )

@@ -30,6 +30,7 @@ PAGES = (
     "/datasets/vega/datasets/compare/choose?side=to",
     "/datasets/vega/datasets/compare?from=v1",
     "/datasets/vega/datasets/compare?from=v1&view=text",
+    "/datasets/vega/datasets/compare?from=v1&view=text&columns=2",
     "/datasets/vega/datasets/edit?as=form&open=1",
     "/datasets/vega/datasets/tag",
     "/datasets/vega/datasets/move",
