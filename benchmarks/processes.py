@@ -28,7 +28,7 @@ _PACKAGES = {"pygit2", "_pygit2", "cffi", "jsonschema_rs", "blinker", "click", "
 
 
 def starting(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
-    """Import the package, and start the command beside the start of Git and of Python."""
+    """Import the package, and start the command beside the start of Git, of Python, and of the libraries it needs."""
     say("starting")
     times = [float(_python("-c", _IMPORT)) for _ in range(5 if quick else 15)]
     yield Row("import metastore", statistics.median(times), target=0.06)
@@ -43,6 +43,7 @@ def starting(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
     program = [sys.executable, "-c", "from metastore.cli import main; main()"]
     read = ["--store", store, "dataset", "read", "physics/cars"]
     commands = {"git": ["git", "--version"], "python": [sys.executable, "-c", "pass"]}
+    commands |= {name: [sys.executable, "-c", f"import {name}"] for name in ("click", "pygit2")}
     commands |= {"version": [*program, "--version"], "read": [*program, *read], "help": [*program, "--help"]}
     took: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(3 if quick else 15):
@@ -50,8 +51,10 @@ def starting(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
             took[name].append(
                 _seconds(lambda command=command: subprocess.run(command, check=True, capture_output=True))
             )  # type: ignore[misc]
-    git, python, version, reading, helping = (statistics.median(took[name]) for name in commands)
+    git, python, click, pygit2, version, reading, helping = (statistics.median(took[name]) for name in commands)
     yield Row("git --version", git, "python -c pass", python)
+    yield Row("import click, which every command needs", click, "python -c pass", python)
+    yield Row("import pygit2, which writes need, and reads of many packed objects", pygit2, "python -c pass", python)
     for what, time_taken, most in (
         ("metastore --version", version, 0.1),
         ("metastore dataset read", reading, 0.15),

@@ -16,58 +16,59 @@ Importing this package loads no third-party one.
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from metastore.errors import (
-    AlreadyExists,
-    AuthenticationError,
-    BundleDeleted,
-    BundleNotFound,
-    Conflict,
-    DatasetDeleted,
-    DatasetMoved,
-    DatasetNotFound,
-    InvalidInput,
-    MergeConflict,
-    MetastoreError,
-    NotADataset,
-    NotADescriptor,
-    NotFound,
-    OutcomeUnknown,
-    PathNotFound,
-    PermissionDenied,
-    ResourceNotFound,
-    RevisionConflict,
-    RevisionNotFound,
-    SnapshotNotFound,
-    StorageBusy,
-    StorageCorrupt,
-    StorageError,
-    StorageUnavailable,
-    TagNotFound,
-    TooLarge,
-)
-from metastore.types import (
-    Author,
-    Dataset,
-    DatasetId,
-    Diff,
-    Difference,
-    FeedEntry,
-    Finding,
-    Issue,
-    JournalEntry,
-    Outcome,
-    Project,
-    Revision,
-    Tag,
-)
-
+TYPE_CHECKING = False  # `typing` takes longer to load than this module
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
     from metastore.aio import AsyncStore, Opening
+    from metastore.errors import (
+        AlreadyExists,
+        AuthenticationError,
+        BundleDeleted,
+        BundleNotFound,
+        Conflict,
+        DatasetDeleted,
+        DatasetMoved,
+        DatasetNotFound,
+        InvalidInput,
+        MergeConflict,
+        MetastoreError,
+        NotADataset,
+        NotADescriptor,
+        NotFound,
+        OutcomeUnknown,
+        PathNotFound,
+        PermissionDenied,
+        ResourceNotFound,
+        RevisionConflict,
+        RevisionNotFound,
+        SnapshotNotFound,
+        StorageBusy,
+        StorageCorrupt,
+        StorageError,
+        StorageUnavailable,
+        TagNotFound,
+        TooLarge,
+    )
     from metastore.store.base import Store
     from metastore.store.store import MetaStore, validate
+    from metastore.types import (
+        Author,
+        Dataset,
+        DatasetId,
+        Diff,
+        Difference,
+        FeedEntry,
+        Finding,
+        Issue,
+        JournalEntry,
+        Outcome,
+        Project,
+        Revision,
+        Tag,
+    )
     from metastore.wire import to_dict
 
 __version__ = "0.1.0"
@@ -163,21 +164,24 @@ def aconnect(url: str | Path, **options: Any) -> Opening:
     return connect_to(url, **options)
 
 
-#: The module of each name that is loaded on use.
+#: The module of each name that is neither here nor in `metastore.errors`. All of them are loaded on use.
 _LAZY = {
     "AsyncStore": "aio",
     "MetaStore": "store.store",
     "Store": "store.base",
     "to_dict": "wire",
     "validate": "store.store",
+    **dict.fromkeys(("Author", "Dataset", "DatasetId", "Diff", "Difference", "FeedEntry", "Finding"), "types"),
+    **dict.fromkeys(("Issue", "JournalEntry", "Outcome", "Project", "Revision", "Tag"), "types"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"metastore.{_LAZY[name]}"), name)
-    raise AttributeError(f"module 'metastore' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'metastore' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"metastore.{_LAZY.get(name, 'errors')}"), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__})

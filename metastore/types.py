@@ -8,7 +8,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType, Self
 
-from metastore.packages import make_package
 from metastore.wording import outlined
 
 #: A full Git commit id: 40 lower-case hex digits.
@@ -258,6 +257,8 @@ class Dataset:
         Raises:
             InvalidInput: The library is not installed, or does not take the descriptor.
         """
+        from metastore.packages import make_package  # few programs need it
+
         return make_package(self.descriptor, library, basepath)
 
 

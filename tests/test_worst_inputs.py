@@ -27,7 +27,8 @@ from metastore.descriptor.profiles import findings
 from metastore.errors import InvalidInput
 from metastore.git.objects import COMMIT, FOLDER, TREE, Entry, GitObject, commit_content, object_id, tree_content
 from metastore.git.received import Received
-from metastore.git.verify import no_inspection, verify
+from metastore.git.repository import no_inspection
+from metastore.git.verify import verify
 from metastore.pages.json_lines import mark
 from metastore.pages.markdown import render
 from metastore.search.documents import document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +18,13 @@ from metastore.errors import (
     StorageCorrupt,
     StorageUnavailable,
 )
-from metastore.parse import make_author
-from metastore.types import Author, Dataset, DatasetId
 
 if TYPE_CHECKING:
     from metastore.descriptor.grade import Grades
     from metastore.settings import Settings
     from metastore.storage.local.storage import GitStorage
     from metastore.store.base import Store
+    from metastore.types import Author, Dataset, DatasetId
 
 #: The length of a full id, in hex digits.
 _FULL = 40
@@ -108,6 +106,7 @@ class App:
     def found_author(self) -> Author | None:
         """Return the author that the option or the setting names, or Git for a store that is no service; or None."""
         from metastore import config, connecting
+        from metastore.parse import make_author
         from metastore.storage.connect import is_service
 
         named = self.author or config.load().options.get("author")
@@ -159,6 +158,8 @@ class App:
         return Grades.load(config.load().options.get("grades"))
 
     def _settings(self, settings: Settings) -> Settings:
+        from dataclasses import replace
+
         return settings if self.store_url is None else replace(settings, url=self.store_url)
 
     def data(self, value: Any, text: str | Sequence[str] | bytes | None = None) -> None:

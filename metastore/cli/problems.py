@@ -31,8 +31,6 @@ from metastore.errors import (
     TagNotFound,
 )
 from metastore.printable import printable
-from metastore.types import DatasetId
-from metastore.wording import spelled
 
 #: Exit codes by class; a class without one has its base's. 1 means that a check found something, 130 Ctrl-C.
 EXIT_CODES: dict[type, int] = {
@@ -53,6 +51,8 @@ def _contrasted(old: object, new: object) -> str:
 
 
 def _state(value: object) -> str:
+    from metastore.wording import spelled
+
     return "missing" if value is None else spelled(value, 80)
 
 
@@ -85,6 +85,8 @@ def show_error(error: MetastoreError, *, as_json: bool, advise: bool = True) -> 
 
 def _advice(error: MetastoreError) -> Iterator[str]:
     """Yield the command that helps after an error, if there is one."""
+    from metastore.types import DatasetId
+
     match error:
         case NotADescriptor():
             yield f"To see it, run: metastore dataset read {error.dataset_id} {error.revision} --raw"

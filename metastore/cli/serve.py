@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from dataclasses import replace
@@ -60,6 +61,7 @@ def serve(app: App, host: str, port: int, workers: int | None, threads: int) -> 
         threads,
         ready=lambda: _tell(settings, address, app.store_url, own_key),
     )
+    gc.set_threshold(1_000)  # `main` made it rare, which suits commands that end soon
     server.serve(lambda: web.make_app(web.reopened(service, settings)), serving)
 
 

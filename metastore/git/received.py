@@ -8,9 +8,9 @@ from functools import cached_property
 from metastore.errors import InvalidInput, StorageCorrupt
 from metastore.git.cache import Cache
 from metastore.git.objects import GitObject
-from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository, ancestry, commit_at, object_at
+from metastore.git.repository import DELETED_TREE, HEADS, Inspect, ReadableRepository, ancestry, commit_at, object_at
 from metastore.git.trees import walk_tree
-from metastore.git.verify import Inspect, verify
+from metastore.git.verify import verify
 from metastore.types import DatasetId, RevisionId
 
 _CACHE_BYTES = 1024 * 1024

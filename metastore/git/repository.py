@@ -6,7 +6,7 @@ Objects are read by id. A branch names the newest commit, and each commit its pa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
@@ -14,13 +14,20 @@ from metastore.errors import StorageCorrupt
 from metastore.git.cache import Cache
 from metastore.git.objects import BLOB, COMMIT, TREE, Commit, GitObject, blob_id, first_parent, parse_commit
 from metastore.git.trees import change_tree, find_blob
-from metastore.types import DELETED, DELETED_CONTENT, BlobId, RevisionId
+from metastore.types import DELETED, DELETED_CONTENT, BlobId, DatasetId, RevisionId
 
+#: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None: for `verify`.
+Inspect = Callable[[DatasetId, str, bytes], str | None]
 #: The beginnings of the full names of branches and tags.
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 #: The id of the whole tree of a deletion.
 DELETED_TREE = change_tree(None, {DELETED: blob_id(DELETED_CONTENT)}, lambda tree: b"")[0]
 _STRETCH = 64
+
+
+def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
+    """Accept any content."""
+    return None
 
 
 class ReadableRepository(ABC):

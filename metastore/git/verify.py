@@ -25,11 +25,9 @@ from metastore.git.objects import (
     parse_tree,
 )
 from metastore.git.pack import PUSH_LESS
-from metastore.git.repository import DELETED_TREE, HEADS, ReadableRepository
+from metastore.git.repository import DELETED_TREE, HEADS, Inspect, ReadableRepository
 from metastore.types import Damage, DatasetId
 
-#: Returns a fault in the content of a file in the root of a dataset (id, path, content), or None.
-Inspect = Callable[[DatasetId, str, bytes], str | None]
 _UNREADABLE = "unreadable"
 #: The most faults of one object that are told: it can have millions.
 _MOST_FAULTS = 100
@@ -42,11 +40,6 @@ _LATEST = 2**63 - 1
 #: Names that a checkout on Windows or macOS could take for `.git`.
 _GIT_FOLDER = re.compile(r"(\.git|git~1)[ .]*(:.*)?", re.IGNORECASE | re.DOTALL)
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
-
-
-def no_inspection(dataset_id: DatasetId, path: str, content: bytes) -> str | None:
-    """Accept any content."""
-    return None
 
 
 def verify(

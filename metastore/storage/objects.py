@@ -33,9 +33,8 @@ from metastore.git.history import (
     tag_of,
 )
 from metastore.git.objects import GitObject, parse_commit
-from metastore.git.repository import Repository, ancestry, commit_at, object_at
+from metastore.git.repository import Inspect, Repository, ancestry, commit_at, no_inspection, object_at
 from metastore.git.trees import walk_tree
-from metastore.git.verify import Inspect, no_inspection, verify
 from metastore.storage.port import Storage, attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
@@ -256,6 +255,8 @@ class ObjectStorage(Storage):
 
     def _verify_dataset(self, dataset_id: DatasetId, inspect: Inspect, *, repair: bool) -> Iterator[Damage]:
         """Yield the damage of one dataset. Raises DatasetNotFound."""
+        from metastore.git.verify import verify  # few programs need it
+
         try:
             with self._open_uncached(dataset_id) as repository:
                 yield from verify(repository, dataset_id, inspect)

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from metastore.errors import OutcomeUnknown, PathNotFound
-from metastore.git.verify import Inspect, no_inspection
+from metastore.git.repository import Inspect, no_inspection
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 if TYPE_CHECKING:

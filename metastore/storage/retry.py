@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -93,6 +92,8 @@ def retry(
                 if not waits:
                     waits = True
                     queue.enter_context(_turn(place, subject, turn))
+                import random  # slow to import, and most writes are alone
+
                 time.sleep(random.uniform(0, _PAUSE * count))
     raise StorageBusy(f"{subject} is being changed by too many others; try again")
 

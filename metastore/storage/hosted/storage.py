@@ -29,8 +29,7 @@ from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
 from metastore.git.protocol import NoRepository, References, SmartHttp
-from metastore.git.repository import Repository
-from metastore.git.verify import Inspect
+from metastore.git.repository import Inspect, Repository
 from metastore.http.client import Host
 from metastore.http.responses import Missing
 from metastore.storage._cursors import by_time, moment_of

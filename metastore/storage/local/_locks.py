@@ -12,7 +12,6 @@ The new content goes to `X..lock`: no reference can have that name, nor can it b
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,6 +85,8 @@ def _take(lock: str) -> None:
                 f"Git has locked {lock.removesuffix(_LOCK)}. Try again; if no Git command is at work there any more, "
                 f"one was killed: remove {lock}"
             )
+        import random  # slow to import, and most writes are alone
+
         time.sleep(random.uniform(pause / 2, pause))
         pause = min(2 * pause, _LONGEST_PAUSE)
 

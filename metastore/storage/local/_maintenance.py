@@ -15,7 +15,7 @@ from metastore.files.durable import remove_tree
 from metastore.files.locks import locked_if_free
 from metastore.files.reading import open_file
 from metastore.git.cache import Cache
-from metastore.git.verify import Inspect, verify
+from metastore.git.repository import Inspect
 from metastore.os_errors import naming, storage_errors
 from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
@@ -188,6 +188,8 @@ def _as_long_as_it_stays(repository: GitRepository, damages: Iterator[Damage]) -
 
 
 def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Damage]:
+    from metastore.git.verify import verify  # few programs need it
+
     yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
     repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
     for file in _damaged_files(repository):

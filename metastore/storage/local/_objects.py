@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +37,8 @@ _LOOKS, _PAUSE = 3, 0.01
 #: The bytes of the longest head of an object: its kind, a space, its size, and NUL.
 _LONGEST_HEAD = 64
 _MOST_SQUEEZED = 1032  # how many times shorter zlib can make something
+#: How many objects are read from packs by hand before libgit2 is imported, which takes as long as some 500 reads.
+_FEW = 20
 _FASTEST = 1  # a loose object is compressed better when it is packed
 
 
@@ -51,6 +54,7 @@ class ObjectDatabase:
         self._path = path
         self._sync = sync
         self._packs: Packs | None = None
+        self._read_by_hand = 0
         self._libgit2: tuple[pygit2.Odb, pygit2.OdbBackendPack] | None = None
         self._indexed: set[str] = set()
         #: Whether the object that was read last has no file of its own.
@@ -105,6 +109,8 @@ class ObjectDatabase:
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
+        if "pygit2" not in sys.modules and self._read_by_hand < _FEW:
+            return None
         try:
             with forks.undisturbed():
                 number, content = self._read_by_backend(identity)
@@ -116,7 +122,7 @@ class ObjectDatabase:
     def _read_by_backend(self, identity: str) -> tuple[int, bytes]:
         """Read an object without libgit2's own comparison, which takes as long again, and its second cache."""
         if self._libgit2 is None:
-            import pygit2  # slow to import, and loose objects need no libgit2
+            import pygit2  # slow to import: see `_FEW`
 
             self._libgit2 = pygit2.Odb(), pygit2.OdbBackendPack(f"{self._path}/objects")
             self._libgit2[0].add_backend(self._libgit2[1], 1)  # so that its files are closed with the database
@@ -133,6 +139,7 @@ class ObjectDatabase:
         An object that is in no pack may be packed at this very moment, or its pack may have been replaced, so only a
         search during which the packs stayed the same counts.
         """
+        self._read_by_hand += 1
         if self._packs:
             with suppress(KeyError, ValueError, FileNotFoundError):
                 return self._packs.read(identity)

@@ -37,8 +37,7 @@ from metastore.files.locks import building, locked
 from metastore.git.cache import Cache
 from metastore.git.history import expect_head, is_deleted
 from metastore.git.objects import GitObject
-from metastore.git.repository import Repository
-from metastore.git.verify import Inspect
+from metastore.git.repository import Inspect, Repository
 from metastore.os_errors import storage_errors
 from metastore.storage.local._config import protect
 from metastore.storage.local._feed import touched

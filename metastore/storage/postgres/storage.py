@@ -15,8 +15,8 @@ from metastore.errors import OutcomeUnknown, PathNotFound, StorageBusy, StorageC
 from metastore.git.cache import Cache
 from metastore.git.history import checked_commit, revision_of, tag_object, tag_of
 from metastore.git.objects import TAG, GitObject, parse_commit
-from metastore.git.repository import Repository, commit_at, object_at
-from metastore.git.verify import Inspect, verify
+from metastore.git.repository import Inspect, Repository, commit_at, object_at
+from metastore.git.verify import verify
 from metastore.parse import is_tag_name
 from metastore.postgres.database import PATIENCE, SIZE, Database
 from metastore.postgres.risks import Durable, check
