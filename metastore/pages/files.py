@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from metastore.descriptor.lfs import CONFIG, is_pointer, sha256_of
 from metastore.descriptor.resources import is_url, local_path
 from metastore.errors import MetastoreError
-from metastore.files import open_file
+from metastore.files.reading import open_file
 from metastore.pages.overview import Resource, link_of, text_of
 from metastore.pages.previews import Preview, table_of
 from metastore.service.context import service
