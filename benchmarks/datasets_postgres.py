@@ -165,13 +165,13 @@ def _patch_one(dsn: str, writer: int, repeat: Repeat) -> None:
     store.close()
 
 
-def _values(name: str, body: bytes, tree: bytes, head: bytes, *, follows: bool = False) -> dict[str, Any]:
+def _values(name: str, *, follows: bool = False) -> dict[str, Any]:
     """Return the arguments of a write, as large as ours, with ids that nobody computed."""
-    blob = os.urandom(20)
+    blob, tree, head = (os.urandom(20) for _ in range(3))
     return {
         **{"attempt": uuid.uuid4(), "owner": "b", "name": name, "place": None, "parent": None},
-        **{"ids": [blob, tree], "kinds": ["blob", "tree"], "packs": [False, False], "bases": [None, None]},
-        **{"datas": [_SMALL, tree * 3], "revisions": [head], "bodies": [body], "head": head},
+        **{"ids": [blob], "kinds": ["blob"], "packs": [False], "bases": [None], "datas": [_SMALL]},
+        **{"revisions": [head], "trees": [tree], "blobs": [blob], "rests": [_REST], "head": head},
         **_index_values(follows),
     }
 
@@ -185,12 +185,7 @@ def _index_values(follows: bool) -> dict[str, Any]:
     return next(iter(added.statements()))
 
 
-_SMALL = b"x" * 600
-
-
-def _body(tree: bytes, parent: bytes | None) -> bytes:
-    lines = [f"tree {tree.hex()}", *([f"parent {parent.hex()}"] if parent else []), "author x <x@y> 1 +0000" + " " * 80]
-    return "\n".join(lines).encode()
+_SMALL, _REST = b"x" * 600, b"Ann Lee <ann@example.org> 1767225600 +0000\n\nWhy\n"
 
 
 def _create_bare(dsn: str, writer: int, repeat: Repeat) -> None:
@@ -198,8 +193,7 @@ def _create_bare(dsn: str, writer: int, repeat: Repeat) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
 
         def create(number: int) -> None:
-            tree, head = os.urandom(20), os.urandom(20)
-            values = _values(f"{start}-{number}", _body(tree, None), tree, head)
+            values = _values(f"{start}-{number}")
             connection.execute(_queries.WRITE.encode(), values, binary=True).fetchone()
 
         repeat(create)
@@ -207,16 +201,14 @@ def _create_bare(dsn: str, writer: int, repeat: Repeat) -> None:
 
 def _update_bare(dsn: str, writer: int, repeat: Repeat) -> None:
     name = f"{writer}-{uuid.uuid4().hex[:8]}"
-    tree, head = os.urandom(20), os.urandom(20)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_queries.WRITE.encode(), _values(name, _body(tree, None), tree, head))
+        connection.execute(_queries.WRITE.encode(), _values(name))
         look = {"owner": "b", "name": name, "known": None, "needle": b" datapackage.json\0"}
 
         def update(number: int) -> None:
             row = connection.execute(_queries.NEWEST.encode(), look, binary=True).fetchone()
             assert row
-            tree, new = os.urandom(20), os.urandom(20)
-            values = _values(name, _body(tree, row[1]), tree, new, follows=True) | {"place": row[0], "parent": row[1]}
+            values = _values(name, follows=True) | {"place": row[0], "parent": row[1]}
             connection.execute(_queries.WRITE.encode(), values, binary=True).fetchone()
 
         repeat(update)

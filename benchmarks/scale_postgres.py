@@ -2,9 +2,9 @@
 
     python benchmarks/scale_postgres.py --datasets 1000000 --revisions 10 --seconds 3600
 
-Loading stops after `--seconds`; the table says how many datasets there are. The rows are made as the library makes
-them, and go in by COPY. Without `--dsn`, a throw-away server is started. The server has to be on this machine, with
-Linux: the CPU of its session is counted too.
+Loading stops after `--seconds`; the table says how many datasets there are. The rows of the first ones, `--templates`,
+are made as the library makes them; the others are copies of them in SQL, under ids of their own. Without `--dsn`, a
+throw-away server is started. The server has to be on this machine, with Linux: the CPU of its session is counted too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import psycopg
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
 
 import metastore
-from benchmarks.loading import History, load
+from benchmarks.loading import History, load, multiply
 from benchmarks.search import Catalogue
 from benchmarks.table import Note, Row, printed, say
 from metastore.postgres.migrate import migrate
@@ -37,6 +37,13 @@ from tests.bundle.postgres_server import new_database, server_dsn
 _FILE, _PAGE = "datapackage.json", 100
 _AUTHOR, _START = Author("Ann Lee", "ann@example.org"), datetime(2026, 1, 1, tzinfo=UTC)
 _WORDS = Catalogue(0, 0)
+#: The same as `dataset_id` in SQL, from the key.
+OWNER, NAME = "'owner-' || lpad(mod(c.pk - 1, 1000)::text, 3, '0')", "'dataset-' || lpad((c.pk - 1)::text, 7, '0')"
+_TABLES = "relnamespace = current_schema()::regnamespace AND relname ~ '^dataset'"
+_SIZE = f"""SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+    WHERE {_TABLES} AND relkind = 'r' AND relname !~ '^dataset_(text|span)'"""
+_SIZES = f"""SELECT relname, pg_relation_size(oid) + coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0)
+    AS size FROM pg_class WHERE {_TABLES} AND relkind IN ('r', 'i') AND relpages > 99 ORDER BY size DESC"""
 _BLOAT = """SELECT pg_table_size('dataset'), n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
     WHERE relname = 'dataset'"""
 
@@ -45,9 +52,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--datasets", type=int, default=10_000)
     parser.add_argument("--revisions", type=int, default=10, help="of each dataset")
+    parser.add_argument("--templates", type=int, default=5_000, help="how many datasets differ in their content")
     parser.add_argument("--bytes", type=int, default=1_000, help="of each descriptor, about")
     parser.add_argument("--updates", type=int, default=10_000, help="made afterwards, one by one")
     parser.add_argument("--seconds", type=float, default=600, help="the longest time to load, and to update")
+    parser.add_argument("--without-search", action="store_true", help="load nothing into the search index")
     parser.add_argument("--dsn", help="an empty database")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     options = parser.parse_args()
@@ -60,21 +69,31 @@ def main() -> None:
 def measured(dsn: str, options: argparse.Namespace) -> Iterator[Row | Note]:
     """Load, then measure."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        before = _size(connection)
-        count, took = load(connection, histories(options), options.seconds)
+        templates, took = load(connection, histories(options), options.seconds)
+        connection.execute("TRUNCATE dataset_text")
+        if not options.without_search:
+            yield from _index(dsn, templates)
         connection.execute("VACUUM ANALYZE")
-        yield Note(f"{count:,} datasets with {options.revisions} revisions each, loaded in {took:.0f} s.")
-        beside = (_size(connection) - before) / count - len(_descriptor(0, 0, options.bytes))
+        identity = {"owner": OWNER, "name": NAME}
+        count, more = multiply(
+            connection, **identity, templates=templates, count=options.datasets, seconds=options.seconds - took
+        )
+        say("VACUUM ANALYZE")
+        connection.execute("VACUUM ANALYZE")
+        yield Note(f"{count:,} datasets with {options.revisions} revisions each, loaded in {took + more:.0f} s.")
+        beside = _size(connection) / count - len(_descriptor(0, 0, options.bytes))
         yield Row("bytes a dataset beside its newest descriptor", beside, target=2_500, unit="B")
+        yield from _sizes(connection, count)
         yield from _pages(dsn, count)
-        yield from _searches(dsn, connection, count)
+        if not options.without_search:
+            yield from _searches(dsn)
         yield from _updates(dsn, connection, count, options)
 
 
 def histories(options: argparse.Namespace) -> Iterator[History]:
-    """Yield the datasets to load; they are made as they are asked for."""
-    for number in range(options.datasets):
-        yield History(_id(number), _revisions(number, options))
+    """Yield the datasets that are made one by one; they are made as they are asked for."""
+    for number in range(min(options.datasets, options.templates)):
+        yield History(dataset_id(number), _revisions(number, options))
 
 
 def _revisions(number: int, options: argparse.Namespace) -> Iterator[tuple[bytes, Change]]:
@@ -83,7 +102,8 @@ def _revisions(number: int, options: argparse.Namespace) -> Iterator[tuple[bytes
         yield _descriptor(number, edit, options.bytes), Change(_AUTHOR, f"Version 1.{edit}", at)
 
 
-def _id(number: int) -> DatasetId:
+def dataset_id(number: int) -> DatasetId:
+    """Return the id of a dataset from its number, which is one less than its key."""
     return DatasetId(f"owner-{number % 1000:03d}", f"dataset-{number:07d}")
 
 
@@ -93,13 +113,19 @@ def _descriptor(number: int, edit: int, size: int) -> bytes:
         for place in range(max(1, (size - 200) // 100))
     ]
     title = f"Dataset {number}: {_WORDS.text(random.Random(number), 5)}"
-    value = {"name": _id(number).name, "title": title, "version": f"1.{edit}", "resources": resources}
+    value = {"name": dataset_id(number).name, "title": title, "version": f"1.{edit}", "resources": resources}
     return json.dumps(value, indent=1).encode()
 
 
 def _size(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    """Return the size of all tables of datasets but the search index, with their indexes, in bytes."""
+    row = connection.execute(_SIZE.encode()).fetchone()
     return int(row[0]) if row else 0
+
+
+def _sizes(connection: psycopg.Connection[Any], count: int) -> Iterator[Row]:
+    for name, size in connection.execute(_SIZES.encode()).fetchall():
+        yield Row(f"bytes a dataset: {name}", size / count, unit="B")
 
 
 def _pages(dsn: str, count: int) -> Iterator[Row]:
@@ -108,11 +134,11 @@ def _pages(dsn: str, count: int) -> Iterator[Row]:
     session = Path(f"/proc/{storage.database.patiently(lambda connection: connection.info.backend_pid)}/schedstat")
 
     def some() -> DatasetId:
-        return _id(chance.randrange(count))
+        return dataset_id(chance.randrange(count))
 
     def history() -> object:
-        dataset_id = some()
-        return list(islice(storage.history(dataset_id, storage.resolve(dataset_id, None).id), _PAGE))
+        where = some()
+        return list(islice(storage.history(where, storage.resolve(where, None).id), _PAGE))
 
     say("reading the whole feed once")
     cursors = [cursor for cursor, _ in storage.touched(None)]
@@ -130,16 +156,21 @@ def _pages(dsn: str, count: int) -> Iterator[Row]:
     storage.close()
 
 
-def _searches(dsn: str, connection: psycopg.Connection[Any], count: int) -> Iterator[Row | Note]:
-    """Make the index, and search for two words from random places of the catalogue of words."""
-    connection.execute("TRUNCATE dataset_text")
+def _index(dsn: str, count: int) -> Iterator[Row]:
+    """Make the search index."""
+    storage = PostgresStorage(dsn)
+    session = Path(f"/proc/{storage.database.patiently(lambda each: each.info.backend_pid)}/schedstat")
+    with metastore.MetaStore(storage, author=_AUTHOR, validation="off") as store:
+        say("making the search index")
+        took = _cpu(lambda: store.dataset_search("zzz"), session)
+    yield Row("datasets indexed: CPU", count / took, unit="/s", more_is_better=True)
+
+
+def _searches(dsn: str) -> Iterator[Row | Note]:
+    """Search for two words from random places of the catalogue of words."""
     storage, chance = PostgresStorage(dsn), random.Random(3)
     session = Path(f"/proc/{storage.database.patiently(lambda each: each.info.backend_pid)}/schedstat")
     store = metastore.MetaStore(storage, author=_AUTHOR, validation="off")
-    say("making the index")
-    took = _cpu(lambda: store.dataset_search("zzz"), session)
-    connection.execute("VACUUM ANALYZE")
-    yield Row("datasets indexed: CPU", count / took, unit="/s", more_is_better=True)
     calls: dict[str, Callable[[], object]] = {
         "two words": lambda: store.dataset_search(_WORDS.text(chance, 2, 400)),
         "… with three facets": lambda: store.dataset_search(
@@ -172,9 +203,11 @@ def _updates(
     say("updates")
     while done < options.updates and time.monotonic() < end:
         number = chance.randrange(count)
-        head = storage.resolve(_id(number), None)
+        head = storage.resolve(dataset_id(number), None)
         change = Change(_AUTHOR, "Another", datetime.now(UTC))
-        storage.append(_id(number), {_FILE: _descriptor(number, 100 + done, options.bytes)}, change, parent=head.id)
+        storage.append(
+            dataset_id(number), {_FILE: _descriptor(number, 100 + done, options.bytes)}, change, parent=head.id
+        )
         done += 1
     storage.close()
     connection.execute("VACUUM")

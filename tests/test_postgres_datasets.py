@@ -271,8 +271,9 @@ def _other() -> bytes:
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="needs zstd: apt-get install zstd")
 @pytest.mark.parametrize("content", [b'{"name": "cars"}', vega()], ids=["small", "large"])
+@pytest.mark.parametrize("others", [{}, {"README.md": b"Hello"}], ids=["alone", "beside others"])
 def test_a_descriptor_is_read_with_psql_as_the_page_says(
-    storage: PostgresStorage, dsn: str, content: bytes, tmp_path: Path
+    storage: PostgresStorage, dsn: str, content: bytes, others: dict[str, bytes], tmp_path: Path
 ) -> None:
     section = RECIPE.read_text().partition("## Read a descriptor")[2]
     recipe = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0]
@@ -284,7 +285,7 @@ def test_a_descriptor_is_read_with_psql_as_the_page_says(
             ["bash", "-euo", "pipefail", "-c", recipe], env=environment, capture_output=True, check=True, cwd=tmp_path
         ).stdout
 
-    first = storage.create(CARS, {"datapackage.json": content, "README.md": b"Hello"}, change())
+    first = storage.create(CARS, {"datapackage.json": content, **others}, change())
     assert read() == content
     storage.append(CARS, {"datapackage.json": content + b"\n"}, change(), parent=first.id)
     assert read() == content + b"\n"
@@ -297,7 +298,7 @@ def test_what_was_changed_by_hand_is_found_by_its_id(storage: PostgresStorage, d
     for table, mend, told in (
         ("dataset_object", "data = '2' WHERE data = '1'", "has been changed"),
         ("dataset_object", "data = substring(data FROM 2) WHERE base IS NOT NULL", "cannot be read"),
-        ("dataset_revision", "body = body || 'x' WHERE n = 0", "has been changed"),
+        ("dataset_revision", "rest = rest || 'x' WHERE n = 0", "has been changed"),
     ):
         typed(dsn, f"CREATE TABLE kept AS SELECT * FROM {table}")
         typed(dsn, as_owner.format(table, mend))
@@ -343,7 +344,7 @@ def test_the_feed_is_in_the_order_of_numbers_not_of_digits(storage: PostgresStor
 
 
 APPEND_ONLY = [
-    "UPDATE dataset_revision SET body = ''",
+    "UPDATE dataset_revision SET rest = ''",
     "DELETE FROM dataset_revision",
     "UPDATE dataset_object SET data = ''",
     "DELETE FROM dataset_object",

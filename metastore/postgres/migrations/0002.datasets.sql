@@ -17,23 +17,26 @@ CREATE TABLE IF NOT EXISTS dataset (
     owner text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
     head bytea NOT NULL,
-    n bigint NOT NULL,  -- the number of the newest revision
+    n integer NOT NULL,  -- the number of the newest revision
     deleted boolean NOT NULL,
     UNIQUE (owner, name)
 ) WITH (fillfactor = 80);  -- the head changes in place
 
--- The commits of the branch, in order from 0. `body` is the content of the commit.
+-- The commits of the branch, in order from 0. `blob` is the descriptor, if the tree has that file alone: then nothing else is
+-- kept of the tree. `rest` is the content of the commit after the lines of its tree and its parent. If the author is the
+-- committer, one identity stands for both lines; otherwise it begins with the line break before the next line.
 CREATE TABLE IF NOT EXISTS dataset_revision (
     dataset bigint NOT NULL,
-    n bigint NOT NULL,
+    n integer NOT NULL,
     id bytea NOT NULL,
     tree bytea NOT NULL,
-    body bytea NOT NULL,
+    blob bytea,
+    rest bytea NOT NULL,
     PRIMARY KEY (dataset, n),
     UNIQUE (dataset, id)
 );
 
--- All other objects. `data` is the content; if `packed`, it is compressed with zstd, and if there is a `base`, with the
+-- All other objects, but the trees that `dataset_revision` stands for. `data` is the content; if `packed`, it is compressed with zstd, and if there is a `base`, with the
 -- content of that object as dictionary. A base has no base itself.
 CREATE TABLE IF NOT EXISTS dataset_object (
     dataset bigint NOT NULL,
@@ -45,7 +48,7 @@ CREATE TABLE IF NOT EXISTS dataset_object (
     PRIMARY KEY (dataset, id)
 );
 ALTER TABLE dataset_object ALTER COLUMN data SET STORAGE EXTERNAL;
-ALTER TABLE dataset_revision ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE dataset_revision ALTER COLUMN rest SET STORAGE EXTERNAL;
 
 -- `target` is what the reference holds, `revision` the commit that it leads to, if it leads to one.
 CREATE TABLE IF NOT EXISTS dataset_tag (
@@ -110,18 +113,19 @@ BEGIN
     outcome := CASE WHEN there.pk IS NULL THEN 'missing' WHEN there.pk <> place THEN 'replaced' ELSE 'conflict' END;
 END $$;
 
--- Add revisions, the oldest first, with the objects that they need. Without a parent, make a dataset of them.
+-- Add revisions, the oldest first, with the objects that they need. Each follows the one before it. Without a parent, make a dataset of them.
 CREATE OR REPLACE FUNCTION metastore_dataset_write(
     this uuid, wanted_owner text, wanted_name text, place bigint, parent bytea,
-    ids bytea[], kinds text[], packs boolean[], bases bytea[], datas bytea[], revisions bytea[], bodies bytea[],
+    ids bytea[], kinds text[], packs boolean[], bases bytea[], datas bytea[],
+    revisions bytea[], trees bytea[], blobs bytea[], rests bytea[],
     OUT outcome text, OUT actual bytea
 ) LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     total integer := cardinality(revisions);
     here bigint;
-    number bigint;
+    number integer;
     -- The tree of a deletion: the file `DELETED` alone.
-    gone boolean := substring(bodies[total] FROM 6 FOR 40) = 'e1e373936dd87c8e09b394e831ec4a1f90778fa4'::bytea;
+    gone boolean := trees[total] = '\xe1e373936dd87c8e09b394e831ec4a1f90778fa4'::bytea;
 BEGIN
     IF parent IS NULL THEN
         INSERT INTO dataset AS d (owner, name, head, n, deleted)
@@ -143,16 +147,6 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    FOR each IN 1 .. total LOOP
-        IF substring(bodies[each] FROM 47 FOR 7) = 'parent '::bytea
-            IS DISTINCT FROM (parent IS NOT NULL OR each > 1)
-            OR (parent IS NOT NULL OR each > 1) AND substring(bodies[each] FROM 54 FOR 40) <>
-                convert_to(encode(CASE WHEN each = 1 THEN parent ELSE revisions[each - 1] END, 'hex'), 'UTF8')
-        THEN
-            RAISE 'revision % does not follow the one before it', encode(revisions[each], 'hex')
-                USING ERRCODE = 'integrity_constraint_violation';
-        END IF;
-    END LOOP;
     IF parent IS NULL THEN
         DELETE FROM dataset_forward AS f WHERE f.owner = wanted_owner AND f.name = wanted_name;
     END IF;
@@ -160,12 +154,11 @@ BEGIN
     SELECT here, o.id, o.kind, o.packed, o.base, o.data
     FROM unnest(ids, kinds, packs, bases, datas) AS o (id, kind, packed, base, data)
     ON CONFLICT DO NOTHING;
-    INSERT INTO dataset_revision (dataset, n, id, tree, body)
-    SELECT here, number + r.at - 1, r.id, decode(convert_from(substring(r.body FROM 6 FOR 40), 'LATIN1'), 'hex'), r.body
-    FROM unnest(revisions, bodies) WITH ORDINALITY AS r (id, body, at);
-    INSERT INTO dataset_change (attempt, owner, name, action, before, after)
-    VALUES (this, wanted_owner, wanted_name, CASE WHEN parent IS NULL THEN 'create' ELSE 'append' END,
-        parent, revisions[total]);
+    INSERT INTO dataset_revision (dataset, n, id, tree, blob, rest)
+    SELECT here, number + r.at - 1, r.id, r.tree, r.blob, r.rest
+    FROM unnest(revisions, trees, blobs, rests) WITH ORDINALITY AS r (id, tree, blob, rest, at);
+    INSERT INTO dataset_change (attempt, owner, name, action, after)
+    VALUES (this, wanted_owner, wanted_name, CASE WHEN parent IS NULL THEN 'create' ELSE 'append' END, revisions[total]);
     outcome := 'done';
 END $$;
 

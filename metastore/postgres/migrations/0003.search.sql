@@ -58,10 +58,10 @@ BEGIN
         CASE WHEN NOT has_title THEN E'\x1e' END);
 END $$;
 
--- The time of a commit, in seconds since 1970.
-CREATE OR REPLACE FUNCTION metastore_dataset_time(body bytea) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+-- The time of a commit, in seconds since 1970, from its `rest`.
+CREATE OR REPLACE FUNCTION metastore_dataset_time(rest bytea) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
-    RETURN coalesce(substring(convert_from(body, 'LATIN1') FROM '\nauthor [^\n]*> ([0-9]{1,18})')::bigint, 0);
+    RETURN coalesce(substring(encode(rest, 'escape') FROM '(?:^|\nauthor )[^\n]*> ([0-9]{1,18})')::bigint, 0);
 END $$;
 
 -- The words of the id of a span, and of its texts, between spaces; U+001E ends each text.

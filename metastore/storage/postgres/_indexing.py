@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt
 from metastore.git.cache import Cache
-from metastore.git.objects import COMMIT
 from metastore.git.repository import commit_at
 from metastore.search.documents import Document
 from metastore.search.values import FACETS
@@ -47,11 +46,9 @@ def history(calls: Calls, cache: Cache, dataset_id: DatasetId) -> History:
             raise DatasetNotFound(dataset_id)
         repository = PostgresRepository(calls, cache, rows[0][0], RevisionId(rows[0][1].hex()))
         rows = [row for row in rows if row[2] is not None]
-        for _, _, commit, body, tree, *columns in rows:
-            repository.take(commit, (COMMIT, False, body, None, None, None))
-            with suppress(StorageCorrupt):  # `verify` names it
-                repository.take(tree, (*columns[:4], *columns[9:]))
-                repository.take(columns[4], columns[5:])
+        for _, _, commit, *columns in rows:
+            with suppress(StorageCorrupt):  # `verify` names it; without the commit, `commit_at` raises
+                repository.take_all(commit, columns)
         commits = [commit_at(repository, row[2].hex()) for row in rows]
         found += versions(commits, parent, repository.get)
         if len(rows) < _REVISIONS:

@@ -1,4 +1,4 @@
-"""The form of objects in a row: unchanged, compressed, or compressed against a keyframe.
+"""The form of objects in a row: unchanged, compressed, or compressed against a keyframe; and that of commits.
 
 A keyframe is an object that is stored without a base, so a read takes one further object at most. Versions of a large
 descriptor differ little, so each takes some hundred bytes beside its keyframe.
@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import zstandard
 
+from metastore.descriptor.document import DESCRIPTOR
 from metastore.errors import StorageCorrupt
-from metastore.git.objects import BLOB, COMMIT, TAG, TREE, GitObject, links, parse_tree
+from metastore.git.objects import BLOB, COMMIT, FILE, TAG, TREE, GitObject, first_parent, links, parse_tree
 
 _LEVEL = 3
 #: Objects below this size are kept as they are, in bytes. SQL looks into trees that are.
 _SMALL = {TREE: 2048, BLOB: 128, COMMIT: 4096, TAG: 4096}
+_ONLY = f"{FILE} {DESCRIPTOR}\0".encode()
 
 
 class _Threads(threading.local):
@@ -46,6 +48,51 @@ class Row(NamedTuple):
     packed: bool
     base: bytes | None
     data: bytes
+
+
+class RevisionRow(NamedTuple):
+    """A commit of the branch as it is kept; see the table `dataset_revision`."""
+
+    id: bytes
+    tree: bytes
+    blob: bytes | None
+    rest: bytes
+
+
+def revision_row(identity: str, body: bytes, tree: bytes) -> RevisionRow:
+    """Return a commit as it is kept.
+
+    Args:
+        identity: Its id.
+        body: Its content.
+        tree: The content of its tree.
+    """
+    rest = body[len("tree \nparent ") + 80 if first_parent(body) else len("tree ") + 40 :]
+    who = rest[len("\nauthor ") : rest.find(b"\n", 1)]
+    both = b"\nauthor %s\ncommitter " % who
+    if who and rest.startswith(both + who + b"\n"):
+        rest = rest[len(both) :]
+    return RevisionRow(bytes.fromhex(identity), bytes.fromhex(body[5:45].decode()), only_descriptor(tree), rest)
+
+
+def commit_content(row: RevisionRow, parent: bytes | None) -> bytes:
+    """Return the content of a commit from its row, and the id of its parent."""
+    begin = b"tree %s" % row.tree.hex().encode()
+    if parent is not None:
+        begin += b"\nparent %s" % parent.hex().encode()
+    if row.rest.startswith(b"\n"):
+        return begin + row.rest
+    return b"%s\nauthor %s\ncommitter %s" % (begin, row.rest.partition(b"\n")[0], row.rest)
+
+
+def only_descriptor(tree: bytes) -> bytes | None:
+    """Return the id of the descriptor, if a tree has that file alone. The row of the commit stands for such a tree."""
+    return tree[-20:] if len(tree) == len(_ONLY) + 20 and tree.startswith(_ONLY) else None
+
+
+def tree_of(descriptor: bytes) -> bytes:
+    """Return the content of the tree that has a descriptor alone, from the id of that."""
+    return _ONLY + descriptor
 
 
 class Packer:

@@ -16,14 +16,16 @@ def _look(revision: str) -> str:
     The name is searched in the bytes of the tree, and may be found in an id: the caller looks whether it is. A packed
     tree cannot be searched, so there is never more than one base.
     """
-    place = "position(%(needle)s::bytea IN t.data)"
-    return f"""SELECT d.pk, d.head, r.id, r.body, t.id, t.kind, t.packed, t.data, t.base,
+    needle = "%(needle)s::bytea"
+    return f"""SELECT d.pk, d.head, r.id, p.id, r.tree, r.blob, r.rest, t.kind, t.packed, t.data, t.base,
     f.id, f.kind, f.packed, f.data, f.base, b.packed, b.data
 FROM dataset AS d
 LEFT JOIN dataset_revision AS r ON r.dataset = d.pk AND {revision}
-LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = r.tree
-LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND NOT t.packed
-    AND f.id = substring(t.data FROM {place} + length(%(needle)s::bytea) FOR 20)
+LEFT JOIN dataset_revision AS p ON p.dataset = d.pk AND p.n = r.n - 1
+LEFT JOIN dataset_object AS t ON t.dataset = d.pk AND t.id = CASE WHEN r.blob IS NULL THEN r.tree END
+LEFT JOIN dataset_object AS f ON f.dataset = d.pk AND t.packed IS NOT TRUE AND f.id = CASE
+    WHEN r.blob IS NULL THEN substring(t.data FROM position({needle} IN t.data) + length({needle}) FOR 20)
+    WHEN {needle} = ' datapackage.json\\000'::bytea THEN r.blob END
 LEFT JOIN dataset_object AS b ON b.dataset = d.pk AND b.id = CASE WHEN t.packed THEN t.base ELSE f.base END
 WHERE d.owner = %(owner)s AND d.name = %(name)s"""
 
@@ -39,15 +41,17 @@ WALK = _look("r.n BETWEEN %(first)s AND %(last)s") + " ORDER BY r.n"
 FORWARD = """SELECT d.owner, d.name FROM dataset_forward AS f JOIN dataset AS d ON d.pk = f.dataset
 WHERE f.owner = %s AND f.name = %s"""
 
-_OBJECTS = (
-    f"SELECT o.id, {_OBJECT.format('o')} FROM dataset_object AS o {_BASE.format('o')} WHERE o.dataset = %(place)s"
-)
-#: Select an object; for a commit of the branch, also those before it, as `limit` says.
-GET = f"""{_OBJECTS} AND o.id = %(id)s
-UNION ALL (SELECT r.id, 'commit', false, r.body, NULL, NULL, NULL FROM dataset_revision AS r
-    WHERE r.dataset = %(place)s
+#: Select an object; for a commit of the branch, also those before it, as `limit` says, each with its parent, its tree
+#: and its descriptor.
+GET = f"""SELECT o.id, {_OBJECT.format("o")}, NULL, NULL, NULL
+FROM dataset_object AS o {_BASE.format("o")} WHERE o.dataset = %(place)s AND o.id = %(id)s
+UNION ALL (SELECT r.id, 'commit', false, r.rest, NULL, NULL, NULL, lead(r.id) OVER (ORDER BY r.n DESC), r.tree, r.blob
+    FROM dataset_revision AS r WHERE r.dataset = %(place)s
         AND r.n <= (SELECT n FROM dataset_revision WHERE dataset = %(place)s AND id = %(id)s)
     ORDER BY r.n DESC LIMIT %(limit)s)"""
+#: Select the descriptor of a tree that has no row.
+ONLY_DESCRIPTOR = """SELECT blob FROM dataset_revision
+WHERE dataset = %(place)s AND tree = %(id)s AND blob IS NOT NULL LIMIT 1"""
 IDS = "SELECT encode(id, 'hex') FROM dataset_object WHERE dataset = %s AND id > %s ORDER BY id LIMIT %s"
 IS_BLOB = "SELECT FROM dataset_object WHERE dataset = %s AND id = %s AND kind = 'blob'"
 ON_BRANCH = "SELECT FROM dataset_revision WHERE dataset = %s AND id = %s"
@@ -58,14 +62,14 @@ TAGS = f"""SELECT g.name, g.target, {_OBJECT.format("o")} FROM dataset_tag AS g
 LEFT JOIN dataset_object AS o ON o.dataset = g.dataset AND o.id = g.target {_BASE.format("o")}
 WHERE g.dataset = %s ORDER BY g.name"""
 
-PLACE = "SELECT pk FROM dataset WHERE owner = %(owner)s AND name = %(name)s"
+PLACE = "SELECT pk, head FROM dataset WHERE owner = %(owner)s AND name = %(name)s"
 _OBJECT_ARRAYS = "%(ids)b::bytea[], %(kinds)s::text[], %(packs)s::boolean[], %(bases)b::bytea[], %(datas)b::bytea[]"
 _HERE = "%(attempt)s, %(owner)s, %(name)s, %(place)s"
 PUT = f"SELECT metastore_dataset_put(%(place)s, {_OBJECT_ARRAYS})"
 _INDEX = "metastore_dataset_index(%(owner)s, %(name)s, %(head)s, %(cut)s::bigint, {}, %(now)s::bigint)"
 #: Write revisions, and the texts by which they are found.
 WRITE = f"""SELECT w.outcome, w.actual FROM metastore_dataset_write({_HERE}, %(parent)s,
-    {_OBJECT_ARRAYS}, %(revisions)b::bytea[], %(bodies)b::bytea[]) AS w
+    {_OBJECT_ARRAYS}, %(revisions)b::bytea[], %(trees)b::bytea[], %(blobs)b::bytea[], %(rests)b::bytea[]) AS w
 LEFT JOIN LATERAL {_INDEX.format("CASE w.outcome WHEN 'done' THEN %(texts)s::jsonb END")} ON true"""
 SET_TAG = f"""SELECT * FROM metastore_dataset_tag({_HERE},
     %(old_name)s, %(expected)s, %(new_name)s, %(target)s, %(revision)s, %(content)s)"""

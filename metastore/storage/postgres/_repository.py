@@ -15,7 +15,6 @@ from metastore.git.objects import (
     Entry,
     GitObject,
     find_entry,
-    first_parent,
     object_id,
     parse_commit,
     parse_tag,
@@ -24,14 +23,23 @@ from metastore.git.repository import Repository
 from metastore.parse import looks_like_revision
 from metastore.storage.port import Storage
 from metastore.storage.postgres import _queries
-from metastore.storage.postgres._calls import Arrays, Calls
-from metastore.storage.postgres._packing import Keyframe, Packer, Row, unpack
+from metastore.storage.postgres._calls import Calls
+from metastore.storage.postgres._packing import (
+    Keyframe,
+    Packer,
+    RevisionRow,
+    commit_content,
+    only_descriptor,
+    tree_of,
+    unpack,
+)
+from metastore.storage.postgres._writing import arrays
 from metastore.types import BlobId, DatasetId, RevisionId
 
 #: How many commits are read at once, and how many other objects.
 _COMMITS, _OBJECTS = 100, 500
-#: How large the objects of one statement may be together, in bytes.
-_MOST_BYTES = 4 * 1024 * 1024
+#: How many trees without a row are noted, with their descriptors.
+_NOTED = 50_000
 
 
 class PostgresRepository(Repository):
@@ -54,6 +62,7 @@ class PostgresRepository(Repository):
         # What came with the last answer: objects, and of each packed one its keyframe and what that takes in its row.
         self._near: dict[str, GitObject] = {}
         self._keyframes: dict[str, tuple[str, int]] = {}
+        self._descriptors: dict[str, bytes] = {}  # of trees that have no row
         self.remember_on_branch(head)
 
     def remember_on_branch(self, revision: str) -> None:
@@ -65,12 +74,17 @@ class PostgresRepository(Repository):
 
     def get(self, object_id: str) -> GitObject:
         found: GitObject | None = self._near.get(object_id) or self.cache.get(object_id)
-        return found or self._from_row(object_id) or self.read_uncached(object_id)
+        return found or self._from_row(object_id) or self._from_descriptor(object_id) or self.read_uncached(object_id)
 
     def _from_row(self, identity: str) -> GitObject | None:
         """Return a base that came with an object which is kept against it, or None. Raises StorageCorrupt."""
         row = self.cache.get(("row", identity))
         return self._unpacked(identity, *row) if row else None
+
+    def _from_descriptor(self, identity: str) -> GitObject | None:
+        """Return a tree whose descriptor is known, or None. Raises StorageCorrupt."""
+        blob = self._descriptors.get(identity)
+        return self._unpacked(identity, TREE, False, tree_of(blob)) if blob is not None else None
 
     def read_uncached(self, object_id: str) -> GitObject:
         try:
@@ -79,9 +93,41 @@ class PostgresRepository(Repository):
             raise KeyError(object_id) from None
         self._near, self._keyframes = {}, {}
         values = {"place": self.place, "id": raw, "limit": _COMMITS}
-        for identity, *columns in self._calls.lasting_rows(_queries.GET, values):
-            self.take(identity, columns)
+        for identity, *columns, parent, tree, blob in self._calls.lasting_rows(_queries.GET, values):
+            if tree is None:
+                self.take(identity, columns)
+            else:
+                self.take_revision(identity, parent, tree, blob, columns[2])
+        if object_id not in self._near:
+            for (blob,) in self._calls.lasting_rows(_queries.ONLY_DESCRIPTOR, values):
+                self.take(raw, (TREE, False, tree_of(blob), None, None, None))
         return self._near[object_id]
+
+    def take_revision(self, raw: bytes, parent: bytes | None, tree: bytes, blob: bytes | None, rest: bytes) -> None:
+        """Keep a commit of the branch that came with an answer. Raises StorageCorrupt: It is not that of this id."""
+        identity = raw.hex()
+        self._near[identity] = self.cache.get(identity) or self._unpacked(
+            identity, COMMIT, False, commit_content(RevisionRow(raw, tree, blob, rest), parent)
+        )
+        if blob is not None:
+            if len(self._descriptors) >= _NOTED:
+                self._descriptors.clear()
+            self._descriptors[tree.hex()] = blob
+
+    def take_all(self, raw: bytes, columns: Sequence[Any]) -> None:
+        """Keep a commit of the branch, its tree and a file, as far as they came with the answer to a `_queries._look`.
+
+        Args:
+            raw: The id of the commit.
+            columns: Those after it.
+
+        Raises:
+            StorageCorrupt: One is not the object of its id.
+        """
+        parent, tree, blob, rest, *columns = columns
+        self.take_revision(raw, parent, tree, blob, rest)
+        self.take(tree, (*columns[:4], *columns[9:]))
+        self.take(columns[4], columns[5:])
 
     def take(self, raw: bytes | None, columns: Sequence[Any]) -> None:
         """Keep an object that came with an answer, if one did.
@@ -103,7 +149,7 @@ class PostgresRepository(Repository):
             self.cache.put(("row", base_id.hex()), (kind, base_packed, base_data), len(base_data) + 300)
         base = (base_packed, base_data) if base_id is not None else None
         self._near[identity] = self._unpacked(identity, kind, packed, data, base)
-        if kind in (BLOB, TREE):
+        if kind == BLOB or (kind == TREE and only_descriptor(self._near[identity].content) is None):
             keyframe = (base_id or raw).hex(), len(base_data if base_id else data)
             self._keyframes[identity] = keyframe
             self.cache.put(("keyframe", self.place, identity), keyframe, 300)
@@ -199,26 +245,17 @@ class PostgresRepository(Repository):
         _by_the_storage()
 
 
-def arrays(rows: Iterator[Row]) -> Iterator[Arrays]:
-    """Yield objects as arrays for a function of the database, of some megabytes at once; at least once."""
-    chunk: list[Row] = []
-    size = 0
-    for row in rows:
-        if chunk and size + len(row.data) > _MOST_BYTES:
-            yield _arrays(chunk)
-            chunk, size = [], 0
-        chunk.append(row)
-        size += len(row.data) + 100
-    yield _arrays(chunk)
-
-
-def _arrays(rows: Sequence[Row]) -> Arrays:
-    names = "ids", "kinds", "packs", "bases", "datas"
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
-
-
 def _by_the_storage() -> NoReturn:
     raise NotImplementedError("references move in the function of the database that writes the objects")
+
+
+def opened(calls: Calls, cache: Cache, dataset_id: DatasetId) -> PostgresRepository:
+    """Return the repository of a dataset. Raises DatasetNotFound or DatasetMoved."""
+    rows = calls.rows(_queries.PLACE, {"owner": dataset_id.owner, "name": dataset_id.name})
+    if not rows:
+        calls.raise_missing(dataset_id)
+    place, head = rows[0]
+    return PostgresRepository(calls, cache, place, RevisionId(head.hex()))
 
 
 class Looked(NamedTuple):
@@ -263,13 +300,11 @@ def look(
         rows = rows or calls.rows(_queries.NEWEST, values)
     if not rows:
         calls.raise_missing(dataset_id)
-    place, head, commit, body, tree, *columns = rows[0]
+    place, head, commit, *columns = rows[0]
     repository = PostgresRepository(calls, cache, place, RevisionId(head.hex()))
-    repository.take(commit, (COMMIT, False, body, None, None, None))
-    repository.take(tree, (*columns[:4], *columns[9:]))
-    repository.take(columns[4], columns[5:])
     if commit is None:
         return Looked(repository, repository.head() if revision is None else None)
+    repository.take_all(commit, columns)
     repository.remember_on_branch(commit.hex())
     return Looked(repository, RevisionId(commit.hex()))
 
@@ -277,16 +312,6 @@ def look(
 def is_full(revision: str) -> bool:
     """Tell whether a text is a full revision id."""
     return len(revision) == 40 and looks_like_revision(revision)
-
-
-def new_commits(objects: Mapping[str, GitObject], head: RevisionId, parent: RevisionId | None) -> dict[str, bytes]:
-    """Return the commits after `parent` up to `head`, the oldest first, with their contents."""
-    commits: dict[str, bytes] = {}
-    at: str | None = head
-    while at and at != parent:
-        commits[at] = objects[at].content
-        at = first_parent(commits[at])
-    return dict(reversed(commits.items()))
 
 
 def commit_of(target: str | None, content: bytes | None) -> str | None:

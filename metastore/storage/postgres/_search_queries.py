@@ -22,8 +22,8 @@ _PLACE = r"replace(t.access[2], '/', E'\x01')"
 #: A match in the title comes before all others.
 _FIRST = 10**10
 #: The revision that was the newest one at a moment.
-_THEN = """LEFT JOIN LATERAL (SELECT r.id, metastore_dataset_time(r.body) AS time FROM dataset_revision AS r
-    WHERE r.dataset = p.dataset AND metastore_dataset_time(r.body) <= %(at)s::bigint ORDER BY r.n DESC LIMIT 1
+_THEN = """LEFT JOIN LATERAL (SELECT r.id, metastore_dataset_time(r.rest) AS time FROM dataset_revision AS r
+    WHERE r.dataset = p.dataset AND metastore_dataset_time(r.rest) <= %(at)s::bigint ORDER BY r.n DESC LIMIT 1
 ) AS r ON true"""
 
 

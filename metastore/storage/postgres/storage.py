@@ -29,16 +29,9 @@ from metastore.storage.postgres._calls import Arrays, Calls, Values
 from metastore.storage.postgres._feed import touched
 from metastore.storage.postgres._packing import Packer
 from metastore.storage.postgres._replicas import Replicas
-from metastore.storage.postgres._repository import (
-    Looked,
-    PostgresRepository,
-    arrays,
-    commit_of,
-    is_full,
-    look,
-    new_commits,
-)
+from metastore.storage.postgres._repository import Looked, PostgresRepository, commit_of, is_full, look, opened
 from metastore.storage.postgres._texts import texts_of_write
+from metastore.storage.postgres._writing import arrays, new_commits, revision_rows
 from metastore.storage.postgres.search import PostgresSearch
 from metastore.types import BlobId, Change, Damage, DatasetId, Revision, RevisionId, Tag, TagSpec
 
@@ -244,12 +237,15 @@ class PostgresStorage(ObjectStorage):
     ) -> None:
         """Add revisions with all their objects, by one statement unless they are many megabytes."""
         branch = new_commits(objects, head, parent)
+        revisions = revision_rows(branch, repository, objects)
+        # The rows of revisions stand for commits, and for trees that have the descriptor alone.
+        stand_for = {each for row in revisions for each in (row.id, row.tree if row.blob else row.id)}
 
         def new_packer() -> Packer:
             return repository.packer(parent) if repository and parent else Packer()
 
         def chunks(packer: Packer) -> Iterator[Arrays]:
-            return arrays(row for row in packer.rows(objects) if row.id.hex() not in branch)
+            return arrays(row for row in packer.rows(objects) if row.id not in stand_for)
 
         def new_texts() -> Iterator[Values]:
             if dataset_id.is_own:  # nobody finds those
@@ -268,8 +264,7 @@ class PostgresStorage(ObjectStorage):
             **next(texts),
             "parent": _raw(parent),
             "head": bytes.fromhex(head),
-            "revisions": [bytes.fromhex(commit) for commit in branch],
-            "bodies": list(branch.values()),
+            **dict(zip(("revisions", "trees", "blobs", "rests"), map(list, zip(*revisions, strict=True)), strict=True)),
         }
         are_all, is_all = next(packed, None) is None, next(texts, None) is None
         place = repository.place if repository else None
@@ -333,7 +328,8 @@ class PostgresStorage(ObjectStorage):
 
     @contextmanager
     def _open_uncached(self, dataset_id: DatasetId) -> Iterator[Repository]:
-        repository = look(Calls(self.database), Cache(self._cache_bytes), dataset_id, None).repository
+        # Nothing is read of the newest revision: it may be damaged.
+        repository = opened(Calls(self.database), Cache(self._cache_bytes), dataset_id)
         with self._blaming_a_purge(dataset_id, repository):
             yield repository
 

@@ -1,0 +1,138 @@
+"""How PostgreSQL keeps commits and trees: what another row says is left out, and comes back to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from metastore.errors import StorageCorrupt
+from metastore.git.objects import BLOB, COMMIT, TREE, Entry, GitObject, blob_id, object_id, tree_content
+from metastore.git.repository import DELETED_TREE
+from metastore.storage.postgres.storage import PostgresStorage
+from metastore.types import DELETED, DELETED_CONTENT, RevisionId
+
+from .bundle.postgres_server import migrated_database
+from .conftest import change
+from .test_storage_contract import CARS
+
+DESCRIPTOR = b'{"name": "cars"}'
+ANN, BOB = b"Ann Lee <ann@example.org> 1767225600 +0000", b"Bob <bob@example.org> 1767225601 +0100"
+FILE = {"datapackage.json": Entry("100644", blob_id(DESCRIPTOR))}
+
+#: What follows the lines of the tree and of the parents.
+ENDS = {
+    "as we write it": b"author %s\ncommitter %s\n\nWhy\n" % (ANN, ANN),
+    "without a message": b"author %s\ncommitter %s\n\n" % (ANN, ANN),
+    "by two": b"author %s\ncommitter %s\n\nWhy\n" % (ANN, BOB),
+    "whose name is a header": b"author author %s\ncommitter author %s\n\nWhy\n" % (ANN, ANN),
+    "committed by one of a longer name": b"author %s\ncommitter %s0\n\nWhy\n" % (ANN, ANN),
+    "with a header more": b"author %s\ncommitter %s\nencoding ISO-8859-1\n\n\xe9\n" % (ANN, ANN),
+    "signed": b"author %s\ncommitter %s\ngpgsig -----BEGIN\n more\n\nWhy\n" % (ANN, ANN),
+    "without a committer": b"author %s\n\nWhy\n" % ANN,
+    "of nobody": b"author \ncommitter \n\nWhy\n",
+    "with a header before the author": b"other x\nauthor %s\ncommitter %s\n\nWhy\n" % (ANN, ANN),
+    "with bytes of all kinds": b"author %s\ncommitter %s\n\n%s" % (ANN, ANN, bytes(range(256))),
+}
+
+
+@pytest.fixture
+def dsn() -> Iterator[str]:
+    with migrated_database() as made:
+        yield made
+
+
+@pytest.fixture
+def storage(dsn: str) -> Iterator[PostgresStorage]:
+    made = PostgresStorage(dsn, cache_bytes=0)
+    yield made
+    made.close()
+
+
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def made_of(kind: str, content: bytes) -> tuple[str, GitObject]:
+    return object_id(kind, content), GitObject(kind, content)
+
+
+def test_commits_of_all_forms_come_back_to_the_byte(storage: PostgresStorage, dsn: str) -> None:
+    tree, blob = made_of(TREE, tree_content(FILE)), made_of(BLOB, DESCRIPTOR)
+    parent: RevisionId | None = None
+    contents = []
+    for merged in (b"", b"parent %s\n" % (b"1" * 40)):
+        for end in ENDS.values():
+            first = b"parent %s\n" % parent.encode() if parent else b""
+            content = b"tree %s\n%s%s%s" % (tree[0].encode(), first, merged if parent else b"", end)
+            commit = made_of(COMMIT, content)
+            storage.adopt(CARS, dict([tree, blob, commit]), RevisionId(commit[0]), parent=parent)
+            parent = RevisionId(commit[0])
+            contents.append(content)
+    shortest = b"%s\n\nWhy\n" % ANN
+    assert rows(dsn, "SELECT rest FROM dataset_revision ORDER BY n LIMIT 1") == [(shortest,)]
+    times = rows(dsn, "SELECT DISTINCT metastore_dataset_time(rest) FROM dataset_revision")
+    assert sorted(str(time) for (time,) in times) == ["0", "1767225600"]  # nobody has no time
+    commits = [object_id(COMMIT, content) for content in contents]
+    with storage.objects(CARS) as repository:
+        for page in (commits, reversed(commits)):
+            assert [repository.get(commit).content for commit in page] == contents[:: 1 if page is commits else -1]
+
+
+def test_a_commit_that_was_emptied_by_hand_is_named(storage: PostgresStorage, dsn: str) -> None:
+    made = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+    change_it = "ALTER TABLE dataset_revision DISABLE TRIGGER USER; UPDATE dataset_revision SET rest = ''"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(change_it)
+    with pytest.raises(StorageCorrupt, match=f"{made.id} has been changed"):
+        storage.resolve(CARS, None)
+
+
+def test_a_tree_that_has_the_descriptor_alone_has_no_row(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+    second = storage.append(CARS, {"README.md": b"Hello"}, change(), parent=first.id)
+    third = storage.append(CARS, {"README.md": None}, change(), parent=second.id)
+    gone = storage.append(CARS, {"datapackage.json": None, DELETED: DELETED_CONTENT}, change(), parent=third.id)
+    back = storage.append(CARS, {"datapackage.json": blob_id(DESCRIPTOR), DELETED: None}, change(), parent=gone.id)
+    assert rows(dsn, "SELECT kind, count(*) FROM dataset_object GROUP BY 1 ORDER BY 1") == [("blob", 3), ("tree", 2)]
+    told = rows(dsn, f"SELECT n, tree = '\\x{DELETED_TREE}', blob IS NULL FROM dataset_revision ORDER BY n")
+    assert told == [(0, False, False), (1, False, True), (2, False, False), (3, True, True), (4, False, False)]
+    for revision in (first, third, back):
+        assert storage.paths(CARS, revision.id) == {"datapackage.json": blob_id(DESCRIPTOR)}
+    assert storage.read(CARS, second.id, "README.md") == b"Hello"
+    assert [each.id for each in storage.history(CARS, back.id, path="README.md")] == [third.id, second.id]
+    assert list(storage.verify()) == []
+    tree = object_id(TREE, tree_content(FILE))
+    with storage.objects(CARS) as repository:
+        assert repository.get(tree).content == tree_content(FILE)  # without its commit
+        with pytest.raises(KeyError):
+            repository.get("1" * 40)
+
+
+def test_a_folder_that_is_the_tree_of_a_revision_too_is_found(storage: PostgresStorage) -> None:
+    first = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+    second = storage.append(CARS, {"old/datapackage.json": DESCRIPTOR}, change(), parent=first.id)
+    assert storage.read(CARS, second.id, "datapackage.json") == DESCRIPTOR
+    assert set(storage.paths(CARS, second.id)) == {"datapackage.json", "old/datapackage.json"}
+    assert list(storage.verify()) == []
+
+
+def test_no_large_tree_is_kept_against_one_without_a_row(storage: PostgresStorage, dsn: str) -> None:
+    first = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+    many = {f"{number:02}": b"" for number in range(99)}
+    second = storage.append(CARS, many, change(), parent=first.id)
+    assert rows(dsn, "SELECT count(*), count(base) FROM dataset_object WHERE kind = 'tree' AND packed") == [(1, 0)]
+    assert len(storage.paths(CARS, second.id)) == 100
+
+
+def test_a_wrong_id_of_a_descriptor_is_found_by_the_id_of_its_tree(storage: PostgresStorage, dsn: str) -> None:
+    storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE dataset_revision DISABLE TRIGGER USER")
+        connection.execute("UPDATE dataset_revision SET blob = %s", (bytes(20),))
+    tree = object_id(TREE, tree_content(FILE))
+    with pytest.raises(StorageCorrupt, match=f"{tree} has been changed"):
+        storage.find(CARS, None, "datapackage.json")
+    assert any(f"{tree} has been changed" in each.detail for each in storage.verify())
