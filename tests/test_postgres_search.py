@@ -249,6 +249,31 @@ def test_an_index_is_right_after_a_kill_while_it_was_made(
     assert list(store.verify()) == []
 
 
+def test_datasets_that_change_while_the_index_is_made_are_indexed_as_they_are_then(
+    store: metastore.MetaStore, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("changed", "purged", "same"):
+        store.dataset_create(f"a/{name}", {"title": "Salt"}, at=day(1))
+    typed(dsn, "TRUNCATE dataset_text")
+    run, sent = Connection.rows, list[str]()
+
+    def rows(self: Connection, query: str, values: Any = None) -> list[Any]:
+        sent.append(query)
+        if query == _queries.INDEX_SOME and sent.count(query) == 1:
+            with opened(dsn) as other:
+                other.dataset_update("a/changed", {"title": "Pepper"}, at=day(2))
+                other.dataset_purge("a/purged", force=True)
+        return run(self, query, values)
+
+    monkeypatch.setattr(Connection, "rows", rows)
+    assert found(store.dataset_search("salt")) == ["a/same"]
+    assert (
+        found(store.dataset_search("pepper")) == found(store.dataset_search("salt -same", at=day(1))) == ["a/changed"]
+    )
+    assert (sent.count(_queries.INDEX_SOME), sent.count(_queries.INDEX)) == (1, 1)
+    assert list(store.verify()) == []
+
+
 def test_a_write_that_is_killed_between_its_statements_is_not_in_the_index(
     store: metastore.MetaStore, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

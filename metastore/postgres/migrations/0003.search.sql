@@ -224,12 +224,17 @@ CREATE OR REPLACE FUNCTION metastore_dataset_indexed() RETURNS void LANGUAGE sql
     UPDATE dataset_feed SET indexed = true WHERE NOT indexed;
 $$;
 
--- Store what a check found in the present texts of datasets, unless they have changed since.
+-- Store what a check found in the present texts of datasets, unless they have changed since. The texts are locked in the
+-- order of ids, as by those who make the index again, so that neither waits for the other in a circle.
 CREATE OR REPLACE FUNCTION metastore_dataset_check(places bigint[], blobs bytea[], found text[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER AS $$
+    WITH held AS MATERIALIZED (
+        SELECT t.dataset FROM dataset_text AS t WHERE t.dataset = ANY (places) AND t.until IS NULL
+        ORDER BY t.access[1], t.access[2] FOR NO KEY UPDATE
+    )
     UPDATE dataset_text AS t SET findings = c.found
-    FROM unnest(places, blobs, found) AS c (place, blob, found)
-    WHERE t.dataset = c.place AND t.until IS NULL AND t.blob IS NOT DISTINCT FROM c.blob;
+    FROM held AS h JOIN unnest(places, blobs, found) AS c (place, blob, found) ON c.place = h.dataset
+    WHERE t.dataset = h.dataset AND t.until IS NULL AND t.blob IS NOT DISTINCT FROM c.blob;
 $$;
 
 CREATE OR REPLACE FUNCTION metastore_dataset_moved() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from metastore.descriptor.document import DESCRIPTOR
-from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt
+from metastore.errors import DatasetNotFound, NotFound, StorageBusy, StorageCorrupt
 from metastore.git.cache import Cache
 from metastore.git.repository import commit_at
 from metastore.search.documents import Document
@@ -24,6 +25,8 @@ _REVISIONS = 100
 #: How often a dataset is read again that changes meanwhile.
 _TRIES = 5
 _CACHE = 64 * 1024 * 1024
+#: How many datasets one statement indexes, and how large their texts may be before the last one, in characters.
+_DATASETS, _MOST_TEXT = 20, 1024 * 1024
 _PLAIN = ("since", "until", "changed", "deleted", "title", "id_words", "words", "access", "spelled", "findings")
 _COLUMNS = (*_PLAIN, *FACETS[1:], "blob")
 _TEXTS = _queries.TEXTS.format(", ".join((*_PLAIN, *FACETS[1:], "encode(blob, 'hex')")))
@@ -56,15 +59,51 @@ def history(calls: Calls, cache: Cache, dataset_id: DatasetId) -> History:
         parent, first = commits[-1], first + _REVISIONS
 
 
+def index_all(calls: Calls, cache: Cache, dataset_ids: Iterable[DatasetId]) -> None:
+    """Index datasets from scratch, and leave out what is removed meanwhile, or damaged, as `verify` reports.
+
+    A statement by itself costs as much as the texts of a dataset, so one takes several datasets. Writers of these wait
+    for it, but it waits for no writer that waits for it: nobody else locks two datasets that are listed.
+
+    Raises:
+        StorageBusy: A dataset changes too often.
+    """
+    some, size = list[dict[str, Any]](), 0
+    for dataset_id in dataset_ids:
+        with suppress(NotFound, StorageCorrupt):
+            first, *more = islice(_statements(calls, cache, dataset_id), 2)
+            if more:
+                index(calls, cache, dataset_id)
+                continue
+            some.append(first)
+            size += len(first["texts"])
+        if len(some) == _DATASETS or size > _MOST_TEXT:
+            _index_some(calls, cache, some)
+            some, size = [], 0
+    if some:
+        _index_some(calls, cache, some)
+
+
+def _index_some(calls: Calls, cache: Cache, some: list[dict[str, Any]]) -> None:
+    """Index datasets by one statement, and again those that have changed since they were read."""
+    for owner, name in calls.rows(_queries.INDEX_SOME, {column: [row[column] for row in some] for column in some[0]}):
+        with suppress(NotFound, StorageCorrupt):
+            index(calls, cache, DatasetId(owner, name))
+
+
 def index(calls: Calls, cache: Cache, dataset_id: DatasetId) -> None:
     """Index a dataset from scratch. Raises DatasetNotFound, StorageCorrupt, or StorageBusy: it changes too often."""
     for _ in range(_TRIES):
-        repository, found = history(calls, cache, dataset_id)
-        values = {"owner": dataset_id.owner, "name": dataset_id.name, "head": bytes.fromhex(repository.head())}
-        new = texts(found, None, repository.get).statements()
-        if all(calls.rows(_queries.INDEX, values | each)[0][0] for each in new):
+        if all(calls.rows(_queries.INDEX, each)[0][0] for each in _statements(calls, cache, dataset_id)):
             return
     raise StorageBusy(f"{dataset_id} changes while it is indexed; try again")
+
+
+def _statements(calls: Calls, cache: Cache, dataset_id: DatasetId) -> Iterator[dict[str, Any]]:
+    """Yield the values of the calls that index a dataset from scratch. Raises DatasetNotFound and StorageCorrupt."""
+    repository, found = history(calls, cache, dataset_id)
+    values = {"owner": dataset_id.owner, "name": dataset_id.name, "head": bytes.fromhex(repository.head())}
+    return (values | each for each in texts(found, None, repository.get).statements())
 
 
 def is_right(calls: Calls, dataset_id: DatasetId, judged: Callable[[str | None, bytes], bool]) -> bool:

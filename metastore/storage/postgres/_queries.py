@@ -93,6 +93,10 @@ WHERE (xid, pos) > (%s::text::xid8, %s) AND owner <> '' ORDER BY dataset_change.
 PING = "SELECT metastore_schema()"
 
 INDEX = f"SELECT {_INDEX.format('%(texts)s::jsonb')}"
+#: Index several datasets, and select those that have changed.
+INDEX_SOME = """SELECT s.owner, s.name FROM unnest(%(owner)b::text[], %(name)b::text[], %(head)b::bytea[],
+    %(cut)b::bigint[], %(texts)b::text[], %(now)b::bigint[]) AS s (owner, name, head, cut, texts, now)
+WHERE NOT metastore_dataset_index(s.owner, s.name, s.head, s.cut, s.texts::jsonb, s.now)"""
 INDEXED = "SELECT indexed FROM dataset_feed"
 SET_INDEXED = "SELECT metastore_dataset_indexed()"
 SET_FINDINGS = "SELECT metastore_dataset_check(%(places)s::bigint[], %(blobs)s::bytea[], %(found)s::text[])"

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from metastore.errors import NotFound, PermissionDenied, StorageCorrupt, StorageError
@@ -128,12 +129,10 @@ class PostgresSearch:
         with self._database.one_at_a_time("metastore: the search index"):
             if self._is_complete():
                 return
-            for dataset_id in self._source.ids():
-                if self._closing.is_set():
-                    return
-                with suppress(NotFound, StorageCorrupt):  # removed meanwhile, or damaged, as `verify` reports
-                    _indexing.index(self._calls, self._cache, dataset_id)
-            self._calls.rows(_queries.SET_INDEXED)
+            ids = takewhile(lambda _: not self._closing.is_set(), self._source.ids())
+            _indexing.index_all(self._calls, self._cache, ids)
+            if not self._closing.is_set():
+                self._calls.rows(_queries.SET_INDEXED)
 
     def _make_aside(self) -> None:
         """Begin to make the index in a thread, unless one does."""
