@@ -15,7 +15,8 @@ from metastore import MetaStore
 from metastore.errors import DatasetMoved, OutcomeUnknown, RevisionNotFound
 from metastore.git.objects import blob_id
 from metastore.postgres.connection import Connection
-from metastore.storage.postgres import _indexing, _queries
+from metastore.search.values import Wanted
+from metastore.storage.postgres import _indexing, _queries, _search_queries
 from metastore.storage.postgres.storage import PostgresStorage
 from metastore.types import DatasetId
 
@@ -143,6 +144,31 @@ def test_the_list_of_one_owner_reads_nothing_of_those_before_it(dsn: str, monkey
         assert next(storage.ids(prefix=prefix, after=after)) == first
     assert max(blocks) < 30
     storage.close()
+
+
+def test_of_very_many_matches_the_last_changed_are_not_sorted_out_of_all(dsn: str) -> None:
+    with MetaStore(PostgresStorage(dsn), author=ANN, validation="off") as store:
+        store.dataset_create("a/b", {"title": "Salt and pepper"})
+    more: dict[str, Any] = {"changed_since": None, "deleted": False, "at": None, "after": None, "limit": 2}
+    wanted = Wanted.parse("salt pepper", {}, order="changed", facets=(), **more)
+    query, values = _search_queries.page(wanted, None, are_very_many=True)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("""INSERT INTO dataset_text
+            (dataset, since, changed, deleted, title, id_words, words, access)
+            SELECT -n, since, changed - n, deleted, title, id_words, words, access
+            FROM dataset_text, generate_series(1, 500) AS n""")
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("SET enable_seqscan = off")
+        ((plan,),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}".encode(), values).fetchall()
+    read = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "dataset_text"]
+    assert [node["Index Name"] for node in read] == ["dataset_text_changed"]
+    assert read[0]["Actual Rows"] < 100
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
 
 
 @pytest.mark.parametrize(

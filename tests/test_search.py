@@ -13,7 +13,9 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,15 @@ from hypothesis import strategies as st
 import metastore
 from metastore import InvalidInput, Store
 from metastore.search import _following
+from metastore.search import index as sqlite_search
 from metastore.search._tables import add_functions
 from metastore.search.documents import document
 from metastore.search.index import SearchIndex
 from metastore.search.values import Readable, Results, Wanted
 from metastore.search.words import Term, parse_query, words_of_each
 from metastore.storage.copy import copy
+from metastore.storage.postgres import _search_queries
+from metastore.storage.postgres import search as postgres_search
 from metastore.types import DatasetId, FeedEntry, Revision
 
 from .bundle.postgres_server import new_storage
@@ -593,6 +598,38 @@ def test_of_very_many_texts_the_first_ones_are_found() -> None:
     words = document(DatasetId("physics", "cars"), content).words()
     assert words.count("w100") == 1
     assert "w500" not in words
+
+
+@pytest.mark.parametrize("engine", ["index", "postgres"])
+@pytest.mark.parametrize("order", ["relevance", "changed"])
+def test_of_more_matches_than_are_counted_the_last_changed_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, order: str
+) -> None:
+    for module in (sqlite_search, _search_queries, postgres_search):
+        monkeypatch.setattr(module, "MOST_COUNTED", 4)
+    with store_with(engine, tmp_path) as store:
+        for number in range(7):
+            store.dataset_create(f"a/d{number}", {**OCEAN, "title": f"Salt {number}"}, at=day(number))
+        store.dataset_create("a/other", {"title": "Monthly means"}, at=day(9))
+        store.dataset_update("a/d2", {**OCEAN, "title": "Other"}, at=day(10))
+        search = partial(store.dataset_search, "salt -d4 sal*", order=order, limit=4)
+        first = search(facets=["licence"])
+        second = search(after=first.following)
+        assert found(first) + found(second) == ["a/d2", "a/d6", "a/d5", "a/d3", "a/d1", "a/d0"]
+        assert found(search(before=second.preceding)) == found(first)
+        assert (first.total, first.more_than_total, first.facets["licence"][0].count) == (4, True, 4)
+
+
+def test_of_very_many_matches_the_last_changed_are_not_sorted_out_of_all(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/b", OCEAN)
+        assert found(store.dataset_search("salt")) == ["a/b"]
+    database = sqlite3.connect(next(tmp_path.rglob("search.sqlite")))
+    add_functions(database)
+    query, values = sqlite_search._found(replace(wanted("salt"), order="changed"), None, walk=True)
+    plan = database.execute(f"EXPLAIN QUERY PLAN SELECT * FROM ({query}) ORDER BY key, place LIMIT 21", values)
+    assert [row[3] for row in plan] == ["SCAN d USING INDEX datasets_changed", "SCAN now VIRTUAL TABLE INDEX 0:M3="]
+    database.close()
 
 
 def test_few_and_many_texts_have_the_same_words() -> None:

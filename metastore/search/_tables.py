@@ -25,6 +25,7 @@ CREATE TABLE datasets (
     changed INTEGER NOT NULL, since INTEGER NOT NULL, deleted INTEGER NOT NULL, title TEXT NOT NULL,
     facet_set INTEGER NOT NULL, digest BLOB NOT NULL, findings INTEGER
 );
+CREATE INDEX datasets_changed ON datasets (-changed, place);
 CREATE TABLE unreadable (place TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL);
 CREATE TABLE former (
     id INTEGER PRIMARY KEY, dataset INTEGER NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,

@@ -160,6 +160,8 @@ def _find(
     """Return the results, and the datasets among them that the store does not have."""
     found, values = _found(wanted, readable)
     total, facets = _counted(database, wanted, found, values)
+    if total > MOST_COUNTED and (wanted := wanted.of_very_many()).order == "changed":
+        found, values = _found(wanted, readable, walk=readable is None and wanted.at is None)
     page, is_first, is_last = _page(database, wanted, found, values)
     hits, gone, damaged = _hits(source, page, wanted)
     unreadable, mended = _unreadable(database, source, wanted, readable)
@@ -243,22 +245,27 @@ def _counted(
     return total, {facet: counts(found_values) for facet, found_values in counted.items()}
 
 
-def _found(wanted: Wanted, readable: Readable | None) -> tuple[str, list[Any]]:
+def _found(wanted: Wanted, readable: Readable | None, *, walk: bool = False) -> tuple[str, list[Any]]:
     """Return an SQL query for all matches, with the columns facet_set, owner, name, place and key, and its parameters.
 
     Its table `d` has the datasets, and `t` the texts; present texts are in the rows of their datasets.
+
+    Args:
+        wanted: The query.
+        readable: What the caller may read.
+        walk: Whether to look at the datasets one by one, the last change first: of very many, the first ones are near.
     """
-    parts = [_found_in("now", wanted, readable)]
+    parts = [_found_in("now", wanted, readable, walk)]
     if wanted.at is not None:
         parts.append(_found_in("past", wanted, readable))
     return " UNION ALL ".join(query for query, _ in parts), [value for _, values in parts for value in values]
 
 
-def _found_in(index: str, wanted: Wanted, readable: Readable | None) -> tuple[str, list[Any]]:
+def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool = False) -> tuple[str, list[Any]]:
     sought = " AND ".join(_match(term) for term in wanted.terms if not term.negated)
     tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
     if sought or readable is not None:
-        tables = f"{index} JOIN {tables}"
+        tables = f"{tables} CROSS JOIN {index}" if walk else f"{index} JOIN {tables}"
     key, key_values = _key(index, t, wanted, sought, readable)
     conditions = list(_conditions(index, t, wanted, sought, readable))
     where = " AND ".join(condition for condition, _ in conditions) or "TRUE"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -195,6 +195,13 @@ class Wanted:
             limit,
             summary,
         )
+
+    def of_very_many(self) -> Wanted:
+        """Return the query for more matches than are counted: by relevance, the last change comes first then.
+
+        Anything else would look at each of them.
+        """
+        return replace(self, order="changed") if self.order == "relevance" else self
 
     def parameters(self) -> dict[str, str | None]:
         """Return the parameters that send the query to a service."""

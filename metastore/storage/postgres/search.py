@@ -92,7 +92,10 @@ class PostgresSearch:
                 total, facets, _ = self._counted(wanted, readable)
         except PermissionDenied:
             return scan(self._source, wanted, readable, within)
-        rows, is_first, is_last = self._page(wanted, readable)
+        are_very_many = total > MOST_COUNTED
+        rows, is_first, is_last = self._page(
+            wanted.of_very_many() if are_very_many else wanted, readable, are_very_many
+        )
         return Results(
             tuple(self._hits(rows, wanted)),
             min(total, MOST_COUNTED),
@@ -196,9 +199,9 @@ class PostgresSearch:
     def _findings(self, wanted: Wanted) -> str | None:
         return None if wanted.findings is None else self._kept(wanted.findings)
 
-    def _page(self, wanted: Wanted, readable: Readable | None) -> tuple[list[Row], bool, bool]:
+    def _page(self, wanted: Wanted, readable: Readable | None, are_very_many: bool) -> tuple[list[Row], bool, bool]:
         """Return a page, and whether it is the first and the last one."""
-        query, values = _search_queries.page(wanted, readable)
+        query, values = _search_queries.page(wanted, readable, are_very_many)
         rows = [Row(*row) for row in self._calls.rows(query, values | {"findings": self._findings(wanted)})]
         page, more = rows[: wanted.limit], len(rows) > wanted.limit
         if wanted.before is not None:
