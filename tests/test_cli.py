@@ -764,6 +764,15 @@ def test_all_datasets_that_fit_are_patched_in_one_batch_which_is_taken_back(run:
         "2 of 2 datasets would be changed\n"
     )
     assert run("show", "museum/a").json.get("version") is None
+    broken = run(*edit, '{"homepage": 1}', "--dry-run", *WRITE)
+    assert broken.err.count("WARNING: museum/b: /homepage: ") == 1
+    assert run(*edit, '{"homepage": 1}', *WRITE).err.count("WARNING: museum/b: /homepage: ") == 1
+    again = run(*edit, '{"title": "Broken before"}', *WRITE)
+    assert "/homepage" not in again.err
+    assert re.search("WARNING: museum/b: [1-9] problems? as before", again.err)
+    for _ in range(2):
+        run("undo", "museum/a", "HEAD", *WRITE)
+        run("undo", "museum/b", "HEAD", *WRITE)
     done = run(*edit, '{"version": "2"}', "--json", *WRITE)
     assert (done.json["changed"], run("show", "museum/b").json["version"]) == (2, "2")
     assert "version" not in run("show", "museum/c").json
@@ -774,6 +783,21 @@ def test_all_datasets_that_fit_are_patched_in_one_batch_which_is_taken_back(run:
     assert "version" not in run("show", "museum/b").json
     for wrong in (("--where", "licence"), ("--where", "author:x"), ("--where", "owner:a", "--where", "owner:b"), ()):
         assert run("dataset", "edit", *wrong, "--patch", "{}", *WRITE).code == 2
+
+
+def test_an_undo_is_shown_before_it_is_made(run: Run, cars: str) -> None:
+    run("dataset", "patch", "physics/cars", '{"title": "Wrong"}', *WRITE)
+    run("dataset", "patch", "physics/cars", '{"version": "2"}', *WRITE)
+    head = run("log", "physics/cars").out
+    tried = run("undo", "physics/cars", "HEAD~1", "--dry-run", *WRITE)
+    assert (tried.code, tried.out.splitlines()[0]) == (0, "physics/cars: update")
+    assert ("title" in tried.out, "version" in tried.out) == (True, False)
+    assert run("undo", "physics/cars", "HEAD~1", "--dry-run", "--json", *WRITE).json["action"] == "update"
+    run("dataset", "patch", "physics/cars", '{"title": "Better"}', *WRITE)
+    refused = run("undo", "physics/cars", "HEAD~2", "--dry-run", *WRITE)
+    assert (refused.code, "stands in the way: title" in refused.err) == (4, True)
+    run("undo", "physics/cars", "HEAD", *WRITE)
+    assert head in run("log", "physics/cars").out, "nothing was written in between"
 
 
 def examples() -> dict[str, str]:
@@ -1049,7 +1073,7 @@ def test_a_verb_that_people_guess_is_answered_with_ours(run: Run, noun: str, typ
         (("undo", "--batch", ""), 2, "every change would fit, so none was undone"),
         (("undo", "physics/cars", ""), 2, "the change to undo is an empty text: write HEAD"),
         (("undo", "physics/cars", "v1...HEAD"), 2, "has three dots"),
-        (("undo", "physics/cars", "HEAD", "--dry-run"), 2, "--dry-run goes with --batch, --by or --since"),
+        (("undo", "physics/cars", "HEAD", "--dry-run", "--expected", "1234567"), 3, "no revision '1234567'"),
         (("undo", "physics/cars@HEAD"), 2, "metastore undo physics/cars HEAD"),
         (("undo", "-", "HEAD"), 2, "by --batch, --by or --since"),
         (("undo", "--since", "2001-13-01"), 2, "(month must be in 1..12)"),

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import metastore
 from metastore import DatasetDeleted, InvalidInput, MergeConflict, MetaStore, RevisionConflict
-from metastore.catalogue.batches import Chosen, undo_all
+from metastore.catalogue.batches import Chosen, preview_undo, undo_all
 from metastore.descriptor.document import encode
 from metastore.storage.port import Storage
 from metastore.types import Dataset, Revision
 
-from .conftest import ANN, ticking
+from .conftest import ANN, SOAK, ticking
 
 CARS = "physics/cars"
 SPEED, OWNERS = {"name": "speed", "path": "speed.csv"}, {"name": "owners", "path": "owners.csv"}
@@ -220,7 +220,7 @@ states = st.fixed_dictionaries(
         ),
     },
 )
-bounded = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+bounded = settings(max_examples=1000 if SOAK else 20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def fresh(*descriptors: Any) -> tuple[MetaStore, list[str]]:
@@ -282,6 +282,85 @@ def test_undo_of_independent_changes_commutes(start: Any, order: list[str]) -> N
             store.dataset_undo(CARS, made[key])
         results.add(encode(store.dataset_read(CARS).descriptor, sort=True))
     assert results == {encode(start, sort=True)}
+
+
+def outcome(store: MetaStore, change: str) -> Any:
+    """Undo a change after its preview, which has to tell the same. Return the descriptor, or the places of a clash."""
+    before, places = store.dataset_read(CARS), None
+    try:
+        line = preview_undo(store, CARS, change)
+    except MergeConflict as conflict:
+        places = conflict.places
+        with pytest.raises(MergeConflict) as caught:
+            store.dataset_undo(CARS, change)
+    if places is not None:
+        assert caught.value.places == places
+        return places
+    assert store.dataset_read(CARS) == before, "a preview writes nothing"
+    undone = store.dataset_undo(CARS, change)
+    if line.action == "unchanged":
+        assert undone.revision == before.revision
+    else:
+        assert line.changes == store.revision_diff(CARS, before.revision.id, undone.revision.id).changes
+    return undone.descriptor
+
+
+@bounded
+@given(states, st.lists(states, min_size=2, max_size=3), st.none() | states)
+def test_a_range_is_undone_as_if_it_were_one_change_and_undo_of_that_is_the_original(
+    start: Any, middle: list[Any], later: Any
+) -> None:
+    """Also, no place outside of the range changes: that of one change is a property above."""
+    after = [later] if later is not None else []
+    many, made = fresh(start, *middle, *after)
+    one, single = fresh(start, middle[-1], *after)
+    if len(set(made)) < len(made) or len(set(single)) < len(single):
+        return
+    head = many.dataset_read(CARS)
+    result = outcome(many, f"{made[0]}..{made[len(middle)]}")
+    assert result == outcome(one, single[1])
+    if isinstance(result, dict) and many.revision_read(CARS).id != head.revision.id:
+        assert many.dataset_undo(CARS, "HEAD").bytes == head.bytes
+
+
+@bounded
+@given(st.lists(st.tuples(states, states, st.none() | states), min_size=1, max_size=3))
+def test_a_batch_is_undone_as_each_of_its_changes_is(datasets: list[Any]) -> None:
+    """A dataset with a clash keeps all of it and stops no other one."""
+    batched = metastore.connect("memory:", author=ANN, validation="off")
+    assert isinstance(batched, MetaStore)
+    ids = [f"physics/d{number}" for number in range(len(datasets))]
+    for dataset_id, (old, _, _) in zip(ids, datasets, strict=True):
+        batched.dataset_create(dataset_id, old)
+    with batched.batch("Change all") as batch:
+        for dataset_id, (_, new, _) in zip(ids, datasets, strict=True):
+            batch.dataset_update(dataset_id, new)
+    for dataset_id, (_, _, later) in zip(ids, datasets, strict=True):
+        if later is not None:
+            batched.dataset_update(dataset_id, later)
+    lines = {str(line.dataset_id): line for line in undo_all(batched, Chosen(batch=batch.id))}
+    for dataset_id, (old, new, later) in zip(ids, datasets, strict=True):
+        alone, made = fresh(old, new, *([later] if later is not None else []))
+        if made[0] == made[1]:
+            assert dataset_id not in lines
+            continue
+        result = outcome(alone, made[1])
+        assert (lines[dataset_id].outcome == "conflict") == isinstance(result, tuple)
+        assert batched.dataset_read(dataset_id).bytes == alone.dataset_read(CARS).bytes
+
+
+def test_a_preview_of_an_undo_tells_what_it_does_to_a_whole_dataset(store: MetaStore, first: str) -> None:
+    assert preview_undo(store, CARS, first).action == "delete"
+    store.dataset_patch(CARS, {"title": "Other"})
+    with pytest.raises(MergeConflict, match="stands in the way: revision"):
+        preview_undo(store, CARS, first)
+    store.dataset_undo(CARS, "HEAD")
+    deletion = store.dataset_delete(CARS)
+    assert preview_undo(store, CARS, deletion.id).action == "create"
+    assert preview_undo(store, CARS, first).action == "unchanged"
+    with pytest.raises(DatasetDeleted):
+        preview_undo(store, CARS, "HEAD~2")
+    assert store.revision_read(CARS) == deletion
 
 
 def test_a_range_is_undone_across_a_deletion_and_a_move(store: MetaStore, first: str) -> None:

@@ -6,16 +6,16 @@ by one, so an interrupted undo can be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from metastore.descriptor.document import encode
 from metastore.descriptor.merge import take_out
 from metastore.errors import InvalidInput, MergeConflict, MetastoreError, NotFound, StorageError
-from metastore.parse import AnyTime
-from metastore.store.batch import BATCH
-from metastore.store.spans import in_the_way
+from metastore.parse import AnyId, AnyRevision, AnyTime, parse_writable_id
+from metastore.store.batch import BATCH, BatchLine
+from metastore.store.spans import in_the_way, span_of
 from metastore.types import DatasetId, Difference, Revision
 
 if TYPE_CHECKING:
@@ -96,6 +96,40 @@ def undo_all(store: Store, chosen: Chosen, *, message: str | None = None, dry_ru
             yield UndoLine(dataset_id, "failed", (), str(error))
 
 
+def preview_undo(store: Store, dataset_id: AnyId, changes: AnyRevision) -> BatchLine:
+    """Return what `Store.dataset_undo` would do to a descriptor, and write nothing.
+
+    Files that somebody pushed beside the descriptor are not looked at. Raises what `Store.dataset_undo` raises.
+    """
+    identity = parse_writable_id(dataset_id)
+    span, head = span_of(store, identity, changes), store.revision_read(identity)
+    batch = store.batch("Undo")  # it is never written
+    if span.since is None or span.creates:
+        undo = _Undo(store, identity, Chosen(), list(store.revision_list(identity)), [span.last], None)
+        return batch.dataset_delete(identity) if undo.deletes() else BatchLine(identity, "unchanged")
+    if head.deleted and head.id == span.last.id:
+        return batch.dataset_create(identity, store.dataset_bytes(identity, span.since.id)[1])
+    return batch.dataset_update(identity, _without(store, identity, head, [(span.last, span.since.id)]))
+
+
+def _without(store: Store, dataset_id: DatasetId, head: Revision, spans: Iterable[tuple[Revision, str]]) -> bytes:
+    """Return a descriptor without some changes. Raises MergeConflict."""
+    now = b""
+    for last, since in spans:
+        before = store.dataset_bytes(dataset_id, since)[1]
+        if last.id == head.id:
+            now = before
+        elif last.deleted:
+            raise MergeConflict(dataset_id, (Difference("changed", "descriptor"),))
+        else:
+            after = store.dataset_bytes(dataset_id, last.id)[1]
+            merged, clashes = take_out(now or store.dataset_bytes(dataset_id, head.id)[1], after, before)
+            if clashes:
+                raise MergeConflict(dataset_id, clashes)
+            now = encode(merged)
+    return now
+
+
 def _changes(store: Store, dataset_id: DatasetId, chosen: Chosen) -> list[Revision]:
     revisions = store.revision_list(
         dataset_id, author=chosen.author, since=chosen.since, until=chosen.until, grep=chosen.batch
@@ -137,15 +171,22 @@ class _Undo:
             each.id == self.changes[-1].parent and each.deleted for each in self.history
         )
 
-    def _creation(self, dry_run: bool) -> Literal["deleted", "unchanged"]:
-        head, last = self.history[0], self.changes[0]
-        if head.deleted:
-            return "unchanged"
+    def deletes(self) -> bool:
+        """Tell whether the dataset is to be deleted, since it was created. Raises MergeConflict."""
+        last = self.changes[0]
+        if self.history[0].deleted:
+            return False
         later = [each for each in self.history[: self.history.index(self.changes[-1])] if each not in self.changes]
         if problem := in_the_way(self.dataset_id, later, lambda each: self._equals(each, last)):
             raise problem
+        return True
+
+    def _creation(self, dry_run: bool) -> Literal["deleted", "unchanged"]:
+        head = self.history[0]
+        if not self.deletes():
+            return "unchanged"
         if not dry_run and len(self.changes) == 1:  # it sees changes of other files too
-            self.store.dataset_undo(self.dataset_id, last.id, expected=head.id, message=self._why())
+            self.store.dataset_undo(self.dataset_id, self.changes[0].id, expected=head.id, message=self._why())
         elif not dry_run:
             self.store.dataset_delete(self.dataset_id, expected=head.id, message=self._why())
         return "deleted"
@@ -156,7 +197,7 @@ class _Undo:
     def _undo(self, dry_run: bool) -> Literal["undone", "unchanged"]:
         before = self.store.revision_read(self.dataset_id).id
         spans = list(self._spans())
-        self._expect_no_clash(spans)
+        _without(self.store, self.dataset_id, self.history[0], spans)  # raises before the first of them is undone
         for number, (last, since) in enumerate(spans, 1):
             if not dry_run:
                 why = self._why(is_last=number == len(spans))
@@ -172,20 +213,6 @@ class _Undo:
             while waiting and waiting[0].id == first.parent:
                 first = waiting.pop(0)
             yield last, str(first.parent)
-
-    def _expect_no_clash(self, spans: list[tuple[Revision, str]]) -> None:
-        """Raise MergeConflict if any of these changes cannot be undone, before the first of them is."""
-        head, now = self.history[0], b""
-        for last, since in spans:
-            if last.id == head.id:
-                now = self._bytes(since)
-            elif last.deleted:
-                raise MergeConflict(self.dataset_id, (Difference("changed", "descriptor"),))
-            else:
-                merged, clashes = take_out(now or self._bytes(head.id), self._bytes(last.id), self._bytes(since))
-                if clashes:
-                    raise MergeConflict(self.dataset_id, clashes)
-                now = encode(merged)
 
     def _bytes(self, revision: str) -> bytes:
         return self.store.dataset_bytes(self.dataset_id, revision)[1]

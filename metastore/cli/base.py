@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metastore.settings import Settings
     from metastore.storage.local.storage import GitStorage
     from metastore.store.base import Store
-    from metastore.types import Author, Dataset, DatasetId
+    from metastore.types import Author, DatasetId, Finding
 
 #: The length of a full id, in hex digits.
 _FULL = 40
@@ -209,13 +209,13 @@ def say(text: str, **style: Any) -> None:
         show(paint(text, **style), err=True)
 
 
-def tell_findings(dataset: Dataset) -> None:
-    """Warn of each finding that a write added, and count the others. The log itself quotes no descriptor."""
-    for finding in dataset.findings:
+def tell_findings(dataset_id: DatasetId, findings: Sequence[Finding]) -> None:
+    """Warn of each finding that a write adds, and count the others. The log itself quotes no descriptor."""
+    for finding in findings:
         if not finding.known:
-            say(f"WARNING: {dataset.id}: {finding}")
-    if known := sum(finding.known for finding in dataset.findings):
-        say(f"WARNING: {dataset.id}: {known} problem{'s' * (known != 1)} as before")
+            say(f"WARNING: {dataset_id}: {finding}")
+    if known := sum(finding.known for finding in findings):
+        say(f"WARNING: {dataset_id}: {known} problem{'s' * (known != 1)} as before")
 
 
 def go_through(ids: Sequence[DatasetId], label: str, work: Callable[[DatasetId], None]) -> list[dict[str, str]]:

@@ -73,7 +73,7 @@ def create(app: App, dataset_id: str, file: str, message: str | None, at: dateti
         if app.is_new():
             validate(content)  # an invalid descriptor must not leave an empty store
         created = app.writer().dataset_create(dataset_id, content, message=message, at=at)
-    tell_findings(created)
+    tell_findings(created.id, created.findings)
     say(f"Created {created.id}.", fg="green")
     app.data(created, created.revision.id)
 
@@ -289,7 +289,7 @@ def revert(
 @click.option("--by", metavar="TEXT", help="Undo all changes by authors with this text in their name or email.")
 @click.option("--since", type=TIME, metavar="TIME", help="Of those changes, undo the ones made then or later.")
 @click.option("--until", type=TIME, metavar="TIME", help="Of those changes, undo the ones made then or earlier.")
-@click.option("--dry-run", is_flag=True, help="Only list the changes that would be undone; not for a single one.")
+@click.option("--dry-run", is_flag=True, help="Only show what would become of the datasets.")
 def undo(
     app: App,
     dataset_id: str | None,
@@ -313,7 +313,7 @@ def undo(
     Examples: metastore undo physics/cars v1..HEAD; metastore undo --batch import-20240501T120000 --dry-run
     """
     from metastore.catalogue.batches import Chosen
-    from metastore.cli.many import undo_many
+    from metastore.cli.many import preview_of_undo, undo_many
 
     chosen = Chosen(batch, by, since, until)
     if chosen != Chosen():
@@ -332,10 +332,11 @@ def undo(
         )
     if dataset_id is None or revision is None:
         raise InvalidInput("say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since")
-    if dry_run:
-        raise InvalidInput("--dry-run goes with --batch, --by or --since: `metastore blame` shows what a change left")
     store = app.reader()
     before = store.revision_read(dataset_id)
+    if dry_run:
+        preview_of_undo(app, before, dataset_id, revision, expected)
+        return
     undone = store.dataset_undo(dataset_id, revision, expected=expected, message=message, at=at)
     _tell_undone(undone, before, revision)
     app.data(undone, undone.revision.id)
@@ -387,7 +388,7 @@ def _tell(app: App, dataset: Dataset, before: str, done: str) -> None:
     if dataset.revision.id == before:
         say(f"{dataset.id} has this content already: no revision was made.")
     else:
-        tell_findings(dataset)
+        tell_findings(dataset.id, dataset.findings)
         say(f"{done} {dataset.id}.", fg="green")
     app.data(dataset, dataset.revision.id)
 

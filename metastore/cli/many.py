@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-from metastore.catalogue.batches import Chosen, undo_all
-from metastore.cli.base import App, say
+from metastore.catalogue.batches import Chosen, preview_undo, undo_all
+from metastore.cli.base import App, say, tell_findings
 from metastore.cli.output import show
 from metastore.cli.problems import FOUND_PROBLEMS
-from metastore.errors import InvalidInput, StorageBusy
+from metastore.errors import InvalidInput, RevisionConflict, StorageBusy
 from metastore.search.values import FACETS
 from metastore.store.base import Store
-from metastore.types import DatasetId
+from metastore.store.batch import BatchLine
+from metastore.types import DatasetId, Revision
 
 
 def edit_many(
@@ -43,7 +44,7 @@ def edit_many(
         if any(line.revision for line in batch.lines):
             say(f"To take it back: metastore undo --batch {batch.id}")
     for line in lines if not app.json else ():
-        show(str(line), *(f"  {change}" for change in line.changes))
+        _show_line(line)
     changed = sum(line.action != "unchanged" for line in lines)
     facts = {"datasets": len(lines), "changed": changed, "lines": lines, "batch": batch.id, "dry_run": dry_run}
     app.summary(facts, f"{changed} of {len(lines)} datasets {'would be ' if dry_run else ''}changed")
@@ -74,6 +75,22 @@ def _found(store: Store, wanted: dict[str, Any]) -> Iterator[DatasetId]:
         after = page.following
         if after is None:
             return
+
+
+def preview_of_undo(app: App, head: Revision, dataset_id: str, changes: str, expected: str | None) -> None:
+    """Show what the undo of one change would do. Raises RevisionConflict: `expected` is not the newest revision."""
+    if expected not in (None, head.id):
+        raise RevisionConflict(dataset_id, expected, head.id)
+    line = preview_undo(app.reader(), dataset_id, changes)
+    if app.json:
+        app.data(line)
+    else:
+        _show_line(line)
+
+
+def _show_line(line: BatchLine) -> None:
+    show(str(line), *(f"  {change}" for change in line.changes))
+    tell_findings(line.dataset_id, line.findings)
 
 
 def undo_many(app: App, chosen: Chosen, message: str | None, *, dry_run: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,7 +16,7 @@ from metastore.descriptor.file_changes import AnyDescriptor, Document, patch_tex
 from metastore.descriptor.patch import patched
 from metastore.errors import AlreadyExists, DatasetDeleted, DatasetMoved, DatasetNotFound, InvalidInput
 from metastore.parse import AnyAuthor, AnyId, AnyTime, make_message, parse_writable_id
-from metastore.types import DatasetId, Difference, Finding, Revision
+from metastore.types import Dataset, DatasetId, Difference, Finding, Revision
 
 if TYPE_CHECKING:
     from metastore.store.base import Store
@@ -45,7 +46,7 @@ class BatchLine:
         dataset_id: The dataset.
         action: `create`, `update`, `delete` or `unchanged`.
         changes: What becomes different in the descriptor.
-        findings: Where the new descriptor breaks its profile.
+        findings: Where the new descriptor breaks its profile. A service tells that when the line is written.
         revision: The revision that was made; None before it is, and for `unchanged`.
     """
 
@@ -156,18 +157,24 @@ class Batch:
         if line.action == "unchanged":
             return line
         if line.action == "create":
-            return replace(line, revision=store.dataset_create(line.dataset_id, step.content or b"", **why).revision)
+            return _written(line, store.dataset_create(line.dataset_id, step.content or b"", **why))
         if step.content is None:
             return replace(line, revision=store.dataset_delete(line.dataset_id, expected=step.expected, **why))
-        updated = store.dataset_update(line.dataset_id, step.content, expected=step.expected, **why)
-        return replace(line, revision=updated.revision)
+        return _written(line, store.dataset_update(line.dataset_id, step.content, expected=step.expected, **why))
 
     def _replace(self, dataset_id: DatasetId, revision: Revision, before: bytes, document: Document) -> BatchLine:
         if unchanged(before, document):
             return self._add(_Step(BatchLine(dataset_id, "unchanged"), before, revision.id))
         differences = changes(load(before), document.value)
-        line = BatchLine(dataset_id, "update", differences, document.findings)
+        line = BatchLine(dataset_id, "update", differences, self._marked(document.findings, before))
         return self._add(_Step(line, document.content, revision.id))
+
+    def _marked(self, findings: tuple[Finding, ...], before: bytes) -> tuple[Finding, ...]:
+        """Mark the findings that a descriptor has already."""
+        earlier = set[str]()
+        with suppress(InvalidInput):
+            earlier = {finding.detail for finding in self._prepare(before).findings} if findings else earlier
+        return tuple(replace(finding, known=finding.detail in earlier) for finding in findings)
 
     def _free(self, dataset_id: AnyId) -> DatasetId:
         identity = parse_writable_id(dataset_id)
@@ -181,3 +188,7 @@ class Batch:
     def _add(self, step: _Step) -> BatchLine:
         self._steps[step.line.dataset_id] = step
         return step.line
+
+
+def _written(line: BatchLine, dataset: Dataset) -> BatchLine:
+    return replace(line, revision=dataset.revision, findings=dataset.findings)
