@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import stat
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 from metastore import forks
@@ -123,6 +124,7 @@ class IndexFile:
         if self.path is not None:
             with suppress(OSError):  # SQLite reports that it cannot open the file
                 os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            _refuse_other_files(self.path)
         database = sqlite3.connect(
             self.path or ":memory:", check_same_thread=False, isolation_level=None, timeout=_PATIENCE
         )
@@ -142,11 +144,18 @@ class IndexFile:
         return database
 
     def _has_format(self, database: sqlite3.Connection) -> bool:
-        return bool(database.execute("PRAGMA user_version").fetchone()[0] == self._format)
+        """Tell whether the file has exactly our tables: one that somebody sent may have triggers, or endless views."""
+        is_ours = database.execute("PRAGMA user_version").fetchone()[0] == self._format
+        return bool(is_ours and _definitions(database) == self._expected())
+
+    def _expected(self) -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(":memory:")) as database:
+            self._make_tables(database)
+            return _definitions(database)
 
     def _make_tables(self, database: sqlite3.Connection) -> None:
         """Create empty tables in place of the existing ones."""
-        existing = """SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')
+        existing = """SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'
             ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"""
         for kind, name in database.execute(existing).fetchall():
             database.execute(f'DROP {kind} IF EXISTS "{name}"')  # dropping a virtual table drops its own tables too
@@ -165,6 +174,23 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         database.rollback()
         raise
     database.commit()
+
+
+def _refuse_other_files(path: str) -> None:
+    """Refuse a link or a pipe in place of the file: the tables of another program's file would be dropped.
+
+    Raises:
+        sqlite3.DatabaseError: It is no ordinary file.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise sqlite3.DatabaseError("it is no ordinary file")
+
+
+def _definitions(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the names and statements of tables, indexes, views and triggers, without the own tables of FTS5."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql NOT LIKE 'CREATE TABLE ''%' ORDER BY name"
+    return [(row[0], row[1]) for row in database.execute(query)]
 
 
 def _name(error: sqlite3.DatabaseError) -> str:

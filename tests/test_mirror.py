@@ -99,6 +99,37 @@ def test_a_store_of_others_runs_no_program_and_names_no_other_address(
     assert references(bare) == ours(store)
 
 
+def with_objects_of_others(objects: Path, tmp_path: Path) -> None:
+    """Let a branch name a commit of another repository of this machine, and Git find it there."""
+    with metastore.connect(tmp_path / "private", author=ANN, clock=ticking(), validation="off") as private:
+        secret = private.dataset_create(CARS, {"name": "secret"}).revision.id
+    (objects / "info").mkdir()
+    (objects / "info" / "alternates").write_text(f"{tmp_path}/private/{CARS}.git/objects\n")
+    (objects.parent / "refs/heads/main").write_text(f"{secret}\n")
+
+
+def with_a_pipe(objects: Path, tmp_path: Path) -> None:
+    os.mkfifo(objects / "pack" / "pack-12.pack")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("change", "reason"), [(with_objects_of_others, "alternates"), (with_a_pipe, "pack-12.pack is no ordinary file")]
+)
+def test_a_store_of_others_takes_nothing_from_elsewhere_and_keeps_nobody_waiting(
+    change: Callable[[Path, Path], None],
+    reason: str,
+    store: metastore.MetaStore,
+    remote: Remote,
+    bare: Path,
+    tmp_path: Path,
+) -> None:
+    change(Path(store.storage.layout.path(CARS)) / "objects", tmp_path)  # type: ignore[attr-defined]
+    [left] = push(store, remote).not_pushed
+    assert reason in left.reason
+    assert references(bare) == ""
+
+
 def test_what_changed_here_changes_there(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:
     store.tag_create(CARS, "old")
     push(store, remote)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+import tracemalloc
+import zlib
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,12 @@ import pytest
 import metastore
 from metastore import DatasetId, MetaStore, StorageCorrupt
 from metastore.files import reading
+from metastore.git.objects import GitObject, object_id
+from metastore.git.pack import HEADER, delta_entry, whole_entry
+from metastore.index_file import IndexFile
+from metastore.parse import parse_dataset_id
+from metastore.storage.local._pack_reader import Packs
+from metastore.storage.local._packs import Row, name_pack
 from metastore.storage.local.backup import backup
 from metastore.storage.local.storage import GitStorage
 
@@ -86,3 +97,144 @@ def test_a_file_that_is_none_or_too_long_is_refused_for_that_reason(
     fault(tmp_path / "file")
     with pytest.raises(StorageCorrupt, match=words):
         reading.read_file(str(tmp_path / "file"))
+
+
+def test_a_repair_removes_nothing_behind_a_link(sent: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "anna.jpg").write_bytes(b"JFIF")
+    for old in (photos / "anna.jpg", photos):
+        os.utime(old, (1e9, 1e9))
+    for link in ("_metastore/tmp", "_metastore"):
+        shutil.rmtree(sent / link)
+        (sent / link).symlink_to(photos if link == "_metastore/tmp" else tmp_path)
+        with metastore.connect(str(sent)) as store:
+            list(store.verify(repair=True))
+        assert (photos / "anna.jpg").exists()
+        (sent / link).unlink()
+        (sent / link).mkdir()
+        photos.rename(tmp_path / "tmp")
+        photos = tmp_path / "tmp"
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_pack_keeps_no_writer_waiting(sent: Path, tmp_path: Path) -> None:
+    os.mkfifo(sent / f"{CARS}.git" / "objects" / "pack" / "pack-12.pack")
+    with metastore.connect(str(sent), author="Ann <ann@example.org>") as store:
+        assert isinstance(store.storage, GitStorage)
+        with suppress(StorageCorrupt):
+            store.storage.compact(parse_dataset_id(CARS))
+        assert backup(store.storage, tmp_path / "backup").datasets == 2
+        assert {damage.where for damage in store.verify(repair=True)} == {CARS}
+        assert store.dataset_update("physics/trains", {"name": "trains", "title": "New"})
+
+
+def cookies(path: Path) -> Path:
+    """Make the database of another program."""
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE cookies AS SELECT 1")
+    return path
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("file", ["search.sqlite", "bundles.sqlite", "session.ended.sqlite", "histories.sqlite"])
+def test_an_index_that_is_a_link_or_a_pipe_is_replaced(sent: Path, tmp_path: Path, file: str) -> None:
+    theirs = cookies(tmp_path / "cookies.sqlite")
+    index = IndexFile(str(sent / file), "CREATE TABLE ours (a)", 1)
+    for make in (lambda path: path.symlink_to(theirs), os.mkfifo):
+        make(sent / file)
+        assert index.ask(lambda database: database.execute("SELECT count(*) FROM ours").fetchone()[0]) == 0
+        assert (sent / file).is_file()
+        assert not (sent / file).is_symlink()
+        index.close()
+        (sent / file).unlink()
+    with sqlite3.connect(theirs) as database:
+        assert database.execute("SELECT * FROM cookies").fetchall() == [(1,)]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "evil",
+    [
+        "CREATE TRIGGER evil AFTER UPDATE ON meta BEGIN DELETE FROM datasets; END",
+        "DROP TABLE unreadable; CREATE TABLE unreadable (place TEXT, owner TEXT, name TEXT DEFAULT (randomblob(1e9)))",
+        "CREATE INDEX evil ON datasets (hex(zeroblob(9000)))",
+    ],
+    ids=["trigger", "table", "index"],
+)
+def test_an_index_with_other_definitions_is_made_again(sent: Path, evil: str) -> None:
+    file = sent / "_metastore" / "search.sqlite"
+    with metastore.connect(str(sent)) as store:
+        assert store.dataset_search("cars").total == 1
+    with closing(sqlite3.connect(file)) as database:
+        before = database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+        database.executescript(f"PRAGMA writable_schema = ON; {evil}")
+    with metastore.connect(str(sent), author="Ann <ann@example.org>") as store:
+        store.dataset_update(CARS, {"name": "cars", "title": "New"})
+        assert store.dataset_search("new").total == 1
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
+
+
+@pytest.fixture
+def swollen(tmp_path: Path) -> Path:
+    """Return a store with an object of 20 MB in some 20 kB."""
+    with metastore.connect(str(tmp_path / "swollen"), author="Eve <eve@example.org>", clock=ticking()) as store:
+        store.dataset_create(CARS, {"name": "cars", "title": "x" * 20_000_000})
+        store.dataset_create("physics/trains", {"name": "trains"})
+    return tmp_path / "swollen"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_object_that_swells_is_reported_and_the_others_are_read(
+    swollen: Path, tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with metastore.connect(str(swollen)) as store:
+        if packed:
+            store.storage.compact(parse_dataset_id(CARS))
+        monkeypatch.setattr(reading, "LONGEST", 1_000_000)
+    with metastore.connect(str(swollen)) as store:
+        tracemalloc.start()
+        with pytest.raises(StorageCorrupt, match="it has more than 1000000 bytes"):
+            store.dataset_read(CARS)
+        damages = list(store.verify())
+        assert {damage.where for damage in damages} == {CARS}
+        assert "it has more than 1000000 bytes" in " ".join(damage.detail for damage in damages)
+        assert isinstance(store.storage, GitStorage)
+        assert backup(store.storage, tmp_path / "backup").kept == (() if packed else (parse_dataset_id(CARS),))
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        tracemalloc.stop()
+        assert store.dataset_read("physics/trains").descriptor == {"name": "trains"}
+
+
+def test_an_object_that_says_that_it_is_small_is_not_unpacked_to_its_end(
+    sent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LONGEST", 1_000_000)
+    content = zlib.compress(b"blob 10\0" + bytes(30_000_000))
+    identity = "12" * 20
+    path = sent / f"{CARS}.git" / "objects" / identity[:2] / identity[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    tracemalloc.start()
+    with metastore.connect(str(sent)) as store:
+        assert [damage.where for damage in store.verify()] == [CARS]
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_delta_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delta of seven bytes a piece copies its base again and again."""
+    base = GitObject("blob", bytes(65_536))
+    copies = b"\x80\x80\x04" + b"\x80\x80\x80\x80\x08" + b"\x80" * 256
+    entries = [whole_entry(base), b""]
+    entries[1] = delta_entry(copies, len(entries[0]))
+    rows = [Row(bytes.fromhex(object_id(*base)), b"1234", 12), Row(b"\x77" * 20, b"1234", 12 + len(entries[0]))]
+    folder = tmp_path / "objects" / "pack"
+    folder.mkdir(parents=True)
+    (folder / "new").write_bytes(HEADER + (2).to_bytes(4) + b"".join(entries) + bytes(20))
+    name_pack(str(folder), "new", rows, bytes(20))
+    monkeypatch.setattr(reading, "LONGEST", 1_000_000)
+    assert Packs(str(tmp_path)).read(object_id(*base)) == base
+    with pytest.raises(ValueError, match="it has more than 1000000 bytes"):
+        Packs(str(tmp_path)).read("77" * 20)

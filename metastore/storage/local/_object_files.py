@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 from metastore.errors import StorageCorrupt
+from metastore.files import reading
 from metastore.files.durable import write_all
 from metastore.files.reading import open_file
 from metastore.os_errors import naming
@@ -128,6 +129,8 @@ class _Checksum:
         self._inflated = zlib.decompressobj()
         self._end = b""
         self._broken = False
+        #: The bytes that may still come out of a loose object.
+        self._left = reading.LONGEST
 
     def update(self, chunk: bytes) -> None:
         """Add the next part of the file."""
@@ -136,10 +139,18 @@ class _Checksum:
             self._digest.update(chunk[:-20])
             self._end = chunk[-20:]
             return
-        try:
-            self._digest.update(self._inflated.decompress(chunk))
-        except zlib.error:
-            self._broken = True
+        is_more = True
+        while is_more and not self._broken:
+            try:
+                content = self._inflated.decompress(chunk, _CHUNK)
+            except zlib.error:
+                self._broken = True
+                return
+            self._digest.update(content)
+            self._left -= len(content)
+            self._broken = self._left < 0  # a megabyte can hold a thousand, and no reader would take them
+            chunk = self._inflated.unconsumed_tail
+            is_more = bool(chunk) or len(content) == _CHUNK
 
     def is_right(self) -> bool:
         """Tell whether the parts so far are the whole file, undamaged."""

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from metastore import forks
 from metastore.errors import StorageBusy, StorageCorrupt, StorageUnavailable
+from metastore.files import reading
 from metastore.files.durable import random_name, sync_directory, write_file
 from metastore.files.reading import mtime_ns, read_file
 from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
-from metastore.storage.local._pack_reader import Packs
+from metastore.storage.local._pack_reader import ObjectTooLarge, Packs, expect_size
 from metastore.storage.local._packs import index_ids, pack_files, readable_packs, write_pack
 
 if TYPE_CHECKING:
@@ -120,7 +121,11 @@ class ObjectDatabase:
         return found if object_id(*found) == identity else None
 
     def _read_by_backend(self, identity: str) -> tuple[int, bytes]:
-        """Read an object without libgit2's own comparison, which takes as long again, and its second cache."""
+        """Read an object without libgit2's own comparison, which takes as long again, and its second cache.
+
+        Raises:
+            ValueError: It is too large. Some hundred bytes of a pack can hold gigabytes.
+        """
         if self._libgit2 is None:
             import pygit2  # slow to import: see `_FEW`
 
@@ -128,10 +133,12 @@ class ObjectDatabase:
             self._libgit2[0].add_backend(self._libgit2[1], 1)  # so that its files are closed with the database
         backend = self._libgit2[1]
         try:
-            return backend.read(identity)
+            _, size = backend.read_header(identity)
         except KeyError:
             backend.refresh()
-            return backend.read(identity)
+            _, size = backend.read_header(identity)
+        expect_size(size)
+        return backend.read(identity)
 
     def _read_packed(self, identity: str) -> GitObject:
         """Read an object from a pack by hand, and repeat the search while packs come and go.
@@ -170,8 +177,10 @@ class ObjectDatabase:
         packs = {name.removesuffix(".pack") for name in files if name.startswith("pack-") and name.endswith(".pack")}
         lacking = {name for name in packs if f"{name}.idx" not in files} - self._indexed
         for name in lacking:
-            with suppress(StorageUnavailable):
-                run(["git", "-C", "/", "index-pack", f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"])
+            pack = f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"
+            if os.path.isfile(pack):  # Git would wait for ever at a pipe
+                with suppress(StorageUnavailable):
+                    run(["git", "-C", "/", "index-pack", pack])
         self._indexed |= lacking
         return lacking
 
@@ -280,14 +289,21 @@ def _faults() -> tuple[type[Exception], ...]:
 
 
 def _parse_loose(identity: str, content: bytes) -> GitObject | None:
-    """Read the file of a loose object; None if it is damaged."""
+    """Read the file of a loose object; None if it is damaged. Raises StorageCorrupt: it is too large."""
     try:
         head, _, _ = zlib.decompressobj().decompress(content, _LONGEST_HEAD).partition(b"\0")
-        kind, _, size = head.decode().partition(" ")
+        kind, _, announced = head.decode().partition(" ")
         unpacker = zlib.decompressobj()
         unpacker.decompress(content, len(head) + 1)
         longest = len(content) * _MOST_SQUEEZED
-        body = unpacker.flush(max(1, min(int(size), longest)))  # into memory of this size; it would be copied otherwise
+        size = max(1, min(int(announced), longest))
+        if longest <= reading.LONGEST:
+            body = unpacker.flush(size)  # into memory of this size; it would be copied otherwise
+        else:
+            expect_size(size)
+            body = unpacker.decompress(unpacker.unconsumed_tail, size + 1)
+    except ObjectTooLarge as error:
+        raise StorageCorrupt(f"the object {identity} cannot be read: {error}") from None
     except (zlib.error, ValueError):
         return None
     return GitObject(kind, body) if kind in KINDS and unpacker.eof and object_id(kind, body) == identity else None

@@ -12,8 +12,9 @@ import zlib
 from collections import OrderedDict
 from contextlib import suppress
 
+from metastore.files import reading
 from metastore.files.reading import open_file
-from metastore.git.delta import apply_delta
+from metastore.git.delta import apply_delta, result_size
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.os_errors import naming
@@ -25,6 +26,16 @@ _MOST_CHUNK = 1024 * 1024
 _BASES, _LARGEST_BASE = 8, 256 * 1024
 #: The errors that a damaged pack can cause.
 _FAULTS = (ValueError, IndexError, zlib.error)
+
+
+class ObjectTooLarge(ValueError):
+    """An object is larger than any that is read."""
+
+
+def expect_size(size: int) -> None:
+    """Refuse to unpack more bytes than a file may have that is read whole. Raises ObjectTooLarge."""
+    if size > reading.LONGEST:
+        raise ObjectTooLarge(f"it has more than {reading.LONGEST} bytes")
 
 
 class Packs:
@@ -108,6 +119,7 @@ class _Pack:
 
     def _read(self, descriptor: int, place: int) -> GitObject:
         deltas: dict[int, bytes] = {}
+        total = 0
         while (found := self._bases.get(place)) is None:
             if place in deltas:
                 raise ValueError("a delta is a base of itself")
@@ -115,6 +127,8 @@ class _Pack:
             if base is None:
                 found = self._keep(place, GitObject(KINDS_BY_NUMBER[number], content))
                 break
+            total += len(content)
+            expect_size(max(total, result_size(content)))
             deltas[place], place = content, base
         for place, delta in reversed(deltas.items()):
             found = self._keep(place, GitObject(found.kind, apply_delta(found.content, delta)))
@@ -144,6 +158,7 @@ class _Pack:
                 raise ValueError("the base of a delta is missing")
         elif number not in KINDS_BY_NUMBER:
             raise ValueError("an object is of no kind")
+        expect_size(size)
         return number, base, _inflated(descriptor, chunk[position:], offset + len(chunk), size)
 
 

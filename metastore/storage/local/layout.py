@@ -178,9 +178,13 @@ class Layout:
         replace_file(path, content, sync=self.sync, temporary=self.aside())
 
     def left_over(self) -> Iterator[str]:
-        """Yield the paths that an interrupted create or purge left in `tmp`."""
-        with suppress(FileNotFoundError):
-            yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
+        """Yield the paths that an interrupted create or purge left in `tmp`.
+
+        The caller may remove them, so nothing behind a link counts: a store that somebody sent may have one.
+        """
+        if not any(map(os.path.islink, (self.private("tmp"), f"{self.root}/{PRIVATE}"))):
+            with suppress(FileNotFoundError):
+                yield from (entry.path for entry in os.scandir(self.private("tmp")) if is_stale(entry.path))
 
     def backup_lock_file(self) -> str:
         """Return the lock file of a backup to or from this store."""

@@ -191,6 +191,7 @@ def _mirror_one(
         failed: dict[str, str] = {}
         if updates and not dry_run:
             objects = os.path.abspath(f"{storage.layout.path(dataset_id)}/objects")
+            _expect_own_objects(objects)
             reading = ("env", f"GIT_OBJECT_DIRECTORY={objects}")
             failed = _failures(git(*_push(url, updates), before=reading), updates)
         if failed:
@@ -199,6 +200,20 @@ def _mirror_one(
         return 0, [NotPushed(dataset_id, None, str(error))]
     left_alone += [NotPushed(dataset_id, name, f"the remote refused it: {reason}") for name, reason in failed.items()]
     return len(updates) - len(failed), left_alone
+
+
+def _expect_own_objects(objects: str) -> None:
+    """Refuse objects that Git would take from elsewhere, or would wait for: somebody may have sent the store.
+
+    Raises _Refused if there is a list of other repositories (`info/alternates`), or a pipe or device.
+    """
+    for folder, _, files in os.walk(objects):
+        for name in files:
+            path = os.path.join(folder, name)
+            if name.endswith("alternates") and folder == f"{objects}/info":
+                raise _Refused("objects/info/alternates names objects of other repositories, which are not pushed")
+            if not os.path.isfile(path):
+                raise _Refused(f"{os.path.relpath(path, os.path.dirname(objects))} is no ordinary file")
 
 
 def _there(git: Git, url: str) -> dict[str, str]:
