@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Flask, Response, g, has_request_context, request
+from flask import Blueprint, Flask, Request, Response, g, has_request_context, request
 from markupsafe import Markup
+from werkzeug.datastructures import ImmutableMultiDict
 
 from metastore.phrase import Phrase
 
@@ -24,8 +25,29 @@ _FOLDER = Path(__file__).parent / "translations"
 _PARAMETER = "lang"
 
 
+class _Parameters(ImmutableMultiDict[str, str]):
+    """Parameters that note which of them the page reads."""
+
+    def __init__(self, mapping: Any = None) -> None:
+        super().__init__(mapping)
+        self.noted: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.noted.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.noted.add(str(name))
+        return super().__contains__(name)
+
+
+class _Request(Request):
+    parameter_storage_class = _Parameters
+
+
 def install(app: Flask, pages: Blueprint) -> None:
     """Let templates and links of the pages be in the language that each request asks for."""
+    app.request_class = _Request
     app.jinja_env.add_extension("jinja2.ext.i18n")
     app.jinja_env.policies["ext.i18n.trimmed"] = True
     app.jinja_env.install_gettext_callables(_found, _found_plural, newstyle=True)  # type: ignore[attr-defined]
@@ -71,11 +93,13 @@ def field() -> Markup:
 def choices() -> list[tuple[str, str, str]]:
     """Return the other languages, each with its code, its name and the address of this page in it.
 
-    The answer to a form has none: its address alone does not lead to what was typed.
+    The address has only the parameters that the page has read: no link repeats what somebody else made up. The answer
+    to a form has none: its address alone does not lead to what was typed.
     """
     if request.method == "POST":
         return []
-    query = request.args.to_dict(flat=False)
+    asked: _Parameters = request.args  # type: ignore[assignment]
+    query = {name: asked.getlist(name) for name in asked if name in asked.noted}
     others = ((code, name) for code, name in LANGUAGES.items() if code != language())
     return [(code, name, "?" + urlencode({**query, _PARAMETER: code}, doseq=True)) for code, name in others]
 

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import click
 import pytest
@@ -172,6 +173,13 @@ def test_each_page_links_to_itself_in_the_other_language(client: FlaskClient) ->
     assert other is not None
     assert other["href"] == "?q=acids&order=title&lang=de"
     assert other.text == "Deutsch"
+
+
+def test_the_other_language_repeats_only_parameters_that_the_page_has(client: FlaskClient) -> None:
+    query = "owner=physics&q=cars&token=secret&next=//evil.example.org&q%22=x&after=x/y"
+    page = BeautifulSoup(client.get(f"/datasets?{query}").text, "html.parser")
+    [link] = page.select("footer a[hreflang]")
+    assert sorted(dict(parse_qsl(str(link["href"])[1:]))) == ["after", "lang", "owner", "q"]
 
 
 def test_a_form_has_the_other_language_until_it_is_sent() -> None:
