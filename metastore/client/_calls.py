@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 from metastore.client import _responses as responses
 from metastore.client._responses import ENVELOPE, JSON, PROBLEM, understood, understood_write
 from metastore.client._transport import Transport
-from metastore.errors import StorageBusy
-from metastore.http.responses import Response
+from metastore.errors import StorageBusy, StorageUnavailable
+from metastore.http.responses import MOST_PAGES, Pages, Response
 from metastore.lazy import LazyList
 from metastore.parse import encodable, parse_limit
 from metastore.store.waiting import LONGEST
@@ -57,21 +57,22 @@ class Calls:
         parse_limit(limit)
         if limit is not None:
             query = {**query, "limit": str(min(max(limit, 1), _LARGEST_PAGE))}
-        return LazyList(lambda: islice(self._following(kind, path, query, self._page(kind, path, query)), limit))
+        return LazyList(lambda: islice(self._following(kind, path, self._page(kind, path, query)), limit))
 
-    def _following(self, kind: Any, path: str, query: Query, page: tuple[Any, Query | None]) -> Iterator[Any]:
+    def _following(self, kind: Any, path: str, page: tuple[Any, str | None]) -> Iterator[Any]:
+        pages = Pages()
         while True:
-            items, next_query = page
+            items, following = page
             yield from items
-            if next_query is None or next_query == query:
+            if following is None:
                 return
-            query, page = next_query, self._page(kind, path, next_query)
+            page = self._page(kind, path, dict(parse_qsl(pages.turn(following), keep_blank_values=True)))
 
-    def _page(self, kind: Any, path: str, query: Query) -> tuple[tuple[Any, ...], Query | None]:
-        def read(answer: Response) -> tuple[tuple[Any, ...], Query | None]:
-            following = responses.next_page(answer)
-            items = responses.value(tuple[kind, ...])(answer)
-            return items, dict(parse_qsl(following, keep_blank_values=True)) if following is not None else None
+    def _page(self, kind: Any, path: str, query: Query) -> tuple[tuple[Any, ...], str | None]:
+        """Return the items of a page, and the query of the next one."""
+
+        def read(answer: Response) -> tuple[tuple[Any, ...], str | None]:
+            return responses.value(tuple[kind, ...])(answer), responses.next_page(answer)
 
         return understood(self.get(path, query), read)
 
@@ -97,7 +98,7 @@ class Calls:
         """
         seen: set[tuple[Any, ...]] = set()
         tries = 0
-        while True:
+        for _ in range(MOST_PAGES):
             fresh = [entry for entry in page if _state(entry) not in seen]
             yield from fresh
             if len(page) < _LARGEST_PAGE:
@@ -109,6 +110,7 @@ class Calls:
                 self._http.wait(_FEED_PAUSE)
             seen = {_state(entry) for entry in page}
             page = self._feed_page(page[-1].cursor)
+        raise StorageUnavailable(f"the service's feed has more than {MOST_PAGES} pages")
 
     def send(
         self,

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from metastore.descriptor.document import load, load_written
+from metastore.descriptor.limits import limit_values
 from metastore.errors import (
     AlreadyExists,
     AuthenticationError,
@@ -32,7 +33,7 @@ from metastore.errors import (
     TagNotFound,
     TooLarge,
 )
-from metastore.http.responses import Response, ResponseLost
+from metastore.http.responses import MOST_VALUES, Response, ResponseLost
 from metastore.parse import parse_dataset_id
 from metastore.types import ChangeRequest, Dataset, DatasetId, Difference, Finding, Revision
 from metastore.wire import from_wire
@@ -177,10 +178,11 @@ def json_of(answer: Response) -> Any:
     """Return the JSON of a response.
 
     Raises:
-        ValueError: It is not JSON, or declares another media type.
+        ValueError: It is not JSON, declares another media type, or has too many values.
     """
     if answer.media_type not in (JSON, ENVELOPE, PROBLEM):
         raise ValueError(f"it is {answer.media_type or 'of no type'}")
+    limit_values(answer.content, MOST_VALUES)
     return load_written(answer.content)
 
 

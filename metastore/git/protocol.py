@@ -34,8 +34,8 @@ class NoRepository(Missing):
 _VERSION_2 = {"Git-Protocol": "version=2"}
 _AGENT = "agent=metastore"
 _NO_GIT = "the server does not answer as a Git server does"
-#: The most bytes of the objects, as a multiple of those of the response.
-_UNPACKED = 8
+#: The most bytes of the objects, as a multiple of those of the response, and the most objects.
+_UNPACKED, _MOST_OBJECTS = 8, 1_000_000
 
 
 class References(NamedTuple):
@@ -112,7 +112,7 @@ class SmartHttp:
         body = _request("fetch", [*arguments, "done"])
         content = self._ask(path, "upload-pack", body, _VERSION_2)
         try:
-            return from_pack(_packfile(content), longest=_UNPACKED * self._host.longest)
+            return from_pack(_packfile(content), longest=_UNPACKED * self._host.longest, most=_MOST_OBJECTS)
         except StorageUnavailable as error:
             if missing := [each for each in wants if each in str(error)]:  # "not our ref", with the id
                 raise KeyError(missing[0]) from None

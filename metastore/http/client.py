@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from metastore.errors import MetastoreError, PermissionDenied, StorageBusy, StorageError, StorageUnavailable
 from metastore.http.connection import Connection, backoff
 from metastore.http.credentials import Credentials, check_base
-from metastore.http.responses import Missing, Redirected, Response, ResponseLost
+from metastore.http.responses import Missing, Pages, Redirected, Response, ResponseLost
 
 #: The longest body to read, in bytes. GitHub's largest blob has 100 MiB.
 LONGEST = 256 * 1024 * 1024
@@ -160,17 +160,14 @@ class Host:
         """Yield a page and the pages that its `Link` header leads to, one at a time; see `call`.
 
         Raises:
-            StorageUnavailable: A page leads back to an earlier one.
+            StorageUnavailable: A page leads back to an earlier one, or there are more than 100,000.
         """
         response = self.call("GET", path, query=query, **options)
         yield response
-        addresses = set()
-        while (address := response.next_page()) and address not in addresses:
-            addresses.add(address)
-            response = self.call("GET", address, **options)
+        pages = Pages()
+        while address := response.next_page():
+            response = self.call("GET", pages.turn(address), **options)
             yield response
-        if address:
-            raise StorageUnavailable(f"{self._name()} leads from page to page in a circle")
 
     def when_there(self, attempt: Callable[[], _Result], *, within: float | None = None) -> _Result:
         """Repeat a call until the host knows a resource that it has just created, within the patience.

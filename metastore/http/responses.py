@@ -14,7 +14,12 @@ from typing import Any
 from metastore.errors import StorageUnavailable
 from metastore.http.fields import Fields, Unexpected
 
+#: The most pages of one list: ten million repositories, a hundred to a page.
+MOST_PAGES = 100_000
+#: The most values in the JSON of a response. In memory, a value takes up to a hundred times its bytes.
+MOST_VALUES = 2_000_000
 _UNNAMED_WAIT = 60.0  # seconds: GitHub's advice for a limit without a time
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
 
@@ -49,11 +54,13 @@ class Response:
         """Return the body as JSON values.
 
         Raises:
-            StorageUnavailable: The body is not JSON, but for example the page of a proxy.
+            StorageUnavailable: The body is not JSON, but for example the page of a proxy, or has too many values.
         """
         try:
             return self._value()
         except ValueError:
+            if _has_many_values(self.content):
+                raise Unexpected(f"the host answered {self.status} with more than {MOST_VALUES} values") from None
             raise Unexpected(f"the host answered {self.status} with something that is no JSON") from None
 
     def fields(self, where: str) -> Fields:
@@ -78,6 +85,8 @@ class Response:
         return "; ".join(" ".join(each.split())[:300] for each in words)[:500]
 
     def _value(self) -> Any:
+        if _has_many_values(self.content):
+            raise ValueError(f"it has more than {MOST_VALUES} values")
         try:
             return json.loads(self.content)
         except RecursionError:
@@ -114,6 +123,35 @@ class Response:
         except ValueError:
             return False
         return isinstance(value, dict) and "rate-limit" in str(value.get("documentation_url"))
+
+
+def _has_many_values(content: bytes) -> bool:
+    """Tell whether JSON has more than `MOST_VALUES` values. What is inside of texts counts only at first sight."""
+    return _most_values(content) > MOST_VALUES and _most_values(_TEXT.sub(b"", content)) > MOST_VALUES
+
+
+def _most_values(content: bytes) -> int:
+    return content.count(b",") + content.count(b"[") + content.count(b"{")
+
+
+class Pages:
+    """The pages of one list of a server that may be broken or hostile, and lead on for ever."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def turn(self, address: str) -> str:
+        """Return the address or cursor of the next page.
+
+        Raises:
+            StorageUnavailable: The list was there before, or has more than 100,000 pages.
+        """
+        if hash(address) in self._seen:
+            raise Unexpected("the server leads from page to page in a circle")
+        if len(self._seen) >= MOST_PAGES:
+            raise Unexpected(f"the server's list has more than {MOST_PAGES} pages")
+        self._seen.add(hash(address))
+        return address
 
 
 class _Failed(Exception):

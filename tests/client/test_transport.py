@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import logging
 import os
 import pickle
@@ -31,12 +32,13 @@ from metastore import (
 )
 from metastore.client._last_seen import LastSeen
 from metastore.config import ServiceSettings
+from metastore.http import responses as http_responses
 from metastore.http._body import head_within
 from metastore.types import RevisionId
 
 from ..conftest import change
 from ..harness import http_proxy as faults
-from ..harness.http_proxy import Fault, Proxy, no_waiting
+from ..harness.http_proxy import Exchange, Fault, Proxy, no_waiting
 from ..loopback import TOKEN, serving, token
 
 CARS = "physics/cars"
@@ -215,7 +217,27 @@ def test_a_list_goes_on_page_by_page_and_never_elsewhere(remote: MetaStore, serv
     with pytest.raises(StorageUnavailable, match="elsewhere"):
         remote.dataset_list()
     proxy.always["GET"] = faults.says("200 OK", b'["a/b"]', "application/json", Link='<?after=a/b>; rel="next"')
-    assert len(list(remote.dataset_list())) == 2  # and does not turn in circles
+    with pytest.raises(StorageUnavailable, match="in a circle"):
+        list(remote.dataset_list())
+
+
+def test_a_page_of_too_many_values_is_not_parsed(remote: MetaStore, proxy: Proxy) -> None:
+    proxy.always["GET"] = faults.says("200 OK", b"[" + b"[]," * 2_000_001 + b"[]]", "application/json")
+    with pytest.raises(StorageUnavailable, match="more than 2000000 values"):
+        remote.dataset_list()
+
+
+def test_a_list_without_end_is_given_up(remote: MetaStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_responses, "MOST_PAGES", 5)
+    numbers = itertools.count()
+
+    def page(each: Exchange) -> None:
+        link = f'<?after=a/{next(numbers)}>; rel="next"'
+        faults.says("200 OK", b'["a/b"]', "application/json", Link=link)(each)
+
+    proxy.always["GET"] = page
+    with pytest.raises(StorageUnavailable, match="more than 5 pages"):
+        list(remote.dataset_list())
 
 
 def test_a_change_feed_of_many_at_once_comes_whole(

@@ -20,9 +20,10 @@ from metastore.errors import (
     StorageError,
     StorageUnavailable,
 )
+from metastore.http import responses
 from metastore.http.client import Host
 from metastore.http.credentials import Nobody, Token, check_base
-from metastore.http.responses import Redirected, ResponseLost
+from metastore.http.responses import Redirected, Response, ResponseLost
 
 from ..processes import in_child
 from .server import CUTS, Fault, HostServer, Reply, Request
@@ -100,6 +101,23 @@ def test_pages_that_lead_in_a_circle_end_with_an_error(host: Host, server: Echo)
     server.fault(Reply(200, [], {"Link": f'<{server.url}/pages?page=2>; rel="next"'}), path="/pages", times=99, skip=1)
     with pytest.raises(StorageUnavailable, match="in a circle"):
         list(host.pages("/pages"))
+
+
+def test_pages_without_end_are_given_up(host: Host, server: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "MOST_PAGES", 1)
+    with pytest.raises(StorageUnavailable, match="more than 1 pages"):
+        list(host.pages("/pages"))
+
+
+def test_an_answer_of_too_many_values_is_not_parsed() -> None:
+    def answer(content: bytes) -> Response:
+        return Response("", 200, {}, content)
+
+    many = b"[" + b"[]," * responses.MOST_VALUES + b"[]]"
+    with pytest.raises(StorageUnavailable, match="more than 2000000 values"):
+        answer(many).json()
+    assert answer(many).message() == ""
+    assert answer(b'["' + many + b'"]').json() == [many.decode()]
 
 
 def test_a_page_under_another_name_of_the_host_is_asked_for_under_ours(host: Host, server: Echo) -> None:

@@ -14,7 +14,7 @@ from metastore.errors import PermissionDenied, StorageUnavailable
 from metastore.git.repository import TAGS
 from metastore.http.client import Host
 from metastore.http.fields import Fields, Unexpected
-from metastore.http.responses import Response, ResponseLost
+from metastore.http.responses import Pages, Response, ResponseLost
 from metastore.storage.github import _queries
 
 NOTHING = "0" * 40
@@ -125,9 +125,10 @@ class GraphQl:
         """Yield the nodes of a connection, page by page; nothing if GitHub reports `top` as not found.
 
         Raises:
-            StorageUnavailable: GitHub reports no such error, but returns nothing.
+            StorageUnavailable: GitHub reports no such error, but returns nothing; or its pages do not end.
         """
         after: str | None = None
+        turning = Pages()
         while True:
             holder = self._ask(question, after=after, **variables).top(top)
             if holder is None:
@@ -137,9 +138,7 @@ class GraphQl:
             info = page.below("pageInfo")
             if not info.truth("hasNextPage"):
                 return
-            if after == info.text("endCursor"):
-                raise Unexpected("GitHub leads from a page to the same page")
-            after = info.text("endCursor")
+            after = turning.turn(info.text("endCursor"))
 
     def move(self, node_id: str, moves: Sequence[Move], *, force: bool = False) -> None:
         """Move references, all or none. A `before` of None is compared too, unless the move is forced.
