@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -435,6 +435,65 @@ def test_no_role_calls_what_has_the_rights_of_the_owner_by_a_trigger_of_its_own(
     callable_by_all = """SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND prosecdef
         AND has_function_privilege('page', oid, 'EXECUTE')"""
     assert typed(as_application, callable_by_all) == []
+
+
+#: What a role could try. Some of it PostgreSQL grants to everybody: it must change nothing of the record.
+ATTEMPTS = [
+    "SET ROLE postgres; UPDATE dataset SET n = 7",
+    "SET session_replication_role = replica; UPDATE dataset SET n = 7",
+    "SET metastore.first = 'true'; INSERT INTO snapshot_bundles DEFAULT VALUES",
+    "SET metastore.renumbering = 'true'; UPDATE dataset_change SET xid = '1'",
+    "COPY dataset_feed FROM PROGRAM 'echo x 1'",
+    "SELECT pg_read_file('PG_VERSION')",
+    "SELECT lo_import('/etc/hostname')",
+    "CREATE TEMP TABLE dataset (pk bigint, owner text, name text); INSERT INTO dataset VALUES (1, 'a', 'b')",
+    "CREATE TEMP VIEW dataset_revision AS SELECT 1; SELECT metastore_dataset_indexed()",
+    "SELECT setval('dataset_pk_seq', 1)",
+    "SELECT setval(pg_get_serial_sequence('dataset_change', 'pos'), 1, false)",
+    "SELECT setval(pg_get_serial_sequence('snapshot_bundles', 'snapshot_id'), 1, false)",
+    "BEGIN; LOCK TABLE dataset",
+    "BEGIN; LOCK TABLE bundles IN ROW EXCLUSIVE MODE NOWAIT; PREPARE TRANSACTION 'x'",
+    "SELECT FROM dataset FOR UPDATE",
+    "VACUUM FULL dataset",
+    "CREATE INDEX ON dataset (owner)",
+    "CREATE RULE r AS ON INSERT TO bundles DO INSTEAD NOTHING",
+    "CREATE TRIGGER t BEFORE INSERT ON bundles FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "CREATE FUNCTION cardinality(bytea[]) RETURNS int LANGUAGE sql AS 'SELECT 0'",
+    "CREATE TABLE own (a int)",
+    "CREATE SCHEMA own",
+    "GRANT ALL ON dataset TO PUBLIC",
+    "DROP TABLE dataset_revision CASCADE",
+    "TRUNCATE bundles CASCADE",
+    "ALTER SYSTEM SET fsync = off",
+    "SELECT metastore_take('NuMI', NULL, false)",
+    "SELECT metastore_dataset_renumber()",
+    "UPDATE dataset_feed SET id = 'x'",
+    "DELETE FROM dataset_text",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
+    "LISTEN everything",
+    "SELECT pg_advisory_lock(1)",
+]
+RECORD = """SELECT table_name, query_to_xml(
+    format('SELECT md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM %I AS t', table_name), false, true, '')::text
+    FROM information_schema.tables WHERE table_schema = current_schema() ORDER BY 1"""
+DEFINITIONS = """SELECT oid::regclass::text, relacl::text FROM pg_class
+    WHERE relnamespace = current_schema()::regnamespace UNION SELECT oid::regprocedure::text, md5(prosrc) FROM pg_proc
+    WHERE pronamespace = current_schema()::regnamespace ORDER BY 1"""
+
+
+@pytest.mark.parametrize("role", ["portal", "page"])
+def test_nothing_that_a_role_can_type_changes_the_record(dsn: str, as_application: str, role: str) -> None:
+    typed(dsn, "GRANT CREATE ON SCHEMA public TO PUBLIC")  # as PostgreSQL 14 does
+    set_up_roles(dsn)
+    storage = PostgresStorage(as_application)
+    storage.create(CARS, {"a": b"1"}, change())
+    typed(as_application, "INSERT INTO bundles (name, event, ifb_group) VALUES ('NuMI', 'e,1d,2', 'NOvA')")
+    before = typed(dsn, RECORD), typed(dsn, DEFINITIONS)
+    for statement in ATTEMPTS:
+        with suppress(psycopg.Error):
+            typed(make_conninfo(as_application, user=role, options="-c statement_timeout=3000"), statement)
+    assert (typed(dsn, RECORD), typed(dsn, DEFINITIONS)) == before
+    storage.close()
 
 
 def test_status_names_what_puts_changes_and_the_feed_at_risk(dsn: str) -> None:

@@ -29,6 +29,9 @@ _APPLICATION = (
     "GRANT EXECUTE ON FUNCTION {functions} TO {role}",
 )
 _READER = (_SCHEMA, f"GRANT SELECT ON bundles, bundle_variables, {_RECORD}, {_DATASETS} TO {{role}}")
+#: A role that can make functions beside the owner's could let these call them. A database that began with a version
+#: older than PostgreSQL 15 lets every role do so.
+_CLOSED = "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
 #: The functions that change datasets.
 _FUNCTIONS = """SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
     AND proname LIKE 'metastore\\_dataset\\_%' AND prosecdef"""
@@ -55,7 +58,8 @@ class Role:
 def set_up_roles(dsn: str) -> tuple[Role, ...]:
     """Create the roles of applications and readers where they are missing, and give each its rights.
 
-    The roles cannot log in. Grant them to those that do: `GRANT metastore_app TO portal`.
+    Other roles can then no longer make tables or functions in the schema, unless they were granted that by name. The
+    roles cannot log in. Grant them to those that do: `GRANT metastore_app TO portal`.
 
     Args:
         dsn: The database, with the role that owns the tables and may create roles.
@@ -66,6 +70,7 @@ def set_up_roles(dsn: str) -> tuple[Role, ...]:
     """
     with database_errors(), connect(dsn) as connection:
         created = {name: _create(connection, name) for name in (APPLICATION, READER)}
+        _grant(connection, APPLICATION, (_CLOSED,))
         grant_application(connection, APPLICATION)
         grant_reader(connection, READER)
         return (
