@@ -28,8 +28,9 @@ _ALLOWED = "Authorization, Content-Type, If-Match, If-None-Match, Metastore-At-L
 _EXPOSED = "ETag, Link, Location, Content-Location, Preference-Applied, Retry-After, WWW-Authenticate, X-Request-ID"
 #: The seconds for which a browser remembers the permission.
 _REMEMBERED = "600"
-#: The characters of a path that are logged: a line of up to 4 kB is written in one piece (PIPE_BUF, pipe(7)).
-_LONGEST = 500
+#: The bytes of a path and the characters of a user that are logged. They take up to six and four bytes each, and a line
+#: of up to 4 kB is written in one piece (PIPE_BUF, pipe(7)).
+_LONGEST, _LONGEST_USER = 400, 250
 _access = logging.getLogger("metastore.access")
 
 Headers = list[tuple[str, str]]
@@ -122,7 +123,7 @@ class _Seen:
         return (
             f'{{"time": "{_now()}", "method": {_text(method)}, "path": {_text(path)}, "route": {_text(self.route)}, '
             f'"status": {self.status}, "ms": {seconds * 1000:.2f}, "bytes": {self.sent}, '
-            f'"user": {_text(user) if user is not None else "null"}, "request_id": "{self.id}"}}'
+            f'"user": {_text(user[:_LONGEST_USER]) if user is not None else "null"}, "request_id": "{self.id}"}}'
         )
 
 

@@ -471,6 +471,46 @@ def test_options_says_which_methods_there_are(there: Door) -> None:
         assert methods <= set(answer.headers["Allow"].split(", ")) <= methods | {"HEAD", "OPTIONS"}
 
 
+#: What proxies and frameworks take for the host, path, method, address or user of a request.
+SPOOFED = {
+    "Forwarded": "for=127.0.0.1;host=evil.example.org;proto=https",
+    "X-Forwarded-Host": "evil.example.org",
+    "X-Forwarded-Port": "1",
+    "X-Forwarded-Prefix": "/evil",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Server": "evil.example.org",
+    "X-Host": "evil.example.org",
+    "X-Original-URL": "/metrics",
+    "X-Rewrite-URL": "/metrics",
+    "X-Script-Name": "/evil",
+    "X-HTTP-Method": "DELETE",
+    "X-HTTP-Method-Override": "DELETE",
+    "X-Method-Override": "DELETE",
+    "X-Real-IP": "127.0.0.1",
+    "True-Client-IP": "127.0.0.1",
+    "Remote-User": "carol",
+    "X-Remote-User": "carol",
+    "X-Forwarded-User": "carol",
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_header_of_a_client_changes_host_path_method_or_user(there: Door, method: str) -> None:
+    """`X-Forwarded-For` and `SCRIPT_NAME` of a near proxy count: see `test_rate` and `test_serving`."""
+
+    def seen(path: str, headers: dict[str, str]) -> tuple[int, list[tuple[str, str]], str]:
+        answer = there.app.test_client().open(path, method=method, headers={"Accept": "text/html", **headers})
+        kept = [
+            each for each in answer.headers if each[0] not in ("X-Request-ID", "Date", "Set-Cookie", "Content-Length")
+        ]
+        cookie = answer.headers.get("Set-Cookie", "").partition(";")[2]
+        return answer.status_code, [*kept, ("cookie", cookie)], re.sub('"[0-9a-f]{16}"|value="[^"]*"', "", answer.text)
+
+    pages = ("/", "/datasets", "/datasets/physics/cars", "/sign-in", "/sign-out", "/session", "/bundles/NuMI", "/none")
+    for path in (*pages, CARS, f"{API}/datasets", f"{API}/log", "/openapi.json", "/git/physics/cars.git/info/refs"):
+        assert seen(path, SPOOFED) == seen(path, {}), path
+
+
 # On a socket, where there are bytes that no client would send
 
 

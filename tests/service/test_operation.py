@@ -17,6 +17,7 @@ from metastore.auth.tokens import Verifier
 from metastore.bundle import BundleRegistry
 from metastore.config import ServiceSettings
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt, StorageError, StorageUnavailable
+from metastore.printable import printable
 from metastore.service.context import Service
 from metastore.service.metrics import metrics
 from metastore.web import create_app, make_app
@@ -232,6 +233,13 @@ def test_a_request_is_one_line_with_any_path(door: Door, lines: list[str], path:
     (line,) = lines
     assert "\n" not in line
     assert json.loads(line)["status"] == 404
+
+
+def test_the_longest_line_is_written_in_one_piece(door: Door, lines: list[str]) -> None:
+    door.comes("\U0001f600" * 1000, "ds:*:*").delete(f"{API}/datasets/x/" + "\x1b" * 1000)
+    (line,) = lines
+    assert json.loads(line)["user"].startswith("\U0001f600")
+    assert len(printable(line).encode()) < 4096
 
 
 def test_a_request_that_is_refused_at_once_is_logged_too(door: Door, lines: list[str]) -> None:
