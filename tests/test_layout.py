@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from metastore.errors import StorageUnavailable
+from metastore.storage.local.layout import PRIVATE
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -36,3 +39,27 @@ def test_a_store_whose_making_was_killed_is_made_by_the_next(tmp_path: Path, mon
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert list(GitStorage(tmp_path).ids()) == []
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "a file"])
+def test_an_open_store_that_is_gone_is_not_one_without_datasets(tmp_path: Path, left: str) -> None:
+    root = tmp_path / "store"
+    storage = GitStorage(root, sync=False)
+    first = storage.create(CARS, {"a": b"1"}, change())
+    root.rename(tmp_path / "unmounted")
+    if left != "nothing":
+        root.mkdir() if left == "an empty folder" else root.touch()
+    calls: list[Callable[[], object]] = [
+        lambda: storage.resolve(CARS, None),
+        lambda: storage.resolve(BOATS, None),
+        lambda: list(storage.ids(deleted=None)),
+        lambda: list(storage.ids(prefix="physics/")),
+        lambda: storage.append(CARS, {"a": b"2"}, change(), parent=first.id),
+        lambda: storage.purge(CARS, parent=first.id),
+        lambda: storage.create(BOATS, {"a": b"1"}, change()),
+        storage.ping,
+    ]
+    for call in calls:
+        with pytest.raises(StorageUnavailable):
+            call()
+    assert not root.is_dir() or {each.name for each in root.iterdir()} <= {PRIVATE}  # with locks

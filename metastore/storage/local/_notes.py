@@ -110,6 +110,7 @@ class Notes:
             DatasetMoved: A note says where the dataset went.
             DatasetNotFound: There is nothing.
             NotADataset: Something else is in the repository's place, such as a file.
+            StorageUnavailable: The store itself is gone.
         """
         path = self._layout.path(dataset_id)
         there = is_folder(path)
@@ -119,6 +120,7 @@ class Notes:
             if new_id := self.moved_to(dataset_id):
                 raise DatasetMoved(dataset_id, new_id) from None
             if not os.path.lexists(path):  # the note goes when a dataset comes back
+                self._layout.expect_store()
                 raise DatasetNotFound(dataset_id) from None
 
     def redirect(self, dataset_id: DatasetId) -> None:

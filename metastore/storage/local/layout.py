@@ -78,6 +78,15 @@ class Layout:
         else:
             self.take_identity(identity or random_name(16))
 
+    def expect_store(self) -> None:
+        """Check that the store is still there, so that what is missing in it has not gone with it.
+
+        Raises:
+            StorageUnavailable: It is gone, for example because its disk is not mounted.
+        """
+        if not os.path.exists(f"{self.root}/{MARK}"):
+            raise StorageUnavailable(f"the store at {self.root} is gone: is its disk mounted?")
+
     def _present(self) -> list[str]:
         try:
             return [name for name in os.listdir(self.root) if name != PRIVATE]
@@ -247,7 +256,8 @@ class Layout:
                 sync_directory(folder)
 
     def ids(self, prefix: str, after: DatasetId | None) -> Iterator[DatasetId]:
-        """Yield the ids that have a repository, in order."""
+        """Yield the ids that have a repository, in order. Raises StorageUnavailable if the store is gone."""
+        self.expect_store()
         owner_prefix, slash, name_prefix = prefix.partition("/")
         for owner in self._owners(owner_prefix, whole=bool(slash)):
             if after and owner < after.owner:
