@@ -767,6 +767,8 @@ def test_all_datasets_that_fit_are_patched_in_one_batch_which_is_taken_back(run:
     broken = run(*edit, '{"homepage": 1}', "--dry-run", *WRITE)
     assert broken.err.count("WARNING: museum/b: /homepage: ") == 1
     assert run(*edit, '{"homepage": 1}', *WRITE).err.count("WARNING: museum/b: /homepage: ") == 1
+    known = run(*edit, '{"title": "Broken before"}', "--dry-run", *WRITE)
+    assert re.search("WARNING: museum/b: [1-9] problems? as before", known.err)
     again = run(*edit, '{"title": "Broken before"}', *WRITE)
     assert "/homepage" not in again.err
     assert re.search("WARNING: museum/b: [1-9] problems? as before", again.err)

@@ -106,7 +106,8 @@ def first_field(descriptor: Any) -> Any:
         (lambda d: d["resources"][0]["schema"].update(primaryKey="t"), "major", "primaryKey changed in r"),
         (lambda d: d["resources"][0]["schema"].update(primaryKey=["n"]), "patch", "primaryKey changed in r"),
         (lambda d: d["licenses"][0].pop("name"), "major", "licence changed"),
-        (lambda d: d["licenses"][0].update(name="CC0-1.0"), "patch", "licence changed"),
+        (lambda d: d["licenses"][0].update(name="CC0-1.0"), "minor", "licence changed"),
+        (lambda d: d["licenses"][0].update(name="CC BY 4.0"), "patch", "licence changed"),
         (lambda d: d["licenses"][0].update(name="CC-BY-NC-4.0"), "major", "licence changed"),
         (lambda d: d.pop("licenses"), "major", "licenses removed"),
         (lambda d: d.update(keyword=d.pop("keywords"), title="T"), "patch", "keywords renamed; title added"),
@@ -152,7 +153,34 @@ def test_a_field_that_moved_to_another_table_breaks_what_reads_it() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "grade"),
     [
-        ("Creative Commons Attribution 4.0", "CC0-1.0", "patch"),
+        ({"unit": "km/h"}, {"unit": "mph"}, "major"),
+        ({"unitCode": "KMH"}, {"unitCode": "HM"}, "major"),
+        ({"unit": "mW"}, {"unit": "MW"}, "major"),
+        ({}, {"unit": "km/h"}, "minor"),
+        ({"unit": "km/h"}, {}, "minor"),
+        (
+            {"categories": [{"value": 1, "label": "active"}]},
+            {"categories": [{"value": 1, "label": "Active "}]},
+            "patch",
+        ),
+        ({"categories": [{"value": 1, "label": "Actve"}]}, {"categories": [{"value": 1, "label": "Active"}]}, "major"),
+        (
+            {"categories": [{"value": 1, "label": "Active"}]},
+            {"categories": [{"value": 1, "label": "Inactive"}]},
+            "major",
+        ),
+        ({"categories": [{"value": 1, "label": "+"}]}, {"categories": [{"value": 1, "label": "-"}]}, "major"),
+    ],
+)
+def test_what_the_values_of_a_field_mean_is_graded_by_units_and_labels(old: Any, new: Any, grade: str) -> None:
+    before, after = ({"resources": [{"name": "r", "schema": {"fields": [{"name": "f"} | d]}}]} for d in (old, new))
+    assert default().grade(changes(before, after)) == grade
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "grade"),
+    [
+        ("Creative Commons Attribution 4.0", "CC0-1.0", "minor"),
         ("Creative Commons Attribution 4.0", "CC-BY-4.0", "patch"),
         ("Creative Commons Zero", "Creative Commons Attribution Share-Alike 4.0", "major"),
         ("Creative Commons Attribution", "Creative Commons Attribution Non-Commercial", "major"),

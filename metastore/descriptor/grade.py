@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 from metastore.descriptor.document import load
 from metastore.descriptor.naming import same_fields
@@ -75,7 +76,8 @@ class Rule:
         place: Their place in words; `*` stands for anything within one part, `**` for anything.
         when: A condition on the values: `wider` (the new type holds all values of the old), `any` (the type is `any`
             or `string`, as a missing one), `looser` (a limit lets more through), `no-stricter` (the licence asks for no
-            more than before), `default` (a default was written out or left out, or a format or key was spelled
+            more than before), `less-strict` (it asks for less), `spelling` (only case, white space, punctuation or the
+            form of a letter changed), `default` (a default was written out or left out, or a format or key was spelled
             otherwise), `address` (one address replaced another); empty for none.
     """
 
@@ -210,6 +212,18 @@ def _is_no_stricter(difference: Difference) -> bool:
     return old is not None and new is not None and new <= old
 
 
+def _is_less_strict(difference: Difference) -> bool:
+    old, new = (_strictness(value) for value in (difference.old, difference.new))
+    return old is not None and new is not None and new < old
+
+
+def _is_spelling(difference: Difference) -> bool:
+    old, new = (
+        re.sub(r"[\W_]+", "", normalize("NFKC", str(value)).casefold()) for value in (difference.old, difference.new)
+    )
+    return bool(old) and old == new
+
+
 def _strictness(licence: Any) -> int | None:
     """Return how much a licence, or the strictest of several, requires; None if one is unknown."""
     if isinstance(licence, list):
@@ -229,6 +243,8 @@ _CONDITIONS = {
     "any": _is_any,
     "looser": _is_looser,
     "no-stricter": _is_no_stricter,
+    "less-strict": _is_less_strict,
+    "spelling": _is_spelling,
     "default": _is_default,
     "address": _is_address,
 }
