@@ -286,6 +286,38 @@ def test_a_form_of_a_stranger_has_a_size(client: FlaskClient, beyond: int, statu
     assert client.post("/datasets/new", data=body, content_type=FORM).status_code == status
 
 
+#: What a browser may do with a page: no script or style within it, nothing of other sites, no frame, no address told.
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/datasets/physics/cars", "/sign-in", "/session", "/datasets/physics/none", "/none", "/datasets/a/b/edit"],
+)
+def test_every_page_and_error_tells_browsers_what_it_may_do(client: FlaskClient, path: str) -> None:
+    for answer in (client.get(path, headers={"Accept": "text/html"}), client.post(path)):
+        if answer.mimetype == "text/html":
+            assert set(answer.headers["Content-Security-Policy"].split("; ")) > POLICY
+            assert answer.headers["Referrer-Policy"] == "same-origin"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("name", ["token", "sign_in_token", "access_token", "jwt", "csrf_token"])
+def test_a_token_in_an_address_signs_nobody_in(client: FlaskClient, name: str) -> None:
+    query = f"?{name}={token('ann')}"
+    assert client.get(f"/session{query}").status_code == 401
+    assert client.post(f"/sign-in{query}", data={"csrf_token": csrf(client)}).status_code == 401
+    assert client.get("/session").status_code == 401
+
+
 @pytest.mark.parametrize(("origin", "language"), [(None, "en"), ("https://evil.example.org", "de")])
 def test_no_form_is_taken_without_the_token_of_its_own_session(
     client: FlaskClient, store: MetaStore, registry: BundleRegistry, origin: str | None, language: str
