@@ -22,6 +22,8 @@ from metastore.http.responses import Missing, Pages, Redirected, Response, Respo
 LONGEST = 256 * 1024 * 1024
 #: The longest time that a slowed-down call may wait for the end of a limit, in seconds.
 HOURS = 4 * 3600.0
+#: The longest time that a host is left alone, in seconds. A broken one may name years, or no number that there is.
+_DAY = 24 * 3600.0
 _Result = TypeVar("_Result")
 
 
@@ -150,7 +152,7 @@ class Host:
                 self._keep_pace(self._pace)
             response = self._sent(method, url, query, content, sent, repeatable)
             if (wait := self._limit(response)) is not None:
-                self._limited_until = max(self._limited_until, self._clock() + wait)
+                self._limited_until = max(self._limited_until, self._clock() + min(wait, _DAY))
             elif response.status == 401 and not renewed and self._credentials.renew():
                 renewed = True
             else:

@@ -183,6 +183,21 @@ def test_a_limit_longer_than_our_patience_is_an_error_at_once(host: Host, server
     assert (clock.slept, len(server.seen)) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Retry-After": "999999999"}, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 400}],
+    ids=["years", "for ever"],
+)
+def test_a_host_that_names_an_absurd_limit_is_asked_again_after_a_day(
+    host: Host, server: Echo, clock: Clock, headers: dict[str, str]
+) -> None:
+    server.fault(Reply(429, {}, headers))
+    with pytest.raises(StorageBusy, match="try again in 86400 seconds"):
+        host.call("GET", "/a")
+    clock.now += 86_401
+    assert host.call("GET", "/a").status == 200
+
+
 def test_limits_that_never_end_use_up_the_patience(host: Host, server: Echo, clock: Clock) -> None:
     server.fault(Reply(429, {}, {"Retry-After": "40"}), times=9)
     with pytest.raises(StorageBusy):
