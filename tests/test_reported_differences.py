@@ -12,6 +12,7 @@ from metastore.descriptor.summary import summary
 RULES = '[{"id":"a","value":{"color":"red","size":1}},{"id":"b","value":{"color":"%s","size":2}},{"id":"c","value":{}}]'
 CODES = ["ASN", "AST", "AWS", "FIN", "USA"]
 LINES = "".join(f"This is line {number} of the text, and it says something.\r\n" for number in range(30))
+WORDS = " ".join(f"word{number}" for number in range(60))
 PACKAGES = ["install 0.1", "install 1.1", "types 3", "types 3", "z 1"]
 
 
@@ -96,6 +97,32 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         ["resource visits › schema › field visit_dt renamed: 'visit_dt' → 'visit_date' (type unchanged)"],
     ),
     "a type that looks the same": ({"version": 1}, {"version": "1"}, ["version changed: 1 → '1'"]),
+    "columns in another order": (
+        table({"name": "id"}, {"name": "start"}, {"name": "end"}),
+        table({"name": "start"}, {"name": "end"}, {"name": "id"}),
+        ["resource visits › schema › field id moved from the start to after end"],
+    ),
+    "codes that were exchanged": (
+        table({"name": "sex", "categories": [{"value": 1, "label": "Male"}, {"value": 2, "label": "Female"}]}),
+        table({"name": "sex", "categories": [{"value": 1, "label": "Female"}, {"value": 2, "label": "Male"}]}),
+        [
+            "resource visits › schema › field sex › category 1 › label changed: 'Male' → 'Female'",
+            "resource visits › schema › field sex › category 2 › label changed: 'Female' → 'Male'",
+        ],
+    ),
+    "a year in a long text": (
+        {"description": f"{WORDS} measured until 2019. {WORDS}"},
+        {"description": f"{WORDS} measured until 2020. {WORDS}"},
+        [
+            "description changed: '…word58 word59 measured until 2019. word0 word1 word2 …' → "
+            "'…word58 word59 measured until 2020. word0 word1 word2 …'"
+        ],
+    ),
+    "a second licence": (
+        {"licenses": [{"name": "CC-BY-4.0"}]},
+        {"licenses": [{"name": "ODbL-1.0"}, {"name": "CC-BY-4.0"}]},
+        ['licence ODbL-1.0 added: {"name": "ODbL-1.0"}'],
+    ),
     "a row in a table": (
         {"resources": [{"name": "r", "data": [{"id": 1, "v": "a"}, {"id": 2, "v": "b"}]}]},
         {"resources": [{"name": "r", "data": [{"id": 1, "v": "a"}, {"id": 2, "v": "c"}, {"id": 3, "v": "d"}]}]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ from metastore.pages.side_by_side import rows_of
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision, Tag
+from metastore.wording import spelled
 
 compare = Blueprint("compare", __name__)
 Piece = tuple[str, bool]
@@ -42,6 +43,8 @@ _LONGEST_TEXT = 100_000
 _PLACES, _CONTEXT = 10, 12
 #: The newest revisions, and the tags, that are offered to choose from.
 _OFFERED = 50
+#: The length of a value that is spelled as JSON, in characters.
+_SPELLED = 80
 _KINDS = (later("added"), later("removed"), later("changed"), later("renamed"), later("moved"))
 #: The grades of a change.
 _GRADES = (later("major"), later("minor"), later("patch"))
@@ -188,6 +191,8 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
     are_texts = isinstance(old, str) and isinstance(new, str)
     one, other, changed = line_ends(old, new) if are_texts else (_text(old), _text(new), "")
     excerpts, more = contrast(one, other, words=_CONTEXT, most=_PLACES)
+    if not excerpts and not changed:  # a number, and a text with the same digits
+        return [(spelled(old, _SPELLED), True)], [(spelled(new, _SPELLED), True)]
     rest = [(_(" (and %(more)s more)", more=more), False)] if more else []
     before, after = (list(_side(excerpts, name)) for name in ("old", "new"))
     ends = [[(_(" (line ends %(kind)s)", kind=kind), True)] for kind in changed.split(" → ")] if changed else [[], []]
@@ -196,7 +201,8 @@ def beside(old: Any, new: Any, *, by_words: bool) -> tuple[list[Piece], list[Pie
 
 def _side(excerpts: Sequence[Excerpt], name: str) -> Iterator[Piece]:
     """Yield the pieces of the old or the new side, with `…` only where something is left out."""
-    for part, following in zip(excerpts, [*excerpts[1:], None], strict=True):
+    for part, following in pairwise((*excerpts, None)):
+        assert part is not None
         yield part.before.removeprefix("…") if part.joins else part.before, False
         yield getattr(part, name), True
         yield part.after.removesuffix("…") if following and following.joins else part.after, False

@@ -20,6 +20,7 @@ from metastore.auth.tokens import Verifier
 from metastore.descriptor.lines import unified
 from metastore.web import create_app
 
+from ..test_reported_differences import READ
 from .conftest import SECRET
 from .reader import reader_of, text_of
 from .test_hostile import sign_in
@@ -55,6 +56,23 @@ def test_a_value_that_is_cut_is_seen_as_a_whole_behind_a_link(client: FlaskClien
         assert "a0399" not in main(page)
         (link,) = (unescape(href) for href in re.findall(r'href="([^"]*)">Show in full', page))
         assert f"{side} {text}" in main(client.get(link).text)
+
+
+def test_the_reported_differences_read_well_on_a_page_too() -> None:
+    """`reported-differences.txt` is meant to be read: to write it again, print `shown`."""
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    reader, shown = reader_of(store), ""
+    for number, (report, (old, new, _said)) in enumerate(READ.items()):
+        dataset_id = f"reports/d{number}"
+        store.dataset_create(dataset_id, old)
+        store.dataset_update(dataset_id, new)
+        reader.opens(f"/datasets/{dataset_id}/compare?from={store.revision_list(dataset_id)[-1].id}")
+        assert reader.status == 200, report
+        summaries = reader.soup.select(".summary")
+        rows = reader.soup.select("main tr:has(td)")
+        texts = [" | ".join(text_of(cell) for cell in row.select("th, td")) for row in rows] or ["No differences"]
+        shown += "\n".join((report, *map(text_of, summaries), *(f"  {text}" for text in texts), "", ""))
+    assert shown == (Path(__file__).parent / "data" / "reported-differences.txt").read_text()
 
 
 def test_changes_at_two_places_of_a_short_text_leave_nothing_out(client: FlaskClient, store: MetaStore) -> None:
