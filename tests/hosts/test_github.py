@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -314,6 +315,7 @@ def test_a_read_never_takes_an_old_head_for_the_newest(hub: GitHub, store: MetaS
     other = MetaStore(opened(hub), author=ANN, clock=ticking())
     for number in range(1, 4):
         other.dataset_update(CARS, {"n": number})
+        assert json.loads(store.dataset_json(CARS)[1]) == {"n": number}
         assert store.dataset_read(CARS).descriptor == {"n": number}
         store.dataset_update(CARS, {"n": -number})
         assert other.dataset_read(CARS).descriptor == {"n": -number}

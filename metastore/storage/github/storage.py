@@ -48,7 +48,7 @@ from metastore.storage.github._listing import Listing
 from metastore.storage.github._repository import GitHubRepository
 from metastore.storage.naming import Naming
 from metastore.storage.objects import ObjectStorage
-from metastore.storage.port import attempt
+from metastore.storage.port import Storage, attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
 
 
@@ -151,6 +151,9 @@ class GitHubStorage(ObjectStorage):
         if revision is None:
             repository.on_branch[commit_id] = None
         return revision_of(commit_id, commit_at(repository, commit_id))
+
+    def find(self, dataset_id: DatasetId, revision: str | None, path: str) -> tuple[Revision, bytes | None]:
+        return Storage.find(self, dataset_id, revision, path)  # the head is known from a moment ago, so ask again
 
     def read(self, dataset_id: DatasetId, revision_id: RevisionId, path: str) -> bytes:
         def read() -> bytes:
