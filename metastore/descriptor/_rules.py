@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from metastore.descriptor._schema_errors import kind_of_value
 from metastore.descriptor.lfs import sha256_of
-from metastore.descriptor.resources import local_path, of_path, resources, why_unsafe, words_of
+from metastore.descriptor.resources import is_plain, local_path, of_path, resources, why_unsafe, words_of
 from metastore.phrase import Phrase
 from metastore.types import Finding
 
+#: The resources of a descriptor, with their positions.
+_Listed = list[tuple[int, dict[str, Any]]]
 #: A hash whose method is misspelt, so that no program recognises it.
 _MISSPELT = re.compile(r"(?!sha256:)(?i:sha-?256:)")
 
+#: The members of a resource that can name a file.
+_REFERENCES = ("schema", "dialect", "path", "extrapaths")
 _WORDS = {"path": Phrase("path"), "extrapaths": Phrase("extra path")}
 
 
@@ -28,8 +32,11 @@ def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular:
         with_pointers: Also name the local files that get no Git LFS pointer.
         tabular: The profile asks for schemas itself.
     """
-    fields = cache(partial(_fields_by_resource, descriptor))  # once, and only if a foreign key needs it
-    for index, resource in resources(descriptor):
+    listed = list(resources(descriptor))
+    schemas = (resource.get("schema") for _, resource in listed)
+    has_keys = any(isinstance(schema, dict) and "foreignKeys" in schema for schema in schemas)
+    fields = _fields_by_resource(listed) if has_keys else {}  # it takes time
+    for index, resource in listed:
         place = f"/resources/{index}"
         where = partial(words_of, descriptor, ("resources", index))  # only for findings: it takes time
         if not tabular and resource.get("profile") == "tabular-data-resource" and "schema" not in resource:
@@ -40,26 +47,26 @@ def broken_rules(descriptor: Mapping[str, Any], *, with_pointers: bool, tabular:
             yield from _extra_paths(resource["extrapaths"], place, where)
         yield from _of_schema(resource.get("schema"), f"{place}/schema", where, fields)
         yield from _of_hash(resource, place, where, with_pointers=with_pointers)
-    yield from _collisions(descriptor)
+    yield from _collisions(descriptor, listed)
 
 
-def _fields_by_resource(descriptor: Mapping[str, Any]) -> dict[str, frozenset[str] | None]:
-    named = (resource for _, resource in resources(descriptor) if _is_text(resource.get("name")))
-    return {resource["name"]: _names(resource) for resource in named}
+def _fields_by_resource(listed: _Listed) -> dict[str, set[str] | None]:
+    named = (resource for _, resource in listed if isinstance(resource.get("name"), str))
+    return {resource["name"]: _names(resource.get("schema")) for resource in named}
 
 
 def _references(resource: Mapping[str, Any], place: str, where: Callable[[], str]) -> Iterator[Finding]:
     """Yield the unsafe references to files. `check` refuses only those to files that are written to disk."""
-    paths = [(member, resource[member]) for member in ("schema", "dialect") if _is_text(resource.get(member))]
-    for member in ("path", "extrapaths"):
+    for member in _REFERENCES:
         value = resource.get(member)
-        listed = enumerate(value) if isinstance(value, list) else ()
-        paths += [(f"{member}/{number}", path) for number, path in listed if _is_text(path)]
-        paths += [(member, value)] if isinstance(value, str) else []
-    for member, path in paths:
-        if problem := why_refused(path):
-            what = _WORDS.get(member.partition("/")[0], member)
-            yield Finding(f"{place}/{member}", of_path(path, what, where(), problem), "unsafe")
+        if value is None or (isinstance(value, str) and is_plain(value)):
+            continue
+        paths = [(f"{place}/{member}", value)]
+        if isinstance(value, list) and member in _WORDS:
+            paths = [(f"{place}/{member}/{number}", path) for number, path in enumerate(value)]
+        for pointer, path in paths:
+            if isinstance(path, str) and (problem := why_refused(path)):
+                yield Finding(pointer, of_path(path, _WORDS.get(member, member), where(), problem), "unsafe")
 
 
 def why_refused(path: str) -> str | None:
@@ -74,47 +81,46 @@ def _extra_paths(value: Any, place: str, where: Callable[[], str]) -> Iterator[F
         yield Finding(f"{place}/extrapaths", detail, "type")
         return
     for number, path in enumerate(value):
-        if not _is_text(path):
+        if not isinstance(path, str):
             values = {"number": number + 1, "where": where(), "value": kind_of_value(path)}
             detail = Phrase("extra path %(number)s of %(where)s is %(value)s, not text", **values)
             yield Finding(f"{place}/extrapaths/{number}", detail, "type")
 
 
-def _names(resource: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the names of a resource's fields; None if they are not known."""
-    schema = resource.get("schema")
+def _names(schema: Any) -> set[str] | None:
+    """Return the names of a schema's fields; None if they are not known."""
     fields = schema.get("fields") if isinstance(schema, dict) else None
     if not isinstance(fields, list):
         return None
-    return frozenset(field["name"] for field in fields if isinstance(field, dict) and _is_text(field.get("name")))
+    return {name for field in fields if isinstance(field, dict) and isinstance(name := field.get("name"), str)}
 
 
 def _of_schema(
-    schema: Any, place: str, where: Callable[[], str], fields: Callable[[], Mapping[str, Any]]
+    schema: Any, place: str, where: Callable[[], str], fields: Mapping[str, set[str] | None]
 ) -> Iterator[Finding]:
-    if not isinstance(schema, dict) or (own := _names({"schema": schema})) is None:
+    if (own := _names(schema)) is None:
         return
     first: dict[str, int] = {}
-    for number, field in enumerate(schema["fields"]):
+    for number, field in enumerate(schema["fields"] if len(own) < len(schema["fields"]) else ()):
         name = field.get("name") if isinstance(field, dict) else None
         if isinstance(name, str) and first.setdefault(name, number) != number:
             detail = Phrase("two fields of %(where)s have the name %(name)r", where=where(), name=name[:100])
             yield Finding(f"{place}/fields/{number}/name", detail, "duplicate-field")
-    for name in _listed(schema.get("primaryKey")):
+    for name in _texts(schema.get("primaryKey")):
         if name not in own:
             detail = Phrase("the primary key of %(where)s names no field: %(name)r", where=where(), name=name[:100])
             yield Finding(f"{place}/primaryKey", detail, "key")
     keys = schema.get("foreignKeys")
     for number, key in enumerate(keys if isinstance(keys, list) else ()):
         if isinstance(key, dict):
-            for problem in _of_foreign_key(key, own, fields()):
+            for problem in _of_foreign_key(key, own, fields):
                 values = {"number": number + 1, "where": where(), "problem": problem}
                 detail = Phrase("foreign key %(number)s of %(where)s %(problem)s", **values)
                 yield Finding(f"{place}/foreignKeys/{number}", detail, "key")
 
 
-def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping[str, Any]) -> Iterator[str]:
-    unknown = (name[:100] for name in _listed(key.get("fields")) if name not in own)
+def _of_foreign_key(key: Mapping[str, Any], own: set[str], fields: Mapping[str, set[str] | None]) -> Iterator[str]:
+    unknown = (name[:100] for name in _texts(key.get("fields")) if name not in own)
     yield from (Phrase("names no field: %(name)r", name=name) for name in unknown)
     reference = key.get("reference")
     if not isinstance(reference, dict):
@@ -127,7 +133,7 @@ def _of_foreign_key(key: Mapping[str, Any], own: frozenset[str], fields: Mapping
         return
     there = fields[target] if target else own
     if there is not None:
-        absent = (name[:100] for name in _listed(reference.get("fields")) if name not in there)
+        absent = (name[:100] for name in _texts(reference.get("fields")) if name not in there)
         yield from (Phrase("refers to the field %(name)r, which is not there", name=name) for name in absent)
 
 
@@ -149,11 +155,11 @@ def _of_hash(
             yield Finding(place, detail, "no-pointer")
 
 
-def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
+def _collisions(descriptor: Mapping[str, Any], listed: _Listed) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    for index, resource in resources(descriptor):
+    for index, resource in listed:
         for member in ("path", "extrapaths"):
-            for path in _listed(resource.get(member)):
+            for path in _texts(resource.get(member)):
                 other = first.setdefault(unicodedata.normalize("NFC", path).casefold(), path)
                 if other != path:
                     from metastore.looks import only, visible  # hardly any descriptor needs it
@@ -168,11 +174,8 @@ def _collisions(descriptor: Mapping[str, Any]) -> Iterator[Finding]:
                     yield Finding(f"/resources/{index}/{member}", detail, "collision")
 
 
-def _listed(value: Any) -> list[str]:
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a member that is a text or a list of them."""
     if isinstance(value, str):
         return [value]
-    return [item for item in value if _is_text(item)] if isinstance(value, list) else []
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

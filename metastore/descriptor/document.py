@@ -41,6 +41,7 @@ _FAULTS = {
     "Invalid \\escape": Phrase("no escape such as \\n follows the backslash, which alone is written as \\\\,"),
     "Invalid \\uXXXX escape": Phrase("four hexadecimal digits were expected after \\u"),
 }
+_LITERALS = {None: "null", True: "true", False: "false"}
 _MAX_DIGITS = 4000  # Python itself stops at 4300
 _MAX_BITS = 13_280
 
@@ -119,7 +120,7 @@ def load(content: bytes) -> Any:
         ValueError: It is not JSON; the message says where. NaN is not JSON, though many programs write it.
     """
     try:
-        return json.loads(content, parse_constant=_no_constant)
+        return _LOADER.decode(content.decode(json.detect_encoding(content), "surrogatepass"))  # as `json.loads` does
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -214,15 +215,18 @@ def _no_constant(text: str) -> Any:
     raise InvalidInput(Phrase("%(text)s is not JSON: write null, a number, or text", text=text))
 
 
+_LOADER = json.JSONDecoder(parse_constant=_no_constant)  # `json.loads` would make one in each call
+
+
 class _Unwritable(Exception):
     pass
 
 
 def _write(value: Any, newline: str | None, parts: list[_Part], sort: bool, depth: int) -> None:
     if isinstance(value, str):
-        parts.append(encode_basestring(value) if len(value) <= _PIECE else _quoted(value))
+        parts.append(_quoted(value))
     elif value is None or value is True or value is False:
-        parts.append({None: "null", True: "true", False: "false"}[value])
+        parts.append(_LITERALS[value])
     elif isinstance(value, (dict, list, tuple)):
         _write_container(value, newline, parts, sort, depth)
     elif isinstance(value, int):
@@ -236,31 +240,39 @@ def _write(value: Any, newline: str | None, parts: list[_Part], sort: bool, dept
 
 
 def _quoted(text: str) -> _Part:
-    """Quote a long text piece by piece, once it is written."""
+    """Quote a text; a long one piece by piece, once it is written."""
+    if len(text) <= _PIECE:
+        return encode_basestring(text)
     pieces = (encode_basestring(text[at : at + _PIECE])[1:-1] for at in range(0, len(text), _PIECE))
     return chain('"', pieces, '"')
 
 
 def _write_container(value: Any, newline: str | None, parts: list[_Part], sort: bool, depth: int) -> None:
-    is_object = isinstance(value, dict)
+    start, end = "{}" if isinstance(value, dict) else "[]"
     if not value:
-        parts.append("{}" if is_object else "[]")
+        parts.append(start + end)
         return
     if depth >= MAX_DEPTH:
         raise _Unwritable
     inner = newline + "  " if newline is not None else None
-    separator = ("{" if is_object else "[") + (inner or "")
-    for member in (sorted(value) if sort else value) if is_object else value:
-        parts.append(separator)
-        if is_object:
-            if not isinstance(member, str):
+    before, comma = start + (inner or ""), "," + inner if inner is not None else ", "
+    if start == "[":
+        for item in value:
+            parts.append(before)
+            _write(item, inner, parts, sort, depth + 1)
+            before = comma
+    else:
+        for name in sorted(value) if sort else value:
+            if not isinstance(name, str):
                 raise _Unwritable
-            parts += (encode_basestring(member) if len(member) <= _PIECE else _quoted(member), ": ")
-            _write(value[member], inner, parts, sort, depth + 1)
-        else:
-            _write(member, inner, parts, sort, depth + 1)
-        separator = "," + inner if inner is not None else ", "
-    parts.append((newline or "") + ("}" if is_object else "]"))
+            item = value[name]
+            if type(item) is str and len(name) <= _PIECE >= len(item):  # most members, without a further call
+                parts.append(f"{before}{encode_basestring(name)}: {encode_basestring(item)}")
+            else:
+                parts += before, _quoted(name), ": "
+                _write(item, inner, parts, sort, depth + 1)
+            before = comma
+    parts.append((newline or "") + end)
 
 
 def _explain(value: Any, pointer: str = "", depth: int = 0) -> None:  # noqa: C901 - one branch a kind of value

@@ -211,10 +211,11 @@ def _judged(descriptor: Mapping[str, Any], resource: Mapping[str, Any]) -> dict[
     standing = {"schema": {"fields": [{"name": "x", "type": "string"}]}, "dialect": {}}
     told: list[Any] = []
     for item in listed:
-        references = {
-            key: value for key, value in standing.items() if isinstance(item, dict) and isinstance(item.get(key), str)
-        }
-        told.append({**resource, **item, **references} if isinstance(item, dict) else item)
+        if isinstance(item, dict):
+            references = [key for key in standing if isinstance(item.get(key), str)]
+            if resource or references:
+                item = {**resource, **item, **{key: standing[key] for key in references}}
+        told.append(item)
     empty = {"name": "x", "path": "x", "profile": "tabular-data-resource", "schema": standing["schema"]}
     return {**whole, "resources": told or [empty]}
 

@@ -17,7 +17,7 @@ from metastore.phrase import Phrase, joined
 OWN_FILES = frozenset({DESCRIPTOR, ".gitattributes", ".lfsconfig", ".metastore-deleted"})
 _LONGEST_PART = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # all of Unicode's category Cc
-#: Nearly all paths match, and are safe. Matching is much faster than the rules of `why_unsafe`.
+#: The paths of `is_plain`; no URL is among them.
 _PLAIN = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: The name of a list -> the word for one of its items.
@@ -62,7 +62,8 @@ def check(descriptor: Any) -> None:
                 other=seen[name] + 1,
             )
             problems.append((f"/resources/{index}/name", detail))
-        for pointer, path in _paths(index, resource):
+        value = resource.get("path")
+        for pointer, path in () if isinstance(value, str) and is_plain(value) else _paths(index, value):
             if problem := why_unsafe(path):
                 where = words_of(descriptor, ("resources", index))
                 problems.append((pointer, of_path(path, Phrase("path"), where, problem)))
@@ -76,8 +77,7 @@ def of_path(path: str, what: str, where: str, problem: str) -> Phrase:
     return Phrase("the %(what)s %(path)r of %(where)s %(problem)s", **values)
 
 
-def _paths(index: int, resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    path = resource.get("path")
+def _paths(index: int, path: Any) -> Iterator[tuple[str, str]]:
     if isinstance(path, str):
         yield f"/resources/{index}/path", path
     elif isinstance(path, list):
@@ -114,9 +114,14 @@ def is_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
+def is_plain(path: str) -> bool:
+    """Tell, much faster than `why_unsafe`, that a path is safe, as nearly all are; False if that is not certain."""
+    return _PLAIN.fullmatch(path) is not None and len(path) <= _LONGEST_PART and path.lower() not in OWN_FILES
+
+
 def why_unsafe(path: str) -> str | None:
     """Return why a path is unsafe, as a predicate such as `is absolute`; None for a safe path or a URL."""
-    if is_url(path) or (len(path) <= _LONGEST_PART and _PLAIN.fullmatch(path) and path.lower() not in OWN_FILES):
+    if is_plain(path) or is_url(path):
         return None
     if _CONTROL.search(path):
         return Phrase("has control characters")
