@@ -98,8 +98,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
             return
         (recorder.release if how == fcntl.LOCK_UN else recorder.take)(names[descriptor])
 
-    def taken(lock: str) -> None:
-        take(lock)
+    def taken(lock: str, *, sync: bool) -> None:
+        take(lock, sync=sync)
         recorder.take(lock)
 
     def unlinked(path: Any, **options: Any) -> None:

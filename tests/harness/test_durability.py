@@ -16,6 +16,7 @@ import pytest
 #: Every kind of write. `call` leaves a mark in the trace where a call has returned.
 WRITES = """
 import os, sys, metastore
+from metastore.files.durable import replace_file
 root = sys.argv[1]
 
 def call(name, made):
@@ -33,6 +34,12 @@ call("move", store.dataset_move("physics/cars", "chemistry/boats"))
 call("delete", store.dataset_delete("chemistry/boats"))
 call("compact", store.storage.compact(metastore.DatasetId("chemistry", "boats")))
 call("purge", store.dataset_purge("chemistry/boats"))
+
+# Git packed a branch whose name has a slash, and removed its folder.
+head, repository = store.dataset_create("physics/bikes", {"n": 1}).revision.id, f"{root}/physics/bikes.git"
+replace_file(f"{repository}/packed-refs", f"{head} refs/heads/next/x\\n".encode(), sync=True)
+replace_file(f"{repository}/HEAD", b"ref: refs/heads/next/x\\n", sync=True)
+call("update of a branch in a folder", store.dataset_update("physics/bikes", {"n": 2}))
 """
 TRACED = "fsync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat,open,openat,unlink,unlinkat,rmdir,access,faccessat"
 #: Where something is made, or thrown away, that does not count; and files that are locked and hold nothing: a lock of

@@ -40,7 +40,7 @@ def protect(path: str, *, sync: bool) -> None:
     """
     file = f"{path}/config"
     if lacking(read_file(file) or b""):
-        with git_locked([file]):
+        with git_locked([file], sync=sync):
             content = read_file(file) or b""
             lines = content if content.endswith(b"\n") or not content else content + b"\n"
             replace_locked(file, lines + lacking(content), sync=sync)

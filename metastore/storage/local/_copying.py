@@ -259,7 +259,7 @@ def _set_small_file(path: str, name: str, old: _State, new: _State) -> None:
     content = new.small[name]
     if content == old.small[name]:
         return
-    with git_locked([f"{path}/{name}"]):
+    with git_locked([f"{path}/{name}"], sync=True):
         if content is None:
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}/{name}")

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from metastore.errors import StorageBusy
-from metastore.files.durable import replace_file
+from metastore.files.durable import make_folders, replace_file
 
 _MARK = "metastore"
 _LOCK, _ASIDE = ".lock", "..lock"
@@ -27,11 +27,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 
 
 @contextmanager
-def git_locked(paths: Iterable[str]) -> Iterator[None]:
+def git_locked(paths: Iterable[str], *, sync: bool) -> Iterator[None]:
     """Hold Git's locks on files, which need not be there. Only ever called under the dataset's `flock`.
 
     Args:
         paths: The files, in the order in which they are locked: Git's is references by name, then `packed-refs`.
+        sync: Whether to make the folders of these files durable, if Git has removed them.
 
     Raises:
         StorageBusy: Git holds a lock, and does not let go of it.
@@ -39,7 +40,7 @@ def git_locked(paths: Iterable[str]) -> Iterator[None]:
     taken: list[str] = []
     try:
         for path in paths:
-            _take(path + _LOCK)
+            _take(path + _LOCK, sync=sync)
             taken.append(path + _LOCK)
         yield
     finally:
@@ -66,15 +67,15 @@ def stale_locks(folder: str) -> Iterator[str]:
                 yield entry.path
 
 
-def _take(lock: str) -> None:
+def _take(lock: str, *, sync: bool) -> None:
     give_up, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
         try:
             os.symlink(_MARK, lock)
             return
         except FileNotFoundError:  # Git removes folders of references that are empty, also while they are made
-            with suppress(FileNotFoundError, FileExistsError):
-                os.makedirs(os.path.dirname(lock), exist_ok=True)
+            with suppress(FileNotFoundError):
+                make_folders(os.path.dirname(lock), sync=sync)
         except FileExistsError:
             if _is_ours(lock):
                 with suppress(FileNotFoundError):

@@ -286,7 +286,7 @@ def remove_packs(path: str, names: Iterable[str]) -> None:
     names = set(removable(path, names)) - _made_again(path)
     several = f"{path}/objects/pack/multi-pack-index"
     if names and os.path.exists(several):
-        with git_locked([several]), suppress(FileNotFoundError):
+        with git_locked([several], sync=False), suppress(FileNotFoundError):
             os.unlink(several)
     for name in names:
         for ending in (".idx", ".pack", ".rev", ".bitmap", ".mtimes"):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
-from metastore.files.durable import make_folders, sync_directory
+from metastore.files.durable import sync_directory
 from metastore.files.reading import read_file
 from metastore.git.repository import HEADS, TAGS
 from metastore.os_errors import in_words
@@ -127,7 +127,7 @@ class References:
         wanted = sorted(set(names))
         self.clear_stale(wanted)
         protect(self._path, sync=self._sync)
-        with git_locked(f"{self._path}/{name}" for name in wanted):
+        with git_locked((f"{self._path}/{name}" for name in wanted), sync=self._sync):
             self._locked = frozenset(wanted)
             try:
                 yield
@@ -141,9 +141,7 @@ class References:
             OutcomeUnknown: The change is made, but the disk did not confirm that it is durable.
         """
         self._expect_locked([name])
-        path = f"{self._path}/{name}"
-        make_folders(os.path.dirname(path), sync=self._sync)
-        self._replace(path, f"{target}\n".encode(), target)
+        self._replace(f"{self._path}/{name}", f"{target}\n".encode(), target)
 
     def change(self, changes: Mapping[str, str | None]) -> None:
         """Set or (None) remove locked references, atomically for readers.
@@ -155,7 +153,7 @@ class References:
         if len(changes) == 1 and (target := next(iter(changes.values()))) is not None:
             self.set(next(iter(changes)), target)
             return
-        with git_locked([self._packed_path]):
+        with git_locked([self._packed_path], sync=self._sync):
             packed = read_packed(self._packed_path)
             loose = {name: held for name in changes if (held := self._loose_target(name)) is not None}
             if len(changes) > 1 and loose:  # several files cannot change atomically, but the lines of one file can
@@ -178,13 +176,13 @@ class References:
     def replace_all(self, references: Mapping[str, str]) -> None:
         """Replace all references at once."""
         loose = self.loose()
-        with self.locked(loose), git_locked([self._packed_path]):
+        with self.locked(loose), git_locked([self._packed_path], sync=self._sync):
             self._write_packed(references, next(iter(references.values()), ""))
             self._remove(loose)
 
     def add_all(self, references: Mapping[str, str]) -> None:
         """Add references to `packed-refs`. A reference with its own file keeps its value."""
-        with git_locked([self._packed_path]):
+        with git_locked([self._packed_path], sync=self._sync):
             packed = {**read_packed(self._packed_path), **references}
             self._write_packed(packed, next(iter(packed.values()), ""))
 
