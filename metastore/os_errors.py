@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from metastore.errors import StorageUnavailable
@@ -44,22 +42,34 @@ def in_words(error: OSError) -> str:
     return _WORDS.get(error.errno or 0, error.strerror or str(error))
 
 
-@contextmanager
-def storage_errors() -> Iterator[None]:
+# Classes, and not `contextmanager`, since these two are entered many times in each call of a local store.
+
+
+class storage_errors:  # noqa: N801 - used like `contextlib.suppress`
     """Translate errors of the operating system to StorageUnavailable, with the file's name and plain words."""
-    try:
-        yield
-    except OSError as error:
-        reason = in_words(error)
-        raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            reason = in_words(error)
+            raise StorageUnavailable(f"{reason}: {error.filename}" if error.filename else reason) from error
 
 
-@contextmanager
-def naming(path: str | Path) -> Iterator[None]:
+class naming:  # noqa: N801 - used like `contextlib.suppress`
     """Let an error of the operating system name this file, as errors of calls on open files do not."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(self._path)

@@ -130,7 +130,7 @@ def parse_expected(expected: AnyRevision | None) -> str | None:
     Raises:
         InvalidInput: It is something else.
     """
-    if isinstance(expected, Revision | Tag):
+    if isinstance(expected, (Revision, Tag)):
         return parse_revision(expected)
     if expected is None or (isinstance(expected, str) and len(expected) == 40 and looks_like_revision(expected)):
         return expected

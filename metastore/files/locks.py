@@ -11,9 +11,6 @@ from metastore import forks
 from metastore.files.durable import remove_tree
 from metastore.files.reading import close_file
 
-#: Nobody waits for the lock of a folder.
-_AT_ONCE = fcntl.LOCK_EX | fcntl.LOCK_NB
-
 
 class _HeldLocks:
     """The descriptors of the files that this process holds locks on."""
@@ -45,26 +42,42 @@ def locked(paths: Iterable[str], *, shared: bool = False, wait: bool = True) -> 
         BlockingIOError: Somebody else holds one, and the caller does not want to wait.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    with ExitStack() as stack:
+    taken: list[int] = []
+    try:
         for path in sorted(set(paths)):
-            stack.enter_context(_locked(_open_lock(path), how))
+            taken.append(_open_lock(path))
+            _take(taken[-1], how)
         yield
+    finally:
+        for descriptor in reversed(taken):
+            _release(descriptor)
+
+
+def _take(descriptor: int, how: int) -> None:
+    """Take `flock` on an open file or folder. Whether it succeeds or not, the caller releases it."""
+    _held.descriptors.add(descriptor)
+    fcntl.flock(descriptor, how)
+
+
+def _release(descriptor: int) -> None:
+    """Release `flock` on an open file or folder, and close it; a forked child has closed it already."""
+    if descriptor in _held.descriptors:
+        _held.descriptors.discard(descriptor)
+        # Closing is not enough: a child that was forked meanwhile may still have the file open.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        close_file(descriptor)
 
 
 @contextmanager
-def _locked(descriptor: int, how: int) -> Iterator[None]:
-    """Hold `flock` on an open file or folder, and close it."""
-    _held.descriptors.add(descriptor)
+def _locked_folder(path: str) -> Iterator[None]:
+    """Hold `flock` on a folder. Raises BlockingIOError: somebody else does."""
+    descriptor = _open_folder(path)
     try:
-        fcntl.flock(descriptor, how)
+        _take(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        if descriptor in _held.descriptors:
-            _held.descriptors.discard(descriptor)
-            # Closing is not enough: a child that was forked meanwhile may still have the file open.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            close_file(descriptor)
+        _release(descriptor)
 
 
 @contextmanager
@@ -84,7 +97,7 @@ def building(path: str) -> Iterator[None]:
     """Make a folder, hold `flock` on it while the body fills it, and remove what is still there at the end."""
     os.mkdir(path)
     try:
-        with _locked(_open_folder(path), _AT_ONCE):
+        with _locked_folder(path):
             yield
     finally:
         remove_tree(path)
@@ -93,7 +106,7 @@ def building(path: str) -> Iterator[None]:
 def is_being_built(path: str) -> bool:
     """Tell whether a living process fills the folder at a path. The kernel frees the locks of those that died."""
     try:
-        with _locked(_open_folder(path), _AT_ONCE):
+        with _locked_folder(path):
             return False
     except (FileNotFoundError, NotADirectoryError):
         return False

@@ -25,11 +25,12 @@ class Cache:
     def get(self, key: Hashable) -> Any:
         """Return the value of a key, or None."""
         found = self._values.get(key)
-        if found is None:  # taking the lock would cost as much as all the rest
+        if found is None:
             return None
-        with self._mutex:
-            if key in self._values:
-                self._values.move_to_end(key)
+        try:  # noqa: SIM105 - one step, so the lock is not needed; it or `suppress` would cost as much as all the rest
+            self._values.move_to_end(key)
+        except KeyError:  # displaced meanwhile
+            pass
         return found[0]
 
     def put(self, key: Hashable, value: Any, weight: int) -> None:

@@ -220,10 +220,13 @@ def commit_at(repository: ReadableRepository, commit_id: str) -> Commit:
     kind, content = object_at(repository, commit_id)
     try:
         if kind == COMMIT:
-            return _parse_commit(content)
+            return parsed_commit(content)
     except ValueError:
         pass
     raise StorageCorrupt(f"the object {commit_id} is not a commit that can be read")
 
 
-_parse_commit = lru_cache(4096)(parse_commit)
+@lru_cache(4096)
+def parsed_commit(content: bytes) -> Commit:
+    """Return what `parse_commit` does, and remember it: a commit is read again and again once it is written."""
+    return parse_commit(content)

@@ -15,6 +15,7 @@ from metastore.errors import (
     DatasetMoved,
     DatasetNotFound,
     PathNotFound,
+    RevisionConflict,
     StorageCorrupt,
     TagNotFound,
 )
@@ -32,8 +33,8 @@ from metastore.git.history import (
     tag_object,
     tag_of,
 )
-from metastore.git.objects import GitObject, parse_commit
-from metastore.git.repository import Inspect, Repository, ancestry, commit_at, no_inspection, object_at
+from metastore.git.objects import GitObject
+from metastore.git.repository import Inspect, Repository, ancestry, commit_at, no_inspection, object_at, parsed_commit
 from metastore.git.trees import walk_tree
 from metastore.storage.port import Storage, attempt
 from metastore.types import BlobId, Change, Damage, DatasetId, Issue, Revision, RevisionId, Tag, TagSpec
@@ -82,7 +83,7 @@ class ObjectStorage(Storage):
         objects, commit = next_objects(None, None, files, change)
         with attempt(None, commit):
             self._make(dataset_id, objects, commit)
-        return revision_of(commit, parse_commit(objects[commit].content))
+        return revision_of(commit, parsed_commit(objects[commit].content))
 
     def append(
         self,
@@ -93,11 +94,12 @@ class ObjectStorage(Storage):
         parent: RevisionId,
     ) -> Revision:
         with attempt(parent) as ids, self._open_to_append(dataset_id, parent) as repository:
-            expect_head(dataset_id, repository, parent)
+            if (newest := repository.newest()) != parent:  # before objects are stored in vain
+                raise RevisionConflict(dataset_id, expected=parent, actual=newest)
             objects, commit = next_objects(repository, parent, changes, change)
             ids.wanted = commit
             self._advance(dataset_id, repository, objects, commit, parent)
-        return revision_of(commit, parse_commit(objects[commit].content))
+        return revision_of(commit, parsed_commit(objects[commit].content))
 
     def resolve(self, dataset_id: DatasetId, revision: str | None) -> Revision:
         with self._open(dataset_id) as repository:

@@ -27,6 +27,11 @@ class Descriptors:
         content = count(self._storage.read(dataset_id, revision.id, DESCRIPTOR))
         return Dataset(dataset_id, revision, understand(dataset_id, revision, content), content)
 
+    def named(self, dataset_id: DatasetId, revision: str | None) -> Dataset:
+        """Return a dataset at a revision. Raises DatasetDeleted, PathNotFound, NotADescriptor."""
+        revision_read, content = self.stored(dataset_id, revision)
+        return Dataset(dataset_id, revision_read, understand(dataset_id, revision_read, content), content)
+
     def value(self, dataset_id: DatasetId, revision: Revision) -> dict[str, Any]:
         """Return a descriptor with numbers as written; an empty one for a deletion.
 

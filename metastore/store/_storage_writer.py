@@ -148,8 +148,9 @@ class StorageWriter(Writer):
                     self._storage.paths(dataset_id, head.id), self._storage.paths(dataset_id, since.id)
                 )
             reverted = None
+            old = self._storage.find(dataset_id, head.id, DESCRIPTOR)[1]
             document, changes = self._changed(
-                dataset_id, head, lambda content: self.prepare(undo.descriptor(head, content))
+                dataset_id, head, old, lambda content: self.prepare(undo.descriptor(head, content))
             )
             return changes | undo.files(head)
 
@@ -222,27 +223,30 @@ class StorageWriter(Writer):
 
     def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
         """Replace the descriptor of a live dataset by one that is computed from it."""
-        document = None
+        dataset_id, document, old = request.dataset_id, None, None
+
+        def read_head() -> Revision:
+            nonlocal old
+            head, old = self._storage.find(dataset_id, None, DESCRIPTOR)
+            return _expect(request, head)
 
         def files(head: Revision) -> FileChanges:
             nonlocal document
-            document, changes = self._changed(request.dataset_id, head, compute)
+            document, changes = self._changed(dataset_id, head, old, compute)
             return changes
 
-        return self._written(request, self._append(request, files)[1], document)
+        return self._written(request, self._append(request, files, read_head)[1], document)
 
     def _changed(
-        self, dataset_id: DatasetId, head: Revision, compute: Callable[[bytes | None], Document]
+        self, dataset_id: DatasetId, head: Revision, old: bytes | None, compute: Callable[[bytes | None], Document]
     ) -> tuple[Document, FileChanges]:
-        """Return the new descriptor of a live dataset, and the files that change with it."""
+        """Return the new descriptor of a live dataset whose present one is `old`, and the files that change with it."""
         if head.deleted:
             raise DatasetDeleted(dataset_id, head)
-        paths = self._storage.paths(dataset_id, head.id)
 
         def read(path: str) -> bytes:
             return self._storage.read(dataset_id, head.id, path)
 
-        old = read(DESCRIPTOR) if DESCRIPTOR in paths else None
         document = compute(old)
         if old is not None:
             document = self._known.marked(document, head.id, old)
@@ -252,6 +256,7 @@ class StorageWriter(Writer):
             return document._replace(content=old, value=understand(dataset_id, head, old)), {}
         if old is not None:
             self._rules.versions.check(dataset_id, old, document)
+        paths = self._storage.paths(dataset_id, head.id)
         return document, file_changes.changed_files(old, document, paths, read, self._lfs_config(dataset_id))
 
     def _written(self, request: ChangeRequest, after: Revision, document: Document | None) -> Dataset:
@@ -260,22 +265,22 @@ class StorageWriter(Writer):
         file_changes.log_findings(request.dataset_id, document.findings)
         return Dataset(request.dataset_id, after, document.value, document.content, document.findings)
 
-    def _append(self, request: ChangeRequest, compute: Callable[[Revision], FileChanges]) -> tuple[Revision, Revision]:
+    def _append(
+        self,
+        request: ChangeRequest,
+        compute: Callable[[Revision], FileChanges],
+        read_head: Callable[[], Revision] | None = None,
+    ) -> tuple[Revision, Revision]:
         """Append a revision. Return the previous and the new revision, or the same one twice if no file changes."""
-        change = self._change(request)
+        change, read = self._change(request), read_head or (lambda: self._head(request))
         with self._settleable(request, change):
-            before, after = retry.append(
-                self._storage, request.dataset_id, lambda: self._head(request), lambda head: (compute(head), change)
-            )
+            before, after = retry.append(self._storage, request.dataset_id, read, lambda head: (compute(head), change))
         if before != after:
             self._tell_dataset(request, before, after)
         return before, after
 
     def _head(self, request: ChangeRequest) -> Revision:
-        head = self._storage.resolve(request.dataset_id, None)
-        if request.expected not in (None, head.id):
-            raise RevisionConflict(request.dataset_id, expected=request.expected, actual=head.id)
-        return head
+        return _expect(request, self._storage.resolve(request.dataset_id, None))
 
     def _deletion(self, dataset_id: DatasetId) -> Revision | None:
         """Return the deletion that a creation continues from. Raises AlreadyExists."""
@@ -323,6 +328,13 @@ class StorageWriter(Writer):
         from metastore import events
 
         events.send(events.tag_changed, self._store, events.TagEvent(action, request.dataset_id, before, after))
+
+
+def _expect(request: ChangeRequest, head: Revision) -> Revision:
+    """Return the newest revision, if it is the one that the caller expects. Raises RevisionConflict."""
+    if request.expected not in (None, head.id):
+        raise RevisionConflict(request.dataset_id, expected=request.expected, actual=head.id)
+    return head
 
 
 def _tag_spec(change: Change, name: str | None, revision: str | None, description: str | None) -> TagSpec:

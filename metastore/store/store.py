@@ -165,9 +165,8 @@ class MetaStore(Store):
     def dataset_read(
         self, dataset_id: AnyId, revision: AnyRevision | None = None, *, at_least: AnyRevision | None = None
     ) -> Dataset:
-        identity = self._id(dataset_id)
         with reading_at_least(parse_expected(at_least)):
-            return self._descriptors.dataset(identity, self._live(identity, revision))
+            return self._descriptors.named(*self._named(dataset_id, revision))
 
     def dataset_bytes(self, dataset_id: AnyId, revision: AnyRevision | None = None) -> tuple[Revision, bytes]:
         return self._descriptors.stored(*self._named(dataset_id, revision))
@@ -250,7 +249,8 @@ class MetaStore(Store):
                 return self._storage.history(identity, first.id)
             return (revision for revision, changed, _ in self.part_history(identity, first.id, part) if changed)
 
-        return LazyList(lambda: islice(filter(wanted.fits, walk()), most))
+        fits = wanted.fits if wanted != RevisionFilter() else None
+        return LazyList(lambda: islice(filter(fits, walk()), most))
 
     def part_history(
         self, dataset_id: AnyId, revision: AnyRevision | None, part: Part

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 
 from metastore.files.durable import make_folders, random_name, replace_file
 from metastore.files.locks import locked
@@ -92,22 +94,23 @@ class Clock:
             os.close(descriptor)
 
 
-def stamp(folder: str, at: int, aside: str) -> None:
+def stamp(folder: str, at: int, aside: Callable[[], str]) -> None:
     """Set the time of a dataset's last change.
 
     Args:
         folder: Its repository.
         at: The time, in nanoseconds.
-        aside: A free path on the same file system.
+        aside: Returns a free path on the same file system.
     """
     path = f"{folder}/{CHANGED}"
     try:
         os.utime(path, ns=(at, at))
     except (FileNotFoundError, PermissionError):  # only its owner may set a file's time: make it ours
-        replace_file(path, b"", sync=False, temporary=aside)
+        replace_file(path, b"", sync=False, temporary=aside())
         os.utime(path, ns=(at, at))
 
 
+@cache  # a process lives in one of them
 def _boot() -> str:
     """Return an id that changes with each start of the machine."""
     return (read_file("/proc/sys/kernel/random/boot_id") or b"-").decode().strip()

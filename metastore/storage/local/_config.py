@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from metastore.files.reading import read_file
 from metastore.storage.local._locks import git_locked, replace_locked
@@ -32,20 +33,26 @@ def new_config() -> bytes:
     return head + lacking(head)
 
 
-def protect(path: str, *, sync: bool) -> None:
+def protect(path: str, read: Callable[[str], bytes | None] = read_file, *, sync: bool) -> None:
     """Give the repository at a path the settings of ours. Only ever called under the dataset's `flock`.
+
+    Args:
+        path: The repository's folder.
+        read: Reads its configuration.
+        sync: Whether to make the change durable.
 
     Raises:
         StorageBusy: Git has locked the configuration.
     """
     file = f"{path}/config"
-    if lacking(read_file(file) or b""):
+    if lacking(read(file) or b""):
         with git_locked([file], sync=sync):
             content = read_file(file) or b""
             lines = content if content.endswith(b"\n") or not content else content + b"\n"
             replace_locked(file, lines + lacking(content), sync=sync)
 
 
+@lru_cache(64)  # nearly all repositories of a store have the same configuration, and each write looks at it
 def lacking(config: bytes) -> bytes:
     """Return the lines to append to a configuration so that it protects its repository; see git-config(1)."""
     found = {(section, name): value for section, name, value in _variables(config)}

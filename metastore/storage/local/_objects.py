@@ -195,36 +195,38 @@ class ObjectDatabase:
             return
         folders = {f"{self._path}/objects"}
         for identity, made in objects.items():
+            folder = f"{self._path}/objects/{identity[:2]}"
             if not self._has(identity):
-                self._write_loose(identity, made)
-            folders.add(os.path.dirname(self._loose_path(identity)))
+                self._write_loose(folder, identity, made)
+            folders.add(folder)
         for folder in folders if self._sync else ():
             with suppress(FileNotFoundError):  # it is in a pack
                 sync_directory(folder)
 
     def _has(self, identity: str) -> bool:
         """Tell whether an object can be read, without another search of the packs."""
-        content = read_file(self._loose_path(identity))
-        if content is not None and _parse_loose(identity, content):
+        path = self._loose_path(identity)
+        if os.access(path, os.F_OK) and (content := read_file(path)) is not None and _parse_loose(identity, content):
             return True
         with suppress(KeyError, ValueError, FileNotFoundError):
             (self._packs or self._open()).read(identity)
             return True
         return False
 
-    def _write_loose(self, identity: str, made: GitObject) -> None:
+    def _write_loose(self, folder: str, identity: str, made: GitObject) -> None:
         head = b"%s %d\0" % (made.kind.encode(), len(made.content))
-        path, aside = self._loose_path(identity), f"{self._path}/objects/tmp_object_{random_name()}"
+        path, aside = f"{folder}/{identity[2:]}", f"{self._path}/objects/tmp_object_{random_name()}"
         try:
             packer = zlib.compressobj(_FASTEST)
             parts = packer.compress(head), packer.compress(made.content), packer.flush()
             write_file(aside, b"".join(parts), sync=self._sync)
-            for _ in range(_TRIES):  # `git gc` removes empty folders of objects, even new ones
-                with suppress(FileExistsError):
-                    os.mkdir(os.path.dirname(path))
-                with suppress(FileNotFoundError):
+            for _ in range(_TRIES):
+                try:
                     os.replace(aside, path)
                     return
+                except FileNotFoundError:  # `git gc` removes empty folders of objects, even new ones
+                    with suppress(FileExistsError):
+                        os.mkdir(folder)
             os.replace(aside, path)
         except BaseException:
             with suppress(OSError):

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 
 from metastore.errors import OutcomeUnknown, StorageBusy, StorageCorrupt
 from metastore.files.durable import sync_directory
-from metastore.files.reading import read_file
+from metastore.files.reading import SmallFiles, read_file
 from metastore.git.repository import HEADS, TAGS
 from metastore.os_errors import in_words
 from metastore.parse import is_tag_name
@@ -42,6 +42,7 @@ class References:
     def __init__(self, path: str, *, sync: bool) -> None:
         self._path = path
         self._sync = sync
+        self._files = SmallFiles()
         self._locked: frozenset[str] = frozenset()
         self._cleared: dict[str, int] = {}  # folder -> its time when it was last searched
 
@@ -126,7 +127,7 @@ class References:
         """
         wanted = sorted(set(names))
         self.clear_stale(wanted)
-        protect(self._path, sync=self._sync)
+        protect(self._path, self._files.read, sync=self._sync)
         with git_locked((f"{self._path}/{name}" for name in wanted), sync=self._sync):
             self._locked = frozenset(wanted)
             try:
@@ -215,7 +216,7 @@ class References:
 
     def clear_stale(self, names: Iterable[str] = ()) -> None:
         """Remove the locks of killed writers, which would stop Git. Unchanged folders are not read again."""
-        for folder in {self._path, *(f"{self._path}/{os.path.dirname(name)}" for name in (HEADS, TAGS, *names))}:
+        for folder in {self._path, *(f"{self._path}/{name.rpartition('/')[0]}" for name in (HEADS, TAGS, *names))}:
             with suppress(FileNotFoundError):
                 if self._cleared.get(folder) != os.stat(folder).st_mtime_ns:
                     for path in stale_locks(folder):

@@ -121,10 +121,14 @@ class GitRepository(Repository):
         return RevisionId(target)
 
     def branch_locked(self) -> AbstractContextManager[None]:
-        return self.references.locked([HEADS + self.branch])
+        return self.references.locked([self._branch_by_status()])
 
     def set_head(self, new: RevisionId) -> None:
-        self.references.set(HEADS + self.branch, new)
+        self.references.set(self._branch_by_status(), new)
+
+    def _branch_by_status(self) -> str:
+        """Return the full name of the branch, without reading a HEAD that nobody has touched; `head` reads it again."""
+        return HEADS + self.references.branch(self._files.read)
 
     def tag_names(self) -> list[str]:
         return list(self.tag_targets())

@@ -166,7 +166,7 @@ class Layout:
     @contextmanager
     def changing(self, *dataset_ids: DatasetId) -> Iterator[None]:
         """Lock datasets, and tell the change feed that they are changing."""
-        with self.locked(*dataset_ids):
+        with storage_errors(), locked(self.lock_file(dataset_id) for dataset_id in dataset_ids):
             for dataset_id in dataset_ids:
                 self.stamp(self.path(dataset_id))
             yield
@@ -314,7 +314,7 @@ class Layout:
     def stamp(self, repository: str) -> None:
         """Note in a repository, if there is one, that it is being changed. Called before the change can be seen."""
         if os.path.isdir(repository):
-            stamp(repository, self.clock.tick(), self.aside())
+            stamp(repository, self.clock.tick(), self.aside)
 
 
 def parsed_id(value: Any) -> DatasetId | None:
