@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -16,7 +17,8 @@ from metastore.errors import StorageCorrupt
 from metastore.git.objects import BLOB, GitObject, object_id
 from metastore.storage.local import _joining as joining
 from metastore.storage.local import _packs as packs
-from metastore.storage.local._packs import MOST_YOUNG, Row, index_content, index_ids, pack_names, write_pack
+from metastore.storage.local._pack_index import Row, index_content, read_index
+from metastore.storage.local._packs import MOST_YOUNG, pack_names, write_pack
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId, Revision
 
@@ -166,10 +168,20 @@ def test_offsets_beyond_two_gigabytes_are_written_as_git_reads_them(tmp_path: Pa
     rows = [Row(bytes([n]) * 20, b"crc%d" % n, offset) for n, offset in enumerate((12, 2**31, 2**33, 2**31 - 1))]
     os.makedirs(tmp_path / "objects/pack")
     (tmp_path / "objects/pack/pack-x.idx").write_bytes(index_content(rows, b"p" * 20))
-    assert joining._read_index(str(tmp_path), "pack-x").rows == rows
+    assert read_index(str(tmp_path), "pack-x").rows() == rows
     index = (tmp_path / "objects/pack/pack-x.idx").read_bytes()
     shown = subprocess.run(["git", "show-index"], input=index, capture_output=True, check=True)
     assert [int(line.split()[0]) for line in shown.stdout.splitlines()] == [row.offset for row in rows]
+
+
+@pytest.mark.parametrize("size", [0, 40, 500, 1072, 1100])
+def test_an_index_that_is_shorter_than_it_says_is_damaged(tmp_path: Path, size: int) -> None:
+    whole = index_content([Row(bytes([n]) * 20, b"crcs", 12 + n) for n in range(9)], b"p" * 20)
+    cut = whole[:size]
+    os.makedirs(tmp_path / "objects/pack")
+    (tmp_path / "objects/pack/pack-x.idx").write_bytes(cut + hashlib.sha1(cut).digest())
+    with pytest.raises(StorageCorrupt, match="damaged"):
+        read_index(str(tmp_path), "pack-x")
 
 
 def test_packs_whose_indexes_git_wrote_with_far_offsets_are_joined(storage: GitStorage) -> None:
@@ -282,7 +294,7 @@ def test_young_packs_that_were_replaced_take_little_space(storage: GitStorage, m
 
 def joined(path: str) -> set[str]:
     """Return the packs whose objects are all in another one."""
-    ids = {name: set(index_ids(path, name)) for name in pack_names(path)}
+    ids = {name: set(read_index(path, name).ids()) for name in pack_names(path)}
     return {name for name in ids if any(ids[name] < ids[other] for other in ids)}
 
 

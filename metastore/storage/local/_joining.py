@@ -17,18 +17,8 @@ from metastore.errors import StorageCorrupt
 from metastore.files.reading import open_file
 from metastore.git.pack import HEADER
 from metastore.os_errors import naming
-from metastore.storage.local._packs import (
-    FAR,
-    IDS_AT,
-    Row,
-    aside,
-    install,
-    name_pack,
-    pack_names,
-    read_index,
-    removable,
-    remove_packs,
-)
+from metastore.storage.local._pack_index import Row, read_index
+from metastore.storage.local._packs import aside, install, name_pack, pack_names, removable, remove_packs
 
 _CHUNK = 1024 * 1024
 
@@ -82,7 +72,7 @@ def _expect_whole(path: str, packs: Iterable[_Pack]) -> None:
 def _read(path: str, names: Iterable[str]) -> Iterator[_Pack]:
     for name in names:
         with suppress(FileNotFoundError):  # Git may have removed it
-            yield _read_index(path, name)
+            yield _Pack(name, read_index(path, name).rows())
 
 
 def _choose(packs: list[_Pack]) -> tuple[list[_Pack], list[str]]:
@@ -130,18 +120,3 @@ def _objects(path: str, pack: _Pack) -> Iterator[bytes]:
             yield chunk
         if head != HEADER + len(pack.rows).to_bytes(4) or content.read() != whole.digest():
             raise StorageCorrupt(f"{file} is damaged")
-
-
-def _read_index(path: str, name: str) -> _Pack:
-    data = read_index(path, name)
-    count = int.from_bytes(data[IDS_AT - 4 : IDS_AT])
-    crcs_at, offsets_at, far_at = (IDS_AT + size * count for size in (20, 24, 28))
-    rows = []
-    for number in range(count):
-        offset = int.from_bytes(data[offsets_at + 4 * number : offsets_at + 4 * number + 4])
-        if offset >= FAR:
-            at = far_at + 8 * (offset - FAR)
-            offset = int.from_bytes(data[at : at + 8])
-        identity = data[IDS_AT + 20 * number : IDS_AT + 20 * number + 20]
-        rows.append(Row(identity, data[crcs_at + 4 * number : crcs_at + 4 * number + 4], offset))
-    return _Pack(name, rows)

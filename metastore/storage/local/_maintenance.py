@@ -21,9 +21,9 @@ from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
 from metastore.storage.local._object_files import is_whole
 from metastore.storage.local._objects import ObjectDatabase
+from metastore.storage.local._pack_index import read_index
 from metastore.storage.local._packs import (
     UNFINISHED,
-    index_ids,
     names_gone_packs,
     pack_files,
     pack_names,
@@ -162,7 +162,7 @@ def _is_elsewhere(path: str, name: str) -> bool:
     """Tell whether all objects of an index that has no pack can be read."""
     database = ObjectDatabase(path, sync=False)
     try:
-        for identity in index_ids(path, name):
+        for identity in read_index(path, name).ids():
             database.read(identity)
     except (KeyError, StorageCorrupt, FileNotFoundError):
         return False
@@ -212,7 +212,7 @@ def _stored(repository: GitRepository) -> Iterator[str]:
     yield from (identity for identity, _ in repository.database.loose())
     for name in readable_packs(repository.path):
         with suppress(StorageCorrupt, FileNotFoundError):
-            yield from index_ids(repository.path, name)
+            yield from read_index(repository.path, name).ids()
 
 
 def _pack_faults(path: str) -> Iterator[str]:

@@ -24,8 +24,9 @@ from metastore.files.reading import mtime_ns, read_file
 from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
+from metastore.storage.local._pack_index import read_index
 from metastore.storage.local._pack_reader import ObjectTooLarge, Packs, expect_size
-from metastore.storage.local._packs import index_ids, pack_files, readable_packs, write_pack
+from metastore.storage.local._packs import pack_files, readable_packs, write_pack
 
 if TYPE_CHECKING:
     import pygit2
@@ -254,7 +255,7 @@ class ObjectDatabase:
             with suppress(FileNotFoundError) if left else nullcontext():
                 ids = {identity for identity, _ in self.loose()}
                 for name in readable_packs(self._path):
-                    ids.update(index_ids(self._path, name))
+                    ids.update(read_index(self._path, name).ids())
                 if before == pack_files(self._path):
                     return ids
             time.sleep(_PAUSE)

@@ -18,7 +18,8 @@ from metastore.git.delta import apply_delta, result_size
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.os_errors import naming
-from metastore.storage.local._packs import FAR, IDS_AT, INDEX_HEADER, readable_packs
+from metastore.storage.local._pack_index import PackIndex
+from metastore.storage.local._packs import readable_packs
 
 _CHUNK = 4096
 _MOST_CHUNK = 1024 * 1024
@@ -58,7 +59,7 @@ class Packs:
         fault: Exception = KeyError(identity)
         raw = bytes.fromhex(identity)
         for pack in self._packs:
-            offset = pack.find(raw)
+            offset = pack.index.find(raw)
             if offset is None:
                 continue
             try:
@@ -82,29 +83,7 @@ class _Pack:
         self._path = f"{stem}.pack"
         self._bases: OrderedDict[int, GitObject] = OrderedDict()
         with open(f"{stem}.idx", "rb", opener=open_file) as file:
-            self._index = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if self._index[: len(INDEX_HEADER)] != INDEX_HEADER:
-            raise ValueError("its index is of another version")
-        fanout = self._index[len(INDEX_HEADER) : IDS_AT]
-        self._before = [0, *(int.from_bytes(fanout[at : at + 4]) for at in range(0, len(fanout), 4))]
-        self._count = self._before[-1]
-        if self._before != sorted(self._before) or len(self._index) < IDS_AT + 28 * self._count + 40:
-            raise ValueError("its index is damaged")
-
-    def find(self, identity: bytes) -> int | None:
-        """Return the offset of an object, or None."""
-        first = IDS_AT + 20 * self._before[identity[0]]
-        stop = IDS_AT + 20 * self._before[identity[0] + 1]
-        place = self._index.find(identity, first, stop)
-        while place >= 0 and (place - IDS_AT) % 20:  # the match spans two ids
-            place = self._index.find(identity, place + 1, stop)
-        if place < 0:
-            return None
-        offset = self._number(IDS_AT + 24 * self._count + (place - IDS_AT) // 5, 4)
-        return self._number(IDS_AT + 28 * self._count + 8 * (offset - FAR), 8) if offset >= FAR else offset
-
-    def _number(self, place: int, size: int) -> int:
-        return int.from_bytes(self._index[place : place + size])
+            self.index = PackIndex(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def read(self, offset: int) -> GitObject:
         """Return the object at an offset. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
@@ -152,7 +131,7 @@ class _Pack:
             if base <= 0:
                 raise ValueError("the base of a delta lies before the pack")
         elif number == BY_ID:
-            base = self.find(chunk[position : position + 20])
+            base = self.index.find(chunk[position : position + 20])
             position += 20
             if base is None:
                 raise ValueError("the base of a delta is missing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -10,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import BinaryIO, NamedTuple
 
 from metastore.errors import StorageCorrupt
@@ -22,25 +21,14 @@ from metastore.git.objects import BLOB, TREE, GitObject, parse_tree
 from metastore.git.pack import HEADER, delta_entry, whole_entry
 from metastore.os_errors import naming
 from metastore.storage.local._locks import git_locked
+from metastore.storage.local._pack_index import Row, index_content
 
 #: The prefix of Git's unfinished packs.
 UNFINISHED = ".tmp-"
-#: The first bytes of an index, and the position of the ids in it.
-INDEX_HEADER = b"\xfftOc\0\0\0\2"
-IDS_AT = 8 + 256 * 4
-FAR = 0x8000_0000  # larger offsets are in a separate table of the index
 #: Smaller objects are written in full; a delta is only used if it is this many times smaller.
 _WORTH, _GAIN = 200, 2
 #: How many replaced packs stay, of how many bytes in total, and up to which age in seconds: see `remove_packs`.
 MOST_YOUNG, _MOST_BYTES, _YOUNG = 32, 256 * 1024 * 1024, 30.0
-
-
-class Row(NamedTuple):
-    """The entry of a pack's index for an object: its id, its checksum and its offset in the pack."""
-
-    id: bytes
-    crc: bytes
-    offset: int
 
 
 def write_pack(read: Callable[[str], GitObject], ids: Iterable[str], path: str, *, sync: bool) -> str:
@@ -153,34 +141,6 @@ def name_pack(folder: str, name: str, rows: list[Row], checksum: bytes) -> str:
     return new
 
 
-def index_content(rows: list[Row], pack_checksum: bytes) -> bytes:
-    """Return the index of a pack."""
-    rows = sorted(rows)
-    per_byte = [0] * 256
-    for row in rows:
-        per_byte[row.id[0]] += 1
-    far: list[int] = []
-    offsets = []
-    for row in rows:
-        if row.offset >= FAR:
-            offsets.append(FAR + len(far))
-            far.append(row.offset)
-        else:
-            offsets.append(row.offset)
-    content = b"".join(
-        [
-            INDEX_HEADER,
-            *(number.to_bytes(4) for number in accumulate(per_byte)),
-            *(row.id for row in rows),
-            *(row.crc for row in rows),
-            *(offset.to_bytes(4) for offset in offsets),
-            *(offset.to_bytes(8) for offset in far),
-            pack_checksum,
-        ]
-    )
-    return content + hashlib.sha1(content, usedforsecurity=False).digest()
-
-
 @contextmanager
 def aside(path: str) -> Iterator[str]:
     """Provide a folder in the repository at a path for files that do not count yet, and remove it at the end."""
@@ -228,29 +188,6 @@ def pack_files(path: str) -> set[str]:
 
 def _indexed(files: Iterable[str]) -> set[str]:
     return {file.removesuffix(".idx") for file in files if file.endswith(".idx")}
-
-
-def read_index(path: str, name: str) -> bytes:
-    """Return the index of a pack, after a comparison with its checksum; libgit2 silently ignores damaged ones.
-
-    Raises:
-        FileNotFoundError: It is gone.
-        StorageCorrupt: It is damaged, or not of version 2.
-    """
-    file = f"{path}/objects/pack/{name}.idx"
-    data = read_file(file)
-    if data is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), file)
-    if not data.startswith(INDEX_HEADER) or hashlib.sha1(data[:-20], usedforsecurity=False).digest() != data[-20:]:
-        raise StorageCorrupt(f"{file} is damaged, or of another version")
-    return data
-
-
-def index_ids(path: str, name: str) -> list[str]:
-    """Return the ids of the objects in a pack. Raises FileNotFoundError or StorageCorrupt."""
-    data = read_index(path, name)
-    ids = data[IDS_AT : IDS_AT + 20 * int.from_bytes(data[IDS_AT - 4 : IDS_AT])]
-    return [ids[start : start + 20].hex() for start in range(0, len(ids), 20)]
 
 
 def names_gone_packs(path: str) -> bool:
