@@ -61,7 +61,7 @@ def _tagged_commit(dataset_id: DatasetId, repository: Repository, name: str) -> 
 
 def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> str:
     found = repository.starting_with(text)
-    found |= {target for target in _tag_targets(repository) if target.startswith(text)}
+    found |= {target for target in _tag_targets(dataset_id, repository) if target.startswith(text)}
     if len(found) == 1:
         return found.pop()
     if found:
@@ -72,12 +72,12 @@ def _abbreviated(dataset_id: DatasetId, repository: Repository, text: str) -> st
 
 def checked_commit(dataset_id: DatasetId, repository: Repository, revision_id: str) -> Commit:
     """Return a commit, after a check that it is a revision: objects outlive their references."""
-    if revision_id not in repository.on_branch and not _is_revision(repository, revision_id):
+    if revision_id not in repository.on_branch and not _is_revision(dataset_id, repository, revision_id):
         raise RevisionNotFound(dataset_id, revision_id)
     return commit_at(repository, revision_id)
 
 
-def _is_revision(repository: Repository, revision_id: str) -> bool:
+def _is_revision(dataset_id: DatasetId, repository: Repository, revision_id: str) -> bool:
     """Look whether the branch or a tag leads to a commit. One on the branch is remembered."""
     if not looks_like_revision(revision_id) or len(revision_id) != 40:
         return False
@@ -89,24 +89,16 @@ def _is_revision(repository: Repository, revision_id: str) -> bool:
     if repository.leads_to(revision_id):
         remember(repository, revision_id)
         return True
-    return revision_id in _tag_targets(repository)
+    return revision_id in _tag_targets(dataset_id, repository)
 
 
-def _tag_targets(repository: Repository) -> set[str]:
+def _tag_targets(dataset_id: DatasetId, repository: Repository) -> set[str]:
     """Return the commits that have a tag. A damaged tag is passed over: it must not hide the other revisions."""
-    commits = (_commit_of(repository, target) for target in repository.tag_targets().values())
-    return {commit for commit in commits if commit is not None}
-
-
-def _commit_of(repository: Repository, target: str) -> str | None:
-    try:
-        kind, content = object_at(repository, target)
-        if kind == COMMIT:
-            return target
-        tag = parse_tag(content)
-    except (StorageCorrupt, ValueError):
-        return None
-    return tag.target if tag.kind == COMMIT else None
+    commits = set[str]()
+    for name, target in repository.tag_targets().items():
+        with suppress(TagNotFound, StorageCorrupt):
+            commits.add(tag_at(dataset_id, repository, name, target).revision)
+    return commits
 
 
 def remember(repository: Repository, revision_id: str) -> None:
