@@ -69,7 +69,7 @@ def limit_values(text: str | bytes, most: int) -> None:
         return
     beginnings = (match for match in _TEXT_OR_VALUE.finditer(content) if match[0][:1] != b'"')
     if sum(1 for _ in islice(beginnings, most)) == most:  # and the document itself
-        raise TooLarge(Phrase("the document has more than %(most)s values; at most %(most)s are allowed", most=most))
+        raise TooLarge(Phrase("the document has more than the %(most)s values that are allowed", most=most))
 
 
 def at_most_values(content: bytes) -> int:
