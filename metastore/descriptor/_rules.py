@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from metastore.descriptor._schema_errors import kind_of_value
+from metastore.descriptor._schema_errors import kind_in_words
 from metastore.descriptor.lfs import sha256_of
 from metastore.descriptor.resources import is_plain, local_path, of_path, resources, why_unsafe, words_of
 from metastore.phrase import Phrase
@@ -77,12 +77,12 @@ def why_refused(path: str) -> str | None:
 def _extra_paths(value: Any, place: str, where: Callable[[], str]) -> Iterator[Finding]:
     """Yield a finding if `extrapaths`, which no schema has, is not a list of texts, as frictionless expects."""
     if not isinstance(value, list):
-        detail = Phrase("'extrapaths' of %(where)s is %(value)s, not a list", where=where(), value=kind_of_value(value))
+        detail = Phrase("'extrapaths' of %(where)s is %(value)s, not a list", where=where(), value=kind_in_words(value))
         yield Finding(f"{place}/extrapaths", detail, "type")
         return
     for number, path in enumerate(value):
         if not isinstance(path, str):
-            values = {"number": number + 1, "where": where(), "value": kind_of_value(path)}
+            values = {"number": number + 1, "where": where(), "value": kind_in_words(path)}
             detail = Phrase("extra path %(number)s of %(where)s is %(value)s, not text", **values)
             yield Finding(f"{place}/extrapaths/{number}", detail, "type")
 

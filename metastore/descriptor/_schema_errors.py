@@ -218,7 +218,7 @@ def _predicate(keyword: str, wanted: Any, instance: Any) -> Phrase:
         return Phrase("has no %(name)s", name=wanted)
     if keyword == "type":
         names = [wanted] if isinstance(wanted, str) else wanted
-        return _is_not(kind_of_value(instance), either(_TYPES.get(name, name) for name in names))
+        return _is_not(kind_in_words(instance), either(_TYPES.get(name, name) for name in names))
     if keyword == "pattern" and instance == "":
         return Phrase("must not be empty")
     if keyword.startswith(("min", "max")) and keyword.endswith(("Items", "Length", "Properties")):
@@ -253,7 +253,7 @@ def _of_length(keyword: str, wanted: Any, instance: Any) -> Phrase:
     return Phrase("has more than %(number)s %(units)s", **values)
 
 
-def kind_of_value(value: Any) -> str:
+def kind_in_words(value: Any) -> str:
     """Return the kind of a JSON value in words, such as `a list`."""
     if value is None or isinstance(value, bool):
         return str(value).lower().replace("none", "null")
@@ -263,7 +263,7 @@ def kind_of_value(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
-        return kind_of_value(value)
+        return kind_in_words(value)
     return spelled(value, _LONGEST_VALUE)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metastore.descriptor._schema_errors import kind_of_value
+from metastore.descriptor._schema_errors import kind_in_words
 from metastore.descriptor.document import MAX_DEPTH, encode, escape
 from metastore.descriptor.limits import MAX_BYTES
 from metastore.errors import InvalidInput
@@ -115,7 +115,7 @@ class _Operation(NamedTuple):
 
 def _parse(operation: Any) -> _Operation:
     if not isinstance(operation, dict):
-        raise _Misfit(f"an operation is an object, not {kind_of_value(operation)}")
+        raise _Misfit(f"an operation is an object, not {kind_in_words(operation)}")
     op = operation.get("op")
     if not isinstance(op, str) or op not in _OPERATIONS:
         raise _Misfit(f"its op is {spelled(op, 80) if 'op' in operation else 'missing'}; {_ALL_OPERATIONS}")
@@ -129,7 +129,7 @@ def _parse(operation: Any) -> _Operation:
 def _steps(pointer: Any, name: str) -> list[str]:
     """Return the steps of a pointer. A very long one is refused, since several copies are made of it."""
     if not isinstance(pointer, str):
-        raise _Misfit(f"its {name} is {kind_of_value(pointer)}, not text")
+        raise _Misfit(f"its {name} is {kind_in_words(pointer)}, not text")
     if len(pointer) > _LONGEST_POINTER:
         raise _Misfit(f"a pointer has at most {_LONGEST_POINTER} characters: use a merge patch")
     if pointer and not pointer.startswith("/"):
@@ -209,7 +209,7 @@ class _Patching:
             self._count_shifts(holder, number)
             holder.insert(number, value)
         else:
-            raise _Misfit(f"{_shown(outer)} is {kind_of_value(holder)}, so it has no member {shortened(last)}")
+            raise _Misfit(f"{_shown(outer)} is {kind_in_words(holder)}, so it has no member {shortened(last)}")
 
     def _counted(self, value: Any) -> Any:
         """Return a value to copy or compare. Copying a list into itself doubles it each time."""
@@ -235,7 +235,7 @@ def _found(document: Any, steps: Sequence[str]) -> Any:
                 raise _Misfit(f"{_items(value, steps[:at])}, and no item {number}")
             value = value[number]
         elif not isinstance(value, dict):
-            raise _Misfit(f"{_shown(steps[:at])} is {kind_of_value(value)}, so it has no member {shortened(step)}")
+            raise _Misfit(f"{_shown(steps[:at])} is {kind_in_words(value)}, so it has no member {shortened(step)}")
         elif step not in value:
             raise _Misfit(f"{_shown(steps[:at])} has no member {shortened(step)}")
         else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metastore.descriptor._rules import broken_rules, why_refused
-from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_of_value
+from metastore.descriptor._schema_errors import SchemaError, Schemas, kind_in_words
 from metastore.descriptor.document import escape, load
 from metastore.descriptor.resources import words_of
 from metastore.errors import InvalidInput
@@ -147,7 +147,7 @@ def _more(number: int) -> Phrase:
 
 
 def _no_address(declared: Any) -> Finding:
-    detail = Phrase("'$schema' is %(value)s, not the address of a profile", value=kind_of_value(declared))
+    detail = Phrase("'$schema' is %(value)s, not the address of a profile", value=kind_in_words(declared))
     return Finding("/$schema", detail, "type")
 
 

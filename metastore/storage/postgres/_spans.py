@@ -29,19 +29,19 @@ def changes(states: Sequence[tuple[int, Set[str]]], before: Set[str] | None) -> 
         before: The items that it had before them, which the index has; None if it has nothing that holds on.
     """
     held: dict[str, int | None] = dict.fromkeys(before or ())  # those that the index has began before
-    ended, spans = dict[int, list[str]](), defaultdict[tuple[int, int], list[str]](list)
+    ended_at, spans = dict[int, list[str]](), defaultdict[tuple[int, int], list[str]](list)
     for moment, now in states:
-        ended[moment] = []
+        ended_at[moment] = []
         for item in [item for item in held if item not in now]:
             since = held.pop(item)
-            (ended[moment] if since is None else spans[since, moment]).append(item)
+            (ended_at[moment] if since is None else spans[since, moment]).append(item)
         for item in now:
             held.setdefault(item, moment)
     for item, since in held.items():
         if since is not None:
             spans[since, FOREVER].append(item)
     if before is not None:
-        yield from ({"until": until, "ended": sorted(those)} for until, those in ended.items())
+        yield from ({"until": until, "ended": sorted(those)} for until, those in ended_at.items())
     yield from ({"since": since, "until": until, "items": sorted(those)} for (since, until), those in spans.items())
 
 
