@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,13 +23,14 @@ import metastore
 from metastore import bundle
 from metastore.bundle import BundleRegistry
 from metastore.bundle._chains import chain_hash
-from metastore.bundle.port import Bundle, Filter, LogFilter, Snapshot, Write
+from metastore.bundle.port import Asked, Bundle, Filter, LogFilter, Snapshot, Write
 from metastore.bundle.postgres._queries import log_query
-from metastore.bundle.postgres.record import PostgresRecord
+from metastore.bundle.postgres.record import PostgresRecord, _Change
 from metastore.cli.bundle_text import log_line, snapshot_lines
 from metastore.errors import (
     BundleNotFound,
     InvalidInput,
+    OutcomeUnknown,
     PermissionDenied,
     RevisionConflict,
     StorageBusy,
@@ -801,3 +802,51 @@ def test_the_time_of_the_server_is_shown_beside_one_that_was_claimed(dsn: str, r
         assert "(recorded" not in client.get(f"/snapshots/{honest.id}").text
         sent = client.get("/api/v1/log").json
         assert [line["recorded"] is None for line in sent] == [True, False]
+
+
+# Connections that are lost
+
+
+class Line:
+    """A connection on which every statement fails."""
+
+    def __init__(self, *, closed: bool) -> None:
+        self.closed = closed
+
+    def execute(self, *_: object, **options: object) -> None:
+        raise psycopg.OperationalError("it failed")
+
+
+class Lines:
+    """A database that sends a change again on one connection after the other."""
+
+    patience = 1.0
+
+    def __init__(self, *lines: Line) -> None:
+        self.lines = list(lines)
+
+    def surely(self, work: Callable[[Any], Any]) -> Any:
+        while len(self.lines) > 1:
+            with suppress(psycopg.OperationalError):
+                return work(self.lines.pop(0))
+        return work(self.lines[0])
+
+
+@pytest.mark.parametrize("closed", [(True, False), (False, True), (True, True)])
+def test_a_change_whose_connection_was_lost_once_may_have_been_made(closed: tuple[bool, ...]) -> None:
+    database: Any = Lines(*(Line(closed=each) for each in closed))
+    with pytest.raises(OutcomeUnknown, match="lost"):
+        _Change(database, Asked((Write("create", NUMI, None),), "ann", "Why", AT)).make()
+
+
+def test_a_change_that_failed_on_whole_connections_was_not_made() -> None:
+    database: Any = Lines(Line(closed=False), Line(closed=False))
+    with pytest.raises(psycopg.OperationalError):
+        _Change(database, Asked((Write("create", NUMI, None),), "ann", "Why", AT)).make()
+
+
+def test_a_change_that_somebody_else_made_is_a_conflict_even_if_they_are_the_same(record: PostgresRecord) -> None:
+    writes = [Write("create", NUMI, None)]
+    record.write(writes, user="ann", comment="Why", at=AT)
+    with pytest.raises(RevisionConflict):
+        record.write(writes, user="ann", comment="Why", at=AT)
