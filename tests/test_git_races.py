@@ -23,10 +23,11 @@ from metastore.errors import (
 )
 from metastore.files import locks
 from metastore.files.reading import is_folder
+from metastore.storage.local import _locks
 from metastore.storage.local import _maintenance as maintenance
 from metastore.storage.local import _packs as packs
 from metastore.storage.local.storage import GitStorage
-from metastore.types import DatasetId, RevisionId
+from metastore.types import DatasetId, RevisionId, TagSpec
 
 from .conftest import change
 from .processes import SOAK
@@ -228,3 +229,14 @@ def test_objects_are_listed_though_their_pack_becomes_another_one(
         for path, part in zip((old, old.with_suffix(".pack")), content, strict=True):
             path.write_bytes(part)
             path.with_name("pack-" + "f" * 40 + path.suffix).unlink()
+
+
+def test_a_tag_is_set_while_git_packs_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = GitStorage(tmp_path / "store", sync=False)
+    revision = storage.create(CARS, {"a": b"1"}, change())
+    Path(f"{storage.layout.path(CARS)}/packed-refs.lock").touch()
+    monkeypatch.setattr(_locks, "_PATIENCE", 0.0)
+    tag = storage.tag_create(CARS, TagSpec("v1", revision.id, "", change().author, change().at))
+    assert storage.tag(CARS, "v1") == tag
+    with pytest.raises(StorageBusy):
+        storage.tag_delete(CARS, "v1", expected=tag.id)

@@ -638,6 +638,9 @@ def test_a_revision_is_checked_once_and_a_missing_pointer_is_no_news(
     assert len(checked) == 1
     store.dataset_update(CARS, {**local, "title": "More cars"})
     assert len(checked) == 2
+    anew = MetaStore(storage_of_all, author=ANN, clock=ticking(), lfs_url="https://lfs.example.org/{owner}/{name}")
+    third = anew.dataset_update(CARS, {**local, "title": "Most cars"})
+    assert [(finding.kind, finding.known) for finding in third.findings] == [("no-pointer", True)]
 
 
 def test_findings_that_a_write_adds_are_told_apart(local_store: MetaStore, caplog: pytest.LogCaptureFixture) -> None:
