@@ -102,9 +102,8 @@ class Finder:
         return hashlib.sha256(json.dumps([__version__, dict(self._profiles.own)], sort_keys=True).encode()).hexdigest()
 
     def content(self, dataset_id: DatasetId, revision: Revision) -> bytes:
-        if revision.deleted and revision.parent is not None:
-            revision = self._storage.resolve(dataset_id, revision.parent)
+        before = revision.parent if revision.deleted else None
         try:
-            return self._storage.read(dataset_id, revision.id, DESCRIPTOR)
+            return self._storage.read(dataset_id, before or revision.id, DESCRIPTOR)
         except PathNotFound:
             return b"{}"
