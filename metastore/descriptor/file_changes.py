@@ -203,19 +203,19 @@ def changed_files(
         read: Returns the content of a file.
         lfs_url_config: The content of a new `.lfsconfig`, if there is none yet; None for no LFS.
     """
-    own = {DESCRIPTOR: new.content}
+    own: FileChanges = {DESCRIPTOR: new.content} if old != new.content else {}
     config = read(lfs.CONFIG) if lfs.CONFIG in paths else lfs_url_config
     if config is None:
-        return _differing(own, paths)
+        return own
     before, after = _pointers(old), lfs.pointers_of(new.value)
     gone = {path for path in before if path not in after and path in paths and lfs.is_pointer(read(path))}
     changed = _differing(after, paths)
     blocked = _blocked(changed, [path for path in paths if path not in gone], read)
     tracked = [path for path in after if path not in blocked]
     attributes = read(lfs.ATTRIBUTES) if lfs.ATTRIBUTES in paths else b""
-    own |= {lfs.CONFIG: config, lfs.ATTRIBUTES: lfs.attributes(tracked, attributes, gone=(*before, *blocked))}
+    needed = {lfs.CONFIG: config, lfs.ATTRIBUTES: lfs.attributes(tracked, attributes, gone=(*before, *blocked))}
     pointers: FileChanges = {path: content for path, content in changed.items() if path not in blocked}
-    return _differing(own, paths) | pointers | dict.fromkeys(gone)
+    return own | _differing(needed, paths) | pointers | dict.fromkeys(gone)
 
 
 def _differing(files: Mapping[str, bytes], paths: Mapping[str, BlobId]) -> FileChanges:

@@ -209,10 +209,7 @@ class ObjectDatabase:
         path = self._loose_path(identity)
         if os.access(path, os.F_OK) and (content := read_file(path)) is not None and _parse_loose(identity, content):
             return True
-        with suppress(KeyError, ValueError, FileNotFoundError):
-            (self._packs or self._open()).read(identity)
-            return True
-        return False
+        return (self._packs or self._open()).has(identity)
 
     def _write_loose(self, folder: str, identity: str, made: GitObject) -> None:
         head = b"%s %d\0" % (made.kind.encode(), len(made.content))

@@ -48,6 +48,16 @@ class Packs:
             with suppress(FileNotFoundError, *_FAULTS):  # gone again, or damaged, as `verify` reports
                 self._packs.append(_Pack(f"{path}/objects/pack/{name}"))
 
+    def has(self, identity: str) -> bool:
+        """Tell whether an object can be read."""
+        raw = bytes.fromhex(identity)
+        if all(pack.index.find(raw) is None for pack in self._packs):  # most are new, and an exception takes longer
+            return False
+        with suppress(KeyError, ValueError, FileNotFoundError):
+            self.read(identity)
+            return True
+        return False
+
     def read(self, identity: str) -> GitObject:
         """Return an object, after comparing its content with its id.
 
