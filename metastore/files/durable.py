@@ -50,9 +50,9 @@ def make_folders(path: str, *, sync: bool, mode: int = 0o777) -> None:
 
 def remove_tree(path: str) -> None:
     """Remove a folder that no id leads to. Remaining files are left for `verify`, which finds them."""
-    import shutil  # slow to import, and reads remove nothing
+    with suppress(OSError, ImportError):  # `ignore_errors` lets an error of `close` through
+        import shutil  # slow to import, and reads remove nothing
 
-    with suppress(OSError):  # `ignore_errors` lets an error of `close` through
         shutil.rmtree(path, ignore_errors=True)
 
 
