@@ -38,7 +38,7 @@ from metastore.storage.postgres import search as postgres_search
 from metastore.types import DatasetId, FeedEntry, Revision
 
 from .bundle.postgres_server import new_storage
-from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, serving, ticking
+from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, change, serving, ticking
 
 OCEAN = {
     "title": "Salinity of the Baltic",
@@ -238,6 +238,14 @@ def test_the_past_is_found_at_its_time(corpus: Store) -> None:
     assert found(corpus.dataset_search("salinity", deleted=True)) == ["physics/ocean"]
     assert found(corpus.dataset_search("salinity", at=day(5), deleted=None)) == ["physics/ocean"]
     assert corpus.dataset_search("salinity", deleted=None).hits[0].deleted
+
+
+@pytest.mark.parametrize("is_indexed", [True, False])
+def test_a_dataset_without_a_descriptor_is_found_by_its_id(tmp_path: Path, is_indexed: bool) -> None:
+    with metastore.connect(tmp_path / "store" if is_indexed else "memory:") as store:
+        store.storage.create(DatasetId("physics", "bare"), {"README.md": b"x"}, change())
+        assert (store.is_indexed, store.dataset_search("bare").unreadable) == (is_indexed, ())
+        assert found(store.dataset_search("bare")) == ["physics/bare"]
 
 
 def test_what_is_moved_purged_and_restored_is_followed(corpus: Store) -> None:

@@ -84,8 +84,7 @@ class Finder:
             index.close()
 
     def ids(self) -> Iterator[DatasetId]:
-        ids = self._storage.ids(prefix="", after=None, deleted=None)
-        return (dataset_id for dataset_id in ids if not dataset_id.is_own)
+        return self._storage.ids(deleted=None)
 
     def history(self, dataset_id: DatasetId) -> Iterator[Revision]:
         return self._storage.history(dataset_id, self._storage.resolve(dataset_id, None).id)
