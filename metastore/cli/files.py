@@ -117,12 +117,10 @@ def import_files(
         raise InvalidInput(f"there is no {DESCRIPTOR} below {', '.join(map(str, paths))}")
     app.require_author()
     first, items = _first_good(sources.read(paths, owner=owner, lower_case=lower_case))
-    if not first and app.is_new():  # there is nothing to store, so make no store
+    if app.is_new() and (dry_run or not first):  # make no store to store nothing
         store = metastore.connect("memory:")
-    elif dry_run:
-        store = metastore.connect("memory:") if app.is_new() else app.reader()
     else:
-        store = app.writer(sync=not fast)
+        store = app.reader() if dry_run else app.writer(sync=not fast)
     logging.getLogger("metastore").setLevel(logging.ERROR)  # warnings would break the bar; findings are counted below
     importer = Importer(
         store,

@@ -241,14 +241,9 @@ def command(
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
-        options: list[Callable[..., Any]] = [
-            *(listing(lists.split()) if lists else ()),
-            *(COMMON if stores else COMMON[1:]),
-            *(WRITING if writes else ()),
-            *(EXPECTING if expects else ()),
-        ]
+        options = [*(COMMON if stores else COMMON[1:]), *(WRITING if writes else ()), *(EXPECTING if expects else ())]
         decorated: Any = run
-        for option in reversed(options):
+        for option in reversed([*(listing(lists.split()) if lists else ()), *options]):
             decorated = option(decorated)
         result: click.Command = group.command(name)(decorated)
         return result
