@@ -249,8 +249,9 @@ def _charset(head: bytes) -> str:
     time.
     """
     _, named, rest = head.partition(b"\nencoding ")
-    charset = rest.partition(b"\n")[0].decode("ascii", "replace")
-    with suppress(LookupError, ValueError):
-        if named and _ASCII.decode(charset) == _ASCII.decode():
-            return charset
+    if named:
+        charset = rest.partition(b"\n")[0].decode("ascii", "replace")
+        with suppress(LookupError, ValueError):
+            if _ASCII.decode(charset) == _ASCII.decode():
+                return charset
     return "utf-8"
