@@ -6,7 +6,6 @@ import errno
 import hashlib
 import mmap
 import os
-import struct
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -43,10 +42,10 @@ class PackIndex:
         if len(data) < _IDS_AT:
             raise ValueError("its index is damaged")
         self._data = data
-        self._before = (0, *struct.unpack(">256I", data[len(_HEADER) : _IDS_AT]))
+        self._before = [0, *(int.from_bytes(data[place : place + 4]) for place in range(len(_HEADER), _IDS_AT, 4))]
         self._count = self._before[-1]
         self._crcs_at, self._offsets_at, self._far_at = (_IDS_AT + size * self._count for size in (20, 24, 28))
-        if list(self._before) != sorted(self._before) or len(data) < self._far_at + 40:
+        if self._before != sorted(self._before) or len(data) < self._far_at + 40:
             raise ValueError("its index is damaged")
 
     def find(self, identity: bytes) -> int | None:

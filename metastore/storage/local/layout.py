@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import heapq
 import json
 import os
 import time
@@ -273,6 +272,8 @@ class Layout:
         return sorted(name for name in names if not name.startswith("_") or prefix.startswith("_"))
 
     def _names(self, owner: str, prefix: str) -> Iterator[str]:
+        import heapq  # only lists need it
+
         names: list[str] = []
         with suppress(FileNotFoundError, NotADirectoryError):
             found = os.listdir(f"{self.root}/{owner}")
