@@ -15,7 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-from tests.ckan.portal import Portal, fill
+from tests.ckan.portal import Portal, away, fill
 from tests.pages.conftest import CHROMIUM
 
 PICTURES = os.environ.get("CKAN_PICTURES")
@@ -44,6 +44,20 @@ def chromium() -> Iterator[Browser]:
         started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+#: Names what sticks out of a page that is `width` wide, and is not in a box that can be scrolled.
+STICKING_OUT = """width => {
+    const sticks = each => each.getBoundingClientRect().right > width + 1;
+    const clips = each => each && (
+        getComputedStyle(each).overflowX !== 'visible' && !sticks(each) || clips(each.parentElement)
+    );
+    return [...document.querySelectorAll('body *')]
+        .filter(each => sticks(each) && each.getClientRects().length && !clips(each.parentElement))
+        .map(each => each.tagName + '.' + each.className + ': ' + each.textContent.trim().slice(0, 60)).slice(0, 9);
+}"""
+#: Where an element begins.
+TOP = "each => each.getBoundingClientRect().top"
 
 
 class Person:
@@ -94,6 +108,13 @@ class Person:
         assert [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found] == []
         if PICTURES:
             self.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+    def sees(self, name: str) -> int:
+        """Keep a picture of the page when all of it is there, and return how wide it is."""
+        self.page.wait_for_load_state("networkidle")
+        if PICTURES:
+            self.page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+        return int(self.page.evaluate("document.documentElement.scrollWidth"))
 
     def rows(self) -> list[list[str]]:
         """Who and why of the versions that are listed, newest first, with their tags."""
@@ -268,6 +289,37 @@ def test_the_page_of_a_dataset_leads_to_its_versions_and_they_lead_to_each_other
     page.get_by_role("link", name="These versions as JSON").wait_for()
 
 
+def test_while_metastore_is_away_people_edit_and_read_and_the_operator_catches_up(
+    ann: Person, chromium: Browser, portal: Portal
+) -> None:
+    page, name = ann.page, "barges"
+    said = {"name": name, "title": "Barges", "owner_org": "examples", "metastore_message": "Begin with barges"}
+    portal.act(portal.token, "package_create", **said)
+    stranger = Person(chromium, portal, viewport={"width": 1280, "height": 900})
+    with away(portal):
+        ann.edits(name, "Add the rafts", Title="Barges and rafts")
+        assert page.get_by_role("heading", level=1).last.inner_text() == "Barges and rafts"
+        for person in (ann, stranger):
+            person.page.goto(f"/dataset/{name}")
+            person.page.get_by_role("heading", name="Barges and rafts").last.wait_for()
+            person.versions.click()
+            person.page.get_by_role("heading", name="The versions cannot be shown just now").wait_for()
+        ann.looks("away")
+        with pytest.raises(RuntimeError, match="Error: "):
+            portal.ckan("metastore", "status")
+    with pytest.raises(RuntimeError, match="datasets with changes that wait: 1"):
+        portal.ckan("metastore", "status")
+    portal.ckan("metastore", "reconcile")
+    assert "in step" in portal.ckan("metastore", "status")
+    stranger.page.goto(f"/dataset/{name}/versions")
+    assert stranger.rows() == [["Ann Lee", "Add the rafts", ""], ["Ann Lee", "Begin with barges", ""]]
+    for person in (ann, stranger):  # the pages of versions, and the lists beside those of datasets
+        refused, person.complaints = person.complaints, []
+        assert refused
+        assert [each for each in refused if not each.startswith("503")] == []
+    stranger.context.close()
+
+
 def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms(
     chromium: Browser, portal: Portal
 ) -> None:
@@ -285,3 +337,43 @@ def test_on_a_telephone_without_javascript_a_stranger_sees_versions_and_no_forms
     assert page.get_by_text("Vega's datasets", exact=True).last.is_visible()
     stranger.context.close()
     assert stranger.complaints == []
+
+
+def test_on_a_telephone_no_page_of_versions_is_wider_than_ckans_own(chromium: Browser, portal: Portal) -> None:
+    name, long = "rafts", "Donaudampfschifffahrtsgesellschaft" * 4
+    said = {"name": name, "title": "Rafts of the Danube", "owner_org": "examples", "url": "https://example.org/rafts"}
+    resource = {"name": "Where they stop", "url": f"https://example.org/{long}.csv", "format": "CSV"}
+    made = portal.act(portal.token, "package_create", **said, resources=[resource], metastore_message="Begin")
+    portal.act(portal.token, "dataset_tag_create", id=name, tag=long[:100], description=long)
+    portal.act(portal.token, "package_patch", id=name, resources=[], metastore_message=long)
+    new, old = (each["id"] for each in portal.act(portal.token, "dataset_revision_list", id=name))
+    ann = Person(chromium, portal, viewport={"width": 390, "height": 844})
+    ann.signs_in()
+    ann.page.goto("/dataset/")
+    width = ann.sees("telephone-ckan")
+    pages = {
+        "dataset": f"/dataset/{name}",
+        "versions": f"/dataset/{name}/versions",
+        "older": f"/dataset/{name}/versions/{old}",
+        "resource": f"/dataset/{name}/versions/{old}/resource/{made['resources'][0]['id']}",
+        "compare": f"/dataset/{name}/versions/compare?from={old}&to={new}",
+        "edit": f"/dataset/edit/{name}",
+    }
+    too_wide = {}
+    for page, address in pages.items():
+        ann.page.goto(address)
+        if page == "older":
+            ann.page.get_by_text("Restore or tag this version").click()
+        if page == "resource":
+            banner, title = (ann.page.locator(each).evaluate(TOP) for each in (".alert", "h1.page-heading"))
+            assert banner < title
+        if ann.sees(f"telephone-{page}") > width:
+            too_wide[page] = ann.page.evaluate(STICKING_OUT, width)
+    assert too_wide == {}
+    ann.page.get_by_label("Title", exact=True).fill("My title")
+    portal.act(portal.token, "package_patch", id=name, url=f"https://example.net/{long}")
+    ann.page.get_by_role("button", name="Update Dataset").click()
+    ann.page.get_by_text("Ann Lee saved a change after you opened this form").wait_for()
+    assert ann.sees("telephone-two-editors") <= width, ann.page.evaluate(STICKING_OUT, width)
+    ann.context.close()
+    assert ann.complaints == []

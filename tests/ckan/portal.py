@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -230,6 +231,19 @@ class Portal:
         self._redis.terminate()
         self._redis.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def away(portal: Portal) -> Iterator[Path]:
+    """Keep MetaStore from answering until the block ends."""
+    folder = portal.folder / "store"
+    folder.rename(portal.folder / "away")
+    folder.write_text("")  # a file in the place of the store
+    try:
+        yield folder
+    finally:
+        folder.unlink()
+        (portal.folder / "away").rename(folder)
 
 
 def new_database(dsn: str, name: str) -> str:

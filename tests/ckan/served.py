@@ -11,7 +11,6 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import pytest
 
 import metastore
 from tests.ckan.conftest import links, send
-from tests.ckan.portal import Portal
+from tests.ckan.portal import Portal, away
 from tests.waiting import free_port, until
 
 
@@ -206,17 +205,6 @@ def test_a_form_of_another_site_restores_and_tags_nothing(portal: Portal, browse
 @pytest.mark.parametrize("page", ["nothing", "compare?from=nothing", "compare", "x?revision=%00", "%2e%2e%2f"])
 def test_a_wrong_address_is_no_crash(browser: httpx.Client, page: str) -> None:
     assert browser.get(f"/dataset/cars/versions/{page}").status_code in (400, 404)
-
-
-@contextmanager
-def away(portal: Portal) -> Iterator[Path]:
-    """MetaStore is away, until the block ends."""
-    folder = portal.folder / "store"
-    folder.rename(portal.folder / "away")
-    folder.write_text("")  # a file in the place of the store
-    yield folder
-    folder.unlink()
-    (portal.folder / "away").rename(folder)
 
 
 def test_a_change_without_metastore_is_caught_up_by_the_command_line(portal: Portal, browser: httpx.Client) -> None:
