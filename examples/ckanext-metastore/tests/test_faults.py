@@ -55,11 +55,13 @@ def test_a_change_fails_without_metastore_if_that_is_wanted(store: Store, cars: 
             ("package_patch", {"id": cars["id"], "title": "Unrecorded"}),
             ("package_create", {**new_dataset(cars["organization"]), "name": name}),
             ("package_delete", {"id": cars["id"]}),
+            ("resource_delete", {"id": cars["resources"][0]["id"]}),
         ]:
             with pytest.raises(tk.ValidationError, match="could not be recorded"):
                 act(action, "ann", **said)
     model.Session.remove()
-    assert act("package_show", id=cars["id"])["title"] == "Cars"
+    shown = act("package_show", id=cars["id"])
+    assert (shown["title"], len(shown["resources"])) == ("Cars", 1)
     with pytest.raises(tk.ObjectNotFound):
         act("package_show", id=name)
     assert caught_up(store, cars) == ["unchanged"]
