@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -199,7 +200,7 @@ def test_an_object_that_swells_is_reported_and_the_others_are_read(
             store.dataset_read(CARS)
         damages = list(store.verify())
         assert {damage.where for damage in damages} == {CARS}
-        assert "it has more than 1000000 bytes" in " ".join(damage.detail for damage in damages)
+        assert "more than 1000000 bytes" in " ".join(damage.detail for damage in damages)
         assert isinstance(store.storage, GitStorage)
         assert backup(store.storage, tmp_path / "backup").kept == (() if packed else (parse_dataset_id(CARS),))
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
@@ -238,3 +239,23 @@ def test_a_delta_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     assert Packs(str(tmp_path)).read(object_id(*base)) == base
     with pytest.raises(ValueError, match="it has more than 1000000 bytes"):
         Packs(str(tmp_path)).read("77" * 20)
+
+
+def test_verify_reads_no_pack_in_which_the_base_of_a_delta_swells(sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index does not have the base, and the object itself is small. libgit2 would unpack both."""
+    small = GitObject("blob", bytes(10))
+    entries = [whole_entry(GitObject("blob", bytes(65_536)))]
+    entries.append(delta_entry(b"\x80\x80\x04" + b"\x80\x80\x80\x08" + b"\x80" * 256, len(entries[0])))
+    entries.append(delta_entry(b"\x80\x80\x80\x08\x0a\x90\x0a", len(entries[1])))
+    folder = sent / f"{CARS}.git" / "objects" / "pack"
+    content = HEADER + (3).to_bytes(4) + b"".join(entries)
+    checksum = hashlib.sha1(content).digest()
+    (folder / "new").write_bytes(content + checksum)
+    name_pack(
+        str(folder), "new", [Row(bytes.fromhex(object_id(*small)), b"1234", 12 + sum(map(len, entries[:2])))], checksum
+    )
+    assert Packs(str(folder.parent.parent)).read(object_id(*small)) == small
+    monkeypatch.setattr(reading, "LONGEST", 1_000_000)
+    with metastore.connect(str(sent)) as store:
+        [damage] = store.verify()
+    assert "holds an object of more than 1000000 bytes; no object was read" in damage.detail

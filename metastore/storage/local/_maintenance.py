@@ -11,6 +11,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
+from metastore.files import reading
 from metastore.files.durable import remove_tree
 from metastore.files.locks import locked_if_free
 from metastore.files.reading import open_file
@@ -22,6 +23,7 @@ from metastore.storage.local._notes import Notes
 from metastore.storage.local._object_files import is_whole
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_index import read_index
+from metastore.storage.local._pack_reader import too_large_packs
 from metastore.storage.local._packs import (
     UNFINISHED,
     names_gone_packs,
@@ -191,6 +193,11 @@ def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Dama
     from metastore.git.verify import verify  # few programs need it
 
     yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
+    for name in (swollen := list(too_large_packs(path))):
+        detail = f"objects/pack/{name}.pack holds an object of more than {reading.LONGEST} bytes; no object was read"
+        yield Damage(str(dataset_id), "unreadable", detail)
+    if swollen:
+        return
     repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
     for file in _damaged_files(repository):
         detail = f"{file} is damaged, but its content can be read: `metastore pack {dataset_id}` replaces it"

@@ -10,8 +10,10 @@ import mmap
 import os
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 
+from metastore.errors import StorageCorrupt
 from metastore.files import reading
 from metastore.files.reading import open_file
 from metastore.git.delta import apply_delta, result_size
@@ -23,6 +25,8 @@ from metastore.storage.local._packs import readable_packs
 
 _CHUNK = 4096
 _MOST_CHUNK = 1024 * 1024
+#: The bytes of an entry that begin it and its content, and those of a delta in which its two sizes are.
+_START, _SIZES = 512, 20
 #: The most recently read objects that are kept, since they may be bases of the next ones.
 _BASES, _LARGEST_BASE = 8, 256 * 1024
 #: The errors that a damaged pack can cause.
@@ -86,6 +90,17 @@ class Packs:
             del fault  # it refers to this frame
 
 
+def too_large_packs(path: str) -> Iterator[str]:
+    """Yield the packs of the repository at a path that announce an object that is too large, without unpacking any."""
+    for name in sorted(readable_packs(path)):
+        try:
+            _Pack(f"{path}/objects/pack/{name}").expect_sizes()
+        except ObjectTooLarge:
+            yield name
+        except (FileNotFoundError, StorageCorrupt, *_FAULTS):
+            continue  # reported elsewhere
+
+
 class _Pack:
     """A pack and its index. Only the index stays open: there can be many handles, but few open files."""
 
@@ -94,6 +109,39 @@ class _Pack:
         self._bases: OrderedDict[int, GitObject] = OrderedDict()
         with open(f"{stem}.idx", "rb", opener=open_file) as file:
             self.index = PackIndex(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def expect_sizes(self) -> None:
+        """Check the sizes that all entries announce, without unpacking them: those of bases too, also hidden ones.
+
+        Raises ObjectTooLarge. Other faults are left to those who read the objects.
+        """
+        waiting = [row.offset for row in self.index.rows()]
+        seen = set(waiting)
+        descriptor = open_file(self._path)
+        try:
+            while waiting:
+                base = self._expect_size_at(descriptor, waiting.pop())
+                if base is not None and base not in seen:
+                    seen.add(base)
+                    waiting.append(base)
+        finally:
+            os.close(descriptor)
+
+    def _expect_size_at(self, descriptor: int, offset: int) -> int | None:
+        """Check the sizes at an offset. Return the offset of the base of a delta in this pack, or None."""
+        try:
+            chunk = os.pread(descriptor, _START, offset)
+            number, size, position = read_entry_head(chunk, 0)
+            expect_size(size)
+            if number not in (BY_OFFSET, BY_ID):
+                return None
+            distance, end = read_distance(chunk, position) if number == BY_OFFSET else (0, position + 20)
+            expect_size(result_size(zlib.decompressobj().decompress(chunk[end:], _SIZES)))
+        except ObjectTooLarge:
+            raise
+        except _FAULTS:
+            return None
+        return offset - distance if distance else None
 
     def read(self, offset: int) -> GitObject:
         """Return the object at an offset. Raises FileNotFoundError, ValueError, IndexError or zlib.error."""
