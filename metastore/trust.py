@@ -68,8 +68,8 @@ def own_secret(settings: Settings) -> str:
 
     if _others_issue(settings.service) and not settings.service.key_file:
         raise InvalidInput(
-            "METASTORE_JWT_KEY, METASTORE_JWKS_URL or METASTORE_JWT_SECRET says who issues the tokens of this service; "
-            "set METASTORE_KEY_FILE to issue tokens with a key of its own as well"
+            "others issue the tokens of this service (METASTORE_JWT_KEY, METASTORE_JWKS_URL or METASTORE_JWT_SECRET): "
+            "set METASTORE_KEY_FILE to issue some here as well"
         )
     return own_key(_own_key_path(settings))
 

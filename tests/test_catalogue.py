@@ -187,6 +187,14 @@ def test_what_a_curator_changed_since_the_last_import_is_left_alone_when_asked(r
     assert title(run) == "Curated"
 
 
+def test_a_dataset_that_was_never_imported_is_not_merged_and_the_way_out_is_told(run: Run, source: Path) -> None:
+    run("dataset", "create", "physics/cars", *WRITE, stdin=b'{"name": "cars", "title": "Mine"}')
+    done = run("import", "in", "--merge", "last", *WRITE)
+    assert (done.code, "import it once without --merge" in done.err, title(run)) == (1, True, "Mine")
+    assert run("import", "in", *WRITE).code == 0
+    assert run("import", "in", "--merge", "last", *WRITE).code == 0
+
+
 def test_what_an_import_merged_is_not_called_a_change_of_the_importer(run: Run, source: Path) -> None:
     run("import", "in", "--merge", "last", *WRITE)
     run("dataset", "patch", "physics/cars", '{"title": "Curated"}', *WRITE)

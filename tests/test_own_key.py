@@ -186,7 +186,7 @@ def test_where_others_issue_tokens_ours_is_refused_unless_it_has_a_file(
     monkeypatch.setenv("METASTORE_JWT_KEY", theirs["JWT_KEY"])
     done = run(*READ)
     assert (done.code, done.out) == (2, "")
-    assert "issues the tokens of this service" in done.err
+    assert "others issue the tokens of this service" in done.err
     assert os.listdir(tmp_path) == ["stdin"]
     monkeypatch.setenv("METASTORE_KEY_FILE", "our.key")
     assert identity(run(*READ).out.strip(), **theirs, KEY_FILE="our.key")

@@ -186,7 +186,10 @@ class Importer:
     def _merged(self, item: Item, now: Dataset) -> bytes:
         base = self._known(now.id) or self._last_import(now.id)
         if base is None:
-            raise InvalidInput(f"{now.id} was never imported, so that there is nothing to merge by")
+            raise InvalidInput(
+                f"{now.id} was never imported, so there is nothing to merge by: import it once without --merge, which "
+                "replaces what was changed here"
+            )
         merged, clashes = merge(decode(base), decode(item.content), decode(now.bytes))
         if clashes:
             places = tuple(("", str(clash)) for clash in clashes)

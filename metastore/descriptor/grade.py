@@ -147,12 +147,14 @@ def _rule(number: int, row: Any) -> Rule:
     row = row if isinstance(row, Mapping) else {}
     grade, kinds, place, when = (row.get(key, "") for key in ("grade", "kinds", "place", "when"))
     known = isinstance(kinds, (list, tuple)) and bool(kinds) and _KINDS.issuperset(map(str, kinds))
-    if grade not in GRADES or not known or not isinstance(place, str) or not place or when not in ("", *_CONDITIONS):
-        raise InvalidInput(
-            f"row {number} of the rules for grades needs a grade (major, minor, patch), kinds (added, removed, "
-            f"changed, renamed, moved), a place such as 'resource * › title', and no condition "
-            f"but {', '.join(_CONDITIONS)}"
-        )
+    problems = {
+        "its grade is major, minor or patch": grade not in GRADES,
+        "its kinds are a list of added, removed, changed, renamed or moved": not known,
+        "its place is a text such as 'resource * › title'": not isinstance(place, str) or not place,
+        f"its when is one of {', '.join(_CONDITIONS)}": when not in ("", *_CONDITIONS),
+    }
+    if wrong := [problem for problem, is_there in problems.items() if is_there]:
+        raise InvalidInput(f"row {number} of the rules for grades is wrong: {wrong[0]}")
     return Rule(grade, frozenset(map(str, kinds)), place, when)
 
 
