@@ -37,9 +37,8 @@ _COPIES = (
     """INSERT INTO dataset_change (attempt, owner, name, action, after)
     SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7' || left(e.hex, 3)
         || '8' || right(e.hex, 15))::uuid, c.owner, c.name, h.action, h.after
-    FROM dataset AS t JOIN dataset_change AS h ON h.owner = t.owner AND h.name = t.name
-    JOIN dataset AS c ON c.pk = t.pk + %(far)s, LATERAL (SELECT md5(h.pos::text || random()::text)) AS e (hex)
-    WHERE t.pk <= %(last)s ORDER BY h.pos""",
+    FROM first_changes AS h JOIN dataset AS c ON c.pk = h.dataset + %(far)s,
+    LATERAL (SELECT md5(h.pos::text || random()::text)) AS e (hex) ORDER BY h.pos""",
     """INSERT INTO dataset_text SELECT n.* FROM dataset_text AS t JOIN dataset AS c ON c.pk = t.dataset + %(far)s,
     LATERAL jsonb_populate_record(t, jsonb_build_object(
         'dataset', c.pk, 'access', ARRAY[c.owner, c.owner || '/' || c.name],
@@ -50,6 +49,9 @@ _COPIES = (
         'dataset', c.pk, 'access', ARRAY[c.owner, c.owner || '/' || c.name])) AS n
     WHERE t.dataset <= %(last)s ORDER BY t.dataset""",
 )
+#: The changes of the datasets that are copied. No index finds them by their dataset.
+_FIRST_CHANGES = """CREATE TEMPORARY TABLE first_changes AS SELECT d.pk AS dataset, h.* FROM dataset AS d
+    JOIN dataset_change AS h ON h.owner = d.owner AND h.name = d.name"""
 #: The indexes of words, which are faster made at the end.
 _INVERTED = """SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
     AND tablename ~ '^dataset_(text|span)$' AND indexdef LIKE '%USING gin%'"""
@@ -101,6 +103,7 @@ def multiply(
     """
     start, done = time.monotonic(), templates
     inverted = connection.execute(_INVERTED.encode()).fetchall()
+    connection.execute(_FIRST_CHANGES.encode())
     for index, _ in inverted:
         connection.execute(f"DROP INDEX {index}".encode())
     while done < count and time.monotonic() - start < seconds:

@@ -44,6 +44,8 @@ _SIZE = f"""SELECT sum(pg_total_relation_size(oid)) FROM pg_class
     WHERE {_TABLES} AND relkind = 'r' AND relname !~ '^dataset_(text|span)'"""
 _SIZES = f"""SELECT relname, pg_relation_size(oid) + coalesce(pg_total_relation_size(nullif(reltoastrelid, 0)), 0)
     AS size FROM pg_class WHERE {_TABLES} AND relkind IN ('r', 'i') AND relpages > 99 ORDER BY size DESC"""
+_PLACES = """SELECT xid::text, pos FROM (SELECT xid, pos FROM dataset_change ORDER BY random() LIMIT 1000) AS place
+    UNION ALL (SELECT xid::text, pos FROM dataset_change ORDER BY dataset_change.xid DESC, pos DESC LIMIT 1)"""
 _BLOAT = """SELECT pg_table_size('dataset'), n_dead_tup, n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
     WHERE relname = 'dataset'"""
 
@@ -140,8 +142,7 @@ def _pages(dsn: str, count: int) -> Iterator[Row]:
         where = some()
         return list(islice(storage.history(where, storage.resolve(where, None).id), _PAGE))
 
-    say("reading the whole feed once")
-    cursors = [cursor for cursor, _ in storage.touched(None)]
+    cursors = _cursors(storage)
     calls: dict[str, Callable[[], object]] = {
         "a page of the list": lambda: list(islice(storage.ids(after=some()), _PAGE)),
         "a page of the list of an owner": lambda: list(islice(storage.ids(prefix=f"{some().owner}/"), _PAGE)),
@@ -154,6 +155,13 @@ def _pages(dsn: str, count: int) -> Iterator[Row]:
         say(what)
         yield Row(f"{what}: CPU", median(_cpu(call, session) for _ in range(300)), target=0.005)
     storage.close()
+
+
+def _cursors(storage: PostgresStorage) -> list[str]:
+    """Return some cursors of the feed, the last one at the end."""
+    begin = next(storage.touched(None))[0].partition(".")[0]
+    rows = storage.database.patiently(lambda connection: connection.rows(_PLACES))
+    return [f"{begin}.{xid}.{pos}" for xid, pos in rows]
 
 
 def _index(dsn: str, count: int) -> Iterator[Row]:
