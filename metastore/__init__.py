@@ -177,6 +177,8 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("errors", "types"):
+        return import_module(f"metastore.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'metastore' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"metastore.{_LAZY.get(name, 'errors')}"), name)

@@ -241,6 +241,14 @@ def test_import_loads_no_third_party_package() -> None:
     assert set(done.stdout.split()) <= {"metastore"}
 
 
+def test_errors_and_types_are_reached_through_the_package() -> None:
+    program = (
+        "import metastore; print(metastore.errors.NotFound is metastore.NotFound, metastore.types.Tag is metastore.Tag)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
+
+
 def test_hardly_anything_is_loaded_before_an_interrupt_is_told_in_words() -> None:
     program = "import sys; before = {*sys.modules}; import metastore.cli; print(*sys.modules.keys() - before)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
