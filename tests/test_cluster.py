@@ -50,7 +50,7 @@ _ENOUGH = 3
 #: How long something may take that a loaded machine does slowly, in seconds.
 LONGEST = 300.0
 #: What only a write holds: the commit of a dataset, and the state of a bundle.
-OF_DATASET, OF_BUNDLE = b" +0000\n\n".hex().encode(), b'"event"'  # bytes are sent in hex
+OF_DATASET, OF_BUNDLE = b" +0000\n\n", b'"event"'  # bytes are sent as they are
 SECRET = "of-all-services-of-the-cluster-in-the-test"
 
 
