@@ -26,6 +26,7 @@ from metastore.pages.dataset_editor import dataset_editor
 from metastore.pages.dataset_forms import dataset_forms
 from metastore.pages.datasets import datasets
 from metastore.pages.device import device
+from metastore.pages.history import history
 from metastore.pages.home import home
 from metastore.pages.icons import icon
 from metastore.pages.languages import gettext as _
@@ -40,7 +41,7 @@ from metastore.service.guard import know, may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
 _log = logging.getLogger("metastore")
-_OF_DATASETS = (datasets, compare, choosing, dataset_editor, dataset_forms, tags)
+_OF_DATASETS = (datasets, history, compare, choosing, dataset_editor, dataset_forms, tags)
 _PARTS = (
     home,
     catalogue,
@@ -56,7 +57,11 @@ _PARTS = (
 )
 #: The items of the main menu, each with the pages under it.
 _MENU = (
-    (later("Datasets"), "catalogue.index", ("catalogue.", "datasets.", "compare.", "choosing.", "tags.", "dataset_")),
+    (
+        later("Datasets"),
+        "catalogue.index",
+        ("catalogue.", "datasets.", "history.", "compare.", "choosing.", "tags.", "dataset_"),
+    ),
     (later("Bundles"), "bundles.index", ("bundles.", "bundle_", "device.", "past.", "record.of_bundle")),
     (later("Changes"), "changelog.index", ("changelog.", "record.everything")),
 )

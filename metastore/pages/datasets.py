@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC
-from itertools import groupby, islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, render_template, request
@@ -16,10 +13,9 @@ from metastore.descriptor.difference import changes
 from metastore.descriptor.document import load, load_written, to_line
 from metastore.descriptor.resources import check
 from metastore.errors import DatasetDeleted, InvalidInput, NotADescriptor, NotFound
-from metastore.history.parts import RevisionFilter, parse_part
-from metastore.pages import activity, formatting, markdown
+from metastore.history.parts import parse_part
+from metastore.pages import markdown
 from metastore.pages.citing import Citation, authors_of, publisher_of
-from metastore.pages.events import Event, events_of, woven
 from metastore.pages.files import file_of
 from metastore.pages.overview import Overview, size
 from metastore.pages.paging import start_of
@@ -29,7 +25,7 @@ from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
 from metastore.service.context import address, service
 from metastore.service.guard import identity, require_read
-from metastore.service.part_history import blamed, part_page, summed_up
+from metastore.service.part_history import blamed
 from metastore.store.summaries import last_state
 from metastore.types import Dataset, DatasetId, Finding, Revision, RevisionId
 
@@ -165,32 +161,6 @@ def _clone_line(dataset_id: DatasetId) -> str:
     return "git clone " + template.replace("{owner}", dataset_id.owner).replace("{name}", dataset_id.name)
 
 
-@datasets.get("/datasets/<owner>/<name>/history")
-def history(owner: str, name: str) -> str:
-    """Show who changed a dataset, when and why, newest first."""
-    subject = readable_id(owner, name)
-    store, start, path = service().store, request.args.get("revision"), request.args.get("path") or None
-    revisions, following = _page_of(subject, start, path)
-    times = [each.created for each in store.revision_list(subject, limit=_SEEN)] if start is path is None else []
-    named: dict[str, list[str]] = defaultdict(list)
-    for tag in islice(store.tag_list(subject), 10 * _ROWS):
-        named[tag.revision].append(tag.name)
-    return render_template(
-        "datasets/history.html",
-        id=subject,
-        revisions=revisions,
-        following=following,
-        start=start,
-        path=path,
-        part=_part_in_words(subject, start, path or ""),
-        days=_by_day(_with_events(subject, revisions, start, following) if path is None else revisions),
-        changes=summed_up(subject, revisions) if request.args.get("changes") else None,
-        tags=named,
-        picture=activity.picture(times),
-        can=can(subject),
-    )
-
-
 def _part_in_words(subject: DatasetId, revision: str | None, path: str) -> str:
     """Return a part that a JSON Pointer names in words; the pointer if the revision has no such part."""
     part = parse_part(path)
@@ -199,32 +169,6 @@ def _part_in_words(subject: DatasetId, revision: str | None, path: str) -> str:
     except (NotFound, ValueError):
         return path
     return part_in_words(descriptor, part or ()) or path
-
-
-def _by_day(rows: Iterable[Revision | Event]) -> list[tuple[str, list[Revision | Event]]]:
-    """Return the rows of a history by their days in UTC, each day in words."""
-    days = groupby(rows, key=lambda row: row.created.astimezone(UTC).date())
-    return [(formatting.day(day), list(of_day)) for day, of_day in days]
-
-
-def _with_events(
-    subject: DatasetId, revisions: Sequence[Revision], start: str | None, following: Mapping[str, str | None] | None
-) -> list[Revision | Event]:
-    """Return a page of revisions, with the moves, purges and tags between them."""
-    older = service().store.revision_read(subject, following["revision"]) if following else None
-    return woven(revisions, events_of(subject), older, is_first=start is None)
-
-
-def _page_of(
-    subject: DatasetId, start: str | None, path: str | None
-) -> tuple[Sequence[Revision], Mapping[str, str | None] | None]:
-    """Return a page of revisions, and the parameters of the next one."""
-    part = parse_part(path)
-    if part is not None:
-        page = part_page(subject, start, part, RevisionFilter(), _ROWS)
-        return page.revisions, page.following
-    revisions = list(service().store.revision_list(subject, start, limit=_ROWS + 1))
-    return revisions[:_ROWS], {"revision": revisions[_ROWS].id} if len(revisions) > _ROWS else None
 
 
 @datasets.get("/datasets/<owner>/<name>/blame")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
@@ -16,6 +16,7 @@ from metastore.bundle.registry import BundleRegistry
 from metastore.errors import InvalidInput
 from metastore.pages.bundle_parts import given, snapshot_number
 from metastore.pages.languages import gettext as _
+from metastore.pages.paging import day_in
 from metastore.service.bundles import registry
 
 record = Blueprint("record", __name__)
@@ -58,19 +59,10 @@ def _wanted(name: str | None) -> LogFilter:
     before = request.args.get("before")
     return LogFilter(
         **{**texts, "name": name or texts["name"]},
-        since=_day("since"),
-        until=_day("until", timedelta(days=1)),
+        since=day_in("since"),
+        until=day_in("until", timedelta(days=1)),
         before=snapshot_number(before) if before else None,
     )
-
-
-def _day(key: str, later: timedelta = timedelta()) -> datetime | None:
-    """Return the beginning of a day in the URL, plus `later`. Raises InvalidInput."""
-    text = request.args.get(key, "").strip()
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + later if text else None
-    except (ValueError, OverflowError):
-        raise InvalidInput(_("a day is written as 2024-05-31, not as %(text)s", text=repr(text[:40]))) from None
 
 
 def _log(bundles: BundleRegistry, wanted: LogFilter) -> list[LogEntry]:

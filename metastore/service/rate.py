@@ -44,7 +44,7 @@ _PARTS = ("path", "resource", "field", "author", "since", "until", "grep")
 #: Endpoints that cost much only with one of these parameters.
 _COSTLY_WITH = {
     "datasets.dataset_list": (*SEARCH, "at", "include"),
-    "pages.datasets.history": ("changes", "path"),
+    "pages.history.show": ("changes", "path"),
     "revisions.changes": ("summary",),
     "revisions.revision_list": ("summary", *_PARTS),
 }

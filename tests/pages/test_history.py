@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 
 import pytest
 
@@ -138,3 +139,77 @@ def test_the_headings_of_a_part_name_it_in_words() -> None:
     assert reader.text("h1") == "Where the title of resource 'stations' comes from"
     reader.opens("/datasets/ocean/salt/blame?path=/resources/0")
     assert reader.text("h1") == "Where each value of resource 'stations' comes from"
+
+
+@pytest.fixture
+def filtered() -> Reader:
+    """Return somebody in front of a history of two authors, of which one changed a resource."""
+    store = metastore.connect("memory:", author="Ann Lee <ann@example.org>", validation="off")
+    table = {"name": "stations", "path": "s.csv"}
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": [table]}, at="2026-01-01T10:00:00Z")
+    more = {"at": "2026-02-01T23:59:59Z", "author": "Bo <bo@example.org>", "message": "Name the file"}
+    store.dataset_patch("ocean/salt", {"resources": [table | {"title": "Stations"}]}, **more)
+    store.tag_create("ocean/salt", "v1", at="2026-02-02T00:00:00Z")
+    store.dataset_patch("ocean/salt", {"title": "Salinity"}, at="2026-03-01T10:00:00Z", message="Retitle")
+    return reader_of(store).opens("/datasets/ocean/salt/history")
+
+
+def found(reader: Reader) -> tuple[list[str], str]:
+    return lines(reader), reader.text("main [role=status]")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ({"author": "Bo"}, ["Name the file"]),
+        ({"author": "Ann Lee"}, ["Retitle", "Create dataset"]),
+        ({"since": "2026-02-01", "until": "2026-02-01"}, ["Name the file v1"]),
+        ({"grep": "TITLE"}, ["Retitle"]),
+        ({"path": "/resources/0"}, ["Name the file v1", "Create dataset"]),
+        ({"path": "/title", "author": "Ann Lee", "since": "2026-02-01"}, ["Retitle"]),
+        ({"author": "Bo", "grep": "Retitle"}, []),
+    ],
+)
+def test_a_history_is_filtered_by_its_address_and_says_how_many_match(
+    filtered: Reader, typed: dict[str, str], shown: list[str]
+) -> None:
+    assert found(filtered)[1] == "3 revisions"
+    filtered.sends("Filter", **typed)
+    assert all(f"{key}=" in filtered.path for key in typed)
+    assert [line.removesuffix(" v1") for line in found(filtered)[0]] == [each.removesuffix(" v1") for each in shown]
+    assert found(filtered)[1] == f"{len(shown)} of 3 revisions"
+    assert {key: filtered.value(key) for key in typed} == typed
+    assert found(filtered.follows("Show all"))[1] == "3 revisions"
+
+
+def test_the_filter_offers_authors_with_their_numbers_and_the_parts_in_words(filtered: Reader) -> None:
+    assert filtered.texts("select[name=author] option") == ["Anyone", "Ann Lee (2)", "Bo (1)"]
+    parts = filtered.texts("select[name=path] option")
+    assert parts == ["The whole dataset", "the title", "resource 'stations'"]
+
+
+def test_a_filter_with_nothing_to_find_says_so(filtered: Reader) -> None:
+    assert "No revision matches." in filtered.opens(f"{filtered.path}?author=Cy").text()
+    assert filtered.texts("select[name=author] option[selected]") == ["Cy (0)"]
+    filtered.opens("/datasets/ocean/salt/history?since=yesterday")
+    assert (filtered.status, "a day is written as 2024-05-31" in filtered.text().lower()) == (400, True)
+
+
+def test_the_pages_of_a_filter_keep_it(monkeypatch: pytest.MonkeyPatch, filtered: Reader) -> None:
+    monkeypatch.setattr(import_module("metastore.pages.history"), "_ROWS", 1)
+    filtered.opens("/datasets/ocean/salt/history?author=Ann+Lee&changes=true")
+    assert found(filtered)[1] == "2 of 3 revisions"
+    assert "title changed" in filtered.text(LINES)
+    filtered.follows("Older revisions")
+    assert "author=Ann+Lee" in filtered.path
+    assert "changes=true" in filtered.path
+    assert [line.split()[0] for line in lines(filtered)] == ["Create"]
+
+
+def test_a_filter_that_finds_little_stops_and_goes_on_on_the_next_page(
+    monkeypatch: pytest.MonkeyPatch, filtered: Reader
+) -> None:
+    monkeypatch.setattr(import_module("metastore.pages.history"), "_LOOKED_AT", 1)
+    filtered.opens("/datasets/ocean/salt/history?author=Bo")
+    assert "Older ones have not been looked at yet." in filtered.text()
+    assert lines(filtered.follows("Older revisions"))[0].startswith("Name the file")
