@@ -13,6 +13,7 @@ from metastore.bundle.difference import diff
 from metastore.bundle.policy import check_change, check_member
 from metastore.bundle.port import CHANGEABLE, Bundle, BundleDiff, LogEntry, Snapshot
 from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied, SnapshotNotFound
+from metastore.pages.changed_devices import Names
 from metastore.pages.devices import Pasted, read
 from metastore.pages.formatting import yes_no
 from metastore.pages.languages import gettext as _
@@ -105,11 +106,13 @@ def done(action: str) -> str:
     return _DONE.get(action, action)
 
 
-def changed(line: LogEntry) -> str:
-    """Return the changes of an entry in words, such as `+2 −1 devices, hosts`."""
+def changed(line: LogEntry, names: Names | None = None) -> str:
+    """Return the changes of an entry in words, such as `+2 −1 devices, hosts`; with `names`, which devices."""
     counts = " ".join(f"{sign}{n:,}" for sign, n in (("+", line.added), ("−", line.removed)) if n)
     changed = line.added + line.removed
     devices = [ngettext("%(counts)s device", "%(counts)s devices", changed, counts=counts)] if counts else []
+    if names is not None and (words := names.words(line)):
+        devices = [words]
     labels = (_(LABELS.get(attribute, attribute)) for attribute in line.attributes)
     keeps_capitals = language() == "de"
     return ", ".join(devices + [label if keeps_capitals or label[1:2].isupper() else label.lower() for label in labels])

@@ -13,6 +13,7 @@ from flask import Blueprint, render_template, url_for
 
 from metastore.bundle.port import LogEntry
 from metastore.pages import bundle_parts as parts
+from metastore.pages.changed_devices import Names
 from metastore.pages.events import in_words
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later
@@ -76,7 +77,8 @@ def index() -> str:
 def newest_lines(most: int) -> list[Line]:
     """Return the newest changes. Without an index, those of datasets are only the ones that leave no revision."""
     registry = service().bundles
-    of_bundles = map(_of_bundle, registry.bundle_log(limit=most)) if registry else ()
+    names = Names()
+    of_bundles = (_of_bundle(entry, names) for entry in (registry.bundle_log(limit=most) if registry else ()))
     return list(islice(_merged((_revisions(most), _journal(most), of_bundles)), most))
 
 
@@ -131,11 +133,12 @@ def _of_entry(entry: JournalEntry) -> Line:
     return Line(kind, entry.dataset_id, address, entry.author.name, entry.created, detail, reason)
 
 
-def _of_bundle(entry: LogEntry) -> Line:
+def _of_bundle(entry: LogEntry, names: Names) -> Line:
     address = url_for("pages.bundles.show", name=entry.name)
     change = url_for("pages.bundles.snapshot", number=entry.id)
+    done, changed = parts.done(entry.action), parts.changed(entry, names)
     return Line(
-        parts.done(entry.action), entry.name, address, entry.user, entry.created, parts.changed(entry), entry.comment,
+        done, entry.name, address, entry.user, entry.created, changed, entry.comment,
         change, of_bundle=True, recorded=entry.recorded,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from metastore.pages.files import file_of
 from metastore.pages.overview import Overview, size
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words, part_in_words
+from metastore.pages.resource_dates import last_changes
 from metastore.pages.resources import resource_page
 from metastore.pages.versions import Version, versions_of
 from metastore.service import requests
@@ -82,7 +83,8 @@ def _facts(found: Dataset) -> dict[str, Any]:
     seen = Overview(_with_written_version(found), str(found.id))
     is_large = len(found.bytes) > _LARGE
     versions, tags = versions_of(found.id, _VERSIONS, compared=not is_large)
-    lines, shown = _lines(found), resource_page(seen.resources, request.args)
+    dates = {} if is_large else last_changes(found.id, found.revision, found.descriptor)
+    lines, shown = _lines(found), resource_page(seen.resources, request.args, dates)
     file = file_of(shown.cards[0].resource, found.id, found.revision.id) if shown.alone else None
     if file is not None:
         lines["file"] = f"git -C {found.id.name} checkout {found.revision.id[:12]} -- {shlex.quote(file.path)}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from metastore.pages.overview import Field, Resource
 from metastore.pages.previews import Preview, preview_of
+from metastore.pages.resource_dates import key_of
+from metastore.types import Revision
 
 _RESOURCES = 50
 #: The resources that are open; the others of a page are folded, so that a phone need not scroll through all.
@@ -19,11 +21,12 @@ _PREVIEWS = 5
 
 @dataclass(frozen=True, slots=True)
 class ResourceCard:
-    """A resource with the columns to show, and its first rows if the descriptor holds them."""
+    """A resource with its columns, its first rows if the descriptor holds them, and its last change if known."""
 
     resource: Resource
     fields: tuple[Field, ...]
     preview: Preview | None
+    changed: Revision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ResourcePage:
     Attributes:
         cards: The resources.
         words: The text of the search; empty for all.
+        order: `changed` for the latest change first, `name`, or an empty text for the order of the descriptor.
         found: The number of matching resources.
         total: The number of all resources.
         start: The number of matches before this page.
@@ -45,6 +49,7 @@ class ResourcePage:
     total: int
     start: int = 0
     alone: bool = False
+    order: str = ""
 
     @property
     def opened(self) -> tuple[ResourceCard, ...]:
@@ -68,25 +73,49 @@ class ResourcePage:
         return end if end < self.found and not self.alone else None
 
 
-def resource_page(resources: Sequence[Resource], asked: Mapping[str, str]) -> ResourcePage:
-    """Return the page that the parameters `find`, `start` and `resource` ask for. Invalid numbers are ignored."""
+def resource_page(
+    resources: Sequence[Resource], asked: Mapping[str, str], changes: Mapping[str, Revision | None]
+) -> ResourcePage:
+    """Return the page that the parameters `find`, `order`, `start` and `resource` ask for. Invalid ones are ignored.
+
+    Args:
+        resources: All resources.
+        asked: The parameters.
+        changes: The last change of each resource, from `last_changes`.
+    """
     number = _number(asked.get("resource", ""))
     if alone := [resource for resource in resources if resource.number == number]:
-        cards = tuple(ResourceCard(each, each.fields[:_FIELDS_ALONE], preview_of(each)) for each in alone)
+        cards = tuple(
+            ResourceCard(each, each.fields[:_FIELDS_ALONE], preview_of(each), _changed(each, changes)) for each in alone
+        )
         return ResourcePage(cards, "", 1, len(resources), alone=True)
     words, start = asked.get("find", "").strip(), _number(asked.get("start", "")) or 0
     hits = [resource for resource in resources if resource.has(words)] if words else resources
+    order = asked.get("order", "")
+    if order == "name":
+        hits = sorted(hits, key=lambda each: each.name.casefold())
+    elif order == "changed":
+        hits = sorted(hits, key=lambda each: _when(_changed(each, changes)), reverse=True)
     start = start if start < len(hits) else 0
-    return ResourcePage(tuple(_cards(hits[start : start + _RESOURCES])), words, len(hits), len(resources), start)
+    cards = tuple(_cards(hits[start : start + _RESOURCES], changes))
+    return ResourcePage(cards, words, len(hits), len(resources), start, order=order)
 
 
-def _cards(resources: Sequence[Resource]) -> Iterator[ResourceCard]:
+def _changed(resource: Resource, changes: Mapping[str, Revision | None]) -> Revision | None:
+    return changes.get(key_of(resource.value, resource.number))
+
+
+def _when(revision: Revision | None) -> float:
+    return revision.created.timestamp() if revision else 0.0
+
+
+def _cards(resources: Sequence[Resource], changes: Mapping[str, Revision | None]) -> Iterator[ResourceCard]:
     left, previews = _FIELDS_ON_PAGE, _PREVIEWS
     for resource in resources:
         fields = resource.fields[: min(_FIELDS, left)]
         preview = preview_of(resource) if previews else None
         left, previews = left - len(fields), previews - (preview is not None)
-        yield ResourceCard(resource, fields, preview)
+        yield ResourceCard(resource, fields, preview, _changed(resource, changes))
 
 
 def _number(text: str) -> int | None:
