@@ -209,7 +209,8 @@ def check_listing(wanted: Listing) -> Listing:
     """
     checked = check_filter(replace(wanted, after_key=None))
     if wanted.order not in ORDERS:
-        raise InvalidInput(f"bundles are listed by {', '.join(ORDERS)}, not by {shortened(str(wanted.order))}")
+        values = {"orders": ", ".join(ORDERS), "order": shortened(str(wanted.order))}
+        raise InvalidInput(Phrase("bundles are listed by %(orders)s, not by %(order)s", **values))
     key, kind = wanted.after_key, ORDERS[wanted.order]
     if (wanted.after is None) != (key is None) or (key is not None and type(key) is not kind):
         raise InvalidInput(f"a page by {wanted.order} begins behind a name and what its bundle has there")

@@ -13,6 +13,7 @@ from metastore.descriptor.naming import named_lists
 from metastore.errors import InvalidInput
 from metastore.history._documents import Documents
 from metastore.parse import AnyTime, make_time
+from metastore.phrase import Phrase
 from metastore.types import Revision
 from metastore.wording import shortened
 
@@ -64,16 +65,16 @@ def parse_part(path: str | None = None, resource: str | None = None, field: str 
     if not named:
         return None
     if len(named) > 1 or not isinstance(named[0], str):
-        raise InvalidInput("a part is named by one text: path, resource or field")
+        raise InvalidInput(Phrase("a part is named by one text: path, resource or field"))
     if path is not None:
         if path and not path.startswith("/"):
-            raise InvalidInput(f"a path is a JSON Pointer such as /licenses, not {shortened(path)}")
+            raise InvalidInput(Phrase("a path is a JSON Pointer such as /licenses, not %(path)s", path=shortened(path)))
         return tuple(step.replace("~1", "/").replace("~0", "~") for step in path.split("/")[1:])
     if resource is not None:
         return ("resources", f"={resource}")
     table, slash, column = str(field).partition("/")
     if not slash:
-        raise InvalidInput(f"a field is named RESOURCE/FIELD, not {shortened(field)}")
+        raise InvalidInput(Phrase("a field is named RESOURCE/FIELD, not %(field)s", field=shortened(field)))
     return ("resources", f"={table}", "schema", "fields", f"={column}")
 
 

@@ -15,7 +15,7 @@ from metastore.bundle.port import CHANGEABLE, Bundle, BundleDiff, LogEntry, Snap
 from metastore.errors import BundleNotFound, InvalidInput, PermissionDenied, SnapshotNotFound
 from metastore.pages.changed_devices import Names
 from metastore.pages.devices import Pasted, read
-from metastore.pages.formatting import yes_no
+from metastore.pages.formatting import message, yes_no
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import language, later, ngettext
 from metastore.service.bundles import registry
@@ -57,7 +57,7 @@ def why_not(*states: Bundle) -> str | None:
     try:
         check_change(registry().groups, identity().user, states)
     except PermissionDenied as error:
-        return str(error)
+        return message(error)
     return None
 
 

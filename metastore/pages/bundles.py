@@ -14,6 +14,7 @@ from metastore.bundle.policy import ROOT
 from metastore.bundle.port import Bundle, Snapshot
 from metastore.errors import BundleDeleted, InvalidInput, NotFound, PermissionDenied
 from metastore.pages import bundle_parts as parts
+from metastore.pages.formatting import message
 from metastore.pages.languages import gettext as _
 from metastore.service.bundles import registry
 
@@ -81,7 +82,7 @@ def _why_not_new() -> str | None:
     try:
         parts.own_groups()
     except PermissionDenied as error:
-        return str(error)
+        return message(error)
     return None
 
 

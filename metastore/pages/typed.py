@@ -16,7 +16,7 @@ from metastore.descriptor.resources import check
 from metastore.errors import InvalidInput, TooLarge
 from metastore.pages.descriptor_form import filled_in, kind_of, place_after
 from metastore.pages.form_view import Place, view
-from metastore.pages.formatting import number
+from metastore.pages.formatting import message, number
 from metastore.pages.json_lines import mark
 from metastore.pages.languages import gettext as _
 from metastore.pages.refusals import shown
@@ -139,7 +139,7 @@ def spots(text: str, *, in_form: bool) -> list[Spot] | None:
         parsed(text)
         problems = [(finding.pointer or "", finding.detail) for finding in findings(load(text.encode()))]
     except InvalidInput as error:
-        problems = list(error.problems) or [(error.pointer or "", str(error))]
+        problems = list(error.problems) or [(error.pointer or "", message(error))]
     return in_fields(problems) if in_form else _in_lines(text, problems)
 
 

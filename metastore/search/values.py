@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from metastore.errors import InvalidInput
 from metastore.parse import AnyTime, make_time, parse_limit
+from metastore.phrase import Phrase
 from metastore.search.words import Term, fold, parse_query
 from metastore.types import DatasetId, RevisionId
 from metastore.wording import shortened
@@ -168,17 +169,17 @@ class Wanted:
         for name, text in {"a query": query, **given}.items():
             if not isinstance(text, str):
                 raise InvalidInput(f"{name} is text, not {type(text).__name__}")
-        _expect_one_of(get_args(Order), "order", order)
+        _expect_one_of(get_args(Order), Phrase("order"), order)
         for facet in facets:
-            _expect_one_of(FACETS, "a facet", facet)
+            _expect_one_of(FACETS, Phrase("a facet"), facet)
         if limit is None or parse_limit(limit) is None or not 1 <= limit <= _MOST_HITS:
             raise InvalidInput(f"limit is a number from 1 to {_MOST_HITS}, not {limit!r}")
         if at is not None and changed_since is not None:
-            raise InvalidInput("give at or changed_since, not both")
+            raise InvalidInput(Phrase("give at or changed_since, not both"))
         if at is not None and findings is not None:
-            raise InvalidInput("give at or findings, not both: the check is about datasets as they are")
+            raise InvalidInput(Phrase("give at or findings, not both: the check is about datasets as they are"))
         if after is not None and before is not None:
-            raise InvalidInput("give after or before, not both")
+            raise InvalidInput(Phrase("give after or before, not both"))
         terms = parse_query(query)
         return cls(
             query,
@@ -190,8 +191,8 @@ class Wanted:
             None if at is None else make_time(at),
             "id" if order == "relevance" and all(term.negated for term in terms) else order,  # type: ignore[arg-type]
             tuple(dict.fromkeys(facets)),
-            _from_cursor(after, "after is the `following`"),
-            _from_cursor(before, "before is the `preceding`"),
+            _from_cursor(after, Phrase("after is the `following`")),
+            _from_cursor(before, Phrase("before is the `preceding`")),
             limit,
             summary,
         )
@@ -223,7 +224,8 @@ class Wanted:
 
 def _expect_one_of(known: Sequence[str], what: str, value: object) -> None:
     if value not in known:
-        raise InvalidInput(f"{what} is one of {', '.join(known)}, not {shortened(str(value))}")
+        values = {"what": what, "known": ", ".join(known), "given": shortened(str(value))}
+        raise InvalidInput(Phrase("%(what)s is one of %(known)s, not %(given)s", **values))
 
 
 def sort_key(dataset_id: DatasetId) -> str:
@@ -246,7 +248,10 @@ def _from_cursor(text: str | None, what: str) -> list[Any] | None:
             return [key, dataset_key]
     except (ValueError, TypeError):
         pass
-    raise InvalidInput(f"{what} of a page of the same search, as that page returned it, not {text[:40]!r}")
+    values = {"what": what, "given": repr(text[:40])}
+    raise InvalidInput(
+        Phrase("%(what)s of a page of the same search, as that page returned it, not %(given)s", **values)
+    )
 
 
 def counts(values: dict[str, tuple[str, int]]) -> tuple[FacetCount, ...]:

@@ -13,6 +13,7 @@ from flask import g, request
 from metastore.auth.access import ANONYMOUS, BundleGrant, Identity, allows, require
 from metastore.errors import AuthenticationError, DatasetNotFound, InvalidInput
 from metastore.parse import AnyId, parse_dataset_id
+from metastore.phrase import Phrase
 from metastore.search.values import Readable
 from metastore.service.context import service
 from metastore.service.watch import USER
@@ -202,7 +203,7 @@ def require_move(source: DatasetId, target: DatasetId) -> None:
 def named(who: Identity) -> Identity:
     """Return the caller. Raises AuthenticationError: there is no token, or it names no user."""
     if who.anonymous:
-        raise AuthenticationError("writing needs a token", missing=True)
+        raise AuthenticationError(Phrase("writing needs a token"), missing=True)
     if who.user is None:
         raise AuthenticationError("the token names no user (it has no subject), so it may not write")
     return who
