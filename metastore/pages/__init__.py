@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -36,7 +37,7 @@ from metastore.pages.record import record
 from metastore.pages.session import sign_in
 from metastore.pages.tags import tags
 from metastore.service import problems, rate, responses
-from metastore.service.context import Service, service
+from metastore.service.context import Service, address, service
 from metastore.service.guard import know, may_read
 
 AnyPage = str | tuple[str, int] | AnyResponse
@@ -129,7 +130,14 @@ def _known_to_all() -> dict[str, Any]:
         "stays": session.stays,
         "refusal": g.get("refusal"),
         "languages": languages,
+        "view_address": _view_address,
     }
+
+
+def _view_address() -> str:
+    """Return the absolute address of the list that is shown, with its filters and order but not its language."""
+    kept = [(key, value) for key, value in request.args.items(multi=True) if value and key != "lang"]
+    return address(request.root_path + request.path) + (f"?{urlencode(kept)}" if kept else "")
 
 
 def _menu() -> list[dict[str, str]]:

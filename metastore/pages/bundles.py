@@ -20,6 +20,8 @@ from metastore.service.bundles import registry
 
 bundles = Blueprint("bundles", __name__)
 _ROWS = 50
+#: The bundles of a list that are counted.
+_COUNTED = 500
 _NEWEST = 6
 #: The devices that a page shows unless it is asked for all.
 _SHOWN = 1_000
@@ -43,6 +45,8 @@ def index() -> str:
     return render_template(
         "bundles/index.html",
         lines=lines[:_ROWS],
+        total=_total(wanted, len(lines)),
+        most=_COUNTED,
         wanted=wanted,
         given=parts.given("text", "group", "device", "event", "run", "deleted", "order", "descending"),
         following=_behind(wanted, lines[_ROWS - 1]) if len(lines) > _ROWS else None,
@@ -60,6 +64,13 @@ def _listing() -> Listing:
     wanted = Listing(**texts, run=run, deleted=bool(query.get("deleted")), order=order)
     key = _key(order, query.get("after_key", after)) if after else None
     return replace(wanted, descending=bool(query.get("descending")), after=after, after_key=key)
+
+
+def _total(wanted: Listing, found: int) -> int:
+    """Return the number of bundles in a list, or one more than are counted."""
+    if found <= _ROWS and wanted.after is None:
+        return found
+    return len(registry().bundle_lines(replace(wanted, after=None, after_key=None, limit=_COUNTED + 1)))
 
 
 def _key(order: str, text: str) -> Any:

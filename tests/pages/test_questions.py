@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import metastore
 from metastore import bundle
+from metastore.auth.key_sources import GivenKeys
+from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier
 from metastore.web import create_app
 
-from .conftest import GROUPS
+from .conftest import GROUPS, SECRET
 from .reader import Reader
 
 BO = "Bo Ek <bo@example.org>"
@@ -67,3 +70,61 @@ def test_the_past_of_a_device_is_found_by_the_search(visitor: Reader) -> None:
     visitor.sends("Search", q="E:TOR860").follows("Where the device E:TOR860 is and was")
     assert "No bundle has it now." in visitor.text()
     assert "by ann It broke" in visitor.text()
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Reader:
+    """Return somebody in front of a service with versions, files behind pointers, a deleted dataset and bundles."""
+    options: dict[str, Any] = {"author": "Bo", "validation": "off", "lfs_url": "https://lfs.org/{owner}/{name}"}
+    store = metastore.connect(str(tmp_path / "store"), sync=False, **options)
+    file = {"name": "stations", "path": "data/s.csv", "hash": f"sha256:{'ab' * 32}", "bytes": 10}
+    made = {
+        "title": "Salt",
+        "licenses": [{"name": "CC-BY-NC-4.0"}],
+        "resources": [file, {"name": "notes", "path": "n.md"}],
+    }
+    store.dataset_create("ocean/salt", made, at="2026-01-05T00:00:00Z")
+    store.tag_create("ocean/salt", "v1")
+    resources = [file | {"hash": f"sha256:{'cd' * 32}"}, made["resources"][1]]
+    change = {"author": "Ann <ann@example.org>", "message": "Measure again", "at": "2026-02-05T00:00:00Z"}
+    store.dataset_patch("ocean/salt", {"resources": resources}, **change)
+    store.dataset_create("ocean/gone", {"title": "Gone"})
+    store.dataset_delete("ocean/gone", message="Measured twice")
+    registry = bundle.connect("memory:", groups=bundle.Groups.parse(GROUPS))
+    for name in ("NuMI", "BNB"):
+        made_bundle = {"name": name, "event": "e,a9", "ifb_group": "NOvA", "devices": ["E:TOR860", "E:TOR861"]}
+        registry.bundle_create(made_bundle, user="ann", comment="First")
+    registry.bundle_update("NuMI", {"remove_devices": ["E:TOR861"]}, user="ann", comment="It broke")
+    verifier = Verifier((GivenKeys(secret_key(SECRET)),))
+    return Reader(create_app(store, verifier=verifier, bundles=registry))
+
+
+@pytest.mark.parametrize(
+    ("who", "clicks", "answer"),
+    [
+        ("", ["CC-BY-NC-4.0"], "Licence: CC-BY-NC-4.0"),
+        ("", ["Salt", "v1", "stations"], "-- data/s.csv"),
+        ("", ["Salt"], "Changed 5 Feb 2026 by Ann: Measure again"),
+        ("", ["Salt", "History"], "Ann (1)"),
+        ("", ["NuMI", "Record"], "removed E:TOR861 It broke"),
+        ("ann", ["Salt", "All changes", "undo this"], "Undo"),
+        ("ann", ["Salt", "Tag"], "Tag"),
+        ("ann", ["Datasets", "Show the deleted ones", "Gone"], "Restore"),
+        ("ann", ["Bundles", "NuMI", "E:TOR860"], "Replace it in the chosen bundles"),
+        ("ann", ["NuMI", "Record", "just now"], "Undo this change"),
+    ],
+    ids=[
+        *("which licences are not open", "get version 1 of a file", "when did a file change and why"),
+        *("what did Ann change", "who removed a device and why", "undo my last change", "tag a version"),
+        *("put a deleted dataset back", "replace a device in all bundles", "undo a change of a bundle"),
+    ],
+)
+def test_a_visitor_an_editor_and_an_admin_find_what_they_look_for(
+    people: Reader, who: str, clicks: list[str], answer: str
+) -> None:
+    if who:
+        people.signs_in(who)
+    people.opens("/")
+    for click in clicks:
+        people.follows(click)
+    assert answer in people.text()
