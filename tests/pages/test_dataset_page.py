@@ -283,4 +283,4 @@ def test_where_values_come_from_is_refused_in_words_where_it_takes_too_much(
     monkeypatch.setattr("metastore.service.part_history._MOST_VALUES", 20)
     answer = client.get(f"/api/v1{PATH}/blame")
     assert (answer.status_code, answer.get_json()["kind"]) == (413, "too-large")
-    assert "more than 20 values" in answer.text
+    assert "more than the 20 values" in answer.text
