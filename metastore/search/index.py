@@ -264,10 +264,13 @@ def _found(wanted: Wanted, readable: Readable | None, *, walk: bool = False) -> 
 def _found_in(index: str, wanted: Wanted, readable: Readable | None, walk: bool = False) -> tuple[str, list[Any]]:
     sought = " AND ".join(_match(term) for term in wanted.terms if not term.negated)
     tables, t = ("datasets d", "d") if index == "now" else ("former t JOIN datasets d ON d.id = t.dataset", "t")
-    if sought or readable is not None:
-        tables = f"{tables} CROSS JOIN {index}" if walk else f"{index} JOIN {tables}"
+    if walk:
+        tables = "datasets d CROSS JOIN now_words w ON w.id = d.id"
+    elif sought or readable is not None:
+        tables = f"{index} JOIN {tables}"
     key, key_values = _key(index, t, wanted, sought, readable)
-    conditions = list(_conditions(index, t, wanted, sought, readable))
+    of_words = _walked(wanted) if walk else _indexed(index, t, wanted, sought, readable)
+    conditions = [*of_words, *_conditions(index, t, wanted, readable)]
     where = " AND ".join(condition for condition, _ in conditions) or "TRUE"
     query = f"SELECT {t}.facet_set, d.owner, d.name, d.place, {key} AS key FROM {tables} WHERE {where}"
     return query, [*key_values, *(value for _, values in conditions for value in values)]
@@ -298,9 +301,17 @@ def _among(readable: Readable | None, sought: str) -> str:
     return f"access : ({access}) AND ({sought})" if sought else f"access : ({access})"
 
 
-def _conditions(
+def _walked(wanted: Wanted) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the conditions of words for a text by itself. To look into FTS5 for each would take ten times as long."""
+    for term in wanted.terms:
+        among = f" {' '.join(term.words)}{'' if term.prefix else ' '}"
+        yield f"instr(' ' || plain(w.words) || ' ', ?) {'=' if term.negated else '>'} 0", [among]
+
+
+def _indexed(
     index: str, t: str, wanted: Wanted, sought: str, readable: Readable | None
 ) -> Iterator[tuple[str, list[Any]]]:
+    """Yield the conditions of words, and of what the caller may read."""
     if sought or readable is not None:
         yield f"{t}.id = {index}.rowid AND {index} MATCH ?", [_among(readable, sought)]
     if readable is not None:  # the words of access are short, so that two datasets may share one
@@ -311,6 +322,9 @@ def _conditions(
         if term.negated:
             among = _among(readable, _match(term))
             yield f"{t}.id NOT IN (SELECT rowid FROM {index} WHERE {index} MATCH ?)", [among]
+
+
+def _conditions(index: str, t: str, wanted: Wanted, readable: Readable | None) -> Iterator[tuple[str, list[Any]]]:
     if wanted.at is not None:
         moment = int(wanted.at.timestamp())
         yield f"{t}.since <= ?", [moment]
