@@ -125,6 +125,19 @@ def missing_blob_of_a_side_branch(path: Path) -> None:
     loose(path, blob).unlink()
 
 
+def holding(name: str, content: str) -> Callable[[Path], None]:
+    return lambda path: (path / name).write_text(content) and None
+
+
+def packed_refs(edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        git(path, "pack-refs", "--all")
+        file = path / "packed-refs"
+        file.write_bytes(edit(file.read_bytes()))
+
+    return damage
+
+
 def nul_sha(path: Path) -> None:
     point(path, commit(path, tree(path, (b"100644", b"a", "0" * 40))))
 
@@ -272,6 +285,25 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "branch without content": lambda path: (path / "refs/heads/main").write_bytes(b"") and None,
     "HEAD that names no branch": lambda path: (path / "HEAD").write_text("nothing\n") and None,
     "packed-refs that cannot be read": lambda path: (path / "packed-refs").write_text("rubbish rubbish\n") and None,
+    "packed-refs with a line cut short": packed_refs(lambda content: content[:-20]),
+    "packed-refs without its last line end": packed_refs(lambda content: content[:-1]),
+    "packed-refs with an empty line": packed_refs(lambda content: content + b"\n"),
+    "packed-refs with a comment": packed_refs(lambda content: content + b"# mine\n"),
+    "packed-refs with another header": packed_refs(lambda content: content.replace(b"pack-refs with:", b"mine:")),
+    "packed-refs with line ends of Windows": packed_refs(lambda content: content.replace(b"\n", b"\r\n")),
+    "packed-refs with two targets of a tag": packed_refs(lambda content: content + content[-42:]),
+    "packed-refs with a broken name": packed_refs(lambda content: content.replace(b"tags/v1", b"tags/v..1")),
+    "packed-refs that is a folder": lambda path: (path / "packed-refs").mkdir(),
+    "reference with a space in its name": lambda path: point(path, head(path), "refs/tags/a b"),
+    "reference with two dots in its name": lambda path: point(path, head(path), "refs/tags/a..b"),
+    "reference that stands for a missing one": holding("refs/heads/x", "ref: refs/heads/nowhere\n"),
+    "configuration that cannot be read": holding("config", "[core\n"),
+    "configuration that is a folder": lambda path: ((path / "config").unlink(), (path / "config").mkdir())[1],
+    "configuration of another format": holding("config", "[core]\n\trepositoryformatversion = 5\n\tbare = true\n"),
+    "configuration with an unknown extension": holding(
+        "config", "[core]\n\trepositoryformatversion = 1\n\tbare = true\n[extensions]\n\tours = true\n"
+    ),
+    "shallow that cannot be read": holding("shallow", "rubbish\n"),
     "pack with a flipped bit": packed(flip("objects/pack/*.pack", 40)),
     "pack with a wrong checksum": packed(flip("objects/pack/*.pack", -1)),
     "index with a wrong checksum": packed(flip("objects/pack/*.idx", -1)),

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -22,6 +23,22 @@ _WANTED = (
     ("receive", "hideRefs", "refs"),
     ("extensions", "preciousObjects", "true"),
     ("core", "multiPackIndex", "false"),
+)
+#: The extensions that Git knows; see git-config(1).
+_EXTENSIONS = {
+    *("compatobjectformat", "noop", "noop-v1", "objectformat", "partialclone", "preciousobjects", "refstorage"),
+    *("relativeworktrees", "worktreeconfig"),
+}
+#: What Git can parse; see "Syntax" in git-config(1). No two alternatives begin alike, so that it takes linear time.
+_GRAMMAR = re.compile(
+    rb"""(?:\xef\xbb\xbf)?(?:
+        \s | [#;][^\n]*
+        | \[[\w.-]+(?:[ \t]+"(?:[^"\\\n]|\\[^\n])*")?\]
+        | [A-Za-z][\w-]*[ \t]*
+          (?:=(?:[^"\\\n\#;]|\\(?:[tbn"\\]|\r?\n)|"(?:[^"\\\n]|\\(?:[tbn"\\]|\r?\n))*")*(?:[#;][^\n]*)?)?
+          (?=\r?\n|[#;]|\Z)
+    )*""",
+    re.VERBOSE,
 )
 _SECTION = re.compile(r"\s*\[\s*([\w.-]+)\s*(\".*\")?\s*\]\s*(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\s*([\w-]+)\s*=\s*\"?([^\"#;\s]*)\"?\s*([#;].*)?")
@@ -50,6 +67,22 @@ def protect(path: str, read: Callable[[str], bytes | None] = read_file, *, sync:
             content = read_file(file) or b""
             lines = content if content.endswith(b"\n") or not content else content + b"\n"
             replace_locked(file, lines + lacking(content), sync=sync)
+
+
+def fault_of_config(path: str) -> str:
+    """Return why Git does not open the repository at a path with its configuration; empty if it does."""
+    content = read_file(f"{path}/config") or b""
+    read = _GRAMMAR.match(content)
+    if os.path.isdir(f"{path}/config") or read is None or read.end() < len(content):
+        return "config cannot be read, so Git reads nothing from this repository"
+    values = {(section, name): value for section, name, value in _variables(content)}
+    version = values.get(("core", "repositoryformatversion"), "0")
+    if version not in ("0", "1"):
+        return f"config names the repository format {version[:20]}, which Git does not know"
+    extensions = {name for section, name in values if section == "extensions"}
+    if version == "1" and (unknown := sorted(extensions - _EXTENSIONS)):
+        return f"config names the extension {unknown[0][:60]}, which Git does not know"
+    return ""
 
 
 @lru_cache(64)  # nearly all repositories of a store have the same configuration, and each write looks at it

@@ -14,10 +14,11 @@ from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, Stora
 from metastore.files import reading
 from metastore.files.durable import remove_tree
 from metastore.files.locks import locked_if_free
-from metastore.files.reading import open_file
+from metastore.files.reading import open_file, read_file
 from metastore.git.cache import Cache
 from metastore.git.repository import Inspect
 from metastore.os_errors import naming, storage_errors
+from metastore.storage.local._config import fault_of_config
 from metastore.storage.local._locks import stale_locks
 from metastore.storage.local._notes import Notes
 from metastore.storage.local._object_files import is_whole
@@ -50,6 +51,8 @@ _UNFINISHED_FILE = re.compile(r"(former-ids|packed-refs|config|HEAD)\.(\d+-\d+\.
 _WITH_CHECKSUM = (".pack", ".idx", ".rev", ".bitmap", "")
 _CACHE_BYTES = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
+#: The file in which Git notes the commits whose parents it does not have.
+_SHALLOW = re.compile(rb"([0-9a-fA-F]{40}\n)*")
 #: Some of the 256 folders of loose objects, and how many objects in them call for packing.
 _SAMPLE, _MANY_SAMPLED = ("17", "5c", "a3", "e8"), 6
 #: How often, and after how many seconds each time, half a pack is looked at again.
@@ -199,10 +202,21 @@ def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Dama
     if swollen:
         return
     repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
+    for fault in _faults_around(repository):
+        yield Damage(str(dataset_id), "unreadable", fault)
     for file in _damaged_files(repository):
         detail = f"{file} is damaged, but its content can be read: `metastore pack {dataset_id}` replaces it"
         yield Damage(str(dataset_id), "unreadable", detail)
     yield from verify(repository, dataset_id, inspect, _stored(repository))
+
+
+def _faults_around(repository: GitRepository) -> Iterator[str]:
+    """Yield why Git opens a repository only in part, or not at all, though its objects are whole."""
+    if fault := fault_of_config(repository.path):
+        yield fault
+    if not _SHALLOW.fullmatch(read_file(f"{repository.path}/shallow") or b""):
+        yield "shallow cannot be read, so Git reads nothing from this repository: remove it"
+    yield from repository.references.faults()
 
 
 def _damaged_files(repository: GitRepository) -> Iterator[str]:

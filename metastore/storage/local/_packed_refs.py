@@ -13,6 +13,8 @@ from metastore.os_errors import naming
 
 _ROW = re.compile(rb"^([0-9a-f]{40}) (refs/[^\0-\x20]+)\r?$", re.MULTILINE)
 _HEADER = b"# pack-refs with: sorted\n"
+#: The lines that Git reads: a header, references, and the target of a tag after its own line.
+_AS_GIT_WRITES = re.compile(rb"(# pack-refs with:[^\n]*\n)?([0-9A-Fa-f]{40}[ \t][^\0-\x20]+\n(\^[0-9A-Fa-f]{40}\n)?)*")
 _NAME_AT = 41
 _BLOCK = 512
 _LONGEST_LINE = 1024 * 1024
@@ -36,6 +38,20 @@ def read_packed(path: str) -> dict[str, str]:
     if _is_sorted(content.partition(b"\n")[0]) and not all(map(bytes.__lt__, names, names[1:])):
         raise StorageCorrupt(f"{path} cannot be read: it is not sorted, and says that it is")
     return {name.decode(errors="surrogateescape"): target.decode() for target, name in rows}
+
+
+def fault_of_packed(path: str) -> str:
+    """Return why Git does not read the file; empty if it does, or if there is none.
+
+    Reading is more lenient: everything that can be told for sure is read, so that nothing seems lost.
+    """
+    if os.path.isdir(path):
+        return "packed-refs is a folder"
+    content = read_file(path) or b""
+    read = _AS_GIT_WRITES.match(content)
+    if read is None or read.end() == len(content):
+        return ""
+    return f"Git does not read packed-refs, since line {content[: read.end()].count(10) + 1} is not as Git writes it"
 
 
 def find_packed(path: str, name: str) -> str | None:

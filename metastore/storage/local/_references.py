@@ -23,11 +23,14 @@ from metastore.os_errors import in_words
 from metastore.parse import is_tag_name
 from metastore.storage.local._config import protect
 from metastore.storage.local._locks import git_locked, is_lock, replace_locked, stale_locks
-from metastore.storage.local._packed_refs import find_packed, packed_content, read_packed
+from metastore.storage.local._packed_refs import fault_of_packed, find_packed, packed_content, read_packed
 
 Read = Callable[[str], bytes | None]
 _SYMBOLIC = re.compile(r"ref: refs/heads/([^\0-\x20/][^\0-\x20]{,250})\s*")
+_SYMBOLIC_TO = re.compile(rb"ref: *([^\s]+)")
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}")
+#: A name that Git refuses: see git-check-ref-format(1).
+_BROKEN_NAME = re.compile(r"[\0-\x20\x7f~^:?*\[\\]|\.\.|@\{|(^|/)(\.|/|$)|\.lock(/|$)|\.$")
 _TRIES = 10
 
 
@@ -81,18 +84,34 @@ class References:
         found = sorted((name[len(TAGS) :], target) for name, target in self.all().items() if name.startswith(TAGS))
         return {name: target for name, target in found if is_tag_name(name)}
 
+    def faults(self) -> Iterator[str]:
+        """Yield why Git does not read the references, or some of them."""
+        if fault := fault_of_packed(self._packed_path):
+            yield fault
+        loose = self.loose()
+        names = {*loose, *self.all()}
+        for name in sorted(names):
+            if _BROKEN_NAME.search(name):
+                yield f"{name!r} is no name for a reference: Git passes it over"
+        for name in loose:
+            symbolic = _SYMBOLIC_TO.match(read_file(f"{self._path}/{name}") or b"")
+            if symbolic and symbolic[1].decode(errors="surrogateescape") not in names:
+                yield f"{name} stands for another reference, which is missing"
+
     def _loose_targets(self) -> Iterator[tuple[str, str]]:
         for name in self.loose():
-            content = read_file(f"{self._path}/{name}")
+            content = None if _BROKEN_NAME.search(name) else read_file(f"{self._path}/{name}")
             if content is not None and not content.startswith(b"ref: "):
                 yield name, self._id_in(content, name)
 
     def loose(self) -> list[str]:
-        """Return the full names of the references that have a file of their own."""
+        """Return the full names of the references that have a file of their own, without those that Git skips."""
         names, folders = [], ["refs"]
         for folder in folders:
             with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{self._path}/{folder}") as entries:
                 for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
                     if not entry.is_dir():
                         names += [] if is_lock(entry.name) else [f"{folder}/{entry.name}"]
                     elif not entry.is_symlink():
