@@ -146,6 +146,17 @@ def test_importing_an_export_undoes_no_later_change(run: Run, tmp_path: Path) ->
     run("dataset", "patch", "okfn/compression", '{"title": "Curated"}', *WRITE)
     assert run("import", "out", *WRITE).out.startswith("0 created, 0 updated, 4 unchanged")
     assert json.loads(run("dataset", "read", "okfn/compression").out)["title"] == "Curated"
+    run("dataset", "purge", "okfn/compression", "--force", "--yes", *WRITE)
+    run("dataset", "delete", "vega/datasets", *WRITE)
+    run("dataset", "move", "pandas/test-package", "pandas/moved", *WRITE)
+    assert run("import", "out", *WRITE).out.startswith("0 created, 0 updated, 4 unchanged")
+
+
+def test_an_export_fills_another_store(run: Run, tmp_path: Path) -> None:
+    run("import", str(CATALOGUE), *WRITE)
+    run("export", "out")
+    assert run("--store", "other", "import", "out", *WRITE).out.splitlines()[-1].startswith("4 created, 0 updated")
+    assert run("--store", "other", "dataset", "list").out == run("dataset", "list").out
 
 
 @pytest.mark.parametrize(

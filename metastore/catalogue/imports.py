@@ -128,7 +128,7 @@ class Importer:
         first = self._sources.setdefault(item.dataset_id, item.source)
         if os.path.realpath(first) != os.path.realpath(item.source):
             raise InvalidInput(f"{item.dataset_id} was taken from {first} already")
-        if exported_unchanged(Path(item.source), item.content):
+        if exported_unchanged(Path(item.source), item.content) and self._has_had(item.dataset_id):
             return ImportLine(item.source, item.dataset_id, "unchanged")
         for _ in range(_TRIES):
             try:
@@ -138,6 +138,16 @@ class Importer:
             self._keep_base(item.dataset_id, item.content)
             return line
         raise RevisionConflict(item.dataset_id, None, None)
+
+    def _has_had(self, dataset_id: DatasetId) -> bool:
+        """Tell whether the store has a dataset, or had it. The export may be of another store."""
+        try:
+            self._store.revision_read(dataset_id)
+        except (DatasetDeleted, DatasetMoved):
+            return True
+        except DatasetNotFound:
+            return any(line.action == "purge" for line in self._store.journal(dataset_id))
+        return True
 
     def _store_one(self, item: Item, dataset_id: DatasetId) -> ImportLine:
         try:
