@@ -610,6 +610,37 @@ def test_only_a_store_is_a_target_and_only_a_backup_a_source(store: metastore.Me
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_file_in_the_place_of_a_copy_is_named(store: metastore.MetaStore, target: Path) -> None:
+    backup(git_storage(store), target)
+    shutil.rmtree(target / "physics/cars.git")
+    (target / "physics/cars.git").touch()
+    with pytest.raises(StorageUnavailable, match=r"backup/physics/cars\.git is not a folder: move it"):
+        backup(git_storage(store), target)
+
+
+def test_a_copy_that_is_a_link_does_not_stop_the_backup_of_a_purge(
+    store: metastore.MetaStore, target: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backup(git_storage(store), target)
+    (target / "physics/cars.git").rename(tmp_path / "elsewhere")
+    (target / "physics/cars.git").symlink_to(tmp_path / "elsewhere")
+    store.dataset_purge(CARS, force=True)
+    assert backup(git_storage(store), target).removed == (DatasetId("physics", "cars"),)
+    assert f"remove {tmp_path / 'elsewhere'} by hand" in caplog.text
+
+
+def test_a_reference_that_git_passes_over_is_no_part_of_the_backup(store: metastore.MetaStore, target: Path) -> None:
+    """Written into the `packed-refs` of the copy, its name would make all references unreadable there."""
+    tags = path_of(store, CARS) / "refs/tags"
+    for name in ("a b", ".DS_Store"):
+        shutil.copy(tags / "v1", tags / name)
+    (tags / ".DS_Store").write_bytes(b"\0")
+    backup(git_storage(store), target)
+    with connect(target) as copy:
+        assert list(copy.verify()) == []
+        assert [tag.name for tag in copy.tag_list(CARS)] == ["v1", "v2"]
+
+
 # What the source lost
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import metastore
 from metastore.errors import StorageUnavailable
 from metastore.storage.local.layout import PRIVATE
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
-from .conftest import change
+from .conftest import ANN, change
 
 CARS, BOATS = DatasetId("physics", "cars"), DatasetId("physics", "boats")
 
@@ -63,3 +64,31 @@ def test_an_open_store_that_is_gone_is_not_one_without_datasets(tmp_path: Path, 
         with pytest.raises(StorageUnavailable):
             call()
     assert not root.is_dir() or {each.name for each in root.iterdir()} <= {PRIVATE}  # with locks
+
+
+def test_a_repository_behind_a_link_is_not_purged_by_removing_the_link(tmp_path: Path) -> None:
+    store = metastore.connect(tmp_path / "store", author=ANN, sync=False)
+    store.dataset_create("physics/cars", {"name": "cars", "resources": []})
+    repository, elsewhere = tmp_path / "store/physics/cars.git", tmp_path / "disk"
+    repository.rename(elsewhere)
+    repository.symlink_to(elsewhere)
+    with pytest.raises(StorageUnavailable, match=f"is a symbolic link: move {elsewhere} to its place"):
+        store.dataset_purge("physics/cars", force=True)
+    assert [line.action for line in store.journal()] == ["withdrawn", "purge"]
+    store.dataset_patch("physics/cars", {"title": "Still there"})
+    repository.unlink()
+    elsewhere.rename(repository)
+    store.dataset_purge("physics/cars", force=True)
+    assert not repository.exists()
+
+
+def test_a_link_that_is_left_over_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    storage = GitStorage(tmp_path / "store")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "store/_metastore/tmp").mkdir(exist_ok=True)
+    link = tmp_path / "store/_metastore/tmp/left"
+    link.symlink_to(tmp_path / "kept")
+    os.utime(tmp_path / "kept", (1, 1))
+    assert [damage.repaired for damage in storage.verify(repair=True)] == [True]
+    assert not link.is_symlink()
+    assert (tmp_path / "kept").is_dir()

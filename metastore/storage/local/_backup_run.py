@@ -11,8 +11,9 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
-from metastore.errors import StorageCorrupt
+from metastore.errors import StorageCorrupt, StorageUnavailable
 from metastore.files.durable import make_folders, random_name, sync_directory, sync_file
+from metastore.files.reading import is_folder
 from metastore.git.cache import Cache
 from metastore.os_errors import in_words
 from metastore.storage.local._copying import KEPT, Copied, copy_new, copy_onto, lost_references
@@ -185,6 +186,8 @@ class BackupRun:
             target = self._target.path(dataset_id)
             if not many:
                 _sync_folder(made)
+            if is_folder(target) is False:
+                raise StorageUnavailable(f"{target} is not a folder: move it out of the backup")
             if os.path.isdir(target):
                 os.rename(target, f"{self._aside}/{random_name()}")
             make_folders(os.path.dirname(target), sync=not many)
@@ -239,7 +242,11 @@ class BackupRun:
         path = self._target.path(dataset_id)
         os.rename(path, gone := f"{self._aside}/{random_name()}")
         sync_directory(os.path.dirname(path))
-        shutil.rmtree(gone)
+        if os.path.islink(gone):
+            _log.warning("%s was a link in the backup: remove %s by hand", dataset_id, os.path.realpath(gone))
+            os.unlink(gone)
+        else:
+            shutil.rmtree(gone)
         self._removed.append(dataset_id)
 
     def _is_purged(self, dataset_id: DatasetId) -> bool:

@@ -304,8 +304,8 @@ def _left_over(path: str) -> Iterator[str]:
 
 
 def remove(path: str) -> None:
-    """Remove a left-over file or folder, if it is still there."""
-    if os.path.isdir(path):
+    """Remove a left-over file, folder or link, if it is still there. What a link leads to stays."""
+    if os.path.isdir(path) and not os.path.islink(path):
         remove_tree(path)
     else:
         with suppress(FileNotFoundError):

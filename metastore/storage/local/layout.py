@@ -21,6 +21,7 @@ from metastore.storage.local._clock import Clock, stamp
 from metastore.types import DatasetId
 
 MARK = "metastore.json"
+_WAY_TO_A_MARK = "copy it from a backup of this store, or from the store if this is the backup"
 _UNFINISHED = b'{"format": "unfinished (a restore that did not come to its end)"}\n'
 PRIVATE = "_metastore"
 FORMAT = 1
@@ -66,7 +67,7 @@ class Layout:
             self._check_format(mark)
             return
         if present and was_a_store:
-            raise StorageUnavailable(f"{self.root} has lost its {MARK}: copy it from a backup of this store")
+            raise StorageUnavailable(f"{self.root} has lost its {MARK}: {_WAY_TO_A_MARK}")
         if present and not self._is_older_store(present):
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
         if not present and not create:
@@ -119,7 +120,7 @@ class Layout:
             raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
 
     def _unreadable_mark(self) -> StorageCorrupt:
-        return StorageCorrupt(f"{self.root}/{MARK} cannot be read: copy it from a backup of this store")
+        return StorageCorrupt(f"{self.root}/{MARK} cannot be read: {_WAY_TO_A_MARK}")
 
     def _is_older_store(self, present: list[str]) -> bool:
         """Tell whether a folder holds only `<owner>/<name>.git`, as a predecessor or a person left them."""
@@ -147,6 +148,17 @@ class Layout:
         """
         if is_folder(f"{self.root}/{dataset_id.owner}") is False:
             raise InvalidInput(f"no dataset can be called {dataset_id}: the store has a file {dataset_id.owner}")
+
+    def expect_no_link(self, dataset_id: DatasetId) -> None:
+        """Refuse to purge a dataset whose repository is elsewhere: only the link would go, and the data stay.
+
+        Raises:
+            StorageUnavailable: The repository is a symbolic link.
+        """
+        path = self.path(dataset_id)
+        if os.path.islink(path):
+            real = os.path.realpath(path)
+            raise StorageUnavailable(f"{path} is a symbolic link: move {real} to its place, and purge the dataset then")
 
     def private(self, name: str) -> str:
         """Return a path in the store's own folder."""

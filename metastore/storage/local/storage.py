@@ -232,6 +232,7 @@ class GitStorage(ObjectStorage):
             with self._open(dataset_id) as repository:
                 expect_head(dataset_id, repository, parent)
                 former = layout.former_ids(dataset_id)
+            layout.expect_no_link(dataset_id)
             with attempt(parent), self.notes.writing(dataset_id, Note(None, former)):
                 aside = layout.take_away(dataset_id, parent)
         remove_tree(aside)
