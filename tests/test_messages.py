@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def is_ours(message: str) -> bool:
     ("text", "message"),
     [
         ("{'a': 1}", "a name in double quotes was expected in line 1, column 2"),
-        ('{"a": 1,}', "column 9"),
+        ('{"a": 1,}', f"in line 1, column {8 if sys.version_info >= (3, 13) else 9}"),
         ("[1,]", "column"),
         ('{"a" 1}', "a colon was expected in line 1, column 6"),
         ('{\n"a": 1', "a comma or a closing bracket was expected at the end, in line 2, column 7"),
