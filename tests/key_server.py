@@ -38,6 +38,10 @@ def key_server() -> Iterator[KeyServer]:
             self.end_headers()
             self.wfile.write(told.body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
         def log_message(self, *_: Any) -> None:
             pass
 

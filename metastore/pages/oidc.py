@@ -1,13 +1,22 @@
-"""Signs users in at an OpenID Connect provider (the extra [oidc]): the code flow with PKCE, through Authlib."""
+"""Signs users in at an OpenID Connect provider (the extra [oidc]): the code flow with PKCE, through Authlib.
+
+Authlib sends requests without a limit of time, reads any body, and follows redirects. So ours go through `Connection`.
+"""
 
 from __future__ import annotations
 
+import io
+import logging
+from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Flask, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
-from metastore.errors import AuthenticationError, StorageUnavailable, needs_extra
+from metastore.errors import AuthenticationError, MetastoreError, StorageUnavailable, needs_extra
+from metastore.http.connection import Connection
+from metastore.http.responses import NotSent, ResponseLost
 from metastore.pages.languages import gettext as _
 from metastore.pages.session import here, remember
 from metastore.service.context import address, service
@@ -17,6 +26,12 @@ from metastore.settings import ServiceSettings
 oidc = Blueprint("oidc", __name__)
 _NAME = "metastore.oidc"
 _PATIENCE = 5  # seconds
+_LARGEST = 262_144
+#: The fields of the provider's description that are used. Authlib would take others for options of its own, as `hooks`.
+_FIELDS = frozenset(
+    ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "jwks", "id_token_signing_alg_values_supported")
+)
+_log = logging.getLogger("metastore.session")
 
 
 def install(app: Flask, settings: ServiceSettings) -> None:
@@ -27,13 +42,16 @@ def install(app: Flask, settings: ServiceSettings) -> None:
     """
     with needs_extra("oidc"):
         from authlib.integrations.flask_client import OAuth
+
+        client_class = _client_class()
     issuer = (settings.oidc_issuer or "").rstrip("/")
     app.extensions[_NAME] = OAuth(app).register(
         "provider",
+        client_cls=client_class,
         server_metadata_url=f"{issuer}/.well-known/openid-configuration",
         client_id=settings.oidc_client_id,
         client_secret=settings.oidc_client_secret,
-        client_kwargs={"scope": "openid profile email", "code_challenge_method": "S256", "timeout": _PATIENCE},
+        client_kwargs={"scope": "openid profile email", "code_challenge_method": "S256"},
     )
 
 
@@ -76,11 +94,76 @@ class _Provider:
             return
         from authlib.common.errors import AuthlibBaseError
         from joserfc.errors import JoseError
-        from requests import RequestException
 
-        if isinstance(error, RequestException):
-            raise StorageUnavailable(_("the sign-in provider does not respond")) from None
         if isinstance(error, (AuthlibBaseError, JoseError)):
             raise AuthenticationError(
                 _("signing in failed: %(problem)s", problem=getattr(error, "error", None) or error)
             ) from None
+        if isinstance(error, Exception):  # Authlib relies on the types of what the provider sends
+            _log.warning("the sign-in provider cannot be used: %s", error if _is_plain(error) else type(error).__name__)
+            raise StorageUnavailable(_("the sign-in provider gives no answer that can be used")) from None
+
+
+def _is_plain(error: Exception) -> bool:
+    """Tell whether the text of an error is safe to log: others may quote what was sent."""
+    return isinstance(error, (MetastoreError, NotSent, ResponseLost))
+
+
+@cache
+def _client_class() -> Any:
+    """Return Authlib's client, with requests that are bounded."""
+    from authlib.integrations.flask_client import FlaskOAuth2App
+    from authlib.integrations.requests_client import OAuth2Session
+    from requests import Response as Answer
+    from requests.adapters import BaseAdapter
+
+    class Bounded(BaseAdapter):
+        def __init__(self, connection: Connection) -> None:
+            super().__init__()
+            self._connection = connection
+
+        def send(self, request: Any, *_options: Any, **_others: Any) -> Answer:
+            answer = Answer()
+            answer.request, answer.url = request, request.url
+            answer.status_code, content = _object(self._connection, request)
+            answer.raw = io.BytesIO(content)
+            return answer
+
+        def close(self) -> None:
+            self._connection.close()
+
+    class Session(OAuth2Session):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.trust_env = False  # or a password in ~/.netrc would be sent
+            for scheme in ("http://", "https://"):
+                self.mount(scheme, Bounded(_connection(scheme)))
+
+    class Client(FlaskOAuth2App):  # type: ignore[misc]
+        client_cls = Session
+
+        def load_server_metadata(self) -> dict[str, Any]:
+            found: dict[str, Any] = super().load_server_metadata()
+            for name in found.keys() - _FIELDS - {"_loaded_at"}:
+                found.pop(name, None)
+            return found
+
+    return Client
+
+
+def _connection(base: str) -> Connection:
+    return Connection(base, extra="oidc", timeout=(_PATIENCE, _PATIENCE), seconds=_PATIENCE, longest=_LARGEST)
+
+
+def _object(connection: Connection, request: Any) -> tuple[int, bytes]:
+    """Send a request of requests; return the status, and a body that is a JSON object.
+
+    Raises `NotSent`, `ResponseLost` or StorageUnavailable, also for a redirect, which could take the secret elsewhere.
+    """
+    headers = {name: value for name, value in request.headers.items() if name.lower() != "accept-encoding"}
+    body = request.body.encode() if isinstance(request.body, str) else request.body
+    response = connection.send(request.method, request.url, headers=headers, content=body)
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        raise StorageUnavailable(f"{response.address} answered {response.status}, which leads elsewhere")
+    response.fields("object")
+    return response.status, response.content

@@ -30,9 +30,10 @@ from metastore.auth.key_sources import GivenKeys
 from metastore.auth.keys import secret_key
 from metastore.auth.tokens import Verifier, issue
 from metastore.config import ServiceSettings
-from metastore.pages import session
+from metastore.pages import oidc, session
 from metastore.web import create_app
 
+from ..key_server import key_server
 from .conftest import GROUPS, SECRET, Person, needs_browser, serving, token
 
 EDIT = "/datasets/physics/cars/edit"
@@ -469,6 +470,53 @@ def test_a_provider_that_is_away_is_said_to_be(unused_port: int) -> None:
     assert (answer.status_code, "does not answer" in answer.text) == (503, True)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://localhost:{unused_port}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"authorization_endpoint": "http://127.0.0.1/", "x": "%s"}' % (b"x" * 300_000),
+        b"[" * 100_000,
+        b"[]",
+        b"a page",
+        b'{"authorization_endpoint": 5}',
+        b"{}",
+    ],
+    ids=["long", "deep", "list", "page", "number", "empty"],
+)
+def test_a_provider_that_answers_otherwise_than_documented_is_said_to_be(body: bytes) -> None:
+    with key_server() as provider:
+        provider.answer(body)
+        answer = make_app(oidc_issuer=provider.url, oidc_client_id="metastore").test_client().get("/sign-in/provider")
+    assert (answer.status_code, "does not answer" in answer.text) == (503, True)
+
+
+def test_a_provider_leads_to_no_other_address_and_chooses_no_options() -> None:
+    with key_server() as provider, key_server() as other:
+        begin = {"authorization_endpoint": "http://127.0.0.1/begin", "token_endpoint": f"{other.url}/token"}
+        other.answer(json.dumps(begin))
+        provider.answer(b"", 302, Location=other.url)
+        client = make_app(oidc_issuer=provider.url, oidc_client_id="metastore").test_client()
+        assert client.get("/sign-in/provider").status_code == 503
+        assert other.asked == 0
+        options = {"client_id": "theirs", "hooks": {"response": "x"}, "max_redirects": 9, "verify": False, "scope": 5}
+        provider.answer(json.dumps({**begin, **options, "code_challenge_method": None}))
+        asked = parse_qs(urlsplit(client.get("/sign-in/provider").headers["Location"]).query)
+        assert (asked["client_id"], asked["scope"]) == (["metastore"], ["openid profile email"])
+        assert asked["code_challenge_method"] == ["S256"]
+        other.answer(b"", 307, Location=f"{provider.url}/stolen")
+        provider.asked = 0
+        back = client.get(f"/sign-in/provider/back?code=x&state={asked['state'][0]}")
+        assert (back.status_code, other.asked, provider.asked) == (503, 1, 0)
+
+
+@pytest.mark.timeout(20)
+def test_nobody_waits_for_a_provider_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oidc, "_PATIENCE", 0.2)
+    with key_server() as provider:
+        provider.open.clear()
+        answer = make_app(oidc_issuer=provider.url, oidc_client_id="metastore").test_client().get("/sign-in/provider")
+    assert answer.status_code == 503
 
 
 @pytest.mark.parametrize("root", ["", "/metadata"])
