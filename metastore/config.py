@@ -19,6 +19,7 @@
 | `METASTORE_GIT_TOKEN` | a token for a store on a plain Git server | public repositories only |
 | `METASTORE_BUNDLES_URL` | the location of bundles | the store |
 | `METASTORE_GROUPS_FILE` | the groups file, which says who may change which bundles | bundles can only be read |
+| `METASTORE_SOURCE_TOKEN` | the token for the source of a copy from one service to another | none: only public data |
 | `METASTORE_MIRROR_TOKEN` | the password at the remote of `metastore mirror` | Git's credential helpers |
 | `METASTORE_MIRROR_USER` | the user name for that password | `oauth2`, which GitHub and GitLab accept |
 | `METASTORE_USER` | the user who changes bundles on the command line | the login name |

@@ -78,6 +78,7 @@ class Settings:
         groups_file: The path of the groups file.
         user: The user who changes bundles on the command line.
         tokens: Kind of host (`service`, `github`, `gitlab`, `gitea`, `git`) -> the token for a store there.
+        source_token: The token for the service that a copy reads, if its target is a service too.
         mirror_token: The password at the remote of a mirror.
         mirror_user: The user name that goes with it.
         states: The folder for what programs keep about a user: a store without a folder has its keys below it.
@@ -90,13 +91,14 @@ class Settings:
     groups_file: str | None = None
     user: str | None = None
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    source_token: str | None = field(default=None, repr=False)
     mirror_token: str | None = field(default=None, repr=False)
     mirror_user: str | None = None
     states: str = "~/.local/state"
     service: ServiceSettings = field(default_factory=ServiceSettings)
 
 
-_OF_STORE = ("bundles_url", "groups_file", "user", "mirror_token", "mirror_user")
+_OF_STORE = ("bundles_url", "groups_file", "user", "source_token", "mirror_token", "mirror_user")
 
 
 def make(given: Mapping[str, Any], label: Callable[[str], str]) -> Settings:
@@ -281,6 +283,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "gitlab_token": _text,
     "gitea_token": _text,
     "git_token": _text,
+    "source_token": _text,
     "mirror_token": _text,
     "mirror_user": _text,
     "author": _checked(make_author),

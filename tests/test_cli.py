@@ -22,12 +22,14 @@ from urllib.parse import urlencode
 import click
 import pytest
 from click.shell_completion import BashComplete
+from flask import request, request_started
 from psycopg.conninfo import conninfo_to_dict
 
 import metastore
 from metastore.auth.tokens import Verifier
 from metastore.cli import app, main
 from metastore.cli.base import App
+from metastore.config import ServiceSettings
 from metastore.errors import OutcomeUnknown
 from metastore.http import connection
 from metastore.http.responses import NotSent
@@ -40,7 +42,7 @@ from metastore.web import create_app
 
 from .bundle.postgres_server import migrated_database
 from .conftest import CATALOGUE, real_descriptor
-from .loopback import TOKEN, serving
+from .loopback import TOKEN, serving, token
 from .test_interop import git
 from .waiting import until
 
@@ -1152,9 +1154,35 @@ def test_a_service_is_pushed_to_and_pulled_from_until_both_sides_changed_a_datas
         for way in ("pull", "push"):
             conflict = run(way, address)
             assert (conflict.code, "physics/cars: it has another history" in conflict.err) == (1, True)
-        both = run("copy", address, f"{address}/other")
-        assert (both.code, "for one service" in both.err) == (2, True)
     assert served.dataset_read("physics/cars").descriptor["title"] == "Autos"
+
+
+READING = token("ds:*:read", user="reader")
+PRIVATE = ServiceSettings(public_read=False)
+
+
+def test_one_service_is_copied_to_another_and_neither_sees_the_token_of_the_other(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = (metastore.connect("memory:", author="Setup") for _ in range(2))
+    source.dataset_create("physics/cars", {"name": "cars"})
+    first = source.dataset_patch("physics/cars", {"title": "Cars"}).revision
+    tag = source.tag_create("physics/cars", "v1")
+    seen: dict[int, set[str | None]] = {0: set(), 1: set()}
+
+    def note(*_: Any) -> None:
+        seen[request.environ["SERVER_PORT"] == port].add(request.headers.get("Authorization"))
+
+    with request_started.connected_to(note), serving(source, PRIVATE) as here, serving(target, PRIVATE) as there:
+        port = there.rpartition(":")[2]
+        monkeypatch.setenv("METASTORE_TOKEN", TOKEN)
+        refused = run("copy", here, there)
+        assert (refused.code, "METASTORE_SOURCE_TOKEN" in refused.err) == (6, True)
+        monkeypatch.setenv("METASTORE_SOURCE_TOKEN", READING)
+        assert run("copy", here, there).out.endswith("2 revisions and 1 tag copied\n")
+        assert run("push", there, "--store", here).out.startswith("1 dataset, 1 of them there already")
+    assert (target.revision_read("physics/cars"), target.tag_read("physics/cars", "v1")) == (first, tag)
+    assert seen == {0: {None, f"Bearer {READING}"}, 1: {f"Bearer {TOKEN}"}}
 
 
 def test_the_journal_is_copied_when_asked_as_far_as_it_goes_on(run: Run, cars: str) -> None:

@@ -14,7 +14,7 @@ from metastore.cli.bars import Bar
 from metastore.cli.base import App, say
 from metastore.cli.options import command
 from metastore.cli.problems import FOUND_PROBLEMS
-from metastore.errors import AlreadyExists, InvalidInput
+from metastore.errors import AlreadyExists, AuthenticationError, InvalidInput, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,8 +77,9 @@ def copy(app: App, source: str, target: str, journal: bool, since: str | None, *
 
     SOURCE and TARGET are paths or URLs. The copy has the same histories, tags and ids. It skips everything that TARGET
     has already, so after an interruption, run it again; datasets that differ there stay unchanged. A service as TARGET
-    needs a METASTORE_TOKEN that grants read, create, update and import. With --slowly, a copy to GitHub sends no more
-    than 80 changes a minute and 500 an hour. Exit code 1 if anything was left out.
+    needs a METASTORE_TOKEN that grants read, create, update and import. Between two services, METASTORE_SOURCE_TOKEN is
+    for SOURCE. With --slowly, a copy to GitHub sends no more than 80 changes a minute and 500 an hour. Exit code 1 if
+    anything was left out.
 
     Example: metastore copy ./metastore-data ./other --dry-run
     """
@@ -125,8 +126,7 @@ def _copy(
     from metastore.storage.copy import copy as copy_all
 
     _expect_copyable(source, target, journal=journal)
-    theirs = app.open(source, create=False).storage
-    next(iter(theirs.ids(prefix=options["prefix"], deleted=None)), None)  # what cannot be read leaves no empty store
+    theirs = _open_source(app, source, target, options["prefix"])
     ours = _open_target(app, target, dry_run=dry_run).storage
     with Bar("Copying") as bar:
         report = copy_all(theirs, ours, dry_run=dry_run, journal=journal, progress=bar.show, **options)
@@ -145,10 +145,25 @@ def _expect_copyable(source: str, target: str, *, journal: bool) -> None:
 
     if is_same(source, target):
         raise InvalidInput(f"{source} and {target} are the same store: name another one to copy to")
-    if is_service(source) and is_service(target):
-        raise InvalidInput("METASTORE_TOKEN is for one service: copy to a store of your own, and from there")
     if journal and (is_service(source) or is_service(target)):
         raise InvalidInput("a service neither gives nor takes the journal: copy it where its store is")
+
+
+def _open_source(app: App, source: str, target: str, prefix: str) -> Storage:
+    from metastore import config
+    from metastore.storage.connect import is_service
+
+    of_services = is_service(source) and is_service(target)
+    # METASTORE_TOKEN is for the target, and nobody else may see it.
+    options = {"token": config.load().source_token} if of_services else {"create": False}
+    theirs = app.open(source, **options).storage
+    try:
+        next(iter(theirs.ids(prefix=prefix, deleted=None)), None)  # what cannot be read leaves no empty store
+    except AuthenticationError as error:
+        if of_services:
+            raise PermissionDenied(f"{error} (METASTORE_SOURCE_TOKEN is the one for this service)") from None
+        raise
+    return theirs
 
 
 def _open_target(app: App, target: str, *, dry_run: bool) -> Store:
