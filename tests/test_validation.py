@@ -138,7 +138,7 @@ def test_values_that_json_cannot_say_are_refused(store: MetaStore, value: Any, s
 def test_the_values_of_a_document_are_counted_before_it_is_read(text: str, count: int) -> None:
     assert decode(text, max_values=count) == json.loads(text)
     for content in (text, text.encode()):
-        with pytest.raises(TooLarge, match=f"more than {count - 1} values"):
+        with pytest.raises(TooLarge, match=f"more than the {count - 1} values"):
             decode(content, max_values=count - 1)
 
 
@@ -211,7 +211,7 @@ def test_a_character_that_makes_a_text_wide_in_memory_counts_for_all(title: str,
     with metastore.connect("memory:", author=ANN, max_bytes=400) as store:
         store.dataset_create("physics/narrow", {"title": "é" + "x" * 300})
         for text in (value, content, content.encode(), json.dumps(value)):
-            with pytest.raises(TooLarge, match=f"characters take {each} bytes. Leave it out, or raise"):
+            with pytest.raises(TooLarge, match=rf"each takes {each}\. Leave them out, or raise"):
                 store.dataset_create(CARS, text)
 
 

@@ -37,7 +37,7 @@ def test_a_visitor_finds_a_dataset_and_what_changed_in_it(person: Person, cars: 
     expect(page.get_by_role("heading", name="Cars and their speeds")).to_be_visible()
     expect(page.locator("em", has_text="Speeds")).to_be_visible()
     expect(page.get_by_text("1.2 MB")).to_be_visible()
-    page.get_by_role("link", name="History").click()
+    page.get_by_role("link", name="History", exact=True).click()
     page.get_by_label(f"From {cars[0][:12]}").check()
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("heading", name="What changed")).to_be_visible()
@@ -72,7 +72,7 @@ def test_an_editor_changes_tags_and_puts_back(person: Person, cars: list[str], s
     page.get_by_label("Name").fill("v2")
     page.get_by_role("button", name="Tag").click()
     assert site.store.tag_read("physics/cars", "v2").revision == newest.id
-    page.get_by_role("link", name="History").click()
+    page.get_by_role("link", name="History", exact=True).click()
     page.get_by_label(f"Revert to {cars[1][:12]}").click()
     expect(page.locator("li.changed", has_text="title")).to_be_visible()
     page.get_by_role("button", name="Revert").click()

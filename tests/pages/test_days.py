@@ -97,7 +97,7 @@ def test_an_editor_survives_a_conflict_a_mistake_and_a_lost_session(
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("Saved")
     assert site.store.dataset_read(cars).descriptor["resources"] == []
-    page.get_by_role("link", name="History").click()
+    page.get_by_role("link", name="History", exact=True).click()
     page.get_by_role("link", name="Undo").first.click()
     page.get_by_role("button", name="Undo").click()
     expect(page.get_by_role("status")).to_contain_text("Undone")

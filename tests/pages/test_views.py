@@ -50,8 +50,8 @@ def test_a_filtered_list_has_a_link_to_itself(reader: Reader, path: str, shown: 
 
 
 def test_the_list_of_bundles_says_how_many_there_are(monkeypatch: pytest.MonkeyPatch, reader: Reader) -> None:
-    assert reader.opens("/bundles").text("main [role=status]") == "60 bundles"
-    assert reader.follows("More bundles").text("main [role=status]") == "60 bundles"
-    assert reader.opens("/bundles?group=MINOS").text("main [role=status]") == "1 bundle"
+    assert reader.opens("/bundles").text("main .total strong") == "60 bundles"
+    assert reader.follows("More bundles").text("main .total strong") == "60 bundles"
+    assert reader.opens("/bundles?group=MINOS").text("main .total strong") == "1 bundle"
     monkeypatch.setattr(import_module("metastore.pages.bundles"), "_COUNTED", 55)
-    assert reader.opens("/bundles").text("main [role=status]") == "More than 55 bundles"
+    assert reader.opens("/bundles").text("main .total strong") == "More than 55 bundles"

@@ -88,8 +88,10 @@ class Asked(ImmutableMultiDict[str, str]):
         return super().__contains__(key)
 
 
-class _Request(Request):
-    parameter_storage_class = Asked
+def _noting(kind: type[Request]) -> type[Request]:
+    """Return a kind of request that notes, beside what it does, which parameters were asked for."""
+    parameters = type("Parameters", (Asked, kind.parameter_storage_class), {})
+    return type("Request", (kind,), {"parameter_storage_class": parameters})
 
 
 class Described(FlaskClient):
@@ -105,7 +107,7 @@ class Described(FlaskClient):
 def describe(app: Flask) -> Flask:
     """Let the clients of an application hold its answers to the description."""
     app.test_client_class = Described
-    app.request_class = _Request
+    app.request_class = _noting(app.request_class)
     app.extensions["seen"] = {}
 
     @app.after_request

@@ -158,7 +158,7 @@ def blamed(door: Door) -> TestResponse:
     ("limit", "most", "words"),
     [
         ("_MOST", 3, "more than 2 revisions"),
-        ("_MOST_VALUES", 7, "more than 6 values"),
+        ("_MOST_VALUES", 7, "more than the 6 values"),
         ("_LARGEST", None, "bytes"),
         ("_MOST_BYTES", None, "reads more than"),
     ],

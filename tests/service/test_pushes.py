@@ -424,7 +424,7 @@ def test_the_descriptors_of_a_push_have_as_few_values_as_a_write_may_have(
         head = next(identity for identity, each in objects.items() if each.kind == COMMIT)
         return str(sent(door, body(objects, (ZEROS, head, MAIN))).text)
 
-    assert "more than 131072 values" in push(b'{"x": [' + b"1," * 131_072 + b"1]}")
+    assert "more than the 131072 values" in push(b'{"x": [' + b"1," * 131_072 + b"1]}")
     with monkeypatch.context() as patch:
         patch.setattr("metastore.store.receiving._MOST_VALUES", 3)
         assert "push older revisions first" in push(b'{"a": 1, "b": 2, "c": 3}')
