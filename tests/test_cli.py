@@ -101,6 +101,25 @@ def test_read_prints_exactly_what_is_stored(run: Run, cars: str) -> None:
     assert run("dataset", "read", "physics/cars", cars[:8], "--json").json["revision"]["id"] == cars
 
 
+def test_a_revision_that_a_time_names_is_told(run: Run, cars: str) -> None:
+    made = run("revision", "read", "physics/cars", "--json").json["created"]
+    run("dataset", "patch", "physics/cars", '{"n": 2}', "--at", "2999-01-01", *WRITE)
+    told = f"2998-01-01: revision {cars[:12]}, from {made[:10]} {made[11:16]} UTC.\n"
+    for command in (
+        ("show", "physics/cars@2998-01-01"),
+        ("show", "physics/cars", "2998-01-01", "--raw"),
+        ("revision", "diff", "physics/cars", "2998-01-01"),
+        ("revision", "diff", "physics/cars", "HEAD", "2998-01-01"),
+        ("blame", "physics/cars", "2998-01-01"),
+    ):
+        assert run(*command).err == told, command
+        assert run(*command, "--quiet").err == "", command
+    assert run("show", "physics/cars@HEAD").err == ""
+    assert run("undo", "physics/cars", "2998-01-01", "--dry-run", *WRITE).err.startswith(told)
+    reverted = run("dataset", "revert", "physics/cars", "2998-01-01", *WRITE)
+    assert reverted.err.startswith(told)
+
+
 def test_json_is_taken_in_front_and_behind(run: Run, cars: str) -> None:
     for arguments in (("--json", "revision", "read", "physics/cars"), ("revision", "read", "physics/cars", "--json")):
         assert run(*arguments).json["id"] == cars

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -207,6 +208,13 @@ def say(text: str, **style: Any) -> None:
     app = context.find_object(App) if context else None
     if app is None or not app.quiet or style.get("fg") == "red":
         show(paint(text, **style), err=True)
+
+
+def tell_moment(store: Store, dataset_id: str, name: str | None) -> None:
+    """Say which revision was the newest one at a time, if a revision was named by a date or a time."""
+    if name is not None and re.match(r"\d{4}-\d\d-\d\d", name):
+        found = store.revision_read(dataset_id, name)
+        say(f"{name}: revision {found.id[:12]}, from {found.created:%Y-%m-%d %H:%M} UTC.")
 
 
 def tell_findings(dataset_id: DatasetId, findings: Sequence[Finding]) -> None:

@@ -12,7 +12,7 @@ import click
 
 from metastore import validate
 from metastore.cli import completing
-from metastore.cli.base import App, read_json, say, tell_findings, unnamed_of
+from metastore.cli.base import App, read_json, say, tell_findings, tell_moment, unnamed_of
 from metastore.cli.ids import ID, IDS, joined, split
 from metastore.cli.options import CREATE, TIME, Noun, Number, command
 from metastore.cli.output import show_bytes
@@ -89,10 +89,12 @@ def read(app: App, dataset_id: str, raw: bool) -> None:
 
     Examples: metastore dataset read physics/cars v1; metastore dataset read physics/cars@v1 physics/cars@HEAD
     """
+    store = app.reader()
+    tell_moment(store, *split(dataset_id))
     if raw:
-        show_bytes(app.reader().dataset_bytes(*split(dataset_id))[1])
+        show_bytes(store.dataset_bytes(*split(dataset_id))[1])
         return
-    stored = app.reader().dataset_read(*split(dataset_id))
+    stored = store.dataset_read(*split(dataset_id))
     app.data(stored, stored.bytes)
 
 
@@ -278,6 +280,7 @@ def revert(
     """
     store = app.reader()
     before = store.revision_read(dataset_id)
+    tell_moment(store, dataset_id, revision)
     reverted = store.dataset_revert(dataset_id, revision, expected=expected, message=message, at=at)
     _tell(app, reverted, before.id, "Reverted")
 
@@ -334,6 +337,7 @@ def undo(
         raise InvalidInput("say what to undo: OWNER/NAME and REVISION, or --batch, --by or --since")
     store = app.reader()
     before = store.revision_read(dataset_id)
+    tell_moment(store, dataset_id, revision)
     if dry_run:
         preview_of_undo(app, before, dataset_id, revision, expected)
         return

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from metastore.cli import completing
-from metastore.cli.base import App, say
+from metastore.cli.base import App, say, tell_moment
 from metastore.cli.compare import Comparison, comparing
 from metastore.cli.ids import ID
 from metastore.cli.options import TIME, Noun, Number, command
@@ -93,7 +93,9 @@ def blame(app: App, dataset_id: str, revision: str | None, path: str) -> None:
     """
     if path and not path.startswith("/"):
         raise InvalidInput(f"a path is a JSON Pointer such as /licenses, not {shortened(path)}")
-    values = app.reader().blame(dataset_id, revision)
+    store = app.reader()
+    tell_moment(store, dataset_id, revision)
+    values = store.blame(dataset_id, revision)
     wanted = [value for value in values if f"{value.pointer}/".startswith(f"{path.rstrip('/')}/")]
     app.rows(wanted, text=_blamed)
     if not wanted:
@@ -130,6 +132,8 @@ def revision_diff(app: App, dataset_id: str, revision_a: str, revision_b: str | 
     def text(side: Revision) -> str:
         return "" if side.deleted else store.dataset_bytes(dataset_id, side.id)[1].decode("utf-8", "replace")
 
+    for name in (revision_a, revision_b):
+        tell_moment(store, dataset_id, name)
     try:
         diff = store.revision_diff(dataset_id, revision_a, revision_b)
     except NotADescriptor as problem:
@@ -152,7 +156,9 @@ def resource_read(app: App, dataset_id: str, resource: str, revision: str | None
     """Print one RESOURCE of a descriptor, by its name, its id or its path."""
     from metastore.descriptor.document import encode
 
-    content = app.reader().resource_read(dataset_id, resource, revision)
+    store = app.reader()
+    tell_moment(store, dataset_id, revision)
+    content = store.resource_read(dataset_id, resource, revision)
     app.data(content, encode(content))
 
 

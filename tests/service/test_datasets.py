@@ -193,6 +193,20 @@ def test_only_what_a_full_id_names_may_be_kept(door: Door, closed: Door) -> None
     assert private.headers["Cache-Control"] == "private, max-age=86400, immutable"
 
 
+def test_an_older_revision_is_read_by_a_moment_and_named(door: Door, memory: MetaStore) -> None:
+    old = memory.dataset_create("physics/cars", {"name": "cars"}, at="2026-01-01").revision
+    memory.dataset_patch("physics/cars", {"title": "new"}, at="2026-03-02")
+    for moment in ("2026-03-01", "2026-03-01T00:00Z", "2026-03-02T00:59%2B01:00"):
+        read = door.anybody.get(f"{CARS}?revision={moment}")
+        assert (read.json, tag_of(read), read.headers["Cache-Control"]) == (
+            {"name": "cars"},
+            old.id,
+            "private, no-cache",
+        )
+    before = door.anybody.get(f"{CARS}?revision=2025-12-31T23:59Z")
+    assert (before.status_code, before.json["kind"]) == (404, "revision-not-found")
+
+
 def test_an_older_revision_is_read_by_id_tag_or_abbreviation(door: Door) -> None:
     old = tag_of(put(door))
     door.admin.post(f"{CARS}/tags", json={"name": "v1"})
