@@ -269,6 +269,22 @@ def test_a_dry_import_stores_nothing_and_names_each_change(run: Run, source: Pat
     assert [(line["dataset_id"], line["outcome"]) for line in told["lines"]] == [("physics/cars", "updated")]
 
 
+def test_a_verbose_import_names_each_dataset_its_changes_and_its_findings(run: Run, source: Path) -> None:
+    run("import", "in", *WRITE)
+    write(source, cars("Better", homepage=1))
+    done = run("import", "in", "--verbose", *WRITE)
+    assert done.out.splitlines() == [
+        "physics/cars: updated",
+        "  title changed: 'Cars' → 'Better'",
+        "  homepage added: 1",
+        "  finding: /homepage: the homepage is a number, not text (Data Package 1.0)",
+        "0 created, 1 updated, 0 unchanged, 0 failed, 1 finding",
+    ]
+    again = run("import", "in", "-v", *WRITE)
+    assert again.out.startswith("physics/cars: unchanged\n")
+    assert title(run) == "Better"
+
+
 def test_a_dry_import_into_no_store_makes_none(run: Run, source: Path, tmp_path: Path) -> None:
     assert "1 created" in run("import", "in", "--dry-run", *WRITE).out
     assert not (tmp_path / "metastore-data").exists()
