@@ -208,6 +208,11 @@ def test_files_datasets_and_stores_are_compared(run: Run, cars: str, tmp_path: P
     assert run("diff", "physics/cars@HEAD~1", "physics/cars", "--summary", "--exit-code").code == 1
     same = run("diff", "physics/cars", "physics/cars", "--exit-code")
     assert (same.code, same.out, "No difference" in same.err) == (0, "", True)
+    orders = [b'{"name": "cars", "title": "Cars"}', b'{"title": "Cars", "name": "cars"}']
+    file.write_bytes(orders[0])
+    swapped = run("diff", str(file), "-", stdin=orders[1])
+    assert swapped.err == "No differences: only the order of members changed.\n"
+    assert run("diff", str(file), "-", stdin=orders[0]).err == "No differences.\n"
     assert run("diff", str(file), "-", "--grade", stdin=b'{"name": "x"}').out == "major\n"
     assert "+++ -" in run("diff", str(file), "-", "--unified", stdin=b'{"name": "x"}').out
     other = str(tmp_path / "other")

@@ -48,7 +48,7 @@ def categories(*labels: tuple[Any, str]) -> dict[str, Any]:
             categories((1, "M")),
             categories(("1", "M")),
             "major",
-            ["category 1 › value changed: 1 → '1'"],
+            ["category 1 › value changed: 1 → '1' (now a text)"],
         ),
         (
             categories((1, "M")),

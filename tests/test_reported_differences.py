@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+import metastore
 from metastore.descriptor.difference import changes
 from metastore.descriptor.summary import summary
 
@@ -96,7 +98,7 @@ READ: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         table({"name": "id", "type": "integer"}, {"name": "visit_date", "type": "date", "description": "Its start"}),
         ["resource visits › schema › field visit_dt renamed: 'visit_dt' → 'visit_date' (type unchanged)"],
     ),
-    "a type that looks the same": ({"version": 1}, {"version": "1"}, ["version changed: 1 → '1'"]),
+    "a type that looks the same": ({"version": 1}, {"version": "1"}, ["version changed: 1 → '1' (now a text)"]),
     "columns in another order": (
         table({"name": "id"}, {"name": "start"}, {"name": "end"}),
         table({"name": "start"}, {"name": "end"}, {"name": "id"}),
@@ -142,3 +144,19 @@ def test_a_summary_names_the_parts_and_counts_each_once() -> None:
     assert summary(changes(old, new)) == "tags added in a"
     old, new, _ = READ["extras of CKAN"]
     assert summary(changes(old, new)) == "extras spatial removed; extras theme changed; extras contact added"
+    old, new, _ = READ["two more authors"]
+    assert summary(changes(old, new)) == "2 contributors added"
+    assert summary(changes({"keywords": ["a"]}, {"title": "T", "keywords": ["a", "b", "c"]})) == (
+        "2 keywords and title added"
+    )
+
+
+def test_members_in_another_order_are_no_difference_but_a_summary_says_so() -> None:
+    old, new, _ = READ["members in another order"]
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    first = store.dataset_create("a/b", old).revision.id
+    store.dataset_update("a/b", {"title": "Between"})  # a new order alone makes no revision
+    store.dataset_update("a/b", json.dumps(new))
+    diff = store.revision_diff("a/b", first)
+    assert (diff.changes, diff.summary, diff.grade) == ((), "only the order of members changed", "")
+    assert store.revision_diff("a/b", first, first).summary == ""

@@ -120,11 +120,11 @@ def _text(app: App, name: str, url: str | None) -> bytes:
 def _compared(labels: tuple[str, str], old: bytes, new: bytes, grades: Grades) -> Comparison:
     from metastore.descriptor.difference import changes, json_patch
     from metastore.descriptor.grade import next_version
-    from metastore.descriptor.summary import summary
+    from metastore.descriptor.summary import only_the_order, summary
 
     before, after = map(_object, labels, (old, new))
     differences = changes(before, after)
-    grade, line = grades.grade(differences), summary(differences)
+    grade, line = grades.grade(differences), summary(differences) or only_the_order(before, after)
     patch, version = json_patch(before, after), next_version(before.get("version"), grade)
     value = {"patch": patch, "changes": differences, "summary": line, "grade": grade, "version": version}
     return Comparison(value, patch, differences, line, grade, version, labels, lambda: (old.decode(), new.decode()))
@@ -182,7 +182,7 @@ _SIGNS = {
 
 def _print_words(result: Comparison) -> None:
     if not result.changes:
-        say("No differences.")
+        say(f"No differences: {result.summary}." if result.summary else "No differences.")
     show_pages(_word(change) for change in result.changes)
 
 

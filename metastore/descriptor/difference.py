@@ -22,6 +22,7 @@ from metastore.descriptor.resources import SINGULAR
 from metastore.looks import distinct, look_of
 from metastore.phrase import Phrase
 from metastore.types import Difference
+from metastore.wording import spelled
 
 #: The levels of objects and lists that are compared member by member; anything deeper is compared as a whole. The value
 #: of a constraint of a field of a resource is at the eighth level. Each level of lists turns all levels below it into
@@ -169,13 +170,20 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
 
 
 def _note(key: str, old: Any, new: Any) -> str:
-    """Say that a version is lower than the one before it, such as 1.1 after 1.10, or that a key is the same."""
+    """Say what readers may not see: a key that is the same, another type, a version lower than the one before it."""
     if same_fields(key, old, new):
         return Phrase("the same field")
+    if isinstance(old, str) != isinstance(new, str) and _bare(old) == _bare(new):
+        return Phrase("now a text") if isinstance(new, str) else Phrase("no longer a text")
     if key != "version" or not all(isinstance(side, str) and _NUMBERS.fullmatch(side) for side in (old, new)):
         return ""
     before, after = (tuple(map(int, side.split("."))) for side in (old, new))
     return Phrase("lower than before") if after < before else ""
+
+
+def _bare(value: Any) -> str | None:
+    """Return a text as it is, and a number, a boolean or null as JSON spells it; None for an object or a list."""
+    return value if isinstance(value, str) else None if isinstance(value, (dict, list)) else spelled(value)
 
 
 def _have_items(old: Any, new: Any, *, is_set: bool) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, islice
+from typing import Any
 
+from metastore.descriptor.document import encode_line
 from metastore.phrase import Phrase, both, counted, joined
 from metastore.types import Difference
 from metastore.wording import enumerated
@@ -21,6 +23,20 @@ _DONE = {
     "moved": Phrase("moved"),
     "changed": Phrase("changed"),
 }
+#: The things that are counted if they are several, by the first word of their places.
+_COUNTED: dict[str, Callable[[int], Phrase]] = {
+    "licence": lambda number: counted("%(number)s licence", "%(number)s licences", number),
+    "contributor": lambda number: counted("%(number)s contributor", "%(number)s contributors", number),
+    "source": lambda number: counted("%(number)s source", "%(number)s sources", number),
+    "keyword": lambda number: counted("%(number)s keyword", "%(number)s keywords", number),
+    "view": lambda number: counted("%(number)s view", "%(number)s views", number),
+    "table": lambda number: counted("%(number)s table", "%(number)s tables", number),
+}
+
+
+def only_the_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say what differs between two descriptors without differences: the order of their members, or nothing."""
+    return Phrase("only the order of members changed") if encode_line(old) != encode_line(new) else ""
 
 
 def summary(differences: Iterable[Difference]) -> str:
@@ -31,7 +47,7 @@ def summary(differences: Iterable[Difference]) -> str:
         name = parts[0].removeprefix("resource ")
         if not parts[0].startswith("resource ") or (parts == ["resource order"] and difference.kind == "changed"):
             opened = _opened(parts)
-            others.add(_thing(opened[0]), difference.kind if len(opened) == 1 else "changed")
+            others.add(opened[0], difference.kind if len(opened) == 1 else "changed")
         elif len(parts) == 1:
             resources.add(name, difference.kind)
         else:
@@ -53,6 +69,7 @@ class _Kinds(dict[str, str]):
     """Things by name, each with its kind of change; `changed` if it has several."""
 
     def add(self, name: str, kind: str) -> None:
+        name = f"{name} {len(self)}" if name == "keyword" else name  # keywords have no names
         self[name] = kind if self.get(name, kind) == kind else "changed"
 
 
@@ -71,7 +88,7 @@ def _add_inside(resource: tuple[_Kinds, _Kinds], parts: Sequence[str], kind: str
     parts = parts[1:] if len(parts) > 1 and parts[0] == "schema" else _opened(parts)
     done = kind if len(parts) == 1 else "changed"
     is_field = parts[0].startswith("field ") and (parts[0] != "field order" or kind != "changed" or len(parts) > 1)
-    resource[0 if is_field else 1].add(_thing(parts[0]), done)
+    resource[0 if is_field else 1].add(parts[0], done)
 
 
 def _opened(parts: Sequence[str]) -> Sequence[str]:
@@ -81,10 +98,15 @@ def _opened(parts: Sequence[str]) -> Sequence[str]:
 
 
 def _thing(part: str) -> str:
-    """Return the name of a place, reduced to its kind where that is clear: `licence` for `licence CC0`."""
-    head = part.split(" ", 1)[0]
-    name = Phrase(head) if head in ("licence", "contributor", "source", "view", "table") else part
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    """Return the kind of thing that is at a place, such as `licence` for `licence CC0`; otherwise the place itself."""
+    head, _, name = part.partition(" ")
+    return head if head in _COUNTED and name != "order" else part
+
+
+def _named(thing: str, number: int) -> str:
+    if thing in _COUNTED:
+        return _COUNTED[thing](number) if number > 1 else Phrase(thing)
+    return thing if len(thing) <= _LONGEST_NAME else f"{thing[:_LONGEST_NAME]}…"
 
 
 def _resources_counted(number: int) -> str:
@@ -106,8 +128,9 @@ def _done(things: str, kind: str) -> Phrase:
 
 
 def _listed(things: Mapping[str, str]) -> list[str]:
-    """Return one phrase per kind, such as `bytes and hash changed`."""
-    by_kind: dict[str, list[str]] = {}
-    for name, kind in things.items():
-        by_kind.setdefault(kind, []).append(name)
-    return [_done(enumerated(names), kind) for kind, names in by_kind.items()]
+    """Return one phrase per kind, such as `bytes and hash changed` or `2 contributors added`."""
+    by_kind: dict[str, Counter[str]] = {}
+    for part, kind in things.items():
+        thing = _thing(part)
+        by_kind.setdefault(kind, Counter())[thing] += part != thing  # `licence` is one of those that have names
+    return [_done(enumerated([_named(*each) for each in found.items()]), kind) for kind, found in by_kind.items()]

@@ -15,6 +15,7 @@ from metastore.contrast import Excerpt, contrast, line_ends
 from metastore.descriptor.document import encode, to_line
 from metastore.descriptor.lines import Lines, compare_lines
 from metastore.errors import InvalidInput, NotADescriptor, NotFound
+from metastore.looks import only
 from metastore.pages.datasets import can, readable_id, shortened_text, text_of_value, whole_text
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later, said
@@ -65,9 +66,9 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
         return _page_of_lines(subject, sides, problem)
     except (InvalidInput, NotFound) as problem:
         return _page("datasets/compare.html", subject, sides, diff=None, problem=problem), 404
-    only = request.args.get("only", "")
-    if only.isascii() and only.isdecimal() and int(only) < len(diff.changes):
-        row = _whole(_in_our_words(diff.changes[int(only)]))
+    number = request.args.get("only", "")
+    if number.isascii() and number.isdecimal() and int(number) < len(diff.changes):
+        row = _whole(_in_our_words(diff.changes[int(number)]))
         return _page("datasets/difference.html", subject, sides, diff=_short(diff), row=row)
     return _page_of_differences(subject, sides, diff)
 
@@ -163,7 +164,17 @@ def _row(change: Difference, *, by_words: bool) -> _Row:
         for value, pieces, whole in zip((change.old, change.new), (old, new), wholes, strict=True)
     )
     shown = {"old": old, "new": new, "whole_old": wholes[0], "whole_new": wholes[1], "is_cut": is_cut}
-    return {"kind": change.kind, "note": change.note, **shown}
+    note = change.note or (_only(change.old, change.new) if by_words else "")
+    return {"kind": change.kind, "note": note, **shown}
+
+
+def _only(old: Any, new: Any) -> str:
+    """Say what kind of difference it is, if readers could not see it, such as `only white space`."""
+    if not (isinstance(old, str) and isinstance(new, str)):
+        return ""
+    one, other, _ends = line_ends(old, new)
+    what = only(one, other) if one != other else ""
+    return _("only %(what)s", what=said(what)) if what else ""
 
 
 def _part(where: str) -> tuple[str, str, str]:

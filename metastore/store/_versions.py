@@ -37,12 +37,13 @@ class Versions:
     def diff(self, old: Revision, new: Revision, before: Mapping[str, Any], after: Mapping[str, Any]) -> Diff:
         """Compare two descriptors."""
         from metastore.descriptor import difference  # slow to import, and reads compare nothing
-        from metastore.descriptor.summary import summary
+        from metastore.descriptor.summary import only_the_order, summary
 
         changes = difference.changes(before, after)
         grade = self._grades.grade(changes)
         version = next_version(before.get("version"), grade)
-        return Diff(old, new, difference.json_patch(before, after), changes, summary(changes), grade, version)
+        line = summary(changes) or only_the_order(before, after)
+        return Diff(old, new, difference.json_patch(before, after), changes, line, grade, version)
 
     def check(self, dataset_id: DatasetId, old: bytes, document: Document) -> None:
         """Compare the changes with the changes that the version claims.
