@@ -195,8 +195,8 @@ def test_only_what_a_full_id_names_may_be_kept(door: Door, closed: Door) -> None
 
 def test_an_older_revision_is_read_by_a_moment_and_named(door: Door, memory: MetaStore) -> None:
     old = memory.dataset_create("physics/cars", {"name": "cars"}, at="2026-01-01").revision
-    memory.dataset_patch("physics/cars", {"title": "new"}, at="2026-03-02")
-    for moment in ("2026-03-01", "2026-03-01T00:00Z", "2026-03-02T00:59%2B01:00"):
+    memory.dataset_patch("physics/cars", {"title": "new"}, at="2026-03-01T00:00:01Z")
+    for moment in ("2026-03-01", "2026-03-01T00:00Z", "2026-03-01T00:59%2B01:00"):
         read = door.anybody.get(f"{CARS}?revision={moment}")
         assert (read.json, tag_of(read), read.headers["Cache-Control"]) == (
             {"name": "cars"},
