@@ -44,7 +44,7 @@ _PARTS = ("path", "resource", "field", "author", "since", "until", "grep")
 #: Endpoints that cost much only with one of these parameters.
 _COSTLY_WITH = {
     "datasets.dataset_list": (*SEARCH, "at", "include"),
-    "pages.history.show": ("changes", "path"),
+    "pages.history.show": ("changes", "path", "author", "since", "until", "grep"),
     "revisions.changes": ("summary",),
     "revisions.revision_list": ("summary", *_PARTS),
 }

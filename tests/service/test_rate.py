@@ -218,6 +218,14 @@ def test_it_was_decided_of_each_read_whether_it_is_costly(memory: MetaStore) -> 
     assert (rate._CHEAP | set(rate._COSTLY_WITH)) <= reads
 
 
+@pytest.mark.parametrize("path", [f"{CARS}/revisions", "/datasets/physics/cars/history"])
+def test_a_history_costs_much_with_each_filter(memory: MetaStore, path: str) -> None:
+    app = application(memory, 1)
+    for query, costs in {"": False, **dict.fromkeys(("path", "author", "since", "until", "grep"), True)}.items():
+        with app.test_request_context(f"{path}?{query}=x"):
+            assert (query, rate._costs_much()) == (query, costs)
+
+
 def test_every_write_is_costly(memory: MetaStore) -> None:
     app = application(memory, 1)
     for rule in app.url_map.iter_rules():
