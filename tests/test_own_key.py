@@ -13,7 +13,7 @@ import pytest
 
 import metastore
 from metastore import config, trust
-from metastore.auth.access import allows
+from metastore.auth.access import BundleGrant, allows
 from metastore.auth.own_key import _make, own_key
 from metastore.errors import InvalidInput, StorageUnavailable
 from metastore.storage.local.backup import backup
@@ -139,8 +139,32 @@ def test_a_token_as_json_says_until_when(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("granted", "grant"),
+    [
+        ((), BundleGrant()),
+        (("--bundles", "laser:write"), BundleGrant(frozenset({"laser"}))),
+        (("--bundles", "laser:write", "--bundles", "optics:write"), BundleGrant(frozenset({"laser", "optics"}))),
+        (("--bundles", "*:write"), BundleGrant(any_group=True)),
+    ],
+)
+def test_a_token_changes_the_bundles_of_the_groups_that_it_names(
+    run: Run, granted: tuple[str, ...], grant: BundleGrant
+) -> None:
+    who = config.verifier(config.load({})).identify(run(*READ, *granted).out.strip())
+    assert who.bundles == grant
+    if granted:  # then it needs no scope of datasets
+        alone = config.verifier(config.load({})).identify(run("token", "--user", "ann", *granted).out.strip())
+        assert (alone.bundles, alone.scopes) == (grant, ())
+
+
+@pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (("--bundles", "laser"), "grants nothing"),
+        (("--bundles", "laser:"), "grants nothing"),
+        (("--bundles", ":write"), "grants nothing"),
+        (("--bundles", "laser:fly"), "grants nothing"),
+        (("--bundles", "laser:write ds:*:*"), "grants nothing"),
         (("--scope", "ds:a/b:"), "grants nothing"),
         (("--scope", "fly"), "grants nothing"),
         (("--expires", "soon"), "not a duration such as 15m"),
