@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
+import pygit2
 import pytest
 
 import metastore
@@ -241,21 +242,67 @@ def test_a_delta_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         Packs(str(tmp_path)).read("77" * 20)
 
 
-def test_verify_reads_no_pack_in_which_the_base_of_a_delta_swells(sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def padded(delta: bytes, distance: int) -> bytes:
+    """Return the entry of a delta that begins with blocks of zlib that hold nothing."""
+    squeezed = zlib.compress(delta)
+    empty = squeezed[:2] + b"\0\0\0\xff\xff" * 1000
+    return delta_entry(delta, distance).removesuffix(squeezed) + empty + squeezed[2:]
+
+
+def of_version_1(folder: Path, name: str, identity: str, offset: int) -> None:
+    old = b"".join((each >= int(identity[:2], 16)).to_bytes(4) for each in range(256))
+    old += offset.to_bytes(4) + bytes.fromhex(identity) + (folder / f"{name}.pack").read_bytes()[-20:]
+    (folder / f"{name}.idx").unlink()
+    (folder / f"{name}.idx").write_bytes(old + hashlib.sha1(old).digest())
+
+
+def over_several(folder: Path, name: str, identity: str, offset: int) -> None:
+    names = f"{name}.idx\0".encode().ljust(52, b"\0")
+    fan = b"".join((each >= int(identity[:2], 16)).to_bytes(4) for each in range(256))
+    chunks = {b"PNAM": names, b"OIDF": fan, b"OIDL": bytes.fromhex(identity), b"OOFF": bytes(4) + offset.to_bytes(4)}
+    content, at = b"MIDX\1\1\4\0\0\0\0\1", 12 + 12 * 5
+    for kind, chunk in [*chunks.items(), (bytes(4), b"")]:
+        content, at = content + kind + at.to_bytes(8), at + len(chunk)
+    content += b"".join(chunks.values())
+    (folder / "multi-pack-index").write_bytes(content + hashlib.sha1(content).digest())
+
+
+@pytest.mark.parametrize(
+    ("entry", "index", "words"),
+    [
+        (delta_entry, None, "holds an object of more than 1000000 bytes; no object was read"),
+        (padded, None, "holds an object of more than 1000000 bytes; no object was read"),
+        (delta_entry, of_version_1, "has an index of another version"),
+        (delta_entry, over_several, "is missing, to which refs/tags/evil leads"),
+    ],
+    ids=["plain", "padded", "version-1", "several"],
+)
+def test_verify_reads_no_pack_in_which_the_base_of_a_delta_swells(
+    sent: Path,
+    entry: Callable[..., bytes],
+    index: Callable[..., None] | None,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The index does not have the base, and the object itself is small. libgit2 would unpack both."""
-    small = GitObject("blob", bytes(10))
-    entries = [whole_entry(GitObject("blob", bytes(65_536)))]
-    entries.append(delta_entry(b"\x80\x80\x04" + b"\x80\x80\x80\x08" + b"\x80" * 256, len(entries[0])))
-    entries.append(delta_entry(b"\x80\x80\x80\x08\x0a\x90\x0a", len(entries[1])))
+    small, base = GitObject("blob", bytes(10)), GitObject("blob", bytes(65_536))
+    entries = [whole_entry(base)]
+    entries.append(entry(b"\x80\x80\x04" + b"\x80\x80\x80\x08" + b"\x80" * 256, len(entries[0])))
+    entries.append(entry(b"\x80\x80\x80\x08\x0a\x90\x0a", len(entries[1])))
+    last = 12 + sum(map(len, entries[:2]))
     folder = sent / f"{CARS}.git" / "objects" / "pack"
-    content = HEADER + (3).to_bytes(4) + b"".join(entries)
+    content = HEADER + (1).to_bytes(4) + b"".join(entries)
     checksum = hashlib.sha1(content).digest()
     (folder / "new").write_bytes(content + checksum)
-    name_pack(
-        str(folder), "new", [Row(bytes.fromhex(object_id(*small)), b"1234", 12 + sum(map(len, entries[:2])))], checksum
-    )
-    assert Packs(str(folder.parent.parent)).read(object_id(*small)) == small
+    shown = (base, 12) if index is over_several else (small, last)
+    name = name_pack(str(folder), "new", [Row(bytes.fromhex(object_id(*shown[0])), b"1234", shown[1])], checksum)
+    if index is None:
+        assert Packs(str(folder.parent.parent)).read(object_id(*small)) == small
+    else:
+        index(folder, name, object_id(*small), last)
+    (folder.parent.parent / "refs" / "tags" / "evil").write_text(f"{object_id(*small)}\n")
+    assert pygit2.Odb(str(folder.parent)).read(object_id(*small))[1] == small.content
     monkeypatch.setattr(reading, "LONGEST", 1_000_000)
     with metastore.connect(str(sent)) as store:
         [damage] = store.verify()
-    assert "holds an object of more than 1000000 bytes; no object was read" in damage.detail
+    assert words in damage.detail

@@ -11,7 +11,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from metastore.errors import DatasetNotFound, StorageBusy, StorageCorrupt, StorageError
-from metastore.files import reading
 from metastore.files.durable import remove_tree
 from metastore.files.locks import locked_if_free
 from metastore.files.reading import open_file, read_file
@@ -24,7 +23,7 @@ from metastore.storage.local._notes import Notes
 from metastore.storage.local._object_files import is_whole
 from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_index import read_index
-from metastore.storage.local._pack_reader import too_large_packs
+from metastore.storage.local._pack_reader import Foreseen
 from metastore.storage.local._packs import (
     UNFINISHED,
     names_gone_packs,
@@ -196,12 +195,14 @@ def _damage(path: str, dataset_id: DatasetId, inspect: Inspect) -> Iterator[Dama
     from metastore.git.verify import verify  # few programs need it
 
     yield from (Damage(str(dataset_id), "unreadable", fault) for fault in _pack_faults(path))
-    for name in (swollen := list(too_large_packs(path))):
-        detail = f"objects/pack/{name}.pack holds an object of more than {reading.LONGEST} bytes; no object was read"
+    foreseen = Foreseen(path)
+    for name, reason in foreseen.refused.items():
+        detail = f"objects/pack/{name}.pack {reason}; no object was read"
         yield Damage(str(dataset_id), "unreadable", detail)
-    if swollen:
+    if foreseen.refused:
         return
     repository = GitRepository(path, Cache(_CACHE_BYTES), sync=False)
+    repository.database.by_hand = not foreseen.is_all
     for fault in _faults_around(repository):
         yield Damage(str(dataset_id), "unreadable", fault)
     for file in _damaged_files(repository):

@@ -59,6 +59,8 @@ class ObjectDatabase:
         self._read_by_hand = 0
         self._libgit2: tuple[pygit2.Odb, pygit2.OdbBackendPack] | None = None
         self._indexed: set[str] = set()
+        #: Whether packs are read without libgit2, which unpacks the bases of a delta whatever their size.
+        self.by_hand = False
         #: Whether the object that was read last has no file of its own.
         self.last_was_packed = False
         self._packed_at, self._looked_at = self._last_packed(), time.monotonic()
@@ -111,7 +113,7 @@ class ObjectDatabase:
 
         A child that is forked meanwhile would inherit its locks, so a fork waits.
         """
-        if "pygit2" not in sys.modules and self._read_by_hand < _FEW:
+        if self.by_hand or ("pygit2" not in sys.modules and self._read_by_hand < _FEW):
             return None
         try:
             with forks.undisturbed():

@@ -26,6 +26,10 @@ class Row(NamedTuple):
     offset: int
 
 
+class OtherVersion(ValueError):
+    """An index is of another version: of the first, which Git has not written for years, or of one to come."""
+
+
 class PackIndex:
     """An index that is read.
 
@@ -33,12 +37,13 @@ class PackIndex:
         data: The content of the file, in memory or mapped.
 
     Raises:
-        ValueError: It is damaged, or of another version.
+        OtherVersion: It is of another version.
+        ValueError: It is damaged.
     """
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         if data[: len(_HEADER)] != _HEADER:
-            raise ValueError("its index is of another version")
+            raise OtherVersion("its index is of another version")
         if len(data) < _IDS_AT:
             raise ValueError("its index is damaged")
         self._data = data

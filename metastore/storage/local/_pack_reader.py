@@ -10,7 +10,6 @@ import mmap
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 
 from metastore.errors import StorageCorrupt
@@ -20,12 +19,12 @@ from metastore.git.delta import apply_delta, result_size
 from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.os_errors import naming
-from metastore.storage.local._pack_index import PackIndex
+from metastore.storage.local._pack_index import OtherVersion, PackIndex
 from metastore.storage.local._packs import readable_packs
 
 _CHUNK = 4096
 _MOST_CHUNK = 1024 * 1024
-#: The bytes of an entry that begin it and its content, and those of a delta in which its two sizes are.
+#: The bytes of an entry that are read at first, and those of a delta in which its two sizes are.
 _START, _SIZES = 512, 20
 #: The most recently read objects that are kept, since they may be bases of the next ones.
 _BASES, _LARGEST_BASE = 8, 256 * 1024
@@ -90,15 +89,27 @@ class Packs:
             del fault  # it refers to this frame
 
 
-def too_large_packs(path: str) -> Iterator[str]:
-    """Yield the packs of the repository at a path that announce an object that is too large, without unpacking any."""
-    for name in sorted(readable_packs(path)):
-        try:
-            _Pack(f"{path}/objects/pack/{name}").expect_sizes()
-        except ObjectTooLarge:
-            yield name
-        except (FileNotFoundError, StorageCorrupt, *_FAULTS):
-            continue  # reported elsewhere
+class Foreseen:
+    """What the packs of the repository at a path would unpack to, without unpacking any.
+
+    Attributes:
+        refused: Packs of which nothing should be read -> the reason, as the end of a sentence.
+        is_all: Whether libgit2 reads no entry but those that were looked at. It passes over no damage of an index, and
+            takes the places of an index over several packs (git-multi-pack-index(1)) before ours.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.refused: dict[str, str] = {}
+        self.is_all = not os.path.lexists(f"{path}/objects/pack/multi-pack-index")
+        for name in sorted(readable_packs(path)):
+            try:
+                _Pack(f"{path}/objects/pack/{name}").expect_sizes()
+            except ObjectTooLarge:
+                self.refused[name] = f"holds an object of more than {reading.LONGEST} bytes"
+            except OtherVersion:
+                self.refused[name] = "has an index of another version: `git index-pack` makes a new one"
+            except (FileNotFoundError, StorageCorrupt, *_FAULTS):  # reported elsewhere
+                self.is_all = False
 
 
 class _Pack:
@@ -136,10 +147,10 @@ class _Pack:
             if number not in (BY_OFFSET, BY_ID):
                 return None
             distance, end = read_distance(chunk, position) if number == BY_OFFSET else (0, position + 20)
-            expect_size(result_size(zlib.decompressobj().decompress(chunk[end:], _SIZES)))
+            expect_size(result_size(_beginning(descriptor, offset + end)))
         except ObjectTooLarge:
             raise
-        except _FAULTS:
+        except _FAULTS:  # no reader gets beyond it
             return None
         return offset - distance if distance else None
 
@@ -197,6 +208,18 @@ class _Pack:
             raise ValueError("an object is of no kind")
         expect_size(size)
         return number, base, _inflated(descriptor, chunk[position:], offset + len(chunk), size)
+
+
+def _beginning(descriptor: int, place: int) -> bytes:
+    """Return the first decompressed bytes from a place: enough for the two sizes of a delta.
+
+    Blocks without content may come before them, any number.
+    """
+    inflater, content, many = zlib.decompressobj(), b"", _START
+    while len(content) < _SIZES and not inflater.eof and (data := os.pread(descriptor, many, place)):
+        content += inflater.decompress(data, _SIZES - len(content))
+        place, many = place + len(data), _MOST_CHUNK
+    return content
 
 
 def _inflated(descriptor: int, start: bytes, place: int, size: int) -> bytes:
