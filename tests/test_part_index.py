@@ -20,8 +20,9 @@ from metastore import Author, Revision
 from metastore.history import _touched, index
 from metastore.history.index import PartIndex
 from metastore.history.parts import Part, steps_back
+from metastore.storage.port import Storage
 
-from .conftest import ANN
+from .conftest import ANN, ticking
 
 CARS = "physics/cars"
 NAMES = st.sampled_from(["a", "b", "=a", "7"])
@@ -163,3 +164,23 @@ def test_a_store_keeps_its_index_beside_the_datasets(tmp_path: Path) -> None:
     with metastore.connect(tmp_path / "store", author=ANN) as store:
         third = store.dataset_patch(CARS, {"title": "B"}).revision
         assert list(store.revision_list(CARS, path="/title")) == [third, first]
+
+
+def test_an_open_store_reads_a_history_once_on_every_storage(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = metastore.MetaStore(storage, author=ANN, clock=ticking(), validation="off")
+    first = store.dataset_create(CARS, {"title": "A"}).revision
+    for number in range(8):
+        store.dataset_patch(CARS, {"version": str(number)})
+    assert list(store.revision_list(CARS, path="/title")) == [first]
+    reads: list[str] = []
+    read = storage.read
+
+    def counted(dataset_id: Any, revision: str, path: str) -> bytes:
+        reads.append(revision)
+        return read(dataset_id, revision, path)
+
+    monkeypatch.setattr(storage, "read", counted)
+    newest = store.dataset_patch(CARS, {"title": "B"}).revision
+    reads.clear()
+    assert list(store.revision_list(CARS, path="/title")) == [newest, first]
+    assert len(reads) < 5
