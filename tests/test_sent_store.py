@@ -22,6 +22,7 @@ from metastore.git.objects import GitObject, object_id
 from metastore.git.pack import HEADER, delta_entry, whole_entry
 from metastore.index_file import IndexFile
 from metastore.parse import parse_dataset_id
+from metastore.storage.local._objects import ObjectDatabase
 from metastore.storage.local._pack_reader import Packs
 from metastore.storage.local._packs import Row, name_pack
 from metastore.storage.local.backup import backup
@@ -306,3 +307,20 @@ def test_verify_reads_no_pack_in_which_the_base_of_a_delta_swells(
     with metastore.connect(str(sent)) as store:
         [damage] = store.verify()
     assert words in damage.detail
+
+
+@pytest.mark.parametrize("entry", [delta_entry, padded])
+def test_git_indexes_no_pack_in_which_an_object_swells(
+    tmp_path: Path, entry: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [whole_entry(GitObject("blob", bytes(65_536)))]
+    entries.append(entry(b"\x80\x80\x04" + b"\x80\x80\x80\x08" + b"\x80" * 256, len(entries[0])))
+    entries.append(whole_entry(GitObject("blob", b"last")))
+    content = HEADER + (3).to_bytes(4) + b"".join(entries)
+    folder = tmp_path / "objects" / "pack"
+    folder.mkdir(parents=True)
+    (folder / "pack-1.pack").write_bytes(content + hashlib.sha1(content).digest())
+    for longest, made in ((1_000_000, set()), (reading.LONGEST, {"pack-1.idx"})):
+        monkeypatch.setattr(reading, "LONGEST", longest)
+        ObjectDatabase(str(tmp_path), sync=False).index_again()
+        assert set(os.listdir(folder)) & {"pack-1.idx"} == made

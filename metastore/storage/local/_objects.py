@@ -25,7 +25,7 @@ from metastore.git.objects import KINDS, GitObject, object_id
 from metastore.git.pack import KINDS_BY_NUMBER
 from metastore.storage.local._git_program import run
 from metastore.storage.local._pack_index import read_index
-from metastore.storage.local._pack_reader import ObjectTooLarge, Packs, expect_size
+from metastore.storage.local._pack_reader import ObjectTooLarge, Packs, expect_size, is_indexable
 from metastore.storage.local._packs import pack_files, readable_packs, write_pack
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class ObjectDatabase:
         lacking = {name for name in packs if f"{name}.idx" not in files} - self._indexed
         for name in lacking:
             pack = f"{os.path.abspath(self._path)}/objects/pack/{name}.pack"
-            if os.path.isfile(pack):  # Git would wait for ever at a pipe
+            if os.path.isfile(pack) and is_indexable(pack):  # Git would wait for ever at a pipe, and unpack all
                 with suppress(StorageUnavailable):
                     run(["git", "-C", "/", "index-pack", pack])
         self._indexed |= lacking

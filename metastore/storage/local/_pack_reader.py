@@ -17,7 +17,7 @@ from metastore.files import reading
 from metastore.files.reading import open_file
 from metastore.git.delta import apply_delta, result_size
 from metastore.git.objects import GitObject, object_id
-from metastore.git.pack import BY_ID, BY_OFFSET, KINDS_BY_NUMBER, read_distance, read_entry_head
+from metastore.git.pack import BY_ID, BY_OFFSET, HEADER, KINDS_BY_NUMBER, read_distance, read_entry_head
 from metastore.os_errors import naming
 from metastore.storage.local._pack_index import OtherVersion, PackIndex
 from metastore.storage.local._packs import readable_packs
@@ -208,6 +208,39 @@ class _Pack:
             raise ValueError("an object is of no kind")
         expect_size(size)
         return number, base, _inflated(descriptor, chunk[position:], offset + len(chunk), size)
+
+
+def is_indexable(path: str) -> bool:
+    """Tell whether Git can index the pack at a path without unpacking a huge object, and the pack is whole."""
+    with suppress(OSError, StorageCorrupt, *_FAULTS):
+        descriptor = open_file(path)
+        try:
+            offset = len(HEADER) + 4
+            for _ in range(int.from_bytes(os.pread(descriptor, offset, 0)[-4:])):
+                offset = _end_of_entry(descriptor, offset)
+        finally:
+            os.close(descriptor)
+        return True
+    return False
+
+
+def _end_of_entry(descriptor: int, offset: int) -> int:
+    """Return the end of an entry, of which no more than a piece is held. Raises ObjectTooLarge and other faults."""
+    chunk = os.pread(descriptor, _START, offset)
+    number, size, position = read_entry_head(chunk, 0)
+    expect_size(size)
+    if number == BY_OFFSET:
+        _, position = read_distance(chunk, position)
+    place = offset + position + (20 if number == BY_ID else 0)
+    if number in (BY_OFFSET, BY_ID):
+        expect_size(result_size(_beginning(descriptor, place)))
+    inflater = zlib.decompressobj()
+    while not inflater.eof:
+        if not (data := os.pread(descriptor, _CHUNK, place)) or size < 0:
+            raise ValueError("an object is of another size than announced")
+        size -= len(inflater.decompress(data, _MOST_CHUNK))
+        place += len(data) - len(inflater.unconsumed_tail) - len(inflater.unused_data)
+    return place
 
 
 def _beginning(descriptor: int, place: int) -> bytes:
