@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from metastore.descriptor.document import decode
 from metastore.errors import InvalidInput, MetastoreError
 from metastore.search.documents import document
 from metastore.search.values import Hit
+from metastore.search.words import Term, fold, words_of
 from metastore.service.context import service
 from metastore.store.metering import metered
 from metastore.store.summaries import PAGE_BYTES, last_state
 from metastore.types import DatasetId, Revision, first_line
 
 _SUMMARY, _TITLE = 220, 200
+#: The columns on a card.
+_COLUMNS = 5
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS = re.compile(r"[*`#>|]|<[^>]{1,200}>|^[-=]{3,}$", re.MULTILINE)
 
@@ -31,6 +35,7 @@ class Card:
         licences: Names of licences, including those of its resources.
         formats: The formats of its resources.
         revision: The revision that is shown; None if it cannot be read.
+        columns: The columns that a search found by their names.
     """
 
     id: DatasetId
@@ -39,6 +44,7 @@ class Card:
     licences: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     revision: Revision | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def deleted(self) -> bool:
@@ -51,16 +57,21 @@ class Card:
         return _cut(first_line(self.revision.message), _TITLE) if self.revision else ""
 
 
-def cards_of(found: Iterable[Hit | DatasetId]) -> list[Card]:
+def cards_of(found: Iterable[Hit | DatasetId], terms: Sequence[Term] = (), column: str | None = None) -> list[Card]:
     """Return the cards of datasets, each now or at the revision that a search found.
 
     A dataset that cannot be read has its title or name alone, and so have those that come after very large ones.
+
+    Args:
+        found: The datasets.
+        terms: What was searched for: columns that have one of these words in their names are on the cards.
+        column: The name of a column that was searched for.
     """
     with metered() as meter:
-        return [_card(each, read=meter.spent <= PAGE_BYTES) for each in found]
+        return [_card(each, terms, column, read=meter.spent <= PAGE_BYTES) for each in found]
 
 
-def _card(found: Hit | DatasetId, *, read: bool) -> Card:
+def _card(found: Hit | DatasetId, terms: Sequence[Term], column: str | None, *, read: bool) -> Card:
     dataset_id, revision = (found.id, found.revision) if isinstance(found, Hit) else (found, None)
     bare = Card(dataset_id, _cut(found.title if isinstance(found, Hit) else dataset_id.name, _TITLE))
     if not read:
@@ -71,7 +82,20 @@ def _card(found: Hit | DatasetId, *, read: bool) -> Card:
         return bare
     seen = document(dataset_id, content)
     licences, formats = seen.values["licence"], seen.values["format"]
-    return Card(dataset_id, _cut(seen.title, _TITLE), _summary(content), licences[:3], formats[:6], shown)
+    columns = _columns(seen.values["field"], terms, column)
+    return Card(dataset_id, _cut(seen.title, _TITLE), _summary(content), licences[:3], formats[:6], shown, columns)
+
+
+def _columns(names: Iterable[str], terms: Sequence[Term], column: str | None) -> tuple[str, ...]:
+    sought = [term for term in terms if not term.negated]
+    if not sought and not column:
+        return ()
+    found = (
+        name
+        for name in names
+        if (column and fold(name) == fold(column)) or any(term.is_in(words_of(name)) for term in sought)
+    )
+    return tuple(islice(found, _COLUMNS))
 
 
 def _summary(content: bytes) -> str:

@@ -25,8 +25,8 @@ from metastore.service.guard import identity, listed
 
 catalogue = Blueprint("catalogue", __name__)
 _CARDS, _BUNDLES = 20, 5
-#: The facets that the page counts, and the most values that it shows of each.
-_SHOWN_FACETS, _SHOWN_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8
+#: The facets that the page counts, the values of each that it shows at once, and those that it lists at all.
+_SHOWN_FACETS, _SHOWN_VALUES, _LISTED_VALUES = ("owner", "licence", "format", "keyword", "contributor"), 8, 100
 _FLAGS = ("deleted", "findings")
 #: The filters that an empty value asks for datasets without; the one for columns is a field of the form.
 _EMPTY = tuple(name for name in FACETS if name != "field")
@@ -80,6 +80,8 @@ def _answer(order: str) -> str | tuple[str, int]:
         problem=problem,
         order=given.get("order", order),
         facets=_facets(page.results, given),
+        shown_values=_SHOWN_VALUES,
+        listed_values=_LISTED_VALUES,
         chosen={name: (given[name], _address(given, name)) for name in (*FACETS, *_FLAGS) if name in given},
         address=lambda **more: _address({**given, **more}),
         bundles=bundles,
@@ -110,7 +112,7 @@ def _page(given: dict[str, str], order: str) -> _Page:
     results = find(wanted)
     snippets = [emphasized(hit.snippet) if wanted.terms else Markup("") for hit in results.hits]
     return _Page(
-        list(zip(cards_of(results.hits), snippets, strict=True)),
+        list(zip(cards_of(results.hits, wanted.terms, given.get("field")), snippets, strict=True)),
         results,
         _address(given) if after or before else None,
         _address({**given, "before": results.preceding}) if results.preceding else None,
@@ -137,7 +139,7 @@ def _facets(results: Results | None, given: dict[str, str]) -> dict[str, list[tu
     return {
         name: [
             (each.value, each.count, _address({**given, name: each.value}))
-            for each in results.facets.get(name, ())[:_SHOWN_VALUES]
+            for each in results.facets.get(name, ())[:_LISTED_VALUES]
         ]
         for name in _SHOWN_FACETS
         if name not in given

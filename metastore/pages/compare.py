@@ -22,6 +22,7 @@ from metastore.pages.languages import later, said
 from metastore.pages.paging import start_of
 from metastore.pages.places import in_words
 from metastore.pages.side_by_side import rows_of
+from metastore.pages.versions import MOST_STEPS, steps_between, versions_of
 from metastore.pages.whole_parts import whole_part
 from metastore.service.context import address, service
 from metastore.types import DatasetId, Diff, Difference, Revision, Tag
@@ -44,6 +45,8 @@ _LONGEST_TEXT = 100_000
 _PLACES, _CONTEXT = 10, 12
 #: The newest revisions, and the tags, that are offered to choose from.
 _OFFERED = 50
+#: The versions that are offered to be compared with the one before.
+_VERSIONS = 10
 #: The length of a value that is spelled as JSON, in characters.
 _SPELLED = 80
 _KINDS = (later("added"), later("removed"), later("changed"), later("renamed"), later("moved"))
@@ -57,7 +60,8 @@ def show(owner: str, name: str) -> str | tuple[str, int]:
     subject = readable_id(owner, name)
     sides = request.args.get("from", "").strip(), request.args.get("to", "").strip() or None
     if not sides[0]:
-        return _page("datasets/compare.html", subject, sides, diff=None)
+        versions, _number = versions_of(subject, _VERSIONS, compared=False)
+        return _page("datasets/compare.html", subject, sides, diff=None, versions=versions)
     try:
         if request.args.get("view") == "text":
             return _page_of_lines(subject, sides)
@@ -82,6 +86,7 @@ def _page(template: str, subject: DatasetId, sides: tuple[str, str | None], **mo
     if diff := more.get("diff"):
         page |= {"old": diff.old, "new": diff.new}
     if "old" in page:
+        page |= {"steps": steps_between(subject, page["old"], page["new"]), "most_steps": MOST_STEPS}
         page["link"] = (
             f"{address(request.root_path)}/datasets/{subject}/compare?from={page['old'].id}&to={page['new'].id}"
         )

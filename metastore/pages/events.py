@@ -43,7 +43,8 @@ class Event:
 def events_of(subject: DatasetId) -> list[Event]:
     """Return the events of a dataset under all its names, newest first."""
     store = service().store
-    tagged = [_of_tag(subject, tag) for tag in islice(store.tag_list(subject), _TAGS)]
+    tags = sorted(islice(store.tag_list(subject), _TAGS), key=lambda tag: tag.name, reverse=True)  # those of one second
+    tagged = [_of_tag(subject, tag) for tag in tags]
     told = [_of_entry(subject, entry) for entry in _entries_of(subject, store.journal(limit=_LINES))]
     return sorted(tagged + told, key=lambda event: event.created, reverse=True)
 

@@ -1,4 +1,4 @@
-"""The versions of a dataset: its tags, newest first, with the changes from one to the next."""
+"""The versions of a dataset: its tags, newest first, with the changes from one to the next, and who made them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from metastore.errors import MetastoreError
 from metastore.service.context import service
 from metastore.store.metering import metered
 from metastore.store.summaries import PAGE_BYTES
-from metastore.types import DatasetId, Tag
+from metastore.types import DatasetId, Revision, Tag
 
 _READ = 500
+#: The revisions between two others that a page lists.
+MOST_STEPS = 50
 #: The difference of two revisions never changes. 1,000 grades with their summaries take some 5 MB.
 _MOST_KNOWN = 1_000
 _known: dict[tuple[str, str], tuple[str, str]] = {}
@@ -51,6 +53,20 @@ def versions_of(subject: DatasetId, most: int, *, compared: bool) -> tuple[list[
             _version(subject, tag, older, compared=compared and meter.spent <= PAGE_BYTES) for tag, older in pairs
         ]
     return versions, len(tags)
+
+
+def steps_between(subject: DatasetId, old: Revision, new: Revision) -> list[Revision]:
+    """Return the revisions after the earlier one up to the later one, newest first, at most one more than `MOST_STEPS`.
+
+    Empty if the earlier one is not before the later one, as the revisions of another history are not.
+    """
+    early, late = sorted((old, new), key=lambda side: side.created)
+    steps = list[Revision]()
+    for revision in service().store.revision_list(subject, late.id, limit=MOST_STEPS + 1):
+        if revision.id == early.id:
+            return steps
+        steps.append(revision)
+    return steps if len(steps) > MOST_STEPS else []
 
 
 def _version(subject: DatasetId, tag: Tag, older: Tag | None, *, compared: bool) -> Version:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,44 @@ def test_a_comparison_without_sides_asks_for_them_and_says_which_is_not_there(cl
     assert answer.status_code == 404
     assert 'value="v77"' in answer.text
     assert "has no revision 'v77'" in main(answer.text)
+
+
+def test_a_comparison_of_distant_revisions_names_all_who_made_those_between(store: MetaStore) -> None:
+    for number, author in enumerate(("Bo", "Cy", "Bo")):
+        at = f"2024-05-0{number + 2}T10:00:00Z"
+        store.dataset_patch("physics/cars", {"number": number}, author=author, message=f"Step {number}", at=at)
+    reader = reader_of(store)
+    for sides in ("from=v1", "from=HEAD&to=v1", "from=v1&view=text"):
+        assert reader.opens(f"{COMPARE}?{sides}").text(".steps summary") == "3 revisions by Bo, Cy"
+        assert reader.texts(".steps li") == [
+            f"Step {number} {author}, 2024-05-0{number + 2} 10:00 UTC"
+            for number, author in ((2, "Bo"), (1, "Cy"), (0, "Bo"))
+        ]
+    reader.follows("Step 1")
+    assert "number changed 0 1" in reader.text()
+    assert not reader.soup.select(".steps"), "the two sides name all who made it"
+
+
+def test_of_very_many_revisions_between_the_newest_are_listed(
+    store: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("compare", "versions"):
+        monkeypatch.setattr(import_module(f"metastore.pages.{module}"), "MOST_STEPS", 2)
+    for number, author in enumerate(("Bo", "Cy", "Bo")):
+        store.dataset_patch("physics/cars", {"number": number}, author=author, message=f"Step {number}")
+    reader = reader_of(store).opens(f"{COMPARE}?from=v1")
+    assert reader.text(".steps summary") == "More than 2 revisions, the newest by Bo, Cy"
+    assert reader.texts(".steps li a") == ["Step 2", "Step 1"]
+
+
+def test_a_comparison_without_sides_leads_from_each_version_to_the_next(store: MetaStore) -> None:
+    for number in (2, 3):
+        store.dataset_patch("physics/cars", {"number": number})
+        store.tag_create("physics/cars", f"v{number}")
+    reader = reader_of(store).opens(COMPARE)
+    assert reader.texts(".log a") == ["v2 → v3", "v1 → v2"]
+    reader.follows("v1 → v2")
+    assert "number added 2" in reader.text()
 
 
 def test_differences_are_filtered_by_kind_swapped_and_undone(client: FlaskClient, store: MetaStore) -> None:

@@ -62,6 +62,12 @@ def test_tags_and_moves_stand_between_the_revisions(store: Store) -> None:
     ]
 
 
+def test_of_tags_of_one_second_the_later_name_comes_first(store: Store) -> None:
+    for name in ("v2", "v3"):
+        store.tag_create("ocean/salt", name, at="2026-01-05T00:00:00Z")
+    assert lines(history(store))[:2] == ["tagged v3", "tagged v2"]
+
+
 def test_a_day_stands_above_all_that_happened_on_it(store: Store) -> None:
     store.dataset_patch("ocean/salt", {"title": "Salt"}, at="2026-01-04T23:59:59Z", message="And back")
     page = history(store)

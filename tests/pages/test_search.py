@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,40 @@ def test_datasets_are_found_by_a_column() -> None:
     assert titles(page) == ["By lat, not by lat"]
     assert '<input name="field" value="lat"' in page
     assert "Remove the filter Column: lat" in page
+
+
+def test_a_card_names_the_columns_that_were_found_and_leads_to_their_resources() -> None:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    resources = [
+        {"name": name, "path": f"{name}.csv", "schema": {"fields": [{"name": column, "type": "number"}]}}
+        for name, column in (("sea", "Temp_max"), ("ice", "thickness"))
+    ]
+    store.dataset_create("ocean/salt", {"title": "Salt", "resources": resources})
+    reader = reader_of(store)
+    for query, column in (("q=temp", "Temp_max"), ("q=thick*+-fog", "thickness"), ("field=temp_MAX", "Temp_max")):
+        assert reader.opens(f"/search?{query}").texts(".card code") == [column]
+    assert reader.follows("Temp_max").texts(".resource h3") == ["sea"]
+    reader.follows("All")
+    assert reader.texts(".resource h3") == ["sea", "ice"]
+    assert not reader.opens("/search?q=salt").soup.select(".card code")
+
+
+def test_the_rarer_values_of_a_filter_are_folded_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = metastore.connect("memory:", author="Setup", validation="off")
+    store.dataset_create("ocean/salt", {"keywords": [f"k{number:02}" for number in range(11)]})
+    reader = reader_of(store).opens("/search?q=salt")
+    assert reader.texts("#filters summary") == ["3 more"]
+    assert reader.texts("#filters details a") == ["k08", "k09", "k10"]
+    monkeypatch.setattr(import_module("metastore.pages.catalogue"), "_LISTED_VALUES", 10)
+    reader.opens("/search?q=salt")
+    assert reader.texts("#filters summary") == ["The 10 most frequent"]
+    assert reader.texts("#filters details a") == ["k08", "k09"]
+
+
+def test_without_words_nobody_is_told_to_search_for_fewer() -> None:
+    reader = reader_of(metastore.connect("memory:", author="Setup"))
+    assert "show all datasets" in reader.opens("/datasets?at=2020-01-01").text(".empty")
+    assert "Try fewer words" in reader.opens("/search?q=salt").text(".empty")
 
 
 def test_a_device_leads_to_where_it_was_and_where_it_is_now() -> None:
