@@ -68,8 +68,8 @@ def own_secret(settings: Settings) -> str:
 
     if _others_issue(settings.service) and not settings.service.key_file:
         raise InvalidInput(
-            "others issue the tokens of this service (METASTORE_JWT_KEY, METASTORE_JWKS_URL or METASTORE_JWT_SECRET): "
-            "set METASTORE_KEY_FILE to issue some here as well"
+            "others issue the tokens of this service, since METASTORE_JWT_KEY, METASTORE_JWKS_URL or "
+            "METASTORE_JWT_SECRET is set: to issue some here too, name a file for the key in METASTORE_KEY_FILE"
         )
     return own_key(_own_key_path(settings))
 
@@ -179,7 +179,7 @@ def _key_source(text: str, algorithms: tuple[str, ...]) -> KeySource:
         return UrlKeys(text, algorithms)
     if not os.path.exists(text):  # the message does not quote it: it may be a secret
         raise InvalidInput(
-            "this is neither PEM text, nor a URL, nor an existing file; a secret belongs into METASTORE_JWT_SECRET"
+            "this is not PEM text, a URL or an existing file. If it is a secret, set METASTORE_JWT_SECRET instead"
         )
     return FileKeys(text, algorithms)
 

@@ -269,7 +269,7 @@ def test_no_secret_is_shown_in_a_repr_or_an_error(here: Path) -> None:
         }
     )
     assert "hunter2" not in repr(settings)
-    with pytest.raises(InvalidInput, match="METASTORE_JWT_KEY: this is neither PEM") as caught:
+    with pytest.raises(InvalidInput, match="METASTORE_JWT_KEY: this is not PEM") as caught:
         config.verifier(settings)
     assert "hunter2" not in str(caught.value)
     with pytest.raises(InvalidInput) as caught:
@@ -317,7 +317,7 @@ def test_issuer_audience_algorithms_user_and_claims_reach_the_verifier(here: Pat
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
-        ({"JWT_KEY": "nothing.pem"}, "METASTORE_JWT_KEY: this is neither PEM text, nor a URL"),
+        ({"JWT_KEY": "nothing.pem"}, "METASTORE_JWT_KEY: this is not PEM text, a URL"),
         ({"JWT_KEY": "http://u:p@x/"}, "METASTORE_JWT_KEY: public keys need no password"),
         ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "RS256"}, "METASTORE_JWT_SECRET: a shared secret fits none"),
         ({"JWT_SECRET": "x" * 40, "JWT_ALGORITHMS": "HS512"}, "METASTORE_JWT_SECRET: a shared secret fits none"),

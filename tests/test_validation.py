@@ -211,7 +211,7 @@ def test_a_character_that_makes_a_text_wide_in_memory_counts_for_all(title: str,
     with metastore.connect("memory:", author=ANN, max_bytes=400) as store:
         store.dataset_create("physics/narrow", {"title": "é" + "x" * 300})
         for text in (value, content, content.encode(), json.dumps(value)):
-            with pytest.raises(TooLarge, match=rf"each takes {each}\. Leave them out, or raise"):
+            with pytest.raises(TooLarge, match=rf"makes every character take {each} bytes: leave it out, or raise"):
                 store.dataset_create(CARS, text)
 
 

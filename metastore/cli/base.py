@@ -95,7 +95,7 @@ class App:
         if self.author is None and not (settings.options.get("author") or connecting.git_author()):
             raise InvalidInput(
                 "the change has no author: give --author 'Ann Lee <ann@example.org>', set METASTORE_AUTHOR, "
-                "or git config --global user.name"
+                "or run: git config --global user.name 'Ann Lee'"
             )
 
     def known_author(self) -> Author:

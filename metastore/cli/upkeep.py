@@ -159,8 +159,7 @@ def _unknown(text: str) -> OutcomeUnknown:
         return OutcomeUnknown("", wanted, before=before, change=change, attempt=attempt)
     except ValueError:
         raise InvalidInput(
-            "this is not the JSON that a command with --json prints for an unknown outcome: copy all of that line, in "
-            "single quotes"
+            "this is not the error that a command with --json printed: copy that whole line of JSON, in single quotes"
         ) from None
 
 

@@ -48,9 +48,9 @@ def limit_size(text: str | bytes, most: int) -> None:
     if characters * width > most:
         wide, first = ("U+FFFF" if width == _WIDEST else "U+00FF"), _WIDE[width].search(content)
         raise TooLarge(
-            f"the document takes {characters * width} bytes in memory, and at most {most} are allowed: with characters "
-            f"beyond {wide}, as at byte {first.start() if first else 0}, each takes {width}. Leave them out, or raise "
-            "max_bytes (METASTORE_MAX_BYTES)"
+            f"the document takes {characters * width} bytes in memory; at most {most} are allowed. A character beyond "
+            f"{wide}, as at byte {first.start() if first else 0}, makes every character take {width} "
+            "bytes: leave it out, or raise METASTORE_MAX_BYTES"
         )
 
 

@@ -111,8 +111,8 @@ def check_dsn(dsn: str) -> str:
         return make_conninfo(**{**_DEFAULTS, **several, **parts, "client_encoding": "utf8"})
     except (psycopg.Error, ValueError):
         raise InvalidInput(
-            "the URL of the database cannot be read: postgresql://user:password@host:port/name,"
-            " with %XX for what is not a letter or digit in user and password"
+            "the URL of the database cannot be read: write postgresql://user:password@host:port/name, and %40 for @ in "
+            "a password, %2F for /"
         ) from None
 
 

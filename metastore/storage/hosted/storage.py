@@ -163,8 +163,8 @@ class HostedStorage(ObjectStorage):
             return self.hosts[0].when_there(attempt) if is_new else attempt()
         except NoRepository:
             raise StorageUnavailable(
-                f"{self._api.kind} shows the project of {dataset_id}, but not its repository: the token's owner needs "
-                f"{self._api.right_to_push}, or the repository is turned off"
+                f"{self._api.kind} shows the project of {dataset_id}, but not its repository: give the token's owner "
+                f"{self._api.right_to_push}, or turn the repository on"
             ) from None
 
     def _repository(self, dataset_id: DatasetId, path: str, references: References | None = None) -> RemoteRepository:
