@@ -37,8 +37,7 @@ class PackIndex:
         data: The content of the file, in memory or mapped.
 
     Raises:
-        OtherVersion: It is of another version.
-        ValueError: It is damaged.
+        ValueError: It is damaged or, as `OtherVersion`, of another version.
     """
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
