@@ -227,9 +227,11 @@ class Behind:
     def pause_with(self, revision: metastore.Revision) -> None:
         """Let the replica stop following when it has a revision."""
         self.there.execute("SELECT pg_is_wal_replay_paused() AND pg_wal_replay_resume() IS NULL")
-        query = "SELECT FROM dataset_revision WHERE id = %s"
-        until(lambda: self.there.execute(query, (bytes.fromhex(revision.id),)).rowcount == 1)
-        self.there.execute("SELECT pg_wal_replay_pause()")
+        # Two datasets that are made within one second have the same first revision.
+        query = "SELECT FROM dataset_revision JOIN dataset ON pk = dataset WHERE owner || '/' || name = %s AND id = %s"
+        until(lambda: self.there.execute(query, (self.cars, bytes.fromhex(revision.id))).rowcount == 1)
+        self.there.execute("SELECT pg_wal_replay_pause()")  # asks for it: what arrives meanwhile may still be replayed
+        until(lambda: self.there.execute("SELECT WHERE pg_get_wal_replay_pause_state() = 'paused'").rowcount == 1)
 
     def seen(self, store: MetaStore, at_least: metastore.Revision | None = None) -> object:
         """Return what a store reads as the newest value, through both reading calls."""
