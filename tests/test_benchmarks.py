@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -32,6 +33,16 @@ def test_every_section_of_the_benchmarks_runs_to_its_end(tmp_path):
     run = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "peer" in run.stderr or "metastore-lib" in run.stdout
+
+
+def test_benchmarks_measure_in_the_temporary_folder_of_the_system() -> None:
+    program = "from tempfile import gettempdir; print(gettempdir()); import benchmarks.run; print(gettempdir())"
+    environ = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=_BENCHMARKS.parent, env=environ
+    )
+    before, after = run.stdout.split()
+    assert before == after
 
 
 def test_rows_that_are_loaded_are_those_that_a_storage_writes() -> None:

@@ -15,6 +15,7 @@ from metastore.types import DELETED, DELETED_CONTENT, RevisionId
 
 from .bundle.postgres_server import migrated_database
 from .conftest import change
+from .test_postgres_datasets import typed
 from .test_storage_contract import CARS
 
 DESCRIPTOR = b'{"name": "cars"}'
@@ -50,11 +51,6 @@ def storage(dsn: str) -> Iterator[PostgresStorage]:
     made.close()
 
 
-def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        return connection.execute(query.encode()).fetchall()
-
-
 def made_of(kind: str, content: bytes) -> tuple[str, GitObject]:
     return object_id(kind, content), GitObject(kind, content)
 
@@ -72,8 +68,8 @@ def test_commits_of_all_forms_come_back_to_the_byte(storage: PostgresStorage, ds
             parent = RevisionId(commit[0])
             contents.append(content)
     shortest = b"%s\n\nWhy\n" % ANN
-    assert rows(dsn, "SELECT rest FROM dataset_revision ORDER BY n LIMIT 1") == [(shortest,)]
-    times = rows(dsn, "SELECT DISTINCT metastore_dataset_time(rest) FROM dataset_revision")
+    assert typed(dsn, "SELECT rest FROM dataset_revision ORDER BY n LIMIT 1") == [(shortest,)]
+    times = typed(dsn, "SELECT DISTINCT metastore_dataset_time(rest) FROM dataset_revision")
     assert sorted(str(time) for (time,) in times) == ["0", "1767225600"]  # nobody has no time
     commits = [object_id(COMMIT, content) for content in contents]
     with storage.objects(CARS) as repository:
@@ -96,8 +92,8 @@ def test_a_tree_that_has_the_descriptor_alone_has_no_row(storage: PostgresStorag
     third = storage.append(CARS, {"README.md": None}, change(), parent=second.id)
     gone = storage.append(CARS, {"datapackage.json": None, DELETED: DELETED_CONTENT}, change(), parent=third.id)
     back = storage.append(CARS, {"datapackage.json": blob_id(DESCRIPTOR), DELETED: None}, change(), parent=gone.id)
-    assert rows(dsn, "SELECT kind, count(*) FROM dataset_object GROUP BY 1 ORDER BY 1") == [("blob", 3), ("tree", 2)]
-    told = rows(dsn, f"SELECT n, tree = '\\x{DELETED_TREE}', blob IS NULL FROM dataset_revision ORDER BY n")
+    assert typed(dsn, "SELECT kind, count(*) FROM dataset_object GROUP BY 1 ORDER BY 1") == [("blob", 3), ("tree", 2)]
+    told = typed(dsn, f"SELECT n, tree = '\\x{DELETED_TREE}', blob IS NULL FROM dataset_revision ORDER BY n")
     assert told == [(0, False, False), (1, False, True), (2, False, False), (3, True, True), (4, False, False)]
     for revision in (first, third, back):
         assert storage.paths(CARS, revision.id) == {"datapackage.json": blob_id(DESCRIPTOR)}
@@ -123,7 +119,7 @@ def test_no_large_tree_is_kept_against_one_without_a_row(storage: PostgresStorag
     first = storage.create(CARS, {"datapackage.json": DESCRIPTOR}, change())
     many = {f"{number:02}": b"" for number in range(99)}
     second = storage.append(CARS, many, change(), parent=first.id)
-    assert rows(dsn, "SELECT count(*), count(base) FROM dataset_object WHERE kind = 'tree' AND packed") == [(1, 0)]
+    assert typed(dsn, "SELECT count(*), count(base) FROM dataset_object WHERE kind = 'tree' AND packed") == [(1, 0)]
     assert len(storage.paths(CARS, second.id)) == 100
 
 

@@ -23,7 +23,7 @@ from metastore.types import DatasetId, RevisionId
 _READ, _SHOWN = 64 * 1024, 20_000
 #: The rows of a table that are shown.
 _ROWS = 50
-#: The largest file in Git, in bytes, that is read: Git's objects are read whole.
+#: The largest file in Git, in bytes, that is read, if the descriptor says its size: Git's objects are read whole.
 _LARGEST = 1024 * 1024
 _OID, _SIZE = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.M), re.compile(rb"^size ([0-9]{1,18})$", re.M)
 _SERVER = re.compile(r"^\s*url\s*=\s*(\S+)\s*$", re.M)

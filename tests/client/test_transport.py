@@ -251,6 +251,17 @@ def test_a_change_feed_of_many_at_once_comes_whole(
     assert len(proxy.seen) > 3
 
 
+def test_a_change_feed_without_end_is_given_up(
+    remote: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metastore.client._calls._LARGEST_PAGE", 10)
+    monkeypatch.setattr("metastore.client._calls.MOST_PAGES", 2)
+    for number in range(35):
+        served.dataset_create(("x", f"d{number:03}"), {})
+    with pytest.raises(StorageUnavailable, match="feed has more than 2 pages"):
+        list(remote.changes())
+
+
 def test_a_move_is_said_and_not_followed(remote: MetaStore, served: MetaStore, proxy: Proxy) -> None:
     served.dataset_create(CARS, {})
     served.dataset_move(CARS, "x/y")

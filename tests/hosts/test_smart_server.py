@@ -125,6 +125,13 @@ def test_a_pack_that_cannot_be_read_is_damage(plain: GitServer, client: SmartHtt
     assert client.fetch("/cars.git", [HEAD]) == OBJECTS
 
 
+def test_a_pack_of_too_many_objects_is_not_unpacked(client: SmartHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.push("/cars.git", {MAIN: (NONE, HEAD)}, OBJECTS)
+    monkeypatch.setattr("metastore.git.protocol._MOST_OBJECTS", 2)
+    with pytest.raises(StorageCorrupt, match="it has 3 objects, which is more than 2"):
+        client.fetch("/cars.git", [HEAD])
+
+
 def test_a_hook_that_refuses_is_told_with_its_words(plain: GitServer, client: SmartHttp) -> None:
     plain.hook("cars.git", "echo 'GL-HOOK-ERR: Committer is not a member of the team' >&2; exit 1")
     refusal = client.push("/cars.git", {MAIN: (NONE, HEAD)}, OBJECTS)
