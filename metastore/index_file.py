@@ -180,11 +180,11 @@ def _refuse_other_files(path: str) -> None:
     """Refuse a link or a pipe in place of the file: the tables of another program's file would be dropped.
 
     Raises:
-        sqlite3.DatabaseError: It is no ordinary file.
+        sqlite3.DatabaseError: It is not an ordinary file.
     """
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise sqlite3.DatabaseError("it is no ordinary file")
+            raise sqlite3.DatabaseError("it is not an ordinary file")
 
 
 def _definitions(database: sqlite3.Connection) -> list[tuple[str, str]]:

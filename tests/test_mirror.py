@@ -114,7 +114,8 @@ def with_a_pipe(objects: Path, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(
-    ("change", "reason"), [(with_objects_of_others, "alternates"), (with_a_pipe, "pack-12.pack is no ordinary file")]
+    ("change", "reason"),
+    [(with_objects_of_others, "alternates"), (with_a_pipe, "pack-12.pack is not an ordinary file")],
 )
 def test_a_store_of_others_takes_nothing_from_elsewhere_and_keeps_nobody_waiting(
     change: Callable[[Path, Path], None],

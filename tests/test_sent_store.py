@@ -91,7 +91,7 @@ def test_no_call_waits_for_a_file_that_is_none(
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"), [(pipe, "no ordinary file"), (device, "no ordinary file"), (endless, "has more than")]
+    ("fault", "words"), [(pipe, "not an ordinary file"), (device, "not an ordinary file"), (endless, "has more than")]
 )
 def test_a_file_that_is_none_or_too_long_is_refused_for_that_reason(
     tmp_path: Path, fault: Callable[[Path], None], words: str, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ ALGORITHMS = (*_SECRET, *_RSA[0], *_RSA[1], *_CURVES.values(), "EdDSA")
 #: The length of the hash of HS256 (RFC 7518, 3.2), in bytes.
 SHORTEST_SECRET = 32
 _SHORTEST_RSA = 2048  # bits: RFC 7518, 3.3
-#: A block ends before the next dashes: a search for its end from each beginning would take time by the square.
+#: A block ends before the next dashes: a search for its end from each beginning would take quadratic time.
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(?:(?!-----).)*+-----END \1-----", re.DOTALL)
 #: The most keys of one source: each may be tried with each token.
 _MOST_KEYS = 100

@@ -170,7 +170,7 @@ def _values(old: Any, new: Any, where: Path, key: str, level: int) -> Iterator[D
 
 
 def _note(key: str, old: Any, new: Any) -> str:
-    """Say what readers may not see: a key that is the same, another type, a version lower than the one before it."""
+    """Say what readers may overlook: a key that is the same, another type, a version lower than the one before it."""
     if same_fields(key, old, new):
         return Phrase("the same field")
     if isinstance(old, str) != isinstance(new, str) and _bare(old) == _bare(new):

@@ -110,7 +110,7 @@ def is_being_built(path: str) -> bool:
             return False
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # also if it cannot be told
+    except OSError:  # also if nobody can tell
         return True
 
 

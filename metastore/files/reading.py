@@ -68,21 +68,21 @@ def open_file(path: str, flags: int = os.O_RDONLY) -> int:
     Somebody may have sent the store. A read of a pipe would wait for ever, and that of a device would not end.
 
     Raises:
-        StorageCorrupt: It is no ordinary file.
+        StorageCorrupt: It is not an ordinary file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return descriptor
     close_file(descriptor)
-    raise StorageCorrupt(f"{path} is no ordinary file")
+    raise StorageCorrupt(f"{path} is not an ordinary file")
 
 
 def read_file(path: str) -> bytes | None:
     """Return a small file's content, or None if there is no such file.
 
     Raises:
-        StorageCorrupt: It is no ordinary file, or larger than any file that is read whole.
+        StorageCorrupt: It is not an ordinary file, or larger than any file that is read whole.
     """
     try:
         descriptor = open_file(path)

@@ -17,7 +17,7 @@ _heads = threading.local()
 
 
 class BadBody(Exception):
-    """A response is too long, too slow or badly compressed. A retry is useless. Its text continues an address."""
+    """A response is too long, too slow or badly compressed. A retry is useless. Its message follows an address."""
 
 
 class Stream(Protocol):

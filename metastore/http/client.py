@@ -22,7 +22,7 @@ from metastore.http.responses import Missing, Pages, Redirected, Response, Respo
 LONGEST = 256 * 1024 * 1024
 #: The longest time that a slowed-down call may wait for the end of a limit, in seconds.
 HOURS = 4 * 3600.0
-#: The longest time that a host is left alone, in seconds. A broken one may name years, or no number that there is.
+#: The longest time that a host is left alone, in seconds. A broken host may name years, or infinity.
 _DAY = 24 * 3600.0
 _Result = TypeVar("_Result")
 

@@ -27,7 +27,7 @@ oidc = Blueprint("oidc", __name__)
 _NAME = "metastore.oidc"
 _PATIENCE = 5  # seconds
 _LARGEST = 262_144
-#: The fields of the provider's description that are used. Authlib would take others for options of its own, as `hooks`.
+#: The fields of the provider's description that are used. Authlib would take others, as `hooks`, for its own options.
 _FIELDS = frozenset(
     ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "jwks", "id_token_signing_alg_values_supported")
 )
@@ -101,7 +101,7 @@ class _Provider:
             ) from None
         if isinstance(error, Exception):  # Authlib relies on the types of what the provider sends
             _log.warning("the sign-in provider cannot be used: %s", error if _is_plain(error) else type(error).__name__)
-            raise StorageUnavailable(_("the sign-in provider gives no answer that can be used")) from None
+            raise StorageUnavailable(_("the sign-in provider gave no usable answer")) from None
 
 
 def _is_plain(error: Exception) -> bool:

@@ -21,7 +21,7 @@ _known: dict[RevisionId, dict[str, Revision | None]] = {}
 
 
 def last_changes(subject: DatasetId, revision: Revision, descriptor: Mapping[str, Any]) -> dict[str, Revision | None]:
-    """Return key of a resource (`key_of`) -> the revision that changed it last; None if that is too far back to look.
+    """Return the revision that changed each resource last, by `key_of`; None if that is too far back to look.
 
     A renamed resource was changed by its renaming. A resource that only moved in the list was not changed.
     """

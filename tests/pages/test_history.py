@@ -217,5 +217,5 @@ def test_a_filter_that_finds_little_stops_and_goes_on_on_the_next_page(
 ) -> None:
     monkeypatch.setattr(import_module("metastore.pages.history"), "_LOOKED_AT", 1)
     filtered.opens("/datasets/ocean/salt/history?author=Bo")
-    assert "Older ones have not been looked at yet." in filtered.text()
+    assert "Older revisions have not been searched yet." in filtered.text()
     assert lines(filtered.follows("Older revisions"))[0].startswith("Name the file")

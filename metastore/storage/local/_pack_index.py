@@ -27,11 +27,11 @@ class Row(NamedTuple):
 
 
 class OtherVersion(ValueError):
-    """An index is of another version: of the first, which Git has not written for years, or of one to come."""
+    """An index is not of version 2, but of version 1, which Git has not written for years, or of a later one."""
 
 
 class PackIndex:
-    """An index that is read.
+    """The index of a pack, ready to look objects up.
 
     Args:
         data: The content of the file, in memory or mapped.

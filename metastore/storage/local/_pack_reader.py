@@ -33,11 +33,11 @@ _FAULTS = (ValueError, IndexError, zlib.error)
 
 
 class ObjectTooLarge(ValueError):
-    """An object is larger than any that is read."""
+    """An object is too large to be read."""
 
 
 def expect_size(size: int) -> None:
-    """Refuse to unpack more bytes than a file may have that is read whole. Raises ObjectTooLarge."""
+    """Refuse to unpack more bytes than a file that is read whole may have. Raises ObjectTooLarge."""
     if size > reading.LONGEST:
         raise ObjectTooLarge(f"it has more than {reading.LONGEST} bytes")
 

@@ -213,7 +213,7 @@ def _expect_own_objects(objects: str) -> None:
             if name.endswith("alternates") and folder == f"{objects}/info":
                 raise _Refused("objects/info/alternates names objects of other repositories, which are not pushed")
             if not os.path.isfile(path):
-                raise _Refused(f"{os.path.relpath(path, os.path.dirname(objects))} is no ordinary file")
+                raise _Refused(f"{os.path.relpath(path, os.path.dirname(objects))} is not an ordinary file")
 
 
 def _there(git: Git, url: str) -> dict[str, str]:

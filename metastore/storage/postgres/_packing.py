@@ -91,7 +91,7 @@ def only_descriptor(tree: bytes) -> bytes | None:
 
 
 def tree_of(descriptor: bytes) -> bytes:
-    """Return the content of the tree that has a descriptor alone, from the id of that."""
+    """Return the content of the tree that holds a descriptor alone, given the descriptor's id."""
     return _ONLY + descriptor
 
 
