@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import platform
 import sys
 import tempfile
@@ -16,8 +15,6 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # when it is started as a file
-# The tests, whose servers and faults some sections use, else take a folder in memory, where fsync costs nothing.
-os.environ.setdefault("TMPDIR", tempfile.gettempdir())
 
 from benchmarks import (
     bundles_postgres,

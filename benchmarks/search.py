@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
 import random
 import sqlite3
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from benchmarks.loading import History, load
-from benchmarks.table import Note, Row, say
+from benchmarks.table import Note, Row, printed, say
 from metastore import Author, Revision
 from metastore.search.index import SearchIndex
 from metastore.search.values import Readable, Wanted
@@ -143,19 +145,24 @@ class Measured(NamedTuple):
 Find = Callable[[Wanted, Readable | None], object]
 
 
-def rows(folder: Path, *, quick: bool, datasets: int | None = None, revisions: int = 1) -> Iterator[Row | Note]:
+def rows(folder: Path, *, quick: bool) -> Iterator[Row | Note]:
     """Index generated datasets on both engines, and search them with two words."""
-    catalogue = Catalogue(datasets or (2_000 if quick else 10_000), revisions)
-    sqlite = list(_sqlite(str(folder / "search.sqlite"), catalogue))
-    for what, value, unit, target, more in sqlite:
+    catalogue = Catalogue(2_000 if quick else 10_000, 1)
+    yield from in_sqlite(folder, catalogue)
+    yield from in_postgres(folder, catalogue)
+
+
+def in_sqlite(folder: Path, catalogue: Catalogue) -> Iterator[Row | Note]:
+    for what, value, unit, target, more in _sqlite(str(folder / "search.sqlite"), catalogue):
         yield Row(f"{what}, SQLite", value, target=target, unit=unit, more_is_better=more)
     yield Note("Descriptors are generated, which is not counted; a local store reads them from Git.")
+
+
+def in_postgres(folder: Path, catalogue: Catalogue) -> Iterator[Row | Note]:
     try:
         with migrated_database() as dsn:
-            for (what, value, unit, target, more), other in zip(_postgres(dsn, catalogue), sqlite, strict=False):
-                yield Row(
-                    f"{what}, PostgreSQL", value, "SQLite", other.value, target, unit, more_is_better=more, alone=True
-                )
+            for what, value, unit, target, more in _postgres(dsn, catalogue):
+                yield Row(f"{what}, PostgreSQL", value, target=target, unit=unit, more_is_better=more)
     except (RuntimeError, psycopg.OperationalError) as error:
         yield Note(f"Search in PostgreSQL is left out: there is no server ({' '.join(str(error).split())}).")
 
@@ -258,12 +265,18 @@ def _times(clock: Callable[[], float], queries: list[str], find: Callable[[str],
     return statistics.median(times), sorted(times)[int(len(times) * 0.95)]
 
 
+def main() -> None:
+    engines = {"sqlite": in_sqlite, "postgres": in_postgres}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("datasets", type=int, help="how many datasets")
+    parser.add_argument("revisions", type=int, help="how many revisions each has")
+    parser.add_argument("--engine", choices=engines, help="only this engine (default: both)")
+    options = parser.parse_args()
+    for engine in [options.engine] if options.engine else engines:
+        with tempfile.TemporaryDirectory(prefix="metastore-bench-") as folder:
+            lines = list(engines[engine](Path(folder), Catalogue(options.datasets, options.revisions)))
+            print(printed("Search", lines, markdown=False), flush=True)
+
+
 if __name__ == "__main__":
-    import sys
-    import tempfile
-
-    from benchmarks.table import printed
-
-    with tempfile.TemporaryDirectory(prefix="metastore-bench-") as place:
-        lines = list(rows(Path(place), quick=False, datasets=int(sys.argv[1]), revisions=int(sys.argv[2])))
-        print(printed("Search", lines, markdown=False))
+    main()
