@@ -27,6 +27,7 @@ import metastore
 from metastore import InvalidInput, Store
 from metastore.search import _following
 from metastore.search import index as sqlite_search
+from metastore.search import scan as scanning
 from metastore.search._tables import add_functions
 from metastore.search.documents import document
 from metastore.search.index import SearchIndex
@@ -608,12 +609,12 @@ def test_of_very_many_texts_the_first_ones_are_found() -> None:
     assert "w500" not in words
 
 
-@pytest.mark.parametrize("engine", ["index", "postgres"])
+@pytest.mark.parametrize("engine", ["index", "scan", "postgres"])
 @pytest.mark.parametrize("order", ["relevance", "changed"])
 def test_of_more_matches_than_are_counted_the_last_changed_come_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, order: str
 ) -> None:
-    for module in (sqlite_search, _search_queries, postgres_search):
+    for module in (sqlite_search, scanning, _search_queries, postgres_search):
         monkeypatch.setattr(module, "MOST_COUNTED", 4)
     with store_with(engine, tmp_path) as store:
         for number in range(7):

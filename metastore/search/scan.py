@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,8 +37,11 @@ class _Match:
 def scan(source: Source, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
     """Search by reading all datasets that the caller may read, or those that were read in so many seconds of CPU."""
     ids, unreadable = iter(source.ids()), list[DatasetId]()
-    found = _matches(source, _until(time_limit(within), ids), wanted, readable, unreadable)
-    matches = sorted(found, key=_place)
+    matches = list(_matches(source, _until(time_limit(within), ids), wanted, readable, unreadable))
+    if len(matches) > MOST_COUNTED and wanted.order == "relevance":  # as an index does
+        wanted = wanted.of_very_many()
+        matches = [replace(each, key=_key(source, each.id, each.document, each.revision, wanted)) for each in matches]
+    matches.sort(key=_place)
     page, is_first, is_last = _page(matches, wanted)
     return Results(
         tuple(_hit(match, wanted) for match in page),

@@ -234,8 +234,8 @@ class Store(ABC):
             deleted: False for live datasets, True for deleted ones (by their last descriptor), None for both.
             findings: True for the datasets with findings of a check, False for the others. Not together with `at`.
             at: Search the datasets as they were at this moment.
-            order: `relevance`, `changed` (newest first), `id` or `title`. Of more than 10,000 datasets that an index
-                finds, those that changed last come first by relevance, too.
+            order: `relevance`, `changed` (newest first), `id` or `title`. Of more than 10,000 datasets found, those
+                that changed last come first by relevance, too.
             facets: What to count the results by: any of owner, licence, keyword, format, field, contributor.
             after: The `following` cursor of the previous page.
             before: The `preceding` cursor of the next page.
