@@ -38,6 +38,9 @@ class IndexFile:
         schema: The statements that make the tables.
         format_number: A number that changes with the schema. It is the file's `user_version`.
         opened: Called with each new connection, before its first query.
+
+    Attributes:
+        openings: How often the file was opened. What was read from it before may be gone: it may have been damaged.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class IndexFile:
         self._schema = schema
         self._format = format_number
         self._opened = opened
+        self.openings = 0
         self._mutex = ForkSafeLock()
         self._connection: sqlite3.Connection | None = None
         self._closing: weakref.finalize[[], IndexFile] | None = None
@@ -69,6 +73,7 @@ class IndexFile:
                 try:
                     if self._connection is None:
                         self._connection = self._connect()
+                        self.openings += 1
                         # Nobody has to close an index: it closes its file when it is dropped.
                         self._closing = weakref.finalize(self, self._connection.close)
                         self._closing.atexit = False

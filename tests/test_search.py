@@ -40,6 +40,7 @@ from metastore.types import DatasetId, FeedEntry, Revision
 
 from .bundle.postgres_server import new_storage
 from .conftest import ANN, CATALOGUE, EPOCH, TOKEN, change, serving, ticking
+from .processes import in_child
 
 OCEAN = {
     "title": "Salinity of the Baltic",
@@ -341,6 +342,31 @@ def test_an_index_that_is_deleted_damaged_or_foreign_is_made_again(tmp_path: Pat
         damage()
         with metastore.connect(url, author=ANN) as store:
             assert found(store.dataset_search("salinity")) == ["physics/ocean"]
+
+
+def test_an_index_that_a_search_finds_damaged_is_made_again_before_it_answers(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("physics/ocean", OCEAN)
+        assert store.dataset_search("salinity").total == 1
+    with closing(sqlite3.connect(tmp_path / "_metastore" / "search.sqlite")) as database, database:
+        database.execute("UPDATE now_data SET block = randomblob(length(block)) WHERE id > 10")
+    with local(tmp_path) as store:
+        results = store.dataset_search("salinity")
+        assert (found(results), results.complete) == (["physics/ocean"], True)
+
+
+def test_a_forked_child_makes_an_index_in_memory_again_before_it_answers(tmp_path: Path) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("physics/ocean", OCEAN)
+        index = store._finder._index
+        index._file.path = None
+        index._clock = lambda: 0.0
+        assert store.dataset_search("salinity").total == 1
+        assert in_child(lambda: _expect_salinity(store)) == 0
+
+
+def _expect_salinity(store: metastore.MetaStore) -> None:
+    assert found(store.dataset_search("salinity")) == ["physics/ocean"]
 
 
 def _of_another_feed(file: Path) -> None:

@@ -179,6 +179,37 @@ def test_an_index_with_other_definitions_is_made_again(sent: Path, evil: str) ->
         assert database.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall() == before
 
 
+@pytest.mark.parametrize("table", ["datasets", "unreadable"])
+def test_an_index_leads_to_nothing_outside_of_the_store(sent: Path, tmp_path: Path, table: str) -> None:
+    with metastore.connect(str(tmp_path / "private"), author="Bo <bo@example.org>") as private:
+        private.dataset_create("physics/secret", {"name": "secret", "title": "Salaries"})
+    with metastore.connect(str(sent)) as store:
+        assert store.dataset_search("cars").total == 1
+    with closing(sqlite3.connect(sent / "_metastore" / "search.sqlite")) as database, database:
+        if table == "datasets":
+            database.execute("UPDATE datasets SET owner = '../private/physics', name = 'secret'")
+        else:
+            database.execute("INSERT INTO unreadable VALUES ('x', '../private/physics', 'secret')")
+    with metastore.connect(str(sent)) as store:
+        results = store.dataset_search("cars", findings=None)
+        assert ([hit.id for hit in results.hits], results.unreadable) == ([CARS], ())
+        assert store.dataset_search(findings=True).complete
+        assert list(store.verify()) == []
+
+
+def test_the_words_of_an_index_do_not_swell(sent: Path) -> None:
+    with metastore.connect(str(sent)) as store:
+        assert store.dataset_search("cars").total == 1
+    with closing(sqlite3.connect(sent / "_metastore" / "search.sqlite")) as database, database:
+        database.execute("UPDATE now_words SET words = ?", (zlib.compress(b"cars " * 4_000_000),))
+    with metastore.connect(str(sent), author="Ann <ann@example.org>") as store:
+        tracemalloc.start()
+        store.dataset_update(CARS, {"name": "cars", "title": "New"})
+        assert store.dataset_search("new").total == 1
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+
+
 @pytest.fixture
 def swollen(tmp_path: Path) -> Path:
     """Return a store with an object of 20 MB in some 20 kB."""

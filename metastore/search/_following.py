@@ -16,6 +16,7 @@ from metastore.search._tables import (
     empty,
     facet_set_of,
     forget,
+    id_in,
     note_unreadable,
     present,
     retire,
@@ -115,7 +116,7 @@ def check(database: sqlite3.Connection, source: Source, is_over: Callable[[], bo
     while rows := database.execute(unknown, (_BATCH,)).fetchall():
         with transaction(database):
             for row in rows:
-                findings = _has_findings(source, DatasetId(row["owner"], row["name"]))
+                findings = _has_findings(source, id_in(row))
                 database.execute("UPDATE datasets SET findings = ? WHERE id = ?", (findings, row["id"]))
                 if is_over():
                     break

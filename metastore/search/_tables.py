@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metastore.errors import InvalidInput
+from metastore.parse import parse_dataset_id
 from metastore.search.documents import Document
 from metastore.search.values import FACETS, sort_key
 from metastore.search.words import words_of, words_of_each
@@ -58,6 +60,8 @@ CREATE VIRTUAL TABLE past USING fts5 (
 #: Stands for a gap between two texts. FTS5 takes it for a word, since it is not ASCII. No query has it, since it is
 #: neither letter nor digit.
 _GAP = "\N{SYMBOL FOR RECORD SEPARATOR}"
+#: How large the words of a text may be, in bytes: a file that somebody sent may have some that swell.
+_MOST_BYTES = 4 * 1024 * 1024
 #: The ids of values of facets, valid within one transaction, since another process may remove them.
 ValueIds = dict[tuple[int, str, str], int]
 
@@ -89,7 +93,15 @@ def add_functions(database: sqlite3.Connection) -> None:
 
 
 def _plain(words: bytes) -> str:
-    return zlib.decompress(words).decode()
+    """Unpack the words of a text. Raises sqlite3.DatabaseError: somebody else changed them."""
+    unpacker = zlib.decompressobj()
+    try:
+        plain = unpacker.decompress(words, _MOST_BYTES).decode()
+    except (zlib.error, TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"the words of a text are damaged: {error}") from error
+    if unpacker.unconsumed_tail:
+        raise sqlite3.DatabaseError("the words of a text swell")
+    return plain
 
 
 def access_word(key: str) -> str:
@@ -216,7 +228,7 @@ def note_unreadable(database: sqlite3.Connection, dataset_id: DatasetId) -> None
 def unreadable_ids(database: sqlite3.Connection, owner: str | None) -> list[DatasetId]:
     """Return the datasets of an owner, or (None) all, that could not be read when they were indexed."""
     query = "SELECT owner, name FROM unreadable WHERE :owner IS NULL OR owner = :owner ORDER BY place"
-    return [DatasetId(row["owner"], row["name"]) for row in database.execute(query, {"owner": owner})]
+    return [id_in(row) for row in database.execute(query, {"owner": owner})]
 
 
 def _take_out(database: sqlite3.Connection, dataset: int) -> None:
@@ -227,7 +239,19 @@ def _take_out(database: sqlite3.Connection, dataset: int) -> None:
 
 def known_ids(database: sqlite3.Connection) -> list[DatasetId]:
     """Return the datasets in the index."""
-    return [DatasetId(*row) for row in database.execute("SELECT owner, name FROM datasets ORDER BY place")]
+    return [id_in(row) for row in database.execute("SELECT owner, name FROM datasets ORDER BY place")]
+
+
+def id_in(row: sqlite3.Row) -> DatasetId:
+    """Return the id of a dataset from a row.
+
+    Raises:
+        sqlite3.DatabaseError: It is not an id. In a file that somebody sent, it might lead out of the store.
+    """
+    try:
+        return parse_dataset_id((row["owner"], row["name"]))
+    except InvalidInput as error:
+        raise sqlite3.DatabaseError(f"the index has an id that is none: {error}") from error
 
 
 def rows_of(database: sqlite3.Connection, dataset_id: DatasetId) -> list[tuple[Any, ...]]:

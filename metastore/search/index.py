@@ -26,6 +26,7 @@ from metastore.search._tables import (
     add_functions,
     forget,
     has_loose_rows,
+    id_in,
     known_ids,
     rows_of,
     unreadable_ids,
@@ -70,6 +71,7 @@ class SearchIndex:
         self._clock = clock
         self._file = IndexFile(path, SCHEMA, FORMAT, add_functions)
         self._followed: float | None = None
+        self._openings = 0  # the opening of the file in which the index last followed the feed
         self._expired = 0
         self._following = ForkSafeLock()
 
@@ -86,18 +88,23 @@ class SearchIndex:
     def find(self, wanted: Wanted, readable: Readable | None = None, within: float | None = None) -> Results:
         """Find datasets, among those that the caller may read. See `Index.find`."""
         is_over = time_limit(within)
-        is_complete = self._is_fresh() or self._follow(is_over, within)
-        if wanted.findings is not None:
-            is_complete = self._file.ask(lambda database: check(database, self._source, is_over)) and is_complete
         for _ in range(_TRIES):
-            results, gone = self._file.ask(lambda database: _find(database, self._source, wanted, readable))
-            if not gone:
+            is_complete = self._is_fresh() or self._follow(is_over, within)
+            if wanted.findings is not None:
+                is_complete = self._file.ask(lambda database: check(database, self._source, is_over)) and is_complete
+            covered = self._openings
+            (results, gone), opening = self._file.ask(
+                lambda database: (_find(database, self._source, wanted, readable), self._file.openings)
+            )
+            if gone:
+                self._reindex(gone)
+            elif opening == covered:  # else the index may have been empty: it was damaged
                 break
-            self._reindex(gone)
         return replace(results, complete=is_complete)
 
     def _is_fresh(self) -> bool:
-        return self._followed is not None and self._clock() <= self._followed + _FRESH
+        is_covered = self._openings == self._file.openings
+        return is_covered and self._followed is not None and self._clock() <= self._followed + _FRESH
 
     def _follow(self, is_over: Callable[[], bool], patience: float | None) -> bool:
         """Follow the feed, and return whether the index covers all of it. If another thread does so, wait for it."""
@@ -107,7 +114,9 @@ class SearchIndex:
             if self._is_fresh():
                 return True
             started, expired = self._clock(), self._expired
-            is_all = self._file.ask(lambda database: follow(database, self._source, is_over))
+            is_all, self._openings = self._file.ask(
+                lambda database: (follow(database, self._source, is_over), self._file.openings)
+            )
             if is_all and expired == self._expired:
                 self._followed = started
             return is_all
@@ -193,7 +202,7 @@ def _hits(
     """Return the hits of a page, the datasets that are gone, and those that were damaged since they were indexed."""
     hits, gone, damaged, read = list[Hit](), list[DatasetId](), list[DatasetId](), 0
     for row in rows:
-        dataset_id = DatasetId(row["owner"], row["name"])
+        dataset_id = id_in(row)
         try:
             hit, size = _hit(source, dataset_id, wanted, read=read <= _MOST_READ)
             read += size
