@@ -477,6 +477,20 @@ def test_verify_compares_the_index_with_the_store(tmp_path: Path, damage: str) -
         assert found(store.dataset_search("changed")) == ["physics/ocean"]
 
 
+@pytest.mark.parametrize("search_between", [False, True])
+def test_verify_finds_nothing_wrong_after_several_changes_in_a_second(tmp_path: Path, search_between: bool) -> None:
+    with local(tmp_path) as store:
+        store.dataset_create("a/b", OCEAN, at=day(1))
+        for licence in ("one", "two", "two", "three", "one"):
+            store.dataset_update("a/b", {**OCEAN, "licenses": [{"name": licence}]}, at=day(2))
+            store.dataset_update("a/b", {**OCEAN, "licenses": [{"name": licence}], "version": "2"}, at=day(2))
+            if search_between:
+                store.dataset_search("salinity")
+        assert [store.dataset_search(licence=licence).total for licence in ("one", "two")] == [1, 0]
+        assert store.dataset_search(licence="cc-by-4.0", at=day(1)).total == 1
+        assert list(store.verify()) == []
+
+
 @pytest.mark.parametrize("begun", [False, True], ids=["made", "caught up"])
 def test_an_index_whose_writer_was_killed_is_right_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool

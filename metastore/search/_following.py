@@ -188,7 +188,7 @@ def _index_dataset(
         if newest is None or newest.digest != digest or newest.since > since:
             facet_set = facet_set_of(database, newest, seen, known)
             if newest is not None:
-                retire(database, dataset, newest, until=since)
+                retire(database, dataset, newest, until=since, next_set=facet_set)
             newest = Text.of(seen, access, since, revision.deleted, digest, facet_set)
         if is_over():
             break

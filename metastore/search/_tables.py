@@ -157,11 +157,22 @@ def set_present(database: sqlite3.Connection, dataset: int, before: Text | None,
     _add_words(database, "now", dataset, text)
 
 
-def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int) -> None:
-    """Add a text to those that a dataset had before, unless it held for less than a second."""
+def retire(database: sqlite3.Connection, dataset: int, text: Text, *, until: int, next_set: int) -> None:
+    """Add a text to those that a dataset had before, unless it held for less than a second.
+
+    Args:
+        database: The index.
+        dataset: The number of the dataset.
+        text: The text.
+        until: When it ended.
+        next_set: The set of facets of the text after it.
+    """
     if until < text.since:  # a clock went back: earlier texts do not hold beyond this time either
         database.execute("UPDATE former SET until = ? WHERE dataset = ? AND until > ?", (until, dataset, until))
     if until <= text.since:
+        if text.facet_set != next_set:
+            unused = "facet_set = :set AND NOT EXISTS (SELECT 1 FROM former WHERE dataset = :id AND facet_set = :set)"
+            database.execute(f"DELETE FROM facets WHERE {unused}", {"set": text.facet_set, "id": dataset})
         return
     number = _next(database, "id", "former")
     values = (number, dataset, text.since, until, text.deleted, text.title, text.facet_set)
