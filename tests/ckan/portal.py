@@ -234,15 +234,21 @@ class Portal:
 
 
 @contextmanager
-def away(portal: Portal) -> Iterator[Path]:
-    """Keep MetaStore from answering until the block ends."""
+def away(portal: Portal, *, leaving_a_file: bool = True) -> Iterator[Path]:
+    """Keep MetaStore from answering until the block ends.
+
+    Args:
+        portal: The portal that records in a folder.
+        leaving_a_file: Whether a file is in the place of the folder; otherwise nothing is.
+    """
     folder = portal.folder / "store"
     folder.rename(portal.folder / "away")
-    folder.write_text("")  # a file in the place of the store
+    if leaving_a_file:
+        folder.write_text("")
     try:
         yield folder
     finally:
-        folder.unlink()
+        folder.unlink(missing_ok=True)
         (portal.folder / "away").rename(folder)
 
 

@@ -253,6 +253,38 @@ def test_ckans_job_worker_records_what_waited_once_metastore_answers_again(porta
     assert "in step" in portal.ckan("metastore", "status")
 
 
+def test_a_purge_waits_while_the_folder_of_the_store_is_gone_and_nobody_reads_what_is_purged(portal: Portal) -> None:
+    said = {"name": "diary", "owner_org": "physics"}
+    uuid = portal.act(portal.token, "package_create", **said, title="Dear diary")["id"]
+    old, page = portal.act(portal.token, "dataset_revision_list", id=uuid)[0]["id"], "/dataset/diary/versions"
+    with httpx.Client(base_url=portal.url, timeout=120) as stranger:
+        with away(portal, leaving_a_file=False) as folder:
+            portal.act(portal.token, "dataset_purge", id="diary")
+            assert stranger.get(page).status_code == 404
+            portal.act(portal.token, "package_create", **said, id=uuid, title="Another")
+            shown = stranger.get(page)
+            assert (shown.status_code, "cannot be shown just now" in shown.text) == (503, True)
+            portal.ckan("jobs", "worker", "--burst")
+            for command in ("drain", "reconcile", "status"):
+                with pytest.raises(RuntimeError, match="is its disk mounted") as told:
+                    portal.ckan("metastore", command)
+            assert f"histories are not removed yet: {uuid}" in str(told.value)
+            assert not folder.exists()
+        with metastore.connect(folder, author="Test") as store:
+            assert store.revision_read(f"ckan/{uuid}").id == old
+            until(lambda: _shows_nothing_of(stranger.get(page), "Dear diary", old))
+            with pytest.raises(metastore.RevisionNotFound):
+                store.revision_read(f"ckan/{uuid}", old)
+            assert len(list(store.revision_list(f"ckan/{uuid}"))) == 1
+    assert "in step" in portal.ckan("metastore", "status")
+
+
+def _shows_nothing_of(page: httpx.Response, *texts: str) -> bool:
+    """Check that a page has none of these texts; return whether it is there yet."""
+    assert [text for text in texts if text in page.text] == []
+    return page.status_code == 200
+
+
 def test_two_workers_that_change_one_dataset_leave_what_ckan_says(portal: Portal) -> None:
     port = free_port()
     portal.serve(port)
@@ -282,6 +314,7 @@ def test_the_history_in_activities_becomes_revisions(portal: Portal) -> None:
         imported = portal.ckan("metastore", "import-activities")
         assert "1 dataset" in imported
         assert "2 revisions" in imported
+        assert not re.search(r"[1-9]\d* revision", portal.ckan("metastore", "import-activities"))  # a second time
         found = [(each.message, each.author.name) for each in store.revision_list(place)]
         assert found == [("Update dataset", "Ann Lee"), ("Create dataset", "Ann Lee")]
         first = store.dataset_read(place, list(store.revision_list(place))[1].id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
@@ -229,6 +230,22 @@ def test_no_secret_is_shown(ckan_config: Any) -> None:
     ckan_config["ckanext.metastore.token"] = "sesame"
     assert "sesame" not in repr(settings.current())
     assert author("nobody", emails=False) == metastore.Author("CKAN")
+
+
+def test_no_new_store_is_made_where_the_old_one_is_away(
+    store: Store, cars: Package, ckan_config: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    folder.rename(tmp_path / "away")
+    for is_mount_point in (False, True):
+        if is_mount_point:
+            folder.mkdir()
+        settings.forget_stores()
+        with pytest.raises(metastore.StorageUnavailable, match="is its disk mounted"):
+            settings.recorder()
+    assert list(folder.iterdir()) == []
+    ckan_config["ckanext.metastore.options"] = '{"create": true}'
+    assert list(settings.recorder().recorded()) == []
 
 
 def test_all_datasets_are_found(cars: Package) -> None:

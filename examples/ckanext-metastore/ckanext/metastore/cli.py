@@ -41,11 +41,13 @@ def reconcile(dry_run: bool, purge: bool, yes: bool, jobs: int, after: str) -> N
 @metastore.command()
 def status() -> None:
     """Say whether MetaStore is reached, and which datasets are out of step. Ends with 1 if any are."""
-    click.echo(f"store: {_recorder() and settings.current().url}")
-    waiting, refused = len(outbox.waiting()), outbox.refused()
+    waiting, purges, refused = len(outbox.waiting()), outbox.waiting_purges(), outbox.refused()
     click.echo(f"datasets with changes that wait: {waiting}")
+    if purges:
+        click.echo(f"purged datasets whose histories are not removed yet: {', '.join(purges)}")
     for uuid, problem in refused:
         click.echo(f"{uuid}: MetaStore refuses a change: {problem}", err=True)
+    click.echo(f"store: {_recorder() and settings.current().url}")
     counts = _run(dry_run=True, yes=True)
     click.echo(_summary(counts))
     in_step = not (set(counts) - {"unchanged"} or waiting or refused)

@@ -122,6 +122,15 @@ def waiting() -> list[str]:
         return list(connection.execute(query).scalars())
 
 
+def waiting_purges() -> list[str]:
+    """Return the datasets that CKAN has purged, and whose histories are still to be removed."""
+    if not is_ready():
+        return []
+    query = sa.select(TABLE.c.dataset).where(_WAITS, TABLE.c.package.is_(None)).order_by(TABLE.c.number)
+    with model.meta.engine.connect() as connection:
+        return list(connection.execute(query).scalars())
+
+
 def waits(uuid: str) -> bool:
     """Return whether changes of a dataset wait."""
     query = sa.select(TABLE.c.number).where(TABLE.c.dataset == uuid, _WAITS)

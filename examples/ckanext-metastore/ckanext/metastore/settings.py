@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import ckan.plugins.toolkit as tk
+import sqlalchemy as sa
+from ckan import model
 from ckanext.metastore.authors import PORTAL
 from ckanext.metastore.errors import Misconfigured
 from ckanext.metastore.patience import breaker
 from ckanext.metastore.sync import Recorder
 from ckanext.metastore.tokens import Signer
+from sqlalchemy.dialects.postgresql import insert
 
 import metastore
 from metastore import ckan
 from metastore.parse import parse_writable_id
+from metastore.storage.connect import is_new
 
 log = logging.getLogger(__name__)
 #: How many seconds a request waits for MetaStore, unless the settings say otherwise.
 PATIENCE = "5"
+#: Where CKAN's table of facts about itself has the folder that was recorded in last.
+_RECORDED_IN = "ckanext.metastore.recorded_in"
 
 
 @dataclass(frozen=True)
@@ -192,16 +198,46 @@ def _signer(settings: Settings) -> Signer:
 
 @lru_cache(64)
 def _connect(url: str, options: str, token: str, patience: int) -> metastore.Store:
-    if "://" in url and not url.startswith("file:"):
+    said, is_folder = json.loads(options), "://" not in url or url.startswith("file:")
+    if not is_folder:
         # A caller waits no longer than that, so nothing is gained by trying for longer.
         defaults: dict[str, Any] = {"timeout": patience, "retries": 1, **({"token": token} if token else {})}
     else:
         # CKAN has checked the dataset. The profiles of Data Package refuse the empty list of resources of a new one.
         defaults = {"validation": "off"}
     try:
-        return metastore.connect(url, **{**defaults, **json.loads(options)})
+        if is_folder and not said.get("create"):
+            _expect_to_be_there(url)
+        store = metastore.connect(url, **{**defaults, **said})
     except metastore.InvalidInput as error:
         raise Misconfigured(f"ckanext.metastore.options: {error}") from None
+    if is_folder:
+        _remember(url)
+    return store
+
+
+def _expect_to_be_there(url: str) -> None:
+    """Refuse to make a new store where CKAN has recorded already: purges would find nothing to remove in it."""
+    if is_new(url) and url == _remembered():
+        raise metastore.StorageUnavailable(
+            f"the store at {url} is gone: is its disk mounted? To begin with an empty one, set "
+            'ckanext.metastore.options = {"create": true}'
+        )
+
+
+def _remembered() -> str | None:
+    facts = model.system_info_table
+    with model.meta.engine.connect() as connection:
+        found = connection.execute(sa.select(facts.c.value).where(facts.c.key == _RECORDED_IN)).scalar()
+    return None if found is None else str(found)
+
+
+def _remember(url: str) -> None:
+    if url != _remembered():
+        row = {"key": _RECORDED_IN, "value": url, "state": model.State.ACTIVE}
+        replaced = insert(model.system_info_table).values(row).on_conflict_do_update(index_elements=["key"], set_=row)
+        with model.meta.engine.begin() as connection:
+            connection.execute(replaced)
 
 
 def forget_stores() -> None:
