@@ -1,4 +1,4 @@
-"""What those who look after a store wait for: the first backup beside `cp -a`, and a dataset with 50,000 tags.
+"""What those who look after a store wait for: the first backup beside plain copies, and a dataset with 50,000 tags.
 
 Beside the time, rows tell the seconds of a processor, with those of child processes: these also say something on a busy
 machine.
@@ -43,20 +43,23 @@ def _backup(folder: Path, count: int) -> Iterator[Row]:
     for number in range(count):
         store.dataset_create(f"many/d{number}", document)
     os.sync()
-    ours, theirs = [], []
+    peers = [peer for peer in ("cp -a", "rsync -a") if shutil.which(peer.split()[0])]
+    costs: dict[str, list[_Cost]] = {name: [] for name in ("ours", *peers)}
     for turn in range(3):
-        theirs.append(_timed(partial(_copied, root, folder / f"copy{turn}")))
-        ours.append(_timed(partial(backup, GitStorage(root), folder / f"backup{turn}")))
+        for peer in peers:
+            costs[peer].append(_timed(partial(_copied, peer, root, folder / f"{peer}{turn}")))
+        costs["ours"].append(_timed(partial(backup, GitStorage(root), folder / f"backup{turn}")))
     what = f"first backup of {count:,} datasets, verified and durable"
-    for name, our, their in zip(("", ": CPU"), map(min, *ours), map(min, *theirs), strict=True):
-        yield Row(f"{what}{name}", our, "cp -a and sync", their, 2.0)
+    for name, *least in zip(("", ": CPU"), *(map(min, *each) for each in costs.values()), strict=True):
+        for peer, their in zip(peers, least[1:], strict=True):
+            yield Row(f"{what}{name}", least[0], f"{peer} and sync", their, 2.0)
     again = _timed(lambda: backup(GitStorage(root), folder / "backup0"))
     yield Row("… the next backup, with nothing new", again.seconds)
     shutil.rmtree(folder)
 
 
-def _copied(source: Path, target: Path) -> None:
-    subprocess.run(["cp", "-a", source, target], check=True)
+def _copied(program: str, source: Path, target: Path) -> None:
+    subprocess.run([*program.split(), source, target], check=True)
     subprocess.run(["sync", "-f", target], check=True)
 
 
