@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
@@ -12,7 +13,7 @@ from metastore.files.durable import random_name, sync_directory, write_file
 from metastore.files.reading import read_file
 from metastore.git.cache import Cache
 from metastore.git.objects import COMMIT, TAG, links
-from metastore.git.reachable import Needed
+from metastore.git.reachable import reachable
 from metastore.git.repository import HEADS, TAGS
 from metastore.storage.local._journaled import COPIED_AFTER, Journaled
 from metastore.storage.local._locks import git_locked, replace_locked
@@ -23,6 +24,9 @@ from metastore.types import DatasetId
 
 #: A backup keeps what the source lost below this, by the reference's former name and the id that it held.
 KEPT = "refs/kept/"
+#: The file of a copy that names its newest state of which it is known that no reference of the source needs any of the
+#: objects that only the copy has: to find that out takes a walk through the history.
+_UNNEEDED = "unneeded"
 _FOLDERS = ("objects", "objects/pack", "refs", "refs/heads", "refs/tags")
 _SMALL_FILES = ("config", "former-ids", "HEAD")
 
@@ -145,7 +149,7 @@ def _follow(
     for path in gone if not missing else ():
         os.unlink(f"{ours.path}/{path}")
     changed = bool(fresh or (gone and not missing)) or (old.small, old.references) != (new.small, new.references)
-    incomplete = bool(missing) and _leads_to_any(ours, needed, missing)
+    incomplete = bool(missing) and _needs_any(ours, needed, missing)
     size = sum(new.objects[path] for path in fresh)
     return Copied(len(fresh), size, changed, incomplete, lost)
 
@@ -189,10 +193,21 @@ def _leads_to(repository: GitRepository, starts: Iterable[str], wanted: str) -> 
     return False
 
 
+def _needs_any(copy: GitRepository, starts: Set[str], wanted: Set[str]) -> bool:
+    """Tell what `_leads_to_any` does. If it is no, that is noted, since it stays so for the same objects."""
+    mark = hashlib.sha256("\n".join([*sorted(starts), "", *sorted(wanted)]).encode()).hexdigest().encode()
+    if read_file(f"{copy.path}/{_UNNEEDED}") == mark:
+        return False
+    if _leads_to_any(copy, starts, wanted):
+        return True
+    write_file(f"{copy.path}/{_UNNEEDED}", mark, sync=False)  # half of it is no such mark
+    return False
+
+
 def _leads_to_any(repository: GitRepository, starts: Iterable[str], wanted: Set[str]) -> bool:
     """Tell whether some objects need one of others, or cannot be followed."""
     try:
-        return any(identity in wanted for start in starts for identity in Needed(repository, start, None))
+        return not wanted.isdisjoint(reachable(repository, starts))
     except StorageCorrupt:
         return True
 
