@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 from metastore.errors import StorageUnavailable
@@ -37,9 +38,28 @@ _WORDS = {
 }
 
 
+#: With fewer free inodes than this, a full disk may be full of files, and not of bytes.
+_FEW_INODES = 100
+
+
 def in_words(error: OSError) -> str:
     """Return what an error of the operating system means: a sentence that can follow a colon."""
-    return _WORDS.get(error.errno or 0, error.strerror or str(error))
+    if error.errno == errno.ENOENT and error.filename is None and error.strerror:
+        return error.strerror  # of `tempfile`: which folders it tried
+    words = _WORDS.get(error.errno or 0, error.strerror or str(error))
+    free = _free_inodes(str(error.filename or "/")) if error.errno == errno.ENOSPC else None
+    return words if free is None or free >= _FEW_INODES else f"{words} (free inodes: {free})"
+
+
+def _free_inodes(path: str) -> int | None:
+    """Return how many files the disk of a path can still take; None if it sets no limit, or does not say."""
+    while not os.path.exists(path) and path != os.path.dirname(path):  # what was being made is removed again
+        path = os.path.dirname(path)
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return status.f_favail if status.f_files else None
 
 
 # Classes, and not `contextmanager`, since these two are entered many times in each call of a local store.

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ import pytest
 
 import metastore
 from metastore.errors import DatasetMoved, DatasetNotFound, InvalidInput, StorageCorrupt, StorageUnavailable
-from metastore.storage.local import _object_files
+from metastore.files import locks
+from metastore.git.reachable import reachable
+from metastore.git.repository import Repository
+from metastore.storage.local import _copying, _object_files
 from metastore.storage.local._backup_run import BackupRun
 from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
@@ -291,6 +294,35 @@ def test_damage_never_replaces_what_the_backup_has(
     assert after == before
 
 
+def test_what_the_backup_alone_has_is_looked_for_in_a_history_once(
+    store: metastore.MetaStore, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No reference of the store needs it, as a walk through the history tells."""
+    path = path_of(store, CARS)
+    stray = subprocess.run(
+        ["git", "-C", path, "hash-object", "-w", "--stdin"], input="stray", capture_output=True, text=True, check=True
+    ).stdout.strip()
+    backup(git_storage(store), target)
+    (path / "objects" / stray[:2] / stray[2:]).unlink()
+    walks: list[Repository] = []
+
+    def walk(copy: Repository, starts: Iterable[str]) -> dict[str, None]:
+        walks.append(copy)
+        return reachable(copy, starts)
+
+    monkeypatch.setattr(_copying, "reachable", walk)
+    reports = [backup(git_storage(store), target) for _ in range(3)]
+    assert [report.kept for report in reports] == [()] * 3
+    assert len(walks) == 1
+    store.dataset_patch(CARS, {"title": "Newer"})
+    assert backup(git_storage(store), target).kept == ()
+    assert len(walks) == 2
+    first = list(store.revision_list(CARS))[-1].id
+    (path / "objects" / first[:2] / first[2:]).unlink()
+    for _ in range(2):
+        assert backup(git_storage(store), target).kept == (DatasetId("physics", "cars"),)
+
+
 def test_lost_objects_are_kept_in_the_backup(store: metastore.MetaStore, target: Path) -> None:
     backup(git_storage(store), target)
     before = contents_of(target)
@@ -527,15 +559,19 @@ def test_a_restore_that_was_killed_anywhere_is_no_store(git_store: metastore.Met
     target = tmp_path / "restored"
     for step in range(1000):
         cut_off = cut_off_at(step, lambda: restore(tmp_path / "backup", target))
-        mark = target / "metastore.json"
+        mark, words = target / "metastore.json", "holds an unfinished restore: remove it, and restore again"
         if mark.exists() and "unfinished" not in mark.read_text():
             assert contents_of(target) == contents(git_store)
+            words = "is not empty"
         else:
             assert cut_off
             with pytest.raises(StorageUnavailable, match=r"there is no store|holds an unfinished restore: remove it"):
                 metastore.connect(target, create=False)
         if not cut_off:
             break
+        if target.exists() and os.listdir(target):
+            with pytest.raises(StorageUnavailable, match=words):
+                restore(tmp_path / "backup", target)
         shutil.rmtree(target, ignore_errors=True)
     assert step > 20
 
@@ -579,8 +615,15 @@ def test_a_backup_on_a_read_only_disk_is_restored(
 ) -> None:
     backup(git_storage(store), tmp_path / "backup")
     shutil.rmtree(tmp_path / "backup/_metastore/locks", ignore_errors=True)
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: "backup" not in str(path) and real(path, mode))
+    (tmp_path / "backup/_metastore/backup.lock").unlink()
+    real = locks._open_lock
+
+    def opened(path: str) -> int:
+        if path.startswith(f"{tmp_path}/backup/") and not os.path.exists(path):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return real(path)
+
+    monkeypatch.setattr(locks, "_open_lock", opened)
     before = files(tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "restored")
     assert files(tmp_path / "backup") == before

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+import metastore
+from metastore import config
 from metastore.catalogue import sources
 from metastore.catalogue.exports import MANIFEST
+from metastore.catalogue.imports import Importer
 from metastore.ckan import to_package
+from metastore.errors import StorageUnavailable
 
-from .conftest import CATALOGUE
+from .conftest import ANN, CATALOGUE
 from .test_cli import WRITE, Run, run
 
 __all__ = ["run"]  # the fixture
@@ -228,6 +232,22 @@ def test_changes_of_both_sides_are_merged_night_after_night(run: Run, source: Pa
     write(source, cars("Cars", version="3"))
     assert "1 merged" in run(*merge).out
     assert json.loads(run("dataset", "read", "physics/cars").out) == cars("Curated", version="3")
+
+
+def test_a_folder_of_the_last_import_that_cannot_be_written_is_named_and_the_next_import_goes_on(
+    run: Run, source: Path, tmp_path: Path
+) -> None:
+    merge = ("import", "in", "--merge", "base", *WRITE)
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/physics").write_text("a file")
+    done = run(*merge)
+    assert (done.code, f"a part of the path is a file, not a folder: {tmp_path}/base/physics" in done.err) == (5, True)
+    items = sources.read([tmp_path / "in"])
+    with metastore.connect(config.load().url, author=ANN) as store, pytest.raises(StorageUnavailable):
+        list(Importer(store, rule="merge", base=tmp_path / "base").run(items))
+    (tmp_path / "base/physics").unlink()
+    assert "1 unchanged" in run(*merge).out
+    assert (tmp_path / "base/physics/cars/datapackage.json").exists()
 
 
 @pytest.mark.parametrize("rule", [("--if-unchanged-since-import",), ("--merge", "another")])

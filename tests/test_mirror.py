@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import metastore
-from metastore.errors import InvalidInput
+from metastore.errors import InvalidInput, StorageUnavailable
 from metastore.storage.local.mirror import MirrorReport, Remote, mirror
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
@@ -129,6 +130,15 @@ def test_a_store_of_others_takes_nothing_from_elsewhere_and_keeps_nobody_waiting
     [left] = push(store, remote).not_pushed
     assert reason in left.reason
     assert references(bare) == ""
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_so(
+    store: metastore.MetaStore, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    with pytest.raises(StorageUnavailable, match=r"^No usable temporary directory found in \['/nowhere'\]$"):
+        push(store, remote)
 
 
 def test_what_changed_here_changes_there(store: metastore.MetaStore, remote: Remote, bare: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert own_key(str(path)) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert os.listdir(path.parent) == ["token.key"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", failing_with(errno.ENOSPC))
+    with pytest.raises(StorageUnavailable, match=f"^the disk is full: {tmp_path}/key$"):
+        own_key(str(tmp_path / "key"))
+    assert os.listdir(tmp_path) == []
+
+
+def failing_with(number: int) -> Callable[[int], None]:
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:

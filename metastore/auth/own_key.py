@@ -9,7 +9,7 @@ from contextlib import suppress
 from metastore.auth.keys import secret_key
 from metastore.errors import InvalidInput
 from metastore.files.durable import make_folders, sync_directory
-from metastore.os_errors import storage_errors
+from metastore.os_errors import naming, storage_errors
 
 _TOO_OPEN = 0o077
 
@@ -55,7 +55,7 @@ def _make(path: str) -> None:
     aside = f"{path}.{secrets.token_hex(8)}.new"
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "w") as file:
+        with naming(path), open(descriptor, "w") as file:
             file.write(f"{secrets.token_hex(32)}\n")
             file.flush()
             os.fsync(descriptor)

@@ -25,6 +25,7 @@ from metastore.errors import (
     StorageError,
 )
 from metastore.files.durable import make_folders, replace_file
+from metastore.os_errors import storage_errors
 from metastore.store.batch import BATCH
 from metastore.types import Dataset, DatasetId, Difference, Finding, first_line
 
@@ -109,7 +110,8 @@ class Importer:
         """Store each item, and yield its outcome.
 
         Raises:
-            StorageError: The store fails. Imported items stay stored; the same import continues from there.
+            StorageError: The store fails, or the folder of the last import. Imported items stay stored; the same import
+                continues from there.
         """
         for item in items:
             try:
@@ -217,13 +219,15 @@ class Importer:
 
     def _known(self, dataset_id: DatasetId) -> bytes | None:
         file = self._base / dataset_id.owner / dataset_id.name / DESCRIPTOR if self._base else None
-        return file.read_bytes() if file and file.exists() else None
+        with storage_errors():
+            return file.read_bytes() if file and file.exists() else None
 
     def _keep_base(self, dataset_id: DatasetId, content: bytes) -> None:
         if self._base and not self._dry_run:
             folder = os.path.abspath(self._base / dataset_id.owner / dataset_id.name)
-            make_folders(folder, sync=False)
-            replace_file(f"{folder}/{DESCRIPTOR}", content, sync=False)
+            with storage_errors():
+                make_folders(folder, sync=False)
+                replace_file(f"{folder}/{DESCRIPTOR}", content, sync=False)
 
     def _findings(self, content: bytes) -> tuple[Finding, ...]:
         from metastore import validate

@@ -103,6 +103,18 @@ def building(path: str) -> Iterator[None]:
         remove_tree(path)
 
 
+def can_lock(path: str) -> bool:
+    """Tell whether the file of a lock is there, or could be made just now.
+
+    Who only reads may do without it otherwise, for want of the right or of room: nobody holds a lock that is not there.
+    """
+    try:
+        close_file(_open_lock(path))
+    except OSError:
+        return os.path.exists(path)
+    return True
+
+
 def is_being_built(path: str) -> bool:
     """Tell whether a living process fills the folder at a path. The kernel frees the locks of those that died."""
     try:

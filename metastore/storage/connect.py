@@ -84,11 +84,12 @@ def is_database(url: str | Path) -> bool:
 
 
 def is_new(url: str | Path) -> bool:
-    """Return whether opening a URL makes a new store: its folder is missing or empty."""
+    """Return whether opening a URL makes a new store: its folder is missing or empty, or its creation was cut off."""
     if is_service(url) or _scheme(text := os.fspath(url)) not in ("", "file"):
         return False
-    folder = os.path.expanduser(_path_of(text) if _scheme(text) else text)
-    return not os.path.exists(folder) or (os.path.isdir(folder) and not os.listdir(folder))
+    from metastore.storage.local.layout import is_unused
+
+    return is_unused(os.path.expanduser(_path_of(text) if _scheme(text) else text))
 
 
 def is_same(one: str | Path, other: str | Path) -> bool:

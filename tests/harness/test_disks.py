@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -14,9 +15,10 @@ import pytest
 import metastore
 from metastore.errors import MetastoreError, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.git.cache import Cache
+from metastore.storage.connect import is_new
 from metastore.storage.local import _repository as repository
 from metastore.storage.local._repository import GitRepository
-from metastore.storage.local.backup import backup
+from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
 from metastore.types import DatasetId
 
@@ -100,6 +102,55 @@ def test_on_a_full_disk_a_write_fails_in_plain_words_and_changes_nothing(write: 
     assert list(storage.verify()) == []
 
 
+def use_up_inodes(disk: Path, free: int = 0) -> None:
+    status = os.statvfs(disk)
+    remount(disk, f"nr_inodes={status.f_files - status.f_ffree + free}")
+
+
+def remount(disk: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("free", [0, 2])
+def test_a_disk_without_inodes_says_how_many_are_left(free: int, small_disk: Path) -> None:
+    storage = fill(small_disk / "store")
+    use_up_inodes(small_disk, free)
+    with pytest.raises(StorageUnavailable, match=rf"the disk is full \(free inodes: \d\): {small_disk}/store/"):
+        WRITES["create"](storage)
+    with pytest.raises(StorageUnavailable, match=r"the disk is full \(free inodes: \d\)"):
+        backup(GitStorage(small_disk / "store"), small_disk / "backup")
+
+
+@pytest.mark.parametrize("how", ["no inodes", "read-only"])
+def test_a_store_that_takes_no_lock_any_more_is_verified_backed_up_and_restored(
+    how: str, small_disk: Path, tmp_path: Path
+) -> None:
+    before = state(fill(small_disk / "store"), ALL)
+    shutil.rmtree(small_disk / "store/_metastore/locks")
+    if how == "no inodes":
+        use_up_inodes(small_disk)
+    else:
+        remount(small_disk, "ro")
+    storage = GitStorage(small_disk / "store")
+    assert list(storage.verify()) == []
+    assert backup(storage, tmp_path / "backup").datasets == 2
+    restore(small_disk / "store", tmp_path / "restored")
+    for copy in ("backup", "restored"):
+        assert state(GitStorage(tmp_path / copy), ALL) == before
+    assert not (small_disk / "store/_metastore/locks").exists()
+
+
+def test_a_lock_for_which_there_is_no_room_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = fill(tmp_path)
+
+    def symlink(text: str, path: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), text, None, path)
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    with pytest.raises(StorageUnavailable, match=f"the disk is full: {tmp_path}/physics/cars.git/refs/heads/main.lock"):
+        WRITES["append"](storage)
+
+
 @pytest.mark.parametrize("room", [0, 4096, 16384])
 def test_a_backup_onto_a_full_disk_names_it_and_the_next_one_completes_it(
     room: int, small_disk: Path, tmp_path: Path
@@ -120,6 +171,7 @@ def test_who_may_only_read_reads_everything_and_changes_nothing(write: str, tmp_
         pytest.skip("only root can become another user")
     root = tmp_path / "store"
     before = state(fill(root), ALL)
+    shutil.rmtree(root / "_metastore/locks")
     open_to_others(tmp_path)
 
     def work() -> None:
@@ -127,6 +179,7 @@ def test_who_may_only_read_reads_everything_and_changes_nothing(write: str, tmp_
         storage = GitStorage(root)
         assert state(storage, ALL) == before
         assert len(list(metastore.MetaStore(storage).changes())) == 2
+        assert list(storage.verify()) == []
         with pytest.raises(StorageUnavailable, match=r"(?i)permission denied"):
             WRITES[write](storage)
 
@@ -277,6 +330,24 @@ def test_a_folder_that_is_not_there_is_no_store_unless_one_is_to_be_made(tmp_pat
     shutil.rmtree(tmp_path / "it")
     with pytest.raises(StorageUnavailable):
         list(store.dataset_list())
+
+
+def test_a_store_whose_creation_was_cut_off_is_created_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "it/_metastore/tmp").mkdir(parents=True)
+    assert is_new(tmp_path / "it")
+    with pytest.raises(StorageUnavailable, match="there is no store"):
+        metastore.connect(tmp_path / "it", create=False)
+    assert list(metastore.connect(tmp_path / "it").dataset_list()) == []
+    assert not is_new(tmp_path / "it")
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_store_of_bundles_alone_that_lost_its_mark_becomes_no_other_store(create: bool, tmp_path: Path) -> None:
+    GitStorage(tmp_path).create(DatasetId("_metastore", "bundles"), {"a": b"1"}, change())
+    (tmp_path / "metastore.json").unlink()
+    assert not is_new(tmp_path)
+    with pytest.raises(StorageUnavailable, match=r"has lost its metastore\.json: copy it from a backup"):
+        metastore.connect(tmp_path, create=create)
 
 
 @pytest.mark.parametrize("write", ["create", "append", "move", "purge", "tag", "rename tag", "remove tag"])

@@ -88,8 +88,7 @@ class BackupRun:
 
     def __init__(self, source: GitStorage, target: GitStorage, *, check: bool = False) -> None:
         self._source, self._target, self._check = source.layout, target.layout, check
-        self._lock = source.lock if os.access(self._source.root, os.W_OK) else lambda dataset_id: nullcontext()
-        self._target_lock = target.lock
+        self._lock, self._target_lock = source.layout.read_locked, target.lock
         self._journaled = Journaled(source, target)
         # Apart from what others make in `tmp`, so that what a killed run left can be removed by the next.
         self._aside = self._target.backup_aside()

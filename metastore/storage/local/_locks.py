@@ -71,7 +71,7 @@ def _take(lock: str, *, sync: bool) -> None:
     give_up, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
     while True:
         try:
-            os.symlink(_MARK, lock)
+            _make(lock)
             return
         except FileNotFoundError:  # Git removes folders of references that are empty, also while they are made
             with suppress(FileNotFoundError):
@@ -90,6 +90,14 @@ def _take(lock: str, *, sync: bool) -> None:
 
         time.sleep(random.uniform(pause / 2, pause))
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _make(lock: str) -> None:
+    try:
+        os.symlink(_MARK, lock)
+    except OSError as error:
+        error.filename, error.filename2 = lock, None  # the text of the link is no file
+        raise
 
 
 def _is_ours(lock: str) -> bool:

@@ -133,7 +133,7 @@ def damage_of_dataset(
         StorageBusy: It was moved, purged or replaced meanwhile.
     """
     path = storage.layout.path(dataset_id)
-    with storage.lock(dataset_id):
+    with storage.lock(dataset_id) if repair else storage.layout.read_locked(dataset_id):
         left_over = list(_left_over(path))
         for file in left_over if repair else ():
             remove(file)

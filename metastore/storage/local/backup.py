@@ -19,7 +19,7 @@ from pathlib import Path
 
 from metastore.errors import InvalidInput, StorageCorrupt, StorageUnavailable
 from metastore.files.durable import random_name
-from metastore.files.locks import locked
+from metastore.files.locks import can_lock, locked
 from metastore.os_errors import storage_errors
 from metastore.storage.local._backup_run import BackupReport, BackupRun, KeptReference
 from metastore.storage.local.layout import Layout
@@ -75,6 +75,8 @@ def restore(source: str | Path, target: str | Path, *, progress: Progress = _sil
     _keep_apart(source, target)
     with storage_errors():
         if os.path.lexists(target) and (not os.path.isdir(target) or os.listdir(target)):
+            if os.path.isdir(target):
+                Layout(target, sync=False).expect_no_unfinished()
             raise StorageUnavailable(f"{target} is not empty: a backup is restored into a new folder")
         storage = GitStorage(source, create=False)
         restored = GitStorage(target, unfinished=True)
@@ -110,9 +112,8 @@ def _keep_apart(source: str, target: str) -> None:
 
 
 def _copy(source: GitStorage, target: GitStorage, progress: Progress, *, check: bool = False) -> BackupReport:
-    # A store on a read-only disk needs no lock, and could not be locked.
-    stores = [store.layout for store in (source, target) if os.access(store.layout.root, os.W_OK)]
-    with storage_errors(), locked(layout.backup_lock_file() for layout in stores):
+    ours, theirs = target.layout.backup_lock_file(), source.layout.backup_lock_file()
+    with storage_errors(), locked([ours, *filter(can_lock, [theirs])]):
         run = BackupRun(source, target, check=check)
         try:
             return run.run(progress)

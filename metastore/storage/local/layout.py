@@ -13,7 +13,7 @@ from typing import Any
 
 from metastore.errors import AlreadyExists, InvalidInput, OutcomeUnknown, StorageCorrupt, StorageUnavailable
 from metastore.files.durable import make_folders, random_name, replace_file, sync_directory
-from metastore.files.locks import is_being_built, locked
+from metastore.files.locks import can_lock, is_being_built, locked
 from metastore.files.reading import is_folder, mtime_ns, read_file
 from metastore.os_errors import in_words, storage_errors
 from metastore.parse import parse_dataset_id
@@ -61,12 +61,12 @@ class Layout:
             StorageCorrupt: Its mark cannot be read.
         """
         # Listed before the mark is read: a process that creates the store meanwhile writes the mark first.
-        present, was_a_store = self._present(), os.path.exists(self.private("feed"))
+        present, was_a_store = self._present(), os.path.exists(self.private("feed")) and not is_unused(self.root)
         mark = read_file(f"{self.root}/{MARK}")
         if mark is not None:
             self._check_format(mark)
             return
-        if present and was_a_store:
+        if was_a_store:
             raise StorageUnavailable(f"{self.root} has lost its {MARK}: {_WAY_TO_A_MARK}")
         if present and not self._is_older_store(present):
             raise StorageUnavailable(f"{self.root} is not a store: it has other files, and no {MARK}")
@@ -115,9 +115,18 @@ class Layout:
         except (ValueError, KeyError, TypeError):
             raise self._unreadable_mark() from None
         if mark == _UNFINISHED:
-            raise StorageUnavailable(f"{self.root} holds an unfinished restore: remove it, and restore again")
+            raise self._unfinished()
         if version != FORMAT:
             raise StorageUnavailable(f"{self.root} has format {version}; this version of MetaStore reads {FORMAT}")
+
+    def expect_no_unfinished(self) -> None:
+        """Raise StorageUnavailable if the folder is what an interrupted restore left, with a mark or before it."""
+        mark = read_file(f"{self.root}/{MARK}")
+        if mark == _UNFINISHED or is_unused(self.root):
+            raise self._unfinished()
+
+    def _unfinished(self) -> StorageUnavailable:
+        return StorageUnavailable(f"{self.root} holds an unfinished restore: remove it, and restore again")
 
     def _unreadable_mark(self) -> StorageCorrupt:
         return StorageCorrupt(f"{self.root}/{MARK} cannot be read: {_WAY_TO_A_MARK}")
@@ -172,6 +181,12 @@ class Layout:
     def locked(self, *dataset_ids: DatasetId) -> Iterator[None]:
         """Keep writers and packers away from datasets while the body runs."""
         with storage_errors(), locked(self.lock_file(dataset_id) for dataset_id in dataset_ids):
+            yield
+
+    @contextmanager
+    def read_locked(self, dataset_id: DatasetId) -> Iterator[None]:
+        """Keep writers and packers away from a dataset while the body reads it, if its lock can be made."""
+        with storage_errors(), locked(filter(can_lock, [self.lock_file(dataset_id)])):
             yield
 
     @contextmanager
@@ -328,6 +343,16 @@ class Layout:
         """Note in a repository, if there is one, that it is being changed. Called before the change can be seen."""
         if os.path.isdir(repository):
             stamp(repository, self.clock.tick(), self.aside)
+
+
+def is_unused(root: str) -> bool:
+    """Tell whether a folder is missing or empty, or has no more than what an interrupted creation of a store left."""
+    if not os.path.isdir(root):
+        return not os.path.exists(root)
+    names, own = os.listdir(root), f"{root}/{PRIVATE}"
+    if names == [PRIVATE] and os.path.isdir(own):
+        return not any(name.endswith(".git") for name in os.listdir(own))
+    return not names
 
 
 def parsed_id(value: Any) -> DatasetId | None:

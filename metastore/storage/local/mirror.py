@@ -24,6 +24,7 @@ from metastore.files.durable import write_file
 from metastore.git.objects import TAG, parse_tag
 from metastore.git.repository import HEADS, TAGS, Repository
 from metastore.http.credentials import Token, refuse_unencrypted
+from metastore.os_errors import naming, storage_errors
 from metastore.parse import split_url
 from metastore.storage.local._git_program import Done, Git, run
 from metastore.storage.local.storage import GitStorage
@@ -134,14 +135,19 @@ class Remote:
         name programs to run, and other addresses.
         """
         options = [part for each in _OPTIONS for part in ("-c", each)]
-        with tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file, tempfile.TemporaryDirectory() as empty:
+        with (
+            storage_errors(),
+            tempfile.NamedTemporaryFile("w", suffix=".gitconfig") as file,
+            tempfile.TemporaryDirectory() as empty,
+        ):
             for folder in ("objects", "refs"):
                 os.mkdir(f"{empty}/{folder}")
             write_file(f"{empty}/HEAD", b"ref: refs/heads/main\n", sync=False)
             options += ["--git-dir", empty]
             if self._header:
-                file.write(f'{_ASKING_NOBODY}[http]\n\textraHeader = "{self._header}"\n')
-                file.flush()
+                with naming(file.name):
+                    file.write(f'{_ASKING_NOBODY}[http]\n\textraHeader = "{self._header}"\n')
+                    file.flush()
                 options += ["-c", f"include.path={file.name}"]
             yield lambda *arguments, before=(): run([*before, "git", *options, *arguments])
 
