@@ -359,6 +359,21 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Marks a line of the journal that another store wrote.
+
+    Attributes:
+        id: The id of the line in the store that wrote it.
+        author: Who copied the line to this store.
+        created: When the line came, in UTC and whole seconds.
+    """
+
+    id: RevisionId
+    author: Author
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class JournalEntry:
     """A line of the journal: a change that adds no revision to the dataset.
 
@@ -371,6 +386,8 @@ class JournalEntry:
         author: Who.
         message: Why.
         created: When, in UTC and whole seconds.
+        copied: Who copied the line from another store, and when; None for a line that this store wrote. A copied line
+            tells of a change that was made elsewhere.
     """
 
     id: RevisionId
@@ -380,6 +397,7 @@ class JournalEntry:
     author: Author
     message: str
     created: datetime
+    copied: Copied | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,7 @@ PUBLIC_CALLS = {
     "get_resource",
     "dataset_update",
     "journal",
+    "journal_import",
     "max_bytes",
     "profiles",
     "project_read",

@@ -22,9 +22,9 @@ from metastore.storage.local import _copying, _object_files
 from metastore.storage.local._backup_run import BackupRun
 from metastore.storage.local.backup import backup, restore
 from metastore.storage.local.storage import GitStorage
-from metastore.types import DatasetId
+from metastore.types import DatasetId, JournalEntry, RevisionId
 
-from .conftest import ANN, real_descriptor, ticking
+from .conftest import ANN, EPOCH, real_descriptor, ticking
 from .harness.faults import cut_off_at
 from .processes import SOAK
 from .test_packing import let_age
@@ -776,6 +776,36 @@ def test_a_move_that_failed_leaves_no_note(store: metastore.MetaStore, monkeypat
         with pytest.raises(StorageUnavailable):
             store.dataset_move(CARS, "physics/trains")
     assert git_storage(store).notes.read(DatasetId("physics", "cars")) is None
+
+
+@pytest.mark.parametrize("action", ["purge", "move", "tag_delete"])
+def test_a_line_that_was_copied_from_another_journal_accounts_for_no_loss(
+    store: metastore.MetaStore, target: Path, action: str
+) -> None:
+    backup(git_storage(store), target)
+    head, tag = store.revision_read(CARS), store.tag_list(CARS)[0]
+    details = {
+        "purge": {"revision": head.id},
+        "move": {"new_id": "physics/gone", "revision": head.id},
+        "tag_delete": {"tag": tag.name, "tag_id": tag.id},
+    }
+    elsewhere = RevisionId("a" * 40)
+    lines = [JournalEntry(elsewhere, action, DatasetId(*CARS.split("/")), details[action], ANN, "Elsewhere", EPOCH)]
+    if action == "move":
+        purge = ("purge", DatasetId("physics", "gone"), {"revision": head.id})
+        lines.append(JournalEntry(RevisionId("b" * 40), *purge, ANN, "Elsewhere", EPOCH))
+    assert store.journal_import(lines) == len(lines)
+    repository = Path(git_storage(store).layout.path(DatasetId(*CARS.split("/"))))
+    if action == "tag_delete":
+        subprocess.run(["git", "-C", repository, "tag", "-d", tag.name], check=True, capture_output=True)
+    else:
+        shutil.rmtree(repository)
+    report = backup(git_storage(store), target)
+    assert (len(report.lost) + len(report.kept), report.removed) == (1, ())
+    kept = target / f"{CARS}.git"
+    names = subprocess.run(["git", "-C", kept, "for-each-ref"], check=True, capture_output=True, text=True).stdout
+    assert tag.id in names
+    assert head.id in names
 
 
 def test_an_earlier_purge_at_an_id_does_not_account_for_a_later_loss(store: metastore.MetaStore, target: Path) -> None:

@@ -1212,12 +1212,55 @@ def test_one_service_is_copied_to_another_and_neither_sees_the_token_of_the_othe
 def test_the_journal_is_copied_when_asked_as_far_as_it_goes_on(run: Run, cars: str) -> None:
     run("dataset", "move", "physics/cars", "physics/autos", *WRITE)
     first = run("copy", "metastore-data", "other", "--journal")
-    assert "1 revision and 0 tags and 1 line of the journal copied" in first.out
+    assert "1 revision, 0 tags and 1 line of the journal copied" in first.out
     assert run("--store", "other", "journal", "--json").json["action"] == "move"
     run("--store", "other", "dataset", "move", "physics/autos", "physics/cars", *WRITE)
     run("dataset", "move", "physics/autos", "physics/bikes", *WRITE)
     again = run("copy", "metastore-data", "other", "--journal")
     assert (again.code, "_metastore/journal: it has another history" in again.err) == (1, True)
+
+
+def test_the_journal_travels_from_and_to_a_service_line_by_line(
+    run: Run, cars: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = metastore.connect("memory:", author="Setup")
+    monkeypatch.setenv("METASTORE_TOKEN", token("ds:*:*", "ds:*:import", user="imp"))
+    run("dataset", "move", "physics/cars", "physics/autos", "-m", "A better name", "--author", "Ann <ann@example.org>")
+    with serving(served) as address:
+        pushed = run("push", address, "--journal")
+        assert pushed.out.endswith("1 revision, 0 tags and 1 line of the journal copied\n")
+        shown = run("--store", address, "journal", "physics/cars").out
+        assert re.search(
+            r" Ann: move physics/cars .* \(A better name\) \[copied by imp, \d{4}-\d\d-\d\d \d\d:\d\d\]\n", shown
+        )
+        served.dataset_purge("physics/autos", force=True, message="Asked to")
+        pulled = run("pull", address, "--journal", "--author", "Bo <bo@example.org>", "--json")
+        assert (pulled.code, pulled.json["journal"]) == (0, 2)  # what it received, and the purge
+        assert run("pull", address, "--journal", "--dry-run", "--json").json["journal"] == 0
+        assert run("dataset", "read", "physics/autos").code == 0
+        monkeypatch.setattr("metastore.connecting.git_author", lambda: None)
+        unsigned = run("copy", address, "pulled", "--journal")
+        assert (unsigned.code, "has no author" in unsigned.err, (tmp_path / "pulled").exists()) == (2, True, False)
+    assert "[copied by Bo, " in run("journal", "--limit", "1").out
+
+
+def test_a_mirror_has_the_journal_when_asked(run: Run, cars: str, tmp_path: Path) -> None:
+    run("dataset", "move", "physics/cars", "physics/autos", *WRITE)
+    served = metastore.connect("memory:", author="Setup")
+    served.dataset_create("physics/autos", {})
+    served.dataset_move("physics/autos", "physics/bikes")
+    for name in ("physics/autos", "physics/bikes", "_metastore/journal"):
+        for remote in ("local", "other"):
+            git("init", "-q", "--bare", "-b", "main", tmp_path / f"{remote}/{name}.git")
+    local, other = (f"file://{tmp_path}/{folder}/{{owner}}/{{name}}.git" for folder in ("local", "other"))
+    assert run("mirror", local, "--journal", "--json").json["references"] == 2
+    log = ("-C", tmp_path / "local/_metastore/journal.git", "log", "--format=%s", "main")
+    assert git(*log).strip() == run("journal", "--json").json["message"]
+    with serving(served) as address:
+        mirror = ("--store", address, "mirror", other, "--journal", "--json")
+        assert run(*mirror).code == 2
+        first, again = (run(*mirror, "--via", "kept", "--author", "Bo <bo@example.org>") for _ in "ab")
+        assert (first.code, first.json["references"], again.json["references"]) == (0, 2, 0)
 
 
 def test_a_copy_from_nothing_makes_no_store(run: Run, tmp_path: Path) -> None:

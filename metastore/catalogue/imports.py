@@ -148,7 +148,7 @@ class Importer:
         except (DatasetDeleted, DatasetMoved):
             return True
         except DatasetNotFound:
-            return any(line.action == "purge" for line in self._store.journal(dataset_id))
+            return any(line.action == "purge" and not line.copied for line in self._store.journal(dataset_id))
         return True
 
     def _store_one(self, item: Item, dataset_id: DatasetId) -> ImportLine:

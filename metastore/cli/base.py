@@ -80,8 +80,11 @@ class App:
 
         return self._settings(config.load()).url
 
-    def require_author(self) -> None:
+    def require_author(self, url: str | None = None) -> None:
         """Check once, before the work begins, that a write has an author.
+
+        Args:
+            url: The store that is written to; None for the one that the settings name.
 
         Raises:
             InvalidInput: Neither the options nor the settings nor Git name one.
@@ -90,7 +93,7 @@ class App:
         from metastore.storage.connect import is_service
 
         settings = self._settings(config.load())
-        if is_service(settings.url):  # the token names the author
+        if is_service(url or settings.url):  # the token names the author
             return
         if self.author is None and not (settings.options.get("author") or connecting.git_author()):
             raise InvalidInput(

@@ -191,7 +191,8 @@ def project_read(app: App, dataset_id: str) -> None:
 def journal(app: App, dataset_id: str | None, since: datetime | None, limit: int | None) -> None:
     """List moves, purges, changes of tags, and received histories.
 
-    Each line has the time, author, change and reason; the newest comes first.
+    Each line has the time, author, change and reason; the newest comes first. A line that another store wrote ends with
+    who copied it, and when.
     """
     store = app.reader()
     entries = store.journal(dataset_id, since=since, limit=limit)
@@ -280,4 +281,7 @@ def _resource_line(resource: Mapping[str, Any]) -> str:
 def _journal_line(entry: JournalEntry) -> str:
     details = " ".join(f"{name}={value}" for name, value in entry.details.items())
     when = f"{entry.created:%Y-%m-%d %H:%M}"
-    return f"{when} {entry.author.name}: {entry.action} {entry.dataset_id} {details} ({entry.message})"
+    line = f"{when} {entry.author.name}: {entry.action} {entry.dataset_id} {details} ({entry.message})"
+    if (copied := entry.copied) is None:
+        return line
+    return f"{line} [copied by {copied.author.name}, {copied.created:%Y-%m-%d %H:%M}]"

@@ -12,16 +12,15 @@ import click
 from metastore.cli import completing
 from metastore.cli.bars import Bar
 from metastore.cli.base import App, say
-from metastore.cli.options import command
+from metastore.cli.options import command, keep
 from metastore.cli.problems import FOUND_PROBLEMS
 from metastore.errors import AlreadyExists, AuthenticationError, InvalidInput, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from metastore.storage.copy import NotCopied
+    from metastore.storage.copy import CopyReport, NotCopied
     from metastore.storage.local.storage import GitStorage
-    from metastore.storage.port import Storage
     from metastore.store.base import Store
     from metastore.types import DatasetId
 
@@ -51,10 +50,20 @@ def init(app: App, url: str | None) -> None:
     app.data({"store": place}, place)
 
 
+_COPIER = click.option(
+    "-a",
+    "--author",
+    metavar="'NAME <EMAIL>'",
+    expose_value=False,
+    callback=keep("author"),
+    help="Who copies the journal from a service. Default: METASTORE_AUTHOR, or Git's user.name and user.email.",
+)
 _SELECTING: tuple[Callable[..., Any], ...] = (
     click.option("--prefix", default="", metavar="TEXT", help="Copy only ids with this prefix, such as physics/."),
     click.option("--dry-run", is_flag=True, help="Only count what would be copied."),
     click.option("--slowly", is_flag=True, help="Stay below the rate limits of a Git host; this may take hours."),
+    click.option("--journal", is_flag=True, help="Also copy the journal: who moved, purged and retagged datasets."),
+    _COPIER,
 )
 
 
@@ -65,14 +74,13 @@ def _selecting(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@command(_root, "copy", stores=False)
+@command(_root, "copy", stores="takes the stores as arguments: SOURCE and TARGET")
 @click.argument("source")
 @click.argument("target")
 @click.option("--deleted", is_flag=True, help="Also copy deleted datasets.")
-@click.option("--journal", is_flag=True, help="Also copy the journal, if TARGET has none or an earlier part of it.")
 @click.option("--since", metavar="CURSOR", help="Copy only what changed after this cursor of `changes` of SOURCE.")
 @_selecting
-def copy(app: App, source: str, target: str, journal: bool, since: str | None, **options: Any) -> None:
+def copy(app: App, source: str, target: str, since: str | None, **options: Any) -> None:
     """Copy datasets to another store.
 
     SOURCE and TARGET are paths or URLs. The copy has the same histories, tags and ids. It skips everything that TARGET
@@ -83,7 +91,7 @@ def copy(app: App, source: str, target: str, journal: bool, since: str | None, *
 
     Example: metastore copy ./metastore-data ./other --dry-run
     """
-    _copy(app, source, target, journal=journal, since=since, **options)
+    _copy(app, source, target, since=since, **options)
 
 
 @command(_root, "pull")
@@ -125,40 +133,68 @@ def _copy(
 ) -> None:
     from metastore.storage.copy import copy as copy_all
 
-    _expect_copyable(source, target, journal=journal)
+    _expect_different(source, target)
+    by_lines = journal and _has_service(source, target)
+    if by_lines and not dry_run:
+        app.require_author(target)
     theirs = _open_source(app, source, target, options["prefix"])
-    ours = _open_target(app, target, dry_run=dry_run).storage
+    ours = _open_target(app, target, dry_run=dry_run)
     with Bar("Copying") as bar:
-        report = copy_all(theirs, ours, dry_run=dry_run, journal=journal, progress=bar.show, **options)
+        report = copy_all(
+            theirs.storage,
+            ours.storage,
+            dry_run=dry_run,
+            journal=journal and not by_lines,
+            progress=bar.show,
+            **options,
+        )
+    if by_lines:
+        report = _with_lines(report, theirs, ours, prefix=options["prefix"], dry_run=dry_run)
     would = "would be " if dry_run else ""
-    lines = f" and {_count(report.journal, 'line')} of the journal" if journal else ""
+    counts = f"{_count(report.revisions, 'revision')} and {_count(report.tags, 'tag')}"
+    if journal:
+        counts = f"{counts.replace(' and', ',')} and {_count(report.journal, 'line')} of the journal"
     app.summary(
         report,
-        f"{_count(report.datasets, 'dataset')}, {report.unchanged} of them there already; "
-        f"{_count(report.revisions, 'revision')} and {_count(report.tags, 'tag')}{lines} {would}copied",
+        f"{_count(report.datasets, 'dataset')}, {report.unchanged} of them there already; {counts} {would}copied",
     )
     _end(report.not_copied)
 
 
-def _expect_copyable(source: str, target: str, *, journal: bool) -> None:
-    from metastore.storage.connect import is_same, is_service
+def _with_lines(report: CopyReport, source: Store, target: Store, **options: Any) -> CopyReport:
+    """Copy the lines of a journal one by one: a service shows of its journal only what a caller may read."""
+    from dataclasses import replace
+
+    from metastore.store.journal_copy import copy_journal
+
+    with Bar("Copying the journal") as bar:
+        copied, left_out = copy_journal(source, target, progress=bar.show, **options)
+    return replace(report, journal=copied, not_copied=(*report.not_copied, *left_out))
+
+
+def _expect_different(source: str, target: str) -> None:
+    from metastore.storage.connect import is_same
 
     if is_same(source, target):
         raise InvalidInput(f"{source} and {target} are the same store: name another one to copy to")
-    if journal and (is_service(source) or is_service(target)):
-        raise InvalidInput("a service neither gives nor takes the journal: copy it where its store is")
 
 
-def _open_source(app: App, source: str, target: str, prefix: str) -> Storage:
+def _has_service(*urls: str) -> bool:
+    from metastore.storage.connect import is_service
+
+    return any(map(is_service, urls))
+
+
+def _open_source(app: App, source: str, target: str, prefix: str) -> Store:
     from metastore import config
     from metastore.storage.connect import is_service
 
     of_services = is_service(source) and is_service(target)
     # METASTORE_TOKEN is for the target, and nobody else may see it.
     options = {"token": config.load().source_token} if of_services else {"create": False}
-    theirs = app.open(source, **options).storage
+    theirs = app.open(source, **options)
     try:
-        next(iter(theirs.ids(prefix=prefix, deleted=None)), None)  # what cannot be read leaves no empty store
+        next(iter(theirs.storage.ids(prefix=prefix, deleted=None)), None)  # what cannot be read leaves no empty store
     except AuthenticationError as error:
         if of_services:
             raise PermissionDenied(f"{error} (METASTORE_SOURCE_TOKEN is the one for this service)") from None
@@ -186,7 +222,11 @@ def _open_target(app: App, target: str, *, dry_run: bool) -> Store:
 @click.option("--prefix", default="", metavar="TEXT", help="Push only ids with this prefix, such as physics/.")
 @click.option("--dry-run", is_flag=True, help="Only count what would be pushed.")
 @click.option("--via", metavar="PATH", help="Keep the copy of a store that is not in a folder here, for the next run.")
-def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool, via: str | None) -> None:
+@click.option("--journal", is_flag=True, help="Also push the journal, to the repository _metastore/journal.")
+@_COPIER
+def mirror(
+    app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry_run: bool, via: str | None, journal: bool
+) -> None:
     """Push datasets to a Git remote.
 
     REMOTE is an address for Git, such as https://git.example.org/{owner}/{name}.git, and its repositories have to
@@ -195,21 +235,23 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
     METASTORE_MIRROR_USER log in; without a token, Git's credential helpers and SSH keys are used.
 
     A service, or another store that is not in a folder, is copied into a temporary folder first. --via keeps the copy,
-    so that the next run copies only what is new.
+    so that the next run copies only what is new; the journal of a service needs it.
     """
     from metastore import config
     from metastore.parse import parse_dataset_id
+    from metastore.storage.lines import JOURNAL
     from metastore.storage.local.mirror import Remote
     from metastore.storage.local.mirror import mirror as push_all
 
     settings = config.load()
     to = Remote(remote, settings.mirror_token, settings.mirror_user)
-    source = app.reader().storage
+    source = app.reader()
     named = [parse_dataset_id(text) for text in dataset_ids]
     for dataset_id in named:
-        source.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed
-    ids = named or list(source.ids(prefix=prefix, deleted=None))
-    with _in_folder(app, source, via, ids) as (storage, not_copied), Bar("Mirroring") as bar:
+        source.storage.resolve(dataset_id, None)  # raises for an unknown id before anything is pushed
+    ids = named or list(source.storage.ids(prefix=prefix, deleted=None))
+    with _in_folder(app, source, via, ids, journal=journal) as (storage, not_copied), Bar("Mirroring") as bar:
+        ids += storage.ids(prefix=str(JOURNAL), deleted=None) if journal else ()
         report = push_all(storage, to, ids, dry_run=dry_run, progress=lambda done: bar.show(done, len(ids)))
     would = "would be " if dry_run else ""
     app.summary(
@@ -222,7 +264,7 @@ def mirror(app: App, remote: str, dataset_ids: tuple[str, ...], prefix: str, dry
 
 @contextmanager
 def _in_folder(
-    app: App, source: Storage, via: str | None, ids: Sequence[DatasetId]
+    app: App, source: Store, via: str | None, ids: Sequence[DatasetId], *, journal: bool
 ) -> Iterator[tuple[GitStorage, tuple[NotCopied, ...]]]:
     """Yield a storage in a folder with these datasets, and what could not be copied there: the source, or a copy."""
     from tempfile import TemporaryDirectory
@@ -230,18 +272,26 @@ def _in_folder(
     from metastore.storage.copy import copy as copy_all
     from metastore.storage.local.storage import GitStorage
 
-    if isinstance(source, GitStorage):
+    if isinstance(source.storage, GitStorage):
         if via is not None:
             raise InvalidInput("--via is for a store that is not in a folder, and this one is")
-        yield source, ()
+        yield source.storage, ()
         return
+    by_lines = journal and _has_service(app.url())
+    if by_lines and via is None:
+        raise InvalidInput("--journal of a service needs --via: without the copy, the next run would make other lines")
+    if by_lines:
+        app.require_author(via)
     with nullcontext(via) if via else TemporaryDirectory(prefix="metastore-mirror-") as folder:
-        target = app.open(folder, create=True, **({} if via else {"sync": False})).storage
-        if not isinstance(target, GitStorage):
+        target = app.open(folder, create=True, **({} if via else {"sync": False}))
+        if not isinstance(target.storage, GitStorage):
             raise InvalidInput(f"--via is a folder, not {via}")
+        whole = journal and not by_lines
         with Bar("Copying") as bar:
-            copied = copy_all(source, target, only=ids, progress=bar.show)
-        yield target, copied.not_copied
+            copied = copy_all(source.storage, target.storage, only=ids, journal=whole, progress=bar.show)
+        if by_lines:
+            copied = _with_lines(copied, source, target)
+        yield target.storage, copied.not_copied
 
 
 def _count(number: int, noun: str) -> str:

@@ -142,6 +142,12 @@ class Calls:
         headers |= {"If-Match": f'"{match}"'} if match is not None else {"If-None-Match": "*"}
         return understood_write(self._http.write(method, API + path, query or {}, headers, content), read)
 
+    def post_again(self, path: str, members: Mapping[str, Any], read: Callable[[Response], _Value]) -> _Value:
+        """Send a POST that has the same effect if it is sent twice, so a lost response is no harm."""
+        headers = {"Content-Type": JSON, "Accept": f"{JSON}, {PROBLEM}"}
+        content = json.dumps(members).encode()
+        return understood(self._http.write("POST", API + path, {}, headers, content, repeatable=True), read)
+
 
 def _state(entry: FeedEntry) -> tuple[Any, ...]:
     return entry.dataset_id, entry.action, entry.revision, entry.new_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,11 +17,15 @@ from metastore.descriptor.file_changes import Document
 from metastore.descriptor.merge import take_out
 from metastore.descriptor.patch import patched, plain
 from metastore.errors import AlreadyExists, DatasetNotFound, RevisionConflict, TagNotFound
+from metastore.http.responses import Response
 from metastore.store.base import Store
 from metastore.store.settling import CannotTell, added, deletes, fits, moved, purged
 from metastore.store.writer import Writer
-from metastore.types import ChangeRequest, Dataset, DatasetId, Revision, Tag
+from metastore.types import Author, ChangeRequest, Dataset, DatasetId, JournalEntry, Revision, Tag
+from metastore.wire import from_wire, to_wire
 
+#: The lines of a journal that one request may have, and the characters after which no further line is added.
+_MOST_LINES, _LONGEST_LINES = 100, 100_000
 #: A tag has no history that would tell whether somebody else changed it before or after us.
 _OTHERS = "somebody else changed the tag too"
 
@@ -222,6 +226,15 @@ class ServiceWriter(Writer):
     def _revise(self, request: ChangeRequest, send: Callable[[str], Dataset], content: Callable[[], bytes]) -> Dataset:
         return self._settling.revise(request, send, self._is_ours(request, content), self._at(request.dataset_id))
 
+    def journal_import(self, lines: Sequence[JournalEntry], author: Author | None) -> int:
+        appended = 0
+        while lines:
+            members = {"lines": list(map(to_wire, _fitting(lines)))}
+            done = self._calls.post_again("/journal", members, _lines_done)
+            appended += done[1]
+            lines = lines[done[0] :]
+        return appended
+
     def _is_ours(self, request: ChangeRequest, content: Callable[[], bytes]) -> Callable[[Revision], bool]:
         def is_ours(revision: Revision) -> bool:
             if revision.deleted or not fits(request, revision, revision.message):
@@ -252,6 +265,24 @@ class ServiceWriter(Writer):
         with suppress(TagNotFound):
             return self._store.tag_read(dataset_id, name)
         return None
+
+
+def _fitting(lines: Sequence[JournalEntry]) -> Iterator[JournalEntry]:
+    """Yield the first lines, as many as one request may have; at least one."""
+    left = _LONGEST_LINES
+    for line in lines[:_MOST_LINES]:
+        yield line
+        left -= len(line.message) + sum(len(str(value)) for value in line.details.values())
+        if left < 0:
+            return
+
+
+def _lines_done(answer: Response) -> tuple[int, int]:
+    """Read how many lines a service went through, and how many it appended. Raises ValueError."""
+    said = from_wire(Mapping[str, int], responses.json_of(answer))
+    if said.get("done", 0) < 1 or "appended" not in said:
+        raise ValueError("it took no line")
+    return said["done"], said["appended"]
 
 
 def _logged(dataset: Dataset) -> Dataset:

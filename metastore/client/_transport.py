@@ -74,11 +74,19 @@ class Transport:
         return self.connection.request("GET", url, query=query, headers=headers, repeatable=True, transient=TRANSIENT)
 
     def write(
-        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], content: bytes
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        content: bytes,
+        *,
+        repeatable: bool = False,
     ) -> Response:
         """Send a write. Repeat it only if it was not sent, or was refused for now (429) before anything was done.
 
-        Raises `ResponseLost` if no response came.
+        Raises `ResponseLost` if no response came. A `repeatable` write, which has the same effect if it is sent twice,
+        is repeated as a read is.
 
         Raises:
             StorageUnavailable: The service was not reached.
@@ -89,8 +97,8 @@ class Transport:
             query=query,
             headers=headers,
             content=content or None,
-            repeatable=False,
-            transient=(HTTPStatus.TOO_MANY_REQUESTS,),
+            repeatable=repeatable,
+            transient=TRANSIENT if repeatable else (HTTPStatus.TOO_MANY_REQUESTS,),
         )
 
     def pauses(self) -> Iterator[float]:

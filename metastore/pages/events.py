@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from metastore.pages import formatting
 from metastore.pages.languages import gettext as _
 from metastore.pages.languages import later
 from metastore.service.context import service
@@ -51,12 +52,16 @@ def events_of(subject: DatasetId) -> list[Event]:
 
 def _entries_of(subject: DatasetId, entries: Iterable[JournalEntry]) -> Iterator[JournalEntry]:
     """Yield the lines about a dataset under all its names; none about another one that had its name before."""
-    name, withdrawn = str(subject), set[object]()
+    name, withdrawn = str(subject), set[tuple[object, bool]]()
     for entry in entries:
+        identity, is_copied = entry.copied.id if entry.copied else entry.id, entry.copied is not None
         if entry.action == "withdrawn":
-            withdrawn.add(entry.details.get("entry"))
-        elif entry.id in withdrawn:
+            withdrawn.add((entry.details.get("entry"), is_copied))
+        elif (identity, is_copied) in withdrawn:
             continue
+        elif is_copied:  # what was done elsewhere names nothing here
+            if str(entry.details.get("new_id", entry.dataset_id)) == name:
+                yield entry
         elif entry.action == "move" and entry.details.get("new_id") == name:
             yield entry
             name = str(entry.dataset_id)
@@ -76,13 +81,21 @@ def _of_entry(subject: DatasetId, entry: JournalEntry) -> Event:
     kind, detail = in_words(entry)
     # The message of a move may name an id that the caller may not know.
     message = "" if entry.action == "move" and not may_read(entry.dataset_id) else entry.message
-    return Event(kind, subject, entry.author.name, entry.created, detail, message)
+    return Event(kind, subject, entry.author.name, entry.created, marked(entry, detail), message)
 
 
 def in_words(entry: JournalEntry) -> tuple[str, str]:
     """Return a line of the journal as a past participle and a detail: of a move, the former id."""
     kind, detail = _IN_WORDS.get(entry.action, (entry.action, lambda entry: ""))
     return kind, detail(entry)
+
+
+def marked(entry: JournalEntry, detail: str) -> str:
+    """Return the detail of a line, with a note if another store wrote the line."""
+    if (copied := entry.copied) is None:
+        return detail
+    note = _("copied here by %(name)s, %(day)s", name=copied.author.name, day=formatting.day(copied.created))
+    return f"{detail} ({note})".lstrip()
 
 
 def _moved(entry: JournalEntry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -10,24 +11,29 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import TooManyRequests
 
+from metastore.auth.access import require
 from metastore.errors import InvalidInput, TooLarge
 from metastore.history.parts import RevisionFilter, parse_part
 from metastore.parse import parse_dataset_id
 from metastore.service import requests, responses
 from metastore.service.context import service
-from metastore.service.guard import listed, may_read, readable, require_read, signed, writer
+from metastore.service.guard import identity, listed, may_read, named, readable, require_read, signed, writer
 from metastore.service.part_history import blamed, part_page, summed_up
 from metastore.service.problems import plainly
 from metastore.service.rate import RETRY_AFTER, caller
+from metastore.store.journal_copy import checked, named_by
 from metastore.store.lists import ids_from_tag, tags_in
 from metastore.store.metering import metered
+from metastore.store.store import MetaStore
 from metastore.store.summaries import MOST_SUMMARIES, PAGE_BYTES, told
 from metastore.types import DatasetId, FeedEntry, JournalEntry, Tag
-from metastore.wire import to_wire
+from metastore.wire import from_wire, to_wire
 
 revisions = Blueprint("revisions", __name__)
 #: The characters that the changed values of a comparison may have; an answer has them twice.
 _MOST_COMPARED = 32 * 1024 * 1024
+#: The lines of a journal that one request may have, its bytes, and the seconds after which no further line is appended.
+_MOST_LINES, _LONGEST_LINES, _LONG = 100, 4 * 1024 * 1024, 1.0
 _TAG_MEMBERS = ("name", "revision", "description")
 
 
@@ -199,6 +205,37 @@ def _without_target(entry: JournalEntry) -> JournalEntry:
         return entry
     details = {name: value for name, value in entry.details.items() if name != "new_id"}
     return replace(entry, details=details, message=f"Move {entry.dataset_id} to a dataset that you may not read")
+
+
+@revisions.post("/journal")
+def journal_import() -> Response:
+    """Append lines of another store's journal. After a second, the answer says how many were looked at."""
+    who = named(identity())
+    store, lines = service().store, _lines_sent()
+    if not isinstance(store, MetaStore):
+        raise InvalidInput("this store keeps its journal elsewhere: copy to where it is")
+    for dataset_id in {each: None for line in lines for each in named_by(line)}:
+        require_read(dataset_id)
+        require(who, "import", dataset_id)
+    until, done, appended = time.monotonic() + _LONG, 0, 0
+    while done < len(lines) and (not done or time.monotonic() < until):
+        appended += store.journal_import([lines[done]], author=who.author)
+        done += 1
+    return responses.answer({"done": done, "appended": appended})
+
+
+def _lines_sent() -> list[JournalEntry]:
+    """Return the lines of the body. Raises InvalidInput."""
+    request.max_content_length = _LONGEST_LINES
+    lines = requests.members(allowed=("lines",)).get("lines")
+    if not isinstance(lines, list) or len(lines) > _MOST_LINES:
+        raise InvalidInput(f"lines is a list of at most {_MOST_LINES} lines of a journal", pointer="/lines")
+    try:
+        return [checked(from_wire(JournalEntry, line)) for line in lines]
+    except ValueError as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"a line is not as the journal of a service shows it: {error}", pointer="/lines") from None
 
 
 @revisions.get("/changes")

@@ -4,26 +4,60 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from metastore.parse import parse_dataset_id
-from metastore.types import DatasetId
+from metastore.parse import make_author, make_message, make_time, parse_dataset_id
+from metastore.types import Author, DatasetId, RevisionId
 
 #: The dataset whose revisions are the journal's lines, and the file that each of them replaces.
 JOURNAL = DatasetId("_metastore", "journal")
 LINE = "entry.json"
 
 
-def line_content(action: str, dataset_id: DatasetId, details: Mapping[str, Any]) -> bytes:
+class Origin(NamedTuple):
+    """The line of another store's journal that a line repeats: its id there, who, why and when."""
+
+    id: RevisionId
+    author: Author
+    message: str
+    created: datetime
+
+
+class Line(NamedTuple):
+    """A line as it is stored. Its origin is None unless it was copied from another store."""
+
+    action: str
+    dataset_id: DatasetId
+    details: Mapping[str, Any]
+    origin: Origin | None = None
+
+
+def line_content(line: Line) -> bytes:
     """Return what is stored for a line."""
-    line = {"action": action, "dataset": str(dataset_id), "details": details}
-    return (json.dumps(line, indent=2, ensure_ascii=False) + "\n").encode()
+    members: dict[str, Any] = {"action": line.action, "dataset": str(line.dataset_id), "details": line.details}
+    if line.origin is not None:
+        identity, author, message, created = line.origin
+        members["copied"] = {
+            "line": identity,
+            "author": {"name": author.name, "email": author.email},
+            "message": message,
+            "created": created.astimezone(UTC).isoformat(),
+        }
+    return (json.dumps(members, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def parse_line(content: bytes) -> tuple[str, DatasetId, Mapping[str, Any]]:
-    """Return the action, the dataset and the details of a line. Raises ValueError."""
+def parse_line(content: bytes) -> Line:
+    """Return a line. Raises ValueError."""
     try:
         line = json.loads(content)
-        return line["action"], parse_dataset_id(line["dataset"]), line["details"]
-    except (KeyError, TypeError):
+        return Line(line["action"], parse_dataset_id(line["dataset"]), line["details"], _origin(line.get("copied")))
+    except (KeyError, TypeError, AttributeError):
         raise ValueError("it lacks a part, or is not an object") from None
+
+
+def _origin(copied: Any) -> Origin | None:
+    if copied is None:
+        return None
+    author = make_author((copied["author"]["name"], copied["author"]["email"]))
+    return Origin(copied["line"], author, make_message(copied["message"]), make_time(copied["created"]))

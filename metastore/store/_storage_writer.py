@@ -6,7 +6,7 @@ A lost race is reported to a caller who gives `expected`. Otherwise, the change 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,6 +44,7 @@ from metastore.types import (
     ChangeRequest,
     Dataset,
     DatasetId,
+    JournalEntry,
     Revision,
     RevisionId,
     Tag,
@@ -221,6 +222,9 @@ class StorageWriter(Writer):
             self._storage.tag_delete(request.dataset_id, old.name, expected=old.id)
         self._tell_tag("delete", request, old, None)
 
+    def journal_import(self, lines: Sequence[JournalEntry], author: Author | None) -> int:
+        return self._journal.copy(lines, self._signed(author, "", None))
+
     def _replace(self, request: ChangeRequest, compute: Callable[[bytes | None], Document]) -> Dataset:
         """Replace the descriptor of a live dataset by one that is computed from it."""
         dataset_id, document, old = request.dataset_id, None, None
@@ -300,10 +304,13 @@ class StorageWriter(Writer):
         return changes
 
     def _change(self, request: ChangeRequest) -> Change:
-        author = request.author or self._rules.fallback_author()
+        return self._signed(request.author, request.message, request.at)
+
+    def _signed(self, author: Author | None, message: str, at: datetime | None) -> Change:
+        author = author or self._rules.fallback_author()
         if author is None:
             raise InvalidInput("no author: give one, such as 'Ann Lee <ann@example.org>', or set Git's user.name")
-        return Change(author, request.message, request.at or make_time(self._rules.clock()))
+        return Change(author, message, at or make_time(self._rules.clock()))
 
     @contextmanager
     def _settleable(self, request: ChangeRequest, change: Change) -> Iterator[None]:

@@ -7,7 +7,7 @@ into a `ChangeRequest`, which the `Writer` of the store carries out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -414,7 +414,7 @@ class Store(ABC):
 
         Args:
             dataset_id: Only lines about this id, as the dataset was called before a move.
-            since: Only lines of this time or later.
+            since: Only lines of this time or later. For a copied line, the time when it came counts.
             before: Only lines before this one: the `id` of the last line of the page before.
             limit: The largest number of lines.
         """
@@ -735,6 +735,27 @@ class Store(ABC):
             "tag_delete", dataset_id, author, message, at, f"Delete tag {name}", _tag_id(expected), tag=name
         )
         self._writer.tag_delete(request, self._expected_tag(request))
+
+    def journal_import(self, lines: Iterable[JournalEntry], *, author: AnyAuthor | None = None) -> int:
+        """Append lines of another store's journal that this one lacks, marked as copied. They change nothing else.
+
+        A call that fails on the way has appended the lines before; it can be repeated.
+
+        Args:
+            lines: Oldest first. They keep their authors, times and messages.
+            author: Who copies them. A service takes the user of the token, who needs the rights to read and to import
+                on each dataset that a line names.
+
+        Returns:
+            The number of lines that were appended.
+
+        Raises:
+            PermissionDenied: The token does not grant `import` on a dataset.
+        """
+        from metastore.store.journal_copy import checked  # few programs need it
+
+        who = make_author(author) if author is not None else self._author
+        return self._writer.journal_import([checked(line) for line in lines], who)
 
     def _writable(self, dataset_id: AnyId) -> DatasetId:
         """Return the id of a dataset that callers may write to. Raises InvalidInput."""

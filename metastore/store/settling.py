@@ -216,8 +216,8 @@ def _has(store: Store, dataset_id: DatasetId, revision: str) -> bool:
 
 
 def _lines(store: Store, change: ChangeRequest) -> list[JournalEntry]:
-    """Return the recent lines of the journal about a dataset that were not withdrawn, newest first."""
-    lines = list(store.journal(change.dataset_id, limit=_RECENT))
+    """Return the recent lines of this store about a dataset that were not withdrawn, newest first."""
+    lines = [line for line in store.journal(change.dataset_id, limit=_RECENT) if line.copied is None]
     withdrawn = {line.details.get("entry") for line in lines if line.action == "withdrawn"}
     return [line for line in lines if line.action != "withdrawn" and line.id not in withdrawn]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from metastore.descriptor.file_changes import Document
-from metastore.types import ChangeRequest, Dataset, Revision, Tag
+from metastore.types import Author, ChangeRequest, Dataset, JournalEntry, Revision, Tag
 
 
 class Writer(ABC):
@@ -48,3 +49,6 @@ class Writer(ABC):
 
     @abstractmethod
     def tag_delete(self, request: ChangeRequest, old: Tag) -> None: ...
+
+    @abstractmethod
+    def journal_import(self, lines: Sequence[JournalEntry], author: Author | None) -> int: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -90,6 +91,25 @@ def test_a_purge_is_told_and_nothing_from_before_it(store: Store) -> None:
         "Begin again",
         "purged an earlier dataset of this name, with its history: Wrong data",
     ]
+
+
+def test_a_line_that_was_copied_says_so_and_hides_nothing(store: Store) -> None:
+    (own,) = store.journal()
+    other = metastore.connect("memory:", author="Bo <bo@example.org>")
+    other.dataset_create("ocean/salt", {}, at="2026-01-01T00:00:00Z")
+    other.tag_create("ocean/salt", "v0", at="2026-01-01T00:00:00Z")
+    other.tag_delete("ocean/salt", "v0", message="Too early", at="2026-01-05T00:00:00Z")
+    other.dataset_purge("ocean/salt", force=True, message="Elsewhere", at="2026-01-06T00:00:00Z")
+    lines_there = list(other.journal())[::-1]
+    withdrawing = {"id": RevisionId("d" * 40), "action": "withdrawn", "details": {"entry": own.id}}
+    before = lines(history(store))
+    store.journal_import([*lines_there, replace(lines_there[0], **withdrawing)], author="Cy <cy@example.org>")
+    shown = [line for line in lines(history(store)) if line not in before]
+    assert [re.sub(r"\d+ \w+ \d{4}", "DAY", line) for line in shown] == [
+        "purged an earlier dataset of this name, with its history (copied here by Cy, DAY): Elsewhere",
+        "deleted tag v0 (copied here by Cy, DAY): Too early",
+    ]
+    assert [line for line in lines(history(store)) if line in before] == before
 
 
 def test_a_dataset_that_moved_away_from_the_name_is_not_told_of(store: Store) -> None:

@@ -163,6 +163,8 @@ def _play_datasets(door: Door, importer: Any) -> None:
         f"{API}/datasets",
     ):
         assert door.anybody.get(path).status_code == 200
+    lines = importer.get(f"{API}/journal?dataset=okfn/compressed").json
+    importer.post(f"{API}/journal", data={"lines": lines}, content_type="application/json")
     importer.delete(f"{API}/datasets/okfn/compressed?message=Over")
     importer.delete(f"{API}/datasets/okfn/compressed?purge=true&force=false")
 

@@ -110,7 +110,9 @@ class Journaled:
     def _take(self, identity: str, place: int) -> None:
         with suppress(ValueError, StorageCorrupt):  # a damaged line proves nothing
             content = self._source.read(JOURNAL, identity, LINE)  # type: ignore[arg-type]
-            action, dataset_id, details = parse_line(content)
+            action, dataset_id, details, origin = parse_line(content)
+            if origin is not None:  # it tells of a change that was made elsewhere
+                return
             if action == "withdrawn":
                 self._withdrawn.add(str(details.get("entry")))
             self._by_id[identity] = _Line(action, dataset_id, details, place, identity not in self._known)

@@ -1,0 +1,135 @@
+"""Lines of one store's journal, copied to the journal of another.
+
+A store keeps a copied line as one that it was told: with its author, time and reason, and with who copied it and when.
+Nothing else of the store depends on such a line. It moves and purges nothing, withdraws no line that the store wrote,
+and a backup does not believe it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from metastore.errors import DatasetNotFound, InvalidInput, PermissionDenied, TooLarge
+from metastore.parse import encodable, looks_like_revision, make_author, make_message, make_time, parse_writable_id
+from metastore.store._journal import key_of
+from metastore.types import DatasetId, JournalEntry
+
+if TYPE_CHECKING:
+    from metastore.storage.copy import NotCopied
+    from metastore.store.base import Store
+
+#: The lines that are copied at once, the details of a line, and the characters that these may have.
+_AT_ONCE, _MOST_DETAILS, _LONGEST = 100, 20, 100_000
+_ACTIONS = frozenset({"move", "purge", "tag_update", "tag_delete", "adopt", "receive", "withdrawn"})
+_LENGTH_OF_ID = 40
+
+
+def named_by(line: JournalEntry) -> tuple[DatasetId, ...]:
+    """Return the datasets that a line names: the one that it is about, and the new id of a move."""
+    new_id = line.details.get("new_id")
+    return (line.dataset_id,) if new_id is None else (line.dataset_id, parse_writable_id(new_id))
+
+
+def checked(line: JournalEntry) -> JournalEntry:
+    """Check a line that comes from elsewhere, and return it as the store that wrote it has it.
+
+    Raises:
+        InvalidInput: A part of it is malformed.
+        TooLarge: It is too long.
+    """
+    if not isinstance(line, JournalEntry):
+        raise InvalidInput(f"a line of a journal is a JournalEntry, not {type(line).__name__}")
+    identity = key_of(line)[1]
+    if not (isinstance(identity, str) and len(identity) == _LENGTH_OF_ID and looks_like_revision(identity)):
+        raise InvalidInput(f"the id of a line has 40 hex digits, unlike {str(identity)[:60]!r}")
+    if line.action not in _ACTIONS:
+        raise InvalidInput(f"line {identity[:12]} has an unknown action, {str(line.action)[:40]!r}")
+    _check_details(identity, line.details)
+    if (line.action == "move") != ("new_id" in line.details):
+        raise InvalidInput(f"line {identity[:12]}: a move, and only a move, has a new_id")
+    named_by(line)
+    author, message = make_author((line.author.name, line.author.email)), make_message(line.message)
+    dataset_id, created = parse_writable_id(line.dataset_id), make_time(line.created)
+    return JournalEntry(identity, line.action, dataset_id, line.details, author, message, created)
+
+
+def _check_details(identity: str, details: Mapping[str, Any]) -> None:
+    if len(details) > _MOST_DETAILS or sum(len(name) + len(str(value)) for name, value in details.items()) > _LONGEST:
+        raise TooLarge(f"line {identity[:12]} has more than {_MOST_DETAILS} details or {_LONGEST} characters")
+    for name, value in details.items():
+        encodable(name, "a detail")
+        if isinstance(value, str):
+            encodable(value, "a detail")
+        elif not (value is None or isinstance(value, (bool, int))):
+            raise InvalidInput(f"line {identity[:12]}: a detail is a text, a number or null")
+
+
+def copy_journal(
+    source: Store,
+    target: Store,
+    *,
+    prefix: str = "",
+    dry_run: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, tuple[NotCopied, ...]]:
+    """Copy lines of a journal to the journal of another store, which keeps its own lines.
+
+    Lines that the target has already are not copied again, so the same call continues after an interruption. A line
+    about a move whose other dataset the caller may not read stays out.
+
+    Args:
+        source: Shows the lines of the datasets that the caller may read.
+        target: A service takes lines of datasets on which the caller has the rights to read and to import.
+        prefix: Only lines about ids that start with this text.
+        dry_run: Whether to count only.
+        progress: Called with the numbers of lines done and in all.
+
+    Returns:
+        The number of lines that the target lacked, and the datasets whose lines it refused.
+
+    Raises:
+        InvalidInput: The target is no service, and it is unknown who copies.
+        StorageError: One of the stores fails. The copied lines stay.
+    """
+    there = set(map(key_of, target.journal()))
+    lines = [line for line in source.journal() if _is_wanted(line, prefix) and key_of(line) not in there][::-1]
+    if dry_run or not lines:
+        return len(lines), ()
+    target.journal_import(())  # is there an author?
+    sending = _Sending(target)
+    for start in range(0, len(lines), _AT_ONCE):
+        sending.send(lines[start : start + _AT_ONCE])
+        progress(min(start + _AT_ONCE, len(lines)), len(lines))
+    return sending.copied, tuple(sending.refused.values())
+
+
+def _is_wanted(line: JournalEntry, prefix: str) -> bool:
+    is_whole = line.action != "move" or "new_id" in line.details
+    return is_whole and str(line.dataset_id).startswith(prefix) and not line.dataset_id.is_own
+
+
+class _Sending:
+    """Sends lines to a store, and notes those that it refuses, by the datasets that they name."""
+
+    def __init__(self, target: Store) -> None:
+        self._target = target
+        self.copied = 0
+        self.refused: dict[tuple[DatasetId, ...], NotCopied] = {}
+
+    def send(self, lines: list[JournalEntry]) -> None:
+        """Send lines in one call; if it is refused, send each half, and so on."""
+        lines = [line for line in lines if named_by(line) not in self.refused]
+        try:
+            self.copied += self._target.journal_import(lines)
+        except (DatasetNotFound, InvalidInput, PermissionDenied) as error:
+            if len(lines) == 1:
+                self._refuse(lines[0], str(error))
+                return
+            self.send(lines[: len(lines) // 2])
+            self.send(lines[len(lines) // 2 :])
+
+    def _refuse(self, line: JournalEntry, reason: str) -> None:
+        from metastore.storage.copy import NotCopied  # few programs need it
+
+        self.refused[named_by(line)] = NotCopied(line.dataset_id, None, f"lines about it in the journal: {reason}")

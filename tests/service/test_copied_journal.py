@@ -1,0 +1,308 @@
+"""Lines of a journal that were copied from or to a service: as they were written, marked, and without any effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import metastore
+from metastore import MetaStore
+from metastore.catalogue.exports import export
+from metastore.catalogue.imports import Importer
+from metastore.catalogue.sources import read
+from metastore.client.store import RemoteStore
+from metastore.errors import InvalidInput, OutcomeUnknown, PermissionDenied, StorageUnavailable
+from metastore.http.connection import Connection
+from metastore.http.responses import ResponseLost
+from metastore.settings import ServiceSettings
+from metastore.store import journal_copy
+from metastore.store._journal import key_of
+from metastore.store.journal_copy import copy_journal
+from metastore.types import Author, ChangeRequest, DatasetId, JournalEntry, Outcome, RevisionId
+from metastore.wire import to_wire
+
+from ..conftest import ANN, EPOCH, STORAGES, opened, ticking
+from ..loopback import serving, token
+from .conftest import API, Door
+
+BO = Author("Bo Rae", "bo@example.org")
+MAKER = token("ds:*:read,import", user="imp")
+ID = "c9f22aaa3d7d336d229f72c38e3f4afb3c3bed3d"
+
+
+@pytest.fixture
+def here() -> MetaStore:
+    """A store whose journal has a line of each common kind."""
+    store = metastore.connect("memory:", author=ANN, clock=ticking())
+    store.dataset_create("physics/old", {"name": "old"})
+    store.tag_create("physics/old", "v1")
+    store.tag_delete("physics/old", "v1", message="Too early")
+    store.dataset_move("physics/old", "physics/cars", message="A better name")
+    store.dataset_create("math/sets", {"name": "sets"})
+    store.dataset_purge("math/sets", force=True, message="Asked by its author\n\nIn a letter")
+    return store
+
+
+@pytest.fixture(params=["memory", "git", "postgres"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MetaStore]:
+    """The store of a service, with a line of its own."""
+    for storage in opened(request.param, tmp_path):
+        yield with_own_line(MetaStore(storage, author=BO, clock=ticking()))
+
+
+def with_own_line(store: MetaStore) -> MetaStore:
+    store.dataset_create("physics/boats", {"name": "boats"})
+    store.dataset_move("physics/boats", "physics/ships", message="Ours")
+    return store
+
+
+def told(store: metastore.Store) -> list[tuple[Any, ...]]:
+    """What the lines of a journal say, without their ids and marks."""
+    return [(line.action, line.dataset_id, line.details, *_who(line)) for line in store.journal()]
+
+
+def _who(line: JournalEntry) -> tuple[Any, ...]:
+    return line.author, line.message, line.created
+
+
+def line(**members: Any) -> dict[str, Any]:
+    """Return a line as it is sent."""
+    entry = JournalEntry(RevisionId(ID), "purge", DatasetId("physics", "cars"), {"revision": ID}, ANN, "Why", EPOCH)
+    return {**to_wire(entry), **members}
+
+
+def sent(door: Door, *lines: Any, scopes: tuple[str, ...] = ("ds:*:read,import",)) -> Any:
+    return door.comes("imp", *scopes).post(f"{API}/journal", json={"lines": lines})
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_lines_come_from_a_service_as_they_were_written(here: MetaStore, kind: str, tmp_path: Path) -> None:
+    for storage in opened(kind, tmp_path):
+        target = MetaStore(storage, author=BO, clock=ticking())
+        with serving(here) as address, metastore.connect(address) as service:
+            assert copy_journal(service, target, dry_run=True) == (3, ())
+            assert list(target.journal()) == []
+            assert copy_journal(service, target) == (3, ())
+            assert copy_journal(service, target) == (0, ())
+            here.dataset_purge("physics/cars", force=True)
+            assert copy_journal(service, target) == (1, ())
+        assert told(target) == told(here)
+        assert [entry.copied.id for entry in target.journal() if entry.copied] == [entry.id for entry in here.journal()]
+        assert {entry.copied.author for entry in target.journal() if entry.copied} == {BO}
+        assert not list(target.verify())
+
+
+def test_lines_go_to_a_service_behind_its_own_and_say_who_brought_them(here: MetaStore, served: MetaStore) -> None:
+    (own,) = served.journal()
+    before = [replace(entry, cursor="") for entry in served.changes()]
+    with serving(served) as address, metastore.connect(address, token=MAKER) as service:
+        assert copy_journal(here, service, dry_run=True) == (3, ())
+        assert copy_journal(here, service) == (3, ())
+        assert copy_journal(here, service) == (0, ())
+        *copied, last = service.journal()
+        assert list(service.journal(before=copied[-1].id)) == [own]
+    assert last == own
+    assert told(served)[:-1] == told(here)
+    assert {entry.copied.author.name for entry in copied if entry.copied} == {"imp"}
+    assert [replace(entry, cursor="") for entry in served.changes()] == before
+    assert not list(served.verify())
+
+
+def test_lines_travel_in_a_circle_and_are_not_doubled(here: MetaStore, served: MetaStore) -> None:
+    third = metastore.connect("memory:", author="Cy", clock=ticking())
+    with (
+        serving(served) as one,
+        serving(third) as other,
+        metastore.connect(one, token=MAKER) as first,
+        metastore.connect(other, token=token("ds:*:read,import", user="cy")) as second,
+    ):
+        assert copy_journal(here, first)[0] == 3
+        assert copy_journal(first, second) == (4, ())
+        assert copy_journal(second, here) == (1, ())
+        assert copy_journal(second, first) == (0, ())
+        assert copy_journal(here, second) == (0, ())
+        lines = {key_of(entry) for entry in here.journal()}
+    assert lines == {key_of(entry) for entry in third.journal()} == {key_of(entry) for entry in served.journal()}
+    assert {entry.copied.author.name for entry in third.journal() if entry.copied} == {"cy"}
+
+
+def test_a_line_needs_the_right_to_import_on_each_dataset_that_it_names(here: MetaStore) -> None:
+    there = metastore.connect("memory:", author=BO)
+    lines = list(here.journal())[::-1]
+    with serving(there) as address:
+        for scopes in (("ds:*:*",), ("ds:physics/old:import", "ds:*:read")):
+            with metastore.connect(address, token=token(*scopes)) as service, pytest.raises(PermissionDenied):
+                service.journal_import(lines[1:])
+        with metastore.connect(address) as service, pytest.raises(metastore.AuthenticationError):
+            service.journal_import(lines)
+        assert list(there.journal()) == []
+        with metastore.connect(address, token=token("ds:*:read", "ds:physics/old:import", user="imp")) as service:
+            copied, refused = copy_journal(here, service)
+    assert (copied, [entry.action for entry in there.journal()]) == (1, ["tag_delete"])
+    assert sorted((str(each.dataset), "needs ds:" in each.reason) for each in refused) == [
+        ("math/sets", True),
+        ("physics/old", True),
+    ]
+
+
+def test_a_reader_gets_the_lines_of_what_they_may_read(here: MetaStore) -> None:
+    here.dataset_move("physics/cars", "secret/plans", message="To the secret ones")
+    target = metastore.connect("memory:", author=BO)
+    with (
+        serving(here, ServiceSettings(public_read=False)) as address,
+        metastore.connect(address, token=token("ds:physics/*:read")) as service,
+    ):
+        assert copy_journal(service, target) == (2, ())
+    assert [entry.action for entry in target.journal()] == ["move", "tag_delete"]
+    assert "secret" not in str(list(target.journal()))
+
+
+def test_a_line_about_a_hidden_dataset_is_refused_as_one_about_none(closed: Door, memory: MetaStore) -> None:
+    memory.dataset_create("secret/plans", {"name": "plans"})
+    scopes = ("ds:physics/*:read,import", "ds:secret/*:import")
+    answers = [sent(closed, line(dataset_id=each), scopes=scopes) for each in ("secret/plans", "secret/none")]
+    moved = line(action="move", details={"new_id": "secret/plans"})
+    assert [answer.status_code for answer in (*answers, sent(closed, moved, scopes=scopes))] == [404, 404, 404]
+    assert answers[0].json["detail"].replace("plans", "none") == answers[1].json["detail"]
+    assert list(memory.journal()) == []
+
+
+def test_only_lines_with_the_prefix_are_copied(here: MetaStore) -> None:
+    target = metastore.connect("memory:", author=BO)
+    assert copy_journal(here, target, prefix="math/") == (1, ())
+    assert [str(entry.dataset_id) for entry in target.journal()] == ["math/sets"]
+
+
+def test_copying_that_was_cut_off_goes_on(here: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_copy, "_AT_ONCE", 1)
+    real, calls = RemoteStore.journal_import, iter([True, True, False])
+
+    def cut(self: RemoteStore, lines: Any, **options: Any) -> int:
+        if lines and not next(calls):
+            raise StorageUnavailable("gone")
+        return real(self, lines, **options)
+
+    with serving(served) as address, metastore.connect(address, token=MAKER) as service:
+        with monkeypatch.context() as patch:
+            patch.setattr(RemoteStore, "journal_import", cut)
+            with pytest.raises(StorageUnavailable):
+                copy_journal(here, service)
+        assert len(served.journal()) == 1 + 2
+        assert copy_journal(here, service) == (1, ())
+    assert told(served)[:-1] == told(here)
+
+
+def test_a_lost_response_doubles_no_line(here: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, lost = Connection.send, iter([True])
+
+    def losing(self: Connection, method: str, url: str, **options: Any) -> Any:
+        answer = real(self, method, url, **options)
+        if method == "POST" and next(lost, False):
+            raise ResponseLost(url, "is lost")
+        return answer
+
+    monkeypatch.setattr("metastore.http.connection._FIRST_PAUSE", 0)
+    monkeypatch.setattr(Connection, "send", losing)
+    with serving(served) as address, metastore.connect(address, token=MAKER) as service:
+        copy_journal(here, service)
+    assert told(served)[:-1] == told(here)
+    assert next(lost, None) is None
+
+
+def test_what_takes_long_is_done_in_parts(here: MetaStore, served: MetaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metastore.service.revisions._LONG", 0.0)
+    with serving(served) as address, metastore.connect(address, token=MAKER) as service:
+        assert copy_journal(here, service) == (3, ())
+    assert told(served)[:-1] == told(here)
+
+
+def test_a_journal_that_was_replaced_is_read_again(tmp_path: Path, here: MetaStore) -> None:
+    import shutil
+
+    with metastore.connect(tmp_path, author=BO, sync=False) as target:
+        lines = list(here.journal())[::-1]
+        assert target.journal_import(lines) == 3
+        shutil.rmtree(tmp_path / "_metastore/journal.git")
+        assert target.journal_import(lines[:1]) == 1
+        assert target.journal_import(lines) == 2
+
+
+BAD: dict[str, tuple[Any, int]] = {
+    "no object": (["x"], 422),
+    "no time": ([line(created="yesterday")], 422),
+    "unknown action": ([line(action="burn")], 400),
+    "an id of another form": ([line(id="abc")], 400),
+    "the journal itself": ([line(dataset_id="_metastore/journal")], 400),
+    "a move without a target": ([line(action="move")], 400),
+    "a move to no id": ([line(action="move", details={"new_id": "no id"})], 400),
+    "a move to the store's own": ([line(action="move", details={"new_id": "_metastore/x"})], 400),
+    "a new id of something else": ([line(details={"new_id": "physics/x"})], 400),
+    "details within details": ([line(details={"a": {"b": 1}})], 400),
+    "many details": ([line(details={str(number): 1 for number in range(21)})], 413),
+    "long details": ([line(details={"a": "x" * 100_001})], 413),
+    "half a character": ([line(details={"a": "\ud800"})], 400),
+    "a message with NUL": ([line(message="a\0b")], 400),
+    "an author without a name": ([line(author={"name": "", "email": ""})], 400),
+    "many lines": ([line()] * 101, 422),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_malformed_line_is_refused_and_none_is_appended(door: Door, memory: MetaStore, kind: str) -> None:
+    lines, status = BAD[kind]
+    answer = sent(door, line(), *lines) if status != 422 else sent(door, *lines)
+    assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
+    assert list(memory.journal()) == []
+
+
+def test_a_request_with_lines_is_bounded(door: Door, memory: MetaStore) -> None:
+    long = [line(message="x" * 65_000) for _ in range(70)]
+    assert sent(door, *long).status_code == 413
+    assert sent(door, line()).json == {"done": 1, "appended": 1}
+    assert sent(door, line()).json == {"done": 1, "appended": 0}
+    assert sent(door).json == {"done": 0, "appended": 0}
+    assert len(memory.journal()) == 1
+
+
+def test_a_service_in_front_of_another_takes_no_lines(here: MetaStore, door: Door) -> None:
+    with serving(here) as address, metastore.connect(address, token=MAKER) as inner:
+        door.app.extensions["metastore"] = replace(door.app.extensions["metastore"], store=inner)
+        assert sent(door, line()).status_code == 400
+
+
+def test_a_line_that_a_hostile_service_sends_is_checked(here: MetaStore) -> None:
+    for members in ({"action": "burn"}, {"dataset_id": DatasetId("_metastore", "bundles")}, {"details": {"a": [1]}}):
+        entry = replace(next(iter(here.journal())), **members)
+        with pytest.raises(InvalidInput):
+            here.journal_import([entry])
+
+
+def test_lines_since_a_time_are_those_that_came_since(here: MetaStore) -> None:
+    target = metastore.connect("memory:", author=BO)
+    target.journal_import(list(here.journal())[::-1])
+    assert len(target.journal(since="2026-01-01")) == 3
+    assert {entry.created.year for entry in target.journal(since="2026-01-01")} == {2024}
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_copied_line_settles_no_change_of_this_store(memory: MetaStore, is_copied: bool) -> None:
+    head = memory.dataset_create("physics/cars", {"name": "cars"}).revision
+    change = ChangeRequest("purge", DatasetId("physics", "cars"), ANN, "Why", EPOCH)
+    lost = OutcomeUnknown("the answer was lost", before=head.id, change=change)
+    if is_copied:
+        memory.dataset_purge("physics/cars", force=True, author=BO, message="Of our own")
+        details = {"revision": head.id}
+        memory.journal_import([JournalEntry(RevisionId(ID), "purge", change.dataset_id, details, ANN, "Why", EPOCH)])
+    else:
+        memory.dataset_purge("physics/cars", force=True, author=ANN, message="Why", at=EPOCH)
+    assert memory.settle(lost) is (Outcome.NOT_LANDED if is_copied else Outcome.LANDED)
+
+
+def test_a_purge_elsewhere_stops_no_import_of_an_export(here: MetaStore, memory: MetaStore, tmp_path: Path) -> None:
+    export(here, tmp_path)
+    memory.journal_import([JournalEntry(RevisionId(ID), "purge", DatasetId("physics", "cars"), {}, ANN, "Why", EPOCH)])
+    assert [line.outcome for line in Importer(memory).run(read([tmp_path]))] == ["created"]
