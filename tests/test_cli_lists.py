@@ -305,9 +305,29 @@ def test_what_is_expected_is_the_revision_of_one_dataset(run: Run, two: None, ca
 )
 def test_a_store_is_refused_where_it_would_do_nothing(run: Run, cars: str, tmp_path: Path, command: tuple[str]) -> None:
     (tmp_path / "a.json").write_text("{}")
-    done = run("--store", "metastore-data", *command)
-    assert (done.code, "--store does nothing here: " in done.err) == (2, True)
-    assert not (tmp_path / "other").exists()
+    name, *arguments = command
+    for line in (("--store", "metastore-data", *command), (name, "--store", "metastore-data", *arguments)):
+        done = run(*line)
+        assert (done.code, "--store does nothing here: " in done.err) == (2, True)
+        assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_the_store_is_named_anywhere_on_the_line(run: Run, cars: str, place: int) -> None:
+    line = ["dataset", "list"]
+    line[place:place] = ["--store", "metastore-data"]
+    assert run(*line).out == "physics/cars\n"
+
+
+def test_an_option_before_its_command_is_told_where_it_belongs(run: Run) -> None:
+    behind = "--author is an option of some commands, and belongs behind them: metastore "
+    for line, example in (
+        (("--author", "Ann", "tag", "create"), "tag create … --author"),
+        (("tag", "--author", "Ann", "update"), "tag update … --author"),
+        (("--author", "Ann", "import"), "import … --author"),
+    ):
+        done = run(*line)
+        assert (done.code, behind + example in done.err) == (2, True)
 
 
 # The verdict of others

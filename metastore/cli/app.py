@@ -12,7 +12,7 @@ import click
 
 import metastore
 from metastore.cli.base import App, say
-from metastore.cli.options import COMMON, GUESSED
+from metastore.cli.options import COMMON, GUESSED, Commands
 from metastore.cli.output import show
 from metastore.cli.problems import EXIT_CODES, set_up_logging, show_error
 from metastore.errors import InvalidInput, MetastoreError
@@ -55,7 +55,7 @@ SHORTCUTS = {
 }
 
 
-class _Top(click.Group):
+class _Top(Commands):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted(MODULES)

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from metastore.catalogue.imports import ImportLine, Rule
     from metastore.catalogue.sources import Item
 
+#: The most datasets whose findings a command names one by one.
+_NAMED = 3
+
 
 @click.group(hidden=True)
 def _root() -> None:
     """Hold the commands without a noun."""
 
 
-@command(_root, "describe", stores=False)
+@command(_root, "describe", stores="reads a folder of files, and no store")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", help="The name of the package. Default: that of the folder.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file to write to.")
@@ -173,8 +176,15 @@ def _tell_imported(app: App, lines: list[ImportLine], *, dry_run: bool) -> None:
     notable = [line for line in lines if line.outcome != "unchanged" or line.findings]
     facts = {**counts, "findings": findings, "failures": failures, "lines": notable, "dry_run": dry_run}
     app.summary(facts, text + (" (dry run)" if dry_run else ""))
+    if not (app.json or app.verbose or dry_run):  # else each finding was printed
+        _tell_where_findings_are([str(line.dataset_id) for line in lines if line.findings])
     if failures:
         raise click.exceptions.Exit(FOUND_PROBLEMS)
+
+
+def _tell_where_findings_are(ids: list[str]) -> None:
+    if ids:
+        say(f"To see the findings, run: metastore check {' '.join(ids) if len(ids) <= _NAMED else '--all'}")
 
 
 def _tell_line(line: ImportLine) -> None:

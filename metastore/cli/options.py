@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +26,41 @@ GUESSED = {
 FORMATS = ("plain", "table", "csv", "json", "jsonl")
 
 
-class Noun(click.Group):
+class Commands(click.Group):
+    """A group of commands. It says of an option of a command where the option belongs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the name of a command. Fail for those that stand behind it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if not (paths := list(_having(self, error.option_name, ctx))):
+                raise
+            path = max(paths, key=lambda path: sum(word in args for word in path.split()))
+            example = f"{ctx.command_path} {path} … {error.option_name}"
+            raise click.UsageError(
+                f"{error.option_name} is an option of some commands, and belongs behind them: {example}", ctx
+            ) from None
+
+
+def _having(group: click.Group, option: str, context: click.Context) -> Iterator[str]:
+    """Yield the commands below a group that have an option, by their paths."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from (f"{name} {path}" for path in _having(command, option, context))
+        elif command is not None and any(option in parameter.opts for parameter in command.params):
+            yield name
+
+
+class Noun(Commands):
     """The commands of a noun. For an unknown one, it names the one that is meant."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for option in COMMON:  # they may stand anywhere on the line; the help of each command lists them
+            option(self)
+            self.params[-1].hidden = True  # type: ignore[attr-defined]  # it is an option
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command. For a verb that people guess, fail and name ours."""
@@ -111,6 +144,8 @@ COMMON: tuple[Callable[..., Any], ...] = (
         help="Also print requests to other servers, and a line for each dataset of an import or export.",
     ),
 )
+#: For commands that do not work on the store that the options name: to refuse it in words.
+_NO_STORE = click.option("--store", hidden=True, expose_value=False, callback=keep("store_url"))
 WRITING: tuple[Callable[..., Any], ...] = (
     click.option(
         "-a",
@@ -206,7 +241,7 @@ def command(
     writes: bool = False,
     expects: bool = False,
     many: bool = False,
-    stores: bool = True,
+    stores: str = "",
     lists: str = "",
 ) -> Callable[..., Any]:
     """Make a function a command, with the options of every command and those of its kind.
@@ -217,7 +252,7 @@ def command(
         writes: Whether it takes an author, a message and a time.
         expects: Whether it takes `--expected`.
         many: Whether it does its work for several datasets: `-` for the ids on stdin, and an argument `dataset_ids`.
-        stores: Whether it works on the store.
+        stores: For a command that does not work on the store that the options name, what it does instead.
         lists: For a command that prints a list, the columns of its tables; the function passes them to `App.rows`.
     """
 
@@ -226,8 +261,8 @@ def command(
         def run(*args: Any, **kwargs: Any) -> Any:
             app = click.get_current_context().ensure_object(App)
             app.columns = tuple(lists.split())
-            if not stores:
-                app.refuse_store(f"`{click.get_current_context().command_path}` uses no store")
+            if stores:
+                app.refuse_store(f"`{click.get_current_context().command_path}` {stores}")
             if writes:
                 app.require_author()
             if not many:
@@ -241,7 +276,11 @@ def command(
                 kwargs["expected"] = app.full_id(kwargs["dataset_id"], kwargs["expected"])
             return function(app, *args, **kwargs)
 
-        options = [*(COMMON if stores else COMMON[1:]), *(WRITING if writes else ()), *(EXPECTING if expects else ())]
+        options = [
+            *((_NO_STORE, *COMMON[1:]) if stores else COMMON),
+            *(WRITING if writes else ()),
+            *(EXPECTING if expects else ()),
+        ]
         decorated: Any = run
         for option in reversed([*(listing(lists.split()) if lists else ()), *options]):
             decorated = option(decorated)

@@ -205,7 +205,7 @@ def backup(app: App, target: Path, check: bool) -> None:
         raise click.exceptions.Exit(KEPT_IN_BACKUP)
 
 
-@command(_root, "restore", stores=False)
+@command(_root, "restore", stores="takes folders as arguments: SOURCE, a backup, and TARGET, a new store")
 @click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("target", type=click.Path(file_okay=False, path_type=Path))
 def restore(app: App, source: Path, target: Path) -> None:
@@ -244,7 +244,7 @@ def recover(app: App, source: Path, dataset_id: str, new_id: str | None) -> None
         say(f"The store has everything that the backup has of {old}.", fg="green")
 
 
-@command(_root, "check-host", stores=False)
+@command(_root, "check-host", stores="takes the address of a host: URL")
 @click.argument("url")
 @click.option("--dataset", metavar="ID", help="On git+https://, a dataset whose repository exists and is empty.")
 @click.option("--dry-run", is_flag=True, help="Only connect to the host, and list the steps.")
